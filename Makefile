@@ -1,0 +1,92 @@
+# One command each: `make` lists them. The virtual environment is made by whichever comes first, in .venv, and is repaired
+# when it was left half made, when the clone has moved, and when the pinned requirements have changed.
+#   ARGS="..."    goes to the program behind the target:  make train ARGS="--recipe digits"   make test ARGS="-k tape"
+#   PYTHON=...    the Python (3.11 or newer) that .venv is made from, the first time
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+ARGS ?=
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+PYTHON ?= python
+BIN := $(VENV)/Scripts
+EXE := .exe
+else
+PYTHON ?= python3
+BIN := $(VENV)/bin
+EXE :=
+endif
+PY := $(BIN)/python$(EXE)
+READY := $(VENV)/.ready
+INPUTS := pyproject.toml requirements/dev.txt requirements/uv.txt
+
+# uv is taken from the PATH, else brought into .venv by pip. UV_NO_CONFIG: a user's own uv settings do not reach in here.
+UV = UV_NO_CONFIG=1 VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv$(EXE))
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(UV) pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links
+
+# .ready holds the path of the clone that it was made in. If that is not this one, or its Python no longer starts, it goes.
+ifneq ($(wildcard $(READY)),)
+$(shell { test "$$(cat $(READY))" = "$$(pwd)" && $(PY) -c ""; } >/dev/null 2>&1 || rm -f $(READY))
+endif
+
+# One thread in each test process: several processes share the cores, and BLAS threads that wait for each other cost more.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: train
+train: $(READY) ## train a digit recogniser (ARGS="--recipe digits", "--help", ...)
+	@$(BIN)/tinygrad-mnist$(EXE) train $(ARGS)
+
+.PHONY: test
+test: $(READY) ## run the tests and the doctests on all cores (ARGS="-k tape")
+	@$(ONE_THREAD) $(PY) -m pytest -n auto $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## ruff's rules over everything
+	@$(PY) -m ruff check $(ARGS) .
+
+.PHONY: types
+types: $(READY) ## mypy, strict, over the package
+	@$(PY) -m mypy $(ARGS)
+
+.PHONY: docs
+docs: $(READY) ## build docs/_build/html; a warning is an error
+	@$(PY) -m sphinx --fail-on-warning --keep-going --quiet -b html $(ARGS) docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+.PHONY: bench
+bench: $(READY) ## run the benchmarks
+	@$(PY) -m benchmarks $(ARGS)
+
+.PHONY: requirements
+requirements: $(READY) ## compile pyproject.toml to requirements/*.txt (ARGS="--upgrade")
+	@$(COMPILE) --fork-strategy fewest --group dev --all-extras $(ARGS) pyproject.toml --output-file requirements/dev.txt
+	@$(COMPILE) --group pyproject.toml:uv $(ARGS) --output-file requirements/uv.txt
+
+.PHONY: clean
+clean: ## remove .venv, the built docs and the caches; runs/ stays
+	rm -rf $(VENV) docs/_build docs/generated dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp goes first and comes back last, so that an interruption anywhere between leaves none, and the next call starts
+# afresh. Where it was only out of date, what is installed is brought into line instead.
+$(READY): $(INPUTS)
+	@command -v $(PYTHON) >/dev/null 2>&1 || \
+		{ echo "make: no '$(PYTHON)' here: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1), but Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@if test -e $@; then rm $@; else \
+		echo "setting up $(VENV)"; \
+		$(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu it comes with the package python3-venv" >&2; exit 1; }; fi
+	@command -v uv >/dev/null 2>&1 || \
+		$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/dev.txt
+	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation -e .
+	@pwd > $@

@@ -1,0 +1,34 @@
+"""How Sphinx builds the documentation: Markdown by MyST, the reference by autodoc, nothing from the network."""
+
+from tinygrad_mnist._version import __version__
+
+project = "tinygrad_mnist"
+author = "the tinygrad_mnist developers"
+project_copyright = "the tinygrad_mnist developers"
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath", "fieldlist"]
+myst_heading_anchors = 3
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = False
+napoleon_numpy_docstring = True
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"tinygrad_mnist {release}"
+pygments_style = "friendly"

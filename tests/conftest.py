@@ -1,0 +1,45 @@
+"""What all tests share: a deterministic Hypothesis, no screen for matplotlib, and the way to the MNIST files."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+os.environ["MPLBACKEND"] = "Agg"
+
+# Derandomised: the examples follow from the test itself, so a failure here is a failure everywhere. No deadline and no
+# "too slow": both measure the machine. HYPOTHESIS_PROFILE chooses a profile by name; $CI means `ci`.
+settings.register_profile(
+    "default",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=100)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the comparisons with PyTorch where it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        skip = pytest.mark.skip(reason="PyTorch is not installed")
+        for item in items:
+            if item.get_closest_marker("peers"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder of the four MNIST files."""
+    folder = os.environ.get("TINYGRAD_MNIST_DATA")
+    if not folder:
+        pytest.skip("$TINYGRAD_MNIST_DATA is not set: it names the folder of the four MNIST files")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.skip(f"$TINYGRAD_MNIST_DATA is {folder!r}, which is not a folder")
+    return path
