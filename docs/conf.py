@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: Markdown by MyST, the reference by autodoc, nothing from the network."""
+"""How Sphinx builds the documentation: Markdown by MyST, the reference by autodoc, nothing from the net."""
 
 from tinygrad_mnist._version import __version__
 

@@ -1,4 +1,4 @@
-"""What all tests share: a deterministic Hypothesis, no screen for matplotlib, and the way to the MNIST files."""
+"""What all tests share: a deterministic Hypothesis, no screen for matplotlib, the way to the MNIST files."""
 
 import importlib.util
 import os
@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, settings
 
 os.environ["MPLBACKEND"] = "Agg"
 
-# Derandomised: the examples follow from the test itself, so a failure here is a failure everywhere. No deadline and no
-# "too slow": both measure the machine. HYPOTHESIS_PROFILE chooses a profile by name; $CI means `ci`.
+# Derandomised: the examples follow from the test itself, so a failure here is a failure everywhere. No
+# deadline and no "too slow", which measure the machine. $HYPOTHESIS_PROFILE names a profile; in $CI it is
+# `ci`.
 settings.register_profile(
     "default",
     derandomize=True,

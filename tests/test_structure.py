@@ -1,0 +1,328 @@
+"""The house keeps its shape: imports point one way, the core stays small, extras are loaded when asked for.
+
+The rules are read off the source with `ast`; what importing loads is asked of a fresh interpreter.
+"""
+
+import ast
+import graphlib
+import io
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "tinygrad_mnist"
+
+CALCULUS = {"op", "tape", "tensor", "ops", "tree"}
+ENGINE = {*CALCULUS, "transforms"}
+
+# The rooms of the package, and what each may import besides itself. Nothing else is a room.
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"_version"},
+    "_version": set(),
+    "op": set(),
+    "tape": {"op"},
+    "tensor": {"op", "tape"},
+    "ops": {"op", "tape", "tensor"},
+    "tree": set(),
+    "transforms": CALCULUS,
+    "nn": ENGINE,
+    "optim": ENGINE,
+    "testing": ENGINE,
+    "graph": {"op", "tape"},
+    "data": set(),
+    "plots": set(),
+    "training": {*ENGINE, "nn", "optim", "data", "graph", "plots", "_version"},
+    "cli": {*ENGINE, "nn", "optim", "data", "graph", "plots", "training", "_version"},
+    "__main__": {"cli"},
+}
+# Where a function's own import may point the other way: the lazy public names, and Tensor's short methods.
+MAY_IMPORT_LATER = {"__init__", "tensor"}
+
+# Packages beyond NumPy, and the rooms whose modules may import them at their top. Elsewhere functions do.
+OPTIONAL: dict[str, set[str]] = {
+    "graphviz": {"graph"},
+    "hypothesis": {"testing"},
+    "matplotlib": {"plots"},
+    "PIL": {"plots"},
+    "pooch": set(),
+    "pytest": {"testing"},
+    "threadpoolctl": set(),
+    "tqdm": set(),
+}
+
+LONGEST_FILE = 400
+LONGER_FILES: dict[str, str] = {}  # path: why it is one room all the same
+
+CORE = ["op.py", "tape.py", "tensor.py"]
+LARGEST_CORE = 800
+
+# Functions that import, and what stands for a name that they are given other than as a literal.
+IMPORTERS = {"__import__", "import_module", "importlib.import_module"}
+COMPUTED = "?"
+
+MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
+OTHERS = (
+    path
+    for folder in ("tests", "examples", "benchmarks", "docs", "scripts")
+    for path in (ROOT / folder).rglob("*.py")
+)
+SOURCES = sorted([*MODULES, *OTHERS])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module: its dotted name, the line, and when it is loaded.
+
+    `when` is "at once" for what importing the file loads, "called" for what a function loads, and "never"
+    for what only the type checker reads.
+    """
+
+    target: str
+    line: int
+    when: str
+
+
+def room_of(module: str) -> str:
+    """Room of a dotted module name within the package; the package itself is the room `__init__`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports(source: str, path: str) -> Iterator[Import]:
+    """All imports in a source file, relative ones with their full names."""
+    package = path.removesuffix(".py").split("/")[:-1]
+
+    def visit(node: ast.AST, when: str) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, when)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                target = f"{module}.{alias.name}" if module == PACKAGE else module
+                yield Import(target, node.lineno, when)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS:
+            name = node.args[0] if node.args else None
+            literal = isinstance(name, ast.Constant) and isinstance(name.value, str)
+            yield Import(name.value if literal else COMPUTED, node.lineno, when)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            when = "called"
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            when = "never"
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, when)
+
+    return visit(ast.parse(source), "at once")
+
+
+def imports_of(path: Path) -> list[Import]:
+    return list(imports(path.read_text("utf-8"), name_of(path)))
+
+
+def imports_against_the_grain(source: str, path: str) -> list[str]:
+    """What a module of the package imports from rooms that it must not know, as sentences."""
+    room = room_of(path.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    faults = []
+    for imported in imports(source, path):
+        if imported.target.split(".")[0] != PACKAGE:
+            continue
+        other = room_of(imported.target)
+        allowed = other == room or other in MAY_IMPORT.get(room, set())
+        later = imported.when == "called" and room in MAY_IMPORT_LATER and other in MAY_IMPORT
+        if not allowed and not later:
+            faults.append(f"{path}:{imported.line}: {room!r} must not import {imported.target}")
+    return faults
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_one_way(path: Path) -> None:
+    assert imports_against_the_grain(path.read_text("utf-8"), name_of(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("op.py", "from .tensor import Tensor"),
+        ("op.py", "from . import tape"),
+        ("tape.py", "def walk():\n    from tinygrad_mnist.tensor import Tensor"),
+        ("tape.py", "import tinygrad_mnist.tensor"),
+        ("tape.py", "if TYPE_CHECKING:\n    from .tensor import Tensor"),
+        ("tape.py", "importlib.import_module('tinygrad_mnist.tensor')"),
+        ("tensor.py", "from .ops import elementwise"),
+        ("tensor.py", "from tinygrad_mnist import ops"),
+        ("ops/loss.py", "from ..nn import functional"),
+        ("ops/loss.py", "from tinygrad_mnist import Tensor"),
+        ("nn/linear.py", "from ..optim.sgd import SGD"),
+        ("nn/linear.py", "class Linear:\n    from ..training import recipes"),
+        ("data/idx.py", "if True:\n    from .. import tensor"),
+        ("plots/curves.py", "from ..training.history import History"),
+        ("training/loop.py", "from ..cli.train import parse"),
+        ("__init__.py", "from .tensor import Tensor"),
+    ],
+)
+def test_an_import_the_other_way_is_found(path: str, source: str) -> None:
+    assert len(imports_against_the_grain(source, f"{PACKAGE}/{path}")) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("tape.py", "from .op import Op"),
+        ("tensor.py", "def graph(self):\n    from .graph import read"),
+        ("__init__.py", "def __getattr__(name):\n    from .tensor import Tensor"),
+        ("nn/linear.py", "from ..ops.linalg import linear\nfrom .module import Module"),
+        ("nn/layers/linear.py", "from ..module import Module\nfrom ...tensor import Tensor"),
+        ("cli/train.py", "from ..training import recipes\nimport numpy as np"),
+    ],
+)
+def test_an_import_the_right_way_is_allowed(path: str, source: str) -> None:
+    assert imports_against_the_grain(source, f"{PACKAGE}/{path}") == []
+
+
+def test_the_rooms_are_the_planned_ones() -> None:
+    rooms = {path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert rooms <= MAY_IMPORT.keys()
+
+
+def test_no_room_is_above_and_below_another() -> None:
+    graphlib.TopologicalSorter(MAY_IMPORT).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_imported_by_a_computed_name(path: Path) -> None:
+    """It would escape the tests above. The package's own lazy names are the exception."""
+    if path == ROOT / PACKAGE / "__init__.py":
+        pytest.skip("the lazy public names")
+    assert [found for found in imports_of(path) if found.target.startswith((COMPUTED, "."))] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_optional_packages_are_imported_when_needed(path: Path) -> None:
+    room = room_of(name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."))
+    unasked = [
+        f"line {imported.line}: {imported.target}"
+        for imported in imports_of(path)
+        if imported.when == "at once" and room not in OPTIONAL.get(imported.target.split(".")[0], {room})
+    ]
+    assert unasked == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_testing_imports_hypothesis(path: Path) -> None:
+    if path.is_relative_to(ROOT / PACKAGE / "testing"):
+        pytest.skip("this is its place")
+    packages = {imported.target.split(".")[0] for imported in imports_of(path)}
+    assert packages.isdisjoint({"hypothesis", "pytest"})
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_file_is_one_room(path: Path) -> None:
+    lines = len(path.read_text("utf-8").splitlines())
+    assert lines <= LONGEST_FILE or name_of(path) in LONGER_FILES, f"{lines} lines"
+
+
+def test_an_exception_is_still_needed() -> None:
+    lines = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in LONGER_FILES}
+    assert {name for name in lines if lines[name] <= LONGEST_FILE} == set()
+
+
+def test_a_module_is_named_after_what_it_holds() -> None:
+    names = {part for path in SOURCES for part in path.relative_to(ROOT).with_suffix("").parts}
+    assert names.isdisjoint({"utils", "util", "helpers", "helper", "common", "misc"})
+
+
+def lines_of_code(source: str) -> int:
+    """Lines that hold code: neither blank nor only a comment, nor part of a docstring."""
+    layout = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    code = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type not in {tokenize.COMMENT, *layout}
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(source)):
+        # A string that stands alone is a docstring, be it of an attribute.
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            code.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(code)
+
+
+def test_lines_of_code_leave_out_words_and_blanks() -> None:
+    source = '''"""A module
+
+of three lines of code."""
+
+# not counted
+x = (1,  # counted
+
+     2)  # counted
+
+def f():  # counted
+    """Not counted."""
+'''
+    assert lines_of_code(source) == 3
+
+
+def test_the_core_can_be_read_in_one_sitting() -> None:
+    counts = {
+        name: lines_of_code((ROOT / PACKAGE / name).read_text("utf-8"))
+        for name in CORE
+        if (ROOT / PACKAGE / name).exists()
+    }
+    assert sum(counts.values()) <= LARGEST_CORE, counts
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level packages, besides the standard library's, that a fresh interpreter loads for `code`."""
+    script = f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before)"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    return {name.split(".")[0] for name in ran.stdout.splitlines()[-1].split()} - sys.stdlib_module_names
+
+
+def exists(*names: str) -> pytest.MarkDecorator:
+    missing = [name for name in names if not (ROOT / PACKAGE / name).exists()]
+    return pytest.mark.skipif(bool(missing), reason=f"not built yet: {missing}")
+
+
+@exists("__init__.py")
+def test_importing_the_package_loads_nothing_else() -> None:
+    assert loaded_by("import tinygrad_mnist") == {PACKAGE}
+
+
+@exists("__init__.py")
+def test_the_version_is_known_without_numpy() -> None:
+    assert loaded_by("import tinygrad_mnist; assert tinygrad_mnist.__version__") == {PACKAGE}
+
+
+@exists("__init__.py", "nn/__init__.py", "optim/__init__.py")
+def test_the_engine_needs_numpy_alone() -> None:
+    assert loaded_by("from tinygrad_mnist import Tensor, nn, optim") == {PACKAGE, "numpy"}
+
+
+@exists("__init__.py", "cli/__init__.py")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_the_command_line_answers_without_numpy(option: str) -> None:
+    code = (
+        "from tinygrad_mnist.cli import main\n"
+        f"sys.argv = ['tinygrad-mnist', {option!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass"
+    )
+    assert loaded_by(code) == {PACKAGE}
