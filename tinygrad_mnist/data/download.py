@@ -1,0 +1,260 @@
+"""Fetch files from mirrors: verified, atomic, and never waiting long for a mirror that does not answer.
+
+Knows nothing of MNIST. The transfer itself is pooch's `HTTPDownloader`, from the extra ``download``. It runs
+in a thread of its own that is left behind when nothing has come for a while: looking up a host name cannot be
+interrupted, and a time limit of a socket starts anew with each address and each byte.
+"""
+
+import hashlib
+import importlib
+import os
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tinygrad_mnist.data.errors import DataUnavailableError
+from tinygrad_mnist.data.idx import GZIP_MAGIC
+
+PATIENCE = 4.0
+"""Seconds without a byte after which a mirror is given up."""
+ATTEMPTS = 3
+"""How often a mirror is asked for a file, if it fails in a way that may pass."""
+PAUSE = 0.5
+"""Seconds before the second attempt; twice as many before the third."""
+_CHUNK = 1 << 13
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as it has to be once it is uncompressed.
+
+    Parameters
+    ----------
+    name : str
+        Of the file on disk; a mirror has it as ``name + ".gz"``.
+    size : int
+        In bytes, uncompressed.
+    sha256 : str
+        Of the uncompressed bytes, in hexadecimal.
+    """
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass
+class _Mirror:
+    """A place to ask, and how it has done so far."""
+
+    address: str
+    fault: str = ""
+    given_up: bool = False
+
+    def __str__(self) -> str:
+        return f"{urlsplit(self.address).netloc}: {self.fault}"
+
+
+class _TransferError(Exception):
+    """One attempt failed; `passing` tells whether another may succeed."""
+
+    def __init__(self, fault: str, *, passing: bool) -> None:
+        super().__init__(fault)
+        self.passing = passing
+
+
+def download_files(
+    files: Iterable[RemoteFile], directory: Path, mirrors: Sequence[str], *, progress: bool = True
+) -> None:
+    """Fetch files into a directory, uncompressed.
+
+    Each mirror is asked in turn, up to `ATTEMPTS` times. One that has not sent a byte for `PATIENCE` seconds,
+    cannot be reached or does not have the file is not asked again in this call. A file appears in the
+    directory whole and with the right checksum, or not at all.
+
+    Parameters
+    ----------
+    files : iterable of RemoteFile
+        What to fetch.
+    directory : Path
+        Where to put it; made if need be.
+    mirrors : sequence of str
+        Addresses that end in a slash.
+    progress : bool, optional
+        Draw a progress bar for each file, if standard error is a terminal and tqdm is installed.
+
+    Raises
+    ------
+    DataUnavailableError
+        pooch is not installed, no mirror had the file, or the directory cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = RemoteFile("numbers", size=3, sha256=hashlib.sha256(bytes([1, 2, 3])).hexdigest())
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     download_files([file], Path(directory), ["nowhere/"])  # doctest: +IGNORE_EXCEPTION_DETAIL
+    Traceback (most recent call last):
+    tinygrad_mnist.data.errors.DataUnavailableError: numbers could not be downloaded (...)
+    """
+    asked = [_Mirror(address) for address in mirrors]
+    for file in sorted(files, key=lambda file: file.size):  # what is going to fail fails after a few bytes
+        _write_whole(directory / file.name, _fetch_from_any(file, asked, progress))
+
+
+def _fetch_from_any(file: RemoteFile, mirrors: Sequence[_Mirror], progress: bool) -> bytes:
+    for attempt in range(ATTEMPTS):
+        if attempt and not all(mirror.given_up for mirror in mirrors):
+            time.sleep(PAUSE * attempt)
+        for mirror in mirrors:
+            if mirror.given_up:
+                continue
+            try:
+                return _verified(file, _fetch(f"{mirror.address}{file.name}.gz", file, progress))
+            except _TransferError as error:
+                mirror.fault, mirror.given_up = str(error), not error.passing
+    faults = "; ".join(map(str, mirrors))
+    raise DataUnavailableError(
+        f"{file.name} could not be downloaded ({faults}); check the network and try again"
+    )
+
+
+@dataclass
+class _Receipt:
+    """What has come so far: to pooch, the file that it writes to and the progress bar that it moves."""
+
+    most: int
+    total: int = 0
+    content: bytearray = field(default_factory=bytearray)
+    fault: Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+    abandoned: bool = False
+
+    def write(self, chunk: bytes) -> None:
+        if self.abandoned:
+            raise ConnectionAbortedError("nobody waits for this any longer")
+        if len(self.content) + len(chunk) > self.most:
+            raise OverflowError(f"it sends more than {self.most:,} bytes")
+        self.content += chunk
+
+    def flush(self) -> None: ...
+    def update(self, _: int) -> None: ...
+    def reset(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def _fetch(address: str, file: RemoteFile, progress: bool) -> bytes:
+    """Fetch the bytes at an address, as they are sent."""
+    receipt = _Receipt(most=file.size + (1 << 20))
+    downloader = _downloader(receipt)
+
+    def transfer() -> None:
+        try:
+            downloader(address, receipt, None)
+        except Exception as error:
+            receipt.fault = error
+        finally:
+            receipt.done.set()
+
+    bar = _progress_bar(file.name) if progress else None
+    threading.Thread(target=transfer, name=f"download {file.name}", daemon=True).start()
+    try:
+        _wait(receipt, bar)
+    finally:
+        receipt.abandoned = True
+        if bar is not None:
+            bar.close()
+    if receipt.fault is not None:
+        raise _explained(receipt.fault, receipt)
+    return bytes(receipt.content)
+
+
+def _wait(receipt: _Receipt, bar: Any) -> None:
+    """Return when the transfer has ended; raise when nothing has come for `PATIENCE` seconds."""
+    received, since = 0, time.monotonic()
+    while not receipt.done.wait(0.05):  # short, because Ctrl-C cannot end a wait on Windows
+        now = time.monotonic()
+        if len(receipt.content) > received:
+            received, since = len(receipt.content), now
+        elif now - since > PATIENCE:
+            raise _TransferError(f"no answer for {PATIENCE:g} seconds", passing=False)
+        if bar is not None:
+            bar.total = receipt.total or None
+            bar.update(received - bar.n)
+    if bar is not None and receipt.fault is None:
+        bar.total = len(receipt.content)
+        bar.update(len(receipt.content) - bar.n)
+
+
+def _explained(fault: Exception, receipt: _Receipt) -> _TransferError:
+    """Say in a few words what went wrong, and whether it may pass."""
+    status = getattr(getattr(fault, "response", None), "status_code", None)
+    if status is not None:
+        return _TransferError(f"HTTP status {status}", passing=status >= 500)
+    if isinstance(fault, OverflowError):
+        return _TransferError(str(fault), passing=False)
+    if receipt.content or receipt.total:
+        return _TransferError("the connection broke", passing=True)
+    return _TransferError("it cannot be reached", passing=False)
+
+
+def _verified(file: RemoteFile, content: bytes) -> bytes:
+    """Uncompress what came, unless a server has done so, and compare it with the checksum."""
+    if content.startswith(GZIP_MAGIC):
+        try:
+            content = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(content, file.size + 1)
+        except zlib.error as error:
+            raise _TransferError(f"what it sent is a damaged gzip file ({error})", passing=True) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise _TransferError(
+            f"what it sent has the SHA-256 checksum {found[:8]}... instead of {file.sha256[:8]}...",
+            passing=True,
+        )
+    return content
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it, so that nobody ever sees a part of it."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=path.name, suffix=".part", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataUnavailableError(
+            f"{path} cannot be written ({error.strerror or error}); make its directory writeable, with room "
+            f"for {len(content):,} bytes"
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _downloader(receipt: _Receipt) -> Any:
+    try:
+        pooch = importlib.import_module("pooch")
+    except ImportError as error:
+        raise DataUnavailableError(
+            "downloading needs the package pooch, which is not installed; "
+            'pip install "tinygrad_mnist[download]" brings it'
+        ) from error
+    return pooch.HTTPDownloader(progressbar=receipt, chunk_size=_CHUNK, timeout=PATIENCE + 1)
+
+
+def _progress_bar(name: str) -> Any:
+    try:
+        tqdm = importlib.import_module("tqdm")
+    except ImportError:
+        return None
+    return tqdm.tqdm(desc=name, unit="B", unit_scale=True, disable=None)
