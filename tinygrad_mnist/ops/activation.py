@@ -1,0 +1,179 @@
+"""Activations: relu, leaky_relu, gelu, sigmoid, softmax, log_softmax."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.op import Domain, Sample, elementwise, fused, general
+
+KINKED = Domain(kinks=(0.0,))
+
+
+def _relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any, ...]:
+    part = (out > 0).astype(g.dtype)
+    part *= g
+    return (part,)
+
+
+relu = fused(
+    # measured: maximum and an in-place product take 2.1 + 3.2 us on 128x64 float32, where takes 18 + 25
+    lambda x: (np.maximum(x, 0), None),
+    _relu_joint,
+    lambda x: np.where(x > 0, x, 0),
+    name="relu",
+    domain=KINKED,
+    samples="broadcast",
+)
+
+
+def _leaky_relu_joint(g: Any, needed: Any, out: Any, saved: Any, x: Any, negative_slope: float) -> tuple[Any, ...]:
+    part = (x > 0).astype(g.dtype)
+    part *= 1 - negative_slope
+    part += negative_slope
+    part *= g
+    return (part,)
+
+
+def _leaky_relu_forward(x: Any, negative_slope: float) -> tuple[Any, None]:
+    out = x * negative_slope
+    np.copyto(out, x, where=x > 0)
+    return out, None
+
+
+leaky_relu = fused(
+    _leaky_relu_forward,
+    _leaky_relu_joint,
+    lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
+    name="leaky_relu",
+    domain=KINKED,
+    samples=tuple(Sample((shape,), {"negative_slope": slope}) for shape in ((), (2, 3)) for slope in (0.01, 0.3)),
+)
+
+
+def _sigmoid_forward(x: Any) -> Any:
+    small = np.exp(-np.abs(x))  # never overflows
+    return np.where(x >= 0, 1, small) / (1 + small)
+
+
+sigmoid = elementwise(
+    _sigmoid_forward,
+    lambda g, out, x: g * out * (1 - out),
+    name="sigmoid",
+    formula=lambda x: 1 / (1 + np.exp(-x)),
+    label="σ",
+)
+
+# ---- gelu and the error function -------------------------------------------------------------------------
+
+_STEPS, _EDGE, _TERMS = 16, 6, 11
+
+
+@cache
+def _erf_table() -> Any:
+    """Taylor coefficients of erf about the points -6, -6 + 1/16, ..., 6, a row an order.
+
+    The derivatives are Hermite polynomials (Abramowitz & Stegun 1964, 7.1.19):
+    erf^(k+1)(x) = (-1)^k 2/sqrt(pi) H_k(x) exp(-x^2).
+    """
+    points = np.arange(-_EDGE * _STEPS, _EDGE * _STEPS + 1) / _STEPS
+    scale = 2 / math.sqrt(math.pi) * np.exp(-points * points)
+    rows, before, hermite = [np.array([math.erf(x) for x in points])], np.zeros_like(points), np.ones_like(points)
+    for k in range(_TERMS - 1):
+        rows.append((-1) ** k * scale * hermite / math.factorial(k + 1))
+        before, hermite = hermite, 2 * points * hermite - 2 * k * before
+    return np.array(rows)
+
+
+def _erf_forward(x: Any) -> Any:
+    """erf from a table: the nearest of 193 points, and ten Taylor terms; exact to 2 units in the last place."""
+    table = _erf_table().astype(x.dtype, copy=False)
+    inside = np.clip(np.nan_to_num(x), -_EDGE, _EDGE)  # erf(6) is 1 in float64
+    nearest = np.rint(inside * _STEPS)
+    offset = inside - nearest / _STEPS
+    position = nearest.astype(np.intp) + _EDGE * _STEPS
+    out = table[-1].take(position)
+    for row in table[-2::-1]:
+        out = out * offset + row.take(position)
+    return np.where(np.isnan(x), x, out)
+
+
+erf = elementwise(
+    _erf_forward,
+    lambda g, out, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x),
+    name="erf",
+)
+
+
+def _gelu_forward(x: Any, approximate: str) -> tuple[Any, Any]:
+    """Hendrycks & Gimpel (2016): x times the normal distribution function, or its approximation by tanh."""
+    if approximate == "none":
+        cdf = 0.5 * (1 + _erf_forward(x * math.sqrt(0.5)))
+    elif approximate == "tanh":
+        cdf = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    else:
+        raise ValueError(f"approximate={approximate!r} given; expected 'none' or 'tanh'")
+    return x * cdf, cdf
+
+
+def _gelu_joint(g: Any, needed: Any, out: Any, cdf: Any, x: Any, approximate: str) -> tuple[Any, ...]:
+    if approximate == "none":
+        slope = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    else:
+        slope = 2 * cdf * (1 - cdf) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x))
+    slope *= x
+    slope += cdf
+    slope *= g
+    return (slope,)
+
+
+def _gelu_formula(x: Any, approximate: str) -> Any:
+    if approximate == "none":
+        return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+gelu = fused(
+    _gelu_forward,
+    _gelu_joint,
+    _gelu_formula,
+    name="gelu",
+    samples=tuple(Sample((shape,), {"approximate": a}) for shape in ((), (2, 3)) for a in ("none", "tanh")),
+)
+
+# ---- softmax ---------------------------------------------------------------------------------------------
+
+
+def _softmax_forward(x: Any, axis: int) -> Any:
+    out = x - np.max(x, axis=axis, keepdims=True)
+    np.exp(out, out=out)
+    out /= np.sum(out, axis=axis, keepdims=True)
+    return out
+
+
+def _log_softmax_forward(x: Any, axis: int) -> Any:
+    out = x - np.max(x, axis=axis, keepdims=True)
+    out -= np.log(np.sum(np.exp(out), axis=axis, keepdims=True))
+    return out
+
+
+_ALONG = tuple(
+    Sample((shape,), {"axis": axis}) for shape, axis in (((3,), 0), ((2, 3), -1), ((2, 3), 0), ((1, 1), 1), ((2, 2, 2), 1))
+)
+softmax = general(
+    _softmax_forward,
+    lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)),
+    name="softmax",
+    formula=lambda x, axis: np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True),
+    samples=_ALONG,
+)
+log_softmax = general(
+    _log_softmax_forward,
+    lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True),
+    name="log_softmax",
+    formula=lambda x, axis: x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True)),
+    samples=_ALONG,
+)

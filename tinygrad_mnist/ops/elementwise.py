@@ -1,0 +1,172 @@
+"""Operations on each element: arithmetic, powers, exponentials, trigonometry, comparison.
+
+Each line is a function and its derivatives, one an argument: ``rule(g, out, x, y)`` is the cotangent of that
+argument, given the cotangent ``g`` of the result ``out``. Rules hold for arrays and for Tensors.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.op import (
+    INSIDE_UNIT,
+    NONZERO,
+    POSITIVE,
+    REAL,
+    UFUNCS,
+    Domain,
+    Sample,
+    constant,
+    elementwise,
+    implements,
+    linear,
+)
+
+# ---- arithmetic ------------------------------------------------------------------------------------------
+
+positive = elementwise(np.positive, lambda g, out, x: g)
+negative = elementwise(np.negative, lambda g, out, x: -g, label="-")
+add = elementwise(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, label="+")
+subtract = elementwise(np.subtract, lambda g, out, x, y: g, lambda g, out, x, y: -g, label="-")
+multiply = elementwise(np.multiply, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x, label="×")
+divide = elementwise(
+    np.divide,
+    lambda g, out, x, y: g / y,
+    lambda g, out, x, y: -g * out / y,
+    domain=(REAL, NONZERO),
+    singular=True,
+    label="÷",
+)
+remainder = elementwise(
+    np.remainder,
+    lambda g, out, x, y: g,
+    lambda g, out, x, y: -g * np.floor(x / y),
+    domain=(Domain(2.2, 2.6), Domain(0.9, 1.05)),  # between two steps of the quotient
+    label="%",
+)
+reciprocal = elementwise(np.reciprocal, lambda g, out, x: -g * out * out, domain=NONZERO, singular=True)
+square = elementwise(np.square, lambda g, out, x: 2 * g * x, label="²")
+absolute = elementwise(np.absolute, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
+
+
+def _power_by_base(g: Any, out: Any, x: Any, y: Any) -> Any:
+    if isinstance(y, (int, float)):
+        return g * y * x ** (y - 1) if y != 0 else g * 0
+    return g * y * x ** np.where(y == 0, 1, y - 1)  # the derivative of x ** 0 is 0 at x = 0 too
+
+
+def _power_by_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
+    return np.where((x == 0) & (y >= 0), 0, g * out * np.log(np.where((x == 0) & (y >= 0), 1, x)))
+
+
+power = elementwise(
+    operator.pow,
+    _power_by_base,
+    _power_by_exponent,
+    name="power",
+    domain=(POSITIVE, REAL),
+    singular=True,
+    label="**",
+)
+UFUNCS[np.power] = power
+
+# ---- exponentials and logarithms -------------------------------------------------------------------------
+
+exp = elementwise(np.exp, lambda g, out, x: g * out)
+expm1 = elementwise(np.expm1, lambda g, out, x: g * (out + 1))
+log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE, singular=True)
+log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0), singular=True)
+sqrt = elementwise(np.sqrt, lambda g, out, x: g * 0.5 / out, domain=POSITIVE, singular=True, label="√")
+
+# ---- trigonometric and hyperbolic ------------------------------------------------------------------------
+
+sin = elementwise(np.sin, lambda g, out, x: g * np.cos(x))
+cos = elementwise(np.cos, lambda g, out, x: -g * np.sin(x))
+tan = elementwise(np.tan, lambda g, out, x: g * (1 + out * out), domain=Domain(-1.2, 1.2))
+arcsin = elementwise(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x), domain=INSIDE_UNIT, singular=True)
+arccos = elementwise(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x), domain=INSIDE_UNIT, singular=True)
+arctan = elementwise(np.arctan, lambda g, out, x: g / (1 + x * x))
+sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
+cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
+tanh = elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
+
+# ---- choosing --------------------------------------------------------------------------------------------
+
+DIFFERENT = (Domain(-3.0, 0.0, kinks=(0.0,)), Domain(0.0, 3.0, kinks=(0.0,)))
+
+
+def _where_larger(g: Any, x: Any, y: Any) -> Any:
+    """``g`` where x > y, half of it where they are equal: the subgradient of least norm of a maximum."""
+    return np.where(x == y, 0.5 * g, np.where(x > y, g, 0))
+
+
+maximum = elementwise(
+    np.maximum,
+    lambda g, out, x, y: _where_larger(g, x, y),
+    lambda g, out, x, y: _where_larger(g, y, x),
+    domain=DIFFERENT,
+)
+minimum = elementwise(
+    np.minimum,
+    lambda g, out, x, y: _where_larger(g, y, x),
+    lambda g, out, x, y: _where_larger(g, x, y),
+    domain=DIFFERENT,
+)
+where = linear(
+    np.where,
+    None,
+    lambda g, out, condition, x, y: np.where(condition, g, 0),
+    lambda g, out, condition, x, y: np.where(condition, 0, g),
+    broadcasts=True,
+    samples=(
+        Sample(((3,), (3,), (3,)), constants={0: np.array([True, False, True])}),
+        Sample(((2, 3), (3,), (2, 1)), constants={0: np.array([[True, False, True], [False, False, True]])}),
+        Sample(((), (2,), ()), constants={0: np.array(True)}),
+    ),
+)
+between = elementwise(
+    lambda x, low, high: np.clip(x, low, high),
+    lambda g, out, x, low, high: g * ((x > low) & (x < high)),
+    None,
+    None,
+    name="clip",
+    domain=Domain(kinks=(-1.0, 1.5)),
+    samples=tuple(Sample((shape, (), ()), constants={1: -1.0, 2: 1.5}) for shape in ((4,), (2, 3), ())),
+)
+
+
+@implements(np.where)
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    return where(condition, x, y)
+
+
+@implements(np.clip)
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    if any(getattr(bound, "requires_grad", False) for bound in (low, high)):
+        raised = a if low is None else np.maximum(a, low)
+        return raised if high is None else np.minimum(raised, high)
+    return between(a, -np.inf if low is None else low, np.inf if high is None else high)
+
+
+# ---- dtype -----------------------------------------------------------------------------------------------
+
+astype = linear(
+    lambda x, dtype: x.astype(dtype),
+    lambda g, out, x, dtype: g,  # the walk brings it back into the dtype of x
+    name="astype",
+    samples=(Sample(((2, 3),), {"dtype": np.dtype(np.float64)}),),
+)
+
+# ---- without a gradient, rightly -------------------------------------------------------------------------
+
+constant(
+    np.sign, np.signbit, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide,
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.isfinite, np.isinf, np.isnan,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+)  # fmt: skip

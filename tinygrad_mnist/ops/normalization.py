@@ -1,0 +1,159 @@
+"""The layers' own operations: linear, batch_norm, layer_norm, each fused, its plain formula beside it.
+
+Which NumPy expression is fastest was measured (docs/performance.md): column sums by a vector of ones, the centred
+values kept rather than the normalised ones, work in place on arrays that nobody else holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.op import POSITIVE, REAL, Sample, fused
+
+_LARGE = 64_000  # elements; above this, einsum beats a product of temporaries for sums of products
+
+
+def _column_sums(x: Any) -> Any:
+    return np.ones(x.shape[0], x.dtype).dot(x)
+
+
+def _column_sums_of_product(x: Any, y: Any) -> Any:
+    return np.einsum("ij,ij->j", x, y) if x.size > _LARGE else _column_sums(x * y)
+
+
+# ---- linear ----------------------------------------------------------------------------------------------
+
+
+def _linear_forward(x: Any, weight: Any, *bias: Any) -> tuple[Any, None]:
+    if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"input of shape {x.shape} does not fit weight of shape {weight.shape} (out, in)")
+    out = np.dot(x, weight.T)
+    if bias:
+        out += bias[0]
+    return out, None
+
+
+def _linear_joint(g: Any, needed: Any, out: Any, saved: None, x: Any, weight: Any, *bias: Any) -> tuple[Any, ...]:
+    rows, g_rows = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    return (
+        g_rows.dot(weight).reshape(x.shape) if needed[0] else None,
+        # in the memory order of the weight, so that an optimiser copies it straight
+        (rows.T.dot(g_rows).T if weight.flags.f_contiguous else g_rows.T.dot(rows)) if needed[1] else None,
+        *(_column_sums(g_rows) if needed[2] else None for _ in bias),
+    )
+
+
+def _linear_formula(x: Any, weight: Any, *bias: Any) -> Any:
+    out = x @ weight.T
+    return out + bias[0] if bias else out
+
+
+linear = fused(
+    _linear_forward,
+    _linear_joint,
+    _linear_formula,
+    name="linear",
+    samples=tuple(
+        Sample(shapes)
+        for shapes in (((4, 3), (2, 3), (2,)), ((4, 3), (2, 3)), ((3,), (2, 3), (2,)), ((2, 2, 3), (1, 3), (1,)))
+    ),
+)
+
+# ---- batch norm ------------------------------------------------------------------------------------------
+
+
+def _batch_norm_forward(x: Any, weight: Any, bias: Any, eps: float, observe: Any = None) -> tuple[Any, Any]:
+    """Ioffe & Szegedy (2015), algorithm 1, over the rows of ``x`` (n, c).
+
+    ``observe(mean, var)`` is told the statistics of the batch, biased, of shape (c,).
+    """
+    n = x.shape[0]
+    per_row = np.full(n, 1 / n, x.dtype)
+    mean = per_row.dot(x)
+    centred = x - mean
+    out = centred * centred if x.size <= _LARGE else np.empty_like(x)
+    var = per_row.dot(out) if x.size <= _LARGE else np.einsum("ij,ij->j", centred, centred) / n
+    scale = 1 / np.sqrt(var + eps)
+    np.multiply(centred, weight * scale, out=out)
+    out += bias
+    if observe is not None:
+        observe(mean, var)
+    return out, (centred, scale)
+
+
+def _batch_norm_joint(
+    g: Any, needed: Any, out: Any, saved: Any, x: Any, weight: Any, bias: Any, eps: float, observe: Any = None
+) -> tuple[Any, ...]:
+    centred, scale = saved
+    n = x.shape[0]
+    weight_part = scale * _column_sums_of_product(g, centred)
+    bias_part = _column_sums(g)
+    if not needed[0]:
+        return None, weight_part, bias_part
+    part = centred * (weight_part * scale * (-1 / n))
+    part += g
+    part -= bias_part * (1 / n)
+    part *= weight * scale
+    return part, weight_part, bias_part
+
+
+def _batch_norm_formula(x: Any, weight: Any, bias: Any, eps: float, observe: Any = None) -> Any:
+    centred = x - np.mean(x, axis=0)
+    return centred / np.sqrt(np.mean(centred**2, axis=0) + eps) * weight + bias
+
+
+batch_norm = fused(
+    _batch_norm_forward,
+    _batch_norm_joint,
+    _batch_norm_formula,
+    name="batch_norm",
+    domain=(REAL, POSITIVE, REAL),
+    samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
+)
+
+# ---- layer norm ------------------------------------------------------------------------------------------
+
+
+def _layer_norm_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any]:
+    """Ba, Kiros & Hinton (2016), equation 3, over the last axis."""
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    scale = 1 / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + eps)
+    centred *= scale  # from here on, normalised
+    out = centred * weight
+    out += bias
+    return out, (centred, scale)
+
+
+def _layer_norm_joint(
+    g: Any, needed: Any, out: Any, saved: Any, x: Any, weight: Any, bias: Any, eps: float
+) -> tuple[Any, ...]:
+    normalised, scale = saved
+    n = x.shape[-1]
+    g_rows = g.reshape(-1, n)
+    weight_part = _column_sums_of_product(g_rows, normalised.reshape(-1, n)) if needed[1] else None
+    bias_part = _column_sums(g_rows) if needed[2] else None
+    if not needed[0]:
+        return None, weight_part, bias_part
+    part = g * weight
+    slope = np.mean(part * normalised, axis=-1, keepdims=True)
+    part -= np.mean(part, axis=-1, keepdims=True)
+    part -= normalised * slope
+    part *= scale
+    return part, weight_part, bias_part
+
+
+def _layer_norm_formula(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    return centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + eps) * weight + bias
+
+
+layer_norm = fused(
+    _layer_norm_forward,
+    _layer_norm_joint,
+    _layer_norm_formula,
+    name="layer_norm",
+    domain=(REAL, POSITIVE, REAL),
+    samples=tuple(Sample((shape, (3,), (3,)), {"eps": 1e-5}) for shape in ((2, 3), (3,), (2, 2, 3))),
+)

@@ -1,0 +1,217 @@
+"""Operations that reduce axes, or accumulate along one: sums, means, extremes, variance, products."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tinygrad_mnist.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
+
+Axis = int | tuple[int, ...] | None
+
+
+def _spread(g: Any, axis: Axis, keepdims: bool) -> Any:
+    """A reduced cotangent with its reduced axes back as length 1, so that it broadcasts to the argument."""
+    return g if keepdims or axis is None else np.expand_dims(g, axis)
+
+
+def _count(out: Any, x: Any) -> float:
+    """How many elements went into each element of the result."""
+    return float(x.size // max(out.size, 1))
+
+
+sum_ = linear(
+    lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
+    lambda g, out, x, axis, keepdims: np.broadcast_to(_spread(g, axis, keepdims), x.shape),
+    name="sum",
+    label="Σ",
+    samples="reduction",
+)
+mean_ = linear(
+    lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims),
+    lambda g, out, x, axis, keepdims: np.broadcast_to(_spread(g / _count(out, x), axis, keepdims), x.shape),
+    name="mean",
+    samples="reduction",
+)
+
+
+def _extreme(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+    """Split the cotangent evenly among ties: the subgradient of least norm."""
+    chosen = ((x == _spread(out, axis, keepdims)) | np.isnan(x)).astype(g.dtype)
+    return _spread(g, axis, keepdims) * (chosen / np.maximum(np.sum(chosen, axis=axis, keepdims=True), 1))
+
+
+max_ = general(
+    lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
+    _extreme,
+    name="max",
+    domain=DISTINCT,
+    samples="reduction",
+)
+min_ = general(
+    lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims),
+    _extreme,
+    name="min",
+    domain=DISTINCT,
+    samples="reduction",
+)
+
+
+def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
+    freedom = _count(out, x) - ddof
+    factor = 2 / freedom if freedom > 0 else np.nan
+    return _spread(g, axis, keepdims) * factor * (x - np.mean(x, axis=axis, keepdims=True))
+
+
+def _std_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
+    """0 on a constant input: the subgradient of least norm of a convex function."""
+    freedom = _count(out, x) - ddof
+    factor = 1 / freedom if freedom > 0 else np.nan
+    is_constant = np.max(x, axis=axis, keepdims=True) == np.min(x, axis=axis, keepdims=True)
+    scale = _spread(g, axis, keepdims) / np.where(is_constant, 1, _spread(out, axis, keepdims))
+    return np.where(is_constant, 0, factor * scale * (x - np.mean(x, axis=axis, keepdims=True)))
+
+
+var_ = general(
+    lambda x, axis, ddof, keepdims: np.var(x, axis=axis, ddof=ddof, keepdims=keepdims),
+    _var_rule,
+    name="var",
+    samples=tuple(
+        Sample(((3, 4),), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+        for axis in (None, 0, -1, (0, 1))
+        for ddof, keepdims in ((0, False), (1, True))
+    ),
+)
+std_ = general(
+    lambda x, axis, ddof, keepdims: np.std(x, axis=axis, ddof=ddof, keepdims=keepdims),
+    _std_rule,
+    name="std",
+    domain=DISTINCT,
+    samples=var_.samples,
+)
+
+
+def _split_axes(x: Any, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes that stay, and those that are reduced."""
+    reduced = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    return tuple(a for a in range(x.ndim) if a not in reduced), reduced
+
+
+def _joined_last(x: Any, kept: tuple[int, ...], reduced: tuple[int, ...]) -> Any:
+    """``x`` with its reduced axes moved to the end and joined into one."""
+    moved = np.transpose(x, kept + reduced)
+    return np.reshape(moved, (*moved.shape[: len(kept)], math.prod(moved.shape[len(kept) :])))
+
+
+def _prod_joint(
+    g: Any, needed: Any, out: Any, saved: Any, x: Any, axis: Axis, keepdims: bool
+) -> tuple[Any, ...]:
+    """The product of all others, without a division: exact where there are zeros."""
+    kept, reduced = _split_axes(x, axis)
+    last = _joined_last(x, kept, reduced)
+    before, after = np.ones_like(last), np.ones_like(last)
+    np.cumprod(last[..., :-1], axis=-1, out=before[..., 1:])
+    np.cumprod(last[..., :0:-1], axis=-1, out=after[..., -2::-1])
+    others = (before * after).reshape([x.shape[a] for a in kept + reduced])
+    return (others.transpose(np.argsort(kept + reduced)) * _spread(g, axis, keepdims),)
+
+
+def _prod_formula(x: Any, axis: Axis, keepdims: bool) -> Any:
+    """Multiply one half by the other until one element is left: exact derivatives of every order."""
+    kept, reduced = _split_axes(x, axis)
+    last = _joined_last(x, kept, reduced)
+    while (n := last.shape[-1]) > 1:
+        product = last[..., : n // 2] * last[..., n // 2 : 2 * (n // 2)]
+        last = np.concatenate([product, last[..., -1:]], axis=-1) if n % 2 else product
+    out = np.reshape(last, last.shape[:-1]) if n else np.ones(last.shape[:-1], x.dtype)
+    return np.expand_dims(out, reduced) if keepdims else out
+
+
+prod_ = fused(
+    lambda x, axis, keepdims: (np.prod(x, axis=axis, keepdims=keepdims), None),
+    _prod_joint,
+    _prod_formula,
+    name="prod",
+    label="Π",
+    domain=NONZERO,
+    samples="reduction",
+)
+
+
+def _logsumexp_forward(x: Any, axis: Axis, keepdims: bool) -> Any:
+    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
+    with np.errstate(divide="ignore"):
+        out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return out if keepdims else np.squeeze(out, axis=axis)
+
+
+logsumexp = general(
+    _logsumexp_forward,
+    # the softmax of x; a row that is -inf throughout (masked away) contributes nothing
+    lambda g, out, x, axis, keepdims: _spread(g, axis, keepdims)
+    * np.exp(x - np.where(np.isinf(_spread(out, axis, keepdims)), 0, _spread(out, axis, keepdims))),
+    name="logsumexp",
+    formula=lambda x, axis, keepdims: np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims)),
+    samples="reduction",
+)
+
+
+def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None) -> Any:
+    if axis is None:
+        return np.reshape(np.flip(np.cumsum(np.flip(g, 0), axis=0), 0), x.shape)
+    return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+
+
+cumsum_ = linear(
+    lambda x, axis: np.cumsum(x, axis=axis),
+    _cumsum_rule,
+    name="cumsum",
+    samples=tuple(Sample(((2, 3),), {"axis": axis}) for axis in (None, 0, 1, -1))
+    + (Sample(((4,),), {"axis": 0}), Sample(((1, 1),), {"axis": -1})),
+)
+
+# ---- NumPy's names ---------------------------------------------------------------------------------------
+
+
+@implements(np.sum)
+def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return sum_(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.mean)
+def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return mean_(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.max, np.amax)
+def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return max_(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.min, np.amin)
+def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return min_(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.var)
+def var(a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False) -> Any:
+    return var_(a, axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
+
+
+@implements(np.std)
+def std(a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False) -> Any:
+    return std_(a, axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
+
+
+@implements(np.prod)
+def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return prod_(a, axis=axis, keepdims=keepdims)
+
+
+@implements(np.cumsum)
+def cumsum(a: Any, axis: int | None = None) -> Any:
+    return cumsum_(a, axis=axis)

@@ -1,0 +1,314 @@
+"""The tape: what was computed, and the walk back over it.
+
+A :class:`Node` remembers one operation that was applied; its parents are the nodes that made its arguments, or
+a :class:`Leaf` where an argument is a Tensor that a user made and wants the gradient of. Nodes point backwards
+only, so a tape dies with its output, without the garbage collector. :func:`walk` visits nodes from the newest
+to the oldest by their sequence numbers: no recursion, however deep the computation.
+
+Un-broadcasting, dtypes, 0-d results, stale and freed tapes and singular points are dealt with here, once, so
+that no gradient rule needs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.op import Op, linear
+
+recording: ContextVar[bool] = ContextVar("recording", default=True)
+"""Whether operations are put on the tape, in this thread or task."""
+
+_clock = count(1)
+_last_write = 0
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Switch recording off: results inside need no gradient. Serves as a decorator too.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import Tensor, no_grad
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> with no_grad():
+    ...     (x * x).requires_grad
+    False
+    """
+    token = recording.set(False)
+    try:
+        yield
+    finally:
+        recording.reset(token)
+
+
+class Leaf:
+    """Where a gradient arrives: belongs to a Tensor that a user made with ``requires_grad=True``."""
+
+    __slots__ = ("__weakref__", "grad", "name", "written")
+
+    def __init__(self, name: str | None = None) -> None:
+        self.grad: Any = None
+        self.name = name
+        self.written = 0  # the time of the last write into the Tensor's values
+
+    def mark_written(self) -> None:
+        """Note that the values changed, so that a walk over an older tape can tell."""
+        global _last_write
+        self.written = _last_write = next(_clock)
+
+
+class Node:
+    """One operation on the tape.
+
+    Attributes
+    ----------
+    op : Op
+        What was applied.
+    arrays : tuple or None
+        Its arguments: arrays and plain numbers. None once the walk has freed them.
+    out : ndarray
+        Its result.
+    saved : object
+        What a fused operation keeps for its joint rule.
+    parents : tuple of Node, Leaf or None
+        Where each argument came from; None where no gradient goes.
+    static : dict
+        Its keyword arguments.
+    time : int
+        Sequence number: a node is newer than all its parents.
+    """
+
+    __slots__ = ("__weakref__", "arrays", "op", "out", "parents", "saved", "static", "time")
+
+    def __init__(
+        self,
+        op: Op,
+        arrays: tuple[Any, ...],
+        out: Any,
+        saved: Any,
+        parents: tuple[Node | Leaf | None, ...],
+        static: Mapping[str, Any],
+    ) -> None:
+        self.op = op
+        self.arrays: tuple[Any, ...] | None = arrays
+        self.out = out
+        self.saved = saved
+        self.parents = parents
+        self.static = static
+        self.time = next(_clock)
+
+    def free(self) -> None:
+        """Let go of everything that the gradient rules need."""
+        self.arrays = self.out = self.saved = None
+        self.parents = ()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.op.name} at time {self.time}>"
+
+
+identity = linear(
+    lambda x: x.view(), lambda g, out, x: g, name="identity", samples="broadcast", broadcasts=True
+)
+"""The same values under a new node: the boundary at which a walk can be told to stop."""
+
+Lift = Callable[[Any, Any], Any]
+"""``lift(array, origin)``: the Tensor of these values that came from ``origin`` (a Node or Leaf)."""
+
+
+def walk(
+    outputs: Sequence[tuple[Node, Any]],
+    *,
+    targets: Sequence[Node] | None = None,
+    lift: Lift | None = None,
+    retain: bool = False,
+) -> dict[Any, Any]:
+    """Walk the tape back from its outputs and return the cotangents that arrive.
+
+    Parameters
+    ----------
+    outputs : sequence of (Node, cotangent)
+        Where to start. Cotangents are arrays, or Tensors when ``lift`` is given.
+    targets : sequence of Node, optional
+        Stop at these nodes and return their cotangents; by default go on to every leaf and return theirs.
+    lift : callable, optional
+        Rebuilds Tensors from the tape, so that the rules themselves are recorded (a gradient of a gradient).
+    retain : bool
+        Keep the tape, so that it can be walked again.
+
+    Returns
+    -------
+    dict
+        Cotangent by Leaf, or by target Node; those that nothing reaches are absent. An array that is returned
+        for a leaf is held by nobody else.
+
+    Raises
+    ------
+    RuntimeError
+        If the tape was freed by an earlier walk, or a parameter was written to after it was recorded.
+    """
+    cotangents: dict[Any, Any] = {}
+    arrived: dict[Any, Any] = {}
+    heap: list[tuple[int, Node]] = []
+    for node, g in outputs:
+        if node in cotangents:
+            cotangents[node] = cotangents[node] + g
+        else:
+            cotangents[node] = g
+            heappush(heap, (-node.time, node))
+    stops = frozenset(targets or ())
+    oldest = min((node.time for node in stops), default=0)
+
+    while heap:
+        node = heappop(heap)[1]
+        g = cotangents.pop(node)
+        if node in stops:
+            arrived[node] = g
+            continue
+        if node.time < oldest:
+            continue
+        arrays = node.arrays
+        if arrays is None:
+            raise RuntimeError(
+                f"backward met '{node.op.name}' on a part of the tape that an earlier backward has freed; "
+                "call that backward with retain_graph=True, or compute the result again"
+            )
+        if node.time < _last_write:
+            _refuse_stale(node)
+        try:
+            parts = _pull_back(node, arrays, g, lift)
+        except Exception as error:
+            error.add_note(f"in the gradient of '{node.op.name}' of {describe(arrays)}")
+            raise
+        for parent, part in zip(node.parents, parts, strict=True):
+            if part is None:
+                continue
+            if type(parent) is Leaf:
+                if targets is not None:
+                    continue
+                if parent in arrived:
+                    arrived[parent] = arrived[parent] + part
+                elif lift is not None:
+                    arrived[parent] = lift(part.data.copy(), part.origin)
+                elif part is g or (part.base is not None and node.op.joint is None):
+                    arrived[parent] = part.copy()  # a gradient that somebody keeps stays what it was
+                else:
+                    arrived[parent] = part
+            elif parent in cotangents:
+                cotangents[parent] = cotangents[parent] + part
+            else:
+                cotangents[parent] = part
+                heappush(heap, (-parent.time, parent))  # type: ignore[union-attr]
+        if not retain:
+            node.free()
+    return arrived
+
+
+def _pull_back(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift | None) -> Sequence[Any]:
+    """The cotangent of each argument of one node, in the argument's shape and dtype."""
+    op, out, parents = node.op, node.out, node.parents
+    if op.joint is not None:
+        if lift is not None:
+            return _pull_back_formula(node, arrays, g, lift)
+        needed = tuple(parent is not None for parent in parents)
+        parts = op.joint(g, needed, out, node.saved, *arrays, **node.static)
+        return [
+            None if parent is None else _fitted(op, part, array, lift)
+            for parent, part, array in zip(parents, parts, arrays, strict=True)
+        ]
+    arguments: Sequence[Any] = arrays
+    if lift is not None:
+        out = lift(out, node)
+        arguments = [
+            array if parent is None else lift(array, parent)
+            for array, parent in zip(arrays, parents, strict=True)
+        ]
+    parts = []
+    for position, parent in enumerate(parents):
+        if parent is None or (rule := op.rules[position]) is None:
+            parts.append(None)
+            continue
+        if op.singular:
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                part = guard(rule(g, out, *arguments, **node.static), g)
+        else:
+            part = rule(g, out, *arguments, **node.static)
+        parts.append(_fitted(op, part, arrays[position], lift))
+    return parts
+
+
+def guard(part: Any, g: Any) -> Any:
+    """Make 0 what came of a cotangent of 0 and a local derivative that is not finite.
+
+    So the branch that ``where`` did not choose cannot poison the one that it did. A finite local derivative is
+    never touched, so second derivatives stay right. Applied only to operations declared ``singular``.
+    """
+    if np.all(np.isfinite(part)):
+        return part
+    return np.where((g == 0) & ~np.isfinite(part), 0, part)
+
+
+def _fitted(op: Op, part: Any, array: Any, lift: Lift | None) -> Any:
+    """A cotangent in the shape and dtype of its argument."""
+    if part.shape != array.shape:
+        if not op.broadcasts:
+            raise ValueError(
+                f"the gradient rule of '{op.name}' returned shape {part.shape} for an argument of shape "
+                f"{array.shape}; a rule returns the shape of its argument"
+            )
+        part = unbroadcast(part, array.shape)
+    if part.dtype != array.dtype:
+        part = part.astype(array.dtype)
+    if lift is None and type(part) is not np.ndarray:
+        part = np.asarray(part)
+    return part
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum ``g`` down to ``shape``: the transpose of NumPy's broadcasting."""
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        axis + extra for axis, size in enumerate(shape) if size == 1 and g.shape[axis + extra] != 1
+    )
+    return np.reshape(np.sum(g, axis=axes), shape)
+
+
+def _pull_back_formula(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift) -> Sequence[Any]:
+    """The cotangents of a fused operation, on the tape: differentiate its plain formula instead."""
+    assert node.op.formula is not None
+    boundaries = [
+        None if parent is None else Node(identity, (array,), array, None, (parent,), {})
+        for array, parent in zip(arrays, node.parents, strict=True)
+    ]
+    arguments = [
+        array if boundary is None else lift(array, boundary)
+        for array, boundary in zip(arrays, boundaries, strict=True)
+    ]
+    out = node.op.formula(*arguments, **node.static)
+    if type(out.origin) is not Node:
+        return [None] * len(arrays)
+    targets = [boundary for boundary in boundaries if boundary is not None]
+    arrived = walk([(out.origin, g)], targets=targets, lift=lift, retain=True)
+    return [arrived.get(boundary) for boundary in boundaries]
+
+
+def _refuse_stale(node: Node) -> None:
+    for parent, array in zip(node.parents, node.arrays or (), strict=True):
+        if type(parent) is Leaf and parent.written > node.time:
+            name = f"parameter '{parent.name}'" if parent.name else "a Tensor"
+            raise RuntimeError(
+                f"{name} of shape {array.shape} was changed (by an optimiser or by '.data =') after "
+                f"'{node.op.name}' recorded it, so this backward would mix old and new values; compute the "
+                "result again after the change"
+            )
+
+
+def describe(arrays: Sequence[Any]) -> str:
+    """Dtypes and shapes of arguments, for an error: ``float64 (3, 4), float64 (5,), 2.0``."""
+    return ", ".join(f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in arrays)

@@ -1,0 +1,670 @@
+"""Tensor: an array that remembers how it was made.
+
+NumPy is the API. ``np.exp(t)``, ``np.mean(t, axis=0)``, ``t @ w`` on a Tensor find the operation that is
+registered for them through NumPy's two dispatch protocols; :func:`apply` runs it and puts it on the tape.
+The methods of this class are ndarray's (and a few of PyTorch's), one line each; no mathematics is done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from tinygrad_mnist.op import FUNCTIONS, REGISTRY, UFUNCS, Op
+from tinygrad_mnist.tape import Leaf, Node, describe, recording, walk
+
+Array = NDArray[Any]
+
+_PLAIN = frozenset({np.ndarray, int, float, bool})
+_NOTHING: Mapping[str, Any] = {}
+_REFUSED = ("out", "where", "dtype", "casting", "order", "subok", "initial", "signature", "like")
+
+
+def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHING) -> Tensor:
+    """Run an operation on Tensors, arrays and numbers, and record it if a gradient will be wanted.
+
+    Parameters
+    ----------
+    op : Op
+        What to run.
+    arguments : tuple
+        Tensors, arrays, sequences and numbers; Python's numbers are weak, as in NumPy 2.
+    static : mapping
+        Keyword arguments of the operation.
+
+    Returns
+    -------
+    Tensor
+        The result; it shares no writable memory with anything.
+    """
+    arrays: list[Any] = []
+    parents: list[Node | Leaf | None] = []
+    wanted = False
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            arrays.append(argument._data)
+            origin = argument.origin
+            parents.append(origin)
+            if origin is not None:
+                wanted = True
+        else:
+            arrays.append(argument if type(argument) in _PLAIN else np.asarray(argument))
+            parents.append(None)
+    try:
+        out = op.forward(*arrays, **static)
+    except (ValueError, IndexError, TypeError) as error:
+        raise _blamed(error, op, arrays) from error
+    saved = None
+    if op.joint is not None:
+        out, saved = out
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)
+    elif out.base is not None:
+        out.flags.writeable = False
+    result = _new(Tensor)
+    result._data = out
+    kind = out.dtype.kind
+    if kind not in "fbiu":
+        raise TypeError(
+            f"{op.name}: the result has dtype {out.dtype}, from {describe(arrays)}; Tensors hold real "
+            "numbers and booleans (no complex numbers, objects or strings)"
+        )
+    if wanted and kind == "f" and op.kind != "constant" and recording.get():
+        result.origin = Node(op, tuple(arrays), out, saved, tuple(parents), static)
+    else:
+        result.origin = None
+    return result
+
+
+def _blamed(error: Exception, op: Op, arrays: list[Any]) -> Exception:
+    kinds: tuple[type[Exception], ...] = (np.exceptions.AxisError, IndexError, ValueError, TypeError)
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    message = str(error).removeprefix(f"{op.name}: ")
+    return kind(f"{op.name}: {message} (arguments: {describe(arrays)})")
+
+
+Operator = Callable[["Tensor", Any], "Tensor"]
+Axis = int | tuple[int, ...] | None
+
+
+def _operator(name: str) -> tuple[Operator, Operator]:
+    """An operator and its reflection, from the operation in the registry."""
+
+    def operator(self: Tensor, other: Any) -> Tensor:
+        return apply(REGISTRY[name], (self, other))
+
+    def reflected(self: Tensor, other: Any) -> Tensor:
+        return apply(REGISTRY[name], (other, self))
+
+    return operator, reflected
+
+
+class Tensor:
+    """An array, and how it was made if a gradient may be wanted.
+
+    Parameters
+    ----------
+    data : array_like
+        The values. An ndarray is wrapped without a copy; anything else goes through ``np.asarray``, so the
+        dtype is NumPy's. A Tensor is taken by its values.
+    requires_grad : bool
+        Whether ``backward`` shall leave a gradient in ``.grad``.
+    dtype : dtype, optional
+        Convert the values first.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers or booleans, or are integers and ``requires_grad`` is set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> y = np.sum(x * x)
+    >>> y.backward()
+    >>> x.grad
+    Tensor([2., 4., 6.])
+    """
+
+    __slots__ = ("__weakref__", "_data", "origin")
+
+    _data: Array
+    origin: Node | Leaf | None
+
+    def __init__(
+        self, data: ArrayLike | Tensor, requires_grad: bool = False, dtype: DTypeLike | None = None
+    ) -> None:
+        if isinstance(data, Tensor):
+            data = data._data
+        if isinstance(data, np.ma.MaskedArray):
+            raise TypeError("Tensor cannot hold a masked array; fill it first (array.filled(value))")
+        if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
+            raise TypeError("Tensor of a list of Tensors would lose their gradients; use np.stack(list)")
+        array = np.asarray(data, dtype=dtype)
+        if array.dtype.kind not in "fbiu":
+            raise TypeError(
+                f"Tensor of dtype {array.dtype}: expected real numbers or booleans; complex numbers, "
+                "objects and strings are not supported"
+            )
+        self._data = array
+        self.origin = None
+        if requires_grad:
+            self.requires_grad_()
+
+    # ---- what it is ------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The values, as the ndarray itself; another of the same shape may be assigned, of any dtype."""
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike) -> None:
+        array = np.asarray(value._data if isinstance(value, Tensor) else value)
+        if array.shape != self._data.shape:
+            raise ValueError(f".data of shape {self._data.shape} was given shape {array.shape}; shapes must agree")
+        if type(self.origin) is Node:
+            raise RuntimeError(
+                f"the values of a result of '{self.origin.op.name}' cannot be replaced, as its tape would no "
+                "longer describe them; use .detach() first"
+            )
+        if self.origin is not None and array.dtype.kind != "f":
+            raise TypeError(f"a Tensor that requires a gradient was given dtype {array.dtype}; expected floats")
+        self._data = array
+        self.mark_written()
+
+    def mark_written(self) -> None:
+        """Say that the array behind ``data`` was written to, so that older tapes are found stale."""
+        if type(self.origin) is Leaf:
+            self.origin.mark_written()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype of the values."""
+        return self._data.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the values take."""
+        return self._data.nbytes
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __repr__(self) -> str:
+        text = repr(self._data).removeprefix("array(").removesuffix(")").replace("\n     ", "\n      ")
+        if type(self.origin) is Node:
+            return f"Tensor({text}, op={self.origin.op.name})"
+        return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.ndim == 0 and spec else format(str(self), spec)
+
+    # ---- the gradient ----------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this Tensor are recorded."""
+        return self.origin is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Ask for a gradient, or no longer, and return this Tensor. Only for Tensors that a user made."""
+        if type(self.origin) is Node:
+            if not requires_grad:
+                raise RuntimeError(
+                    f"a result of '{self.origin.op.name}' cannot stop requiring a gradient; use .detach()"
+                )
+        elif not requires_grad:
+            self.origin = None
+        elif self._data.dtype.kind != "f":
+            raise TypeError(
+                f"a Tensor of dtype {self.dtype} cannot require a gradient; make it a float first, as in "
+                ".astype(np.float32)"
+            )
+        elif self.origin is None:
+            self.origin = Leaf()
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether a user made this Tensor, rather than a recorded operation."""
+        return type(self.origin) is not Node
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward`` left, in the shape and dtype of this Tensor; None before."""
+        return self.origin.grad if type(self.origin) is Leaf else None
+
+    @grad.setter
+    def grad(self, value: Tensor | Array | None) -> None:
+        if type(self.origin) is not Leaf:
+            if value is None:
+                return
+            raise RuntimeError("only a Tensor that a user made with requires_grad=True has a .grad")
+        if value is not None:
+            value = value if isinstance(value, Tensor) else Tensor(value)
+            if value.shape != self.shape:
+                raise ValueError(f".grad of shape {value.shape} was given to a Tensor of shape {self.shape}")
+        self.origin.grad = value
+
+    def backward(
+        self, gradient: Tensor | ArrayLike | None = None, retain_graph: bool = False, create_graph: bool = False
+    ) -> None:
+        """Add the gradient of this Tensor to ``.grad`` of every leaf that it was computed from.
+
+        Parameters
+        ----------
+        gradient : array_like, optional
+            The cotangent of this Tensor, in its shape; 1 for a scalar when absent.
+        retain_graph : bool
+            Keep the tape, so that backward can run again.
+        create_graph : bool
+            Record the backward pass itself, so that gradients can be differentiated; keeps the tape.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing here requires a gradient, this is not a scalar and no cotangent is given, the tape was
+            freed, or a parameter changed since it was recorded.
+
+        Examples
+        --------
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> (x**2).backward(create_graph=True)
+        >>> x.grad.item()
+        6.0
+        """
+        origin = self.origin
+        if origin is None:
+            raise RuntimeError(
+                "backward of a Tensor that requires no gradient: nothing that it was computed from was made "
+                "with requires_grad=True (or it was computed under no_grad)"
+            )
+        cotangent = self._cotangent(gradient)
+        if create_graph:
+            token = recording.set(True)
+            try:
+                g = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
+                arrived = {origin: g} if type(origin) is Leaf else walk([(origin, g)], lift=_lift, retain=True)
+                for leaf, part in arrived.items():
+                    leaf.grad = part if leaf.grad is None else leaf.grad + part
+            finally:
+                recording.reset(token)
+            return
+        g = cotangent._data if isinstance(cotangent, Tensor) else cotangent
+        arrived = {origin: g.copy()} if type(origin) is Leaf else walk([(origin, g)], retain=retain_graph)
+        for leaf, part in arrived.items():
+            leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._data + part)
+
+    def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Any:
+        """The cotangent that backward starts with, checked, in this Tensor's dtype."""
+        if gradient is None:
+            if self._data.size != 1:
+                raise RuntimeError(
+                    f"backward of a Tensor of shape {self.shape}: only a scalar has a gradient without more; "
+                    "reduce it first (np.sum, np.mean) or pass a cotangent of its shape, backward(gradient)"
+                )
+            return np.ones_like(self._data)
+        if not isinstance(gradient, Tensor):
+            gradient = np.asarray(gradient)
+        if gradient.shape != self.shape:
+            raise ValueError(f"backward was given a cotangent of shape {gradient.shape}; expected {self.shape}")
+        return gradient if gradient.dtype == self.dtype else gradient.astype(self.dtype)
+
+    def detach(self) -> Tensor:
+        """The same values as a Tensor that requires no gradient (a copy, if they are a leaf's own)."""
+        return _wrapped(self._data.copy() if type(self.origin) is Leaf else self._data)
+
+    # ---- as other things -------------------------------------------------------------------------------
+
+    def numpy(self) -> Array:
+        """The values as an ndarray; for a Tensor that requires no gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If this Tensor requires a gradient, which the ndarray would lose: ``.detach().numpy()`` says so.
+        """
+        if self.origin is not None:
+            raise RuntimeError(
+                "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy()"
+            )
+        return self._data
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if self.origin is not None:
+            raise TypeError(
+                "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy(), or "
+                "np.stack to make one Tensor of several"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The one element, as Python's number."""
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested lists."""
+        return self._data.tolist()
+
+    def __float__(self) -> float:
+        return float(self._data.item())
+
+    def __int__(self) -> int:
+        return int(self._data.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration over a 0-d Tensor")
+        return (self[i] for i in range(len(self._data)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(np.any(self._data == (value._data if isinstance(value, Tensor) else value)))
+
+    def __copy__(self) -> Self:
+        twin = object.__new__(type(self))
+        twin._data = self._data
+        twin.origin = Leaf(self.origin.name) if type(self.origin) is Leaf else self.origin
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        if type(self.origin) is Node:
+            raise RuntimeError(
+                f"a result of '{self.origin.op.name}' cannot be deep-copied, as its tape would be too; use "
+                ".detach() first"
+            )
+        twin = object.__new__(type(self))
+        twin._data = self._data.copy(order="K")
+        twin.origin = None
+        if type(self.origin) is Leaf:
+            twin.origin = Leaf(self.origin.name)
+            twin.origin.grad = None if self.grad is None else _wrapped(self.grad._data.copy(order="K"))
+        memo[id(self)] = twin
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if type(self.origin) is Node:
+            raise TypeError(f"a result of '{self.origin.op.name}' cannot be pickled; use .detach() first")
+        return (type(self), (self._data, self.requires_grad))
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """These values in another dtype; the gradient comes back in this one."""
+        return apply(REGISTRY["astype"], (self,), {"dtype": np.dtype(dtype)})
+
+    def copy(self) -> Tensor:
+        """The same values in memory of their own; the gradient flows through."""
+        return apply(REGISTRY["positive"], (self,))
+
+    # ---- NumPy's two protocols -------------------------------------------------------------------------
+
+    def __apply_op__(self, op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> Tensor:
+        return apply(op, arguments, static)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        op = UFUNCS.get(ufunc)
+        if op is None or method != "__call__":
+            _refuse(name)
+        _refuse_options(name, kwargs)
+        return apply(op, inputs)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        function = FUNCTIONS.get(func)
+        name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
+        if function is None:
+            _refuse(name)
+        return function(*args, **_refuse_options(name, kwargs))
+
+    # ---- operators -------------------------------------------------------------------------------------
+
+    __hash__ = object.__hash__
+
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("subtract")
+    __mul__, __rmul__ = _operator("multiply")
+    __truediv__, __rtruediv__ = _operator("divide")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide")
+    __mod__, __rmod__ = _operator("remainder")
+    __pow__, __rpow__ = _operator("power")
+    __matmul__, __rmatmul__ = _operator("matmul")
+    __and__, __rand__ = _operator("bitwise_and")
+    __or__, __ror__ = _operator("bitwise_or")
+    __xor__, __rxor__ = _operator("bitwise_xor")
+    __lt__, __gt__ = _operator("less")
+    __le__, __ge__ = _operator("less_equal")
+    __eq__ = _operator("equal")[0]  # type: ignore[assignment]
+    __ne__ = _operator("not_equal")[0]  # type: ignore[assignment]
+
+    def __neg__(self) -> Tensor:
+        return apply(REGISTRY["negative"], (self,))
+
+    def __pos__(self) -> Tensor:
+        return apply(REGISTRY["positive"], (self,))
+
+    def __abs__(self) -> Tensor:
+        return apply(REGISTRY["absolute"], (self,))
+
+    def __invert__(self) -> Tensor:
+        return apply(REGISTRY["invert"], (self,))
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return apply(REGISTRY["getitem"], (self,), {"index": _plain_index(index)})
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "a Tensor's elements cannot be assigned: choose between old and new values with np.where, join "
+            "parts with np.concatenate, or write into .data of a Tensor that no tape has recorded"
+        )
+
+    # ---- ndarray's methods, and PyTorch's where NumPy has only a function ------------------------------
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
+        return _call(np.transpose, self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return _call(np.swapaxes, self, -1, -2)
+
+    def sum(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.sum``."""
+        return _call(np.sum, self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.mean``."""
+        return _call(np.mean, self, axis, keepdims=keepdims)
+
+    def max(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.max``."""
+        return _call(np.max, self, axis, keepdims=keepdims)
+
+    def min(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.min``."""
+        return _call(np.min, self, axis, keepdims=keepdims)
+
+    def var(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """``np.var``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        return _call(np.var, self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """``np.std``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        return _call(np.std, self, axis, ddof=ddof, keepdims=keepdims)
+
+    def prod(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.prod``."""
+        return _call(np.prod, self, axis, keepdims=keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """``np.cumsum``."""
+        return _call(np.cumsum, self, axis)
+
+    def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``log(sum(exp(t)))``, without overflow."""
+        return REGISTRY["logsumexp"](self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+        """``np.argmax``; no gradient."""
+        return _call(np.argmax, self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+        """``np.argmin``; no gradient."""
+        return _call(np.argmin, self, axis, keepdims=keepdims)
+
+    def all(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.all``; no gradient."""
+        return _call(np.all, self, axis, keepdims=keepdims)
+
+    def any(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.any``; no gradient."""
+        return _call(np.any, self, axis, keepdims=keepdims)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """``np.clip``."""
+        return _call(np.clip, self, min, max)
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """``np.round``; no gradient."""
+        return _call(np.round, self, decimals)
+
+    def dot(self, other: Any) -> Tensor:
+        """``np.dot``."""
+        return _call(np.dot, self, other)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """``np.reshape``; the shape as a tuple or as several numbers."""
+        return _call(np.reshape, self, _one_tuple(shape))
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """``np.transpose``; the axes as a tuple or as several numbers."""
+        return _call(np.transpose, self, _one_tuple(axes) or None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """``np.swapaxes``."""
+        return _call(np.swapaxes, self, axis1, axis2)
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """``np.squeeze``."""
+        return _call(np.squeeze, self, axis)
+
+    def ravel(self) -> Tensor:
+        """``np.ravel``: one axis."""
+        return _call(np.ravel, self)
+
+    def flatten(self) -> Tensor:
+        """``np.ravel``: one axis, as ndarray and PyTorch call it."""
+        return _call(np.ravel, self)
+
+    def exp(self) -> Tensor:
+        """``np.exp``."""
+        return apply(REGISTRY["exp"], (self,))
+
+    def log(self) -> Tensor:
+        """``np.log``."""
+        return apply(REGISTRY["log"], (self,))
+
+    def sqrt(self) -> Tensor:
+        """``np.sqrt``."""
+        return apply(REGISTRY["sqrt"], (self,))
+
+    def abs(self) -> Tensor:
+        """``np.abs``."""
+        return apply(REGISTRY["absolute"], (self,))
+
+    def tanh(self) -> Tensor:
+        """``np.tanh``."""
+        return apply(REGISTRY["tanh"], (self,))
+
+    def sigmoid(self) -> Tensor:
+        """``1 / (1 + exp(-t))``, without overflow."""
+        return apply(REGISTRY["sigmoid"], (self,))
+
+    def relu(self) -> Tensor:
+        """``np.maximum(t, 0)``, with gradient 0 at 0."""
+        return apply(REGISTRY["relu"], (self,))
+
+
+_new = object.__new__
+
+
+def _wrapped(array: Any) -> Tensor:
+    """The Tensor of an array that requires no gradient."""
+    return _lift(array, None)
+
+
+def _lift(array: Any, origin: Node | Leaf | None) -> Tensor:
+    """The Tensor of an array that came from ``origin``."""
+    result = _new(Tensor)
+    result._data = array if type(array) is np.ndarray else np.asarray(array)
+    result.origin = origin
+    return result
+
+
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """What a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
+    result: Tensor = FUNCTIONS[function](*args, **kwargs)
+    return result
+
+
+def _one_tuple(numbers: tuple[Any, ...]) -> Any:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], (int, np.integer)) else numbers
+
+
+def _plain_index(index: Any) -> Any:
+    """An index without Tensors in it."""
+    if isinstance(index, Tensor):
+        return index._data
+    if isinstance(index, tuple):
+        return tuple(_plain_index(part) for part in index)
+    return index
+
+
+def _refuse(name: str) -> NoReturn:
+    raise TypeError(
+        f"numpy.{name} has no gradient rule for Tensors; compose it of functions that have one, or use "
+        ".detach().numpy() where no gradient is needed"
+    )
+
+
+def _refuse_options(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments, once those are refused that a recorded operation cannot honour."""
+    for option in _REFUSED:
+        if kwargs.get(option) is not None and kwargs[option] is not np._NoValue:
+            raise TypeError(
+                f"numpy.{name} on a Tensor does not take {option}=; assign its result, use np.where, or "
+                ".astype() the result instead"
+            )
+    return {key: value for key, value in kwargs.items() if key not in _REFUSED}
