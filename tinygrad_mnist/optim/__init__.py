@@ -1,0 +1,54 @@
+"""Optimisers, learning-rate schedules, gradient clipping: update formulae on plain arrays, no gradient code.
+
+Names, defaults and arithmetic are PyTorch's. An optimiser is made for parameters, reads their ``grad`` and
+writes their ``data``; a schedule is made for an optimiser and sets its learning rate.
+
+Examples
+--------
+>>> import numpy as np
+>>> from tinygrad_mnist.optim import AdamW, OneCycleLR, clip_grad_norm_
+>>> from tinygrad_mnist.tensor import Tensor
+>>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
+>>> optimizer = AdamW([weight])
+>>> schedule = OneCycleLR(optimizer, max_lr=0.5, total_steps=40)
+>>> for _ in range(40):
+...     optimizer.zero_grad()
+...     weight.grad = Tensor(2 * weight.data)  # as (weight**2).sum().backward() would
+...     norm = clip_grad_norm_([weight], max_norm=1.0)
+...     optimizer.step()
+...     schedule.step()
+>>> bool(np.all(np.abs(weight.data) < 0.1))
+True
+"""
+
+from tinygrad_mnist.optim.adam import Adam, AdamW
+from tinygrad_mnist.optim.clipping import clip_grad_norm_, clip_grad_value_
+from tinygrad_mnist.optim.one_cycle import OneCycleLR
+from tinygrad_mnist.optim.optimizer import Optimizer
+from tinygrad_mnist.optim.rmsprop import RMSprop
+from tinygrad_mnist.optim.schedules import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    SequentialLR,
+    StepLR,
+)
+from tinygrad_mnist.optim.sgd import SGD
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LinearLR",
+    "OneCycleLR",
+    "Optimizer",
+    "RMSprop",
+    "SequentialLR",
+    "StepLR",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+]

@@ -1,0 +1,364 @@
+"""The base of all optimisers: parameter groups, the step, the state dict. Subclasses have the formulae."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tinygrad_mnist.optim.flat import Array, Block, FlatGroup, describe
+from tinygrad_mnist.tensor import Tensor
+
+__all__ = ["Optimizer", "ParameterGroups"]
+
+ParameterGroups = Iterable[Tensor] | Iterable[dict[str, Any]]
+"""What an optimiser is made for: parameters, or dicts with ``"params"`` and the options of that group."""
+
+SCHEDULE_KEYS = frozenset({"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"})
+"""What schedules keep in a parameter group."""
+
+FREE_KEYS = SCHEDULE_KEYS | {"name"}
+"""What a parameter group may hold beside the options."""
+
+PYTORCH_ONLY = {"maximize": False, "amsgrad": False}
+"""Options of PyTorch that we have not, and the values with which PyTorch does what we do."""
+
+PYTORCH_IRRELEVANT = frozenset(
+    {"foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "param_names"}
+)
+"""Options of PyTorch that say how to compute, not what."""
+
+
+class Optimizer:
+    """Updates parameters in place from their gradients; the base class of all optimisers.
+
+    The parameters of a group are laid side by side in one flat array (one for each dtype) and updated
+    together. For that, ``p.data`` of each parameter becomes a view of that array when the optimiser is made:
+    the values and the memory order stay the same. Assigning another array to ``p.data`` later is fine: the
+    next `step` takes it over. A gradient array is only ever read.
+
+    A subclass gives the names of its state arrays, checks its options, and says in `_update` what happens to
+    a block of parameters.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or iterable of dict
+        The parameters, of any floating-point dtypes and shapes; or groups of them, each a dict with
+        ``"params"`` and the options that differ from ``defaults``. A generator is fine.
+    defaults : dict
+        The options of a group that does not state its own.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        Each with ``"params"`` (a tuple) and its options, which may be changed between steps: ``group["lr"] =
+        0.01``.
+    defaults : dict
+        The options of a group that does not state its own.
+
+    Raises
+    ------
+    TypeError
+        If something that is no floating-point Tensor is to be optimised, or an option is of a wrong type.
+    ValueError
+        If there is no parameter, one is given twice or is the result of an operation, or an option is unknown
+        or out of range.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+    """The state arrays that there may be, by PyTorch's names."""
+
+    def __init__(self, params: ParameterGroups, defaults: dict[str, Any]) -> None:
+        self.defaults = self._checked(defaults)
+        self.param_groups: list[dict[str, Any]] = []
+        self._flat_groups: list[FlatGroup] = []
+        if isinstance(params, Tensor):
+            raise TypeError("params is a single Tensor; give a list of them: [parameter]")
+        entries: list[Any] = _in_order(params)
+        if not entries:
+            raise ValueError(
+                "no parameters to optimise: params is empty (a generator that was already used up?)"
+            )
+        if isinstance(entries[0], dict):
+            for entry in entries:
+                self.add_param_group(entry)
+        else:
+            self.add_param_group({"params": entries})
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Let the optimiser update some more parameters, with options of their own.
+
+        Parameters
+        ----------
+        group : mapping
+            ``"params"``: a Tensor or an iterable of Tensors; and options that differ from the defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As the constructor.
+        """
+        where = f"parameter group {len(self.param_groups)}"
+        parameters = _parameters_of(group, where)
+        self._check_parameters(parameters, where)
+        unknown = sorted(set(group) - set(self.defaults) - FREE_KEYS - {"params"})
+        if unknown:
+            raise ValueError(
+                f"{where} has unknown option{'s' * (len(unknown) > 1)} {', '.join(map(repr, unknown))}; "
+                f"{type(self).__name__} knows {', '.join(map(repr, self.defaults))}"
+            )
+        options = self._checked({name: group.get(name, value) for name, value in self.defaults.items()})
+        free = {name: group[name] for name in group if name in FREE_KEYS}
+        self._flat_groups.append(FlatGroup(parameters))
+        self.param_groups.append({"params": parameters, **options, **free})
+
+    def _check_parameters(self, parameters: tuple[Any, ...], where: str) -> None:
+        if not parameters:
+            raise ValueError(f"{where} has no parameters (a generator that was already used up?)")
+        seen = {id(p): number for number, group in enumerate(self.param_groups) for p in group["params"]}
+        for index, parameter in enumerate(parameters):
+            if not isinstance(parameter, Tensor):
+                raise TypeError(f"parameter {index} of {where} is a {type(parameter).__name__}, not a Tensor")
+            which = f"{describe(parameter, index)} of {where}"
+            if not parameter.is_leaf:
+                raise ValueError(
+                    f"{which} is the result of an operation; only what a user made can be optimised"
+                )
+            if parameter.dtype.kind != "f":
+                raise TypeError(
+                    f"{which} has dtype {parameter.dtype}; only floating-point tensors can be optimised"
+                )
+            if id(parameter) in seen:
+                raise ValueError(f"{which} is given twice, first in parameter group {seen[id(parameter)]}")
+            seen[id(parameter)] = len(self.param_groups)
+
+    def zero_grad(self) -> None:
+        """Set the gradient of every parameter to None; a gradient that somebody kept stays what it was."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient.
+
+        A parameter whose ``grad`` is None is skipped: neither its value nor its state moves.
+
+        Raises
+        ------
+        ValueError
+            If a gradient has another shape than its parameter; then nothing has been updated.
+        """
+        work = [
+            (group, flat, flat.gradients())
+            for group, flat_group in zip(self.param_groups, self._flat_groups, strict=True)
+            for flat in flat_group.adopt()
+        ]
+        for group, flat, gradients in work:
+            for run in flat.runs(gradients):
+                progress = run.progress
+                for block in run.blocks():
+                    progress = self._update(block, group, run.progress)
+                run.finish(progress)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is needed to go on later, in PyTorch's layout.
+
+        Returns
+        -------
+        dict
+            ``"state"``: for each parameter that was ever updated, by its index in the order of the groups,
+            its state: ``"step"`` (int) and arrays of the parameter's shape and dtype under PyTorch's names.
+            ``"param_groups"``: each group's options, and its parameters' indices as ``"params"``.
+            Only dicts, lists, tuples, numbers, and arrays that are copies.
+        """
+        state: dict[int, dict[str, Any]] = {}
+        groups: list[dict[str, Any]] = []
+        first = 0
+        for group, flat_group in zip(self.param_groups, self._flat_groups, strict=True):
+            indices = list(range(first, first + len(flat_group.parameters)))
+            first += len(indices)
+            groups.append({**group, "params": indices})
+            for index, (progress, arrays) in zip(indices, flat_group.states(), strict=True):
+                if progress is not None:
+                    state[index] = self._export_state(progress, arrays)
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave, of this or another optimiser of the same kind, or of PyTorch's.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            As `state_dict` returns it. Arrays are copied, and converted to their parameter's dtype; from
+            PyTorch, its tensors are taken too.
+
+        Raises
+        ------
+        ValueError
+            If it does not fit: the one message lists every mismatch, and nothing was taken over.
+        """
+        problems: list[str] = []
+        groups = self._read_groups(state_dict.get("param_groups"), problems)
+        states: dict[int, tuple[Any, dict[str, Array]]] = {}
+        if groups is not None:
+            states = self._read_states(state_dict.get("state"), groups, problems)
+        if groups is None or problems:
+            raise ValueError(
+                "\n  - ".join([f"the state does not fit this {type(self).__name__}:", *problems])
+            )
+        first = 0
+        for group, flat_group, (_, options) in zip(self.param_groups, self._flat_groups, groups, strict=True):
+            last = first + len(flat_group.parameters)
+            flat_group.adopt()
+            flat_group.restore([states.get(index, (None, {})) for index in range(first, last)])
+            first = last
+            params = group["params"]
+            group.clear()
+            group.update(params=params, **options)
+
+    def _read_groups(self, saved: Any, problems: list[str]) -> list[tuple[list[int], dict[str, Any]]] | None:
+        """The saved indices and checked options of each group; None if there are other groups than ours."""
+        if not isinstance(saved, Sequence) or not all(
+            isinstance(g, Mapping) and "params" in g for g in saved
+        ):
+            problems.append("'param_groups' is not a list of dicts with 'params'")
+            return None
+        if len(saved) != len(self.param_groups):
+            problems.append(f"it has {len(saved)} parameter groups, the optimiser {len(self.param_groups)}")
+            return None
+        groups = []
+        for number, (entry, group) in enumerate(zip(saved, self.param_groups, strict=True)):
+            where = f"parameter group {number}"
+            if len(entry["params"]) != len(group["params"]):
+                problems.append(f"{where} has {len(entry['params'])} parameters, ours {len(group['params'])}")
+            missing = [name for name in self.defaults if name not in entry]
+            if missing:
+                problems.append(f"{where} lacks {', '.join(map(repr, missing))}")
+            options = {name: value for name, value in entry.items() if name in self.defaults}
+            try:
+                options = self._checked({**self.defaults, **options})
+            except (TypeError, ValueError) as error:
+                problems.append(f"{where}: {error}")
+            for name, value in entry.items():
+                if name in FREE_KEYS:
+                    options[name] = value
+                elif name in PYTORCH_ONLY and value != PYTORCH_ONLY[name]:
+                    problems.append(f"{where} has {name}={value!r}, which {type(self).__name__} cannot do")
+                elif name not in {"params", *self.defaults, *PYTORCH_ONLY, *PYTORCH_IRRELEVANT}:
+                    problems.append(f"{where} has the unknown option {name!r}")
+            groups.append((list(entry["params"]), options))
+        return groups
+
+    def _read_states(
+        self, saved: Any, groups: list[tuple[list[int], dict[str, Any]]], problems: list[str]
+    ) -> dict[int, tuple[Any, dict[str, Array]]]:
+        """What each parameter's saved state means, by our own index."""
+        states: dict[int, tuple[Any, dict[str, Array]]] = {}
+        if not isinstance(saved, Mapping):
+            problems.append("'state' is not a dict")
+            return states
+        place: dict[Any, tuple[int, Tensor, dict[str, Any]]] = {}
+        first = 0
+        for (indices, options), group in zip(groups, self.param_groups, strict=True):
+            for offset, (index, parameter) in enumerate(zip(indices, group["params"], strict=False)):
+                place[index] = (first + offset, parameter, options)
+            first += len(group["params"])
+        for index, entry in saved.items():
+            if index not in place:
+                problems.append(f"there is a state for parameter {index!r}, which no group has")
+                continue
+            own_index, parameter, options = place[index]
+            found = _check_entry(
+                entry, parameter, describe(parameter, own_index), self._required(options), problems
+            )
+            unexpected = [name for name in entry if name not in {"step", *self.state_names}]
+            if unexpected:
+                problems.append(
+                    f"the state of {describe(parameter, own_index)} has unexpected "
+                    f"{', '.join(map(repr, unexpected))}"
+                )
+            if found is not None:
+                states[own_index] = self._import_state(found)
+        return states
+
+    def __repr__(self) -> str:
+        """One line for each group: how much there is to update, and its options."""
+        lines = []
+        for number, group in enumerate(self.param_groups):
+            params = group["params"]
+            dtypes = ", ".join(sorted({str(p.dtype) for p in params}))
+            options = ", ".join(f"{name}={group[name]!r}" for name in self.defaults)
+            lines.append(
+                f"  group {group.get('name', number)}: {len(params)} parameter{'s' * (len(params) != 1)}, "
+                f"{sum(p.size for p in params):,} values ({dtypes}): {options}\n"
+            )
+        return f"{type(self).__name__}(\n{''.join(lines)})"
+
+    # What a subclass says.
+
+    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a group, each of its type; raises TypeError or ValueError with a sentence."""
+        raise NotImplementedError
+
+    def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
+        """Update a block in place; ``progress`` is what the last call returned for it, None at first."""
+        raise NotImplementedError
+
+    def _required(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """The entries that the state of a parameter must have with these options."""
+        raise NotImplementedError
+
+    def _export_state(self, progress: Any, arrays: dict[str, Array]) -> dict[str, Any]:
+        """One parameter's state as the state dict has it. The arrays are copies."""
+        return {"step": progress, **arrays}
+
+    def _import_state(self, entry: dict[str, Any]) -> tuple[Any, dict[str, Array]]:
+        """The progress and the state arrays that an entry of a state dict means."""
+        return entry["step"], {name: array for name, array in entry.items() if name != "step"}
+
+
+def _parameters_of(group: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(group, Mapping):
+        raise TypeError(f"{where} must be a dict like the first one, not a {type(group).__name__}")
+    if "params" not in group:
+        raise ValueError(f"{where} has no entry 'params'")
+    parameters = group["params"]
+    return (parameters,) if isinstance(parameters, Tensor) else tuple(_in_order(parameters))
+
+
+def _in_order(params: Iterable[Any]) -> list[Any]:
+    if isinstance(params, set | frozenset):
+        raise TypeError(
+            "params is a set, which has no order, so that a saved state could not be loaded; give a list"
+        )
+    return list(params)
+
+
+def _check_entry(
+    entry: Any, parameter: Tensor, name: str, required: tuple[str, ...], problems: list[str]
+) -> dict[str, Any] | None:
+    """One parameter's saved state as an int and arrays; None, and a line in ``problems``, if it is wrong."""
+    if not isinstance(entry, Mapping):
+        problems.append(f"the state of {name} is not a dict")
+        return None
+    count = len(problems)
+    missing = [key for key in required if entry.get(key) is None]
+    if missing:
+        problems.append(f"the state of {name} lacks {', '.join(map(repr, missing))}")
+    found: dict[str, Any] = {}
+    for key, value in entry.items():
+        if value is None:
+            continue
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            problems.append(f"{key!r} of {name} is not numeric")
+        elif key == "step":
+            found[key] = int(array) if array.size == 1 and float(array) == int(array) >= 0 else -1
+            if found[key] < 0:
+                problems.append(f"'step' of {name} must be a whole number of at least 0, not {value!r}")
+        elif array.shape != parameter.shape:
+            problems.append(f"{key!r} of {name} has shape {array.shape}, the parameter {parameter.shape}")
+        else:
+            found[key] = array
+    return found if len(problems) == count else None

@@ -1,0 +1,378 @@
+"""Learning rates that change from step to step: the base of all schedules, and the simple ones.
+
+A schedule is a formula: the rate as a function of the number of steps and of the initial rate. Nothing is
+accumulated, so a schedule can be set to any step. `OneCycleLR` is in `one_cycle`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinygrad_mnist.optim.optimizer import Optimizer
+from tinygrad_mnist.optim.options import require_integer, require_number
+
+__all__ = ["CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LinearLR", "SequentialLR", "StepLR"]
+
+
+class LRScheduler:
+    """Sets the learning rate of each parameter group, at first and at every `step`; base of all schedules.
+
+    A subclass gives the formula, `rate`. The rate of a group is computed from its initial rate, that is the
+    ``lr`` that it had when the first schedule was made for its optimiser (kept as ``group["initial_lr"]``).
+    Hence two schedules that step in turn do not multiply, as in PyTorch, but overwrite each other;
+    `SequentialLR` puts one after the other.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose rates are to be set.
+    last_epoch : int
+        The number of the step before the first, -1 to begin; another to go on with an optimiser that had a
+        schedule.
+
+    Attributes
+    ----------
+    last_epoch : int
+        How often `step` was called. An epoch here is whatever lies between two calls, as in PyTorch.
+    base_lrs : list of float
+        The initial rate of each group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range.
+    """
+
+    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"a schedule is made for an Optimizer, not for a {type(optimizer).__name__}")
+        self.optimizer = optimizer
+        for number, group in enumerate(optimizer.param_groups):
+            if last_epoch == -1:
+                group.setdefault("initial_lr", group["lr"])
+            elif "initial_lr" not in group:
+                raise ValueError(
+                    f"last_epoch={last_epoch} goes on with an earlier schedule, but group {number} has "
+                    "no 'initial_lr'; load the optimiser's state first, or begin with last_epoch=-1"
+                )
+        self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
+        self._set(require_integer("last_epoch", last_epoch, -1) + 1)
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        """The learning rate after ``epoch`` steps, for a group whose initial rate is ``base_lr``."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Go on by one step, and set the rates.
+
+        Raises
+        ------
+        RuntimeError
+            If the optimiser has got another parameter group since the schedule was made.
+        """
+        self._set(self.last_epoch + 1)
+
+    def get_last_lr(self) -> list[float]:
+        """The rate of each group that was set last."""
+        return list(self._last_lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser: only dicts, lists, strings and numbers, all copied."""
+        return {name: copy.deepcopy(value) for name, value in vars(self).items() if name != "optimizer"}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave, settings too, and set the optimiser's rates accordingly.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            As `state_dict` of a schedule of the same kind returned it.
+
+        Raises
+        ------
+        ValueError
+            If it does not fit: the one message lists every mismatch, and nothing was taken over.
+        """
+        problems = self._mismatches(state_dict)
+        if problems:
+            raise ValueError(
+                "\n  - ".join([f"the state does not fit this {type(self).__name__}:", *problems])
+            )
+        self._take(state_dict)
+        self._set(self.last_epoch)
+
+    def _mismatches(self, state_dict: Mapping[str, Any]) -> list[str]:
+        own = self.state_dict().keys()
+        problems = [f"{name!r} is missing" for name in own if name not in state_dict]
+        problems += [f"{name!r} is unexpected" for name in state_dict if name not in own]
+        groups = len(state_dict.get("base_lrs", self.base_lrs))
+        if groups != len(self.base_lrs):
+            problems.append(f"it is for {groups} parameter groups, the optimiser has {len(self.base_lrs)}")
+        return problems
+
+    def _take(self, state_dict: Mapping[str, Any]) -> None:
+        vars(self).update({name: copy.deepcopy(value) for name, value in state_dict.items()})
+
+    def _set(self, epoch: int) -> None:
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.base_lrs):
+            raise RuntimeError(
+                f"the optimiser has {len(groups)} parameter groups, and had {len(self.base_lrs)} when this "
+                f"{type(self).__name__} was made; make a new schedule"
+            )
+        rates = [self.rate(base_lr, epoch) for base_lr in self.base_lrs]
+        for group, lr in zip(groups, rates, strict=True):
+            group["lr"] = lr
+        self.last_epoch = epoch
+        self._last_lr = rates
+
+    def __repr__(self) -> str:
+        """The settings, and how far it is."""
+        settings = {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and name not in {"optimizer", "base_lrs"}
+        }
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in settings.items())})"
+
+
+class StepLR(LRScheduler):
+    """The rate falls by a factor every ``step_size`` steps: ``base_lr gamma^floor(t / step_size)``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose rates are to be set.
+    step_size : int
+        Steps between two falls, at least 1.
+    gamma : float
+        The factor, at least 0.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.optim import SGD, StepLR
+    >>> from tinygrad_mnist.tensor import Tensor
+    >>> schedule = StepLR(SGD([Tensor(1.0, requires_grad=True)], lr=8.0), step_size=2, gamma=0.5)
+    >>> for _ in range(4):
+    ...     print(schedule.get_last_lr(), end=" ")
+    ...     schedule.step()
+    [8.0] [8.0] [4.0] [4.0]
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
+        self.step_size = require_integer("step_size", step_size, 1)
+        self.gamma = require_number("gamma", gamma, 0)
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        """``base_lr gamma^floor(epoch / step_size)``."""
+        return base_lr * self.gamma ** (epoch // self.step_size)
+
+
+class ExponentialLR(LRScheduler):
+    """The rate falls by a factor at every step: ``base_lr gamma^t``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose rates are to be set.
+    gamma : float
+        The factor, at least 0.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.optim import SGD, ExponentialLR
+    >>> from tinygrad_mnist.tensor import Tensor
+    >>> schedule = ExponentialLR(SGD([Tensor(1.0, requires_grad=True)], lr=8.0), gamma=0.5)
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [4.0]
+    """
+
+    def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
+        self.gamma = require_number("gamma", gamma, 0)
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        """``base_lr gamma^epoch``."""
+        return base_lr * self.gamma**epoch
+
+
+class CosineAnnealingLR(LRScheduler):
+    """The rate falls along half a cosine within ``T_max`` steps, and would rise again after them.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose rates are to be set.
+    T_max : int
+        Steps from the initial rate to the lowest, at least 1.
+    eta_min : float
+        The lowest rate, at least 0.
+    last_epoch : int
+        See `LRScheduler`.
+
+    References
+    ----------
+    .. [1] I. Loshchilov and F. Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", ICLR,
+       eq. 5; as in PyTorch, without the restarts.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.optim import SGD, CosineAnnealingLR
+    >>> from tinygrad_mnist.tensor import Tensor
+    >>> schedule = CosineAnnealingLR(SGD([Tensor(1.0, requires_grad=True)], lr=1.0), T_max=2)
+    >>> schedule.step()
+    >>> [round(lr, 6) for lr in schedule.get_last_lr()]
+    [0.5]
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
+        self.T_max = require_integer("T_max", T_max, 1)
+        self.eta_min = require_number("eta_min", eta_min, 0)
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        """``eta_min + (base_lr - eta_min) (1 + cos(pi epoch / T_max)) / 2``."""
+        return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
+
+
+class LinearLR(LRScheduler):
+    """The rate goes in a straight line from one fraction of the initial rate to another: a warm-up.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose rates are to be set.
+    start_factor : float
+        The fraction at the start, above 0 and at most 1.
+    end_factor : float
+        The fraction after ``total_iters`` steps and from then on, from 0 to 1.
+    total_iters : int
+        Steps from the one to the other, at least 1.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.optim import SGD, LinearLR
+    >>> from tinygrad_mnist.tensor import Tensor
+    >>> schedule = LinearLR(SGD([Tensor(1.0, requires_grad=True)], lr=1.0), start_factor=0.5, total_iters=2)
+    >>> for _ in range(4):
+    ...     print(schedule.get_last_lr(), end=" ")
+    ...     schedule.step()
+    [0.5] [0.75] [1.0] [1.0]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ) -> None:
+        self.start_factor = require_number("start_factor", start_factor, 0, 1)
+        if self.start_factor == 0:
+            raise ValueError("start_factor must be above 0; nothing would be learnt in the first step")
+        self.end_factor = require_number("end_factor", end_factor, 0, 1)
+        self.total_iters = require_integer("total_iters", total_iters, 1)
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        """``base_lr`` times the factor on the line at ``epoch``."""
+        way = min(epoch, self.total_iters) / self.total_iters
+        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * way)
+
+
+class SequentialLR(LRScheduler):
+    """One schedule after the other: each begins at its milestone, counting its steps from 0.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose rates are to be set.
+    schedulers : sequence of LRScheduler
+        The schedules in turn, made for the same optimiser. They must not be stepped by themselves.
+    milestones : sequence of int
+        The steps at which the second and the following ones begin, increasing.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.optim import SGD, ExponentialLR, LinearLR, SequentialLR
+    >>> from tinygrad_mnist.tensor import Tensor
+    >>> optimizer = SGD([Tensor(1.0, requires_grad=True)], lr=1.0)
+    >>> warm_up = LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> schedule = SequentialLR(optimizer, [warm_up, ExponentialLR(optimizer, gamma=0.5)], milestones=[2])
+    >>> for _ in range(5):
+    ...     print(schedule.get_last_lr(), end=" ")
+    ...     schedule.step()
+    [0.5] [0.75] [1.0] [0.5] [0.25]
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedulers: Sequence[LRScheduler],
+        milestones: Sequence[int],
+        last_epoch: int = -1,
+    ) -> None:
+        self._schedulers = list(schedulers)
+        self.milestones = [require_integer("a milestone", milestone, 1) for milestone in milestones]
+        if not self._schedulers:
+            raise ValueError("SequentialLR got no schedules")
+        for number, schedule in enumerate(self._schedulers):
+            if schedule.optimizer is not optimizer:
+                raise ValueError(f"schedule {number} ({type(schedule).__name__}) is for another optimiser")
+        if len(self.milestones) != len(self._schedulers) - 1:
+            raise ValueError(
+                f"{len(self._schedulers)} schedules need {len(self._schedulers) - 1} milestones, not "
+                f"{len(self.milestones)}"
+            )
+        if any(
+            later <= earlier for earlier, later in zip(self.milestones, self.milestones[1:], strict=False)
+        ):
+            raise ValueError(f"milestones must increase, not {self.milestones}")
+        super().__init__(optimizer, last_epoch)
+
+    def _set(self, epoch: int) -> None:
+        number = bisect_right(self.milestones, epoch)
+        schedule = self._schedulers[number]
+        schedule._set(epoch - (self.milestones[number - 1] if number else 0))
+        self.last_epoch = epoch
+        self._last_lr = schedule.get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the optimiser; ``"_schedulers"`` is the list of the schedules' own states."""
+        own = {
+            name: copy.deepcopy(value)
+            for name, value in vars(self).items()
+            if name not in {"optimizer", "_schedulers"}
+        }
+        return {**own, "_schedulers": [schedule.state_dict() for schedule in self._schedulers]}
+
+    def _mismatches(self, state_dict: Mapping[str, Any]) -> list[str]:
+        problems = super()._mismatches(state_dict)
+        states = state_dict.get("_schedulers", [])
+        if len(states) != len(self._schedulers):
+            problems.append(f"it has {len(states)} schedules, this one {len(self._schedulers)}")
+        for number, (schedule, state) in enumerate(zip(self._schedulers, states, strict=False)):
+            problems += [f"schedule {number}: {problem}" for problem in schedule._mismatches(state)]
+        return problems
+
+    def _take(self, state_dict: Mapping[str, Any]) -> None:
+        super()._take({name: value for name, value in state_dict.items() if name != "_schedulers"})
+        for schedule, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
+            schedule._take(state)
