@@ -22,8 +22,8 @@ PY := $(BIN)/python$(EXE)
 READY := $(VENV)/.ready
 INPUTS := pyproject.toml requirements/dev.txt requirements/uv.txt
 
-# uv is taken from the PATH, else brought into .venv by pip. UV_NO_CONFIG: a user's own uv settings do not reach in here.
-UV = UV_NO_CONFIG=1 VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv$(EXE))
+# uv is taken from the PATH, else brought into .venv by pip.
+UV = VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv$(EXE))
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(UV) pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links
 
@@ -84,7 +84,7 @@ $(READY): $(INPUTS)
 	@if test -e $@; then rm $@; else \
 		echo "setting up $(VENV)"; \
 		$(PYTHON) -m venv --clear $(VENV) || \
-		{ echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu it comes with the package python3-venv" >&2; exit 1; }; fi
+		{ echo "make: '$(PYTHON) -m venv' failed, as said above; on Debian and Ubuntu venv comes with the package python3-venv" >&2; exit 1; }; fi
 	@command -v uv >/dev/null 2>&1 || \
 		$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/dev.txt
