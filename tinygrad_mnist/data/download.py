@@ -127,14 +127,21 @@ def _fetch_from_any(file: RemoteFile, mirrors: Sequence[_Mirror], progress: bool
 
 @dataclass
 class _Receipt:
-    """What has come so far: to pooch, the file that it writes to and the progress bar that it moves."""
+    """What has come so far: to pooch, the file that it writes to and the progress bar that it moves.
+
+    pooch leaves the connection open when it fails; so the response is kept, to close it in any case.
+    """
 
     most: int
+    response: Any = None
     total: int = 0
     content: bytearray = field(default_factory=bytearray)
     fault: Exception | None = None
     done: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
+
+    def open(self, response: Any, **_: Any) -> None:
+        self.response = response
 
     def write(self, chunk: bytes) -> None:
         if self.abandoned:
@@ -160,6 +167,8 @@ def _fetch(address: str, file: RemoteFile, progress: bool) -> bytes:
         except Exception as error:
             receipt.fault = error
         finally:
+            if receipt.response is not None:
+                receipt.response.close()
             receipt.done.set()
 
     bar = _progress_bar(file.name) if progress else None
@@ -199,7 +208,7 @@ def _explained(fault: Exception, receipt: _Receipt) -> _TransferError:
         return _TransferError(f"HTTP status {status}", passing=status >= 500)
     if isinstance(fault, OverflowError):
         return _TransferError(str(fault), passing=False)
-    if receipt.content or receipt.total:
+    if receipt.response is not None:
         return _TransferError("the connection broke", passing=True)
     return _TransferError("it cannot be reached", passing=False)
 
@@ -249,7 +258,9 @@ def _downloader(receipt: _Receipt) -> Any:
             "downloading needs the package pooch, which is not installed; "
             'pip install "tinygrad_mnist[download]" brings it'
         ) from error
-    return pooch.HTTPDownloader(progressbar=receipt, chunk_size=_CHUNK, timeout=PATIENCE + 1)
+    return pooch.HTTPDownloader(
+        progressbar=receipt, chunk_size=_CHUNK, timeout=PATIENCE + 1, hooks={"response": receipt.open}
+    )
 
 
 def _progress_bar(name: str) -> Any:
