@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -69,18 +70,23 @@ class Sample:
     constants: Mapping[int, Any] = field(default_factory=dict)
 
 
-class EachArgument(Sequence[Rule]):
-    """The rules of an operation with any number of arguments: one rule, told which argument is meant."""
+class EachArgument:
+    """The rules of an operation with any number of arguments: one rule, told which argument is meant.
+
+    Parameters
+    ----------
+    rule : callable
+        ``rule(position, g, out, *arrays, **static)``.
+    """
 
     def __init__(self, rule: Callable[..., Any]) -> None:
         self.rule = rule
 
-    def __len__(self) -> int:
-        return 0
+    def __getitem__(self, position: int) -> Rule:
+        return partial(self.rule, position)
 
-    def __getitem__(self, position: Any) -> Rule:
-        rule = self.rule
-        return lambda g, out, *arrays, **static: rule(position, g, out, *arrays, **static)
+
+Rules = Sequence[Rule | None] | EachArgument
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +125,7 @@ class Op:
     name: str
     forward: Callable[..., Any]
     kind: str
-    rules: Sequence[Rule | None] = ()
+    rules: Rules = ()
     joint: Callable[..., Any] | None = None
     formula: Callable[..., Any] | None = None
     label: str = ""
@@ -218,7 +224,7 @@ def elementwise(
 def linear(
     forward: Callable[..., Any],
     *rule: Rule | None,
-    rules: Sequence[Rule | None] = (),
+    rules: Rules = (),
     name: str | None = None,
     **options: Any,
 ) -> Op:
@@ -226,9 +232,7 @@ def linear(
     return register(Op(_name(forward, name), forward, "linear", rule or rules, **options))
 
 
-def multilinear(
-    forward: Callable[..., Any], rules: Sequence[Rule], name: str | None = None, **options: Any
-) -> Op:
+def multilinear(forward: Callable[..., Any], rules: Rules, name: str | None = None, **options: Any) -> Op:
     """Declare an operation that is linear in each argument alone (a product)."""
     return register(Op(_name(forward, name), forward, "multilinear", rules, **options))
 
@@ -261,6 +265,7 @@ def implements(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]],
     def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:
             FUNCTIONS[function] = implementation
+        implementation.__doc__ = implementation.__doc__ or functions[0].__doc__
         return implementation
 
     return declare

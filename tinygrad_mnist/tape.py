@@ -1,9 +1,9 @@
 """The tape: what was computed, and the walk back over it.
 
-A :class:`Node` remembers one operation that was applied; its parents are the nodes that made its arguments, or
-a :class:`Leaf` where an argument is a Tensor that a user made and wants the gradient of. Nodes point backwards
-only, so a tape dies with its output, without the garbage collector. :func:`walk` visits nodes from the newest
-to the oldest by their sequence numbers: no recursion, however deep the computation.
+A :class:`Node` remembers one operation that was applied; its parents are the nodes that made its arguments,
+or a :class:`Leaf` where an argument is a Tensor that a user made and wants the gradient of. Nodes point
+backwards only, so a tape dies with its output, without the garbage collector. :func:`walk` visits nodes from
+the newest to the oldest by the time they were made: no recursion, however deep the computation.
 
 Un-broadcasting, dtypes, 0-d results, stale and freed tapes and singular points are dealt with here, once, so
 that no gradient rule needs to.
@@ -155,7 +155,7 @@ def walk(
     """
     cotangents: dict[Any, Any] = {}
     arrived: dict[Any, Any] = {}
-    heap: list[tuple[int, Node]] = []
+    heap: list[tuple[int, Any]] = []  # the newest node first
     for node, g in outputs:
         if node in cotangents:
             cotangents[node] = cotangents[node] + g
@@ -204,7 +204,7 @@ def walk(
                 cotangents[parent] = cotangents[parent] + part
             else:
                 cotangents[parent] = part
-                heappush(heap, (-parent.time, parent))  # type: ignore[union-attr]
+                heappush(heap, (-parent.time, parent))
         if not retain:
             node.free()
     return arrived
@@ -246,8 +246,8 @@ def _pull_back(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift | None) -
 def guard(part: Any, g: Any) -> Any:
     """Make 0 what came of a cotangent of 0 and a local derivative that is not finite.
 
-    So the branch that ``where`` did not choose cannot poison the one that it did. A finite local derivative is
-    never touched, so second derivatives stay right. Applied only to operations declared ``singular``.
+    So the branch that ``where`` did not choose cannot poison the one that it did. A finite local derivative
+    is never touched, so second derivatives stay right. Applied only to operations declared ``singular``.
     """
     if np.all(np.isfinite(part)):
         return part

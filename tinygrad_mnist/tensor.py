@@ -166,14 +166,18 @@ class Tensor:
     def data(self, value: ArrayLike) -> None:
         array = np.asarray(value._data if isinstance(value, Tensor) else value)
         if array.shape != self._data.shape:
-            raise ValueError(f".data of shape {self._data.shape} was given shape {array.shape}; shapes must agree")
+            raise ValueError(
+                f".data of shape {self._data.shape} was given shape {array.shape}; shapes must agree"
+            )
         if type(self.origin) is Node:
             raise RuntimeError(
                 f"the values of a result of '{self.origin.op.name}' cannot be replaced, as its tape would no "
                 "longer describe them; use .detach() first"
             )
         if self.origin is not None and array.dtype.kind != "f":
-            raise TypeError(f"a Tensor that requires a gradient was given dtype {array.dtype}; expected floats")
+            raise TypeError(
+                f"a Tensor that requires a gradient was given dtype {array.dtype}; expected floats"
+            )
         self._data = array
         self.mark_written()
 
@@ -271,7 +275,10 @@ class Tensor:
         self.origin.grad = value
 
     def backward(
-        self, gradient: Tensor | ArrayLike | None = None, retain_graph: bool = False, create_graph: bool = False
+        self,
+        gradient: Tensor | ArrayLike | None = None,
+        retain_graph: bool = False,
+        create_graph: bool = False,
     ) -> None:
         """Add the gradient of this Tensor to ``.grad`` of every leaf that it was computed from.
 
@@ -304,22 +311,20 @@ class Tensor:
                 "with requires_grad=True (or it was computed under no_grad)"
             )
         cotangent = self._cotangent(gradient)
-        if create_graph:
+        if isinstance(origin, Leaf):
+            origin.grad = cotangent.copy() if origin.grad is None else origin.grad + cotangent
+        elif create_graph:
             token = recording.set(True)
             try:
-                g = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
-                arrived = {origin: g} if type(origin) is Leaf else walk([(origin, g)], lift=_lift, retain=True)
-                for leaf, part in arrived.items():
+                for leaf, part in walk([(origin, cotangent)], lift=_lift, retain=True).items():
                     leaf.grad = part if leaf.grad is None else leaf.grad + part
             finally:
                 recording.reset(token)
-            return
-        g = cotangent._data if isinstance(cotangent, Tensor) else cotangent
-        arrived = {origin: g.copy()} if type(origin) is Leaf else walk([(origin, g)], retain=retain_graph)
-        for leaf, part in arrived.items():
-            leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._data + part)
+        else:
+            for leaf, part in walk([(origin, cotangent._data)], retain=retain_graph).items():
+                leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._data + part)
 
-    def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Any:
+    def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Tensor:
         """The cotangent that backward starts with, checked, in this Tensor's dtype."""
         if gradient is None:
             if self._data.size != 1:
@@ -327,11 +332,13 @@ class Tensor:
                     f"backward of a Tensor of shape {self.shape}: only a scalar has a gradient without more; "
                     "reduce it first (np.sum, np.mean) or pass a cotangent of its shape, backward(gradient)"
                 )
-            return np.ones_like(self._data)
+            return _wrapped(np.ones_like(self._data))
         if not isinstance(gradient, Tensor):
-            gradient = np.asarray(gradient)
+            gradient = Tensor(gradient)
         if gradient.shape != self.shape:
-            raise ValueError(f"backward was given a cotangent of shape {gradient.shape}; expected {self.shape}")
+            raise ValueError(
+                f"backward was given a cotangent of shape {gradient.shape}; expected {self.shape}"
+            )
         return gradient if gradient.dtype == self.dtype else gradient.astype(self.dtype)
 
     def detach(self) -> Tensor:
@@ -533,7 +540,7 @@ class Tensor:
 
     def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
         """``log(sum(exp(t)))``, without overflow."""
-        return REGISTRY["logsumexp"](self, axis=axis, keepdims=keepdims)
+        return apply(REGISTRY["logsumexp"], (self,), {"axis": axis, "keepdims": keepdims})
 
     def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
         """``np.argmax``; no gradient."""

@@ -16,7 +16,9 @@ from tinygrad_mnist.tape import Node, identity, recording, walk
 from tinygrad_mnist.tensor import Tensor, _lift
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Any, Any]]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | tuple[int, ...] = 0
+) -> Callable[..., tuple[Any, Any]]:
     """A function that returns the value of ``f`` and its gradient.
 
     Parameters
@@ -54,7 +56,6 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
                 raise TypeError(f"argnums={argnums} was given, but {len(args)} positional arguments")
             arguments[position], boundary = _boundary(args[position], position)
             boundaries.append(boundary)
-        lifted = any(isinstance(args[position], Tensor) for position in positions)
         token = recording.set(True)
         try:
             out = f(*arguments, **kwargs)
@@ -62,16 +63,18 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
                 out = Tensor(out)
             if out.size != 1 or out.dtype.kind != "f":
                 raise TypeError(
-                    f"grad differentiates a function that returns one floating-point number; this one returned "
-                    f"shape {out.shape} and dtype {out.dtype}"
+                    "grad differentiates a function that returns one floating-point number; this one "
+                    f"returned shape {out.shape} and dtype {out.dtype}"
                 )
+            given = any(isinstance(args[position], Tensor) for position in positions)
+            lifted = given or _uses_outer_tape(out.origin, boundaries)
+            ones = np.ones_like(out.data)
             if type(out.origin) is not Node:
                 arrived = {}
             elif lifted:
-                ones = Tensor(np.ones_like(out.data))
-                arrived = walk([(out.origin, ones)], targets=boundaries, lift=_lift, retain=True)
+                arrived = walk([(out.origin, Tensor(ones))], targets=boundaries, lift=_lift, retain=True)
             else:
-                arrived = walk([(out.origin, np.ones_like(out.data))], targets=boundaries)
+                arrived = walk([(out.origin, ones)], targets=boundaries)
         finally:
             recording.reset(token)
         gradients = tuple(
@@ -114,6 +117,23 @@ def _boundary(argument: Any, position: int) -> tuple[Tensor, Node]:
     parent = argument.origin if isinstance(argument, Tensor) else None
     node = Node(identity, (data,), data, None, (parent,), {})
     return _lift(data, node), node
+
+
+def _uses_outer_tape(origin: Any, boundaries: list[Node]) -> bool:
+    """Whether a result also depends on nodes older than the boundaries: on what an outer transform made."""
+    oldest = min(node.time for node in boundaries)
+    seen = {origin}
+    waiting = [origin]
+    while waiting:
+        node = waiting.pop()
+        if type(node) is not Node or node in boundaries:
+            continue
+        if node.time < oldest:
+            return True
+        new = [parent for parent in node.parents if parent is not None and parent not in seen]
+        seen.update(new)
+        waiting.extend(new)
+    return False
 
 
 def _zeros(argument: Any, lifted: bool) -> Any:

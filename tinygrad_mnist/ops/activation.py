@@ -30,7 +30,9 @@ relu = fused(
 )
 
 
-def _leaky_relu_joint(g: Any, needed: Any, out: Any, saved: Any, x: Any, negative_slope: float) -> tuple[Any, ...]:
+def _leaky_relu_joint(
+    g: Any, needed: Any, out: Any, saved: Any, x: Any, negative_slope: float
+) -> tuple[Any, ...]:
     part = (x > 0).astype(g.dtype)
     part *= 1 - negative_slope
     part += negative_slope
@@ -50,7 +52,9 @@ leaky_relu = fused(
     lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
     name="leaky_relu",
     domain=KINKED,
-    samples=tuple(Sample((shape,), {"negative_slope": slope}) for shape in ((), (2, 3)) for slope in (0.01, 0.3)),
+    samples=tuple(
+        Sample((shape,), {"negative_slope": slope}) for shape in ((), (2, 3)) for slope in (0.01, 0.3)
+    ),
 )
 
 
@@ -81,7 +85,11 @@ def _erf_table() -> Any:
     """
     points = np.arange(-_EDGE * _STEPS, _EDGE * _STEPS + 1) / _STEPS
     scale = 2 / math.sqrt(math.pi) * np.exp(-points * points)
-    rows, before, hermite = [np.array([math.erf(x) for x in points])], np.zeros_like(points), np.ones_like(points)
+    rows, before, hermite = (
+        [np.array([math.erf(x) for x in points])],
+        np.zeros_like(points),
+        np.ones_like(points),
+    )
     for k in range(_TERMS - 1):
         rows.append((-1) ** k * scale * hermite / math.factorial(k + 1))
         before, hermite = hermite, 2 * points * hermite - 2 * k * before
@@ -89,7 +97,7 @@ def _erf_table() -> Any:
 
 
 def _erf_forward(x: Any) -> Any:
-    """erf from a table: the nearest of 193 points, and ten Taylor terms; exact to 2 units in the last place."""
+    """The error function from a table: the nearest of 193 points, and ten Taylor terms."""
     table = _erf_table().astype(x.dtype, copy=False)
     inside = np.clip(np.nan_to_num(x), -_EDGE, _EDGE)  # erf(6) is 1 in float64
     nearest = np.rint(inside * _STEPS)
@@ -161,7 +169,8 @@ def _log_softmax_forward(x: Any, axis: int) -> Any:
 
 
 _ALONG = tuple(
-    Sample((shape,), {"axis": axis}) for shape, axis in (((3,), 0), ((2, 3), -1), ((2, 3), 0), ((1, 1), 1), ((2, 2, 2), 1))
+    Sample((shape,), {"axis": axis})
+    for shape, axis in (((3,), 0), ((2, 3), -1), ((2, 3), 0), ((1, 1), 1), ((2, 2, 2), 1))
 )
 softmax = general(
     _softmax_forward,

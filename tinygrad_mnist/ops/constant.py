@@ -34,8 +34,8 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _function in (
-    np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.searchsorted, np.round, np.around, np.fix,
-    np.all, np.any, np.isclose, np.allclose, np.array_equal,
+    np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.searchsorted,
+    np.round, np.around, np.fix, np.all, np.any, np.isclose, np.allclose, np.array_equal,
     np.shape, np.ndim, np.size, np.result_type, np.zeros_like, np.ones_like, np.full_like, np.empty_like,
 ):  # fmt: skip
     FUNCTIONS[_function] = _on_values(_function)

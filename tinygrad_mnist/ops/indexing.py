@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Sample, linear
+from tinygrad_mnist.op import Op, Sample, linear
 
 
 def _may_repeat(index: Any) -> bool:
@@ -34,7 +34,7 @@ getitem = linear(
     label="[ ]",
     samples="index",
 )
-scatter_add = linear(
+scatter_add: Op = linear(
     _scatter,
     lambda g, out, x, index, shape: g[index],
     name="scatter_add",

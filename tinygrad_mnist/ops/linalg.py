@@ -35,7 +35,8 @@ matmul = multilinear(
         Sample(shapes)
         for shapes in (
             ((2, 3), (3, 4)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((1, 1), (1, 1)),
-            ((2, 2, 3), (3, 2)), ((2, 3), (2, 3, 1)), ((2, 1, 2, 3), (3, 3, 2)), ((3,), (2, 3, 2)), ((2, 2, 3), (3,)),
+            ((2, 2, 3), (3, 2)), ((2, 3), (2, 3, 1)), ((2, 1, 2, 3), (3, 3, 2)),
+            ((3,), (2, 3, 2)), ((2, 2, 3), (3,)),
         )
     ),
 )  # fmt: skip
@@ -67,7 +68,10 @@ def _explicit(subscripts: str, ndims: tuple[int, ...]) -> tuple[list[str], str]:
         raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, but {len(ndims)} were given")
     free = [chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1))]
     free = [letter for letter in free if letter not in subscripts]
-    hidden = [ndim - len(term.replace("...", "")) if "..." in term else 0 for term, ndim in zip(terms, ndims, strict=True)]
+    hidden = [
+        ndim - len(term.replace("...", "")) if "..." in term else 0
+        for term, ndim in zip(terms, ndims, strict=True)
+    ]
     dots = "".join(free[: max(hidden, default=0)])
     if not arrow:
         letters = left.replace(",", "").replace("...", "")
@@ -77,9 +81,14 @@ def _explicit(subscripts: str, ndims: tuple[int, ...]) -> tuple[list[str], str]:
     return terms, right.replace("...", dots)
 
 
-def _einsum_rule(position: int, g: Any, out: Any, *operands: Any, subscripts: str, optimize: Any = False) -> Any:
-    """Exchange the output with one operand. A letter that nobody else has is a vector of ones; a letter that the
-    operand repeats (a diagonal) is a second letter and an identity matrix."""
+def _einsum_rule(
+    position: int, g: Any, out: Any, *operands: Any, subscripts: str, optimize: Any = False
+) -> Any:
+    """Exchange the output with one operand.
+
+    A letter that nobody else has becomes a vector of ones; one that the operand repeats (a diagonal), a
+    second letter and an identity matrix.
+    """
     terms, result = _explicit(subscripts, tuple(np.ndim(operand) for operand in operands))
     others = [(terms[i], operands[i]) for i in range(len(terms)) if i != position]
     target, used = "", result + "".join(term for term, _ in others)
@@ -105,10 +114,11 @@ einsum_ = multilinear(
     samples=tuple(
         Sample(shapes, {"subscripts": subscripts})
         for subscripts, shapes in (
-            ("ij,jk->ik", ((2, 3), (3, 2))), ("ij,jk", ((2, 3), (3, 2))), ("ij->ji", ((2, 3),)), ("ii->i", ((3, 3),)),
-            ("ii", ((2, 2),)), ("ij->", ((2, 3),)), ("i,j->ij", ((2,), (3,))), ("...ij,...jk->...ik", ((2, 2, 3), (3, 2))),
-            ("bij,bjk->bik", ((2, 2, 3), (2, 3, 1))), ("i,i,i->", ((3,), (3,), (3,))), ("iij,j->i", ((2, 2, 3), (3,))),
-            ("ij,k->k", ((2, 2), (3,))), ("i...->...", ((3, 2),)), (",i->i", ((), (3,))), ("ij,ij->ij", ((1, 3), (2, 3))),
+            ("ij,jk->ik", ((2, 3), (3, 2))), ("ij,jk", ((2, 3), (3, 2))), ("ij->ji", ((2, 3),)),
+            ("ii->i", ((3, 3),)), ("ii", ((2, 2),)), ("ij->", ((2, 3),)), ("i,j->ij", ((2,), (3,))),
+            ("...ij,...jk->...ik", ((2, 2, 3), (3, 2))), ("bij,bjk->bik", ((2, 2, 3), (2, 3, 1))),
+            ("i,i,i->", ((3,), (3,), (3,))), ("iij,j->i", ((2, 2, 3), (3,))), ("ij,k->k", ((2, 2), (3,))),
+            ("i...->...", ((3, 2),)), (",i->i", ((), (3,))), ("ij,ij->ij", ((1, 3), (2, 3))),
         )
     ),
 )  # fmt: skip
@@ -118,6 +128,7 @@ einsum_ = multilinear(
 def einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
     if not isinstance(subscripts, str):
         raise TypeError(
-            f"einsum: expected the subscripts as a string, such as 'ij,jk->ik', first; got {type(subscripts).__name__}"
+            "einsum: expected the subscripts as a string, such as 'ij,jk->ik', first; got "
+            f"{type(subscripts).__name__}"
         )
     return einsum_(*operands, subscripts=subscripts, optimize=optimize)

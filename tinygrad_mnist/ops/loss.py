@@ -42,7 +42,8 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
     if np.shape(targets) != (n,) or targets.dtype.kind not in "iu":
         raise ValueError(
             f"targets of shape {np.shape(targets)} and dtype {targets.dtype} were given for logits of shape "
-            f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape {logits.shape}"
+            f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape "
+            f"{logits.shape}"
         )
     if n and (targets.min() < 0 or targets.max() >= classes):
         wrong = targets[(targets < 0) | (targets >= classes)][0]

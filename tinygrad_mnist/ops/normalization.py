@@ -1,7 +1,7 @@
 """The layers' own operations: linear, batch_norm, layer_norm, each fused, its plain formula beside it.
 
-Which NumPy expression is fastest was measured (docs/performance.md): column sums by a vector of ones, the centred
-values kept rather than the normalised ones, work in place on arrays that nobody else holds.
+Which NumPy expression is fastest was measured: column sums by a vector of ones, the centred values kept
+rather than the normalised ones, work in place on arrays that nobody else holds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def _linear_forward(x: Any, weight: Any, *bias: Any) -> tuple[Any, None]:
     return out, None
 
 
-def _linear_joint(g: Any, needed: Any, out: Any, saved: None, x: Any, weight: Any, *bias: Any) -> tuple[Any, ...]:
+def _linear_joint(
+    g: Any, needed: Any, out: Any, saved: None, x: Any, weight: Any, *bias: Any
+) -> tuple[Any, ...]:
     rows, g_rows = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
     return (
         g_rows.dot(weight).reshape(x.shape) if needed[0] else None,
@@ -57,7 +59,12 @@ linear = fused(
     name="linear",
     samples=tuple(
         Sample(shapes)
-        for shapes in (((4, 3), (2, 3), (2,)), ((4, 3), (2, 3)), ((3,), (2, 3), (2,)), ((2, 2, 3), (1, 3), (1,)))
+        for shapes in (
+            ((4, 3), (2, 3), (2,)),
+            ((4, 3), (2, 3)),
+            ((3,), (2, 3), (2,)),
+            ((2, 2, 3), (1, 3), (1,)),
+        )
     ),
 )
 

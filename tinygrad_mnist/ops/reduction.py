@@ -152,8 +152,10 @@ def _logsumexp_forward(x: Any, axis: Axis, keepdims: bool) -> Any:
 logsumexp = general(
     _logsumexp_forward,
     # the softmax of x; a row that is -inf throughout (masked away) contributes nothing
-    lambda g, out, x, axis, keepdims: _spread(g, axis, keepdims)
-    * np.exp(x - np.where(np.isinf(_spread(out, axis, keepdims)), 0, _spread(out, axis, keepdims))),
+    lambda g, out, x, axis, keepdims: (
+        _spread(g, axis, keepdims)
+        * np.exp(x - np.where(np.isinf(_spread(out, axis, keepdims)), 0, _spread(out, axis, keepdims)))
+    ),
     name="logsumexp",
     formula=lambda x, axis, keepdims: np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims)),
     samples="reduction",
@@ -170,48 +172,54 @@ cumsum_ = linear(
     lambda x, axis: np.cumsum(x, axis=axis),
     _cumsum_rule,
     name="cumsum",
-    samples=tuple(Sample(((2, 3),), {"axis": axis}) for axis in (None, 0, 1, -1))
-    + (Sample(((4,),), {"axis": 0}), Sample(((1, 1),), {"axis": -1})),
+    samples=tuple(
+        Sample((shape,), {"axis": axis})
+        for shape, axis in (((2, 3), None), ((2, 3), 0), ((2, 3), 1), ((2, 3), -1), ((4,), 0), ((1, 1), -1))
+    ),
 )
 
 # ---- NumPy's names ---------------------------------------------------------------------------------------
 
 
 @implements(np.sum)
-def sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return sum_(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.mean)
-def mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return mean_(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.max, np.amax)
-def max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return max_(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.min, np.amin)
-def min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return min_(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.var)
-def var(a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False) -> Any:
+def _var(
+    a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False
+) -> Any:
     return var_(a, axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
 
 
 @implements(np.std)
-def std(a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False) -> Any:
+def _std(
+    a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False
+) -> Any:
     return std_(a, axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
 
 
 @implements(np.prod)
-def prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return prod_(a, axis=axis, keepdims=keepdims)
 
 
 @implements(np.cumsum)
-def cumsum(a: Any, axis: int | None = None) -> Any:
+def _cumsum(a: Any, axis: int | None = None) -> Any:
     return cumsum_(a, axis=axis)

@@ -179,14 +179,15 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     if isinstance(indices_or_sections, (int, np.integer)) and ary.shape[axis] % indices_or_sections:
         raise ValueError(
-            f"split: axis {axis} of shape {ary.shape} does not divide into {indices_or_sections} equal parts; "
-            "use np.array_split"
+            f"split: axis {axis} of shape {ary.shape} does not divide into {indices_or_sections} "
+            "equal parts; use np.array_split"
         )
-    return array_split(ary, indices_or_sections, axis)
+    pieces: list[Any] = array_split(ary, indices_or_sections, axis)
+    return pieces
 
 
 @implements(np.pad)
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Any:
+def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: float = 0) -> Any:
     widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
     if mode == "constant":
         return pad_(array, pad_width=widths, constant_values=constant_values)
