@@ -1,5 +1,8 @@
 """How Sphinx builds the documentation: Markdown by MyST, the reference by autodoc, nothing from the net."""
 
+import re
+from typing import Any
+
 from tinygrad_mnist._version import __version__
 
 project = "tinygrad_mnist"
@@ -32,3 +35,16 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"tinygrad_mnist {release}"
 pygments_style = "friendly"
+
+
+def number_references_by_page(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Docstrings each number their references from 1; on a page that holds several, footnotes count on."""
+    label = name.replace(".", "-").replace("_", "-").lower()
+    for index, line in enumerate(lines):
+        lines[index] = re.sub(r"\[(\d+)\](?=_\W|_$)|(?<=^\.\. )\[(\d+)\]", rf"[#{label}-\1\2]", line)
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", number_references_by_page)
