@@ -126,9 +126,8 @@ def mirrors(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
 
 
 @pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> float:
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PATIENCE", 0.3)
-    return 0.3
 
 
 @pytest.fixture
@@ -217,7 +216,7 @@ def test_a_silent_mirror_is_given_up_within_five_seconds(
 
 @pytest.mark.parametrize("behaviour", ["dripping", "stalled"])
 def test_a_mirror_that_sends_next_to_nothing_is_given_up(
-    behaviour: str, mirrors: Mirrors, hasty: float, tmp_path: Path
+    behaviour: str, mirrors: Mirrors, hasty: None, tmp_path: Path
 ) -> None:
     start = time.monotonic()
     message = refused(tmp_path, mirrors.at(behaviour))
@@ -227,7 +226,7 @@ def test_a_mirror_that_sends_next_to_nothing_is_given_up(
 
 
 def test_a_name_service_that_hangs_is_given_up(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, hasty: float, tmp_path: Path
+    cache: Path, monkeypatch: pytest.MonkeyPatch, hasty: None, tmp_path: Path
 ) -> None:
     pytest.importorskip("pooch", reason="pooch is not installed")
     over = threading.Event()
