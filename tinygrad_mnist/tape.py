@@ -168,119 +168,88 @@ def walk(
     while heap:
         node = heappop(heap)[1]
         g = cotangents.pop(node)
-        if node in stops:
-            arrived[node] = g
+        if stops and (node in stops or node.time < oldest):
+            if node in stops:
+                arrived[node] = g
             continue
-        if node.time < oldest:
-            continue
-        arrays = node.arrays
+        op, arrays, out, static = node.op, node.arrays, node.out, node.static
         if arrays is None:
             raise RuntimeError(
-                f"backward met '{node.op.name}' on a part of the tape that an earlier backward has freed; "
-                "call that backward with retain_graph=True, or compute the result again"
+                f"backward met '{op.name}' on a part of the tape that an earlier backward has freed; call "
+                "that backward with retain_graph=True, or compute the result again"
             )
         if node.time < _last_write:
             _refuse_stale(node)
         try:
-            parts = _pull_back(node, arrays, g, lift)
-        except Exception as error:
-            error.add_note(f"in the gradient of '{node.op.name}' of {describe(arrays)}")
-            raise
-        for parent, part in zip(node.parents, parts, strict=True):
-            if part is None:
-                continue
-            if type(parent) is Leaf:
-                if targets is not None:
+            arguments, parts = arrays, None
+            if lift is not None:
+                arguments, out = _lifted(node, arrays, lift)
+            if op.joint is not None:
+                parts = (
+                    _joint_parts(node, arrays, g) if lift is None else _formula_parts(node, arrays, g, lift)
+                )
+            for position, parent in enumerate(node.parents):
+                if parent is None:
                     continue
-                if parent in arrived:
-                    arrived[parent] = arrived[parent] + part
-                elif lift is not None:
-                    arrived[parent] = lift(part.data.copy(), part.origin)
-                elif part is g or (part.base is not None and node.op.joint is None):
-                    arrived[parent] = part.copy()  # a gradient that somebody keeps stays what it was
+                if parts is not None:
+                    part = parts[position]
+                elif (rule := op.rules[position]) is None:
+                    continue
+                elif op.singular:
+                    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                        part = guard(rule(g, out, *arguments, **static), g)
                 else:
-                    arrived[parent] = part
-            elif parent in cotangents:
-                cotangents[parent] = cotangents[parent] + part
-            else:
-                cotangents[parent] = part
-                heappush(heap, (-parent.time, parent))
+                    part = rule(g, out, *arguments, **static)
+                if part is None:
+                    continue
+                array = arrays[position]
+                if part.shape != array.shape or part.dtype is not array.dtype:
+                    part = _fitted(op, part, array)
+                if lift is None and type(part) is not np.ndarray:
+                    part = np.asarray(part)  # NumPy makes scalars of 0-d results
+
+                if type(parent) is not Leaf:
+                    if parent in cotangents:
+                        cotangents[parent] = cotangents[parent] + part
+                    else:
+                        cotangents[parent] = part
+                        heappush(heap, (-parent.time, parent))
+                elif targets is None:
+                    if parent in arrived:
+                        arrived[parent] = arrived[parent] + part
+                    elif lift is not None:
+                        arrived[parent] = lift(part.data.copy(), part.origin)
+                    elif part is g or (part.base is not None and parts is None):
+                        arrived[parent] = part.copy()  # a gradient that somebody keeps stays what it was
+                    else:
+                        arrived[parent] = part
+        except Exception as error:
+            error.add_note(f"in the gradient of '{op.name}' of {describe(arrays)}")
+            raise
         if not retain:
             node.free()
     return arrived
 
 
-def _pull_back(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift | None) -> Sequence[Any]:
-    """The cotangent of each argument of one node, in the argument's shape and dtype."""
-    op, out, parents = node.op, node.out, node.parents
-    if op.joint is not None:
-        if lift is not None:
-            return _pull_back_formula(node, arrays, g, lift)
-        needed = tuple(parent is not None for parent in parents)
-        parts = op.joint(g, needed, out, node.saved, *arrays, **node.static)
-        return [
-            None if parent is None else _fitted(op, part, array, lift)
-            for parent, part, array in zip(parents, parts, arrays, strict=True)
-        ]
-    arguments: Sequence[Any] = arrays
-    if lift is not None:
-        out = lift(out, node)
-        arguments = [
-            array if parent is None else lift(array, parent)
-            for array, parent in zip(arrays, parents, strict=True)
-        ]
-    parts = []
-    for position, parent in enumerate(parents):
-        if parent is None or (rule := op.rules[position]) is None:
-            parts.append(None)
-            continue
-        if op.singular:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                part = guard(rule(g, out, *arguments, **node.static), g)
-        else:
-            part = rule(g, out, *arguments, **node.static)
-        parts.append(_fitted(op, part, arrays[position], lift))
+def _lifted(node: Node, arrays: tuple[Any, ...], lift: Lift) -> tuple[tuple[Any, ...], Any]:
+    """The arguments and the result of a node as Tensors again."""
+    arguments = tuple(
+        array if parent is None else lift(array, parent)
+        for array, parent in zip(arrays, node.parents, strict=True)
+    )
+    return arguments, lift(node.out, node)
+
+
+def _joint_parts(node: Node, arrays: tuple[Any, ...], g: Any) -> Sequence[Any]:
+    """The cotangents of a fused operation's arguments, by its joint rule."""
+    assert node.op.joint is not None
+    needed = tuple(parent is not None for parent in node.parents)
+    parts: Sequence[Any] = node.op.joint(g, needed, node.out, node.saved, *arrays, **node.static)
     return parts
 
 
-def guard(part: Any, g: Any) -> Any:
-    """Make 0 what came of a cotangent of 0 and a local derivative that is not finite.
-
-    So the branch that ``where`` did not choose cannot poison the one that it did. A finite local derivative
-    is never touched, so second derivatives stay right. Applied only to operations declared ``singular``.
-    """
-    if np.all(np.isfinite(part)):
-        return part
-    return np.where((g == 0) & ~np.isfinite(part), 0, part)
-
-
-def _fitted(op: Op, part: Any, array: Any, lift: Lift | None) -> Any:
-    """A cotangent in the shape and dtype of its argument."""
-    if part.shape != array.shape:
-        if not op.broadcasts:
-            raise ValueError(
-                f"the gradient rule of '{op.name}' returned shape {part.shape} for an argument of shape "
-                f"{array.shape}; a rule returns the shape of its argument"
-            )
-        part = unbroadcast(part, array.shape)
-    if part.dtype != array.dtype:
-        part = part.astype(array.dtype)
-    if lift is None and type(part) is not np.ndarray:
-        part = np.asarray(part)
-    return part
-
-
-def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
-    """Sum ``g`` down to ``shape``: the transpose of NumPy's broadcasting."""
-    extra = g.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        axis + extra for axis, size in enumerate(shape) if size == 1 and g.shape[axis + extra] != 1
-    )
-    return np.reshape(np.sum(g, axis=axes), shape)
-
-
-def _pull_back_formula(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift) -> Sequence[Any]:
-    """The cotangents of a fused operation, on the tape: differentiate its plain formula instead."""
+def _formula_parts(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift) -> Sequence[Any]:
+    """The same on the tape: differentiate the plain formula instead."""
     assert node.op.formula is not None
     boundaries = [
         None if parent is None else Node(identity, (array,), array, None, (parent,), {})
@@ -296,6 +265,38 @@ def _pull_back_formula(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift) 
     targets = [boundary for boundary in boundaries if boundary is not None]
     arrived = walk([(out.origin, g)], targets=targets, lift=lift, retain=True)
     return [arrived.get(boundary) for boundary in boundaries]
+
+
+def guard(part: Any, g: Any) -> Any:
+    """Make 0 what came of a cotangent of 0 and a local derivative that is not finite.
+
+    So the branch that ``where`` did not choose cannot poison the one that it did. A finite local derivative
+    is never touched, so second derivatives stay right. Applied only to operations declared ``singular``.
+    """
+    if np.all(np.isfinite(part)):
+        return part
+    return np.where((g == 0) & ~np.isfinite(part), 0, part)
+
+
+def _fitted(op: Op, part: Any, array: Any) -> Any:
+    """A cotangent in the shape and dtype of its argument."""
+    if part.shape != array.shape:
+        if not op.broadcasts:
+            raise ValueError(
+                f"the gradient rule of '{op.name}' returned shape {part.shape} for an argument of shape "
+                f"{array.shape}; a rule returns the shape of its argument"
+            )
+        part = unbroadcast(part, array.shape)
+    return part if part.dtype == array.dtype else part.astype(array.dtype)
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum ``g`` down to ``shape``: the transpose of NumPy's broadcasting."""
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        axis + extra for axis, size in enumerate(shape) if size == 1 and g.shape[axis + extra] != 1
+    )
+    return np.reshape(np.sum(g, axis=axes), shape)
 
 
 def _refuse_stale(node: Node) -> None:
