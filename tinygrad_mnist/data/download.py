@@ -197,6 +197,7 @@ def _wait(receipt: _Receipt, bar: Any) -> None:
             bar.total = receipt.total or None
             bar.update(received - bar.n)
     if bar is not None and receipt.fault is None:
+        bar.leave = True  # a bar of a mirror that failed is wiped off
         bar.total = len(receipt.content)
         bar.update(len(receipt.content) - bar.n)
 
@@ -268,4 +269,4 @@ def _progress_bar(name: str) -> Any:
         tqdm = importlib.import_module("tqdm")
     except ImportError:
         return None
-    return tqdm.tqdm(desc=name, unit="B", unit_scale=True, disable=None)
+    return tqdm.tqdm(desc=name, unit="B", unit_scale=True, leave=False, disable=None)
