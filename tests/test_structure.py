@@ -6,6 +6,7 @@ The rules are read off the source with `ast`; what importing loads is asked of a
 import ast
 import graphlib
 import io
+import re
 import subprocess
 import sys
 import tokenize
@@ -249,7 +250,8 @@ def test_an_exception_is_still_needed() -> None:
 def test_the_reference_knows_every_public_room(room: str) -> None:
     if not any(room_of(dotted(path)) == room for path in MODULES):
         pytest.skip(f"not built yet: {room}")
-    assert f".. automodule:: {PACKAGE}.{room}\n" in (ROOT / "docs" / "api.md").read_text("utf-8")
+    described = re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text("utf-8"))
+    assert f"{PACKAGE}.{room}" in described
 
 
 def test_a_module_is_named_after_what_it_holds() -> None:

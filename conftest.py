@@ -1,17 +1,17 @@
-"""What all tests share: a deterministic Hypothesis, no screen for matplotlib, the way to the MNIST files."""
+"""What all tests and doctests share: a deterministic Hypothesis, no screen, the way to MNIST's files."""
 
 import importlib.util
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ["MPLBACKEND"] = "Agg"
 
 # Derandomised: the examples follow from the test itself, so a failure here is a failure everywhere. No
-# deadline and no "too slow", which measure the machine. $HYPOTHESIS_PROFILE names a profile; in $CI it is
-# `ci`.
+# deadline and no "too slow", which measure the machine. In $CI the profile is `ci`, unless one is named.
 settings.register_profile(
     "default",
     derandomize=True,
@@ -25,13 +25,20 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the comparisons with PyTorch where it is not installed."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs PyTorch where it is not installed; leave the examples in inherited docstrings to NumPy."""
     if importlib.util.find_spec("torch") is None:
         skip = pytest.mark.skip(reason="PyTorch is not installed")
         for item in items:
             if item.get_closest_marker("peers"):
                 item.add_marker(skip)
+    numpys = {value.__doc__ for value in vars(np).values() if callable(value)}
+    inherited = [
+        item for item in items if isinstance(item, pytest.DoctestItem) and item.dtest.docstring in numpys
+    ]
+    if inherited:
+        config.hook.pytest_deselected(items=inherited)
+        items[:] = [item for item in items if item not in inherited]
 
 
 @pytest.fixture(scope="session")
