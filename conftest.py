@@ -26,7 +26,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs PyTorch where it is not installed; leave the examples in inherited docstrings to NumPy."""
+    """Skip what needs PyTorch where there is none; leave the examples in inherited docstrings to NumPy."""
     if importlib.util.find_spec("torch") is None:
         skip = pytest.mark.skip(reason="PyTorch is not installed")
         for item in items:
