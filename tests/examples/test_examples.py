@@ -1,0 +1,64 @@
+"""Every example runs, at small size, and says what it promises."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str, *arguments: str, cwd: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
+        cwd=cwd, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def last_percentage(line: str) -> float:
+    return float(line.split("%")[0].split()[-1])
+
+
+def line_with(text: str, output: str) -> str:
+    return [line for line in output.splitlines() if text in line][-1]
+
+
+def test_every_example_is_tested() -> None:
+    tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_tensor_basics_prints_the_derivatives_of_sine(tmp_path: Path) -> None:
+    output = run("tensor_basics.py", cwd=tmp_path)
+    assert "derivative 2 of sin at 1: -0.84147" in output
+    assert "ValueError: matmul" in output
+
+
+def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the example draws with matplotlib")
+    output = run("two_moons.py", "--steps", "300", cwd=tmp_path)
+    assert last_percentage(line_with("accuracy on new points:", output)) > 95
+    assert (tmp_path / "two_moons.png").stat().st_size > 10_000
+
+
+def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the example draws with matplotlib")
+    output = run("digit_recognition.py", "--data", "digits", "--iterations", "200", cwd=tmp_path)
+    assert "iteration  200: loss" in output
+    assert last_percentage(line_with("accuracy on unseen digits:", output)) > 93
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "digit_recognition_training.png",
+        "digit_recognition_predictions.png",
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "rmsprop", "adam"])
+def test_digit_classification_learns_the_bundled_digits(tmp_path: Path, optimizer: str) -> None:
+    pytest.importorskip("matplotlib", reason="the example draws with matplotlib")
+    arguments = ["--data", "digits", "--epochs", "15", "--optimizer", optimizer, "--hidden", "96", "48"]
+    output = run("digit_classification.py", *arguments, cwd=tmp_path)
+    assert last_percentage(line_with("accuracy on unseen digits", output).split("unseen digits")[1]) > 93
+    assert "gradients clipped in" in output
