@@ -1,4 +1,4 @@
-"""50 steps of each optimiser and schedule against PyTorch: its recorded numbers, and live where it is installed."""
+"""50 steps of each optimiser and schedule against PyTorch: recorded numbers, and itself where installed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from tests.optim import problem
-from tinygrad_mnist import optim
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist import Tensor, optim
 
 REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text(encoding="utf-8"))
 TOLERANCE = 1e-6

@@ -7,7 +7,7 @@ Examples
 --------
 >>> import numpy as np
 >>> from tinygrad_mnist.optim import AdamW, OneCycleLR, clip_grad_norm_
->>> from tinygrad_mnist.tensor import Tensor
+>>> from tinygrad_mnist import Tensor
 >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
 >>> optimizer = AdamW([weight])
 >>> schedule = OneCycleLR(optimizer, max_lr=0.5, total_steps=40)

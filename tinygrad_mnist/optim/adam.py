@@ -62,7 +62,7 @@ class Adam(Optimizer):
     --------
     >>> import numpy as np
     >>> from tinygrad_mnist.optim import Adam
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
     >>> optimizer = Adam([weight], lr=0.1)
     >>> weight.grad = Tensor(2 * weight.data)  # of the sum of squares
@@ -169,7 +169,7 @@ class AdamW(Adam):
     --------
     >>> import numpy as np
     >>> from tinygrad_mnist.optim import AdamW
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
     >>> optimizer = AdamW([weight], lr=0.1, weight_decay=0.5)
     >>> weight.grad = Tensor(np.zeros(2))

@@ -61,7 +61,7 @@ def clip_grad_norm_(
     --------
     >>> import numpy as np
     >>> from tinygrad_mnist.optim import clip_grad_norm_
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> weight, bias = Tensor(np.zeros(2), requires_grad=True), Tensor(np.zeros(1), requires_grad=True)
     >>> weight.grad, bias.grad = Tensor(np.array([2.0, 4.0])), Tensor(np.array([4.0]))
     >>> clip_grad_norm_([weight, bias], max_norm=3.0)
@@ -108,7 +108,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     --------
     >>> import numpy as np
     >>> from tinygrad_mnist.optim import clip_grad_value_
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> weight = Tensor(np.zeros(3), requires_grad=True)
     >>> weight.grad = Tensor(np.array([0.5, -4.0, 3.0]))
     >>> clip_grad_value_([weight], 1.0)

@@ -137,21 +137,23 @@ class FlatParameters:
         ValueError
             If a gradient has another shape than its parameter.
         """
-        flat_gradients: list[Array | None] = []
-        for index, parameter in enumerate(self.parameters):
-            if parameter.grad is None:
-                flat_gradients.append(None)
+        found: list[Array | None] = []
+        dtype = self.values.dtype
+        for parameter, view, order in zip(self.parameters, self.views, self.orders, strict=True):
+            grad = parameter.grad
+            if grad is None:
+                found.append(None)
                 continue
-            gradient = parameter.grad.data
-            if gradient.shape != self.views[index].shape:
+            gradient = grad.data
+            if gradient.shape != view.shape:
                 raise ValueError(
-                    f"the gradient of {describe(parameter, index)} has shape {gradient.shape}, "
-                    f"the parameter {parameter.shape}: they must be equal"
+                    f"the gradient of {describe(parameter, len(found))} has shape {gradient.shape}, "
+                    f"the parameter {view.shape}: they must be equal"
                 )
-            if gradient.dtype != self.values.dtype:
-                gradient = gradient.astype(self.values.dtype)
-            flat_gradients.append(gradient.ravel(self.orders[index]))  # a view, if the memory order is ours
-        return flat_gradients
+            if gradient.dtype != dtype:
+                gradient = gradient.astype(dtype)
+            found.append(gradient.ravel(order))  # a view, if the memory order is ours
+        return found
 
     def runs(self, gradients: Sequence[Array | None]) -> Iterator[Run]:
         """Neighbours with a gradient and equal progress, as many as fit into a block; usually that is all."""

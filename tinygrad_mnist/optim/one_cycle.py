@@ -76,7 +76,7 @@ class OneCycleLR(LRScheduler):
     Examples
     --------
     >>> from tinygrad_mnist.optim import SGD, OneCycleLR
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> optimizer = SGD([Tensor(1.0, requires_grad=True)], momentum=0.9)
     >>> schedule = OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.6, anneal_strategy="linear")
     >>> for _ in range(5):

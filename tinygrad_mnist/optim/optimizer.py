@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -36,7 +37,8 @@ class Optimizer:
     The parameters of a group are laid side by side in one flat array (one for each dtype) and updated
     together. For that, ``p.data`` of each parameter becomes a view of that array when the optimiser is made:
     the values and the memory order stay the same. Assigning another array to ``p.data`` later is fine: the
-    next `step` takes it over. A gradient array is only ever read.
+    next `step` takes it over. A gradient array is only ever read. Make the optimiser before the forward pass:
+    a tape that was recorded earlier counts as stale.
 
     A subclass gives the names of its state arrays, checks its options, and says in `_update` what happens to
     a block of parameters.
@@ -148,7 +150,12 @@ class Optimizer:
         ------
         ValueError
             If a gradient has another shape than its parameter; then nothing has been updated.
+        RuntimeError
+            If somebody has changed which parameters the groups hold.
         """
+        held = [flat_group.parameters for flat_group in self._flat_groups]
+        if not all(map(operator.is_, (group["params"] for group in self.param_groups), held)):
+            raise RuntimeError("the 'params' of a parameter group were replaced; use add_param_group instead")
         work = [
             (group, flat, flat.gradients())
             for group, flat_group in zip(self.param_groups, self._flat_groups, strict=True)
@@ -269,15 +276,9 @@ class Optimizer:
                 problems.append(f"there is a state for parameter {index!r}, which no group has")
                 continue
             own_index, parameter, options = place[index]
-            found = _check_entry(
-                entry, parameter, describe(parameter, own_index), self._required(options), problems
-            )
-            unexpected = [name for name in entry if name not in {"step", *self.state_names}]
-            if unexpected:
-                problems.append(
-                    f"the state of {describe(parameter, own_index)} has unexpected "
-                    f"{', '.join(map(repr, unexpected))}"
-                )
+            allowed = {"step", *self.state_names}
+            name = describe(parameter, own_index)
+            found = _check_entry(entry, parameter, name, self._required(options), allowed, problems)
             if found is not None:
                 states[own_index] = self._import_state(found)
         return states
@@ -336,29 +337,30 @@ def _in_order(params: Iterable[Any]) -> list[Any]:
 
 
 def _check_entry(
-    entry: Any, parameter: Tensor, name: str, required: tuple[str, ...], problems: list[str]
+    entry: Any, parameter: Tensor, name: str, required: Iterable[str], allowed: set[str], problems: list[str]
 ) -> dict[str, Any] | None:
     """One parameter's saved state as an int and arrays; None, and a line in ``problems``, if it is wrong."""
     if not isinstance(entry, Mapping):
         problems.append(f"the state of {name} is not a dict")
         return None
-    count = len(problems)
-    missing = [key for key in required if entry.get(key) is None]
-    if missing:
-        problems.append(f"the state of {name} lacks {', '.join(map(repr, missing))}")
+    faults = [f"{key!r} of {name} is missing" for key in required if entry.get(key) is None]
     found: dict[str, Any] = {}
     for key, value in entry.items():
-        if value is None:
-            continue
         array = np.asarray(value)
-        if array.dtype.kind not in "fiu":
-            problems.append(f"{key!r} of {name} is not numeric")
+        if key not in allowed:
+            faults.append(f"{key!r} of {name} is unexpected")
+        elif value is None:
+            continue
+        elif array.dtype.kind not in "fiu":
+            faults.append(f"{key!r} of {name} is not numeric")
         elif key == "step":
-            found[key] = int(array) if array.size == 1 and float(array) == int(array) >= 0 else -1
-            if found[key] < 0:
-                problems.append(f"'step' of {name} must be a whole number of at least 0, not {value!r}")
+            if array.size == 1 and array >= 0 and array == np.floor(array):
+                found[key] = int(array.item())
+            else:
+                faults.append(f"'step' of {name} must be a whole number of at least 0, not {value!r}")
         elif array.shape != parameter.shape:
-            problems.append(f"{key!r} of {name} has shape {array.shape}, the parameter {parameter.shape}")
+            faults.append(f"{key!r} of {name} has shape {array.shape}, the parameter {parameter.shape}")
         else:
             found[key] = array
-    return found if len(problems) == count else None
+    problems += faults
+    return None if faults else found

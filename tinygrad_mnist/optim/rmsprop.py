@@ -54,7 +54,7 @@ class RMSprop(Optimizer):
     --------
     >>> import numpy as np
     >>> from tinygrad_mnist.optim import RMSprop
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
     >>> optimizer = RMSprop([weight], lr=0.1, alpha=0.75)
     >>> weight.grad = Tensor(2 * weight.data)  # of the sum of squares

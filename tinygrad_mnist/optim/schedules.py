@@ -157,7 +157,7 @@ class StepLR(LRScheduler):
     Examples
     --------
     >>> from tinygrad_mnist.optim import SGD, StepLR
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> schedule = StepLR(SGD([Tensor(1.0, requires_grad=True)], lr=8.0), step_size=2, gamma=0.5)
     >>> for _ in range(4):
     ...     print(schedule.get_last_lr(), end=" ")
@@ -192,7 +192,7 @@ class ExponentialLR(LRScheduler):
     Examples
     --------
     >>> from tinygrad_mnist.optim import SGD, ExponentialLR
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> schedule = ExponentialLR(SGD([Tensor(1.0, requires_grad=True)], lr=8.0), gamma=0.5)
     >>> schedule.step()
     >>> schedule.get_last_lr()
@@ -230,7 +230,7 @@ class CosineAnnealingLR(LRScheduler):
     Examples
     --------
     >>> from tinygrad_mnist.optim import SGD, CosineAnnealingLR
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> schedule = CosineAnnealingLR(SGD([Tensor(1.0, requires_grad=True)], lr=1.0), T_max=2)
     >>> schedule.step()
     >>> [round(lr, 6) for lr in schedule.get_last_lr()]
@@ -266,7 +266,7 @@ class LinearLR(LRScheduler):
     Examples
     --------
     >>> from tinygrad_mnist.optim import SGD, LinearLR
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> schedule = LinearLR(SGD([Tensor(1.0, requires_grad=True)], lr=1.0), start_factor=0.5, total_iters=2)
     >>> for _ in range(4):
     ...     print(schedule.get_last_lr(), end=" ")
@@ -312,7 +312,7 @@ class SequentialLR(LRScheduler):
     Examples
     --------
     >>> from tinygrad_mnist.optim import SGD, ExponentialLR, LinearLR, SequentialLR
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> optimizer = SGD([Tensor(1.0, requires_grad=True)], lr=1.0)
     >>> warm_up = LinearLR(optimizer, start_factor=0.5, total_iters=2)
     >>> schedule = SequentialLR(optimizer, [warm_up, ExponentialLR(optimizer, gamma=0.5)], milestones=[2])

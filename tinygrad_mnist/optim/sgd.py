@@ -51,7 +51,7 @@ class SGD(Optimizer):
     --------
     >>> import numpy as np
     >>> from tinygrad_mnist.optim import SGD
-    >>> from tinygrad_mnist.tensor import Tensor
+    >>> from tinygrad_mnist import Tensor
     >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
     >>> optimizer = SGD([weight], lr=0.1, momentum=0.9)
     >>> for _ in range(2):

@@ -1,0 +1,291 @@
+"""Parameter groups, options, state dicts and their errors."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.optim.test_flat import KINDS, every_kind, give_gradients, make, parameters_of
+from tinygrad_mnist import Tensor, optim
+
+
+def parameter() -> Tensor:
+    return Tensor(np.ones(3), requires_grad=True)
+
+
+# Groups.
+
+
+@every_kind
+def test_a_group_has_its_own_options(kind: str) -> None:
+    grouped, alone = parameters_of([(2, 3), (3,), (4,)]), parameters_of([(2, 3), (3,), (4,)])
+    optimizer = make(kind, [{"params": grouped[:2]}, {"params": grouped[2], "lr": 0.5}])
+    single = [make(kind, alone[:2]), make(kind, alone[2:], lr=0.5)]
+    for seed in range(3):
+        give_gradients(grouped, seed)
+        give_gradients(alone, seed)
+        for each in (optimizer, *single):
+            each.step()
+    assert all(np.array_equal(a.data, b.data) for a, b in zip(grouped, alone, strict=True))
+
+
+def test_a_group_may_come_later() -> None:
+    first, second = parameter(), parameter()
+    optimizer = optim.SGD([first], lr=1.0)
+    optimizer.add_param_group({"params": [second], "lr": 2.0})
+    first.grad = second.grad = Tensor(np.ones(3))
+    optimizer.step()
+    assert (first.data[0], second.data[0]) == (0.0, -1.0)
+
+
+def test_an_option_may_be_changed_between_steps() -> None:
+    (weight,) = parameters = [parameter()]
+    optimizer = optim.SGD(parameters, lr=1.0)
+    optimizer.param_groups[0]["lr"] = 0.25
+    weight.grad = Tensor(np.ones(3))
+    optimizer.step()
+    assert weight.data[0] == 0.75
+
+
+def test_zero_grad_sets_none() -> None:
+    weight = parameter()
+    weight.grad = Tensor(np.ones(3))
+    optim.SGD([weight]).zero_grad()
+    assert weight.grad is None
+
+
+def test_the_repr_shows_what_and_how() -> None:
+    optimizer = optim.SGD(
+        [{"params": parameters_of([(300, 5), (5,)]), "name": "body"}, {"params": parameter(), "lr": 0.5}]
+    )
+    assert repr(optimizer) == (
+        "SGD(\n"
+        "  group body: 2 parameters, 1,505 values (float64): "
+        "lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False\n"
+        "  group 1: 1 parameter, 3 values (float64): "
+        "lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False\n"
+        ")"
+    )
+
+
+# What is refused.
+
+same = parameter()
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ([], ValueError, "params is empty"),
+        (iter([]), ValueError, "params is empty"),
+        ([{"params": []}], ValueError, "parameter group 0 has no parameters"),
+        ([same, same], ValueError, "parameter 1 of parameter group 0 is given twice"),
+        ([{"params": same}, {"params": same}], ValueError, "parameter 0 of parameter group 1 is given twice"),
+        (same, TypeError, r"a single Tensor; give a list of them: \[parameter\]"),
+        ({same}, TypeError, "a set, which has no order"),
+        ([same, np.ones(3)], TypeError, "parameter 1 of parameter group 0 is a ndarray, not a Tensor"),
+        ([("weight", same)], TypeError, "parameter 0 of parameter group 0 is a tuple, not a Tensor"),
+        ([{"params": same}, same], TypeError, "parameter group 1 must be a dict"),
+        ([{"parameters": same}], ValueError, "parameter group 0 has no entry 'params'"),
+        (
+            [{"params": same, "learning_rate": 1}],
+            ValueError,
+            "unknown option 'learning_rate'; SGD knows 'lr'",
+        ),
+        ([Tensor(np.arange(3))], TypeError, "dtype int64; only floating-point"),
+        ([{"params": same, "lr": -1}], ValueError, "lr must be finite and at least 0, not -1"),
+    ],
+)
+def test_wrong_parameters_are_refused(params: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        optim.SGD(params)
+
+
+def test_a_result_of_an_operation_is_refused() -> None:
+    with pytest.raises(ValueError, match="parameter 0 of parameter group 0 is the result of an operation"):
+        optim.SGD([parameter() * 2.0])
+
+
+def test_a_generator_is_accepted() -> None:
+    assert len(optim.SGD(parameter() for _ in range(3)).param_groups[0]["params"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error", "message"),
+    [
+        ("SGD", {"lr": -0.1}, ValueError, "lr must be finite and at least 0, not -0.1"),
+        ("SGD", {"lr": float("nan")}, ValueError, "lr must be finite"),
+        ("SGD", {"lr": "fast"}, TypeError, "lr must be a number, not 'fast'"),
+        ("SGD", {"lr": True}, TypeError, "lr must be a number, not True"),
+        ("SGD", {"momentum": -1}, ValueError, "momentum must be"),
+        ("SGD", {"weight_decay": -1}, ValueError, "weight_decay must be"),
+        ("SGD", {"nesterov": 1}, TypeError, "nesterov must be True or False, not 1"),
+        ("SGD", {"nesterov": True}, ValueError, "Nesterov momentum needs a momentum above 0"),
+        ("SGD", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}, ValueError, "a dampening of 0"),
+        ("RMSprop", {"alpha": 1.0}, ValueError, "alpha must be at least 0 and less than 1, not 1.0"),
+        ("RMSprop", {"eps": -1.0}, ValueError, "eps must be"),
+        (
+            "Adam",
+            {"betas": (0.9, 1.0)},
+            ValueError,
+            r"betas\[1\] must be at least 0 and less than 1, not 1.0",
+        ),
+        ("Adam", {"betas": (-0.1, 0.9)}, ValueError, r"betas\[0\] must be"),
+        ("Adam", {"betas": 0.9}, TypeError, "betas must be 2 numbers, not 0.9"),
+        ("AdamW", {"weight_decay": -1e-2}, ValueError, "weight_decay must be"),
+    ],
+)
+def test_wrong_options_are_refused(
+    kind: str, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        getattr(optim, kind)([parameter()], **options)
+
+
+def test_a_refused_group_leaves_the_optimizer_as_it_was() -> None:
+    optimizer = optim.SGD([parameter()])
+    with pytest.raises(ValueError, match="twice"):
+        optimizer.add_param_group({"params": [same, same]})
+    assert len(optimizer.param_groups) == 1
+    optimizer.step()
+
+
+def test_replaced_parameters_are_noticed() -> None:
+    optimizer = optim.SGD([parameter()])
+    optimizer.param_groups[0]["params"] = [parameter()]
+    with pytest.raises(RuntimeError, match="use add_param_group"):
+        optimizer.step()
+
+
+# State dicts.
+
+
+def trained(kind: str, dtype: Any = np.float64, steps: int = 3) -> tuple[list[Tensor], optim.Optimizer]:
+    parameters = parameters_of([(2, 3), (3,), (4,)], dtype=dtype)
+    optimizer = make(kind, parameters)
+    for seed in range(steps):
+        give_gradients(parameters, seed, [True, seed > 0, False])
+        optimizer.step()
+    return parameters, optimizer
+
+
+@every_kind
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-5)])
+def test_a_loaded_state_is_gone_on_with(kind: str, dtype: Any, tolerance: float) -> None:
+    parameters, optimizer = trained(kind, dtype)
+    others = [Tensor(parameter.data.copy(), requires_grad=True) for parameter in parameters]
+    other = KINDS[kind][0](others, lr=77.0)
+    other.load_state_dict(optimizer.state_dict())
+    for seed in range(5, 9):
+        for members, each in ((parameters, optimizer), (others, other)):
+            give_gradients(members, seed)
+            each.step()
+    for one, two in zip(parameters, others, strict=True):
+        np.testing.assert_allclose(one.data, two.data, rtol=tolerance)
+
+
+@every_kind
+def test_a_state_survives_being_loaded(kind: str) -> None:
+    _, optimizer = trained(kind)
+    state = optimizer.state_dict()
+    other = make(kind, parameters_of([(2, 3), (3,), (4,)]))
+    other.load_state_dict(state)
+    np.testing.assert_equal(other.state_dict(), state)
+
+
+@every_kind
+def test_a_kept_state_stays_what_it_was(kind: str) -> None:
+    _, optimizer = trained(kind)
+    state = optimizer.state_dict()
+    before = copy.deepcopy(state)
+    other = make(kind, parameters_of([(2, 3), (3,), (4,)]))
+    other.load_state_dict(state)
+    for each in (optimizer, other):
+        give_gradients(each.param_groups[0]["params"], 9)
+        each.step()
+    np.testing.assert_equal(state, before)
+
+
+def test_the_state_is_laid_out_as_in_torch() -> None:
+    _, optimizer = trained("adam")
+    optimizer.add_param_group({"params": [parameter()], "lr": 0.5})
+    state = optimizer.state_dict()
+    assert {index: list(entry) for index, entry in state["state"].items()} == {
+        0: ["step", "exp_avg", "exp_avg_sq"],
+        1: ["step", "exp_avg", "exp_avg_sq"],
+    }
+    assert [entry["step"] for entry in state["state"].values()] == [3, 2]
+    assert state["state"][0]["exp_avg"].shape == (2, 3)
+    assert [group["params"] for group in state["param_groups"]] == [[0, 1, 2], [3]]
+    assert [group["lr"] for group in state["param_groups"]] == [0.1, 0.5]
+
+
+def test_adam_keeps_its_averages_when_a_beta_moves() -> None:
+    (weight,) = parameters = [parameter()]
+    optimizer = optim.Adam(parameters)
+    m = v = 0.0
+    for beta1, beta2, g in [(0.9, 0.99, 2.0), (0.5, 0.9, -1.0), (0.8, 0.999, 3.0)]:
+        optimizer.param_groups[0]["betas"] = (beta1, beta2)
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        weight.grad = Tensor(np.full(3, g))
+        optimizer.step()
+    entry = optimizer.state_dict()["state"][0]
+    np.testing.assert_allclose([entry["exp_avg"][0], entry["exp_avg_sq"][0]], [m, v], rtol=1e-14)
+
+
+def test_one_error_lists_every_mismatch() -> None:
+    _, optimizer = trained("adam")
+    state = optimizer.state_dict()
+    state["state"][0]["exp_avg"] = np.zeros((3, 2))
+    del state["state"][1]["exp_avg_sq"]
+    state["state"][1]["max_exp_avg_sq"] = np.zeros(3)
+    state["state"][7] = {}
+    state["param_groups"][0].update(amsgrad=True, colour="red", lr=-1.0)
+    del state["param_groups"][0]["eps"]
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match="the state does not fit this Adam") as raised:
+        optimizer.load_state_dict(state)
+    assert str(raised.value).splitlines()[1:] == [
+        "  - parameter group 0 lacks 'eps'",
+        "  - parameter group 0: lr must be finite and at least 0, not -1.0",
+        "  - parameter group 0 has amsgrad=True, which Adam cannot do",
+        "  - parameter group 0 has the unknown option 'colour'",
+        "  - 'exp_avg' of parameter 0 has shape (3, 2), the parameter (2, 3)",
+        "  - 'exp_avg_sq' of parameter 1 is missing",
+        "  - 'max_exp_avg_sq' of parameter 1 is unexpected",
+        "  - there is a state for parameter 7, which no group has",
+    ]
+    np.testing.assert_equal(optimizer.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("param_groups"), "'param_groups' is not a list"),
+        (lambda state: state.pop("state"), "'state' is not a dict"),
+        (lambda state: state["param_groups"].append({"params": []}), "2 parameter groups, the optimiser 1"),
+        (lambda state: state["param_groups"][0]["params"].pop(), "has 2 parameters, ours 3"),
+        (lambda state: state["state"][0].update(step=1.5), "'step' of parameter 0 must be a whole number"),
+        (lambda state: state["state"][0].update(exp_avg="much"), "'exp_avg' of parameter 0 is not numeric"),
+        (lambda state: state["state"].update({0: None}), "the state of parameter 0 is not a dict"),
+    ],
+)
+def test_a_damaged_state_is_refused(change: Any, message: str) -> None:
+    _, optimizer = trained("adam")
+    state = optimizer.state_dict()
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(state)
+
+
+def test_a_constant_gradient_leaves_centred_rmsprop_finite() -> None:
+    """The running variance goes to 0, and rounding takes it below."""
+    parameters = [Tensor(np.ones(50, np.float32), requires_grad=True)]
+    optimizer = optim.RMSprop(parameters, alpha=0.5, centered=True, lr=1e-6)
+    parameters[0].grad = Tensor(np.linspace(0.1, 3, 50, dtype=np.float32))
+    for _ in range(60):
+        optimizer.step()
+    assert np.isfinite(parameters[0].data).all()
