@@ -129,9 +129,9 @@ def test_values_are_limited_and_nan_stays() -> None:
         (lambda: clip_grad_norm_([], -1.0), "max_norm must be finite and at least 0"),
         (lambda: clip_grad_norm_([], math.nan), "max_norm must be"),
         (lambda: clip_grad_norm_([], 1.0, 0.0), "norm_type must be above 0, not 0.0"),
-        (lambda: clip_grad_norm_([np.ones(3)], 1.0), "parameter 0 is a ndarray, not a Tensor"),
+        (lambda: clip_grad_norm_([np.ones(3)], 1.0), "parameter 0 is a ndarray, not a Tensor"),  # type: ignore[list-item]
         (lambda: clip_grad_value_([], -1.0), "clip_value must be"),
-        (lambda: clip_grad_value_([], "much"), "clip_value must be a number, not 'much'"),
+        (lambda: clip_grad_value_([], "much"), "clip_value must be a number, not 'much'"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_arguments_are_refused(call: Callable[[], Any], message: str) -> None:

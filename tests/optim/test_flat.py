@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tinygrad_mnist import Tensor, optim
 from tinygrad_mnist.optim import flat
 
-KINDS: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
+KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "sgd": (optim.SGD, {"lr": 0.1, "weight_decay": 0.1}),
     "momentum": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}),
     "nesterov": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
@@ -28,7 +28,8 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 def make(kind: str, parameters: Any, **options: Any) -> optim.Optimizer:
     optimizer, defaults = KINDS[kind]
-    return optimizer(parameters, **{**defaults, **options})
+    made: optim.Optimizer = optimizer(parameters, **{**defaults, **options})
+    return made
 
 
 def parameters_of(

@@ -16,7 +16,7 @@ REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text(enco
 TOLERANCE = 1e-6
 
 
-def run_optimizer(kind: str, options: dict[str, Any], order: str = "C") -> dict[int, Any]:
+def run_optimizer(kind: str, options: dict[str, Any], order: Any = "C") -> dict[int, Any]:
     starts = [np.array(value, order=order) for value in problem.start_values()]
     parameters = [Tensor(value, requires_grad=True) for value in starts]
     optimizer = getattr(optim, kind)(parameters, **options)
@@ -173,7 +173,7 @@ def test_an_optimizer_under_one_cycle_agrees_with_torch(kind: str) -> None:
 @pytest.mark.peers
 def test_a_sequence_of_schedules_agrees_with_torch() -> None:
     torch = pytest.importorskip("torch")
-    rates = []
+    rates: list[list[float]] = []
     for library, schedules, parameter in (
         (torch.optim, torch.optim.lr_scheduler, torch.nn.Parameter(torch.zeros(1))),
         (optim, optim, Tensor(np.zeros(1), requires_grad=True)),

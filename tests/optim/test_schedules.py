@@ -13,7 +13,7 @@ from tests.optim.problem import SCHEDULES
 from tinygrad_mnist import Tensor, optim
 
 
-def optimizer_with(*rates: float, kind: type[optim.Optimizer] = optim.SGD) -> optim.Optimizer:
+def optimizer_with(*rates: float, kind: Callable[..., optim.Optimizer] = optim.SGD) -> optim.Optimizer:
     return kind([{"params": [Tensor(np.zeros(1), requires_grad=True)], "lr": lr} for lr in rates])
 
 
@@ -23,7 +23,7 @@ def sequence(optimizer: optim.Optimizer) -> optim.SequentialLR:
 
 
 MAKERS: dict[str, Callable[[optim.Optimizer], optim.LRScheduler]] = {
-    name: lambda optimizer, kind=kind, options=options: getattr(optim, kind)(optimizer, **options)  # type: ignore[misc]
+    name: lambda optimizer, kind=kind, options=options: getattr(optim, kind)(optimizer, **options)
     for name, (kind, options) in SCHEDULES.items()
 } | {"sequence": sequence}
 every_schedule = pytest.mark.parametrize("name", MAKERS)

@@ -13,7 +13,7 @@ from tinygrad_mnist.tensor import Tensor
 
 __all__ = ["Optimizer", "ParameterGroups"]
 
-ParameterGroups = Iterable[Tensor] | Iterable[dict[str, Any]]
+ParameterGroups = Iterable[Tensor | Mapping[str, Any]]
 """What an optimiser is made for: parameters, or dicts with ``"params"`` and the options of that group."""
 
 SCHEDULE_KEYS = frozenset({"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"})
@@ -82,7 +82,7 @@ class Optimizer:
             raise ValueError(
                 "no parameters to optimise: params is empty (a generator that was already used up?)"
             )
-        if isinstance(entries[0], dict):
+        if isinstance(entries[0], Mapping):
             for entry in entries:
                 self.add_param_group(entry)
         else:
