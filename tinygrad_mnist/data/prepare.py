@@ -1,0 +1,263 @@
+"""A picture of a digit, made to look like the digits that a model was trained on.
+
+The ink is found, whichever way round it is printed, then scaled and placed as the training digits are.
+Nothing here reads a file, knows a model or learns anything: standardisation is the business of whoever holds
+the training statistics.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinygrad_mnist.data.errors import DataError
+
+__all__ = ["prepare_digit"]
+
+Ink = NDArray[np.float64]
+
+_WORKING_SIDE = 2048  # larger pictures are averaged down by a whole factor before anything else
+_PLANE_SIDE = 64  # from this side on a picture may be a photograph, whose paper is lit unevenly
+_LEAST_CONTRAST = 8.0  # grey levels between paper and ink, below which a picture counts as blank
+_FAINT = 0.1  # of the strongest ink: what is fainter does not widen the digit's box
+_FINE = 8  # strokes are measured and thickened on a grid this much finer than the result
+
+
+def prepare_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None) -> NDArray[np.uint8]:
+    """Make a picture of one digit look like the training digits.
+
+    As MNIST was made (LeCun, Bottou, Bengio and Haffner, 1998, section III.A): the ink is scaled, its aspect
+    kept, until its longer side is 20 of 28 pixels, and placed with its centre of mass in the middle of the
+    square. Before that the paper is told from the ink by the picture's border, and its level is taken away,
+    an even gradient of light included; strokes thinner than a pen's are thickened; at last the ink is
+    stretched to the full range.
+
+    Digits of side 8 are made as those of UCI (Alpaydin and Kaynak, 1998), by what NIST's programs did to the
+    forms: set upright, drawn out to 20 of 32 pixels in width and all 32 in height, and counted in blocks of
+    4x4.
+
+    A picture that is already of this size, scaled and placed so, comes through as it is (its contrast
+    stretched, and turned to light on dark).
+
+    Parameters
+    ----------
+    image : array_like, shape (h, w)
+        Grey values, dark on light or light on dark, of any finite range that spans at least 8 levels.
+    size : int
+        The side of the result.
+    fill : float, optional
+        What the digit's longer side fills of the square's, in (0, 1]; by default 20/28, save for `size` 8.
+
+    Returns
+    -------
+    ndarray, shape (size, size), uint8
+        The digit, light (255) on dark (0).
+
+    Raises
+    ------
+    DataError
+        Where the picture is blank, or not two-dimensional, or not finite.
+
+    Examples
+    --------
+    A black bar on white paper, off the middle:
+
+    >>> paper = np.full((60, 80), 255, np.uint8)
+    >>> paper[10:50, 5:13] = 0
+    >>> digit = prepare_digit(paper)
+    >>> digit.shape, digit.dtype
+    ((28, 28), dtype('uint8'))
+    >>> rows, columns = np.nonzero(digit)
+    >>> int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
+    (4, 23, 12, 15)
+    """
+    if size < 1 or (fill is not None and not 0 < fill <= 1):
+        raise ValueError(f"size must be 1 or more and fill in (0, 1], but {size=} and {fill=} were given")
+    box = size if size == 8 and fill is None else max(1, round(size * (20 / 28 if fill is None else fill)))
+    ink = _ink(_values(image))
+    if ink.shape == (size, size) and _is_placed(ink, box):
+        placed = ink / ink.max()
+    elif size == 8 and fill is None:
+        placed = _as_uci(ink)
+    else:
+        placed = _as_mnist(ink, size, box)
+    digit: NDArray[np.uint8] = np.rint(255 * placed).astype(np.uint8)
+    return digit
+
+
+def _values(image: ArrayLike) -> Ink:
+    """The picture as floats, not much larger than need be."""
+    pixels = np.asarray(image)
+    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "buif":
+        raise DataError(
+            f"a picture (h, w) of numbers was expected, not shape {pixels.shape} of {pixels.dtype}"
+        )
+    if pixels.dtype.kind == "b":
+        pixels = pixels * np.uint8(255)
+    step = -(-max(pixels.shape) // _WORKING_SIDE)
+    if step > 1 and min(pixels.shape) >= step:
+        rows, columns = (side - side % step for side in pixels.shape)
+        pixels = pixels[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
+    values = pixels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("the picture holds values that are not finite")
+    return values
+
+
+def _ink(image: Ink) -> Ink:
+    """How far each pixel is from the paper on the ink's side: (h, w), 0 on paper, positive on ink."""
+    paper, noise = _paper(image)
+    away = image - paper
+    if -away.min() > away.max():  # the farthest pixel is darker than the paper: dark on light
+        away = -away
+    ink: Ink = np.maximum(away - noise, 0)
+    if ink.max() < max(_LEAST_CONTRAST, noise):
+        raise DataError("the picture is blank: it shows no digit that stands out from its background")
+    return ink
+
+
+def _paper(image: Ink) -> tuple[Ink, float]:
+    """The level of the paper, broadcasting to (h, w), and the height of its noise, judged by the border."""
+    height, width = image.shape
+    depth = max(1, min(height, width) // 50)
+    border = np.ones(image.shape, bool)
+    border[depth : height - depth, depth : width - depth] = False
+    values = image[border]
+    median = np.median(values)
+    distance = np.abs(values - median)
+    slack = max(3 * 1.4826 * float(np.median(distance)), _FAINT / 3 * float(np.ptp(image)))
+    is_paper = distance <= slack  # ink may touch the border
+    values = values[is_paper]
+    if min(height, width) < _PLANE_SIDE:
+        return np.full((1, 1), np.median(values)), 3 * float(values.std())
+    rows, columns = np.nonzero(border)
+    terms = np.stack([np.ones(values.size), rows[is_paper] / height, columns[is_paper] / width], axis=1)
+    (level, down, across), *_ = np.linalg.lstsq(terms, values, rcond=None)
+    plane = level + down * np.arange(height)[:, None] / height + across * np.arange(width) / width
+    return plane, 3 * float((values - plane[border][is_paper]).std())
+
+
+def _box(ink: Ink) -> tuple[slice, slice]:
+    """The smallest upright rectangle around all ink that is not faint."""
+    strong = ink > _FAINT * ink.max()
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _centre(ink: Ink) -> tuple[float, float]:
+    """The centre of mass from the top and from the left, in pixels: (0.5, 0.5) for the first pixel alone."""
+    height, width = ink.shape
+    mass = ink.sum()
+    down = ink.sum(axis=1) @ (np.arange(height) + 0.5) / mass
+    across = ink.sum(axis=0) @ (np.arange(width) + 0.5) / mass
+    return float(down), float(across)
+
+
+def _is_placed(ink: Ink, box: int) -> bool:
+    """Whether a square picture's ink already has its size and place.
+
+    MNIST's digits were moved by whole pixels, so that their centres lie within one pixel beyond the middle;
+    those of UCI, which were not placed by it, within one and a quarter pixels around it.
+    """
+    rows, columns = _box(ink)
+    longer = max(rows.stop - rows.start, columns.stop - columns.start)
+    middle = ink.shape[0] / 2
+    low, high = (-1.25, 1.25) if box == ink.shape[0] else (-0.05, 1.05)
+    return box - 1 <= longer <= box and all(low <= centre - middle <= high for centre in _centre(ink))
+
+
+def _as_mnist(ink: Ink, size: int, box: int) -> Ink:
+    """The ink scaled until its longer side is `box`, on a square with its centre of mass in the middle."""
+    digit = ink[_box(ink)]
+    if not box - 1 <= max(digit.shape) <= box:  # what fits to a pixel is moved only, so that it stays sharp
+        longer = box * _FINE
+        digit = _thickened(_scaled(digit, longer, longer), pen=0.13 * longer)
+        digit = _scaled(digit, box, box)
+    corner = [
+        min(max(size // 2 - int(centre), 0), size - side)
+        for centre, side in zip(_centre(digit), digit.shape, strict=True)
+    ]
+    square = np.zeros((size, size))
+    square[corner[0] : corner[0] + digit.shape[0], corner[1] : corner[1] + digit.shape[1]] = _saturated(digit)
+    return square
+
+
+def _as_uci(ink: Ink) -> Ink:
+    """The ink set upright and drawn out to the full height and 5/8 of the width of a square of side 8."""
+    side = 8 * _FINE
+    width = side * 20 // 32
+    bitmap = (_saturated(ink) > 0.5).astype(np.float64)
+    digit = _upright(_scaled(bitmap[_box(bitmap)], side, side))
+    digit = _scaled(digit[_box(digit)], side, width, stretch=1.5)
+    digit = _thickened(digit, pen=5 / 32 * side)
+    digit = _scaled(digit, side, width, stretch=1.5)
+    above, left = ((side - length) // 2 for length in digit.shape)
+    square = np.zeros((side, side))
+    square[above : above + digit.shape[0], left : left + digit.shape[1]] = digit
+    blocks: Ink = square.reshape(8, _FINE, 8, _FINE).mean(axis=(1, 3))
+    blocks /= blocks.max()
+    return blocks
+
+
+def _scaled(digit: Ink, height: int, width: int, stretch: float = 1.0) -> Ink:
+    """A digit scaled to fit a box, one side to be drawn out by up to `stretch` more than the other."""
+    factors = (height / digit.shape[0], width / digit.shape[1])
+    least = min(factors)
+    rows, columns = (
+        _resampling(side, max(1, round(side * min(factor, least * stretch))))
+        for side, factor in zip(digit.shape, factors, strict=True)
+    )
+    return rows @ digit @ columns.T
+
+
+def _saturated(digit: Ink) -> Ink:
+    """Ink in 0..1, the strongest tenth of it full: a pen's stroke is black but for its rims."""
+    strong: Ink = np.minimum(digit / np.quantile(digit[digit > _FAINT * digit.max()], 0.9), 1)
+    return strong
+
+
+def _thickened(digit: Ink, pen: float) -> Ink:
+    """Strokes thinner than `pen` pixels dilated by a disc; cut to the new box.
+
+    The mean stroke width is twice the area over the perimeter, and the total variation is the perimeter.
+    """
+    digit = np.pad(_saturated(digit), 1)
+    down, across = np.diff(digit, axis=0)[:, :-1], np.diff(digit, axis=1)[:-1]
+    radius = (pen - 2 * float(digit.sum() / np.hypot(down, across).sum())) / 2
+    if radius < 0.5:
+        return digit[_box(digit)]
+    reach = int(np.ceil(radius))
+    digit = np.pad(digit, reach)
+    thick = digit.copy()
+    for y in range(-reach, reach + 1):
+        for x in range(-reach, reach + 1):
+            if x * x + y * y <= radius * radius:
+                np.maximum(thick, np.roll(digit, (y, x), axis=(0, 1)), out=thick)
+    return thick[_box(thick)]
+
+
+def _upright(digit: Ink) -> Ink:
+    """A digit, its rows moved by whole pixels until it leans no more: its mixed second moment vanishes."""
+    height, width = digit.shape
+    middle, across = _centre(digit)
+    y = np.arange(height)[:, None] + 0.5 - middle
+    x = np.arange(width) + 0.5 - across
+    lean = np.clip((digit * y * x).sum() / max(float((digit * y * y).sum()), 1e-12), -1, 1)
+    shift = np.rint(lean * y).astype(np.intp)
+    reach = int(np.abs(shift).max())
+    columns = np.arange(width + 2 * reach) + shift
+    return np.take_along_axis(np.pad(digit, ((0, 0), (2 * reach, 2 * reach))), columns + reach, axis=1)
+
+
+def _resampling(old: int, new: int) -> Ink:
+    """The matrix (new, old) that resamples an axis: averaging areas when it shrinks, linear when it grows."""
+    if new <= old:
+        edges = np.arange(new + 1) * (old / new)
+        left = np.maximum(edges[:-1, None], np.arange(old))
+        right = np.minimum(edges[1:, None], np.arange(1, old + 1))
+        weights = np.maximum(right - left, 0)
+    else:
+        centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+        weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(old)), 0)
+    matrix: Ink = weights / weights.sum(axis=1, keepdims=True)
+    return matrix
