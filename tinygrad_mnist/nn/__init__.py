@@ -1,0 +1,49 @@
+"""Layers, losses and initialisers, under PyTorch's names and with its layouts; no gradient code.
+
+Examples
+--------
+>>> import numpy as np
+>>> from tinygrad_mnist import nn
+>>> nn.manual_seed(0)
+>>> model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+>>> loss = nn.CrossEntropyLoss()(model(np.eye(4, dtype=np.float32)), np.array([0, 1, 2, 0]))
+>>> loss.backward()
+>>> {name: parameter.grad.shape for name, parameter in model.named_parameters()}
+{'0.weight': (8, 4), '0.bias': (8,), '1.weight': (8,), '1.bias': (8,), '3.weight': (3, 8), '3.bias': (3,)}
+"""
+
+from tinygrad_mnist.nn import functional, init
+from tinygrad_mnist.nn.activations import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tinygrad_mnist.nn.containers import Sequential
+from tinygrad_mnist.nn.init import manual_seed
+from tinygrad_mnist.nn.layers import Dropout, Flatten, Identity, Linear
+from tinygrad_mnist.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.nn.normalization import BatchNorm1d, LayerNorm
+from tinygrad_mnist.nn.parameter import Parameter
+
+__all__ = [
+    "BCEWithLogitsLoss",
+    "BatchNorm1d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "GELU",
+    "Identity",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MSELoss",
+    "Module",
+    "NLLLoss",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "functional",
+    "init",
+    "manual_seed",
+]

@@ -1,0 +1,97 @@
+"""Sequential: modules one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self, overload
+
+from tinygrad_mnist.nn.module import MODULE, Module
+
+
+class Sequential(Module):
+    """Modules that are called one after the other, each with what the one before returned.
+
+    Parameters
+    ----------
+    *modules : Module or mapping
+        The modules, which are named ``0``, ``1``, ...; or one mapping (an OrderedDict, a dict) from names to
+        modules.
+
+    Raises
+    ------
+    TypeError
+        If something is not a module.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import nn
+    >>> model = nn.Sequential(nn.Linear(784, 32), nn.ReLU(), nn.Linear(32, 10))
+    >>> model
+    Sequential(
+      (0): Linear(784, 32)  # weight (32, 784), bias (32,): 25,120
+      (1): ReLU()
+      (2): Linear(32, 10)   # weight (10, 32), bias (10,): 330
+    )                       # 25,450 parameters
+    >>> model[0], len(model), list(model[1:].state_dict())
+    (Linear(784, 32)  # weight (32, 784), bias (32,): 25,120 parameters, 3, ['2.weight', '2.bias'])
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        super().__init__()
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            for name, member in modules[0].items():
+                self.register_module(name, self._checked(member))
+        else:
+            for module in modules:
+                self.append(module)  # type: ignore[arg-type]  # append checks it
+
+    def forward(self, input: Any) -> Any:
+        """Pass the input through all modules."""
+        modules = vars(self)
+        for name, kind in self._registered.items():
+            if kind is MODULE:
+                input = modules[name](input)
+        return input
+
+    @staticmethod
+    def _checked(module: object) -> Module:
+        if not isinstance(module, Module):
+            hint = "; pass its elements, Sequential(*modules)" if isinstance(module, (list, tuple)) else ""
+            raise TypeError(f"Sequential was given a {type(module).__name__}; expected modules{hint}")
+        return module
+
+    def _all(self) -> list[tuple[str, Module]]:
+        """Names and modules, in order; one that stands here twice is there twice."""
+        return list(self._named(MODULE))
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end, under the next number, and return this Sequential."""
+        numbers = [int(name) for name, _ in self._all() if name.isdecimal()]
+        self.register_module(str(max(numbers, default=-1) + 1), self._checked(module))
+        return self
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter([module for _, module in self._all()])
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+
+    def __getitem__(self, index: int | slice) -> Module | Sequential:
+        """The module at a position; for a slice, a Sequential of these modules under the same names."""
+        if not isinstance(index, slice):
+            return self._all()[index][1]
+        part = Sequential()
+        for name, module in self._all()[index]:
+            part._registered[name] = MODULE
+            vars(part)[name] = module  # not registered anew: parameters keep their names in the whole model
+        vars(part)["training"] = self.training
+        return part
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.register_module(self._all()[index][0], self._checked(module))

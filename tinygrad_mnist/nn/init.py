@@ -1,0 +1,234 @@
+"""Initial values of parameters, and the one tree of random numbers that layers draw from.
+
+Each function fills a Tensor in place, in its dtype and memory order, and returns it. The same seed gives the
+same bits: in float32 those of float64, rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from threading import Lock
+from typing import TypeVar
+
+import numpy as np
+
+from tinygrad_mnist.nn.state import write
+from tinygrad_mnist.tensor import Tensor
+
+RNG = np.random.Generator | np.random.SeedSequence | int | None
+"""Where random numbers come from: a generator, a seed, or None for the tree that `manual_seed` plants."""
+
+T = TypeVar("T", bound=Tensor)
+
+_lock = Lock()
+_root = np.random.SeedSequence()
+
+
+def manual_seed(seed: int) -> None:
+    """Make everything that is drawn without ``rng=`` from now on follow from a seed.
+
+    Each layer draws from its own child of the seed's `numpy.random.SeedSequence`, in the order in which they
+    are made. This is one tree for all threads.
+
+    Parameters
+    ----------
+    seed : int
+        Not negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import nn
+    >>> nn.manual_seed(0)
+    >>> first = nn.Linear(3, 2)
+    >>> nn.manual_seed(0)
+    >>> np.array_equal(nn.Linear(3, 2).weight.data, first.weight.data)
+    True
+    """
+    global _root
+    root = np.random.SeedSequence(seed)
+    with _lock:
+        _root = root
+
+
+def generator(rng: RNG = None) -> np.random.Generator:
+    """The generator that ``rng`` means: itself, a new one of that seed, or the next child of the common tree.
+
+    Examples
+    --------
+    >>> bool(generator(7).random() == generator(7).random())
+    True
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is None:
+        with _lock:
+            (rng,) = _root.spawn(1)
+    return np.random.default_rng(rng)
+
+
+# ---- plain values ----------------------------------------------------------------------------------------
+
+
+def constant_(tensor: T, value: float) -> T:
+    """Fill with one value."""
+    write(tensor, value)
+    return tensor
+
+
+def zeros_(tensor: T) -> T:
+    """Fill with 0."""
+    return constant_(tensor, 0)
+
+
+def ones_(tensor: T) -> T:
+    """Fill with 1."""
+    return constant_(tensor, 1)
+
+
+def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, rng: RNG = None) -> T:
+    """Draw from the uniform distribution on [a, b)."""
+    write(tensor, generator(rng).uniform(a, b, tensor.shape))
+    return tensor
+
+
+def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, rng: RNG = None) -> T:
+    """Draw from the normal distribution."""
+    write(tensor, generator(rng).normal(mean, std, tensor.shape))
+    return tensor
+
+
+# ---- values whose spread keeps signals and gradients from fading -----------------------------------------
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """How much larger weights must be to make up for a nonlinearity behind them.
+
+    Parameters
+    ----------
+    nonlinearity : str
+        ``linear``, ``sigmoid``, ``tanh``, ``relu``, ``leaky_relu`` or ``selu``.
+    param : float, optional
+        The negative slope of ``leaky_relu``; 0.01 when absent.
+
+    Raises
+    ------
+    ValueError
+        If the nonlinearity is another.
+
+    Examples
+    --------
+    >>> calculate_gain("relu") == 2**0.5
+    True
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    gains = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
+    if nonlinearity not in gains:
+        raise ValueError(f"nonlinearity={nonlinearity!r} was given; expected one of {[*gains, 'leaky_relu']}")
+    return gains[nonlinearity]
+
+
+def xavier_uniform_(tensor: T, gain: float = 1.0, rng: RNG = None) -> T:
+    """Draw uniformly with variance ``gain**2 * 2 / (fan_in + fan_out)``.
+
+    Keeps the variance of signals and of gradients about equal from layer to layer where the nonlinearity is
+    close to linear, such as tanh.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Shape (fan_out, fan_in), or (out, in, ...) of a convolution.
+    gain : float
+        See `calculate_gain`.
+    rng : Generator or int, optional
+        Where the random numbers come from.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than two axes.
+
+    References
+    ----------
+    Glorot & Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks",
+    equation 16.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import nn
+    >>> weight = xavier_uniform_(nn.Parameter(np.empty((4, 2))), rng=0)
+    >>> bool(np.all(np.abs(weight.data) <= 1))
+    True
+    """
+    std = gain / math.sqrt(_fan(tensor, "fan_avg"))
+    return uniform_(tensor, -math.sqrt(3) * std, math.sqrt(3) * std, rng)
+
+
+def xavier_normal_(tensor: T, gain: float = 1.0, rng: RNG = None) -> T:
+    """Draw normally with variance ``gain**2 * 2 / (fan_in + fan_out)``; see `xavier_uniform_`."""
+    return normal_(tensor, 0, gain / math.sqrt(_fan(tensor, "fan_avg")), rng)
+
+
+def kaiming_uniform_(
+    tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", rng: RNG = None
+) -> T:
+    """Draw uniformly with variance ``gain**2 / fan``.
+
+    Keeps the variance of signals (``fan_in``) or of gradients (``fan_out``) from layer to layer behind a
+    ReLU.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Shape (fan_out, fan_in), or (out, in, ...) of a convolution.
+    a : float
+        The negative slope of ``leaky_relu``; 0 is a ReLU.
+    mode : str
+        ``fan_in``, ``fan_out`` or ``fan_avg``, the mean of both.
+    nonlinearity : str
+        See `calculate_gain`.
+    rng : Generator or int, optional
+        Where the random numbers come from.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than two axes, or a name is unknown.
+
+    References
+    ----------
+    He, Zhang, Ren & Sun (2015), "Delving deep into rectifiers", equations 10 and 14.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import nn
+    >>> weight = kaiming_uniform_(nn.Parameter(np.empty((4, 6))), rng=0)
+    >>> bool(np.all(np.abs(weight.data) <= 1))
+    True
+    """
+    std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
+    return uniform_(tensor, -math.sqrt(3) * std, math.sqrt(3) * std, rng)
+
+
+def kaiming_normal_(
+    tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", rng: RNG = None
+) -> T:
+    """Draw normally with variance ``gain**2 / fan``; see `kaiming_uniform_`."""
+    return normal_(tensor, 0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), rng)
+
+
+def _fan(tensor: Tensor, mode: str) -> float:
+    """How many numbers a weight sums over, forwards or backwards."""
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"a Tensor of shape {tensor.shape} has no fan; expected a weight of shape (out, in, ...)"
+        )
+    receptive = math.prod(tensor.shape[2:])
+    fan_in, fan_out = tensor.shape[1] * receptive, tensor.shape[0] * receptive
+    fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+    if mode not in fans:
+        raise ValueError(f"mode={mode!r} was given; expected one of {[*fans]}")
+    return fans[mode]

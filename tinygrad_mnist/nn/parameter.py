@@ -1,0 +1,94 @@
+"""Parameter: a Tensor that is trained, and knows its name in the model."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from numpy.typing import ArrayLike, DTypeLike
+
+from tinygrad_mnist.tape import Leaf
+from tinygrad_mnist.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that a module trains: assigned to an attribute of a module, it is registered there.
+
+    Parameters
+    ----------
+    data : array_like
+        The values, floating-point. An ndarray is wrapped without a copy and keeps its memory order.
+    requires_grad : bool
+        Whether ``backward`` shall leave a gradient in ``.grad``.
+    dtype : dtype, optional
+        Convert the values first.
+
+    Raises
+    ------
+    TypeError
+        If the values are not floating-point numbers and ``requires_grad`` is set.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import nn
+    >>> layer = nn.Linear(3, 2)
+    >>> layer.weight.name, layer.weight.shape
+    ('weight', (2, 3))
+    >>> model = nn.Sequential(layer)
+    >>> layer.weight.name
+    '0.weight'
+    """
+
+    __slots__ = ("_name",)
+
+    _name: str | None
+
+    def __init__(
+        self, data: ArrayLike | Tensor, requires_grad: bool = True, dtype: DTypeLike | None = None
+    ) -> None:
+        self._name = None
+        super().__init__(data, requires_grad, dtype)
+
+    @property
+    def name(self) -> str | None:
+        """The path in the model, such as ``0.weight``, once registered; errors of the tape show it."""
+        return self._name
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        self._name = value
+        if type(self.origin) is Leaf:
+            self.origin.name = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Ask for a gradient, or no longer (the parameter is then frozen), and return this Parameter."""
+        super().requires_grad_(requires_grad)
+        self.name = self._name  # a new leaf has none
+        return self
+
+    def __copy__(self) -> Self:
+        twin = super().__copy__()
+        twin._name = self._name
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = super().__deepcopy__(memo)
+        twin._name = self._name
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.data, self.requires_grad, self._name)
+
+    def __repr__(self) -> str:
+        name = f", name={self._name!r}" if self._name else ""
+        frozen = "" if self.requires_grad else ", requires_grad=False"
+        values = (
+            super().__repr__().removeprefix("Tensor").removesuffix(")").removesuffix(", requires_grad=True")
+        )
+        return f"Parameter{values}{name}{frozen})"
+
+
+def _restored(kind: type[Parameter], data: Any, requires_grad: bool, name: str | None) -> Parameter:
+    """A Parameter as it was pickled."""
+    parameter = kind(data, requires_grad)
+    parameter.name = name
+    return parameter
