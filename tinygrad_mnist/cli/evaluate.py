@@ -1,0 +1,43 @@
+"""Judge the model of a run on the test part of its data, or of other data."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from tinygrad_mnist.cli import values
+
+NAME: Final = "evaluate"
+HELP: Final = "judge a trained model on digits that it has not seen"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("checkpoint", metavar="RUN", help="a run directory, or a checkpoint")
+    parser.add_argument(
+        "--data", metavar="mnist|digits|DIR", help="the data (default: what the model was trained on)"
+    )
+    values.add_threads(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the accuracy, and that of each digit."""
+    from tinygrad_mnist.training.threads import set_threads
+
+    set_threads(arguments.threads)
+
+    from tinygrad_mnist.cli.table import print_table
+    from tinygrad_mnist.training import judge, load_checkpoint
+
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    verdict = judge(checkpoint, arguments.data)
+    print(
+        f"test accuracy {verdict.accuracy:.2%} on {verdict.images:,} digits of {verdict.data} "
+        f"({verdict.images - verdict.right:,} wrong), loss {verdict.loss:.4f}"
+    )
+    rows = [
+        (name, f"{total:,}", f"{right / total:.2%}" if total else "-", confused)
+        for name, total, right, confused in verdict.classes
+    ]
+    print_table(("digit", "images", "accuracy", "taken most often for"), rows)
+    return 0

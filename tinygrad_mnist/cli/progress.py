@@ -1,0 +1,180 @@
+"""How training goes, on a terminal as a live line, elsewhere as plain lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from time import perf_counter
+from typing import TextIO
+
+from tinygrad_mnist.training.history import Record
+from tinygrad_mnist.training.recipes import Recipe
+from tinygrad_mnist.training.reporter import Plan, Reporter
+
+Note = Callable[[str], None]
+
+INTERVAL = 0.1
+"""Seconds between two versions of the live line."""
+
+
+def make_reporter(stream: TextIO, quiet: bool, note: Note) -> Reporter:
+    """The reporter that suits where the output goes.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where to print.
+    quiet : bool
+        Whether to print nothing but notes.
+    note : callable
+        Is given the notes.
+    """
+    if quiet:
+        return Quiet(note)
+    if stream.isatty() and os.environ.get("TERM") != "dumb":
+        return Live(stream, note)
+    return Plain(stream, note)
+
+
+class Quiet(Reporter):
+    """Passes notes on, and is silent otherwise."""
+
+    def __init__(self, note: Note) -> None:
+        self._note = note
+
+    def note(self, sentence: str) -> None:
+        """Print a sentence."""
+        self._note(sentence)
+
+    def interrupted(self) -> None:
+        """Say that the best state is being judged."""
+        self.note("interrupted: the best state so far is kept and judged; once more ends at once")
+
+
+class Plain(Quiet):
+    """Prints a line for each evaluation."""
+
+    plan: Plan
+
+    def __init__(self, stream: TextIO, note: Note) -> None:
+        super().__init__(note)
+        self.stream = stream
+
+    def started(self, plan: Plan) -> None:
+        """Print what is going to be trained."""
+        self.plan = plan
+        self._print(f"recipe {plan.recipe.name}: {describe(plan)}")
+        self._print(
+            f"{plan.train_images:,} images to train on, {plan.validation_images:,} set aside for validation; "
+            f"{plan.parameters:,} parameters, {plan.steps:,} steps"
+        )
+
+    def evaluated(self, record: Record, best: bool) -> None:
+        """Print loss and accuracies."""
+        self._print(
+            f"{self._position(record.step)}  loss {record.train_loss:.4f}  accuracy: training "
+            f"{record.train_accuracy:7.2%}, validation {record.validation_accuracy:7.2%}"
+            f"{' *' if best else '  '} {record.seconds:6.1f} s"
+        )
+
+    def _position(self, step: int) -> str:
+        epochs = self.plan.recipe.epochs
+        if self.plan.recipe.full_batch:
+            return f"iteration {step:{len(str(self.plan.steps))}}/{self.plan.steps}"
+        return f"epoch {step / self.plan.steps_per_epoch:{len(str(epochs)) + 2}.1f}/{epochs}"
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+class Live(Plain):
+    """As `Plain`, and below the last line one that changes."""
+
+    def __init__(self, stream: TextIO, note: Note) -> None:
+        super().__init__(stream, note)
+        self._width = 0  # of the live line on the screen
+        self._began = self._drawn = perf_counter()
+        self._loss = 0.0
+        self._validation = ""
+
+    def started(self, plan: Plan) -> None:
+        """Print what is going to be trained."""
+        super().started(plan)
+        self._began = perf_counter()
+
+    def stepped(self, step: int, loss: float) -> None:
+        """Move the live line, if that was some time ago."""
+        self._loss = loss if step == 1 else 0.95 * self._loss + 0.05 * loss
+        now = perf_counter()
+        if now - self._drawn >= INTERVAL:
+            self._drawn = now
+            self._draw(step, now - self._began)
+
+    def evaluated(self, record: Record, best: bool) -> None:
+        """Print loss and accuracies."""
+        self._wipe()
+        super().evaluated(record, best)
+        self._validation = f"  validation {record.validation_accuracy:.2%}"
+
+    def interrupted(self) -> None:
+        """Say that the best state is being judged."""
+        self._wipe()
+        super().interrupted()
+
+    def note(self, sentence: str) -> None:
+        """Print a sentence."""
+        self._wipe()
+        super().note(sentence)
+
+    def _draw(self, step: int, seconds: float) -> None:
+        done = step / self.plan.steps
+        columns = shutil.get_terminal_size().columns
+        bar_width = max(0, min(24, columns - 70))
+        bar = f"[{'#' * round(done * bar_width):{bar_width}}] " if bar_width >= 6 else ""
+        left = seconds / done - seconds
+        line = f"{bar}{self._position(step)}  loss {self._loss:.4f}{self._validation}  {_duration(left)} left"
+        line = line[: max(columns - 1, 1)]  # a line that is full would begin another
+        self._show(line)
+
+    def _wipe(self) -> None:
+        if self._width:
+            self._show("")
+            self.stream.write("\r")
+            self.stream.flush()
+
+    def _show(self, line: str) -> None:
+        self.stream.write(f"\r{line:{self._width}}")
+        self.stream.flush()
+        self._width = len(line)
+
+
+def describe(plan: Plan) -> str:
+    """Model and training in a line."""
+    recipe = plan.recipe
+    widths = "-".join(map(str, (plan.features, *recipe.hidden, plan.classes)))
+    return ", ".join([widths, *traits(recipe)])
+
+
+def traits(recipe: Recipe) -> list[str]:
+    """What there is to say about a recipe, besides the widths of its layers."""
+    decay = f", {'decoupled' if recipe.optimizer == 'adamw' else 'L2'} weight decay {recipe.weight_decay:g}"
+    return [
+        *(["batch norm"] if recipe.batch_norm else []),
+        recipe.activation,
+        *([f"dropout {recipe.dropout:g}"] if recipe.dropout else []),
+        *(["one-hot labels"] if recipe.one_hot else []),
+        *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
+        f"{recipe.optimizer} at {recipe.lr:g} ({recipe.schedule}){decay if recipe.weight_decay else ''}",
+        *([f"gradient norm at most {recipe.clip_norm:g}"] if recipe.clip_norm is not None else []),
+        "full batch" if recipe.batch_size is None else f"batches of {recipe.batch_size}",
+        f"{recipe.epochs} {'iterations' if recipe.full_batch else 'epochs'}",
+    ]
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as a person would say it."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes:.0f} min {seconds:.0f} s"

@@ -1,0 +1,33 @@
+"""List the recipes that 'train --recipe NAME' follows."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+NAME: Final = "recipes"
+HELP: Final = "list the recipes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options: there are none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a table."""
+    from tinygrad_mnist.cli.table import print_table
+    from tinygrad_mnist.training.recipes import RECIPES
+
+    rows = [
+        (
+            recipe.name,
+            recipe.layers,
+            f"{recipe.optimizer} {recipe.lr:g}",
+            "full" if recipe.batch_size is None else str(recipe.batch_size),
+            str(recipe.epochs),
+            recipe.description,
+        )
+        for recipe in RECIPES.values()
+    ]
+    print_table(("recipe", "hidden", "optimiser", "batch", "epochs", "what"), rows)
+    return 0

@@ -1,0 +1,35 @@
+"""What a run came to, as text."""
+
+from __future__ import annotations
+
+from tinygrad_mnist.training import Outcome
+
+
+def summary_line(outcome: Outcome) -> str:
+    """All that matters, in one line."""
+    summary = outcome.summary
+    return (
+        f"{summary['recipe']} on {summary['data']}: test accuracy {summary['test_accuracy']:.2%} "
+        f"(training {summary['train_accuracy']:.2%}, validation {summary['validation_accuracy']:.2%}), "
+        f"{summary['epochs']:.3g} epochs in {summary['train_seconds']:.2f} s"
+        f"{', interrupted' if summary['interrupted'] else ''}, {outcome.directory}"
+    )
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print accuracies, times and paths."""
+    summary = outcome.summary
+    test, validation, training = (
+        f"{summary[f'{part}_accuracy']:.2%}" for part in ("test", "validation", "train")
+    )
+    print(
+        f"\n"
+        f"test accuracy {test} on {summary['test_images']:,} unseen digits ({summary['data']}); "
+        f"training {training}, validation {validation}\n"
+        f"kept: the state of epoch {summary['best_epoch']:.3g}, the best on the validation part\n"
+        f"trained{', until it was interrupted,' if summary['interrupted'] else ''} for "
+        f"{summary['train_seconds']:.2f} s: {summary['epochs']:.3g} epochs, "
+        f"{summary['images_per_second']:,.0f} images a second"
+    )
+    for path in sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith(".")):
+        print(f"  {path}")

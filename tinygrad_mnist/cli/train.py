@@ -1,0 +1,111 @@
+"""Train a digit recogniser, judge it on digits that it has not seen, and write a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Final
+
+from tinygrad_mnist.cli import values
+
+NAME: Final = "train"
+HELP: Final = "train a digit recogniser"
+
+_CHANGES: Final = ("epochs", "batch_size", "lr", "hidden", "optimizer", "weight_decay", "clip_norm")
+"""The options that change a value of the recipe."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="what to train (default: default; 'tinygrad-mnist recipes' lists them)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="auto|mnist|digits|DIR",
+        help="auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
+        "digits; DIR has the four files of MNIST",
+    )
+    changes = parser.add_argument_group("changes to the recipe")
+    changes.add_argument("--epochs", type=values.whole_number, metavar="N", help="passes through the data")
+    changes.add_argument(
+        "--batch-size",
+        type=values.batch_size,
+        metavar="N",
+        help="images a step, or 'full'",
+        default=argparse.SUPPRESS,
+    )
+    changes.add_argument("--lr", type=values.number, metavar="X", help="learning rate")
+    changes.add_argument(
+        "--hidden", type=values.hidden, metavar="256,128", help="units of the hidden layers, or 'none'"
+    )
+    changes.add_argument(
+        "--optimizer",
+        metavar="sgd|momentum|rmsprop|adam|adamw",
+        help="optimiser; comes with a learning rate of its own unless --lr is given",
+    )
+    changes.add_argument(
+        "--weight-decay", type=values.number, metavar="X", help="L2 penalty; decoupled in adamw"
+    )
+    changes.add_argument("--clip-norm", type=values.number, metavar="X", help="greatest norm of the gradient")
+    parser.add_argument(
+        "--seed", type=values.seed, default=0, metavar="N", help="equal seeds give equal results (default 0)"
+    )
+    values.add_threads(parser)
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print the summary line only")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train."""
+    from tinygrad_mnist.training.recipes import find_recipe
+    from tinygrad_mnist.training.threads import set_threads
+
+    changes = _changes(arguments)
+    find_recipe(arguments.recipe or "default").changed(
+        **changes
+    )  # what is misused is said before NumPy is there
+    if problem := set_threads(arguments.threads):
+        _note(problem)
+
+    from tinygrad_mnist.cli.progress import make_reporter
+    from tinygrad_mnist.cli.report import print_outcome, summary_line
+    from tinygrad_mnist.training import choose, train
+
+    choice = choose(arguments.recipe, changes, arguments.data, notify=_note)
+    if not arguments.quiet:
+        print(f"data: {choice.dataset!r}".replace("Dataset(", "").removesuffix(")"), flush=True)
+    outcome = train(
+        choice.recipe,
+        choice.dataset,
+        seed=arguments.seed,
+        out=arguments.out,
+        source=choice.source,
+        reporter=make_reporter(sys.stdout, arguments.quiet, _note),
+    )
+    if arguments.quiet:
+        print(summary_line(outcome))
+    else:
+        print_outcome(outcome)
+    return 0
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the user wants otherwise. The batch size may be None, which means something."""
+    given = vars(arguments)
+    return {
+        name: given[name]
+        for name in _CHANGES
+        if name in given and (given[name] is not None or name == "batch_size")
+    }
+
+
+def _note(sentence: str) -> None:
+    sys.stdout.flush()
+    print(f"tinygrad-mnist: {sentence}", file=sys.stderr, flush=True)

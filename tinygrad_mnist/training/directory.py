@@ -1,0 +1,110 @@
+"""Run directories: where they are, what they hold, and when an old one may be replaced."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from tinygrad_mnist.training.errors import RunError
+
+SUMMARY: Final = "summary.json"
+METRICS: Final = "metrics.jsonl"
+CHECKPOINT: Final = "checkpoint.npz"
+PREDICTIONS: Final = "predictions.png"
+TRAINING: Final = "training.png"
+FILES: Final = (SUMMARY, METRICS, CHECKPOINT, PREDICTIONS, TRAINING)
+PARENT: Final = Path("runs")
+
+
+class RunDirectory:
+    """A directory that one run writes into.
+
+    It exists once this is made. What an earlier run left there is removed by `clear`, when there is something
+    new to write, and not before.
+
+    Parameters
+    ----------
+    out : path-like or None
+        A directory that does not exist, is empty, or holds an earlier run and nothing else. None for
+        ``runs/<recipe>-<time>``.
+    recipe : str
+        The recipe's name.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    replaces : bool
+        Whether an earlier run is there.
+
+    Raises
+    ------
+    RunError
+        If the directory holds other things, or cannot be made or written to.
+    """
+
+    def __init__(self, out: str | os.PathLike[str] | None, recipe: str) -> None:
+        self._made: list[Path] = []
+        self.path = _unused(recipe) if out is None else Path(os.path.expanduser(out))
+        self.replaces = False
+        try:
+            self._claim()
+        except OSError as error:
+            self.release()
+            raise RunError(
+                f"{self.path} cannot be written to ({error.strerror or error}); name another directory"
+            ) from error
+
+    def _claim(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; name a directory")
+        if self.path.is_dir():
+            others = sorted(entry.name for entry in self.path.iterdir() if not _is_ours(entry.name))
+            if others:
+                more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+                raise RunError(
+                    f"{self.path} holds other things than an earlier run ({', '.join(others[:3])}{more}); "
+                    "name a new directory"
+                )
+            self.replaces = any(self.path.iterdir())
+        for path in [*reversed(self.path.parents), self.path]:
+            if not path.exists():
+                path.mkdir(exist_ok=True)
+                self._made.append(path)
+        probe = self.path / f".probe.{os.getpid()}.part"
+        probe.touch()
+        probe.unlink()
+
+    def file(self, name: str) -> Path:
+        """The path of one of its files."""
+        return self.path / name
+
+    def clear(self) -> None:
+        """Remove what an earlier run left."""
+        for entry in list(self.path.iterdir()):
+            if _is_ours(entry.name):
+                entry.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Remove the directory and the parents that were made for it, if there is nothing in them."""
+        with suppress(OSError):
+            for path in reversed(self._made):
+                path.rmdir()
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a run writes a file of this name (a part of one may be left by a run that was killed)."""
+    return name in FILES or (name.startswith(".") and ".part" in name)
+
+
+def _unused(recipe: str) -> Path:
+    """``runs/<recipe>-<time>``, with a number if that is taken."""
+    stem = f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = PARENT / stem, 1
+    while path.exists():
+        number += 1
+        path = PARENT / f"{stem}-{number}"
+    return path

@@ -1,0 +1,87 @@
+"""How many threads BLAS computes with.
+
+The matrices here are small, and OpenBLAS's threads wait for each other by spinning: on cores that are shared
+two of them can take twenty times as long as one. So one thread is the default, everywhere.
+
+BLAS reads its variables of the environment when NumPy is imported; afterwards only threadpoolctl (the extra
+``threads``) can change and tell the number. Nothing here imports NumPy.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+VARIABLES: Final = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+)
+"""What the BLAS libraries that NumPy is built with read their number of threads from."""
+
+
+def set_threads(count: int) -> str | None:
+    """Let BLAS compute with ``count`` threads, in this process and those that it starts.
+
+    Call it before NumPy is imported; later it needs threadpoolctl.
+
+    Parameters
+    ----------
+    count : int
+        At least 1.
+
+    Returns
+    -------
+    str or None
+        None if it is so; otherwise a sentence about what is not.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is less than 1.
+    """
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    in_time = "numpy" not in sys.modules
+    for variable in VARIABLES:
+        os.environ[variable] = str(count)
+    _limit(count)
+    found = threads_in_use()
+    if found is None:
+        if in_time:
+            return None
+        return (
+            f"NumPy was imported before, so that BLAS may not keep to {count} thread{'s' * (count > 1)}; "
+            'install threadpoolctl (pip install "tinygrad_mnist[threads]")'
+        )
+    if found != count:
+        return f"{count} threads were asked for, but BLAS here computes with {found}"
+    return None
+
+
+def threads_in_use() -> int | None:
+    """The number of threads that BLAS computes with; None where threadpoolctl is not there to tell.
+
+    Where several libraries are loaded, the largest of their numbers.
+    """
+    try:
+        import numpy  # noqa: F401  (so that its BLAS is there to be asked)
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    counts: list[int] = [
+        int(library["num_threads"]) for library in threadpool_info() if library["user_api"] == "blas"
+    ]
+    return max(counts, default=None)
+
+
+def _limit(count: int) -> None:
+    try:
+        import numpy  # noqa: F401
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return
+    threadpool_limits(limits=count, user_api="blas")
