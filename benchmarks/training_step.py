@@ -63,17 +63,19 @@ def torch_step(state: dict[str, Any], sizes: tuple[int, ...], fused: bool) -> Ca
     return step
 
 
+def clusters(centres: Any, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    """A batch that can be learned: points around one centre a class, and their classes."""
+    labels = rng.integers(0, len(centres), n)
+    points = 0.3 * centres[labels] + rng.normal(size=(n, centres.shape[1]))
+    return points.astype(np.float32), labels
+
+
 def run(rounds: int = 40) -> None:
     """Race the steps on every size of network."""
     for sizes, batch_size in WORK:
         rng = np.random.default_rng(0)
-        batches = [
-            (
-                rng.normal(size=(batch_size, sizes[0])).astype(np.float32),
-                rng.integers(0, sizes[-1], batch_size),
-            )
-            for _ in range(50)
-        ]
+        centres = rng.normal(size=(sizes[-1], sizes[0]))
+        batches = [clusters(centres, batch_size, rng) for _ in range(50)]
         model, ours = our_step(sizes)
         state = model.state_dict()
         rivals = {OURS: ours, "NumPy by hand": HandWrittenStep(state, sizes, LR, WEIGHT_DECAY)}
