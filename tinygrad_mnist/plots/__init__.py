@@ -1,0 +1,13 @@
+"""Pictures of data and of training, by matplotlib (the extra `plot`).
+
+They know arrays and plain histories, nothing of models. Each is drawn on a figure of its own, without
+matplotlib's global state, so they need no screen and may be drawn in threads; and each is written whole or
+not at all.
+"""
+
+from tinygrad_mnist.plots.boundary import plot_decision_boundary
+from tinygrad_mnist.plots.confusion import plot_confusion
+from tinygrad_mnist.plots.predictions import plot_predictions
+from tinygrad_mnist.plots.training import plot_training
+
+__all__ = ["plot_confusion", "plot_decision_boundary", "plot_predictions", "plot_training"]

@@ -1,0 +1,67 @@
+"""What all pictures share: a blank figure, one style of axes, colours, files written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PathLike = str | os.PathLike[str]
+
+# After Okabe and Ito (2008): the colour-blind tell them apart too. Nothing is said by colour alone.
+BLUE, VERMILLION = "#0072B2", "#C8460A"
+INK, GREY, PALE = "#222222", "#6B6B6B", "#D9D9D9"
+
+DOTS_PER_INCH = 130
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A blank white figure of `width` by `height` inches.
+
+    Raises
+    ------
+    ImportError
+        Where matplotlib is not installed: the message says how to get it.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            'matplotlib is needed for pictures: install it with pip install "tinygrad_mnist[plot]".'
+        ) from error
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
+
+
+def style(axes: Axes) -> None:
+    """Thin grey lines on two sides, small grey numbers, whatever the user's own matplotlib style is."""
+    axes.set_facecolor("white")
+    for side, spine in axes.spines.items():
+        spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=0.8)
+    axes.tick_params(colors=GREY, labelsize=9, length=3, width=0.8)
+    axes.grid(False)
+
+
+def write(figure: Figure, path: PathLike | None) -> Path | Figure:
+    """Write a figure in the format that the path's ending names, by way of a temporary file beside it.
+
+    Returns
+    -------
+    Path or Figure
+        The path; or the figure itself where `path` is None.
+    """
+    if path is None:
+        return figure
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with unfinished.open("xb") as file:
+            figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=DOTS_PER_INCH)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,177 @@
+"""A grid of sample digits, each with what was predicted and what is true."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinygrad_mnist.plots.figure import GREY, INK, PALE, VERMILLION, PathLike, new_figure, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# In inches: a digit, from one digit to the next, and the borders of the page.
+_DIGIT, _ACROSS, _DOWN, _DOWN_WITHOUT_LABELS = 0.86, 1.08, 1.36, 1.18
+_SIDE, _TOP, _BOTTOM = 0.3, 0.85, 0.1
+_NARROWEST = 4.2  # holds the title and the line under it
+
+
+def plot_predictions(
+    images: ArrayLike,
+    predicted: ArrayLike,
+    labels: ArrayLike | None,
+    confidence: ArrayLike,
+    path: PathLike | None = None,
+    *,
+    title: str | None = None,
+    columns: int | None = None,
+) -> Path | Figure:
+    """Draw sample digits with predicted and true label and confidence.
+
+    A wrong one has a thick border, a cross and the word "wrong", beside its colour.
+
+    Parameters
+    ----------
+    images : array_like, shape (n, h, w), uint8
+        Light on dark, as the data sets have them; drawn as ink on paper. n is 1 or more.
+    predicted : array_like, shape (n,), int
+        The predicted labels.
+    labels : array_like, shape (n,), int, or None
+        The true labels, where they are known.
+    confidence : array_like, shape (n,), float
+        The probability that each prediction was given, 0 to 1.
+    path : path-like, optional
+        Where to write it; the ending names the format.
+    title : str, optional
+        By default how many of how many are right.
+    columns : int, optional
+        How many digits stand in a row; by default some more than there are rows, so that the rows are full.
+
+    Returns
+    -------
+    Path or matplotlib.figure.Figure
+        The path, or the figure where there is none.
+
+    Raises
+    ------
+    ValueError
+        Where the shapes do not fit together.
+    ImportError
+        Where matplotlib is not installed.
+
+    Examples
+    --------
+    >>> figure = plot_predictions(np.zeros((2, 8, 8), np.uint8), [3, 5], [3, 6], [0.98, 0.51])
+    >>> figure.axes[0].get_title(loc="left")
+    '1 of 2 sample digits right'
+    """
+    pictures, said = np.asarray(images), np.asarray(predicted)
+    sure = np.asarray(confidence, dtype=np.float64)
+    truth = None if labels is None else np.asarray(labels)
+    _check(pictures, said, truth, sure)
+    n = len(pictures)
+    columns = columns or _columns(n)
+    rows = math.ceil(n / columns)
+    down = _DOWN_WITHOUT_LABELS if truth is None else _DOWN
+    width = max((columns - 1) * _ACROSS + _DIGIT + 2 * _SIDE, _NARROWEST)
+    height = rows * down + _TOP + _BOTTOM
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    _head(axes, said, truth, title)
+    strongest = max(1, pictures.max())
+    for k in range(n):
+        left = _SIDE + k % columns * _ACROSS
+        top = _TOP + k // columns * down
+        extent = (left, left + _DIGIT, top + _DIGIT, top)
+        axes.imshow(
+            pictures[k], cmap="gray_r", vmin=0, vmax=strongest, extent=extent, interpolation="nearest"
+        )
+        _caption(axes, left, top, said[k], None if truth is None else truth[k], sure[k])
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    return write(figure, path)
+
+
+def _columns(n: int) -> int:
+    """Columns for a page somewhat wider than high, of which the last row lacks as few as can be."""
+    if n <= 5:
+        return n
+    ideal = min(10, max(5, math.ceil(math.sqrt(1.3 * n))))
+    return min(range(max(5, ideal - 2), min(10, ideal + 2) + 1), key=lambda k: (-n % k, abs(k - ideal)))
+
+
+def _check(
+    pictures: NDArray[Any], said: NDArray[Any], truth: NDArray[Any] | None, sure: NDArray[np.float64]
+) -> None:
+    n = len(pictures) if pictures.ndim else 0
+    others = [said.shape, sure.shape] + ([] if truth is None else [truth.shape])
+    if pictures.ndim != 3 or not pictures.size or any(shape != (n,) for shape in others):
+        raise ValueError(
+            "images of shape (n, h, w), n of 1 or more, and predicted, labels and confidence of shape (n,) "
+            f"were expected, not {pictures.shape} and {', '.join(map(str, others))}"
+        )
+
+
+def _head(axes: Axes, said: NDArray[Any], truth: NDArray[Any] | None, title: str | None) -> None:
+    n = len(said)
+    if truth is None:
+        line = f"{n} {'digit' if n == 1 else 'digits'} recognised"
+        below = "predicted digit · confidence"
+    else:
+        line = f"{int((said == truth).sum())} of {n} sample {'digit' if n == 1 else 'digits'} right"
+        below = "predicted digit · confidence, true digit below"
+    axes.set_title(
+        title or line,
+        loc="left",
+        x=_SIDE / axes.get_xlim()[1],
+        y=1 - 0.4 / axes.get_ylim()[0],
+        pad=0,
+        fontsize=14,
+        color=INK,
+        fontweight="bold",
+    )
+    axes.text(_SIDE, 0.6, below, fontsize=9, color=GREY, va="baseline")
+
+
+def _caption(axes: Axes, left: float, top: float, said: Any, truth: Any, sure: float) -> None:
+    """The border around a digit and the lines under it."""
+    from matplotlib.patches import Rectangle
+
+    wrong = truth is not None and said != truth
+    border = (VERMILLION, 3.0) if wrong else (PALE, 0.8)
+    axes.add_patch(
+        Rectangle((left, top), _DIGIT, _DIGIT, fill=False, edgecolor=border[0], linewidth=border[1])
+    )
+    middle = left + _DIGIT / 2
+    bold = "bold" if wrong else "normal"
+    first = f"{'✗ ' if wrong else ''}{said} · {_percent(sure)}"
+    axes.text(
+        middle,
+        top + _DIGIT + 0.19,
+        first,
+        ha="center",
+        fontsize=10,
+        color=VERMILLION if wrong else INK,
+        fontweight=bold,
+    )
+    if truth is not None:
+        axes.text(
+            middle,
+            top + _DIGIT + 0.35,
+            f"wrong: is {truth}" if wrong else f"is {truth}",
+            ha="center",
+            fontsize=9,
+            color=VERMILLION if wrong else GREY,
+            fontweight=bold,
+        )
+
+
+def _percent(share: float) -> str:
+    """A confidence, whole, and never rounded to the certainty that nobody has."""
+    return ">99 %" if 0.995 <= share < 1 else f"{share:.0%}".replace("%", " %")
