@@ -37,14 +37,17 @@ html_title = f"tinygrad_mnist {release}"
 pygments_style = "friendly"
 
 
-def number_references_by_page(
-    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
-) -> None:
-    """Docstrings each number their references from 1; on a page that holds several, footnotes count on."""
+def mend_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Make reStructuredText of what docstrings say in their own way.
+
+    Each numbers its references from 1: on a page that holds several, they become footnotes that count on. And
+    a shape such as (n, *rest) is no emphasis.
+    """
     label = name.replace(".", "-").replace("_", "-").lower()
     for index, line in enumerate(lines):
-        lines[index] = re.sub(r"\[(\d+)\](?=_\W|_$)|(?<=^\.\. )\[(\d+)\]", rf"[#{label}-\1\2]", line)
+        line = re.sub(r"\[(\d+)\](?=_\W|_$)|(?<=^\.\. )\[(\d+)\]", rf"[#{label}-\1\2]", line)
+        lines[index] = re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", line)
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", number_references_by_page)
+    app.connect("autodoc-process-docstring", mend_markup)
