@@ -49,7 +49,7 @@ class Sequential(Module):
         """Pass the input through all modules."""
         modules = vars(self)
         for name, kind in self._registered.items():
-            if kind is MODULE:
+            if kind == MODULE:
                 input = modules[name](input)
         return input
 

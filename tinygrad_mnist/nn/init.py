@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from threading import Lock
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from tinygrad_mnist.nn.state import write
 from tinygrad_mnist.tensor import Tensor
 
-RNG = np.random.Generator | np.random.SeedSequence | int | None
+RNG: TypeAlias = "np.random.Generator | np.random.SeedSequence | int | None"
 """Where random numbers come from: a generator, a seed, or None for the tree that `manual_seed` plants."""
 
 T = TypeVar("T", bound=Tensor)
 
 _lock = Lock()
-_root = np.random.SeedSequence()
+_root: np.random.SeedSequence | None = None  # made when first needed: numpy.random takes a while to load
 
 
 def manual_seed(seed: int) -> None:
@@ -62,9 +62,17 @@ def generator(rng: RNG = None) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     if rng is None:
-        with _lock:
-            (rng,) = _root.spawn(1)
+        rng = _next_child()
     return np.random.default_rng(rng)
+
+
+def _next_child() -> np.random.SeedSequence:
+    global _root
+    with _lock:
+        if _root is None:
+            _root = np.random.SeedSequence()
+        (child,) = _root.spawn(1)
+    return child
 
 
 # ---- plain values ----------------------------------------------------------------------------------------

@@ -326,8 +326,9 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        for module in self.modules():
+            for _, parameter in module._named(PARAMETER):
+                parameter.grad = None
 
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call a function with each module, this one last, and return this module; to initialise, say."""

@@ -140,16 +140,22 @@ def _normalized_by_batch(
         )
 
     def move_running_statistics(mean: Array, var: Array) -> None:
-        for running, new in ((running_mean, mean), (running_var, var * (n / (n - 1)))):
-            if running is not None:
-                running *= 1 - momentum
-                running += momentum * new
+        if running_mean is not None:
+            _move(running_mean, mean, momentum, 1.0)
+        if running_var is not None:
+            _move(running_var, var, momentum, n / (n - 1))
 
     tracks = running_mean is not None or running_var is not None
     out: Tensor = normalization.batch_norm(
         input, weight, bias, eps=eps, observe=move_running_statistics if tracks else None
     )
     return out
+
+
+def _move(running: Array, new: Array, momentum: float, factor: float) -> None:
+    """Move running statistics towards ``factor * new``, in place."""
+    running *= 1 - momentum
+    running += new * (momentum * factor)
 
 
 def layer_norm(

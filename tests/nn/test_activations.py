@@ -1,0 +1,60 @@
+import math
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, nn
+
+F = nn.functional
+
+CASES = [
+    (nn.ReLU(), F.relu, lambda x: max(x, 0)),
+    (nn.LeakyReLU(), F.leaky_relu, lambda x: x if x > 0 else 0.01 * x),
+    (nn.LeakyReLU(0.3), lambda x: F.leaky_relu(x, 0.3), lambda x: x if x > 0 else 0.3 * x),
+    (nn.GELU(), F.gelu, lambda x: x * 0.5 * (1 + math.erf(x / math.sqrt(2)))),
+    (
+        nn.GELU("tanh"),
+        lambda x: F.gelu(x, "tanh"),
+        lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    ),
+    (nn.Tanh(), F.tanh, math.tanh),
+    (nn.Sigmoid(), F.sigmoid, lambda x: 1 / (1 + math.exp(-x))),
+]
+
+
+@pytest.mark.parametrize(("module", "function", "formula"), CASES)
+def test_an_activation_is_its_formula(module: nn.Module, function, formula, rng) -> None:
+    x = rng.standard_normal((3, 4)) * 2
+    expected = np.vectorize(formula)(x)
+    np.testing.assert_allclose(module(Tensor(x)).data, expected, rtol=1e-12)
+    np.testing.assert_allclose(function(x), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("module", [case[0] for case in CASES], ids=repr)
+def test_float32_stays_float32_and_any_shape_is_kept(module: nn.Module) -> None:
+    for shape in [(3,), (2, 0), (2, 3, 4)]:
+        out = module(Tensor(np.ones(shape, np.float32), requires_grad=True))
+        assert (out.shape, out.dtype) == (shape, np.float32)
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1, 2])
+def test_softmax_is_a_distribution_along_dim(dim: int, rng) -> None:
+    x = rng.standard_normal((2, 3, 4)) * 100
+    out = nn.Softmax(dim)(Tensor(x)).data
+    np.testing.assert_allclose(out.sum(axis=dim), 1)
+    np.testing.assert_allclose(np.exp(nn.LogSoftmax(dim)(Tensor(x)).data), out, atol=1e-15)
+
+
+def test_log_softmax_is_exact_far_out() -> None:
+    out = nn.LogSoftmax(dim=1)(Tensor(np.array([[1e4, 0.0]], np.float32))).data
+    np.testing.assert_array_equal(out, [[0, -1e4]])
+
+
+def test_an_axis_that_does_not_exist_is_an_axis_error() -> None:
+    with pytest.raises(np.exceptions.AxisError):
+        nn.Softmax(dim=2)(Tensor(np.ones((2, 2))))
+
+
+def test_an_unknown_approximation_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 'none' or 'tanh'"):
+        nn.GELU("cubic")

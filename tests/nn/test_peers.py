@@ -1,0 +1,114 @@
+"""Every layer and loss against PyTorch's, in float64: outputs, gradients, state dicts."""
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, nn
+
+pytestmark = pytest.mark.peers
+
+LAYERS = [
+    ("Linear", (5, 3), {}, (4, 5)),
+    ("Linear", (5, 3), {"bias": False}, (2, 4, 5)),
+    ("Linear", (5, 3), {}, (5,)),
+    ("BatchNorm1d", (5,), {}, (7, 5)),
+    ("BatchNorm1d", (5,), {}, (3, 5, 2)),
+    ("BatchNorm1d", (5,), {"momentum": None}, (7, 5)),
+    ("BatchNorm1d", (5,), {"momentum": 0.4, "eps": 0.1}, (3, 5, 2)),
+    ("BatchNorm1d", (5,), {"affine": False}, (7, 5)),
+    ("BatchNorm1d", (5,), {"track_running_stats": False}, (7, 5)),
+    ("LayerNorm", (5,), {}, (4, 5)),
+    ("LayerNorm", ((3, 5),), {"eps": 0.1}, (4, 3, 5)),
+    ("LayerNorm", (5,), {"bias": False}, (2, 3, 5)),
+    ("LayerNorm", (5,), {"elementwise_affine": False}, (4, 5)),
+    ("ReLU", (), {}, (4, 5)),
+    ("LeakyReLU", (), {}, (4, 5)),
+    ("LeakyReLU", (0.3,), {}, (4, 5)),
+    ("GELU", (), {}, (4, 5)),
+    ("GELU", (), {"approximate": "tanh"}, (4, 5)),
+    ("Tanh", (), {}, (4, 5)),
+    ("Sigmoid", (), {}, (4, 5)),
+    ("Softmax", (1,), {}, (4, 5)),
+    ("Softmax", (), {"dim": 0}, (4, 5, 2)),
+    ("LogSoftmax", (-1,), {}, (4, 5)),
+    ("Flatten", (), {}, (4, 5, 2)),
+    ("Flatten", (0, 1), {}, (4, 5, 2)),
+    ("Identity", (), {}, (4, 5)),
+    ("Dropout", (0.0,), {}, (4, 5)),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "options", "shape"), LAYERS)
+def test_a_layer_agrees(name: str, args, options, shape, torch, agrees) -> None:
+    agrees(getattr(nn, name)(*args, **options), getattr(torch.nn, name)(*args, **options), shape)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"affine": False}, {"track_running_stats": False}, {"momentum": None}]
+)
+@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 2)])
+def test_batch_norm_agrees_in_evaluation(options, shape, torch, agrees) -> None:
+    ours, theirs = nn.BatchNorm1d(5, **options), torch.nn.BatchNorm1d(5, **options)
+    for _ in range(2):
+        theirs(torch.randn(*shape) * 3 + 1)
+    agrees(ours.eval(), theirs.eval(), shape)
+
+
+def test_a_deep_model_agrees_over_several_batches(torch, agrees) -> None:
+    def model(room):
+        return room.Sequential(
+            room.Flatten(), room.Linear(12, 8), room.BatchNorm1d(8), room.ReLU(),
+            room.Sequential(room.Linear(8, 6), room.LayerNorm(6), room.GELU()), room.Linear(6, 4),
+            room.LogSoftmax(dim=1),
+        )  # fmt: skip
+
+    agrees(model(nn), model(torch.nn), (9, 3, 4), calls=3)
+
+
+LABELS = np.array([2, 0, 1, 2])
+SOFT = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(
+    ("name", "options", "target"),
+    [
+        ("CrossEntropyLoss", {}, LABELS),
+        ("CrossEntropyLoss", {"label_smoothing": 0.2}, LABELS),
+        ("CrossEntropyLoss", {}, SOFT),
+        ("CrossEntropyLoss", {"label_smoothing": 0.2}, SOFT),
+        ("NLLLoss", {}, LABELS),
+        ("MSELoss", {}, SOFT),
+        ("BCEWithLogitsLoss", {}, SOFT),
+        ("BCEWithLogitsLoss", {"pos_weight": np.array([1.0, 2.0, 0.5])}, SOFT),
+    ],
+)
+def test_a_loss_agrees(name: str, options, target, reduction: str, torch, rng) -> None:
+    values = rng.standard_normal((4, 3)) * 4
+    x, tx = Tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    out = getattr(nn, name)(reduction=reduction, **options)(x, target)
+    options = {key: torch.tensor(v) if isinstance(v, np.ndarray) else v for key, v in options.items()}
+    tout = getattr(torch.nn, name)(reduction=reduction, **options)(tx, torch.tensor(target))
+    np.testing.assert_allclose(out.data, tout.detach().numpy(), rtol=1e-12)
+    cotangent = rng.standard_normal(out.shape)
+    out.backward(cotangent)
+    tout.backward(torch.tensor(cotangent))
+    np.testing.assert_allclose(x.grad.data, tx.grad.numpy(), rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_functional_batch_norm_agrees(training: bool, torch, rng) -> None:
+    x = rng.standard_normal((6, 3))
+    mean, var, weight, bias = rng.standard_normal(3), rng.uniform(1, 2, 3), *rng.standard_normal((2, 3))
+    tensors = [torch.tensor(a.copy()) for a in (x, mean, var, weight, bias)]
+    out = nn.functional.batch_norm(x, mean, var, weight, bias, training, 0.2, 1e-3)
+    tout = torch.nn.functional.batch_norm(*tensors, training, 0.2, 1e-3)
+    for ours, theirs in ((out, tout), (mean, tensors[1]), (var, tensors[2])):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-10)
+
+
+def test_one_hot_agrees(torch) -> None:
+    ours = nn.functional.one_hot(LABELS, 5)
+    theirs = torch.nn.functional.one_hot(torch.tensor(LABELS), 5).numpy()
+    np.testing.assert_array_equal(ours, theirs)
+    assert ours.dtype == theirs.dtype
