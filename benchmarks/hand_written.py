@@ -93,7 +93,7 @@ class HandWrittenStep:
         return loss
 
     def _adam(self) -> None:
-        """Kingma & Ba (2015); m and v kept divided by 1 - beta, the bias corrections folded into lr and eps."""
+        """Kingma & Ba (2015); m and v divided by 1 - beta, the bias corrections folded into lr and eps."""
         self.step_count += 1
         t, beta1, beta2, eps = self.step_count, 0.9, 0.999, 1e-8
         m_scale, v_scale = (1 - beta1) / (1 - beta1**t), ((1 - beta2) / (1 - beta2**t)) ** 0.5

@@ -33,9 +33,7 @@ class Timing:
     high: float
 
 
-def race(
-    rivals: Mapping[str, Callable[[], object]], rounds: int = 40, calls: int = 10
-) -> dict[str, Timing]:
+def race(rivals: Mapping[str, Callable[[], object]], rounds: int = 40, calls: int = 10) -> dict[str, Timing]:
     """Time rivals in turn: ``rounds`` times ``calls`` calls of each, after a warm-up."""
     for run in rivals.values():
         for _ in range(calls):

@@ -6,6 +6,7 @@ The same weights, the same batches; before a time is believed, the losses of fif
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -87,6 +88,6 @@ def run(rounds: int = 40) -> None:
         losses = {name: [step(*batch) for batch in batches] for name, step in rivals.items()}
         for name, values in losses.items():
             np.testing.assert_allclose(values, losses[OURS], rtol=1e-4, err_msg=f"losses of {name}")
-        timings = race({name: lambda step=step: step(*batches[0]) for name, step in rivals.items()}, rounds)
+        timings = race({name: partial(step, *batches[0]) for name, step in rivals.items()}, rounds)
         shape = "-".join(map(str, sizes))
         report(f"training step, {shape}, batch norm, Adam with L2, batch {batch_size}", timings, OURS)
