@@ -63,7 +63,9 @@ def _joint(
     n, classes = softmax.shape
     targets_part = None
     if targets.ndim == 1:
-        part = softmax - label_smoothing / classes if label_smoothing else softmax.copy()
+        part = softmax.copy()  # in C order, so that ravel gives a view of it
+        if label_smoothing:
+            part -= label_smoothing / classes
         part.ravel()[np.arange(n) * classes + targets] -= 1 - label_smoothing
     else:
         smoothed = _smoothed(targets, label_smoothing)
