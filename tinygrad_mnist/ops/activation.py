@@ -41,7 +41,7 @@ def _leaky_relu_joint(
 
 
 def _leaky_relu_forward(x: Any, negative_slope: float) -> tuple[Any, None]:
-    out = x * negative_slope
+    out = np.asarray(x * negative_slope)  # NumPy makes scalars of 0-d results
     np.copyto(out, x, where=x > 0)
     return out, None
 
