@@ -32,7 +32,7 @@ def test_an_activation_is_its_formula(module: nn.Module, function, formula, rng)
 
 @pytest.mark.parametrize("module", [case[0] for case in CASES], ids=repr)
 def test_float32_stays_float32_and_any_shape_is_kept(module: nn.Module) -> None:
-    for shape in [(3,), (2, 0), (2, 3, 4)]:
+    for shape in [(), (3,), (2, 0), (2, 3, 4)]:
         out = module(Tensor(np.ones(shape, np.float32), requires_grad=True))
         assert (out.shape, out.dtype) == (shape, np.float32)
 

@@ -87,6 +87,22 @@ def test_label_smoothing_is_a_fraction() -> None:
         nn.CrossEntropyLoss(label_smoothing=1.5)
 
 
+@pytest.mark.parametrize("target", [LABELS, np.full((5, 4), 0.25)], ids=["labels", "soft"])
+def test_the_gradient_of_the_mean_can_be_differentiated(target, logits, central_differences) -> None:
+    v = np.cos(np.arange(20.0)).reshape(5, 4)
+
+    def along(values: np.ndarray, create_graph: bool) -> tuple[Tensor, Tensor]:
+        x = Tensor(values, requires_grad=True)
+        F.cross_entropy(x, target, label_smoothing=0.1).backward(create_graph=create_graph)
+        return x, np.sum(x.grad * v)
+
+    x, slope = along(logits, True)
+    x.grad = None
+    slope.backward()
+    numeric = central_differences(lambda: float(along(logits, False)[1]), logits)
+    np.testing.assert_allclose(x.grad.data, numeric, rtol=1e-6, atol=1e-9)
+
+
 # ---- negative log-likelihood, squares, yes or no ----------------------------------------------------------
 
 

@@ -76,10 +76,10 @@ def test_a_parameter_replaced_by_a_module_is_a_module() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("factor", np.ones(2), "'factor' is a parameter: expected a Parameter or None, not a ndarray"),
+        ("factor", np.ones(2), "'factor' is a parameter: expected a Parameter or None, not ndarray"),
         ("factor", Tensor(np.ones(2)), "wrap it in nn.Parameter"),
-        ("inner", 3, "'inner' is a module: expected a Module or None, not a int"),
-        ("offset", "text", "'offset' is a buffer: expected an array or None, not a str"),
+        ("inner", 3, "'inner' is a module: expected a Module or None, not int"),
+        ("offset", "text", "'offset' is a buffer: expected an array or None, not str"),
     ],
 )
 def test_a_registered_name_takes_only_its_kind(name: str, value: object, message: str) -> None:
@@ -105,9 +105,9 @@ def test_some_names_cannot_be_registered(name: str) -> None:
 
 
 def test_the_registering_methods_take_only_their_kind() -> None:
-    with pytest.raises(TypeError, match="must be a Parameter or None, not a ndarray"):
+    with pytest.raises(TypeError, match="must be a Parameter or None, not ndarray"):
         nn.Module().register_parameter("weight", np.ones(1))
-    with pytest.raises(TypeError, match="must be a Module or None, not a function"):
+    with pytest.raises(TypeError, match="must be a Module or None, not function"):
         nn.Module().register_module("layer", lambda x: x)
 
 

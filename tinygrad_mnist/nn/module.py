@@ -356,4 +356,4 @@ def _plain(value: Any) -> Array:
 
 
 def _described(value: object) -> str:
-    return f"a {type(value).__name__}" + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
+    return type(value).__name__ + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
