@@ -266,6 +266,7 @@ def implements(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]],
         for function in functions:
             FUNCTIONS[function] = implementation
         implementation.__doc__ = implementation.__doc__ or functions[0].__doc__
+        implementation.__qualname__ = _name(functions[0], None)  # what Python's own TypeErrors say
         return implementation
 
     return declare

@@ -15,6 +15,15 @@ from tinygrad_mnist.op import POSITIVE, REAL, Sample, fused
 _LARGE = 64_000  # elements; above this, einsum beats a product of temporaries for sums of products
 
 
+def _promoted(*arrays: Any) -> tuple[Any, ...]:
+    """The arrays in the one floating dtype that NumPy would compute in; as they are in the usual case."""
+    first = arrays[0].dtype
+    if first.kind == "f" and all(array.dtype is first for array in arrays):
+        return arrays
+    dtype = np.result_type(*arrays, np.float16)
+    return tuple(array.astype(dtype, copy=False) for array in arrays)
+
+
 def _column_sums(x: Any) -> Any:
     return np.ones(x.shape[0], x.dtype).dot(x)
 
@@ -29,9 +38,12 @@ def _column_sums_of_product(x: Any, y: Any) -> Any:
 def _linear_forward(x: Any, weight: Any, *bias: Any) -> tuple[Any, None]:
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"input of shape {x.shape} does not fit weight of shape {weight.shape} (out, in)")
-    out = np.dot(x, weight.T)
-    if bias:
-        out += bias[0]
+    out = x.dot(weight.T)
+    if not bias:
+        return out, None
+    if out.dtype is not bias[0].dtype:
+        return out + bias[0], None
+    out += bias[0]
     return out, None
 
 
@@ -76,6 +88,7 @@ def _batch_norm_forward(x: Any, weight: Any, bias: Any, eps: float, observe: Any
 
     ``observe(mean, var)`` is told the statistics of the batch, biased, of shape (c,).
     """
+    x, weight, bias = _promoted(x, weight, bias)
     n = x.shape[0]
     per_row = np.full(n, 1 / n, x.dtype)
     mean = per_row.dot(x)
@@ -125,6 +138,7 @@ batch_norm = fused(
 
 def _layer_norm_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any]:
     """Ba, Kiros & Hinton (2016), equation 3, over the last axis."""
+    x, weight, bias = _promoted(x, weight, bias)
     centred = x - np.mean(x, axis=-1, keepdims=True)
     scale = 1 / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + eps)
     centred *= scale  # from here on, normalised
