@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Op, linear
+from tinygrad_mnist.op import Op, Sample, linear
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 """Whether operations are put on the tape, in this thread or task."""
@@ -104,6 +104,10 @@ class Node:
         self.static = static
         self.time = next(_clock)
 
+    def outputs(self) -> list[Node]:
+        """A node for each result of an operation that returns several."""
+        return [Node(one_of, self.out, one, None, (self,), {"index": i}) for i, one in enumerate(self.out)]
+
     def free(self) -> None:
         """Let go of everything that the gradient rules need."""
         self.arrays = self.out = self.saved = None
@@ -117,6 +121,9 @@ identity = linear(
     lambda x: x.view(), lambda g, out, x: g, name="identity", samples="broadcast", broadcasts=True
 )
 """The same values under a new node: the boundary at which a walk can be told to stop."""
+
+one_of = Op("one_of", lambda xs, index: xs[index], "linear", samples=(Sample(((2,), (3,)), {"index": 1}),))
+"""One of the results of an operation that returns several; the walk gathers their cotangents into a tuple."""
 
 Lift = Callable[[Any, Any], Any]
 """``lift(array, origin)``: the Tensor of these values that came from ``origin`` (a Node or Leaf)."""
@@ -180,8 +187,22 @@ def walk(
             )
         if node.time < _last_write:
             _refuse_stale(node)
+        if op is one_of:
+            whole = node.parents[0]
+            if whole not in cotangents:
+                cotangents[whole] = [None] * len(arrays)
+                heappush(heap, (-whole.time, whole))
+            before = cotangents[whole][static["index"]]
+            cotangents[whole][static["index"]] = g if before is None else before + g
+            if not retain:
+                node.free()
+            continue
         try:
             arguments, parts = arrays, None
+            if type(out) is tuple:
+                g = tuple(
+                    np.zeros_like(one) if part is None else part for part, one in zip(g, out, strict=True)
+                )
             if lift is not None:
                 arguments, out = _lifted(node, arrays, lift)
             if op.joint is not None:
@@ -237,6 +258,10 @@ def _lifted(node: Node, arrays: tuple[Any, ...], lift: Lift) -> tuple[tuple[Any,
         array if parent is None else lift(array, parent)
         for array, parent in zip(arrays, node.parents, strict=True)
     )
+    if type(node.out) is tuple:
+        return arguments, tuple(
+            lift(one, output) for one, output in zip(node.out, node.outputs(), strict=True)
+        )
     return arguments, lift(node.out, node)
 
 

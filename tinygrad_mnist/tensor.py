@@ -38,7 +38,8 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     Returns
     -------
     Tensor
-        The result; it shares no writable memory with anything.
+        The result (a tuple of them, from an operation that returns several); it shares no writable memory
+        with anything.
     """
     arrays: list[Any] = []
     parents: list[Node | Leaf | None] = []
@@ -60,6 +61,8 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     saved = None
     if op.joint is not None:
         out, saved = out
+    if type(out) is tuple:
+        return _several(op, tuple(arrays), out, tuple(parents) if wanted else (), static)  # type: ignore[no-any-return]
     if type(out) is not np.ndarray:
         out = np.asarray(out)
     elif out.base is not None:
@@ -77,6 +80,17 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     else:
         result.origin = None
     return result
+
+
+def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any, static: Any) -> Any:
+    """The Tensors of an operation that returns several results; those of integers need no gradient."""
+    out = tuple(np.asarray(one) for one in out)
+    if not (parents and recording.get()):
+        return tuple(_wrapped(one) for one in out)
+    nodes = Node(op, arrays, out, None, parents, static).outputs()
+    return tuple(
+        _lift(one, node if one.dtype.kind == "f" else None) for one, node in zip(out, nodes, strict=True)
+    )
 
 
 def _blamed(error: Exception, op: Op, arrays: list[Any]) -> Exception:
