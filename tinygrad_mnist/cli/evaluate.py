@@ -28,15 +28,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tinygrad_mnist.cli.table import print_table
     from tinygrad_mnist.training import judge, load_checkpoint
+    from tinygrad_mnist.training.wording import percent
 
     checkpoint = load_checkpoint(arguments.checkpoint)
     verdict = judge(checkpoint, arguments.data)
     print(
-        f"test accuracy {verdict.accuracy:.2%} on {verdict.images:,} digits of {verdict.data} "
+        f"test accuracy {percent(verdict.accuracy)} on {verdict.images:,} digits of {verdict.data} "
         f"({verdict.images - verdict.right:,} wrong), loss {verdict.loss:.4f}"
     )
     rows = [
-        (name, f"{total:,}", f"{right / total:.2%}" if total else "-", confused)
+        (name, f"{total:,}", percent(right / total) if total else "-", confused)
         for name, total, right, confused in verdict.classes
     ]
     print_table(("digit", "images", "accuracy", "taken most often for"), rows)

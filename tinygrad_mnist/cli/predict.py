@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.cli.failure import FAILED, explain
     from tinygrad_mnist.cli.table import print_table
     from tinygrad_mnist.training import load_checkpoint, recognise
+    from tinygrad_mnist.training.wording import percent
 
     checkpoint = load_checkpoint(arguments.checkpoint)
     rows, status = [], 0
@@ -53,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"tinygrad-mnist: {explained[0]}", file=sys.stderr)
             status = FAILED
             continue
-        rest = [f"{p:.1%}" for p in seen.probabilities] if arguments.probabilities else []
-        rows.append((name, seen.name, f"{seen.confidence:.1%}", *rest))
+        rest = [percent(p, 1) for p in seen.probabilities] if arguments.probabilities else []
+        rows.append((name, seen.name, percent(seen.confidence, 1), *rest))
     if rows:
         heading = (
             "image",

@@ -11,6 +11,7 @@ from typing import TextIO
 from tinygrad_mnist.training.history import Record
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.reporter import Plan, Reporter
+from tinygrad_mnist.training.wording import duration, percent
 
 Note = Callable[[str], None]
 
@@ -74,7 +75,7 @@ class Plain(Quiet):
         """Print loss and accuracies."""
         self._print(
             f"{self._position(record.step)}  loss {record.train_loss:.4f}  accuracy: training "
-            f"{record.train_accuracy:7.2%}, validation {record.validation_accuracy:7.2%}"
+            f"{percent(record.train_accuracy):>8}, validation {percent(record.validation_accuracy):>8}"
             f"{' *' if best else '  '} {record.seconds:6.1f} s"
         )
 
@@ -115,7 +116,7 @@ class Live(Plain):
         """Print loss and accuracies."""
         self._wipe()
         super().evaluated(record, best)
-        self._validation = f"  validation {record.validation_accuracy:.2%}"
+        self._validation = f"  validation {percent(record.validation_accuracy)}"
 
     def interrupted(self) -> None:
         """Say that the best state is being judged."""
@@ -133,7 +134,7 @@ class Live(Plain):
         bar_width = max(0, min(24, columns - 70))
         bar = f"[{'#' * round(done * bar_width):{bar_width}}] " if bar_width >= 6 else ""
         left = seconds / done - seconds
-        line = f"{bar}{self._position(step)}  loss {self._loss:.4f}{self._validation}  {_duration(left)} left"
+        line = f"{bar}{self._position(step)}  loss {self._loss:.4f}{self._validation}  {duration(left)} left"
         line = line[: max(columns - 1, 1)]  # a line that is full would begin another
         self._show(line)
 
@@ -170,11 +171,3 @@ def traits(recipe: Recipe) -> list[str]:
         "full batch" if recipe.batch_size is None else f"batches of {recipe.batch_size}",
         f"{recipe.epochs} {'iterations' if recipe.full_batch else 'epochs'}",
     ]
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as a person would say it."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes:.0f} min {seconds:.0f} s"

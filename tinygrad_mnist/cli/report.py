@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
+from tinygrad_mnist.training.wording import percent
+
+
+def describe_data(dataset: Dataset) -> str:
+    """The data, in a line."""
+    height, width = dataset.image_shape
+    return (
+        f"data {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
+        f"images of {height} x {width} pixels, {dataset.classes} classes"
+    )
 
 
 def summary_line(outcome: Outcome) -> str:
     """All that matters, in one line."""
     summary = outcome.summary
     return (
-        f"{summary['recipe']} on {summary['data']}: test accuracy {summary['test_accuracy']:.2%} "
-        f"(training {summary['train_accuracy']:.2%}, validation {summary['validation_accuracy']:.2%}), "
+        f"{summary['recipe']} on {summary['data']}: test accuracy {percent(summary['test_accuracy'])} "
+        f"(training {percent(summary['train_accuracy'])}, "
+        f"validation {percent(summary['validation_accuracy'])}), "
         f"{summary['epochs']:.3g} epochs in {summary['train_seconds']:.2f} s"
         f"{', interrupted' if summary['interrupted'] else ''}, {outcome.directory}"
     )
@@ -20,7 +32,7 @@ def print_outcome(outcome: Outcome) -> None:
     """Print accuracies, times and paths."""
     summary = outcome.summary
     test, validation, training = (
-        f"{summary[f'{part}_accuracy']:.2%}" for part in ("test", "validation", "train")
+        percent(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     print(
         f"\n"

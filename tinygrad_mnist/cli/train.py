@@ -75,12 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
         _note(problem)
 
     from tinygrad_mnist.cli.progress import make_reporter
-    from tinygrad_mnist.cli.report import print_outcome, summary_line
+    from tinygrad_mnist.cli.report import describe_data, print_outcome, summary_line
     from tinygrad_mnist.training import choose, train
 
     choice = choose(arguments.recipe, changes, arguments.data, notify=_note)
     if not arguments.quiet:
-        print(f"data: {choice.dataset!r}".replace("Dataset(", "").removesuffix(")"), flush=True)
+        print(describe_data(choice.dataset), flush=True)
     outcome = train(
         choice.recipe,
         choice.dataset,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.op import (
+    DISTINCT,
     INSIDE_UNIT,
     NONZERO,
     POSITIVE,
@@ -95,8 +96,6 @@ tanh = elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
 
 # ---- choosing --------------------------------------------------------------------------------------------
 
-DIFFERENT = (Domain(-3.0, 0.0, kinks=(0.0,)), Domain(0.0, 3.0, kinks=(0.0,)))
-
 
 def _where_larger(g: Any, x: Any, y: Any) -> Any:
     """``g`` where x > y, half of it where they are equal: the subgradient of least norm of a maximum."""
@@ -107,13 +106,13 @@ maximum = elementwise(
     np.maximum,
     lambda g, out, x, y: _where_larger(g, x, y),
     lambda g, out, x, y: _where_larger(g, y, x),
-    domain=DIFFERENT,
+    domain=DISTINCT,
 )
 minimum = elementwise(
     np.minimum,
     lambda g, out, x, y: _where_larger(g, y, x),
     lambda g, out, x, y: _where_larger(g, x, y),
-    domain=DIFFERENT,
+    domain=DISTINCT,
 )
 where = linear(
     np.where,

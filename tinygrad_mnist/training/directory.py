@@ -97,7 +97,7 @@ class RunDirectory:
 
 def _is_ours(name: str) -> bool:
     """Whether a run writes a file of this name (a part of one may be left by a run that was killed)."""
-    return name in FILES or (name.startswith(".") and ".part" in name)
+    return name in FILES or (name.startswith(".") and (".part" in name or name.endswith(".tmp")))
 
 
 def _unused(recipe: str) -> Path:

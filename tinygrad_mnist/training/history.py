@@ -25,7 +25,8 @@ class Record:
     train_accuracy : float
         Of a fixed sample of the training part, in evaluation mode; 0 to 1, as all accuracies.
     validation_loss, validation_accuracy : float
-        On the whole validation part, in evaluation mode.
+        On the whole validation part, in evaluation mode; the loss is the one that is trained, label smoothing
+        included.
     """
 
     step: int

@@ -177,7 +177,7 @@ class _Training:
                 began = perf_counter()
 
     def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """All batches of all epochs; of each epoch, in its own order, what does not fill a batch is left out."""
+        """All batches of all epochs; of each, in its own order, what does not fill a batch is left out."""
         parts = self.parts
         labels = parts.train_labels
         if self.recipe.one_hot:
@@ -215,8 +215,13 @@ class _Training:
 
     def _evaluate(self) -> None:
         parts, history = self.parts, self.history
+        smoothing = self.recipe.label_smoothing
         validation = evaluate(
-            self.model, parts.validation_images, parts.validation_labels, parts.standardizer
+            self.model,
+            parts.validation_images,
+            parts.validation_labels,
+            parts.standardizer,
+            label_smoothing=smoothing,
         )
         if not math.isfinite(validation.loss):
             self._diverged(f"the loss on the validation part became {validation.loss}")

@@ -45,6 +45,8 @@ def evaluate(
     images: NDArray[Any],
     labels: NDArray[Any],
     standardize: Standardize,
+    *,
+    label_smoothing: float = 0.0,
     batch_size: int = BATCH,
 ) -> Evaluation:
     """Judge a model on images and their labels.
@@ -59,6 +61,8 @@ def evaluate(
         Integers, shape (n,).
     standardize : callable
         Usually a `tinygrad_mnist.data.Standardizer`.
+    label_smoothing : float
+        Share of the targets that is spread over all classes, in the loss.
     batch_size : int
         Images at a time.
 
@@ -68,9 +72,11 @@ def evaluate(
     """
     probabilities = predict(model, images, standardize, batch_size)
     right = np.count_nonzero(probabilities.argmax(axis=1) == labels)
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    # float32 probabilities can be 0 where the truth was held impossible: as unlikely as float32 can say
-    loss = -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean()
+    # a probability may be 0 in float32: then it is taken as the smallest that float32 can say
+    surprise = -np.log(np.maximum(probabilities, np.finfo(np.float32).tiny), dtype=np.float64)
+    loss = surprise[np.arange(len(labels)), labels].mean()
+    if label_smoothing:
+        loss = (1 - label_smoothing) * loss + label_smoothing * surprise.mean()
     return Evaluation(float(loss), float(right / len(labels)), probabilities)
 
 

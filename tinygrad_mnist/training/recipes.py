@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from tinygrad_mnist.training.errors import RecipeError
 
-OPTIMIZERS: Final = {"sgd": 0.1, "momentum": 0.05, "rmsprop": 0.001, "adam": 0.002, "adamw": 0.01}
+OPTIMIZERS: Final = {"sgd": 0.1, "momentum": 0.1, "rmsprop": 0.001, "adam": 0.003, "adamw": 0.01}
 """The optimisers by name, and the learning rate that each gets in a recipe that was made for another one."""
 
 ACTIVATIONS: Final = ("relu", "leaky-relu", "gelu", "tanh", "sigmoid")
@@ -244,9 +244,10 @@ RECIPES: Final[dict[str, Recipe]] = {
             hidden=(256, 128),
             batch_norm=True,
             optimizer="adamw",
-            lr=0.01,
+            lr=0.015,
             schedule="one-cycle",
             weight_decay=0.01,
+            label_smoothing=0.05,
             batch_size=128,
             epochs=3,
             evaluate_every=0.5,
@@ -261,7 +262,7 @@ RECIPES: Final[dict[str, Recipe]] = {
             optimizer="adam",
             lr=0.005,
             schedule="one-cycle",
-            weight_decay=1e-5,
+            weight_decay=1e-4,
             batch_size=128,
             epochs=10,
             validation=0.05,
@@ -285,8 +286,8 @@ RECIPES: Final[dict[str, Recipe]] = {
             description="three fully connected layers, ReLU, softmax; momentum, RMSprop or Adam; clipping",
             hidden=(256, 128),
             optimizer="adam",
-            lr=0.002,
-            schedule="cosine",
+            lr=0.003,
+            schedule="one-cycle",
             clip_norm=1.0,
             batch_size=128,
             epochs=8,

@@ -27,6 +27,7 @@ from tinygrad_mnist.training.reporter import Plan, Reporter
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.versions import versions
+from tinygrad_mnist.training.wording import percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,9 @@ def train(
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
       reached; ``interrupted``;
-    - ``train_accuracy``, ``validation_accuracy``, ``test_accuracy`` (0 to 1) and ``test_loss``: of that
-      state, on all of each part; ``train_images``, ``validation_images``, ``test_images``: how many;
+    - ``train_accuracy``, ``validation_accuracy``, ``test_accuracy`` (0 to 1) and ``test_loss`` (without label
+      smoothing): of that state, on all of each part; ``train_images``, ``validation_images``,
+      ``test_images``: how many;
     - ``train_seconds``: wall time of the steps (drawing and standardising batches, forward, backward,
       clipping, update), without evaluations, reading of data, and writing of files; ``images_per_second``:
       images seen in that time.
@@ -154,8 +156,11 @@ def train(
         "versions": versions(),
         "config": recipe.to_dict(),
     }
-    pictures = draw_pictures(directory, dataset, test.probabilities, done, recorder.note)
     write_json(directory.file(names.SUMMARY), summary)
+    title = f"{recipe.name} on {dataset.name}: {percent(test.accuracy)} of the test part recognised"
+    pictures = draw_pictures(
+        directory, dataset, test.probabilities, done.history, title, rngs["sample"], recorder.note
+    )
     return Outcome(summary, directory.path, pictures, checkpoint)
 
 

@@ -1,0 +1,143 @@
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist.cli import main
+from tinygrad_mnist.data import load_digits
+
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def picture() -> Path:
+    """A one, dark on light, larger than the model's images and not in the middle."""
+    image = pytest.importorskip("PIL.Image")
+    drawn = np.full((120, 90), 240, np.uint8)
+    drawn[15:95, 20:30] = 10
+    image.fromarray(drawn).save("one.png")
+    return Path("one.png")
+
+
+def test_evaluate_says_what_the_summary_says(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run_directory)]) == 0
+    out = capsys.readouterr().out
+    summary = (run_directory / "summary.json").read_text()
+    found = re.search(r'"test_accuracy": ([\d.]+)', summary)
+    assert found is not None
+    assert f"test accuracy {100 * float(found[1]):.2f} % on 359 digits" in out
+    assert len(re.findall(r"^\d +\d+ +\d+\.\d\d %", out, re.M)) == 10
+
+
+def test_evaluate_takes_the_checkpoint_itself(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run_directory / "checkpoint.npz"), "--data", "digits"]) == 0
+    assert "on 359 digits of digits" in capsys.readouterr().out
+
+
+def test_evaluate_on_images_of_another_size(run_directory: Path, refused: Refused, mnist_like: Path) -> None:
+    message = refused("evaluate", run_directory, "--data", mnist_like)
+    assert "8 x 8 pixels" in message
+    assert "28 x 28" in message
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_run_that_does_not_exist(refused: Refused, command: str) -> None:
+    more = ["x.png"] if command == "predict" else []
+    assert "nowhere does not exist" in refused(command, "nowhere", *more)
+
+
+def test_a_run_without_a_checkpoint(refused: Refused) -> None:
+    Path("empty").mkdir()
+    assert "empty has no checkpoint.npz" in refused("evaluate", "empty")
+
+
+def test_a_checkpoint_that_is_cut_off(run_directory: Path, refused: Refused) -> None:
+    content = (run_directory / "checkpoint.npz").read_bytes()
+    Path("cut.npz").write_bytes(content[: len(content) // 2])
+    assert "cut.npz is cut off or damaged" in refused("evaluate", "cut.npz")
+
+
+def test_a_checkpoint_of_another_model(run_directory: Path, refused: Refused) -> None:
+    with np.load(run_directory / "checkpoint.npz") as content:
+        arrays = dict(content)
+    arrays["model.9.weight"] = arrays.pop("model.0.weight")
+    np.savez("other.npz", **arrays)
+    message = refused("evaluate", "other.npz")
+    assert "another model" in message
+    assert "0.weight" in message
+    assert "9.weight" in message
+
+
+def test_a_text_is_no_checkpoint(refused: Refused) -> None:
+    Path("notes.txt").write_text("hello")
+    assert "notes.txt is no checkpoint" in refused("evaluate", "notes.txt")
+
+
+def test_predict_prints_digit_and_confidence(
+    run_directory: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run_directory), str(picture)]) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["image", "digit", "confidence"]
+    assert re.fullmatch(r"one\.png +1 +\d+\.\d %", row)
+
+
+def test_predict_prints_all_probabilities(
+    run_directory: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run_directory), str(picture), "--probabilities"]) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["image", "digit", "confidence", *"0123456789"]
+    shares = [float(share) for share in re.findall(r"(\d+\.\d) %", row)]
+    assert sum(shares[1:]) == pytest.approx(100, abs=1)
+
+
+def test_predict_takes_pictures_out_of_a_stack(
+    run_directory: Path, capsys: pytest.CaptureFixture[str], write_idx: Callable[[Path, np.ndarray], None]
+) -> None:
+    digits = load_digits()
+    np.save("stack.npy", digits.test_images[:8])
+    write_idx(Path("stack.idx"), digits.test_images[:8])
+    assert (
+        main(["predict", str(run_directory), "stack.npy:3", "stack.idx:3", "stack.npy", "--index", "5"]) == 0
+    )
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["stack.npy:3", "stack.idx:3", "stack.npy"]
+    truth = [str(digits.test_labels[k]) for k in (3, 3, 5)]
+    assert [row[1] for row in rows] == truth
+
+
+def test_one_bad_picture_does_not_hide_the_others(
+    run_directory: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run_directory), "missing.png", str(picture)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "tinygrad-mnist: missing.png does not exist\n"
+    assert "one.png" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("notes.txt", b"just text"), ("empty.png", b""), ("cut.npy", b"\x93NUMPY\x01\x00v")]
+)
+def test_a_file_that_is_no_picture(run_directory: Path, refused: Refused, name: str, content: bytes) -> None:
+    pytest.importorskip("PIL.Image")
+    Path(name).write_bytes(content)
+    assert name in refused("predict", run_directory, name)
+
+
+def test_a_stack_without_a_number(run_directory: Path, refused: Refused) -> None:
+    np.save("stack.npy", load_digits().test_images[:8])
+    assert "0 to 7" in refused("predict", run_directory, "stack.npy")
+
+
+def test_a_number_beyond_the_stack(run_directory: Path, refused: Refused) -> None:
+    np.save("stack.npy", load_digits().test_images[:8])
+    assert "8 pictures" in refused("predict", run_directory, "stack.npy:8")
+
+
+def test_predict_without_a_picture(run_directory: Path, refused: Refused) -> None:
+    assert "IMAGE" in refused("predict", run_directory, status=2)

@@ -1,0 +1,162 @@
+"""What only shows in a process of its own: terminal, pipes, signals, what is loaded, how fast it answers."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tinygrad_mnist import __version__
+from tinygrad_mnist.cli import main
+from tinygrad_mnist.training import RECIPES
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
+Execute = Callable[..., "subprocess.CompletedProcess[str]"]
+LONG = ["train", "--recipe", "digits", "--epochs", "100000", "--out", "run"]
+
+
+def test_the_version(execute: Execute) -> None:
+    ran = execute("--version")
+    assert (ran.returncode, ran.stdout) == (0, f"tinygrad-mnist {__version__}\n")
+
+
+def test_help_lists_the_commands(execute: Execute) -> None:
+    ran = execute("--help")
+    assert ran.returncode == 0
+    assert all(command in ran.stdout for command in ("train", "evaluate", "predict", "recipes"))
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "recipes"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"usage: tinygrad-mnist {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["recipes"], ["train", "--lr", "nan"]]
+)
+def test_numpy_is_not_loaded_before_it_is_needed(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom tinygrad_mnist.cli import main\n"
+        f"main({arguments!r})\nassert 'numpy' not in sys.modules"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_help_answers_at_once(command: list[str]) -> None:
+    """Beyond what Python itself takes to start; the best of several, as the machine may be busy."""
+
+    def best(started: list[str]) -> float:
+        times = []
+        for _ in range(7):
+            began = time.perf_counter()
+            subprocess.run(started, capture_output=True, check=True)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert best([*command, "--help"]) - best([sys.executable, "-c", ""]) < 0.06
+
+
+def test_no_command_is_a_misuse(execute: Execute) -> None:
+    ran = execute()
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("tinygrad-mnist: ")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_the_recipes_are_listed(execute: Execute) -> None:
+    ran = execute("recipes")
+    assert ran.returncode == 0
+    assert [line.split()[0] for line in ran.stdout.splitlines()[1:]] == list(RECIPES)
+
+
+def test_a_mistake_has_no_traceback(execute: Execute) -> None:
+    ran = execute("train", "--data", "nowhere")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+@posix
+def test_ctrl_c_ends_with_a_summary(command: list[str]) -> None:
+    process = subprocess.Popen([*command, *LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith("epoch"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "test accuracy" in out
+    assert "interrupted" in err
+    assert json.loads(Path("run/summary.json").read_text())["interrupted"] is True
+    assert Path("run/checkpoint.npz").exists()
+
+
+@posix
+def test_a_pipe_that_is_closed_is_no_traceback(command: list[str]) -> None:
+    process = subprocess.Popen([*command, *LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=60) == 141
+    process.stderr.close()
+    assert err == ""
+
+
+def on_terminal(command: list[str], columns: int) -> tuple[int, str]:
+    """Exit status and output of a command whose standard output is a terminal of that width."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment)
+    os.close(theirs)
+    content = b""
+    while True:
+        ready, _, _ = select.select([ours], [], [], 60)
+        try:
+            chunk = os.read(ours, 65536) if ready else b""
+        except OSError:  # Linux's word for the end
+            chunk = b""
+        if not chunk:
+            break
+        content += chunk
+    os.close(ours)
+    return process.wait(timeout=60), content.decode()
+
+
+@posix
+@pytest.mark.parametrize("columns", [100, 40])
+def test_a_terminal_has_a_line_that_moves(command: list[str], columns: int) -> None:
+    status, content = on_terminal([*command, "train", "--recipe", "digits", "--out", "run"], columns)
+    assert status == 0
+    live = [part for line in content.split("\r\n") for part in line.split("\r")[1:-1]]
+    assert sum("epoch" in part for part in live) >= 3
+    assert all(len(part) < columns for part in live)
+
+
+@posix
+def test_the_line_that_moves_is_wiped_away(command: list[str]) -> None:
+    """What stands on the screen at the end is what a pipe would have got."""
+    _, content = on_terminal([*command, "train", "--recipe", "digits", "--out", "run"], 100)
+    shown = []
+    for line in content.split("\r\n"):
+        screen = ""
+        for part in line.split("\r"):
+            screen = part + screen[len(part) :]
+        shown.append(screen.rstrip())
+    assert not any(" left" in line for line in shown)
+    assert sum(line.startswith("epoch") for line in shown) == 8

@@ -1,0 +1,235 @@
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist.cli import main
+from tinygrad_mnist.training import Recipe
+from tinygrad_mnist.training import run as run_module
+
+Refused = Callable[..., str]
+QUICK = ["train", "--data", "digits", "--epochs", "2", "--hidden", "8", "--out", "run"]
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ())
+
+
+def summary() -> dict[str, object]:
+    content: dict[str, object] = json.loads(Path("run/summary.json").read_text("utf-8"))
+    return content
+
+
+def test_digits_are_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", "digits", "--out", "run"]) == 0
+    out = capsys.readouterr().out
+    accuracy = re.search(r"test accuracy (\d+\.\d+) % on 359 unseen digits", out)
+    assert accuracy is not None
+    assert float(accuracy[1]) >= 97
+    assert f"{100 * summary()['test_accuracy']:.2f}" == accuracy[1]  # type: ignore[operator]
+    assert summary()["train_seconds"] < 30  # type: ignore[operator]
+
+
+def test_plain_lines_say_on_which_part_an_accuracy_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--epochs", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "\r" not in out
+    assert len(re.findall(r"^epoch .* accuracy: training +\S+ %, validation +\S+ %", out, re.M)) == 2
+
+
+def test_full_batch_counts_iterations(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*QUICK, "--recipe", "batchnorm-deep-fullbatch", "--epochs", "100"]
+    assert main(arguments) == 0
+    assert re.findall(r"^iteration +(\d+)/100", capsys.readouterr().out, re.M) == ["50", "100"]
+
+
+def test_the_paths_of_what_was_written_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(QUICK) == 0
+    out = capsys.readouterr().out
+    for name in ("checkpoint.npz", "metrics.jsonl", "summary.json"):
+        assert str(Path("run", name)) in out
+
+
+def test_quiet_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert re.match(r"digits on digits: test accuracy \S+ % .* epochs in \S+ s, run$", lines[0])
+
+
+def test_the_default_directory_is_named_after_the_recipe() -> None:
+    assert main(["train", "--recipe", "digits", "--epochs", "1", "--quiet"]) == 0
+    (made,) = Path("runs").iterdir()
+    assert re.fullmatch(r"digits-\d{8}-\d{6}", made.name)
+
+
+def test_options_change_the_recipe() -> None:
+    options = {
+        "--recipe": "three-layer", "--epochs": "1", "--batch-size": "50", "--lr": "0.25", "--hidden": "7,5,3",
+        "--optimizer": "momentum", "--weight-decay": "0.001", "--clip-norm": "0.5", "--seed": "9",
+    }  # fmt: skip
+    arguments = [word for option in options.items() for word in option]
+    assert main(["train", "--data", "digits", "--quiet", "--out", "run", *arguments]) == 0
+    recipe = Recipe.from_dict(summary()["config"])  # type: ignore[arg-type]
+    assert (recipe.name, recipe.epochs, recipe.batch_size, recipe.lr) == ("three-layer", 1, 50, 0.25)
+    assert (recipe.hidden, recipe.optimizer) == ((7, 5, 3), "momentum")
+    assert (recipe.weight_decay, recipe.clip_norm) == (0.001, 0.5)
+    assert summary()["seed"] == 9
+
+
+def test_full_batch_and_no_hidden_layer_can_be_asked_for() -> None:
+    assert main([*QUICK, "--quiet", "--batch-size", "full", "--hidden", "none"]) == 0
+    recipe = Recipe.from_dict(summary()["config"])  # type: ignore[arg-type]
+    assert (recipe.batch_size, recipe.hidden) == (None, ())
+
+
+def test_equal_seeds_give_equal_weights() -> None:
+    weights = []
+    for seed in ("5", "5", "6"):
+        assert main([*QUICK, "--quiet", "--seed", seed]) == 0
+        with np.load("run/checkpoint.npz") as content:
+            weights.append(content["model.0.weight"])
+    assert np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[0], weights[2])
+
+
+def test_without_mnist_the_digits_are_taken_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--epochs", "1", "--quiet", "--out", "run"]) == 0
+    captured = capsys.readouterr()
+    notes = captured.err.splitlines()
+    assert len(notes) == 2
+    assert "bundled digits" in notes[0]
+    assert "TINYGRAD_MNIST_DATA" in notes[0]
+    assert "recipe 'digits' takes the place of 'default'" in notes[1]
+    assert captured.out.startswith("digits on digits: test accuracy")
+
+
+def test_a_directory_with_mnists_files(mnist_like: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--data", str(mnist_like), "--epochs", "1", "--hidden", "4", "--out", "run"]
+    assert main([*arguments, "--quiet"]) == 0
+    assert summary()["data_source"] == str(mnist_like.resolve())
+    assert main(["evaluate", "run"]) == 0
+    assert "on 50 digits of data" in capsys.readouterr().out
+
+
+def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(mnist_like))
+    assert main(["train", "--epochs", "1", "--hidden", "4", "--out", "run", "--quiet"]) == 0
+    assert (summary()["recipe"], summary()["data"]) == ("default", "mnist")
+
+
+# ---- mistakes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--recipe", "three-layr"], "did you mean three-layer"),
+        (["--batch-size", "-5"], "batch_size must be"),
+        (["--batch-size", "many"], "'many' is no whole number"),
+        (["--lr", "nan"], "lr must be"),
+        (["--lr", "fast"], "'fast' is no number"),
+        (["--lr", "-1"], "lr must be"),
+        (["--epochs", "0"], "epochs must be"),
+        (["--epochs", "1.5"], "no whole number"),
+        (["--hidden", "64,x"], "as in 256,128"),
+        (["--hidden", "-3"], "hidden must be"),
+        (["--optimizer", "adamm"], "did you mean adam"),
+        (["--weight-decay", "inf"], "weight_decay must be"),
+        (["--clip-norm", "0"], "clip_norm must be"),
+        (["--seed", "-1"], "-1 is not 0 or more"),
+        (["--threads", "0"], "0 is not 1 or more"),
+        (["--thread", "1"], "unrecognized arguments"),
+        (["somewhere"], "unrecognized arguments"),
+    ],
+)
+def test_a_misuse_is_one_sentence(refused: Refused, arguments: list[str], word: str) -> None:
+    assert word in refused("train", *arguments, status=2)
+
+
+def test_a_data_directory_that_is_missing(refused: Refused) -> None:
+    assert "no data set and no directory called 'nowhere'" in refused("train", "--data", "nowhere")
+
+
+def test_a_data_directory_without_the_files(refused: Refused) -> None:
+    Path("empty").mkdir()
+    assert "lacks train-images-idx3-ubyte" in refused("train", "--data", "empty")
+
+
+def test_a_data_file_that_is_cut_off(refused: Refused, mnist_like: Path) -> None:
+    path = mnist_like / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-500])
+    assert path.name in refused("train", "--data", mnist_like)
+
+
+def test_a_data_file_of_another_kind(refused: Refused, mnist_like: Path) -> None:
+    path = mnist_like / "t10k-labels-idx1-ubyte.gz"
+    path.write_text("labels")
+    assert path.name in refused("train", "--data", mnist_like)
+
+
+def test_an_out_directory_with_other_things(refused: Refused) -> None:
+    Path("run").mkdir()
+    Path("run/thesis.tex").write_text("")
+    assert "thesis.tex" in refused(*QUICK)
+
+
+def test_an_out_directory_that_cannot_be_made(refused: Refused) -> None:
+    Path("file").write_text("")
+    assert "cannot be written to" in refused("train", "--data", "digits", "--out", "file/run")
+
+
+def test_a_loss_that_grows_beyond_all_bounds(refused: Refused) -> None:
+    options = ["--recipe", "three-layer", "--optimizer", "sgd", "--lr", "1e30", "--clip-norm", "1e30"]
+    assert "training has diverged" in refused(*QUICK, *options)
+
+
+def test_a_disk_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert "No space left on device" in refused(*QUICK)
+
+
+def test_ctrl_c_before_anything_was_learned(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "fit", interrupt)
+    assert main(QUICK) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "tinygrad-mnist: interrupted"
+    assert not Path("run").exists()
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr(run_module, "fit", fail)
+    with pytest.raises(AssertionError, match="ours"):
+        main(QUICK)
+
+
+def test_memory_that_does_not_suffice(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(run_module, "fit", fail)
+    assert "not enough memory" in refused(*QUICK)
+
+
+# ---- MNIST itself --------------------------------------------------------------------------------------
+
+
+def test_one_epoch_on_mnist(mnist_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "--data", str(mnist_dir), "--epochs", "1", "--hidden", "64", "--out", "run"]
+    assert main([*arguments, "--quiet"]) == 0
+    assert summary()["test_accuracy"] > 0.96  # type: ignore[operator]
+    assert summary()["test_images"] == 10_000

@@ -1,0 +1,42 @@
+"""Every registered operation keeps every promise; parametrised over the registry, so that none escapes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.op import REAL, REGISTRY, Op
+from tinygrad_mnist.testing.properties import PROPERTIES, check_op
+from tinygrad_mnist.testing.strategies import arrays_in, shapes
+
+DIFFERENTIABLE = [op for op in REGISTRY.values() if op.kind != "constant"]
+CONSTANT = [op for op in REGISTRY.values() if op.kind == "constant"]
+EXAMPLES = {"first_order": 30, "second_order": 20}
+
+
+@pytest.mark.parametrize("check", PROPERTIES)
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_every_operation_keeps(op: Op, check: str) -> None:
+    check_op(op, max_examples=EXAMPLES.get(check, 15), properties=[check])
+
+
+@pytest.mark.parametrize("op", CONSTANT, ids=lambda op: op.name)
+@given(data=st.data())
+def test_a_piecewise_constant_operation_has_numpys_value_and_needs_no_gradient(
+    op: Op, data: st.DataObject
+) -> None:
+    array_shapes = (data.draw(shapes(min_side=0)),) * op.forward.nin
+    arrays = data.draw(arrays_in([REAL] * op.forward.nin, array_shapes))
+    if op.name.startswith("bitwise") or op.name == "invert":
+        arrays = tuple(array > 0 for array in arrays)
+    elif op.name == "floor_divide":
+        arrays = (arrays[0], np.where(arrays[1] == 0, 1.0, arrays[1]))
+    out = op(*(Tensor(array, requires_grad=array.dtype.kind == "f") for array in arrays))
+    assert not out.requires_grad
+    np.testing.assert_array_equal(out.data, op.forward(*arrays), strict=True)
+
+
+def test_every_operation_that_has_a_gradient_says_on_what_it_is_checked() -> None:
+    assert [op.name for op in DIFFERENTIABLE if not op.samples] == []

@@ -1,0 +1,60 @@
+"""Small data to train on, and the environment left as it was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, train
+from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.threads import VARIABLES
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Runs go to a folder of their own, and the number of threads does not stay."""
+    monkeypatch.chdir(tmp_path)
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "1")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time of a small run."""
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ())
+
+
+@pytest.fixture(scope="session")
+def patterns() -> Dataset:
+    """Four noisy patterns of 5 x 5 pixels, easy to tell apart."""
+    rng = np.random.default_rng(7)
+    shapes = rng.integers(0, 2, size=(4, 5, 5)) * 180
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 4
+        noise = rng.integers(0, 75, size=(count, 5, 5))
+        return (shapes[labels] + noise).astype(np.uint8), labels.astype(np.int64)
+
+    return Dataset("patterns", *draw(160), *draw(60), classes=4)
+
+
+@pytest.fixture(scope="session")
+def small() -> Recipe:
+    """A recipe that learns the patterns in a moment."""
+    return RECIPES["digits"].changed(hidden=(8,), epochs=4, batch_size=16, evaluate_every=1, validation=0.2)
+
+
+@pytest.fixture(scope="session")
+def outcome(small: Recipe, patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """A run as it is, pictures and all."""
+    return train(small, patterns, seed=3, out=tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A model that knows the bundled digits."""
+    chosen = choose("digits", {"epochs": 10})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "draw_pictures", lambda *_: ())
+        return train(chosen.recipe, chosen.dataset, out=tmp_path_factory.mktemp("digits")).checkpoint

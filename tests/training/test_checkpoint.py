@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.data import Standardizer
+from tinygrad_mnist.training import (
+    RECIPES,
+    Checkpoint,
+    CheckpointError,
+    RunError,
+    load_checkpoint,
+    save_checkpoint,
+)
+from tinygrad_mnist.training.model import build_model
+
+RECIPE = RECIPES["default"].changed(hidden=(6, 5), lr=0.125)
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    model = build_model(RECIPE, 12, 3, rng=np.random.default_rng(0))
+    model(
+        Tensor(np.random.default_rng(1).normal(size=(8, 12)).astype(np.float32))
+    )  # moves running statistics
+    return Checkpoint(
+        model, RECIPE, (4, 3), ("a", "b", "c"), Standardizer(33.0, 78.5), {"data": "x", "seed": 1}
+    )
+
+
+@pytest.fixture
+def path(checkpoint: Checkpoint, tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path / "checkpoint.npz", checkpoint)
+    return tmp_path / "checkpoint.npz"
+
+
+def rewritten(path: Path, change: Any) -> Path:
+    """The file with its arrays changed by a function of the dict of them."""
+    with np.load(path) as content:
+        arrays = dict(content)
+    change(arrays)
+    np.savez(path, **arrays)
+    return path
+
+
+def with_header(path: Path, **entries: Any) -> Path:
+    def change(arrays: dict[str, Any]) -> None:
+        header = json.loads(str(arrays["checkpoint"]))
+        header.update(entries)
+        arrays["checkpoint"] = np.array(json.dumps({k: v for k, v in header.items() if v is not ...}))
+
+    return rewritten(path, change)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    message = str(caught.value)
+    assert path.name in message
+    assert "\n" not in message
+    return message
+
+
+def test_everything_comes_back(checkpoint: Checkpoint, path: Path) -> None:
+    again = load_checkpoint(path)
+    assert (again.recipe, again.image_shape, again.class_names, again.standardizer, again.origin) == (
+        checkpoint.recipe,
+        checkpoint.image_shape,
+        checkpoint.class_names,
+        checkpoint.standardizer,
+        checkpoint.origin,
+    )
+    before, after = checkpoint.model.state_dict(), again.model.state_dict()
+    assert list(before) == list(after)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert all(before[name].dtype == after[name].dtype for name in before)
+
+
+def test_the_model_is_ready_for_use(path: Path) -> None:
+    assert not load_checkpoint(path).model.training
+
+
+def test_a_run_directory_will_do(path: Path) -> None:
+    assert load_checkpoint(path.parent).recipe == RECIPE
+
+
+def test_nothing_in_it_is_pickled(path: Path) -> None:
+    with np.load(path, allow_pickle=False) as content:
+        assert all(content[name].dtype.kind != "O" for name in content.files)
+
+
+def test_an_older_file_is_replaced_whole(checkpoint: Checkpoint, path: Path) -> None:
+    save_checkpoint(path, checkpoint)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
+    assert "does not exist" in refusal(tmp_path / "nowhere.npz")
+
+
+def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"has no checkpoint\.npz"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00"], ids=["empty", "text", "npy"])
+def test_a_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.txt"
+    path.write_bytes(content)
+    assert "is no checkpoint" in refusal(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
+def test_a_file_that_is_cut_off(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert "cut off or damaged" in refusal(path)
+
+
+def test_a_file_with_a_flipped_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    with np.load(path) as arrays:
+        at = content.index(arrays["model.0.weight"].tobytes("A")[:40])
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert "cut off or damaged" in refusal(path)
+
+
+def test_arrays_of_somebody_else(tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
+    assert "no checkpoint of tinygrad_mnist" in refusal(tmp_path / "arrays.npz")
+
+
+def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", checkpoint=np.array([{"a": 1}], dtype=object))
+    assert "damaged" in refusal(tmp_path / "objects.npz")
+
+
+def test_a_header_that_is_no_json(path: Path) -> None:
+    assert "no JSON" in refusal(rewritten(path, lambda arrays: arrays.update(checkpoint=np.array("{"))))
+
+
+@pytest.mark.parametrize("header", ["[]", "{}", "3"])
+def test_a_header_that_lacks_entries(path: Path, header: str) -> None:
+    message = refusal(rewritten(path, lambda arrays: arrays.update(checkpoint=np.array(header))))
+    assert "lacks format" in message
+    assert "recipe" in message
+
+
+def test_a_later_format_is_named(path: Path) -> None:
+    assert "format 99" in refusal(with_header(path, format=99))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"recipe": {"name": "x"}},
+        {"recipe": 3},
+        {"recipe": {**RECIPE.to_dict(), "lr": -1}},
+        {"recipe": {**RECIPE.to_dict(), "lr": "NaN"}},
+        {"image_shape": [4]},
+        {"image_shape": [4, -3]},
+        {"image_shape": "4"},
+        {"class_names": ["a"]},
+        {"class_names": 3},
+        {"standardizer": {"mean": 0.0, "std": 0.0}},
+        {"standardizer": None},
+        {"origin": 3},
+    ],
+)
+def test_a_header_that_makes_no_sense(path: Path, entries: dict[str, Any]) -> None:
+    assert "header that cannot be used" in refusal(with_header(path, **entries))
+
+
+def test_the_values_of_another_model_are_listed(path: Path) -> None:
+    """All that is missing, unexpected or of another shape, in the one message."""
+
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["model.8.weight"] = arrays.pop("model.6.weight")
+        arrays["model.0.weight"] = arrays["model.0.weight"][:, 1:]
+
+    message = refusal(rewritten(path, change))
+    assert "another model" in message
+    for name in ("6.weight", "8.weight", "0.weight", "(6, 11)", "(6, 12)"):
+        assert name in message
+
+
+def test_a_recipe_that_does_not_fit_the_values(path: Path) -> None:
+    message = refusal(with_header(path, recipe=RECIPE.changed(hidden=(6,)).to_dict()))
+    assert "another model" in message
+
+
+def test_a_full_disk_leaves_the_old_file(
+    checkpoint: Checkpoint, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(RunError, match=r"cannot be written \(No space left on device\)"):
+        save_checkpoint(path, checkpoint)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]

@@ -1,0 +1,136 @@
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygrad_mnist.training import RunError
+from tinygrad_mnist.training.directory import FILES, RunDirectory
+from tinygrad_mnist.training.files import replacing, write_json, write_json_lines
+
+
+def test_the_default_is_named_after_recipe_and_time() -> None:
+    made = RunDirectory(None, "default")
+    assert re.fullmatch(r"runs.default-\d{8}-\d{6}", str(made.path))
+    assert made.path.is_dir()
+
+
+def test_two_runs_in_one_second_have_two_directories() -> None:
+    paths = {RunDirectory(None, "default").path for _ in range(3)}
+    assert len(paths) == 3
+
+
+def test_parents_are_made() -> None:
+    assert RunDirectory("a/b/c", "default").path.is_dir()
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    assert not RunDirectory(tmp_path, "default").replaces
+
+
+def test_the_home_directory_may_be_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert RunDirectory(os.path.join("~", "run"), "default").path == tmp_path / "run"
+
+
+def test_an_earlier_run_is_kept_until_there_is_something_new(tmp_path: Path) -> None:
+    for name in FILES:
+        (tmp_path / name).write_text("old")
+    made = RunDirectory(tmp_path, "default")
+    assert made.replaces
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(FILES)
+    made.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_things_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("old")
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RunError, match=r"thesis\.tex"):
+        RunDirectory(tmp_path, "default")
+    assert (tmp_path / "summary.json").read_text() == "old"
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        RunDirectory(tmp_path / "file", "default")
+
+
+def test_below_a_file_nothing_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written to"):
+        RunDirectory(tmp_path / "file" / "run", "default")
+
+
+@pytest.mark.skipif(sys.platform == "win32" or getattr(os, "geteuid", int)() == 0, reason="needs permissions")
+def test_a_directory_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunError, match="Permission denied"):
+        RunDirectory(tmp_path / "run", "default")
+    tmp_path.chmod(0o700)
+
+
+def test_what_was_made_for_nothing_is_removed() -> None:
+    made = RunDirectory("a/b", "default")
+    made.release()
+    assert not Path("a").exists()
+
+
+def test_what_has_something_in_it_stays() -> None:
+    made = RunDirectory("a/b", "default")
+    made.file("summary.json").write_text("{}")
+    made.release()
+    assert Path("a/b/summary.json").exists()
+
+
+def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
+    RunDirectory(tmp_path, "default").release()
+    assert tmp_path.is_dir()
+
+
+def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.suffix == ".txt"
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_an_error_of_the_system_names_the_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match=r"file\.txt cannot be written"),
+        replacing(tmp_path / "no" / "file.txt"),
+    ):
+        (tmp_path / "no" / "file.txt").write_text("")
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [float("nan"), {"b": float("inf")}], "c": "é"})
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, {"b": None}], "c": "é"}
+
+
+def test_json_lines_have_a_line_each(tmp_path: Path) -> None:
+    write_json_lines(tmp_path / "a.jsonl", [{"a": 1}, {"a": float("nan")}])
+    assert (tmp_path / "a.jsonl").read_text() == '{"a": 1}\n{"a": null}\n'

@@ -1,0 +1,184 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.training import DivergedError, Fit, Plan, Recipe, Reporter, fit
+from tinygrad_mnist.training.history import Record
+from tinygrad_mnist.training.metrics import evaluate
+from tinygrad_mnist.training.model import build_model
+from tinygrad_mnist.training.parts import Parts, split
+from tinygrad_mnist.training.seeds import generators
+
+
+class Listener(Reporter):
+    """Keeps all that it is told, and may press Ctrl-C after a step."""
+
+    def __init__(self, interrupt_after: int | None = None) -> None:
+        self.steps: list[int] = []
+        self.records: list[Record] = []
+        self.best: list[bool] = []
+        self.interrupt_after = interrupt_after
+        self.was_interrupted = False
+
+    def started(self, plan: Plan) -> None:
+        self.plan = plan
+        if self.interrupt_after == 0:
+            raise KeyboardInterrupt
+
+    def stepped(self, step: int, loss: float) -> None:
+        self.steps.append(step)
+        if step == self.interrupt_after:
+            raise KeyboardInterrupt
+
+    def evaluated(self, record: Record, best: bool) -> None:
+        self.records.append(record)
+        self.best.append(best)
+
+    def interrupted(self) -> None:
+        self.was_interrupted = True
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Reporter | None = None
+) -> tuple[Fit, Any, Parts]:
+    rngs = generators(seed)
+    parts = split(dataset, recipe.validation, rngs["split"])
+    model = build_model(
+        recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+    )
+    return fit(recipe, model, parts, rngs=rngs, reporter=listener), model, parts
+
+
+def test_the_patterns_are_learned(small: Recipe, patterns: Dataset) -> None:
+    done, _, _ = train(small.changed(epochs=8), patterns)
+    assert done.best.validation_accuracy == 1
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_equal_seeds_give_equal_bits(small: Recipe, patterns: Dataset, dropout: float) -> None:
+    states = [train(small.changed(dropout=dropout), patterns, seed)[1].state_dict() for seed in (3, 3, 4)]
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(np.array_equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_one_hot_labels_give_the_same_training(small: Recipe, patterns: Dataset) -> None:
+    plain, hot = (train(small.changed(one_hot=value), patterns)[0].history.losses for value in (False, True))
+    assert hot == pytest.approx(plain, rel=1e-4)
+
+
+def test_each_step_is_reported_once(small: Recipe, patterns: Dataset) -> None:
+    listener = Listener()
+    train(small, patterns, listener=listener)
+    assert listener.steps == list(range(1, listener.plan.steps + 1))
+    assert listener.plan.steps == 4 * (128 // 16)
+
+
+def test_the_plan_counts_parameters_and_images(small: Recipe, patterns: Dataset) -> None:
+    listener = Listener()
+    train(small, patterns, listener=listener)
+    plan = listener.plan
+    assert (plan.train_images, plan.validation_images, plan.features, plan.classes) == (128, 32, 25, 4)
+    assert plan.parameters == (25 * 8 + 8) + (8 + 8) + (8 * 4 + 4)
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [8, 16, 24, 32]), (2, [16, 32]), (0.5, None), (100, [32])])
+def test_evaluations_are_evenly_spaced_and_the_last_is_at_the_end(
+    small: Recipe, patterns: Dataset, every: float, steps: list[int] | None
+) -> None:
+    listener = Listener()
+    train(small.changed(evaluate_every=every), patterns, listener=listener)
+    assert [record.step for record in listener.records] == (steps or list(range(4, 33, 4)))
+
+
+def test_a_record_holds_what_was_measured(small: Recipe, patterns: Dataset) -> None:
+    done, model, parts = train(small.changed(epochs=1), patterns)
+    (record,) = done.history.records
+    again = evaluate(model, parts.validation_images, parts.validation_labels, parts.standardizer)
+    assert (record.validation_accuracy, record.validation_loss) == (again.accuracy, again.loss)
+    assert record.train_loss == pytest.approx(np.mean(done.history.losses))
+    assert record.epoch == 1
+
+
+def test_the_state_that_was_the_best_is_left_in_the_model(small: Recipe, patterns: Dataset) -> None:
+    done, model, parts = train(small.changed(lr=0.3, schedule="constant", epochs=8), patterns)
+    again = evaluate(model, parts.validation_images, parts.validation_labels, parts.standardizer)
+    assert again.accuracy == max(record.validation_accuracy for record in done.history.records)
+    assert not model.training
+
+
+def test_full_batch_is_one_step_an_epoch(small: Recipe, patterns: Dataset) -> None:
+    listener = Listener()
+    train(small.changed(batch_size=None, epochs=5), patterns, listener=listener)
+    assert (listener.plan.steps_per_epoch, listener.plan.steps) == (1, 5)
+
+
+def test_a_batch_larger_than_the_data_is_the_full_batch(small: Recipe, patterns: Dataset) -> None:
+    whole, larger = (
+        train(small.changed(batch_size=size, epochs=3), patterns)[0].history.losses for size in (None, 10_000)
+    )
+    assert whole == larger
+
+
+def test_gradients_are_clipped(small: Recipe, patterns: Dataset) -> None:
+    """With a norm near nothing, plain descent stays where it was."""
+    recipe = small.changed(
+        optimizer="sgd", schedule="constant", clip_norm=1e-12, batch_norm=False, weight_decay=0.0
+    )
+    rngs = generators(0)
+    before = build_model(recipe, 25, 4, rng=rngs["initialisation"]).state_dict()
+    _, model, _ = train(recipe, patterns)
+    after = model.state_dict()
+    assert all(np.allclose(before[name], after[name], atol=1e-9) for name in before)
+
+
+def test_time_and_images_are_counted(small: Recipe, patterns: Dataset) -> None:
+    done, _, _ = train(small, patterns)
+    assert done.images == 4 * 128
+    assert 0 < done.seconds < 60
+    assert done.history.records[-1].seconds == done.seconds
+
+
+def test_label_smoothing_is_in_both_losses(small: Recipe, patterns: Dataset) -> None:
+    """So that the two curves can be compared: neither can fall below the entropy of the targets."""
+    done, _, _ = train(small.changed(label_smoothing=0.4, epochs=8), patterns)
+    share = np.array([0.6 + 0.1, 0.1, 0.1, 0.1])
+    entropy = -(share * np.log(share)).sum()
+    assert entropy < done.best.validation_loss < entropy + 0.3
+    assert entropy < done.best.train_loss
+
+
+def test_ctrl_c_keeps_the_best_state(small: Recipe, patterns: Dataset) -> None:
+    listener = Listener(interrupt_after=20)
+    done, model, parts = train(small, patterns, listener=listener)
+    assert done.interrupted
+    assert listener.was_interrupted
+    assert [record.step for record in done.history.records] == [8, 16]
+    again = evaluate(model, parts.validation_images, parts.validation_labels, parts.standardizer)
+    assert again.accuracy == done.best.validation_accuracy
+
+
+def test_ctrl_c_before_the_first_evaluation_evaluates(small: Recipe, patterns: Dataset) -> None:
+    done, _, _ = train(small, patterns, listener=Listener(interrupt_after=3))
+    assert done.interrupted
+    assert [record.step for record in done.history.records] == [3]
+
+
+def test_ctrl_c_before_the_first_step_is_not_caught(small: Recipe, patterns: Dataset) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small, patterns, listener=Listener(interrupt_after=0))
+
+
+def test_a_loss_that_is_not_finite_stops_training(small: Recipe, patterns: Dataset) -> None:
+    recipe = small.changed(optimizer="sgd", lr=1e30, schedule="constant", batch_norm=False)
+    with pytest.raises(DivergedError, match=r"the loss became (nan|inf).*lower learning rate"):
+        train(recipe, patterns)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
+def test_every_optimizer_learns(small: Recipe, patterns: Dataset, optimizer: str) -> None:
+    done, _, _ = train(small.changed(optimizer=optimizer), patterns)
+    assert done.history.losses[-1] < done.history.losses[0]
+    assert all(map(math.isfinite, done.history.losses))

@@ -1,0 +1,56 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.training import Outcome, Recipe, Reporter, train
+from tinygrad_mnist.training.history import History, Record
+from tinygrad_mnist.training.pictures import POINTS, course
+
+
+class Notes(Reporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+
+def test_the_pictures_are_pictures(outcome: Outcome) -> None:
+    assert [path.name for path in outcome.pictures] == ["predictions.png", "training.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in outcome.pictures)
+
+
+def test_without_matplotlib_there_are_no_pictures_and_that_is_said(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    notes = Notes()
+    outcome = train(small, patterns, out="run", reporter=notes)
+    assert outcome.pictures == ()
+    assert len(notes.notes) == 1
+    assert "no pictures were drawn" in notes.notes[0]
+    assert "tinygrad_mnist[plot]" in notes.notes[0]
+    assert sorted(entry.name for entry in Path("run").iterdir()) == [
+        "checkpoint.npz",
+        "metrics.jsonl",
+        "summary.json",
+    ]
+
+
+def test_a_model_without_mistakes_has_a_picture_too(small: Recipe, patterns: Dataset) -> None:
+    outcome = train(small.changed(epochs=12), patterns, out="run")
+    assert outcome.summary["test_accuracy"] == 1
+    assert len(outcome.pictures) == 2
+
+
+def test_the_curve_of_the_loss_is_denser_than_the_evaluations() -> None:
+    records = [Record(step, step / 100, 0.0, 0.1, 0.0, 0.5, 0.4, 0.6) for step in (500, 1000)]
+    history = History(100, losses=[1.0 + k / 1000 for k in range(1000)], records=records)
+    rows = course(history)
+    epochs = [row["epoch"] for row in rows]
+    assert POINTS <= len(rows) <= POINTS + 2
+    assert epochs == sorted(set(epochs))
+    assert sum("validation_loss" in row for row in rows) == 2
+    assert rows[0]["train_loss"] < rows[-1]["train_loss"]

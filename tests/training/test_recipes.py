@@ -1,0 +1,106 @@
+import json
+import math
+
+import pytest
+
+from tinygrad_mnist.training import RECIPES, Recipe, RecipeError, find_recipe
+from tinygrad_mnist.training.recipes import OPTIMIZERS
+
+
+def test_the_five_recipes_are_there() -> None:
+    assert list(RECIPES) == [
+        "default",
+        "batchnorm-deep",
+        "batchnorm-deep-fullbatch",
+        "three-layer",
+        "digits",
+    ]
+
+
+def test_a_recipe_is_listed_under_its_own_name() -> None:
+    assert all(recipe.name == name for name, recipe in RECIPES.items())
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_the_ancestors_network_is_kept() -> None:
+    for name in ("batchnorm-deep", "batchnorm-deep-fullbatch"):
+        assert (RECIPES[name].hidden, RECIPES[name].batch_norm, RECIPES[name].one_hot) == (
+            (64, 32, 16),
+            True,
+            True,
+        )
+
+
+def test_full_batch_means_a_thousand_iterations() -> None:
+    recipe = RECIPES["batchnorm-deep-fullbatch"]
+    assert recipe.full_batch
+    assert recipe.epochs == 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"lr": 0.0}, "lr"),
+        ({"lr": math.nan}, "lr"),
+        ({"lr": math.inf}, "lr"),
+        ({"lr": True}, "lr"),
+        ({"lr": "fast"}, "lr"),
+        ({"weight_decay": -1e-3}, "weight_decay"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+        ({"epochs": 0}, "epochs"),
+        ({"epochs": 1.5}, "epochs"),
+        ({"batch_size": -8}, "batch_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 1}, "batch norm"),
+        ({"hidden": (64, 0)}, "hidden"),
+        ({"hidden": [64]}, "hidden"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"label_smoothing": -0.1}, "label_smoothing"),
+        ({"validation": 1.0}, "validation"),
+        ({"evaluate_every": 0}, "evaluate_every"),
+        ({"activation": "reul"}, "relu"),
+        ({"optimizer": "adm"}, "adam"),
+        ({"schedule": "onecycle"}, "one-cycle"),
+        ({"momentum": 0.9}, "momentum"),
+    ],
+)
+def test_a_bad_value_gets_a_sentence_that_names_it(changes: dict[str, object], word: str) -> None:
+    with pytest.raises(RecipeError, match=word) as caught:
+        RECIPES["default"].changed(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_optimizer_comes_with_its_own_learning_rate() -> None:
+    recipe = RECIPES["three-layer"]
+    assert recipe.changed(optimizer="momentum").lr == OPTIMIZERS["momentum"] != recipe.lr
+
+
+def test_a_learning_rate_that_is_given_is_kept() -> None:
+    assert RECIPES["three-layer"].changed(optimizer="momentum", lr=0.3).lr == 0.3
+
+
+def test_the_same_optimizer_keeps_the_learning_rate() -> None:
+    recipe = RECIPES["three-layer"]
+    assert recipe.changed(optimizer=recipe.optimizer) == recipe
+
+
+@pytest.mark.parametrize(("name", "near"), [("defualt", "default"), ("three_layer", "three-layer")])
+def test_an_unknown_recipe_suggests_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(RecipeError, match=f"did you mean {near}"):
+        find_recipe(name)
+
+
+def test_an_unknown_recipe_unlike_all_lists_them() -> None:
+    with pytest.raises(RecipeError, match="batchnorm-deep, batchnorm-deep-fullbatch"):
+        find_recipe("???")
+
+
+def test_a_recipe_with_other_entries_is_refused() -> None:
+    values = RECIPES["default"].to_dict()
+    del values["lr"]
+    with pytest.raises(RecipeError, match=r"lacks lr and has the unknown speed"):
+        Recipe.from_dict({**values, "speed": 3})

@@ -1,0 +1,256 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist.data import DataError, Dataset
+from tinygrad_mnist.training import (
+    RECIPES,
+    DivergedError,
+    Outcome,
+    Plan,
+    Recipe,
+    Reporter,
+    RunError,
+    TrainingError,
+    choose,
+    load_checkpoint,
+    loop,
+    train,
+)
+from tinygrad_mnist.training import choice as choice_module
+from tinygrad_mnist.training.directory import FILES
+from tinygrad_mnist.training.metrics import evaluate
+
+
+class Notes(Reporter):
+    def __init__(self, interrupt_after: int | None = None) -> None:
+        self.notes: list[str] = []
+        self.interrupt_after = interrupt_after
+
+    def started(self, plan: Plan) -> None:
+        if self.interrupt_after == 0:
+            raise KeyboardInterrupt
+
+    def stepped(self, step: int, loss: float) -> None:
+        if step == self.interrupt_after:
+            raise KeyboardInterrupt
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+class DivergingLoss:
+    """Cross-entropy for some steps, and then no number."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.left -= 1
+        return nn.CrossEntropyLoss()(logits, labels) * (1.0 if self.left >= 0 else float("nan"))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_all_files_are_written(outcome: Outcome) -> None:
+    assert sorted(entry.name for entry in outcome.directory.iterdir()) == sorted(FILES)
+    assert all((outcome.directory / name).stat().st_size for name in FILES)
+
+
+def test_the_summary_says_all(outcome: Outcome, small: Recipe) -> None:
+    summary = read(outcome.directory / "summary.json")
+    assert summary == outcome.summary
+    assert set(summary) >= {
+        "recipe", "data", "seed", "parameters", "epochs", "train_accuracy", "validation_accuracy",
+        "test_accuracy", "train_seconds", "images_per_second", "versions", "config", "threads",
+    }  # fmt: skip
+    assert set(summary["versions"]) == {"python", "numpy", "tinygrad_mnist", "blas"}
+    assert (summary["recipe"], summary["data"], summary["seed"], summary["epochs"]) == (
+        "digits",
+        "patterns",
+        3,
+        4,
+    )
+    assert Recipe.from_dict(summary["config"]) == small
+    assert summary["images_per_second"] == pytest.approx(4 * 128 / summary["train_seconds"])
+
+
+def test_the_summary_names_what_was_changed(outcome: Outcome) -> None:
+    assert set(outcome.summary["changes"]) == {
+        "hidden",
+        "epochs",
+        "batch_size",
+        "evaluate_every",
+        "validation",
+    }
+
+
+def test_metrics_have_a_line_for_each_evaluation(outcome: Outcome) -> None:
+    lines = (outcome.directory / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert max(row["validation_accuracy"] for row in rows) == outcome.summary["validation_accuracy"]
+
+
+def test_the_test_accuracy_is_that_of_the_checkpoint(outcome: Outcome, patterns: Dataset) -> None:
+    kept = load_checkpoint(outcome.directory)
+    result = evaluate(kept.model, patterns.test_images, patterns.test_labels, kept.standardizer)
+    assert (result.accuracy, result.loss) == (outcome.summary["test_accuracy"], outcome.summary["test_loss"])
+
+
+def test_standardisation_never_saw_validation_or_test(small: Recipe, patterns: Dataset) -> None:
+    """With other test images, and the training images as they are, it stays."""
+    bright = Dataset(
+        "bright",
+        patterns.train_images,
+        patterns.train_labels,
+        np.full_like(patterns.test_images, 255),
+        patterns.test_labels,
+        classes=4,
+    )
+    a, b = (
+        train(small, data, out=name).checkpoint.standardizer
+        for data, name in ((patterns, "a"), (bright, "b"))
+    )
+    assert a == b
+    whole = patterns.train_images.mean()
+    assert a.mean != whole  # the validation part is not in it
+
+
+def test_equal_seeds_write_equal_checkpoints(small: Recipe, patterns: Dataset) -> None:
+    states = [
+        train(small, patterns, seed=seed, out=f"run{k}").checkpoint.model.state_dict()
+        for k, seed in enumerate((1, 1, 2))
+    ]
+    same, other = (
+        all(np.array_equal(states[0][name], states[k][name]) for name in states[0]) for k in (1, 2)
+    )
+    assert same
+    assert not other
+
+
+def test_a_negative_seed_is_refused(small: Recipe, patterns: Dataset) -> None:
+    with pytest.raises(TrainingError, match="seed must be"):
+        train(small, patterns, seed=-1)
+
+
+def test_a_run_replaces_an_earlier_one(small: Recipe, patterns: Dataset) -> None:
+    Path("run").mkdir()
+    for name in FILES:
+        Path("run", name).write_text("old")
+    train(small, patterns, seed=4, out="run")
+    assert read(Path("run/summary.json"))["seed"] == 4
+    assert not Path("run/training.png").exists()  # of the earlier run: it would not belong to this one
+
+
+def test_a_directory_with_other_things_is_refused_before_training(small: Recipe, patterns: Dataset) -> None:
+    Path("mine").mkdir()
+    Path("mine/letter.txt").write_text("dear")
+    with pytest.raises(RunError, match=r"letter\.txt"):
+        train(small, patterns, out="mine", reporter=Notes(interrupt_after=0))
+
+
+def test_ctrl_c_ends_with_a_summary(small: Recipe, patterns: Dataset) -> None:
+    outcome = train(small, patterns, out="run", reporter=Notes(interrupt_after=11))
+    summary = read(Path("run/summary.json"))
+    assert summary["interrupted"]
+    assert (summary["steps"], summary["best_step"]) == (11, 8)
+    assert load_checkpoint("run").recipe == outcome.checkpoint.recipe
+
+
+def test_ctrl_c_before_anything_was_learned_leaves_nothing(small: Recipe, patterns: Dataset) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(small, patterns, out="a/run", reporter=Notes(interrupt_after=0))
+    assert not Path("a").exists()
+
+
+def test_ctrl_c_before_anything_was_learned_keeps_the_earlier_run(small: Recipe, patterns: Dataset) -> None:
+    train(small.changed(epochs=1), patterns, seed=3, out="run")
+    with pytest.raises(KeyboardInterrupt):
+        train(small, patterns, out="run", reporter=Notes(interrupt_after=0))
+    assert read(Path("run/summary.json"))["seed"] == 3
+
+
+def test_divergence_keeps_what_was_good(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "nn", SimpleNamespace(CrossEntropyLoss=lambda **_: DivergingLoss(steps=12)))
+    with pytest.raises(DivergedError, match=r"the state of epoch 1 is kept in .*checkpoint\.npz"):
+        train(small, patterns, out="run")
+    load_checkpoint("run")
+
+
+def test_divergence_at_once_leaves_nothing(small: Recipe, patterns: Dataset) -> None:
+    recipe = small.changed(optimizer="sgd", lr=1e30, schedule="constant", batch_norm=False)
+    with pytest.raises(DivergedError):
+        train(recipe, patterns, out="run")
+    assert not Path("run").exists()
+
+
+def test_a_full_disk_is_a_sentence(small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        train(small, patterns, out="run")
+
+
+def test_a_data_set_that_is_too_small_to_split(small: Recipe) -> None:
+    images = np.arange(3 * 16, dtype=np.uint8).reshape(3, 4, 4)
+    tiny = Dataset("tiny", images, np.array([0, 1, 1]), images, np.array([0, 1, 1]), classes=2)
+    with pytest.raises(DataError, match="holding out"):
+        train(small.changed(validation=0.01), tiny)
+
+
+# ---- which recipe on which data ------------------------------------------------------------------------
+
+
+def test_digits_take_the_recipe_made_for_them() -> None:
+    notes: list[str] = []
+    chosen = choose(data="digits", changes={"epochs": 2}, notify=notes.append)
+    assert (chosen.recipe, chosen.source) == (RECIPES["digits"].changed(epochs=2), "digits")
+    assert len(notes) == 1
+    assert "'digits' takes the place of 'default'" in notes[0]
+
+
+def test_the_recipe_digits_brings_its_data() -> None:
+    notes: list[str] = []
+    chosen = choose("digits", notify=notes.append)
+    assert chosen.dataset.name == "digits"
+    assert notes == []
+
+
+def test_another_recipe_is_followed_on_digits() -> None:
+    assert choose("three-layer", data="digits").recipe == RECIPES["three-layer"]
+
+
+def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_mnist.data import load_digits
+
+    def load(name: str, notify: Any) -> Dataset:
+        notify("no MNIST")
+        return load_digits()
+
+    monkeypatch.setattr(choice_module, "load", load)
+    notes: list[str] = []
+    chosen = choose(notify=notes.append)
+    assert (chosen.recipe, chosen.source) == (RECIPES["digits"], "digits")
+    assert notes[0] == "no MNIST"
+
+
+def test_a_directory_is_remembered_by_its_full_path(
+    patterns: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(choice_module, "load", lambda name, notify: patterns)
+    assert choose(data="here").source == str(tmp_path.resolve() / "here")

@@ -1,0 +1,66 @@
+"""Each in an interpreter of its own: BLAS reads its number of threads once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tinygrad_mnist.training.threads import VARIABLES, set_threads
+
+
+def answer(code: str, **environment: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-c", f"from tinygrad_mnist.training.threads import *\n{code}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), **environment},
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_one_thread_is_one_thread() -> None:
+    pytest.importorskip("threadpoolctl")
+    assert answer("print(set_threads(1), threads_in_use())", OPENBLAS_NUM_THREADS="4") == "None 1"
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one core only")
+def test_two_threads_are_two_threads() -> None:
+    pytest.importorskip("threadpoolctl")
+    assert answer("print(set_threads(2), threads_in_use())") == "None 2"
+
+
+def test_after_numpy_threadpoolctl_sets_the_number() -> None:
+    pytest.importorskip("threadpoolctl")
+    code = "import numpy\nprint(set_threads(1), threads_in_use())"
+    environment = dict.fromkeys(VARIABLES, "2")
+    assert answer(code, **environment) == "None 1"
+
+
+def test_without_threadpoolctl_the_environment_does_it() -> None:
+    pytest.importorskip("threadpoolctl")
+    code = (
+        "import sys\nsys.modules['threadpoolctl'] = None\nprint(set_threads(1), threads_in_use())\n"
+        "del sys.modules['threadpoolctl']\nprint(threads_in_use())"
+    )
+    assert answer(code, **dict.fromkeys(VARIABLES, "2")).split() == ["None", "None", "1"]
+
+
+def test_without_threadpoolctl_and_too_late_it_is_said() -> None:
+    code = "import sys\nsys.modules['threadpoolctl'] = None\nimport numpy\nprint(set_threads(1))"
+    assert "NumPy was imported before" in answer(code)
+
+
+def test_recipes_and_threads_need_no_numpy() -> None:
+    code = (
+        "import sys, tinygrad_mnist.training as t\nt.RECIPES, t.find_recipe('default')\n"
+        "print('numpy' in sys.modules)"
+    )
+    assert answer(code) == "False"
+
+
+def test_less_than_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        set_threads(0)

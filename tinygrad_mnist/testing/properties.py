@@ -1,0 +1,248 @@
+"""``check_op`` puts a declared operation through everything that ours are put through.
+
+Each property is a function of one call of the operation; Hypothesis draws the calls from its declaration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from numpy.typing import NDArray
+
+from tinygrad_mnist.op import Op
+from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing.strategies import LAYOUTS, Call, laid_out, op_inputs
+
+Array = NDArray[Any]
+Property = Callable[[Op, tuple[Any, ...], Mapping[str, Any]], None]
+
+
+def check_op(op: Op, max_examples: int = 50, properties: Sequence[str] | None = None) -> None:
+    """Check an operation against its own declaration, on inputs that Hypothesis draws.
+
+    Parameters
+    ----------
+    op : Op
+        The operation; it need not be registered.
+    max_examples : int
+        How many calls to draw for each property.
+    properties : sequence of str, optional
+        Which of :data:`PROPERTIES` to check; by default all.
+
+    Raises
+    ------
+    AssertionError
+        Where a property does not hold (``GradientError`` for a wrong gradient), for the smallest call found.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.op import REGISTRY
+    >>> check_op(REGISTRY["tanh"], max_examples=5)
+    """
+    for name in properties or PROPERTIES:
+        _check(op, PROPERTIES[name], max_examples)
+
+
+def _check(op: Op, holds: Property, max_examples: int) -> None:
+    @settings(
+        max_examples=max_examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(op_inputs(op))
+    def check(call: Call) -> None:
+        try:
+            holds(op, *call)
+        except Exception as error:
+            error.add_note(f"while checking {holds.__name__!r} of operation '{op.name}'")
+            raise
+
+    check()
+
+
+def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
+    """Positions of the arguments that have a gradient."""
+    return [
+        i
+        for i, argument in enumerate(arguments)
+        if isinstance(argument, np.ndarray)
+        and argument.dtype.kind == "f"
+        and (op.kind == "fused" or op.rules[i] is not None)
+    ]
+
+
+def _function(
+    op: Op, arguments: Sequence[Any], static: Mapping[str, Any]
+) -> tuple[Callable[..., Any], list[Array]]:
+    """The operation as a function of its differentiable arguments alone, and these."""
+    positions = differentiable(op, arguments)
+
+    def function(*primals: Any) -> Any:
+        complete = list(arguments)
+        for position, primal in zip(positions, primals, strict=True):
+            complete[position] = primal
+        return op(*complete, **static)
+
+    return function, [arguments[i] for i in positions]
+
+
+def _cotangent(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
+    """Numbers of both signs, none near 0, the same for a shape."""
+    rng = np.random.default_rng(len(shape))
+    return np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(dtype)
+
+
+def _value_and_gradients(
+    function: Callable[..., Any], primals: Sequence[Array], create_graph: bool = False
+) -> tuple[Tensor, list[Array]]:
+    leaves = [Tensor(primal, requires_grad=True) for primal in primals]
+    out = function(*leaves)
+    out.backward(_cotangent(out.shape, out.dtype), create_graph=create_graph)
+    return out, [np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad.data for leaf in leaves]
+
+
+def value(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """The forward function agrees with the formula, where there is one."""
+    if op.formula is not None:
+        expected = op.formula(*arguments, **static)
+        np.testing.assert_allclose(op(*arguments, **static), expected, rtol=1e-10, atol=1e-12, strict=False)
+
+
+def first_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """The gradient agrees with finite differences."""
+    function, primals = _function(op, arguments, static)
+    gradcheck(function, *primals)
+
+
+def second_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """The gradient of the gradient agrees with finite differences."""
+    function, primals = _function(op, arguments, static)
+    gradcheck(function, *primals, order=2)
+
+
+def recorded_rule(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """The gradient is the same when it is recorded: for a fused operation, that of its formula."""
+    function, primals = _function(op, arguments, static)
+    _, gradients = _value_and_gradients(function, primals)
+    _, recorded = _value_and_gradients(function, primals, create_graph=True)
+    for gradient, other in zip(gradients, recorded, strict=True):
+        np.testing.assert_allclose(gradient, other, rtol=1e-10, atol=1e-12)
+
+
+def each_argument_alone(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """An argument's gradient is the same whether or not the others need one."""
+    function, primals = _function(op, arguments, static)
+    _, together = _value_and_gradients(function, primals)
+    for i, gradient in enumerate(together):
+        leaf = Tensor(primals[i], requires_grad=True)
+        out = function(*(leaf if j == i else primal for j, primal in enumerate(primals)))
+        out.backward(_cotangent(out.shape))
+        assert leaf.grad is not None, f"argument {i} of {op.name} has no gradient when it alone needs one"
+        np.testing.assert_allclose(leaf.grad.data, gradient, rtol=1e-12, atol=1e-14)
+
+
+def float32(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """Float32 in gives float32 out and a float32 gradient, close to those in float64."""
+    function, primals = _function(op, arguments, static)
+    narrow = [primal.astype(np.float32) for primal in primals]
+    constants = [_narrowed(argument) for argument in arguments]
+    function32, _ = _function(op, constants, static)
+    out, expected = _value_and_gradients(function, [primal.astype(np.float64) for primal in narrow])
+    out32, gradients = _value_and_gradients(function32, narrow)
+    recorded = _value_and_gradients(function32, narrow, create_graph=True)[1]
+    if "dtype" not in static:
+        assert out32.dtype == np.float32, f"{op.name} of float32 gave {out32.dtype}"
+    _assert_close(out32.data, out.data)
+    for gradient, again, wide in zip(gradients, recorded, expected, strict=True):
+        assert gradient.dtype == np.float32, f"the gradient of {op.name} of float32 is {gradient.dtype}"
+        assert again.dtype == np.float32, f"the recorded gradient of {op.name} of float32 is {again.dtype}"
+        _assert_close(gradient, wide)
+
+
+def _narrowed(argument: Any) -> Any:
+    is_wide = isinstance(argument, np.ndarray) and argument.dtype == np.float64
+    return argument.astype(np.float32) if is_wide else argument
+
+
+def _assert_close(narrow: Array, wide: Array) -> None:
+    size = float(np.max(np.abs(wide), initial=1.0))
+    np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=2e-5 * size)
+
+
+def memory_layouts(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """Inputs in Fortran order, strided, reversed and read-only give the same value and gradient."""
+    function, primals = _function(op, arguments, static)
+    out, expected = _value_and_gradients(function, primals)
+    for layout in LAYOUTS:
+        other, gradients = _value_and_gradients(function, [laid_out(primal, layout) for primal in primals])
+        np.testing.assert_allclose(other.data, out.data, rtol=1e-12, atol=1e-13, err_msg=layout)
+        for gradient, contiguous in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(gradient, contiguous, rtol=1e-10, atol=1e-12, err_msg=layout)
+
+
+def inputs_unchanged(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """Neither the forward pass nor the gradient writes into the arguments, the result or the cotangent."""
+    function, primals = _function(op, arguments, static)
+    before = [primal.copy() for primal in primals]
+    leaves = [Tensor(primal, requires_grad=True) for primal in primals]
+    out = function(*leaves)
+    result, cotangent = out.data.copy(), _cotangent(out.shape)
+    given = cotangent.copy()
+    out.backward(given)
+    for primal, kept in zip(primals, before, strict=True):
+        np.testing.assert_array_equal(primal, kept, f"{op.name} wrote into an argument")
+    np.testing.assert_array_equal(out.data, result, f"the gradient of {op.name} wrote into its result")
+    np.testing.assert_array_equal(given, cotangent, f"the gradient of {op.name} wrote into the cotangent")
+
+
+def gradient_shapes(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """A gradient has the shape of its argument, ``()`` too, recorded or not, and is an ndarray."""
+    function, primals = _function(op, arguments, static)
+    for create_graph in (False, True):
+        for gradient, primal in zip(
+            _value_and_gradients(function, primals, create_graph)[1], primals, strict=True
+        ):
+            assert type(gradient) is np.ndarray, f"a gradient of {op.name} is a {type(gradient).__name__}"
+            assert gradient.shape == primal.shape, f"{op.name}: gradient {gradient.shape} of {primal.shape}"
+
+
+def memory_of_its_own(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
+    """Gradients share no memory with each other or with anything else; a result, none that can be written."""
+    function, primals = _function(op, arguments, static)
+    leaves = [Tensor(primal, requires_grad=True) for primal in primals]
+    out = function(*leaves)
+    for primal in primals:
+        assert not out.data.flags.writeable or not np.shares_memory(out.data, primal), (
+            f"writing into the result of {op.name} would change its argument"
+        )
+    result, cotangent = out.data, _cotangent(out.shape)
+    out.backward(cotangent)
+    gradients = [leaf.grad.data for leaf in leaves if leaf.grad is not None]
+    for i, gradient in enumerate(gradients):
+        assert gradient.flags.writeable, f"a gradient of {op.name} cannot be written to"
+        for other in (*primals, result, cotangent, *gradients[:i]):
+            assert not np.shares_memory(gradient, other), f"a gradient of {op.name} shares memory"
+
+
+PROPERTIES: Final[dict[str, Property]] = {
+    check.__name__: check
+    for check in (
+        value,
+        first_order,
+        second_order,
+        recorded_rule,
+        each_argument_alone,
+        float32,
+        memory_layouts,
+        inputs_unchanged,
+        gradient_shapes,
+        memory_of_its_own,
+    )
+}
+"""What is checked, by name."""
