@@ -63,11 +63,14 @@ class Sample:
         Keyword arguments of the call, passed as they are.
     constants : mapping
         Arguments that are given as they are and take no gradient (labels, say), by position.
+    prepare : mapping
+        Functions that make of a drawn array what the operation takes (a regular matrix, say), by position.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     static: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[int, Any] = field(default_factory=dict)
+    prepare: Mapping[int, Callable[[Any], Any]] = field(default_factory=dict)
 
 
 class EachArgument:
