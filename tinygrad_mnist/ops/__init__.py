@@ -2,24 +2,36 @@
 
 from tinygrad_mnist.ops import (
     activation,
+    assignment,
     constant,
+    diagonal,
+    einsum,
     elementwise,
+    factorization,
     indexing,
     linalg,
     loss,
+    norm,
     normalization,
+    products,
     reduction,
     shape,
 )
 
 __all__ = [
     "activation",
+    "assignment",
     "constant",
+    "diagonal",
+    "einsum",
     "elementwise",
+    "factorization",
     "indexing",
     "linalg",
     "loss",
+    "norm",
     "normalization",
+    "products",
     "reduction",
     "shape",
 ]
