@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.attach import attached, hooked, recorder
 from tinygrad_mnist.op import Op, Sample, linear
+from tinygrad_mnist.refusals import describe, refuse_freed, refuse_stale
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 """Whether operations are put on the tape, in this thread or task."""
@@ -51,12 +53,13 @@ def no_grad() -> Iterator[None]:
 class Leaf:
     """Where a gradient arrives: belongs to a Tensor that a user made with ``requires_grad=True``."""
 
-    __slots__ = ("__weakref__", "grad", "name", "written")
+    __slots__ = ("__weakref__", "grad", "hooks", "name", "written")
 
     def __init__(self, name: str | None = None) -> None:
         self.grad: Any = None
         self.name = name
         self.written = 0  # the time of the last write into the Tensor's values
+        self.hooks: dict[int, Any] | None = None
 
     def mark_written(self) -> None:
         """Note that the values changed, so that a walk over an older tape can tell."""
@@ -83,9 +86,11 @@ class Node:
         Its keyword arguments.
     time : int
         Sequence number: a node is newer than all its parents.
+    hooks : dict or None
+        What ``register_hook`` put here.
     """
 
-    __slots__ = ("__weakref__", "arrays", "op", "out", "parents", "saved", "static", "time")
+    __slots__ = ("__weakref__", "arrays", "hooks", "op", "out", "parents", "saved", "static", "time")
 
     def __init__(
         self,
@@ -103,6 +108,7 @@ class Node:
         self.parents = parents
         self.static = static
         self.time = next(_clock)
+        self.hooks: dict[int, Any] | None = None
 
     def outputs(self) -> list[Node]:
         """A node for each result of an operation that returns several."""
@@ -110,7 +116,7 @@ class Node:
 
     def free(self) -> None:
         """Let go of everything that the gradient rules need."""
-        self.arrays = self.out = self.saved = None
+        self.arrays = self.out = self.saved = self.hooks = None
         self.parents = ()
 
     def __repr__(self) -> str:
@@ -122,6 +128,12 @@ identity = linear(
 )
 """The same values under a new node: the boundary at which a walk can be told to stop."""
 
+
+def boundary(array: Any, parent: Node | Leaf | None = None) -> Node:
+    """A node that stands for ``array``, where a walk can be told to stop."""
+    return Node(identity, (array,), array, None, (parent,), {})
+
+
 one_of = Op("one_of", lambda xs, index: xs[index], "linear", samples=(Sample(((2,), (3,)), {"index": 1}),))
 """One of the results of an operation that returns several; the walk gathers their cotangents into a tuple."""
 
@@ -132,7 +144,7 @@ Lift = Callable[[Any, Any], Any]
 def walk(
     outputs: Sequence[tuple[Node, Any]],
     *,
-    targets: Sequence[Node] | None = None,
+    targets: Sequence[Node | Leaf] | None = None,
     lift: Lift | None = None,
     retain: bool = False,
 ) -> dict[Any, Any]:
@@ -142,8 +154,8 @@ def walk(
     ----------
     outputs : sequence of (Node, cotangent)
         Where to start. Cotangents are arrays, or Tensors when ``lift`` is given.
-    targets : sequence of Node, optional
-        Stop at these nodes and return their cotangents; by default go on to every leaf and return theirs.
+    targets : sequence of Node or Leaf, optional
+        Stop at these and return their cotangents; by default go on to every leaf and return theirs.
     lift : callable, optional
         Rebuilds Tensors from the tape, so that the rules themselves are recorded (a gradient of a gradient).
     retain : bool
@@ -152,7 +164,7 @@ def walk(
     Returns
     -------
     dict
-        Cotangent by Leaf, or by target Node; those that nothing reaches are absent. An array that is returned
+        Cotangent by Leaf, or by target; those that nothing reaches are absent. An array that is returned
         for a leaf is held by nobody else.
 
     Raises
@@ -160,6 +172,14 @@ def walk(
     RuntimeError
         If the tape was freed by an earlier walk, or a parameter was written to after it was recorded.
     """
+    watching = recorder.get()
+    if watching is None:
+        return _walk(outputs, targets, lift, retain, None)
+    with attached(None):  # a rule is judged by what it returns, not by what it does inside
+        return _walk(outputs, targets, lift, retain, watching)
+
+
+def _walk(outputs: Any, targets: Any, lift: Lift | None, retain: bool, watching: Any) -> dict[Any, Any]:
     cotangents: dict[Any, Any] = {}
     arrived: dict[Any, Any] = {}
     heap: list[tuple[int, Any]] = []  # the newest node first
@@ -170,23 +190,22 @@ def walk(
             cotangents[node] = g
             heappush(heap, (-node.time, node))
     stops = frozenset(targets or ())
-    oldest = min((node.time for node in stops), default=0)
+    oldest = min((node.time for node in stops if type(node) is Node), default=0)
 
     while heap:
         node = heappop(heap)[1]
         g = cotangents.pop(node)
+        if node.hooks:
+            g = hooked(node, g)
         if stops and (node in stops or node.time < oldest):
             if node in stops:
                 arrived[node] = g
             continue
         op, arrays, out, static = node.op, node.arrays, node.out, node.static
         if arrays is None:
-            raise RuntimeError(
-                f"backward met '{op.name}' on a part of the tape that an earlier backward has freed; call "
-                "that backward with retain_graph=True, or compute the result again"
-            )
+            refuse_freed(op.name)
         if node.time < _last_write:
-            _refuse_stale(node)
+            refuse_stale(node)
         if op is one_of:
             whole = node.parents[0]
             if whole not in cotangents:
@@ -235,7 +254,7 @@ def walk(
                     else:
                         cotangents[parent] = part
                         heappush(heap, (-parent.time, parent))
-                elif targets is None:
+                elif targets is None or parent in stops:
                     if parent in arrived:
                         arrived[parent] = arrived[parent] + part
                     elif lift is not None:
@@ -247,8 +266,14 @@ def walk(
         except Exception as error:
             error.add_note(f"in the gradient of '{op.name}' of {describe(arrays)}")
             raise
+        if watching is not None:
+            watching.walked(node, g, cotangents, arrived)
         if not retain:
             node.free()
+    if targets is None:
+        for leaf in arrived:
+            if leaf.hooks:
+                arrived[leaf] = hooked(leaf, arrived[leaf])
     return arrived
 
 
@@ -277,19 +302,18 @@ def _formula_parts(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift) -> S
     """The same on the tape: differentiate the plain formula instead."""
     assert node.op.formula is not None
     boundaries = [
-        None if parent is None else Node(identity, (array,), array, None, (parent,), {})
+        None if parent is None else boundary(array, parent)
         for array, parent in zip(arrays, node.parents, strict=True)
     ]
     arguments = [
-        array if boundary is None else lift(array, boundary)
-        for array, boundary in zip(arrays, boundaries, strict=True)
+        array if node is None else lift(array, node) for array, node in zip(arrays, boundaries, strict=True)
     ]
     out = node.op.formula(*arguments, **node.static)
     if type(out.origin) is not Node:
         return [None] * len(arrays)
-    targets = [boundary for boundary in boundaries if boundary is not None]
+    targets = [node for node in boundaries if node is not None]
     arrived = walk([(out.origin, g)], targets=targets, lift=lift, retain=True)
-    return [arrived.get(boundary) for boundary in boundaries]
+    return [arrived.get(node) for node in boundaries]
 
 
 def guard(part: Any, g: Any) -> Any:
@@ -322,19 +346,3 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
         axis + extra for axis, size in enumerate(shape) if size == 1 and g.shape[axis + extra] != 1
     )
     return np.reshape(np.sum(g, axis=axes), shape)
-
-
-def _refuse_stale(node: Node) -> None:
-    for parent, array in zip(node.parents, node.arrays or (), strict=True):
-        if type(parent) is Leaf and parent.written > node.time:
-            name = f"parameter '{parent.name}'" if parent.name else "a Tensor"
-            raise RuntimeError(
-                f"{name} of shape {array.shape} was changed (by an optimiser or by '.data =') after "
-                f"'{node.op.name}' recorded it, so this backward would mix old and new values; compute the "
-                "result again after the change"
-            )
-
-
-def describe(arrays: Sequence[Any]) -> str:
-    """Dtypes and shapes of arguments, for an error: ``float64 (3, 4), float64 (5,), 2.0``."""
-    return ", ".join(f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in arrays)

@@ -13,8 +13,10 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from tinygrad_mnist.attach import Handle, add_hook, hooked, on_tensors, recorder
 from tinygrad_mnist.op import FUNCTIONS, REGISTRY, UFUNCS, Op
-from tinygrad_mnist.tape import Leaf, Node, describe, recording, walk
+from tinygrad_mnist.refusals import blamed, describe, refuse_assignment, refuse_misfit, refuse_values
+from tinygrad_mnist.tape import Leaf, Node, recording, walk
 
 Array = NDArray[Any]
 
@@ -57,7 +59,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     try:
         out = op.forward(*arrays, **static)
     except (ValueError, IndexError, TypeError) as error:
-        raise _blamed(error, op, arrays) from error
+        raise blamed(error, op.name, arrays) from error
     saved = None
     if op.joint is not None:
         out, saved = out
@@ -79,33 +81,31 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
         result.origin = Node(op, tuple(arrays), out, saved, tuple(parents), static)
     else:
         result.origin = None
+    if (watching := recorder.get()) is not None:
+        watching.applied(op, tuple(arrays), out, result.origin)
     return result
 
 
 def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any, static: Any) -> Any:
     """The Tensors of an operation that returns several results; those of integers need no gradient."""
     out = tuple(np.asarray(one) for one in out)
-    if not (parents and recording.get()):
+    whole = Node(op, arrays, out, None, parents, static) if parents and recording.get() else None
+    if (watching := recorder.get()) is not None:
+        watching.applied(op, arrays, out, whole)
+    if whole is None:
         return tuple(_wrapped(one) for one in out)
-    nodes = Node(op, arrays, out, None, parents, static).outputs()
     return tuple(
-        _lift(one, node if one.dtype.kind == "f" else None) for one, node in zip(out, nodes, strict=True)
+        _lift(one, node if one.dtype.kind == "f" else None)
+        for one, node in zip(out, whole.outputs(), strict=True)
     )
-
-
-def _blamed(error: Exception, op: Op, arrays: list[Any]) -> Exception:
-    kinds: tuple[type[Exception], ...] = (np.exceptions.AxisError, IndexError, ValueError, TypeError)
-    kind = next(kind for kind in kinds if isinstance(error, kind))
-    message = str(error).removeprefix(f"{op.name}: ")
-    return kind(f"{op.name}: {message} (arguments: {describe(arrays)})")
 
 
 Operator = Callable[["Tensor", Any], "Tensor"]
 Axis = int | tuple[int, ...] | None
 
 
-def _operator(name: str) -> tuple[Operator, Operator]:
-    """An operator and its reflection, from the operation in the registry."""
+def _operator(name: str) -> tuple[Operator, Operator, Operator]:
+    """An operator, its reflection and its in-place form, from the operation in the registry."""
 
     def operator(self: Tensor, other: Any) -> Tensor:
         return apply(REGISTRY[name], (self, other))
@@ -113,7 +113,11 @@ def _operator(name: str) -> tuple[Operator, Operator]:
     def reflected(self: Tensor, other: Any) -> Tensor:
         return apply(REGISTRY[name], (other, self))
 
-    return operator, reflected
+    def in_place(self: Tensor, other: Any) -> Tensor:
+        refuse_assignment(self._data, self.origin)
+        return self._become(apply(REGISTRY[name], (self, other)))
+
+    return operator, reflected, in_place
 
 
 class Tensor:
@@ -179,19 +183,7 @@ class Tensor:
     @data.setter
     def data(self, value: ArrayLike) -> None:
         array = np.asarray(value._data if isinstance(value, Tensor) else value)
-        if array.shape != self._data.shape:
-            raise ValueError(
-                f".data of shape {self._data.shape} was given shape {array.shape}; shapes must agree"
-            )
-        if type(self.origin) is Node:
-            raise RuntimeError(
-                f"the values of a result of '{self.origin.op.name}' cannot be replaced, as its tape would no "
-                "longer describe them; use .detach() first"
-            )
-        if self.origin is not None and array.dtype.kind != "f":
-            raise TypeError(
-                f"a Tensor that requires a gradient was given dtype {array.dtype}; expected floats"
-            )
+        refuse_values(self._data, self.origin, array)
         self._data = array
         self.mark_written()
 
@@ -326,7 +318,8 @@ class Tensor:
             )
         cotangent = self._cotangent(gradient)
         if isinstance(origin, Leaf):
-            origin.grad = cotangent.copy() if origin.grad is None else origin.grad + cotangent
+            cotangent = hooked(origin, cotangent.copy()) if origin.hooks else cotangent.copy()
+            origin.grad = cotangent if origin.grad is None else origin.grad + cotangent
         elif create_graph:
             token = recording.set(True)
             try:
@@ -354,6 +347,37 @@ class Tensor:
                 f"backward was given a cotangent of shape {gradient.shape}; expected {self.shape}"
             )
         return gradient if gradient.dtype == self.dtype else gradient.astype(self.dtype)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | Array | None]) -> Handle:
+        """Let ``hook(gradient)`` see, and replace by what it returns, the gradient that comes to this Tensor.
+
+        Parameters
+        ----------
+        hook : callable
+            Is given the gradient as a Tensor once it is complete in a backward pass (before ``.grad`` is
+            added to), and returns another of its shape, or None to leave it as it is.
+
+        Returns
+        -------
+        Handle
+            Its ``remove()`` takes the hook away.
+
+        Raises
+        ------
+        RuntimeError
+            If this Tensor requires no gradient.
+
+        Examples
+        --------
+        >>> x = Tensor(3.0, requires_grad=True)
+        >>> handle = x.register_hook(lambda g: 10 * g)
+        >>> (x * x).backward()
+        >>> x.grad.item()
+        60.0
+        """
+        if self.origin is None:
+            raise RuntimeError("a hook on a Tensor that requires no gradient would never be called")
+        return add_hook(self.origin, on_tensors(hook, _lift))
 
     def detach(self) -> Tensor:
         """The same values as a Tensor that requires no gradient (a copy, if they are a leaf's own)."""
@@ -471,19 +495,19 @@ class Tensor:
 
     __hash__ = object.__hash__
 
-    __add__, __radd__ = _operator("add")
-    __sub__, __rsub__ = _operator("subtract")
-    __mul__, __rmul__ = _operator("multiply")
-    __truediv__, __rtruediv__ = _operator("divide")
-    __floordiv__, __rfloordiv__ = _operator("floor_divide")
-    __mod__, __rmod__ = _operator("remainder")
-    __pow__, __rpow__ = _operator("power")
-    __matmul__, __rmatmul__ = _operator("matmul")
-    __and__, __rand__ = _operator("bitwise_and")
-    __or__, __ror__ = _operator("bitwise_or")
-    __xor__, __rxor__ = _operator("bitwise_xor")
-    __lt__, __gt__ = _operator("less")
-    __le__, __ge__ = _operator("less_equal")
+    __add__, __radd__, __iadd__ = _operator("add")
+    __sub__, __rsub__, __isub__ = _operator("subtract")
+    __mul__, __rmul__, __imul__ = _operator("multiply")
+    __truediv__, __rtruediv__, __itruediv__ = _operator("divide")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _operator("floor_divide")
+    __mod__, __rmod__, __imod__ = _operator("remainder")
+    __pow__, __rpow__, __ipow__ = _operator("power")
+    __matmul__, __rmatmul__, __imatmul__ = _operator("matmul")
+    __and__, __rand__, __iand__ = _operator("bitwise_and")
+    __or__, __ror__, __ior__ = _operator("bitwise_or")
+    __xor__, __rxor__, __ixor__ = _operator("bitwise_xor")
+    __lt__, __gt__, _ = _operator("less")
+    __le__, __ge__, _ = _operator("less_equal")
     __eq__ = _operator("equal")[0]  # type: ignore[assignment]
     __ne__ = _operator("not_equal")[0]  # type: ignore[assignment]
 
@@ -502,11 +526,17 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         return apply(REGISTRY["getitem"], (self,), {"index": _plain_index(index)})
 
-    def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError(
-            "a Tensor's elements cannot be assigned: choose between old and new values with np.where, join "
-            "parts with np.concatenate, or write into .data of a Tensor that no tape has recorded"
-        )
+    def __setitem__(self, index: Any, value: Any) -> None:
+        refuse_assignment(self._data, self.origin)
+        self._become(apply(REGISTRY["set_at"], (self, value), {"index": _plain_index(index)}))
+
+    def _become(self, result: Tensor) -> Self:
+        """Take over the value and the node of a result, in the shape and dtype that this Tensor has."""
+        refuse_misfit(self._data, result._data)
+        if result.dtype != self.dtype:
+            result = result.astype(self.dtype)
+        self._data, self.origin = result._data, result.origin
+        return self
 
     # ---- ndarray's methods, and PyTorch's where NumPy has only a function ------------------------------
 

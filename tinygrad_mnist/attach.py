@@ -1,0 +1,122 @@
+"""What attaches to the tape from outside: a recorder of all that happens, and hooks on single gradients.
+
+Neither costs anything while it is off: the tape asks once an operation whether a recorder is on, and once a
+node whether it has hooks. Nothing here knows a Tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Any
+from weakref import ref
+
+
+class Recorder:
+    """What is told of everything that happens on the tape while it is attached; subclasses listen.
+
+    What the rules of a walk compute inside is not told: a rule is known by what it returns.
+    """
+
+    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any) -> None:
+        """An operation ran; ``node`` is None where it was not put on the tape."""
+
+    def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
+        """A walk passed ``node``, to which ``g`` had come; its parents' cotangents are in one of the two."""
+
+    def pushed(self, node: Any, tangent: Any) -> None:
+        """Forward mode passed ``node`` and gave its result this tangent."""
+
+
+recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+"""Who is told, in this thread or task."""
+
+module: ContextVar[Any] = ContextVar("module", default=None)
+"""The innermost module that runs; kept up only while a recorder is on."""
+
+
+@contextmanager
+def attached(listener: Recorder | None) -> Iterator[None]:
+    """Tell a recorder (or nobody) what happens inside."""
+    token = recorder.set(listener)
+    try:
+        yield
+    finally:
+        recorder.reset(token)
+
+
+@contextmanager
+def inside(this: Any) -> Iterator[None]:
+    """Say that a module runs."""
+    token = module.set(this)
+    try:
+        yield
+    finally:
+        module.reset(token)
+
+
+Hook = Callable[[Any], Any]
+
+_numbers = count()
+
+
+class Handle:
+    """What ``register_hook`` returns: it takes the hook away again, and keeps nothing alive."""
+
+    __slots__ = ("_number", "_place")
+
+    def __init__(self, place: Any, number: int) -> None:
+        self._place = ref(place)
+        self._number = number
+
+    def remove(self) -> None:
+        """Take the hook away; the second time does nothing."""
+        place = self._place()
+        if place is not None and place.hooks:
+            place.hooks.pop(self._number, None)
+
+
+def add_hook(place: Any, hook: Hook) -> Handle:
+    """Let ``hook`` see, and replace, the gradients that come to a Node or Leaf."""
+    number = next(_numbers)
+    place.hooks = {**(place.hooks or {}), number: hook}
+    return Handle(place, number)
+
+
+def on_tensors(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
+    """A hook on Tensors as one on what a walk carries: arrays, or Tensors when it is recorded.
+
+    Parameters
+    ----------
+    hook : callable
+        Takes a Tensor, returns a Tensor, an array or None.
+    lift : callable
+        ``lift(array, origin)`` makes Tensors.
+    """
+
+    def run(g: Any) -> Any:
+        recorded = hasattr(g, "origin")
+        if recorded:
+            shown = lift(g.data, g.origin)
+        else:
+            shown = lift(g.view(), None)
+            shown.data.flags.writeable = False  # others hold this gradient too
+        given = hook(shown)
+        if given is None:
+            return g
+        given = given if hasattr(given, "origin") else lift(given, None)
+        if given.shape != g.shape:
+            raise ValueError(f"a hook returned shape {given.shape} for a gradient of shape {g.shape}")
+        given = given.astype(g.dtype)  # a copy, so that nobody else holds it
+        return given if recorded else given.data
+
+    return run
+
+
+def hooked(place: Any, g: Any) -> Any:
+    """What the hooks of a Node or Leaf make of a gradient, in the order in which they were registered."""
+    for hook in tuple(place.hooks.values()):
+        g = hook(g)
+    return g
