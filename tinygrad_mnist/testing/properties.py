@@ -80,14 +80,15 @@ def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
 def _function(
     op: Op, arguments: Sequence[Any], static: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], list[Array]]:
-    """The operation as a function of its differentiable arguments alone, and these."""
+    """The operation as a function of its differentiable arguments alone, and these; several results as one."""
     positions = differentiable(op, arguments)
 
     def function(*primals: Any) -> Any:
         complete = list(arguments)
         for position, primal in zip(positions, primals, strict=True):
             complete[position] = primal
-        return op(*complete, **static)
+        out = op(*complete, **static)
+        return np.concatenate([np.ravel(one) for one in out]) if isinstance(out, tuple) else out
 
     return function, [arguments[i] for i in positions]
 

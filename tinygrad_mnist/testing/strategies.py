@@ -7,7 +7,7 @@ lie on a grid, so that they shrink well, and away from kinks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -174,7 +174,9 @@ def _call_of(draw: st.DrawFn, op: Op, sample: Sample) -> Call:
     domains = _domains(op, len(sample.shapes))
     drawn = [i for i in range(len(sample.shapes)) if i not in sample.constants]
     arrays = draw(arrays_in([domains[i] for i in drawn], [sample.shapes[i] for i in drawn]))
-    arguments: Mapping[int, Any] = {**sample.constants, **dict(zip(drawn, arrays, strict=True))}
+    arguments: dict[int, Any] = {**sample.constants, **dict(zip(drawn, arrays, strict=True))}
+    for i, prepare in sample.prepare.items():
+        arguments[i] = prepare(arguments[i])
     return tuple(arguments[i] for i in sorted(arguments)), dict(sample.static)
 
 
