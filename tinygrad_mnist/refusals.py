@@ -15,7 +15,9 @@ def describe(arrays: Sequence[Any]) -> str:
 
 def blamed(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
     """An error of NumPy's as one that names the operation and its arguments."""
-    kinds: tuple[type[Exception], ...] = (np.exceptions.AxisError, IndexError, ValueError, TypeError)
+    kinds: tuple[type[Exception], ...] = (
+        np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError,
+    )  # fmt: skip
     kind = next(kind for kind in kinds if isinstance(error, kind))
     message = str(error).removeprefix(f"{name}: ")
     return kind(f"{name}: {message} (arguments: {describe(arrays)})")

@@ -80,7 +80,7 @@ def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
 def _function(
     op: Op, arguments: Sequence[Any], static: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], list[Array]]:
-    """The operation as a function of its differentiable arguments alone, and these; several results as one."""
+    """The operation as a function of what is differentiated alone (several results joined), and that."""
     positions = differentiable(op, arguments)
 
     def function(*primals: Any) -> Any:
