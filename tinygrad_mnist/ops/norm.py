@@ -6,6 +6,7 @@ even split among elements, rows or singular values that share the maximum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ from tinygrad_mnist.op import implements
 from tinygrad_mnist.ops.linalg import inverse_or_nan, square
 
 Axes = tuple[int, ...]
+
+
+def _largest(x: Any, axis: Any, keepdims: bool = False) -> Any:
+    """The maximum of numbers that are not negative: 0 where there is none."""
+    return (np.max if x.size else np.sum)(x, axis=axis, keepdims=keepdims)
 
 
 def _root_of_squares(x: Any, axes: Axes, keepdims: bool) -> Any:
@@ -37,7 +43,7 @@ def _vector_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
     if order is None or order == 2:
         return _root_of_squares(x, axes, keepdims)
     if order == np.inf:
-        return np.max(np.abs(x), axis=axes, keepdims=keepdims)
+        return _largest(np.abs(x), axes, keepdims)
     if order == -np.inf:
         return np.min(np.abs(x), axis=axes, keepdims=keepdims)
     if order == 0:
@@ -53,9 +59,8 @@ def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
         return _root_of_squares(x, axes, keepdims)
     if order in (1, -1, np.inf, -np.inf):
         sums = np.sum(np.abs(x), axis=rows if abs(order) == 1 else columns, keepdims=True)
-        extreme = np.max if order > 0 else np.min
-        return extreme(sums, axis=axes, keepdims=keepdims)
-    reductions = {2: np.max, -2: np.min, "nuc": np.sum}
+        return (_largest if order > 0 else np.min)(sums, axis=axes, keepdims=keepdims)
+    reductions: dict[Any, Callable[..., Any]] = {2: _largest, -2: np.min, "nuc": np.sum}
     if order not in reductions:
         raise ValueError(
             f"norm: invalid norm order {order!r} for matrices; expected 'fro', 'nuc', 1, -1, 2, -2, np.inf "

@@ -27,6 +27,14 @@ def _array(x: Any) -> Any:
     return x if hasattr(x, "shape") else np.asarray(x)
 
 
+def _match(name: str, x: Any, y: Any, n: int, m: int) -> None:
+    """Raise if the lengths of the axes that are summed over differ."""
+    if n != m:
+        raise ValueError(
+            f"{name}: shapes {x.shape} and {y.shape} do not match: a sum over {n} and {m} elements"
+        )
+
+
 def _matmul_by_first(g: Any, out: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
         return g[..., None] * y
@@ -64,8 +72,7 @@ def linalg_matmul(x1: Any, x2: Any, /) -> Any:
 @implements(np.vecdot, np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     x1, x2 = np.moveaxis(_array(x1), axis, -1), np.moveaxis(_array(x2), axis, -1)
-    if x1.shape[-1] != x2.shape[-1]:
-        raise ValueError(f"vecdot: vectors of {x1.shape[-1]} and {x2.shape[-1]} elements were given")
+    _match("vecdot", x1, x2, x1.shape[-1], x2.shape[-1])
     return (x1[..., None, :] @ x2[..., :, None])[..., 0, 0]
 
 
@@ -73,11 +80,15 @@ if hasattr(np, "matvec"):  # NumPy 2.2
 
     @implements(np.matvec)
     def matvec(x1: Any, x2: Any, /) -> Any:
-        return (_array(x1) @ _array(x2)[..., None])[..., 0]
+        x1, x2 = _array(x1), _array(x2)
+        _match("matvec", x1, x2, x1.shape[-1], x2.shape[-1])
+        return (x1 @ x2[..., None])[..., 0]
 
     @implements(np.vecmat)
     def vecmat(x1: Any, x2: Any, /) -> Any:
-        return (_array(x1)[..., None, :] @ _array(x2))[..., 0, :]
+        x1, x2 = _array(x1), _array(x2)
+        _match("vecmat", x1, x2, x1.shape[-1], x2.shape[-2])
+        return (x1[..., None, :] @ x2)[..., 0, :]
 
 
 @implements(np.dot)
@@ -85,7 +96,9 @@ def dot(a: Any, b: Any) -> Any:
     """``matmul`` up to two axes; over the last axis of ``a`` and the second to last of ``b`` beyond."""
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return a * b
-    if np.ndim(b) <= 2:
+    a, b = _array(a), _array(b)
+    _match("dot", a, b, a.shape[-1], b.shape[-min(b.ndim, 2)])
+    if b.ndim <= 2:
         return a @ b
     n, *kept = np.moveaxis(b, -2, 0).shape
     return np.reshape(np.matmul(a, np.reshape(np.moveaxis(b, -2, 0), (n, -1))), (*a.shape[:-1], *kept))
@@ -93,10 +106,9 @@ def dot(a: Any, b: Any) -> Any:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any, /) -> Any:
-    a, b = np.ravel(_array(a)), np.ravel(_array(b))
-    if a.size != b.size:
-        raise ValueError(f"vdot: {a.size} elements were given, and {b.size}; expected as many")
-    return a @ b
+    a, b = _array(a), _array(b)
+    _match("vdot", a, b, a.size, b.size)
+    return np.ravel(a) @ np.ravel(b)
 
 
 @implements(np.outer)
@@ -119,8 +131,7 @@ def inner(a: Any, b: Any, /) -> Any:
     a, b = _array(a), _array(b)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
-    if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"inner: the last axes of shapes {a.shape} and {b.shape} differ in length")
+    _match("inner", a, b, a.shape[-1], b.shape[-1])
     return np.tensordot(a, b, axes=(-1, -1))
 
 
