@@ -169,7 +169,14 @@ UFUNCS: Final[dict[np.ufunc, Op]] = {}
 """The operation behind each NumPy ufunc."""
 
 FUNCTIONS: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
-"""What runs when a NumPy function that is no ufunc is called on a Tensor."""
+"""What runs when a NumPy function is called on a Tensor: one that is no ufunc, a ufunc that is composed of
+others, or a ufunc's method (``np.add.reduce``)."""
+
+CONSTANTS: Final[set[Callable[..., Any]]] = set()
+"""Those of FUNCTIONS whose results rightly need no gradient; they take all of NumPy's options."""
+
+REFUSED: Final[dict[str, str]] = {}
+"""What to use instead of a NumPy function that Tensors refuse, by its name (``fft.rfft``, ``add.at``)."""
 
 
 def register(op: Op, *functions: Callable[..., Any]) -> Op:

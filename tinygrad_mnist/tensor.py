@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinygrad_mnist.attach import Handle, add_hook, hooked, on_tensors, recorder
-from tinygrad_mnist.op import FUNCTIONS, REGISTRY, UFUNCS, Op
+from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REFUSED, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.refusals import blamed, describe, refuse_assignment, refuse_misfit, refuse_values
 from tinygrad_mnist.tape import Leaf, Node, recording, walk
 
@@ -476,11 +476,14 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-        op = UFUNCS.get(ufunc)
-        if op is None or method != "__call__":
+        op = UFUNCS.get(ufunc) if method == "__call__" else None
+        if op is not None:
+            _refuse_options(name, kwargs)
+            return apply(op, inputs)
+        function = FUNCTIONS.get(ufunc if method == "__call__" else getattr(ufunc, method))
+        if function is None:
             _refuse(name)
-        _refuse_options(name, kwargs)
-        return apply(op, inputs)
+        return function(*inputs, **_refuse_options(name, kwargs))
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -489,7 +492,7 @@ class Tensor:
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
         if function is None:
             _refuse(name)
-        return function(*args, **_refuse_options(name, kwargs))
+        return function(*args, **(kwargs if func in CONSTANTS else _refuse_options(name, kwargs)))
 
     # ---- operators -------------------------------------------------------------------------------------
 
@@ -704,9 +707,10 @@ def _plain_index(index: Any) -> Any:
 
 
 def _refuse(name: str) -> NoReturn:
+    advice = REFUSED.get(name, "compose it of functions that have one")
     raise TypeError(
-        f"numpy.{name} has no gradient rule for Tensors; compose it of functions that have one, or use "
-        ".detach().numpy() where no gradient is needed"
+        f"numpy.{name} has no gradient rule for Tensors; {advice}, or use .detach().numpy() where no "
+        "gradient is needed"
     )
 
 

@@ -1,14 +1,14 @@
-"""Activations: relu, leaky_relu, gelu, sigmoid, softmax, log_softmax."""
+"""Activations: relu, leaky_relu, gelu, softmax, log_softmax. The sigmoid is one of the special functions."""
 
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Domain, Sample, elementwise, fused, general
+from tinygrad_mnist.op import Domain, Sample, fused, general
+from tinygrad_mnist.ops.special import erf
 
 KINKED = Domain(kinks=(0.0,))
 
@@ -57,69 +57,13 @@ leaky_relu = fused(
     ),
 )
 
-
-def _sigmoid_forward(x: Any) -> Any:
-    small = np.exp(-np.abs(x))  # never overflows
-    return np.where(x >= 0, 1, small) / (1 + small)
-
-
-sigmoid = elementwise(
-    _sigmoid_forward,
-    lambda g, out, x: g * out * (1 - out),
-    name="sigmoid",
-    formula=lambda x: 1 / (1 + np.exp(-x)),
-    label="σ",
-)
-
-# ---- gelu and the error function -------------------------------------------------------------------------
-
-_STEPS, _EDGE, _TERMS = 16, 6, 11
-
-
-@cache
-def _erf_table() -> Any:
-    """Taylor coefficients of erf about the points -6, -6 + 1/16, ..., 6, a row an order.
-
-    The derivatives are Hermite polynomials (Abramowitz & Stegun 1964, 7.1.19):
-    erf^(k+1)(x) = (-1)^k 2/sqrt(pi) H_k(x) exp(-x^2).
-    """
-    points = np.arange(-_EDGE * _STEPS, _EDGE * _STEPS + 1) / _STEPS
-    scale = 2 / math.sqrt(math.pi) * np.exp(-points * points)
-    rows, before, hermite = (
-        [np.array([math.erf(x) for x in points])],
-        np.zeros_like(points),
-        np.ones_like(points),
-    )
-    for k in range(_TERMS - 1):
-        rows.append((-1) ** k * scale * hermite / math.factorial(k + 1))
-        before, hermite = hermite, 2 * points * hermite - 2 * k * before
-    return np.array(rows)
-
-
-def _erf_forward(x: Any) -> Any:
-    """The error function from a table: the nearest of 193 points, and ten Taylor terms."""
-    table = _erf_table().astype(x.dtype, copy=False)
-    inside = np.clip(np.nan_to_num(x), -_EDGE, _EDGE)  # erf(6) is 1 in float64
-    nearest = np.rint(inside * _STEPS)
-    offset = inside - nearest / _STEPS
-    position = nearest.astype(np.intp) + _EDGE * _STEPS
-    out = table[-1].take(position)
-    for row in table[-2::-1]:
-        out = out * offset + row.take(position)
-    return np.where(np.isnan(x), x, out)
-
-
-erf = elementwise(
-    _erf_forward,
-    lambda g, out, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x),
-    name="erf",
-)
+# ---- gelu ------------------------------------------------------------------------------------------------
 
 
 def _gelu_forward(x: Any, approximate: str) -> tuple[Any, Any]:
     """Hendrycks & Gimpel (2016): x times the normal distribution function, or its approximation by tanh."""
     if approximate == "none":
-        cdf = 0.5 * (1 + _erf_forward(x * math.sqrt(0.5)))
+        cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     elif approximate == "tanh":
         cdf = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
     else:

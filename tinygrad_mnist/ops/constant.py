@@ -6,36 +6,70 @@ They run on the values, and what is an array comes back as a Tensor that require
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.op import FUNCTIONS
+from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, constant
+
+PIECEWISE_CONSTANT: Final = (
+    # positions and orders
+    np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.lexsort, np.argwhere,
+    np.nonzero, np.flatnonzero, np.searchsorted, np.digitize,
+    np.ravel_multi_index, np.unravel_index, np.diag_indices_from, np.tril_indices_from, np.triu_indices_from,
+    # counts, tests, signs, steps
+    np.count_nonzero, np.all, np.any, np.isclose, np.allclose, np.array_equal, np.array_equiv, np.isin,
+    np.isneginf, np.isposinf, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj,
+    np.round, np.around, np.fix, np.angle, np.imag, np.packbits, np.unpackbits,
+    # of integers, and of dates
+    np.gcd, np.lcm, np.left_shift, np.right_shift, np.bitwise_count, np.isnat,
+    # what is said of an array, not of its values
+    np.shape, np.ndim, np.size, np.result_type, np.common_type, np.can_cast, np.min_scalar_type,
+    np.shares_memory, np.may_share_memory, np.einsum_path, np.array_repr, np.array_str, np.array2string,
+    np.zeros_like, np.ones_like, np.empty_like,
+)  # fmt: skip
+"""NumPy functions that are constant between jumps, or do not look at the values."""
 
 
-def _values(argument: Any) -> Any:
+def values_of(argument: Any) -> Any:
     """An argument with the arrays of Tensors in their place."""
     if hasattr(argument, "__apply_op__"):
         return argument.data
-    if isinstance(argument, (list, tuple)):
-        return type(argument)(_values(part) for part in argument)
+    if type(argument) in (list, tuple):
+        return type(argument)(values_of(part) for part in argument)
     return argument
+
+
+def _as_tensors(result: Any) -> Any:
+    """A result of NumPy with Tensors in the place of arrays."""
+    from tinygrad_mnist.tensor import Tensor
+
+    if isinstance(result, tuple):
+        return tuple(_as_tensors(part) for part in result)
+    return Tensor(result) if isinstance(result, (np.ndarray, np.generic)) else result
 
 
 def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` on the values of Tensors, its result a Tensor."""
-    from tinygrad_mnist.tensor import Tensor
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        out = function(*map(_values, args), **{key: _values(value) for key, value in kwargs.items()})
-        return Tensor(out) if isinstance(out, (np.ndarray, np.generic)) else out
+    def run(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None:
+            raise TypeError(f"numpy.{function.__name__} on a Tensor does not take out=; assign its result")
+        return _as_tensors(
+            function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
+        )
 
     return run
 
 
-for _function in (
-    np.argmax, np.argmin, np.argsort, np.nonzero, np.count_nonzero, np.searchsorted,
-    np.round, np.around, np.fix, np.all, np.any, np.isclose, np.allclose, np.array_equal,
-    np.shape, np.ndim, np.size, np.result_type, np.zeros_like, np.ones_like, np.full_like, np.empty_like,
-):  # fmt: skip
+for _function in PIECEWISE_CONSTANT:
     FUNCTIONS[_function] = _on_values(_function)
+    CONSTANTS.add(_function)
+
+constant(
+    np.sign, np.signbit, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.spacing,
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.isfinite, np.isinf, np.isnan,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+)  # fmt: skip

@@ -6,6 +6,7 @@ argument, given the cotangent ``g`` of the result ``out``. Rules hold for arrays
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -20,15 +21,16 @@ from tinygrad_mnist.op import (
     UFUNCS,
     Domain,
     Sample,
-    constant,
     elementwise,
     implements,
     linear,
 )
+from tinygrad_mnist.ops.special import sigmoid
 
 # ---- arithmetic ------------------------------------------------------------------------------------------
 
 positive = elementwise(np.positive, lambda g, out, x: g)
+UFUNCS[np.conjugate] = positive  # of real numbers
 negative = elementwise(np.negative, lambda g, out, x: -g, label="-")
 add = elementwise(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, label="+")
 subtract = elementwise(np.subtract, lambda g, out, x, y: g, lambda g, out, x, y: -g, label="-")
@@ -41,16 +43,33 @@ divide = elementwise(
     singular=True,
     label="÷",
 )
+STEP = (Domain(2.2, 2.6), Domain(0.9, 1.05))  # between two steps of the quotient
 remainder = elementwise(
-    np.remainder,
-    lambda g, out, x, y: g,
-    lambda g, out, x, y: -g * np.floor(x / y),
-    domain=(Domain(2.2, 2.6), Domain(0.9, 1.05)),  # between two steps of the quotient
-    label="%",
+    np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y), domain=STEP, label="%"
+)
+fmod = elementwise(
+    np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.rint((x - out) / y), domain=STEP
 )
 reciprocal = elementwise(np.reciprocal, lambda g, out, x: -g * out * out, domain=NONZERO, singular=True)
 square = elementwise(np.square, lambda g, out, x: 2 * g * x, label="²")
 absolute = elementwise(np.absolute, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
+fabs = elementwise(np.fabs, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
+copysign = elementwise(
+    np.copysign, lambda g, out, x, y: g * np.sign(x) * np.copysign(1, y), None, domain=(NONZERO, NONZERO)
+)
+ldexp = elementwise(
+    np.ldexp,
+    lambda g, out, x, n: np.ldexp(g, n),
+    None,
+    samples=(
+        Sample(((2, 3), (3,)), constants={1: np.array([-2, 0, 3])}),
+        Sample(((1,), (2,)), constants={1: np.array([1, 4])}),
+        Sample(((), ()), constants={1: np.array(-1)}),
+    ),
+)
+deg2rad = elementwise(np.deg2rad, lambda g, out, x: np.deg2rad(g))
+rad2deg = elementwise(np.rad2deg, lambda g, out, x: np.rad2deg(g))
+UFUNCS[np.radians], UFUNCS[np.degrees] = deg2rad, rad2deg
 
 
 def _power_by_base(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -80,6 +99,25 @@ exp = elementwise(np.exp, lambda g, out, x: g * out)
 expm1 = elementwise(np.expm1, lambda g, out, x: g * (out + 1))
 log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE, singular=True)
 log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0), singular=True)
+exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2))
+log2 = elementwise(np.log2, lambda g, out, x: g / x / math.log(2), domain=POSITIVE, singular=True)
+log10 = elementwise(np.log10, lambda g, out, x: g / x / math.log(10), domain=POSITIVE, singular=True)
+cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZERO, singular=True, label="∛")
+
+
+def _share(x: Any, y: Any, scale: float) -> Any:
+    """``exp(x) / (exp(x) + exp(y))``; 0 where both are -inf, as a masked row contributes nothing."""
+    return sigmoid(scale * (x - np.where(np.isinf(x) & (x == y), 0, y)))
+
+
+logaddexp = elementwise(
+    np.logaddexp, lambda g, out, x, y: g * _share(x, y, 1), lambda g, out, x, y: g * _share(y, x, 1)
+)
+logaddexp2 = elementwise(
+    np.logaddexp2,
+    lambda g, out, x, y: g * _share(x, y, math.log(2)),
+    lambda g, out, x, y: g * _share(y, x, math.log(2)),
+)
 sqrt = elementwise(np.sqrt, lambda g, out, x: g * 0.5 / out, domain=POSITIVE, singular=True, label="√")
 
 # ---- trigonometric and hyperbolic ------------------------------------------------------------------------
@@ -93,6 +131,29 @@ arctan = elementwise(np.arctan, lambda g, out, x: g / (1 + x * x))
 sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
 cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
 tanh = elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
+arcsinh = elementwise(np.arcsinh, lambda g, out, x: g / np.hypot(1, x))
+arccosh = elementwise(
+    np.arccosh,
+    lambda g, out, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)),
+    domain=Domain(1.2, 4.0),
+    singular=True,
+)
+arctanh = elementwise(
+    np.arctanh, lambda g, out, x: g / ((1 - x) * (1 + x)), domain=INSIDE_UNIT, singular=True
+)
+hypot = elementwise(  # at (0, 0) the subgradient of least norm
+    np.hypot,
+    lambda g, out, x, y: g * (x / np.where(out == 0, 1, out)),
+    lambda g, out, x, y: g * (y / np.where(out == 0, 1, out)),
+    domain=(NONZERO, REAL),
+)
+arctan2 = elementwise(
+    np.arctan2,
+    lambda g, out, y, x: g * (x / np.hypot(x, y) / np.hypot(x, y)),
+    lambda g, out, y, x: -g * (y / np.hypot(x, y) / np.hypot(x, y)),
+    domain=(NONZERO, NONZERO),
+    singular=True,
+)
 
 # ---- choosing --------------------------------------------------------------------------------------------
 
@@ -112,6 +173,25 @@ minimum = elementwise(
     np.minimum,
     lambda g, out, x, y: _where_larger(g, y, x),
     lambda g, out, x, y: _where_larger(g, x, y),
+    domain=DISTINCT,
+)
+
+
+def _where_chosen(g: Any, x: Any, y: Any) -> Any:
+    """The same, and ``g`` where y is no number."""
+    return np.where(np.isnan(y), g, _where_larger(g, x, y))
+
+
+fmax = elementwise(
+    np.fmax,
+    lambda g, out, x, y: _where_chosen(g, x, y),
+    lambda g, out, x, y: np.where(np.isnan(y), 0, _where_chosen(g, y, x)),
+    domain=DISTINCT,
+)
+fmin = elementwise(
+    np.fmin,
+    lambda g, out, x, y: _where_chosen(g, -x, -y),
+    lambda g, out, x, y: np.where(np.isnan(y), 0, _where_chosen(g, -y, -x)),
     domain=DISTINCT,
 )
 where = linear(
@@ -138,8 +218,8 @@ between = elementwise(
 
 
 @implements(np.where)
-def _where(condition: Any, x: Any, y: Any) -> Any:
-    return where(condition, x, y)
+def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    return np.nonzero(condition) if x is None and y is None else where(condition, x, y)
 
 
 @implements(np.clip)
@@ -160,12 +240,35 @@ astype = linear(
     samples=(Sample(((2, 3),), {"dtype": np.dtype(np.float64)}),),
 )
 
-# ---- without a gradient, rightly -------------------------------------------------------------------------
+# ---- formulae --------------------------------------------------------------------------------------------
 
-constant(
-    np.sign, np.signbit, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide,
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-    np.isfinite, np.isinf, np.isnan,
-    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
-)  # fmt: skip
+
+@implements(np.float_power)
+def float_power(x: Any, y: Any) -> Any:
+    return np.power(double(x), double(y))
+
+
+def double(x: Any) -> Any:
+    """A Tensor, array or number in float64."""
+    return x.astype(np.float64) if hasattr(x, "astype") else np.asarray(x, np.float64)
+
+
+@implements(np.divmod)
+def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
+    return np.floor_divide(x, y), np.remainder(x, y)
+
+
+@implements(np.modf)
+def modf(x: Any) -> tuple[Any, Any]:
+    return np.fmod(np.where(np.isinf(x), 0, x), 1), np.trunc(x)
+
+
+@implements(np.frexp)
+def frexp(x: Any) -> tuple[Any, Any]:
+    exponent = np.frexp(x.data)[1]
+    return np.ldexp(x, -exponent), exponent
+
+
+@implements(np.heaviside)
+def heaviside(x: Any, y: Any) -> Any:
+    return np.where(x == 0, y, np.where(np.isnan(x), x, x > 0))

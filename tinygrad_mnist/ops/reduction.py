@@ -178,6 +178,37 @@ cumsum_ = linear(
     ),
 )
 
+
+
+def _cumprod_joint(g: Any, needed: Any, out: Any, saved: Any, x: Any, axis: int) -> tuple[Any, ...]:
+    """Without a division: what stands before an element times Horner's rule over what stands behind it."""
+    x, g, out = (np.moveaxis(a, axis, 0) for a in (x, g, out))
+    part = np.empty_like(g)
+    behind = np.zeros_like(g[0]) if len(g) else None
+    for i in reversed(range(len(g))):
+        behind = g[i] + x[i + 1] * behind if i + 1 < len(g) else g[i]
+        part[i] = behind * out[i - 1] if i else behind
+    return (np.moveaxis(part, 0, axis).copy(),)
+
+
+def _cumprod_formula(x: Any, axis: int) -> Any:
+    rows: list[Any] = []
+    for row in np.moveaxis(x, axis, 0):
+        rows.append(rows[-1] * row if rows else row)
+    return np.stack(rows, axis=axis) if rows else x
+
+
+cumprod_ = fused(
+    lambda x, axis: (np.cumprod(x, axis=axis), None),
+    _cumprod_joint,
+    _cumprod_formula,
+    name="cumprod",
+    domain=NONZERO,
+    samples=tuple(
+        Sample((shape,), {"axis": axis}) for shape, axis in (((2, 3), 0), ((2, 3), -1), ((4,), 0), ((1, 1), 1))
+    ),
+)
+
 # ---- NumPy's names ---------------------------------------------------------------------------------------
 
 
@@ -223,3 +254,28 @@ def _prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 @implements(np.cumsum)
 def _cumsum(a: Any, axis: int | None = None) -> Any:
     return cumsum_(a, axis=axis)
+
+
+@implements(np.cumprod)
+def _cumprod(a: Any, axis: int | None = None) -> Any:
+    return cumprod_(np.ravel(a), axis=0) if axis is None else cumprod_(a, axis=axis)
+
+
+def _cumulative(function: Any, first: float) -> Any:
+    """The array API's ``cumulative_sum`` and ``cumulative_prod``: along the only axis, or a given one."""
+
+    def accumulate(x: Any, /, *, axis: int | None = None, include_initial: bool = False) -> Any:
+        if axis is None and x.ndim != 1:
+            raise ValueError(f"for an array of shape {x.shape}, axis must be given")
+        axis = 0 if axis is None else axis
+        out = function(x, axis=axis)
+        if not include_initial:
+            return out
+        start = np.full([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], first, x.dtype)
+        return np.concatenate([start, out], axis=axis)
+
+    return accumulate
+
+
+implements(np.cumulative_sum)(_cumulative(np.cumsum, 0.0))
+implements(np.cumulative_prod)(_cumulative(np.cumprod, 1.0))

@@ -138,6 +138,11 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     return transpose_(a, axes=moved.shape)
 
 
+@implements(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    return transpose_(a, axes=np.rollaxis(np.empty(range(a.ndim), dtype=bool), axis, start).shape)
+
+
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: Any, /) -> Any:
     return swapaxes(x, -1, -2)
@@ -198,3 +203,128 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: 
     raise TypeError(
         f"pad: mode {mode!r} has no gradient rule; use 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'"
     )
+
+
+# ---- more names: at least so many axes, stacks, splits, grids --------------------------------------------
+
+
+def _at_least(ndim: int, expand: Any) -> Any:
+    """``atleast_nd``: one array, or a tuple of several."""
+
+    def widen(*arys: Any) -> Any:
+        wide = tuple(as_array(a) if np.ndim(a) >= ndim else expand(as_array(a)) for a in arys)
+        return wide[0] if len(wide) == 1 else wide
+
+    return widen
+
+
+def as_array(a: Any) -> Any:
+    """What NumPy accepts in the place of an array, as one that has a shape; Tensors as they are."""
+    return a if hasattr(a, "shape") else np.asarray(a)
+
+
+atleast_1d = implements(np.atleast_1d)(_at_least(1, lambda a: np.reshape(a, (1,))))
+atleast_2d = implements(np.atleast_2d)(_at_least(2, lambda a: np.reshape(a, (1, -1))))
+atleast_3d = implements(np.atleast_3d)(
+    _at_least(3, lambda a: np.reshape(a, (*a.shape, 1) if a.ndim == 2 else (1, -1, 1)))
+)
+
+
+@implements(np.vstack)
+def vstack(tup: Sequence[Any]) -> Any:
+    return np.concatenate([np.atleast_2d(a) for a in tup], axis=0)
+
+
+@implements(np.hstack)
+def hstack(tup: Sequence[Any]) -> Any:
+    arrays = [np.atleast_1d(a) for a in tup]
+    return np.concatenate(arrays, axis=0 if arrays and arrays[0].ndim == 1 else 1)
+
+
+@implements(np.dstack)
+def dstack(tup: Sequence[Any]) -> Any:
+    return np.concatenate([np.atleast_3d(a) for a in tup], axis=2)
+
+
+@implements(np.column_stack)
+def column_stack(tup: Sequence[Any]) -> Any:
+    return np.concatenate([np.reshape(a, (-1, 1)) if np.ndim(a) < 2 else a for a in tup], axis=1)
+
+
+def _split_along(function: Any, axis: int, least: int) -> None:
+    """``hsplit`` and its like: split along a certain axis of an array with enough of them."""
+
+    def split_(ary: Any, indices_or_sections: Any) -> Any:
+        if ary.ndim < least:
+            raise ValueError(f"{function.__name__} only works on arrays of {least} or more dimensions")
+        return np.split(ary, indices_or_sections, axis=min(axis, ary.ndim - 1))
+
+    implements(function)(split_)
+
+
+_split_along(np.vsplit, 0, 2)
+_split_along(np.hsplit, 1, 1)
+_split_along(np.dsplit, 2, 3)
+
+
+@implements(np.unstack)
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+@implements(np.broadcast_arrays)
+def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*(np.shape(a) for a in args))
+    return tuple(np.broadcast_to(a, shape) for a in args)
+
+
+@implements(np.meshgrid)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing={indexing!r} was given; expected 'xy' or 'ij'")
+    order = list(range(len(xi)))
+    if indexing == "xy":
+        order[:2] = order[:2][::-1]
+    grids = tuple(
+        np.reshape(x, tuple(-1 if place == i else 1 for place in range(len(xi))))
+        for i, x in zip(order, xi, strict=True)
+    )
+    return grids if sparse else broadcast_arrays(*grids)
+
+
+@implements(np.apply_along_axis)
+def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    axis = normalize_axis_index(axis, arr.ndim)
+    last = np.moveaxis(arr, axis, -1)
+    outs = [func1d(last[i], *args, **kwargs) for i in np.ndindex(*last.shape[:-1])]
+    if not outs:
+        raise ValueError("apply_along_axis: cannot apply a function when an axis besides it has length 0")
+    out = np.reshape(np.stack(outs), (*last.shape[:-1], *np.shape(outs[0])))
+    added = range(arr.ndim - 1, out.ndim)
+    return np.moveaxis(out, tuple(added), tuple(range(axis, axis + len(added))))
+
+
+@implements(np.apply_over_axes)
+def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
+    for axis in np.atleast_1d(axes).tolist():
+        out = func(a, axis if axis >= 0 else a.ndim + axis)
+        a = out if np.ndim(out) == np.ndim(a) else np.expand_dims(out, axis)
+    return a
+
+
+# ---- copies and the like ---------------------------------------------------------------------------------
+
+
+@implements(np.copy, np.real, np.real_if_close)
+def copy(a: Any, *_: Any, **__: Any) -> Any:
+    return np.positive(a)
+
+
+@implements(np.astype)
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    return x.astype(dtype)
+
+
+@implements(np.full_like)
+def full_like(a: Any, fill_value: Any, *, shape: Any = None) -> Any:
+    return np.where(True, as_array(fill_value).astype(a.dtype), np.zeros_like(a, shape=shape))

@@ -1,0 +1,84 @@
+"""NumPy functions that Tensors refuse, and what to use instead: rows of a table.
+
+A name is NumPy's, without the leading ``numpy.``; those of ``ndarray`` become methods that raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from tinygrad_mnist.op import REFUSED
+from tinygrad_mnist.tensor import Tensor, _refuse
+
+COMPLEX: Final = "Tensors hold real numbers: write the real part and the imaginary part as two Tensors"
+SETS: Final = (
+    "which of equal elements shall have the gradient is yours to say: index the Tensor by the positions that "
+    "np.unique(t.data, return_index=True) gives"
+)
+POLYNOMIALS: Final = "use np.polyval, np.convolve for a product, and + and - of the coefficients"
+HISTOGRAMS: Final = "counts have no gradient: use np.bincount(positions, weights) with bins of your own"
+DATES: Final = "it is a function of dates"
+FILES: Final = "it would be written without its gradient: save t.detach().numpy()"
+IN_PLACE: Final = "it works in place"
+METHOD: Final = "call NumPy's function of that name on the Tensor"
+BYTES: Final = "a Tensor shows values, not memory: use .astype(dtype) or .data"
+
+TABLE: Final[dict[str, tuple[str, ...]]] = {
+    COMPLEX: (
+        "sort_complex", "linalg.eig", "linalg.eigvals", "roots", "poly",
+        *(
+            f"fft.{name}"
+            for name in (
+                "fft", "fft2", "fftn", "ifft", "ifft2", "ifftn", "rfft", "rfft2", "rfftn", "irfft", "irfft2",
+                "irfftn", "hfft", "ihfft",
+            )
+        ),
+    ),
+    "use np.roll with half of each length": ("fft.fftshift", "fft.ifftshift"),
+    SETS: (
+        "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values", "intersect1d",
+        "setdiff1d", "setxor1d", "union1d",
+    ),
+    POLYNOMIALS: ("polyadd", "polysub", "polymul", "polydiv", "polyder", "polyint"),
+    "solve the normal equations, np.linalg.solve(v.T @ v, v.T @ y) with v = np.vander(x, n)": ("polyfit",),
+    HISTOGRAMS: ("histogram", "histogram2d", "histogramdd", "histogram_bin_edges"),
+    DATES: ("busday_count", "busday_offset", "is_busday", "datetime_as_string"),
+    FILES: ("save", "savez", "savez_compressed", "savetxt", "ndarray.tofile", "ndarray.dump", "ndarray.dumps"),
+    "it takes positions: use np.ix_ on t.numpy()": ("ix_",),
+    "the step to the neighbouring number has no derivative: add a constant": ("nextafter",),
+    f"{IN_PLACE}: use np.sort(t)": ("ndarray.sort",),
+    f"{IN_PLACE}: use np.partition(t, kth)": ("ndarray.partition",),
+    f"{IN_PLACE}: use t[...] = value": ("ndarray.fill",),
+    f"{IN_PLACE}: use np.put(t, indices, values) or t[index] = value": ("ndarray.put",),
+    f"{IN_PLACE}: use np.resize(t, shape)": ("ndarray.resize",),
+    f"{IN_PLACE}: use .data to see the flags of the array": ("ndarray.setflags",),
+    BYTES: (
+        "ndarray.byteswap", "ndarray.getfield", "ndarray.setfield", "ndarray.view", "ndarray.tobytes",
+    ),
+    "Tensors are on the CPU": ("ndarray.to_device",),
+    METHOD: tuple(
+        f"ndarray.{name}"
+        for name in (
+            "argpartition", "argsort", "choose", "compress", "conj", "conjugate", "cumprod", "diagonal",
+            "nonzero", "repeat", "searchsorted", "take", "trace",
+        )
+    ),
+}  # fmt: skip
+"""What to use instead, and the names that it is said for."""
+
+
+def _raising(name: str) -> Callable[..., Any]:
+    def refused(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        _refuse(name)
+
+    refused.__name__ = name.removeprefix("ndarray.")
+    refused.__doc__ = f"Refused: {REFUSED[name]}."
+    return refused
+
+
+for _advice, _names in TABLE.items():
+    REFUSED.update(dict.fromkeys(_names, _advice))
+    for _name in _names:
+        if _name.startswith("ndarray.") and not hasattr(Tensor, _name.removeprefix("ndarray.")):
+            setattr(Tensor, _name.removeprefix("ndarray."), _raising(_name))
