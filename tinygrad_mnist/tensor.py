@@ -478,7 +478,8 @@ class Tensor:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         op = UFUNCS.get(ufunc) if method == "__call__" else None
         if op is not None:
-            _refuse_options(name, kwargs)
+            if others := _refuse_options(name, kwargs):
+                raise TypeError(f"numpy.{name} on a Tensor does not take {', '.join(others)}=")
             return apply(op, inputs)
         function = FUNCTIONS.get(ufunc if method == "__call__" else getattr(ufunc, method))
         if function is None:

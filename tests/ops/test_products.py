@@ -197,6 +197,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "einsum": (lambda: np.einsum("ij,jk", X), ValueError, "einsum: "),
     "einsum without subscripts": (lambda: np.einsum(X, X), TypeError, "einsum: expected the subscripts"),
     "out": (lambda: np.dot(X, X.T, out=np.ones((2, 2))), TypeError, "does not take out="),
+    "axes of a ufunc": (
+        lambda: np.matmul(X, X.T, axes=[(0, 1), (0, 1), (0, 1)]),
+        TypeError,
+        "matmul on a Tensor does not take axes=",
+    ),
     "dtype": (lambda: np.trace(X, dtype=np.float32), TypeError, "does not take dtype="),
 }
 

@@ -26,7 +26,7 @@ BYTES: Final = "a Tensor shows values, not memory: use .astype(dtype) or .data"
 
 TABLE: Final[dict[str, tuple[str, ...]]] = {
     COMPLEX: (
-        "sort_complex", "linalg.eig", "linalg.eigvals", "roots", "poly",
+        "sort_complex", "roots", "poly",
         *(
             f"fft.{name}"
             for name in (
@@ -34,6 +34,9 @@ TABLE: Final[dict[str, tuple[str, ...]]] = {
                 "irfftn", "hfft", "ihfft",
             )
         ),
+    ),
+    "eigenvalues may be complex: use np.linalg.eigh for a symmetric matrix, or np.linalg.svd": (
+        "linalg.eig", "linalg.eigvals",
     ),
     "use np.roll with half of each length": ("fft.fftshift", "fft.ifftshift"),
     SETS: (
