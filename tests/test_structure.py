@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "tinygrad_mnist"
 
-CALCULUS = {"attach", "op", "tape", "tensor", "ops", "tree"}
+CALCULUS = {"attach", "op", "refusals", "tape", "tensor", "ops", "tree"}
 ENGINE = {*CALCULUS, "anomaly", "transforms"}
 
 # The rooms of the package, and what each may import besides itself. Nothing else is a room.

@@ -11,20 +11,42 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_mnist._version import __version__
 
 if TYPE_CHECKING:
-    from tinygrad_mnist import data, nn, optim
+    from tinygrad_mnist import data, nn, op, optim
+    from tinygrad_mnist.anomaly import detect_anomaly
     from tinygrad_mnist.tape import no_grad
     from tinygrad_mnist.tensor import Tensor
-    from tinygrad_mnist.transforms import grad, value_and_grad
+    from tinygrad_mnist.transforms import (
+        checkpoint,
+        grad,
+        hessian,
+        hvp,
+        jacobian,
+        jvp,
+        value_and_grad,
+        vjp,
+    )
 
 _WHERE = {
     "Tensor": "tensor",
+    "detect_anomaly": "anomaly",
     "no_grad": "tape",
+    "checkpoint": "transforms",
     "grad": "transforms",
+    "hessian": "transforms",
+    "hvp": "transforms",
+    "jacobian": "transforms",
+    "jvp": "transforms",
     "value_and_grad": "transforms",
+    "vjp": "transforms",
 }
-_ROOMS = ("data", "nn", "ops", "optim", "plots", "testing", "training")
+_ROOMS = ("data", "nn", "op", "ops", "optim", "plots", "testing", "training")
 
-__all__ = ["Tensor", "__version__", "data", "grad", "nn", "no_grad", "optim", "value_and_grad"]
+# fmt: off
+__all__ = [
+    "Tensor", "__version__", "data", "detect_anomaly", "nn", "no_grad", "op", "optim",
+    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
+]
+# fmt: on
 
 
 def __getattr__(name: str) -> Any:

@@ -113,6 +113,9 @@ class Op:
     formula : callable, optional
         The same function in plain NumPy. It documents a fused operation, is the oracle it is tested against,
         and is what is differentiated for a second derivative.
+    jvp : callable, optional
+        The forward rule, where the one that follows from the kind is wrong or slow: ``jvp(tangents, out,
+        *arrays, **static)``, with None for an argument that does not move, returns the tangent of ``out``.
     label : str
         What a drawing shows (``name`` when empty).
     domain : Domain or tuple of Domain
@@ -131,6 +134,7 @@ class Op:
     rules: Rules = ()
     joint: Callable[..., Any] | None = None
     formula: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | None = None
     label: str = ""
     domain: Domain | tuple[Domain, ...] = REAL
     samples: str | tuple[Sample, ...] = ()

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_mnist.nn.state import write
 from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.transforms.recompute import draws
 
 RNG: TypeAlias = "np.random.Generator | np.random.SeedSequence | int | None"
 """Where random numbers come from: a generator, a seed, or None for the tree that `manual_seed` plants."""
@@ -59,6 +60,11 @@ def generator(rng: RNG = None) -> np.random.Generator:
     >>> bool(generator(7).random() == generator(7).random())
     True
     """
+    drawn = draws.get()
+    return _generator(rng) if drawn is None else drawn.generator(lambda: _generator(rng))
+
+
+def _generator(rng: RNG) -> np.random.Generator:
     if isinstance(rng, np.random.Generator):
         return rng
     if rng is None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from tinygrad_mnist.attach import inside, recorder
 from tinygrad_mnist.nn.blame import blame
 from tinygrad_mnist.nn.parameter import Parameter
 from tinygrad_mnist.nn.state import Array, IncompatibleKeys, load
@@ -81,7 +82,10 @@ class Module:
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run ``forward``; an error in it says at which place in the model it arose."""
         try:
-            return self.forward(*inputs, **options)
+            if recorder.get() is None:
+                return self.forward(*inputs, **options)
+            with inside(self):
+                return self.forward(*inputs, **options)
         except Exception as error:
             blame(error, self, chain(self.named_children(), self.named_modules()))
             raise

@@ -11,6 +11,7 @@ from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.module import Module, Parameter
 from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.transforms.recompute import is_replay
 
 TensorLike = Tensor | NDArray[Any]
 
@@ -137,7 +138,7 @@ class BatchNorm1d(Module):
             momentum,
             self.eps,
         )
-        if count is not None:
+        if count is not None and not is_replay():
             count += 1
         return out
 

@@ -45,7 +45,7 @@ set_at: Op = linear(
         Sample(((4,), (2,)), {"index": np.array([3, 0])}),
         Sample(((3,), (4,)), {"index": np.array([0, 2, 0, 0])}),
         Sample(((2, 3), (1, 2)), {"index": (slice(None), [0, -1])}),
-        Sample(((2, 2), (1, 3)), {"index": np.array([[True, False], [True, True]])}),
+        Sample(((2, 2), (3,)), {"index": np.array([[True, False], [True, True]])}),
         Sample(((2, 3), ()), {"index": (None, Ellipsis, 0)}),
     ),
 )

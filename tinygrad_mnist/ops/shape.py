@@ -81,6 +81,7 @@ pad_ = linear(
         tuple(slice(before, before + n) for (before, _), n in zip(pad_width, x.shape, strict=True))
     ],
     name="pad",
+    jvp=lambda tangents, out, x, pad_width, constant_values: np.pad(tangents[0], pad_width),
     samples=(
         Sample(((2, 3),), {"pad_width": [(1, 0), (0, 2)], "constant_values": 0}),
         Sample(((3,),), {"pad_width": [(2, 1)], "constant_values": 1.5}),

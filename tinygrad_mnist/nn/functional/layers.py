@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.nn.init import RNG, generator
 from tinygrad_mnist.ops import normalization
 from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.transforms.recompute import is_replay
 
 TensorLike = Tensor | NDArray[Any]
 Array = NDArray[Any]
@@ -145,7 +146,7 @@ def _normalized_by_batch(
         if running_var is not None:
             _move(running_var, var, momentum, n / (n - 1))
 
-    tracks = running_mean is not None or running_var is not None
+    tracks = (running_mean is not None or running_var is not None) and not is_replay()
     out: Tensor = normalization.batch_norm(
         input, weight, bias, eps=eps, observe=move_running_statistics if tracks else None
     )

@@ -1,0 +1,196 @@
+"""``detect_anomaly``: find where the first value that is not finite came from, and arrays changed in secret.
+
+A recorder: it attaches to the tape from outside, and nothing pays for it while it is off.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from tinygrad_mnist.attach import Recorder, attached, module
+from tinygrad_mnist.tape import Leaf, Node
+
+
+class AnomalyError(FloatingPointError):
+    """A value that is not finite came up, or an array was changed between forward and backward."""
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Raise where the first value that is not finite comes up, forward or backward, and say all about it.
+
+    The error names the operation, the shape, the index of the first bad entry and how many there are, the
+    parameters that took part, the path of the module, and the line of the user's that called. And arrays are
+    remembered by checksums: one that somebody wrote to between forward and backward is found out.
+
+    Everything inside is several times slower. Infinities that are meant (a mask of ``-inf``) are found too.
+
+    Raises
+    ------
+    AnomalyError
+        A ``FloatingPointError``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor
+    >>> x = Tensor(np.array([4.0, 0.0]), requires_grad=True)
+    >>> with detect_anomaly():
+    ...     np.sum(np.sqrt(x)).backward()
+    Traceback (most recent call last):
+    ...
+    tinygrad_mnist.anomaly.AnomalyError: the gradient of 'sqrt' by argument 0 (requires a gradient) is not
+    finite: inf at index (1,), 1 of 2 entries of shape (2,) and dtype float64
+      applied to: float64 (2,), requires a gradient
+      at: ...
+    """
+    with attached(_Detector()):
+        yield
+
+
+@dataclass
+class _Call:
+    """Where an operation was applied, and what its arrays were then."""
+
+    line: str
+    place: str
+    sums: tuple[int, ...]
+
+
+class _Detector(Recorder):
+    def __init__(self) -> None:
+        self.calls: WeakKeyDictionary[Node, _Call] = WeakKeyDictionary()
+
+    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any) -> None:
+        line, place = _users_line(), _module_path()
+        for position, array in enumerate(arrays):
+            if isinstance(array, np.ndarray) and not _is_finite(array):
+                what = f"argument {position} of '{op.name}' is not finite already"
+                raise AnomalyError(_report(what, array, op, arrays, node, line, place))
+        for one in out if type(out) is tuple else (out,):
+            if not _is_finite(one):
+                raise AnomalyError(
+                    _report(f"the result of '{op.name}' is not finite", one, op, arrays, node, line, place)
+                )
+        if node is not None:
+            self.calls[node] = _Call(line, place, _checksums(node))
+
+    def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
+        call = self.calls.get(node)
+        line, place = (_users_line(), "") if call is None else (call.line, call.place)
+        details = (node.op, node.arrays, node, line, place)
+        if call is not None and call.sums != (now := _checksums(node)):
+            changed = next(i for i, (a, b) in enumerate(zip(call.sums, now, strict=True)) if a != b)
+            what = f"argument {changed}" if changed < len(node.arrays) else "the result"
+            raise AnomalyError(
+                f"{what} of '{node.op.name}' was changed after it was recorded, by a write into its ndarray "
+                "that the tape cannot see, so this gradient would be wrong; give the Tensor a copy of the "
+                "array\n" + _context(*details)
+            )
+        for one in g if type(g) is tuple else (g,):
+            if not _is_finite(_values(one)):
+                what = f"the cotangent given to the result of '{node.op.name}' is not finite"
+                raise AnomalyError(_report(what, _values(one), *details))
+        for position, parent in enumerate(node.parents):
+            part = cotangents.get(parent) if parent in cotangents else arrived.get(parent)
+            if part is None or type(part) is list or _is_finite(_values(part)):
+                continue
+            name = f" ({_named(parent)})" if type(parent) is Leaf else ""
+            what = f"the gradient of '{node.op.name}' by argument {position}{name} is not finite"
+            raise AnomalyError(_report(what, _values(part), *details))
+
+    def pushed(self, node: Any, tangent: Any) -> None:
+        for one in tangent if type(tangent) is tuple else (tangent,):
+            if not _is_finite(_values(one)):
+                call = self.calls.get(node)
+                line, place = (_users_line(), "") if call is None else (call.line, call.place)
+                what = f"the tangent of '{node.op.name}' is not finite"
+                raise AnomalyError(_report(what, _values(one), node.op, node.arrays, node, line, place))
+
+
+# ---- words -----------------------------------------------------------------------------------------------
+
+
+def _report(what: str, array: Any, op: Any, arrays: Sequence[Any], node: Any, line: str, place: str) -> str:
+    """What is not finite, where in it, and everything around."""
+    bad = ~np.isfinite(array)
+    first = tuple(int(i) for i in np.argwhere(bad)[0])
+    count = int(np.count_nonzero(bad))
+    return (
+        f"{what}: {array[first]} at index {first}, {count:,} of {array.size:,} entries of shape "
+        f"{array.shape} and dtype {array.dtype}\n" + _context(op, arrays, node, line, place)
+    )
+
+
+def _context(op: Any, arrays: Sequence[Any], node: Any, line: str, place: str) -> str:
+    parents = (None,) * len(arrays) if node is None or not node.parents else node.parents
+    arguments = ", ".join(_argument(array, parent) for array, parent in zip(arrays, parents, strict=True))
+    lines = [f"  applied to: {arguments}", f"  in module: {place}" if place else "", f"  at: {line}"]
+    return "\n".join(filter(None, lines))
+
+
+def _argument(array: Any, parent: Any) -> str:
+    if not isinstance(array, np.ndarray):
+        return repr(array)
+    return f"{array.dtype} {array.shape}" + (f", {_named(parent)}" if type(parent) is Leaf else "")
+
+
+def _named(leaf: Leaf) -> str:
+    return f"parameter '{leaf.name}'" if leaf.name else "requires a gradient"
+
+
+def _module_path() -> str:
+    """``0.attention (Linear)`` of the innermost module that runs; empty outside of modules."""
+    this = module.get()
+    if this is None:
+        return ""
+    kind = type(this).__name__
+    path = getattr(this, "_path", "").removesuffix(".")
+    return f"{path} ({kind})" if path else kind
+
+
+_HERE = os.path.dirname(__file__) + os.sep
+_NUMPY = os.path.dirname(np.__file__) + os.sep
+
+
+def _users_line() -> str:
+    """The innermost line outside this package and NumPy: ``train.py:31, in step: loss = np.log(x)``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _NUMPY)):
+        frame = frame.f_back
+    name, number = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(name, number, frame.f_globals).strip()
+    return f"{name}:{number}, in {frame.f_code.co_name}" + (f": {source}" if source else "")
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------
+
+
+def _values(value: Any) -> Any:
+    return value if isinstance(value, np.ndarray) else value.data
+
+
+def _is_finite(array: Any) -> bool:
+    return array.dtype.kind != "f" or bool(np.all(np.isfinite(array)))
+
+
+def _checksums(node: Any) -> tuple[int, ...]:
+    """One number for each argument of a node, then one for each result."""
+    outs = node.out if type(node.out) is tuple else (node.out,)
+    return tuple(_checksum(array) for array in (*node.arrays, *outs))
+
+
+def _checksum(array: Any) -> int:
+    if not isinstance(array, np.ndarray):
+        return 0
+    return zlib.crc32(array.tobytes())

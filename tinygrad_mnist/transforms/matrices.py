@@ -1,0 +1,185 @@
+"""Whole derivatives: ``jacobian`` and ``hessian``, by forward or reverse mode as the shapes suggest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.tape import Lift
+from tinygrad_mnist.tensor import Tensor, _lift
+from tinygrad_mnist.transforms.forward import in_time_order, push
+from tinygrad_mnist.transforms.reverse import Argnums, grad
+from tinygrad_mnist.transforms.trace import Trace, positions_of, taped, trace
+from tinygrad_mnist.tree import unflatten
+
+LARGEST: Final = 2**32
+"""Bytes that a Jacobian may take unless more is asked for: 4 GiB."""
+
+
+def jacobian(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, max_bytes: int = LARGEST
+) -> Callable[..., Any]:
+    """A function that returns the Jacobian of ``f``.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, alone or in nested dicts, lists and tuples, that returns such.
+    argnums : int or sequence of int
+        Which positional arguments to differentiate.
+    has_aux : bool
+        Whether ``f`` returns ``(result, aux)``; the Jacobian comes as ``(jacobian, aux)`` then.
+    max_bytes : int
+        The largest Jacobian that is computed.
+
+    Returns
+    -------
+    callable
+        Of the same arguments: for a result and an argument that are arrays, an array of shape
+        ``(*result.shape, *argument.shape)`` and the argument's dtype; for trees, the result's structure with
+        the argument's in the place of each leaf; a tuple of these for several ``argnums``.
+
+    Raises
+    ------
+    MemoryError
+        Before anything large is computed, if the result would take more than ``max_bytes``.
+
+    Notes
+    -----
+    ``f`` runs once. Its tape is then passed once for each element of the arguments (forward mode) or of the
+    result (reverse mode), whichever are fewer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> jacobian(lambda x: x**2)(np.array([1.0, 2.0, 3.0]))
+    array([[2., 0., 0.],
+           [0., 4., 0.],
+           [0., 0., 6.]])
+    """
+
+    @wraps(f)
+    def derivative(*args: Any, **kwargs: Any) -> Any:
+        positions = positions_of(argnums, len(args))
+        traced = trace(f, args, kwargs, positions, "jacobian", has_aux)
+        _refuse_large(traced, max_bytes)
+        ins, outs = (sum(a.size for a in arrays) for arrays in (traced.primals, traced.outs))
+        with taped():
+            blocks = _by_columns(traced) if ins <= outs else _by_rows(traced)
+        single = isinstance(argnums, (int, np.integer))
+        leaves = []
+        for row in blocks:
+            groups = traced.grouped([traced.shown(block) for block in row])
+            leaves.append(groups[0] if single else tuple(groups))
+        whole = unflatten(traced.out_structure, leaves)
+        return (whole, traced.aux) if has_aux else whole
+
+    return derivative
+
+
+def hessian(
+    f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, max_bytes: int = LARGEST
+) -> Callable[..., Any]:
+    """A function that returns the Hessian of a scalar function: the Jacobian of its gradient.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, alone or in nested dicts, lists and tuples, that returns a scalar.
+    argnums : int or sequence of int
+        Which positional arguments to differentiate.
+    has_aux : bool
+        Whether ``f`` returns ``(scalar, aux)``; the Hessian comes as ``(hessian, aux)`` then.
+    max_bytes : int
+        The largest Hessian that is computed.
+
+    Returns
+    -------
+    callable
+        Of the same arguments: for an argument that is an array, an array of shape ``(*argument.shape,
+        *argument.shape)``; for trees, the structure twice.
+
+    Raises
+    ------
+    MemoryError
+        If the result would take more than ``max_bytes``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hessian(lambda x: np.prod(x))(np.array([1.0, 2.0, 3.0]))
+    array([[0., 3., 2.],
+           [3., 0., 1.],
+           [2., 1., 0.]])
+    """
+    return jacobian(grad(f, argnums, has_aux), argnums, has_aux, max_bytes=max_bytes)
+
+
+def _refuse_large(traced: Trace, max_bytes: int) -> None:
+    sizes = [
+        (out.size * primal.nbytes, (*out.shape, *primal.shape))
+        for out in traced.outs
+        for primal in traced.primals
+    ]
+    total = sum(size for size, _ in sizes)
+    if total > max_bytes:
+        largest = max(sizes)
+        raise MemoryError(
+            f"the derivative would take {total:,} bytes (its largest part has shape {largest[1]}), more than "
+            f"max_bytes={max_bytes:,}; use jvp, vjp or hvp for its product with a vector, or pass max_bytes="
+        )
+
+
+def _by_columns(traced: Trace) -> list[list[Any]]:
+    """A block for each result and argument: forward mode, a column for each element of an argument."""
+    lift: Lift | None = _lift if traced.lifted else None
+    order = in_time_order(traced.origins, traced.boundaries)
+    columns: list[list[list[Any]]] = [[[] for _ in traced.primals] for _ in traced.outs]
+    for position, (node, primal) in enumerate(zip(traced.boundaries, traced.primals, strict=True)):
+        for basis in _basis(primal.shape, primal.dtype):
+            arrived = push({node: basis if lift is None else Tensor(basis)}, order, lift)
+            for column, origin in zip(columns, traced.origins, strict=True):
+                column[position].append(arrived.get(origin))
+    return [
+        [_block(parts, out, primal, -1) for parts, primal in zip(column, traced.primals, strict=True)]
+        for column, out in zip(columns, traced.outs, strict=True)
+    ]
+
+
+def _by_rows(traced: Trace) -> list[list[Any]]:
+    """A block for each result and argument: reverse mode, a row for each element of a result."""
+    blocks = []
+    for position, out in enumerate(traced.outs):
+        rows: list[list[Any]] = [[] for _ in traced.primals]
+        cotangents: list[Any] = [None] * len(traced.outs)
+        for basis in _basis(out.shape, out.dtype):
+            cotangents[position] = Tensor(basis) if traced.lifted else basis
+            for row, part in zip(rows, traced.pull(cotangents, retain=True), strict=True):
+                row.append(part)
+        blocks.append(
+            [_block(parts, out, primal, 0) for parts, primal in zip(rows, traced.primals, strict=True)]
+        )
+    return blocks
+
+
+def _basis(shape: tuple[int, ...], dtype: Any) -> Iterator[Any]:
+    """The arrays of a shape with a single 1."""
+    for position in range(math.prod(shape)):
+        array = np.zeros(shape, dtype)
+        array.flat[position] = 1
+        yield array
+
+
+def _block(parts: Sequence[Any], out: Any, primal: Any, axis: int) -> Any:
+    """Rows or columns (None where there is nothing) as one array."""
+    shape = (*out.shape, *primal.shape)
+    if all(part is None for part in parts):
+        return np.zeros(shape, primal.dtype)
+    nothing = np.zeros(out.shape if axis else primal.shape, primal.dtype)
+    stacked = np.stack([nothing if part is None else part for part in parts], axis=axis)
+    whole = np.reshape(stacked, shape)
+    return whole if whole.dtype == primal.dtype else whole.astype(primal.dtype)
