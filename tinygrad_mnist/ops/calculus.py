@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_mnist.op import implements
 from tinygrad_mnist.ops.constant import values_of
+from tinygrad_mnist.ops.elementwise import double
 from tinygrad_mnist.ops.shape import as_array
 
 
@@ -163,7 +164,7 @@ def logspace(
 
 @implements(np.geomspace)
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
-    start, stop = _ends(start, stop)
+    start, stop = _ends(double(start), double(stop))
     if np.any(start == 0) or np.any(stop == 0):
         raise ValueError("geomspace: a geometric sequence cannot include zero")
     sign = np.sign(start)

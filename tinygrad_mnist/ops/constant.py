@@ -21,6 +21,7 @@ PIECEWISE_CONSTANT: Final = (
     np.count_nonzero, np.all, np.any, np.isclose, np.allclose, np.array_equal, np.array_equiv, np.isin,
     np.isneginf, np.isposinf, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj,
     np.round, np.around, np.fix, np.angle, np.imag, np.packbits, np.unpackbits,
+    np.linalg.matrix_rank,
     # of integers, and of dates
     np.gcd, np.lcm, np.left_shift, np.right_shift, np.bitwise_count, np.isnat,
     # what is said of an array, not of its values

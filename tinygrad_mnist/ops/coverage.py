@@ -1,7 +1,7 @@
-"""What each public callable of NumPy does on a Tensor: read off the registry, and listed where nothing asks us.
+"""What each public callable of NumPy does on a Tensor: read off the registry, listed where NumPy asks nobody.
 
-States: *differentiable*, *piecewise constant*, *refused* and *not dispatched*. A callable that a new release of
-NumPy adds is *undecided* until it is declared or given a row in a table; a test fails for it.
+States: *differentiable*, *piecewise constant*, *refused* and *not dispatched*. A callable that a new release
+of NumPy adds is *undecided* until it is declared or given a row in a table; a test fails for it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,26 @@ NO_ARRAY: Final = "takes no array of values"
 OF_SCALARS: Final = "takes a number or a string; a Tensor in its place raises a TypeError"
 A_TYPE: Final = "a type; a Tensor that requires a gradient does not become one"
 TEXT: Final = "reads or makes text or bytes"
+OLDER: Final = "an older name, and does what the newer one does"
 ABOUT: Final = "says something about an object, not about its values"
 
 NOT_DISPATCHED: Final[dict[str, tuple[str, ...]]] = {
     AS_FLOAT: ("arange", "fromiter", "float64", "double"),
     CONVERTS: (
-        "array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite", "asmatrix",
-        "require", "bmat", "row_stack", "full", "from_dlpack", "fromfunction", "frompyfunc", "nested_iters",
+        "array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite",
+        "asmatrix", "require", "bmat", "full", "from_dlpack", "fromfunction", "frompyfunc", "nested_iters",
         "isfortran", "fft.fftfreq", "fft.rfftfreq", "kaiser", "bartlett", "blackman", "hamming", "hanning",
         "broadcast_shapes",
     ),
     OF_SCALARS: (
-        "base_repr", "binary_repr", "diag_indices", "eye", "format_float_positional", "format_float_scientific",
-        "identity", "indices", "mask_indices", "ones", "empty", "zeros", "promote_types", "tri", "tril_indices",
-        "triu_indices", "datetime_data", "issubdtype", "isdtype", "mintypecode", "typename",
+        "base_repr", "binary_repr", "diag_indices", "eye", "format_float_positional",
+        "format_float_scientific", "identity", "indices", "mask_indices", "ones", "empty", "zeros", "tri",
+        "tril_indices", "triu_indices", "datetime_data", "promote_types", "issubdtype", "isdtype",
+        "mintypecode", "typename",
     ),
     TEXT: ("frombuffer", "fromfile", "fromregex", "fromstring", "genfromtxt", "load", "loadtxt"),
     ABOUT: ("isscalar", "iterable", "info"),
+    OLDER: ("trapz", "row_stack"),
     NO_ARRAY: (
         "get_include", "get_printoptions", "set_printoptions", "printoptions", "getbufsize", "setbufsize",
         "geterr", "seterr", "geterrcall", "seterrcall", "show_config", "show_runtime", "test", "linalg.test",
@@ -50,7 +53,19 @@ NOT_DISPATCHED: Final[dict[str, tuple[str, ...]]] = {
 """Functions of NumPy that never ask a Tensor, and what happens there."""
 
 METHODS_WITHOUT_GRADIENT: Final = frozenset(
-    {"all", "any", "argmax", "argmin", "argsort", "argpartition", "nonzero", "round", "searchsorted", "item", "tolist"}
+    {
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "argsort",
+        "argpartition",
+        "nonzero",
+        "round",
+        "searchsorted",
+        "item",
+        "tolist",
+    }
 )
 
 
@@ -144,7 +159,9 @@ def contradictions() -> list[str]:
     methods = {f"ndarray.{name}" for name in vars(Tensor)}
     refused = {name for name in REFUSED if not name.startswith("ndarray.")}
     kept = {
-        name for name in REFUSED if name in methods and "Refused" not in str(getattr(Tensor, name[8:]).__doc__)
+        name
+        for name in REFUSED
+        if name in methods and "Refused" not in str(getattr(Tensor, name[8:]).__doc__)
     }
     repeated = {name for name in listed if listed.count(name) > 1}
     return sorted(repeated | (done & refused) | (refused & set(listed)) | kept)

@@ -26,6 +26,7 @@ from tinygrad_mnist.op import (
     linear,
 )
 from tinygrad_mnist.ops.special import sigmoid
+from tinygrad_mnist.tensor import Tensor
 
 # ---- arithmetic ------------------------------------------------------------------------------------------
 
@@ -45,7 +46,11 @@ divide = elementwise(
 )
 STEP = (Domain(2.2, 2.6), Domain(0.9, 1.05))  # between two steps of the quotient
 remainder = elementwise(
-    np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y), domain=STEP, label="%"
+    np.remainder,
+    lambda g, out, x, y: g,
+    lambda g, out, x, y: -g * np.floor_divide(x, y),
+    domain=STEP,
+    label="%",
 )
 fmod = elementwise(
     np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.rint((x - out) / y), domain=STEP
@@ -266,7 +271,7 @@ def modf(x: Any) -> tuple[Any, Any]:
 @implements(np.frexp)
 def frexp(x: Any) -> tuple[Any, Any]:
     exponent = np.frexp(x.data)[1]
-    return np.ldexp(x, -exponent), exponent
+    return np.ldexp(x, -exponent), Tensor(exponent)
 
 
 @implements(np.heaviside)

@@ -88,7 +88,9 @@ def block(arrays: Any) -> Any:
 @implements(np.trim_zeros)
 def trim_zeros(filt: Any, trim: str = "fb") -> Any:
     if filt.ndim != 1:
-        raise TypeError(f"trim_zeros: expected one axis on a Tensor, got shape {filt.shape}; slice it instead")
+        raise TypeError(
+            f"trim_zeros: expected one axis on a Tensor, got shape {filt.shape}; slice it instead"
+        )
     kept = np.flatnonzero(filt.data)
     if not kept.size:
         return filt[:0]
@@ -127,7 +129,7 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 @implements(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
     chosen = np.reshape(values_of(mask), arr.shape).astype(bool)
-    arr[chosen] = _cycled(vals, np.count_nonzero(chosen))
+    arr[chosen] = _cycled(vals, int(np.count_nonzero(chosen)))
 
 
 @implements(np.putmask)
@@ -140,7 +142,7 @@ def putmask(a: Any, mask: Any, values: Any) -> None:
 def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
     chosen = np.zeros(a.shape, bool)
     np.fill_diagonal(chosen, True, wrap=wrap)
-    a[chosen] = _cycled(val, np.count_nonzero(chosen))
+    a[chosen] = _cycled(val, int(np.count_nonzero(chosen)))
 
 
 @implements(np.copyto)
@@ -208,7 +210,9 @@ def _along(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """The index of ``take_along_axis``: these positions along one axis, the same place along the others."""
     axis = np.lib.array_utils.normalize_axis_index(axis, arr.ndim)
     if indices.ndim != arr.ndim:
-        raise ValueError(f"indices of shape {indices.shape} for an array of shape {arr.shape}: give as many axes")
+        raise ValueError(
+            f"indices of shape {indices.shape} for an array of shape {arr.shape}: give as many axes"
+        )
     places = np.ix_(*(range(n) for n in arr.shape))
     return (*places[:axis], indices, *places[axis + 1 :])
 

@@ -179,7 +179,6 @@ cumsum_ = linear(
 )
 
 
-
 def _cumprod_joint(g: Any, needed: Any, out: Any, saved: Any, x: Any, axis: int) -> tuple[Any, ...]:
     """Without a division: what stands before an element times Horner's rule over what stands behind it."""
     x, g, out = (np.moveaxis(a, axis, 0) for a in (x, g, out))
@@ -205,7 +204,8 @@ cumprod_ = fused(
     name="cumprod",
     domain=NONZERO,
     samples=tuple(
-        Sample((shape,), {"axis": axis}) for shape, axis in (((2, 3), 0), ((2, 3), -1), ((4,), 0), ((1, 1), 1))
+        Sample((shape,), {"axis": axis})
+        for shape, axis in (((2, 3), 0), ((2, 3), -1), ((4,), 0), ((1, 1), 1))
     ),
 )
 

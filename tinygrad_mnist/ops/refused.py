@@ -45,9 +45,12 @@ TABLE: Final[dict[str, tuple[str, ...]]] = {
     ),
     POLYNOMIALS: ("polyadd", "polysub", "polymul", "polydiv", "polyder", "polyint"),
     "solve the normal equations, np.linalg.solve(v.T @ v, v.T @ y) with v = np.vander(x, n)": ("polyfit",),
+    "use np.isin": ("in1d",),
     HISTOGRAMS: ("histogram", "histogram2d", "histogramdd", "histogram_bin_edges"),
     DATES: ("busday_count", "busday_offset", "is_busday", "datetime_as_string"),
-    FILES: ("save", "savez", "savez_compressed", "savetxt", "ndarray.tofile", "ndarray.dump", "ndarray.dumps"),
+    FILES: (
+        "save", "savez", "savez_compressed", "savetxt", "ndarray.tofile", "ndarray.dump", "ndarray.dumps",
+    ),
     "it takes positions: use np.ix_ on t.numpy()": ("ix_",),
     "the step to the neighbouring number has no derivative: add a constant": ("nextafter",),
     f"{IN_PLACE}: use np.sort(t)": ("ndarray.sort",),
@@ -58,6 +61,7 @@ TABLE: Final[dict[str, tuple[str, ...]]] = {
     f"{IN_PLACE}: use .data to see the flags of the array": ("ndarray.setflags",),
     BYTES: (
         "ndarray.byteswap", "ndarray.getfield", "ndarray.setfield", "ndarray.view", "ndarray.tobytes",
+        "ndarray.tostring",
     ),
     "Tensors are on the CPU": ("ndarray.to_device",),
     METHOD: tuple(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_mnist.op import EachArgument, Sample, implements, linear
+from tinygrad_mnist.tensor import apply
 
 reshape_ = linear(
     lambda x, shape: np.reshape(x, shape),
@@ -276,7 +277,7 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
 @implements(np.broadcast_arrays)
 def broadcast_arrays(*args: Any) -> tuple[Any, ...]:
     shape = np.broadcast_shapes(*(np.shape(a) for a in args))
-    return tuple(np.broadcast_to(a, shape) for a in args)
+    return tuple(apply(broadcast_to_, (a,), {"shape": shape}) for a in args)
 
 
 @implements(np.meshgrid)

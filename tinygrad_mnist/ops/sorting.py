@@ -5,6 +5,7 @@ A sort is a choice of elements, so its gradient is that of indexing; ties keep t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.op import implements
 from tinygrad_mnist.ops.constant import values_of
+from tinygrad_mnist.tensor import Tensor
 
 Axis = int | tuple[int, ...] | None
 
@@ -31,45 +33,49 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect"
     return np.take_along_axis(a, np.argpartition(a.data, values_of(kth), axis=axis), axis)
 
 
-def _order_statistic(function: Callable[..., Any], probability: bool) -> Callable[..., Any]:
+def _at_rank(
+    function: Callable[..., Any], a: Any, given: tuple[Any, ...], axis: Axis, keepdims: bool, **options: Any
+) -> Any:
     """A median, quantile or percentile, by what NumPy's function says of the ranks 0, 1, ..., n - 1.
 
     Of the ranks it returns the rank to read, possibly between two; the result lies between the elements of
     these ranks in the same way, whatever the method. A rank is no number where the element is none, so that
     the two families (``median`` and ``nanmedian``) treat such elements as they do.
     """
+    reduced = tuple(range(a.ndim)) if axis is None else normalize_axis_tuple(axis, a.ndim)
+    kept = tuple(i for i in range(a.ndim) if i not in reduced)
+    shape = tuple(a.shape[i] for i in kept)
+    ordered = sort(
+        np.reshape(np.transpose(a, kept + reduced), (*shape, math.prod(a.shape[i] for i in reduced)))
+    )
+    if not ordered.shape[-1]:
+        raise ValueError(f"{function.__name__}: no elements along axis {axis} of shape {a.shape}")
+    ranks = np.where(np.isnan(ordered.data), np.nan, np.arange(ordered.shape[-1], dtype=np.float64))
+    rank = np.asarray(function(ranks, *given, axis=-1, **options))
+    dtype = function(np.zeros(1, a.dtype), *given, **options).dtype
+    leading = rank.shape[: rank.ndim - len(shape)]  # those of the probabilities
+    rank = np.moveaxis(rank.reshape(math.prod(leading), *shape), 0, -1)
+    low = np.floor(np.nan_to_num(rank)).astype(np.intp)
+    high = np.minimum(low + 1, ordered.shape[-1] - 1)
+    part = (rank - low).astype(dtype)
+    lower = np.take_along_axis(ordered, low, axis=-1)
+    upper = np.where(part == 0, 0, np.take_along_axis(ordered, high, axis=-1))  # 0 times inf is nan
+    out = np.where(np.isnan(rank), np.nan, (1 - part) * lower + part * upper).astype(dtype)
+    out = np.reshape(np.moveaxis(out, -1, 0), (*leading, *shape))
+    return np.expand_dims(out, tuple(len(leading) + i for i in reduced)) if keepdims else out
 
-    def of_sorted(a: Any, given: tuple[Any, ...], axis: Axis, keepdims: bool, **options: Any) -> Any:
-        reduced = tuple(range(a.ndim)) if axis is None else normalize_axis_tuple(axis, a.ndim)
-        kept = tuple(i for i in range(a.ndim) if i not in reduced)
-        shape = tuple(a.shape[i] for i in kept)
-        ordered = sort(np.reshape(np.transpose(a, kept + reduced), (*shape, -1)))
-        if not ordered.shape[-1]:
-            raise ValueError(f"{function.__name__}: no elements along axis {axis} of shape {a.shape}")
-        ranks = np.where(np.isnan(ordered.data), np.nan, np.arange(ordered.shape[-1], dtype=np.float64))
-        rank = np.asarray(function(ranks, *given, axis=-1, **options))
-        expected = function(np.zeros(1, a.dtype), *given, **options).dtype
-        leading = rank.shape[: rank.ndim - len(shape)]  # those of the probabilities
-        rank = np.moveaxis(rank.reshape(-1, *shape), 0, -1)
-        low = np.floor(np.nan_to_num(rank)).astype(np.intp)
-        high = np.minimum(low + 1, ordered.shape[-1] - 1)
-        part = (rank - low).astype(expected)
-        lower = np.take_along_axis(ordered, low, axis=-1)
-        upper = np.where(part == 0, 0, np.take_along_axis(ordered, high, axis=-1))  # 0 times inf is nan
-        out = np.where(np.isnan(rank), np.nan, (1 - part) * lower + part * upper).astype(expected)
-        out = np.reshape(np.moveaxis(out, -1, 0), (*leading, *shape))
-        return np.expand_dims(out, tuple(len(leading) + i for i in reduced)) if keepdims else out
 
-    if not probability:
+def _median(function: Callable[..., Any]) -> Callable[..., Any]:
+    def median(a: Any, axis: Axis = None, *, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+        return _at_rank(function, a, (), axis, keepdims)
 
-        def middle(
-            a: Any, axis: Axis = None, *, overwrite_input: bool = False, keepdims: bool = False
-        ) -> Any:
-            return of_sorted(a, (), axis, bool(keepdims))
+    return median
 
-        return middle
 
-    def at(
+def _quantile(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``quantile`` or ``percentile``; linear in ``a``, and piecewise so in ``q``, by which it is refused."""
+
+    def quantile(
         a: Any,
         q: Any,
         axis: Axis = None,
@@ -89,14 +95,16 @@ def _order_statistic(function: Callable[..., Any], probability: bool) -> Callabl
                 f"{function.__name__} has no gradient by its probabilities; interpolate in np.sort(a) with "
                 "np.interp, or detach them"
             )
-        if not hasattr(a, "__apply_op__"):
-            return function(a, values_of(q), axis=axis, method=method, keepdims=keepdims)
-        return of_sorted(a, (values_of(q),), axis, bool(keepdims), method=method)
+        return _at_rank(function, _tensor(a), (values_of(q),), axis, keepdims, method=method)
 
-    return at
+    return quantile
 
 
-for _function in (np.median, np.nanmedian):
-    implements(_function)(_order_statistic(_function, probability=False))
-for _function in (np.quantile, np.percentile, np.nanquantile, np.nanpercentile):
-    implements(_function)(_order_statistic(_function, probability=True))
+def _tensor(a: Any) -> Tensor:
+    return a if isinstance(a, Tensor) else Tensor(a)
+
+
+for _name in ("median", "nanmedian"):
+    implements(getattr(np, _name))(_median(getattr(np, _name)))
+for _name in ("quantile", "percentile", "nanquantile", "nanpercentile"):
+    implements(getattr(np, _name))(_quantile(getattr(np, _name)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tinygrad_mnist.ops import activation, elementwise
+from tinygrad_mnist.ops import activation, elementwise, special
 from tinygrad_mnist.tensor import Tensor
 
 TensorLike = Tensor | NDArray[Any]
@@ -82,7 +82,7 @@ def sigmoid(input: TensorLike) -> Tensor:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    out: Tensor = activation.sigmoid(input)
+    out: Tensor = special.sigmoid(input)
     return out
 
 

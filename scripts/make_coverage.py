@@ -1,0 +1,100 @@
+"""Write docs/coverage.md: what every public callable of NumPy does on a Tensor, read off the registry.
+
+From the repository's root::
+
+    python scripts/make_coverage.py
+
+with the NumPy whose functions the page shall list.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tinygrad_mnist.ops.coverage import Decision, decisions  # noqa: E402
+
+TARGET = ROOT / "docs" / "coverage.md"
+WIDTH = 118
+
+HEADINGS = {
+    "differentiable": (
+        "Differentiable",
+        "They give the value that NumPy gives, and first and second derivatives. `out=`, `where=` and "
+        "`dtype=` are refused. Those that write (`np.put`, `np.copyto` ...) do so as `t[index] = value` does.",
+    ),
+    "piecewise constant": (
+        "Piecewise constant",
+        "Positions, counts, comparisons, steps, and what is said of an array rather than of its values. The "
+        "result needs no gradient, rightly.",
+    ),
+    "refused": ("Refused", "A TypeError names the function and says what to use instead."),
+    "not dispatched": (
+        "Not dispatched by NumPy",
+        "NumPy never asks a Tensor about these. Where one of them makes an array of a Tensor that requires a "
+        "gradient, the Tensor raises a TypeError that suggests `np.stack` or `.detach()`.",
+    ),
+    "undecided": ("Undecided", "None, or a test fails."),
+}
+
+
+def version() -> str:
+    """The release of NumPy that the page is about, without the patch."""
+    return ".".join(np.__version__.split(".")[:2])
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    everything = decisions()
+    functions = [one for one in everything if not one.name.startswith("ndarray.")]
+    methods = [one for one in everything if one.name.startswith("ndarray.")]
+    lines = [
+        "# What NumPy's functions do on a Tensor",
+        "",
+        fill(
+            "Written by `scripts/make_coverage.py` from the registry of operations; a test calls every "
+            f"function that is listed. This is NumPy {version()}: a function that a later release adds fails "
+            "that test until it is decided on.",
+            WIDTH,
+        ),
+        "",
+        "| | functions of `numpy`, `numpy.linalg`, `numpy.fft` | methods of `ndarray` |",
+        "|---|--:|--:|",
+    ]
+    states = [state for state in HEADINGS if any(one.state == state for one in everything)]
+    for state in states:
+        counts = [sum(one.state == state for one in some) for some in (functions, methods)]
+        lines.append(f"| {state} | {counts[0]} | {counts[1]} |")
+    for state in states:
+        title, text = HEADINGS[state]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            fill(text, WIDTH),
+            "",
+            *_rows([one for one in everything if one.state == state]),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(some: list[Decision]) -> list[str]:
+    """A paragraph of names, or a table of names by their note."""
+    notes = list(dict.fromkeys(one.note for one in some))
+    if notes == [""]:
+        return [fill(", ".join(f"`{one.name}`" for one in some), WIDTH)]
+    rows = [
+        f"| {note} | {', '.join(f'`{one.name}`' for one in some if one.note == note)} |" for note in notes
+    ]
+    return ["| | |", "|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(), "utf-8")
+    print(f"wrote {TARGET.relative_to(ROOT)}")
