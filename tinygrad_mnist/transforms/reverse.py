@@ -10,6 +10,7 @@ import numpy as np
 
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.transforms.trace import Trace, as_tensor, matched, positions_of, trace
+from tinygrad_mnist.tree import flatten, unflatten
 
 Argnums = int | Sequence[int]
 
@@ -116,7 +117,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     >>> out, pullback(1.0)
     (array(0.), (array(0.), array(2.)))
     """
-    traced = trace(f, primals, {}, range(len(primals)), "vjp", has_aux)
+    traced = trace(f, _copied(primals), {}, range(len(primals)), "vjp", has_aux)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
         cotangents = matched(cotangent, traced.out_structure, traced.outs, "the cotangent")
@@ -127,6 +128,12 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
 
     out = traced.results(traced.outs)
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
+
+
+def _copied(primals: Any) -> Any:
+    """With copies of arrays: the pullback must not notice what is written into the caller's later."""
+    leaves, structure = flatten(primals)
+    return unflatten(structure, (leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves))
 
 
 def _scalar(traced: Trace) -> Tensor:
