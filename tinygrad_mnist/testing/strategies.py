@@ -153,7 +153,7 @@ def op_inputs(draw: st.DrawFn, op: Op) -> Call:
     """
     if op.samples == "broadcast":
         count = _count_of_arguments(op)
-        array_shapes = draw(_broadcastable(count))
+        array_shapes = draw(broadcastable(count, max_dims=3 if count == 1 else 2))
         return draw(arrays_in(_domains(op, count), array_shapes)), {}
     if op.samples == "reduction":
         shape = draw(shapes())
@@ -179,11 +179,18 @@ def _call_of(draw: st.DrawFn, op: Op, sample: Sample) -> Call:
 
 
 @st.composite
-def _broadcastable(draw: st.DrawFn, count: int) -> tuple[tuple[int, ...], ...]:
-    if count == 1:
-        return (draw(shapes(min_side=0)),)
-    drawn = npst.mutually_broadcastable_shapes(num_shapes=count, max_dims=2, max_side=3, min_side=0)
-    return draw(drawn).input_shapes
+def broadcastable(
+    draw: st.DrawFn, count: int, max_dims: int = 3, max_side: int = 3
+) -> tuple[tuple[int, ...], ...]:
+    """Shapes that broadcast with each other; some the whole result's, some of fewer axes or of length 1."""
+    whole = draw(shapes(max_dims, max_side, min_side=0))
+    return tuple(draw(st.one_of(st.just(whole), _parts_of(whole))) for _ in range(count))
+
+
+@st.composite
+def _parts_of(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int, ...]:
+    kept = shape[draw(st.integers(0, len(shape))) :]
+    return tuple(draw(st.sampled_from((n, 1))) for n in kept)
 
 
 def _domains(op: Op, count: int) -> tuple[Domain, ...]:
