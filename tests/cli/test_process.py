@@ -85,7 +85,13 @@ def test_a_mistake_has_no_traceback(execute: Execute) -> None:
 
 @posix
 def test_ctrl_c_ends_with_a_summary(command: list[str]) -> None:
-    process = subprocess.Popen([*command, *LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, *LONG],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it may be ignored where tests run
+    )
     assert process.stdout is not None
     while not process.stdout.readline().startswith("epoch"):
         assert process.poll() is None
