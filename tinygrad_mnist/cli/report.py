@@ -33,7 +33,8 @@ def summary_line(outcome: Outcome) -> str:
 
 def count(epochs: float, summary: Mapping[str, Any]) -> str:
     """A number of epochs; of iterations, where each sees all images."""
-    return f"{epochs:.4g} {'iterations' if summary['config']['batch_size'] is None else 'epochs'}"
+    unit = "iteration" if summary["config"]["batch_size"] is None else "epoch"
+    return f"{epochs:.4g} {unit}{'' if epochs == 1 else 's'}"
 
 
 def print_outcome(outcome: Outcome) -> None:
