@@ -74,7 +74,8 @@ def value_and_grad(
             elif lifted:
                 arrived = walk([(out.origin, Tensor(ones))], targets=boundaries, lift=_lift, retain=True)
             else:
-                arrived = walk([(out.origin, ones)], targets=boundaries)
+                parts = walk([(out.origin, ones)], targets=boundaries)
+                arrived = {node: np.array(part) for node, part in parts.items()}  # nobody else's; no view
         finally:
             recording.reset(token)
         gradients = tuple(
