@@ -54,7 +54,8 @@ def laid_out(array: Array, layout: str) -> Array:
     if layout == "fortran":
         return array.copy(order="F")
     if layout == "strided":
-        wide = np.full(tuple(2 * n for n in array.shape), np.nan, array.dtype)
+        between = np.nan if array.dtype.kind == "f" else 0  # what nobody must read
+        wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
         view: Array = wide[_every(2, array.ndim)]
         view[...] = array
         return view
