@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +26,7 @@ GRID: Final = 97
 """Values that an element can take: a prime, so that sums of few of them rarely vanish."""
 
 
+@cache
 def grid(domain: Domain) -> Array:
     """The values that are drawn from a domain, the nearest to 1 first; whole numbers are there more often.
 
@@ -40,7 +42,9 @@ def grid(domain: Domain) -> Array:
         values = np.concatenate([np.repeat(whole, 4), np.linspace(domain.low, domain.high, GRID)])
     for kink in domain.kinks:
         values = values[np.abs(values - kink) >= domain.margin - 1e-9]
-    return values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
+    values = values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
+    values.flags.writeable = False  # it is shared
+    return values
 
 
 def laid_out(array: Array, layout: str) -> Array:
@@ -74,6 +78,7 @@ def _every(step: int, ndim: int) -> Any:
     return (Ellipsis, *(slice(None, None, step),) * ndim)
 
 
+@cache
 def shapes(max_dims: int = 3, max_side: int = 3, min_side: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
     """Shapes from ``()`` on, with axes of length 1 among them."""
     return npst.array_shapes(min_dims=0, max_dims=max_dims, min_side=min_side, max_side=max_side)
@@ -99,12 +104,14 @@ def arrays_in(
     return st.tuples(*(_array_in(d, shape) for d, shape in zip(domains, array_shapes, strict=True)))
 
 
+@cache
 def _array_in(domain: Domain, shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
     values = grid(domain)
     picks = npst.arrays(np.intp, shape, elements=st.integers(0, len(values) - 1), fill=st.nothing())
     return picks.map(lambda chosen: np.asarray(values[chosen]))
 
 
+@cache
 @st.composite
 def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
     """``axis`` (None, an int of either sign, or a tuple) and ``keepdims``."""
@@ -116,6 +123,7 @@ def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
     return {"axis": draw(some), "keepdims": draw(st.booleans())}
 
 
+@cache
 @st.composite
 def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     """An index of any NumPy kind: basic, integer arrays with repeats and from the end, masks, mixtures."""
@@ -139,6 +147,7 @@ def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     return (picked, *rest)
 
 
+@cache
 def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
     """Positions on an axis, negative and repeated ones too."""
     sides = npst.array_shapes(min_dims=ndim, max_dims=ndim, max_side=3)
@@ -189,6 +198,7 @@ def broadcastable(
     return tuple(draw(st.one_of(st.just(whole), _parts_of(whole))) for _ in range(count))
 
 
+@cache
 @st.composite
 def _parts_of(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int, ...]:
     kept = shape[draw(st.integers(0, len(shape))) :]
