@@ -58,7 +58,7 @@ def test_quiet_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1
-    assert re.match(r"digits on digits: test accuracy \S+ % .* epochs in \S+ s, run$", lines[0])
+    assert re.match(r"digits on digits: test accuracy \S+ % .* 2 epochs in \S+ s, run$", lines[0])
 
 
 def test_the_default_directory_is_named_after_the_recipe() -> None:

@@ -42,7 +42,15 @@ def patterns() -> Dataset:
 @pytest.fixture(scope="session")
 def small() -> Recipe:
     """A recipe that learns the patterns in a moment."""
-    return RECIPES["digits"].changed(hidden=(8,), epochs=4, batch_size=16, evaluate_every=1, validation=0.2)
+    return RECIPES["digits"].changed(
+        hidden=(8,),
+        epochs=4,
+        batch_size=16,
+        evaluate_every=1,
+        validation=0.2,
+        dropout=0.0,
+        label_smoothing=0.0,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,8 @@ def test_the_summary_names_what_was_changed(outcome: Outcome) -> None:
         "batch_size",
         "evaluate_every",
         "validation",
+        "dropout",
+        "label_smoothing",
     }
 
 

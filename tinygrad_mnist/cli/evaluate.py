@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tinygrad_mnist.cli import values
+from tinygrad_mnist.cli.threads import add_threads, use_threads
 
 NAME: Final = "evaluate"
 HELP: Final = "judge a trained model on digits that it has not seen"
@@ -17,14 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", metavar="mnist|digits|DIR", help="the data (default: what the model was trained on)"
     )
-    values.add_threads(parser)
+    add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the accuracy, and that of each digit."""
-    from tinygrad_mnist.training.threads import set_threads
-
-    set_threads(arguments.threads)
+    use_threads(arguments)
 
     from tinygrad_mnist.cli.table import print_table
     from tinygrad_mnist.training import judge, load_checkpoint

@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 from tinygrad_mnist.cli import values
+from tinygrad_mnist.cli.threads import add_threads, use_threads
 
 NAME: Final = "predict"
 HELP: Final = "recognise the digit on a picture"
@@ -28,14 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the picture to take from files named without a number",
     )
     parser.add_argument("--probabilities", action="store_true", help="print the probability of each digit")
-    values.add_threads(parser)
+    add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line for each picture; a picture that cannot be read has its sentence on standard error."""
-    from tinygrad_mnist.training.threads import set_threads
-
-    set_threads(arguments.threads)
+    use_threads(arguments)
 
     from tinygrad_mnist.cli.failure import FAILED, explain
     from tinygrad_mnist.cli.table import print_table

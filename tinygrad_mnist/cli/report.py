@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
 from tinygrad_mnist.training.wording import percent
@@ -23,9 +26,15 @@ def summary_line(outcome: Outcome) -> str:
         f"{summary['recipe']} on {summary['data']}: test accuracy {percent(summary['test_accuracy'])} "
         f"(training {percent(summary['train_accuracy'])}, "
         f"validation {percent(summary['validation_accuracy'])}), "
-        f"{summary['epochs']:.3g} epochs in {summary['train_seconds']:.2f} s"
+        f"{count(summary['epochs'], summary)} in {summary['train_seconds']:.2f} s"
         f"{', interrupted' if summary['interrupted'] else ''}, {outcome.directory}"
     )
+
+
+def count(epochs: float, summary: Mapping[str, Any]) -> str:
+    """A number of epochs; of iterations, where each sees all images."""
+    unit = "iteration" if summary["config"]["batch_size"] is None else "epoch"
+    return f"{epochs:.4g} {unit}{'' if epochs == 1 else 's'}"
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -38,9 +47,9 @@ def print_outcome(outcome: Outcome) -> None:
         f"\n"
         f"test accuracy {test} on {summary['test_images']:,} unseen digits ({summary['data']}); "
         f"training {training}, validation {validation}\n"
-        f"kept: the state of epoch {summary['best_epoch']:.3g}, the best on the validation part\n"
+        f"kept: the state after {count(summary['best_epoch'], summary)}, the best on the validation part\n"
         f"trained{', until it was interrupted,' if summary['interrupted'] else ''} for "
-        f"{summary['train_seconds']:.2f} s: {summary['epochs']:.3g} epochs, "
+        f"{summary['train_seconds']:.2f} s: {count(summary['epochs'], summary)}, "
         f"{summary['images_per_second']:,.0f} images a second"
     )
     for path in sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith(".")):

@@ -7,6 +7,7 @@ import sys
 from typing import Any, Final
 
 from tinygrad_mnist.cli import values
+from tinygrad_mnist.cli.threads import add_threads, use_threads
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=values.seed, default=0, metavar="N", help="equal seeds give equal results (default 0)"
     )
-    values.add_threads(parser)
+    add_threads(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -65,14 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     from tinygrad_mnist.training.recipes import find_recipe
-    from tinygrad_mnist.training.threads import set_threads
 
     changes = _changes(arguments)
     find_recipe(arguments.recipe or "default").changed(
         **changes
     )  # what is misused is said before NumPy is there
-    if problem := set_threads(arguments.threads):
-        _note(problem)
+    use_threads(arguments)
 
     from tinygrad_mnist.cli.progress import make_reporter
     from tinygrad_mnist.cli.report import describe_data, print_outcome, summary_line

@@ -50,14 +50,3 @@ def hidden(text: str) -> tuple[int, ...]:
         return tuple(int(units) for units in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, as in 256,128") from None
-
-
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """Add ``--threads``, which every command that computes has."""
-    parser.add_argument(
-        "--threads",
-        type=thread_count,
-        default=1,
-        metavar="N",
-        help="threads that BLAS computes with (default 1: more are slower where cores are shared)",
-    )

@@ -80,7 +80,7 @@ UFUNCS[np.radians], UFUNCS[np.degrees] = deg2rad, rad2deg
 def _power_by_base(g: Any, out: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)):
         return g * y * x ** (y - 1) if y != 0 else g * 0
-    return g * y * x ** np.where(y == 0, 1, y - 1)  # the derivative of x ** 0 is 0 at x = 0 too
+    return g * y * x ** np.where((x == 0) & (y == 0), 1, y - 1)  # the derivative of x ** 0 is 0 at x = 0 too
 
 
 def _power_by_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:

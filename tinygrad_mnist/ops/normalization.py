@@ -6,6 +6,7 @@ rather than the normalised ones, work in place on arrays that nobody else holds.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,16 @@ def _promoted(*arrays: Any) -> tuple[Any, ...]:
     return tuple(array.astype(dtype, copy=False) for array in arrays)
 
 
+@lru_cache(maxsize=32)
+def _filled(n: int, value: float, dtype: Any) -> Any:
+    """A constant vector, made once: a sum over rows is a product with it."""
+    vector = np.full(n, value, dtype)
+    vector.flags.writeable = False
+    return vector
+
+
 def _column_sums(x: Any) -> Any:
-    return np.ones(x.shape[0], x.dtype).dot(x)
+    return _filled(x.shape[0], 1.0, x.dtype).dot(x)
 
 
 def _column_sums_of_product(x: Any, y: Any) -> Any:
@@ -90,7 +99,7 @@ def _batch_norm_forward(x: Any, weight: Any, bias: Any, eps: float, observe: Any
     """
     x, weight, bias = _promoted(x, weight, bias)
     n = x.shape[0]
-    per_row = np.full(n, 1 / n, x.dtype)
+    per_row = _filled(n, 1 / n, x.dtype)
     mean = per_row.dot(x)
     centred = x - mean
     out = centred * centred if x.size <= _LARGE else np.empty_like(x)

@@ -126,7 +126,7 @@ def _prod_formula(x: Any, axis: Axis, keepdims: bool) -> Any:
     while (n := last.shape[-1]) > 1:
         product = last[..., : n // 2] * last[..., n // 2 : 2 * (n // 2)]
         last = np.concatenate([product, last[..., -1:]], axis=-1) if n % 2 else product
-    out = np.reshape(last, last.shape[:-1]) if n else np.ones(last.shape[:-1], x.dtype)
+    out = np.reshape(last, last.shape[:-1]) if n else 1 + np.sum(last, axis=-1)
     return np.expand_dims(out, reduced) if keepdims else out
 
 

@@ -73,7 +73,7 @@ def differentiate(
             largest = np.maximum(largest, size)
         moves_nearby |= moves_here
         if best is not None:
-            better = uncertainty < best[1]
+            better = _doubt(derivative, uncertainty) < _doubt(*best)
             if h > NEAR:  # a large step sees another part of f: it may only refine a slope, not find another
                 refines = np.abs(derivative - best[0]) <= 10 * best[1]
                 better &= refines & (np.abs(derivative) > 10 * uncertainty)
@@ -86,6 +86,12 @@ def differentiate(
             break
     assert best is not None
     return best[0], np.where(moves | moves_nearby, best[1], 0.0), largest
+
+
+def _doubt(derivative: Array, uncertainty: Array) -> Array:
+    """What ranks estimates: their relative uncertainty; after these, the absolute one of what may be 0."""
+    known = uncertainty < 1e-3 * np.abs(derivative)
+    return np.where(known, uncertainty / np.where(known, np.abs(derivative), 1), 1 + uncertainty)
 
 
 def _moves_far_away(f: Callable[[float], Array], at: float) -> Array:

@@ -7,7 +7,8 @@ lie on a grid, so that they shrink well, and away from kinks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -25,21 +26,25 @@ GRID: Final = 97
 """Values that an element can take: a prime, so that sums of few of them rarely vanish."""
 
 
+@cache
 def grid(domain: Domain) -> Array:
-    """The values that are drawn from a domain, the one nearest to 1 first.
+    """The values that are drawn from a domain, the nearest to 1 first; whole numbers are there more often.
 
     Examples
     --------
     >>> grid(Domain(0.0, 2.0, kinks=(1.0,), margin=0.5))[:2].round(3)
     array([1.5, 0.5])
     """
-    count = GRID
     if domain.distinct:
-        count = int((domain.high - domain.low) / domain.margin) + 1
-    values = np.linspace(domain.low, domain.high, count)
+        values = np.linspace(domain.low, domain.high, int((domain.high - domain.low) / domain.margin) + 1)
+    else:
+        whole = np.arange(np.ceil(domain.low), np.floor(domain.high) + 1)
+        values = np.concatenate([np.repeat(whole, 4), np.linspace(domain.low, domain.high, GRID)])
     for kink in domain.kinks:
         values = values[np.abs(values - kink) >= domain.margin - 1e-9]
-    return values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
+    values = values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
+    values.flags.writeable = False  # it is shared
+    return values
 
 
 def laid_out(array: Array, layout: str) -> Array:
@@ -53,7 +58,8 @@ def laid_out(array: Array, layout: str) -> Array:
     if layout == "fortran":
         return array.copy(order="F")
     if layout == "strided":
-        wide = np.full(tuple(2 * n for n in array.shape), np.nan, array.dtype)
+        between = np.nan if array.dtype.kind == "f" else 0  # what nobody must read
+        wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
         view: Array = wide[_every(2, array.ndim)]
         view[...] = array
         return view
@@ -72,6 +78,7 @@ def _every(step: int, ndim: int) -> Any:
     return (Ellipsis, *(slice(None, None, step),) * ndim)
 
 
+@cache
 def shapes(max_dims: int = 3, max_side: int = 3, min_side: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
     """Shapes from ``()`` on, with axes of length 1 among them."""
     return npst.array_shapes(min_dims=0, max_dims=max_dims, min_side=min_side, max_side=max_side)
@@ -97,12 +104,14 @@ def arrays_in(
     return st.tuples(*(_array_in(d, shape) for d, shape in zip(domains, array_shapes, strict=True)))
 
 
+@cache
 def _array_in(domain: Domain, shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
     values = grid(domain)
     picks = npst.arrays(np.intp, shape, elements=st.integers(0, len(values) - 1), fill=st.nothing())
     return picks.map(lambda chosen: np.asarray(values[chosen]))
 
 
+@cache
 @st.composite
 def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
     """``axis`` (None, an int of either sign, or a tuple) and ``keepdims``."""
@@ -114,6 +123,7 @@ def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
     return {"axis": draw(some), "keepdims": draw(st.booleans())}
 
 
+@cache
 @st.composite
 def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     """An index of any NumPy kind: basic, integer arrays with repeats and from the end, masks, mixtures."""
@@ -137,6 +147,7 @@ def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
     return (picked, *rest)
 
 
+@cache
 def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
     """Positions on an axis, negative and repeated ones too."""
     sides = npst.array_shapes(min_dims=ndim, max_dims=ndim, max_side=3)
@@ -153,7 +164,7 @@ def op_inputs(draw: st.DrawFn, op: Op) -> Call:
     """
     if op.samples == "broadcast":
         count = _count_of_arguments(op)
-        array_shapes = draw(_broadcastable(count))
+        array_shapes = draw(broadcastable(count, max_dims=3 if count == 1 else 2))
         return draw(arrays_in(_domains(op, count), array_shapes)), {}
     if op.samples == "reduction":
         shape = draw(shapes())
@@ -181,11 +192,19 @@ def _call_of(draw: st.DrawFn, op: Op, sample: Sample) -> Call:
 
 
 @st.composite
-def _broadcastable(draw: st.DrawFn, count: int) -> tuple[tuple[int, ...], ...]:
-    if count == 1:
-        return (draw(shapes(min_side=0)),)
-    drawn = npst.mutually_broadcastable_shapes(num_shapes=count, max_dims=2, max_side=3, min_side=0)
-    return draw(drawn).input_shapes
+def broadcastable(
+    draw: st.DrawFn, count: int, max_dims: int = 3, max_side: int = 3
+) -> tuple[tuple[int, ...], ...]:
+    """Shapes that broadcast with each other; some the whole result's, some of fewer axes or of length 1."""
+    whole = draw(shapes(max_dims, max_side, min_side=0))
+    return tuple(draw(st.one_of(st.just(whole), _parts_of(whole))) for _ in range(count))
+
+
+@cache
+@st.composite
+def _parts_of(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int, ...]:
+    kept = shape[draw(st.integers(0, len(shape))) :]
+    return tuple(draw(st.sampled_from((n, 1))) for n in kept)
 
 
 def _domains(op: Op, count: int) -> tuple[Domain, ...]:

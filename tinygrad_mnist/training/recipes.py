@@ -296,8 +296,10 @@ RECIPES: Final[dict[str, Recipe]] = {
         Recipe(
             name="digits",
             description="the bundled 8 x 8 digits, in a second or two",
-            hidden=(128, 64),
+            hidden=(256,),
             batch_norm=True,
+            dropout=0.2,
+            label_smoothing=0.1,
             optimizer="adamw",
             lr=0.01,
             schedule="one-cycle",

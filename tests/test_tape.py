@@ -1,0 +1,347 @@
+"""The tape: deep chains, its memory, what backward leaves where, walking it again."""
+
+import gc
+import tracemalloc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, no_grad
+from tinygrad_mnist.tape import Node
+
+DEEP = 100_000
+
+
+def leaf(values: Any, dtype: Any = np.float64) -> Tensor:
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def array_of_grad(t: Tensor) -> Any:
+    assert t.grad is not None
+    return t.grad.data
+
+
+# ---- depth -----------------------------------------------------------------------------------------------
+
+
+def test_a_chain_of_100_000_operations_goes_forward_and_back() -> None:
+    x = leaf(1.0)
+    y = x
+    for _ in range(DEEP):
+        y = y + 1e-5
+    y.backward()
+    assert array_of_grad(x) == 1
+
+
+def test_a_chain_of_100_000_operations_that_nobody_walks_is_forgotten() -> None:
+    y = leaf(1.0)
+    for _ in range(DEEP):
+        y = y + 1e-5
+    node = weakref.ref(y.origin)
+    del y
+    assert node() is None
+
+
+def test_a_chain_of_10_000_operations_goes_back_twice() -> None:
+    x = leaf(0.5)
+    y = x
+    for _ in range(10_000):
+        y = y * 1.0001
+    (y * y).backward(create_graph=True)
+    first = x.grad
+    assert first is not None
+    x.grad = None
+    first.backward()
+    np.testing.assert_allclose(array_of_grad(x), 2 * 1.0001**20_000)
+
+
+def test_a_graph_with_2_to_the_100_paths_is_walked_once_a_node() -> None:
+    x = leaf(1.0)
+    y = x
+    for _ in range(100):
+        y = y + y
+    y.backward()
+    assert array_of_grad(x) == 2.0**100
+
+
+# ---- memory ----------------------------------------------------------------------------------------------
+
+
+def network(x: Tensor, depth: int = 20) -> Tensor:
+    for _ in range(depth):
+        x = np.tanh(x @ np.eye(100) + 1.0)
+    return np.mean(x)
+
+
+def nodes_of(t: Tensor) -> list[weakref.ref[Node]]:
+    found, todo = [], [t.origin]
+    while todo:
+        node = todo.pop()
+        if type(node) is Node:
+            found.append(weakref.ref(node))
+            todo.extend(node.parents)
+    return found
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_the_tape_is_gone_after_del_loss() -> None:
+    loss = network(leaf(np.ones((100, 100))))
+    nodes = nodes_of(loss)
+    del loss
+    assert len(nodes) > 60
+    assert [node for node in nodes if node() is not None] == []
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("options", [{}, {"retain_graph": True}, {"create_graph": True}], ids=str)
+def test_the_tape_is_gone_after_backward_and_del(options: dict[str, bool]) -> None:
+    x = leaf(np.ones((100, 100)))
+    loss = network(x)
+    loss.backward(**options)
+    nodes = nodes_of(loss)
+    x.grad = None
+    del loss
+    assert [node for node in nodes if node() is not None] == []
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("options", [{}, {"create_graph": True}], ids=str)
+def test_the_memory_is_given_back_after_del(options: dict[str, bool]) -> None:
+    x = leaf(np.ones((100, 100)))
+    network(x).backward(**options)  # so that what is made once is made
+    x.grad = None
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        loss = network(x)
+        held = tracemalloc.get_traced_memory()[0] - before
+        loss.backward(**options)
+        del loss
+        x.grad = None
+        after = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert held > 40 * x.nbytes
+    assert after < 0.5 * x.nbytes  # less than one array
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_backward_frees_the_arrays_while_the_loss_is_still_held() -> None:
+    x = leaf(np.ones(5))
+    hidden = x * 2.0
+    array = weakref.ref(hidden.data)
+    loss = np.sum(hidden * hidden)
+    del hidden
+    loss.backward()
+    assert array() is None
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_nothing_is_kept_under_no_grad() -> None:
+    with no_grad():
+        y = leaf(1.0) * 2.0
+    assert y.origin is None
+
+
+# ---- walking again ---------------------------------------------------------------------------------------
+
+
+def test_a_second_backward_says_that_the_tape_was_freed() -> None:
+    x = leaf(2.0)
+    y = x * x
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"'multiply'.*earlier backward has freed.*retain_graph=True"):
+        y.backward()
+
+
+def test_a_backward_through_a_shared_part_that_was_freed_says_so() -> None:
+    x = leaf(2.0)
+    shared = np.exp(x)
+    one, other = shared * 2, shared * 3
+    one.backward()
+    with pytest.raises(RuntimeError, match="freed"):
+        other.backward()
+
+
+def test_a_failed_second_backward_leaves_the_gradient() -> None:
+    x = leaf(2.0)
+    y = x * x
+    y.backward()
+    with pytest.raises(RuntimeError):
+        y.backward()
+    assert array_of_grad(x) == 4
+
+
+def test_a_retained_tape_is_walked_again() -> None:
+    x = leaf(2.0)
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert array_of_grad(x) == 8
+
+
+def test_create_graph_keeps_the_tape() -> None:
+    x = leaf(2.0)
+    y = x * x
+    y.backward(create_graph=True)
+    y.backward()
+    assert array_of_grad(x) == 8
+
+
+def test_a_gradient_with_create_graph_is_on_the_tape() -> None:
+    x = leaf(2.0)
+    (x**3).backward(create_graph=True)
+    gradient = x.grad
+    assert gradient is not None
+    x.grad = None
+    gradient.backward()
+    assert array_of_grad(x) == 12
+
+
+def test_a_gradient_without_create_graph_requires_no_gradient() -> None:
+    x = leaf(2.0)
+    (x**3).backward()
+    assert x.grad is not None
+    assert not x.grad.requires_grad
+
+
+def test_create_graph_works_under_no_grad() -> None:
+    x = leaf(2.0)
+    y = x**3
+    with no_grad():
+        y.backward(create_graph=True)
+    assert x.grad is not None
+    assert x.grad.requires_grad
+
+
+# ---- the cotangent ---------------------------------------------------------------------------------------
+
+
+def test_backward_of_a_non_scalar_needs_a_cotangent() -> None:
+    with pytest.raises(RuntimeError, match=r"shape \(3,\).*only a scalar"):
+        (leaf(np.ones(3)) * 2).backward()
+
+
+def test_a_cotangent_weighs_the_elements() -> None:
+    x = leaf(np.ones(3))
+    (x * 2).backward(np.array([1.0, 10.0, 100.0]))
+    np.testing.assert_array_equal(array_of_grad(x), [2, 20, 200])
+
+
+@pytest.mark.parametrize(
+    "cotangent", [[1.0, 2.0, 3.0], Tensor([1.0, 2.0, 3.0]), np.array([1, 2, 3])], ids=str
+)
+def test_a_cotangent_may_be_a_list_a_tensor_or_of_integers(cotangent: Any) -> None:
+    x = leaf(np.ones(3))
+    (x * 2).backward(cotangent)
+    np.testing.assert_array_equal(array_of_grad(x), [2, 4, 6])
+
+
+def test_a_cotangent_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cotangent of shape \(2,\); expected \(3,\)"):
+        (leaf(np.ones(3)) * 2).backward(np.ones(2))
+
+
+def test_backward_of_what_requires_no_gradient_says_so() -> None:
+    with pytest.raises(RuntimeError, match="requires no gradient"):
+        Tensor(1.0).backward()
+
+
+def test_one_element_of_any_shape_is_a_scalar() -> None:
+    x = leaf([[3.0]])
+    (x * x).backward()
+    assert array_of_grad(x).shape == (1, 1)
+
+
+def test_backward_of_a_leaf_is_its_cotangent() -> None:
+    x = leaf(3.0)
+    x.backward()
+    assert array_of_grad(x) == 1
+
+
+# ---- what arrives where ----------------------------------------------------------------------------------
+
+
+def test_gradients_accumulate() -> None:
+    x = leaf(3.0)
+    (x * 2).backward()
+    (x * 5).backward()
+    assert array_of_grad(x) == 7
+
+
+def test_a_gradient_that_was_kept_stays_what_it_was() -> None:
+    x = leaf(np.ones(2))
+    np.sum(x * 2).backward()
+    kept = x.grad
+    assert kept is not None
+    np.sum(x * 5).backward()
+    np.testing.assert_array_equal(kept.data, [2, 2])
+
+
+@pytest.mark.parametrize(
+    ("f", "expected"),
+    [
+        (lambda x: x * x, 6),
+        (lambda x: x + x, 2),
+        (lambda x: x - x, 0),
+        (lambda x: x / x, 0),
+        (lambda x: x**x, None),
+    ],
+    ids=["multiply", "add", "subtract", "divide", "power"],
+)
+def test_a_tensor_that_is_used_twice_gets_both_parts(f: Any, expected: float | None) -> None:
+    x = leaf(3.0)
+    f(x).backward()
+    np.testing.assert_allclose(array_of_grad(x), 27 * (np.log(3) + 1) if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x, y: x + y, lambda x, y: np.concatenate([x, y])[:2] + y], ids=["add", "join"]
+)
+def test_the_gradients_of_two_leaves_share_no_memory(f: Any) -> None:
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    f(x, y).backward(np.ones(2))
+    assert not np.shares_memory(array_of_grad(x), array_of_grad(y))
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: x + 0, lambda x: +x, lambda x: x.reshape(2), lambda x: x], ids=range(4)
+)
+def test_a_gradient_does_not_share_the_callers_cotangent(f: Any) -> None:
+    x, cotangent = leaf([1.0, 2.0]), np.ones(2)
+    f(x).backward(cotangent)
+    assert not np.shares_memory(array_of_grad(x), cotangent)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_has_shape_and_dtype_of_its_leaf(create_graph: bool) -> None:
+    x, y = leaf(np.ones((3, 1)), np.float32), leaf(np.ones(4), np.float64)
+    np.sum(x * y).backward(create_graph=create_graph)
+    assert (array_of_grad(x).shape, array_of_grad(x).dtype) == ((3, 1), np.float32)
+    assert (array_of_grad(y).shape, array_of_grad(y).dtype) == ((4,), np.float64)
+
+
+def test_what_does_not_depend_on_a_leaf_leaves_its_gradient_none() -> None:
+    x, y = leaf(1.0), leaf(1.0)
+    (x * 2).backward()
+    assert y.grad is None
+
+
+def test_a_result_in_between_keeps_no_gradient() -> None:
+    x = leaf(1.0)
+    y = x * 2
+    (y * 3).backward()
+    assert y.grad is None

@@ -1,0 +1,211 @@
+"""The checks are checked: a rule broken on purpose is found, for every operation and every argument."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.op import REGISTRY, EachArgument, Op
+from tinygrad_mnist.testing.properties import PROPERTIES, differentiable
+from tinygrad_mnist.testing.strategies import Call, op_inputs
+
+DIFFERENTIABLE = [op for op in REGISTRY.values() if op.kind != "constant"]
+Mutation = Callable[[Any], Any]
+
+
+def changed_at_the_largest(part: Any, change: Callable[[Any], Any]) -> Any:
+    out = np.array(part)
+    if out.size:
+        index = np.unravel_index(np.argmax(np.abs(out)), out.shape)
+        out[index] = change(out[index])
+    return out
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "scaled by 1.01": lambda part: part * 1.01,
+    "one entry zeroed": lambda part: changed_at_the_largest(part, lambda entry: 0.0),
+    "one entry off by 1 %": lambda part: changed_at_the_largest(part, lambda entry: entry * 1.01),
+    "sign flipped": lambda part: -part,
+    "all zero": lambda part: part * 0,
+    "a constant added": lambda part: part + 0.01,
+    "not a number": lambda part: part * np.nan,
+    # the entries in the order of the transpose, which every shape permits
+    "transposed": lambda part: np.reshape(np.transpose(part), np.shape(part)),
+    "rolled by one": lambda part: np.reshape(np.roll(np.ravel(part), 1), np.shape(part)),
+}
+
+ONE_AXIS = "its only samples have one axis, whose transpose it is itself"
+EQUIVALENT = {
+    ("transposed", "linear", 2): ONE_AXIS,
+    ("transposed", "batch_norm", 1): ONE_AXIS,
+    ("transposed", "batch_norm", 2): ONE_AXIS,
+    ("transposed", "layer_norm", 1): ONE_AXIS,
+    ("transposed", "layer_norm", 2): ONE_AXIS,
+    ("transposed", "einsum", 2): ONE_AXIS,
+}
+
+
+@cache
+def calls(op: Op) -> tuple[Call, ...]:
+    """Calls of an operation, as the registry test draws them."""
+    drawn: list[Call] = []
+
+    @settings(
+        max_examples=30,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(op_inputs(op))
+    def collect(call: Call) -> None:
+        drawn.append(call)
+
+    collect()
+    return tuple(drawn)
+
+
+def positions(op: Op) -> Iterator[int]:
+    return iter(sorted({i for arguments, _ in calls(op) for i in differentiable(op, arguments)}))
+
+
+def mutated(op: Op, position: int, mutate: Mutation) -> Op:
+    """The operation with the rule of one argument broken; not registered."""
+    if op.joint is not None:
+        joint = op.joint
+
+        def broken(*args: Any, **static: Any) -> list[Any]:
+            parts = list(joint(*args, **static))
+            if position < len(parts) and parts[position] is not None:
+                parts[position] = mutate(parts[position])
+            return parts
+
+        return replace(op, joint=broken)
+    rules = op.rules
+
+    def each(i: int, *args: Any, **static: Any) -> Any:
+        part = rules[i](*args, **static)
+        return mutate(part) if i == position else part
+
+    if isinstance(rules, EachArgument):
+        return replace(op, rules=EachArgument(each))
+    return replace(
+        op, rules=tuple(None if rule is None else EachArgument(each)[i] for i, rule in enumerate(rules))
+    )
+
+
+def is_found(broken: Op, original: Op, check: str) -> bool:
+    """Whether a check fails on one of the calls that are drawn for the original."""
+    for arguments, static in calls(original):
+        try:
+            PROPERTIES[check](broken, arguments, static)
+        except AssertionError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_a_broken_rule_is_found_for_each_argument(op: Op, mutation: str) -> None:
+    missed = [
+        position
+        for position in positions(op)
+        if (mutation, op.name, position) not in EQUIVALENT
+        and not is_found(mutated(op, position, MUTATIONS[mutation]), op, "first_order")
+    ]
+    assert missed == []
+
+
+@pytest.mark.parametrize(("mutation", "name", "position"), EQUIVALENT)
+def test_an_equivalent_mutant_is_one(mutation: str, name: str, position: int) -> None:
+    op = REGISTRY[name]
+    assert not is_found(mutated(op, position, MUTATIONS[mutation]), op, "first_order")
+
+
+# ---- what only the second derivative sees ----------------------------------------------------------------
+
+NO_CURVATURE = {
+    "positive", "negative", "add", "subtract", "remainder", "absolute", "maximum", "minimum", "max", "min",
+    "clip",
+}  # fmt: skip
+CURVED = [op for op in DIFFERENTIABLE if op.kind not in ("linear", "fused") and op.name not in NO_CURVATURE]
+
+
+def detached(op: Op) -> Op:
+    """The operation with rules whose first derivative is right, and whose second derivative is lost."""
+
+    def plain(value: Any) -> Any:
+        return value.detach() if isinstance(value, Tensor) else value
+
+    def each(i: int, g: Any, *others: Any, **static: Any) -> Any:
+        return op.rules[i](g, *map(plain, others), **static)
+
+    return replace(op, rules=EachArgument(each))
+
+
+@pytest.mark.parametrize("op", CURVED, ids=lambda op: op.name)
+def test_a_rule_that_loses_the_second_derivative_passes_first_order(op: Op) -> None:
+    assert not is_found(detached(op), op, "first_order")
+
+
+@pytest.mark.parametrize("op", CURVED, ids=lambda op: op.name)
+def test_a_rule_that_loses_the_second_derivative_is_found_at_second_order(op: Op) -> None:
+    assert is_found(detached(op), op, "second_order")
+
+
+# ---- what differences do not see -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", [op for op in DIFFERENTIABLE if op.formula], ids=lambda op: op.name)
+def test_a_formula_that_is_another_function_is_found(op: Op) -> None:
+    assert op.formula is not None
+    formula = op.formula
+    broken = replace(op, formula=lambda *args, **static: formula(*args, **static) * 1.01)
+    assert is_found(broken, op, "value")
+
+
+def wrapped(op: Op, change: Callable[[Any, Any], Any]) -> Op:
+    """An elementwise operation of one argument with ``change(part, g)`` after its rule."""
+    (rule,) = op.rules
+    return replace(op, rules=(lambda g, out, x, **static: change(rule(g, out, x, **static), g),))
+
+
+def writes_into(array: Any) -> Any:
+    if isinstance(array, np.ndarray) and array.flags.writeable:
+        array += 1
+    return array
+
+
+TANH = REGISTRY["tanh"]
+LAYER_NORM = REGISTRY["layer_norm"]
+assert LAYER_NORM.joint is not None
+layer_norm_joint = LAYER_NORM.joint
+BROKEN = {
+    "recorded_rule": [
+        replace(LAYER_NORM, joint=lambda *args, **kw: [part * 2 for part in layer_norm_joint(*args, **kw)])
+    ],
+    "each_argument_alone": [
+        replace(
+            LAYER_NORM,
+            joint=lambda g, needed, *args, **kw: layer_norm_joint(g * all(needed), needed, *args, **kw),
+        )
+    ],
+    "float32": [replace(TANH, forward=lambda x: np.tanh(np.float64(1) * x))],
+    "inputs_unchanged": [
+        replace(TANH, forward=lambda x: np.tanh(writes_into(x))),
+        wrapped(TANH, lambda part, g: part + 0 * writes_into(g)),
+    ],
+    "memory_layouts": [replace(TANH, forward=lambda x: np.tanh(x.ravel(order="K").reshape(x.shape)))],
+    "memory_of_its_own": [replace(REGISTRY["identity"], forward=lambda x: x)],
+}
+
+
+@pytest.mark.parametrize("check", BROKEN)
+def test_a_careless_operation_is_found(check: str) -> None:
+    assert [op for op in BROKEN[check] if not is_found(op, REGISTRY[op.name], check)] == []
