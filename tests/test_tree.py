@@ -1,5 +1,7 @@
 """Nested containers are taken apart and put together again, whatever their kinds."""
 
+import gc
+import weakref
 from collections import OrderedDict, defaultdict
 from typing import Any, NamedTuple
 
@@ -91,3 +93,21 @@ def test_another_structure_is_refused_and_located(tree: Any, other: Any, where: 
 
 def test_lists_and_tuples_may_stand_for_each_other() -> None:
     assert leaves_like(flatten((1, 2))[1], [10, 20], "it") == [10, 20]
+
+
+def test_leaves_die_without_the_garbage_collector() -> None:
+    class Leaf:
+        pass
+
+    gc.collect()
+    gc.disable()
+    try:
+        leaf = Leaf()
+        dead = weakref.ref(leaf)
+        leaves, structure = flatten([leaf])
+        unflatten(structure, leaves)
+        leaves_like(structure, [leaf], "it")
+        del leaf, leaves
+        assert dead() is None
+    finally:
+        gc.enable()

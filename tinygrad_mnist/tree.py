@@ -30,15 +30,16 @@ def flatten(tree: Any) -> tuple[list[Any], Any]:
     ([1.0, 2.0, 3.0], {'weight': *, 'rest': [*, (*, None)]})
     """
     leaves: list[Any] = []
+    return leaves, _take_apart(tree, leaves)
 
-    def visit(part: Any) -> Any:
-        parts = _children(part)
-        if parts is None:
-            leaves.append(part)
-            return _LEAF
-        return _like(part, [visit(child) for _, child in parts])
 
-    return leaves, visit(tree)
+# Functions that call themselves stand alone: a closure that does is a cycle, and would keep leaves alive.
+def _take_apart(tree: Any, leaves: list[Any]) -> Any:
+    parts = _children(tree)
+    if parts is None:
+        leaves.append(tree)
+        return _LEAF
+    return _like(tree, [_take_apart(part, leaves) for _, part in parts])
 
 
 def unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
@@ -50,14 +51,13 @@ def unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
     >>> unflatten(structure, [10 * leaf for leaf in leaves])
     {'weight': 10.0, 'rest': [20.0, 30.0]}
     """
-    rest = iter(leaves)
+    return _put_together(structure, iter(leaves))
 
-    def visit(part: Any) -> Any:
-        if part is _LEAF:
-            return next(rest)
-        return _like(part, [visit(child) for _, child in _children(part) or ()])
 
-    return visit(structure)
+def _put_together(structure: Any, rest: Iterator[Any]) -> Any:
+    if structure is _LEAF:
+        return next(rest)
+    return _like(structure, [_put_together(part, rest) for _, part in _children(structure) or ()])
 
 
 def leaves_like(structure: Any, tree: Any, name: str) -> list[Any]:
@@ -83,27 +83,22 @@ def leaves_like(structure: Any, tree: Any, name: str) -> list[Any]:
     >>> leaves_like(structure, {"bias": 20.0, "weight": 10.0}, "the tangent")
     [10.0, 20.0]
     """
-
-    def visit(expected: Any, part: Any, path: str) -> Iterator[Any]:
-        given = _children(part)
-        if expected is _LEAF and given is None:
-            yield part
-            return
-        wanted = dict(_children(expected) or ()) if expected is not _LEAF else None
-        found = None if given is None else dict(given)
-        same = wanted is not None and found is not None and wanted.keys() == found.keys()
-        if not same or isinstance(expected, dict) != isinstance(part, dict):
-            raise TypeError(
-                f"{name}{path} has the structure {_outline(part)}; expected {expected!r}, where * is an array"
-            )
-        for key, child in (wanted or {}).items():
-            yield from visit(child, (found or {})[key], f"{path}[{key!r}]")
-
-    return list(visit(structure, tree, ""))
+    return list(_matched(structure, tree, name))
 
 
-def _outline(tree: Any) -> str:
-    return repr(flatten(tree)[1])
+def _matched(expected: Any, given: Any, path: str) -> Iterator[Any]:
+    parts = _children(given)
+    if expected is _LEAF and parts is None:
+        yield given
+        return
+    wanted = None if expected is _LEAF else dict(_children(expected) or ())
+    found = None if parts is None else dict(parts)
+    same = wanted is not None and found is not None and wanted.keys() == found.keys()
+    if not same or isinstance(expected, dict) != isinstance(given, dict):
+        outline = repr(flatten(given)[1])
+        raise TypeError(f"{path} has the structure {outline}; expected {expected!r}, where * is an array")
+    for key, part in (wanted or {}).items():
+        yield from _matched(part, (found or {})[key], f"{path}[{key!r}]")
 
 
 def _children(part: Any) -> list[tuple[Any, Any]] | None:
