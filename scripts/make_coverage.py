@@ -26,8 +26,8 @@ WIDTH = 118
 HEADINGS = {
     "differentiable": (
         "Differentiable",
-        "They give the value that NumPy gives, and first and second derivatives. `out=`, `where=` and "
-        "`dtype=` are refused. Those that write (`np.put`, `np.copyto` ...) do so as `t[index] = value` does.",
+        "They give NumPy's value, and first and second derivatives. `out=`, `where=` and `dtype=` are "
+        "refused. Those that write (`np.put`, `np.copyto` ...) do so as `t[index] = value` does.",
     ),
     "piecewise constant": (
         "Piecewise constant",

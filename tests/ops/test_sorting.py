@@ -1,0 +1,139 @@
+"""Sorts are stable choices; medians and quantiles read the elements that NumPy reads, by every method."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.testing.gradcheck import gradcheck
+
+METHODS = (
+    "inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf", "hazen",
+    "weibull", "linear", "median_unbiased", "normal_unbiased", "lower", "higher", "midpoint", "nearest",
+)  # fmt: skip
+INF, NAN = np.inf, np.nan
+TIES = st.sampled_from([-1.5, -0.5, 0.0, 0.25, 1.0, 2.0])
+
+
+def gradient(f: Any, values: Any, dtype: Any = np.float64) -> Any:
+    x = Tensor(np.array(values, dtype), requires_grad=True)
+    np.sum(f(x)).backward()
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
+    return x.grad.data
+
+
+@st.composite
+def arrays_with_an_axis(draw: st.DrawFn, elements: st.SearchStrategy[float] = TIES) -> tuple[Any, Any]:
+    """Few different values, so that there are ties, and an axis, several or None."""
+    x = draw(npst.arrays(np.float64, npst.array_shapes(max_dims=3, max_side=4), elements=elements))
+    axis = draw(st.one_of(st.none(), st.integers(-x.ndim, x.ndim - 1)))
+    return x, axis
+
+
+@given(given=arrays_with_an_axis(st.sampled_from([-1.0, 0.5, 2.0, INF, -INF, NAN])))
+def test_sort_is_that_of_numpy(given: tuple[Any, Any]) -> None:
+    x, axis = given
+    np.testing.assert_array_equal(np.sort(Tensor(x), axis).data, np.sort(x, axis))
+
+
+@given(given=arrays_with_an_axis(), data=st.data())
+def test_partition_puts_the_kth_element_where_sort_does(given: tuple[Any, Any], data: st.DataObject) -> None:
+    x, axis = given
+    kth = data.draw(st.integers(0, (x.size if axis is None else x.shape[axis]) - 1))
+    ours, sorted_ = np.partition(Tensor(x), kth, axis).data, np.sort(x, axis)
+    np.testing.assert_array_equal(np.take(ours, kth, axis), np.take(sorted_, kth, axis))
+    np.testing.assert_array_equal(np.sort(ours, axis), sorted_)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_sort_of_ties_keeps_their_order(dtype: Any) -> None:
+    weights = np.array([1.0, 2.0, 3.0, 4.0], dtype)
+    part = gradient(lambda x: np.sort(x) * weights, [2.0, 1.0, 2.0, 1.0], dtype)
+    np.testing.assert_array_equal(part, [3, 1, 4, 2])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([3.0, 1.0, 2.0], [0, 0, 1]),
+        ([3.0, 1.0, 2.0, 5.0], [0.5, 0, 0.5, 0]),
+        ([1.0, 2.0, 2.0, 2.0, 3.0], [0, 0, 1, 0, 0]),
+        ([2.0, 2.0], [0.5, 0.5]),
+        ([7.0], [1]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_gradient_of_a_median_is_at_the_middle_elements(values: Any, expected: Any, dtype: Any) -> None:
+    np.testing.assert_array_equal(gradient(np.median, values, dtype), expected)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("keepdims", [False, True])
+@given(given=arrays_with_an_axis(st.sampled_from([-1.0, 0.5, 0.75, 2.0, NAN])))
+def test_median_is_that_of_numpy(keepdims: bool, given: tuple[Any, Any]) -> None:
+    x, axis = given
+    np.testing.assert_allclose(
+        np.median(Tensor(x), axis, keepdims=keepdims).data, np.median(x, axis, keepdims=keepdims), rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(
+    given=arrays_with_an_axis(), q=st.sampled_from([0, 0.1, 0.25, 1 / 3, 0.5, 0.9, 1, [0.2, 0.7], [[0.5]]])
+)
+def test_quantile_is_that_of_numpy_by_every_method(method: str, given: tuple[Any, Any], q: Any) -> None:
+    x, axis = given
+    ours = np.quantile(Tensor(x), q, axis, method=method)
+    expected = np.quantile(x, q, axis, method=method)
+    assert (ours.shape, ours.dtype) == (np.shape(expected), np.asarray(expected).dtype)
+    np.testing.assert_allclose(ours.data, expected, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning")
+@given(
+    given=arrays_with_an_axis(st.sampled_from([-1.0, 0.5, 0.75, 2.0, NAN])),
+    q=st.sampled_from([0.0, 0.3, 0.5, 1.0, [0.2, 0.7]]),
+    method=st.sampled_from(METHODS),
+)
+def test_nanquantile_is_that_of_numpy(given: tuple[Any, Any], q: Any, method: str) -> None:
+    x, axis = given
+    ours = np.nanquantile(Tensor(x), q, axis, method=method)
+    np.testing.assert_allclose(ours.data, np.nanquantile(x, q, axis, method=method), rtol=1e-13, atol=1e-14)
+
+
+def test_a_quantile_over_several_axes_is_differentiated() -> None:
+    x = np.random.default_rng(3).permutation(24).reshape(2, 3, 4) / 7
+    gradcheck(lambda x: np.quantile(x, [0.2, 0.65], axis=(0, 2), keepdims=True), x, order=2)
+
+
+def test_a_median_of_infinities_is_infinite() -> None:
+    for values in ([INF, INF], [INF, INF, 0.0], [1.0, INF]):
+        assert np.median(Tensor(values)).item() == INF
+
+
+def test_a_quantile_of_integers_is_that_of_numpy() -> None:
+    x = np.array([3, 1, 4, 1, 5])
+    for method in METHODS:
+        ours, expected = np.quantile(Tensor(x), 0.3, method=method), np.quantile(x, 0.3, method=method)
+        assert ours.dtype == expected.dtype
+        np.testing.assert_allclose(ours.data, expected)
+
+
+def test_a_quantile_with_weights_is_refused_with_advice() -> None:
+    with pytest.raises(TypeError, match=r"quantile on a Tensor takes no weights=; .*np\.interp"):
+        np.quantile(Tensor([1.0, 2.0]), 0.5, method="inverted_cdf", weights=np.ones(2))
+
+
+def test_a_quantile_has_no_gradient_by_its_probability() -> None:
+    with pytest.raises(TypeError, match="no gradient by its probabilities"):
+        np.quantile(Tensor([1.0, 2.0]), Tensor(0.5, requires_grad=True))
+
+
+def test_a_median_of_nothing_says_so() -> None:
+    with pytest.raises(ValueError, match="no elements along axis"):
+        np.median(Tensor(np.zeros((2, 0))), axis=1)
