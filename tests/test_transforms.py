@@ -1,5 +1,6 @@
 """``grad``, ``value_and_grad``, ``vjp``, ``jvp`` and ``hvp``: what goes in, what comes out, how they nest."""
 
+import gc
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, grad, hvp, jvp, no_grad, value_and_grad, vjp
+from tinygrad_mnist import Tensor, checkpoint, grad, hessian, hvp, jvp, no_grad, value_and_grad, vjp
 from tinygrad_mnist.nn.functional import cross_entropy
 from tinygrad_mnist.tape import recording
 
@@ -305,6 +306,32 @@ def test_depth_is_no_limit() -> None:
 
     np.testing.assert_allclose(jvp(f, (1.0,), (1.0,))[1], 1.0001**20_000)
     np.testing.assert_allclose(grad(f)(1.0), 1.0001**20_000)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda f: grad(f)(X),
+        lambda f: grad(lambda x: np.sum(grad(f)(x)))(X),
+        lambda f: vjp(f, X)[1](1.0),
+        lambda f: jvp(f, (X,), (V,)),
+        lambda f: hvp(f, (X,), (V,)),
+        lambda f: hessian(f)(X),
+        lambda f: hvp(lambda x: checkpoint(f)(x), (X,), (V,)),
+    ],
+)
+def test_no_garbage_is_left_to_the_collector(run: Any) -> None:
+    def f(x: Any) -> Any:
+        return np.sum(np.exp(x)) * np.max(x)
+
+    run(f)
+    gc.collect()
+    gc.disable()
+    try:
+        run(f)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_threads_do_not_disturb_each_other() -> None:

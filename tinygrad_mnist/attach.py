@@ -30,6 +30,13 @@ class Recorder:
         """Forward mode passed ``node`` and gave its result this tangent."""
 
 
+class Muted(Recorder):
+    """Stands for a recorder while a rule runs, whose insides are not told."""
+
+    def __init__(self, listener: Recorder) -> None:
+        self.listener = listener
+
+
 recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 """Who is told, in this thread or task."""
 
@@ -39,12 +46,20 @@ module: ContextVar[Any] = ContextVar("module", default=None)
 
 @contextmanager
 def attached(listener: Recorder | None) -> Iterator[None]:
-    """Tell a recorder (or nobody) what happens inside."""
+    """Tell a recorder what happens inside."""
     token = recorder.set(listener)
     try:
         yield
     finally:
         recorder.reset(token)
+
+
+@contextmanager
+def unmuted() -> Iterator[None]:
+    """Tell what happens inside all the same: a rule that runs a user's function again."""
+    listener = recorder.get()
+    with attached(listener.listener if isinstance(listener, Muted) else listener):
+        yield
 
 
 @contextmanager

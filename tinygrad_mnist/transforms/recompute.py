@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.attach import unmuted
 from tinygrad_mnist.op import EachArgument, Op, Sample
 from tinygrad_mnist.tape import Leaf, Node, boundary, recording, walk
 from tinygrad_mnist.tensor import Tensor, _lift
@@ -137,7 +138,7 @@ class _Replay:
         for position, array, node in zip(self.moving, arrays, boundaries, strict=True):
             leaves[position] = _lift(array, node)
         args, kwargs = unflatten(self.structure, leaves)
-        with _Draws(self.before, again).noted(), taped():
+        with _Draws(self.before, again).noted(), taped(), unmuted():
             return boundaries, self.f(*args, **kwargs)
 
     def first(self) -> Any:
@@ -186,7 +187,8 @@ class _Replay:
             if type(origin) is Node
         ]
         targets = [*boundaries, *self.outside]
-        arrived = walk(seeds, targets=targets, lift=_lift if on_tensors else None, retain=on_tensors)
+        with unmuted():
+            arrived = walk(seeds, targets=targets, lift=_lift if on_tensors else None, retain=on_tensors)
         for origin, one in zip(origins, gs, strict=True):
             if type(origin) is Leaf:  # returned as it is
                 arrived[origin] = one if origin not in arrived else arrived[origin] + one
