@@ -138,14 +138,14 @@ def test_a_users_operation_is_registered_and_differentiated(declare: Any, kind: 
 
 @pytest.mark.usefixtures("registries")
 def test_a_declared_ufunc_is_dispatched() -> None:
-    elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out))
-    assert np.cbrt(Tensor(8.0)).item() == 2
+    elementwise(np.nextafter, lambda g, out, x, y: g, None)
+    assert np.nextafter(Tensor(1.0), 2.0).item() > 1
 
 
 @pytest.mark.usefixtures("registries")
 def test_a_constant_ufunc_is_dispatched_and_needs_no_gradient() -> None:
-    constant(np.spacing)
-    assert not np.spacing(Tensor(1.0, requires_grad=True)).requires_grad
+    constant(np.heaviside)
+    assert not np.heaviside(Tensor(1.0, requires_grad=True), 0.5).requires_grad
 
 
 @pytest.mark.usefixtures("registries")

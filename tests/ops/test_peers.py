@@ -1,6 +1,7 @@
 """PyTorch agrees on value, gradient and gradient of the gradient of every operation that both have."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,12 @@ F = torch.nn.functional
 NO_COUNTERPART = {
     "identity": "an internal boundary of the walk",
     "astype": "a conversion to the dtype that the array has",
+    "set_at": "PyTorch assigns in place",
+    **dict.fromkeys(
+        ("solve", "inv", "pinv", "det", "slogdet", "cholesky", "qr", "eigh", "svd"),
+        "compared in test_linalg_peers.py",
+    ),
+    "convolve": "PyTorch correlates, and only batches of channels",
 }
 
 
@@ -52,6 +59,19 @@ def prod(x: Any, axis: Any, keepdims: bool) -> Any:
     return x
 
 
+def derivative(f: Any, x: Any, order: int) -> Any:
+    """A derivative of a function of each element, which can be differentiated on."""
+    assume(not torch.any(torch.abs(x) < 0.1))  # PyTorch divides by x there
+    for _ in range(order):
+        f = partial(slope, f)
+    return f(x)
+
+
+def slope(f: Any, x: Any) -> Any:
+    (out,) = torch.autograd.grad(torch.sum(f(x)), x, create_graph=True)
+    return out
+
+
 def scatter_add(x: Any, index: Any, shape: Any) -> Any:
     return torch.zeros(shape, dtype=x.dtype).index_put(index_of_scatter(index, shape), x, accumulate=True)
 
@@ -75,7 +95,17 @@ PEERS: dict[str, Any] = {
         "positive", "negative", "add", "subtract", "multiply", "divide", "remainder", "reciprocal", "square",
         "absolute", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "arcsin", "arccos", "arctan",
         "sinh", "cosh", "tanh", "maximum", "minimum", "where", "clip", "sigmoid", "erf", "relu", "matmul",
+        "arcsinh", "arccosh", "arctanh", "hypot", "arctan2", "exp2", "log2", "log10", "logaddexp",
+        "logaddexp2", "fmax", "fmin", "fmod", "copysign", "deg2rad", "rad2deg", "xlogy",
     )},
+    "sinc": lambda x, order: derivative(torch.sinc, x, order),
+    "i0": lambda x, order: derivative(torch.i0, x, order),
+    "fabs": torch.abs,
+    "cbrt": lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3),
+    "ldexp": lambda x, n: x * 2.0**n,  # PyTorch's own loses the graph
+    "softplus": lambda x: -F.logsigmoid(-x),  # PyTorch's own is linear beyond a threshold
+    "log_sigmoid": F.logsigmoid,
+    "cumprod": lambda x, axis: torch.cumprod(x, dim=axis),
     "power": power,
     "leaky_relu": F.leaky_relu,
     "gelu": F.gelu,

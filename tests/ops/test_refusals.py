@@ -20,18 +20,18 @@ def leaf(array: Any = A) -> Tensor:
 @pytest.mark.parametrize(
     ("call", "name"),
     [
-        (lambda t: np.modf(t), "modf"),
-        (lambda t: np.add.reduce(t), r"add\.reduce"),
-        (lambda t: np.add.accumulate(t), r"add\.accumulate"),
-        (lambda t: np.multiply.outer(t, t), r"multiply\.outer"),
+        (lambda t: np.subtract.reduce(t), r"subtract\.reduce"),
+        (lambda t: np.add.reduceat(t, [0, 1]), r"add\.reduceat"),
+        (lambda t: np.hypot.accumulate(t), r"hypot\.accumulate"),
         (lambda t: np.add.at(t, 0, 1), r"add\.at"),
-        (lambda t: np.frexp(t), "frexp"),
+        (lambda t: np.nextafter(t, 1), "nextafter"),
         (lambda t: np.fft.fft(t), r"fft\.fft"),
-        (lambda t: np.copyto(A.copy(), t), "copyto"),
         (lambda t: np.linalg.eig(t), r"linalg\.eig"),
-        (lambda t: np.unwrap(t), "unwrap"),
+        (lambda t: np.unique(t), "unique"),
+        (lambda t: np.histogram(t), "histogram"),
+        (lambda t: t.sort(), r"ndarray\.sort"),
     ],
-    ids=["modf", "reduce", "accumulate", "outer", "at", "frexp", "fft", "copyto", "eig", "unwrap"],
+    ids=["reduce", "reduceat", "accumulate", "at", "nextafter", "fft", "eig", "unique", "histogram", "sort"],
 )
 def test_a_function_without_a_declaration_is_refused_by_name(call: Any, name: str) -> None:
     with pytest.raises(TypeError, match=rf"numpy\.{name} has no gradient rule"):
@@ -67,7 +67,7 @@ def test_an_option_that_a_recorded_operation_cannot_honour_is_refused(
     ("call", "message"),
     [
         (lambda t: np.pad(t, 1, mode="linear_ramp"), r"pad: mode 'linear_ramp' has no gradient rule"),
-        (lambda t: np.einsum(t, [0, 1]), r"einsum: expected the subscripts as a string"),
+        (lambda t: np.einsum(t, [0]), r"einsum"),
         (lambda t: np.split(t, 2, axis=1), r"split: axis 1 of shape \(2, 3\) does not divide into 2"),
         (lambda t: np.stack([t, t[0]]), r"stack: all arrays must have one shape"),
         (lambda t: np.einsum("ij,jk", t), r"einsum"),
