@@ -105,19 +105,6 @@ def test_what_numpy_makes_a_view_cannot_be_written_to(name: str) -> None:
             out.data[...] = 5
 
 
-def test_elements_cannot_be_assigned() -> None:
-    with pytest.raises(TypeError, match=r"elements cannot be assigned.*np\.where"):
-        leaf([1.0, 2.0])[0] = 5.0
-
-
-def test_an_operator_with_assignment_makes_a_new_tensor() -> None:
-    t = leaf([1.0])
-    before = t
-    t += 1
-    assert t is not before
-    assert before.item() == 1
-
-
 # ---- errors ----------------------------------------------------------------------------------------------
 
 
