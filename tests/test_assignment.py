@@ -190,6 +190,14 @@ def test_what_cannot_be_assigned_to_says_why(make: Callable[[], Tensor], sentenc
     assert t.origin is origin
 
 
+def test_an_element_in_place_says_how_else() -> None:
+    t = leaf() * 2
+    with pytest.raises(TypeError, match=r"as in t\[i\] = t\[i\] \+ v for t\[i\] \+= v"):
+        t[0] += 1.0
+    t[0] = t[0] + 1.0
+    assert t.tolist()[0] == [3.0, -3.0, 7.0]
+
+
 def test_what_numpy_copies_can_be_assigned_to() -> None:
     x = leaf()
     for copied in (x[[0, 1]], x[:, [0, 1]], x[X > 0], x.copy(), x.astype(np.float32)):

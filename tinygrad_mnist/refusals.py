@@ -67,7 +67,8 @@ def refuse_assignment(data: Any, origin: Any) -> None:
         how = "an index, a reshape or another view" if origin is None else f"'{origin.op.name}'"
         raise TypeError(
             f"a Tensor of shape {data.shape} was made by {how} and cannot be assigned to, as NumPy would "
-            "write into the array behind it; assign to that one with the whole index, or to a copy (.copy())"
+            "write into the array behind it; assign to that one, as in t[i] = t[i] + v for t[i] += v, or to "
+            "a copy (.copy())"
         )
 
 
