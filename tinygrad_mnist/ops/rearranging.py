@@ -117,12 +117,15 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 @implements(np.put_along_axis)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
     where = values_of(indices)
-    arr[np.unravel_index(where, arr.shape) if axis is None else _along(arr, where, axis)] = values
+    if axis is None:
+        arr[np.unravel_index(np.arange(arr.size)[where], arr.shape)] = values
+    else:
+        arr[_along(arr, where, axis)] = values
 
 
 @implements(np.put)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
-    where = np.take(np.arange(a.size), np.ravel(values_of(ind)), mode=mode)  # type: ignore[call-overload]
+    where = np.ravel(np.take(np.arange(a.size), values_of(ind), mode=mode))  # type: ignore[call-overload]
     a[np.unravel_index(where, a.shape)] = _cycled(v, where.size)
 
 

@@ -1,0 +1,196 @@
+"""Differences, slopes, integrals, interpolation, grids, averages, covariances: NumPy's values, and errors."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.testing.gradcheck import gradcheck
+
+VALUES = st.integers(-40, 40).map(lambda n: n / 8)
+rng = np.random.default_rng(1)
+
+
+def arrays(min_side: int = 1) -> st.SearchStrategy[Any]:
+    shapes = npst.array_shapes(max_dims=3, min_side=min_side, max_side=min_side + 3)
+    return npst.arrays(np.float64, shapes, elements=VALUES)
+
+
+def close(ours: Any, expected: Any, rtol: float = 1e-12) -> None:
+    assert isinstance(ours, Tensor)
+    assert (ours.shape, ours.dtype) == (np.shape(expected), np.asarray(expected).dtype)
+    np.testing.assert_allclose(ours.data, expected, rtol=rtol, atol=1e-12)
+
+
+@given(x=arrays(), n=st.integers(0, 3), data=st.data())
+def test_diff(x: Any, n: int, data: st.DataObject) -> None:
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    more = data.draw(
+        st.sampled_from([{}, {"prepend": 1.5}, {"append": 0.0}, {"prepend": 2.0, "append": -1.0}])
+    )
+    close(np.diff(Tensor(x), n, axis, **more), np.diff(x, n, axis, **more))
+
+
+@given(x=arrays(min_side=3), order=st.sampled_from([1, 2]), data=st.data())
+def test_gradient_along_one_axis(x: Any, order: int, data: st.DataObject) -> None:
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    n = x.shape[axis]
+    steps = data.draw(npst.arrays(np.float64, n, elements=st.integers(1, 8).map(lambda k: k / 4)))
+    for spacing in ((), (0.5,), (np.cumsum(steps),)):
+        close(
+            np.gradient(Tensor(x), *spacing, axis=axis, edge_order=order),
+            np.gradient(x, *spacing, axis=axis, edge_order=order),
+        )
+
+
+def test_gradient_along_all_axes_with_a_spacing_each() -> None:
+    x, along = rng.normal(size=(3, 4)), np.array([0.0, 0.5, 0.8, 2.0])
+    for ours, expected in zip(np.gradient(Tensor(x), 0.5, along), np.gradient(x, 0.5, along), strict=True):
+        close(ours, expected)
+
+
+def test_gradient_of_integers_is_that_of_numpy() -> None:
+    close(np.gradient(Tensor(np.array([1, 4, 9, 16]))), np.gradient(np.array([1, 4, 9, 16])))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((0.5, 0.5, 0.5), {}, "3 spacings were given for 2 axes"),
+        ((np.arange(5.0),), {"axis": 0}, "coordinates of shape"),
+        ((), {"edge_order": 3}, "edge_order=3"),
+        ((), {"axis": 0, "edge_order": 2}, "too short"),
+    ],
+)
+def test_a_gradient_that_makes_no_sense_says_why(arguments: Any, options: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        np.gradient(Tensor(np.ones((2, 3))), *arguments, **options)
+
+
+@given(y=arrays(), dx=VALUES, data=st.data())
+def test_trapezoid(y: Any, dx: float, data: st.DataObject) -> None:
+    axis = data.draw(st.integers(-y.ndim, y.ndim - 1))
+    close(np.trapezoid(Tensor(y), dx=dx, axis=axis), np.trapezoid(y, dx=dx, axis=axis))
+    x = np.cumsum(np.ones(y.shape[axis]))
+    close(np.trapezoid(Tensor(y), x, axis=axis), np.trapezoid(y, x, axis=axis))
+
+
+@given(
+    x=arrays(),
+    steps=npst.arrays(np.float64, st.integers(1, 5), elements=st.integers(1, 8).map(lambda k: k / 4)),
+    options=st.sampled_from([{}, {"left": -7.0}, {"right": 9.0, "left": 0.0}, {"period": 2.0}]),
+)
+def test_interp(x: Any, steps: Any, options: dict[str, Any]) -> None:
+    xp = np.cumsum(steps) - 2
+    if "period" in options and len(np.unique(xp % 2.0)) < len(xp):
+        return
+    fp = np.sin(3 * xp)
+    close(np.interp(Tensor(x), xp, fp, **options), np.interp(x, xp, fp, **options))
+
+
+def test_interp_of_no_number_is_no_number() -> None:
+    assert np.isnan(np.interp(Tensor(np.nan), [0.0, 1.0], [2.0, 3.0]).item())
+
+
+def test_interp_at_a_point_has_the_slope_after_it_and_the_last_before() -> None:
+    x = Tensor([0.0, 1.0, 2.0], requires_grad=True)
+    np.sum(np.interp(x, [0.0, 1.0, 2.0], [0.0, 1.0, 4.0])).backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.data, [1, 3, 3])
+
+
+def test_interp_wants_as_many_values_as_points() -> None:
+    with pytest.raises(ValueError, match=r"interp: expected points of one axis; got xp \(2,\) and fp \(3,\)"):
+        np.interp(Tensor(0.5), [0.0, 1.0], [1.0, 2.0, 3.0])
+
+
+@given(
+    p=npst.arrays(
+        np.float64,
+        npst.array_shapes(max_dims=2, max_side=5),
+        elements=st.integers(-70, 70).map(lambda n: n / 4.3),
+    )
+)
+def test_unwrap(p: Any) -> None:
+    for options in ({}, {"period": 4.0}, {"axis": 0}, {"discont": 4.0}):
+        close(np.unwrap(Tensor(p), **options), np.unwrap(p, **options))
+
+
+@given(
+    num=st.integers(0, 5),
+    endpoint=st.booleans(),
+    start=npst.arrays(np.float64, (2,), elements=VALUES),
+    stop=VALUES,
+    axis=st.sampled_from([0, -1]),
+)
+def test_linspace_and_logspace(num: int, endpoint: bool, start: Any, stop: float, axis: int) -> None:
+    for function in (np.linspace, np.logspace):
+        close(
+            function(Tensor(start), stop, num, endpoint, axis=axis),
+            function(start, stop, num, endpoint, axis=axis),
+        )
+
+
+@given(num=st.integers(0, 5), endpoint=st.booleans())
+def test_geomspace(num: int, endpoint: bool) -> None:
+    start, stop = np.array([1.5, -3.0]), np.array([6.0, -0.5])
+    close(np.geomspace(Tensor(start), stop, num, endpoint), np.geomspace(start, stop, num, endpoint))
+
+
+def test_a_geometric_sequence_has_no_zero() -> None:
+    with pytest.raises(ValueError, match="cannot include zero"):
+        np.geomspace(Tensor(0.0), 1.0)
+
+
+# ---- averages and covariances ----------------------------------------------------------------------------
+
+
+@given(x=arrays(), data=st.data(), keepdims=st.booleans())
+def test_average(x: Any, data: st.DataObject, keepdims: bool) -> None:
+    axis = data.draw(st.one_of(st.none(), npst.valid_tuple_axes(x.ndim, min_size=1)))
+    shape = x.shape if axis is None else tuple(x.shape[i] for i in axis)
+    for weights in (None, rng.uniform(0.5, 2, x.shape), rng.uniform(0.5, 2, shape)):
+        close(
+            np.average(Tensor(x), axis, weights, keepdims=keepdims),
+            np.average(x, axis, weights, keepdims=keepdims),
+        )
+
+
+def test_weights_that_sum_to_zero_are_an_error_as_in_numpy() -> None:
+    with pytest.raises(ZeroDivisionError, match="sum to zero"):
+        np.average(Tensor([1.0, 2.0]), weights=[1.0, -1.0])
+
+
+def test_weights_of_another_shape_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"average: weights of shape \(3,\) for axis 0 of shape \(2, 3\)"):
+        np.average(Tensor(np.ones((2, 3))), axis=0, weights=np.ones(3))
+
+
+def test_an_average_by_its_weights() -> None:
+    gradcheck(lambda w: np.average(np.array([1.0, 4.0, 2.0]), weights=w), np.array([0.5, 1.0, 2.0]), order=2)
+
+
+def test_a_covariance_of_one_observation_is_as_in_numpy() -> None:
+    with pytest.warns(RuntimeWarning) as ours:
+        found = np.cov(Tensor([1.5]))
+    assert "Degrees of freedom" in str(ours[0].message)
+    assert np.isnan(found.item())
+
+
+def test_correlations_lie_within_1() -> None:
+    x = rng.normal(size=4)
+    c = np.corrcoef(Tensor(np.stack([x, 3 * x, -x])))
+    assert np.all(np.abs(c.data) <= 1)
+
+
+def test_float32_observations_have_covariances_in_float64_and_gradients_in_float32() -> None:
+    x = Tensor(rng.normal(size=(2, 5)).astype(np.float32), requires_grad=True)
+    out = np.cov(x)
+    assert out.dtype == np.cov(x.data).dtype == np.float64
+    np.sum(out).backward()
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32
