@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": set(),
     "plots": set(),
     "training": {*ENGINE, "nn", "optim", "data", "graph", "plots", "_version"},
-    "cli": {*ENGINE, "nn", "optim", "data", "graph", "plots", "training", "_version"},
+    "cli": {*ENGINE, "testing", "nn", "optim", "data", "graph", "plots", "training", "_version"},
     "__main__": {"cli"},
 }
 # Where an import may point the other way if not done at once: the lazy public names, Tensor's short methods.

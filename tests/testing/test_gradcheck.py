@@ -108,9 +108,11 @@ def test_a_second_derivative_that_has_lost_the_cotangent_is_found() -> None:
 def test_the_error_names_input_index_and_both_values() -> None:
     with pytest.raises(GradientError) as caught:
         gradcheck(lambda x, y: np.sum(x) + np.stack([y[0, 0], lost(y[0, 1])]), X, np.ones((1, 2)))
-    (entry,) = caught.value.report.failures
+    entry, other = caught.value.report.failures
+    assert {entry.mode, other.mode} == {"reverse", "forward"}
     assert (entry.order, entry.input, entry.index, entry.verdict) == (1, "input 1", (0, 1), "wrong")
-    for part in ("wrong in 1 of 5 entries", "input 1", "(0, 1)", f"{entry.numeric:.6g}"[:6]):
+    assert (entry.output, entry.output_index) == ("output 0", (1,))
+    for part in ("wrong in 1 of 10 entries", "input 1", "(0, 1)", f"{entry.numeric:.6g}"[:6]):
         assert part in str(caught.value)
 
 
@@ -124,7 +126,7 @@ def test_the_table_shows_the_worst_entries_and_counts_the_others() -> None:
 
 
 def test_the_report_has_every_entry_with_its_analytic_and_numeric_value() -> None:
-    report = gradcheck(lambda x: np.sum(x**2), X)
+    report = gradcheck(lambda x: np.sum(x**2), X, modes=["reverse"])
     assert [entry.index for entry in report.entries] == [(0,), (1,), (2,)]
     np.testing.assert_allclose([e.analytic for e in report.entries], [e.numeric for e in report.entries])
 
@@ -132,7 +134,7 @@ def test_the_report_has_every_entry_with_its_analytic_and_numeric_value() -> Non
 def test_a_right_report_names_its_largest_error() -> None:
     report = gradcheck(np.exp, X)
     assert 0 <= report.largest_error < 1e-9
-    assert "right" in str(report)
+    assert "smooth" in str(report)
 
 
 def test_what_is_no_float_is_handed_on() -> None:
@@ -179,7 +181,7 @@ def test_noise_that_hides_the_derivative_is_not_passed_over() -> None:
 @pytest.mark.parametrize(
     ("f", "inputs", "order", "error", "message"),
     [
-        (np.exp, (X.astype(np.float32),), 1, TypeError, "float32 as input 0"),
+        (lambda x: x.astype(np.float32), (X,), 1, ValueError, "returned float32 for float64"),
         (np.exp, (np.arange(3),), 1, TypeError, "no float"),
         (np.exp, (X,), 3, ValueError, "order=3"),
         (lambda x: np.argmax(x), (X,), 1, ValueError, "returned int64"),
@@ -197,7 +199,7 @@ def test_what_cannot_be_checked_is_refused(f: Any, inputs: Any, order: int, erro
 
 @pytest.mark.parametrize("at", [1e-6, 0.3, 1.0, 40.0])
 def test_differences_are_as_certain_as_they_say(at: float) -> None:
-    derivative, uncertainty, _ = differentiate(np.log, at)
+    derivative, uncertainty, *_ = differentiate(np.log, at)
     assert abs(derivative - 1 / at) <= uncertainty <= 1e-6 / at
 
 

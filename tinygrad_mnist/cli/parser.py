@@ -6,7 +6,7 @@ import argparse
 from typing import NoReturn
 
 from tinygrad_mnist import __version__
-from tinygrad_mnist.cli import evaluate, predict, recipes, train
+from tinygrad_mnist.cli import evaluate, gradcheck, predict, recipes, train
 from tinygrad_mnist.cli.failure import MISUSED
 
 
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tinygrad-mnist {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, evaluate, predict, recipes):
+    for command in (train, evaluate, predict, recipes, gradcheck):
         own = commands.add_parser(
             command.NAME, help=command.HELP, description=command.__doc__, allow_abbrev=False
         )

@@ -1,7 +1,8 @@
 """Proofs that a gradient is right: ``gradcheck`` for a function, ``check_op`` for a declared operation.
 
-``gradcheck`` needs NumPy alone. ``check_op`` and ``strategies`` draw inputs with Hypothesis, which comes
-with ``pip install 'tinygrad_mnist[testing]'`` and is imported when they are first used.
+``gradcheck`` needs NumPy alone. ``check_op`` and ``strategies`` draw inputs with Hypothesis, which comes with
+``pip install 'tinygrad_mnist[testing]'`` and is imported when they are first used.
+A pytest plugin offers ``gradcheck`` as a fixture, and the Hypothesis profiles ``fast``, ``ci`` and ``thorough``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_mnist.testing.gradcheck import Entry, GradientError, Report, gradcheck
+from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing.report import Entry, GradientError, Report
 
 if TYPE_CHECKING:
     from tinygrad_mnist.testing import strategies

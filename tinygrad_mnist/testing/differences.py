@@ -1,4 +1,4 @@
-"""Numeric derivatives: central differences, extrapolated to step 0, at the step where they are stable.
+"""Numeric derivatives: differences, extrapolated to step 0, at the step where they are stable.
 
 No gradient code: functions of one number that return an array. Each derivative comes with its uncertainty, so
 that whoever compares it knows what the comparison is worth.
@@ -7,15 +7,17 @@ that whoever compares it knows what the comparison is worth.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Curve = Callable[[float], Array]
 
 LEVELS: Final = 3
-"""Differences at h, h/2 and h/4 leave an error of order h**6."""
+"""Central differences at h, h/2 and h/4 leave an error of order h**6; one-sided ones of order h**3."""
 
 SETTLED: Final = 1e-7
 """Relative uncertainty at which no other step is tried."""
@@ -29,11 +31,42 @@ NOTHING: Final = 1e-12
 FAR: Final = 2.0**10
 """... unless the function moves over this distance; larger steps are tried then."""
 
+BENT: Final = 0.45
+"""Where the difference between both one-sided slopes shrinks by less than this, as the step shrinks to a
+quarter, there may be a kink; of a smooth function a quarter is left."""
 
-def differentiate(
-    f: Callable[[float], Array], at: float, step: float | None = None
-) -> tuple[Array, Array, Array]:
-    """The derivative of an array-valued function of one number, its uncertainty, and the function's size.
+
+JUMP: Final = 2.4
+"""... and if it grows by more than this, both sides do not even meet: a pole, or a step."""
+
+
+class Difference(NamedTuple):
+    """A numeric derivative of an array-valued function; each field is an array of the shape of its value.
+
+    Attributes
+    ----------
+    derivative, uncertainty : ndarray
+        The estimate and its error; where no step gave a finite estimate the uncertainty is inf.
+    size : ndarray
+        The largest absolute value that the function took nearby.
+    step : ndarray
+        The step of the estimate.
+    bent : ndarray of bool
+        Whether left and right seem to have different slopes; :func:`one_sided` tells.
+    jumps : ndarray of bool
+        Whether the function is discontinuous here, at every step that was tried.
+    """
+
+    derivative: Array
+    uncertainty: Array
+    size: Array
+    step: Array
+    bent: Array
+    jumps: Array
+
+
+def differentiate(f: Curve, at: float, step: float | None = None, stretch: float = 1.0) -> Difference:
+    """The derivative of an array-valued function of one number, by central differences.
 
     Parameters
     ----------
@@ -45,12 +78,13 @@ def differentiate(
     step : float, optional
         The one step to take; by default several are tried, and for each element of the result the one with
         the least uncertainty is kept.
+    stretch : float
+        Multiplies the steps: for a second opinion.
 
     Returns
     -------
-    derivative, uncertainty, size : ndarray
-        Of the shape that ``f`` returns. Where no step gives a finite estimate the uncertainty is inf. The
-        size is the largest absolute value that ``f`` took near ``at``.
+    Difference
+        The derivative, its uncertainty, the size of ``f`` nearby, the step, and whether there may be a kink.
 
     Notes
     -----
@@ -59,44 +93,46 @@ def differentiate(
 
     Examples
     --------
-    >>> derivative, uncertainty, size = differentiate(np.exp, 1.0)
-    >>> bool(abs(derivative - np.e) < 1e-10), bool(uncertainty < 1e-6)
-    (True, True)
+    >>> found = differentiate(np.exp, 1.0)
+    >>> bool(abs(found.derivative - np.e) < 1e-10), bool(found.uncertainty < 1e-6), bool(found.bent)
+    (True, True, False)
+    >>> bool(differentiate(np.abs, 0.0).bent)
+    True
     """
-    moves = _moves_far_away(f, at)  # an element that does not move at all has derivative 0 for certain
+    middle = np.asarray(f(at))
+    moves = _moves_far_away(
+        f, at, middle
+    )  # an element that does not move at all has derivative 0 for certain
     moves_nearby = np.zeros_like(moves)
-    largest = np.abs(f(at))
-    best: tuple[Array, Array] | None = None
+    largest = np.abs(middle)
+    best: Difference | None = None
+    jumps = np.ones_like(moves)
     for h in _steps(at) if step is None else [step]:
-        derivative, uncertainty, size, moves_here = _extrapolated(f, at, h)
+        found, moves_here = _extrapolated(f, at, h * stretch, middle)
         if h <= NEAR:
-            largest = np.maximum(largest, size)
+            largest = np.maximum(largest, found.size)
+            jumps &= found.jumps
         moves_nearby |= moves_here
         if best is not None:
-            better = _doubt(derivative, uncertainty) < _doubt(*best)
+            better = found.uncertainty < best.uncertainty
             if h > NEAR:  # a large step sees another part of f: it may only refine a slope, not find another
-                refines = np.abs(derivative - best[0]) <= 10 * best[1]
-                better &= refines & (np.abs(derivative) > 10 * uncertainty)
-            derivative = np.where(better, derivative, best[0])
-            uncertainty = np.where(better, uncertainty, best[1])
-        best = derivative, uncertainty
-        settled = uncertainty <= SETTLED * np.abs(derivative)
-        hidden = (np.abs(derivative) <= 10 * uncertainty) & (uncertainty <= NOTHING * size)
+                refines = np.abs(found.derivative - best.derivative) <= 10 * best.uncertainty
+                better &= refines & (np.abs(found.derivative) > 10 * found.uncertainty)
+            found = Difference(*(np.where(better, new, old) for new, old in zip(found, best, strict=True)))
+        best = found
+        settled = best.uncertainty <= SETTLED * np.abs(best.derivative)
+        hidden = (np.abs(best.derivative) <= 10 * best.uncertainty) & (best.uncertainty <= NOTHING * largest)
         if np.all(settled | (hidden & ~moves)):
             break
     assert best is not None
-    return best[0], np.where(moves | moves_nearby, best[1], 0.0), largest
+    return best._replace(
+        uncertainty=np.where(moves | moves_nearby, best.uncertainty, 0.0), size=largest, jumps=jumps
+    )
 
 
-def _doubt(derivative: Array, uncertainty: Array) -> Array:
-    """What ranks estimates: their relative uncertainty; after these, the absolute one of what may be 0."""
-    known = uncertainty < 1e-3 * np.abs(derivative)
-    return np.where(known, uncertainty / np.where(known, np.abs(derivative), 1), 1 + uncertainty)
-
-
-def _moves_far_away(f: Callable[[float], Array], at: float) -> Array:
+def _moves_far_away(f: Curve, at: float, middle: Array) -> Array:
     with np.errstate(all="ignore"):
-        moved = f(at + FAR) - f(at)
+        moved = f(at + FAR) - middle
     return np.asarray(np.isfinite(moved) & (moved != 0))
 
 
@@ -108,17 +144,19 @@ def _steps(at: float) -> Iterator[float]:
     yield from (2.0**-20, 1.0, 2.0**7, 2.0**14, 2.0**20)
 
 
-def _extrapolated(f: Callable[[float], Array], at: float, step: float) -> tuple[Array, Array, Array, Array]:
-    """Derivative, uncertainty and size of ``f`` at ``step`` and its halves; and whether it moves."""
+def _extrapolated(f: Curve, at: float, step: float, middle: Array) -> tuple[Difference, Array]:
+    """The derivative from ``step``, its half and its quarter; and whether ``f`` moves."""
     with np.errstate(all="ignore"):
         table: list[Array] = []
         for level in range(LEVELS):
             above, below = at + step / 2**level, at - step / 2**level
             high, low = f(above), f(below)
             row = [(high - low) / (above - below)]
+            bend = np.abs(high - 2 * middle + low) * 2**level
             if level == 0:
                 size = np.maximum(np.abs(high), np.abs(low))
                 moves = high != low
+                first_bend = bend
             for order, before in enumerate(table):
                 row.append(row[order] + (row[order] - before) / (4.0 ** (order + 1) - 1))
             previous, table = table, row
@@ -126,9 +164,80 @@ def _extrapolated(f: Callable[[float], Array], at: float, step: float) -> tuple[
         rounding = np.finfo(float).eps * size * 2**LEVELS / step
         uncertainty = spread + rounding
         finite = np.isfinite(table[-1]) & np.isfinite(uncertainty)
-    return (
+        bends = bend > 100 * (rounding + np.finfo(float).eps * np.abs(middle) * 2**LEVELS / step) * step
+        jumps = bends & (bend > JUMP * first_bend)
+        bent = bends & (bend > BENT * first_bend) & ~jumps
+        finite &= ~jumps
+    found = Difference(
         np.where(finite, table[-1], 0.0),
         np.where(finite, uncertainty, np.inf),
         np.where(finite, size, 0.0),
-        moves,
+        np.full(np.shape(finite), step),
+        np.asarray(bent),
+        np.asarray(jumps),
     )
+    return found, np.asarray(moves)
+
+
+def one_sided(f: Curve, at: float, side: int) -> tuple[Array, Array]:
+    """The derivative from one side, and its uncertainty.
+
+    Parameters
+    ----------
+    f : callable
+        As in :func:`differentiate`; it may be undefined on the other side.
+    at : float
+        Where.
+    side : {-1, 1}
+        Left or right.
+
+    Returns
+    -------
+    derivative, uncertainty : ndarray
+        Where no step gives a finite estimate the uncertainty is inf.
+
+    Examples
+    --------
+    >>> [float(one_sided(np.abs, 0.0, side)[0]) for side in (-1, 1)]
+    [-1.0, 1.0]
+    """
+    middle = np.asarray(f(at))
+    best = np.zeros_like(middle), np.full_like(middle, np.inf)
+    for h in _steps(at):
+        if h > NEAR:
+            continue
+        with np.errstate(all="ignore"):
+            table: list[Array] = []
+            for level in range(LEVELS + 1):
+                there = at + side * h / 2**level
+                beside = f(there)
+                row = [(beside - middle) / (there - at)]
+                size = np.maximum(np.abs(middle), np.abs(beside))
+                for order, before in enumerate(table):
+                    row.append(row[order] + (row[order] - before) / (2.0 ** (order + 1) - 1))
+                previous, table = table, row
+            spread = np.maximum(np.abs(table[-1] - table[-2]), np.abs(table[-1] - previous[-1]))
+            doubt = spread + np.finfo(float).eps * size * 2 ** (LEVELS + 2) / h
+            better = np.isfinite(table[-1]) & np.isfinite(doubt) & (doubt < best[1])
+        best = np.where(better, table[-1], best[0]), np.where(better, doubt, best[1])
+        if np.all(best[1] <= SETTLED * np.abs(best[0])):
+            break
+    return best
+
+
+def steepness(f: Curve, at: float) -> Array:
+    """Where the slope from a side grows beyond all bounds, its sign; elsewhere 0.
+
+    Examples
+    --------
+    >>> float(steepness(np.sqrt, 0.0)), float(steepness(np.exp, 0.0))
+    (1.0, 0.0)
+    """
+    middle = np.asarray(f(at))
+    sign = np.zeros_like(middle)
+    for side in (-1, 1):
+        with np.errstate(all="ignore"):
+            slopes = [(f(at + side * h) - middle) / (side * h) for h in (2.0**-7, 2.0**-15, 2.0**-23)]
+            grows = [np.abs(b) > 2 * np.abs(a) for a, b in pairwise(slopes)]
+        sign = np.where(grows[0] & grows[1], np.sign(slopes[-1]), sign)
+    return np.asarray(sign)

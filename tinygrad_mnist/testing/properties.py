@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from numpy.typing import NDArray
 
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing.report import DiscontinuityError
+from tinygrad_mnist.testing.script import script_of
 from tinygrad_mnist.testing.strategies import LAYOUTS, Call, laid_out, op_inputs
 
 Array = NDArray[Any]
@@ -59,8 +61,12 @@ def _check(op: Op, holds: Property, max_examples: int) -> None:
     def check(call: Call) -> None:
         try:
             holds(op, *call)
+        except DiscontinuityError:
+            reject()  # the sign of an eigenvector, say, is another a little to the side
         except Exception as error:
-            error.add_note(f"while checking {holds.__name__!r} of operation '{op.name}'")
+            name = holds.__name__
+            error.add_note(f"while checking {name!r} of operation '{op.name}'; this repeats it:\n")
+            error.add_note(script_of(op, *call, name))
             raise
 
     check()
@@ -116,13 +122,13 @@ def value(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None
 
 
 def first_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """The gradient agrees with finite differences."""
+    """Gradient and tangent agree with finite differences."""
     function, primals = _function(op, arguments, static)
     gradcheck(function, *primals)
 
 
 def second_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """The gradient of the gradient agrees with finite differences."""
+    """The gradient of the gradient, and its tangent, agree with finite differences."""
     function, primals = _function(op, arguments, static)
     gradcheck(function, *primals, order=2)
 

@@ -7,7 +7,7 @@ lie on a grid, so that they shrink well, and away from kinks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 

@@ -1,0 +1,122 @@
+"""What ``gradcheck`` was asked to check: operations by name, and what a file of the user's defines."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from tinygrad_mnist.training.errors import RecipeError, TrainingError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One line of the table: a name, and how to check it."""
+
+    name: str
+    check: Callable[[int, int, str], Any]
+
+
+def find_subjects(names: Sequence[str]) -> list[Subject]:
+    """The operations of these names, or all that have a gradient.
+
+    Raises
+    ------
+    RecipeError
+        If there is no such operation, file or function; the sentence names the nearest.
+    ModuleNotFoundError
+        If Hypothesis is not installed.
+    """
+    import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
+    from tinygrad_mnist import testing
+    from tinygrad_mnist.op import REGISTRY
+
+    _ = testing.strategies  # says how to install Hypothesis
+    known = {name: op for name, op in REGISTRY.items() if op.kind != "constant"}
+    if not names:
+        return [_of_op(op, op.name) for op in known.values()]
+    subjects = []
+    for name in names:
+        if ".py:" in name:
+            subjects.append(_of_file(name))
+        elif name in known:
+            subjects.append(_of_op(known[name], name))
+        elif name in REGISTRY:
+            raise RecipeError(f"{name} is piecewise constant: it has no gradient to check")
+        else:
+            near = get_close_matches(name, known, 3, 0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "without names all are checked"
+            raise RecipeError(f"there is no operation {name!r} with a gradient; {hint}")
+    return subjects
+
+
+def _of_op(op: Any, name: str) -> Subject:
+    from dataclasses import replace
+
+    from tinygrad_mnist.testing.survey import survey
+
+    def check(order: int, examples: int, dtype: str) -> Any:
+        return replace(next(survey([op], order, examples, dtype)), name=name)
+
+    return Subject(name, check)
+
+
+def _of_file(where: str) -> Subject:
+    file, _, name = where.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise RecipeError(f"there is no file {file}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise TrainingError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        near = get_close_matches(name, vars(module), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise RecipeError(f"{file} defines no {name!r}{hint}")
+    found = getattr(module, name)
+    from tinygrad_mnist.op import Op
+
+    return _of_op(found, where) if isinstance(found, Op) else _of_function(found, where)
+
+
+def _of_function(make: Any, where: str) -> Subject:
+    """A function without arguments, that says what to check and at which inputs."""
+    from time import perf_counter
+
+    import numpy as np
+
+    from tinygrad_mnist.testing import GradientError, gradcheck
+    from tinygrad_mnist.testing.survey import Finding
+
+    if not callable(make):
+        raise RecipeError(f"{where} is neither an operation nor a function")
+    try:
+        f, *inputs = make()
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"{where} is to be a function without arguments that returns (f, input, ...); {error}"
+        ) from error
+
+    def check(order: int, examples: int, dtype: str) -> Any:
+        start, failure, verdict = perf_counter(), None, "right"
+        arrays = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
+        try:
+            report = gradcheck(f, *arrays, order=order)
+        except GradientError as error:
+            report, failure = error.report, str(error)
+            verdict = report.failures[0].verdict
+        except (TypeError, ValueError) as error:
+            raise TrainingError(f"{where}: {error}") from error
+        seconds = perf_counter() - start
+        counts = len(report.entries), report.largest_error, len(report.kinks)
+        return Finding(where, 1, *counts, verdict, seconds, failure)
+
+    return Subject(where, check)

@@ -1,0 +1,251 @@
+"""Jacobians from the tape, by either mode, and their comparison with numeric ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.testing.differences import Difference, differentiate, one_sided, steepness
+from tinygrad_mnist.testing.report import (
+    SMOOTH,
+    SUBGRADIENT,
+    UNDECIDED,
+    WRONG,
+    DiscontinuityError,
+    Entry,
+)
+from tinygrad_mnist.transforms import jvp, vjp
+
+Array = NDArray[Any]
+Function = Callable[..., tuple[Any, ...]]
+"""Of arrays or Tensors; returns a tuple of such."""
+
+SAFETY: Final = 10.0
+"""How many times the estimated uncertainty of a numeric derivative is believed."""
+
+DECISIVE: Final = 3e-3
+"""A verdict needs a numeric derivative that is certain to this part of its value ..."""
+
+NEGLIGIBLE: Final = 1e-6
+"""... or, where both derivatives are 0, to this part of the function's values, ..."""
+
+RESOLVED: Final = 1e-8
+"""... or, where they agree, to this part of them."""
+
+
+ROUNDING: Final = float(np.finfo(float).eps) / 16
+"""What is smaller than this part of the steepest derivative by the same input is the rounding of a 0."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A function at a point, and how closely its derivatives are to agree.
+
+    ``shadow`` are the primals in float64, which the differences are taken at; ``narrow`` is the largest
+    rounding error, beside the largest entry, that is accepted of the dtype that the tape computes in.
+    """
+
+    order: int
+    function: Function
+    primals: tuple[Array, ...]
+    shadow: tuple[Array, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    rtol: float
+    atol: float
+    narrow: float = 0.0
+    eps: float | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of all outputs."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def columns(self) -> int:
+        """Number of all inputs."""
+        return sum(primal.size for primal in self.primals)
+
+
+def flat(arrays: Sequence[Any]) -> Array:
+    """All of them in one vector."""
+    return np.concatenate([np.ravel(np.asarray(getattr(array, "data", array))) for array in arrays])
+
+
+def split(vector: Array, like: Sequence[Any]) -> tuple[Array, ...]:
+    """The inverse of `flat`, in the shapes and dtypes of ``like``."""
+    parts, start = [], 0
+    for array in like:
+        parts.append(vector[start : start + array.size].reshape(array.shape).astype(array.dtype))
+        start += array.size
+    return tuple(parts)
+
+
+def pulled(problem: Problem, cotangents: Array) -> Array:
+    """Reverse mode: a row of input derivatives for each row of cotangents."""
+    outs, pullback = vjp(problem.function, *problem.primals)
+    return np.array([flat(pullback(split(row, outs))) for row in cotangents])
+
+
+def pushed(problem: Problem, tangents: Array) -> Array:
+    """Forward mode: a column of output derivatives for each row of tangents."""
+    columns = [
+        flat(jvp(problem.function, problem.primals, split(row, problem.primals))[1]) for row in tangents
+    ]
+    return np.array(columns).T
+
+
+def compare_all(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
+    """Every entry of the Jacobian."""
+    if not problem.rows or not problem.columns:
+        return
+    analytic = {
+        mode: pulled(problem, np.eye(problem.rows))
+        if mode == "reverse"
+        else pushed(problem, np.eye(problem.columns))
+        for mode in modes
+    }
+    point = flat(problem.shadow)
+    outputs = [(n, i) for n, s in zip(problem.outputs, problem.shapes, strict=True) for i in np.ndindex(s)]
+    column = 0
+    for name, primal in zip(problem.inputs, problem.shadow, strict=True):
+        for index in np.ndindex(primal.shape):
+            curve = partial(_moved, problem, point, column)
+            at = float(point[column])
+            columns = {mode: jacobian[:, column] for mode, jacobian in analytic.items()}
+            yield from _judged(problem, curve, at, columns, (name, index), outputs)
+            column += 1
+
+
+def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int) -> Iterator[Entry]:
+    """Products with random signs from both sides: ``count`` of them."""
+    rng = np.random.default_rng(seed)
+    point = flat(problem.shadow)
+    scale = np.where(point == 0, 1.0, np.abs(point))
+    tangents = rng.choice([-1.0, 1.0], (count, problem.columns)) * scale
+    cotangents = rng.choice([-1.0, 1.0], (count, problem.rows))
+    analytic = {}
+    for mode in modes:
+        if mode == "reverse":
+            analytic[mode] = np.sum(pulled(problem, cotangents).astype(float) * tangents, axis=1)
+        else:
+            analytic[mode] = np.sum(cotangents.T * pushed(problem, tangents), axis=0)
+    for k in range(count):
+
+        def curve(t: float, k: int = k) -> Array:
+            return np.asarray(_values(problem, point + t * tangents[k]) @ cotangents[k : k + 1].T)
+
+        columns = {mode: products[k : k + 1] for mode, products in analytic.items()}
+        yield from _judged(problem, curve, 0.0, columns, ("direction", (k,)), [("signs", (k,))])
+
+
+def _moved(problem: Problem, point: Array, column: int, value: float) -> Array:
+    moved = point.copy()
+    moved[column] = value
+    return _values(problem, moved)
+
+
+def _values(problem: Problem, point: Array) -> Array:
+    try:
+        outs = problem.function(*split(point, problem.shadow))
+    except np.linalg.LinAlgError:  # not defined there
+        return np.full(problem.rows, np.nan)
+    return flat(outs)
+
+
+def _judged(
+    problem: Problem,
+    curve: Callable[[float], Array],
+    at: float,
+    columns: dict[str, Array],
+    by: tuple[str, tuple[int, ...]],
+    outputs: Sequence[tuple[str, tuple[int, ...]]],
+) -> Iterator[Entry]:
+    """Entries for one column of the Jacobian, by each mode."""
+    found = differentiate(curve, at, problem.eps)
+    if problem.order == 1 and np.any(found.jumps):
+        raise DiscontinuityError(
+            f"gradcheck's function jumps where {by[0]} {by[1]} is {at:.6g}, so it has no derivative there; "
+            "choose another point"
+        )
+    if not all(np.all(_is_smooth(problem, analytic, found)[0]) for analytic in columns.values()):
+        found = _second_opinion(found, differentiate(curve, at, problem.eps, stretch=1.37))
+    sides: tuple[Array, ...] | None = None
+    for mode, analytic in columns.items():
+        smooth = _is_smooth(problem, analytic, found)
+        if sides is None and (np.any(found.bent) or not np.all(smooth[0])):
+            sides = (*one_sided(curve, at, -1), *one_sided(curve, at, 1), steepness(curve, at))
+        uncertainty = SAFETY * found.uncertainty
+        for row, (name, index) in enumerate(outputs):
+            a, n, doubt = float(analytic[row]), float(found.derivative[row]), float(uncertainty[row])
+            verdict = SMOOTH if smooth[0][row] else UNDECIDED if smooth[1][row] else WRONG
+            larger = max(abs(a), abs(n))
+            error = 0.0 if larger <= doubt else abs(a - n) / larger if math.isfinite(a) else math.inf
+            left = right = None
+            if sides is not None and (found.bent[row] or verdict != SMOOTH):
+                kink = _at_kink(problem, a, *(float(side[row]) for side in sides))
+                if kink is not None:
+                    verdict, error, left, right = kink
+            yield Entry(
+                problem.order, mode, *by, name, index, a, n, doubt, error, float(found.step[row]), verdict,
+                left, right,
+            )  # fmt: skip
+
+
+def _second_opinion(first: Difference, second: Difference) -> Difference:
+    """The first, and no more certain than both are together: what is noise is another number each time."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(first.derivative - second.derivative)
+    doubt = np.maximum(np.maximum(first.uncertainty, second.uncertainty), apart)
+    # where the second cannot tell at all, or only less well, the first stands
+    doubt = np.where(apart <= SAFETY * (first.uncertainty + second.uncertainty), first.uncertainty, doubt)
+    return first._replace(uncertainty=doubt)
+
+
+def _is_smooth(problem: Problem, analytic: Array, found: Difference) -> tuple[Array, Array]:
+    """Where the derivatives agree; and where they do, as far as can be told, but that is not far enough."""
+    analytic = analytic.astype(float)
+    finite = np.isfinite(analytic)
+    numeric, doubt = found.derivative, SAFETY * found.uncertainty
+    larger = np.maximum(np.where(finite, np.abs(analytic), 0.0), np.abs(numeric))
+    scale = np.maximum(found.size, np.abs(numeric))
+    block = np.maximum(np.max(scale, initial=0.0), np.max(larger, initial=0.0))
+    steepest = np.max(larger, initial=0.0)
+    floor = problem.atol + problem.narrow * block + ROUNDING * steepest
+    rounding = np.where(np.abs(numeric) <= doubt, 64 * np.finfo(float).eps * block, 0.0)
+    with np.errstate(invalid="ignore"):
+        agrees = finite & (np.abs(analytic - numeric) <= problem.rtol * larger + floor + doubt + rounding)
+    nothing = (larger <= doubt + floor + rounding) & (doubt <= NEGLIGIBLE * block)
+    decided = (doubt <= DECISIVE * larger + floor) | nothing | (doubt <= RESOLVED * scale)
+    return agrees & decided, agrees
+
+
+def _at_kink(
+    problem: Problem, analytic: float, left: float, left_doubt: float, right: float, right_doubt: float,
+    steep: float,
+) -> tuple[str, float, float, float] | None:  # fmt: skip
+    """The verdict where both sides differ, or where there is only one; None where there is no kink."""
+    if math.isinf(analytic) and math.copysign(1.0, analytic) == steep:  # a limit by continuity
+        return SUBGRADIENT, 0.0, analytic, analytic
+    doubt = SAFETY * (left_doubt + right_doubt)
+    if math.isinf(left_doubt) != math.isinf(right_doubt):  # the edge of the domain
+        left, right = (right, right) if math.isinf(left_doubt) else (left, left)
+        doubt = SAFETY * min(left_doubt, right_doubt)
+        if doubt > DECISIVE * max(abs(left), abs(analytic)):
+            return None
+    elif not abs(left - right) > doubt + DECISIVE * max(abs(left), abs(right)):
+        return None
+    low, high = min(left, right), max(left, right)
+    slack = problem.rtol * max(abs(low), abs(high)) * 10 + doubt + problem.atol + problem.narrow * abs(high)
+    outside = max(low - analytic, analytic - high, 0.0)
+    if outside <= slack:
+        return SUBGRADIENT, 0.0, left, right
+    error = outside / max(abs(low), abs(high), abs(analytic)) if math.isfinite(analytic) else math.inf
+    return WRONG, error, left, right

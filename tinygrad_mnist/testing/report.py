@@ -1,0 +1,164 @@
+"""What a gradient check found: entries, a report that reads as a table, and the error that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tinygrad_mnist.testing.diagnosis import diagnose
+
+ROWS: Final = 12
+"""Rows of the table in an error."""
+
+SMOOTH: Final = "smooth"
+SUBGRADIENT: Final = "valid subgradient"
+WRONG: Final = "wrong"
+UNDECIDED: Final = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a Jacobian, as the tape has it and as differences have it.
+
+    Attributes
+    ----------
+    order : int
+        1 for the derivative, 2 for the derivative of the gradient.
+    mode : str
+        ``reverse`` or ``forward``.
+    input : str
+        What it is the derivative by: ``input 0``, at order 2 also ``cotangent 0``.
+    index : tuple of int
+        Where in that input; the number of the direction, where random directions were taken.
+    output : str
+        What it is the derivative of: ``output 0``, at order 2 ``gradient 0``.
+    output_index : tuple of int
+        Where in that output.
+    analytic, numeric : float
+        The derivative from the tape, and from central differences.
+    uncertainty : float
+        How far off the numeric one may be.
+    error : float
+        Their difference, relative to the larger of both; at a kink how far outside the one-sided ones.
+    step : float
+        The step at which the differences were most certain.
+    verdict : str
+        ``smooth``, ``valid subgradient`` (a kink: the one-sided derivatives bracket it), ``wrong``, or
+        ``undecided`` where the numeric derivative is too uncertain to tell.
+    left, right : float or None
+        The one-sided derivatives, where a kink made it necessary to look at them.
+    """
+
+    order: int
+    mode: str
+    input: str
+    index: tuple[int, ...]
+    output: str
+    output_index: tuple[int, ...]
+    analytic: float
+    numeric: float
+    uncertainty: float
+    error: float
+    step: float
+    verdict: str
+    left: float | None = None
+    right: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is smooth or a valid subgradient."""
+        return self.verdict in (SMOOTH, SUBGRADIENT)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a gradient check found; ``str`` of it is a table, the worst entries first.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        Every entry that was compared.
+    directions : int
+        How many random directions were taken; 0 where the full Jacobian was compared.
+    """
+
+    entries: tuple[Entry, ...]
+    directions: int = 0
+
+    @property
+    def failures(self) -> tuple[Entry, ...]:
+        """Entries that are wrong or undecided, the worst first."""
+        failures = [entry for entry in self.entries if not entry.passed]
+        return tuple(sorted(failures, key=_rank, reverse=True))
+
+    @property
+    def kinks(self) -> tuple[Entry, ...]:
+        """Entries at a kink, where the gradient is a valid subgradient."""
+        return tuple(entry for entry in self.entries if entry.verdict == SUBGRADIENT)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every entry is right."""
+        return all(entry.passed for entry in self.entries)
+
+    @property
+    def largest_error(self) -> float:
+        """The largest relative error of an entry whose derivative is not 0."""
+        return max((entry.error for entry in self.entries), default=0.0)
+
+    def __str__(self) -> str:
+        return table(self.failures or sorted(self.entries, key=_rank, reverse=True))
+
+
+class GradientError(AssertionError):
+    """A gradient disagrees with finite differences; ``report`` holds every entry."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class DiscontinuityError(ValueError):
+    """The function jumps at the inputs, so there is no derivative to compare with."""
+
+
+def message(report: Report) -> str:
+    """What the error says: how much is wrong, in what way, and the worst entries."""
+    worst = report.failures[0]
+    fault = "is wrong" if worst.verdict == WRONG else "could not be decided"
+    whose = "the gradient" if worst.order == 1 else "the gradient of the gradient"
+    here = [e for e in report.entries if (e.order, e.mode) == (worst.order, worst.mode)]
+    failures = [e for e in here if not e.passed]
+    ways = "" if worst.mode == "reverse" else " in forward mode"
+    found = diagnose(here)
+    explained = f"\n{found}" if found else ""
+    return f"{whose} {fault}{ways} in {len(failures)} of {len(here)} entries:{explained}\n{table(failures)}"
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """The first entries as lines of text."""
+    heading = (
+        f"{'order':>5}  {'mode':<8} {'of':<18} {'by':<20} {'analytic':>19} {'numeric':>19} {'error':>8} "
+        f"{'step':>8}  verdict"
+    )
+    lines = [heading]
+    for e in entries[:ROWS]:
+        of, by = f"{e.output} {e.output_index}", f"{e.input} {e.index}"
+        lines.append(
+            f"{e.order:>5}  {e.mode:<8} {of:<18} {by:<20} {e.analytic:>19.12g} {e.numeric:>19.12g} "
+            f"{e.error:>8.2g} {e.step:>8.2g}  {e.verdict}{_remark(e)}"
+        )
+    if len(entries) > ROWS:
+        lines.append(f"... and {len(entries) - ROWS} more")
+    return "\n".join(lines)
+
+
+def _remark(entry: Entry) -> str:
+    if entry.left is not None and entry.right is not None:
+        return f" (left {entry.left:.6g}, right {entry.right:.6g})"
+    return f" (±{entry.uncertainty:.1g})" if entry.verdict == UNDECIDED else ""
+
+
+def _rank(entry: Entry) -> tuple[bool, bool, float]:
+    return entry.verdict == WRONG, entry.verdict == UNDECIDED, entry.error
