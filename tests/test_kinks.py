@@ -89,6 +89,24 @@ EACH_ARGUMENT = {
     "logsumexp with one -inf": (lambda x: logsumexp(x, axis=0, keepdims=False), ([-INF, 1.0],), ([0, 1],)),
     "clip at a constant bound": (lambda x: np.clip(x, -1, 1), ([-1.0, 0.0, 1.0],), ([0, 1, 0],)),
     "clip at a Tensor bound": (lambda x, low: np.clip(x, low, None), (1.0, 1.0), (0.5, 0.5)),
+    "cumprod with one zero": (np.cumprod, ([2.0, 0.0, 3.0],), ([1, 8, 0],)),
+    "cumprod with two zeros": (np.cumprod, ([0.0, 0.0, 3.0],), ([1, 0, 0],)),
+    "logaddexp(-inf, -inf)": (np.logaddexp, (-INF, -INF), (0, 0)),
+    "logaddexp(-inf, 0)": (np.logaddexp, (-INF, 0.0), (0, 1)),
+    "norm at 0": (np.linalg.norm, ([0.0, 0.0],), ([0, 0],)),
+    "norm of rows, one of them 0": (
+        lambda x: np.linalg.norm(x, axis=1), ([[0.0, 0.0], [3.0, 4.0]],), ([[0, 0], [0.6, 0.8]],),
+    ),
+    "Frobenius norm at 0": (np.linalg.norm, (np.zeros((2, 2)),), (np.zeros((2, 2)),)),
+    "hypot(0, 0)": (np.hypot, (0.0, 0.0), (0, 0)),
+    "sinc at 0": (np.sinc, ([0.0, 0.5],), ([0, -4 / np.pi],)),
+    "arctan2(0, 0)": (np.arctan2, (0.0, 0.0), (NAN, NAN)),
+    "sort with ties is stable": (lambda x: np.sort(x)[:2], ([2.0, 1.0, 1.0],), ([0, 1, 1],)),
+    "first of sorted ties": (lambda x: np.sort(x)[0], ([2.0, 1.0, 1.0],), ([0, 1, 0],)),
+    "median of an odd number": (np.median, ([3.0, 1.0, 2.0],), ([0, 0, 1],)),
+    "median of an even number": (np.median, ([4.0, 1.0, 2.0, 3.0],), ([0, 0, 0.5, 0.5],)),
+    "fmax(x, x)": (np.fmax, (2.0, 2.0), (0.5, 0.5)),
+    "fabs at 0": (np.fabs, (0.0,), (0.0,)),
     "repeated indices": (lambda x: x[[0, 0, 1]], ([1.0, 2.0, 3.0],), ([2, 1, 0],)),
     "repeated negative indices": (lambda x: x[np.array([-1, 2])], ([1.0, 2.0, 3.0],), ([0, 0, 2],)),
 }  # fmt: skip
@@ -210,6 +228,23 @@ def test_batch_norm_of_one_row_works_in_evaluation(dtype: Any) -> None:
     assert nn.BatchNorm1d(2).eval()(Tensor(np.ones((1, 2), dtype))).shape == (1, 2)
 
 
+@pytest.mark.parametrize("f", [np.median, lambda x: np.median(x[:3])])
+def test_the_median_of_ties_gives_all_to_the_middle_that_was_chosen(
+    f: Any, dtype: Any, recorded: bool
+) -> None:
+    (gradient,) = gradients(f, [1.0, 1.0, 1.0, 1.0], dtype=dtype, recorded=recorded)
+    assert np.sum(gradient) == 1
+    assert np.all(gradient >= 0)
+
+
+def test_a_vector_of_norm_0_has_the_subgradient_of_least_norm_at_every_order(dtype: Any) -> None:
+    for order in (2, None):
+        (gradient,) = gradients(
+            lambda x, order=order: np.linalg.norm(x, order), [0.0, 0.0], dtype=dtype, recorded=False
+        )
+        np.testing.assert_array_equal(gradient, [0, 0])
+
+
 # ---- a subgradient lies between the left and the right derivative, and is the least of them ---------------
 
 CONVEX = {
@@ -220,13 +255,16 @@ CONVEX = {
 }
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", CONVEX)
-def test_the_gradient_at_a_kink_is_bracketed_by_the_one_sided_derivatives(case: str) -> None:
+def test_the_gradient_at_a_kink_is_bracketed_by_the_one_sided_derivatives(case: str, dtype: str) -> None:
     f, at = CONVEX[case]
-    h = 1e-6
-    left, right = ((f(np.array(at)) - f(np.array(at - h))) / h, (f(np.array(at + h)) - f(np.array(at))) / h)
-    (gradient,) = gradients(f, at, dtype=np.float64, recorded=False)
-    assert left - 1e-6 <= gradient <= right + 1e-6
+    report = gradcheck(f, np.array(at, dtype))
+    assert {entry.verdict for entry in report.entries} == {"valid subgradient"}
+    for entry in report.kinks:
+        assert entry.left is not None
+        assert entry.right is not None
+        assert entry.left - 1e-6 <= entry.analytic <= entry.right + 1e-6
 
 
 @pytest.mark.parametrize("h", [1e-2, 1e-3])
