@@ -28,6 +28,7 @@ def line_with(text: str, output: str) -> str:
 
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
+    tested |= {"check_your_own_op.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -35,6 +36,13 @@ def test_tensor_basics_prints_the_derivatives_of_sine(tmp_path: Path) -> None:
     output = run("tensor_basics.py", cwd=tmp_path)
     assert "derivative 2 of sin at 1: -0.84147" in output
     assert "ValueError: matmul" in output
+
+
+def test_a_wrong_rule_of_ones_own_is_found_and_explained(tmp_path: Path) -> None:
+    pytest.importorskip("hypothesis", reason="check_op draws its inputs with Hypothesis")
+    output = run("check_your_own_op.py", cwd=tmp_path)
+    assert "the gradient is wrong in 2 of 9 entries" in output
+    assert "The right rule passes" in output
 
 
 def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:

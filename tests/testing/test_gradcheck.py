@@ -226,3 +226,76 @@ def test_the_absence_of_hypothesis_is_one_sentence(name: str) -> None:
 def test_check_op_is_a_function_whatever_was_imported_first() -> None:
     code = "import tinygrad_mnist.testing.properties, tinygrad_mnist.testing as t; t.check_op.__call__"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- kinks, modes, dtypes, sizes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (np.abs, [0.0, 1.0]), (lambda x: np.maximum(x, 0), [0.0]), (np.max, [1.0, 1.0, 0.0]),
+        (np.sort, [1.0, 1.0, 0.0]), (np.median, [1.0, 1.0, 0.0]), (lambda x: np.clip(x, 0, 1), [0.0, 1.0]),
+        (np.linalg.norm, [0.0, 0.0]), (np.std, [1.0, 1.0]), (np.sqrt, [0.0, 1.0]),
+    ],
+)  # fmt: skip
+def test_a_subgradient_at_a_kink_is_valid(f: Any, x: Any) -> None:
+    report = gradcheck(f, np.array(x))
+    assert report.kinks
+    assert report.passed
+
+
+def test_what_the_sides_do_not_bracket_is_wrong() -> None:
+    with pytest.raises(GradientError, match=r"left -1, right 1"):
+        gradcheck(lambda x: np.abs(x) + 1.5 * (x - lost(x)), np.zeros(1))
+
+
+def test_a_jump_is_refused_with_a_sentence() -> None:
+    with pytest.raises(ValueError, match="jumps where input 0"):
+        gradcheck(lambda x: np.floor(x) + x, np.array([1.0]))
+
+
+def test_a_small_entry_beside_a_large_one_by_the_same_input_is_found() -> None:
+    with pytest.raises(GradientError, match="wrong in 1 of"):
+        gradcheck(lambda x: np.stack([1e8 * x[0], 1e-8 * lost(x[0])]), X)
+
+
+def test_float32_is_checked_with_its_shadow() -> None:
+    report = gradcheck(np.tanh, X.astype(np.float32), order=2)
+    assert report.passed
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: 0.9 * x + 0.1 * lost(x), X.astype(np.float32))
+
+
+def test_a_function_that_leaks_float64_is_refused() -> None:
+    with pytest.raises(ValueError, match="returned float64 for float32"):
+        gradcheck(lambda x: x * np.float64(2), X.astype(np.float32))
+
+
+@pytest.mark.parametrize(("confidence", "count"), [(0.9, 9), (0.999, 25)])
+def test_a_large_function_is_checked_along_as_many_directions_as_confidence_needs(
+    confidence: float, count: int
+) -> None:
+    report = gradcheck(lambda x: np.sin(x) ** 2, RANDOM.normal(size=100), confidence=confidence)
+    assert report.directions == count
+
+
+def test_one_wrong_entry_of_a_large_function_is_found() -> None:
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: np.where(np.arange(300) == 3, lost(x), x) ** 2, np.linspace(1, 2, 300))
+
+
+@pytest.mark.parametrize(
+    ("f", "sentence"),
+    [
+        (lambda x: x * lost(x), "0.5 times"), (lambda x: lost(x) * 1.0, "It is 0"),
+        (lambda x: 2 * lost(x) - x, "opposite sign"),
+    ],
+)  # fmt: skip
+def test_the_error_says_in_what_way_it_is_wrong(f: Any, sentence: str) -> None:
+    with pytest.raises(GradientError, match=sentence):
+        gradcheck(f, X, modes=["reverse"])
+
+
+def test_only_the_modes_asked_for_are_checked() -> None:
+    assert {entry.mode for entry in gradcheck(np.exp, X, modes=["forward"]).entries} == {"forward"}

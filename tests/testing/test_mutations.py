@@ -19,24 +19,26 @@ DIFFERENTIABLE = [op for op in REGISTRY.values() if op.kind != "constant"]
 Mutation = Callable[[Any], Any]
 
 
-def changed_at_the_largest(part: Any, change: Callable[[Any], Any]) -> Any:
-    out = np.array(part)
-    if out.size:
-        index = np.unravel_index(np.argmax(np.abs(out)), out.shape)
-        out[index] = change(out[index])
-    return out
+def scaled_at_the_largest(part: Any, factor: float) -> Any:
+    """Works on Tensors too, which the forward mode runs rules on."""
+    factors = np.ones(np.shape(part))
+    if factors.size:
+        values = part.data if isinstance(part, Tensor) else part
+        factors[np.unravel_index(np.argmax(np.abs(values)), factors.shape)] = factor
+    return part * factors
 
 
 MUTATIONS: dict[str, Mutation] = {
     "scaled by 1.01": lambda part: part * 1.01,
-    "one entry zeroed": lambda part: changed_at_the_largest(part, lambda entry: 0.0),
-    "one entry off by 1 %": lambda part: changed_at_the_largest(part, lambda entry: entry * 1.01),
+    "one entry zeroed": lambda part: scaled_at_the_largest(part, 0.0),
+    "one entry off by 1 %": lambda part: scaled_at_the_largest(part, 1.01),
     "sign flipped": lambda part: -part,
     "all zero": lambda part: part * 0,
     "a constant added": lambda part: part + 0.01,
     "not a number": lambda part: part * np.nan,
     # the entries in the order of the transpose, which every shape permits
     "transposed": lambda part: np.reshape(np.transpose(part), np.shape(part)),
+    "squared": lambda part: np.sign(part) * part**2 * 1.5,
     "rolled by one": lambda part: np.reshape(np.roll(np.ravel(part), 1), np.shape(part)),
 }
 
@@ -48,6 +50,8 @@ EQUIVALENT = {
     ("transposed", "layer_norm", 1): ONE_AXIS,
     ("transposed", "layer_norm", 2): ONE_AXIS,
     ("transposed", "einsum", 2): ONE_AXIS,
+    ("transposed", "convolve", 0): ONE_AXIS,
+    ("transposed", "convolve", 1): ONE_AXIS,
 }
 
 
@@ -141,6 +145,8 @@ def detached(op: Op) -> Op:
     """The operation with rules whose first derivative is right, and whose second derivative is lost."""
 
     def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(plain, value))
         return value.detach() if isinstance(value, Tensor) else value
 
     def each(i: int, g: Any, *others: Any, **static: Any) -> Any:
@@ -157,6 +163,22 @@ def test_a_rule_that_loses_the_second_derivative_passes_first_order(op: Op) -> N
 @pytest.mark.parametrize("op", CURVED, ids=lambda op: op.name)
 def test_a_rule_that_loses_the_second_derivative_is_found_at_second_order(op: Op) -> None:
     assert is_found(detached(op), op, "second_order")
+
+
+# ---- the rule of another argument ------------------------------------------------------------------------
+
+SYMMETRIC = {"add": "the rule of both arguments is the same"}
+BINARY = [
+    op
+    for op in DIFFERENTIABLE
+    if op.kind == "elementwise" and op.name not in SYMMETRIC and sum(r is not None for r in op.rules) == 2
+]
+
+
+@pytest.mark.parametrize("op", BINARY, ids=lambda op: op.name)
+def test_the_rule_of_the_other_argument_is_found(op: Op) -> None:
+    rules = tuple(op.rules[i] for i in range(2))
+    assert is_found(replace(op, rules=rules[::-1]), op, "first_order")
 
 
 # ---- what differences do not see -------------------------------------------------------------------------

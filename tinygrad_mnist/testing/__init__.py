@@ -1,8 +1,8 @@
 """Proofs that a gradient is right: ``gradcheck`` for a function, ``check_op`` for a declared operation.
 
-``gradcheck`` needs NumPy alone. ``check_op`` and ``strategies`` draw inputs with Hypothesis, which comes with
-``pip install 'tinygrad_mnist[testing]'`` and is imported when they are first used.
-A pytest plugin offers ``gradcheck`` as a fixture, and the Hypothesis profiles ``fast``, ``ci`` and ``thorough``.
+``gradcheck`` needs NumPy alone. ``check_op`` and ``strategies`` draw inputs with Hypothesis, which comes
+with ``pip install 'tinygrad_mnist[testing]'`` and is imported when they are first used. A pytest plugin
+offers ``gradcheck`` as a fixture, and the Hypothesis profiles ``fast``, ``ci`` and ``thorough``.
 """
 
 from __future__ import annotations

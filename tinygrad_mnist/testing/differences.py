@@ -100,9 +100,7 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
     True
     """
     middle = np.asarray(f(at))
-    moves = _moves_far_away(
-        f, at, middle
-    )  # an element that does not move at all has derivative 0 for certain
+    moves = _moves_far_away(f, at, middle)  # what does not move at all has derivative 0 for certain
     moves_nearby = np.zeros_like(moves)
     largest = np.abs(middle)
     best: Difference | None = None
@@ -165,7 +163,7 @@ def _extrapolated(f: Curve, at: float, step: float, middle: Array) -> tuple[Diff
         uncertainty = spread + rounding
         finite = np.isfinite(table[-1]) & np.isfinite(uncertainty)
         bends = bend > 100 * (rounding + np.finfo(float).eps * np.abs(middle) * 2**LEVELS / step) * step
-        jumps = bends & (bend > JUMP * first_bend)
+        jumps = bends & (bend > JUMP * first_bend) & (bend > np.abs(high - low) / 4)
         bent = bends & (bend > BENT * first_bend) & ~jumps
         finite &= ~jumps
     found = Difference(

@@ -39,8 +39,8 @@ RESOLVED: Final = 1e-8
 """... or, where they agree, to this part of them."""
 
 
-ROUNDING: Final = float(np.finfo(float).eps) / 16
-"""What is smaller than this part of the steepest derivative by the same input is the rounding of a 0."""
+ROUNDING: Final = {1: 1.5e-17, 2: 2e-15}
+"""What is smaller than this part of the steepest derivative by the same input is the rounding of a 0, by order."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def _is_smooth(problem: Problem, analytic: Array, found: Difference) -> tuple[Ar
     scale = np.maximum(found.size, np.abs(numeric))
     block = np.maximum(np.max(scale, initial=0.0), np.max(larger, initial=0.0))
     steepest = np.max(larger, initial=0.0)
-    floor = problem.atol + problem.narrow * block + ROUNDING * steepest
+    floor = problem.atol + problem.narrow * block + ROUNDING[problem.order] * steepest
     rounding = np.where(np.abs(numeric) <= doubt, 64 * np.finfo(float).eps * block, 0.0)
     with np.errstate(invalid="ignore"):
         agrees = finite & (np.abs(analytic - numeric) <= problem.rtol * larger + floor + doubt + rounding)
