@@ -40,6 +40,10 @@ JUMP: Final = 2.4
 """... and if it grows by more than this, both sides do not even meet: a pole, or a step."""
 
 
+SEEN: Final = 1e-9
+"""A jump is larger than this, beside the largest value of the function."""
+
+
 class Difference(NamedTuple):
     """A numeric derivative of an array-valued function; each field is an array of the shape of its value.
 
@@ -164,6 +168,7 @@ def _extrapolated(f: Curve, at: float, step: float, middle: Array) -> tuple[Diff
         finite = np.isfinite(table[-1]) & np.isfinite(uncertainty)
         bends = bend > 100 * (rounding + np.finfo(float).eps * np.abs(middle) * 2**LEVELS / step) * step
         jumps = bends & (bend > JUMP * first_bend) & (bend > np.abs(high - low) / 4)
+        jumps &= bend > SEEN * np.max(size, initial=0.0)  # what is less is the rounding of a 0
         bent = bends & (bend > BENT * first_bend) & ~jumps
         finite &= ~jumps
     found = Difference(

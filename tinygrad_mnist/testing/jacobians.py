@@ -40,7 +40,7 @@ RESOLVED: Final = 1e-8
 
 
 ROUNDING: Final = {1: 1.5e-17, 2: 2e-15}
-"""What is smaller than this part of the steepest derivative by the same input is the rounding of a 0, by order."""
+"""By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,8 @@ def _judged(
             verdict = SMOOTH if smooth[0][row] else UNDECIDED if smooth[1][row] else WRONG
             larger = max(abs(a), abs(n))
             error = 0.0 if larger <= doubt else abs(a - n) / larger if math.isfinite(a) else math.inf
+            if verdict == SMOOTH and error > problem.rtol:
+                error = 0.0  # nothing but rounding
             left = right = None
             if sides is not None and (found.bent[row] or verdict != SMOOTH):
                 kink = _at_kink(problem, a, *(float(side[row]) for side in sides))
@@ -203,9 +205,8 @@ def _second_opinion(first: Difference, second: Difference) -> Difference:
     """The first, and no more certain than both are together: what is noise is another number each time."""
     with np.errstate(invalid="ignore"):
         apart = np.abs(first.derivative - second.derivative)
-    doubt = np.maximum(np.maximum(first.uncertainty, second.uncertainty), apart)
-    # where the second cannot tell at all, or only less well, the first stands
-    doubt = np.where(apart <= SAFETY * (first.uncertainty + second.uncertainty), first.uncertainty, doubt)
+    told = np.isfinite(second.uncertainty) & (second.step <= 2)
+    doubt = np.where(told, np.maximum(first.uncertainty, apart), first.uncertainty)
     return first._replace(uncertainty=doubt)
 
 
