@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -136,3 +137,128 @@ def test_an_error_in_an_operation_keeps_numpys_as_its_cause() -> None:
     with pytest.raises(ValueError, match="add") as caught:
         leaf([1.0, 2.0]) + np.ones(3)
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+# ---- what nobody may change under the tape ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [lambda t: t.data, lambda t: t.detach().numpy()])
+def test_the_values_of_a_recorded_result_are_read_only(values: Callable[[Tensor], Any]) -> None:
+    y = np.exp(Tensor([0.0, 1.0], requires_grad=True))
+    with pytest.raises(ValueError, match="read-only"):
+        values(y)[:] = 0
+
+
+def test_an_index_array_that_changes_later_changes_no_gradient() -> None:
+    x, index = Tensor([1.0, 2.0, 3.0], requires_grad=True), np.array([0, 0])
+    y = np.sum(x[index])
+    index[:] = 2
+    y.backward()
+    np.testing.assert_array_equal(x.grad.data, [2, 0, 0])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("index", "gradient"),
+    [
+        (((0, 0),), [2, 0, 0]),
+        ((range(0, 2),), [1, 1, 0]),
+        (([0, 2, 2],), [1, 0, 2]),
+        (([],), [0, 0, 0]),
+    ],
+    ids=["a tuple in a tuple", "a range", "a list", "an empty list"],
+)
+def test_indices_repeat_whatever_sequence_names_them(index: Any, gradient: list[int]) -> None:
+    x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    np.sum(x[index]).backward()
+    np.testing.assert_array_equal(x.grad.data, gradient)  # type: ignore[union-attr]
+
+
+# ---- what a Tensor may hold ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values", [np.array([1j]), np.array(["a"]), np.array([None])], ids=["complex", "str", "object"]
+)
+def test_data_of_another_kind_is_refused(values: Any) -> None:
+    t = Tensor([1.0])
+    with pytest.raises(TypeError, match=r"\.data was given dtype"):
+        t.data = values
+    np.testing.assert_array_equal(t.data, [1.0])
+
+
+def test_a_masked_array_is_refused_on_either_side() -> None:
+    masked, t = np.ma.masked_array([1.0, 2.0], mask=[True, False]), Tensor([1.0, 2.0], requires_grad=True)
+    for product in (lambda: t * masked, lambda: masked * t):
+        with pytest.raises(TypeError, match=r"masked array|would lose"):
+            product()
+
+
+def test_the_gradient_keeps_the_dtype_of_its_tensor_when_that_changes() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    np.sum(x * x).backward()
+    x.data = x.data.astype(np.float32)
+    assert x.grad is not None and x.grad.dtype == np.float32
+    np.sum(x * x).backward()
+    assert x.grad.dtype == np.float32
+    x.grad = np.array([1, 2])
+    assert x.grad.dtype == np.float32
+
+
+# ---- switching the gradient off and on -------------------------------------------------------------------
+
+
+def test_freezing_hides_the_gradient_and_thawing_brings_it_back() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    np.sum(x * x).backward()
+    x.requires_grad_(False)
+    assert x.grad is None
+    x.requires_grad_(True)
+    np.testing.assert_array_equal(x.grad.data, [2, 4])  # type: ignore[union-attr]
+
+
+def test_a_gradient_that_is_cleared_while_frozen_stays_cleared() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    np.sum(x * x).backward()
+    x.requires_grad_(False)
+    x.grad = None
+    assert x.requires_grad_(True).grad is None
+
+
+def test_a_tape_recorded_before_freezing_still_finds_its_leaf() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = np.sum(x * x)
+    x.requires_grad_(False).requires_grad_(True)
+    y.backward()
+    np.testing.assert_array_equal(x.grad.data, [2, 4])  # type: ignore[union-attr]
+
+
+def test_a_write_is_found_though_freezing_came_between() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = np.sum(x * x)
+    x.requires_grad_(False)
+    x.data = np.zeros(2)
+    with pytest.raises(RuntimeError, match="was changed"):
+        y.backward()
+
+
+# ---- gradients that are recorded -------------------------------------------------------------------------
+
+
+def test_recorded_gradients_add_up() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(2):
+        np.sum(x * x).backward(create_graph=True)
+    np.testing.assert_array_equal(x.grad.data, [4, 8])  # type: ignore[union-attr]
+
+
+def test_recorded_gradients_of_two_leaves_share_no_memory() -> None:
+    x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    np.sum(x + y).backward(create_graph=True)
+    assert x.grad is not None and y.grad is not None
+    assert not np.shares_memory(x.grad.data, y.grad.data)
+
+
+def test_a_cotangent_of_another_dtype_is_brought_into_that_of_the_tensor() -> None:
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    (x * 2).backward(np.array([1.0, 2.0]))
+    assert x.grad is not None and x.grad.dtype == np.float32

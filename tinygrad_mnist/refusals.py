@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,6 +22,35 @@ def blamed(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
     kind = next(kind for kind in kinds if isinstance(error, kind))
     message = str(error).removeprefix(f"{name}: ")
     return kind(f"{name}: {message} (arguments: {describe(arrays)})")
+
+
+@contextmanager
+def blaming(name: str, args: Sequence[Any]) -> Iterator[None]:
+    """Let an error that names neither operation nor shapes do so."""
+    try:
+        yield
+    except (ValueError, IndexError) as error:
+        if "(arguments: " in str(error):
+            raise
+        arrays = [np.asarray(a.data) if hasattr(a, "__apply_op__") else a for a in args]
+        raise blamed(error, name, arrays) from error
+
+
+def as_array(value: Any) -> Any:
+    """``np.asarray``, but for a masked array, whose mask would be lost."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("a Tensor cannot take in a masked array; fill it first (array.filled(value))")
+    return np.asarray(value)
+
+
+def refuse_kind(array: Any, name: str) -> Any:
+    """The array, unless it holds something else than real numbers and booleans."""
+    if array.dtype.kind not in "fbiu":
+        raise TypeError(
+            f"{name} was given dtype {array.dtype}; expected real numbers or booleans: complex numbers, "
+            "objects and strings are not supported"
+        )
+    return array
 
 
 def refuse_freed(name: str) -> NoReturn:

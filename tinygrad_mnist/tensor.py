@@ -2,7 +2,7 @@
 
 NumPy is the API. ``np.exp(t)``, ``np.mean(t, axis=0)``, ``t @ w`` on a Tensor find the operation that is
 registered for them through NumPy's two dispatch protocols; :func:`apply` runs it and puts it on the tape.
-The methods of this class are ndarray's (and a few of PyTorch's), one line each; no mathematics is done here.
+No mathematics is done here. ndarray's methods, a line each, stand in `methods`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,18 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinygrad_mnist.attach import Handle, add_hook, hooked, on_tensors, recorder
+from tinygrad_mnist.methods import Methods
 from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REFUSED, REGISTRY, UFUNCS, Op
-from tinygrad_mnist.refusals import blamed, describe, refuse_assignment, refuse_misfit, refuse_values
+from tinygrad_mnist.refusals import (
+    as_array,
+    blamed,
+    blaming,
+    describe,
+    refuse_assignment,
+    refuse_kind,
+    refuse_misfit,
+    refuse_values,
+)
 from tinygrad_mnist.tape import Leaf, Node, recording, walk
 
 Array = NDArray[Any]
@@ -48,13 +58,13 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     wanted = False
     for argument in arguments:
         if isinstance(argument, Tensor):
-            arrays.append(argument._data)
+            arrays.append(argument._array)
             origin = argument.origin
             parents.append(origin)
             if origin is not None:
                 wanted = True
         else:
-            arrays.append(argument if type(argument) in _PLAIN else np.asarray(argument))
+            arrays.append(argument if type(argument) in _PLAIN else as_array(argument))
             parents.append(None)
     try:
         out = op.forward(*arrays, **static)
@@ -70,7 +80,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     elif out.base is not None:
         out.flags.writeable = False
     result = _new(Tensor)
-    result._data = out
+    result._array = out
     kind = out.dtype.kind
     if kind not in "fbiu":
         raise TypeError(
@@ -114,13 +124,13 @@ def _operator(name: str) -> tuple[Operator, Operator, Operator]:
         return apply(REGISTRY[name], (other, self))
 
     def in_place(self: Tensor, other: Any) -> Tensor:
-        refuse_assignment(self._data, self.origin)
+        refuse_assignment(self._array, self.origin)
         return self._become(apply(REGISTRY[name], (self, other)))
 
     return operator, reflected, in_place
 
 
-class Tensor:
+class Tensor(Methods):
     """An array, and how it was made if a gradient may be wanted.
 
     Parameters
@@ -148,27 +158,23 @@ class Tensor:
     Tensor([2., 4., 6.])
     """
 
-    __slots__ = ("__weakref__", "_data", "origin")
+    __slots__ = ("__weakref__", "_array", "_frozen", "origin")
 
-    _data: Array
+    _array: Array  # not _data: NumPy's masked arrays would take that for their own, and lose the gradient
+    _frozen: Leaf  # while requires_grad is switched off; elsewhere not set
     origin: Node | Leaf | None
 
     def __init__(
         self, data: ArrayLike | Tensor, requires_grad: bool = False, dtype: DTypeLike | None = None
     ) -> None:
         if isinstance(data, Tensor):
-            data = data._data
-        if isinstance(data, np.ma.MaskedArray):
-            raise TypeError("Tensor cannot hold a masked array; fill it first (array.filled(value))")
+            data = data._array
         if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
             raise TypeError("Tensor of a list of Tensors would lose their gradients; use np.stack(list)")
-        array = np.asarray(data, dtype=dtype)
-        if array.dtype.kind not in "fbiu":
-            raise TypeError(
-                f"Tensor of dtype {array.dtype}: expected real numbers or booleans; complex numbers, "
-                "objects and strings are not supported"
-            )
-        self._data = array
+        array = refuse_kind(as_array(data), "Tensor")
+        if dtype is not None:
+            array = refuse_kind(array.astype(dtype, copy=False), "Tensor")
+        self._array = array
         self.origin = None
         if requires_grad:
             self.requires_grad_()
@@ -177,51 +183,65 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The values, as the ndarray itself; another of the same shape may be assigned, of any dtype."""
-        return self._data
+        """The values, as the ndarray itself; another of the same shape may be assigned, of any dtype.
+
+        Those of a recorded result are read-only: its tape needs them as they are.
+        """
+        if type(self.origin) is not Node:
+            return self._array
+        array = self._array.view()
+        array.flags.writeable = False
+        return array
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        array = np.asarray(value._data if isinstance(value, Tensor) else value)
-        refuse_values(self._data, self.origin, array)
-        self._data = array
+        array = refuse_kind(value._array if isinstance(value, Tensor) else as_array(value), ".data")
+        refuse_values(self._array, self.origin, array)
+        self._array = array
         self.mark_written()
+        if self.grad is not None and self.grad.dtype != array.dtype and array.dtype.kind == "f":
+            self.grad = self.grad.detach().astype(array.dtype)
 
     def mark_written(self) -> None:
         """Say that the array behind ``data`` was written to, so that older tapes are found stale."""
-        if type(self.origin) is Leaf:
-            self.origin.mark_written()
+        if (leaf := self._leaf) is not None:
+            leaf.mark_written()
+
+    @property
+    def _leaf(self) -> Leaf | None:
+        """Where the gradient of a Tensor that a user made arrives, also while it is switched off."""
+        return self.origin if type(self.origin) is Leaf else getattr(self, "_frozen", None)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The length of each axis."""
-        return self._data.shape
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self._data.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """NumPy's dtype of the values."""
-        return self._data.dtype
+        return self._array.dtype
 
     @property
     def nbytes(self) -> int:
         """Bytes that the values take."""
-        return self._data.nbytes
+        return self._array.nbytes
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._array)
 
     def __repr__(self) -> str:
-        text = repr(self._data).removeprefix("array(").removesuffix(")").replace("\n     ", "\n      ")
+        text = repr(self._array).removeprefix("array(").removesuffix(")").replace("\n     ", "\n      ")
         if type(self.origin) is Node:
             return f"Tensor({text}, op={self.origin.op.name})"
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
@@ -248,14 +268,15 @@ class Tensor:
                     f"a result of '{self.origin.op.name}' cannot stop requiring a gradient; use .detach()"
                 )
         elif not requires_grad:
-            self.origin = None
-        elif self._data.dtype.kind != "f":
+            if isinstance(self.origin, Leaf):
+                self._frozen, self.origin = self.origin, None
+        elif self._array.dtype.kind != "f":
             raise TypeError(
                 f"a Tensor of dtype {self.dtype} cannot require a gradient; make it a float first, as in "
                 ".astype(np.float32)"
             )
         elif self.origin is None:
-            self.origin = Leaf()
+            self.origin = self._leaf or Leaf()
         return self
 
     @property
@@ -265,12 +286,15 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that ``backward`` left, in the shape and dtype of this Tensor; None before."""
+        """The gradient that ``backward`` left, in the shape and dtype of this Tensor; None before.
+
+        None, too, while ``requires_grad`` is switched off; it comes back with it.
+        """
         return self.origin.grad if type(self.origin) is Leaf else None
 
     @grad.setter
     def grad(self, value: Tensor | Array | None) -> None:
-        if type(self.origin) is not Leaf:
+        if (leaf := self._leaf) is None:
             if value is None:
                 return
             raise RuntimeError("only a Tensor that a user made with requires_grad=True has a .grad")
@@ -278,7 +302,8 @@ class Tensor:
             value = value if isinstance(value, Tensor) else Tensor(value)
             if value.shape != self.shape:
                 raise ValueError(f".grad of shape {value.shape} was given to a Tensor of shape {self.shape}")
-        self.origin.grad = value
+            value = value if value.dtype == self.dtype else value.astype(self.dtype)
+        leaf.grad = value
 
     def backward(
         self,
@@ -328,18 +353,18 @@ class Tensor:
             finally:
                 recording.reset(token)
         else:
-            for leaf, part in walk([(origin, cotangent._data)], retain=retain_graph).items():
-                leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._data + part)
+            for leaf, part in walk([(origin, cotangent._array)], retain=retain_graph).items():
+                leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._array + part)
 
     def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Tensor:
         """The cotangent that backward starts with, checked, in this Tensor's dtype."""
         if gradient is None:
-            if self._data.size != 1:
+            if self._array.size != 1:
                 raise RuntimeError(
                     f"backward of a Tensor of shape {self.shape}: only a scalar has a gradient without more; "
                     "reduce it first (np.sum, np.mean) or pass a cotangent of its shape, backward(gradient)"
                 )
-            return _wrapped(np.ones_like(self._data))
+            return _wrapped(np.ones_like(self._array))
         if not isinstance(gradient, Tensor):
             gradient = Tensor(gradient)
         if gradient.shape != self.shape:
@@ -380,8 +405,8 @@ class Tensor:
         return add_hook(self.origin, on_tensors(hook, _lift))
 
     def detach(self) -> Tensor:
-        """The same values as a Tensor that requires no gradient (a copy, if they are a leaf's own)."""
-        return _wrapped(self._data.copy() if type(self.origin) is Leaf else self._data)
+        """The same values as a Tensor that requires no gradient: a leaf's copied, a result's read-only."""
+        return _wrapped(self._array.copy() if type(self.origin) is Leaf else self.data)
 
     # ---- as other things -------------------------------------------------------------------------------
 
@@ -397,7 +422,7 @@ class Tensor:
             raise RuntimeError(
                 "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy()"
             )
-        return self._data
+        return self._array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if self.origin is not None:
@@ -405,39 +430,39 @@ class Tensor:
                 "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy(), or "
                 "np.stack to make one Tensor of several"
             )
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(self._array, dtype=dtype, copy=copy)
 
     def item(self) -> Any:
         """The one element, as Python's number."""
-        return self._data.item()
+        return self._array.item()
 
     def tolist(self) -> Any:
         """The values as nested lists."""
-        return self._data.tolist()
+        return self._array.tolist()
 
     def __float__(self) -> float:
-        return float(self._data.item())
+        return float(self._array.item())
 
     def __int__(self) -> int:
-        return int(self._data.item())
+        return int(self._array.item())
 
     def __index__(self) -> int:
-        return self._data.__index__()
+        return self._array.__index__()
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._array)
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
             raise TypeError("iteration over a 0-d Tensor")
-        return (self[i] for i in range(len(self._data)))
+        return (self[i] for i in range(len(self._array)))
 
     def __contains__(self, value: Any) -> bool:
-        return bool(np.any(self._data == (value._data if isinstance(value, Tensor) else value)))
+        return bool(np.any(self._array == (value._array if isinstance(value, Tensor) else value)))
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
-        twin._data = self._data
+        twin._array = self._array
         twin.origin = Leaf(self.origin.name) if type(self.origin) is Leaf else self.origin
         return twin
 
@@ -448,18 +473,17 @@ class Tensor:
                 ".detach() first"
             )
         twin = object.__new__(type(self))
-        twin._data = self._data.copy(order="K")
+        twin._array = self._array.copy(order="K")
         twin.origin = None
         if type(self.origin) is Leaf:
             twin.origin = Leaf(self.origin.name)
-            twin.origin.grad = None if self.grad is None else _wrapped(self.grad._data.copy(order="K"))
-        memo[id(self)] = twin
+            twin.origin.grad = None if self.grad is None else _wrapped(self.grad._array.copy(order="K"))
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
         if type(self.origin) is Node:
             raise TypeError(f"a result of '{self.origin.op.name}' cannot be pickled; use .detach() first")
-        return (type(self), (self._data, self.requires_grad))
+        return (type(self), (self._array, self.requires_grad))
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """These values in another dtype; the gradient comes back in this one."""
@@ -467,7 +491,8 @@ class Tensor:
 
     def copy(self) -> Tensor:
         """The same values in memory of their own; the gradient flows through."""
-        return apply(REGISTRY["positive"], (self,))
+        result: Tensor = FUNCTIONS[np.copy](self)
+        return result
 
     # ---- NumPy's two protocols -------------------------------------------------------------------------
 
@@ -493,7 +518,9 @@ class Tensor:
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
         if function is None:
             _refuse(name)
-        return function(*args, **(kwargs if func in CONSTANTS else _refuse_options(name, kwargs)))
+        options = kwargs if func in CONSTANTS else _refuse_options(name, kwargs)
+        with blaming(name, args):
+            return function(*args, **options)
 
     # ---- operators -------------------------------------------------------------------------------------
 
@@ -531,144 +558,16 @@ class Tensor:
         return apply(REGISTRY["getitem"], (self,), {"index": _plain_index(index)})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        refuse_assignment(self._data, self.origin)
+        refuse_assignment(self._array, self.origin)
         self._become(apply(REGISTRY["set_at"], (self, value), {"index": _plain_index(index)}))
 
     def _become(self, result: Tensor) -> Self:
         """Take over the value and the node of a result, in the shape and dtype that this Tensor has."""
-        refuse_misfit(self._data, result._data)
+        refuse_misfit(self._array, result._array)
         if result.dtype != self.dtype:
             result = result.astype(self.dtype)
-        self._data, self.origin = result._data, result.origin
+        self._array, self.origin = result._array, result.origin
         return self
-
-    # ---- ndarray's methods, and PyTorch's where NumPy has only a function ------------------------------
-
-    @property
-    def T(self) -> Tensor:
-        """The axes in reverse order."""
-        return _call(np.transpose, self)
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two axes exchanged."""
-        return _call(np.swapaxes, self, -1, -2)
-
-    def sum(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.sum``."""
-        return _call(np.sum, self, axis, keepdims=keepdims)
-
-    def mean(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.mean``."""
-        return _call(np.mean, self, axis, keepdims=keepdims)
-
-    def max(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.max``."""
-        return _call(np.max, self, axis, keepdims=keepdims)
-
-    def min(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.min``."""
-        return _call(np.min, self, axis, keepdims=keepdims)
-
-    def var(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """``np.var``: NumPy's ``ddof=0``, not PyTorch's 1."""
-        return _call(np.var, self, axis, ddof=ddof, keepdims=keepdims)
-
-    def std(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """``np.std``: NumPy's ``ddof=0``, not PyTorch's 1."""
-        return _call(np.std, self, axis, ddof=ddof, keepdims=keepdims)
-
-    def prod(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.prod``."""
-        return _call(np.prod, self, axis, keepdims=keepdims)
-
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        """``np.cumsum``."""
-        return _call(np.cumsum, self, axis)
-
-    def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``log(sum(exp(t)))``, without overflow."""
-        return apply(REGISTRY["logsumexp"], (self,), {"axis": axis, "keepdims": keepdims})
-
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-        """``np.argmax``; no gradient."""
-        return _call(np.argmax, self, axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
-        """``np.argmin``; no gradient."""
-        return _call(np.argmin, self, axis, keepdims=keepdims)
-
-    def all(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.all``; no gradient."""
-        return _call(np.all, self, axis, keepdims=keepdims)
-
-    def any(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``np.any``; no gradient."""
-        return _call(np.any, self, axis, keepdims=keepdims)
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """``np.clip``."""
-        return _call(np.clip, self, min, max)
-
-    def round(self, decimals: int = 0) -> Tensor:
-        """``np.round``; no gradient."""
-        return _call(np.round, self, decimals)
-
-    def dot(self, other: Any) -> Tensor:
-        """``np.dot``."""
-        return _call(np.dot, self, other)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """``np.reshape``; the shape as a tuple or as several numbers."""
-        return _call(np.reshape, self, _one_tuple(shape))
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """``np.transpose``; the axes as a tuple or as several numbers."""
-        return _call(np.transpose, self, _one_tuple(axes) or None)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """``np.swapaxes``."""
-        return _call(np.swapaxes, self, axis1, axis2)
-
-    def squeeze(self, axis: Axis = None) -> Tensor:
-        """``np.squeeze``."""
-        return _call(np.squeeze, self, axis)
-
-    def ravel(self) -> Tensor:
-        """``np.ravel``: one axis."""
-        return _call(np.ravel, self)
-
-    def flatten(self) -> Tensor:
-        """``np.ravel``: one axis, as ndarray and PyTorch call it."""
-        return _call(np.ravel, self)
-
-    def exp(self) -> Tensor:
-        """``np.exp``."""
-        return apply(REGISTRY["exp"], (self,))
-
-    def log(self) -> Tensor:
-        """``np.log``."""
-        return apply(REGISTRY["log"], (self,))
-
-    def sqrt(self) -> Tensor:
-        """``np.sqrt``."""
-        return apply(REGISTRY["sqrt"], (self,))
-
-    def abs(self) -> Tensor:
-        """``np.abs``."""
-        return apply(REGISTRY["absolute"], (self,))
-
-    def tanh(self) -> Tensor:
-        """``np.tanh``."""
-        return apply(REGISTRY["tanh"], (self,))
-
-    def sigmoid(self) -> Tensor:
-        """``1 / (1 + exp(-t))``, without overflow."""
-        return apply(REGISTRY["sigmoid"], (self,))
-
-    def relu(self) -> Tensor:
-        """``np.maximum(t, 0)``, with gradient 0 at 0."""
-        return apply(REGISTRY["relu"], (self,))
 
 
 _new = object.__new__
@@ -682,29 +581,22 @@ def _wrapped(array: Any) -> Tensor:
 def _lift(array: Any, origin: Node | Leaf | None) -> Tensor:
     """The Tensor of an array that came from ``origin``."""
     result = _new(Tensor)
-    result._data = array if type(array) is np.ndarray else np.asarray(array)
+    result._array = array if type(array) is np.ndarray else np.asarray(array)
     result.origin = origin
     return result
 
 
-def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
-    """What a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
-    result: Tensor = FUNCTIONS[function](*args, **kwargs)
-    return result
-
-
-def _one_tuple(numbers: tuple[Any, ...]) -> Any:
-    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
-    return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], (int, np.integer)) else numbers
-
-
 def _plain_index(index: Any) -> Any:
-    """An index without Tensors in it."""
-    if isinstance(index, Tensor):
-        return index._data
-    if isinstance(index, tuple):
-        return tuple(_plain_index(part) for part in index)
-    return index
+    """An index of slices, numbers and arrays of our own, which nobody changes under the tape."""
+    return tuple(map(_plain_part, index)) if isinstance(index, tuple) else _plain_part(index)
+
+
+def _plain_part(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return part._array
+    if isinstance(part, (list, tuple, range)):
+        return np.array(part, dtype=None if len(part) else np.intp)
+    return part.copy() if isinstance(part, np.ndarray) else part
 
 
 def _refuse(name: str) -> NoReturn:
@@ -720,7 +612,8 @@ def _refuse_options(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     for option in _REFUSED:
         if kwargs.get(option) is not None and kwargs[option] is not np._NoValue:
             raise TypeError(
-                f"numpy.{name} on a Tensor does not take {option}=; assign its result, use np.where, or "
-                ".astype() the result instead"
+                f"numpy.{name} on a Tensor does not take {option}=: assign its result, use np.where, or "
+                ".astype() the result instead; and an ndarray takes no Tensor in place, so write "
+                "a = a + t, or a += t.detach().numpy()"
             )
     return {key: value for key, value in kwargs.items() if key not in _REFUSED}

@@ -298,7 +298,7 @@ NO_OPERATION = {
     "size",
     "tolist",
 }
-UNDER_ANOTHER_NAME = {"T", "mT", "copy", "flatten", "abs"}
+UNDER_ANOTHER_NAME = {"T", "mT", "abs", "conj", "conjugate", "copy", "flatten"}
 
 
 def test_every_method_is_an_operation_or_known_not_to_be() -> None:

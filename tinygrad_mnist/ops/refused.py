@@ -21,7 +21,6 @@ HISTOGRAMS: Final = "counts have no gradient: use np.bincount(positions, weights
 DATES: Final = "it is a function of dates"
 FILES: Final = "it would be written without its gradient: save t.detach().numpy()"
 IN_PLACE: Final = "it works in place"
-METHOD: Final = "call NumPy's function of that name on the Tensor"
 BYTES: Final = "a Tensor shows values, not memory: use .astype(dtype) or .data"
 
 TABLE: Final[dict[str, tuple[str, ...]]] = {
@@ -64,13 +63,6 @@ TABLE: Final[dict[str, tuple[str, ...]]] = {
         "ndarray.tostring",
     ),
     "Tensors are on the CPU": ("ndarray.to_device",),
-    METHOD: tuple(
-        f"ndarray.{name}"
-        for name in (
-            "argpartition", "argsort", "choose", "compress", "conj", "conjugate", "cumprod", "diagonal",
-            "nonzero", "repeat", "searchsorted", "take", "trace",
-        )
-    ),
 }  # fmt: skip
 """What to use instead, and the names that it is said for."""
 

@@ -124,7 +124,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
         if traced.lifted:
             cotangents = [as_tensor(c) for c in cotangents]
         parts = traced.pull(cotangents, retain=True)
-        return tuple(traced.grouped(parts))
+        return tuple(traced.grouped([as_tensor(part) for part in parts] if traced.given else parts))
 
     out = traced.results(traced.outs)
     return (out, pullback, traced.aux) if has_aux else (out, pullback)

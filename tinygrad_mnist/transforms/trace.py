@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
-from tinygrad_mnist.tape import Node, boundary, recording, walk
+from tinygrad_mnist.tape import Leaf, Node, boundary, recording, walk
 from tinygrad_mnist.tensor import Tensor, _lift
 from tinygrad_mnist.tree import flatten, leaves_like, unflatten
 
@@ -120,7 +120,7 @@ def trace(
     arguments, structures = list(args), []
     primals: list[Any] = []
     boundaries: list[Node] = []
-    given = False
+    given = on_tape = False
     for position in positions:
         leaves, structure = flatten(args[position])
         tensors = []
@@ -128,6 +128,7 @@ def trace(
             given = given or isinstance(leaf, Tensor)
             primals.append(_floats(leaf, position, transform))
             origin = leaf.origin if isinstance(leaf, Tensor) and live else None
+            on_tape = on_tape or origin is not None
             boundaries.append(boundary(primals[-1], origin))
             tensors.append(_lift(primals[-1], boundaries[-1]))
         arguments[position] = unflatten(structure, tensors)
@@ -146,7 +147,7 @@ def trace(
     outs = [as_tensor(leaf) for leaf in leaves]
     origins = [out.origin if type(out.origin) is Node else None for out in outs]
     traced = Trace(primals, boundaries, structures, outs, origins, out_structure, None, given, live, False)
-    traced.lifted = live and (given or _uses_outer_tape(origins, boundaries))
+    traced.lifted = live and (on_tape or _uses_outer_tape(origins, boundaries, leaves=given))
     traced.aux = _plain(aux, traced)
     return traced
 
@@ -228,8 +229,11 @@ def _plain(aux: Any, traced: Trace) -> Any:
     return unflatten(structure, (traced.shown(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
 
 
-def _uses_outer_tape(origins: Sequence[Any], boundaries: Sequence[Node]) -> bool:
-    """Whether a result also depends on nodes older than the boundaries: on what an outer transform made."""
+def _uses_outer_tape(origins: Sequence[Any], boundaries: Sequence[Node], leaves: bool) -> bool:
+    """Whether a result also depends on nodes older than the boundaries: on what an outer transform made.
+
+    With ``leaves``, whether on a parameter too: given Tensors, the gradient can be differentiated by it.
+    """
     oldest = min((node.time for node in boundaries), default=0)
     stops = set(boundaries)
     waiting = [origin for origin in origins if origin is not None]
@@ -239,6 +243,8 @@ def _uses_outer_tape(origins: Sequence[Any], boundaries: Sequence[Node]) -> bool
         if node in stops:
             continue
         if node.time < oldest:
+            return True
+        if leaves and any(type(parent) is Leaf for parent in node.parents):
             return True
         new = {parent for parent in node.parents if type(parent) is Node and parent not in seen}
         seen |= new

@@ -1,0 +1,221 @@
+"""ndarray's methods for Tensor, and PyTorch's where NumPy has only a function: one line each.
+
+No mathematics is done here. Each method is what the NumPy function of its name does on Tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_mnist.op import FUNCTIONS, REGISTRY
+from tinygrad_mnist.refusals import blaming
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.tensor import Tensor
+
+Axis = int | tuple[int, ...] | None
+
+
+class Methods:
+    """What a Tensor can be asked by a method."""
+
+    __slots__ = ()
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
+        return _call(np.transpose, self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return _call(np.swapaxes, self, -1, -2)
+
+    def sum(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.sum``."""
+        return _call(np.sum, self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.mean``."""
+        return _call(np.mean, self, axis, keepdims=keepdims)
+
+    def max(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.max``."""
+        return _call(np.max, self, axis, keepdims=keepdims)
+
+    def min(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.min``."""
+        return _call(np.min, self, axis, keepdims=keepdims)
+
+    def var(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """``np.var``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        return _call(np.var, self, axis, ddof=ddof, keepdims=keepdims)
+
+    def std(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """``np.std``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        return _call(np.std, self, axis, ddof=ddof, keepdims=keepdims)
+
+    def prod(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.prod``."""
+        return _call(np.prod, self, axis, keepdims=keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        """``np.cumsum``."""
+        return _call(np.cumsum, self, axis)
+
+    def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``log(sum(exp(t)))``, without overflow."""
+        return _op("logsumexp", self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+        """``np.argmax``; no gradient."""
+        return _call(np.argmax, self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+        """``np.argmin``; no gradient."""
+        return _call(np.argmin, self, axis, keepdims=keepdims)
+
+    def all(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.all``; no gradient."""
+        return _call(np.all, self, axis, keepdims=keepdims)
+
+    def any(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``np.any``; no gradient."""
+        return _call(np.any, self, axis, keepdims=keepdims)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """``np.clip``."""
+        return _call(np.clip, self, min, max)
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """``np.round``; no gradient."""
+        return _call(np.round, self, decimals)
+
+    def dot(self, other: Any) -> Tensor:
+        """``np.dot``."""
+        return _call(np.dot, self, other)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """``np.reshape``; the shape as a tuple or as several numbers."""
+        return _call(np.reshape, self, _one_tuple(shape))
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """``np.transpose``; the axes as a tuple or as several numbers."""
+        return _call(np.transpose, self, _one_tuple(axes) or None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """``np.swapaxes``."""
+        return _call(np.swapaxes, self, axis1, axis2)
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """``np.squeeze``."""
+        return _call(np.squeeze, self, axis)
+
+    def ravel(self) -> Tensor:
+        """``np.ravel``: one axis."""
+        return _call(np.ravel, self)
+
+    def flatten(self) -> Tensor:
+        """``np.ravel``: one axis, as ndarray and PyTorch call it."""
+        return _call(np.ravel, self)
+
+    def exp(self) -> Tensor:
+        """``np.exp``."""
+        return _op("exp", self)
+
+    def log(self) -> Tensor:
+        """``np.log``."""
+        return _op("log", self)
+
+    def sqrt(self) -> Tensor:
+        """``np.sqrt``."""
+        return _op("sqrt", self)
+
+    def abs(self) -> Tensor:
+        """``np.abs``."""
+        return _op("absolute", self)
+
+    def tanh(self) -> Tensor:
+        """``np.tanh``."""
+        return _op("tanh", self)
+
+    def sigmoid(self) -> Tensor:
+        """``1 / (1 + exp(-t))``, without overflow."""
+        return _op("sigmoid", self)
+
+    def relu(self) -> Tensor:
+        """``np.maximum(t, 0)``, with gradient 0 at 0."""
+        return _op("relu", self)
+
+    def argsort(self, axis: int | None = -1) -> Tensor:
+        """``np.argsort``; no gradient."""
+        return _call(np.argsort, self, axis)
+
+    def argpartition(self, kth: Any, axis: int | None = -1) -> Tensor:
+        """``np.argpartition``; no gradient."""
+        return _call(np.argpartition, self, kth, axis)
+
+    def conj(self) -> Tensor:
+        """``np.conj``: of real numbers, themselves."""
+        return _call(np.copy, self)
+
+    def conjugate(self) -> Tensor:
+        """``np.conjugate``: of real numbers, themselves."""
+        return _call(np.copy, self)
+
+    def nonzero(self) -> Any:
+        """``np.nonzero``; no gradient."""
+        return _call(np.nonzero, self)
+
+    def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Tensor:
+        """``np.searchsorted``; no gradient."""
+        return _call(np.searchsorted, self, v, side, sorter)
+
+    def cumprod(self, axis: int | None = None) -> Tensor:
+        """``np.cumprod``."""
+        return _call(np.cumprod, self, axis)
+
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        """``np.take``."""
+        return _call(np.take, self, indices, axis)
+
+    def compress(self, condition: Any, axis: int | None = None) -> Tensor:
+        """``np.compress``."""
+        return _call(np.compress, condition, self, axis)
+
+    def choose(self, choices: Any) -> Tensor:
+        """``np.choose``."""
+        return _call(np.choose, self, choices)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        """``np.repeat``."""
+        return _call(np.repeat, self, repeats, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """``np.diagonal``."""
+        return _call(np.diagonal, self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """``np.trace``."""
+        return _call(np.trace, self, offset, axis1, axis2)
+
+
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """What a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
+    with blaming(function.__name__, args):
+        result: Tensor = FUNCTIONS[function](*args, **kwargs)
+    return result
+
+
+def _op(name: str, tensor: Any, **static: Any) -> Tensor:
+    """An operation from the registry that NumPy has no function for, or only a ufunc."""
+    result: Tensor = REGISTRY[name](tensor, **static)
+    return result
+
+
+def _one_tuple(numbers: tuple[Any, ...]) -> Any:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], (int, np.integer)) else numbers
