@@ -197,7 +197,8 @@ def test_the_gradient_keeps_the_dtype_of_its_tensor_when_that_changes() -> None:
     x = Tensor([1.0, 2.0], requires_grad=True)
     np.sum(x * x).backward()
     x.data = x.data.astype(np.float32)
-    assert x.grad is not None and x.grad.dtype == np.float32
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32
     np.sum(x * x).backward()
     assert x.grad.dtype == np.float32
     x.grad = np.array([1, 2])
@@ -254,11 +255,13 @@ def test_recorded_gradients_add_up() -> None:
 def test_recorded_gradients_of_two_leaves_share_no_memory() -> None:
     x, y = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
     np.sum(x + y).backward(create_graph=True)
-    assert x.grad is not None and y.grad is not None
+    assert x.grad is not None
+    assert y.grad is not None
     assert not np.shares_memory(x.grad.data, y.grad.data)
 
 
 def test_a_cotangent_of_another_dtype_is_brought_into_that_of_the_tensor() -> None:
     x = Tensor(np.ones(2, np.float32), requires_grad=True)
     (x * 2).backward(np.array([1.0, 2.0]))
-    assert x.grad is not None and x.grad.dtype == np.float32
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32
