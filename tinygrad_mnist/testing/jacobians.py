@@ -39,7 +39,7 @@ RESOLVED: Final = 1e-8
 """... or, where they agree, to this part of them."""
 
 
-ROUNDING: Final = {1: 1.5e-17, 2: 2e-15}
+ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
 """By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
 
 
