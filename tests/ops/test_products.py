@@ -65,6 +65,14 @@ PRODUCTS: dict[str, tuple[Function, tuple[tuple[int, ...], ...]]] = {
     "einsum by lists, result too": (lambda x, y: np.einsum(x, [2, 0], y, [2, 0], [0]), ((2, 3), (2, 3))),
     "einsum by lists, ellipsis": (lambda x: np.einsum(x, [..., 0], [...]), ((2, 3),)),
     "einsum of broadcast letters": (lambda x, y: np.einsum("ij,ij->j", x, y), ((1, 3), (2, 3))),
+    "einsum of broadcast letters that are summed": (
+        lambda x, y: np.einsum("ai,ai->i", x, y),
+        ((1, 2), (4, 2)),
+    ),
+    "einsum of broadcast letters, all summed": (
+        lambda x, y: np.einsum("ai,ai->", x, y, optimize=True),
+        ((4, 1), (1, 2)),
+    ),
     "einsum, optimised": (lambda *x: np.einsum("ij,jk,kl->l", *x, optimize=True), ((2, 2), (2, 3), (3, 2))),
     "einsum along a path": (
         lambda *x: np.einsum("ij,jk,kl->il", *x, optimize=["einsum_path", (1, 2), (0, 1)]),
