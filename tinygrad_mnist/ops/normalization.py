@@ -6,6 +6,7 @@ rather than the normalised ones, work in place on arrays that nobody else holds.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -41,12 +42,22 @@ def _column_sums_of_product(x: Any, y: Any) -> Any:
     return np.einsum("ij,ij->j", x, y) if x.size > _LARGE else _column_sums(x * y)
 
 
+def _rows(x: Any) -> Any:
+    """All axes but the last joined, also where an axis has length 0."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
 # ---- linear ----------------------------------------------------------------------------------------------
 
 
 def _linear_forward(x: Any, weight: Any, *bias: Any) -> tuple[Any, None]:
     if x.ndim == 0 or weight.ndim != 2 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"input of shape {x.shape} does not fit weight of shape {weight.shape} (out, in)")
+    if bias and np.shape(bias[0]) != weight.shape[:1]:
+        raise ValueError(
+            f"bias of shape {np.shape(bias[0])} does not fit weight of shape {weight.shape} (out, in); "
+            f"expected {weight.shape[:1]}"
+        )
     out = x.dot(weight.T)
     if not bias:
         return out, None
@@ -59,7 +70,7 @@ def _linear_forward(x: Any, weight: Any, *bias: Any) -> tuple[Any, None]:
 def _linear_joint(
     g: Any, needed: Any, out: Any, saved: None, x: Any, weight: Any, *bias: Any
 ) -> tuple[Any, ...]:
-    rows, g_rows = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    rows, g_rows = _rows(x), _rows(g)
     return (
         g_rows.dot(weight).reshape(x.shape) if needed[0] else None,
         # in the memory order of the weight, so that an optimiser copies it straight
@@ -148,6 +159,8 @@ batch_norm = fused(
 def _layer_norm_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any]:
     """Ba, Kiros & Hinton (2016), equation 3, over the last axis."""
     x, weight, bias = _promoted(x, weight, bias)
+    if not x.size:
+        return x.copy(), (x, None)
     centred = x - np.mean(x, axis=-1, keepdims=True)
     scale = 1 / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + eps)
     centred *= scale  # from here on, normalised
@@ -160,9 +173,10 @@ def _layer_norm_joint(
     g: Any, needed: Any, out: Any, saved: Any, x: Any, weight: Any, bias: Any, eps: float
 ) -> tuple[Any, ...]:
     normalised, scale = saved
-    n = x.shape[-1]
-    g_rows = g.reshape(-1, n)
-    weight_part = _column_sums_of_product(g_rows, normalised.reshape(-1, n)) if needed[1] else None
+    if not x.size:
+        return np.zeros_like(x), np.zeros_like(weight), np.zeros_like(bias)
+    g_rows = _rows(g)
+    weight_part = _column_sums_of_product(g_rows, _rows(normalised)) if needed[1] else None
     bias_part = _column_sums(g_rows) if needed[2] else None
     if not needed[0]:
         return None, weight_part, bias_part
