@@ -35,7 +35,7 @@ def recorded(request: pytest.FixtureRequest) -> bool:
 def gradients(f: Any, *values: Any, dtype: Any, recorded: bool, cotangent: Any = None) -> list[Any]:
     """The gradients of ``sum(f(...))``, which have the dtype of the input: so float32 never leaks."""
     leaves = [Tensor(np.array(value, dtype), requires_grad=True) for value in values]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         out = f(*leaves)
         out.backward(np.ones(out.shape) if cotangent is None else cotangent, create_graph=recorded)
     found = []
@@ -87,6 +87,25 @@ EACH_ARGUMENT = {
         lambda x: logsumexp(x, axis=1, keepdims=False), ([[-INF, -INF], [0, 0]],), ([[0, 0], [0.5, 0.5]],),
     ),
     "logsumexp with one -inf": (lambda x: logsumexp(x, axis=0, keepdims=False), ([-INF, 1.0],), ([0, 1],)),
+    "logsumexp with one inf": (lambda x: logsumexp(x, axis=0, keepdims=False), ([INF, 1e4],), ([1, 0],)),
+    "logsumexp of inf and -inf": (lambda x: logsumexp(x, axis=0, keepdims=False), ([INF, -INF],), ([1, 0],)),
+    "logsumexp with two inf": (
+        lambda x: logsumexp(x, axis=1, keepdims=True), ([[INF, INF, 1.0]],), ([[NAN, NAN, 0]],),
+    ),
+    "max with NaN": (lambda x: np.max(x), ([1.0, NAN, 3.0],), ([0, 1, 0],)),
+    "min with NaN": (lambda x: np.min(x), ([1.0, NAN, 3.0],), ([0, 1, 0],)),
+    "max with NaN along an axis": (
+        lambda x: np.max(x, axis=1), ([[1.0, NAN, NAN], [2.0, 5.0, 1.0]],), ([[0, 0.5, 0.5], [0, 1, 0]],),
+    ),
+    **{
+        f"where(|x| < 10, {f.__name__}(x), x)": (
+            lambda x, f=f: np.where(np.abs(x) < 10, f(x), x), ([2000.0, 0.0],), ([1, at_0],),
+        )
+        for f, at_0 in (
+            (np.exp, 1), (np.expm1, 1), (np.sinh, 1), (np.cosh, 0), (np.exp2, np.log(2)), (np.i0, 0),
+        )
+    },
+    "ELU": (lambda x: np.where(x > 0, x, np.exp(x) - 1), ([1000.0, -INF],), ([1, 0],)),
     "clip at a constant bound": (lambda x: np.clip(x, -1, 1), ([-1.0, 0.0, 1.0],), ([0, 1, 0],)),
     "clip at a Tensor bound": (lambda x, low: np.clip(x, low, None), (1.0, 1.0), (0.5, 0.5)),
     "cumprod with one zero": (np.cumprod, ([2.0, 0.0, 3.0],), ([1, 8, 0],)),
@@ -196,6 +215,14 @@ def test_softmax_of_logits_of_10_000_is_stable(dtype: Any, recorded: bool) -> No
 )  # fmt: skip
 def test_empty_arrays_have_empty_gradients(f: Any, dtype: Any, recorded: bool) -> None:
     (gradient,) = gradients(f, np.zeros((0, 3)), dtype=dtype, recorded=recorded)
+    assert gradient.shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Degrees of freedom:RuntimeWarning", "ignore:Mean of empty:RuntimeWarning")
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 1)])
+@pytest.mark.parametrize("f", [np.std, np.var, np.mean])
+def test_moments_of_empty_arrays_have_empty_gradients(f: Any, axis: Any, dtype: Any, recorded: bool) -> None:
+    (gradient,) = gradients(lambda x: f(x, axis=axis), np.zeros((0, 3)), dtype=dtype, recorded=recorded)
     assert gradient.shape == (0, 3)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.op import Domain, Sample, fused, general
-from tinygrad_mnist.ops.special import erf
+from tinygrad_mnist.ops.special import erf, floating
 
 KINKED = Domain(kinks=(0.0,))
 
@@ -100,6 +100,7 @@ gelu = fused(
 
 
 def _softmax_forward(x: Any, axis: int) -> Any:
+    x = floating(x)
     out = x - np.max(x, axis=axis, keepdims=True)
     np.exp(out, out=out)
     out /= np.sum(out, axis=axis, keepdims=True)
@@ -107,6 +108,7 @@ def _softmax_forward(x: Any, axis: int) -> Any:
 
 
 def _log_softmax_forward(x: Any, axis: int) -> Any:
+    x = floating(x)
     out = x - np.max(x, axis=axis, keepdims=True)
     out -= np.log(np.sum(np.exp(out), axis=axis, keepdims=True))
     return out

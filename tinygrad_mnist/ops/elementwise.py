@@ -100,11 +100,12 @@ UFUNCS[np.power] = power
 
 # ---- exponentials and logarithms -------------------------------------------------------------------------
 
-exp = elementwise(np.exp, lambda g, out, x: g * out)
-expm1 = elementwise(np.expm1, lambda g, out, x: g * (out + 1))
+# singular where they overflow: the branch of an ELU that was not chosen
+exp = elementwise(np.exp, lambda g, out, x: g * out, singular=True)
+expm1 = elementwise(np.expm1, lambda g, out, x: g * (out + 1), singular=True)
 log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE, singular=True)
 log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0), singular=True)
-exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2))
+exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2), singular=True)
 log2 = elementwise(np.log2, lambda g, out, x: g / x / math.log(2), domain=POSITIVE, singular=True)
 log10 = elementwise(np.log10, lambda g, out, x: g / x / math.log(10), domain=POSITIVE, singular=True)
 cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZERO, singular=True, label="∛")
@@ -112,7 +113,7 @@ cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZER
 
 def _share(x: Any, y: Any, scale: float) -> Any:
     """``exp(x) / (exp(x) + exp(y))``; 0 where both are -inf, as a masked row contributes nothing."""
-    return sigmoid(scale * (x - np.where(np.isinf(x) & (x == y), 0, y)))
+    return sigmoid(scale * (x - np.where((x == -np.inf) & (y == -np.inf), 0, y)))
 
 
 logaddexp = elementwise(
@@ -133,8 +134,8 @@ tan = elementwise(np.tan, lambda g, out, x: g * (1 + out * out), domain=Domain(-
 arcsin = elementwise(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x), domain=INSIDE_UNIT, singular=True)
 arccos = elementwise(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x), domain=INSIDE_UNIT, singular=True)
 arctan = elementwise(np.arctan, lambda g, out, x: g / (1 + x * x))
-sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
-cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
+sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x), singular=True)
+cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x), singular=True)
 tanh = elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
 arcsinh = elementwise(np.arcsinh, lambda g, out, x: g / np.hypot(1, x))
 arccosh = elementwise(
@@ -233,7 +234,15 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
     if any(getattr(bound, "requires_grad", False) for bound in (low, high)):
         raised = a if low is None else np.maximum(a, low)
         return raised if high is None else np.minimum(raised, high)
-    return between(a, -np.inf if low is None else low, np.inf if high is None else high)
+    lowest, highest = _range(a.dtype if hasattr(a, "dtype") else np.asarray(a).dtype)
+    return between(a, lowest if low is None else low, highest if high is None else high)
+
+
+def _range(dtype: Any) -> tuple[float, float]:
+    """The least and the greatest value, as weak numbers that leave the dtype as it is."""
+    if dtype.kind in "iu":
+        return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return (False, True) if dtype.kind == "b" else (-math.inf, math.inf)
 
 
 # ---- dtype -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.op import Domain, Sample, fused
+from tinygrad_mnist.ops.special import floating
 
 
 def _forward(logits: Any, targets: Any, label_smoothing: float = 0.0) -> tuple[Any, Any]:
@@ -16,6 +17,7 @@ def _forward(logits: Any, targets: Any, label_smoothing: float = 0.0) -> tuple[A
     targets with the uniform distribution (Szegedy et al. 2016, section 7).
     """
     n, classes = _checked(logits, targets, label_smoothing)
+    logits = floating(logits)
     shifted = logits - logits.T.copy().max(axis=0)[:, None]  # the copy makes the maximum run along memory
     softmax = np.exp(shifted)
     total = softmax.dot(np.ones(classes, softmax.dtype))
@@ -72,6 +74,7 @@ def _joint(
         part = softmax * np.sum(smoothed, axis=1, keepdims=True)
         part -= smoothed
         if needed[1]:
+            logits = floating(logits)
             shifted = logits - np.max(logits, axis=1, keepdims=True)
             log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
             targets_part = (label_smoothing - 1) * log_softmax * g[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
+from tinygrad_mnist.ops.special import floating
 
 Axis = int | tuple[int, ...] | None
 
@@ -68,6 +69,8 @@ def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -
 
 def _std_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
     """0 on a constant input: the subgradient of least norm of a convex function."""
+    if not x.size:
+        return _spread(g, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 1 / freedom if freedom > 0 else np.nan
     is_constant = np.max(x, axis=axis, keepdims=True) == np.min(x, axis=axis, keepdims=True)
@@ -142,20 +145,28 @@ prod_ = fused(
 
 
 def _logsumexp_forward(x: Any, axis: Axis, keepdims: bool) -> Any:
+    x = floating(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):  # log(0) is -inf; beside an inf, exp may overflow
         out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
     return out if keepdims else np.squeeze(out, axis=axis)
 
 
+def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+    """The softmax of x. A row that is -inf throughout (masked away) contributes nothing.
+
+    One inf takes all, by continuity; several share in a way that depends on how they are approached: NaN.
+    """
+    total, infinite = _spread(out, axis, keepdims), x == np.inf
+    share = np.exp(np.where(infinite, 0, x) - np.where(total == -np.inf, 0, total))
+    alone = np.sum(infinite, axis=axis, keepdims=True) == 1
+    return _spread(g, axis, keepdims) * np.where(infinite & alone, 1, np.where(infinite, np.nan, share))
+
+
 logsumexp = general(
     _logsumexp_forward,
-    # the softmax of x; a row that is -inf throughout (masked away) contributes nothing
-    lambda g, out, x, axis, keepdims: (
-        _spread(g, axis, keepdims)
-        * np.exp(x - np.where(np.isinf(_spread(out, axis, keepdims)), 0, _spread(out, axis, keepdims)))
-    ),
+    _logsumexp_rule,
     name="logsumexp",
     formula=lambda x, axis, keepdims: np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims)),
     samples="reduction",

@@ -11,12 +11,30 @@ from numpy.polynomial import Polynomial
 
 from tinygrad_mnist.op import POSITIVE, REAL, Op, Sample, elementwise, implements
 
+
+def floating(x: Any) -> Any:
+    """An array in the floating dtype in which NumPy's ``exp`` would compute: float16 of uint8, say."""
+    x = np.asarray(x)
+    return x if x.dtype.kind == "f" else x.astype(np.result_type(x.dtype, np.float16))
+
+
 # ---- the logistic family ---------------------------------------------------------------------------------
 
 
 def _sigmoid_forward(x: Any) -> Any:
+    x = floating(x)
     small = np.exp(-np.abs(x))  # never overflows
     return np.where(x >= 0, 1, small) / (1 + small)
+
+
+def _softplus_forward(x: Any) -> Any:
+    x = floating(x)
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _log_sigmoid_forward(x: Any) -> Any:
+    x = floating(x)
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
 sigmoid = elementwise(
@@ -27,13 +45,13 @@ sigmoid = elementwise(
     label="σ",
 )
 softplus = elementwise(
-    lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    _softplus_forward,
     lambda g, out, x: g * sigmoid(x),
     name="softplus",
     formula=lambda x: np.log(1 + np.exp(x)),
 )
 log_sigmoid = elementwise(
-    lambda x: np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))),
+    _log_sigmoid_forward,
     lambda g, out, x: g * sigmoid(-x),
     name="log_sigmoid",
     formula=lambda x: -np.log(1 + np.exp(-x)),
@@ -82,6 +100,7 @@ def _erf_table() -> Any:
 
 def _erf_forward(x: Any) -> Any:
     """The error function from a table: the nearest of 193 points, and ten Taylor terms."""
+    x = floating(x)
     table = _erf_table().astype(x.dtype, copy=False)
     inside = np.clip(np.nan_to_num(x), -_EDGE, _EDGE)  # erf(6) is 1 in float64
     nearest = np.rint(inside * _STEPS)
@@ -157,6 +176,7 @@ i0_derivative: Op = elementwise(
     _i0_forward,
     lambda g, out, x, order: g * i0_derivative(x, order=order + 1),
     name="i0",
+    singular=True,
     samples=tuple(Sample((shape,), {"order": n}) for shape in ((), (2, 3), (4,)) for n in (0, 1, 2)),
 )
 
