@@ -75,6 +75,11 @@ def test_erf_is_that_of_the_standard_library() -> None:
     np.testing.assert_allclose(erf(x), [math.erf(value) for value in x], rtol=1e-14, atol=1e-300)
 
 
+def test_erf_of_no_number_is_no_number_and_its_neighbours_are_right() -> None:
+    np.testing.assert_array_equal(erf(np.array([np.nan, 0.0, INF, -INF])), [np.nan, 0, 1, -1])
+    assert np.isnan(gradient(erf, np.nan))
+
+
 def sinc_series(x: float, order: int) -> float:
     """The order-th derivative of sin(pi x) / (pi x) as the integral of cos(pi x t) over t, by Gauss."""
     nodes, weights = np.polynomial.legendre.leggauss(60)
