@@ -103,6 +103,8 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
 
 @implements(np.take)
 def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+    if axis is not None:
+        axis = np.lib.array_utils.normalize_axis_index(axis, np.ndim(a), "take")
     positions = np.arange(a.size if axis is None else a.shape[axis])
     chosen = np.take(positions, values_of(indices), mode=mode)  # type: ignore[call-overload]
     return _pick(np.ravel(a), chosen) if axis is None else _pick(a, (*_before(axis, np.ndim(a)), chosen))

@@ -147,6 +147,8 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: Any, /) -> Any:
+    if x.ndim < 2:
+        raise ValueError(f"matrix_transpose: shape {x.shape} was given; expected at least two axes")
     return swapaxes(x, -1, -2)
 
 
@@ -172,18 +174,24 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     shapes = {np.shape(array) for array in arrays}
     if len(shapes) > 1:
         raise ValueError(f"stack: all arrays must have one shape; got {sorted(shapes)}")
+    if not shapes:
+        raise ValueError("stack: no arrays were given; expected at least one")
+    axis = normalize_axis_index(axis, len(shapes.pop()) + 1, "stack")
     return concatenate_(*(np.expand_dims(array, axis) for array in arrays), axis=axis)
 
 
 @implements(np.array_split)
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    before = (slice(None),) * normalize_axis_index(axis, ary.ndim)
+    _refuse_sections("array_split", indices_or_sections)
+    before = (slice(None),) * normalize_axis_index(axis, ary.ndim, "array_split")
     pieces = np.array_split(np.arange(ary.shape[axis]), indices_or_sections)
     return [ary[(*before, slice(p[0], p[-1] + 1) if p.size else slice(0, 0))] for p in pieces]
 
 
 @implements(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    _refuse_sections("split", indices_or_sections)
+    axis = normalize_axis_index(axis, ary.ndim, "split")
     if isinstance(indices_or_sections, (int, np.integer)) and ary.shape[axis] % indices_or_sections:
         raise ValueError(
             f"split: axis {axis} of shape {ary.shape} does not divide into {indices_or_sections} "
@@ -193,9 +201,22 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     return pieces
 
 
+def _refuse_sections(name: str, sections: Any) -> None:
+    if isinstance(sections, (int, np.integer)) and sections <= 0:
+        raise ValueError(f"{name}: {sections} sections were asked for; expected at least one")
+
+
 @implements(np.pad)
 def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: float = 0) -> Any:
-    widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
+    try:
+        widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
+    except ValueError as error:
+        raise ValueError(
+            f"pad: pad_width={pad_width} was given for shape {array.shape}; expected a number, one pair "
+            "(before, after), or a pair for each axis"
+        ) from error
+    if np.min(widths, initial=0) < 0:
+        raise ValueError(f"pad: pad_width={pad_width} was given; expected no negative widths")
     if mode == "constant":
         return pad_(array, pad_width=widths, constant_values=constant_values)
     if mode in ("edge", "reflect", "symmetric", "wrap"):
