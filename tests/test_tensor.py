@@ -41,7 +41,9 @@ def test_a_tensor_is_taken_by_its_values() -> None:
     assert not again.requires_grad
 
 
-@pytest.mark.parametrize("data", [1j, [1j], ["a"], [None], np.array([object()])], ids=repr)
+@pytest.mark.parametrize(
+    "data", [1j, [1j], ["a"], [None], np.array([object()])], ids=["1j", "[1j]", "text", "None", "object"]
+)
 def test_what_is_no_real_number_is_refused(data: Any) -> None:
     with pytest.raises(TypeError, match="expected real numbers or booleans"):
         Tensor(data)
