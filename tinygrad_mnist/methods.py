@@ -32,7 +32,7 @@ class Methods:
     @property
     def mT(self) -> Tensor:
         """The last two axes exchanged."""
-        return _call(np.swapaxes, self, -1, -2)
+        return _call(np.matrix_transpose, self)
 
     def sum(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
         """``np.sum``."""

@@ -11,7 +11,14 @@ import numpy as np
 
 def describe(arrays: Sequence[Any]) -> str:
     """Dtypes and shapes of arguments, for an error: ``float64 (3, 4), float64 (5,), 2.0``."""
-    return ", ".join(f"{a.dtype} {a.shape}" if isinstance(a, np.ndarray) else repr(a) for a in arrays)
+    return ", ".join(
+        f"{a.dtype} {a.shape}"
+        if hasattr(a, "dtype") and hasattr(a, "shape")
+        else f"[{describe(a)}]"
+        if isinstance(a, (list, tuple))
+        else repr(a)
+        for a in arrays
+    )
 
 
 def blamed(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
@@ -20,7 +27,7 @@ def blamed(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
         np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError,
     )  # fmt: skip
     kind = next(kind for kind in kinds if isinstance(error, kind))
-    message = str(error).removeprefix(f"{name}: ")
+    message = str(error).removeprefix(f"{name}: ").removeprefix(f"{name.split('.')[-1]}: ")
     return kind(f"{name}: {message} (arguments: {describe(arrays)})")
 
 
@@ -32,8 +39,7 @@ def blaming(name: str, args: Sequence[Any]) -> Iterator[None]:
     except (ValueError, IndexError) as error:
         if "(arguments: " in str(error):
             raise
-        arrays = [np.asarray(a.data) if hasattr(a, "__apply_op__") else a for a in args]
-        raise blamed(error, name, arrays) from error
+        raise blamed(error, name, args) from error
 
 
 def as_array(value: Any) -> Any:
