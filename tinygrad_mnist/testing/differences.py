@@ -65,10 +65,11 @@ def differentiate(
     """
     moves = _moves_far_away(f, at)  # an element that does not move at all has derivative 0 for certain
     moves_nearby = np.zeros_like(moves)
-    largest = np.abs(f(at))
+    center = f(at)
+    largest = np.abs(center)
     best: tuple[Array, Array] | None = None
     for h in _steps(at) if step is None else [step]:
-        derivative, uncertainty, size, moves_here = _extrapolated(f, at, h)
+        derivative, uncertainty, size, moves_here = _extrapolated(f, at, h, center)
         if h <= NEAR:
             largest = np.maximum(largest, size)
         moves_nearby |= moves_here
@@ -108,7 +109,9 @@ def _steps(at: float) -> Iterator[float]:
     yield from (2.0**-20, 1.0, 2.0**7, 2.0**14, 2.0**20)
 
 
-def _extrapolated(f: Callable[[float], Array], at: float, step: float) -> tuple[Array, Array, Array, Array]:
+def _extrapolated(
+    f: Callable[[float], Array], at: float, step: float, center: Array
+) -> tuple[Array, Array, Array, Array]:
     """Derivative, uncertainty and size of ``f`` at ``step`` and its halves; and whether it moves."""
     with np.errstate(all="ignore"):
         table: list[Array] = []
@@ -118,7 +121,7 @@ def _extrapolated(f: Callable[[float], Array], at: float, step: float) -> tuple[
             row = [(high - low) / (above - below)]
             if level == 0:
                 size = np.maximum(np.abs(high), np.abs(low))
-                moves = high != low
+                moves = (high != low) | (high != center)
             for order, before in enumerate(table):
                 row.append(row[order] + (row[order] - before) / (4.0 ** (order + 1) - 1))
             previous, table = table, row
