@@ -139,9 +139,15 @@ def test_a_blank_picture_is_refused(level: int) -> None:
         prepare_digit(np.full((50, 50), level, np.uint8))
 
 
+def test_pure_noise_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28))
+    with pytest.raises(DataError, match="no digit stands out from the background"):
+        prepare_digit(noise)
+
+
 def test_a_blank_page_with_noise_is_refused() -> None:
     noise = np.random.default_rng(0).normal(200, 8, (200, 200))
-    with pytest.raises(DataError, match="blank"):
+    with pytest.raises(DataError, match="blank or too uneven"):
         prepare_digit(np.clip(noise, 0, 255).astype(np.uint8))
 
 
