@@ -147,9 +147,8 @@ def test_a_negative_seed_is_refused(small: Recipe, patterns: Dataset) -> None:
 
 
 def test_a_run_replaces_an_earlier_one(small: Recipe, patterns: Dataset) -> None:
-    Path("run").mkdir()
-    for name in FILES:
-        Path("run", name).write_text("old")
+    train(small, patterns, seed=3, out="run")
+    Path("run/training.png").write_text("old")
     train(small, patterns, seed=4, out="run")
     assert read(Path("run/summary.json"))["seed"] == 4
     assert not Path("run/training.png").exists()  # of the earlier run: it would not belong to this one
