@@ -76,3 +76,17 @@ def test_a_blank_picture_is_refused(digits_model: Checkpoint, tmp_path: Path) ->
     np.save(tmp_path / "blank.npy", np.full((9, 9), 200, np.uint8))
     with pytest.raises(DataError, match="blank"):
         recognise(digits_model, tmp_path / "blank.npy")
+
+
+def test_a_picture_that_shows_nothing_is_named_as_it_was_asked_for(
+    digits_model: Checkpoint, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "blank.npy", np.full((2, 9, 9), 200, np.uint8))
+    with pytest.raises(DataError, match=r"blank\.npy:1: the picture is blank"):
+        recognise(digits_model, f"{tmp_path / 'blank.npy'}:1")
+
+
+def test_a_number_below_zero_is_a_number(digits_model: Checkpoint, tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", load_digits().test_images[:3])
+    with pytest.raises(DataError, match=r"stack\.npy holds 3 pictures.* none of index -1"):
+        recognise(digits_model, f"{tmp_path / 'stack.npy'}:-1")
