@@ -32,6 +32,13 @@ def shifted(image: Grey, down: int, across: int, room: int = 100) -> Grey:
     return np.pad(image, ((down, room - down), (across, room - across)))
 
 
+def leaning(image: Grey, lean: float) -> Grey:
+    """The picture with its rows moved sideways, by `lean` pixels from one to the next."""
+    middle, reach = len(image) / 2, int(abs(lean) * len(image)) + 1
+    rows = np.pad(image, ((0, 0), (reach, reach)))
+    return np.stack([np.roll(row, round(lean * (middle - y))) for y, row in enumerate(rows)])
+
+
 def difference(first: Grey, second: Grey) -> float:
     """The mean difference of two pictures as a part of the mean ink, up to the pixel placing may round."""
     ink = (first.mean() + second.mean()) / 2
@@ -71,6 +78,13 @@ def test_place_and_polarity_do_not_matter(
     np.testing.assert_array_equal(
         prepare_digit(255 - moved if inverted else moved, size), prepare_digit(image, size)
     )
+
+
+@DIGITS
+@pytest.mark.parametrize("lean", [-0.4, 0.2])
+def test_a_leaning_digit_of_side_8_is_set_upright(digit: int, lean: float) -> None:
+    image = drawn(digit)
+    assert difference(prepare_digit(leaning(image, lean), 8), prepare_digit(image, 8)) < 0.15
 
 
 @SIZES
