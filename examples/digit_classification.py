@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_mnist import nn, no_grad, optim, plots
-from tinygrad_mnist.data import Standardizer, batches, load, stratified_split
+from tinygrad_mnist.data import DataError, Standardizer, batches, load, stratified_split
+from tinygrad_mnist.training import set_threads
 
 OPTIMIZERS = {
-    "momentum": lambda parameters, lr: optim.SGD(parameters, lr=lr or 0.05, momentum=0.9),
-    "rmsprop": lambda parameters, lr: optim.RMSprop(parameters, lr=lr or 5e-4),
-    "adam": lambda parameters, lr: optim.Adam(parameters, lr=lr or 1e-3),
+    "momentum": lambda parameters, lr=0.05: optim.SGD(parameters, lr=lr, momentum=0.9),
+    "rmsprop": lambda parameters, lr=5e-4: optim.RMSprop(parameters, lr=lr),
+    "adam": lambda parameters, lr=1e-3: optim.Adam(parameters, lr=lr),
 }
 
 
@@ -41,19 +42,27 @@ parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
 parser.add_argument("--lr", type=float, help="learning rate at the start; the optimiser's own by default")
 parser.add_argument("--clip", type=float, default=1.0, help="largest norm of the gradient")
 parser.add_argument("--epochs", type=int, default=10)
-parser.add_argument("--out", type=Path, default=Path("."), help="where to put the pictures")
+parser.add_argument("--out", type=Path, default=Path("runs/digit_classification"), help="for the pictures")
 options = parser.parse_args()
+if options.epochs < 1:
+    parser.error(f"--epochs must be at least 1, not {options.epochs}")
+options.out.mkdir(parents=True, exist_ok=True)
 
+set_threads(1)  # matrices of this size: two threads would wait for each other
 nn.manual_seed(0)
 rng = np.random.default_rng(0)
-digits = load(options.data, notify=print)
+try:
+    digits = load(options.data, notify=print)
+except DataError as error:
+    parser.error(str(error))
 training, held_out = stratified_split(digits.train_labels, 0.1, rng)
 images, labels = digits.train_images[training], digits.train_labels[training]
 standardize = Standardizer.fit(images)
 held_out_x, held_out_labels = standardize(digits.train_images[held_out]), digits.train_labels[held_out]
 
 model = make_model([held_out_x.shape[1], *options.hidden, digits.classes])
-optimizer = OPTIMIZERS[options.optimizer](model.parameters(), options.lr)
+chosen = {} if options.lr is None else {"lr": options.lr}
+optimizer = OPTIMIZERS[options.optimizer](model.parameters(), **chosen)
 schedule = optim.CosineAnnealingLR(optimizer, T_max=options.epochs)
 print(model)
 
@@ -80,11 +89,11 @@ test_x = standardize(digits.test_images)
 print(f"accuracy on unseen digits: {accuracy(model, test_x, digits.test_labels):.2%}")
 with no_grad():
     probabilities = nn.functional.softmax(model(test_x[:25]), dim=1).numpy()
-print(plots.plot_training(history, options.out / "digit_classification_training.png"))
+print(plots.plot_training(history, options.out / "training.png"))
 print(
     plots.plot_predictions(
         digits.test_images[:25], probabilities.argmax(axis=1), digits.test_labels[:25],
         probabilities.max(axis=1),
-        options.out / "digit_classification_predictions.png",
+        options.out / "predictions.png",
     )
 )  # fmt: skip

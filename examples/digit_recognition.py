@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_mnist import nn, no_grad, optim, plots
-from tinygrad_mnist.data import Standardizer, load, one_hot
+from tinygrad_mnist.data import DataError, Standardizer, load, one_hot
+from tinygrad_mnist.training import set_threads
 
 
 def make_model(inputs: int, classes: int) -> nn.Module:
@@ -57,11 +58,18 @@ if __name__ == "__main__":
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--l2", type=float, default=1e-4)
-    parser.add_argument("--out", type=Path, default=Path("."), help="where to put the pictures")
+    parser.add_argument("--out", type=Path, default=Path("runs/digit_recognition"), help="for the pictures")
     options = parser.parse_args()
+    if options.iterations < 1:
+        parser.error(f"--iterations must be at least 1, not {options.iterations}")
+    options.out.mkdir(parents=True, exist_ok=True)
 
+    set_threads(1)  # matrices of this size: two threads would wait for each other
     nn.manual_seed(0)
-    digits = load(options.data, notify=print)
+    try:
+        digits = load(options.data, notify=print)
+    except DataError as error:
+        parser.error(str(error))
     standardize = Standardizer.fit(digits.train_images)
     x, y = standardize(digits.train_images), one_hot(digits.train_labels, digits.classes)
     model = make_model(x.shape[1], digits.classes)
@@ -70,10 +78,10 @@ if __name__ == "__main__":
     predicted, confidence = make_predictions(model, standardize(digits.test_images))
     print(f"accuracy on unseen digits: {np.mean(predicted == digits.test_labels):.2%}")
     shown = slice(0, 25)
-    print(plots.plot_training(history, options.out / "digit_recognition_training.png"))
+    print(plots.plot_training(history, options.out / "training.png"))
     print(
         plots.plot_predictions(
             digits.test_images[shown], predicted[shown], digits.test_labels[shown], confidence[shown],
-            options.out / "digit_recognition_predictions.png",
+            options.out / "predictions.png",
         )
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Two interleaved half-moons, told apart by a small network; its decision boundary is drawn."""
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +19,9 @@ def two_moons(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarra
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--steps", type=int, default=1000)
-parser.add_argument("--out", default="two_moons.png", help="where to draw the boundary")
+parser.add_argument("--out", type=Path, default=Path("runs/two_moons"), help="for the picture")
 options = parser.parse_args()
+options.out.mkdir(parents=True, exist_ok=True)
 
 rng = np.random.default_rng(0)
 nn.manual_seed(0)
@@ -45,4 +47,4 @@ def probability(grid: np.ndarray) -> np.ndarray:
 
 new_points, new_labels = two_moons(2000, noise=0.15, rng=rng)
 print(f"accuracy on new points: {np.mean((probability(new_points) > 0.5) == new_labels):.1%}")
-print("drawn:", plots.plot_decision_boundary(probability, points, labels, options.out))
+print("drawn:", plots.plot_decision_boundary(probability, points, labels, options.out / "boundary.png"))

@@ -27,7 +27,7 @@ def test_evaluate_says_what_the_summary_says(run_directory: Path, capsys: pytest
     summary = (run_directory / "summary.json").read_text()
     found = re.search(r'"test_accuracy": ([\d.]+)', summary)
     assert found is not None
-    assert f"test accuracy {100 * float(found[1]):.2f} % on 359 digits" in out
+    assert f"test accuracy {100 * float(found[1]):.2f} % on 359 test images" in out
     assert len(re.findall(r"^\d +\d+ +\d+\.\d\d %", out, re.M)) == 10
 
 
@@ -35,7 +35,7 @@ def test_evaluate_takes_the_checkpoint_itself(
     run_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(run_directory / "checkpoint.npz"), "--data", "digits"]) == 0
-    assert "on 359 digits of digits" in capsys.readouterr().out
+    assert "on 359 test images of the bundled digits" in capsys.readouterr().out
 
 
 def test_evaluate_on_images_of_another_size(run_directory: Path, refused: Refused, mnist_like: Path) -> None:
@@ -96,6 +96,15 @@ def test_predict_prints_all_probabilities(
     assert sum(shares[1:]) == pytest.approx(100, abs=1)
 
 
+def test_predict_says_what_a_model_of_small_digits_is_not_made_for(
+    run_directory: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run_directory), str(picture)]) == 0
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "trained on 1,294 small digits of 8 x 8 pixels" in sentence
+    assert "train on MNIST" in sentence
+
+
 def test_predict_takes_pictures_out_of_a_stack(
     run_directory: Path, capsys: pytest.CaptureFixture[str], write_idx: Callable[[Path, np.ndarray], None]
 ) -> None:
@@ -116,7 +125,7 @@ def test_one_bad_picture_does_not_hide_the_others(
 ) -> None:
     assert main(["predict", str(run_directory), "missing.png", str(picture)]) == 1
     captured = capsys.readouterr()
-    assert captured.err == "tinygrad-mnist: missing.png does not exist\n"
+    assert captured.err.splitlines()[0] == "tinygrad-mnist: missing.png does not exist"
     assert "one.png" in captured.out
 
 
@@ -141,3 +150,15 @@ def test_a_number_beyond_the_stack(run_directory: Path, refused: Refused) -> Non
 
 def test_predict_without_a_picture(run_directory: Path, refused: Refused) -> None:
     assert "IMAGE" in refused("predict", run_directory, status=2)
+
+
+def test_a_checkpoint_with_numbers_that_are_none(run_directory: Path, refused: Refused) -> None:
+    with np.load(run_directory / "checkpoint.npz") as content:
+        arrays = dict(content)
+    arrays["model.0.weight"] = np.full_like(arrays["model.0.weight"], np.nan)
+    np.savez("nan.npz", **arrays)
+    assert "not finite, in 0.weight" in refused("evaluate", "nan.npz")
+
+
+def test_evaluate_with_a_variable_that_is_not_set(run_directory: Path, refused: Refused) -> None:
+    assert "--data: it is empty" in refused("evaluate", run_directory, "--data", "", status=2)

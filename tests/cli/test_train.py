@@ -16,7 +16,7 @@ QUICK = ["train", "--data", "digits", "--epochs", "2", "--hidden", "8", "--out",
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ())
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
 
 
 def summary() -> dict[str, object]:
@@ -31,7 +31,6 @@ def test_digits_are_learned(capsys: pytest.CaptureFixture[str]) -> None:
     assert accuracy is not None
     assert float(accuracy[1]) >= 97
     assert f"{100 * summary()['test_accuracy']:.2f}" == accuracy[1]  # type: ignore[operator]
-    assert summary()["train_seconds"] < 30  # type: ignore[operator]
 
 
 def test_plain_lines_say_on_which_part_an_accuracy_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +38,14 @@ def test_plain_lines_say_on_which_part_an_accuracy_is(capsys: pytest.CaptureFixt
     out = capsys.readouterr().out
     assert "\r" not in out
     assert len(re.findall(r"^epoch .* accuracy: training +\S+ %, validation +\S+ %", out, re.M)) == 2
+
+
+def test_what_is_measured_on_a_sample_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*QUICK, "--epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "training accuracy, on 144 of the images to train on" in out
+    assert ", 1 epoch\n" in out
+    assert re.search(r"training \S+ % \(now on all its images\)", out)
 
 
 def test_full_batch_counts_iterations(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +65,9 @@ def test_quiet_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1
-    assert re.match(r"digits on digits: test accuracy \S+ % .* 2 epochs in \S+ s, run$", lines[0])
+    assert re.match(
+        r"recipe digits, the bundled digits: test accuracy \S+ % .* 2 epochs in \S+ s, run$", lines[0]
+    )
 
 
 def test_the_default_directory_is_named_after_the_recipe() -> None:
@@ -105,7 +114,7 @@ def test_without_mnist_the_digits_are_taken_and_that_is_said(capsys: pytest.Capt
     assert "bundled digits" in notes[0]
     assert "TINYGRAD_MNIST_DATA" in notes[0]
     assert "recipe 'digits' takes the place of 'default'" in notes[1]
-    assert captured.out.startswith("digits on digits: test accuracy")
+    assert captured.out.startswith("recipe digits, the bundled digits: test accuracy")
 
 
 def test_a_directory_with_mnists_files(mnist_like: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +122,7 @@ def test_a_directory_with_mnists_files(mnist_like: Path, capsys: pytest.CaptureF
     assert main([*arguments, "--quiet"]) == 0
     assert summary()["data_source"] == str(mnist_like.resolve())
     assert main(["evaluate", "run"]) == 0
-    assert "on 50 digits of data" in capsys.readouterr().out
+    assert "on 50 test images of data" in capsys.readouterr().out
 
 
 def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,9 +138,9 @@ def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pyte
     ("arguments", "word"),
     [
         (["--recipe", "three-layr"], "did you mean three-layer"),
-        (["--batch-size", "-5"], "batch_size must be"),
+        (["--batch-size", "-5"], " --batch-size must be"),
         (["--batch-size", "many"], "'many' is no whole number"),
-        (["--lr", "nan"], "lr must be"),
+        (["--lr", "nan"], " --lr must be"),
         (["--lr", "fast"], "'fast' is no number"),
         (["--lr", "-1"], "lr must be"),
         (["--epochs", "0"], "epochs must be"),
@@ -139,12 +148,16 @@ def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pyte
         (["--hidden", "64,x"], "as in 256,128"),
         (["--hidden", "-3"], "hidden must be"),
         (["--optimizer", "adamm"], "did you mean adam"),
-        (["--weight-decay", "inf"], "weight_decay must be"),
-        (["--clip-norm", "0"], "clip_norm must be"),
+        (["--weight-decay", "inf"], " --weight-decay must be"),
+        (["--clip-norm", "0"], " --clip-norm must be"),
         (["--seed", "-1"], "-1 is not 0 or more"),
         (["--threads", "0"], "0 is not 1 or more"),
         (["--thread", "1"], "unrecognized arguments"),
-        (["somewhere"], "unrecognized arguments"),
+        (["somewhere"], "unrecognized arguments: somewhere (see tinygrad-mnist train --help)"),
+        (["--recipe", "nope"], "no recipe 'nope'; choose one of default, "),
+        (["--recipe", ""], "--recipe: it is empty"),
+        (["--data", ""], "--data: it is empty"),
+        (["--out", ""], "--out: it is empty"),
     ],
 )
 def test_a_misuse_is_one_sentence(refused: Refused, arguments: list[str], word: str) -> None:
@@ -194,6 +207,17 @@ def test_a_disk_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("os.fsync", full)
     assert "No space left on device" in refused(*QUICK)
+
+
+def test_a_disk_that_is_full_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = "run/training.png cannot be written (No space left on device)"
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), (fault,)))
+    assert main(QUICK) == 1
+    captured = capsys.readouterr()
+    assert "test accuracy" in captured.out
+    assert captured.err.splitlines()[-1] == f"tinygrad-mnist: {fault}"
 
 
 def test_ctrl_c_before_anything_was_learned(

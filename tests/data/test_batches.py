@@ -65,7 +65,14 @@ class TestStandardizer:
         assert Standardizer.from_state(standardizer.state()) == standardizer
 
     @pytest.mark.parametrize(
-        "state", [{}, {"mean": 0.0}, {"mean": 0.0, "std": 1.0, "min": 0.0}, {"mean": 0.0, "std": None}]
+        "state",
+        [
+            {},
+            {"mean": 0.0},
+            {"mean": 0.0, "std": 1.0, "min": 0.0},
+            {"mean": 0.0, "std": None},
+            {"mean": "x", "std": 1.0},
+        ],
     )
     def test_a_wrong_state_is_refused(self, state: dict[str, Any]) -> None:
         with pytest.raises(DataError, match="mean and std"):
@@ -186,6 +193,15 @@ class TestStratifiedSplit:
         np.testing.assert_array_equal(np.sort(np.concatenate([train, held_out])), np.arange(len(labels)))
         counts = np.bincount(labels, minlength=7)
         assert np.all(np.abs(np.bincount(labels[held_out], minlength=7) - fraction * counts) < 1 + 1e-9)
+
+    @given(label_arrays, st.floats(0.01, 0.99))
+    def test_the_largest_remainders_are_rounded_up(self, labels: NDArray[np.int64], fraction: float) -> None:
+        assume(0 < round(fraction * len(labels)) < len(labels))
+        _, held_out = stratified_split(labels, fraction, np.random.default_rng(0))
+        counts = np.bincount(labels, minlength=7)
+        remainders, whole = np.modf(fraction * counts)
+        rounded_up = np.bincount(labels[held_out], minlength=7) > whole
+        assert remainders[rounded_up].min(initial=1) >= remainders[~rounded_up & (counts > 0)].max(initial=0)
 
     def test_the_indices_ascend(self) -> None:
         train, held_out = stratified_split(np.arange(100) % 3, 0.3, np.random.default_rng(0))

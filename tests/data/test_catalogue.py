@@ -61,7 +61,8 @@ def test_auto_takes_the_digits_where_there_is_no_network_and_says_so_in_a_senten
     assert "\n" not in sentence
     assert "instead of MNIST, because" in sentence
     assert "could not be downloaded" in sentence
-    assert "$TINYGRAD_MNIST_DATA" in sentence
+    assert "127.0.0.1" not in sentence
+    assert "--data DIR or $TINYGRAD_MNIST_DATA" in sentence
     assert sentence.endswith(".")
 
 
@@ -87,8 +88,15 @@ def test_auto_takes_the_digits_if_nothing_may_be_downloaded(cache: Path) -> None
 
 
 def test_mnist_by_name_is_an_error_where_there_is_no_network(no_mirror: None) -> None:
-    with pytest.raises(DataUnavailableError, match="could not be downloaded"):
+    with pytest.raises(
+        DataUnavailableError, match=r"could not be downloaded.*, or name a directory .* --data DIR"
+    ):
         load("mnist", notify=refuse)
+
+
+def test_an_empty_name_is_an_error() -> None:
+    with pytest.raises(DataError, match="name of the data set is empty"):
+        load("", notify=refuse)
 
 
 def test_the_names_are_those_that_load_knows() -> None:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -206,22 +207,18 @@ def test_a_mirror_that_was_busy_is_asked_again(mirrors: Mirrors, tmp_path: Path)
     assert (tmp_path / "numbers").read_bytes() == CONTENT
 
 
-def test_a_silent_mirror_is_given_up_within_five_seconds(
-    mirrors: Mirrors, silent_address: str, tmp_path: Path
-) -> None:
-    start = time.monotonic()
+def test_a_silent_mirror_is_given_up(mirrors: Mirrors, silent_address: str, tmp_path: Path) -> None:
+    assert download.PATIENCE < 5
     download_files([FILE], tmp_path, [silent_address, mirrors.at("good")], progress=False)
-    assert time.monotonic() - start < 5
+    assert (tmp_path / "numbers").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("behaviour", ["dripping", "stalled"])
 def test_a_mirror_that_sends_next_to_nothing_is_given_up(
     behaviour: str, mirrors: Mirrors, hasty: None, tmp_path: Path
 ) -> None:
-    start = time.monotonic()
     message = refused(tmp_path, mirrors.at(behaviour))
     assert "no answer for 0.3 seconds" in message
-    assert time.monotonic() - start < 3
     assert mirrors.asked[behaviour] == 1
 
 
@@ -236,15 +233,13 @@ def test_a_name_service_that_hangs_is_given_up(
         raise socket.gaierror("too late")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    start = time.monotonic()
     try:
         assert "no answer" in refused(tmp_path, "http://mirror.example/")
-        assert time.monotonic() - start < 3
     finally:
         over.set()
 
 
-def test_a_name_that_is_not_found_costs_no_time(
+def test_a_name_that_is_not_found_is_not_looked_up_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("requests", reason="pooch is not installed")
@@ -252,11 +247,13 @@ def test_a_name_that_is_not_found_costs_no_time(
     def fail(*_: Any, **__: Any) -> None:
         raise socket.gaierror("no such name")
 
+    def pause(_: float) -> None:
+        pytest.fail("there is nothing to wait for")
+
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    start = time.monotonic()
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
     message = refused(tmp_path, "http://one.example/", "http://other.example/")
     assert "one.example: it cannot be reached; other.example: it cannot be reached" in message
-    assert time.monotonic() - start < 1
 
 
 def test_a_mirror_that_was_given_up_is_not_asked_for_the_next_file(mirrors: Mirrors, tmp_path: Path) -> None:

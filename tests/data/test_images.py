@@ -163,6 +163,8 @@ def test_a_missing_file_and_a_directory_are_named(tmp_path: Path) -> None:
         (np.zeros((4, 4)), 0, "takes no index"),
         (np.zeros(784), None, r"shape \(784,\)"),
         (np.zeros((4, 4, 3, 1)), None, "shape"),
+        (np.zeros((28, 28, 3)), None, r"colour picture .* shape \(28, 28, 3\)"),
+        (np.zeros((28, 28, 4)), 2, r"colour picture .* shape \(28, 28, 4\)"),
         (np.zeros((0, 4, 4)), 0, "shape"),
         (np.full((4, 4), -1.0), None, "from -1 to -1"),
         (np.full((4, 4), 70000), None, "from 70000 to 70000"),

@@ -32,6 +32,13 @@ def shifted(image: Grey, down: int, across: int, room: int = 100) -> Grey:
     return np.pad(image, ((down, room - down), (across, room - across)))
 
 
+def leaning(image: Grey, lean: float) -> Grey:
+    """The picture with its rows moved sideways, by `lean` pixels from one to the next."""
+    middle, reach = len(image) / 2, int(abs(lean) * len(image)) + 1
+    rows = np.pad(image, ((0, 0), (reach, reach)))
+    return np.stack([np.roll(row, round(lean * (middle - y))) for y, row in enumerate(rows)])
+
+
 def difference(first: Grey, second: Grey) -> float:
     """The mean difference of two pictures as a part of the mean ink, up to the pixel placing may round."""
     ink = (first.mean() + second.mean()) / 2
@@ -71,6 +78,13 @@ def test_place_and_polarity_do_not_matter(
     np.testing.assert_array_equal(
         prepare_digit(255 - moved if inverted else moved, size), prepare_digit(image, size)
     )
+
+
+@DIGITS
+@pytest.mark.parametrize("lean", [-0.4, 0.2])
+def test_a_leaning_digit_of_side_8_is_set_upright(digit: int, lean: float) -> None:
+    image = drawn(digit)
+    assert difference(prepare_digit(leaning(image, lean), 8), prepare_digit(image, 8)) < 0.15
 
 
 @SIZES
@@ -139,9 +153,15 @@ def test_a_blank_picture_is_refused(level: int) -> None:
         prepare_digit(np.full((50, 50), level, np.uint8))
 
 
+def test_pure_noise_is_refused() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (28, 28))
+    with pytest.raises(DataError, match="no digit stands out from the background"):
+        prepare_digit(noise)
+
+
 def test_a_blank_page_with_noise_is_refused() -> None:
     noise = np.random.default_rng(0).normal(200, 8, (200, 200))
-    with pytest.raises(DataError, match="blank"):
+    with pytest.raises(DataError, match="blank or too uneven"):
         prepare_digit(np.clip(noise, 0, 255).astype(np.uint8))
 
 

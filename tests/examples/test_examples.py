@@ -49,7 +49,7 @@ def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the example draws with matplotlib")
     output = run("two_moons.py", "--steps", "300", cwd=tmp_path)
     assert last_percentage(line_with("accuracy on new points:", output)) > 95
-    assert (tmp_path / "two_moons.png").stat().st_size > 10_000
+    assert (tmp_path / "runs/two_moons/boundary.png").stat().st_size > 10_000
 
 
 def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
@@ -57,10 +57,30 @@ def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
     output = run("digit_recognition.py", "--data", "digits", "--iterations", "200", cwd=tmp_path)
     assert "iteration  200: loss" in output
     assert last_percentage(line_with("accuracy on unseen digits:", output)) > 93
-    assert {path.name for path in tmp_path.glob("*.png")} == {
-        "digit_recognition_training.png",
-        "digit_recognition_predictions.png",
-    }
+    pictures = tmp_path / "runs" / "digit_recognition"
+    assert {path.name for path in pictures.iterdir()} == {"training.png", "predictions.png"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "said"),
+    [
+        ("digit_recognition.py", ["--data", "nowhere"], "nowhere"),
+        ("digit_recognition.py", ["--iterations", "0"], "--iterations must be at least 1, not 0"),
+        ("digit_classification.py", ["--data", "nowhere"], "nowhere"),
+        ("digit_classification.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
+    ],
+)
+def test_a_mistake_gets_a_sentence(tmp_path: Path, name: str, arguments: list[str], said: str) -> None:
+    result = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "rmsprop", "adam"])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist import Tensor, nn, no_grad
 
 F = nn.functional
 
@@ -37,6 +37,27 @@ def test_linear_takes_any_number_of_leading_axes(shape: tuple[int, ...], rng: np
     x = rng.standard_normal(shape)
     out = layer(x)
     np.testing.assert_allclose(out.data, x @ layer.weight.data.T + layer.bias.data)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Linear(2, 3),
+        nn.BatchNorm1d(2),
+        nn.BatchNorm1d(2).eval(),
+        nn.LayerNorm(2),
+        nn.Dropout(1.0),
+        nn.Flatten(),
+        nn.GELU(),
+        nn.ReLU(),
+        nn.Softmax(1),
+    ],
+    ids=repr,
+)
+def test_a_nested_list_is_taken_as_an_array(layer: nn.Module) -> None:
+    rows = [[1.0, 2.0], [3.0, 5.0]]
+    with no_grad():
+        np.testing.assert_array_equal(layer(rows), layer(np.array(rows)), strict=True)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,14 @@ def test_cross_entropy_is_its_formula(reduction: str, label_smoothing: float, ta
         np.testing.assert_allclose(out.data, REDUCE[reduction](expected.sum(axis=1)), rtol=1e-12)
 
 
-def test_cross_entropy_takes_a_list_of_labels(logits) -> None:
-    assert float(F.cross_entropy(logits, list(LABELS))) == float(F.cross_entropy(logits, LABELS))
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_lists_are_taken_as_arrays(loss, logits) -> None:
+    assert float(loss(logits.tolist(), LABELS.tolist())) == float(loss(logits, LABELS))
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.binary_cross_entropy_with_logits])
+def test_lists_of_numbers_are_taken_as_arrays(loss) -> None:
+    assert float(loss([1.5, 2], [1, 0])) == float(loss(np.array([1.5, 2]), np.array([1, 0])))
 
 
 def test_the_mean_keeps_float32_and_its_gradient(logits) -> None:
@@ -128,6 +134,35 @@ def test_mse_is_its_formula(reduction: str, rng) -> None:
     x, y = rng.standard_normal((2, 3, 4))
     out = nn.MSELoss(reduction=reduction)(Tensor(x), Tensor(y))
     np.testing.assert_allclose(out.data, REDUCE[reduction]((x - y) ** 2))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()], ids=repr)
+@pytest.mark.parametrize("other", [np.float32, np.float64])
+def test_integers_and_booleans_count_as_floats(loss: nn.Module, dtype: type, other: type) -> None:
+    x, target = np.array([2, -1, 0.5, 1], other), np.array([0, 1, 1, 0])
+    for wrap in (np.asarray, Tensor):
+        out = loss(wrap(x), wrap(target.astype(dtype)))
+        np.testing.assert_array_equal(out.data, loss(x, target.astype(other)).data, strict=True)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8])
+def test_squares_of_differences_of_integers_do_not_wrap(dtype: type) -> None:
+    assert float(F.mse_loss(np.array([1, 0], dtype), np.array([1, 200], dtype))) == 20_000
+
+
+def test_the_mean_over_integers_is_no_integer() -> None:
+    assert float(F.nll_loss(np.array([[-1, -2], [-3, -4]]), np.array([0, 1]))) == 2.5
+
+
+@pytest.mark.parametrize("pos_weight", [None, 3.0])
+def test_bce_of_integer_logits_is_that_of_floats(pos_weight: float | None) -> None:
+    x, target = np.array([2, 0, 1], np.uint8), np.array([True, False, True])
+    out = F.binary_cross_entropy_with_logits(x, target, pos_weight=pos_weight)
+    expected = F.binary_cross_entropy_with_logits(
+        x.astype(float), target.astype(float), pos_weight=pos_weight
+    )
+    assert float(out) == float(expected)
 
 
 @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()], ids=repr)

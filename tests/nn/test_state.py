@@ -81,6 +81,23 @@ def test_a_read_only_array_is_replaced() -> None:
     assert net.weight.dtype == np.float32
 
 
+@pytest.mark.parametrize("of", [lambda p: p, lambda p: p.data], ids=["parameters", "arrays"])
+def test_a_model_may_be_given_its_own_parameters_exchanged(of) -> None:
+    net = nn.LayerNorm(2)
+    net.load_state_dict({"weight": of(net.bias), "bias": of(net.weight)})
+    np.testing.assert_array_equal(net.weight.data, [0, 0])
+    np.testing.assert_array_equal(net.bias.data, [1, 1])
+
+
+def test_where_a_buffer_is_read_only_nothing_is_loaded() -> None:
+    net = model()
+    net[1].running_var.flags.writeable = False
+    before = net.state_dict()
+    with pytest.raises(ValueError, match=r"1\.running_var: the buffer is a read-only array"):
+        net.load_state_dict({name: value + 1 for name, value in before.items()})
+    np.testing.assert_equal(net.state_dict(), before)
+
+
 def test_one_error_lists_everything_that_does_not_fit_and_nothing_is_loaded() -> None:
     net = model()
     before = net.state_dict()

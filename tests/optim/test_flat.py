@@ -161,6 +161,19 @@ def test_the_dtype_of_values_and_state_stays(kind: str, dtype: Any) -> None:
     assert {array.dtype for array in arrays} <= {np.dtype(dtype)}
 
 
+@every_kind
+@pytest.mark.parametrize("given", [np.float16, np.float64])
+def test_a_gradient_of_another_dtype_counts_as_one_of_the_parameters(kind: str, given: Any) -> None:
+    other, own = parameters_of([(64,)], dtype=np.float32), parameters_of([(64,)], dtype=np.float32)
+    optimizers = [make(kind, other), make(kind, own)]
+    for seed in range(3):
+        gradient = np.random.default_rng(seed).standard_normal(64).astype(given)
+        other[0].grad, own[0].grad = Tensor(gradient), Tensor(gradient.astype(np.float32))
+        for optimizer in optimizers:
+            optimizer.step()
+    np.testing.assert_array_equal(other[0].data, own[0].data)
+
+
 def test_dtypes_may_be_mixed_in_a_group() -> None:
     mixed, alone = parameters_of([(2,), (3,), (4,)]), parameters_of([(2,), (3,), (4,)])
     for parameters in (mixed, alone):

@@ -150,6 +150,22 @@ def test_one_error_lists_every_mismatch() -> None:
     ]
 
 
+def test_a_sequence_of_another_length_is_refused() -> None:
+    optimizer = optimizer_with(0.4)
+    single = optim.SequentialLR(optimizer, [optim.LinearLR(optimizer)], milestones=[])
+    with pytest.raises(ValueError, match="it has 1 schedules, this one 2"):
+        sequence(optimizer_with(0.4)).load_state_dict(single.state_dict())
+
+
+def test_a_mismatch_within_a_sequence_names_the_schedule() -> None:
+    optimizer = optimizer_with(0.4)
+    parts = [optim.LinearLR(optimizer, total_iters=4), optim.ExponentialLR(optimizer, gamma=0.5)]
+    state = optim.SequentialLR(optimizer, parts, milestones=[4]).state_dict()
+    with pytest.raises(ValueError, match="does not fit this SequentialLR") as raised:
+        sequence(optimizer_with(0.4)).load_state_dict(state)
+    assert str(raised.value).splitlines()[1:] == ["  - schedule 1: 'step_size' is missing"]
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [

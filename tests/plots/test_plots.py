@@ -55,6 +55,11 @@ PLOTS: dict[str, Callable[..., Path | Figure]] = {
     "training to the top": lambda path=None: plot_training(
         [{"train_accuracy": 1, "validation_accuracy": 1.0}], path
     ),
+    "training with a long title": lambda path=None: plot_training(
+        HISTORY,
+        path,
+        title="batchnorm-deep-fullbatch, the bundled digits: 99.16 % of the test part recognised",
+    ),
     "no training": lambda path=None: plot_training([], path),
     "boundary": lambda path=None: plot_decision_boundary(slope, POINTS, POINTS[:, 0] > 0, path),
     "confusion": lambda path=None: plot_confusion(CONFUSION, path),
@@ -255,3 +260,20 @@ def test_without_matplotlib_the_extra_is_named(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=r'pip install "tinygrad_mnist\[plot\]"'):
         plot()
+
+
+def test_the_time_may_be_given_a_name() -> None:
+    figure = plot_training(HISTORY, time="iterations")
+    assert isinstance(figure, Figure)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["iterations", "iterations"]
+
+
+def test_a_scale_that_is_not_even_is_said() -> None:
+    figure = drawn(PLOTS["training"])
+    assert [axes.get_title(loc="right") for axes in figure.axes] == ["log scale", "stretched near 100 %"]
+
+
+def test_of_an_even_scale_nothing_is_said() -> None:
+    figure = plot_training([{"epoch": k, "train_loss": 1.0, "train_accuracy": 0.5} for k in (1, 2)])
+    assert isinstance(figure, Figure)
+    assert [axes.get_title(loc="right") for axes in figure.axes] == ["", ""]

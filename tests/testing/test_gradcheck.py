@@ -41,6 +41,7 @@ RIGHT = {
     "fast oscillation": (lambda x: np.sin(500 * x), X),
     "a kink 1/1000 away": (np.abs, np.array([1e-3, -1e-3])),
     "at a minimum": (lambda x: np.var(x), np.ones(4)),
+    "beside a minimum": (lambda x: 1 / np.sqrt(1 - x * x), np.array([-1.1e-16])),
     "saturated": (np.tanh, np.array([30.0, -30.0])),
 }
 

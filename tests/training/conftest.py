@@ -22,7 +22,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of a small run."""
-    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ())
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
 
 
 @pytest.fixture(scope="session")
@@ -64,5 +64,5 @@ def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A model that knows the bundled digits."""
     chosen = choose("digits", {"epochs": 10})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "draw_pictures", lambda *_: ())
+        patch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
         return train(chosen.recipe, chosen.dataset, out=tmp_path_factory.mktemp("digits")).checkpoint

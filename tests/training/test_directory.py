@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tinygrad_mnist.training import RunError
@@ -36,9 +37,44 @@ def test_the_home_directory_may_be_meant(tmp_path: Path, monkeypatch: pytest.Mon
     assert RunDirectory(os.path.join("~", "run"), "default").path == tmp_path / "run"
 
 
+def write_run(directory: Path) -> None:
+    """What a run leaves, in short."""
+    (directory / "summary.json").write_text('{"recipe": "a", "config": {}, "test_accuracy": 0.5}')
+    (directory / "metrics.jsonl").write_text('{"step": 1, "train_loss": 0.5}\n')
+    np.savez(directory / "checkpoint.npz", checkpoint=np.array("{}"))
+    for name in ("predictions.png", "training.png"):
+        (directory / name).write_bytes(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "checkpoint.npz", "training.png"])
+def test_a_file_that_is_only_called_as_ours_is_not_touched(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"revenue": 1}')
+    with pytest.raises(RunError, match=f"holds other things than an earlier run .{name}"):
+        RunDirectory(tmp_path, "default")
+
+
+def test_somebodys_summary_beside_a_run_is_not_touched(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "summary.json").write_bytes(b"\xff no text")
+    with pytest.raises(RunError, match=r"summary\.json"):
+        RunDirectory(tmp_path, "default")
+
+
+@pytest.mark.parametrize("name", [".checkpoint.123.part.npz", ".metrics.123.part.jsonl", ".probe.9.part"])
+def test_what_a_run_that_was_killed_left_is_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("half")
+    RunDirectory(tmp_path, "default").clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_somebodys_hidden_file_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / ".notes.tmp").write_text("mine")
+    with pytest.raises(RunError, match=r"\.notes\.tmp"):
+        RunDirectory(tmp_path, "default")
+
+
 def test_an_earlier_run_is_kept_until_there_is_something_new(tmp_path: Path) -> None:
-    for name in FILES:
-        (tmp_path / name).write_text("old")
+    write_run(tmp_path)
     made = RunDirectory(tmp_path, "default")
     assert made.replaces
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(FILES)

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import DataError, Dataset, load_digits
 from tinygrad_mnist.training import Checkpoint, Outcome, TrainingError, judge, judging, recognise
 
@@ -21,6 +23,17 @@ def test_a_verdict_counts_right_and_wrong(
     assert verdict.accuracy == outcome.summary["test_accuracy"]
     assert sum(total for _, total, _, _ in verdict.classes) == verdict.images == 60
     assert sum(right for _, _, right, _ in verdict.classes) == verdict.right
+
+
+def test_a_verdict_has_a_row_for_each_true_class(
+    outcome: Outcome, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that sees a 2 everywhere is right on all twos, and takes all others for them."""
+    always_two = nn.Linear(25, 4)
+    always_two.load_state_dict({"weight": np.zeros((4, 25)), "bias": np.array([0, 0, 1, 0])})
+    monkeypatch.setattr(judging, "load", lambda name: patterns)
+    verdict = judge(replace(outcome.checkpoint, model=always_two))
+    assert verdict.classes == (("0", 15, 0, "2"), ("1", 15, 0, "2"), ("2", 15, 15, "-"), ("3", 15, 0, "2"))
 
 
 def test_the_data_that_it_was_trained_on_is_the_default(digits_model: Checkpoint) -> None:
@@ -76,3 +89,17 @@ def test_a_blank_picture_is_refused(digits_model: Checkpoint, tmp_path: Path) ->
     np.save(tmp_path / "blank.npy", np.full((9, 9), 200, np.uint8))
     with pytest.raises(DataError, match="blank"):
         recognise(digits_model, tmp_path / "blank.npy")
+
+
+def test_a_picture_that_shows_nothing_is_named_as_it_was_asked_for(
+    digits_model: Checkpoint, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "blank.npy", np.full((2, 9, 9), 200, np.uint8))
+    with pytest.raises(DataError, match=r"blank\.npy:1: the picture is blank"):
+        recognise(digits_model, f"{tmp_path / 'blank.npy'}:1")
+
+
+def test_a_number_below_zero_is_a_number(digits_model: Checkpoint, tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", load_digits().test_images[:3])
+    with pytest.raises(DataError, match=r"stack\.npy holds 3 pictures.* none of index -1"):
+        recognise(digits_model, f"{tmp_path / 'stack.npy'}:-1")

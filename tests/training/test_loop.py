@@ -109,6 +109,29 @@ def test_the_state_that_was_the_best_is_left_in_the_model(small: Recipe, pattern
     assert not model.training
 
 
+def test_what_came_after_the_best_state_is_forgotten(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where step 16 was the best, going on to step 32 leaves what ending after step 16 leaves."""
+    monkeypatch.setattr(Record, "better_than", lambda self, other: self.step <= 16)
+    _, whole, _ = train(small, patterns)
+    _, ended, _ = train(small, patterns, listener=Listener(interrupt_after=17))
+    np.testing.assert_equal(whole.state_dict(), ended.state_dict())
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
+def test_every_step_is_in_training_mode(
+    small: Recipe, patterns: Dataset, mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever mode the model came in, and after an evaluation too: batch norm counts the steps."""
+    monkeypatch.setattr(Record, "better_than", lambda self, other: True)  # the last state is kept
+    rngs = generators(0)
+    parts = split(patterns, small.validation, rngs["split"])
+    model = build_model(small, parts.features, parts.classes).train(mode)
+    fit(small, model, parts, rngs=rngs)
+    assert model.state_dict()["1.num_batches_tracked"] == 32
+
+
 def test_full_batch_is_one_step_an_epoch(small: Recipe, patterns: Dataset) -> None:
     listener = Listener()
     train(small.changed(batch_size=None, epochs=5), patterns, listener=listener)

@@ -76,3 +76,11 @@ def test_every_schedule_goes_with_every_optimizer(schedule: str, name: str, step
         rates.append(optimizer.param_groups[0]["lr"])
         made.step()
     assert 0 < max(rates) <= recipe.lr * (1 + 1e-12)
+
+
+def test_a_single_step_is_at_the_rate_of_the_recipe() -> None:
+    """One cycle of one step would be its end alone, where the rate is nearly 0 and nothing is learned."""
+    recipe = RECIPES["three-layer"].changed(optimizer="sgd", schedule="one-cycle")
+    optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+    build_schedule(recipe, optimizer, 1)
+    assert optimizer.param_groups[0]["lr"] == recipe.lr

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome, Recipe, Reporter, train
 from tinygrad_mnist.training.history import History, Record
@@ -37,6 +38,31 @@ def test_without_matplotlib_there_are_no_pictures_and_that_is_said(
         "metrics.jsonl",
         "summary.json",
     ]
+
+
+def test_a_picture_that_cannot_be_written_costs_nothing_else(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots, "plot_training", full)
+    outcome = train(small, patterns, out="run")
+    assert [path.name for path in outcome.pictures] == ["predictions.png"]
+    (fault,) = outcome.faults
+    assert "training.png cannot be written (No space left on device)" in fault
+    assert Path("run/summary.json").exists()
+
+
+def test_full_batches_are_counted_in_iterations(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = []
+    monkeypatch.setattr(plots, "plot_predictions", lambda *_, **__: None)
+    monkeypatch.setattr(plots, "plot_training", lambda *_, time, **__: times.append(time))
+    for batch_size in (16, None):
+        train(small.changed(batch_size=batch_size), patterns)
+    assert times == [None, "iterations"]
 
 
 def test_a_model_without_mistakes_has_a_picture_too(small: Recipe, patterns: Dataset) -> None:

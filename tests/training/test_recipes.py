@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from tinygrad_mnist import data, training
 from tinygrad_mnist.training import RECIPES, Recipe, RecipeError, find_recipe
 from tinygrad_mnist.training.recipes import OPTIMIZERS
 
@@ -104,3 +105,8 @@ def test_a_recipe_with_other_entries_is_refused() -> None:
     del values["lr"]
     with pytest.raises(RecipeError, match=r"lacks lr and has the unknown speed"):
         Recipe.from_dict({**values, "speed": 3})
+
+
+def test_the_rooms_list_their_public_names() -> None:
+    for room in (training, data):
+        assert set(room.__all__) <= set(dir(room))

@@ -25,6 +25,8 @@ from tinygrad_mnist.training import (
 from tinygrad_mnist.training import choice as choice_module
 from tinygrad_mnist.training.directory import FILES
 from tinygrad_mnist.training.metrics import evaluate
+from tinygrad_mnist.training.parts import split
+from tinygrad_mnist.training.seeds import generators
 
 
 class Notes(Reporter):
@@ -110,6 +112,17 @@ def test_the_test_accuracy_is_that_of_the_checkpoint(outcome: Outcome, patterns:
     assert (result.accuracy, result.loss) == (outcome.summary["test_accuracy"], outcome.summary["test_loss"])
 
 
+def test_the_train_accuracy_is_that_on_the_whole_training_part(small: Recipe, patterns: Dataset) -> None:
+    """The records have that on a sample, which differs while there are mistakes."""
+    done = train(small.changed(epochs=1, lr=1e-4), patterns, seed=3)
+    parts = split(patterns, small.validation, generators(3)["split"])
+    kept = done.checkpoint
+    whole = evaluate(kept.model, parts.train_images, parts.train_labels, kept.standardizer)
+    assert done.summary["train_accuracy"] == whole.accuracy
+    (record,) = map(json.loads, (done.directory / "metrics.jsonl").read_text().splitlines())
+    assert record["train_accuracy"] != whole.accuracy  # or else this test would see nothing
+
+
 def test_standardisation_never_saw_validation_or_test(small: Recipe, patterns: Dataset) -> None:
     """With other test images, and the training images as they are, it stays."""
     bright = Dataset(
@@ -147,9 +160,8 @@ def test_a_negative_seed_is_refused(small: Recipe, patterns: Dataset) -> None:
 
 
 def test_a_run_replaces_an_earlier_one(small: Recipe, patterns: Dataset) -> None:
-    Path("run").mkdir()
-    for name in FILES:
-        Path("run", name).write_text("old")
+    train(small, patterns, seed=3, out="run")
+    Path("run/training.png").write_text("old")
     train(small, patterns, seed=4, out="run")
     assert read(Path("run/summary.json"))["seed"] == 4
     assert not Path("run/training.png").exists()  # of the earlier run: it would not belong to this one

@@ -1,19 +1,24 @@
 """The command line: a file a command. It parses, calls and prints; what is decided is decided elsewhere.
 
-Nothing here imports NumPy before a command needs it, so that ``--help`` and ``--version`` answer at once.
+Nothing here imports NumPy before a command needs it, so that ``--help`` and ``--version`` answer at once; and
+this file imports next to nothing before `main` runs, so that Ctrl-C is answered from the first moment.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
 
-from tinygrad_mnist.cli.failure import BROKEN_PIPE, INTERRUPTED, explain
-from tinygrad_mnist.cli.parser import make_parser
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+BROKEN_PIPE = 141
+"""128 + SIGPIPE."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,19 +41,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
+        from tinygrad_mnist.cli.parser import make_parser
+
+        _prepare_output()
         arguments = make_parser().parse_args(argv)
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
+    except KeyboardInterrupt:  # before the imports above were done, too
+        print("tinygrad-mnist: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except SystemExit as stop:  # argparse ends so: after --help with 0, after a mistake with 2
         return stop.code if isinstance(stop.code, int) else 1
     except BrokenPipeError:
         _drop_output()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
-        print("tinygrad-mnist: interrupted", file=sys.stderr)
-        return INTERRUPTED
     except Exception as error:
+        from tinygrad_mnist.cli.failure import explain
+
         explained = explain(error)
         if explained is None:
             raise
@@ -57,7 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
 
 
+def _prepare_output() -> None:
+    """Have streams that take any text: a closed one (``>&-``) leads nowhere, odd characters are escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open to the end)
+        elif getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _drop_output() -> None:
     """Let what is still to be written go nowhere, so that the interpreter's last flush does not fail."""
-    with suppress(OSError, ValueError):  # no file behind standard output, as under a test
+    try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # no file behind standard output, as under a test
+        return

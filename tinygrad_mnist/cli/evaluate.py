@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from tinygrad_mnist.cli import values
 from tinygrad_mnist.cli.threads import add_threads, use_threads
 
 NAME: Final = "evaluate"
@@ -15,7 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("checkpoint", metavar="RUN", help="a run directory, or a checkpoint")
     parser.add_argument(
-        "--data", metavar="mnist|digits|DIR", help="the data (default: what the model was trained on)"
+        "--data",
+        type=values.name,
+        metavar="mnist|digits|DIR",
+        help="the data (default: what the model was trained on)",
     )
     add_threads(parser)
 
@@ -26,12 +30,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tinygrad_mnist.cli.table import print_table
     from tinygrad_mnist.training import judge, load_checkpoint
-    from tinygrad_mnist.training.wording import percent
+    from tinygrad_mnist.training.wording import name_data, percent
 
     checkpoint = load_checkpoint(arguments.checkpoint)
     verdict = judge(checkpoint, arguments.data)
     print(
-        f"test accuracy {percent(verdict.accuracy)} on {verdict.images:,} digits of {verdict.data} "
+        f"test accuracy {percent(verdict.accuracy)} on {verdict.images:,} test images of "
+        f"{name_data(verdict.data, verdict.source)} "
         f"({verdict.images - verdict.right:,} wrong), loss {verdict.loss:.4f}"
     )
     rows = [

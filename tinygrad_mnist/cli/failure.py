@@ -6,10 +6,6 @@ from typing import Final
 
 FAILED: Final = 1
 MISUSED: Final = 2
-INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells count."""
-BROKEN_PIPE: Final = 141
-"""128 + SIGPIPE."""
 
 
 def explain(error: Exception) -> tuple[str, int] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import evaluate, gradcheck, predict, recipes, train
@@ -18,6 +19,19 @@ class Parser(argparse.ArgumentParser):
         self.exit(MISUSED, f"tinygrad-mnist: {message} (see {self.prog} --help)\n")
 
 
+class CommandParser(Parser):
+    """The parser of one command, which knows best what it does not take."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """End with a sentence that points to the help of this command if an argument is left over."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of ``tinygrad-mnist``; ``run`` in what it returns is the function of the command."""
     parser = Parser(
@@ -27,7 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tinygrad-mnist {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     for command in (train, evaluate, predict, recipes, gradcheck):
         own = commands.add_parser(
             command.NAME, help=command.HELP, description=command.__doc__, allow_abbrev=False

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import values
 from tinygrad_mnist.cli.threads import add_threads, use_threads
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.training import Checkpoint
 
 NAME: Final = "predict"
 HELP: Final = "recognise the digit on a picture"
@@ -63,4 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
             *(checkpoint.class_names if arguments.probabilities else ()),
         )
         print_table(heading, rows)
+        _warn_of_small_digits(checkpoint)
     return status
+
+
+def _warn_of_small_digits(checkpoint: Checkpoint) -> None:
+    """Say what a model of the bundled digits is not made for."""
+    if checkpoint.origin.get("data") != "digits":
+        return
+    images = checkpoint.origin.get("train_images")
+    count = f"{images:,} " if isinstance(images, int) else ""
+    height, width = checkpoint.image_shape
+    sys.stdout.flush()
+    print(
+        f"tinygrad-mnist: this model was trained on {count}small digits of {height} x {width} pixels, and "
+        "often errs on other people's handwriting; train on MNIST to have your own recognised",
+        file=sys.stderr,
+    )

@@ -11,7 +11,7 @@ from typing import TextIO
 from tinygrad_mnist.training.history import Record
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.reporter import Plan, Reporter
-from tinygrad_mnist.training.wording import duration, percent
+from tinygrad_mnist.training.wording import count, duration, percent
 
 Note = Callable[[str], None]
 
@@ -69,6 +69,10 @@ class Plain(Quiet):
         self._print(
             f"{plan.train_images:,} images to train on, {plan.validation_images:,} set aside for validation; "
             f"{plan.parameters:,} parameters, {plan.steps:,} steps"
+        )
+        self._print(
+            f"on the way: loss, the mean of the steps since the line before; training accuracy, on "
+            f"{min(plan.train_images, plan.validation_images):,} of the images to train on"
         )
 
     def evaluated(self, record: Record, best: bool) -> None:
@@ -169,5 +173,5 @@ def traits(recipe: Recipe) -> list[str]:
         f"{recipe.optimizer} at {recipe.lr:g} ({recipe.schedule}){decay if recipe.weight_decay else ''}",
         *([f"gradient norm at most {recipe.clip_norm:g}"] if recipe.clip_norm is not None else []),
         "full batch" if recipe.batch_size is None else f"batches of {recipe.batch_size}",
-        f"{recipe.epochs} {'iterations' if recipe.full_batch else 'epochs'}",
+        count(recipe.epochs, "iteration" if recipe.full_batch else "epoch"),
     ]

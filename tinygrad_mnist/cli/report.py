@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
-from tinygrad_mnist.training.wording import percent
+from tinygrad_mnist.training.wording import count, name_data, percent
 
 
 def describe_data(dataset: Dataset) -> str:
@@ -23,33 +20,38 @@ def summary_line(outcome: Outcome) -> str:
     """All that matters, in one line."""
     summary = outcome.summary
     return (
-        f"{summary['recipe']} on {summary['data']}: test accuracy {percent(summary['test_accuracy'])} "
+        f"recipe {summary['recipe']}, {_data(outcome)}: test accuracy {percent(summary['test_accuracy'])} "
         f"(training {percent(summary['train_accuracy'])}, "
         f"validation {percent(summary['validation_accuracy'])}), "
-        f"{count(summary['epochs'], summary)} in {summary['train_seconds']:.2f} s"
+        f"{count(summary['epochs'], _unit(outcome))} in {summary['train_seconds']:.2f} s"
         f"{', interrupted' if summary['interrupted'] else ''}, {outcome.directory}"
     )
 
 
-def count(epochs: float, summary: Mapping[str, Any]) -> str:
-    """A number of epochs; of iterations, where each sees all images."""
-    unit = "iteration" if summary["config"]["batch_size"] is None else "epoch"
-    return f"{epochs:.4g} {unit}{'' if epochs == 1 else 's'}"
+def _unit(outcome: Outcome) -> str:
+    """An epoch, or an iteration, where each sees all images."""
+    return "iteration" if outcome.checkpoint.recipe.full_batch else "epoch"
+
+
+def _data(outcome: Outcome) -> str:
+    return name_data(outcome.summary["data"], outcome.summary["data_source"])
 
 
 def print_outcome(outcome: Outcome) -> None:
     """Print accuracies, times and paths."""
     summary = outcome.summary
+    step = "iteration" if outcome.checkpoint.recipe.full_batch else "step"
     test, validation, training = (
         percent(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     print(
         f"\n"
-        f"test accuracy {test} on {summary['test_images']:,} unseen digits ({summary['data']}); "
-        f"training {training}, validation {validation}\n"
-        f"kept: the state after {count(summary['best_epoch'], summary)}, the best on the validation part\n"
+        f"test accuracy {test} on {summary['test_images']:,} unseen digits ({_data(outcome)}); "
+        f"validation {validation}, training {training} (now on all its images)\n"
+        f"kept: the state after {step} {summary['best_step']:,} of {summary['steps']:,}, the best on the "
+        "validation part\n"
         f"trained{', until it was interrupted,' if summary['interrupted'] else ''} for "
-        f"{summary['train_seconds']:.2f} s: {count(summary['epochs'], summary)}, "
+        f"{summary['train_seconds']:.2f} s: {count(summary['epochs'], _unit(outcome))}, "
         f"{summary['images_per_second']:,.0f} images a second"
     )
     for path in sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith(".")):

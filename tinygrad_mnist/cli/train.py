@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from tinygrad_mnist.cli import values
@@ -20,11 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--recipe",
+        type=values.name,
         metavar="NAME",
         help="what to train (default: default; 'tinygrad-mnist recipes' lists them)",
     )
     parser.add_argument(
         "--data",
+        type=values.name,
         metavar="auto|mnist|digits|DIR",
         help="auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
         "digits; DIR has the four files of MNIST",
@@ -57,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
     parser.add_argument(
         "--out",
+        type=values.name,
         metavar="DIR",
         help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
     )
@@ -68,16 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.training.recipes import find_recipe
 
     changes = _changes(arguments)
-    find_recipe(arguments.recipe or "default").changed(
-        **changes
-    )  # what is misused is said before NumPy is there
+    with _options_as_typed():  # what is misused is said before NumPy is there
+        find_recipe(arguments.recipe or "default").changed(**changes)
     use_threads(arguments)
 
+    from tinygrad_mnist.cli.failure import FAILED
     from tinygrad_mnist.cli.progress import make_reporter
     from tinygrad_mnist.cli.report import describe_data, print_outcome, summary_line
     from tinygrad_mnist.training import choose, train
 
-    choice = choose(arguments.recipe, changes, arguments.data, notify=_note)
+    with _options_as_typed():
+        choice = choose(arguments.recipe, changes, arguments.data, notify=_note)
     if not arguments.quiet:
         print(describe_data(choice.dataset), flush=True)
     outcome = train(
@@ -92,7 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(summary_line(outcome))
     else:
         print_outcome(outcome)
-    return 0
+    for fault in outcome.faults:
+        _note(fault)
+    return FAILED if outcome.faults else 0
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -103,6 +111,20 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
         for name in _CHANGES
         if name in given and (given[name] is not None or name == "batch_size")
     }
+
+
+@contextmanager
+def _options_as_typed() -> Iterator[None]:
+    """Have an error about a value of the recipe name the option that gave it."""
+    from tinygrad_mnist.training.errors import RecipeError
+
+    try:
+        yield
+    except RecipeError as error:
+        value, space, rest = str(error).partition(" ")
+        if value not in _CHANGES:
+            raise
+        raise RecipeError(f"--{value.replace('_', '-')}{space}{rest}") from error
 
 
 def _note(sentence: str) -> None:

@@ -5,6 +5,13 @@ from __future__ import annotations
 import argparse
 
 
+def name(text: str) -> str:
+    """A name or a path, which is not empty, as that of a shell variable that is not set would be."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return text
+
+
 def thread_count(text: str) -> int:
     """A number of threads, 1 or more."""
     count = whole_number(text)

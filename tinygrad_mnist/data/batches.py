@@ -174,9 +174,10 @@ class Standardizer:
         if set(state) != {"mean", "std"}:
             raise DataError(f"the state of a standardizer has the entries mean and std, not {sorted(state)}")
         try:
-            return cls(mean=float(state["mean"]), std=float(state["std"]))
-        except (TypeError, OverflowError) as error:
+            mean, std = float(state["mean"]), float(state["std"])
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"mean and std of a standardizer are numbers, not {dict(state)}") from error
+        return cls(mean=mean, std=std)
 
 
 def one_hot(labels: NDArray[Any], classes: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tinygrad_mnist.data.dataset import Dataset
 from tinygrad_mnist.data.digits import load_digits
 from tinygrad_mnist.data.errors import DataError, DataUnavailableError
-from tinygrad_mnist.data.mnist import ENVIRONMENT_VARIABLE, load_mnist
+from tinygrad_mnist.data.mnist import REMEDY, load_mnist
 
 NAMES = ("auto", "mnist", "digits")
 """What `load` takes besides a directory."""
@@ -64,6 +64,8 @@ def load(
         except DataUnavailableError as error:
             _tell(notify, error)
             return load_digits()
+    if not os.fspath(name):
+        raise DataError(f"the name of the data set is empty; choose among {', '.join(NAMES)} and a directory")
     directory = Path(os.path.expanduser(name))
     if not os.path.exists(directory):
         raise DataError(
@@ -75,8 +77,8 @@ def load(
 
 def _tell(notify: Callable[[str], None] | None, reason: DataUnavailableError) -> None:
     notice = (
-        f"Taking the bundled digits (1,797 images of 8 x 8 pixels) instead of MNIST, because {reason}, or "
-        f"set ${ENVIRONMENT_VARIABLE} to a directory that has MNIST's four files."
+        f"Taking the bundled digits (1,797 images of 8 x 8 pixels) instead of MNIST, because "
+        f"{reason.cause}; for MNIST, try again with a network, or {REMEDY}."
     )
     if notify is None:
         warnings.warn(notice, stacklevel=3)

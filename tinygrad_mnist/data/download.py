@@ -121,7 +121,8 @@ def _fetch_from_any(file: RemoteFile, mirrors: Sequence[_Mirror], progress: bool
                 mirror.fault, mirror.given_up = str(error), not error.passing
     faults = "; ".join(map(str, mirrors))
     raise DataUnavailableError(
-        f"{file.name} could not be downloaded ({faults}); check the network and try again"
+        f"{file.name} could not be downloaded ({faults}); check the network and try again",
+        cause="it could not be downloaded",
     )
 
 
@@ -244,7 +245,8 @@ def _write_whole(path: Path, content: bytes) -> None:
     except OSError as error:
         raise DataUnavailableError(
             f"{path} cannot be written ({error.strerror or error}); make its directory writeable, with room "
-            f"for {len(content):,} bytes"
+            f"for {len(content):,} bytes",
+            cause=f"it could not be written to {path.parent}",
         ) from error
     finally:
         if temporary is not None:
@@ -257,7 +259,8 @@ def _downloader(receipt: _Receipt) -> Any:
     except ImportError as error:
         raise DataUnavailableError(
             "downloading needs the package pooch, which is not installed; "
-            'pip install "tinygrad_mnist[download]" brings it'
+            'pip install "tinygrad_mnist[download]" brings it',
+            cause='downloading it needs pooch (pip install "tinygrad_mnist[download]")',
         ) from error
     return pooch.HTTPDownloader(
         progressbar=receipt, chunk_size=_CHUNK, timeout=PATIENCE + 1, hooks={"response": receipt.open}

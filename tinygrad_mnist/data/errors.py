@@ -21,4 +21,15 @@ class DataUnavailableError(DataError):
     """A data set is not on this machine and could not be fetched, and nobody said that it was here.
 
     ``load("auto")`` answers this error, and only this one, with the bundled digits.
+
+    Parameters
+    ----------
+    message : str
+        All that is known.
+    cause : str, optional
+        The same in a few words, for a notice, as they stand after "because"; the message by default.
     """
+
+    def __init__(self, message: str, cause: str | None = None) -> None:
+        super().__init__(message)
+        self.cause = message if cause is None else cause

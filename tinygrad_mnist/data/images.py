@@ -155,6 +155,11 @@ def _one_of(pixels: NDArray[Any], index: int | None, path: Path) -> Grey:
             f"{path} holds an array of shape {pixels.shape}, where a picture (h, w) or a stack of pictures "
             "(n, h, w) was expected"
         )
+    if pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4) and pixels.shape[1] > 4:
+        raise DataError(
+            f"{path} holds a colour picture (h, w, channels), to judge by its shape {pixels.shape}, where "
+            "grey values were expected, (h, w), or (n, h, w) for a stack; save it as those, or as a PNG"
+        )
     if pixels.ndim == 2 and index is not None:
         raise DataError(f"{path} holds a single picture, which takes no index, but index {index} was given")
     if pixels.ndim == 3 and index is None:

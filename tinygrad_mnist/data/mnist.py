@@ -43,6 +43,7 @@ FILES = (
         sha256="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 )
+REMEDY = f"name a directory that has the four files of MNIST by --data DIR or ${ENVIRONMENT_VARIABLE}"
 _CLASSES = 10
 _IMAGE_SHAPE = (28, 28)
 
@@ -97,11 +98,14 @@ def load_mnist(
     except DataError as error:
         if not download:
             raise DataUnavailableError(
-                f"MNIST is not in the cache, and was not to be downloaded: {error}"
+                f"MNIST is not in the cache, and was not to be downloaded: {error}",
+                cause="it is not on this machine",
             ) from error
-    download_files(
-        [file for file in FILES if not _is_usable(cache, file.name)], cache, MIRRORS, progress=progress
-    )
+    missing = [file for file in FILES if not _is_usable(cache, file.name)]
+    try:
+        download_files(missing, cache, MIRRORS, progress=progress)
+    except DataUnavailableError as error:
+        raise DataUnavailableError(f"{error}, or {REMEDY}", error.cause) from error
     return _read(cache)
 
 

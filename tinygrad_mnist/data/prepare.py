@@ -111,8 +111,13 @@ def _ink(image: Ink) -> Ink:
     if -away.min() > away.max():  # the farthest pixel is darker than the paper: dark on light
         away = -away
     ink: Ink = np.maximum(away - noise, 0)
-    if ink.max() < max(_LEAST_CONTRAST, noise):
+    if np.ptp(image) < _LEAST_CONTRAST:
         raise DataError("the picture is blank: it shows no digit that stands out from its background")
+    if ink.max() < max(_LEAST_CONTRAST, noise):
+        raise DataError(
+            "no digit stands out from the background of the picture, which is blank or too uneven; take one "
+            "on plain paper"
+        )
     return ink
 
 

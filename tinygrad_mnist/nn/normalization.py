@@ -9,11 +9,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
+from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.module import Module, Parameter
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.transforms.recompute import is_replay
-
-TensorLike = Tensor | NDArray[Any]
 
 
 class BatchNorm1d(Module):
@@ -118,6 +117,7 @@ class BatchNorm1d(Module):
 
     def forward(self, input: TensorLike) -> Tensor:
         """The same shape: (N, C) or (N, C, L)."""
+        input = as_input(input)
         shape = input.shape
         if len(shape) not in (2, 3) or shape[1] != self.num_features:
             c = self.num_features

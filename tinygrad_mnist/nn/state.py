@@ -68,13 +68,18 @@ def load(
 
 
 def _fitting(value: Any, entry: Tensor | Array) -> Array:
-    """The value as an array, once it is sure that it can be written into the entry."""
+    """The value in an array of its own, once it is sure that it can be written into the entry.
+
+    Of its own, for it may be part of what is written to: of the same model's arrays, exchanged.
+    """
     array = value.data if isinstance(value, Tensor) else np.asarray(value)
     if array.shape != entry.shape:
         raise ValueError(f"shape {array.shape} was given; expected {entry.shape}")
     if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
         raise ValueError(f"dtype {array.dtype} was given; expected {entry.dtype}")
-    return array
+    if not isinstance(entry, Tensor) and not entry.flags.writeable:
+        raise ValueError("the buffer is a read-only array; register one that can be written to")
+    return array.astype(entry.dtype)
 
 
 def write(target: Tensor | Array, values: Any) -> None:

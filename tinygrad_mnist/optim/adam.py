@@ -25,14 +25,14 @@ class Averages(NamedTuple):
 class Adam(Optimizer):
     r"""Adam: momentum, divided by a running root mean square of the gradient.
 
-    In step :math:`t`, with the gradient :math:`g`, its running mean :math:`m` and mean square :math:`v`::
+    In step ``t``, with the gradient ``g``, its running mean ``m`` and mean square ``v``::
 
         g <- g + weight_decay p
         m <- beta1 m + (1 - beta1) g
         v <- beta2 v + (1 - beta2) g^2
         p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    A parameter that was skipped, because it had no gradient, counts its own steps :math:`t`.
+    A parameter that was skipped, because it had no gradient, counts its own steps ``t``.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ class Adam(Optimizer):
 
     Notes
     -----
-    What is kept is :math:`m/(1-\beta_1)` and :math:`v/(1-\beta_2)`, which saves the multiplication of the
-    gradient by :math:`1-\beta`; the bias corrections go into ``lr`` and ``eps``. A step is then 12 passes
-    over a block. `state_dict` and `load_state_dict` convert to and from :math:`m` and :math:`v`, so that a
+    What is kept is ``m/(1-beta1)`` and ``v/(1-beta2)``, which saves the multiplication of the
+    gradient by ``1-beta``; the bias corrections go into ``lr`` and ``eps``. A step is then 12 passes
+    over a block. `state_dict` and `load_state_dict` convert to and from ``m`` and ``v``, so that a
     resumed run goes on to within rounding, not to the bit.
 
     References

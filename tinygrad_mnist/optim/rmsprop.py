@@ -16,8 +16,8 @@ __all__ = ["RMSprop"]
 class RMSprop(Optimizer):
     r"""RMSprop: the gradient divided by a running root mean square of itself.
 
-    With the gradient :math:`g`, its running mean square :math:`s` and, if centred, its running mean
-    :math:`m`::
+    With the gradient ``g``, its running mean square ``s`` and, if centred, its running mean
+    ``m``::
 
         g <- g + weight_decay p
         s <- alpha s + (1 - alpha) g^2

@@ -16,7 +16,7 @@ __all__ = ["SGD"]
 class SGD(Optimizer):
     r"""Stochastic gradient descent, optionally with (Nesterov) momentum and an L2 penalty.
 
-    With the gradient :math:`g`, the momentum :math:`\mu` and the dampening :math:`\tau`::
+    With the gradient ``g``, the momentum ``mu`` and the dampening ``tau``::
 
         g <- g + weight_decay p
         b <- mu b + (1 - tau) g        (b = g in the first step)

@@ -22,6 +22,7 @@ Row = Mapping[str, Any]
 
 _TIMES = {"epoch": "epochs", "step": "steps", "images_seen": "images seen"}
 _ACCURACY_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 100)
+_TITLE_LENGTH = 68  # characters that the page is wide enough for; longer titles are smaller
 _LABEL_GAP = 0.12  # between the labels at the ends of two lines, as a part of the panel's height
 
 
@@ -34,13 +35,17 @@ class _Line:
 
 
 def plot_training(
-    history: Sequence[Row], path: PathLike | None = None, *, title: str = "Training"
+    history: Sequence[Row],
+    path: PathLike | None = None,
+    *,
+    title: str = "Training",
+    time: str | None = None,
 ) -> Path | Figure:
     """Draw loss and accuracy over time, in two panels.
 
     The training part is a solid line, the validation part a dashed one with dots; each carries its name and
     its last value at its end. Losses are drawn on a logarithmic scale where they span it, and high accuracies
-    on one that gives the last percent room.
+    on one that gives the last percent room; a note above the panel says so.
 
     Parameters
     ----------
@@ -52,6 +57,8 @@ def plot_training(
         Where to write it; the ending names the format.
     title : str
         The line on top.
+    time : str, optional
+        What the time is called; by default as the key that it is read from.
 
     Returns
     -------
@@ -71,7 +78,8 @@ def plot_training(
     ['Loss', 'Accuracy']
     """
     figure = new_figure(9.6, 4.2)
-    figure.text(0.065, 0.9, title, fontsize=14, fontweight="bold", color=INK)
+    size = 14 * min(1, _TITLE_LENGTH / max(len(title), 1))
+    figure.text(0.065, 0.9, title, fontsize=size, fontweight="bold", color=INK)
     left = figure.add_axes((0.065, 0.14, 0.335, 0.62))
     right = figure.add_axes((0.565, 0.14, 0.335, 0.62))
     key, times = _times(history)
@@ -81,7 +89,7 @@ def plot_training(
     ):
         style(axes)
         axes.set_title(heading, loc="left", fontsize=11, color=INK, pad=10)
-        axes.set_xlabel(_TIMES.get(key, key), fontsize=9, color=GREY)
+        axes.set_xlabel(time or _TIMES.get(key, key), fontsize=9, color=GREY)
         lines = [
             line
             for part in ("train", "validation")
@@ -151,6 +159,7 @@ def _loss_scale(axes: Axes, lines: list[_Line]) -> None:
         axes.set_ylim(bottom=min(0.0, low))
         return
     axes.set_yscale("log")
+    _note_scale(axes, "log scale")
     axes.set_ylim(low / 1.25, high * 1.15)
     axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -167,11 +176,16 @@ def _accuracy_scale(axes: Axes, lines: list[_Line]) -> None:
         return
     # Errors on a logarithmic scale, with half a percent more so that 100 % has a place.
     axes.set_yscale("function", functions=(_stretched, _unstretched))
+    _note_scale(axes, "stretched near 100 %")
     ticks = [tick for tick in _ACCURACY_TICKS if tick >= low]
     below = max([tick for tick in _ACCURACY_TICKS if tick < low], default=0)
     axes.set_ylim(below, 100)
     axes.set_yticks([below, *(tick for tick in ticks if tick != below)])
     axes.yaxis.set_major_formatter("{x:g} %")
+
+
+def _note_scale(axes: Axes, note: str) -> None:
+    axes.set_title(note, loc="right", fontsize=8, color=GREY, pad=10)
 
 
 def _stretched(percent: Values) -> Values:

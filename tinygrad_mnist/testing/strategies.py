@@ -40,6 +40,7 @@ def grid(domain: Domain) -> Array:
     else:
         whole = np.arange(np.ceil(domain.low), np.floor(domain.high) + 1)
         values = np.concatenate([np.repeat(whole, 4), np.linspace(domain.low, domain.high, GRID)])
+    values = np.round(values, 12)  # so that 0 is 0
     for kink in domain.kinks:
         values = values[np.abs(values - kink) >= domain.margin - 1e-9]
     values = values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]

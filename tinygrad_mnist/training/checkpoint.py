@@ -110,8 +110,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is none, it is damaged, or its values are another model's than it says; the one message lists
-        whatever is missing, unexpected or of another shape.
+        If there is none, it is damaged, a value is not finite, or its values are another model's than
+        it says; the one message lists whatever is missing, unexpected or of another shape.
     """
     path = _find(Path(path))
     header, state = _read(path)
@@ -122,6 +122,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except ValueError as error:  # a heading, and a line for each fault
         faults = "; ".join(line.strip(" -") for line in str(error).splitlines()[1:])
         raise CheckpointError(f"{path} holds another model than its recipe describes: {faults}") from error
+    infinite = [name for name, value in state.items() if not np.isfinite(value).all()]
+    if infinite:
+        raise CheckpointError(
+            f"{path} holds numbers that are not finite, in {', '.join(infinite)}; take another copy of it, "
+            "or train again"
+        )
     model.eval()
     return Checkpoint(model, recipe, image_shape, class_names, standardizer, dict(header["origin"]))
 

@@ -64,9 +64,9 @@ def choose(
     DataError
         If the data cannot be had.
     """
-    found = find_recipe(recipe or "default")
+    found = find_recipe("default" if recipe is None else recipe)
     changed = found.changed(**(changes or {}))
-    asked = data or found.data
+    asked = found.data if data is None else data
     dataset = load(asked, notify=notify)
     source = dataset.name if asked in ("auto", "mnist", "digits") else _absolute(asked)
     if found.name == "default" and dataset.name == "digits":

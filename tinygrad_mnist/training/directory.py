@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import zipfile
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -62,7 +65,7 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; name a directory")
         if self.path.is_dir():
-            others = sorted(entry.name for entry in self.path.iterdir() if not _is_ours(entry.name))
+            others = _foreign(self.path)
             if others:
                 more = f" and {len(others) - 3} more" if len(others) > 3 else ""
                 raise RunError(
@@ -85,7 +88,7 @@ class RunDirectory:
     def clear(self) -> None:
         """Remove what an earlier run left."""
         for entry in list(self.path.iterdir()):
-            if _is_ours(entry.name):
+            if entry.name in FILES or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -95,9 +98,55 @@ class RunDirectory:
                 path.rmdir()
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a run writes a file of this name (a part of one may be left by a run that was killed)."""
-    return name in FILES or (name.startswith(".") and (".part" in name or name.endswith(".tmp")))
+_PART: Final = re.compile(
+    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|probe)\.\d+\.part(\.\w+)?(\.[0-9a-f]{32}\.tmp)?"
+)
+"""What a run that was killed may leave of a file."""
+
+
+def _foreign(directory: Path) -> list[str]:
+    """The names of all in a directory that no run wrote, to judge by names and contents.
+
+    A picture beside none of a run's other files is somebody's picture.
+    """
+    run, pictures, others = [], [], []
+    for entry in directory.iterdir():
+        if entry.name in _RECOGNISED and entry.is_file() and _RECOGNISED[entry.name](entry):
+            run.append(entry.name)
+        elif entry.name in (PREDICTIONS, TRAINING) and entry.is_file():
+            pictures.append(entry.name)
+        elif not _PART.fullmatch(entry.name):
+            others.append(entry.name)
+    return sorted(others if run else others + pictures)
+
+
+def _is_summary(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and {"recipe", "config", "test_accuracy"} <= content.keys()
+
+
+def _is_metrics(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = json.loads(file.readline(1 << 16))
+    except ValueError:
+        return False
+    return isinstance(first, dict) and {"step", "train_loss"} <= first.keys()
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "checkpoint.npy" in archive.namelist()
+    except zipfile.BadZipFile:
+        return False
+
+
+_RECOGNISED: Final = {SUMMARY: _is_summary, METRICS: _is_metrics, CHECKPOINT: _is_checkpoint}
+"""The files that make a directory a run, and how each is told from another's file of the same name."""
 
 
 def _unused(recipe: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import load
+from tinygrad_mnist.data import DataError, load
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.training.checkpoint import Checkpoint
@@ -26,6 +26,8 @@ class Verdict:
     ----------
     data : str
         The data set's name.
+    source : str
+        What was loaded: a name that `tinygrad_mnist.data.load` knows, or a directory.
     images, right : int
         How many there are, and how many of them were recognised.
     loss : float
@@ -36,6 +38,7 @@ class Verdict:
     """
 
     data: str
+    source: str
     images: int
     right: int
     loss: float
@@ -68,7 +71,9 @@ def judge(checkpoint: Checkpoint, data: str | None = None) -> Verdict:
     DataError
         If the data cannot be had.
     """
-    dataset = load(data or str(checkpoint.origin.get("data", "auto")))
+    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    dataset = load(asked)
+    source = dataset.name if asked == "auto" else asked
     if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
         raise CheckpointError(
             f"the model takes images of {_size(checkpoint.image_shape)} pixels in "
@@ -91,7 +96,7 @@ def judge(checkpoint: Checkpoint, data: str | None = None) -> Verdict:
         )
         for i in range(dataset.classes)
     )
-    return Verdict(dataset.name, len(truths), int(right.sum()), result.loss, classes)
+    return Verdict(dataset.name, source, len(truths), int(right.sum()), result.loss, classes)
 
 
 def _size(shape: tuple[int, int]) -> str:
@@ -149,7 +154,11 @@ def recognise(checkpoint: Checkpoint, path: str | os.PathLike[str], index: int |
             f"the model takes images of {_size((side, other))} pixels; only square ones are drawn"
         )
     file, own_index = _with_index(os.fspath(path))
-    image = prepare_digit(read_image(file, index if own_index is None else own_index), side)
+    picture = read_image(file, index if own_index is None else own_index)
+    try:
+        image = prepare_digit(picture, side)
+    except DataError as error:  # it does not know where the picture came from
+        raise DataError(f"{os.fspath(path)}: {error}") from error
     probabilities = predict(checkpoint.model, image[np.newaxis], checkpoint.standardizer)[0]
     best = int(probabilities.argmax())
     return Recognition(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
@@ -157,7 +166,7 @@ def recognise(checkpoint: Checkpoint, path: str | os.PathLike[str], index: int |
 
 def _with_index(path: str) -> tuple[Path, int | None]:
     """``file:7`` as file and number, unless there is a file of that very name."""
-    match = re.fullmatch(r"(.+):(\d+)", path, re.DOTALL)
+    match = re.fullmatch(r"(.+):(-?\d+)", path, re.DOTALL)
     if match is None or os.path.exists(path):
         return Path(os.path.expanduser(path)), None
     return Path(os.path.expanduser(match[1])), int(match[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training.directory import PREDICTIONS, TRAINING, RunDirectory
+from tinygrad_mnist.training.errors import RunError
 from tinygrad_mnist.training.files import replacing
 from tinygrad_mnist.training.history import History
 from tinygrad_mnist.training.wording import percent
@@ -28,9 +30,10 @@ def draw_pictures(
     probabilities: NDArray[np.float32],
     history: History,
     title: str,
+    full_batch: bool,
     rng: np.random.Generator,
     note: Callable[[str], None],
-) -> tuple[Path, ...]:
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Draw sample digits with what was made of them, and the course of training.
 
     Parameters
@@ -45,6 +48,8 @@ def draw_pictures(
         The course.
     title : str
         What was trained.
+    full_batch : bool
+        Whether an epoch is one iteration, and called so.
     rng : numpy.random.Generator
         Chooses the samples.
     note : callable
@@ -52,19 +57,30 @@ def draw_pictures(
 
     Returns
     -------
-    tuple of Path
-        The pictures.
+    pictures : tuple of Path
+        Those that were drawn.
+    faults : tuple of str
+        A sentence for each that could not be written: that is no reason to lose the rest of a run.
     """
-    predictions, training = directory.file(PREDICTIONS), directory.file(TRAINING)
-    try:
-        with replacing(predictions) as temporary:
-            _draw_predictions(temporary, dataset, probabilities, rng)
-        with replacing(training) as temporary:
-            plots.plot_training(course(history), temporary, title=title)
-    except ImportError as error:
-        note(f"no pictures were drawn: {error}")
-        return ()
-    return predictions, training
+    time = "iterations" if full_batch else None
+    drawings: dict[str, Callable[[Path], object]] = {
+        PREDICTIONS: partial(_draw_predictions, dataset=dataset, probabilities=probabilities, rng=rng),
+        TRAINING: partial(plots.plot_training, course(history), title=title, time=time),
+    }
+    pictures: list[Path] = []
+    faults: list[str] = []
+    for name, draw in drawings.items():
+        path = directory.file(name)
+        try:
+            with replacing(path) as temporary:
+                draw(temporary)
+            pictures.append(path)
+        except RunError as error:
+            faults.append(str(error))
+        except ImportError as error:
+            note(f"no pictures were drawn: {error}")
+            break
+    return tuple(pictures), tuple(faults)
 
 
 def course(history: History) -> list[dict[str, Any]]:
@@ -82,7 +98,7 @@ def course(history: History) -> list[dict[str, Any]]:
 
 
 def _draw_predictions(
-    path: Path, dataset: Dataset, probabilities: NDArray[np.float32], rng: np.random.Generator
+    path: Path, *, dataset: Dataset, probabilities: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
     """Rows of digits drawn at random, and a row of mistakes, if there are any."""
     guesses = probabilities.argmax(axis=1)

@@ -212,8 +212,9 @@ def find_recipe(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     near = difflib.get_close_matches(name.lower(), RECIPES, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? (all" if near else "choose one of (all"
-    raise RecipeError(f"there is no recipe {name!r}; {hint}: {', '.join(RECIPES)})")
+    names = ", ".join(RECIPES)
+    hint = f"did you mean {' or '.join(near)}? (all: {names})" if near else f"choose one of {names}"
+    raise RecipeError(f"there is no recipe {name!r}; {hint}")
 
 
 def _is_int(value: Any) -> bool:
@@ -240,7 +241,7 @@ RECIPES: Final[dict[str, Recipe]] = {
     for recipe in (
         Recipe(
             name="default",
-            description="two hidden layers with batch norm, AdamW, one cycle of the learning rate",
+            description="batch norm, one cycle of the rate",
             hidden=(256, 128),
             batch_norm=True,
             optimizer="adamw",
@@ -255,7 +256,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         ),
         Recipe(
             name="batchnorm-deep",
-            description="64-32-16 with batch norm, mini-batches, Adam, L2 and one-hot labels",
+            description="batch norm, L2, one-hot labels",
             hidden=(64, 32, 16),
             batch_norm=True,
             one_hot=True,
@@ -269,7 +270,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         ),
         Recipe(
             name="batchnorm-deep-fullbatch",
-            description="the same model with the whole training part in each of 1000 iterations",
+            description="the same, all images in each step",
             hidden=(64, 32, 16),
             batch_norm=True,
             one_hot=True,
@@ -283,7 +284,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         ),
         Recipe(
             name="three-layer",
-            description="three fully connected layers, ReLU, softmax; momentum, RMSprop or Adam; clipping",
+            description="no batch norm; gradients clipped",
             hidden=(256, 128),
             optimizer="adam",
             lr=0.003,
@@ -295,7 +296,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         ),
         Recipe(
             name="digits",
-            description="the bundled 8 x 8 digits, in a second or two",
+            description="the bundled 8 x 8 digits",
             hidden=(256,),
             batch_norm=True,
             dropout=0.2,

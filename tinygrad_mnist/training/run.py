@@ -14,7 +14,7 @@ from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import directory as names
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.directory import RunDirectory
-from tinygrad_mnist.training.errors import DivergedError
+from tinygrad_mnist.training.errors import DivergedError, RunError
 from tinygrad_mnist.training.files import write_json, write_json_lines
 from tinygrad_mnist.training.history import Record
 from tinygrad_mnist.training.loop import Fit, fit
@@ -27,7 +27,7 @@ from tinygrad_mnist.training.reporter import Plan, Reporter
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.versions import versions
-from tinygrad_mnist.training.wording import percent
+from tinygrad_mnist.training.wording import name_data, percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +44,15 @@ class Outcome:
         The pictures among them.
     checkpoint : Checkpoint
         The trained model.
+    faults : tuple of str
+        A sentence for each file that could not be written after training, as on a full disk.
     """
 
     summary: dict[str, Any]
     directory: Path
     pictures: tuple[Path, ...]
     checkpoint: Checkpoint
+    faults: tuple[str, ...] = ()
 
 
 def train(
@@ -103,7 +106,8 @@ def train(
     Raises
     ------
     TrainingError
-        If the directory cannot be used, a file not be written, or the loss is no longer finite.
+        If the directory cannot be used, the checkpoint or the metrics not be written, or the loss is no
+        longer finite. What cannot be written after training is in the outcome's ``faults``.
     DataError
         If the data does not fit the recipe.
     KeyboardInterrupt
@@ -120,7 +124,12 @@ def train(
         image_shape=dataset.image_shape,
         class_names=tuple(map(str, range(dataset.classes))),
         standardizer=parts.standardizer,
-        origin={"data": source or dataset.name, "dataset": dataset.name, "seed": seed},
+        origin={
+            "data": source or dataset.name,
+            "dataset": dataset.name,
+            "train_images": len(parts.train_images),
+            "seed": seed,
+        },
     )
     directory = RunDirectory(out, recipe.name)
     recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
@@ -156,12 +165,24 @@ def train(
         "versions": versions(),
         "config": recipe.to_dict(),
     }
-    write_json(directory.file(names.SUMMARY), summary)
-    title = f"{recipe.name} on {dataset.name}: {percent(test.accuracy)} of the test part recognised"
-    pictures = draw_pictures(
-        directory, dataset, test.probabilities, done.history, title, rngs["sample"], recorder.note
+    faults: tuple[str, ...] = ()
+    try:
+        write_json(directory.file(names.SUMMARY), summary)
+    except RunError as error:
+        faults = (str(error),)
+    on = name_data(dataset.name, source or dataset.name)
+    title = f"{recipe.name}, {on}: {percent(test.accuracy)} of the test part recognised"
+    pictures, undrawn = draw_pictures(
+        directory,
+        dataset,
+        test.probabilities,
+        done.history,
+        title,
+        recipe.full_batch,
+        rngs["sample"],
+        recorder.note,
     )
-    return Outcome(summary, directory.path, pictures, checkpoint)
+    return Outcome(summary, directory.path, pictures, checkpoint, faults + undrawn)
 
 
 def changes(recipe: Recipe) -> dict[str, Any]:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from numpy.typing import NDArray
-
+from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.ops import activation, elementwise, special
 from tinygrad_mnist.tensor import Tensor
-
-TensorLike = Tensor | NDArray[Any]
 
 
 def relu(input: TensorLike) -> Tensor:
@@ -63,7 +58,7 @@ def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
     >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
-    out: Tensor = activation.gelu(input, approximate=approximate)
+    out: Tensor = activation.gelu(as_input(input), approximate=approximate)
     return out
 
 

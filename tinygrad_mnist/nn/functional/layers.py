@@ -9,12 +9,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import NDArray
 
+from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.init import RNG, generator
 from tinygrad_mnist.ops import normalization
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.transforms.recompute import is_replay
 
-TensorLike = Tensor | NDArray[Any]
 Array = NDArray[Any]
 
 
@@ -104,6 +104,7 @@ def batch_norm(
     array([[-1.],
            [ 1.]])
     """
+    input = as_input(input)
     if input.ndim == 3:
         n, channels, length = input.shape
         rows = input.transpose(0, 2, 1).reshape(n * length, channels)
@@ -201,6 +202,7 @@ def layer_norm(
     """
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     axes = len(shape)
+    input = as_input(input)
     if not axes or input.shape[-axes:] != shape:
         raise ValueError(f"input of shape {input.shape} was given; expected its last axes to be {shape}")
     input, weight, bias = _ready(input, shape, weight, bias)
@@ -263,6 +265,7 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RN
         raise ValueError(f"p={p} was given; expected a probability from 0 to 1")
     if not training or p == 0:
         return input
+    input = as_input(input)
     dtype = input.dtype if input.dtype.kind == "f" else np.dtype(np.float64)
     keep = generator(rng).random(input.shape, np.float32) >= p
     mask = keep.astype(dtype)
@@ -287,6 +290,7 @@ def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorL
     >>> flatten(np.zeros((2, 3, 4)), 1).shape
     (2, 12)
     """
+    input = as_input(input)
     shape = input.shape
     if not shape:
         return input.reshape(1)
