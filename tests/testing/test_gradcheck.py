@@ -300,3 +300,26 @@ def test_the_error_says_in_what_way_it_is_wrong(f: Any, sentence: str) -> None:
 
 def test_only_the_modes_asked_for_are_checked() -> None:
     assert {entry.mode for entry in gradcheck(np.exp, X, modes=["forward"]).entries} == {"forward"}
+
+
+# ---- the edge of a domain --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("power", [1.1, 1.5, 2.5])
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+def test_a_derivative_at_the_edge_of_a_domain_is_decided(power: float, scale: float) -> None:
+    report = gradcheck(lambda x: scale * x**power, np.array([0.0, 1.0]), order=2)
+    assert report.kinks[0].index == (0,)
+
+
+def test_a_wrong_derivative_at_the_edge_of_a_domain_is_found() -> None:
+    with pytest.raises(GradientError, match="wrong"):
+        gradcheck(lambda x: x**1.5 + 0.01 * (x - lost(x)), np.zeros(1))
+
+
+def test_what_cannot_be_decided_says_why_in_a_sentence() -> None:
+    def stubborn(x: Any) -> Any:
+        return x**1.001
+
+    with pytest.raises(GradientError, match="settle on no number: at the edge of the domain"):
+        gradcheck(stubborn, np.zeros(1))

@@ -229,8 +229,8 @@ def _is_smooth(problem: Problem, analytic: Array, found: Difference) -> tuple[Ar
 
 
 def _at_kink(
-    problem: Problem, analytic: float, left: float, left_doubt: float, right: float, right_doubt: float,
-    steep: float,
+    problem: Problem, analytic: float, left: float, left_doubt: float, left_size: float,
+    right: float, right_doubt: float, right_size: float, steep: float,
 ) -> tuple[str, float, float, float] | None:  # fmt: skip
     """The verdict where both sides differ, or where there is only one; None where there is no kink."""
     if math.isinf(analytic) and math.copysign(1.0, analytic) == steep:  # a limit by continuity
@@ -239,7 +239,8 @@ def _at_kink(
     if math.isinf(left_doubt) != math.isinf(right_doubt):  # the edge of the domain
         left, right = (right, right) if math.isinf(left_doubt) else (left, left)
         doubt = SAFETY * min(left_doubt, right_doubt)
-        if doubt > DECISIVE * max(abs(left), abs(analytic)):
+        nothing = RESOLVED * max(left_size, right_size)
+        if doubt > max(DECISIVE * max(abs(left), abs(analytic)), nothing):
             return None
     elif not abs(left - right) > doubt + DECISIVE * max(abs(left), abs(right)):
         return None

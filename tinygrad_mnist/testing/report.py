@@ -17,6 +17,12 @@ WRONG: Final = "wrong"
 UNDECIDED: Final = "undecided"
 
 
+UNSETTLED: Final = (
+    "The differences settle on no number: at the edge of the domain, or of a function that is noisy or too "
+    "steep; check it at another point."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a Jacobian, as the tape has it and as differences have it.
@@ -132,6 +138,8 @@ def message(report: Report) -> str:
     failures = [e for e in here if not e.passed]
     ways = "" if worst.mode == "reverse" else " in forward mode"
     found = diagnose(here)
+    if worst.verdict == UNDECIDED:
+        found = UNSETTLED
     explained = f"\n{found}" if found else ""
     return f"{whose} {fault}{ways} in {len(failures)} of {len(here)} entries:{explained}\n{table(failures)}"
 
