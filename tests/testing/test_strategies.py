@@ -13,13 +13,18 @@ from tinygrad_mnist.testing import GradientError, check_op
 from tinygrad_mnist.testing.strategies import (
     LAYOUTS,
     arrays_in,
+    arrays_on_kinks,
+    axes,
     broadcastable,
+    edge_values,
     grid,
     indices,
     laid_out,
     op_inputs,
+    op_inputs_on_kinks,
     reductions,
     shapes,
+    views,
 )
 
 FEW = settings(max_examples=2000, derandomize=True, database=None)
@@ -45,6 +50,34 @@ def test_values_lie_in_the_domain_and_keep_the_margin_from_kinks(domain: Domain)
 def test_distinct_values_differ_by_the_margin_across_all_arguments(arrays: Any) -> None:
     values = np.sort(np.concatenate([np.ravel(array) for array in arrays]))
     assert np.min(np.diff(values)) >= DISTINCT.margin - 1e-9
+
+
+@given(arrays=arrays_on_kinks([NONZERO, Domain()], [(2, 3), (4,)]))
+def test_an_element_lies_on_a_kink(arrays: Any) -> None:
+    assert np.any(arrays[0] == 0)
+
+
+@given(arrays=arrays_on_kinks([DISTINCT, DISTINCT], [(2,), (1,)]))
+def test_two_elements_are_tied(arrays: Any) -> None:
+    values = np.concatenate(arrays)
+    assert len(np.unique(values)) < values.size
+
+
+@given(arrays=arrays_on_kinks([NONZERO, DISTINCT, Domain()], [(0,), (1,), (2,)]))
+def test_where_there_can_be_no_kink_ordinary_arrays_are_drawn(arrays: Any) -> None:
+    assert [array.shape for array in arrays] == [(0,), (1,), (2,)]
+
+
+@pytest.mark.parametrize("name", ["relu", "clip", "maximum", "max"])
+def test_calls_on_kinks_are_drawn_of_an_operation(name: str) -> None:
+    op = REGISTRY[name]
+
+    def is_on_kink(call: Any) -> bool:
+        values = np.concatenate([np.ravel(x) for x in call[0] if isinstance(x, np.ndarray)])
+        kinks = op.domain.kinks if isinstance(op.domain, Domain) else ()
+        return bool(np.any(np.isin(values, kinks)) or len(np.unique(values)) < values.size)
+
+    assert is_drawn(op_inputs_on_kinks(op), is_on_kink)
 
 
 @given(data=st.data())
@@ -83,6 +116,37 @@ def test_the_shapes_broadcast(drawn: Any) -> None:
 )  # fmt: skip
 def test_every_kind_of_reduction_is_drawn(condition: Any) -> None:
     assert is_drawn(reductions(3), condition)
+
+
+@given(data=st.data(), ndim=st.integers(0, 4))
+def test_an_axis_that_is_drawn_can_be_reduced(data: st.DataObject, ndim: int) -> None:
+    np.sum(np.zeros((2,) * ndim), axis=data.draw(axes(ndim)))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda x: x == 0 and np.signbit(x), lambda x: x == 0 and not np.signbit(x), np.isposinf, np.isneginf,
+        np.isnan, lambda x: 0 < x < np.finfo(x.dtype).tiny, lambda x: x == np.finfo(x.dtype).tiny,
+        lambda x: x == np.finfo(x.dtype).max, lambda x: x == np.finfo(x.dtype).min,
+    ],
+    ids=["-0", "0", "inf", "-inf", "nan", "subnormal", "smallest normal", "largest", "most negative"],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_every_edge_of_a_dtype_is_drawn(condition: Any, dtype: str) -> None:
+    assert is_drawn(edge_values(dtype), lambda x: x.dtype == dtype and condition(x))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        lambda a: not a.flags.writeable, lambda a: a.strides[0] < 0, lambda a: abs(a.strides[-1]) > 8,
+        lambda a: a.flags.f_contiguous and not a.flags.c_contiguous, lambda a: a.flags.c_contiguous,
+    ],
+    ids=["read-only", "reversed", "strided", "fortran", "contiguous"],
+)  # fmt: skip
+def test_every_kind_of_view_is_drawn(condition: Any) -> None:
+    assert is_drawn(views(st.just(np.ones((2, 3)))), condition)
 
 
 def some(kind: Any) -> Any:

@@ -1,7 +1,12 @@
 """Hypothesis strategies for what operations take: arrays in a domain, shapes, axes, indices, layouts.
 
 :func:`op_inputs` reads an operation's declaration (``samples`` and ``domain``) and draws calls of it. Values
-lie on a grid, so that they shrink well, and away from kinks.
+lie on a grid, so that they shrink well, and away from kinks; those of :func:`arrays_on_kinks` and
+:func:`op_inputs_on_kinks` lie on them. The smallest examples that Hypothesis finds are shown by ``find``:
+
+>>> from hypothesis import find
+>>> find(axes(3), lambda axis: isinstance(axis, tuple) and len(axis) > 1)
+(0, 1)
 """
 
 from __future__ import annotations
@@ -9,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -17,78 +22,87 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from tinygrad_mnist.op import Domain, EachArgument, Op, Sample
+from tinygrad_mnist.testing.domains import LAYOUTS, grid, grid_on_kinks, has_kinks, laid_out
 
 Array = NDArray[Any]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
-LAYOUTS: Final = ("contiguous", "fortran", "strided", "reversed", "read-only")
-GRID: Final = 97
-"""Values that an element can take: a prime, so that sums of few of them rarely vanish."""
+__all__ = [
+    "LAYOUTS", "arrays_in", "arrays_on_kinks", "axes", "broadcastable", "edge_values", "grid",
+    "grid_on_kinks", "has_kinks", "indices", "laid_out", "op_inputs", "op_inputs_on_kinks", "reductions",
+    "shapes", "views",
+]  # fmt: skip
+
+
+def views(arrays: st.SearchStrategy[Array], layouts: Sequence[str] = LAYOUTS) -> st.SearchStrategy[Array]:
+    """The arrays of another strategy as strided, reversed, Fortran-ordered and read-only views.
+
+    Parameters
+    ----------
+    arrays : strategy of ndarray
+        What is laid out.
+    layouts : sequence of str
+        Some of :data:`LAYOUTS`; the first is the simplest.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(views(st.just(np.ones((2, 3)))), lambda array: array.strides[-1] < 0).strides
+    (-24, -8)
+    """
+    return st.builds(laid_out, arrays, st.sampled_from(layouts))
 
 
 @cache
-def grid(domain: Domain) -> Array:
-    """The values that are drawn from a domain, the nearest to 1 first; whole numbers are there more often.
+def edge_values(dtype: str = "float64") -> st.SearchStrategy[Any]:
+    """NumPy scalars at the edges of a float dtype: 0, -0, 1, the smallest, the largest, infinity, NaN.
+
+    The smallest normal number and the smallest subnormal one; all but NaN of either sign.
+
+    For code that must stand them, and for ``npst.arrays(dtype, shape, elements=edge_values(dtype))``. Few
+    functions have a derivative there, so no operation's inputs are drawn from them.
 
     Examples
     --------
-    >>> grid(Domain(0.0, 2.0, kinks=(1.0,), margin=0.5))[:2].round(3)
-    array([1.5, 0.5])
+    >>> from hypothesis import find
+    >>> find(edge_values("float32"), lambda number: 0 < number < np.finfo("float32").tiny)
+    np.float32(1e-45)
+    >>> find(edge_values(), np.isinf)
+    np.float64(inf)
     """
-    if domain.distinct:
-        values = np.linspace(domain.low, domain.high, int((domain.high - domain.low) / domain.margin) + 1)
-    else:
-        whole = np.arange(np.ceil(domain.low), np.floor(domain.high) + 1)
-        values = np.concatenate([np.repeat(whole, 4), np.linspace(domain.low, domain.high, GRID)])
-    values = np.round(values, 12)  # so that 0 is 0
-    for kink in domain.kinks:
-        values = values[np.abs(values - kink) >= domain.margin - 1e-9]
-    values = values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
-    values.flags.writeable = False  # it is shared
-    return values
-
-
-def laid_out(array: Array, layout: str) -> Array:
-    """The same values in another memory layout: a view into a larger array, or one that cannot be written to.
-
-    Examples
-    --------
-    >>> laid_out(np.arange(3.0), "strided").strides
-    (16,)
-    """
-    if layout == "fortran":
-        return array.copy(order="F")
-    if layout == "strided":
-        between = np.nan if array.dtype.kind == "f" else 0  # what nobody must read
-        wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
-        view: Array = wide[_every(2, array.ndim)]
-        view[...] = array
-        return view
-    if layout == "reversed":
-        backwards: Array = array[_every(-1, array.ndim)].copy()
-        view = backwards[_every(-1, array.ndim)]
-        return view
-    out = array.copy()
-    if layout == "read-only":
-        out.flags.writeable = False
-    return out
-
-
-def _every(step: int, ndim: int) -> Any:
-    """The index of every ``step``-th element along each axis; of a 0-d array, a view."""
-    return (Ellipsis, *(slice(None, None, step),) * ndim)
+    info = np.finfo(dtype)
+    sizes = (0.0, 1.0, float(info.tiny), float(info.smallest_subnormal), float(info.max), np.inf)
+    numbers = [sign * size for size in sizes for sign in (1.0, -1.0)]
+    return st.sampled_from([np.dtype(dtype).type(number) for number in (*numbers, np.nan)])
 
 
 @cache
 def shapes(max_dims: int = 3, max_side: int = 3, min_side: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes from ``()`` on, with axes of length 1 among them."""
+    """Shapes from ``()`` on, with axes of length 1 among them.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(shapes(max_dims=2), lambda shape: True), find(shapes(), lambda shape: len(shape) == 3)
+    ((), (1, 1, 1))
+    """
     return npst.array_shapes(min_dims=0, max_dims=max_dims, min_side=min_side, max_side=max_side)
 
 
 def arrays_in(
     domains: Sequence[Domain], array_shapes: Sequence[tuple[int, ...]]
 ) -> st.SearchStrategy[tuple[Array, ...]]:
-    """One float64 array a domain and shape; where the domains are ``distinct``, all their elements differ."""
+    """One float64 array a domain and shape; where the domains are ``distinct``, all their elements differ.
+
+    Values keep the domain's margin from its kinks; :func:`arrays_on_kinks` draws those that do not.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> x, y = find(arrays_in([Domain(), Domain(0.2, 3.0)], [(2,), ()]), lambda drawn: True)
+    >>> x, y
+    (array([1., 1.]), array(1.))
+    """
     if domains and all(domain.distinct for domain in domains):
         sizes = [int(np.prod(shape, dtype=int)) for shape in array_shapes]
         values = grid(domains[0])
@@ -102,32 +116,91 @@ def arrays_in(
                 for start, end, shape in zip(ends[:-1], ends[1:], array_shapes, strict=True)
             )
         )
-    return st.tuples(*(_array_in(d, shape) for d, shape in zip(domains, array_shapes, strict=True)))
+    return st.tuples(*(_array_of(grid(d), s) for d, s in zip(domains, array_shapes, strict=True)))
 
 
-@cache
-def _array_in(domain: Domain, shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
-    values = grid(domain)
+@st.composite
+def arrays_on_kinks(
+    draw: st.DrawFn, domains: Sequence[Domain], array_shapes: Sequence[tuple[int, ...]]
+) -> tuple[Array, ...]:
+    """One float64 array a domain and shape, with an element on a kink, or tied with another one.
+
+    A kink is one of the domain's; where elements should be ``distinct``, two that are equal are one.
+
+    Parameters
+    ----------
+    domains, array_shapes
+        As for :func:`arrays_in`. Without kinks, or elements, ordinary arrays are drawn.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(arrays_on_kinks([Domain(kinks=(0.0,))], [(3,)]), lambda drawn: drawn[0][0] != 0)
+    (array([1., 0., 0.]),)
+    >>> find(arrays_on_kinks([Domain(distinct=True)] * 2, [(2,), (1,)]), lambda drawn: True)
+    (array([1., 1.]), array([1.]))
+    """
+    pairs = list(zip(domains, array_shapes, strict=True))
+    arrays = tuple(draw(_array_of(grid_on_kinks(domain), shape)) for domain, shape in pairs)
+    kinked = [(a, d) for a, d in zip(arrays, domains, strict=True) if has_kinks(d) and a.size]
+    if not kinked or any(np.any(np.isin(array, domain.kinks)) for array, domain in kinked):
+        return arrays
+    array, domain = kinked[-1]
+    if domain.distinct:
+        array.flat[-1] = kinked[0][0].flat[0]
+    else:
+        array.flat[-1] = grid_on_kinks(domain)[0]
+    return arrays
+
+
+def _array_of(values: Array, shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
     picks = npst.arrays(np.intp, shape, elements=st.integers(0, len(values) - 1), fill=st.nothing())
     return picks.map(lambda chosen: np.asarray(values[chosen]))
 
 
 @cache
+def axes(ndim: int) -> st.SearchStrategy[int | tuple[int, ...] | None]:
+    """What ``axis`` can be for an array of ``ndim`` axes: None, an int of either sign, or a tuple of them.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(axes(3), lambda axis: axis is not None), find(axes(3), lambda axis: axis == (0, -1))
+    (0, (0, -1))
+    >>> find(axes(0), lambda axis: True) is None
+    True
+    """
+    if not ndim:
+        return st.none()
+    one = st.integers(-ndim, ndim - 1)
+    return st.one_of(st.none(), one, npst.valid_tuple_axes(ndim, max_size=ndim))
+
+
+@cache
 @st.composite
 def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
-    """``axis`` (None, an int of either sign, or a tuple) and ``keepdims``."""
-    some = st.none()
-    if ndim:
-        one = st.integers(-ndim, ndim - 1)
-        several = npst.valid_tuple_axes(ndim, max_size=ndim)
-        some = st.one_of(st.none(), one, several)
-    return {"axis": draw(some), "keepdims": draw(st.booleans())}
+    """``axis``, as of :func:`axes`, and ``keepdims``, as keyword arguments.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(reductions(2), lambda static: static["keepdims"])
+    {'axis': None, 'keepdims': True}
+    """
+    return {"axis": draw(axes(ndim)), "keepdims": draw(st.booleans())}
 
 
 @cache
 @st.composite
 def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
-    """An index of any NumPy kind: basic, integer arrays with repeats and from the end, masks, mixtures."""
+    """An index of any NumPy kind: basic, integer arrays with repeats and from the end, masks, mixtures.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(indices((3,)), lambda index: isinstance(index, list))
+    [0]
+    """
     kinds = ["basic", "mask"]
     if shape:
         kinds += ["integers", "mixed", "list", "mesh"]
@@ -157,35 +230,62 @@ def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
     )
 
 
-@st.composite
-def op_inputs(draw: st.DrawFn, op: Op) -> Call:
+def op_inputs(op: Op) -> st.SearchStrategy[Call]:
     """Arguments and static arguments of one call of an operation, as its declaration describes them.
 
-    Drawn arguments are float64 arrays; constants of a sample are handed on as they are.
+    Drawn arguments are float64 arrays, away from kinks; constants of a sample are handed on as they are.
+
+    Parameters
+    ----------
+    op : Op
+        The operation; it need not be registered.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> from tinygrad_mnist.op import REGISTRY
+    >>> find(op_inputs(REGISTRY["sum"]), lambda call: call[0][0].ndim == 2)
+    ((array([[1.]]),), {'axis': None, 'keepdims': False})
     """
+    return _calls_of(op, arrays_in)
+
+
+def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
+    """As :func:`op_inputs`, on kinks or with ties where the operation's domain has them.
+
+    It may be undefined there (``1 / x`` at 0): only the first derivative can be checked, and where it exists.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> from tinygrad_mnist.op import REGISTRY
+    >>> find(op_inputs_on_kinks(REGISTRY["relu"]), lambda call: call[0][0].size == 1)
+    ((array(0.),), {})
+    """
+    return _calls_of(op, arrays_on_kinks)
+
+
+@st.composite
+def _calls_of(draw: st.DrawFn, op: Op, drawn_from: Any) -> Call:
     if op.samples == "broadcast":
         count = _count_of_arguments(op)
         array_shapes = draw(broadcastable(count, max_dims=3 if count == 1 else 2))
-        return draw(arrays_in(_domains(op, count), array_shapes)), {}
+        return draw(drawn_from(_domains(op, count), array_shapes)), {}
     if op.samples == "reduction":
         shape = draw(shapes())
-        return draw(arrays_in(_domains(op, 1), [shape])), draw(reductions(len(shape)))
+        return draw(drawn_from(_domains(op, 1), [shape])), draw(reductions(len(shape)))
     if op.samples == "index":
         shape = draw(shapes())
-        return draw(arrays_in(_domains(op, 1), [shape])), {"index": draw(indices(shape))}
+        return draw(drawn_from(_domains(op, 1), [shape])), {"index": draw(indices(shape))}
     if isinstance(op.samples, str):
         raise ValueError(
             f"operation {op.name!r} has samples {op.samples!r}; expected 'broadcast', 'reduction', 'index' "
             "or a tuple of Sample"
         )
-    return draw(_call_of(op, draw(st.sampled_from(op.samples))))
-
-
-@st.composite
-def _call_of(draw: st.DrawFn, op: Op, sample: Sample) -> Call:
+    sample: Sample = draw(st.sampled_from(op.samples))
     domains = _domains(op, len(sample.shapes))
     drawn = [i for i in range(len(sample.shapes)) if i not in sample.constants]
-    arrays = draw(arrays_in([domains[i] for i in drawn], [sample.shapes[i] for i in drawn]))
+    arrays = draw(drawn_from([domains[i] for i in drawn], [sample.shapes[i] for i in drawn]))
     arguments: dict[int, Any] = {**sample.constants, **dict(zip(drawn, arrays, strict=True))}
     for i, prepare in sample.prepare.items():
         arguments[i] = prepare(arguments[i])
@@ -196,7 +296,14 @@ def _call_of(draw: st.DrawFn, op: Op, sample: Sample) -> Call:
 def broadcastable(
     draw: st.DrawFn, count: int, max_dims: int = 3, max_side: int = 3
 ) -> tuple[tuple[int, ...], ...]:
-    """Shapes that broadcast with each other; some the whole result's, some of fewer axes or of length 1."""
+    """Shapes that broadcast with each other; some the whole result's, some of fewer axes or of length 1.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> find(broadcastable(2), lambda drawn: True)
+    ((), ())
+    """
     whole = draw(shapes(max_dims, max_side, min_side=0))
     return tuple(draw(st.one_of(st.just(whole), _parts_of(whole))) for _ in range(count))
 
