@@ -18,7 +18,8 @@ def script_of(op: Op, arguments: Sequence[Any], static: Mapping[str, Any], check
     Parameters
     ----------
     op : Op
-        The operation; one that is not registered has to be put where the script says so.
+        The operation. One that is not registered is imported from where it stands, if that is at the top of
+        the module of one of its functions; otherwise it has to be put where the script says so.
     arguments, static
         The call.
     check : str
@@ -30,14 +31,26 @@ def script_of(op: Op, arguments: Sequence[Any], static: Mapping[str, Any], check
     >>> print(script_of(REGISTRY["tanh"], (np.array([0.5]),), {}, "first_order").splitlines()[-1])
     PROPERTIES['first_order'](op, arguments, static)
     """
-    found = f"REGISTRY[{op.name!r}]" if REGISTRY.get(op.name) is op else f"...  # your operation {op.name!r}"
     return (
         f"{HEADING}from tinygrad_mnist.testing.properties import PROPERTIES\n\n"
-        f"op = {found}\n"
+        f"{_found(op)}\n"
         f"arguments = {literal(tuple(arguments))}\n"
         f"static = {literal(dict(static))}\n"
         f"PROPERTIES[{check!r}](op, arguments, static)"
     )
+
+
+def _found(op: Op) -> str:
+    """A line that gets the operation."""
+    if REGISTRY.get(op.name) is op:
+        return f"op = REGISTRY[{op.name!r}]"
+    rules = op.rules if isinstance(op.rules, tuple) else ()
+    for function in (op.forward, op.joint, *rules):
+        around = getattr(function, "__globals__", {})
+        names = [name for name, value in around.items() if value is op]
+        if names and "__file__" in around:
+            return f"import runpy\n\nop = runpy.run_path({str(around['__file__'])!r})[{names[0]!r}]"
+    return f"op = ...  # your operation {op.name!r}"
 
 
 def literal(value: Any) -> str:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import HypothesisException
 
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.op import Domain, Op
 from tinygrad_mnist.testing.gradcheck import gradcheck
 from tinygrad_mnist.testing.properties import _function
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError, Report
 from tinygrad_mnist.testing.script import script_of
-from tinygrad_mnist.testing.strategies import Call, op_inputs
+from tinygrad_mnist.testing.strategies import Call, has_kinks, op_inputs, op_inputs_on_kinks
+
+ON_KINKS: Final = 4
+"""Of an operation that has kinks, one call in so many lies on them."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ def survey(
     ops : iterable of Op
         What to check.
     order : {1, 2}
-        As for `gradcheck`.
+        As for `gradcheck`; at a kink only the first derivative is checked.
     examples : int
-        Calls to draw for each operation; a part of them lie on kinks.
+        Calls to draw for each operation. A quarter of them lie on kinks, or have ties, where the operation's
+        domain says that it has some; those where it is infinite (``1 / x``) or jumps are left out.
     dtype : {"float64", "float32"}
         What the operations compute in.
 
@@ -77,8 +81,10 @@ def survey(
     Examples
     --------
     >>> from tinygrad_mnist.op import REGISTRY
-    >>> [found.verdict for found in survey([REGISTRY["tanh"]], examples=5)]
-    ['right']
+    >>> [(found.verdict, found.kinks) for found in survey([REGISTRY["tanh"]], examples=5)]
+    [('right', 0)]
+    >>> [found.kinks > 0 for found in survey([REGISTRY["maximum"]], examples=8)]
+    [True]
     """
     for op in ops:
         yield _surveyed(op, order, examples, dtype)
@@ -87,10 +93,10 @@ def survey(
 def _surveyed(op: Op, order: int, examples: int, dtype: str) -> Finding:
     start = perf_counter()
     reports: list[Report] = []
-    last: list[Call] = []
+    last: list[tuple[Call, int]] = []
 
-    def check(call: Call) -> None:
-        last[:] = [call]
+    def check(call: Call, order: int = order) -> None:
+        last[:] = [(call, order)]
         arguments, static = call
         if dtype != "float64":
             arguments = tuple(_cast(argument, dtype) for argument in arguments)
@@ -100,18 +106,26 @@ def _surveyed(op: Op, order: int, examples: int, dtype: str) -> Finding:
         except DiscontinuityError:
             return
 
+    def check_on_kinks(call: Call) -> None:
+        if _is_finite(op, call):
+            check(call, order=1)
+
+    on_kinks = examples // ON_KINKS if _has_kinks(op) else 0
     failure, verdict = None, "right"
     try:
-        _each(op_inputs(op), examples, check)
+        _each(op_inputs(op), examples - on_kinks, check)
+        if on_kinks:
+            _each(op_inputs_on_kinks(op), on_kinks, check_on_kinks)
     except GradientError as error:
         verdict = error.report.failures[0].verdict
         reports.append(error.report)
-        failure = f"{error}\n\n{script_of(op, *last[0], 'second_order' if order == 2 else 'first_order')}"
+        call, order = last[0]
+        failure = f"{error}\n\n{script_of(op, *call, 'second_order' if order == 2 else 'first_order')}"
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, HypothesisException) or not last:
             raise
         verdict = "wrong"
-        failure = f"{type(error).__name__}: {error}\n\n{script_of(op, *last[0], 'first_order')}"
+        failure = f"{type(error).__name__}: {error}\n\n{script_of(op, *last[0][0], 'first_order')}"
     return Finding(
         op.name,
         len(reports),
@@ -122,6 +136,17 @@ def _surveyed(op: Op, order: int, examples: int, dtype: str) -> Finding:
         perf_counter() - start,
         failure,
     )
+
+
+def _has_kinks(op: Op) -> bool:
+    return any(map(has_kinks, (op.domain,) if isinstance(op.domain, Domain) else op.domain))
+
+
+def _is_finite(op: Op, call: Call) -> bool:
+    arguments, static = call
+    with np.errstate(all="ignore"):
+        out = op(*arguments, **static)
+    return all(np.all(np.isfinite(one)) for one in (out if isinstance(out, tuple) else (out,)))
 
 
 def _each(calls: Any, examples: int, check: Any) -> None:
