@@ -207,6 +207,37 @@ def writes_into(array: Any) -> Any:
     return array
 
 
+BROADCASTING = [op for op in BINARY if op.broadcasts and op.samples == "broadcast"]
+
+
+@pytest.mark.parametrize("op", BROADCASTING, ids=lambda op: op.name)
+def test_a_gradient_that_is_not_unbroadcast_is_found(op: Op) -> None:
+    found = []
+    for arguments, static in calls(op):
+        try:
+            PROPERTIES["gradient_shapes"](replace(op, broadcasts=False), arguments, static)
+        except ValueError as error:
+            found.append("a rule returns the shape of its argument" in str(error))
+    assert found
+    assert all(found)
+
+
+ONE_RESULT = [op for op in DIFFERENTIABLE if op.kind == "elementwise"]
+
+
+@pytest.mark.parametrize("op", ONE_RESULT, ids=lambda op: op.name)
+def test_a_value_of_float64_for_float32_is_found(op: Op) -> None:
+    forward = op.forward
+    leaking = replace(op, forward=lambda *args, **static: forward(*args, **static) * np.float64(1))
+    assert is_found(leaking, op, "float32")
+
+
+@pytest.mark.parametrize("op", ONE_RESULT, ids=lambda op: op.name)
+def test_a_rule_that_leaks_float64_is_equivalent_since_the_tape_casts(op: Op) -> None:
+    for position in positions(op):
+        assert not is_found(mutated(op, position, lambda part: part * np.float64(1)), op, "float32")
+
+
 TANH = REGISTRY["tanh"]
 LAYER_NORM = REGISTRY["layer_norm"]
 assert LAYER_NORM.joint is not None
