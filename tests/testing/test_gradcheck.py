@@ -323,3 +323,42 @@ def test_what_cannot_be_decided_says_why_in_a_sentence() -> None:
 
     with pytest.raises(GradientError, match="settle on no number: at the edge of the domain"):
         gradcheck(stubborn, np.zeros(1))
+
+
+# ---- what only looks like a kink, and what is near one ---------------------------------------------------
+
+
+def op_of(forward: Any, rule: Any) -> Op:
+    """An elementwise operation with this rule."""
+    return Op("made_up", forward, "elementwise", rules=(rule,), samples="broadcast")
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_an_oscillation_is_not_taken_for_a_kink(factor: float) -> None:
+    oscillation = op_of(lambda x: np.sin(1e6 * x), lambda g, out, x: factor * 1e6 * np.cos(1e6 * x) * g)
+    with pytest.raises(GradientError, match="near a kink, or the function oscillates"):
+        gradcheck(oscillation, np.array([0.7]))
+
+
+def test_a_small_fast_oscillation_on_a_slope_is_not_passed_over() -> None:
+    with pytest.raises(GradientError):
+        gradcheck(op_of(lambda x: x + 1e-6 * np.sin(1e6 * x), lambda g, out, x: g), np.array([1.0]))
+
+
+@pytest.mark.parametrize("x", [[1e-10], [-1e-10], [1e-10, 1.0]])
+def test_a_right_gradient_near_a_kink_is_accepted(x: Any) -> None:
+    report = gradcheck(lambda x: np.maximum(x, 0.0), np.array(x))
+    assert report.passed
+    assert not report.kinks
+
+
+@pytest.mark.parametrize(("kink", "x"), [(0.0, -1e-12), (1.0, 1 - 1e-12)])
+def test_the_slope_of_the_other_side_is_no_subgradient_near_a_kink(kink: float, x: float) -> None:
+    wrong = op_of(lambda x: np.maximum(x - kink, 0), lambda g, out, x: (x > kink - 1e-6) * g)
+    with pytest.raises(GradientError):
+        gradcheck(wrong, np.array([x]))
+
+
+@pytest.mark.parametrize("kink", [1e-10, 0.3, 1.0, 1e10])
+def test_a_kink_away_from_zero_is_one(kink: float) -> None:
+    assert gradcheck(lambda x: np.abs(x - kink), np.array([kink])).kinks

@@ -44,6 +44,18 @@ SHRINKS: Final = 0.98
 """Slopes whose differences shrink by less, as the step is halved, have no limit that Aitken could find."""
 
 
+STRAIGHT: Final = 1e-4
+"""A slope that is as certain as this, and not bent, is preferred to one across a kink nearby."""
+
+
+SUSPECT: Final = 1e-2
+"""A slope at a much smaller step that differs by this part refutes the estimate."""
+
+
+PERSISTENT: Final = 4
+"""So many of the smallest steps have to see a kink."""
+
+
 SEEN: Final = 1e-9
 """A jump is larger than this, beside the largest value of the function."""
 
@@ -121,6 +133,10 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
         moves_nearby |= moves_here
         if best is not None:
             better = found.uncertainty < best.uncertainty
+            straight = best.bent & ~found.bent & (found.uncertainty <= STRAIGHT * np.abs(found.derivative))
+            still = best.bent & ~moves_here & (found.size == 0)  # beside a kink, where f is 0
+            kept = found.bent & ~best.bent & (best.uncertainty <= STRAIGHT * np.abs(best.derivative))
+            better = (better & ~kept) | straight | still
             if h > NEAR:  # a large step sees another part of f: it may only refine a slope, not find another
                 refines = np.abs(found.derivative - best.derivative) <= 10 * best.uncertainty
                 better &= refines & (np.abs(found.derivative) > 10 * found.uncertainty)
@@ -128,12 +144,79 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
         best = found
         settled = best.uncertainty <= SETTLED * np.abs(best.derivative)
         hidden = (np.abs(best.derivative) <= 10 * best.uncertainty) & (best.uncertainty <= NOTHING * largest)
-        if np.all(settled | (hidden & ~moves)):
+        if np.all((settled | (hidden & ~moves)) & ~best.bent):
             break
     assert best is not None
+    if step is None:
+        best = best._replace(uncertainty=_confirmed(f, at, best))
     return best._replace(
         uncertainty=np.where(moves | moves_nearby, best.uncertainty, 0.0), size=largest, jumps=jumps
     )
+
+
+def _confirmed(f: Curve, at: float, best: Difference) -> Array:
+    """The uncertainty; where a much smaller step sees another slope, and does so twice, as large as that."""
+    h = max(2.0**-24 * (min(abs(at), 1.0) or 0.25), 2.0**8 * np.finfo(float).eps * abs(at))
+    with np.errstate(all="ignore"):
+        slope, noise = _central(f, at, h)
+        apart = np.abs(slope - best.derivative)
+        other = apart > SUSPECT * np.abs(slope) + 100 * best.uncertainty + 100 * noise
+        if not np.any(other):
+            return best.uncertainty
+        again, _ = _central(f, at, 0.37 * h)
+        other &= np.abs(again - slope) <= 0.1 * apart
+    return np.where(other, np.maximum(best.uncertainty, apart), best.uncertainty)
+
+
+def _central(f: Curve, at: float, h: float) -> tuple[Array, Array]:
+    """The slope over a step, and its rounding error."""
+    above, below = at + h, at - h
+    high, low = f(above), f(below)
+    noise = np.finfo(float).eps * np.maximum(np.abs(high), np.abs(low)) / h
+    return (high - low) / (above - below), noise
+
+
+def persists(f: Curve, at: float, gap: Array, grain: float = 0.0) -> Array:
+    """Whether the slopes from the right and from the left stay ``gap`` apart however small the step is.
+
+    Both sides are asked at the same steps, down to where rounding hides the gap: what oscillates has another
+    one at each step, and a kink beside the point none at the smallest.
+
+    Parameters
+    ----------
+    f, at
+        As in :func:`differentiate`.
+    gap : ndarray
+        The right derivative minus the left one.
+    grain : float
+        The size of other numbers that ``f`` adds to its argument, whose rounding it shares.
+
+    Examples
+    --------
+    >>> bool(persists(np.abs, 0.0, np.array(2.0))), bool(persists(np.abs, 1e-10, np.array(2.0)))
+    (True, False)
+    """
+    eps = float(np.finfo(float).eps)
+    smallest = max(2.0**9 * eps * max(abs(at), grain), 2.0**-100)
+    h = smallest * 4.0 ** (int(np.log2(max(NEAR, NEAR * abs(at)) / smallest)) // 2)
+    middle = np.asarray(f(at))
+    told: list[Array] = []
+    holds: list[Array] = []
+    while h >= smallest:
+        with np.errstate(all="ignore"):
+            above, below = at + h, at - h
+            high, low = f(above), f(below)
+            found = (high - middle) / (above - at) - (middle - low) / (at - below)
+            size = np.maximum(np.maximum(np.abs(high), np.abs(low)), np.abs(middle))
+            noise = 8 * eps * size / h
+            told.append(np.isfinite(found) & (noise <= 0.05 * np.abs(gap)))
+            holds.append(np.abs(found - gap) <= 0.1 * np.abs(gap) + noise)
+        h /= 4
+    count, result = np.zeros(np.shape(gap), int), np.ones(np.shape(gap), bool)
+    for is_told, does_hold in zip(reversed(told), reversed(holds), strict=True):
+        result &= does_hold | ~is_told | (count >= PERSISTENT)
+        count += is_told
+    return np.asarray(result & (count >= PERSISTENT))
 
 
 def _moves_far_away(f: Curve, at: float, middle: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.testing.differences import Difference, differentiate, one_sided, steepness
+from tinygrad_mnist.testing.differences import Difference, differentiate, one_sided, persists, steepness
 from tinygrad_mnist.testing.report import (
     SMOOTH,
     SUBGRADIENT,
@@ -181,7 +181,10 @@ def _judged(
     for mode, analytic in columns.items():
         smooth = _is_smooth(problem, analytic, found)
         if sides is None and (np.any(found.bent) or not np.all(smooth[0])):
-            sides = (*one_sided(curve, at, -1), *one_sided(curve, at, 1), steepness(curve, at))
+            left_side, right_side = one_sided(curve, at, -1), one_sided(curve, at, 1)
+            sides = (*left_side, *right_side, steepness(curve, at))
+            grain = min(1.0, float(np.max(np.abs(flat(problem.shadow)), initial=0.0)))
+            is_there = persists(curve, at, right_side[0] - left_side[0], grain)
         uncertainty = SAFETY * found.uncertainty
         for row, (name, index) in enumerate(outputs):
             a, n, doubt = float(analytic[row]), float(found.derivative[row]), float(uncertainty[row])
@@ -193,7 +196,14 @@ def _judged(
             left = right = None
             if sides is not None and (found.bent[row] or verdict != SMOOTH):
                 kink = _at_kink(problem, a, *(float(side[row]) for side in sides))
-                if kink is not None:
+                both = np.isfinite(sides[1][row]) and np.isfinite(sides[4][row]) and not math.isinf(a)
+                if kink is not None and both and not is_there[row]:  # beside the point, or an oscillation
+                    left, right = kink[2:]
+                    if found.bent[row]:
+                        verdict = UNDECIDED
+                    elif verdict == SMOOTH:
+                        left = right = None
+                elif kink is not None:
                     verdict, error, left, right = kink
             yield Entry(
                 problem.order, mode, *by, name, index, a, n, doubt, error, float(found.step[row]), verdict,

@@ -23,6 +23,12 @@ UNSETTLED: Final = (
 )
 
 
+NEAR_A_KINK: Final = (
+    "Both sides differ at large steps, but not at small ones: the point is near a kink, or the function "
+    "oscillates; check it at another point."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a Jacobian, as the tape has it and as differences have it.
@@ -139,7 +145,7 @@ def message(report: Report) -> str:
     ways = "" if worst.mode == "reverse" else " in forward mode"
     found = diagnose(here)
     if worst.verdict == UNDECIDED:
-        found = UNSETTLED
+        found = UNSETTLED if worst.left is None else NEAR_A_KINK
     explained = f"\n{found}" if found else ""
     return f"{whose} {fault}{ways} in {len(failures)} of {len(here)} entries:{explained}\n{table(failures)}"
 
