@@ -193,6 +193,13 @@ def register(op: Op, *functions: Callable[..., Any]) -> Op:
     """
     if op.name in REGISTRY:
         raise ValueError(f"an operation named {op.name!r} is registered already; choose another name")
+    for function in functions:
+        if function in UFUNCS or function in FUNCTIONS:
+            name = _name(function, None)
+            raise ValueError(
+                f"numpy.{name} has its operation already, and one more would change every use of it; declare "
+                f"yours on a function of its own, such as lambda x: np.{name}(x)"
+            )
     REGISTRY[op.name] = op
     for function in functions:
         if isinstance(function, np.ufunc):
