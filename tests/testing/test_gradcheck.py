@@ -362,3 +362,49 @@ def test_the_slope_of_the_other_side_is_no_subgradient_near_a_kink(kink: float, 
 @pytest.mark.parametrize("kink", [1e-10, 0.3, 1.0, 1e10])
 def test_a_kink_away_from_zero_is_one(kink: float) -> None:
     assert gradcheck(lambda x: np.abs(x - kink), np.array([kink])).kinks
+
+
+# ---- second order beside a kink --------------------------------------------------------------------------
+
+
+def test_a_kink_switches_off_only_what_depends_on_it() -> None:
+    cube = op_of(lambda x: x**3, lambda g, out, x: g * 3 * np.asarray(_plain(x)) ** 2)
+    x = np.array([0.0, 2.0])
+    with pytest.raises(GradientError, match="gradient of the gradient"):
+        gradcheck(lambda x: np.stack([np.abs(x[0]), cube(x[1])]), x, order=2)
+    report = gradcheck(lambda x: np.stack([np.abs(x[0]), x[1] ** 3]), x, order=2)
+    assert report.skipped == ("input 0 (0,)",)
+    assert "not checked to order 2, for kinks: input 0 (0,)" in str(report)
+    assert {e.index for e in report.entries if e.order == 2 and e.input == "input 0"} == {(1,)}
+
+
+# ---- functions that are not the same each time, or not defined everywhere --------------------------------
+
+
+def test_a_function_that_changes_after_some_calls_is_refused() -> None:
+    calls = [0]
+
+    def drifts(x: Any) -> Any:
+        calls[0] += 1
+        return x * 1.0 if calls[0] < 10 else x + 1e-3
+
+    with pytest.raises(ValueError, match="not deterministic"):
+        gradcheck(drifts, np.ones(1))
+
+
+def test_a_random_gradient_is_refused() -> None:
+    noisy = op_of(lambda x: x * 1.0, lambda g, out, x: g * (1 + 1e-9 * RANDOM.random()))
+    with pytest.raises(ValueError, match="second gradient is another"):
+        gradcheck(noisy, X)
+
+
+@pytest.mark.parametrize("error", [ValueError, FloatingPointError, np.linalg.LinAlgError])
+def test_an_error_away_from_the_point_is_not_defined_there(error: type[Exception]) -> None:
+    def f(x: Any) -> Any:
+        if np.any(_plain(x) > 1.001):
+            raise error("too large")
+        return x * x
+
+    assert gradcheck(f, np.ones(1), order=2).passed
+    with pytest.raises(error, match="too large"):
+        gradcheck(f, np.full(1, 2.0))

@@ -93,10 +93,13 @@ class Report:
         Every entry that was compared.
     directions : int
         How many random directions were taken; 0 where the full Jacobian was compared.
+    skipped : tuple of str
+        What of the second order was not checked, because the function has a kink by these inputs.
     """
 
     entries: tuple[Entry, ...]
     directions: int = 0
+    skipped: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Entry, ...]:
@@ -120,7 +123,11 @@ class Report:
         return max((entry.error for entry in self.entries), default=0.0)
 
     def __str__(self) -> str:
-        return table(self.failures or sorted(self.entries, key=_rank, reverse=True))
+        lines = [table(self.failures or sorted(self.entries, key=_rank, reverse=True))]
+        if self.skipped:
+            more = f" and {len(self.skipped) - ROWS} more" if len(self.skipped) > ROWS else ""
+            lines.append(f"not checked to order 2, for kinks: {', '.join(self.skipped[:ROWS])}{more}")
+        return "\n".join(lines)
 
 
 class GradientError(AssertionError):
