@@ -408,3 +408,34 @@ def test_an_error_away_from_the_point_is_not_defined_there(error: type[Exception
     assert gradcheck(f, np.ones(1), order=2).passed
     with pytest.raises(error, match="too large"):
         gradcheck(f, np.full(1, 2.0))
+
+
+# ---- kinks and small rows of large functions -------------------------------------------------------------
+
+MANY = np.where(np.isin(np.arange(103), [3, 50, 99]), 0.0, np.random.default_rng(3).normal(size=103))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_large_function_with_several_kinks_is_accepted(order: int) -> None:
+    report = gradcheck(lambda x: np.maximum(x, 0.0), MANY, order=order)
+    assert {entry.index for entry in report.kinks} == {(3,), (50,), (99,)}
+    assert bool(report.skipped) == (order == 2)
+
+
+def test_a_wrong_subgradient_of_a_large_function_is_found() -> None:
+    relu = op_of(lambda x: np.maximum(x, 0.0), lambda g, out, x: g * np.where(x == 0, 1.5, x > 0))
+    with pytest.raises(GradientError, match="wrong in 3 of"):
+        gradcheck(relu, MANY)
+
+
+def test_a_small_entry_of_a_large_function_is_found() -> None:
+    small, x = np.arange(100) == 37, np.random.default_rng(4).normal(size=100)
+    assert gradcheck(lambda x: np.where(small, 1e-8, 1.0) * x, x).passed
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: np.where(small, 1e-8 * lost(x), x), x)
+
+
+def test_a_kink_of_a_large_function_does_not_switch_off_its_second_order() -> None:
+    cube = op_of(lambda x: x**3, lambda g, out, x: g * 3 * np.asarray(_plain(x)) ** 2)
+    with pytest.raises(GradientError, match="gradient of the gradient"):
+        gradcheck(lambda x: cube(np.maximum(x, 0.0)) + np.abs(x), MANY, order=2)

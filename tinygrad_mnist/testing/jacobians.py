@@ -39,6 +39,10 @@ RESOLVED: Final = 1e-8
 """... or, where they agree, to this part of them."""
 
 
+SIZED: Final = 4
+"""Along so many directions the size of the rows is measured."""
+
+
 ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
 """By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
 
@@ -133,12 +137,24 @@ def compare_all(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
 
 
 def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int) -> Iterator[Entry]:
-    """Products with random signs from both sides: ``count`` of them."""
+    """Products with random signs from both sides: ``count`` of them; columns with a kink one by one.
+
+    Inputs move in proportion to themselves, and each row is divided by its size, so that small ones count.
+    """
     rng = np.random.default_rng(seed)
     point = flat(problem.shadow)
+    inputs = [(n, i) for n, p in zip(problem.inputs, problem.shadow, strict=True) for i in np.ndindex(p.shape)]
+    if problem.kinked:
+        kinked = [k for k, by in enumerate(inputs) if by in problem.kinked]
+    else:
+        kinked = _columns_with_kinks(problem, point)
+        yield from _some_columns(problem, modes, point, kinked)
     scale = np.where(point == 0, 1.0, np.abs(point))
+    scale[kinked] = 0.0
     tangents = rng.choice([-1.0, 1.0], (count, problem.columns)) * scale
-    cotangents = rng.choice([-1.0, 1.0], (count, problem.rows))
+    cotangents = rng.choice([-1.0, 1.0], (count, problem.rows)) / _sizes(problem, point, tangents[:SIZED])
+    if problem.kinked:  # the gradients by them come first to last, as the inputs do
+        cotangents[:, [k for k in kinked if k < problem.rows]] = 0.0
     analytic = {}
     for mode in modes:
         if mode == "reverse":
@@ -152,6 +168,80 @@ def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int)
 
         columns = {mode: products[k : k + 1] for mode, products in analytic.items()}
         yield from _judged(problem, curve, 0.0, columns, ("direction", (k,)), [("signs", (k,))])
+
+
+def _columns_with_kinks(problem: Problem, point: Array) -> list[int]:
+    """The inputs that the function seems to have a kink by; looked for only where a direction sees one."""
+    if problem.order != 1:
+        return []
+    rng = np.random.default_rng(1)
+    scale = np.where(point == 0, 1.0, np.abs(point))
+    every = np.arange(problem.rows)
+    for _ in range(2):
+        tangent = rng.choice([-1.0, 1.0], problem.columns) * scale
+        if np.any(_bends(lambda t, tangent=tangent: _values(problem, point + t * tangent), 0.0)):
+            break
+    else:
+        return []
+    return [
+        column
+        for column in range(problem.columns)
+        if np.any(_bends(partial(_moved, problem, point, column, every), float(point[column])))
+    ]
+
+
+def _bends(curve: Callable[[float], Array], at: float) -> Array:
+    """Where the slopes from both sides differ as much at a step as at a much smaller one."""
+    middle = curve(at)
+    gaps = []
+    for h in (2.0**-16 * (abs(at) or 1.0), 2.0**-21 * (abs(at) or 1.0)):
+        with np.errstate(all="ignore"):
+            high, low = curve(at + h), curve(at - h)
+            gap = np.abs(high - 2 * middle + low) / h
+            noise = 16 * np.finfo(float).eps * np.maximum(np.abs(high), np.abs(middle)) / h
+            gaps.append(np.where(np.isfinite(gap), np.maximum(gap - noise, 0.0), np.inf))
+    return np.asarray((gaps[1] > 0.5 * gaps[0]) & (gaps[1] > 0))
+
+
+def _some_columns(
+    problem: Problem, modes: Sequence[str], point: Array, chosen: Sequence[int]
+) -> Iterator[Entry]:
+    """The columns of the Jacobian that are chosen; in reverse mode a row at a time makes them."""
+    if not chosen:
+        return
+    tangents = (np.arange(problem.columns) == np.array(chosen)[:, None]).astype(float)
+    analytic = {}
+    for mode in modes:
+        if mode == "forward":
+            analytic[mode] = pushed(problem, tangents)
+        else:
+            _, pullback = vjp(problem.function, *problem.primals)
+            outs = tuple(np.empty(s, problem.primals[0].dtype) for s in problem.shapes)
+            rows = (np.arange(problem.rows) == row for row in range(problem.rows))
+            analytic[mode] = np.array(
+                [flat(pullback(split(row.astype(float), outs)))[list(chosen)] for row in rows]
+            )
+    every = np.arange(problem.rows)
+    inputs = [(n, i) for n, p in zip(problem.inputs, problem.shadow, strict=True) for i in np.ndindex(p.shape)]
+    outputs = [(n, i) for n, s in zip(problem.outputs, problem.shapes, strict=True) for i in np.ndindex(s)]
+    for k, column in enumerate(chosen):
+        curve = partial(_moved, problem, point, column, every)
+        columns = {mode: jacobian[:, k] for mode, jacobian in analytic.items()}
+        yield from _judged(problem, curve, float(point[column]), columns, inputs[column], outputs)
+
+
+def _sizes(problem: Problem, point: Array, tangents: Array) -> Array:
+    """Of each row of the Jacobian, from differences, a power of 2; no less than rounding lets be seen."""
+    values = np.abs(_values(problem, point))
+    largest = np.zeros(problem.rows)
+    for tangent in tangents:
+        with np.errstate(all="ignore"):
+            high, low = (_values(problem, point + t * tangent) for t in (2.0**-20, -(2.0**-20)))
+            slope = np.abs(high - low) * 2.0**19
+        largest = np.maximum(largest, np.where(np.isfinite(slope), slope, 0.0))
+    largest = np.maximum(largest, 2.0**-10 * values)
+    known = np.clip(np.where(largest > 0, largest, 1.0), 2.0**-100, 2.0**100)
+    return np.asarray(2.0 ** np.round(np.log2(known)))
 
 
 def _moved(problem: Problem, point: Array, column: int, rows: Array, value: float) -> Array:
