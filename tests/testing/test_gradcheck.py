@@ -439,3 +439,8 @@ def test_a_kink_of_a_large_function_does_not_switch_off_its_second_order() -> No
     cube = op_of(lambda x: x**3, lambda g, out, x: g * 3 * np.asarray(_plain(x)) ** 2)
     with pytest.raises(GradientError, match="gradient of the gradient"):
         gradcheck(lambda x: cube(np.maximum(x, 0.0)) + np.abs(x), MANY, order=2)
+
+
+@pytest.mark.parametrize(("f", "x"), [(np.exp, 709.7), (lambda x: 1 / x, 1e150), (np.log, 1e300)])
+def test_numbers_at_the_ends_of_float64_are_accepted(f: Any, x: float) -> None:
+    assert gradcheck(f, np.array([x]), order=2).passed

@@ -140,6 +140,7 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
             if h > NEAR:  # a large step sees another part of f: it may only refine a slope, not find another
                 refines = np.abs(found.derivative - best.derivative) <= 10 * best.uncertainty
                 better &= refines & (np.abs(found.derivative) > 10 * found.uncertainty)
+                better |= np.isinf(best.uncertainty) & np.isfinite(found.uncertainty) & (h <= NEAR * abs(at))
             found = Difference(*(np.where(better, new, old) for new, old in zip(found, best, strict=True)))
         best = found
         settled = best.uncertainty <= SETTLED * np.abs(best.derivative)

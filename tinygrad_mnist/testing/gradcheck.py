@@ -31,6 +31,9 @@ FULL: Final = 4096
 MISSED: Final = 0.75
 """The most that the chance is that one product with random signs from both sides misses a wrong Jacobian."""
 
+HUGE: Final = 2.0**500
+"""Outputs beyond this get small cotangents."""
+
 NOT_DETERMINISTIC: Final = (
     "gradcheck's function is not deterministic: its {} is another; seed its randomness inside, or pass what "
     "is random as an input"
@@ -192,6 +195,8 @@ def _of_gradients(problem: Problem, outs: Sequence[Array], seed: int) -> Problem
 
     rng = np.random.default_rng(seed)
     cotangents = [np.asarray(rng.uniform(0.5, 1.5, o.shape) * rng.choice([-1.0, 1.0], o.shape)) for o in outs]
+    # of a huge output a small cotangent, so that its product with a derivative does not overflow
+    cotangents = [c / np.maximum(1.0, np.abs(o) / HUGE) for c, o in zip(cotangents, outs, strict=True)]
     arguments = (*problem.primals, *cotangents)
     return replace(
         problem,
