@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.testing.jacobians import Function, Problem, compare_all, compare_along
-from tinygrad_mnist.testing.report import SUBGRADIENT, DiscontinuityError, Entry, GradientError, Report, message
+from tinygrad_mnist.testing.report import (
+    SUBGRADIENT,
+    DiscontinuityError,
+    Entry,
+    GradientError,
+    Report,
+    message,
+)
 from tinygrad_mnist.transforms import vjp
 
 Array = NDArray[Any]

@@ -143,7 +143,9 @@ def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int)
     """
     rng = np.random.default_rng(seed)
     point = flat(problem.shadow)
-    inputs = [(n, i) for n, p in zip(problem.inputs, problem.shadow, strict=True) for i in np.ndindex(p.shape)]
+    inputs = [
+        (n, i) for n, p in zip(problem.inputs, problem.shadow, strict=True) for i in np.ndindex(p.shape)
+    ]
     if problem.kinked:
         kinked = [k for k, by in enumerate(inputs) if by in problem.kinked]
     else:
@@ -179,7 +181,7 @@ def _columns_with_kinks(problem: Problem, point: Array) -> list[int]:
     every = np.arange(problem.rows)
     for _ in range(2):
         tangent = rng.choice([-1.0, 1.0], problem.columns) * scale
-        if np.any(_bends(lambda t, tangent=tangent: _values(problem, point + t * tangent), 0.0)):
+        if np.any(_bends(partial(_along, problem, point, tangent), 0.0)):
             break
     else:
         return []
@@ -222,7 +224,9 @@ def _some_columns(
                 [flat(pullback(split(row.astype(float), outs)))[list(chosen)] for row in rows]
             )
     every = np.arange(problem.rows)
-    inputs = [(n, i) for n, p in zip(problem.inputs, problem.shadow, strict=True) for i in np.ndindex(p.shape)]
+    inputs = [
+        (n, i) for n, p in zip(problem.inputs, problem.shadow, strict=True) for i in np.ndindex(p.shape)
+    ]
     outputs = [(n, i) for n, s in zip(problem.outputs, problem.shapes, strict=True) for i in np.ndindex(s)]
     for k, column in enumerate(chosen):
         curve = partial(_moved, problem, point, column, every)
@@ -248,6 +252,10 @@ def _moved(problem: Problem, point: Array, column: int, rows: Array, value: floa
     moved = point.copy()
     moved[column] = value
     return np.asarray(_values(problem, moved)[rows])
+
+
+def _along(problem: Problem, point: Array, tangent: Array, t: float) -> Array:
+    return _values(problem, point + t * tangent)
 
 
 def _values(problem: Problem, point: Array) -> Array:
