@@ -19,15 +19,24 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tinygrad_mnist.ops.coverage import Decision, decisions  # noqa: E402
+from tinygrad_mnist.refusals import OPTIONS  # noqa: E402
 
 TARGET = ROOT / "docs" / "coverage.md"
 WIDTH = 118
 
+REFUSED_OPTIONS = (
+    "Arguments may be given by position or by name, as in NumPy. An option with NumPy's default changes "
+    "nothing. A function that lacks one of these options refuses it with a TypeError that names it; "
+    "so does an option "
+    "that is not listed here."
+)
 HEADINGS = {
     "differentiable": (
         "Differentiable",
-        "They give NumPy's value, and first and second derivatives. `out=`, `where=` and `dtype=` are "
-        "refused. Those that write (`np.put`, `np.copyto` ...) do so as `t[index] = value` does.",
+        "They give NumPy's value, and first and second derivatives; but `np.vander` keeps float32, which "
+        "NumPy makes float64. Those that write (`np.put`, `np.copyto` ...) do so as `t[index] = value` does. "
+        "`np.full_like(a, value)` asks only its first argument: where `a` is an array, a value that "
+        "requires a gradient is refused; use `np.full_like(Tensor(a), value)`.",
     ),
     "piecewise constant": (
         "Piecewise constant",
@@ -81,6 +90,8 @@ def page() -> str:
             "",
             *_rows([one for one in everything if one.state == state]),
         ]
+    lines += ["", "## Refused options", "", fill(REFUSED_OPTIONS, WIDTH), "", "| | |", "|---|---|"]
+    lines += [f"| `{option}=` | {advice} |" for option, advice in OPTIONS.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_mnist.op import FUNCTIONS, REGISTRY
-from tinygrad_mnist.refusals import blaming
+from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REGISTRY
+from tinygrad_mnist.refusals import blaming, fitted
 
 if TYPE_CHECKING:
     from tinygrad_mnist.tensor import Tensor
 
 Axis = int | tuple[int, ...] | None
+_NO: Any = np._NoValue
 
 
 class Methods:
@@ -34,73 +35,127 @@ class Methods:
         """The last two axes exchanged."""
         return _call(np.matrix_transpose, self)
 
-    def sum(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def sum(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        initial: Any = _NO,
+        where: Any = _NO,
+    ) -> Tensor:
         """``np.sum``."""
-        return _call(np.sum, self, axis, keepdims=keepdims)
+        return _call(np.sum, self, axis, dtype, out, keepdims, initial, where)
 
-    def mean(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def mean(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        *,
+        where: Any = _NO,
+    ) -> Tensor:
         """``np.mean``."""
-        return _call(np.mean, self, axis, keepdims=keepdims)
+        return _call(np.mean, self, axis, dtype, out, keepdims, where=where)
 
-    def max(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def max(
+        self, axis: Axis = None, out: Any = None, keepdims: bool = False, initial: Any = _NO, where: Any = _NO
+    ) -> Tensor:
         """``np.max``."""
-        return _call(np.max, self, axis, keepdims=keepdims)
+        return _call(np.max, self, axis, out, keepdims, initial, where)
 
-    def min(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def min(
+        self, axis: Axis = None, out: Any = None, keepdims: bool = False, initial: Any = _NO, where: Any = _NO
+    ) -> Tensor:
         """``np.min``."""
-        return _call(np.min, self, axis, keepdims=keepdims)
+        return _call(np.min, self, axis, out, keepdims, initial, where)
 
-    def var(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def var(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: int = 0,
+        keepdims: bool = False,
+        *,
+        where: Any = _NO,
+        mean: Any = _NO,
+        correction: Any = _NO,
+    ) -> Tensor:
         """``np.var``: NumPy's ``ddof=0``, not PyTorch's 1."""
-        return _call(np.var, self, axis, ddof=ddof, keepdims=keepdims)
+        return _call(
+            np.var, self, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction
+        )
 
-    def std(self, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def std(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: int = 0,
+        keepdims: bool = False,
+        *,
+        where: Any = _NO,
+        mean: Any = _NO,
+        correction: Any = _NO,
+    ) -> Tensor:
         """``np.std``: NumPy's ``ddof=0``, not PyTorch's 1."""
-        return _call(np.std, self, axis, ddof=ddof, keepdims=keepdims)
+        return _call(
+            np.std, self, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction
+        )
 
-    def prod(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def prod(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        initial: Any = _NO,
+        where: Any = _NO,
+    ) -> Tensor:
         """``np.prod``."""
-        return _call(np.prod, self, axis, keepdims=keepdims)
+        return _call(np.prod, self, axis, dtype, out, keepdims, initial, where)
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
         """``np.cumsum``."""
-        return _call(np.cumsum, self, axis)
+        return _call(np.cumsum, self, axis, dtype, out)
 
     def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
         """``log(sum(exp(t)))``, without overflow."""
         return _op("logsumexp", self, axis=axis, keepdims=keepdims)
 
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    def argmax(self, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Tensor:
         """``np.argmax``; no gradient."""
-        return _call(np.argmax, self, axis, keepdims=keepdims)
+        return _call(np.argmax, self, axis, out, keepdims=keepdims)
 
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Tensor:
+    def argmin(self, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Tensor:
         """``np.argmin``; no gradient."""
-        return _call(np.argmin, self, axis, keepdims=keepdims)
+        return _call(np.argmin, self, axis, out, keepdims=keepdims)
 
-    def all(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def all(self, axis: Axis = None, out: Any = None, keepdims: bool = False, *, where: Any = _NO) -> Tensor:
         """``np.all``; no gradient."""
-        return _call(np.all, self, axis, keepdims=keepdims)
+        return _call(np.all, self, axis, out, keepdims, where=where)
 
-    def any(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+    def any(self, axis: Axis = None, out: Any = None, keepdims: bool = False, *, where: Any = _NO) -> Tensor:
         """``np.any``; no gradient."""
-        return _call(np.any, self, axis, keepdims=keepdims)
+        return _call(np.any, self, axis, out, keepdims, where=where)
 
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+    def clip(self, min: Any = None, max: Any = None, out: Any = None) -> Tensor:
         """``np.clip``."""
-        return _call(np.clip, self, min, max)
+        return _call(np.clip, self, min, max, out)
 
-    def round(self, decimals: int = 0) -> Tensor:
+    def round(self, decimals: int = 0, out: Any = None) -> Tensor:
         """``np.round``; no gradient."""
-        return _call(np.round, self, decimals)
+        return _call(np.round, self, decimals, out)
 
-    def dot(self, other: Any) -> Tensor:
+    def dot(self, other: Any, out: Any = None) -> Tensor:
         """``np.dot``."""
-        return _call(np.dot, self, other)
+        return _call(np.dot, self, other, out)
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
         """``np.reshape``; the shape as a tuple or as several numbers."""
-        return _call(np.reshape, self, _one_tuple(shape))
+        return _call(np.reshape, self, _one_tuple(shape), order)
 
     def transpose(self, *axes: Any) -> Tensor:
         """``np.transpose``; the axes as a tuple or as several numbers."""
@@ -114,13 +169,13 @@ class Methods:
         """``np.squeeze``."""
         return _call(np.squeeze, self, axis)
 
-    def ravel(self) -> Tensor:
+    def ravel(self, order: str = "C") -> Tensor:
         """``np.ravel``: one axis."""
-        return _call(np.ravel, self)
+        return _call(np.ravel, self, order)
 
-    def flatten(self) -> Tensor:
+    def flatten(self, order: str = "C") -> Tensor:
         """``np.ravel``: one axis, as ndarray and PyTorch call it."""
-        return _call(np.ravel, self)
+        return _call(np.ravel, self, order)
 
     def exp(self) -> Tensor:
         """``np.exp``."""
@@ -150,9 +205,11 @@ class Methods:
         """``np.maximum(t, 0)``, with gradient 0 at 0."""
         return _op("relu", self)
 
-    def argsort(self, axis: int | None = -1) -> Tensor:
+    def argsort(
+        self, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
+    ) -> Tensor:
         """``np.argsort``; no gradient."""
-        return _call(np.argsort, self, axis)
+        return _call(np.argsort, self, axis, kind, order, stable=stable)
 
     def argpartition(self, kth: Any, axis: int | None = -1) -> Tensor:
         """``np.argpartition``; no gradient."""
@@ -174,21 +231,21 @@ class Methods:
         """``np.searchsorted``; no gradient."""
         return _call(np.searchsorted, self, v, side, sorter)
 
-    def cumprod(self, axis: int | None = None) -> Tensor:
+    def cumprod(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
         """``np.cumprod``."""
-        return _call(np.cumprod, self, axis)
+        return _call(np.cumprod, self, axis, dtype, out)
 
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+    def take(self, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Tensor:
         """``np.take``."""
-        return _call(np.take, self, indices, axis)
+        return _call(np.take, self, indices, axis, out, mode)
 
-    def compress(self, condition: Any, axis: int | None = None) -> Tensor:
+    def compress(self, condition: Any, axis: int | None = None, out: Any = None) -> Tensor:
         """``np.compress``."""
-        return _call(np.compress, condition, self, axis)
+        return _call(np.compress, condition, self, axis, out)
 
-    def choose(self, choices: Any) -> Tensor:
+    def choose(self, choices: Any, out: Any = None, mode: str = "raise") -> Tensor:
         """``np.choose``."""
-        return _call(np.choose, self, choices)
+        return _call(np.choose, self, choices, out, mode)
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
         """``np.repeat``."""
@@ -198,15 +255,22 @@ class Methods:
         """``np.diagonal``."""
         return _call(np.diagonal, self, offset, axis1, axis2)
 
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    def trace(
+        self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+    ) -> Tensor:
         """``np.trace``."""
-        return _call(np.trace, self, offset, axis1, axis2)
+        return _call(np.trace, self, offset, axis1, axis2, dtype, out)
 
 
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """What a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
+    run = FUNCTIONS[function]
+    if function in CONSTANTS:
+        kwargs = {name: value for name, value in kwargs.items() if value is not _NO}
+    else:
+        args, kwargs = fitted(function, run, function.__name__, args, kwargs)
     with blaming(function.__name__, args):
-        result: Tensor = FUNCTIONS[function](*args, **kwargs)
+        result: Tensor = run(*args, **kwargs)
     return result
 
 

@@ -21,10 +21,13 @@ from tinygrad_mnist.refusals import (
     blamed,
     blaming,
     describe,
+    fitted,
     refuse_assignment,
     refuse_kind,
     refuse_misfit,
+    refuse_option,
     refuse_values,
+    says_nothing,
 )
 from tinygrad_mnist.tape import Leaf, Node, recording, walk
 
@@ -32,7 +35,6 @@ Array = NDArray[Any]
 
 _PLAIN = frozenset({np.ndarray, int, float, bool})
 _NOTHING: Mapping[str, Any] = {}
-_REFUSED = ("out", "where", "dtype", "casting", "order", "subok", "initial", "signature", "like")
 
 
 def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHING) -> Tensor:
@@ -485,8 +487,24 @@ class Tensor(Methods):
             raise TypeError(f"a result of '{self.origin.op.name}' cannot be pickled; use .detach() first")
         return (type(self), (self._array, self.requires_grad))
 
-    def astype(self, dtype: DTypeLike) -> Tensor:
-        """These values in another dtype; the gradient comes back in this one."""
+    def astype(
+        self,
+        dtype: DTypeLike,
+        order: str = "K",
+        casting: Any = "unsafe",
+        subok: bool = True,
+        copy: bool = True,
+    ) -> Tensor:
+        """These values in another dtype; the gradient comes back in this one.
+
+        ``order`` and ``subok``, which say how an array lies in memory and of what class, change nothing.
+        """
+        if casting != "unsafe" and not np.can_cast(self.dtype, dtype, casting):
+            raise TypeError(
+                f"astype: {self.dtype} does not become {np.dtype(dtype)} with casting={casting!r}"
+            )
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self[...]
         return apply(REGISTRY["astype"], (self,), {"dtype": np.dtype(dtype)})
 
     def copy(self) -> Tensor:
@@ -503,13 +521,15 @@ class Tensor(Methods):
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         op = UFUNCS.get(ufunc) if method == "__call__" else None
         if op is not None:
-            if others := _refuse_options(name, kwargs):
-                raise TypeError(f"numpy.{name} on a Tensor does not take {', '.join(others)}=")
+            if kwargs:
+                _refuse_options(name, kwargs)
             return apply(op, inputs)
-        function = FUNCTIONS.get(ufunc if method == "__call__" else getattr(ufunc, method))
+        func = ufunc if method == "__call__" else getattr(ufunc, method)
+        function = FUNCTIONS.get(func)
         if function is None:
             _refuse(name)
-        return function(*inputs, **_refuse_options(name, kwargs))
+        inputs, kwargs = fitted(func, function, name, inputs, kwargs)
+        return function(*inputs, **kwargs)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -518,9 +538,10 @@ class Tensor(Methods):
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
         if function is None:
             _refuse(name)
-        options = kwargs if func in CONSTANTS else _refuse_options(name, kwargs)
+        if func not in CONSTANTS:
+            args, kwargs = fitted(func, function, name, args, kwargs)
         with blaming(name, args):
-            return function(*args, **options)
+            return function(*args, **kwargs)
 
     # ---- operators -------------------------------------------------------------------------------------
 
@@ -607,13 +628,8 @@ def _refuse(name: str) -> NoReturn:
     )
 
 
-def _refuse_options(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments, once those are refused that a recorded operation cannot honour."""
-    for option in _REFUSED:
-        if kwargs.get(option) is not None and kwargs[option] is not np._NoValue:
-            raise TypeError(
-                f"numpy.{name} on a Tensor does not take {option}=: assign its result, use np.where, or "
-                ".astype() the result instead; and an ndarray takes no Tensor in place, so write "
-                "a = a + t, or a += t.detach().numpy()"
-            )
-    return {key: value for key, value in kwargs.items() if key not in _REFUSED}
+def _refuse_options(name: str, kwargs: Mapping[str, Any]) -> None:
+    """Raise for a keyword argument of a ufunc that a recorded operation cannot honour."""
+    for option, value in kwargs.items():
+        if not says_nothing(option, value):
+            refuse_option(name, option)

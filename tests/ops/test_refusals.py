@@ -50,7 +50,7 @@ def test_a_function_without_a_declaration_is_refused_by_name(call: Any, name: st
         (lambda t: np.mean(t, dtype=np.float32), "mean", "dtype"),
         (lambda t: np.max(t, initial=9.0), "max", "initial"),
         (lambda t: np.clip(t, 0, 1, out=A.copy()), "clip", "out"),
-        (lambda t: np.reshape(t, 6, order="F"), "reshape", "order"),
+        (lambda t: np.reshape(t, 6, order="A"), "reshape", "order"),
         (lambda t: np.concatenate([t, t], out=np.zeros((4, 3))), "concatenate", "out"),
         (lambda t: np.add(A, A, out=t), "add", "out"),
         (lambda t: np.add(A, A, out=(t,)), "add", "out"),

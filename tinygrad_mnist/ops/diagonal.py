@@ -23,7 +23,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
         raise ValueError(f"diagonal: shape {a.shape} was given; expected at least two axes")
     matrices = np.moveaxis(a, (axis1, axis2), (-2, -1))
     *_, rows, columns = matrices.shape
-    return matrices[(..., *_positions(rows, columns, offset))]
+    return matrices[(..., *_positions(rows, columns, offset))][...]  # a view, as in NumPy
 
 
 @implements(np.linalg.diagonal)

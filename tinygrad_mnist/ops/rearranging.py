@@ -6,6 +6,7 @@ the result comes from, and indexing has a gradient.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from tinygrad_mnist.op import FUNCTIONS, implements
 from tinygrad_mnist.ops.constant import values_of
 from tinygrad_mnist.ops.indexing import getitem
+from tinygrad_mnist.refusals import refuse_option
 from tinygrad_mnist.tensor import apply
 
 
@@ -29,19 +31,28 @@ def _pick(a: Any, index: Any) -> Any:
 
 def by_positions(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function(a, ...)``, which only moves elements of ``a``, by what it does to their positions."""
+    signature = inspect.signature(function)
+    first = next(iter(signature.parameters))
 
-    def move(a: Any, *args: Any, **kwargs: Any) -> Any:
+    def move(*args: Any, **kwargs: Any) -> Any:
+        a, *args = args or (kwargs.pop(first),)  # type: ignore[assignment]
         moved = function(
             _positions(a), *map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()}
         )
         return _pick(np.ravel(a), moved)
 
     move.__qualname__ = function.__name__
+    move.__signature__ = signature  # type: ignore[attr-defined]
     return move
 
 
-for _function in (np.roll, np.rot90, np.repeat, np.tile, np.delete, np.resize):
+for _function in (np.roll, np.repeat, np.tile, np.delete, np.resize):
     FUNCTIONS[_function] = by_positions(_function)
+
+
+@implements(np.rot90)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    return by_positions(np.rot90)(m, k, axes)[...]  # a view, as in NumPy: it is not assigned to
 
 
 @implements(np.fliplr)
@@ -151,8 +162,18 @@ def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
 
 
 @implements(np.copyto)
-def copyto(dst: Any, src: Any) -> None:
-    dst[...] = src  # an ndarray refuses a Tensor that requires a gradient
+def copyto(dst: Any, src: Any, casting: Any = "same_kind") -> None:
+    if isinstance(dst, np.ndarray):
+        if getattr(src, "requires_grad", False):
+            raise TypeError(
+                "numpy.copyto: an ndarray would lose the gradient of the Tensor that it is given; make it "
+                "a Tensor first, as in np.full_like(Tensor(a), t), or give it t.detach().numpy()"
+            )
+        np.copyto(dst, values_of(src), casting=casting)
+    elif casting != "same_kind":
+        refuse_option("copyto", "casting")
+    else:
+        dst[...] = src
 
 
 @implements(np.compress)
@@ -169,6 +190,10 @@ def extract(condition: Any, arr: Any) -> Any:
 @implements(np.choose)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     choices = list(choices)
+    dtype = np.result_type(
+        *(c if type(c) in (bool, int, float) else np.asarray(values_of(c)).dtype for c in choices)
+    )
+    choices = [np.asarray(c, dtype) if type(c) in (bool, int, float) else c for c in choices]
     sizes = [np.size(choice) for choice in choices]
     starts = np.cumsum([0, *sizes[:-1]])
     positions = [start + _positions(choice) for start, choice in zip(starts, choices, strict=True)]

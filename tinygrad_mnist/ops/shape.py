@@ -93,13 +93,25 @@ pad_ = linear(
 
 
 @implements(np.reshape)
-def reshape(a: Any, /, shape: Any) -> Any:
+def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    if _is_fortran("reshape", order):
+        backwards = shape if isinstance(shape, (int, np.integer)) else tuple(shape)[::-1]
+        return np.transpose(reshape_(np.transpose(a), shape=backwards))
     return reshape_(a, shape=shape)
 
 
+def _is_fortran(name: str, order: str | None) -> bool:
+    if order not in ("C", "F", None):
+        raise TypeError(
+            f"numpy.{name} on a Tensor does not take order={order!r}: Tensors promise no layout in memory; "
+            "use 'C' or 'F'"
+        )
+    return order == "F"
+
+
 @implements(np.ravel)
-def ravel(a: Any) -> Any:
-    return reshape_(a, shape=(-1,))
+def ravel(a: Any, order: str = "C") -> Any:
+    return reshape_(np.transpose(a) if _is_fortran("ravel", order) else a, shape=(-1,))
 
 
 @implements(np.squeeze)
@@ -208,6 +220,9 @@ def _refuse_sections(name: str, sections: Any) -> None:
 
 @implements(np.pad)
 def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: float = 0) -> Any:
+    if isinstance(pad_width, dict):  # of axes
+        axes = {normalize_axis_index(axis, array.ndim): width for axis, width in pad_width.items()}
+        pad_width = [np.broadcast_to(axes.get(i, 0), 2).tolist() for i in range(array.ndim)]
     try:
         widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
     except ValueError as error:
@@ -338,14 +353,24 @@ def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
 # ---- copies and the like ---------------------------------------------------------------------------------
 
 
-@implements(np.copy, np.real, np.real_if_close)
-def copy(a: Any, *_: Any, **__: Any) -> Any:
+@implements(np.copy)
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
     return np.positive(a)
+
+
+@implements(np.real)
+def real(val: Any) -> Any:
+    return val[...]  # a view, as in NumPy: it is not assigned to
+
+
+@implements(np.real_if_close)
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    return a[...]
 
 
 @implements(np.astype)
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
-    return x.astype(dtype)
+    return x.astype(dtype, copy=copy)
 
 
 @implements(np.full_like)
