@@ -261,6 +261,34 @@ class Methods:
         """``np.trace``."""
         return _call(np.trace, self, offset, axis1, axis2, dtype, out)
 
+    @property
+    def real(self) -> Tensor:
+        """``np.real``: of real numbers, themselves."""
+        return _call(np.real, self)
+
+    @property
+    def imag(self) -> Tensor:
+        """``np.imag``: of real numbers, zeros; no gradient."""
+        return _call(np.imag, self)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return _call(np.left_shift, self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return _call(np.left_shift, other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return _call(np.right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return _call(np.right_shift, other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return _call(np.divmod, self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return _call(np.divmod, other, self)
+
 
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """What a NumPy function does on Tensors, without the detour through NumPy's dispatch."""

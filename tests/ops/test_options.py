@@ -120,3 +120,15 @@ def test_choose_takes_numbers_weakly(scalar: Any) -> None:
     x = np.array([0.5, 1.5, 2.5, 3.5], np.float32)
     got = np.choose([0, 5, -1, 0], [Tensor(x, requires_grad=True), scalar], mode="clip")
     assert_same(got, np.choose([0, 5, -1, 0], [x, scalar], mode="clip"))
+
+
+def test_shifts_and_divmod_are_operators() -> None:
+    n, t = np.array([1, 2, 3]), Tensor([1, 2, 3])
+    assert_same((t << 1, 2 << t, t >> 1, 9 >> t), (n << 1, 2 << n, n >> 1, 9 >> n))
+    assert_same(divmod(Tensor(A), 0.4) + divmod(3.0, Tensor(A)), divmod(A, 0.4) + divmod(3.0, A))
+
+
+def test_the_real_part_is_differentiated_and_the_imaginary_part_is_zero() -> None:
+    x = Tensor(A.copy(), requires_grad=True)
+    assert_same((x.real, x.imag), (A.real, A.imag))
+    assert (x.real.requires_grad, x.imag.requires_grad) == (True, False)
