@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tape": {"attach", "op", "refusals"},
     "methods": {"op", "refusals"},
     "tensor": {"attach", "methods", "op", "refusals", "tape"},
-    "ops": {"op", "tape", "tensor"},
+    "ops": {"op", "refusals", "tape", "tensor"},
     "tree": set(),
     "transforms": CALCULUS,
     "anomaly": CALCULUS,
