@@ -33,9 +33,9 @@ def main() -> None:
     ):
         axes.loglog(STEPS, np.maximum(error, 1e-16), marker + "-", markersize=3, linewidth=1, label=label)
     axes.axhline(1e-6, color="grey", linestyle=":", linewidth=1)
-    axes.text(STEPS[1], 1.4e-6, "gradcheck's tolerance", color="grey", fontsize=8)
+    axes.text(4e-5, 1.4e-6, "tolerance", color="0.4", fontsize=8)
     axes.axvline(float(chosen.step), color="black", linestyle="--", linewidth=1)
-    axes.text(float(chosen.step) * 1.3, 1e-3, "the step\nthat is chosen", fontsize=8)
+    axes.text(float(chosen.step) / 1.2, 0.3, "the step that is chosen", fontsize=8, ha="right")
     axes.set(xlabel="step", ylabel="relative error of the derivative of exp at 1", ylim=(5e-17, 5))
     axes.legend(frameon=False)
     mpl.rcParams["svg.hashsalt"] = "error_against_step"
