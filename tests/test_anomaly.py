@@ -202,7 +202,7 @@ def test_an_ordinary_call_of_a_module_keeps_no_account() -> None:
 
 def test_a_recorder_hears_of_each_operation_and_of_the_walk() -> None:
     class Listener(Recorder):
-        def applied(self, op: Any, arrays: Any, out: Any, node: Any) -> None:
+        def applied(self, op: Any, arrays: Any, out: Any, node: Any, static: Any) -> None:
             heard.append(f"{op.name}{'' if node else '?'}")
 
         def walked(self, node: Any, g: Any, cotangents: Any, arrived: Any) -> None:

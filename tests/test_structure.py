@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # Where an import may point the other way if not done at once: the lazy public names, Tensor's short methods.
-MAY_IMPORT_LATER = {"__init__", "methods", "tensor"}
+MAY_IMPORT_LATER = {"__init__", "methods", "nn", "tensor"}
 
 # Packages beyond NumPy, and the rooms whose modules may import them at their top. Elsewhere functions do.
 OPTIONAL: dict[str, set[str]] = {

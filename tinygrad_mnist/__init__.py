@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_mnist._version import __version__
 
 if TYPE_CHECKING:
-    from tinygrad_mnist import data, nn, op, optim
+    from tinygrad_mnist import data, graph, nn, op, optim
     from tinygrad_mnist.anomaly import detect_anomaly
     from tinygrad_mnist.tape import no_grad
     from tinygrad_mnist.tensor import Tensor
@@ -39,11 +39,11 @@ _WHERE = {
     "value_and_grad": "transforms",
     "vjp": "transforms",
 }
-_ROOMS = ("data", "nn", "op", "ops", "optim", "plots", "testing", "training")
+_ROOMS = ("data", "graph", "nn", "op", "ops", "optim", "plots", "testing", "training")
 
 # fmt: off
 __all__ = [
-    "Tensor", "__version__", "data", "detect_anomaly", "nn", "no_grad", "op", "optim",
+    "Tensor", "__version__", "data", "detect_anomaly", "graph", "nn", "no_grad", "op", "optim",
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
 ]
 # fmt: on

@@ -5,9 +5,6 @@ A recorder: it attaches to the tape from outside, and nothing pays for it while 
 
 from __future__ import annotations
 
-import linecache
-import os
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tinygrad_mnist.attach import Recorder, attached, module
+from tinygrad_mnist.attach import Recorder, attached, module, users_line
 from tinygrad_mnist.tape import Leaf, Node
 
 
@@ -71,8 +68,8 @@ class _Detector(Recorder):
     def __init__(self) -> None:
         self.calls: WeakKeyDictionary[Node, _Call] = WeakKeyDictionary()
 
-    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any) -> None:
-        line, place = _users_line(), _module_path()
+    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
+        line, place = users_line(), _module_path()
         for position, array in enumerate(arrays):
             if isinstance(array, np.ndarray) and not _is_finite(array):
                 what = f"argument {position} of '{op.name}' is not finite already"
@@ -87,7 +84,7 @@ class _Detector(Recorder):
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         call = self.calls.get(node)
-        line, place = (_users_line(), "") if call is None else (call.line, call.place)
+        line, place = (users_line(), "") if call is None else (call.line, call.place)
         details = (node.op, node.arrays, node, line, place)
         if call is not None and call.sums != (now := _checksums(node)):
             changed = next(i for i, (a, b) in enumerate(zip(call.sums, now, strict=True)) if a != b)
@@ -113,7 +110,7 @@ class _Detector(Recorder):
         for one in tangent if type(tangent) is tuple else (tangent,):
             if not _is_finite(_values(one)):
                 call = self.calls.get(node)
-                line, place = (_users_line(), "") if call is None else (call.line, call.place)
+                line, place = (users_line(), "") if call is None else (call.line, call.place)
                 what = f"the tangent of '{node.op.name}' is not finite"
                 raise AnomalyError(_report(what, _values(one), node.op, node.arrays, node, line, place))
 
@@ -157,20 +154,6 @@ def _module_path() -> str:
     kind = type(this).__name__
     path = getattr(this, "_path", "").removesuffix(".")
     return f"{path} ({kind})" if path else kind
-
-
-_HERE = os.path.dirname(__file__) + os.sep
-_NUMPY = os.path.dirname(np.__file__) + os.sep
-
-
-def _users_line() -> str:
-    """The innermost line outside this package and NumPy: ``train.py:31, in step: loss = np.log(x)``."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _NUMPY)):
-        frame = frame.f_back
-    name, number = frame.f_code.co_filename, frame.f_lineno
-    source = linecache.getline(name, number, frame.f_globals).strip()
-    return f"{name}:{number}, in {frame.f_code.co_name}" + (f": {source}" if source else "")
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------

@@ -6,12 +6,17 @@ node whether it has hooks. Nothing here knows a Tensor.
 
 from __future__ import annotations
 
+import linecache
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from typing import Any
 from weakref import ref
+
+import numpy as np
 
 
 class Recorder:
@@ -20,8 +25,17 @@ class Recorder:
     What the rules of a walk compute inside is not told: a rule is known by what it returns.
     """
 
-    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any) -> None:
+    insides = True
+    """Whether to be told, too, what runs inside a checkpointed function, the first time and again."""
+
+    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """An operation ran; ``node`` is None where it was not put on the tape."""
+
+    def entered(self, module: Any) -> None:
+        """A module begins to run."""
+
+    def left(self, module: Any) -> None:
+        """It has run."""
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         """A walk passed ``node``, to which ``g`` had come; its parents' cotangents are in one of the two."""
@@ -58,18 +72,38 @@ def attached(listener: Recorder | None) -> Iterator[None]:
 def unmuted() -> Iterator[None]:
     """Tell what happens inside all the same: a rule that runs a user's function again."""
     listener = recorder.get()
-    with attached(listener.listener if isinstance(listener, Muted) else listener):
+    if isinstance(listener, Muted):
+        listener = listener.listener
+    with attached(listener if listener is None or listener.insides else Muted(listener)):
         yield
 
 
 @contextmanager
 def inside(this: Any) -> Iterator[None]:
-    """Say that a module runs."""
+    """Say that a module runs, while a recorder is on."""
+    listener = recorder.get()
+    assert listener is not None
     token = module.set(this)
+    listener.entered(this)
     try:
         yield
     finally:
+        listener.left(this)
         module.reset(token)
+
+
+_HERE = os.path.dirname(__file__) + os.sep
+_NUMPY = os.path.dirname(np.__file__) + os.sep
+
+
+def users_line() -> str:
+    """The innermost line outside this package and NumPy: ``train.py:31, in step: loss = np.log(x)``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _NUMPY)):
+        frame = frame.f_back
+    name, number = frame.f_code.co_filename, frame.f_lineno
+    source = linecache.getline(name, number, frame.f_globals).strip()
+    return f"{name}:{number}, in {frame.f_code.co_name}" + (f": {source}" if source else "")
 
 
 Hook = Callable[[Any], Any]

@@ -5,7 +5,7 @@ No mathematics is done here. Each method is what the NumPy function of its name 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REGISTRY
 from tinygrad_mnist.refusals import blaming, fitted
 
 if TYPE_CHECKING:
+    from tinygrad_mnist.graph import Graph
     from tinygrad_mnist.tensor import Tensor
 
 Axis = int | tuple[int, ...] | None
@@ -29,6 +30,12 @@ class Methods:
     def T(self) -> Tensor:
         """The axes in reverse order."""
         return _call(np.transpose, self)
+
+    def graph(self, model: Any = None, names: Mapping[str, Any] | None = None) -> Graph:
+        """The computation that led here, to be drawn; see `tinygrad_mnist.graph.trace`."""
+        from tinygrad_mnist.graph import trace
+
+        return trace(self, model, names)
 
     @property
     def mT(self) -> Tensor:

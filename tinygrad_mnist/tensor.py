@@ -94,7 +94,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     else:
         result.origin = None
     if (watching := recorder.get()) is not None:
-        watching.applied(op, tuple(arrays), out, result.origin)
+        watching.applied(op, tuple(arrays), out, result.origin, static)
     return result
 
 
@@ -103,7 +103,7 @@ def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any
     out = tuple(np.asarray(one) for one in out)
     whole = Node(op, arrays, out, None, parents, static) if parents and recording.get() else None
     if (watching := recorder.get()) is not None:
-        watching.applied(op, arrays, out, whole)
+        watching.applied(op, arrays, out, whole, static)
     if whole is None:
         return tuple(_wrapped(one) for one in out)
     return tuple(

@@ -7,8 +7,9 @@ module only remembers which names are parameters, buffers and modules, in the or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from itertools import chain
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -19,6 +20,9 @@ from tinygrad_mnist.nn.parameter import Parameter
 from tinygrad_mnist.nn.state import Array, IncompatibleKeys, load
 from tinygrad_mnist.nn.summary import tree
 from tinygrad_mnist.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.graph import Graph
 
 __all__ = ["Module", "Parameter"]
 
@@ -340,6 +344,38 @@ class Module:
             module.apply(function)
         function(self)
         return self
+
+    # ---- as a picture ----------------------------------------------------------------------------------
+
+    def graph(self, *inputs: Any, **options: Any) -> Graph:
+        """Run a copy of this module on an example, and return the computation, to be drawn.
+
+        The module itself stays as it is: its running statistics, random numbers and gradients too.
+
+        Parameters
+        ----------
+        *inputs, **options
+            An example of what the module is called with.
+
+        Returns
+        -------
+        Graph
+            See `tinygrad_mnist.graph`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_mnist import nn
+        >>> graph = nn.Linear(3, 2).graph(np.ones((4, 3), np.float32))
+        >>> [node.id for node in graph.nodes]
+        ['input#1', 'model/weight', 'model/bias', 'model/linear#1']
+        """
+        from tinygrad_mnist.graph import record
+
+        twin = deepcopy(self)
+        with record(twin) as tape:
+            twin(*inputs, **options)
+        return tape.graph()
 
     # ---- as text ---------------------------------------------------------------------------------------
 

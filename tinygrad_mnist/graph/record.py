@@ -1,0 +1,306 @@
+"""Recording: what the tape tells while it is on, kept as summaries, and made into a `Graph` when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+
+from tinygrad_mnist.attach import Recorder, attached, users_line
+from tinygrad_mnist.graph.build import Draft, Use, build
+from tinygrad_mnist.graph.data import BUFFER, INPUT, OPERATION, PARAMETER, Cluster, Statistics, Value
+from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.words import arguments_text, line_text
+from tinygrad_mnist.tape import Leaf, one_of
+from tinygrad_mnist.tape import Node as TapeNode
+
+
+@dataclass(eq=False)
+class _Call:
+    """A module while it runs."""
+
+    cluster: Cluster
+    path: str  # the module's path in its model, with a dot at the end
+    inner: dict[str, list[Any]] = field(
+        default_factory=dict
+    )  # the modules called in here, by name, once a call
+
+
+class Recording(Recorder):
+    """What happened on the tape while this was on; `graph` makes a `Graph` of it.
+
+    Parameters
+    ----------
+    model : Module, optional
+        Which module is to be called ``model``; by default the first with parameters that is called.
+    names : mapping of str to Tensor or ndarray, optional
+        What to call other arrays.
+    """
+
+    insides = False
+
+    def __init__(self, model: Any = None, names: Mapping[str, Any] | None = None) -> None:
+        self._operations: list[Draft] = []
+        self._by_node: WeakKeyDictionary[TapeNode, Draft] = WeakKeyDictionary()
+        self._by_array: dict[
+            int, tuple[Any, Draft, int]
+        ] = {}  # by id, with a reference that tells if it lives
+        self._by_leaf: dict[Leaf, Draft] = {}
+        self._known: dict[int, tuple[str, str, Any]] = {}  # kind, name and array of what has a name, by id
+        self._leaf_names: dict[Leaf, str] = {}
+        self.clusters: dict[str, Cluster] = {}
+        self._stack = [_Call(Cluster("", ""), "")]
+        self._model = model
+        self._walk: tuple[Any, dict[Any, Any]] = (None, {})  # what has come where, in the walk that goes on
+        for name, value in (names or {}).items():
+            self._name(name, value)
+        if model is not None:
+            for module in model.modules():
+                self._know(module)
+
+    def graph(self, outputs: Any = None) -> Graph:
+        """What was recorded so far, as a `Graph`.
+
+        Parameters
+        ----------
+        outputs : Tensor or sequence of Tensor, optional
+            Draw only what these were computed from; by default all.
+
+        Raises
+        ------
+        ValueError
+            If nothing was recorded, or an output was not.
+        """
+        if not self._operations:
+            raise ValueError("nothing was recorded; compute something inside `with graph.record() as tape:`")
+        ends = None if outputs is None else [self._find(tensor) for tensor in listed(outputs)]
+        return build(self._operations, self.clusters, ends)
+
+    def _find(self, tensor: Any) -> Draft:
+        """What made a Tensor."""
+        found = self._source(tensor.data, tensor.origin)
+        if found is None or found[0].kind != OPERATION:
+            raise ValueError(f"an output of shape {tensor.shape} was not computed by what was recorded")
+        return found[0]
+
+    # ---- what the tape tells ---------------------------------------------------------------------------
+
+    def entered(self, module: Any) -> None:
+        """Note that a module runs, and what its parameters and buffers are called."""
+        self._know(module)
+        around = self._stack[-1]
+        name = self._call_name(module, around)
+        calls = around.inner.setdefault(name, [])
+        calls.append(module)
+        parent = around.cluster.id
+        cluster = Cluster(
+            (f"{parent}/" if parent else "") + name + (f"@{len(calls)}" if len(calls) > 1 else ""),
+            name.rpartition("/")[2],
+            type(module).__name__,
+            parent,
+            len(calls),
+            module.extra_repr(),
+        )
+        self.clusters[cluster.id] = cluster
+        self._stack.append(_Call(cluster, module._path))
+
+    def left(self, module: Any) -> None:
+        """Note that it runs no longer."""
+        self._stack.pop()
+
+    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
+        """Note an operation: what it took, from where, and what came out."""
+        self.add(op, arrays, out, node, static, self._stack[-1].cluster.id, line_text(users_line()))
+
+    def add(
+        self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any, cluster: str, line: str
+    ) -> Draft:
+        """Put an operation down."""
+        outs = out if type(out) is tuple else (out,)
+        draft = Draft(OPERATION, op.name, op.label or op.name, cluster, [Value.of(one) for one in outs])
+        draft.requires_grad, draft.line = node is not None, line
+        parents = (None,) * len(arrays) if node is None else node.parents
+        for position, (array, parent) in enumerate(zip(arrays, parents, strict=True)):
+            found = self._source(array, parent)
+            if found is not None:
+                draft.uses.append(Use(found[0], position, found[1], parent is not None))
+        draft.arguments = arguments_text(arrays, {use.argument for use in draft.uses}, static)
+        if node is not None:
+            self._by_node[node] = draft
+            draft.saved_bytes = _saved_bytes(arrays, outs, node.saved)
+        for index, one in enumerate(outs):
+            self._by_array[id(one)] = (ref(one), draft, index)
+        self._operations.append(draft)
+        return draft
+
+    def read_gradients(self) -> None:
+        """Take the gradients that parameters hold already."""
+        for leaf, draft in self._by_leaf.items():
+            if leaf.grad is not None:
+                draft.receive(_plain(leaf.grad))
+
+    def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
+        """Note the gradient that came to a node, and what went on to its arguments."""
+        draft = self._by_node.get(node)
+        if draft is None:
+            return
+        for index, one in enumerate(g if type(g) is tuple else (g,)):
+            draft.receive(_plain(one), index)
+        if self._walk[0] is not arrived:
+            self._walk = (arrived, {})
+        parts: dict[Any, Statistics | None] = {}
+        for use in draft.uses:
+            parent = node.parents[use.argument]
+            if parent is not None and parent not in parts:
+                total = cotangents.get(parent) if parent in cotangents else arrived.get(parent)
+                parts[parent] = self._part(parent, total)
+            use.gradient = parts.get(parent)
+
+    def _part(self, parent: Any, total: Any) -> Statistics | None:
+        """What the node that was just walked added to the gradient of one of its parents."""
+        if total is None or type(total) is list:
+            return None
+        total, before = _plain(total), self._walk[1].get(parent)
+        self._walk[1][parent] = total
+        if type(parent) is Leaf and parent in self._by_leaf:
+            self._by_leaf[parent].receive(total)
+        return Statistics.of(total if before is None else total - before)
+
+    # ---- who is who ------------------------------------------------------------------------------------
+
+    def _source(self, array: Any, parent: Any) -> tuple[Draft, int] | None:
+        """Where an argument came from, and as which result there; None for a number."""
+        index = 0
+        if type(parent) is TapeNode and parent.op is one_of:
+            parent, index = parent.parents[0], parent.static["index"]
+        if type(parent) is TapeNode and (draft := self._by_node.get(parent)) is not None:
+            return draft, index
+        if type(parent) is Leaf:
+            if parent not in self._by_leaf:
+                name = self._leaf_names.get(parent) or parent.name or ""
+                self._by_leaf[parent] = self._array(PARAMETER, name, array, True)
+            return self._by_leaf[parent], 0
+        if not isinstance(array, np.ndarray):
+            return None
+        base = array.base
+        if isinstance(base, np.ndarray) and base.shape == array.shape and base.strides == array.strides:
+            array = base  # what .detach() and .data give
+        reference, draft, index = self._by_array.get(id(array), (None, None, 0))
+        if draft is not None and reference() is array:
+            return draft, index
+        if array.ndim == 0 and parent is None and id(array) not in self._known:
+            return None
+        kind, name, _ = self._known.get(id(array), (INPUT, "", None))
+        draft = self._array(kind, name, array, parent is not None)
+        self._by_array[id(array)] = (lambda: array, draft, 0)
+        return draft, 0
+
+    def _array(self, kind: str, name: str, array: Any, requires_grad: bool) -> Draft:
+        label = name.rpartition(".")[2] or kind
+        return Draft(kind, name, label, "", [Value.of(array)], requires_grad=requires_grad)
+
+    def _name(self, name: str, value: Any) -> None:
+        """Let an array go by a name."""
+        if type(getattr(value, "origin", None)) is Leaf:
+            self._leaf_names[value.origin] = name
+        elif isinstance(value, np.ndarray) or hasattr(value, "origin"):
+            array = value if isinstance(value, np.ndarray) else value.data
+            self._known[id(array)] = (INPUT, name, array)
+        else:
+            raise TypeError(f"names[{name!r}] is a {type(value).__name__}; expected a Tensor or an ndarray")
+
+    def _know(self, module: Any) -> None:
+        """Let a module's own parameters and buffers go by their paths."""
+        for name, parameter in module.named_parameters(recurse=False):
+            self._known[id(parameter.data)] = (PARAMETER, module._path + name, parameter.data)
+        for name, buffer in module.named_buffers(recurse=False):
+            self._known[id(buffer)] = (BUFFER, module._path + name, buffer)
+
+    def _call_name(self, module: Any, around: _Call) -> str:
+        """The name of a module in the call around it, which no other module has there."""
+        path = module._path
+        if not around.cluster.id:
+            if self._model is None and not path and any(True for _ in module.parameters()):
+                self._model = module
+            if module is self._model:
+                name = "model"
+            else:
+                name = "model/" + path[:-1].replace(".", "/") if path else type(module).__name__
+        elif path != around.path and path.startswith(around.path):
+            name = path[len(around.path) : -1].replace(".", "/")
+        else:
+            name = path[:-1].rpartition(".")[2] or type(module).__name__
+        free, number = name, 1
+        while any(other is not module for other in around.inner.get(free, ())):
+            number += 1
+            free = f"{name}_{number}"
+        return free
+
+
+@contextmanager
+def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterator[Recording]:
+    """Record what is computed inside: modules, source lines, values, and gradients if it is walked back.
+
+    Nothing is kept but summaries, so ``backward()`` may free the tape, and the graph can be drawn after it.
+
+    Parameters
+    ----------
+    model : Module, optional
+        Which module is to be called ``model``; by default the first with parameters that is called.
+    names : mapping of str to Tensor or ndarray, optional
+        What to call other arrays: ``{"x": x}``.
+
+    Yields
+    ------
+    Recording
+        Ask its ``graph()``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import graph, nn
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    >>> with graph.record() as tape:
+    ...     np.sum(model(np.ones((4, 3), np.float32))).backward()
+    >>> [node.id for node in tape.graph().nodes if node.kind == "operation"]
+    ['model/0/linear#1', 'model/1/relu#1', 'sum#1']
+    """
+    recording = Recording(model, names)
+    with attached(recording):
+        yield recording
+
+
+def listed(outputs: Any) -> list[Any]:
+    """Tensors, from one or a sequence of them."""
+    tensors = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    if not tensors:
+        raise ValueError("the graph of no Tensor at all was asked for; expected at least one")
+    for tensor in tensors:
+        if not hasattr(tensor, "origin"):
+            raise TypeError(
+                f"the graph of a {type(tensor).__name__} was asked for; expected a Tensor, or several in a list"
+            )
+    return tensors
+
+
+def _plain(value: Any) -> Any:
+    """An array, also of a Tensor that a recorded walk carries."""
+    return value if isinstance(value, np.ndarray) else value.data
+
+
+def _saved_bytes(arrays: Sequence[Any], outs: Sequence[Any], saved: Any) -> int:
+    """What a node keeps that was not there before it: its results, unless they are views, and what it saved."""
+    seen = {id(array) for array in arrays}
+    waiting, total = [*outs, saved], 0
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (tuple, list)):
+            waiting.extend(one)
+        elif isinstance(one, np.ndarray) and one.base is None and id(one) not in seen:
+            seen.add(id(one))
+            total += one.nbytes
+    return total

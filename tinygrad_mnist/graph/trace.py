@@ -1,0 +1,106 @@
+"""Read the tape that a result left behind, without running anything again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinygrad_mnist.graph.data import Cluster
+from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.record import Recording, listed
+from tinygrad_mnist.tape import Leaf, Node, one_of
+
+
+def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = None) -> Graph:
+    """Read the tape that led to a result, without running anything again.
+
+    A plain tape knows modules only by the names of the parameters that an operation uses, no source lines,
+    and of gradients those that ``backward(retain_graph=True)`` left in parameters. `record` and
+    ``Module.graph`` know more.
+
+    Parameters
+    ----------
+    outputs : Tensor, sequence of Tensor, or Recording
+        Where to start; a recording gives all that it holds.
+    model : Module, optional
+        Gives the classes of modules, and the names of parameters and buffers.
+    names : mapping of str to Tensor or ndarray, optional
+        What to call other arrays: ``{"x": x}``.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    ValueError
+        If an output was not computed from anything that requires a gradient.
+    RuntimeError
+        If ``backward()`` has freed the tape.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import Tensor, graph
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> [node.id for node in graph.trace(x * x + 1, names={"x": x}).nodes]
+    ['x', 'multiply#1', 'add#1']
+    """
+    if isinstance(outputs, Recording):
+        return outputs.graph()
+    tensors = listed(outputs)
+    recording = Recording(model, names)
+    modules = {} if model is None else {path: module for path, module in model.named_modules()}
+    for node in _in_time_order(tensors):
+        recording.add(
+            node.op, node.arrays, node.out, node, node.static, _cluster(node, modules, recording), ""
+        )
+    recording.read_gradients()
+    return recording.graph(tensors)
+
+
+def _in_time_order(tensors: Sequence[Any]) -> list[Node]:
+    """All nodes that some Tensors were computed by, the oldest first."""
+    found: set[Node] = set()
+    waiting = []
+    for tensor in tensors:
+        if type(tensor.origin) is not Node:
+            raise ValueError(
+                f"a Tensor of shape {tensor.shape} has no tape: it was not computed from anything that requires a "
+                "gradient; use graph.record() to draw such a computation"
+            )
+        waiting.append(tensor.origin)
+    while waiting:
+        node = waiting.pop()
+        if node in found:
+            continue
+        found.add(node)
+        if node.arrays is None:
+            raise RuntimeError(
+                f"the tape was freed by backward() at '{node.op.name}'; draw before it, use "
+                "backward(retain_graph=True), or wrap both in `with graph.record() as tape:`"
+            )
+        waiting.extend(parent for parent in node.parents if type(parent) is Node)
+    return sorted((node for node in found if node.op is not one_of), key=lambda node: node.time)
+
+
+def _cluster(node: Node, modules: Mapping[str, Any], recording: Recording) -> str:
+    """The id of the module whose parameters an operation uses; empty where that is none, or not one alone."""
+    leaves = [parent for parent in node.parents if type(parent) is Leaf and parent.name]
+    paths = {(leaf.name or "").rpartition(".")[0] for leaf in leaves}
+    if len(paths) != 1:
+        return ""
+    parts = [part for part in paths.pop().split(".") if part]
+    parent = ""
+    for depth in range(len(parts) + 1):
+        path = ".".join(parts[:depth])
+        module = modules.get(path)
+        name = parts[depth - 1] if depth else "model"
+        cluster = Cluster(
+            f"{parent}/{name}" if parent else name,
+            name,
+            "" if module is None else type(module).__name__,
+            parent,
+            detail="" if module is None else module.extra_repr(),
+        )
+        parent = recording.clusters.setdefault(cluster.id, cluster).id
+    return parent

@@ -1,0 +1,121 @@
+"""Values as short texts: arguments of operations, lines of source, shapes, counts and numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.graph.data import Value
+
+LONGEST: Final = 40
+"""Characters of an argument that are shown."""
+
+
+def arguments_text(arrays: Sequence[Any], edges: Collection[int], static: Mapping[str, Any]) -> str:
+    """The arguments of a call that are not edges, ``·`` standing for those that are.
+
+    Examples
+    --------
+    >>> arguments_text([np.ones(3), 2], {0}, {})
+    '·, 2'
+    >>> arguments_text([np.ones(3)], {0}, {"axis": 0, "keepdims": True})
+    'axis=0, keepdims=True'
+    """
+    values = ["·" if i in edges else argument_text(array) for i, array in enumerate(arrays)]
+    named = [
+        f"{name}={argument_text(value)}"
+        for name, value in static.items()
+        if value is not None and value is not False and not callable(value)
+    ]
+    return ", ".join((values if set(values) - {"·"} else []) + named)
+
+
+def argument_text(value: Any) -> str:
+    """One argument, shortened; an array by its shape."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        text = f"array {shape_text(value.shape)}"
+    elif isinstance(value, (np.ndarray, np.generic, float)):
+        text = f"{np.asarray(value)[()]:.4g}" if np.asarray(value).dtype.kind == "f" else str(value)
+    elif isinstance(value, slice):
+        ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
+        text = ":".join(ends[: 3 if ends[2] else 2])
+    elif isinstance(value, tuple):
+        inside = ", ".join(map(argument_text, value))
+        text = f"({inside},)" if len(value) == 1 else f"({inside})"
+    elif value is Ellipsis:
+        text = "..."
+    elif callable(value):
+        text = getattr(value, "__name__", type(value).__name__)
+    else:
+        text = repr(value)
+        if " at 0x" in text:  # differs from run to run
+            text = type(value).__name__
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def line_text(line: str) -> str:
+    """A line of source by its file's name alone, which is the same on every machine."""
+    path, colon, rest = line.partition(":")
+    return os.path.basename(path) + colon + rest
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """``(128, 64)`` as ``128×64``, and a scalar as such.
+
+    Examples
+    --------
+    >>> shape_text((128, 64)), shape_text((10,)), shape_text(())
+    ('128×64', '10', 'scalar')
+    """
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def value_text(value: Value) -> str:
+    """Shape and dtype of a value: ``128×64 float32``."""
+    return f"{shape_text(value.shape)} {value.dtype}"
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes.
+
+    Examples
+    --------
+    >>> bytes_text(40), bytes_text(200_704), bytes_text(3_400_000)
+    ('40 B', '196 KiB', '3.24 MiB')
+    """
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
+
+
+def number_text(x: float | None) -> str:
+    """A number with three digits, a sign for none.
+
+    Examples
+    --------
+    >>> number_text(0.00012345), number_text(2.0), number_text(None)
+    ('0.000123', '2', '-')
+    """
+    return "-" if x is None else f"{x:.3g}"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """A time in the unit that suits it.
+
+    Examples
+    --------
+    >>> seconds_text(0.0000123), seconds_text(0.0045), seconds_text(None)
+    ('12.3 µs', '4.5 ms', '-')
+    """
+    if seconds is None:
+        return "-"
+    for scale, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * scale < 1000:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds:.3g} s"
