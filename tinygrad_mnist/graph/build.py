@@ -96,7 +96,7 @@ def build(
                 draft.saved_bytes,
                 draft.forward_seconds,
                 draft.backward_seconds,
-            )  # fmt: skip
+            )
         )
 
     for draft in operations:
@@ -129,7 +129,7 @@ def _ancestors(ends: Sequence[Draft]) -> set[Draft]:
 
 
 def _home(draft: Draft, user: str, clusters: Mapping[str, Cluster]) -> str:
-    """The cluster of an array: that of the module that owns it, if it is around the first use, else the top."""
+    """The cluster of an array: that of its module if that is around the first use; inputs are at the top."""
     path = draft.name.rpartition(".")[0].replace(".", "/")
     if draft.kind not in (PARAMETER, "buffer") or not draft.name:
         return ""
@@ -150,7 +150,7 @@ def _own_name(draft: Draft, cluster: str) -> str:
 
 
 def _needed(clusters: Mapping[str, Cluster], nodes: Sequence[Node]) -> tuple[Cluster, ...]:
-    """The clusters that hold something, those around them, and those in them that ran without an operation."""
+    """The clusters that hold something, those around them, and those in them that held nothing."""
     needed: set[str] = set()
     for node in nodes:
         around = node.cluster

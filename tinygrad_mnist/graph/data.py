@@ -6,6 +6,7 @@ same computation give the same data.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,14 +67,21 @@ class Statistics:
         low, high = float(values.min()), float(values.max())
         scale = max(abs(low), abs(high)) or 1.0  # so that no square overflows
         scaled = values / scale
-        norm = scale * float(np.sqrt(np.sum(scaled * scaled)))
-        mean, std = (scale * x if x > NOISE or x < -NOISE else 0.0 for x in (scaled.mean(), scaled.std()))
-        return cls(*(rounded(float(x)) for x in (low, mean, std, high, norm)), nan, inf)
+        mean, std = float(scaled.mean()), float(scaled.std())
+        return cls(
+            rounded(low),
+            rounded(scale * mean) if abs(mean) > NOISE else 0.0,
+            rounded(scale * std) if std > NOISE else 0.0,
+            rounded(high),
+            rounded(scale * float(np.sqrt(np.sum(scaled * scaled)))),
+            nan,
+            inf,
+        )
 
 
 def rounded(x: float) -> float:
-    """A number with four significant digits."""
-    return float(f"{x:.4g}")
+    """A number with four significant digits; one that would overflow by that stays as large as it can."""
+    return max(min(float(f"{x:.4g}"), sys.float_info.max), -sys.float_info.max)
 
 
 @dataclass(frozen=True)
@@ -116,8 +124,8 @@ class Node:
     Attributes
     ----------
     id : str
-        Stable: ``model/bn1/batch_norm#1`` for an operation (cluster, name, ordinal there), ``model/bn1/weight``
-        for a parameter, ``input#1`` for an array.
+        Stable: ``model/bn1/batch_norm#1`` for an operation (cluster, name, ordinal there),
+        ``model/bn1/weight`` for a parameter, ``input#1`` for an array.
     kind : str
         ``operation``, ``parameter`` (anything that a user asked a gradient for), ``buffer`` or ``input``.
     name : str

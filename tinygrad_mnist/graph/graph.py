@@ -153,7 +153,7 @@ class Graph:
     # ---- as text that can be read back -----------------------------------------------------------------
 
     def json(self) -> str:
-        """The graph as JSON, a line a node, edge and cluster, so that two versions can be compared by lines."""
+        """The graph as JSON: a line a node, edge and cluster, so that two versions compare by lines."""
         parts = [f'"format": {json.dumps(FORMAT)}']
         for name in ("clusters", "nodes", "edges"):
             rows = ",\n".join("  " + _compact(row) for row in getattr(self, name))

@@ -1,4 +1,4 @@
-"""Recording: what the tape tells while it is on, kept as summaries, and made into a `Graph` when asked for."""
+"""Recording: what the tape tells while it is on, kept as summaries, from which a `Graph` can be made."""
 
 from __future__ import annotations
 
@@ -189,14 +189,13 @@ class Recording(Recorder):
         base = array.base
         if isinstance(base, np.ndarray) and base.shape == array.shape and base.strides == array.strides:
             array = base  # what .detach() and .data give
-        reference, draft, index = self._by_array.get(id(array), (None, None, 0))
-        if draft is not None and reference() is array:
-            return draft, index
+        if (made := self._by_array.get(id(array))) is not None and made[0]() is array:
+            return made[1], made[2]
         if array.ndim == 0 and parent is None and id(array) not in self._known:
             return None
         kind, name, _ = self._known.get(id(array), (INPUT, "", None))
         draft = self._array(kind, name, array, parent is not None)
-        self._by_array[id(array)] = (lambda: array, draft, 0)
+        self._by_array[id(array)] = (lambda: array, draft, 0)  # kept alive, so that no other gets its id
         return draft, 0
 
     def _array(self, kind: str, name: str, array: Any, requires_grad: bool) -> Draft:
@@ -282,7 +281,7 @@ def listed(outputs: Any) -> list[Any]:
     for tensor in tensors:
         if not hasattr(tensor, "origin"):
             raise TypeError(
-                f"the graph of a {type(tensor).__name__} was asked for; expected a Tensor, or several in a list"
+                f"the graph of a {type(tensor).__name__} was asked for; expected a Tensor, or a list of them"
             )
     return tensors
 
@@ -293,7 +292,7 @@ def _plain(value: Any) -> Any:
 
 
 def _saved_bytes(arrays: Sequence[Any], outs: Sequence[Any], saved: Any) -> int:
-    """What a node keeps that was not there before it: its results, unless they are views, and what it saved."""
+    """What a node keeps that was not there before: its results, unless they are views, and what it saved."""
     seen = {id(array) for array in arrays}
     waiting, total = [*outs, saved], 0
     while waiting:

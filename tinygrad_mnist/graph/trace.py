@@ -49,11 +49,11 @@ def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = Non
         return outputs.graph()
     tensors = listed(outputs)
     recording = Recording(model, names)
-    modules = {} if model is None else {path: module for path, module in model.named_modules()}
+    modules = {} if model is None else dict(model.named_modules())
     for node in _in_time_order(tensors):
-        recording.add(
-            node.op, node.arrays, node.out, node, node.static, _cluster(node, modules, recording), ""
-        )
+        assert node.arrays is not None  # not freed: looked at above
+        cluster = _cluster(node, modules, recording)
+        recording.add(node.op, node.arrays, node.out, node, node.static, cluster, "")
     recording.read_gradients()
     return recording.graph(tensors)
 
@@ -65,8 +65,8 @@ def _in_time_order(tensors: Sequence[Any]) -> list[Node]:
     for tensor in tensors:
         if type(tensor.origin) is not Node:
             raise ValueError(
-                f"a Tensor of shape {tensor.shape} has no tape: it was not computed from anything that requires a "
-                "gradient; use graph.record() to draw such a computation"
+                f"a Tensor of shape {tensor.shape} has no tape: it was not computed from anything that "
+                "requires a gradient; use graph.record() to draw such a computation"
             )
         waiting.append(tensor.origin)
     while waiting:
