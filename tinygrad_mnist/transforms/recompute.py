@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.attach import unmuted
+from tinygrad_mnist.attach import recorder, unmuted
 from tinygrad_mnist.op import EachArgument, Op, Sample
 from tinygrad_mnist.tape import Leaf, Node, boundary, recording, walk
 from tinygrad_mnist.tensor import Tensor, _lift
@@ -163,6 +163,8 @@ class _Replay:
             return unflatten(structure, leaves)
         whole = Node(checkpointed, tuple(arrays), values[0] if self.single else tuple(values), None, parents,
                      {"replay": self})  # fmt: skip
+        if (watching := recorder.get()) is not None:
+            watching.applied(checkpointed, whole.arrays, whole.out, whole, {})
         for i, node, value in zip(places, [whole] if self.single else whole.outputs(), values, strict=True):
             leaves[i] = _lift(value, node)
         return unflatten(structure, leaves)

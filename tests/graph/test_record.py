@@ -1,0 +1,331 @@
+"""What a recording knows: modules, calls, names, lines, gradients; and that it changes nothing."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, checkpoint, detect_anomaly, graph, nn, no_grad, optim
+from tinygrad_mnist.graph.data import Statistics
+
+
+def model_of(seed: int = 0) -> nn.Sequential:
+    rng = np.random.default_rng(seed)
+    return nn.Sequential(
+        nn.Linear(6, 4, rng=rng),
+        nn.BatchNorm1d(4),
+        nn.ReLU(),
+        nn.Dropout(0.5, rng=rng),
+        nn.Linear(4, 3, rng=rng),
+    )
+
+
+X = np.random.default_rng(1).standard_normal((5, 6), dtype=np.float32)
+Y = np.array([0, 1, 2, 1, 0])
+
+
+def step(model: nn.Module) -> Tensor:
+    return nn.CrossEntropyLoss()(model(X), Y)
+
+
+def recorded(model: nn.Module) -> graph.Graph:
+    with graph.record() as tape:
+        step(model).backward()
+    return tape.graph()
+
+
+def ids(found: graph.Graph, kind: str = "operation") -> list[str]:
+    return [node.id for node in found.nodes if node.kind == kind]
+
+
+class TestModules:
+    def test_operations_stand_in_the_modules_that_called_them(self) -> None:
+        assert ids(recorded(model_of())) == [
+            "model/0/linear#1",
+            "model/1/batch_norm#1",
+            "model/2/relu#1",
+            "model/3/multiply#1",
+            "model/4/linear#1",
+            "CrossEntropyLoss/cross_entropy#1",
+            "CrossEntropyLoss/matmul#1",
+        ]
+
+    def test_parameters_stand_in_the_modules_that_own_them(self) -> None:
+        assert ids(recorded(model_of()), "parameter") == [
+            "model/0/weight", "model/0/bias",
+            "model/1/weight", "model/1/bias",
+            "model/4/weight", "model/4/bias",
+        ]  # fmt: skip
+
+    def test_a_second_call_is_a_cluster_of_its_own(self) -> None:
+        class Looped(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.cell = nn.Linear(3, 3)
+
+            def forward(self, x: Any) -> Any:
+                for _ in range(3):
+                    x = np.tanh(self.cell(x))
+                return x
+
+        found = Looped().graph(np.ones((2, 3), np.float32))
+        assert [cluster.id for cluster in found.clusters] == [
+            "model", "model/cell", "model/cell@2", "model/cell@3",
+        ]  # fmt: skip
+        assert {cluster.module for cluster in found.clusters[1:]} == {"model/cell"}
+        assert ids(found, "parameter") == ["model/cell/weight", "model/cell/bias"]
+
+    def test_a_module_in_a_call_of_another_that_does_not_own_it_has_a_name_of_its_own(self) -> None:
+        others = [nn.Linear(3, 3), nn.Linear(3, 3)]
+
+        class Borrower(nn.Module):
+            def forward(self, x: Any) -> Any:
+                return others[1](others[0](x))
+
+        found = Borrower().graph(np.ones((2, 3), np.float32))
+        assert [cluster.id for cluster in found.clusters] == ["model", "model/Linear", "model/Linear_2"]
+        assert len(set(ids(found, "parameter"))) == 4
+
+    def test_a_child_called_without_its_parent_keeps_its_path(self) -> None:
+        model = model_of()
+        with graph.record() as tape:
+            model[0](X)
+        assert ids(tape.graph()) == ["model/0/linear#1"]
+
+    def test_a_module_that_did_nothing_is_there_all_the_same(self) -> None:
+        found = model_of().eval().graph(X)
+        assert "model/3" in [cluster.id for cluster in found.clusters]
+        assert not [node for node in found.nodes if node.cluster == "model/3"]
+
+    def test_buffers_go_by_their_names(self) -> None:
+        class Shift(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.register_buffer("offset", np.ones(3))
+
+            def forward(self, x: Any) -> Any:
+                return x + self.offset
+
+        found = nn.Sequential(Shift()).graph(Tensor(np.ones((2, 3)), requires_grad=True))
+        assert ids(found, "buffer") == ["model/0/offset"]
+
+
+class TestGradients:
+    def test_they_are_those_of_backward(self) -> None:
+        model = model_of()
+        found = recorded(model)
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            node = found.by_id["model/" + name.replace(".", "/")]
+            assert node.value.gradient == Statistics.of(parameter.grad.data)
+
+    def test_contributions_to_a_tensor_used_twice_are_told_apart(self) -> None:
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        with graph.record(names={"x": x}) as tape:
+            np.sum(3.0 * x + x * x).backward()
+        found = tape.graph()
+        norms = {
+            edge.target: edge.gradient and edge.gradient.norm for edge in found.edges if edge.source == "x"
+        }
+        assert norms["multiply#1"] == pytest.approx(np.hypot(3, 3), rel=1e-3)
+        assert norms["multiply#2"] == pytest.approx(np.hypot(2, 4), rel=1e-3)
+        assert found.by_id["x"].value.gradient == Statistics.of(np.array([5.0, 7.0]))
+
+    def test_a_second_backward_is_told_apart_from_the_first(self) -> None:
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        with graph.record(names={"x": x}) as tape:
+            loss = np.sum(x * x)
+            loss.backward(retain_graph=True)
+            loss.backward()
+        assert tape.graph().by_id["x"].value.gradient == Statistics.of(np.array([2.0, 4.0]))
+
+    def test_none_came_where_none_flows(self) -> None:
+        model = model_of()
+        with graph.record() as tape:
+            np.sum(model[0](X)).backward()
+            model[4](np.ones((1, 4), np.float32))
+        found = tape.graph()
+        assert found.by_id["model/0/weight"].value.gradient is not None
+        assert found.by_id["model/4/weight"].value.gradient is None
+
+    def test_a_recorded_backward_is_seen_too(self) -> None:
+        x = Tensor(2.0, requires_grad=True)
+        with graph.record(names={"x": x}) as tape:
+            (x**3).backward(create_graph=True)
+        gradient = tape.graph().by_id["x"].value.gradient
+        assert gradient is not None
+        assert gradient.max == 12.0
+
+
+class TestEdges:
+    def test_as_many_as_uses(self) -> None:
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        found = (x * x).graph()
+        assert [(edge.source, edge.argument) for edge in found.edges] == [
+            ("parameter#1", 0),
+            ("parameter#1", 1),
+        ]
+
+    def test_a_detached_result_is_still_known(self) -> None:
+        x = Tensor([1.0, 2.0], requires_grad=True)
+        with graph.record() as tape:
+            np.exp(np.sin(x).detach())
+        edge = tape.graph().edges[-1]
+        assert (edge.source, edge.target, edge.requires_grad) == ("sin#1", "exp#1", False)
+
+    def test_without_gradients_results_are_known_by_their_arrays(self) -> None:
+        with graph.record() as tape, no_grad():
+            model_of().eval()(X)
+        found = tape.graph()
+        assert ("model/2/relu#1", "model/4/linear#1") in [(edge.source, edge.target) for edge in found.edges]
+        assert ids(found, "parameter")[0] == "model/0/weight"
+
+    def test_results_of_one_operation_with_several_are_told_apart(self) -> None:
+        a = Tensor(np.arange(4.0).reshape(2, 2) + np.eye(2), requires_grad=True)
+        with graph.record(names={"a": a}) as tape:
+            q, r = np.linalg.qr(a)
+            (np.sum(q) + np.sum(r * r)).backward()
+        found = tape.graph()
+        assert [(e.target, e.output) for e in found.edges if e.source == "qr#1"] == [
+            ("sum#1", 0), ("multiply#1", 1), ("multiply#1", 1),
+        ]  # fmt: skip
+        assert all(value.gradient is not None for value in found.by_id["qr#1"].values)
+
+    def test_what_was_made_before_is_an_input(self) -> None:
+        x = Tensor([1.0], requires_grad=True)
+        before = np.exp(x)
+        with graph.record() as tape:
+            np.sin(before)
+        found = tape.graph()
+        assert [(node.kind, node.requires_grad) for node in found.nodes] == [
+            ("input", True),
+            ("operation", True),
+        ]
+
+
+class TestWords:
+    def test_lines_are_the_users_own(self) -> None:
+        x = Tensor(2.0, requires_grad=True)
+        with graph.record() as tape:
+            np.exp(x)  # here
+        assert tape.graph().nodes[-1].line.startswith("test_record.py:")
+        assert "np.exp(x)  # here" in tape.graph().nodes[-1].line
+
+    def test_arguments_that_are_not_edges(self) -> None:
+        x = Tensor(np.ones((2, 3)), requires_grad=True)
+        with graph.record() as tape:
+            np.sum(2 * x[0, 1:], axis=0) ** 2.5
+        assert [node.arguments for node in tape.graph().operations] == [
+            "index=(0, 1:)",
+            "2, ·",
+            "axis=0",
+            "·, 2.5",
+        ]
+
+    def test_names_are_given(self) -> None:
+        x, y = Tensor(2.0, requires_grad=True), np.ones(3)
+        with graph.record(names={"x": x, "y": y}) as tape:
+            x * y
+        assert [node.id for node in tape.graph().nodes] == ["x", "y", "multiply#1"]
+
+    def test_a_name_for_something_else_is_refused(self) -> None:
+        with pytest.raises(TypeError, match=r"names\['x'\] is a list; expected a Tensor or an ndarray"):
+            graph.Recording(names={"x": [1.0]})
+
+
+class TestNothingElseChanges:
+    def test_a_recorded_step_gives_the_same_bits(self) -> None:
+        plain, watched = model_of(), model_of()
+        step(plain).backward()
+        recorded(watched)
+        for (name, a), (_, b) in zip(plain.named_parameters(), watched.named_parameters(), strict=True):
+            assert a.grad is not None
+            assert b.grad is not None
+            assert np.array_equal(a.grad.data, b.grad.data), name
+        assert all(np.array_equal(a, b) for a, b in zip(plain.buffers(), watched.buffers(), strict=True))
+
+    def test_the_graph_of_a_module_leaves_it_as_it_was(self) -> None:
+        model = model_of()
+        before = json.dumps({name: array.tolist() for name, array in model.state_dict().items()})
+        first, second = model.graph(X), model.graph(X)
+        assert json.dumps({name: array.tolist() for name, array in model.state_dict().items()}) == before
+        assert first.json() == second.json()  # the dropout's random numbers too
+
+    def test_two_runs_give_the_same_text(self) -> None:
+        assert recorded(model_of()).json() == recorded(model_of()).json()
+
+    def test_it_is_off_again_after_an_exception(self) -> None:
+        x = Tensor(np.ones(2), requires_grad=True)
+        tape = graph.Recording()
+
+        def fail() -> None:
+            with graph.record() as now:
+                vars(tape).update(vars(now))
+                np.exp(x)
+                np.exp(x) + np.ones(3)
+
+        with pytest.raises(ValueError, match="broadcast"):
+            fail()
+        np.sin(x)
+        assert ids(tape.graph()) == ["exp#1", "exp#2"]
+
+    def test_an_exception_in_a_module_leaves_it(self) -> None:
+        model = model_of()
+        with graph.record() as tape:
+            with pytest.raises(ValueError, match="does not fit weight"):
+                model(X[:, :5])
+            model(X)
+        assert ids(tape.graph())[0] == "model@2/0/linear#1"
+
+    def test_an_anomaly_detector_inside_takes_over(self) -> None:
+        x = Tensor(1.0, requires_grad=True)
+        with graph.record() as tape:
+            np.exp(x)
+            with detect_anomaly():
+                np.sin(x)
+        assert ids(tape.graph()) == ["exp#1"]
+
+    def test_an_optimisers_step_is_not_part_of_it(self) -> None:
+        model = model_of()
+        with graph.record() as tape:
+            step(model).backward()
+            optim.SGD(list(model.parameters()), lr=0.1).step()
+        assert len(tape.graph().operations) == 7
+
+
+def test_a_checkpointed_function_is_one_operation() -> None:
+    x = Tensor(np.ones(3), requires_grad=True)
+    with graph.record(names={"x": x}) as tape:
+        np.sum(checkpoint(lambda t: np.exp(np.sin(t)))(x)).backward()
+    found = tape.graph()
+    assert ids(found) == ["checkpoint#1", "sum#1"]
+    assert [(edge.source, edge.target) for edge in found.edges] == [
+        ("x", "checkpoint#1"),
+        ("checkpoint#1", "sum#1"),
+    ]
+    assert found.by_id["x"].value.gradient == Statistics.of(np.exp(np.sin(1.0)) * np.cos(1.0) * np.ones(3))
+
+
+class TestErrors:
+    def test_nothing_was_recorded(self) -> None:
+        with graph.record() as tape:
+            pass
+        with pytest.raises(ValueError, match="nothing was recorded; compute something inside"):
+            tape.graph()
+
+    def test_an_output_that_was_not_recorded(self) -> None:
+        with graph.record() as tape:
+            np.exp(Tensor(1.0, requires_grad=True))
+        with pytest.raises(
+            ValueError, match=r"an output of shape \(2,\) was not computed by what was recorded"
+        ):
+            tape.graph(Tensor(np.ones(2)))
+
+    def test_only_what_led_to_an_output(self) -> None:
+        x = Tensor(1.0, requires_grad=True)
+        with graph.record() as tape:
+            np.exp(x)
+            out = np.sin(x)
+        assert ids(tape.graph(out)) == ["sin#1"]
+        assert tape.graph().outputs == ("exp#1", "sin#1")
