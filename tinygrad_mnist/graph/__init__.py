@@ -1,7 +1,8 @@
 """See the computation: a recorded tape as a graph of plain data, and its pictures."""
 
 from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.profile import Peak, peak, profile
 from tinygrad_mnist.graph.record import Recording, record
 from tinygrad_mnist.graph.trace import trace
 
-__all__ = ["Graph", "Recording", "record", "trace"]
+__all__ = ["Graph", "Peak", "Recording", "peak", "profile", "record", "trace"]

@@ -146,6 +146,9 @@ class Node:
         Memory that this operation keeps for the backward pass, each array counted once.
     forward_seconds, backward_seconds : float or None
         Measured by ``profile``.
+    forward_bytes, backward_bytes : int or None
+        Memory that was kept for the backward pass when this operation had run, and when the backward pass
+        was at it, with the gradients that were there then; measured by ``profile``.
     """
 
     id: str
@@ -160,6 +163,8 @@ class Node:
     saved_bytes: int = 0
     forward_seconds: float | None = None
     backward_seconds: float | None = None
+    forward_bytes: int | None = None
+    backward_bytes: int | None = None
 
     @property
     def value(self) -> Value:
