@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.graph.data import Value
+from tinygrad_mnist.graph.data import Statistics, Value
 
 LONGEST: Final = 40
 """Characters of an argument that are shown."""
@@ -119,3 +119,36 @@ def seconds_text(seconds: float | None) -> str:
         if seconds * scale < 1000:
             return f"{seconds * scale:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def count_text(count: int, noun: str) -> str:
+    """How many of something.
+
+    Examples
+    --------
+    >>> count_text(1, "module"), count_text(52_650, "parameter")
+    ('1 module', '52,650 parameters')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def statistics_text(statistics: Statistics | None) -> str:
+    """The entries of an array in a line; empty if nothing is known.
+
+    Examples
+    --------
+    >>> statistics_text(Statistics.of(np.array([1.0, 2.0, np.nan])))
+    'min 1, mean 1.5, std 0.5, max 2, norm 2.24, 1 NaN'
+    """
+    if statistics is None:
+        return ""
+    names = ("min", "mean", "std", "max", "norm")
+    known = [(name, getattr(statistics, name)) for name in names]
+    parts = [f"{name} {number_text(x)}" for name, x in known if x is not None]
+    return ", ".join(parts + ([nonfinite_text(statistics)] if not statistics.finite else []))
+
+
+def nonfinite_text(statistics: Statistics) -> str:
+    """How many entries are not finite: ``32 NaN, 5 inf``."""
+    counts = ((statistics.nan, "NaN"), (statistics.inf, "inf"))
+    return ", ".join(f"{count:,} {name}" for count, name in counts if count)
