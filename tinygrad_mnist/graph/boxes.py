@@ -87,8 +87,10 @@ def _fold_box(outline: Outline, place: Place, part: Part) -> Box:
         if period > len(whole):
             lines.insert(0, f"each: {unit}")
     else:
-        title = count_text(len(operations), "operation")
-        lines = [count_text(len(modules), "module")] * bool(modules) + lines[1:]
+        title = lines.pop(0)
+        if modules:
+            lines.insert(0, title)
+            title = count_text(len(modules), "module")
     lines.append(f"{part.members[0]} … {part.members[-1]}")
     details = (("folded", f"{part.members[0]} to {part.members[-1]}"),) + ((("unit", unit),) if unit else ())
     return Box(
@@ -147,7 +149,7 @@ def _array_box(place: Place) -> Box:
         lines: tuple[str, ...] = (shape_text(first.value.shape),)
         if first.kind == INPUT:
             lines = (f"{lines[0]} {first.value.dtype}",)
-        elif first.value.shape and not shared:
+        elif len(first.value.shape) > 1 and not shared:
             lines += (f"{size(first):,}",)
         details = node_details(first)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -60,11 +60,14 @@ class Plan:
     parts : list of Part
     depth : int
         How many levels stand open.
+    closed : list of str
+        Modules that one more level would open.
     """
 
     groups: list[str]
     parts: list[Part]
     depth: int
+    closed: list[str]
 
 
 @dataclass(eq=False)
@@ -84,6 +87,7 @@ class Folding:
     forced: set[str]
     open_leaves: bool
     signs: dict[str, int] = field(init=False)
+    _known: dict[tuple[str, bool, bool], list[Part]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.signs = signatures(self.outline)
@@ -110,20 +114,16 @@ class Folding:
             if not part.is_fold and (not inner or self._is_open(inner, depth)):
                 if inner:
                     groups.append(inner)
-                held = self._held(inner, -1 if fold_open else depth, full)
+                whole = not fold_open and (self.outline.level[inner] + 1 if inner else 0) < depth
+                held = self._held(inner, whole, full)
                 if longest is not None and len(held) > longest:
                     held = self._without_middle(held, longest)
                 waiting.extend(reversed(held))
             else:
                 parts.append(part)
-        return Plan(groups, parts, depth)
-
-    def can_open(self, plan: Plan) -> bool:
-        """Whether a plan of one more level would show more."""
-        return any(
-            not part.is_fold and part.members[0] in self.outline.clusters and self._may_open(part.members[0])
-            for part in plan.parts
-        )
+        alone = [part.members[0] for part in parts if not part.is_fold]
+        closed = [one for one in alone if one in self.outline.clusters and self._may_open(one)]
+        return Plan(groups, parts, depth, closed)
 
     def _may_open(self, cluster: str) -> bool:
         return self.open_leaves or not self.outline.is_leaf(cluster)
@@ -133,21 +133,28 @@ class Folding:
             return False
         return member in self.forced or (self.outline.level[member] < depth and self._may_open(member))
 
-    def _held(self, cluster: str, depth: int, full: bool) -> list[Part]:
-        """The members of a cluster as parts, with runs folded."""
+    def _held(self, cluster: str, whole: bool, full: bool) -> list[Part]:
+        """The members of a cluster as parts: runs folded, but for those of modules that are seen whole."""
+        key = (cluster, whole, full)
+        if key not in self._known:
+            self._known[key] = list(self._folded(cluster, whole, full))
+        return self._known[key]
+
+    def _folded(self, cluster: str, whole: bool, full: bool) -> Iterator[Part]:
         outline, members = self.outline, self.outline.members[cluster]
         signs = np.array([self.signs[member] for member in members])
-        for i, member in enumerate(members):
-            if outline.level.get(member, depth) < depth:
-                signs[i] = -1 - i  # equal to nothing
-        parts = []
+        if whole:
+            for i, member in enumerate(members):
+                if member in outline.clusters:
+                    signs[i] = -1 - i  # equal to nothing
         for start, stop, repeats in runs(signs, LEAST_RUN_IF_FULL if full else LEAST_RUN):
             part = Part(cluster, tuple(members[start:stop]), repeats)
-            if repeats == 1 or full or is_loop(outline, part) or self._is_run_of_modules(part):
-                parts += self._without_forced(part)
+            if not part.is_fold:
+                yield part
+            elif full or is_loop(outline, part) or self._is_run_of_modules(part):
+                yield from self._without_forced(part)
             else:
-                parts += [Part(cluster, (member,)) for member in part.members]
-        return parts
+                yield from _apart(part)
 
     def _without_forced(self, part: Part) -> list[Part]:
         """A run, cut where a unit of it holds what is open in any case."""
@@ -165,11 +172,7 @@ class Folding:
                 parts.append(Part(part.group, tuple(together), len(together) // period))
             parts += [Part(part.group, (member,)) for member in unit]
             together = []
-        return [one for part in parts for one in self._apart(part)]
-
-    def _apart(self, part: Part) -> list[Part]:
-        """The members of a part one by one, unless they are folded."""
-        return [part] if part.is_fold else [Part(part.group, (member,)) for member in part.members]
+        return [one for part in parts for one in ([part] if part.is_fold else _apart(part))]
 
     def _is_run_of_modules(self, part: Part) -> bool:
         return part.repeats == len(part.members) and part.members[0] in self.outline.clusters
@@ -193,6 +196,11 @@ class Folding:
                 kept.append(part)
             middle = []
         return kept + list(parts[last:])
+
+
+def _apart(part: Part) -> list[Part]:
+    """The members of a part, each on its own."""
+    return [Part(part.group, (member,)) for member in part.members]
 
 
 def is_loop(outline: Outline, part: Part) -> bool:

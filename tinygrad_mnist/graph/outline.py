@@ -76,7 +76,7 @@ class Outline:
         return found
 
     def find(self, names: Collection[str]) -> set[str]:
-        """The clusters that a user names, as ids or paths of modules: ``model/3``, ``model.3`` or ``3``.
+        """The clusters that a user names: ``model/3``, ``model.3`` or ``3``, and ``3@2`` for the second call.
 
         Raises
         ------
@@ -85,19 +85,17 @@ class Outline:
         """
         if not names:
             return set()
-        known: dict[str, set[str]] = {}
+        known: dict[str, str] = {}
         for cluster in self.clusters.values():
-            for path in (cluster.id, cluster.module):
-                inner = path.partition("/")[2]
-                for name in (path, path.replace("/", "."), inner, inner.replace("/", ".")):
-                    known.setdefault(name, set()).add(cluster.id)
+            inner = cluster.id.partition("/")[2]
+            for path in filter(None, (cluster.id, inner)):
+                known.setdefault(path, cluster.id)
+                known.setdefault(path.replace("/", "."), cluster.id)
         found: set[str] = set()
         for name in [names] if isinstance(names, str) else names:
-            if not name or name not in known:
-                near = (
-                    get_close_matches(str(name), list(filter(None, known)), 3, 0.4) or list(self.clusters)[:3]
-                )
+            if name not in known:
+                near = get_close_matches(str(name), known, 3, 0.4) or list(self.clusters)[:3]
                 hint = f"; near it: {', '.join(near)}" if near else "; it has no modules at all"
                 raise ValueError(f"expand names {name!r}, which is no module of this graph{hint}")
-            found |= known[name]
+            found.add(known[name])
         return found

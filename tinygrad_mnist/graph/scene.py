@@ -11,7 +11,7 @@ from tinygrad_mnist.graph.folding import Part, Plan
 from tinygrad_mnist.graph.outline import Outline
 
 MOST_ARRAYS: Final = 4
-"""So many inputs that the same part alone uses are boxes of their own; more are one box."""
+"""So many inputs that the same boxes use have boxes of their own, while there is room; more are one box."""
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ def scene(outline: Outline, plan: Plan, pills: bool) -> Scene:
     ]
     home = {node.id: place for place in places for node in place.nodes}
     before: dict[str, list[Place]] = {place.id: [] for place in places}
-    arrays = _Arrays(outline, home, {place.id: place for place in places}, before, pills)
+    arrays = _Arrays(outline, home, before, pills)
     arrays.settle()
     links: dict[tuple[str, str], list[Edge]] = {}
     for edge in outline.graph.edges:
@@ -97,12 +97,11 @@ class _Arrays:
     """Where parameters, buffers and inputs are seen.
 
     A module's parameters stand beside each module that uses them, or are taken into a box that stands for
-    much. What belongs to no module stands once; where one box alone uses many such arrays, they are one box.
+    much. What belongs to no module stands once; many such arrays that the same boxes use are one box.
     """
 
     outline: Outline
     home: dict[str, Place]  # of operations
-    places: dict[str, Place]  # by their own ids
     before: dict[str, list[Place]]
     pills: bool
     seats: dict[tuple[str, str], Place] = field(default_factory=dict)
@@ -122,8 +121,8 @@ class _Arrays:
                 alike.setdefault((node.kind, *users), []).append(node)
             else:
                 self._settle_parameter(node, edges)
-        for (_, *places), nodes in alike.items():
-            self._settle_inputs(nodes, self.home[uses[nodes[0].id][0].target], places)
+        for nodes in alike.values():
+            self._settle_inputs(nodes, self.home[uses[nodes[0].id][0].target])
 
     def seen(self, edge: Edge) -> Place:
         """The box in which the use of an array begins."""
@@ -158,15 +157,14 @@ class _Arrays:
         for other in self.before[place.id]:
             if other.shared_with:
                 other.arrays.append(node)
+                other.shared_with = _common(other.shared_with, owner)
                 return other
         pill = Place(f"shared at {place.id}", place.group, None, [], [node], owner)
         self.before[place.id].append(pill)
         return pill
 
-    def _settle_inputs(self, nodes: list[Node], first: Place, users: Sequence[str]) -> None:
-        parts = [self.places[user].part for user in users]
-        folded = any(part is not None and part.is_fold for part in parts)
-        if len(nodes) > (1 if folded else MOST_ARRAYS):
+    def _settle_inputs(self, nodes: list[Node], first: Place) -> None:
+        if len(nodes) > (MOST_ARRAYS if self.pills else 1):
             together = [(f"{nodes[0].id}...{nodes[-1].id}", nodes)]
         else:
             together = [(node.id, [node]) for node in nodes]
@@ -188,3 +186,13 @@ class _Arrays:
         if part is not None and not part.is_fold and part.members[0] in self.outline.clusters:
             return part.members[0]
         return self.outline.graph.by_id[edge.target].cluster or edge.target
+
+
+def _common(a: str, b: str) -> str:
+    """What is around two modules."""
+    parts = []
+    for one, other in zip(a.split("/"), b.split("/"), strict=False):
+        if one != other:
+            break
+        parts.append(one)
+    return "/".join(parts) or "others"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
+from tinygrad_mnist.graph.backward import NO_GRADIENT, gradient_arrows, lacks_gradient, require_backward
 from tinygrad_mnist.graph.boxes import box, group, parameter_count
+from tinygrad_mnist.graph.costs import kept, require_times, totals, with_costs
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Edge
-from tinygrad_mnist.graph.drawing import Arrow, Drawing
+from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
 from tinygrad_mnist.graph.folding import Folding, Part
 from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.nonfinite import troubled_gradients, troubled_values, worst
 from tinygrad_mnist.graph.outline import Outline
 from tinygrad_mnist.graph.scene import Scene, scene
 from tinygrad_mnist.graph.words import bytes_text, count_text, shape_text
@@ -43,27 +47,34 @@ def draw(
     >>> [(arrow.source, arrow.target, arrow.label) for arrow in drawing.arrows]
     [('parameter#1', 'multiply#1', 'x2'), ('multiply#1', 'add#1', '')]
     """
+    seen = look(graph, view, depth=depth, expand=expand, budget=budget)
+    return Drawing(
+        title(graph, seen.outline, view),
+        view,
+        tuple(dressed(seen, view)),
+        gradient_arrows(seen) if view == "backward" else flow(seen),
+        tuple(group(seen.outline, cluster) for cluster in seen.plan.groups),
+        tuple(notes(seen, view)),
+    )
+
+
+def look(graph: Graph, view: str, *, depth: int | None, expand: Collection[str], budget: int) -> Scene:
+    """What is seen of a graph, before it has words; arguments and errors as for `draw`."""
     if view not in VIEWS:
         raise ValueError(f"there is no view {view!r}; expected one of {', '.join(VIEWS)}")
     if depth is not None and depth < 0:
         raise ValueError(f"depth is {depth}; expected 0 (all modules closed) or more")
     if budget < 1:
         raise ValueError(f"budget is {budget}; expected at least one box")
+    if view == "backward":
+        require_backward(graph)
+    if view == "profile":
+        require_times(graph)
     outline = Outline.of(graph)
-    forced = outline.around(outline.find(expand))
-    folding = Folding(outline, forced, open_leaves=view == "operations")
+    folding = Folding(outline, outline.around(outline.find(expand)), open_leaves=view == "operations")
     if depth is None:
-        seen = within(folding, budget)
-    else:
-        seen = scene(outline, folding.plan(depth, fold_open=False), pills=True)
-    return Drawing(
-        title(graph, outline),
-        view,
-        tuple(box(outline, place) for place in seen.places),
-        flow(seen),
-        tuple(group(outline, cluster) for cluster in seen.plan.groups),
-        tuple(notes(seen)),
-    )
+        return within(folding, budget)
+    return scene(outline, folding.plan(depth, fold_open=False), pills=True)
 
 
 def within(folding: Folding, budget: int) -> Scene:
@@ -82,7 +93,7 @@ def within(folding: Folding, budget: int) -> Scene:
                 if seen is None or len(seen.places) > budget:
                     break
                 found = seen
-                if not folding.can_open(plan):
+                if not plan.closed:
                     break
             if found is not None:
                 return found
@@ -102,16 +113,38 @@ def _ever_fewer(budget: int) -> Iterator[int]:
     yield FEWEST
 
 
-def title(graph: Graph, outline: Outline) -> str:
+def title(graph: Graph, outline: Outline, view: str = "modules") -> str:
     """What is drawn, with totals."""
     top = [outline.clusters[member] for member in outline.members[""] if member in outline.clusters]
-    name = next((cluster.kind for cluster in top if cluster.name == "model" and cluster.kind), "")
+    name = next((cluster.kind for cluster in top if cluster.name == "model" and cluster.kind), "Computation")
     parts = [count_text(parameter_count(graph.nodes), "parameter")]
     parts.append(count_text(len(graph.operations), "operation"))
-    kept = sum(node.saved_bytes for node in graph.nodes)
-    if kept:
-        parts.append(f"{bytes_text(kept)} kept for the backward pass")
-    return f"{name or 'Computation'}: {', '.join(parts)}"
+    if view == "profile":
+        parts.append(totals(graph))
+    if size := kept(graph.nodes):
+        parts.append(f"{bytes_text(size)} kept for the backward pass")
+    return f"{'Gradients of ' if view == 'backward' else ''}{name}: {', '.join(parts)}"
+
+
+def dressed(seen: Scene, view: str) -> list[Box]:
+    """The boxes with what is special about them, in this view."""
+    graph = seen.outline.graph
+    boxes = [box(seen.outline, place) for place in seen.places]
+    if view == "profile":
+        boxes = with_costs(graph, seen.places, boxes)
+    values, gradients = troubled_values(graph), troubled_gradients(graph) if view == "backward" else {}
+    done = []
+    for place, made in zip(seen.places, boxes, strict=True):
+        nodes = place.nodes or place.arrays
+        troubles = [one for one in (worst(values, nodes), worst(gradients, nodes)) if one]
+        marks = {*made.marks, *(trouble.mark for trouble in troubles)}
+        if "origin" in marks:
+            marks.discard("spoiled")
+        if view == "backward" and lacks_gradient(nodes):
+            marks.add(NO_GRADIENT)
+        lines = (*made.lines, *(trouble.text for trouble in troubles))
+        done.append(replace(made, lines=lines, marks=tuple(mark for mark in MARKS if mark in marks)))
+    return done
 
 
 def flow(seen: Scene) -> tuple[Arrow, ...]:
@@ -132,7 +165,10 @@ def flow(seen: Scene) -> tuple[Arrow, ...]:
         words = [", ".join(texts[:3]) + (", …" if len(texts) > 3 else "")] if texts else []
         if (times := most_uses(edges)) > 1:
             words.append(f"x{times}")
-        arrows.append(Arrow(start, end, " ".join(words), "flow" if is_flow else "parameter"))
+        sound = all(value.statistics is None or value.statistics.finite for value in values.values())
+        marks = () if sound else ("spoiled",)
+        kind = "flow" if is_flow else "parameter"
+        arrows.append(Arrow(start, end, " ".join(words), kind, marks=marks))
     return tuple(arrows)
 
 
@@ -145,16 +181,42 @@ def most_uses(edges: Sequence[Edge]) -> int:
     return max(counts.values())
 
 
-def notes(seen: Scene) -> list[str]:
-    """What was folded, and how to open it."""
-    return [_fold_note(seen.outline, part) for part in seen.plan.parts if part.is_fold]
+def notes(seen: Scene, view: str = "modules") -> list[str]:
+    """What was folded and how to open it, and what is not seen."""
+    outline, plan = seen.outline, seen.plan
+    said = [_fold_note(outline, part) for part in plan.parts if part.is_fold]
+    if plan.closed:
+        way = f'depth={plan.depth + 1} or expand=["{plan.closed[0]}"]'
+        said.append(f"closed: {_listed(plan.closed)}; {way} opens more")
+    if not seen.pills:
+        said.append(f"parameters are in the boxes that use them; budget={_whole(outline)} shows them")
+    shown = {"", *plan.groups}
+    silent = [
+        cluster.id
+        for cluster in outline.clusters.values()
+        if not outline.members[cluster.id] and cluster.parent in shown
+    ]
+    if silent:
+        said.append(f"ran no operation: {_listed(silent)}")
+    if view == "backward":
+        said.append("at an arrow: the norm of the gradient; a wider arrow is a larger norm")
+    return said
 
 
 def _fold_note(outline: Outline, part: Part) -> str:
     modules = [member for member in part.members if member in outline.clusters]
-    span = f"{part.members[0]} to {part.members[-1]}"
     if modules:
         way = f'depth={outline.level[modules[0]] + 1} or expand=["{modules[0]}"]'
     else:
-        way = f"budget={len(outline.graph.nodes)}"
-    return f"folded: {span}; {way} opens it"
+        way = f"budget={_whole(outline)}"
+    return f"folded: {part.members[0]} to {part.members[-1]}; {way} opens it"
+
+
+def _whole(outline: Outline) -> int:
+    """A budget that is enough for everything."""
+    return len(outline.graph.nodes)
+
+
+def _listed(ids: Sequence[str]) -> str:
+    rest = len(ids) - 3
+    return ", ".join(ids[:3]) + (f" and {rest:,} more" if rest > 0 else "")
