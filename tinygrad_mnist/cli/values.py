@@ -20,6 +20,14 @@ def thread_count(text: str) -> int:
     return count
 
 
+def level(text: str) -> int:
+    """How deep, 0 or more."""
+    number = whole_number(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return number
+
+
 def seed(text: str) -> int:
     """The root of all randomness, 0 or more."""
     number = whole_number(text)

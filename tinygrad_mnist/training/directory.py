@@ -18,7 +18,10 @@ METRICS: Final = "metrics.jsonl"
 CHECKPOINT: Final = "checkpoint.npz"
 PREDICTIONS: Final = "predictions.png"
 TRAINING: Final = "training.png"
-FILES: Final = (SUMMARY, METRICS, CHECKPOINT, PREDICTIONS, TRAINING)
+GRAPH_PICTURE: Final = "graph.svg"
+GRAPH_PAGE: Final = "graph.html"
+PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
+FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
 PARENT: Final = Path("runs")
 
 
@@ -99,7 +102,7 @@ class RunDirectory:
 
 
 _PART: Final = re.compile(
-    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|probe)\.\d+\.part(\.\w+)?(\.[0-9a-f]{32}\.tmp)?"
+    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|probe)\.\d+\.part(\.\w+)?(\.[0-9a-f]{32}\.tmp)?"
 )
 """What a run that was killed may leave of a file."""
 
@@ -113,7 +116,7 @@ def _foreign(directory: Path) -> list[str]:
     for entry in directory.iterdir():
         if entry.name in _RECOGNISED and entry.is_file() and _RECOGNISED[entry.name](entry):
             run.append(entry.name)
-        elif entry.name in (PREDICTIONS, TRAINING) and entry.is_file():
+        elif entry.name in PICTURES and entry.is_file():
             pictures.append(entry.name)
         elif not _PART.fullmatch(entry.name):
             others.append(entry.name)

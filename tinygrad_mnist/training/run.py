@@ -16,6 +16,7 @@ from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.directory import RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError
 from tinygrad_mnist.training.files import write_json, write_json_lines
+from tinygrad_mnist.training.graphs import draw_graph
 from tinygrad_mnist.training.history import Record
 from tinygrad_mnist.training.loop import Fit, fit
 from tinygrad_mnist.training.metrics import evaluate
@@ -70,7 +71,8 @@ def train(
 
     The directory receives ``metrics.jsonl`` and ``checkpoint.npz`` while training goes on (at each
     evaluation, and when it was the best), and at the end ``predictions.png``, ``training.png`` (where
-    matplotlib is installed) and ``summary.json``:
+    matplotlib is installed), ``graph.svg``, ``graph.html`` (where there is something to lay them out) and
+    ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
       ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS; null if unknown), ``versions``;
@@ -182,7 +184,8 @@ def train(
         rngs["sample"],
         recorder.note,
     )
-    return Outcome(summary, directory.path, pictures, checkpoint, faults + undrawn)
+    graphs, unwritten = draw_graph(directory, checkpoint, dataset, recorder.note)
+    return Outcome(summary, directory.path, pictures + graphs, checkpoint, faults + undrawn + unwritten)
 
 
 def changes(recipe: Recipe) -> dict[str, Any]:
