@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw."""
     use_threads(arguments)
 
+    from tinygrad_mnist.graph import LayoutError
     from tinygrad_mnist.training import choose, load_checkpoint
     from tinygrad_mnist.training.errors import TrainingError
     from tinygrad_mnist.training.graphs import graph_of_checkpoint, graph_of_choice
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             path = found.save(arguments.output, arguments.view, **options)
             print(f"{path}: {found.draw(arguments.view, **options).title}")
-    except ValueError as error:  # the sentences of the room `graph`
+    except (ValueError, FileNotFoundError, LayoutError) as error:  # the sentences of the room `graph`
         raise TrainingError(str(error)) from error
     return 0
 

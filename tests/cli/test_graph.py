@@ -1,0 +1,138 @@
+"""`tinygrad-mnist graph`: on a run and on a recipe, to the terminal and to files; mistakes are sentences."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tinygrad_mnist.cli import main
+from tinygrad_mnist.graph import Graph
+from tinygrad_mnist.graph.layout import engine
+
+Refused = Callable[..., str]
+
+needs_layout = pytest.mark.skipif(
+    engine() is None, reason="neither the program 'dot' nor pygraphviz is installed"
+)
+
+
+def outline(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main(["graph", *map(str, arguments)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_run_is_outlined(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = outline(capsys, run_directory)
+    assert "Sequential: 19,722 parameters" in text
+    assert "├─ 0" in text
+    assert "\x1b" not in text  # no colours where nobody sees them
+
+
+def test_a_recipe_is_outlined_with_new_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outline(capsys, "--recipe", "digits", "--data", "digits") == outline(
+        capsys, "--recipe", "digits", "--data", "digits"
+    )
+
+
+@pytest.mark.parametrize(
+    ("view", "column"),
+    [("operations", "linear"), ("backward", "gradient norm"), ("profile", "share of time")],
+)
+def test_views(run_directory: Path, capsys: pytest.CaptureFixture[str], view: str, column: str) -> None:
+    assert column in outline(capsys, run_directory, "--view", view)
+
+
+def test_how_deep(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "├─ 0" not in outline(capsys, run_directory, "--depth", 0)
+    assert "├─ 0" in outline(capsys, run_directory, "--depth", 0, "--expand", "model")
+
+
+def test_json_of_a_run_can_be_read_back(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert outline(capsys, run_directory, "-o", "graph.json").startswith("graph.json: Sequential")
+    found = Graph.from_json(Path("graph.json").read_text("utf-8"))
+    assert found.has_gradients
+    assert [node.name for node in found.nodes if node.kind == "input"] == ["images", "labels"]
+
+
+@needs_layout
+@pytest.mark.parametrize("view", ["modules", "backward"])
+def test_a_picture_is_written(run_directory: Path, capsys: pytest.CaptureFixture[str], view: str) -> None:
+    outline(capsys, run_directory, "--view", view, "-o", "graph.svg")
+    assert ElementTree.parse("graph.svg").getroot().tag.endswith("svg")
+
+
+@needs_layout
+def test_a_run_has_its_graph(run_directory: Path) -> None:
+    assert ElementTree.parse(run_directory / "graph.svg").getroot().tag.endswith("svg")
+    assert (run_directory / "graph.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_the_checkpoint_stays_as_it_is(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (run_directory / "checkpoint.npz").read_bytes()
+    first = outline(capsys, run_directory, "--view", "backward")
+    assert outline(capsys, run_directory, "--view", "backward") == first
+    assert (run_directory / "checkpoint.npz").read_bytes() == before
+
+
+def test_where_the_data_is_gone_random_images_are_drawn_with(
+    mnist_like: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "train",
+        "--data",
+        str(mnist_like),
+        "--epochs",
+        "1",
+        "--hidden",
+        "8",
+        "--quiet",
+        "--out",
+        "run",
+    ]
+    assert main(arguments) == 0
+    mnist_like.rename("elsewhere")
+    capsys.readouterr()
+    assert main(["graph", "run"]) == 0
+    captured = capsys.readouterr()
+    assert "drawn with random images" in captured.err
+    assert "Sequential" in captured.out
+
+
+class TestMistakes:
+    def test_a_run_that_does_not_exist(self, refused: Refused) -> None:
+        assert "nowhere does not exist" in refused("graph", "nowhere")
+
+    def test_a_run_and_a_recipe(self, refused: Refused) -> None:
+        assert "not allowed with argument" in refused("graph", "run", "--recipe", "digits", status=2)
+
+    def test_a_recipe_that_does_not_exist(self, refused: Refused) -> None:
+        assert "digits" in refused("graph", "--recipe", "digts", status=2)
+
+    def test_a_suffix_that_names_no_format(self, refused: Refused, run_directory: Path) -> None:
+        assert "expected a name that ends in .dot" in refused("graph", run_directory, "-o", "graph.doc")
+
+    def test_a_directory_that_does_not_exist(self, refused: Refused, run_directory: Path) -> None:
+        assert "there is no directory 'nowhere'" in refused("graph", run_directory, "-o", "nowhere/graph.svg")
+
+    def test_a_module_that_does_not_exist(self, refused: Refused, run_directory: Path) -> None:
+        assert "is no module of this graph; near it: model/4" in refused(
+            "graph", run_directory, "--expand", "model/44"
+        )
+
+    def test_a_depth_below_zero(self, refused: Refused, run_directory: Path) -> None:
+        assert "--depth" in refused("graph", run_directory, "--depth", "-1", status=2)
+
+    def test_data_of_another_size(self, refused: Refused, run_directory: Path, mnist_like: Path) -> None:
+        assert "8 x 8 pixels" in refused("graph", run_directory, "--data", mnist_like)
+
+    def test_nothing_that_lays_out(
+        self, refused: Refused, run_directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.setattr("tinygrad_mnist.graph.layout.find_spec", lambda name: None)
+        assert "drawing needs the program 'dot'" in refused("graph", run_directory, "-o", "graph.svg")
+        assert not Path("graph.svg").exists()
+        assert main(["graph", str(run_directory), "-o", "graph.json"]) == 0
+        json.loads(Path("graph.json").read_text("utf-8"))
