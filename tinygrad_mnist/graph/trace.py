@@ -50,7 +50,7 @@ def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = Non
     tensors = listed(outputs)
     recording = Recording(model, names)
     modules = {} if model is None else dict(model.named_modules())
-    for node in _in_time_order(tensors):
+    for node in in_time_order(tensors):
         assert node.arrays is not None  # not freed: looked at above
         cluster = _cluster(node, modules, recording)
         recording.add(node.op, node.arrays, node.out, node, node.static, cluster, "")
@@ -58,7 +58,7 @@ def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = Non
     return recording.graph(tensors)
 
 
-def _in_time_order(tensors: Sequence[Any]) -> list[Node]:
+def in_time_order(tensors: Sequence[Any]) -> list[Node]:
     """All nodes that some Tensors were computed by, the oldest first."""
     found: set[Node] = set()
     waiting = []
