@@ -156,7 +156,7 @@ def _array_box(place: Place) -> Box:
         title = count_text(len(arrays), "array" if first.kind == PARAMETER else first.kind)
         shapes = list(dict.fromkeys(shape_text(node.value.shape) for node in arrays))
         lines = (", ".join(shapes[:3]) + (", …" if len(shapes) > 3 else ""),)
-        details = (*_details_of_many([], arrays), ("arrays", f"{first.id} to {arrays[-1].id}"))
+        details = (*_details_of_many([], arrays), ("arrays", ", ".join(node.id for node in arrays)))
     return Box(place.id, first.kind, title, lines + shared, place.group, details)
 
 

@@ -288,7 +288,7 @@ def listed(outputs: Any) -> list[Any]:
 
 def _plain(value: Any) -> Any:
     """An array, also of a Tensor that a recorded walk carries."""
-    return value if isinstance(value, np.ndarray) else value.data
+    return value if isinstance(value, (np.ndarray, np.generic)) else value.data
 
 
 def _saved_bytes(arrays: Sequence[Any], outs: Sequence[Any], saved: Any) -> int:
