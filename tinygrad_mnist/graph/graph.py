@@ -105,21 +105,23 @@ class Graph:
 
     def svg(self, view: str = "modules", *, theme: str = "auto", **options: Any) -> str:
         """The picture as SVG; ``auto`` follows the reader's light or dark setting."""
-        from tinygrad_mnist.graph.layout import to_svg
+        from tinygrad_mnist.graph.layout import fitting, to_svg
 
-        return to_svg(self.draw(view, **options), theme)
+        return to_svg(fitting(self, view, options), theme)
 
     def png(self, view: str = "modules", *, theme: str = "light", **options: Any) -> bytes:
         """The picture as PNG."""
-        from tinygrad_mnist.graph.layout import render
+        from tinygrad_mnist.graph.dot import to_dot
+        from tinygrad_mnist.graph.layout import fitting, render
 
-        return render(self.dot(view, theme=theme, **options), "png")
+        return render(to_dot(fitting(self, view, options), theme), "png")
 
     def pdf(self, view: str = "modules", *, theme: str = "light", **options: Any) -> bytes:
         """The picture as PDF."""
-        from tinygrad_mnist.graph.layout import render
+        from tinygrad_mnist.graph.dot import to_dot
+        from tinygrad_mnist.graph.layout import fitting, render
 
-        return render(self.dot(view, theme=theme, **options), "pdf")
+        return render(to_dot(fitting(self, view, options), theme), "pdf")
 
     def html(self, view: str = "modules", **options: Any) -> str:
         """One page that holds all levels, to be searched and walked through; works without a network."""
