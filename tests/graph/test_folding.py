@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.graph import Graph
+from tinygrad_mnist.graph.data import Edge, Node, Value
 from tinygrad_mnist.graph.drawing import Box, Drawing
 from tinygrad_mnist.graph.folding import LONGEST_PERIOD, runs, signatures
 from tinygrad_mnist.graph.outline import Outline
@@ -207,6 +208,16 @@ def test_five_thousand_operations_are_traced_and_folded_in_no_time(view: str) ->
     drawing = x.graph().draw(view)
     assert time.process_time() - start < 2
     assert len(drawing.boxes) <= 40
+
+
+def test_a_hundred_thousand_operations_are_folded_without_recursion() -> None:
+    value = Value((3,), "float32", 12)
+    names = np.random.default_rng(0).choice(["sin", "tanh", "negative"], size=100_000)
+    nodes = tuple(Node(f"n{i}", "operation", str(n), str(n), "", (value,)) for i, n in enumerate(names))
+    edges = tuple(Edge(f"n{i}", f"n{i + 1}", 0) for i in range(len(nodes) - 1))
+    drawing = Graph(nodes, edges, (), (nodes[-1].id,)).draw()
+    assert len(drawing.boxes) <= 40
+    assert sum(len(box.nodes) for box in drawing.boxes) == len(nodes)
 
 
 def test_deep_modules_are_drawn_level_by_level() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from tests.graph.strategies import recordings
 from tinygrad_mnist import Tensor, graph, nn
 from tinygrad_mnist.graph import Graph
-from tinygrad_mnist.graph.data import OPERATION
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
 
 RNG = np.random.default_rng(0)
@@ -357,6 +356,9 @@ def test_a_closed_module_tells_which_of_its_operations_began_it() -> None:
     with np.errstate(all="ignore"):
         traced = nn.Sequential(Logarithm(), nn.ReLU()).graph(Tensor([-1.0, 1.0], requires_grad=True))
     (box,) = (box for box in traced.draw().boxes if box.title == "Logarithm")
+    (origin,) = (node for node in traced.operations if node.name == "log")
     assert box.marks == ("origin",)
-    assert box.lines[-1].startswith("1/2 NaN start here (")
-    assert traced.nodes[[n.kind for n in traced.nodes].index(OPERATION)].name == "log"
+    assert box.lines[-1] == f"1/2 NaN start here ({origin.id})"
+    (note,) = (note for note in traced.draw().notes if "not finite" in note)
+    assert note == f'not finite from {origin.id} on; expand=["{origin.cluster}"] shows it'
+    assert box_of(traced.draw(expand=[origin.cluster]), origin.id).marks == ("origin",)

@@ -121,7 +121,8 @@ def title(graph: Graph, outline: Outline, view: str = "modules") -> str:
     parts.append(count_text(len(graph.operations), "operation"))
     if view == "profile":
         parts.append(totals(graph))
-    if size := kept(graph.nodes):
+    size = kept(graph.nodes)
+    if size and view != "backward":
         parts.append(f"{bytes_text(size)} kept for the backward pass")
     return f"{'Gradients of ' if view == 'backward' else ''}{name}: {', '.join(parts)}"
 
@@ -198,9 +199,21 @@ def notes(seen: Scene, view: str = "modules") -> list[str]:
     ]
     if silent:
         said.append(f"ran no operation: {_listed(silent)}")
+    said += _hidden_origins(seen, view)
     if view == "backward":
         said.append("at an arrow: the norm of the gradient; a wider arrow is a larger norm")
     return said
+
+
+def _hidden_origins(seen: Scene, view: str) -> list[str]:
+    """Where the first of the origins is that a closed or folded module hides."""
+    graph = seen.outline.graph
+    found = [troubled_values(graph), *([troubled_gradients(graph)] if view == "backward" else [])]
+    for place in seen.places:
+        for node in place.nodes if len(place.nodes) > 1 else ():
+            if node.cluster and any(node.id in one and one[node.id].mark == "origin" for one in found):
+                return [f'not finite from {node.id} on; expand=["{node.cluster}"] shows it']
+    return []
 
 
 def _fold_note(outline: Outline, part: Part) -> str:
