@@ -60,6 +60,11 @@ docs: $(READY) ## build docs/_build/html; a warning is an error
 	@$(PY) -m sphinx --fail-on-warning --keep-going --quiet -b html $(ARGS) docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+.PHONY: browser
+browser: $(READY) ## install what the tests in a browser need; without it they are skipped
+	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements/browser.txt
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || $(BIN)/playwright$(EXE) install chromium
+
 .PHONY: bench
 bench: $(READY) ## run the benchmarks
 	@$(PY) -m benchmarks $(ARGS)
@@ -67,6 +72,7 @@ bench: $(READY) ## run the benchmarks
 .PHONY: requirements
 requirements: $(READY) ## compile pyproject.toml to requirements/*.txt (ARGS="--upgrade")
 	@$(COMPILE) --fork-strategy fewest --group dev --all-extras $(ARGS) pyproject.toml --output-file requirements/dev.txt
+	@$(COMPILE) --group pyproject.toml:browser $(ARGS) --output-file requirements/browser.txt
 	@$(COMPILE) --group pyproject.toml:uv $(ARGS) --output-file requirements/uv.txt
 
 .PHONY: clean
