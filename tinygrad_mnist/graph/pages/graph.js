@@ -81,9 +81,9 @@ function panel(box) {
   }
   const list = make("dl");
   for (const [name, value] of box.details) {
-    const told = make("dd", "", name === "line" ? { class: "code" } : {});
-    const parts = /^min /.test(value) ? value.split(/(?<=,) /).map((part) => make("span", part)) : [value];
-    told.append(...parts);
+    const statistics = /^min /.test(value);
+    const told = make("dd", statistics ? "" : value, { class: statistics ? "across" : name === "line" ? "across code" : "" });
+    if (statistics) told.append(...value.split(", ").map((part) => make("span", part)));
     list.append(make("dt", name), told);
   }
   parts.push(list, ...links("Comes from", box.before, "tail"), ...links("Goes to", box.after, "head"));
