@@ -63,7 +63,8 @@ docs: $(READY) ## build docs/_build/html; a warning is an error
 .PHONY: browser
 browser: $(READY) ## install what the tests in a browser need; without it they are skipped
 	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements/browser.txt
-	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 || $(BIN)/playwright$(EXE) install chromium
+	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || \
+		$(BIN)/playwright$(EXE) install chromium
 
 .PHONY: bench
 bench: $(READY) ## run the benchmarks
