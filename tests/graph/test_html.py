@@ -145,9 +145,13 @@ def test_views_are_there_if_the_graph_has_what_they_show() -> None:
 
 
 @pictures
-def test_the_view_that_was_asked_for_is_the_first() -> None:
-    data = Page(small().html("backward")).data
-    assert data["levels"][data["start"]]["view"] == "Backward"
+def test_the_page_opens_with_what_was_asked_for() -> None:
+    made = recorded(Block(4), Block(4))
+    data = Page(made.html("backward", depth=2)).data
+    first = data["levels"][data["start"]]
+    assert (first["view"], first["depth"]) == ("Backward", "2")
+    assert [box["id"] for box in first["boxes"]] == [box.id for box in made.draw("backward", depth=2).boxes]
+    assert {level["view"] for level in data["levels"]} == {"Modules", "Operations", "Backward"}
 
 
 @pictures

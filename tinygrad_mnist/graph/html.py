@@ -7,7 +7,7 @@ a nested list of the modules and a table of all nodes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from string import Template
@@ -73,8 +73,9 @@ def to_html(
         HTML. Where pictures cannot be laid out, it has the lists and says what to install.
     """
     opening = fitting(graph, view, {"depth": depth, "expand": expand, "budget": budget})
-    levels, remarks = _levels(graph, opening, expand, budget)
-    start = next((number for number, level in enumerate(levels) if level.first), 0)
+    levels, remarks = _levels(graph, opening, depth, expand, budget)
+    firsts = [number for number, level in enumerate(levels) if level.first and level.view == view]
+    start = firsts[0] if firsts else 0
     title, _, totals = opening.title.partition(": ")
     return _asset("graph.html").substitute(
         title=shown(title),
@@ -118,15 +119,16 @@ def _colours() -> str:
 
 
 def _levels(
-    graph: Graph, opening: Drawing, expand: Collection[str], budget: int
+    graph: Graph, opening: Drawing, asked: int | None, expand: Collection[str], budget: int
 ) -> tuple[list[_Level], list[str]]:
-    """The pictures, those of the view to open with first, and what has to be said about what is not there."""
+    """The pictures, and what has to be said about those that are not there."""
     levels: list[_Level] = []
     remarks: list[str] = []
     deepest = _depths(graph)
     for view in _views(graph, opening.view):
         options = {"expand": expand, "budget": budget}
-        first = opening if view == opening.view else fitting(graph, view, options)
+        opens = view == opening.view
+        first = opening if opens else fitting(graph, view, options)
         drawings: list[tuple[str, Drawing]] = []
         for depth in range(1, deepest + 1):
             drawing = graph.draw(view, depth=depth, budget=budget)
@@ -142,7 +144,7 @@ def _levels(
         if same:
             first = same[0]
         else:
-            drawings.insert(0, ("auto", first))
+            drawings.insert(0, (str(asked) if opens and asked is not None else "auto", first))
         if folded := _folded(graph, first):
             drawings.append((INSIDE, fitting(graph, view, {**options, "expand": [*expand, *folded]})))
         for name, drawing in drawings:
@@ -178,11 +180,10 @@ def _seen(drawing: Drawing) -> tuple[Any, ...]:
     return drawing.boxes, drawing.arrows, drawing.groups
 
 
-def _views(graph: Graph, first: str) -> Iterator[str]:
-    """The views that this graph has something to show in, the one to open with first."""
-    there = {"backward": graph.has_gradients, "profile": timed(graph)}
-    yield first
-    yield from (view for view in VIEWS if view != first and there.get(view, True))
+def _views(graph: Graph, opening: str) -> list[str]:
+    """The views that this graph has something to show in."""
+    there = {"backward": graph.has_gradients, "profile": timed(graph), opening: True}
+    return [view for view in VIEWS if there.get(view, True)]
 
 
 def _depths(graph: Graph) -> int:
