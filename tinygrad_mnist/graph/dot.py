@@ -258,5 +258,5 @@ def printable(text: str) -> str:
 
 def _text(text: str) -> str:
     """A text for an HTML-like label; what XML cannot hold is shown as a replacement character."""
-    lines = printable(text).splitlines() or [""]
+    lines = printable(text).replace("\\", "\\\\").splitlines() or [""]  # or \N is the name
     return "<BR/>".join(escape(line, {'"': "&quot;", "\t": " "}) or " " for line in lines)

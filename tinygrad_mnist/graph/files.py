@@ -9,7 +9,6 @@ from html import escape
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Final
 
 from tinygrad_mnist.graph.graph import Graph
@@ -68,14 +67,12 @@ def save(graph: Graph, path: str | PathLike[str], view: str = "modules", **optio
         )
     content = writer(graph, view, **options)
     data = content.encode() if isinstance(content, str) else content
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(data)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -12,10 +12,8 @@ from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.theme import DARK, class_name, palette, rules, said, signed
 
 SVG: Final = "http://www.w3.org/2000/svg"
-RADII: Final = {"parameter": 15.0}
+RADII: Final = {"module": 8.0, "operation": 8.0, "parameter": 15.0}
 """Of the corners of boxes; so large a one makes a pill."""
-
-RADIUS: Final = 8.0
 
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
@@ -75,7 +73,8 @@ def adorn(source: str, drawing: Drawing, theme: str, prefix: str) -> str:
 
 
 def _node(part: ElementTree.Element, box: Box) -> tuple[list[str], dict[str, str]]:
-    _round(part, RADII.get(box.kind, RADIUS))
+    if box.kind in RADII:
+        _round(part, RADII[box.kind])
     words = [signed(box.title, box.marks), *box.lines, *said(box.marks, box.lines)]
     words += [f"{name}: {value}" for name, value in box.details]
     return words, {"class": " ".join(["node", box.kind, *_classes(box.marks)]), "data-id": box.id}
@@ -101,8 +100,6 @@ def _round(part: ElementTree.Element, radius: float) -> None:
     """Turn rounded paths into rectangles with rounder corners."""
     for path in part.findall(f"{{{SVG}}}path"):
         numbers = [float(number) for number in _NUMBER.findall(path.attrib["d"])]
-        if "C" not in path.attrib["d"] or part.get("class") != "node":
-            continue
         left, right = min(numbers[::2]), max(numbers[::2])
         top, bottom = min(numbers[1::2]), max(numbers[1::2])
         round_by = min(radius, (bottom - top) / 2)

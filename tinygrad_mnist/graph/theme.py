@@ -11,7 +11,7 @@ LIGHT: Final[Mapping[str, str]] = {
     "quiet": "#4f5b6b",
     "line": "#687586",
     "panel": "#f5f7fa",
-    "frame": "#8793a3",
+    "frame": "#7f8b9c",
     "module": "#e6effd",
     "module border": "#4a73bd",
     "fold": "#d6e4fb",
