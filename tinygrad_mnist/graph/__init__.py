@@ -1,6 +1,7 @@
 """See the computation: a recorded tape as a graph of plain data, and its pictures."""
 
 from tinygrad_mnist.graph.board import Storyboard
+from tinygrad_mnist.graph.diff import Difference, diff
 from tinygrad_mnist.graph.errors import LayoutError
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.profile import Peak, peak, profile
@@ -9,11 +10,13 @@ from tinygrad_mnist.graph.storyboard import storyboard
 from tinygrad_mnist.graph.trace import trace
 
 __all__ = [
+    "Difference",
     "Graph",
     "LayoutError",
     "Peak",
     "Recording",
     "Storyboard",
+    "diff",
     "peak",
     "profile",
     "record",

@@ -216,13 +216,13 @@ def _width(quantity: Quantity) -> float:
 
 
 def _curve(number: int, points: Sequence[tuple[float, float]]) -> str:
-    """A line that goes level through its points, with room for a label in its first gap."""
+    """A line that goes level through its points, with a label in its last gap."""
     (x, y), *rest = points
     path, label = [f"M{x:.1f} {y:.1f}"], ""
     for to_x, to_y in rest:
         half = (x + to_x) / 2
         path.append(f"C{half:.1f} {y:.1f} {half:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}")
-        label = label or f'<text x="{half:.1f}" y="{(y + to_y) / 2 - 5:.1f}"></text>'
+        label = f'<text x="{half:.1f}" y="{(y + to_y) / 2 - 5:.1f}"></text>'
         x, y = to_x, to_y
     return f'<g class="line" id="line-{number}"><path d="{"".join(path)}"/>{label}</g>'
 
