@@ -100,7 +100,7 @@ def test_auto_turns_every_colour_dark() -> None:
 
 @pytest.mark.usefixtures("no_programs")
 @given(drawings())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_text_survives(drawing: Drawing) -> None:
     svg = to_svg(drawing, "light")
     nodes = {g.attrib["data-id"]: g for g in parts(svg, "node")}

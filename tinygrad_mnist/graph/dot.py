@@ -35,7 +35,7 @@ MARGINS: Final = {"input": "0,0", "operation": "0.1,0.03", "parameter": "0.12,0.
 ARRAYS: Final = ("parameter", "buffer")
 
 _NO_XML: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
-_SPECIAL: Final = re.compile(rf'[%:"\\<>\n\r\t{_NO_XML}]')
+_SPECIAL: Final = re.compile(rf'[%&:"\\<>\n\r\t{_NO_XML}]')
 
 
 def to_dot(drawing: Drawing, theme: str = "light") -> str:
