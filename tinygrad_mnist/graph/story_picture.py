@@ -21,9 +21,10 @@ BETWEEN: Final = 18
 COLUMN_GAP: Final = 92
 MARGIN: Final = 26
 CHARACTER: Final = 7.6
-"""Width of a letter, about."""
+DIGIT: Final = 9.2
+"""Widths of a letter, and of one in bold type, about."""
 NARROWEST: Final = 128
-WIDEST: Final = 250
+WIDEST: Final = 290
 SWEEPS: Final = 12
 
 Slot = tuple[str, int]
@@ -52,8 +53,9 @@ def picture(board: Storyboard) -> str:
     """The storyboard's computation as SVG, with the gradients that it ends with."""
     edges = lines(board)
     columns = _columns(board.quantities, edges)
+    longest = _longest(board)
     widths = [
-        max((_width(quantity) for quantity in board.quantities if (quantity.id, -1) in column), default=0)
+        max(_width(quantity, longest) for quantity in board.quantities if (quantity.id, -1) in column)
         for column in columns
     ]
     lefts = [MARGIN + sum(widths[:i]) + COLUMN_GAP * i for i in range(len(columns))]
@@ -209,10 +211,20 @@ def _heading(quantity: Quantity) -> str:
     return f"{quantity.name} = {quantity.expression}" if quantity.expression else quantity.name
 
 
-def _width(quantity: Quantity) -> float:
-    gradient = "" if quantity.gradient is None else quantity.gradient.short()
-    longest = max(len(_heading(quantity)), 9 + len(quantity.value.short()), 9 + len(gradient) + 7)
-    return min(max(NARROWEST, 28 + CHARACTER * longest), WIDEST)
+def _longest(board: Storyboard) -> dict[str, int]:
+    """The longest text of a gradient that each card shows on the way, in characters."""
+    longest = {one.id: len(one.gradient.short()) for one in board.quantities if one.gradient is not None}
+    for step in board.steps:
+        for share in step.shares:
+            count = f" ({share.arrived} of {share.expected})" if share.arrived < share.expected else ""
+            shown = len(share.total.short() + count)
+            longest[share.target] = max(shown, longest.get(share.target, 0))
+    return longest
+
+
+def _width(quantity: Quantity, longest: Mapping[str, int]) -> float:
+    numbers = max(len(quantity.value.short()), longest.get(quantity.id, 0))
+    return min(max(NARROWEST, 32 + CHARACTER * len(_heading(quantity)), 98 + DIGIT * numbers), WIDEST)
 
 
 def _curve(number: int, points: Sequence[tuple[float, float]]) -> str:
