@@ -221,7 +221,8 @@ NO_COUNTERPART = {
     **dict.fromkeys(
         ("average", "delete", "geomspace", "insert", "interp", "polyval", "piecewise", "resize", "trim_zeros",
          "unwrap", "bincount", "choose", "block", "apply_over_axes", "apply_along_axis", "real_if_close",
-         "full_like", "heaviside", "nanprod", "nancumsum", "nancumprod", "nanmax", "nanmin", "nanvar", "nanstd"),
+         "full_like", "heaviside", "nanprod", "nancumsum", "nancumprod", "nanmax", "nanmin", "nanvar",
+         "nanstd"),
         "PyTorch has none, or none that it differentiates",
     ),
     **dict.fromkeys(("linspace", "logspace"), "PyTorch's loses the graph"),
