@@ -130,6 +130,11 @@ class Report:
         return all(entry.passed for entry in self.entries)
 
     @property
+    def only_noise(self) -> bool:
+        """Whether it fails, and the noise of the function is the only reason."""
+        return not self.passed and all(entry.noise is not None for entry in self.failures)
+
+    @property
     def largest_error(self) -> float:
         """The largest relative error of an entry whose derivative is not 0."""
         return max((entry.error for entry in self.entries), default=0.0)
