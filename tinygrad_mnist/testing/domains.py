@@ -82,7 +82,7 @@ def magnified(arrays: Sequence[Array], domains: Sequence[Domain], factors: Seque
     Examples
     --------
     >>> magnified([np.array([2.0, -2.0])], [Domain(low=-3.0)], [1e3])
-    [array([ 2.e+03, -2.e+00])]
+    [array([2000.,   -2.])]
     """
     if domains and all(domain.distinct for domain in domains):
         factors = [max(factors[0], 1.0)] * len(factors)
