@@ -31,7 +31,8 @@ from tinygrad_mnist.tensor import Tensor
 # ---- arithmetic ------------------------------------------------------------------------------------------
 
 positive = elementwise(np.positive, lambda g, out, x: g)
-conjugate = elementwise(np.conjugate, lambda g, out, x: g)  # of real numbers
+conjugate = linear(np.conjugate, lambda g, out, x: g, samples="broadcast", broadcasts=True)  # of real numbers
+UFUNCS[np.conjugate] = conjugate
 negative = elementwise(np.negative, lambda g, out, x: -g, label="-")
 add = elementwise(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, label="+")
 subtract = elementwise(np.subtract, lambda g, out, x, y: g, lambda g, out, x, y: -g, label="-")
