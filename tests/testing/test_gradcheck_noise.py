@@ -101,6 +101,10 @@ def test_the_noise_that_was_put_in_is_found(size: float) -> None:
     assert size / 5 < found < 5 * size
 
 
-@pytest.mark.parametrize("f", [np.exp, np.sin, np.abs, lambda x: np.maximum(x - 0.9, 0), np.floor], ids=str)
+@pytest.mark.parametrize(
+    "f",
+    [np.exp, np.sin, np.abs, lambda x: np.maximum(x - 0.9, 0), np.floor],
+    ids=["exp", "sin", "abs", "kink", "floor"],
+)
 def test_what_is_smooth_or_has_a_kink_or_jumps_on_one_side_is_not_noisy(f: Any) -> None:
     assert noise(f, 1.0, ONE, EPS) <= 8 * EPS
