@@ -49,6 +49,16 @@ def test_a_hook_of_a_leaf_acts_before_gradients_are_added() -> None:
     assert gradient(x) == [-5.0]
 
 
+@pytest.mark.parametrize("hook", [3, None, np.ones(1)], ids=["number", "none", "array"])
+def test_what_is_not_callable_is_refused_as_a_hook(hook: Any) -> None:
+    x = leaf(1.0)
+    for tensor in (x, x * 2.0):
+        with pytest.raises(TypeError, match="expected a function that takes the gradient"):
+            tensor.register_hook(hook)
+    x.backward()
+    assert gradient(x) == [1.0]
+
+
 def test_a_hook_can_be_removed() -> None:
     x = leaf(1.0)
     handle = x.register_hook(lambda g: g * 0.0)

@@ -112,6 +112,11 @@ EACH_ARGUMENT = {
     "cumprod with two zeros": (np.cumprod, ([0.0, 0.0, 3.0],), ([1, 0, 0],)),
     "logaddexp(-inf, -inf)": (np.logaddexp, (-INF, -INF), (0, 0)),
     "logaddexp(-inf, 0)": (np.logaddexp, (-INF, 0.0), (0, 1)),
+    "logaddexp(inf, 1)": (np.logaddexp, (INF, 1.0), (1, 0)),
+    "logaddexp(inf, -inf)": (np.logaddexp, (INF, -INF), (1, 0)),
+    "logaddexp(inf, inf)": (np.logaddexp, (INF, INF), (NAN, NAN)),
+    "logaddexp2(-inf, -inf)": (np.logaddexp2, (-INF, -INF), (0, 0)),
+    "logaddexp2(inf, 1)": (np.logaddexp2, (INF, 1.0), (1, 0)),
     "norm at 0": (np.linalg.norm, ([0.0, 0.0],), ([0, 0],)),
     "norm of rows, one of them 0": (
         lambda x: np.linalg.norm(x, axis=1), ([[0.0, 0.0], [3.0, 4.0]],), ([[0, 0], [0.6, 0.8]],),

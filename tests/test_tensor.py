@@ -335,3 +335,58 @@ def test_data_of_a_result_cannot_be_replaced() -> None:
 def test_integers_cannot_replace_what_requires_a_gradient() -> None:
     with pytest.raises(TypeError, match="expected floats"):
         leaf([1.0]).data = np.array([1])
+
+
+# ---- the attributes of an ndarray ------------------------------------------------------------------------
+
+NOT_OURS = {
+    # they hand out memory, and NumPy would take the values from there without their gradient
+    "__array_interface__", "__array_struct__", "__dlpack__", "__dlpack_device__",
+    # for subclasses of ndarray, and for its pickles
+    "__array_finalize__", "__array_wrap__", "__array_priority__", "__array_namespace__", "__class_getitem__",
+    "__setstate__",
+    # Python asks __float__; an array raises too
+    "__complex__", "__delitem__",
+}  # fmt: skip
+
+
+def test_every_attribute_of_an_ndarray_is_there_or_refused_by_name() -> None:
+    t = Tensor([[1.5, 2.0]])
+    for name in set(dir(np.ndarray)) - NOT_OURS:
+        assert hasattr(Tensor, name), f"decide on ndarray.{name}"
+        try:
+            getattr(t, name)
+        except AttributeError as error:
+            assert f"ndarray.{name} is not an attribute of Tensors; " in str(error)  # noqa: PT017
+
+
+def test_what_is_not_ours_would_be_ndarrays_and_is_not_there() -> None:
+    assert {name for name in NOT_OURS if name in dir(np.ndarray) and hasattr(Tensor, name)} == set()
+
+
+def test_strides_itemsize_and_device_are_the_arrays() -> None:
+    x = np.arange(6.0).reshape(2, 3).T
+    t = Tensor(x)
+    assert (t.strides, t.itemsize, t.device) == (x.strides, x.itemsize, x.device)
+
+
+def test_round_is_numpys_and_needs_no_gradient() -> None:
+    t = Tensor([1.26, -0.5], requires_grad=True)
+    assert round(t).tolist() == [1.0, -0.0]
+    assert round(t, 1).tolist() == [1.3, -0.5]
+    assert not round(t).requires_grad
+
+
+def test_an_item_may_be_named_by_its_index() -> None:
+    t = Tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert (t.item(2), t.item(0, 1)) == (3.0, 2.0)
+
+
+def test_shifts_in_place_are_assignments() -> None:
+    t = Tensor([1, 2])
+    same = t
+    t <<= 2
+    assert (same.tolist(), t is same) == ([4, 8], True)
+    part = t[:1]
+    with pytest.raises(TypeError, match="cannot be assigned to"):
+        part >>= 1

@@ -181,6 +181,44 @@ def test_the_same_random_numbers_are_drawn_and_statistics_move_once(nested: bool
         np.testing.assert_allclose(again, plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["backward", "second order", "jvp"])
+def test_a_function_that_is_not_repeatable_is_found_out(mode: str) -> None:
+    generator = np.random.default_rng(0)
+
+    def noisy(x: Any) -> Any:
+        return x * generator.standard_normal(3)
+
+    run: dict[str, Callable[[], Any]] = {
+        "backward": lambda: grad(lambda x: np.sum(checkpoint(noisy)(x)))(X),
+        "second order": lambda: hvp(lambda x: np.sum(checkpoint(noisy)(x) ** 2), (X,), (X,)),
+        "jvp": lambda: jvp(checkpoint(noisy), (X,), (X,)),
+    }
+    with pytest.raises(RuntimeError, match=r"noisy computed another result .* of a seed that it is given"):
+        run[mode]()
+
+
+def test_a_generator_of_a_seed_that_is_given_is_repeatable() -> None:
+    def noisy(x: Any, seed: int) -> Any:
+        return x * np.random.default_rng(seed).standard_normal(3)
+
+    found = grad(lambda x: np.sum(checkpoint(noisy)(x, 3)))(X)
+    np.testing.assert_array_equal(found, np.broadcast_to(np.random.default_rng(3).standard_normal(3), (2, 3)))
+
+
+def test_another_shape_in_the_second_run_is_found_out() -> None:
+    sizes = iter([2, 3])
+    out = np.sum(checkpoint(lambda x: x[: next(sizes)])(Tensor([1.0, 2.0, 3.0], requires_grad=True)))
+    with pytest.raises(RuntimeError, match="computed another result"):
+        out.backward()
+
+
+def test_what_is_no_number_is_the_same_again() -> None:
+    x = Tensor([0.0, 1.0], requires_grad=True)
+    with np.errstate(all="ignore"):
+        np.sum(checkpoint(lambda x: x / (x - 1) * np.log(x))(x)).backward()
+    assert x.grad is not None
+
+
 # ---- memory ----------------------------------------------------------------------------------------------
 
 

@@ -143,7 +143,16 @@ def on_tensors(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
         Takes a Tensor, returns a Tensor, an array or None.
     lift : callable
         ``lift(array, origin)`` makes Tensors.
+
+    Raises
+    ------
+    TypeError
+        If ``hook`` cannot be called.
     """
+    if not callable(hook):
+        raise TypeError(
+            f"register_hook was given a {type(hook).__name__}; expected a function that takes the gradient"
+        )
 
     def run(g: Any) -> Any:
         recorded = hasattr(g, "origin")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REGISTRY
-from tinygrad_mnist.refusals import blaming, fitted
+from tinygrad_mnist.refusals import blaming, fitted, refuse_option
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -162,7 +162,7 @@ class Methods:
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
         """``np.reshape``; the shape as a tuple or as several numbers."""
-        return _call(np.reshape, self, _one_tuple(shape), order)
+        return _call(np.reshape, self, _one_tuple(shape), order, copy=copy)
 
     def transpose(self, *axes: Any) -> Tensor:
         """``np.transpose``; the axes as a tuple or as several numbers."""
@@ -182,6 +182,8 @@ class Methods:
 
     def flatten(self, order: str = "C") -> Tensor:
         """``np.ravel``: one axis, as ndarray and PyTorch call it."""
+        if order not in ("C", "F"):
+            refuse_option("ndarray.flatten", "order")
         return _call(np.ravel, self, order)
 
     def exp(self) -> Tensor:
@@ -218,9 +220,11 @@ class Methods:
         """``np.argsort``; no gradient."""
         return _call(np.argsort, self, axis, kind, order, stable=stable)
 
-    def argpartition(self, kth: Any, axis: int | None = -1) -> Tensor:
+    def argpartition(
+        self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
+    ) -> Tensor:
         """``np.argpartition``; no gradient."""
-        return _call(np.argpartition, self, kth, axis)
+        return _call(np.argpartition, self, kth, axis, kind, order)
 
     def conj(self) -> Tensor:
         """``np.conj``: of real numbers, themselves."""
@@ -278,17 +282,23 @@ class Methods:
         """``np.imag``: of real numbers, zeros; no gradient."""
         return _call(np.imag, self)
 
-    def __lshift__(self, other: Any) -> Tensor:
-        return _call(np.left_shift, self, other)
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one element takes."""
+        return int(self.dtype.itemsize)  # type: ignore[attr-defined]
 
-    def __rlshift__(self, other: Any) -> Tensor:
-        return _call(np.left_shift, other, self)
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from each element to the next along each axis, as the values lie in memory now."""
+        return tuple(self.data.strides)  # type: ignore[attr-defined]
 
-    def __rshift__(self, other: Any) -> Tensor:
-        return _call(np.right_shift, self, other)
+    @property
+    def device(self) -> str:
+        """Where the values are."""
+        return "cpu"
 
-    def __rrshift__(self, other: Any) -> Tensor:
-        return _call(np.right_shift, other, self)
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        return _call(np.round, self, ndigits or 0)
 
     def __divmod__(self, other: Any) -> Any:
         return _call(np.divmod, self, other)

@@ -8,6 +8,7 @@ gradient check, is derived from the declaration.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +29,8 @@ class Domain:
     Parameters
     ----------
     low, high : float
-        Bounds of the values that are drawn.
+        Bounds of the values that are drawn; where there is no bound, numbers of all sizes are, most of them
+        between -3 and 3.
     kinks : tuple of float
         Points where the operation is not smooth; values keep ``margin`` away from them.
     margin : float
@@ -37,15 +39,15 @@ class Domain:
         Whether all values must differ by ``margin`` (for operations that compare, such as ``max``).
     """
 
-    low: float = -3.0
-    high: float = 3.0
+    low: float = -math.inf
+    high: float = math.inf
     kinks: tuple[float, ...] = ()
     margin: float = 0.1
     distinct: bool = False
 
 
 REAL = Domain()
-POSITIVE = Domain(0.2, 3.0)
+POSITIVE = Domain(0.2)
 NONZERO = Domain(kinks=(0.0,), margin=0.2)
 INSIDE_UNIT = Domain(-0.9, 0.9)
 DISTINCT = Domain(distinct=True)

@@ -143,16 +143,12 @@ OPTIONS: Final[dict[str, str]] = {
     "casting": "convert the arguments with .astype(dtype) first",
     "order": "Tensors promise no layout in memory; transpose before and after for Fortran's order",
     "subok": "leave it out: the result is a Tensor",
-    "initial": "combine it with the result, as in np.sum(t) + initial or np.maximum(np.max(t), initial)",
-    "mean": "leave it out: the mean is computed, and differentiated",
     "signature": "convert the arguments with .astype(dtype) first",
     "like": "leave it out: the result is a Tensor",
     "device": "leave it out: Tensors are on the CPU",
     "axes": "move the axes with np.moveaxis first",
     "axis": "move the axis with np.moveaxis first",
     "keepdims": "use np.expand_dims on the result",
-    "end_values": "pad with constant_values=, or np.concatenate a np.linspace of the edges",
-    "stat_length": "np.concatenate the statistic itself, as in np.mean(t[:n], keepdims=True)",
     "reflect_type": "for 'odd', subtract the 'even' padding from twice the edge",
 }
 """What to write instead of an option that a recorded operation cannot honour."""

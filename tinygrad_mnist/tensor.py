@@ -434,9 +434,9 @@ class Tensor(Methods):
             )
         return np.array(self._array, dtype=dtype, copy=copy)
 
-    def item(self) -> Any:
-        """The one element, as Python's number."""
-        return self._array.item()
+    def item(self, *index: Any) -> Any:
+        """The one element, or that at an index, as Python's number."""
+        return self._array.item(*index)
 
     def tolist(self) -> Any:
         """The values as nested lists."""
@@ -507,9 +507,9 @@ class Tensor(Methods):
             return self[...]
         return apply(REGISTRY["astype"], (self,), {"dtype": np.dtype(dtype)})
 
-    def copy(self) -> Tensor:
+    def copy(self, order: str = "C") -> Tensor:
         """The same values in memory of their own; the gradient flows through."""
-        result: Tensor = FUNCTIONS[np.copy](self)
+        result: Tensor = FUNCTIONS[np.copy](self, order)
         return result
 
     # ---- NumPy's two protocols -------------------------------------------------------------------------
@@ -558,6 +558,8 @@ class Tensor(Methods):
     __and__, __rand__, __iand__ = _operator("bitwise_and")
     __or__, __ror__, __ior__ = _operator("bitwise_or")
     __xor__, __rxor__, __ixor__ = _operator("bitwise_xor")
+    __lshift__, __rlshift__, __ilshift__ = _operator("left_shift")
+    __rshift__, __rrshift__, __irshift__ = _operator("right_shift")
     __lt__, __gt__, _ = _operator("less")
     __le__, __ge__, _ = _operator("less_equal")
     __eq__ = _operator("equal")[0]  # type: ignore[assignment]

@@ -47,6 +47,11 @@ def test_operations_are_checked_and_counted(capsys: pytest.CaptureFixture[str]) 
     assert lines[-1].endswith("all right")
 
 
+def test_what_is_named_twice_is_checked_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradcheck", "exp", "tanh", "exp", "--examples", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 operations, 4 examples")
+
+
 @pytest.mark.parametrize("name", ["CUBE", "case"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_what_a_file_defines_is_checked(own: Path, name: str, dtype: str) -> None:
@@ -89,3 +94,51 @@ def test_a_mistake_in_a_file_is_one_sentence(
     own: Path, name: str, sentence: str, refused: Callable[..., str]
 ) -> None:
     assert sentence in refused("gradcheck", f"{own}:{name}", status=2)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("from math import no_such_name", "cannot import name 'no_such_name'"),
+        ("raise RuntimeError", "cannot be loaded: RuntimeError"),
+        ("raise SystemExit(0)", "cannot be loaded: SystemExit: 0"),
+        ("", "defines no 'f'"),
+        ("f = 3", "neither an operation nor a function"),
+        ("def f():\n    return 1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_sentence(
+    source: str, sentence: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    assert sentence in refused("gradcheck", f"{path}:f", status=2)
+
+
+def test_a_function_that_fails_is_one_sentence(tmp_path: Path, refused: Callable[..., str]) -> None:
+    path = tmp_path / "fails.py"
+    path.write_text(
+        "def fails(x):\n    return x.there_is_no_such_method()\n\ndef case():\n    return fails, 1.0"
+    )
+    assert "AttributeError: 'Tensor' object" in refused("gradcheck", f"{path}:case", status=1)
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "100001", "1000000000"])
+def test_more_examples_than_anybody_waits_for_are_refused(count: str, refused: Callable[..., str]) -> None:
+    assert f"{count} is not between 1 and 100,000" in refused(
+        "gradcheck", "exp", "--examples", count, status=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "sentence"), [("missing/found.json", "No such file or directory"), (".", "is a folder")]
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    file: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gradcheck", "exp", "--json", file]) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert printed.out == ""

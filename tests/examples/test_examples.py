@@ -42,6 +42,8 @@ def test_a_wrong_rule_of_ones_own_is_found_and_explained(tmp_path: Path) -> None
     pytest.importorskip("hypothesis", reason="check_op draws its inputs with Hypothesis")
     output = run("check_your_own_op.py", cwd=tmp_path)
     assert "the gradient is wrong in 2 of 9 entries" in output
+    explained = [line.split() for line in output.splitlines() if line.startswith((" -1.0 ", "  2.0 "))]
+    assert [(x, missing == term) for x, missing, term in explained] == [("-1.0", True), ("2.0", True)]
     assert "The right rule passes" in output
 
 

@@ -113,7 +113,7 @@ CASES: dict[str, tuple[Function, Callable[[Any], Function], tuple[Any, ...]]] = 
         for order in (2, 1, 3, 0.5, -1, np.inf, -np.inf)
     },
     **{
-        f"matrix norm {order}": (
+        f"matrix_norm {order}": (
             lambda x, order=order: la.matrix_norm(x, ord=order),
             lambda t, order=order: lambda x: t.linalg.matrix_norm(x, order),
             (matrices(2, 4, 3),),

@@ -48,7 +48,6 @@ def test_a_function_without_a_declaration_is_refused_by_name(call: Any, name: st
         (lambda t: np.sum(t, out=np.zeros(())), "sum", "out"),
         (lambda t: np.sum(t, where=A > 0), "sum", "where"),
         (lambda t: np.mean(t, dtype=np.float32), "mean", "dtype"),
-        (lambda t: np.max(t, initial=9.0), "max", "initial"),
         (lambda t: np.clip(t, 0, 1, out=A.copy()), "clip", "out"),
         (lambda t: np.reshape(t, 6, order="A"), "reshape", "order"),
         (lambda t: np.concatenate([t, t], out=np.zeros((4, 3))), "concatenate", "out"),
@@ -66,7 +65,7 @@ def test_an_option_that_a_recorded_operation_cannot_honour_is_refused(
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda t: np.pad(t, 1, mode="linear_ramp"), r"pad: mode 'linear_ramp' has no gradient rule"),
+        (lambda t: np.pad(t, 1, mode="empty"), r"pad: mode 'empty' has no gradient rule"),
         (lambda t: np.einsum(t, [0]), r"einsum"),
         (lambda t: np.split(t, 2, axis=1), r"split: axis 1 of shape \(2, 3\) does not divide into 2"),
         (lambda t: np.stack([t, t[0]]), r"stack: all arrays must have one shape"),

@@ -137,3 +137,37 @@ def test_a_quantile_has_no_gradient_by_its_probability() -> None:
 def test_a_median_of_nothing_says_so() -> None:
     with pytest.raises(ValueError, match="no elements along axis"):
         np.median(Tensor(np.zeros((2, 0))), axis=1)
+
+
+# ---- elements that are no number -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.max,
+        np.min,
+        np.median,
+        lambda x, axis: np.quantile(x, 0.3, axis=axis),
+        lambda x, axis: np.percentile(x, [20, 70], axis=axis)[1],
+    ],
+)
+def test_a_result_that_is_no_number_comes_evenly_from_the_elements_that_are_none(f: Any) -> None:
+    x = Tensor([[1.0, np.nan, 3.0, np.nan], [4.0, 2.0, 3.0, 0.5]], requires_grad=True)
+    out = f(x, axis=1)
+    assert np.isnan(out.data).tolist() == [True, False]
+    out[0].backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.data, [[0, 0.5, 0, 0.5], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("f", [np.nanmax, np.nanmedian, lambda x, axis: np.nanquantile(x, 0.3, axis=axis)])
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_the_nan_family_has_no_gradient_where_there_is_no_number(f: Any) -> None:
+    x = Tensor([[np.nan, np.nan], [4.0, 2.0]], requires_grad=True)
+    out = f(x, axis=1)
+    assert np.isnan(out.data).tolist() == [True, False]
+    np.sum(out).backward()
+    assert x.grad is not None
+    assert x.grad.data[0].tolist() == [0, 0]
+    assert np.sum(x.grad.data[1]) == pytest.approx(1)

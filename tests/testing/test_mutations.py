@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, find, given, settings
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor
@@ -274,3 +274,47 @@ BROKEN = {
 @pytest.mark.parametrize("check", BROKEN)
 def test_a_careless_operation_is_found(check: str) -> None:
     assert [op for op in BROKEN[check] if not is_found(op, REGISTRY[op.name], check)] == []
+
+
+# ---- wrong in one part of the domain ---------------------------------------------------------------------
+
+PARTS: dict[str, Callable[[Any], Any]] = {
+    "large": lambda x: np.abs(x) > 20,
+    "positive and large": lambda x: x > 20,
+    "huge": lambda x: np.abs(x) > 500,
+    "tiny": lambda x: (np.abs(x) < 1e-3) & (x != 0),
+    "negative": lambda x: x < 0,
+}
+UNBOUNDED = [REGISTRY[name] for name in ("arctan", "square", "multiply")]
+
+
+def wrong_in(op: Op, part: str) -> Op:
+    """The operation with a rule of its first argument that is wrong by a factor in one part of the domain."""
+    rules = op.rules
+
+    def each(i: int, g: Any, out: Any, *arguments: Any) -> Any:
+        correct = rules[i](g, out, *arguments)
+        x = arguments[0].data if isinstance(arguments[0], Tensor) else arguments[0]
+        return correct * np.where(PARTS[part](x), 1.5, 1.0) if i == 0 else correct
+
+    return replace(op, rules=tuple(EachArgument(each)[i] for i in range(len(rules))))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("op", UNBOUNDED, ids=lambda op: op.name)
+def test_a_rule_that_is_wrong_in_one_part_of_the_domain_is_found(op: Op, part: str) -> None:
+    assert is_found(wrong_in(op, part), op, "first_order", count=50)  # check_op's default
+
+
+def test_the_smallest_call_that_shows_it_is_simple() -> None:
+    """Only the magnitude that is needed, and common numbers otherwise."""
+    found = find(op_inputs(REGISTRY["sin"]), lambda call: bool(np.any(np.abs(call[0][0]) > 20)))
+    assert found[0][0].shape == ()
+    assert found[0][0] in (30.0, 100.0)
+
+
+@pytest.mark.parametrize("name", ["exp", "sinh", "power", "prod", "square"])
+def test_values_that_overflow_are_not_drawn(name: str) -> None:
+    for arguments, static in calls(REGISTRY[name], 200):
+        narrow = [x.astype(np.float32) if isinstance(x, np.ndarray) else x for x in arguments]
+        assert np.all(np.isfinite(REGISTRY[name](*narrow, **static)))

@@ -21,12 +21,13 @@ class Subject:
 
 
 def find_subjects(names: Sequence[str]) -> list[Subject]:
-    """The operations of these names, or all that have a gradient.
+    """The operations of these names, each once, or all that have a gradient.
 
     Raises
     ------
     RecipeError
-        If there is no such operation, file or function; the sentence names the nearest.
+        If there is no such operation, file or function (the sentence names the nearest), or if the file
+        cannot be loaded.
     ModuleNotFoundError
         If Hypothesis is not installed.
     """
@@ -39,7 +40,7 @@ def find_subjects(names: Sequence[str]) -> list[Subject]:
     if not names:
         return [_of_op(op, op.name) for op in known.values()]
     subjects = []
-    for name in names:
+    for name in dict.fromkeys(names):
         if ".py:" in name:
             subjects.append(_of_file(name))
         elif name in known:
@@ -75,8 +76,8 @@ def _of_file(where: str) -> Subject:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise TrainingError(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise RecipeError(f"{file} cannot be loaded: {_in_words(error)}") from error
     if not hasattr(module, name):
         near = get_close_matches(name, vars(module), 1)
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -100,9 +101,9 @@ def _of_function(make: Any, where: str) -> Subject:
         raise RecipeError(f"{where} is neither an operation nor a function")
     try:
         f, *inputs = make()
-    except (TypeError, ValueError) as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(
-            f"{where} is to be a function without arguments that returns (f, input, ...); {error}"
+            f"{where} is to be a function without arguments that returns (f, input, ...); {_in_words(error)}"
         ) from error
 
     def check(order: int, examples: int, dtype: str) -> Any:
@@ -113,10 +114,15 @@ def _of_function(make: Any, where: str) -> Subject:
         except GradientError as error:
             report, failure = error.report, str(error)
             verdict = report.failures[0].verdict
-        except (TypeError, ValueError) as error:
-            raise TrainingError(f"{where}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise TrainingError(f"{where}: {_in_words(error)}") from error
         seconds = perf_counter() - start
         counts = len(report.entries), report.largest_error, len(report.kinks)
         return Finding(where, 1, *counts, verdict, seconds, failure)
 
     return Subject(where, check)
+
+
+def _in_words(error: BaseException) -> str:
+    """What a user's code raised, in one sentence."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

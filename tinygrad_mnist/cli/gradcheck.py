@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 from tinygrad_mnist.cli import values
 
 NAME: Final = "gradcheck"
 HELP: Final = "check gradients against finite differences"
+
+MOST_EXAMPLES: Final = 100_000
+"""Calls of one operation: hours of them, for one of the cheap ones."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--examples",
-        type=values.thread_count,
+        type=_examples,
         default=20,
         metavar="N",
-        help="calls to try of each operation (default 20)",
+        help=f"calls to try of each operation (default 20, at most {MOST_EXAMPLES:,})",
     )
     parser.add_argument(
         "--dtype", choices=("float64", "float32"), default="float64", help="what to compute in (float64)"
@@ -37,14 +41,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write what was found to a file too")
 
 
+def _examples(text: str) -> int:
+    """How many calls to try."""
+    count = values.whole_number(text)
+    if not 1 <= count <= MOST_EXAMPLES:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and {MOST_EXAMPLES:,}")
+    return count
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Say before the work that what it finds could not be written."""
+    from tempfile import TemporaryFile
+
+    from tinygrad_mnist.training.errors import RecipeError
+
+    if path.is_dir():
+        raise RecipeError(f"--json {path} is a folder; name a file in it")
+    try:
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise RecipeError(f"--json {path} cannot be written: {path.parent}: {error.strerror}") from error
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Print a table with a line for each operation; the status is 1 if something is wrong."""
     import time
-    from pathlib import Path
 
     from tinygrad_mnist.cli.checked import find_subjects
     from tinygrad_mnist.training.files import write_json
 
+    if arguments.json:
+        _refuse_unwritable(Path(arguments.json))
     start = time.perf_counter()
     subjects = find_subjects(arguments.ops)
     width = max(len(subject.name) for subject in subjects)

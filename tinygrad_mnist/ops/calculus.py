@@ -119,7 +119,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         inside = np.broadcast_to(fp, x.shape) if x.ndim else fp[0]
     else:
         low = np.clip(np.searchsorted(points, places, side="right") - 1, 0, len(points) - 2)
-        inside = fp[low] + (fp[low + 1] - fp[low]) * ((x - xp[low]) / (xp[low + 1] - xp[low]))
+        doubled = points[low] == points[low + 1]
+        part = np.where(doubled, 1, (x - xp[low]) / np.where(doubled, 1, xp[low + 1] - xp[low]))
+        inside = fp[low] + (fp[low + 1] - fp[low]) * part
     out = np.where(places < points[0], fp[0] if left is None else left, inside)
     out = np.where(places > points[-1], fp[-1] if right is None else right, out)
     return np.where(np.isnan(places), x, out)

@@ -5,12 +5,14 @@ They run on the values, and what is an array comes back as a Tensor that require
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
 from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, constant
+from tinygrad_mnist.refusals import refuse_kind, refuse_option
 
 PIECEWISE_CONSTANT: Final = (
     # positions and orders
@@ -22,8 +24,6 @@ PIECEWISE_CONSTANT: Final = (
     np.isneginf, np.isposinf, np.isreal, np.iscomplex, np.isrealobj, np.iscomplexobj,
     np.round, np.around, np.fix, np.angle, np.imag, np.packbits, np.unpackbits,
     np.linalg.matrix_rank,
-    # of integers, and of dates
-    np.gcd, np.lcm, np.left_shift, np.right_shift, np.bitwise_count, np.isnat,
     # what is said of an array, not of its values
     np.shape, np.ndim, np.size, np.result_type, np.common_type, np.can_cast, np.min_scalar_type,
     np.shares_memory, np.may_share_memory, np.einsum_path, np.array_repr, np.array_str, np.array2string,
@@ -41,24 +41,28 @@ def values_of(argument: Any) -> Any:
     return argument
 
 
-def _as_tensors(result: Any) -> Any:
+def _as_tensors(result: Any, name: str) -> Any:
     """A result of NumPy with Tensors in the place of arrays."""
     from tinygrad_mnist.tensor import Tensor
 
     if isinstance(result, tuple):
-        return tuple(_as_tensors(part) for part in result)
-    return Tensor(result) if isinstance(result, (np.ndarray, np.generic)) else result
+        return tuple(_as_tensors(part, name) for part in result)
+    if isinstance(result, (np.ndarray, np.generic)):
+        return Tensor(refuse_kind(np.asarray(result), name))
+    return result
 
 
 def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` on the values of Tensors, its result a Tensor."""
+    name = function.__name__
+    names = list(inspect.signature(function).parameters)
+    place = names.index("out") if "out" in names else None
 
     def run(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        if out is not None:
-            raise TypeError(f"numpy.{function.__name__} on a Tensor does not take out=; assign its result")
-        return _as_tensors(
-            function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
-        )
+        if out is not None or (place is not None and any(arg is not None for arg in args[place:][:1])):
+            refuse_option(name, "out")
+        result = function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
+        return _as_tensors(result, name)
 
     return run
 
@@ -72,5 +76,6 @@ constant(
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.isfinite, np.isinf, np.isnan,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.bitwise_count, np.invert,
+    np.left_shift, np.right_shift, np.gcd, np.lcm, np.isnat,
 )  # fmt: skip

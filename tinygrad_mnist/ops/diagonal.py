@@ -65,9 +65,9 @@ def _below(m: Any, k: int) -> Any:
 
 @implements(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
-    return np.where(_below(m, k), m, 0)
+    return np.where(_below(m, k), m, np.zeros((), m.dtype))
 
 
 @implements(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
-    return np.where(_below(m, k - 1), 0, m)
+    return np.where(_below(m, k - 1), np.zeros((), m.dtype), m)

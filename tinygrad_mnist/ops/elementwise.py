@@ -31,7 +31,8 @@ from tinygrad_mnist.tensor import Tensor
 # ---- arithmetic ------------------------------------------------------------------------------------------
 
 positive = elementwise(np.positive, lambda g, out, x: g)
-UFUNCS[np.conjugate] = positive  # of real numbers
+conjugate = linear(np.conjugate, lambda g, out, x: g, samples="broadcast", broadcasts=True)  # of real numbers
+UFUNCS[np.conjugate] = conjugate
 negative = elementwise(np.negative, lambda g, out, x: -g, label="-")
 add = elementwise(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, label="+")
 subtract = elementwise(np.subtract, lambda g, out, x, y: g, lambda g, out, x, y: -g, label="-")
@@ -263,8 +264,14 @@ def float_power(x: Any, y: Any) -> Any:
 
 
 def double(x: Any) -> Any:
-    """A Tensor, array or number in float64."""
-    return x.astype(np.float64) if hasattr(x, "astype") else np.asarray(x, np.float64)
+    """A Tensor, array or number in float64, or in what is wider."""
+    x = x if hasattr(x, "astype") else np.asarray(x)
+    return x.astype(np.result_type(x.dtype, np.float64))
+
+
+def root_or_zero(x: Any) -> Any:
+    """The square root of squares: at 0 with the subgradient of least norm of what was squared, 0."""
+    return np.where(x == 0, 0, np.sqrt(np.where(x == 0, 1, x)))
 
 
 @implements(np.divmod)
@@ -274,6 +281,7 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
 
 @implements(np.modf)
 def modf(x: Any) -> tuple[Any, Any]:
+    x = x if x.dtype.kind == "f" else x.astype(np.modf(np.zeros(1, x.dtype))[0].dtype)
     return np.fmod(np.where(np.isinf(x), 0, x), 1), np.trunc(x)
 
 
@@ -285,4 +293,6 @@ def frexp(x: Any) -> tuple[Any, Any]:
 
 @implements(np.heaviside)
 def heaviside(x: Any, y: Any) -> Any:
-    return np.where(x == 0, y, np.where(np.isnan(x), x, x > 0))
+    out = np.where(x == 0, y, np.where(np.isnan(x), x, x > 0))
+    zero = np.zeros(1, out.dtype)
+    return out.astype(np.heaviside(zero, zero).dtype)

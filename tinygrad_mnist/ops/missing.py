@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.op import implements
+from tinygrad_mnist.ops.constant import values_of
+from tinygrad_mnist.ops.elementwise import double, root_or_zero
 
 Axis = int | tuple[int, ...] | None
 
 
 def _filled(a: Any, value: float) -> Any:
     """``a`` with a value in the place of what is no number."""
-    return np.where(np.isnan(a.data), value, a) if a.dtype.kind == "f" else a
+    return np.where(np.isnan(values_of(a)), value, a) if a.dtype.kind == "f" else a
 
 
 def _numbers(a: Any, axis: Axis, keepdims: bool) -> Any:
     """How many elements along the axes are numbers, in the dtype of a mean."""
-    return np.sum(~np.isnan(a.data), axis=axis, keepdims=keepdims, dtype=_mean_dtype(a))
+    return np.sum(~np.isnan(values_of(a)), axis=axis, keepdims=keepdims, dtype=_mean_dtype(a))
 
 
 def _mean_dtype(a: Any) -> Any:
@@ -41,14 +44,17 @@ def nan_to_num(
     return np.where(np.isfinite(x.data), x, np.where(np.isnan(x.data), nan, numbers)).astype(x.dtype)
 
 
-@implements(np.nansum)
-def nansum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return np.sum(_filled(a, 0), axis=axis, keepdims=keepdims)
+def _passing_over(function: Callable[..., Any], neutral: float) -> Callable[..., Any]:
+    """``function`` of the elements that are numbers, as ``neutral`` adds nothing to it."""
+
+    def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
+        return function(_filled(a, neutral), axis=axis, keepdims=keepdims, initial=initial)
+
+    return reduce
 
 
-@implements(np.nanprod)
-def nanprod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return np.prod(_filled(a, 1), axis=axis, keepdims=keepdims)
+implements(np.nansum)(_passing_over(np.sum, 0))
+implements(np.nanprod)(_passing_over(np.prod, 1))
 
 
 @implements(np.nancumsum)
@@ -61,25 +67,29 @@ def nancumprod(a: Any, axis: int | None = None) -> Any:
     return np.cumprod(_filled(a, 1), axis=axis)
 
 
-@implements(np.nanmax)
-def nanmax(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return _extreme(np.max, a, -np.inf, axis, keepdims)
+def _extreme(function: Callable[..., Any], worst: float) -> Callable[..., Any]:
+    """``np.max`` or ``np.min`` of the elements that are numbers; NaN, and a warning, where none is."""
+    of_numbers = _passing_over(function, worst)
+
+    def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
+        out = of_numbers(a, axis, keepdims=keepdims, initial=initial)
+        empty = _numbers(a, axis, keepdims) == 0
+        if initial is not None or not np.any(empty):
+            return out
+        _warn("All-NaN slice encountered", empty)
+        return np.where(empty, np.nan, out)
+
+    return reduce
 
 
-@implements(np.nanmin)
-def nanmin(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return _extreme(np.min, a, np.inf, axis, keepdims)
-
-
-def _extreme(function: Any, a: Any, worst: float, axis: Axis, keepdims: bool) -> Any:
-    out = function(_filled(a, worst), axis=axis, keepdims=keepdims)
-    empty = _numbers(a, axis, keepdims) == 0
-    _warn("All-NaN slice encountered", empty)
-    return np.where(empty, np.nan, out) if np.any(empty) else out
+implements(np.nanmax)(_extreme(np.max, -np.inf))
+implements(np.nanmin)(_extreme(np.min, np.inf))
 
 
 @implements(np.nanmean)
 def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    if a.dtype.kind != "f":
+        return np.mean(a, axis=axis, keepdims=keepdims)
     count = _numbers(a, axis, keepdims)
     _warn("Mean of empty slice", count == 0)
     return np.sum(_filled(a, 0), axis=axis, keepdims=keepdims) / np.where(count == 0, np.nan, count)
@@ -87,20 +97,33 @@ def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 @implements(np.nanvar)
 def nanvar(
-    a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    correction: float | None = None,
+    keepdims: bool = False,
+    mean: Any = None,
 ) -> Any:
+    a = a if values_of(a).dtype.kind == "f" else double(a)
     count = _numbers(a, axis, True)
     freedom = _numbers(a, axis, keepdims) - (ddof if correction is None else correction)
     _warn("Degrees of freedom <= 0 for slice.", freedom <= 0)
-    mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(count, 1)
-    apart = np.where(np.isnan(a.data), 0, a - mean)
+    if mean is None:
+        mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(count, 1)
+    apart = np.where(np.isnan(values_of(a)), 0, a - mean)
     return np.sum(apart * apart, axis=axis, keepdims=keepdims) / np.where(freedom > 0, freedom, np.nan)
 
 
 @implements(np.nanstd)
 def nanstd(
-    a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    correction: float | None = None,
+    keepdims: bool = False,
+    mean: Any = None,
 ) -> Any:
-    var = nanvar(a, axis, ddof=ddof, correction=correction, keepdims=keepdims)
-    # of a constant the subgradient of least norm, as np.std
-    return np.where(var == 0, 0, np.sqrt(np.where(var == 0, 1, var)))
+    var = nanvar(a, axis, ddof=ddof, correction=correction, keepdims=keepdims, mean=mean)
+    return root_or_zero(var)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.op import implements
+from tinygrad_mnist.ops.elementwise import root_or_zero
 from tinygrad_mnist.ops.linalg import inverse_or_nan, square
 
 Axes = tuple[int, ...]
@@ -24,8 +25,7 @@ def _largest(x: Any, axis: Any, keepdims: bool = False) -> Any:
 
 
 def _root_of_squares(x: Any, axes: Axes, keepdims: bool) -> Any:
-    total = np.sum(x * x, axis=axes, keepdims=keepdims)
-    return np.where(total == 0, 0, np.sqrt(np.where(total == 0, 1, total)))
+    return root_or_zero(np.sum(x * x, axis=axes, keepdims=keepdims))
 
 
 def _root_of_powers(x: Any, order: float, axes: Axes, keepdims: bool) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
+from tinygrad_mnist.ops.elementwise import root_or_zero
 from tinygrad_mnist.ops.special import floating
 
 Axis = int | tuple[int, ...] | None
@@ -62,6 +64,8 @@ min_ = general(
 
 
 def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
+    if not x.size:
+        return _spread(g, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 2 / freedom if freedom > 0 else np.nan
     return _spread(g, axis, keepdims) * factor * (x - np.mean(x, axis=axis, keepdims=True))
@@ -223,9 +227,32 @@ cumprod_ = fused(
 # ---- NumPy's names ---------------------------------------------------------------------------------------
 
 
-@implements(np.sum)
-def _sum(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return sum_(a, axis=axis, keepdims=keepdims)
+def _with_initial(reduce: Callable[..., Any], a: Any, axis: Axis, keepdims: bool, initial: Any) -> Any:
+    """A reduction with one element more, ``initial``."""
+    a = a if hasattr(a, "shape") else np.asarray(a)
+    kept, reduced = _split_axes(a, axis)
+    dtype = reduce(np.ones(1, a.dtype), axis=None, keepdims=False).dtype
+    rest = _joined_last(a, kept, reduced)
+    first = np.broadcast_to(initial, (*rest.shape[:-1], 1))
+    out = reduce(np.concatenate([first.astype(dtype), rest.astype(dtype)], axis=-1), axis=-1, keepdims=False)
+    return np.expand_dims(out, reduced) if keepdims else out
+
+
+def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
+    """What NumPy's function does, by the operation that has no ``initial``."""
+
+    def run(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
+        if initial is None:
+            return reduce(a, axis=axis, keepdims=keepdims)
+        return _with_initial(reduce, a, axis, keepdims, initial)
+
+    return run
+
+
+implements(np.sum)(_reduction(sum_))
+implements(np.prod)(_reduction(prod_))
+implements(np.max, np.amax)(_reduction(max_))
+implements(np.min, np.amin)(_reduction(min_))
 
 
 @implements(np.mean)
@@ -233,33 +260,38 @@ def _mean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return mean_(a, axis=axis, keepdims=keepdims)
 
 
-@implements(np.max, np.amax)
-def _max(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return max_(a, axis=axis, keepdims=keepdims)
-
-
-@implements(np.min, np.amin)
-def _min(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return min_(a, axis=axis, keepdims=keepdims)
-
-
 @implements(np.var)
 def _var(
-    a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    correction: float | None = None,
+    keepdims: bool = False,
+    mean: Any = None,
 ) -> Any:
-    return var_(a, axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
+    ddof = ddof if correction is None else correction
+    if mean is None:
+        return var_(a, axis=axis, ddof=ddof, keepdims=keepdims)
+    apart = a - mean
+    total = np.sum(apart * apart, axis=axis, keepdims=keepdims)
+    return total / max(_count(total, apart) - ddof, 0)
 
 
 @implements(np.std)
 def _std(
-    a: Any, axis: Axis = None, *, ddof: int = 0, correction: int | None = None, keepdims: bool = False
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    correction: float | None = None,
+    keepdims: bool = False,
+    mean: Any = None,
 ) -> Any:
-    return std_(a, axis=axis, ddof=ddof if correction is None else correction, keepdims=keepdims)
-
-
-@implements(np.prod)
-def _prod(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    return prod_(a, axis=axis, keepdims=keepdims)
+    ddof = ddof if correction is None else correction
+    if mean is None:
+        return std_(a, axis=axis, ddof=ddof, keepdims=keepdims)
+    return root_or_zero(_var(a, axis, ddof=ddof, keepdims=keepdims, mean=mean))
 
 
 @implements(np.cumsum)
@@ -276,13 +308,14 @@ def _cumulative(function: Any, first: float) -> Any:
     """The array API's ``cumulative_sum`` and ``cumulative_prod``: along the only axis, or a given one."""
 
     def accumulate(x: Any, /, *, axis: int | None = None, include_initial: bool = False) -> Any:
-        if axis is None and x.ndim != 1:
+        if axis is None and x.ndim > 1:
             raise ValueError(f"for an array of shape {x.shape}, axis must be given")
-        axis = 0 if axis is None else axis
+        x = np.atleast_1d(x)
+        (axis,) = normalize_axis_tuple(0 if axis is None else axis, x.ndim)
         out = function(x, axis=axis)
         if not include_initial:
             return out
-        start = np.full([1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)], first, x.dtype)
+        start = np.full([1 if i == axis else n for i, n in enumerate(x.shape)], first, x.dtype)
         return np.concatenate([start, out], axis=axis)
 
     return accumulate

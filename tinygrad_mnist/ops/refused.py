@@ -67,6 +67,22 @@ TABLE: Final[dict[str, tuple[str, ...]]] = {
 """What to use instead, and the names that it is said for."""
 
 
+ATTRIBUTES: Final[dict[str, str]] = {
+    "flat": "use np.ravel(t), or t[...] = value",
+    "base": "a Tensor is a value, not a view: .data is the array",
+    "ctypes": "use .detach().numpy().ctypes, where no gradient is needed",
+    "flags": "use .data.flags",
+}
+"""Attributes of an ndarray that a Tensor has not, and what to use instead."""
+
+
+def _absent(name: str, advice: str) -> property:
+    def refused(self: Tensor) -> Any:
+        raise AttributeError(f"numpy.ndarray.{name} is not an attribute of Tensors; {advice}")
+
+    return property(refused, doc=f"Refused: {advice}.")
+
+
 def _raising(name: str) -> Callable[..., Any]:
     def refused(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         _refuse(name)
@@ -81,3 +97,5 @@ for _advice, _names in TABLE.items():
     for _name in _names:
         if _name.startswith("ndarray.") and not hasattr(Tensor, _name.removeprefix("ndarray.")):
             setattr(Tensor, _name.removeprefix("ndarray."), _raising(_name))
+for _name, _advice in ATTRIBUTES.items():
+    setattr(Tensor, _name, _absent(_name, _advice))

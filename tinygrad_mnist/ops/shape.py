@@ -1,4 +1,4 @@
-"""Operations that move elements and leave them as they are: reshape, transpose, join, split, pad."""
+"""Operations that move elements and leave them as they are: reshape, transpose, join, split."""
 
 from __future__ import annotations
 
@@ -76,28 +76,23 @@ concatenate_ = linear(
     ),
     rules=EachArgument(_part),
 )
-pad_ = linear(
-    lambda x, pad_width, constant_values: np.pad(x, pad_width, constant_values=constant_values),
-    lambda g, out, x, pad_width, constant_values: g[
-        tuple(slice(before, before + n) for (before, _), n in zip(pad_width, x.shape, strict=True))
-    ],
-    name="pad",
-    jvp=lambda tangents, out, x, pad_width, constant_values: np.pad(tangents[0], pad_width),
-    samples=(
-        Sample(((2, 3),), {"pad_width": [(1, 0), (0, 2)], "constant_values": 0}),
-        Sample(((3,),), {"pad_width": [(2, 1)], "constant_values": 1.5}),
-    ),
-)
 
 # ---- NumPy's names: the same moves under other names are formulae of those above -------------------------
 
 
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+    if copy is False:
+        raise TypeError(
+            "numpy.reshape on a Tensor does not take copy=False: Tensors promise no layout in memory, so "
+            "leave it out"
+        )
     if _is_fortran("reshape", order):
         backwards = shape if isinstance(shape, (int, np.integer)) else tuple(shape)[::-1]
-        return np.transpose(reshape_(np.transpose(a), shape=backwards))
-    return reshape_(a, shape=shape)
+        out = np.transpose(reshape_(np.transpose(a), shape=backwards))
+    else:
+        out = reshape_(a, shape=shape)
+    return np.copy(out) if copy else out
 
 
 def _is_fortran(name: str, order: str | None) -> bool:
@@ -218,31 +213,6 @@ def _refuse_sections(name: str, sections: Any) -> None:
         raise ValueError(f"{name}: {sections} sections were asked for; expected at least one")
 
 
-@implements(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", *, constant_values: float = 0) -> Any:
-    if isinstance(pad_width, dict):  # of axes
-        axes = {normalize_axis_index(axis, array.ndim): width for axis, width in pad_width.items()}
-        pad_width = [np.broadcast_to(axes.get(i, 0), 2).tolist() for i in range(array.ndim)]
-    try:
-        widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
-    except ValueError as error:
-        raise ValueError(
-            f"pad: pad_width={pad_width} was given for shape {array.shape}; expected a number, one pair "
-            "(before, after), or a pair for each axis"
-        ) from error
-    if np.min(widths, initial=0) < 0:
-        raise ValueError(f"pad: pad_width={pad_width} was given; expected no negative widths")
-    if mode == "constant":
-        return pad_(array, pad_width=widths, constant_values=constant_values)
-    if mode in ("edge", "reflect", "symmetric", "wrap"):
-        # each of these repeats elements: pad the positions, and index by them
-        positions = [np.pad(np.arange(n), w, mode=mode) for n, w in zip(array.shape, widths, strict=True)]
-        return array[np.ix_(*positions)]
-    raise TypeError(
-        f"pad: mode {mode!r} has no gradient rule; use 'constant', 'edge', 'reflect', 'symmetric' or 'wrap'"
-    )
-
-
 # ---- more names: at least so many axes, stacks, splits, grids --------------------------------------------
 
 
@@ -327,7 +297,8 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
         np.reshape(x, tuple(-1 if place == i else 1 for place in range(len(xi))))
         for i, x in zip(order, xi, strict=True)
     )
-    return grids if sparse else broadcast_arrays(*grids)
+    grids = grids if sparse else broadcast_arrays(*grids)
+    return tuple(map(np.copy, grids)) if copy else grids
 
 
 @implements(np.apply_along_axis)
@@ -355,7 +326,7 @@ def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
 
 @implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    return np.positive(a)
+    return a.astype(a.dtype)
 
 
 @implements(np.real)

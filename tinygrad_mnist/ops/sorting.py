@@ -55,14 +55,31 @@ def _at_rank(
     dtype = function(np.zeros(1, a.dtype), *given, **options).dtype
     leading = rank.shape[: rank.ndim - len(shape)]  # those of the probabilities
     rank = np.moveaxis(rank.reshape(math.prod(leading), *shape), 0, -1)
-    low = np.floor(np.nan_to_num(rank)).astype(np.intp)
+    known = ~np.isnan(rank)
+    rank = np.where(known, rank, 0)
+    low = np.floor(rank).astype(np.intp)
     high = np.minimum(low + 1, ordered.shape[-1] - 1)
     part = (rank - low).astype(dtype)
     lower = np.take_along_axis(ordered, low, axis=-1)
     upper = np.where(part == 0, 0, np.take_along_axis(ordered, high, axis=-1))  # 0 times inf is nan
-    out = np.where(np.isnan(rank), np.nan, (1 - part) * lower + part * upper).astype(dtype)
+    out = (1 - part) * lower + part * upper
+    if not np.all(known):
+        out = np.where(known, out, _of_holes(function, ordered))
+    out = out.astype(dtype)
     out = np.reshape(np.moveaxis(out, -1, 0), (*leading, *shape))
     return np.expand_dims(out, tuple(len(leading) + i for i in reduced)) if keepdims else out
+
+
+def _of_holes(function: Callable[..., Any], ordered: Any) -> Any:
+    """The result where it is no number: it comes from the elements that are none, evenly, as in ``np.max``.
+
+    Of the nan- family only a row of nothing else has such a result, and no gradient, as in ``np.nanmax``.
+    """
+    if function.__name__.startswith("nan"):
+        return np.nan
+    holes = np.isnan(ordered.data)
+    share = holes / np.maximum(np.sum(holes, axis=-1, keepdims=True), 1)
+    return np.sum(np.where(holes, ordered, 0) * share, axis=-1, keepdims=True)
 
 
 def _median(function: Callable[..., Any]) -> Callable[..., Any]:

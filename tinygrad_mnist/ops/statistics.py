@@ -38,6 +38,8 @@ def average(
             )
         weights = np.transpose(weights, tuple(int(i) for i in np.argsort(axes)))
         weights = np.reshape(weights, tuple(n if i in axes else 1 for i, n in enumerate(a.shape)))
+    if a.dtype.kind in "iub":
+        weights = double(weights)
     total = np.sum(weights, axis=axis, keepdims=keepdims)
     if np.any(total == 0):
         raise ZeroDivisionError("average: the weights sum to zero")
@@ -73,7 +75,13 @@ def cov(
         x = np.concatenate([x, _variables(y, rowvar)], axis=0)
     if ddof is None:
         ddof = 0 if bias else 1
-    weights = 1.0 if aweights is None else aweights
+    for kind, given in (("fweights", fweights), ("aweights", aweights)):
+        if given is not None and (np.shape(given) != x.shape[1:] or np.any(np.less(values_of(given), 0))):
+            raise ValueError(
+                f"cov: {kind}={given!r} was given for {x.shape[1]} observations; expected as many numbers, "
+                "none of them negative"
+            )
+    weights = 1.0 if aweights is None else double(aweights)
     if fweights is not None:
         weights = np.multiply(fweights, weights)
     if fweights is None and aweights is None:
@@ -81,9 +89,11 @@ def cov(
         mean = np.mean(x, axis=1, keepdims=True)
     else:
         total = np.sum(weights)
+        if total == 0:
+            raise ZeroDivisionError("cov: the weights sum to zero")
         mean = np.sum(x * weights, axis=1, keepdims=True) / total
         freedom = total - (
-            ddof if aweights is None or not ddof else ddof * np.sum(weights * aweights) / total
+            ddof if aweights is None or not ddof else ddof * np.sum(weights * double(aweights)) / total
         )
     if np.any(freedom <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)

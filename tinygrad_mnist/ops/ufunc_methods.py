@@ -23,8 +23,9 @@ ACCUMULATIONS: Final[dict[np.ufunc, Callable[..., Any]]] = {np.add: np.cumsum, n
 def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     """A reduction whose axis is 0 unless it is given, as a ufunc's."""
 
-    def reduce(array: Any, axis: Any = 0, *, keepdims: bool = False) -> Any:
-        return function(array, axis=axis, keepdims=keepdims)
+    def reduce(array: Any, axis: Any = 0, *, keepdims: bool = False, initial: Any = None) -> Any:
+        options = {} if initial is None else {"initial": initial}
+        return function(array, axis=axis, keepdims=keepdims, **options)
 
     return reduce
 

@@ -177,6 +177,17 @@ def _central(f: Curve, at: float, h: float) -> tuple[Array, Array]:
     return (high - low) / (above - below), noise
 
 
+def smallest_step(at: float, grain: float = 0.0) -> float:
+    """The step at which :func:`persists` stops: where a kink is nearer, it cannot be told from one at ``at``.
+
+    Examples
+    --------
+    >>> 1e-13 < smallest_step(1.0) < 2e-13
+    True
+    """
+    return max(2.0**9 * float(np.finfo(float).eps) * max(abs(at), grain), 2.0**-100)
+
+
 def persists(f: Curve, at: float, gap: Array, grain: float = 0.0) -> Array:
     """Whether the slopes from the right and from the left stay ``gap`` apart however small the step is.
 
@@ -198,7 +209,7 @@ def persists(f: Curve, at: float, gap: Array, grain: float = 0.0) -> Array:
     (True, False)
     """
     eps = float(np.finfo(float).eps)
-    smallest = max(2.0**9 * eps * max(abs(at), grain), 2.0**-100)
+    smallest = smallest_step(at, grain)
     h = smallest * 4.0 ** (int(np.log2(max(NEAR, NEAR * abs(at)) / smallest)) // 2)
     middle = np.asarray(f(at))
     told: list[Array] = []

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.tensor import Tensor
-from tinygrad_mnist.testing.jacobians import Function, Problem, compare_all, compare_along
+from tinygrad_mnist.testing.comparison import compare_all, compare_along
+from tinygrad_mnist.testing.jacobians import Function, Problem
 from tinygrad_mnist.testing.report import (
     SUBGRADIENT,
     DiscontinuityError,
@@ -83,7 +84,8 @@ def gradcheck(
         The step of the differences; by default that at which they are most certain is found for each entry.
     confidence : float
         A Jacobian of more than 4096 entries is not compared entry by entry, but by products with random
-        signs from both sides: as many as it takes to find one that is wrong with this probability.
+        signs from both sides, of entries of like size: of each size as many as it takes to find one that is
+        wrong with this probability.
     seed : int
         Seeds these directions, and the cotangents at order 2.
 
@@ -183,8 +185,9 @@ def _report(problems: Sequence[Problem], modes: Sequence[str], confidence: float
             entries += compare_all(problem, modes)
         else:
             count = math.ceil(math.log(1 - confidence) / math.log(MISSED))
-            entries += compare_along(problem, modes, count, seed)
-            directions += count
+            along = list(compare_along(problem, modes, count, seed))
+            entries += along
+            directions += len({entry.index for entry in along if entry.input == "direction"})
         report = Report(tuple(entries), directions, tuple(skipped))
         if not report.passed:
             raise GradientError(message(report), report)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.testing.gradcheck import gradcheck
-from tinygrad_mnist.testing.report import DiscontinuityError
+from tinygrad_mnist.testing.report import DiscontinuityError, GradientError
 from tinygrad_mnist.testing.script import script_of
 from tinygrad_mnist.testing.strategies import LAYOUTS, Call, laid_out, op_inputs
 
@@ -50,6 +50,9 @@ def check_op(op: Op, max_examples: int = 50, properties: Sequence[str] | None = 
 
 
 def _check(op: Op, holds: Property, max_examples: int) -> None:
+    judged: list[bool] = []
+    noisy: list[GradientError] = []
+
     @settings(
         max_examples=max_examples,
         deadline=None,
@@ -61,15 +64,21 @@ def _check(op: Op, holds: Property, max_examples: int) -> None:
     def check(call: Call) -> None:
         try:
             holds(op, *call)
+            judged.append(True)
         except DiscontinuityError:
             reject()  # the sign of an eigenvector, say, is another a little to the side
         except Exception as error:
+            if isinstance(error, GradientError) and error.report.only_noise:
+                noisy.append(error)  # of numbers of all sizes some cancel; others decide
+                return
             name = holds.__name__
             error.add_note(f"while checking {name!r} of operation '{op.name}'; this repeats it:\n")
             error.add_note(script_of(op, *call, name))
             raise
 
     check()
+    if noisy and not judged:
+        raise noisy[0]
 
 
 def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
@@ -114,11 +123,17 @@ def _value_and_gradients(
     return out, [np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad.data for leaf in leaves]
 
 
+def _assert_same(ours: Any, theirs: Any, rtol: float, where: str = "") -> None:
+    """Equal but for the order of a sum, in which large terms may have cancelled."""
+    size = max((float(np.max(np.abs(one), initial=1.0)) for one in (ours, theirs)), default=1.0)
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=0.1 * rtol * size, err_msg=where)
+
+
 def value(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
     """The forward function agrees with the formula, where there is one."""
     if op.formula is not None:
         expected = op.formula(*arguments, **static)
-        np.testing.assert_allclose(op(*arguments, **static), expected, rtol=1e-10, atol=1e-12, strict=False)
+        _assert_same(op(*arguments, **static), expected, 1e-10)
 
 
 def first_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
@@ -139,7 +154,7 @@ def recorded_rule(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any])
     _, gradients = _value_and_gradients(function, primals)
     _, recorded = _value_and_gradients(function, primals, create_graph=True)
     for gradient, other in zip(gradients, recorded, strict=True):
-        np.testing.assert_allclose(gradient, other, rtol=1e-10, atol=1e-12)
+        _assert_same(gradient, other, 1e-10)
 
 
 def each_argument_alone(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
@@ -151,7 +166,7 @@ def each_argument_alone(op: Op, arguments: tuple[Any, ...], static: Mapping[str,
         out = function(*(leaf if j == i else primal for j, primal in enumerate(primals)))
         out.backward(_cotangent(out.shape))
         assert leaf.grad is not None, f"argument {i} of {op.name} has no gradient when it alone needs one"
-        np.testing.assert_allclose(leaf.grad.data, gradient, rtol=1e-12, atol=1e-14)
+        _assert_same(leaf.grad.data, gradient, 1e-12)
 
 
 def float32(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
@@ -188,9 +203,9 @@ def memory_layouts(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]
     out, expected = _value_and_gradients(function, primals)
     for layout in LAYOUTS:
         other, gradients = _value_and_gradients(function, [laid_out(primal, layout) for primal in primals])
-        np.testing.assert_allclose(other.data, out.data, rtol=1e-12, atol=1e-13, err_msg=layout)
+        _assert_same(other.data, out.data, 1e-12, layout)
         for gradient, contiguous in zip(gradients, expected, strict=True):
-            np.testing.assert_allclose(gradient, contiguous, rtol=1e-10, atol=1e-12, err_msg=layout)
+            _assert_same(gradient, contiguous, 1e-10, layout)
 
 
 def inputs_unchanged(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:

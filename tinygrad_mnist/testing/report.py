@@ -29,6 +29,12 @@ NEAR_A_KINK: Final = (
 )
 
 
+NOISY: Final = (
+    "The function is too noisy here to judge: its values scatter by {:.1g}, far more than their rounding, "
+    "as where nearly equal numbers are subtracted, or the function oscillates; check it at another point."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a Jacobian, as the tape has it and as differences have it.
@@ -60,6 +66,10 @@ class Entry:
         ``undecided`` where the numeric derivative is too uncertain to tell.
     left, right : float or None
         The one-sided derivatives, where a kink made it necessary to look at them.
+    within : float or None
+        How near that kink is: at the point, or no further from it than this, which no step can tell.
+    noise : float or None
+        The size of the noise in the function's values, where that is why nothing can be decided.
     """
 
     order: int
@@ -76,6 +86,8 @@ class Entry:
     verdict: str
     left: float | None = None
     right: float | None = None
+    within: float | None = None
+    noise: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -118,6 +130,11 @@ class Report:
         return all(entry.passed for entry in self.entries)
 
     @property
+    def only_noise(self) -> bool:
+        """Whether it fails, and the noise of the function is the only reason."""
+        return not self.passed and all(entry.noise is not None for entry in self.failures)
+
+    @property
     def largest_error(self) -> float:
         """The largest relative error of an entry whose derivative is not 0."""
         return max((entry.error for entry in self.entries), default=0.0)
@@ -153,6 +170,8 @@ def message(report: Report) -> str:
     found = diagnose(here)
     if worst.verdict == UNDECIDED:
         found = UNSETTLED if worst.left is None else NEAR_A_KINK
+        if worst.noise is not None:
+            found = NOISY.format(worst.noise)
     explained = f"\n{found}" if found else ""
     return f"{whose} {fault}{ways} in {len(failures)} of {len(here)} entries:{explained}\n{table(failures)}"
 
@@ -177,7 +196,10 @@ def table(entries: Sequence[Entry]) -> str:
 
 def _remark(entry: Entry) -> str:
     if entry.left is not None and entry.right is not None:
-        return f" (left {entry.left:.6g}, right {entry.right:.6g})"
+        where = "" if entry.within is None else f", a kink within {entry.within:.1g}"
+        return f" (left {entry.left:.6g}, right {entry.right:.6g}{where})"
+    if entry.noise is not None:
+        return f" (noise {entry.noise:.1g})"
     return f" (±{entry.uncertainty:.1g})" if entry.verdict == UNDECIDED else ""
 
 

@@ -12,9 +12,10 @@ lie on a grid, so that they shrink well, and away from kinks; those of :func:`ar
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from hypothesis import strategies as st
@@ -22,10 +23,21 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from tinygrad_mnist.op import Domain, EachArgument, Op, Sample
-from tinygrad_mnist.testing.domains import LAYOUTS, grid, grid_on_kinks, has_kinks, laid_out
+from tinygrad_mnist.testing.domains import (
+    LAYOUTS,
+    MAGNITUDES,
+    grid,
+    grid_on_kinks,
+    has_kinks,
+    laid_out,
+    magnified,
+)
 
 Array = NDArray[Any]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+MODERATE: Final = 1e25
+"""Results that are larger than this are too near to where float32 ends."""
 
 __all__ = [
     "LAYOUTS", "arrays_in", "arrays_on_kinks", "axes", "broadcastable", "edge_values", "grid",
@@ -233,7 +245,9 @@ def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
 def op_inputs(op: Op) -> st.SearchStrategy[Call]:
     """Arguments and static arguments of one call of an operation, as its declaration describes them.
 
-    Drawn arguments are float64 arrays, away from kinks; constants of a sample are handed on as they are.
+    Drawn arguments are float64 arrays, away from kinks; constants of a sample are handed on as they are. In
+    many of the arrays values are common, between -3 and 3; in others, where the domain has no bounds, they
+    are up to 10,000 times as large or small, but no result is so large that its derivatives would overflow.
 
     Parameters
     ----------
@@ -247,7 +261,7 @@ def op_inputs(op: Op) -> st.SearchStrategy[Call]:
     >>> find(op_inputs(REGISTRY["sum"]), lambda call: call[0][0].ndim == 2)
     ((array([[1.]]),), {'axis': None, 'keepdims': False})
     """
-    return _calls_of(op, arrays_in)
+    return _calls_of(op, arrays_in, MAGNITUDES)
 
 
 def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
@@ -262,34 +276,65 @@ def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
     >>> find(op_inputs_on_kinks(REGISTRY["relu"]), lambda call: call[0][0].size == 1)
     ((array(0.),), {})
     """
-    return _calls_of(op, arrays_on_kinks)
+    return _calls_of(op, arrays_on_kinks, (1.0,))
 
 
 @st.composite
-def _calls_of(draw: st.DrawFn, op: Op, drawn_from: Any) -> Call:
+def _calls_of(draw: st.DrawFn, op: Op, drawn_from: Any, magnitudes: Sequence[float]) -> Call:
+    sample = draw(_samples_of(op))
+    drawn = [i for i in range(len(sample.shapes)) if i not in sample.constants]
+    domains = [_domains(op, len(sample.shapes))[i] for i in drawn]
+    arrays = draw(drawn_from(domains, [sample.shapes[i] for i in drawn]))
+    # what is prepared (a regular matrix) need not be so at another size
+    factors = [1.0 if i in sample.prepare else draw(st.sampled_from(magnitudes)) for i in drawn]
+
+    def call() -> Call:
+        made = magnified(arrays, domains, factors)
+        arguments: dict[int, Any] = {**sample.constants, **dict(zip(drawn, made, strict=True))}
+        for i, prepare in sample.prepare.items():
+            arguments[i] = prepare(arguments[i])
+        return tuple(arguments[i] for i in sorted(arguments)), dict(sample.static)
+
+    while any(factor != 1 for factor in factors) and not _is_moderate(op, call()):
+        factors = [math.sqrt(factor) if abs(math.log(factor)) > 1 else 1.0 for factor in factors]
+    return call()
+
+
+@st.composite
+def _samples_of(draw: st.DrawFn, op: Op) -> Sample:
+    """The shapes and static arguments of a call."""
     if op.samples == "broadcast":
         count = _count_of_arguments(op)
-        array_shapes = draw(broadcastable(count, max_dims=3 if count == 1 else 2))
-        return draw(drawn_from(_domains(op, count), array_shapes)), {}
+        return Sample(draw(broadcastable(count, max_dims=3 if count == 1 else 2)))
     if op.samples == "reduction":
         shape = draw(shapes())
-        return draw(drawn_from(_domains(op, 1), [shape])), draw(reductions(len(shape)))
+        return Sample((shape,), draw(reductions(len(shape))))
     if op.samples == "index":
         shape = draw(shapes())
-        return draw(drawn_from(_domains(op, 1), [shape])), {"index": draw(indices(shape))}
+        return Sample((shape,), {"index": draw(indices(shape))})
     if isinstance(op.samples, str):
         raise ValueError(
             f"operation {op.name!r} has samples {op.samples!r}; expected 'broadcast', 'reduction', 'index' "
             "or a tuple of Sample"
         )
     sample: Sample = draw(st.sampled_from(op.samples))
-    domains = _domains(op, len(sample.shapes))
-    drawn = [i for i in range(len(sample.shapes)) if i not in sample.constants]
-    arrays = draw(drawn_from([domains[i] for i in drawn], [sample.shapes[i] for i in drawn]))
-    arguments: dict[int, Any] = {**sample.constants, **dict(zip(drawn, arrays, strict=True))}
-    for i, prepare in sample.prepare.items():
-        arguments[i] = prepare(arguments[i])
-    return tuple(arguments[i] for i in sorted(arguments)), dict(sample.static)
+    return sample
+
+
+def _is_moderate(op: Op, call: Call) -> bool:
+    """Whether operation and formula stay finite in float32, and far enough from where it ends."""
+    arguments, static = call
+    narrow = [x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x for x in arguments]
+    for function in (op, op.formula or op):
+        try:
+            with np.errstate(over="raise", invalid="raise", divide="raise", under="ignore"):
+                out = function(*narrow, **static)
+        except (ArithmeticError, ValueError):  # LinAlgError is one
+            return False
+        results = out if isinstance(out, tuple) else (out,)
+        if not all(np.all(np.abs(one) <= MODERATE) for one in results):
+            return False
+    return True
 
 
 @st.composite

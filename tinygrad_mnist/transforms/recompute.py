@@ -43,7 +43,13 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     -----
     When ``f`` runs again, layers of this package draw the random numbers that they drew the first time
     (dropout has the same mask), and their generators and running statistics stay as they are. Generators of
-    the caller's own that ``f`` uses directly are not known here.
+    the caller's own that ``f`` uses directly are not known here: the second run then computes something else,
+    which is found out. Make such a generator inside ``f``, of a seed that ``f`` is given.
+
+    Raises
+    ------
+    RuntimeError
+        In the backward pass, if ``f`` computes another result than the first time.
 
     Examples
     --------
@@ -169,18 +175,26 @@ class _Replay:
             leaves[i] = _lift(value, node)
         return unflatten(structure, leaves)
 
-    def again(self, arguments: Sequence[Any]) -> tuple[list[Node], list[Any]]:
+    def again(self, arguments: Sequence[Any], expected: Any) -> tuple[list[Node], list[Any]]:
         """Run again on arrays or Tensors; the boundaries, and where the results came from."""
         moving = arguments[: len(self.moving)]
         arrays = [a.data if isinstance(a, Tensor) else a for a in moving]
         parents = [a.origin if isinstance(a, Tensor) else None for a in moving]
         boundaries, out = self.run(arrays, parents, again=True)
         leaves, _ = flatten(out)
-        return boundaries, [leaves[i].origin for i in self.places]
+        results = [leaf for i, leaf in enumerate(leaves) if i in self.places]
+        if not _all_same(results, [expected] if self.single else expected):
+            name = getattr(self.f, "__qualname__", type(self.f).__name__)
+            raise RuntimeError(
+                f"checkpoint: {name} computed another result when it was run again for its gradient; let it "
+                "change nothing that it reads, and make a generator that it draws from inside it, of a seed "
+                "that it is given"
+            )
+        return boundaries, [result.origin for result in results]
 
-    def cotangents(self, g: Any, arguments: Sequence[Any]) -> list[Any]:
+    def cotangents(self, g: Any, out: Any, arguments: Sequence[Any]) -> list[Any]:
         """The cotangents of all arguments."""
-        boundaries, origins = self.again(arguments)
+        boundaries, origins = self.again(arguments, out)
         gs = [g] if self.single else g
         on_tensors = any(isinstance(one, Tensor) for one in gs)
         seeds = [
@@ -195,6 +209,22 @@ class _Replay:
             if type(origin) is Leaf:  # returned as it is
                 arrived[origin] = one if origin not in arrived else arrived[origin] + one
         return owned([arrived.get(target) for target in targets], gs)
+
+
+def _all_same(results: Sequence[Any], expected: Sequence[Any]) -> bool:
+    """Whether the results are those of the first run, but for rounding (memory may lie otherwise)."""
+    return len(results) == len(expected) and all(map(_same, results, expected))
+
+
+def _same(result: Any, expected: Any) -> bool:
+    new, old = (one.data if isinstance(one, Tensor) else one for one in (result, expected))
+    if not isinstance(result, Tensor) or new.shape != old.shape or new.dtype != old.dtype:
+        return False
+    if np.array_equal(new, old):
+        return True
+    close = np.sqrt(np.finfo(old.dtype).eps)
+    largest = np.max(np.abs(old), initial=0, where=np.isfinite(old))
+    return np.allclose(new, old, rtol=close, atol=close * largest, equal_nan=True)
 
 
 def _outside(
@@ -220,7 +250,7 @@ def _rule(position: int, g: Any, out: Any, *arguments: Any, replay: _Replay) -> 
     """The cotangent of one argument; those of all are computed when the first is asked for."""
     parts = replay.parts.get(get_ident())
     if parts is None or position not in parts:
-        parts = replay.parts[get_ident()] = dict(enumerate(replay.cotangents(g, arguments)))
+        parts = replay.parts[get_ident()] = dict(enumerate(replay.cotangents(g, out, arguments)))
     part = parts.pop(position)
     if not parts:
         del replay.parts[get_ident()]
@@ -229,7 +259,7 @@ def _rule(position: int, g: Any, out: Any, *arguments: Any, replay: _Replay) -> 
 
 def _jvp(parts: Sequence[Any], out: Any, *arguments: Any, replay: _Replay) -> Any:
     """Run again, and push the tangents through."""
-    boundaries, origins = replay.again(arguments)
+    boundaries, origins = replay.again(arguments, out)
     starts = [*boundaries, *replay.outside]
     seeds = {node: part for node, part in zip(starts, parts, strict=True) if part is not None}
     lift = _lift if any(isinstance(part, Tensor) for part in seeds.values()) else None

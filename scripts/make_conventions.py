@@ -1,0 +1,342 @@
+"""Write docs/gradient_conventions.md: gradients at kinks and poles, measured here, in PyTorch and in JAX.
+
+From the repository's root, where PyTorch and JAX are installed::
+
+    python scripts/make_conventions.py
+
+Every cell is what the library returned, in float64 and in float32; only the remarks are written by hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from textwrap import fill
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tinygrad_mnist import Tensor, nn  # noqa: E402
+from tinygrad_mnist.op import REGISTRY  # noqa: E402
+
+TARGET = ROOT / "docs" / "gradient_conventions.md"
+WIDTH = 118
+LIBRARIES = {"PyTorch": "torch", "JAX": "jax"}
+DTYPES = ("float64", "float32")
+INF = np.inf
+
+TITLE = "Gradients where the textbook stops"
+PARAGRAPHS = (
+    "One rule, in order of precedence: the true derivative where it exists; for a convex function the "
+    "subgradient of least norm; for a concave one the supergradient of least norm; the limit by continuity; "
+    "otherwise NaN. And one guard: where the local derivative is not finite and the cotangent is exactly 0, "
+    "the product is 0, so that the branch that `where` did not choose cannot poison the one that it did. A "
+    "finite derivative is never touched, so that second derivatives stay right. A function of two arguments "
+    "(`maximum(x, y)`, also where y is a constant) is judged as one of both; `relu`, and `clip` at constant "
+    "bounds, as one of x alone.",
+    "The table holds the gradients of `sum(f)` at the point that is named, one number an element; `;` stands "
+    "between the gradients of several arguments. Every cell was measured, in reverse mode, in float64 and in "
+    "float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result that "
+    "asks for none. A test measures our column again in both dtypes, and the others where those releases are "
+    "installed (`tests/test_conventions.py`); more cases are in `tests/test_kinks.py`.",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case: the point, the function in each library, and what there is to say about our answer."""
+
+    case: str
+    at: Sequence[Any]
+    numpy: Callable[..., Any]
+    """Of NumPy's names: it serves JAX too."""
+    torch: Callable[..., Any]
+    remark: str = ""
+    shows: Callable[[Any], str] | None = None
+    """What is said of a gradient, in place of its numbers."""
+
+
+Gradients = Callable[[Row, list[Any]], "list[Any] | None"]
+"""A library's gradients of a row at arrays; None where its result asks for none."""
+
+ROWS = (
+    Row(
+        "`maximum(x, y)` at 2, 2", (2, 2), lambda m, x, y: m.np.maximum(x, y),
+        lambda t, x, y: t.maximum(x, y),
+    ),
+    Row(
+        "`maximum(x, 0)` at 0", (0,), lambda m, x: m.np.maximum(x, 0),
+        lambda t, x: t.maximum(x, t.zeros_like(x)),
+        "`relu` is the one with 0",
+    ),
+    Row(
+        "`max` along an axis, ties: 1, 3, 3 (PyTorch: `amax`)", ([1, 3, 3],),
+        lambda m, x: m.np.max(x, axis=0),
+        lambda t, x: t.amax(x, dim=0), "split evenly",
+    ),
+    Row(
+        "the same (PyTorch: `max(dim=0)`)", ([1, 3, 3],), lambda m, x: m.np.max(x, axis=0),
+        lambda t, x: t.max(x, dim=0).values,
+    ),
+    Row("`relu` at 0", (0,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x)),
+    Row("`abs` at 0", (0,), lambda m, x: m.np.abs(x), lambda t, x: t.abs(x)),
+    Row("`sqrt` at 0", (0,), lambda m, x: m.np.sqrt(x), lambda t, x: t.sqrt(x)),
+    Row("`0 * sqrt(x)` at 0", (0,), lambda m, x: 0 * m.np.sqrt(x), lambda t, x: 0 * t.sqrt(x), "the guard"),
+    Row(
+        "`where(x > 0, log(x), 0)` at -1, 0, 2", ([-1, 0, 2],),
+        lambda m, x: m.np.where(x > 0, m.np.log(x), 0),
+        lambda t, x: t.where(x > 0, t.log(x), 0), "the guard",
+    ),
+    Row(
+        "`where(x < 10, exp(x), x)` at 2000", (2000,), lambda m, x: m.np.where(x < 10, m.np.exp(x), x),
+        lambda t, x: t.where(x < 10, t.exp(x), x),
+        "the guard; `expm1`, `exp2`, `sinh`, `cosh`, `i0` likewise",
+    ),
+    Row(
+        "`norm` at 0, 0", ([0, 0],), lambda m, x: m.np.linalg.norm(x), lambda t, x: t.linalg.vector_norm(x),
+    ),
+    Row(
+        "`std` of constant input", ([2, 2, 2],), lambda m, x: m.np.std(x),
+        lambda t, x: t.std(x, correction=0),
+    ),
+    Row(
+        "`var(ddof=1)` of one element", ([3],), lambda m, x: m.np.var(x, ddof=1),
+        lambda t, x: t.var(x, correction=1), "with a RuntimeWarning, as NumPy",
+    ),
+    Row("`x ** 0` at 0, d/dx", (0,), lambda m, x: x**0, lambda t, x: x**0),
+    Row(
+        "`0 ** y` at 2, 0, -1, d/dy", ([2, 0, -1],), lambda m, y: m.np.power(m.np.zeros(3, y.dtype), y),
+        lambda t, y: t.pow(t.zeros_like(y), y),
+    ),
+    Row("`(-2.0) ** y` at 2, d/dy", (2,), lambda m, y: (-2.0) ** y, lambda t, y: (-2.0) ** y),
+    Row(
+        "`prod` of 2, 0, 3", ([2, 0, 3],), lambda m, x: m.np.prod(x),
+        lambda t, x: t.prod(x), "exclusive products",
+    ),
+    Row("`prod` of 2, 0, 0", ([2, 0, 0],), lambda m, x: m.np.prod(x), lambda t, x: t.prod(x)),
+    Row(
+        "`cumprod` of 2, 0, 3", ([2, 0, 3],), lambda m, x: m.np.cumprod(x), lambda t, x: t.cumprod(x, 0),
+        "without a division",
+    ),
+    Row(
+        "`logsumexp` of -inf, -inf", ([-INF, -INF],), lambda m, x: m.nn.logsumexp(x),
+        lambda t, x: t.logsumexp(x, 0),
+        "the value is -inf: a masked row contributes nothing",
+    ),
+    Row(
+        "`logsumexp` of inf, 1", ([INF, 1],), lambda m, x: m.nn.logsumexp(x), lambda t, x: t.logsumexp(x, 0),
+        "the limit",
+    ),
+    Row(
+        "`logsumexp` of inf, inf, 1", ([INF, INF, 1],), lambda m, x: m.nn.logsumexp(x),
+        lambda t, x: t.logsumexp(x, 0), "no limit between the two",
+    ),
+    Row(
+        "`logaddexp(x, y)` at -inf, -inf", (-INF, -INF), lambda m, x, y: m.np.logaddexp(x, y),
+        lambda t, x, y: t.logaddexp(x, y), "as `logsumexp`",
+    ),
+    Row(
+        "`logaddexp(x, y)` at inf, 1", (INF, 1), lambda m, x, y: m.np.logaddexp(x, y),
+        lambda t, x, y: t.logaddexp(x, y), "the limit",
+    ),
+    Row(
+        "`logaddexp(x, y)` at inf, inf", (INF, INF), lambda m, x, y: m.np.logaddexp(x, y),
+        lambda t, x, y: t.logaddexp(x, y),
+    ),
+    *(
+        Row(
+            f"`{name}` at 0.5", (0.5,), lambda m, x, name=name: getattr(m.np, name)(x),
+            lambda t, x, name=name: getattr(t, name)(x), "piecewise constant",
+        )
+        for name in ("sign", "floor", "round")
+    ),
+    Row(
+        "comparisons: `1.0 * (x > 0)` at 0.5", (0.5,), lambda m, x: 1.0 * (x > 0), lambda t, x: 1.0 * (x > 0),
+        "piecewise constant",
+    ),
+    Row(
+        "`1.0 * argmax(x)` of 1, 2", ([1, 2],), lambda m, x: 1.0 * m.np.argmax(x),
+        lambda t, x: 1.0 * t.argmax(x),
+        "piecewise constant",
+    ),
+    Row(
+        "`log_softmax` at 1e4, 0, the second", ([1e4, 0],), lambda m, x: m.nn.log_softmax(x)[1],
+        lambda t, x: t.log_softmax(x, 0)[1], "stable",
+    ),
+    Row(
+        "`clip(x, -1, 1)` at -1, 1", ([-1, 1],), lambda m, x: m.np.clip(x, -1, 1),
+        lambda t, x: t.clip(x, -1, 1),
+        "`x` alone moves: the least subgradient",
+    ),
+    Row(
+        "`clip(x, low, 9)` at 1, 1", (1, 1), lambda m, x, low: m.np.clip(x, low, 9),
+        lambda t, x, low: t.clip(x, low, t.full_like(x, 9)), "both may move: an even split",
+    ),
+    Row(
+        "`sort` of 2, 1, 1, the first", ([2, 1, 1],), lambda m, x: m.np.sort(x)[0],
+        lambda t, x: t.sort(x, stable=True).values[0], "the stable permutation; PyTorch with `stable=True`",
+    ),
+    Row(
+        "`median` of 1, 1, 1", ([1, 1, 1],), lambda m, x: m.np.median(x), lambda t, x: t.median(x),
+        "the element that NumPy chose",
+    ),
+    Row(
+        "`median` of 4, 1, 2, 3", ([4, 1, 2, 3],), lambda m, x: m.np.median(x), lambda t, x: t.median(x),
+        "the middle two; PyTorch's median is the lower of them",
+    ),
+    Row(
+        "empty arrays: `exp` of shape (0, 3)", (np.zeros((0, 3)),), lambda m, x: m.np.exp(x),
+        lambda t, x: t.exp(x), shows=lambda g: f"shape {tuple(g.shape)}",
+    ),
+    Row("`max` of an empty array", ([],), lambda m, x: m.np.max(x), lambda t, x: t.max(x), "as NumPy"),
+    Row(
+        "0-d arrays: `exp` of shape ()", (0.5,), lambda m, x: m.np.exp(x), lambda t, x: t.exp(x),
+        shows=lambda g: f"shape {tuple(g.shape)}",
+    ),
+    Row(
+        "repeated indices `x[[0, 0]]` of 1, 2", ([1, 2],), lambda m, x: x[np.array([0, 0])],
+        lambda t, x: x[[0, 0]], "they accumulate",
+    ),
+    Row(
+        "batch norm, batch of 1, training", ([[1, 2]],), lambda m, x: m.nn.BatchNorm1d(2)(x),
+        lambda t, x: t.nn.functional.batch_norm(x, None, None, training=True),
+        "it suggests `drop_last`; evaluation works",
+    ),
+    Row("`sinc` at 0", (0,), lambda m, x: m.np.sinc(x), lambda t, x: t.sinc(x)),
+    Row(
+        "`arctan2(y, x)` at 0, 0", (0, 0), lambda m, y, x: m.np.arctan2(y, x),
+        lambda t, y, x: t.arctan2(y, x),
+    ),
+    Row(
+        "float32 in: `3.0 * mean(x ** 2.0)`", ([1, 2],), lambda m, x: 3.0 * m.np.mean(x**2.0),
+        lambda t, x: 3.0 * t.mean(x**2.0), shows=lambda g: "the input's dtype",
+    ),
+)  # fmt: skip
+
+
+def ours() -> Gradients:
+    names = SimpleNamespace(
+        np=np,
+        nn=SimpleNamespace(
+            relu=REGISTRY["relu"],
+            log_softmax=lambda x: REGISTRY["log_softmax"](x, axis=0),
+            logsumexp=lambda x: REGISTRY["logsumexp"](x, axis=0, keepdims=False),
+            BatchNorm1d=nn.BatchNorm1d,
+        ),
+    )
+
+    def gradients(row: Row, arrays: list[Any]) -> list[Any] | None:
+        leaves = [Tensor(array, requires_grad=True) for array in arrays]
+        out = row.numpy(names, *leaves)
+        if not getattr(out, "requires_grad", False):
+            return None
+        out.backward(np.ones(out.shape, out.dtype))
+        return [leaf.grad.data for leaf in leaves]
+
+    return gradients
+
+
+def pytorchs() -> Gradients:
+    torch: Any = imported("torch")
+
+    def gradients(row: Row, arrays: list[Any]) -> list[Any] | None:
+        leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
+        out = row.torch(torch, *leaves)
+        if not out.requires_grad:
+            return None
+        return [g.numpy() for g in torch.autograd.grad(out, leaves, torch.ones_like(out))]
+
+    return gradients
+
+
+def jaxs() -> Gradients:
+    jax: Any = imported("jax")
+    jax.config.update("jax_enable_x64", True)
+    names = SimpleNamespace(np=jax.numpy, nn=jax.nn)
+
+    def gradients(row: Row, arrays: list[Any]) -> list[Any] | None:
+        out, pullback = jax.vjp(lambda *x: row.numpy(names, *x), *map(jax.numpy.asarray, arrays))
+        return [np.asarray(g) for g in pullback(jax.numpy.ones_like(out))]
+
+    return gradients
+
+
+def imported(name: str) -> ModuleType:
+    """A library that the page is about, or an exit that says how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"{name} is not installed, and the page says what it does: pip install {name}"
+        ) from error
+
+
+def cell(row: Row, gradients: Gradients) -> str:
+    """What a library says to a row; where the dtypes disagree, both answers."""
+    said = [answer(row, gradients, dtype) for dtype in DTYPES]
+    return said[0] if said[0] == said[1] else f"{said[0]} ({DTYPES[1]}: {said[1]})"
+
+
+def answer(row: Row, gradients: Gradients, dtype: str) -> str:
+    """The gradients in one dtype as text; or the name of what was raised."""
+    arrays = [np.array(value, dtype) for value in row.at]
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            found = gradients(row, arrays)
+    except (ValueError, RuntimeError) as error:
+        return type(error).__name__
+    except AttributeError:
+        return "has none"
+    if found is None:
+        return "no gradient"
+    if any(gradient.dtype != dtype for gradient in found):
+        return f"{found[0].dtype} of {dtype}"
+    shows = row.shows or (lambda g: ", ".join(number(value) for value in g.ravel()))
+    return "; ".join(shows(gradient) for gradient in found)
+
+
+def number(value: Any) -> str:
+    """A number as a fraction with a small denominator, where it is one."""
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    fraction = Fraction(float(value)).limit_denominator(9)
+    return str(fraction) if abs(fraction - value) < 1e-6 else f"{value:.4g}"
+
+
+def remark(row: Row) -> str:
+    return f" ({row.remark})" if row.remark else ""
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    columns = [pytorchs(), jaxs(), ours()]
+    text = [
+        fill(paragraph.format(peers=" and ".join(map(release, LIBRARIES))), WIDTH) for paragraph in PARAGRAPHS
+    ]
+    lines = ["| case | PyTorch | JAX | here |", "|---|---|---|---|"]
+    for row in ROWS:
+        cells = [cell(row, gradients) for gradients in columns]
+        lines.append(f"| {row.case} | {' | '.join(cells)}{remark(row)} |")
+    return "\n\n".join([f"# {TITLE}", *text, "\n".join(lines)]) + "\n"
+
+
+def release(library: str) -> str:
+    """The name of a library and its release, without the build."""
+    return f"{library} {imported(LIBRARIES[library]).__version__.split('+')[0]}"
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(), "utf-8")
+    print(f"wrote {TARGET.relative_to(ROOT)}")

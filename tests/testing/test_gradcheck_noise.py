@@ -1,0 +1,110 @@
+"""Where rounding hides the derivative the verdict is undecided, and says so; a wrong rule stays wrong."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist.op import Op
+from tinygrad_mnist.testing import Entry, GradientError, gradcheck
+from tinygrad_mnist.testing.noise import noise
+
+ONE = np.array(1.0)
+EPS = 2.0**-52
+
+
+def op_of(forward: Any, rule: Any) -> Op:
+    """An elementwise operation with this rule."""
+    return Op("made_up", forward, "elementwise", rules=(rule,), samples="broadcast")
+
+
+def failure(f: Any, x: Any, **options: Any) -> tuple[Entry, str]:
+    """The worst entry, and the message."""
+    with pytest.raises(GradientError) as caught:
+        gradcheck(f, x, **options)
+    return caught.value.report.failures[0], str(caught.value)
+
+
+CANCELLING = {
+    "(1 - cos x) / x**2": (lambda x: (1 - np.cos(x)) / x**2, [1e-4, 1e-5, 1e-6], [1e-1, 1e-2, 1e-3]),
+    "(exp x - 1) / x": (lambda x: (np.exp(x) - 1) / x, [1e-5, 1e-6, 1e-7], [1e-2, 1e-3, 1e-4]),
+    "(x - sin x) / x**3": (lambda x: (x - np.sin(x)) / x**3, [1e-4, 1e-5], [1e-1, 1e-2]),
+    "log(1 + x) / x": (lambda x: np.log(1 + x) / x, [1e-5, 1e-6, 1e-7], [1e-3, 1e-4]),
+    "at 0": (lambda x: (1 - np.cos(x + 1e-4)) / (x + 1e-4) ** 2, [0.0], []),
+}
+CASES = [
+    (name, np.array(at, dtype))
+    for name, (_, *places) in CANCELLING.items()
+    for dtype, of_dtype in zip(("float64", "float32"), places, strict=True)
+    for at in of_dtype
+]
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize(("name", "x"), CASES, ids=str)
+def test_a_right_rule_of_a_function_that_cancels_is_undecided_or_right(name: str, x: Any, mode: str) -> None:
+    entry, message = failure(CANCELLING[name][0], x, modes=[mode])
+    assert entry.verdict == "undecided"
+    assert entry.noise is not None
+    assert entry.noise > 8 * np.finfo(x.dtype).eps * abs(entry.numeric)
+    assert f"its values scatter by {entry.noise:.1g}" in message
+    assert "check it at another point" in message
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+def test_a_gradient_alone_may_be_too_noisy(mode: str) -> None:
+    entry, _ = failure(lambda x: np.expm1(x) / x, np.array(1e-6), modes=[mode], order=2)
+    assert (entry.order, entry.verdict) == (2, "undecided")
+    assert entry.noise is not None
+
+
+def test_a_large_function_that_cancels_is_undecided() -> None:
+    entry, _ = failure(CANCELLING["(1 - cos x) / x**2"][0], np.full(70, 1e-4))
+    assert entry.input == "direction"
+    assert entry.verdict == "undecided"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("at", [1e-4, 0.3, 40.0])
+@pytest.mark.parametrize(
+    ("forward", "rule"),
+    [
+        (np.sin, lambda g, out, x: 1.02 * g * np.cos(x)),
+        (np.exp, lambda g, out, x: -g * out),
+        (lambda x: np.sin(50 * x), lambda g, out, x: 49 * g * np.cos(50 * x)),
+        (lambda x: (x + 1e3) - 1e3, lambda g, out, x: 1.1 * g),
+        (lambda x: 1 / x, lambda g, out, x: -2 * g * out * out),
+    ],
+    ids=["sin", "exp", "fast", "cancels", "pole"],
+)
+def test_a_wrong_rule_of_a_function_with_ordinary_noise_is_wrong(
+    forward: Any, rule: Any, at: float, dtype: str
+) -> None:
+    assert failure(op_of(forward, rule), np.array([at], dtype))[0].verdict == "wrong"
+
+
+def test_what_is_wrong_by_more_than_the_noise_explains_is_wrong() -> None:
+    cancels = op_of(CANCELLING["(1 - cos x) / x**2"][0], lambda g, out, x: 0.1 * g)
+    assert failure(cancels, np.array(1e-4))[0].verdict == "wrong"
+
+
+# ---- the noise itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e-3])
+def test_the_noise_that_was_put_in_is_found(size: float) -> None:
+    def noisy(x: float) -> Any:
+        digits = np.frombuffer(np.float64(x).tobytes(), np.uint32)
+        return np.asarray(np.sin(x) + size * np.random.default_rng(digits).uniform(-1, 1))
+
+    found = noise(noisy, 0.7, ONE, EPS)
+    assert size / 5 < found < 5 * size
+
+
+@pytest.mark.parametrize(
+    "f",
+    [np.exp, np.sin, np.abs, lambda x: np.maximum(x - 0.9, 0), np.floor],
+    ids=["exp", "sin", "abs", "kink", "floor"],
+)
+def test_what_is_smooth_or_has_a_kink_or_jumps_on_one_side_is_not_noisy(f: Any) -> None:
+    assert noise(f, 1.0, ONE, EPS) <= 8 * EPS

@@ -1,0 +1,153 @@
+"""The Jacobian from the tape beside the numeric one: entry by entry, or along random directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.testing.jacobians import (
+    Line,
+    Problem,
+    flat,
+    line_of_column,
+    pulled,
+    pushed,
+    split,
+    values_at,
+)
+from tinygrad_mnist.testing.judging import judged
+from tinygrad_mnist.testing.report import Entry
+from tinygrad_mnist.testing.strata import strata
+from tinygrad_mnist.transforms import vjp
+
+Array = NDArray[Any]
+
+SIZED: Final = 4
+"""Along so many directions the size of the rows is measured."""
+
+
+def compare_all(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
+    """Every entry of the Jacobian."""
+    if not problem.rows or not problem.columns:
+        return
+    analytic = {
+        mode: pulled(problem, np.eye(problem.rows))
+        if mode == "reverse"
+        else pushed(problem, np.eye(problem.columns))
+        for mode in modes
+    }
+    point = flat(problem.shadow)
+    outputs = problem.every_output
+    gradients_by = [(name.replace("gradient", "input"), index) for name, index in outputs]
+    rows = np.array([k for k, by in enumerate(gradients_by) if by not in problem.kinked], dtype=int)
+    if not rows.size:
+        return
+    for column, by in enumerate(problem.every_input):
+        if by not in problem.kinked:
+            line = line_of_column(problem, point, column, rows)
+            columns = {mode: jacobian[rows, column] for mode, jacobian in analytic.items()}
+            yield from judged(line, columns, by, [outputs[k] for k in rows])
+
+
+def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int) -> Iterator[Entry]:
+    """Products with random signs from both sides, ``count`` a stratum; columns with a kink one by one.
+
+    Inputs move in proportion to themselves, and each row is divided by its size, so that small ones count;
+    and a product takes in only what the tape says is of like size, so that small entries are not lost
+    beside large ones.
+    """
+    rng = np.random.default_rng(seed)
+    point = flat(problem.shadow)
+    if problem.kinked:
+        kinked = [k for k, by in enumerate(problem.every_input) if by in problem.kinked]
+    else:
+        kinked = _columns_with_kinks(problem, point)
+        yield from _some_columns(problem, modes, point, kinked)
+    scale = np.where(point == 0, 1.0, np.abs(point))
+    scale[kinked] = 0.0
+    sizes = _sizes(problem, point, rng.choice([-1.0, 1.0], (SIZED, problem.columns)) * scale)
+    weight = 1 / sizes
+    if problem.kinked:  # the gradients by them come first to last, as the inputs do
+        weight[[k for k in kinked if k < problem.rows]] = 0.0
+    number = 0
+    for rows, columns in strata(problem, weight, scale, rng):
+        for _ in range(count):
+            tangent = rng.choice([-1.0, 1.0], problem.columns) * scale * columns
+            cotangent = (rng.choice([-1.0, 1.0], problem.rows) * weight)[rows]
+            line = Line(problem, point, tangent, 0.0, np.flatnonzero(rows), cotangent[None])
+            products = {mode: line.derivative(mode, 0.0) for mode in modes}
+            yield from judged(line, products, ("direction", (number,)), [("signs", (number,))])
+            number += 1
+
+
+def _columns_with_kinks(problem: Problem, point: Array) -> list[int]:
+    """The inputs that the function seems to have a kink by; looked for only where a direction sees one."""
+    if problem.order != 1:
+        return []
+    rng = np.random.default_rng(1)
+    scale = np.where(point == 0, 1.0, np.abs(point))
+    every = np.arange(problem.rows)
+    for _ in range(2):
+        tangent = rng.choice([-1.0, 1.0], problem.columns) * scale
+        if np.any(_bends(Line(problem, point, tangent, 0.0, every))):
+            break
+    else:
+        return []
+    lines = (line_of_column(problem, point, column, every) for column in range(problem.columns))
+    return [column for column, line in enumerate(lines) if np.any(_bends(line))]
+
+
+def _bends(line: Line) -> Array:
+    """Where the slopes from both sides differ as much at a step as at a much smaller one."""
+    curve, at = line.values, line.at
+    middle = curve(at)
+    gaps = []
+    for h in (2.0**-16 * (abs(at) or 1.0), 2.0**-21 * (abs(at) or 1.0)):
+        with np.errstate(all="ignore"):
+            high, low = curve(at + h), curve(at - h)
+            gap = np.abs(high - 2 * middle + low) / h
+            noise = 16 * np.finfo(float).eps * np.maximum(np.abs(high), np.abs(middle)) / h
+            gaps.append(np.where(np.isfinite(gap), np.maximum(gap - noise, 0.0), np.inf))
+    return np.asarray((gaps[1] > 0.5 * gaps[0]) & (gaps[1] > 0))
+
+
+def _some_columns(
+    problem: Problem, modes: Sequence[str], point: Array, chosen: Sequence[int]
+) -> Iterator[Entry]:
+    """The columns of the Jacobian that are chosen; in reverse mode a row at a time makes them."""
+    if not chosen:
+        return
+    tangents = (np.arange(problem.columns) == np.array(chosen)[:, None]).astype(float)
+    analytic = {}
+    for mode in modes:
+        if mode == "forward":
+            analytic[mode] = pushed(problem, tangents)
+        else:
+            _, pullback = vjp(problem.function, *problem.primals)
+            outs = tuple(np.empty(s, problem.primals[0].dtype) for s in problem.shapes)
+            rows = (np.arange(problem.rows) == row for row in range(problem.rows))
+            analytic[mode] = np.array(
+                [flat(pullback(split(row.astype(float), outs)))[list(chosen)] for row in rows]
+            )
+    every = np.arange(problem.rows)
+    inputs, outputs = problem.every_input, problem.every_output
+    for k, column in enumerate(chosen):
+        columns = {mode: jacobian[:, k] for mode, jacobian in analytic.items()}
+        yield from judged(line_of_column(problem, point, column, every), columns, inputs[column], outputs)
+
+
+def _sizes(problem: Problem, point: Array, tangents: Array) -> Array:
+    """Of each row of the Jacobian, from differences, a power of 2; no less than rounding lets be seen."""
+    values = np.abs(values_at(problem, point))
+    largest = np.zeros(problem.rows)
+    for tangent in tangents:
+        with np.errstate(all="ignore"):
+            high, low = (values_at(problem, point + t * tangent) for t in (2.0**-20, -(2.0**-20)))
+            slope = np.abs(high - low) * 2.0**19
+        largest = np.maximum(largest, np.where(np.isfinite(slope), slope, 0.0))
+    largest = np.maximum(largest, 2.0**-10 * values)
+    known = np.clip(np.where(largest > 0, largest, 1.0), 2.0**-100, 2.0**100)
+    return np.asarray(2.0 ** np.round(np.log2(known)))

@@ -1,0 +1,170 @@
+"""Whether a derivative from the tape is right, by what differences, both sides and noise say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.testing.differences import (
+    LEVELS,
+    Difference,
+    differentiate,
+    one_sided,
+    persists,
+    smallest_step,
+    steepness,
+)
+from tinygrad_mnist.testing.jacobians import Line, Place, Problem, flat
+from tinygrad_mnist.testing.noise import ORDINARY, noise
+from tinygrad_mnist.testing.report import (
+    SMOOTH,
+    SUBGRADIENT,
+    UNDECIDED,
+    WRONG,
+    DiscontinuityError,
+    Entry,
+)
+
+Array = NDArray[Any]
+
+SAFETY: Final = 10.0
+"""How many times the estimated uncertainty of a numeric derivative is believed."""
+
+DECISIVE: Final = 3e-3
+"""A verdict needs a numeric derivative that is certain to this part of its value ..."""
+
+NEGLIGIBLE: Final = 1e-6
+"""... or, where both derivatives are 0, to this part of the function's values, ..."""
+
+RESOLVED: Final = 1e-8
+"""... or, where they agree, to this part of them."""
+
+
+ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
+"""By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
+
+
+def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[Place]) -> Iterator[Entry]:
+    """An entry for each row of a line, by each mode, whose derivatives along the line are ``columns``."""
+    problem, curve, at = line.problem, line.values, line.at
+    found = differentiate(curve, at, problem.eps)
+    if problem.order == 1 and np.any(found.jumps):
+        raise DiscontinuityError(
+            f"gradcheck's function jumps where {by[0]} {by[1]} is {at:.6g}, so it has no derivative there; "
+            "choose another point"
+        )
+    if not all(np.all(_is_smooth(problem, analytic, found)[0]) for analytic in columns.values()):
+        found = _second_opinion(found, differentiate(curve, at, problem.eps, stretch=1.37))
+    sides: tuple[Array, ...] | None = None
+    for mode, analytic in columns.items():
+        smooth = _is_smooth(problem, analytic, found)
+        if sides is None and (np.any(found.bent) or not np.all(smooth[0])):
+            left_side, right_side = one_sided(curve, at, -1), one_sided(curve, at, 1)
+            sides = (*left_side, *right_side, steepness(curve, at))
+            grain = min(1.0, float(np.max(np.abs(flat(problem.shadow)), initial=0.0)))
+            is_there = persists(curve, at, right_side[0] - left_side[0], grain)
+        uncertainty = SAFETY * found.uncertainty
+        entries = []
+        for row, (name, index) in enumerate(outputs):
+            a, n, doubt = float(analytic[row]), float(found.derivative[row]), float(uncertainty[row])
+            verdict = SMOOTH if smooth[0][row] else UNDECIDED if smooth[1][row] else WRONG
+            larger = max(abs(a), abs(n))
+            error = 0.0 if larger <= doubt else abs(a - n) / larger if math.isfinite(a) else math.inf
+            if verdict == SMOOTH and error > problem.rtol:
+                error = 0.0  # nothing but rounding
+            left = right = within = None
+            if sides is not None and (found.bent[row] or verdict != SMOOTH):
+                kink = _at_kink(problem, a, *(float(side[row]) for side in sides))
+                both = np.isfinite(sides[1][row]) and np.isfinite(sides[4][row]) and not math.isinf(a)
+                if kink is not None and both and not is_there[row]:  # beside the point, or an oscillation
+                    left, right = kink[2:]
+                    if found.bent[row]:
+                        verdict = UNDECIDED
+                    elif verdict == SMOOTH:
+                        left = right = None
+                elif kink is not None:
+                    verdict, error, left, right = kink
+                    within = smallest_step(at, grain) if both else None
+            entries.append(Entry(
+                problem.order, mode, *by, name, index, a, n, doubt, error, float(found.step[row]), verdict,
+                left, right, within,
+            ))  # fmt: skip
+        yield from _less_noisy(line, mode, entries, found)
+
+
+def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) -> list[Entry]:
+    """The entries; those that fail by less than what the noise of the function explains are undecided."""
+    if all(entry.passed for entry in entries):
+        return entries
+    eps = line.problem.precision
+    reach, scale = found.step, abs(line.at) or 1.0
+    of_values = noise(line.computed, line.at, reach, eps)
+    ordinary = ORDINARY * eps * (found.size + np.abs(found.derivative) * scale)
+    if not np.any(of_values > ordinary):
+        return entries
+    of_slopes = noise(partial(line.derivative, mode), line.at, reach, eps)
+    explained = SAFETY * (of_slopes + 2.0**LEVELS * of_values / found.step)
+    return [
+        replace(entry, verdict=UNDECIDED, noise=float(values), left=None, right=None, within=None)
+        if not entry.passed and values > usual and abs(entry.analytic - entry.numeric) <= enough
+        else entry
+        for entry, values, usual, enough in zip(entries, of_values, ordinary, explained, strict=True)
+    ]
+
+
+def _second_opinion(first: Difference, second: Difference) -> Difference:
+    """The first, and no more certain than both are together: what is noise is another number each time."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(first.derivative - second.derivative)
+    told = np.isfinite(second.uncertainty) & (second.step <= 2)
+    doubt = np.where(told, np.maximum(first.uncertainty, apart), first.uncertainty)
+    return first._replace(uncertainty=doubt)
+
+
+def _is_smooth(problem: Problem, analytic: Array, found: Difference) -> tuple[Array, Array]:
+    """Where the derivatives agree; and where they do, as far as can be told, but that is not far enough."""
+    analytic = analytic.astype(float)
+    finite = np.isfinite(analytic)
+    numeric, doubt = found.derivative, SAFETY * found.uncertainty
+    larger = np.maximum(np.where(finite, np.abs(analytic), 0.0), np.abs(numeric))
+    scale = np.maximum(found.size, np.abs(numeric))
+    block = np.maximum(np.max(scale, initial=0.0), np.max(larger, initial=0.0))
+    steepest = np.max(larger, initial=0.0)
+    floor = problem.atol + problem.narrow * block + ROUNDING[problem.order] * steepest
+    rounding = np.where(np.abs(numeric) <= doubt, 64 * np.finfo(float).eps * block, 0.0)
+    with np.errstate(invalid="ignore"):
+        agrees = finite & (np.abs(analytic - numeric) <= problem.rtol * larger + floor + doubt + rounding)
+    nothing = (larger <= doubt + floor + rounding) & (doubt <= NEGLIGIBLE * block)
+    decided = (doubt <= DECISIVE * larger + floor) | nothing | (doubt <= RESOLVED * scale)
+    return agrees & decided, agrees
+
+
+def _at_kink(
+    problem: Problem, analytic: float, left: float, left_doubt: float, left_size: float,
+    right: float, right_doubt: float, right_size: float, steep: float,
+) -> tuple[str, float, float, float] | None:  # fmt: skip
+    """The verdict where both sides differ, or where there is only one; None where there is no kink."""
+    if math.isinf(analytic) and math.copysign(1.0, analytic) == steep:  # a limit by continuity
+        return SUBGRADIENT, 0.0, analytic, analytic
+    doubt = SAFETY * (left_doubt + right_doubt)
+    if math.isinf(left_doubt) != math.isinf(right_doubt):  # the edge of the domain
+        left, right = (right, right) if math.isinf(left_doubt) else (left, left)
+        doubt = SAFETY * min(left_doubt, right_doubt)
+        nothing = RESOLVED * max(left_size, right_size)
+        if doubt > max(DECISIVE * max(abs(left), abs(analytic)), nothing):
+            return None
+    elif not abs(left - right) > doubt + DECISIVE * max(abs(left), abs(right)):
+        return None
+    low, high = min(left, right), max(left, right)
+    slack = problem.rtol * max(abs(low), abs(high)) * 10 + doubt + problem.atol + problem.narrow * abs(high)
+    outside = max(low - analytic, analytic - high, 0.0)
+    if outside <= slack:
+        return SUBGRADIENT, 0.0, left, right
+    error = outside / max(abs(low), abs(high), abs(analytic)) if math.isfinite(analytic) else math.inf
+    return WRONG, error, left, right
