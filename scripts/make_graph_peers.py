@@ -15,7 +15,7 @@ import torch
 from torchview import draw_graph
 from torchviz import make_dot
 
-from tinygrad_mnist.graph.layout import render
+from tinygrad_mnist.graph.formats.layout import render
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 

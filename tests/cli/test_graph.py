@@ -1,7 +1,9 @@
 """`tinygrad-mnist graph`: on a run and on a recipe, to the terminal and to files; mistakes are sentences."""
 
 import json
+import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,12 +11,12 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.graph import Graph
-from tinygrad_mnist.graph.layout import engine
 
 Refused = Callable[..., str]
 
 needs_layout = pytest.mark.skipif(
-    engine() is None, reason="neither the program 'dot' nor pygraphviz is installed"
+    shutil.which("dot") is None and find_spec("pygraphviz") is None,
+    reason="neither the program 'dot' nor pygraphviz is installed",
 )
 
 
@@ -131,7 +133,7 @@ class TestMistakes:
         self, refused: Refused, run_directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PATH", "")
-        monkeypatch.setattr("tinygrad_mnist.graph.layout.find_spec", lambda name: None)
+        monkeypatch.setattr("tinygrad_mnist.graph.formats.layout.find_spec", lambda name: None)
         assert "drawing needs the program 'dot'" in refused("graph", run_directory, "-o", "graph.svg")
         assert not Path("graph.svg").exists()
         assert main(["graph", str(run_directory), "-o", "graph.json"]) == 0

@@ -93,62 +93,62 @@ class Graph:
         budget : int
             How many boxes may be seen before more is folded, where ``depth`` does not say.
         """
-        from tinygrad_mnist.graph.views import draw
+        from tinygrad_mnist.graph.views.draw import draw
 
         return draw(self, view, depth=depth, expand=expand, budget=budget)
 
     def dot(self, view: str = "modules", *, theme: str = "light", **options: Any) -> str:
         """The picture in Graphviz's language; options as for `draw`."""
-        from tinygrad_mnist.graph.dot import to_dot
+        from tinygrad_mnist.graph.formats.dot import to_dot
 
         return to_dot(self.draw(view, **options), theme)
 
     def svg(self, view: str = "modules", *, theme: str = "auto", **options: Any) -> str:
         """The picture as SVG; ``auto`` follows the reader's light or dark setting."""
-        from tinygrad_mnist.graph.layout import fitting, to_svg
+        from tinygrad_mnist.graph.formats.layout import fitting, to_svg
 
         return to_svg(fitting(self, view, options), theme)
 
     def png(self, view: str = "modules", *, theme: str = "light", **options: Any) -> bytes:
         """The picture as PNG."""
-        from tinygrad_mnist.graph.dot import to_dot
-        from tinygrad_mnist.graph.layout import fitting, render
+        from tinygrad_mnist.graph.formats.dot import to_dot
+        from tinygrad_mnist.graph.formats.layout import fitting, render
 
         return render(to_dot(fitting(self, view, options), theme), "png")
 
     def pdf(self, view: str = "modules", *, theme: str = "light", **options: Any) -> bytes:
         """The picture as PDF."""
-        from tinygrad_mnist.graph.dot import to_dot
-        from tinygrad_mnist.graph.layout import fitting, render
+        from tinygrad_mnist.graph.formats.dot import to_dot
+        from tinygrad_mnist.graph.formats.layout import fitting, render
 
         return render(to_dot(fitting(self, view, options), theme), "pdf")
 
     def html(self, view: str = "modules", **options: Any) -> str:
         """One page that holds all levels, to be searched and walked through; works without a network."""
-        from tinygrad_mnist.graph.html import to_html
+        from tinygrad_mnist.graph.formats.html import to_html
 
         return to_html(self, view, **options)
 
     def mermaid(self, view: str = "modules", **options: Any) -> str:
         """The picture in Mermaid's language, which Markdown on many sites draws."""
-        from tinygrad_mnist.graph.mermaid import to_mermaid
+        from tinygrad_mnist.graph.formats.mermaid import to_mermaid
 
         return to_mermaid(self.draw(view, **options))
 
     def text(self, view: str = "modules", *, color: bool = False, **options: Any) -> str:
         """An aligned outline for a terminal."""
-        from tinygrad_mnist.graph.text import to_text
+        from tinygrad_mnist.graph.formats.text import to_text
 
         return to_text(self, view, color=color, **options)
 
     def save(self, path: str | PathLike[str], view: str = "modules", **options: Any) -> Path:
         """Write a file in the format that its suffix names, all or nothing; return its path."""
-        from tinygrad_mnist.graph.files import save
+        from tinygrad_mnist.graph.formats.files import save
 
         return save(self, path, view, **options)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        from tinygrad_mnist.graph.files import mimebundle
+        from tinygrad_mnist.graph.formats.files import mimebundle
 
         return mimebundle(self)
 
@@ -216,7 +216,7 @@ def _node(row: dict[str, Any]) -> Node:
         )
         for one in row["values"]
     )
-    return _with(Node, row, values=values)
+    return Node(**{**row, "values": values})
 
 
 def _with(kind: Any, row: dict[str, Any], **changed: Any) -> Any:

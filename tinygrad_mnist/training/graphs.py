@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,6 +93,10 @@ def graph_of_step(
 ) -> graph.Graph:
     """The graph of one training step of a copy of a model, which itself stays as it is."""
     twin, x = deepcopy(model).train(), standardizer(images)
+    rng = generators(0)["dropout"]  # so that a model drops the same each time it is drawn
+    for module in twin.modules():
+        if isinstance(module, nn.Dropout):
+            module.rng = rng
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     if profile:
         return graph.profile(twin, x, labels, loss=criterion)
@@ -122,7 +125,7 @@ def draw_graph(
         dataset.train_labels[:count],
         checkpoint.standardizer,
     )
-    drawings = {GRAPH_PICTURE: found.svg, GRAPH_PAGE: partial(found.html, "modules")}
+    drawings: dict[str, Callable[[], str]] = {GRAPH_PICTURE: found.svg, GRAPH_PAGE: found.html}
     pictures: list[Path] = []
     faults: list[str] = []
     for name, draw in drawings.items():

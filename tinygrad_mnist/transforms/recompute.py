@@ -167,10 +167,10 @@ class _Replay:
         arrays = [*arrays, *seen.values()]
         if not places:
             return unflatten(structure, leaves)
-        whole = Node(checkpointed, tuple(arrays), values[0] if self.single else tuple(values), None, parents,
-                     {"replay": self})  # fmt: skip
+        result = values[0] if self.single else tuple(values)
+        whole = Node(checkpointed, tuple(arrays), result, None, parents, {"replay": self})
         if (watching := recorder.get()) is not None:
-            watching.applied(checkpointed, whole.arrays, whole.out, whole, {})
+            watching.applied(checkpointed, tuple(arrays), result, whole, {})
         for i, node, value in zip(places, [whole] if self.single else whole.outputs(), values, strict=True):
             leaves[i] = _lift(value, node)
         return unflatten(structure, leaves)

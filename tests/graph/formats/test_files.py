@@ -1,0 +1,113 @@
+"""Files are written whole or not at all, in the format that the suffix names; notebooks show something."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.graph import Graph, saving
+from tinygrad_mnist.graph.formats import layout
+from tinygrad_mnist.graph.formats.files import WRITERS, mimebundle, save
+
+
+@pytest.fixture
+def traced() -> Graph:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    return (x * x).sum().graph(names={"x": x})
+
+
+BEGINNINGS = {
+    ".dot": b"digraph {",
+    ".gv": b"digraph {",
+    ".svg": b"<svg ",
+    ".png": b"\x89PNG",
+    ".pdf": b"%PDF",
+    ".html": b"<!doctype html>",
+    ".mmd": b"%% ",
+    ".mermaid": b"%% ",
+    ".md": b"```mermaid\n",
+    ".txt": b"Computation: 2 parameters",
+    ".json": b'{\n"format"',
+}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_the_suffix_names_the_format(traced: Graph, tmp_path: Path, suffix: str) -> None:
+    if suffix in (".svg", ".png", ".pdf", ".html"):
+        pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
+    path = traced.save(tmp_path / f"graph{suffix.upper()}")
+    assert path.read_bytes()[:60].lower().startswith(BEGINNINGS[suffix].lower())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_options_reach_the_format(traced: Graph, tmp_path: Path) -> None:
+    assert "#12161d" in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
+
+
+def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"cannot tell a format by 'graph.bmp'; .* \.dot, \.gv, \.svg, \.png"
+    ):
+        save(traced, tmp_path / "graph.bmp")
+
+
+def test_a_missing_directory_is_told(traced: Graph, tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no directory .* to save 'graph\.txt' in; make it first"
+    ):
+        save(traced, tmp_path / "none" / "graph.txt")
+
+
+def test_what_fails_leaves_the_old_file(
+    traced: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "graph.txt"
+    path.write_text("old")
+
+    def fail(*paths: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(saving.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(traced, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_may_be_read_by_others_as_any_new_file(traced: Graph, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert save(traced, tmp_path / "graph.json").stat().st_mode == plain.stat().st_mode
+    assert json.loads((tmp_path / "graph.json").read_text("utf-8"))["outputs"] == ["sum#1"]
+
+
+def test_a_notebook_shows_pictures_whose_ids_differ(traced: Graph) -> None:
+    pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
+    pictures = [mimebundle(traced)["image/svg+xml"] for _ in range(2)]
+    ids = [
+        part.attrib["id"]
+        for svg in pictures
+        for part in ElementTree.fromstring(svg).iter()
+        if "id" in part.attrib
+    ]
+    assert len(ids) == len(set(ids)) > 4
+    assert "<script" not in pictures[0]
+    assert mimebundle(traced)["text/plain"].startswith("Computation")
+
+
+def test_a_notebook_shows_text_where_nothing_lays_out(traced: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+    shown = traced._repr_mimebundle_()
+    assert shown["text/html"].startswith("<pre>Computation")
+    assert "no picture: drawing needs the program 'dot'" in shown["text/plain"]
+
+
+def test_a_notebook_shows_something_whatever_happens(traced: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> str:
+        raise RecursionError("deep")
+
+    monkeypatch.setattr(Graph, "text", fail)
+    assert mimebundle(traced) == {"text/plain": "3 nodes, which could not be outlined: deep"}

@@ -1,0 +1,198 @@
+"""Pictures are laid out with `dot` or without, bounded in time, whole, and fit for any page."""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests.graph.drawings import drawings, everything, small
+from tinygrad_mnist import Tensor, graph
+from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing
+from tinygrad_mnist.graph.errors import LayoutError, TooLarge
+from tinygrad_mnist.graph.formats import layout
+from tinygrad_mnist.graph.formats.dot import printable
+from tinygrad_mnist.graph.formats.layout import load, render, to_svg
+from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
+
+pygraphviz = pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture
+def no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+
+def parts(svg: str, kind: str) -> list[ElementTree.Element]:
+    return [g for g in ElementTree.fromstring(svg).iter(f"{SVG}g") if kind in g.get("class", "").split()]
+
+
+def chain(length: int) -> graph.Graph:
+    """Values that are used far from where they were made: much to lay out."""
+    values = [Tensor(np.ones(2), requires_grad=True)]
+    with graph.record() as tape:
+        for i in range(length):
+            values.append(np.minimum(values[-1], values[i // 2]) + values[0])
+    return tape.graph()
+
+
+@pytest.mark.usefixtures("no_programs")
+@pytest.mark.parametrize("theme", ["auto", "light", "dark"])
+def test_svg_is_whole_and_needs_nothing_else(theme: str) -> None:
+    svg = to_svg(everything(), theme, "p-")
+    root = ElementTree.fromstring(svg)
+    ids = [part.attrib["id"] for part in root.iter() if "id" in part.attrib]
+    assert len(ids) == len(set(ids))
+    assert all(id.startswith("p-") for id in ids)
+    assert sorted(g.attrib["data-id"] for g in parts(svg, "node")) == sorted(b.id for b in everything().boxes)
+    joined = Counter((g.get("data-source"), g.get("data-target")) for g in parts(svg, "edge"))
+    assert joined == Counter((arrow.source, arrow.target) for arrow in everything().arrows)
+    assert not {"script", "a", "image", "use"} & {part.tag.removeprefix(SVG) for part in root.iter()}
+    assert not re.search(r"href|url\(|@import|\son\w+=", svg)
+    sizes = {float(part.attrib["font-size"]) for part in root.iter(f"{SVG}text")}
+    assert min(sizes) >= 10
+    assert root.attrib["width"] == root.attrib["viewBox"].split()[2].split(".")[0] + "pt"
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_boxes_are_described() -> None:
+    (linear,) = (g for g in parts(to_svg(small()), "node") if g.get("data-id") == "model/0")
+    assert linear.attrib["role"] == "img"
+    assert linear.attrib["aria-label"] == "Linear, 0 (2, 2), shape: 4×2"
+    assert linear.findtext(f"{SVG}title") == "Linear\n0 (2, 2)\nshape: 4×2"
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_kinds_have_shapes_of_their_own() -> None:
+    plain = [box for box in everything().boxes if not box.marks]
+    drawn = {g.attrib["data-id"]: g for g in parts(to_svg(everything()), "node")}
+    shapes = {
+        tuple(child.tag for child in drawn[box.id] if not child.tag.endswith(("text", "title")))[:4]
+        + tuple(child.get("rx", "") for child in drawn[box.id].iter(f"{SVG}rect"))[:1]
+        for box in plain
+        if box.kind != "operation"  # a smaller module
+    }
+    assert len(shapes) == len(plain) - 1
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_auto_turns_every_colour_dark() -> None:
+    svg = to_svg(everything())
+    root = ElementTree.fromstring(svg)
+    style = root.findtext(f"{SVG}style") or ""
+    assert style.startswith("@media (prefers-color-scheme: dark){")
+    for part in root.iter():
+        for name in ("fill", "stroke"):
+            colour = part.get(name, "none")
+            if colour != "none":
+                (role,) = (role for role, light in LIGHT.items() if light == colour)
+                kind = f"{name}-{role.replace(' ', '-')}"
+                assert kind in part.attrib["class"].split()
+                assert f".{kind}{{{name}:{DARK[role]}}}" in style
+
+
+@pytest.mark.usefixtures("no_programs")
+@given(drawings())
+@settings(max_examples=40, deadline=None)
+def test_any_text_survives(drawing: Drawing) -> None:
+    svg = to_svg(drawing, "light")
+    nodes = {g.attrib["data-id"]: g for g in parts(svg, "node")}
+    for box in drawing.boxes:
+        shown = "".join("".join(text.itertext()) for text in nodes[printable(box.id)].iter(f"{SVG}text"))
+        for text in (box.title, *box.lines):
+            assert re.sub(r"\s", "", printable(text)) in re.sub(r"\s", "", shown)
+    assert len(parts(svg, "edge")) == len(drawing.arrows)
+    assert len(parts(svg, "cluster")) <= len(drawing.groups)
+
+
+@pytest.mark.usefixtures("no_programs")
+@pytest.mark.parametrize(("format", "begins"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_other_formats(format: str, begins: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    traced = (Tensor(2.0, requires_grad=True) * 3).graph()
+    assert getattr(traced, format)().startswith(begins)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_without_anything_that_lays_out_the_others_still_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+    traced = (Tensor(2.0, requires_grad=True) * 3).graph()
+    with pytest.raises(LayoutError, match=r"the program 'dot' .* or the package pygraphviz \(pip install"):
+        traced.svg()
+    for text in (traced.dot(), traced.mermaid(), traced.text(), traced.json()):
+        assert "multiply" in text or "×" in text
+    assert traced._repr_mimebundle_().keys() == {"text/plain", "text/html"}
+
+
+def test_the_program_dot_is_asked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "dot"
+    program.write_text('#!/bin/sh\necho "drawn with $1"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    if shutil.which("dot") != str(program):
+        pytest.skip("this system takes no script for a program")
+    assert render("digraph {}", "png") == b"drawn with -Tpng\n"
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_a_fault_is_one_sentence() -> None:
+    with pytest.raises(
+        LayoutError, match=r"^pygraphviz could not make svg of the graph \(exit status 1\): .+"
+    ):
+        render("digraph { a -> ", "svg")
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_a_layout_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "PYGRAPHVIZ", "import time; time.sleep(60)")
+    monkeypatch.setattr(layout, "PATIENCE", 0.2)
+    with pytest.raises(TooLarge, match="did not lay out the graph in 0 s"):
+        render("digraph {}", "svg")
+
+
+def test_load_counts_boxes_and_ranks_and_bears_circles() -> None:
+    boxes = tuple(Box(name, "operation", name) for name in "abcd")
+    ring = tuple(Arrow(*pair) for pair in ("ab", "bc", "cd", "db"))
+    assert load(Drawing("", "modules", boxes, ())) == 4
+    assert load(Drawing("", "modules", boxes, ring[:3])) == 7
+    assert load(Drawing("", "modules", boxes, ring)) >= 4
+
+
+@pytest.mark.usefixtures("no_programs")
+def test_what_is_too_heavy_is_folded_further() -> None:
+    traced = chain(150)
+    options = {"budget": 10_000}
+    heavy = traced.draw("operations", **options)
+    with pytest.raises(TooLarge, match="too long to lay out"):
+        to_svg(heavy)
+    light = layout.fitting(traced, "operations", options)
+    assert load(light) <= layout.HEAVIEST < load(heavy)
+    assert light.notes[0].startswith(f"{len(heavy.boxes):,} boxes would take too long to lay out")
+    assert "would take too long" in traced.svg("operations", **options)
+
+
+def test_what_is_light_is_drawn_as_asked() -> None:
+    traced = chain(3)
+    assert layout.fitting(traced, "modules", {}) == traced.draw()
+
+
+def test_the_other_process_finds_what_this_one_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = {}
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        seen.update(options)
+        return subprocess.CompletedProcess(command, 0, b"picture", b"")
+
+    monkeypatch.setattr(layout.subprocess, "run", run)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert render("digraph {}", "svg") == b"picture"
+    assert str(tmp_path) in seen["env"]["PYTHONPATH"]
+    assert seen["timeout"] == layout.PATIENCE

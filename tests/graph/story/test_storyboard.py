@@ -1,0 +1,325 @@
+"""A storyboard tells the truth: its numbers are those of backward(), its formulae those of the rules."""
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_mnist import Tensor, checkpoint, graph, nn
+from tinygrad_mnist.graph.story.derivatives import FORMULAE, formula
+from tinygrad_mnist.graph.story.entries import Entries
+from tinygrad_mnist.op import REGISTRY
+
+UNARY = (np.tanh, np.exp, np.sin, np.negative, lambda x: x**2, lambda x: 2 * x, lambda x: x[::-1].copy())
+BINARY = (
+    np.add,
+    np.subtract,
+    np.multiply,
+    np.maximum,
+    lambda x, y: x / (2 + y * y),
+    lambda x, y: np.sum(x * y) + x,
+)
+
+
+def wanted(value: Any) -> Tensor:
+    return Tensor(np.asarray(value, dtype=np.float64), requires_grad=True)
+
+
+def micrograd() -> tuple[Tensor, dict[str, Tensor]]:
+    """The example of Karpathy's lecture."""
+    names = {name: wanted(value) for name, value in {"a": 2.0, "b": -3.0, "c": 10.0, "f": -2.0}.items()}
+    names["e"] = names["a"] * names["b"]
+    names["d"] = names["e"] + names["c"]
+    return names["d"] * names["f"], names
+
+
+def neuron() -> tuple[Tensor, dict[str, Tensor]]:
+    values = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
+    names = {name: wanted(value) for name, value in values.items()}
+    sums = names["w1"] * names["x1"] + names["w2"] * names["x2"] + names["b"]
+    return np.tanh(sums), names
+
+
+@st.composite
+def computations(draw: st.DrawFn) -> tuple[Tensor, dict[str, Tensor]]:
+    """A scalar of a few operations on small vectors, with tensors used once, often or never."""
+    numbers = st.floats(-2, 2, width=16)
+    leaves = [wanted(draw(st.lists(numbers, min_size=3, max_size=3))) for _ in range(draw(st.integers(1, 3)))]
+    pool = list(leaves)
+    for _ in range(draw(st.integers(0, 8))):
+        x, y = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
+        pool.append(
+            draw(st.sampled_from(BINARY))(x, y) if draw(st.booleans()) else draw(st.sampled_from(UNARY))(x)
+        )
+    loss = np.sum(np.tanh(pool[-1]) * draw(st.sampled_from(pool)))
+    return loss, {f"p{i}": leaf for i, leaf in enumerate(leaves)}
+
+
+def array(entries: Entries) -> Any:
+    return np.reshape(entries.entries, entries.shape)
+
+
+@given(computations())
+def test_the_gradients_are_those_of_backward(computation: tuple[Tensor, dict[str, Tensor]]) -> None:
+    loss, leaves = computation
+    told = graph.storyboard(loss, leaves).gradients
+    assert all(leaf.grad is None for leaf in leaves.values())
+    loss.backward()
+    expected = {name: leaf.grad.data for name, leaf in leaves.items() if leaf.grad is not None}
+    assert told.keys() == expected.keys()
+    for name, gradient in expected.items():
+        np.testing.assert_array_equal(array(told[name]), gradient, err_msg=name)
+
+
+@given(computations())
+def test_contributions_add_up(computation: tuple[Tensor, dict[str, Tensor]]) -> None:
+    board = graph.storyboard(*computation)
+    totals: dict[str, Any] = {board.quantities[-1].id: 1.0}
+    counts: Counter[str] = Counter()
+    for step in board.steps:
+        np.testing.assert_allclose(array(step.incoming), totals[step.quantity])
+        for share in step.shares:
+            if share.before is None:
+                assert share.target not in totals
+            else:
+                np.testing.assert_array_equal(array(share.before), totals[share.target])
+            totals[share.target] = totals.get(share.target, 0) + array(share.part)
+            counts[share.target] += 1
+            assert share.arrived == counts[share.target] <= share.expected
+            np.testing.assert_array_equal(array(share.total), totals[share.target])
+    for quantity in board.quantities:
+        assert quantity.uses == counts[quantity.id]
+        if quantity.gradient is not None:
+            np.testing.assert_allclose(array(quantity.gradient), totals[quantity.id])
+
+
+@given(computations())
+def test_what_comes_in_times_the_local_derivative_goes_out(
+    computation: tuple[Tensor, dict[str, Tensor]],
+) -> None:
+    board = graph.storyboard(*computation)
+    for step in board.steps:
+        for share in step.shares:
+            local, g = array(share.local or Entries.of(0)), array(step.incoming)
+            part = g.ravel() @ local if share.jacobian else (g * local).ravel()
+            np.testing.assert_allclose(part, array(share.part).ravel(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_example_of_micrograd() -> None:
+    board = graph.storyboard(*micrograd())
+    assert board.title == "L = (a × b + c) × f"
+    assert {name: entries.text() for name, entries in board.gradients.items()} == {
+        "a": "6",
+        "b": "−4",
+        "c": "−2",
+        "f": "4",
+    }
+    assert [(one.name, one.expression) for one in board.quantities if one.expression] == [
+        ("e", "a × b"),
+        ("d", "e + c"),
+        ("L", "d × f"),
+    ]
+
+
+def test_the_neuron() -> None:
+    board = graph.storyboard(*neuron())
+    assert board.title == "L = tanh(w1 × x1 + w2 × x2 + b)"
+    rounded = {name: round(entries.entries[0], 4) for name, entries in board.gradients.items()}
+    assert rounded == {"w1": 1.0, "x1": -1.5, "w2": 0.0, "x2": 0.5, "b": 0.5}
+
+
+def test_a_step_of_the_text() -> None:
+    text = graph.storyboard(*micrograd()).text()
+    assert text.split("\n\n")[4] == (
+        "step 4 of 5: e = a × b\n"
+        "  comes in: ∂L/∂e = −2\n"
+        "  to a\n"
+        "    local derivative: ∂e/∂a = b = −3\n"
+        "    goes out: −2 × (−3) = 6\n"
+        "  to b\n"
+        "    local derivative: ∂e/∂b = a = 2\n"
+        "    goes out: −2 × 2 = −4"
+    )
+
+
+def test_the_same_tensor_twice_gets_two_contributions() -> None:
+    x = wanted(3.0)
+    [step] = graph.storyboard(x * x, {"x": x}).steps
+    assert [(share.part.text(), share.arrived, share.expected) for share in step.shares] == [
+        ("3", 1, 2),
+        ("3", 2, 2),
+    ]
+    assert step.shares[1].total.text() == "6"
+
+
+def test_the_tape_and_the_gradients_stay_as_they_are() -> None:
+    x = wanted(3.0)
+    x.grad = Tensor(7.0)
+    loss = x * x
+    assert graph.storyboard(loss).text() == graph.storyboard(loss).text()
+    assert x.grad.item() == 7.0
+    loss.backward()
+    assert x.grad.item() == 13.0
+
+
+def test_a_recorder_that_is_on_is_told_nothing() -> None:
+    x = wanted(3.0)
+    with graph.record() as tape:
+        loss = np.exp(x)
+        graph.storyboard(loss)
+    assert len(tape.graph().operations) == 1
+    assert not tape.graph().has_gradients
+
+
+def test_a_hook_is_seen() -> None:
+    x = wanted(3.0)
+    x.register_hook(lambda g: 10 * g)
+    assert graph.storyboard(x * 2, {"x": x}).gradients["x"].entries == (20.0,)
+
+
+def test_parameters_have_their_names_and_others_get_one() -> None:
+    layer = nn.Linear(2, 1, rng=0)
+    x, y = np.ones((1, 2), np.float32), np.float32([[1]])
+    board = graph.storyboard(np.mean((layer(x) - y) ** 2), {"y": y})
+    assert [quantity.name for quantity in board.quantities] == [
+        *("c1", "weight", "bias", "v1", "y", "v2", "v3", "L"),
+    ]
+
+
+def test_a_name_that_is_taken_is_not_made_up() -> None:
+    L, v1, b = wanted(1.0), wanted(2.0), wanted(3.0)
+    board = graph.storyboard(L * v1 * b, {"L": L, "v1": v1})
+    assert [quantity.name for quantity in board.quantities] == ["L", "v1", "v2", "x1", "loss"]
+
+
+def test_several_results_are_told_of() -> None:
+    x = wanted([[2.0, 1.0], [1.0, 3.0]])
+    values, vectors = np.linalg.eigh(x)
+    loss = np.sum(values[:1]) + np.sum(vectors * np.array([[1.0, 0.5], [0.2, 0.1]]))
+    board = graph.storyboard(loss, {"x": x, "vectors": vectors})
+    loss.backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(array(board.gradients["x"]), x.grad.data)
+    assert "v1, vectors" in [quantity.name for quantity in board.quantities]
+
+
+def test_a_checkpointed_function_is_one_operation() -> None:
+    x = wanted(0.5)
+    loss = checkpoint(lambda x: np.sin(x) ** 2)(x) * 3
+    told = graph.storyboard(loss, {"x": x}).gradients["x"]
+    loss.backward()
+    assert x.grad is not None
+    np.testing.assert_allclose(array(told), x.grad.data)
+
+
+def test_large_arrays_are_told_by_their_statistics() -> None:
+    x = wanted(np.arange(100.0))
+    board = graph.storyboard(np.sum(x * x), {"x": x})
+    assert board.gradients["x"].entries == ()
+    assert board.gradients["x"].text() == "100, from 0 to 198, norm 1146"
+    [first, _] = board.steps[-1].shares
+    assert first.local is not None
+    assert first.local.text() == "100, from 0 to 99, norm 573"
+
+
+def test_a_large_jacobian_is_left_out() -> None:
+    w, x = wanted(np.ones((3, 5))), np.ones((5, 4))
+    step = graph.storyboard(np.sum(w @ x), {"w": w}).steps[-1]
+    assert step.shares[0].local is None
+
+
+def test_an_operation_without_a_formula_is_told_by_its_numbers() -> None:
+    x = wanted(0.5)
+    [step] = graph.storyboard(np.sinc(x), {"x": x}).steps
+    assert step.shares[0].formula == ""
+    assert step.shares[0].local is not None
+
+
+# ---- what cannot be told ---------------------------------------------------------------------------------
+
+
+def test_more_than_a_scalar_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(3,\) was asked for; expected a scalar"):
+        graph.storyboard(wanted([1.0, 2.0, 3.0]) * 2)
+
+
+def test_a_freed_tape_is_refused() -> None:
+    x = wanted(3.0)
+    loss = x * x
+    loss.backward()
+    with pytest.raises(RuntimeError, match="the tape was freed by backward"):
+        graph.storyboard(loss)
+
+
+def test_too_many_operations_are_refused() -> None:
+    x = wanted(0.1)
+    y = x
+    for _ in range(60):
+        y = y + x
+    assert len(graph.storyboard(y).steps) == 60
+    with pytest.raises(ValueError, match="storyboard of 61 operations was asked for; expected at most 60"):
+        graph.storyboard(y + x)
+
+
+@pytest.mark.parametrize("loss", [wanted(1.0), Tensor(1.0)], ids=["leaf", "constant"])
+def test_what_has_no_tape_is_refused(loss: Tensor) -> None:
+    with pytest.raises(ValueError, match="without a tape"):
+        graph.storyboard(loss)
+
+
+def test_what_is_no_tensor_is_refused() -> None:
+    with pytest.raises(TypeError, match="storyboard of a float"):
+        graph.storyboard(1.0)
+
+
+# ---- the formulae ----------------------------------------------------------------------------------------
+
+WORDS = {"−": "-", "·": "*", "^": "**", "²": "**2", "sign": "np.sign", "ln": "np.log", "σ": "sigmoid"}
+NUMERIC = sorted(
+    name for name, texts in FORMULAE.items() if not any("each" in text or ":" in text for text in texts)
+)
+POINTS = {"log": 0.7, "arctanh": 0.3}
+
+
+def evaluated(text: str, **values: Any) -> float:
+    """A formula's number: its words and signs are those of Python but for a few."""
+    if found := re.fullmatch(r"1 where (.*), else 0", text):
+        return float(eval(found[1], {}, values))
+    for sign, python in WORDS.items():
+        text = text.replace(sign, python)
+    text = re.sub(r"(np\.\w+|sinh|cosh|\bsin|\bcos) (\w+)", r"\1(\2)", text)
+    functions = {name: getattr(np, name) for name in ("sin", "cos", "sinh", "cosh")}
+    return float(eval(text, {"np": np, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), **functions}, values))
+
+
+@pytest.mark.parametrize("name", [name for name in NUMERIC if name not in ("astype", "getitem", "where")])
+@pytest.mark.parametrize("x", [0.7, 1.3])
+def test_a_formula_is_what_the_rule_computes(name: str, x: float) -> None:
+    op, texts = REGISTRY[name], FORMULAE[name]
+    values = [np.array(x), np.array(0.9)][: len(texts)]
+    tensors = [wanted(value) for value in values]
+    out = op(*tensors)
+    out.backward()
+    for position, tensor in enumerate(tensors):
+        assert tensor.grad is not None
+        text = formula(name, position, values, ["x", "y"][: len(values)], "z")
+        number = evaluated(text, x=x, y=0.9, z=out.item())
+        assert number == pytest.approx(tensor.grad.item(), rel=1e-12), text
+
+
+@pytest.mark.parametrize(("exponent", "text"), [(3, "3 · x²"), (2, "2 · x"), (0.5, "0.5 · x^−0.5")])
+def test_the_derivative_of_a_power(exponent: float, text: str) -> None:
+    x = wanted(1.7)
+    [step] = graph.storyboard(x**exponent, {"x": x}).steps
+    assert step.shares[0].formula == text
+    (x**exponent).backward()
+    assert x.grad is not None
+    assert evaluated(text.replace("^−0.5", "^(−0.5)"), x=1.7) == pytest.approx(x.grad.item())
+
+
+def test_every_formula_is_of_an_operation() -> None:
+    assert FORMULAE.keys() <= REGISTRY.keys()

@@ -1,0 +1,1 @@
+"""What was added, removed and changed between two graphs."""

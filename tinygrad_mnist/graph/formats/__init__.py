@@ -1,0 +1,1 @@
+"""From a drawing to text and pictures: DOT, SVG, Mermaid, an outline, a page, files."""

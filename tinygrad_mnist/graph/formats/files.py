@@ -1,0 +1,82 @@
+"""A graph as a file, in the format that the suffix names, and as what a notebook shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from html import escape
+from itertools import count
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+from tinygrad_mnist.graph.formats.layout import fitting, to_svg
+from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.saving import with_directory, write
+
+
+def _markdown(graph: Graph, view: str, **options: Any) -> str:
+    return f"```mermaid\n{graph.mermaid(view, **options)}```\n"
+
+
+WRITERS: Final[dict[str, Callable[..., str | bytes]]] = {
+    ".dot": Graph.dot,
+    ".gv": Graph.dot,
+    ".svg": Graph.svg,
+    ".png": Graph.png,
+    ".pdf": Graph.pdf,
+    ".html": Graph.html,
+    ".mmd": Graph.mermaid,
+    ".mermaid": Graph.mermaid,
+    ".md": _markdown,
+    ".txt": Graph.text,
+    ".json": lambda graph, view, **options: graph.json(),  # all of it, whatever a picture would show
+}
+"""By suffix."""
+
+_shown = count(1)
+
+
+def save(graph: Graph, path: str | PathLike[str], view: str = "modules", **options: Any) -> Path:
+    """Write a graph to a file, all or nothing.
+
+    Parameters
+    ----------
+    graph : Graph
+    path : path
+        Its suffix names the format; see ``WRITERS``.
+    view : str
+    **options
+        Of the method that writes the format.
+
+    Raises
+    ------
+    ValueError
+        If the suffix names no format.
+    FileNotFoundError
+        If there is no such directory.
+    """
+    path = Path(path)
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        known = ", ".join(WRITERS)
+        raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in {known}")
+    with_directory(path)  # before any work
+    return write(path, writer(graph, view, **options))
+
+
+def mimebundle(graph: Graph) -> dict[str, str]:
+    """What a notebook may show: a picture if something lays it out, and text. Never raises."""
+    try:
+        text = graph.text(width=100)
+    except Exception as error:  # a notebook shows nothing at all if this raises
+        return {"text/plain": f"{len(graph.nodes)} nodes, which could not be outlined: {error}"}
+    try:
+        digest = sha256(graph.json().encode()).hexdigest()[:8]
+        return {
+            "image/svg+xml": to_svg(fitting(graph, "modules", {}), "auto", f"g{digest}-{next(_shown)}-"),
+            "text/plain": text,
+        }
+    except Exception as error:
+        told = f"{text}\nno picture: {error}\n"
+        return {"text/html": f"<pre>{escape(told)}</pre>", "text/plain": told}

@@ -1,0 +1,164 @@
+"""From a drawing to SVG, PNG and PDF, by the `dot` program or by the libraries in pygraphviz's wheel.
+
+Both run as another process: one that hangs is ended, and one that crashes takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from shutil import which
+from typing import TYPE_CHECKING, Any, Final
+
+from tinygrad_mnist.graph.drawing import Drawing
+from tinygrad_mnist.graph.errors import LayoutError, TooLarge
+from tinygrad_mnist.graph.formats.dot import to_dot
+from tinygrad_mnist.graph.formats.svg import adorn
+from tinygrad_mnist.graph.formats.theme import palette
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.graph.graph import Graph
+
+HEAVIEST: Final = 1000
+"""Largest `load` that is laid out. Measured: 0.3 to 2 s at 900, 2 to 6 s at 1,300, a minute at 3,000."""
+
+PATIENCE: Final = 30.0
+"""Seconds after which a layout that does not end is ended."""
+
+BUDGETS: Final = (200, 100, 40, 20, 10, 5)
+"""Boxes that are tried where what was asked for is too heavy."""
+
+PYGRAPHVIZ: Final = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot"))
+"""
+
+
+def fitting(graph: Graph, view: str, options: Mapping[str, Any]) -> Drawing:
+    """The drawing that was asked for; where its layout would take long, one of fewer boxes, which says so."""
+    asked = drawing = graph.draw(view, **options)
+    for budget in BUDGETS:
+        if load(drawing) <= HEAVIEST:
+            break
+        drawing = graph.draw(view, **{**options, "depth": None, "budget": budget})
+    if load(drawing) > HEAVIEST and options.get("expand"):
+        return fitting(graph, view, {**options, "expand": ()})
+    if drawing is asked:
+        return drawing
+    before, after = len(asked.boxes), len(drawing.boxes)
+    note = f"{before:,} boxes would take too long to lay out; here they are folded to {after:,}"
+    return replace(drawing, notes=(note, *drawing.notes))
+
+
+def load(drawing: Drawing) -> int:
+    """How much there is to lay out: the boxes, and the ranks that the arrows cross.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.graph.drawing import Arrow, Box
+    >>> boxes = tuple(Box(name, "operation", name) for name in "abc")
+    >>> load(Drawing("", "modules", boxes, (Arrow("a", "b"), Arrow("b", "c"), Arrow("a", "c"))))
+    7
+    """
+    after: dict[str, list[str]] = {box.id: [] for box in drawing.boxes}
+    open_ends = dict.fromkeys(after, 0)
+    for arrow in drawing.arrows:
+        after[arrow.source].append(arrow.target)
+        open_ends[arrow.target] += 1
+    first = [box for box, count in open_ends.items() if not count]
+    rank = dict.fromkeys(after, 0)
+    waiting = list(first)
+    while waiting:
+        box = waiting.pop()
+        for other in after[box]:
+            rank[other] = max(rank[other], rank[box] + 1)
+            open_ends[other] -= 1
+            if not open_ends[other]:
+                waiting.append(other)
+    for box in first:  # stands right before its first use
+        rank[box] = min((rank[other] for other in after[box]), default=1) - 1
+    return len(after) + sum(abs(rank[arrow.target] - rank[arrow.source]) for arrow in drawing.arrows)
+
+
+def to_svg(drawing: Drawing, theme: str = "auto", prefix: str = "") -> str:
+    """A drawing as SVG that needs nothing else.
+
+    Parameters
+    ----------
+    drawing : Drawing
+    theme : str
+        ``light``, ``dark``, or ``auto`` to follow the reader's setting.
+    prefix : str
+        What ids begin with, for several pictures in one page.
+
+    Raises
+    ------
+    TooLarge
+        If the layout would take long.
+    LayoutError
+        If there is nothing that lays it out.
+    """
+    base = "light" if theme == "auto" else theme
+    palette(base)
+    if load(drawing) > HEAVIEST:
+        raise TooLarge(
+            f"a picture of {len(drawing.boxes):,} boxes and {len(drawing.arrows):,} arrows would take too "
+            "long to lay out; fold more of it: depth=1, or budget=40"
+        )
+    return adorn(render(to_dot(drawing, base), "svg").decode(), drawing, theme, prefix)
+
+
+def render(source: str, format: str) -> bytes:
+    """Lay out a text in Graphviz's language, and give the picture as a file's content.
+
+    Parameters
+    ----------
+    source : str
+    format : str
+        ``svg``, ``png`` or ``pdf``.
+
+    Raises
+    ------
+    LayoutError
+        If there is neither the `dot` program nor pygraphviz, or they fail.
+    """
+    command, name = _command(format)
+    try:
+        done = subprocess.run(
+            command,
+            input=source.encode(),
+            capture_output=True,
+            timeout=PATIENCE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TooLarge(
+            f"{name} did not lay out the graph in {PATIENCE:.0f} s; fold more of it: depth=1, or budget=20"
+        ) from None
+    except OSError as error:
+        raise LayoutError(f"{name} could not be started: {error}") from error
+    if done.returncode or not done.stdout:
+        told = done.stderr.decode(errors="replace").strip().splitlines()
+        raise LayoutError(
+            f"{name} could not make {format} of the graph (exit status {done.returncode}): "
+            f"{told[-1] if told else 'it said nothing'}"
+        )
+    return done.stdout
+
+
+def _command(format: str) -> tuple[Sequence[str], str]:
+    """What lays out from its standard input to its output, and what to call it."""
+    if program := which("dot"):
+        return [program, f"-T{format}"], "the program 'dot'"
+    if find_spec("pygraphviz") is not None:
+        return [sys.executable, "-c", PYGRAPHVIZ, format], "pygraphviz"
+    raise LayoutError(
+        "drawing needs the program 'dot' (install Graphviz) or the package pygraphviz "
+        "(pip install 'tinygrad_mnist[graph]'); text, mermaid, dot and json need neither"
+    )

@@ -1,0 +1,119 @@
+"""What Graphviz wrote as SVG, made fit for pages: named, described, without scripts, in light and dark."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from typing import Final
+from xml.etree import ElementTree
+
+from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
+from tinygrad_mnist.graph.formats.dot import FONT, ends, node_name, printable
+from tinygrad_mnist.graph.formats.theme import DARK, class_name, palette, rules, said, signed
+
+SVG: Final = "http://www.w3.org/2000/svg"
+RADII: Final = {"module": 8.0, "operation": 8.0, "parameter": 15.0}
+"""Of the corners of boxes; so large a one makes a pill."""
+
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def adorn(source: str, drawing: Drawing, theme: str, prefix: str) -> str:
+    """Give the SVG of a drawing its names, colours and corners.
+
+    Each box is a ``<g class="node KIND" data-id="ID">`` with a title, which browsers show under the mouse,
+    and a label, which is read aloud; an arrow is a ``<g class="edge KIND" data-source data-target>``.
+    """
+    colours = palette("light" if theme == "auto" else theme)
+    roles = {colour: role for role, colour in colours.items()}
+    root = ElementTree.fromstring(source)
+    boxes = {node_name(box.id): box for box in drawing.boxes}
+    groups = {"cluster_" + node_name(group.id): group for group in drawing.groups}
+    arrows: dict[str, deque[Arrow]] = defaultdict(deque)
+    for (tail, head, _), arrow in zip(ends(drawing), drawing.arrows, strict=True):
+        arrows[f"{node_name(tail)}->{node_name(head)}"].append(arrow)
+
+    for number, part in enumerate(root.iter(f"{{{SVG}}}g")):
+        kind, title = part.get("class"), part.find(f"{{{SVG}}}title")
+        name = "" if title is None else title.text or ""
+        part.set("id", f"{prefix}{kind}{number}")
+        if kind == "node":
+            words, data = _node(part, boxes[name])
+        elif kind == "edge":
+            words, data = _edge(arrows[name].popleft())
+        elif kind == "cluster":
+            words, data = _cluster(groups[name])
+        else:
+            words, data = [drawing.title], {"class": "graph"}
+        if title is not None:
+            part.remove(title)
+        for key, value in data.items():
+            part.set(key, printable(value))
+        if kind != "graph":
+            part.set("role", "img")
+            part.set("aria-label", printable(", ".join(filter(None, words))))
+            title = ElementTree.Element(f"{{{SVG}}}title")
+            title.text = printable("\n".join(filter(None, words)))
+            part.insert(0, title)
+    used: dict[str, set[str]] = {"fill": set(), "stroke": set()}
+    for part in root.iter():
+        part.attrib.pop("font-family", None)
+        _colour(part, roles, used)
+    root.set("class", f"tinygrad-graph {theme}")
+    root.set("role", "group")
+    root.set("aria-label", printable(drawing.title or "graph"))
+    root.set("font-family", FONT)
+    if theme == "auto":
+        style = ElementTree.Element(f"{{{SVG}}}style")
+        dark = rules(DARK, ".tinygrad-graph.auto", used["fill"], used["stroke"])
+        style.text = f"@media (prefers-color-scheme: dark){{{dark}}}"
+        root.insert(0, style)
+    ElementTree.register_namespace("", SVG)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _node(part: ElementTree.Element, box: Box) -> tuple[list[str], dict[str, str]]:
+    if box.kind in RADII:
+        _round(part, RADII[box.kind])
+    words = [signed(box.title, box.marks), *box.lines, *said(box.marks, box.lines)]
+    words += [f"{name}: {value}" for name, value in box.details]
+    return words, {"class": " ".join(["node", box.kind, *_classes(box.marks)]), "data-id": box.id}
+
+
+def _edge(arrow: Arrow) -> tuple[list[str], dict[str, str]]:
+    label = signed(arrow.label, arrow.marks) or ("no gradient" if arrow.kind == "none" else "")
+    words = [f"{arrow.source} → {arrow.target}", label, *said(arrow.marks, (arrow.label,))]
+    kind = " ".join(["edge", arrow.kind, *_classes(arrow.marks)])
+    return words, {"class": kind, "data-source": arrow.source, "data-target": arrow.target}
+
+
+def _cluster(group: Group) -> tuple[list[str], dict[str, str]]:
+    words = [signed(group.title, group.marks), *said(group.marks, ())]
+    return words, {"class": " ".join(["cluster", *_classes(group.marks)]), "data-id": group.id}
+
+
+def _classes(marks: tuple[str, ...]) -> list[str]:
+    return [mark.replace(" ", "-") for mark in marks]
+
+
+def _round(part: ElementTree.Element, radius: float) -> None:
+    """Turn rounded paths into rectangles with rounder corners."""
+    for path in part.findall(f"{{{SVG}}}path"):
+        numbers = [float(number) for number in _NUMBER.findall(path.attrib["d"])]
+        left, right = min(numbers[::2]), max(numbers[::2])
+        top, bottom = min(numbers[1::2]), max(numbers[1::2])
+        round_by = min(radius, (bottom - top) / 2)
+        del path.attrib["d"]
+        path.tag = f"{{{SVG}}}rect"
+        sizes = {"x": left, "y": top, "width": right - left, "height": bottom - top, "rx": round_by}
+        for name, size in sizes.items():
+            path.set(name, f"{size:.2f}".rstrip("0").rstrip("."))
+
+
+def _colour(part: ElementTree.Element, roles: dict[str, str], used: dict[str, set[str]]) -> None:
+    """Say by a class which role a colour has, so that a style sheet can give it another."""
+    for name, found in used.items():
+        role = roles.get(part.get(name, ""))
+        if role is not None:
+            found.add(role)
+            part.set("class", " ".join(filter(None, [part.get("class"), class_name(name, role)])))

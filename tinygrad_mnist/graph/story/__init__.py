@@ -1,0 +1,1 @@
+"""The storyboard: the backward pass of a small computation, one operation at a time."""
