@@ -1,6 +1,6 @@
 """Draw docs/images/error_against_step.svg: the error of numeric derivatives against the step.
 
-    python scripts/make_gradcheck_picture.py
+python scripts/make_gradcheck_picture.py
 """
 
 from pathlib import Path

@@ -17,14 +17,14 @@ from tinygrad_mnist import Tensor, graph, nn
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
-def network(hidden: tuple[int, ...] = (64, 32, 16), dropout: float = 0.0) -> nn.Sequential:
+def network(hidden: tuple[int, ...] = (64, 32, 16), dropout: bool = False) -> nn.Sequential:
     rng = np.random.default_rng(0)
     layers: list[nn.Module] = []
     fan_in = 784
     for fan_out in hidden:
         layers += [nn.Linear(fan_in, fan_out, rng=rng), nn.BatchNorm1d(fan_out), nn.ReLU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout, rng=rng))
+        if dropout and fan_out == hidden[0]:
+            layers.append(nn.Dropout(0.1, rng=rng))
         fan_in = fan_out
     return nn.Sequential(*layers, nn.Linear(fan_in, 10, rng=rng))
 
@@ -42,13 +42,13 @@ def neuron() -> graph.Storyboard:
     return graph.storyboard((np.tanh(w * x + b) - 1.0) ** 2, {"x": x, "w": w, "b": b})
 
 
-def photograph(chromium: str, page: str, name: str, size: str) -> None:
+def photograph(chromium: str, page: str, name: str, place: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page.html"
         path.write_text(page, "utf-8")
-        options = ["--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}"]
+        options = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1280,860"]
         target = f"--screenshot={IMAGES / name}"
-        subprocess.run([chromium, *options, target, path.as_uri()], check=True, capture_output=True)
+        subprocess.run([chromium, *options, target, path.as_uri() + place], check=True, capture_output=True)
 
 
 def main() -> None:
@@ -59,15 +59,15 @@ def main() -> None:
     x, y = rng.standard_normal((128, 784), dtype=np.float32), rng.integers(0, 10, 128)
     print(graph.profile(network(), x, y).save(IMAGES / "graph_profile.svg", "profile"))
 
-    values = Tensor(np.linspace(-1, 3, 5), requires_grad=True)
+    values = Tensor(np.array([-1.0, 0.5, 1.0, 2.0, 4.0]), requires_grad=True)
     with np.errstate(invalid="ignore"):
         spoiled = np.mean(np.log(values) * 2 + 1)
     print(spoiled.graph(names={"x": values}).save(IMAGES / "graph_nan.svg", "operations"))
 
-    print(graph.diff(found, recorded(network((64, 48), dropout=0.1))).save(IMAGES / "graph_diff.svg"))
+    print(graph.diff(found, recorded(network((64, 32, 24), dropout=True))).save(IMAGES / "graph_diff.svg"))
     if len(sys.argv) > 1:
-        photograph(sys.argv[1], found.html(), "graph_page.png", "1280,860")
-        photograph(sys.argv[1], neuron().html(), "graph_storyboard.png", "1280,860")
+        photograph(sys.argv[1], found.html(), "graph_page.png")
+        photograph(sys.argv[1], neuron().html(), "graph_storyboard.png", "#4")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def line_with(text: str, output: str) -> str:
 
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
-    tested |= {"check_your_own_op.py"}
+    tested |= {"check_your_own_op.py", "visualize_graph.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -45,6 +45,16 @@ def test_a_wrong_rule_of_ones_own_is_found_and_explained(tmp_path: Path) -> None
     explained = [line.split() for line in output.splitlines() if line.startswith((" -1.0 ", "  2.0 "))]
     assert [(x, missing == term) for x, missing, term in explained] == [("-1.0", True), ("2.0", True)]
     assert "The right rule passes" in output
+
+
+def test_computations_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
+    output = run("visualize_graph.py", "--out", "pictures", cwd=tmp_path)
+    assert "Sequential: 53,242 parameters" in output
+    assert "← 1/5 NaN start here" in output
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
+        "neuron.html", "modules.svg", "operations.svg", "backward.svg", "profile.svg", "network.html", "nan.svg",
+    }  # fmt: skip
 
 
 def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:
