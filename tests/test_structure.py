@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"_version"},
     "_version": set(),
     "op": set(),
+    "atomic": set(),
     "attach": set(),
     "refusals": set(),
     "tape": {"attach", "op", "refusals"},
@@ -39,11 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": ENGINE,
     "optim": ENGINE,
     "testing": ENGINE,
-    "graph": {"attach", "op", "tape"},
+    "graph": {"atomic", "attach", "op", "tape"},
     "data": set(),
-    "plots": set(),
-    "training": {*ENGINE, "nn", "optim", "data", "graph", "plots", "_version"},
-    "cli": {*ENGINE, "testing", "nn", "optim", "data", "graph", "plots", "training", "_version"},
+    "plots": {"atomic"},
+    "training": {*ENGINE, "atomic", "nn", "optim", "data", "graph", "plots", "_version"},
+    "cli": {*ENGINE, "atomic", "testing", "nn", "optim", "data", "graph", "plots", "training", "_version"},
     "__main__": {"cli"},
 }
 # Where an import may point the other way if not done at once: the lazy public names, Tensor's short methods.
@@ -252,7 +253,19 @@ def test_an_exception_is_still_needed() -> None:
 
 # Rooms that the reference does not describe as modules: it names what they offer, or they are commands.
 INNER = {
-    *("__init__", "__main__", "_version", "attach", "cli", "ops", "refusals", "tape", "tensor", "tree"),
+    *(
+        "__init__",
+        "__main__",
+        "_version",
+        "atomic",
+        "attach",
+        "cli",
+        "ops",
+        "refusals",
+        "tape",
+        "tensor",
+        "tree",
+    ),
 }
 
 

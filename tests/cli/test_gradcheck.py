@@ -133,7 +133,8 @@ def test_more_examples_than_anybody_waits_for_are_refused(count: str, refused: C
 
 
 @pytest.mark.parametrize(
-    ("file", "sentence"), [("missing/found.json", "No such file or directory"), (".", "is a folder")]
+    ("file", "sentence"),
+    [("missing/found.json", "there is no directory 'missing'"), (".", "that is a directory; name a file")],
 )
 def test_what_could_not_be_written_is_refused_before_the_work(
     file: str, sentence: str, capsys: pytest.CaptureFixture[str]

@@ -209,7 +209,7 @@ def test_a_picture_that_fails_leaves_the_old_one_and_nothing_else(
     path.write_bytes(b"the old one")
 
     def fail(figure: Figure, file: Any, **options: Any) -> None:
-        file.write(b"half")
+        Path(file).write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", fail)

@@ -53,14 +53,15 @@ def _refuse_unwritable(path: Path) -> None:
     """Say before the work that what it finds could not be written."""
     from tempfile import TemporaryFile
 
+    from tinygrad_mnist.atomic import target_of
     from tinygrad_mnist.training.errors import RecipeError
 
-    if path.is_dir():
-        raise RecipeError(f"--json {path} is a folder; name a file in it")
     try:
-        TemporaryFile(dir=path.parent).close()
+        target = target_of(path)
+        if not target.exists() or target.is_file():
+            TemporaryFile(dir=target.parent).close()
     except OSError as error:
-        raise RecipeError(f"--json {path} cannot be written: {path.parent}: {error.strerror}") from error
+        raise RecipeError(f"--json {path} cannot be written: {error.strerror}") from error
 
 
 def run(arguments: argparse.Namespace) -> int:

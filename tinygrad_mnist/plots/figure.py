@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tinygrad_mnist.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,11 +58,6 @@ def write(figure: Figure, path: PathLike | None) -> Path | Figure:
     if path is None:
         return figure
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with unfinished.open("xb") as file:
-            figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=DOTS_PER_INCH)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png", dpi=DOTS_PER_INCH)
     return path

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tinygrad_mnist import atomic
 from tinygrad_mnist.training.errors import RunError
 
 
@@ -32,23 +32,11 @@ def replacing(path: Path) -> Iterator[Path]:
     RunError
         If it cannot be written; the system says why.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with atomic.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
-        _discard(temporary)
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
-    except BaseException:
-        _discard(temporary)
-        raise
-
-
-def _discard(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
