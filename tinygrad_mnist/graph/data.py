@@ -6,8 +6,10 @@ same computation give the same data.
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -57,23 +59,26 @@ class Statistics:
         >>> Statistics.of(np.array([1.0, 2.0, np.nan]))
         Statistics(min=1.0, mean=1.5, std=0.5, max=2.0, norm=2.236, nan=1, inf=0)
         """
-        values = np.asarray(array, dtype=np.float64)
-        nan = int(np.count_nonzero(np.isnan(values)))
-        inf = int(np.count_nonzero(np.isinf(values)))
-        if nan or inf:
+        values = np.asarray(array, dtype=np.float64).ravel("K")
+        nan = inf = 0
+        if not np.isfinite(values).all():
+            nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
             values = values[np.isfinite(values)]
         if not values.size:
             return cls(nan=nan, inf=inf)
         low, high = float(values.min()), float(values.max())
-        scale = max(abs(low), abs(high)) or 1.0  # so that no square overflows
+        scale = max(-low, high) or 1.0  # so that no square overflows
         scaled = values / scale
-        mean, std = float(scaled.mean()), float(scaled.std())
+        mean = float(np.add.reduce(scaled)) / scaled.size
+        apart = scaled - mean
+        std, size = (math.sqrt(np.add.reduce(part * part)) for part in (apart, scaled))
+        std /= math.sqrt(scaled.size)
         return cls(
             rounded(low),
             rounded(scale * mean) if abs(mean) > NOISE else 0.0,
             rounded(scale * std) if std > NOISE else 0.0,
             rounded(high),
-            rounded(scale * float(np.sqrt(np.sum(scaled * scaled)))),
+            rounded(scale * size),
             nan,
             inf,
         )
@@ -81,7 +86,13 @@ class Statistics:
 
 def rounded(x: float) -> float:
     """A number with four significant digits; one that would overflow by that stays as large as it can."""
-    return max(min(float(f"{x:.4g}"), sys.float_info.max), -sys.float_info.max)
+    short = float(f"{x:.4g}")
+    return short if math.isfinite(short) else math.copysign(sys.float_info.max, short)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return str(dtype)
 
 
 @dataclass(frozen=True)
@@ -110,8 +121,8 @@ class Value:
         """Summarise an array, and its gradient if there is one."""
         return cls(
             tuple(array.shape),
-            str(array.dtype),
-            int(array.nbytes),
+            _name(array.dtype),
+            array.nbytes,
             Statistics.of(array),
             None if gradient is None else Statistics.of(gradient),
         )
