@@ -1,7 +1,9 @@
 """What a recording knows: modules, calls, names, lines, gradients; and that it changes nothing."""
 
+import gc
 import json
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -109,6 +111,29 @@ class TestModules:
 
         found = nn.Sequential(Shift()).graph(Tensor(np.ones((2, 3)), requires_grad=True))
         assert ids(found, "buffer") == ["model/0/offset"]
+
+    def test_a_module_that_stands_twice_in_a_model_goes_by_its_first_place(self) -> None:
+        layer = nn.Linear(3, 3)
+        found = nn.Sequential(layer, nn.ReLU(), layer).graph(np.ones((2, 3), np.float32))
+        assert [cluster.id for cluster in found.clusters] == ["model", "model/0", "model/1", "model/0@2"]
+        assert ids(found, "parameter") == ["model/0/weight", "model/0/bias"]
+
+    @pytest.mark.parametrize("given", [True, False])
+    def test_a_module_of_two_models_goes_by_its_place_in_the_one_that_runs(self, given: bool) -> None:
+        encoder, x = nn.Linear(3, 3), np.ones((2, 3), np.float32)
+        model = nn.Sequential(encoder, nn.ReLU(), nn.Linear(3, 2))
+        nn.Sequential(nn.ReLU(), nn.ReLU(), encoder)
+        with graph.record(model if given else None) as tape:
+            out = np.sum(model(x))
+        names = ["model/0/weight", "model/0/bias", "model/2/weight", "model/2/bias"]
+        assert ids(tape.graph(), "parameter") == ids(graph.trace(out, model), "parameter") == names
+
+    def test_a_part_of_a_model_can_be_the_model(self) -> None:
+        model = nn.Sequential(nn.Sequential(nn.Linear(3, 3)), nn.ReLU())
+        with graph.record(model[0]) as tape:
+            model[0](np.ones((2, 3), np.float32))
+        assert ids(tape.graph())[0] == "model/0/linear#1"
+        assert ids(tape.graph(), "parameter") == ["model/0/weight", "model/0/bias"]
 
 
 class TestGradients:
@@ -229,6 +254,20 @@ class TestWords:
             x * y
         assert [node.id for node in tape.graph().nodes] == ["x", "y", "multiply#1"]
 
+    def test_what_has_a_users_name_stands_at_the_top(self) -> None:
+        model, x = model_of(), Tensor(X, requires_grad=True)
+        with graph.record(model, {"x": x}) as tape:
+            out = np.sum(model(x))
+        for found in (tape.graph(), graph.trace(out, model, {"x": x})):
+            assert found.nodes[0].id == "x"
+            assert found.nodes[0].cluster == ""
+
+    def test_a_result_that_was_there_before_can_have_a_name(self) -> None:
+        before = Tensor(1.0, requires_grad=True) * np.ones(2)
+        with graph.record(names={"before": before}) as tape:
+            np.sin(before)
+        assert ids(tape.graph(), "input") == ["before"]
+
     def test_a_name_for_something_else_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"names\['x'\] is a list; expected a Tensor or an ndarray"):
             graph.Recording(names={"x": [1.0]})
@@ -292,6 +331,43 @@ class TestNothingElseChanges:
             step(model).backward()
             optim.SGD(list(model.parameters()), lr=0.1).step()
         assert len(tape.graph().operations) == 7
+
+
+class TestMemory:
+    def test_inputs_and_results_die_while_it_goes_on(self) -> None:
+        with graph.record(names={"first": X}) as tape:
+            for _ in range(3):
+                x = np.ones(3)
+                y = Tensor(x) * 2
+                held = [ref(x), ref(y.data)]
+                del x, y
+                assert [one() for one in held] == [None, None]
+        assert len(tape.graph().edges) == 3
+
+    def test_gradients_of_results_die_in_the_walk(self) -> None:
+        seen: list[Any] = []
+        x = Tensor(np.ones(3), requires_grad=True)
+        with graph.record() as tape:
+            y = x
+            for _ in range(4):
+                y = y * 2.0
+                y.register_hook(lambda g: seen.append(sum(one() is not None for one in alive)))
+                y.register_hook(lambda g: alive.append(ref(g.data.base)))
+            alive: list[Any] = []
+            np.sum(y).backward()
+        assert max(seen) <= 2  # the one that came in, and the one that goes out
+        assert len(tape.graph().operations) == 5
+
+    def test_afterwards_it_keeps_no_model_and_no_gradient(self) -> None:
+        model = model_of()
+        with graph.record(model) as tape:
+            step(model).backward()
+        weight = model[0].weight
+        held = [ref(model), ref(model[1]), ref(weight.data), ref(weight.grad.data)]
+        del model, weight
+        gc.collect()
+        assert [one() for one in held] == [None] * 4
+        assert tape.graph().by_id["model/0/weight"].value.gradient is not None
 
 
 def test_a_checkpointed_function_is_one_operation() -> None:

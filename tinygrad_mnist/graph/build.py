@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Edge, Node, Statistics, Value
+from tinygrad_mnist.graph.data import BUFFER, OPERATION, PARAMETER, Cluster, Edge, Node, Statistics, Value
 from tinygrad_mnist.graph.graph import Graph
 
 
@@ -36,8 +36,7 @@ class Draft:
     requires_grad: bool = False
     line: str = ""
     saved_bytes: int = 0
-    forward_seconds: float | None = None
-    backward_seconds: float | None = None
+    at_top: bool = False  # whatever uses it
 
     def receive(self, gradient: Any, index: int = 0) -> None:
         """Note the gradient of a result."""
@@ -94,8 +93,6 @@ def build(
                 draft.requires_grad,
                 draft.line,
                 draft.saved_bytes,
-                draft.forward_seconds,
-                draft.backward_seconds,
             )
         )
 
@@ -131,7 +128,7 @@ def _ancestors(ends: Sequence[Draft]) -> set[Draft]:
 def _home(draft: Draft, user: str, clusters: Mapping[str, Cluster]) -> str:
     """The cluster of an array: that of its module if that is around the first use; inputs are at the top."""
     path = draft.name.rpartition(".")[0].replace(".", "/")
-    if draft.kind not in (PARAMETER, "buffer") or not draft.name:
+    if draft.kind not in (PARAMETER, BUFFER) or draft.at_top or not draft.name:
         return ""
     around = user
     while around:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from tinygrad_mnist.graph.words import arguments_text, line_text
 from tinygrad_mnist.tape import Leaf, one_of
 from tinygrad_mnist.tape import Node as TapeNode
 
+Alive = ReferenceType[np.ndarray[Any, Any]]
+"""Tells whether the array is still the one that had this id, and does not keep it."""
+
 
 @dataclass(eq=False)
 class _Call:
@@ -25,9 +28,7 @@ class _Call:
 
     cluster: Cluster
     path: str  # the module's path in its model, with a dot at the end
-    inner: dict[str, list[Any]] = field(
-        default_factory=dict
-    )  # the modules called in here, by name, once a call
+    inner: dict[str, list[Any]] = field(default_factory=dict)  # the modules called in here, once a call
 
 
 class Recording(Recorder):
@@ -46,19 +47,20 @@ class Recording(Recorder):
     def __init__(self, model: Any = None, names: Mapping[str, Any] | None = None) -> None:
         self._operations: list[Draft] = []
         self._by_node: WeakKeyDictionary[TapeNode, Draft] = WeakKeyDictionary()
-        self._by_array: dict[
-            int, tuple[Any, Draft, int]
-        ] = {}  # by id, with a reference that tells if it lives
-        self._by_leaf: dict[Leaf, Draft] = {}
-        self._known: dict[int, tuple[str, str, Any]] = {}  # kind, name and array of what has a name, by id
-        self._leaf_names: dict[Leaf, str] = {}
+        self._by_array: dict[int, tuple[Alive, Draft, int]] = {}  # by id
+        self._by_leaf: WeakKeyDictionary[Leaf, Draft] = WeakKeyDictionary()
+        self._known: dict[int, tuple[str, str, Alive]] = {}  # kind and name of what has one, by id
+        self._leaf_names: WeakKeyDictionary[Leaf, str] = WeakKeyDictionary()  # that the user gave
+        self._leaf_paths: WeakKeyDictionary[Leaf, str] = WeakKeyDictionary()  # in the model
+        self._paths: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of the modules of the model
         self.clusters: dict[str, Cluster] = {}
         self._stack = [_Call(Cluster("", ""), "")]
-        self._model = model
+        self._model: Any = None
         self._walk: tuple[Any, dict[Any, Any]] = (None, {})  # what has come where, in the walk that goes on
         for name, value in (names or {}).items():
             self._name(name, value)
         if model is not None:
+            self._take(model)
             for module in model.modules():
                 self._know(module)
 
@@ -87,6 +89,11 @@ class Recording(Recorder):
             raise ValueError(f"an output of shape {tensor.shape} was not computed by what was recorded")
         return found[0]
 
+    def let_go(self) -> None:
+        """Keep nothing but what was put down: no module, and no gradient of the last walk."""
+        self._model, self._stack, self._walk = None, self._stack[:1], (None, {})
+        self._stack[0].inner.clear()
+
     # ---- what the tape tells ---------------------------------------------------------------------------
 
     def entered(self, module: Any) -> None:
@@ -106,7 +113,7 @@ class Recording(Recorder):
             module.extra_repr(),
         )
         self.clusters[cluster.id] = cluster
-        self._stack.append(_Call(cluster, module._path))
+        self._stack.append(_Call(cluster, self._path(module)))
 
     def left(self, module: Any) -> None:
         """Note that it runs no longer."""
@@ -152,6 +159,7 @@ class Recording(Recorder):
             draft.receive(_plain(one), index)
         if self._walk[0] is not arrived:
             self._walk = (arrived, {})
+        self._walk[1].pop(node, None)  # nothing more comes here
         parts: dict[Any, Statistics | None] = {}
         for use in draft.uses:
             parent = node.parents[use.argument]
@@ -180,51 +188,70 @@ class Recording(Recorder):
         if type(parent) is TapeNode and (draft := self._by_node.get(parent)) is not None:
             return draft, index
         if type(parent) is Leaf:
-            if parent not in self._by_leaf:
-                name = self._leaf_names.get(parent) or parent.name or ""
-                self._by_leaf[parent] = self._array(PARAMETER, name, array, True)
-            return self._by_leaf[parent], 0
+            if (draft := self._by_leaf.get(parent)) is None:
+                given = self._leaf_names.get(parent)
+                name = given or self.path_of(parent)
+                draft = self._by_leaf[parent] = _array(PARAMETER, name, array, True, at_top=bool(given))
+            return draft, 0
         if not isinstance(array, np.ndarray):
             return None
-        base = array.base
-        if isinstance(base, np.ndarray) and base.shape == array.shape and base.strides == array.strides:
-            array = base  # what .detach() and .data give
+        array = _owner(array)
         if (made := self._by_array.get(id(array))) is not None and made[0]() is array:
             return made[1], made[2]
-        if array.ndim == 0 and parent is None and id(array) not in self._known:
-            return None
-        kind, name, _ = self._known.get(id(array), (INPUT, "", None))
-        draft = self._array(kind, name, array, parent is not None)
-        self._by_array[id(array)] = (lambda: array, draft, 0)  # kept alive, so that no other gets its id
+        kind, name, alive = self._known.get(id(array), (INPUT, "", None))
+        if alive is None or alive() is not array:
+            if array.ndim == 0 and parent is None:
+                return None
+            kind, name = INPUT, ""
+        draft = _array(kind, name, array, parent is not None)
+        self._by_array[id(array)] = (ref(array), draft, 0)
         return draft, 0
 
-    def _array(self, kind: str, name: str, array: Any, requires_grad: bool) -> Draft:
-        label = name.rpartition(".")[2] or kind
-        return Draft(kind, name, label, "", [Value.of(array)], requires_grad=requires_grad)
+    def path_of(self, leaf: Leaf) -> str:
+        """The path of a parameter in its model; empty if it has none."""
+        return self._leaf_paths.get(leaf) or leaf.name or ""
 
     def _name(self, name: str, value: Any) -> None:
         """Let an array go by a name."""
         if type(getattr(value, "origin", None)) is Leaf:
             self._leaf_names[value.origin] = name
         elif isinstance(value, np.ndarray) or hasattr(value, "origin"):
-            array = value if isinstance(value, np.ndarray) else value.data
-            self._known[id(array)] = (INPUT, name, array)
+            array = _owner(value if isinstance(value, np.ndarray) else value.data)
+            self._known[id(array)] = (INPUT, name, ref(array))
         else:
             raise TypeError(f"names[{name!r}] is a {type(value).__name__}; expected a Tensor or an ndarray")
 
+    def _take(self, model: Any) -> None:
+        """Call a module the model, and the modules in it by their paths there: they may be in others too."""
+        self._model = model
+        for path, module in model.named_modules():
+            self._paths[module] = f"{path}." if path else ""
+
+    def _path(self, module: Any) -> str:
+        path: str = self._paths.get(module, module._path)
+        return path
+
     def _know(self, module: Any) -> None:
-        """Let a module's own parameters and buffers go by their paths."""
+        """Let a module's own parameters and buffers go by their paths; what is shared, by the first."""
+        path = self._path(module)
         for name, parameter in module.named_parameters(recurse=False):
-            self._known[id(parameter.data)] = (PARAMETER, module._path + name, parameter.data)
+            self._know_array(PARAMETER, path + name, parameter.data)
+            if type(parameter.origin) is Leaf:
+                self._leaf_paths.setdefault(parameter.origin, path + name)
         for name, buffer in module.named_buffers(recurse=False):
-            self._known[id(buffer)] = (BUFFER, module._path + name, buffer)
+            self._know_array(BUFFER, path + name, buffer)
+
+    def _know_array(self, kind: str, name: str, array: Any) -> None:
+        known = self._known.get(id(array))
+        if known is None or known[2]() is not array:
+            self._known[id(array)] = (kind, name, ref(array))
 
     def _call_name(self, module: Any, around: _Call) -> str:
         """The name of a module in the call around it, which no other module has there."""
-        path = module._path
+        path = self._path(module)
         if not around.cluster.id:
             if self._model is None and not path and any(True for _ in module.parameters()):
-                self._model = module
+                self._take(module)
             if module is self._model:
                 name = "model"
             else:
@@ -245,6 +272,7 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     """Record what is computed inside: modules, source lines, values, and gradients if it is walked back.
 
     Nothing is kept but summaries, so ``backward()`` may free the tape, and the graph can be drawn after it.
+    What a recording inside of this one hears, this one does not.
 
     Parameters
     ----------
@@ -270,7 +298,10 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     """
     recording = Recording(model, names)
     with attached(recording):
-        yield recording
+        try:
+            yield recording
+        finally:
+            recording.let_go()
 
 
 def listed(outputs: Any) -> list[Any]:
@@ -284,6 +315,18 @@ def listed(outputs: Any) -> list[Any]:
                 f"the graph of a {type(tensor).__name__} was asked for; expected a Tensor, or a list of them"
             )
     return tensors
+
+
+def _array(kind: str, name: str, array: Any, requires_grad: bool, at_top: bool = False) -> Draft:
+    label = name.rpartition(".")[2] or kind
+    return Draft(kind, name, label, "", [Value.of(array)], requires_grad=requires_grad, at_top=at_top)
+
+
+def _owner(array: Any) -> Any:
+    """The array that ``.detach()`` and ``.data`` gave a view of."""
+    base = array.base
+    same = isinstance(base, np.ndarray) and base.shape == array.shape and base.strides == array.strides
+    return base if same else array
 
 
 def _plain(value: Any) -> Any:

@@ -85,8 +85,8 @@ def in_time_order(tensors: Sequence[Any]) -> list[Node]:
 
 def _cluster(node: Node, modules: Mapping[str, Any], recording: Recording) -> str:
     """The id of the module whose parameters an operation uses; empty where that is none, or not one alone."""
-    leaves = [parent for parent in node.parents if type(parent) is Leaf and parent.name]
-    paths = {(leaf.name or "").rpartition(".")[0] for leaf in leaves}
+    names = [recording.path_of(parent) for parent in node.parents if type(parent) is Leaf]
+    paths = {name.rpartition(".")[0] for name in names if name}
     if len(paths) != 1:
         return ""
     parts = [part for part in paths.pop().split(".") if part]
