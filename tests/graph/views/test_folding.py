@@ -1,5 +1,7 @@
 """What is equal or too much is folded into one box that says what it holds and how to open it."""
 
+import json
+import re
 import time
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.graph.strategies import recordings
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.data import Edge, Node, Value
@@ -133,6 +136,28 @@ def test_what_the_note_says_opens_the_fold() -> None:
     opened = traced.draw(expand=["model/3"])
     assert [fold.title for fold in folds(opened)] == ["Block x3", "Block x8"]
     assert "model/3" in {group.id for group in opened.groups}
+
+
+@given(recordings(), st.sampled_from(["modules", "operations"]), st.sampled_from([3, 6, 12, 40]))
+def test_each_way_that_a_note_names_opens_what_it_says(traced: Graph, view: str, budget: int) -> None:
+    for note in traced.draw(view, budget=budget).notes:
+        for way, value in re.findall(r'(depth|expand|budget)=(\d+|\["[^"]+"\])', note):
+            options: dict[str, Any] = {"budget": budget, way: json.loads(value)}
+            opened = traced.draw(view, **options)
+            if fold := re.fullmatch(r"folded: (.+) to (.+); .+", note):
+                assert f"{fold[1]}...{fold[2]}" not in {box.id for box in opened.boxes}
+            elif note.startswith("closed"):
+                assert re.findall(r'"(.+)"', note)[0] in {group.id for group in opened.groups}
+            else:
+                assert note not in opened.notes
+
+
+def test_a_parameter_at_each_of_its_users_needs_room_too() -> None:
+    layer = nn.Linear(4, 4, rng=RNG)
+    traced = nn.Sequential(*[layer, nn.ReLU()] * 2).graph(np.ones((2, 4), np.float32))
+    (note,) = traced.draw("operations", budget=8).notes
+    assert note == "parameters are in the boxes that use them; budget=9 shows them"
+    assert not traced.draw("operations", budget=9).notes
 
 
 def test_a_module_called_in_a_loop_is_one_box_of_steps() -> None:

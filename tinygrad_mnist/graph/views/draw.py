@@ -226,8 +226,15 @@ def _fold_note(outline: Outline, part: Part) -> str:
 
 
 def _whole(outline: Outline) -> int:
-    """A budget that is enough for everything."""
-    return len(outline.graph.nodes)
+    """A budget that is enough for everything: a parameter may stand at each operation that uses it."""
+    graph = outline.graph
+    arrays = {node.id: node for node in graph.nodes if node.kind != OPERATION}
+    places = {
+        (edge.source, edge.target if arrays[edge.source].cluster else "")
+        for edge in graph.edges
+        if edge.source in arrays
+    }
+    return len(graph.operations) + len(places)
 
 
 def _listed(ids: Sequence[str]) -> str:
