@@ -116,6 +116,11 @@ class Value:
     statistics: Statistics | None = None
     gradient: Statistics | None = None
 
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        return math.prod(self.shape)
+
     @classmethod
     def of(cls, array: Any, gradient: Any = None) -> Value:
         """Summarise an array, and its gradient if there is one."""

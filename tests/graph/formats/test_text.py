@@ -130,6 +130,28 @@ def test_no_name_speaks_to_the_terminal() -> None:
     assert "\x1b" not in text
 
 
-def test_an_unknown_view_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no view 'sideways'; expected one of modules"):
-        recorded().text("sideways")
+@pytest.mark.parametrize(
+    ("view", "options", "words"),
+    [
+        ("sideways", {}, "no view 'sideways'; expected one of modules"),
+        ("modules", {"depth": -1}, "depth is -1; expected 0"),
+        ("modules", {"budget": 0}, "budget is 0; expected at least one box"),
+        ("profile", {}, "the profile view needs times"),
+    ],
+)
+def test_what_no_picture_can_show_is_refused(view: str, options: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        recorded().text(view, **options)
+
+
+def test_no_note_speaks_of_boxes_that_a_text_has_not() -> None:
+    traced = recorded()
+    assert not any("parameters are" in traced.text(depth=1, budget=budget) for budget in (2, 40))
+
+
+def test_gradients_that_are_not_finite_are_named_where_they_start() -> None:
+    x = Tensor([0.0, 1.0], requires_grad=True)
+    with np.errstate(divide="ignore"), graph.record() as tape:
+        np.sum(np.sqrt(x) * 2).backward()
+    rows = tape.graph().text("backward", width=120).splitlines()
+    assert next(row.partition("← ")[2] for row in rows if "←" in row) == "gradient: 1/2 inf start here"

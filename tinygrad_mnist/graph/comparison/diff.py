@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tinygrad_mnist.graph.comparison.matching import Matches, Side, matches
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Node, Statistics, Value
 from tinygrad_mnist.graph.drawing import Drawing
 from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.views.boxes import parameter_count
 from tinygrad_mnist.graph.words import count_text, number_text, shape_text, value_text
 
 
@@ -88,7 +88,7 @@ class Difference:
             if found
         ]
         counts += [f"{count_text(len(self.renamed), 'module')} renamed"] if self.renamed else []
-        before, after = _parameters(self.a), _parameters(self.b)
+        before, after = parameter_count(self.a.nodes), parameter_count(self.b.nodes)
         counts += [f"{before:,} → {after:,} parameters"] if before != after else []
         return ", ".join(counts)
 
@@ -233,12 +233,8 @@ def _node_changes(old: Node, new: Node) -> Iterator[str]:
             yield f"shape {shape_text(before.shape)} → {shape_text(after.shape)}"
         if before.dtype != after.dtype:
             yield f"dtype {before.dtype} → {after.dtype}"
-    if (
-        len(new.value.shape) > 1
-        and PARAMETER == old.kind == new.kind
-        and _size(old.value) != _size(new.value)
-    ):
-        yield f"{_size(old.value):,} → {_size(new.value):,} parameters"
+    if len(new.value.shape) > 1 and PARAMETER == old.kind == new.kind and old.value.size != new.value.size:
+        yield f"{old.value.size:,} → {new.value.size:,} parameters"
     if old.requires_grad != new.requires_grad:
         yield "requires a gradient now" if new.requires_grad else "requires no gradient any longer"
 
@@ -321,11 +317,3 @@ def _nodes(difference: Difference) -> list[str]:
 
 def _values(values: Sequence[Value]) -> str:
     return ", ".join(map(value_text, values))
-
-
-def _size(value: Value) -> int:
-    return prod(value.shape)
-
-
-def _parameters(graph: Graph) -> int:
-    return sum(_size(node.value) for node in graph.parameters)

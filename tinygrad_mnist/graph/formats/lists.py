@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from math import prod
 
 from tinygrad_mnist.graph.data import Cluster, Node
 from tinygrad_mnist.graph.formats.dot import printable
@@ -67,7 +66,7 @@ def _parameters(graph: Graph) -> Counter[str]:
     for node in graph.parameters:
         around = node.cluster
         while around:
-            held[around] += prod(node.value.shape)
+            held[around] += node.value.size
             around = parent[around]
     return held
 
@@ -85,9 +84,7 @@ def _columns(graph: Graph) -> list[_Column]:
     """The columns that have something to show."""
     columns = [
         _Column("kind", lambda node: node.kind),
-        _Column(
-            "value", lambda node: "; ".join(map(value_text, node.values)), lambda node: prod(node.value.shape)
-        ),
+        _Column("value", lambda node: "; ".join(map(value_text, node.values)), lambda node: node.value.size),
         _Column("bytes", lambda node: bytes_text(_bytes(node)), _bytes),
     ]
     columns += [

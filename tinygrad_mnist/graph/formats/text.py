@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from shutil import get_terminal_size
 from typing import Final
 
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Node, Value
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.boxes import member_name, parameter_count, size
-from tinygrad_mnist.graph.views.draw import VIEWS, notes, title, within
-from tinygrad_mnist.graph.views.folding import Folding, Part, Plan
+from tinygrad_mnist.graph.views.boxes import member_name, parameter_count
+from tinygrad_mnist.graph.views.costs import kept
+from tinygrad_mnist.graph.views.draw import look, notes, title
+from tinygrad_mnist.graph.views.folding import Part, Plan
+from tinygrad_mnist.graph.views.nonfinite import troubled_gradients, troubled_values, worst
 from tinygrad_mnist.graph.views.outline import Outline
-from tinygrad_mnist.graph.views.scene import scene
 from tinygrad_mnist.graph.words import bytes_text, number_text, seconds_text, shape_text, value_text
 
 BOLD: Final = "\x1b[1m{}\x1b[0m"
@@ -70,6 +71,11 @@ def to_text(
     width : int, optional
         Columns; by default those of the terminal.
 
+    Raises
+    ------
+    ValueError
+        As for `Graph.draw`.
+
     Examples
     --------
     >>> from tinygrad_mnist import Tensor
@@ -83,20 +89,12 @@ def to_text(
     total                           2
     <BLANKLINE>
     """
-    outline = Outline.of(graph)
-    if view not in VIEWS:
-        raise ValueError(f"there is no view {view!r}; expected one of {', '.join(VIEWS)}")
-    folding = Folding(outline, outline.around(outline.find(expand)), open_leaves=view == "operations")
-    if depth is None:
-        seen = within(folding, budget)
-    else:
-        seen = scene(outline, folding.plan(depth, fold_open=False), pills=False)
-    rows = _rows(outline, seen.plan, backward=view == "backward")
+    seen = replace(look(graph, view, depth=depth, expand=expand, budget=budget), pills=True)  # in a column
+    rows = _rows(seen.outline, seen.plan, backward=view == "backward")
     columns = _columns(graph, rows, view)
-    lines = [_colored(_clean(title(graph, outline)), BOLD, color), *_inputs(graph), ""]
+    lines = [_colored(_clean(title(graph, seen.outline)), BOLD, color), *_inputs(graph), ""]
     lines += _table(rows, columns, _remarks(graph, rows, view), width, color)
-    said = notes(seen)
-    if said:
+    if said := notes(seen, view):
         lines += ["", *map(_clean, said)]
     return "\n".join(lines) + "\n"
 
@@ -198,7 +196,7 @@ def _value(row: _Row) -> Value:
 
 
 def _count(row: _Row) -> str:
-    return "shared" if row.shared else f"{sum(map(size, row.arrays)):,}" if row.arrays else ""
+    return "shared" if row.shared else f"{parameter_count(row.arrays):,}" if row.arrays else ""
 
 
 def _gradient(row: _Row) -> str:
@@ -229,8 +227,7 @@ def _costs(graph: Graph, rows: Sequence[_Row]) -> list[tuple[str, list[str]]]:
             seconds = [before + sum(one) for before, one in zip(seconds, times, strict=True)]
     if total := seconds[-1]:
         columns.append(("share of time", [_bar(one / total) for one in seconds]))
-    kept = [sum(node.saved_bytes for node in group) for group in groups]
-    columns.append(("kept", [bytes_text(count) if count else "" for count in kept]))
+    columns.append(("kept", [bytes_text(kept(group)) if kept(group) else "" for group in groups]))
     return columns
 
 
@@ -240,28 +237,14 @@ def _bar(share: float) -> str:
 
 def _remarks(graph: Graph, rows: Sequence[_Row], view: str) -> list[str]:
     """What is special about a row: values that are not finite and where they start, the peak of memory."""
-    broken = {
-        node.id: value.statistics
-        for node in graph.nodes
-        for value in node.values
-        if value.statistics is not None and not value.statistics.finite
-    }
-    spoiled = {edge.target for edge in graph.edges if edge.source in broken}
-    closed = [sum(node.saved_bytes for node in row.operations) for row in rows if not row.is_open]
+    troubles = [troubled_values(graph), *([troubled_gradients(graph)] if view == "backward" else [])]
+    most = max((kept(row.operations) for row in rows if not row.is_open), default=0)
     remarks = []
     for row in rows:
-        words = []
-        ill = [] if row.is_open else [node for node in row.operations or row.arrays if node.id in broken]
-        if ill:
-            node = next((one for one in ill if one.id not in spoiled), ill[0])
-            statistics = broken[node.id]
-            kinds = [("NaN", statistics.nan), ("inf", statistics.inf)]
-            counts = [f"{count:,}/{size(node):,} {kind}" for kind, count in kinds if count]
-            words.append(" and ".join(counts) + ("" if node.id in spoiled else " start here"))
-        if view == "profile" and not row.is_open:
-            kept = sum(node.saved_bytes for node in row.operations)
-            if kept and kept == max(closed):
-                words.append("most memory")
+        nodes = [] if row.is_open else row.operations or row.arrays
+        words = [trouble.text for one in troubles if (trouble := worst(one, nodes))]
+        if view == "profile" and not row.is_open and kept(row.operations) == most > 0:
+            words.append("most memory")
         remarks.append(", ".join(words))
     return remarks
 

@@ -126,15 +126,7 @@ def _contents(operations: Sequence[Node], arrays: Sequence[Node]) -> list[str]:
 
 def parameter_count(nodes: Sequence[Node]) -> int:
     """How many numbers there are to learn."""
-    return sum(size(node) for node in nodes if node.kind == PARAMETER)
-
-
-def size(node: Node) -> int:
-    """How many entries the (first) value of a node has."""
-    count = 1
-    for length in node.value.shape:
-        count *= length
-    return count
+    return sum(node.value.size for node in nodes if node.kind == PARAMETER)
 
 
 # ---- what is given -------------------------------------------------------------------------------------
@@ -150,7 +142,7 @@ def _array_box(place: Place) -> Box:
         if first.kind == INPUT:
             lines = (f"{lines[0]} {first.value.dtype}",)
         elif len(first.value.shape) > 1 and not shared:
-            lines += (f"{size(first):,}",)
+            lines += (f"{first.value.size:,}",)
         details = node_details(first)
     else:
         title = count_text(len(arrays), "array" if first.kind == PARAMETER else first.kind)

@@ -20,6 +20,8 @@ from tinygrad_mnist.graph.words import bytes_text, count_text, shape_text
 
 VIEWS: Final = ("modules", "operations", "backward", "profile")
 
+GRADIENTS: Final = "at an arrow: the norm of the gradient; a wider arrow is a larger norm"
+
 FEWEST: Final = 3
 """Where even the middle of a group is folded, so many parts of it stay: the first, the middle, the last."""
 
@@ -54,7 +56,7 @@ def draw(
         tuple(dressed(seen, view)),
         gradient_arrows(seen) if view == "backward" else flow(seen),
         tuple(group(seen.outline, cluster) for cluster in seen.plan.groups),
-        tuple(notes(seen, view)),
+        tuple(notes(seen, view) + ([GRADIENTS] if view == "backward" else [])),
     )
 
 
@@ -182,7 +184,7 @@ def most_uses(edges: Sequence[Edge]) -> int:
     return max(counts.values())
 
 
-def notes(seen: Scene, view: str = "modules") -> list[str]:
+def notes(seen: Scene, view: str) -> list[str]:
     """What was folded and how to open it, and what is not seen."""
     outline, plan = seen.outline, seen.plan
     said = [_fold_note(outline, part) for part in plan.parts if part.is_fold]
@@ -200,8 +202,6 @@ def notes(seen: Scene, view: str = "modules") -> list[str]:
     if silent:
         said.append(f"ran no operation: {_listed(silent)}")
     said += _hidden_origins(seen, view)
-    if view == "backward":
-        said.append("at an arrow: the norm of the gradient; a wider arrow is a larger norm")
     return said
 
 

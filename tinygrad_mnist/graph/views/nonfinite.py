@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinygrad_mnist.graph.data import Node, Statistics
+from tinygrad_mnist.graph.data import Node, Statistics, Value
 from tinygrad_mnist.graph.graph import Graph
 
 
@@ -34,7 +34,7 @@ def troubled_values(graph: Graph) -> dict[str, Trouble]:
             came_in.add(edge.target)
     found = {}
     for node in graph.nodes:
-        if text := _text([(value.statistics, value.shape) for value in node.values]):
+        if text := _text([(value.statistics, value) for value in node.values]):
             found[node.id] = _trouble(text, node.id not in came_in)
     return found
 
@@ -49,8 +49,7 @@ def troubled_gradients(graph: Graph) -> dict[str, Trouble]:
     handed_on: dict[str, str] = {}
     from_later = set()
     for edge in graph.edges:
-        shape = graph.by_id[edge.source].values[edge.output].shape
-        if text := _text([(edge.gradient, shape)]):
+        if text := _text([(edge.gradient, graph.by_id[edge.source].values[edge.output])]):
             from_later.add(edge.source)
             handed_on.setdefault(edge.target, text)
     found = {}
@@ -76,18 +75,15 @@ def _trouble(text: str, begins: bool) -> Trouble:
 
 
 def _incoming(nodes: Sequence[Node]) -> dict[str, str]:
-    return {node.id: _text([(value.gradient, value.shape) for value in node.values]) for node in nodes}
+    return {node.id: _text([(value.gradient, value) for value in node.values]) for node in nodes}
 
 
-def _text(arrays: Sequence[tuple[Statistics | None, tuple[int, ...]]]) -> str:
+def _text(arrays: Sequence[tuple[Statistics | None, Value]]) -> str:
     """How many entries of how many are not finite: ``32/1024 NaN``; empty if all are."""
     counts = {"NaN": 0, "inf": 0}
     entries = 0
-    for statistics, shape in arrays:
-        size = 1
-        for length in shape:
-            size *= length
-        entries += size
+    for statistics, value in arrays:
+        entries += value.size
         if statistics is not None:
             counts["NaN"] += statistics.nan
             counts["inf"] += statistics.inf
