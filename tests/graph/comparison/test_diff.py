@@ -117,21 +117,49 @@ def test_a_changed_width_changes_shapes_and_counts() -> None:
     assert found.modules_changed[0].what == ("(784, 64) → (784, 128)",)
 
 
-def test_a_changed_activation_is_a_change_of_its_modules() -> None:
+def test_another_activation_is_added_and_the_one_before_removed() -> None:
     found = graph.diff(BASE, recorded(model(activation=nn.Tanh)))
     assert told(found) == {
-        "changed": ["model/2/tanh#1", "model/5/tanh#1", "model/8/tanh#1"],
-        "modules changed": ["model/2", "model/5", "model/8"],
+        "added": ["model/2/tanh#1", "model/5/tanh#1", "model/8/tanh#1"],
+        "removed": ["model/2/relu#1", "model/5/relu#1", "model/8/relu#1"],
+        "modules added": ["model/2", "model/5", "model/8"],
+        "modules removed": ["model/2", "model/5", "model/8"],
     }
-    assert {change.what for change in found.changed} == {("relu → tanh",)}
-    assert {change.what for change in found.modules_changed} == {("ReLU → Tanh",)}
 
 
-def test_an_activation_is_changed_also_where_layers_have_other_numbers() -> None:
+def test_so_it_is_where_layers_have_other_numbers() -> None:
     found = graph.diff(BASE, recorded(model(activation=nn.Tanh, extra=(0, nn.Identity()))))
-    assert told(found)["changed"] == ["model/3/tanh#1", "model/6/tanh#1", "model/9/tanh#1"]
-    assert told(found)["modules added"] == ["model/0"]
-    assert "removed" not in told(found)
+    assert told(found)["modules added"] == ["model/0", "model/3", "model/6", "model/9"]
+    assert told(found)["modules removed"] == ["model/2", "model/5", "model/8"]
+    assert "changed" not in told(found)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_of_another_class_is_another_layer(training: bool) -> None:
+    x = np.ones((4, 3), np.float32)
+    a, b = (
+        nn.Sequential(nn.Linear(3, 5), layer, nn.Linear(5, 2)).train(training).graph(x)
+        for layer in (nn.BatchNorm1d(5), nn.Dropout(0.5, rng=0))
+    )
+    found = graph.diff(a, b)
+    assert (found.modules_changed, found.changed, found.renamed) == ((), (), ())
+    assert [cluster.kind for cluster in found.modules_added] == ["Dropout"]
+    assert [cluster.kind for cluster in found.modules_removed] == ["BatchNorm1d"]
+
+
+def test_a_model_whose_class_has_a_new_name_is_the_same_model() -> None:
+    class Renamed(nn.Sequential):
+        pass
+
+    found = graph.diff(BASE, recorded(Renamed(*model().children())))
+    assert told(found) == {"modules changed": ["model"]}
+    assert found.modules_changed[0].what == ("Sequential → Renamed",)
+
+
+def test_an_operation_in_place_of_another_is_a_change() -> None:
+    x = Tensor([2.0, 3.0], requires_grad=True)
+    a, b = (graph.trace(np.sum(f(x)), names={"x": x}) for f in (np.exp, np.sin))
+    assert [change.what for change in graph.diff(a, b).changed] == [("exp → sin",)]
 
 
 def test_a_changed_dtype_is_all_that_changes() -> None:
@@ -323,7 +351,7 @@ def test_it_is_saved_by_suffix(tmp_path: Path) -> None:
     assert found.save(tmp_path / "diff.txt").read_text("utf-8") == found.text() + "\n"
     assert found.save(tmp_path / "diff.dot").read_text("utf-8") == found.dot()
     assert found.save(tmp_path / "diff.svg").read_text("utf-8").count("<svg") == 1
-    assert found.save(tmp_path / "diff.png").read_bytes().startswith(b"\x89PNG")
+    assert found.save(tmp_path / "diff.PNG").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"cannot tell a format by 'diff.html'"):
         found.save(tmp_path / "diff.html")
 

@@ -139,7 +139,8 @@ def diff(a: Graph, b: Graph, *, statistics: float | None = None) -> Difference:
     """Compare two graphs.
 
     Operations are matched by ids or, where a layer came in between and those after it have other numbers, by
-    structure. Source lines and times are not compared.
+    structure. A layer of another class is another layer: one was removed and one added. Source lines and
+    times are not compared.
 
     Parameters
     ----------
@@ -166,13 +167,15 @@ def diff(a: Graph, b: Graph, *, statistics: float | None = None) -> Difference:
     >>> a = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).graph(x)
     >>> b = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).graph(x)
     >>> print(diff(a, b))
-    1 module changed, 1 operation changed
+    1 module added, 1 operation added, 1 module removed, 1 operation removed
     <BLANKLINE>
     modules:
-      ~ model/1 Tanh: ReLU → Tanh
+      + model/1 Tanh
+      - model/1 ReLU
     <BLANKLINE>
     operations and arrays:
-      ~ model/1/tanh#1: relu → tanh
+      + model/1/tanh#1: 2×4 float32
+      - model/1/relu#1: 2×4 float32
     >>> bool(diff(a, a))
     False
     """

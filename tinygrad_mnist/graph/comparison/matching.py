@@ -2,6 +2,9 @@
 
 Two ways are tried: by structure first, which survives a layer that renumbers those after it, and by ids
 first. The one that leaves less to tell is taken.
+
+A module of another class is another module, unless operations of the same names are in both: a class that
+only has a new name is the same.
 """
 
 from __future__ import annotations
@@ -102,7 +105,8 @@ def _cluster(node: Node) -> Hashable:
 def _matches(a: Side, b: Side, keys: Sequence[tuple[Key, Key]]) -> Matches:
     found = Matches()
     for one, other in aligned(a.graph.operations, b.graph.operations, keys):
-        found.add(one.id, other.id)
+        if one.name == other.name or _akin(a.kind(one), b.kind(other)):
+            found.add(one.id, other.id)
     for ours, theirs in list(found.nodes.items()):
         arguments = {edge.argument: edge.source for edge in b.inputs[theirs]}
         for edge in a.inputs[ours]:
@@ -111,6 +115,11 @@ def _matches(a: Side, b: Side, keys: Sequence[tuple[Key, Key]]) -> Matches:
                 found.add(edge.source, source)
     _match_clusters(a, b, found)
     return found
+
+
+def _akin(one: str, other: str) -> bool:
+    """Whether two modules may be of the same class, which a plain tape does not know."""
+    return one == other or not (one and other)
 
 
 def _arrays(one: Node, other: Node) -> bool:
@@ -220,7 +229,8 @@ def _match_clusters(a: Side, b: Side, found: Matches) -> None:
             left = [c for c in in_a.get(parent, ()) if c.id not in found.clusters]
             right = [c for c in in_b.get(same, ()) if c.id not in found.clusters_back]
             for ours, theirs in aligned(left, right, [(key, key) for key in MODULE_KEYS]):
-                found.add_clusters(ours.id, theirs.id)
+                if _akin(ours.kind, theirs.kind):
+                    found.add_clusters(ours.id, theirs.id)
 
 
 MODULE_KEYS: Final[Sequence[Key]] = (

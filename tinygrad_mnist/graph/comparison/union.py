@@ -151,14 +151,15 @@ def save(difference: Difference, path: str | PathLike[str], **options: Any) -> P
     from tinygrad_mnist.graph.formats.layout import render
 
     path = Path(path)
-    if path.suffix == ".txt":
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
         return write(path, difference.text() + "\n")
-    if path.suffix == ".svg":
+    if suffix == ".svg":
         return write(path, difference.svg(**options))
-    if path.suffix == ".dot":
+    if suffix == ".dot":
         return write(path, difference.dot(**options))
-    if path.suffix in (".png", ".pdf"):
-        return write(path, render(difference.dot(**options), path.suffix[1:]))
+    if suffix in (".png", ".pdf"):
+        return write(path, render(difference.dot(**options), suffix[1:]))
     raise ValueError(
         f"cannot tell a format by {path.name!r}; expected a name that ends in .svg, .png, .pdf, .dot or .txt"
     )

@@ -269,6 +269,7 @@ def to_frame(board: Storyboard) -> str:
 def save(board: Storyboard, path: str | PathLike[str]) -> Path:
     """Write the page or the text, by suffix."""
     path = Path(path)
-    if path.suffix not in (".html", ".txt"):
+    suffix = path.suffix.lower()
+    if suffix not in (".html", ".txt"):
         raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in .html or .txt")
-    return write(path, board.html() if path.suffix == ".html" else board.text() + "\n")
+    return write(path, board.html() if suffix == ".html" else board.text() + "\n")
