@@ -196,3 +196,11 @@ def test_the_other_process_finds_what_this_one_does(monkeypatch: pytest.MonkeyPa
     assert render("digraph {}", "svg") == b"picture"
     assert str(tmp_path) in seen["env"]["PYTHONPATH"]
     assert seen["timeout"] == layout.PATIENCE
+
+
+def test_a_long_title_makes_no_picture_wide() -> None:
+    box = Box("a", "operation", "exp")
+    svg = to_svg(Drawing("several long words " * 20, "modules", (box,), (), (), ("a note " * 60,)))
+    root = ElementTree.fromstring(svg)
+    assert float(root.attrib["width"].removesuffix("pt")) < 560
+    assert "".join(root.itertext()).split().count("several") == 20

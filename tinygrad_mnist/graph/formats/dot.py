@@ -30,6 +30,9 @@ LETTER: Final = 0.58 * SMALL
 LINE: Final = 90
 """Characters after which a note is broken."""
 
+TITLE: Final = 56
+"""The same of the title, whose letters are larger and bold: so it is no wider than notes are."""
+
 SHAPES: Final = {"input": "parallelogram", "buffer": "cylinder", "fold": "box3d"}
 MARGINS: Final = {"input": "0,0", "operation": "0.1,0.03", "parameter": "0.12,0.04", "buffer": "0.1,0.02"}
 ARRAYS: Final = ("parameter", "buffer")
@@ -235,7 +238,10 @@ def _group(group: Group, colours: Mapping[str, str]) -> dict[str, str]:
 
 def _caption(drawing: Drawing, colours: Mapping[str, str]) -> str:
     """Title and notes, at the left above the picture."""
-    rows = [_font(f"<B>{_text(drawing.title)}</B>", LARGE + 2, colours["ink"])] if drawing.title else []
+    rows = [
+        _font(f"<B>{_text(line)}</B>", LARGE + 2, colours["ink"])
+        for line in wrap(drawing.title, TITLE, break_on_hyphens=False)
+    ]
     rows += [
         _font(_text(line), SMALL, colours["quiet"])
         for note in drawing.notes
