@@ -162,6 +162,19 @@ class TestGradients:
             loss.backward()
         assert tape.graph().by_id["x"].value.gradient == Statistics.of(np.array([2.0, 4.0]))
 
+    def test_hooks_have_a_say_in_it(self) -> None:
+        x, y = (Tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+        x.register_hook(lambda g: g * 10)
+        with graph.record(names={"x": x, "y": y}) as tape:
+            np.sum(x * 3).backward()
+            inside = tape.graph()
+            z = y * 2
+            z.register_hook(lambda g: g * 5)
+            np.sum(z).backward()
+        for found in (inside, tape.graph()):
+            assert found.by_id["x"].value.gradient == Statistics.of(np.array([30.0, 30.0]))
+        assert tape.graph().by_id["y"].value.gradient == Statistics.of(np.array([10.0, 10.0]))
+
     def test_none_came_where_none_flows(self) -> None:
         model = model_of()
         with graph.record() as tape:

@@ -79,6 +79,7 @@ class Recording(Recorder):
         """
         if not self._operations:
             raise ValueError("nothing was recorded; compute something inside `with graph.record() as tape:`")
+        self._read_hooked()
         ends = None if outputs is None else [self._find(tensor) for tensor in listed(outputs)]
         return build(self._operations, self.clusters, ends)
 
@@ -91,6 +92,7 @@ class Recording(Recorder):
 
     def let_go(self) -> None:
         """Keep nothing but what was put down: no module, and no gradient of the last walk."""
+        self._read_hooked()
         self._model, self._stack, self._walk = None, self._stack[:1], (None, {})
         self._stack[0].inner.clear()
 
@@ -158,6 +160,7 @@ class Recording(Recorder):
         for index, one in enumerate(g if type(g) is tuple else (g,)):
             draft.receive(_plain(one), index)
         if self._walk[0] is not arrived:
+            self._read_hooked()
             self._walk = (arrived, {})
         self._walk[1].pop(node, None)  # nothing more comes here
         parts: dict[Any, Statistics | None] = {}
@@ -167,6 +170,12 @@ class Recording(Recorder):
                 total = cotangents.get(parent) if parent in cotangents else arrived.get(parent)
                 parts[parent] = self._part(parent, total)
             use.gradient = parts.get(parent)
+
+    def _read_hooked(self) -> None:
+        """Take the gradients that hooks made of those that came to leaves, at the end of the last walk."""
+        for leaf, gradient in (self._walk[0] or {}).items():
+            if leaf.hooks and (draft := self._by_leaf.get(leaf)) is not None:
+                draft.receive(_plain(gradient))
 
     def _part(self, parent: Any, total: Any) -> Statistics | None:
         """What the node that was just walked added to the gradient of one of its parents."""
