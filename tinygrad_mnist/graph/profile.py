@@ -41,12 +41,12 @@ def profile(
     the end of the one before, and comprises the sums where gradients meet. The recorder's own time is not in
     it. What a checkpointed function does inside is counted to the operation that stands for it.
 
-    The model itself stays as it is: its running statistics, random numbers and gradients too.
+    The module itself stays as it is: its running statistics, random numbers and gradients too.
 
     Parameters
     ----------
     model : Module or callable
-        What is called with ``x``.
+        What is called with ``x``. A module is copied; of a function, what it refers to is not.
     x : array_like
         A batch of inputs.
     y : array_like, optional

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.graph.strategies import SAMPLED
 from tinygrad_mnist import Tensor, checkpoint, graph, nn
 from tinygrad_mnist.graph.story.derivatives import FORMULAE, formula
 from tinygrad_mnist.graph.story.entries import Entries
 from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.tensor import apply
+from tinygrad_mnist.testing.strategies import op_inputs
 
 UNARY = (np.tanh, np.exp, np.sin, np.negative, lambda x: x**2, lambda x: 2 * x, lambda x: x[::-1].copy())
 BINARY = (
@@ -107,6 +110,31 @@ def test_what_comes_in_times_the_local_derivative_goes_out(
             local, g = array(share.local or Entries.of(0)), array(step.incoming)
             part = g.ravel() @ local if share.jacobian else (g * local).ravel()
             np.testing.assert_allclose(part, array(share.part).ravel(), rtol=1e-9, atol=1e-12)
+
+
+@given(st.data())
+def test_every_registered_operation_can_be_told_of(data: st.DataObject) -> None:
+    op = REGISTRY[data.draw(st.sampled_from(SAMPLED))]
+    arguments, static = data.draw(op_inputs(op))
+    tensors = [
+        wanted(one) if isinstance(one, np.ndarray) and one.dtype.kind == "f" else one for one in arguments
+    ]
+    with np.errstate(all="ignore"):
+        out = apply(op, tuple(tensors), static)
+        loss = np.sum(out[0] if isinstance(out, tuple) else out)
+        assume(loss.requires_grad)
+        names = {f"t{i}": one for i, one in enumerate(tensors) if isinstance(one, Tensor)}
+        board = graph.storyboard(loss, names)
+        loss.backward()
+    assert board.title in board.text()
+    for name, gradient in board.gradients.items():
+        assert gradient == Entries.of(names[name].grad.data)
+
+
+def test_an_empty_result_has_a_story() -> None:
+    x, y = wanted(np.zeros(0)), wanted(1.0)
+    gradients = graph.storyboard(np.sum(x + y), {"x": x, "y": y}).gradients
+    assert (gradients["x"].shape, gradients["y"].entries) == ((0,), (0.0,))
 
 
 def test_the_example_of_micrograd() -> None:

@@ -333,11 +333,11 @@ def _locals(node: Node) -> list[Any]:
             and (out.size == 1 or (node.op.kind == "elementwise" and part.shape == out.shape))
             for part in by_ones
         ]
-        small = [part is not None and part.size * out.size <= MOST for part in by_ones]
+        small = [part is not None and 0 < part.size * out.size <= MOST for part in by_ones]
         if all(direct) or not any(small):
             return [part if own else None for part, own in zip(by_ones, direct, strict=True)]
         units = np.eye(out.size, dtype=out.dtype).reshape(out.size, *out.shape)
-        rows = [_parts(node, unit) for unit in units] if out.size <= MOST else []
+        rows = [_parts(node, unit) for unit in units]
     return [
         by_ones[i] if direct[i] else np.stack([row[i].ravel() for row in rows]) if small[i] else None
         for i in range(len(arrays))
