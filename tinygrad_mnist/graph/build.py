@@ -11,7 +11,7 @@ from tinygrad_mnist.graph.data import BUFFER, OPERATION, PARAMETER, Cluster, Edg
 from tinygrad_mnist.graph.graph import Graph
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Use:
     """One use of a draft by another."""
 
@@ -22,7 +22,7 @@ class Use:
     gradient: Statistics | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Draft:
     """A node of the graph to be, which has no id yet and can still change; see `Node`."""
 

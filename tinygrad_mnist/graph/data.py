@@ -23,7 +23,7 @@ NOISE: Final = 1e-6
 """A mean or deviation that is smaller than this, beside the largest entry, is roundoff and shown as 0."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """What the entries of an array are like.
 
@@ -95,7 +95,7 @@ def _name(dtype: np.dtype[Any]) -> str:
     return str(dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Value:
     """An array that flows along an edge, without its entries.
 
@@ -133,7 +133,7 @@ class Value:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """An operation, or an array that it takes.
 
@@ -188,7 +188,7 @@ class Node:
         return self.values[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One use of a result: there are as many edges as uses.
 
@@ -214,7 +214,7 @@ class Edge:
     gradient: Statistics | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """One call of a module.
 
