@@ -30,7 +30,7 @@ LETTER: Final = 0.58 * SMALL
 LINE: Final = 90
 """Characters after which a note is broken."""
 
-TITLE: Final = 56
+TITLE: Final = 60
 """The same of the title, whose letters are larger and bold: so it is no wider than notes are."""
 
 SHAPES: Final = {"input": "parallelogram", "buffer": "cylinder", "fold": "box3d"}
