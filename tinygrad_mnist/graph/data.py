@@ -61,24 +61,23 @@ class Statistics:
         """
         values = np.asarray(array, dtype=np.float64).ravel("K")
         nan = inf = 0
-        if not np.isfinite(values).all():
+        if not np.logical_and.reduce(np.isfinite(values)):
             nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
             values = values[np.isfinite(values)]
         if not values.size:
             return cls(nan=nan, inf=inf)
-        low, high = float(values.min()), float(values.max())
+        low, high = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
         scale = max(-low, high) or 1.0  # so that no square overflows
         scaled = values / scale
         mean = float(np.add.reduce(scaled)) / scaled.size
         apart = scaled - mean
-        std, size = (math.sqrt(np.add.reduce(part * part)) for part in (apart, scaled))
-        std /= math.sqrt(scaled.size)
+        std = math.sqrt(np.add.reduce(apart * apart) / scaled.size)
         return cls(
             rounded(low),
             rounded(scale * mean) if abs(mean) > NOISE else 0.0,
             rounded(scale * std) if std > NOISE else 0.0,
             rounded(high),
-            rounded(scale * size),
+            rounded(scale * math.sqrt(np.add.reduce(scaled * scaled))),
             nan,
             inf,
         )
