@@ -27,6 +27,7 @@ RIGHT = {
     "0-d input": (lambda x: np.tanh(x) * x, np.array(0.3)),
     "matrix": (lambda x: x @ x.T, np.arange(6.0).reshape(2, 3)),
     "tuple of results": (lambda x: (x * x, np.sum(np.sin(x))), X),
+    "nested results": (lambda x: {"a": x * x, "b": [np.sin(x), (np.sum(x),)]}, X),
     "result is the input": (lambda x: x, X),
     "constant": (lambda x: Tensor(np.ones(3)), X),
     "empty": (lambda x: x * 2, np.zeros((0, 3))),
@@ -187,12 +188,19 @@ def test_noise_that_hides_the_derivative_is_not_passed_over() -> None:
         (np.exp, (X,), 3, ValueError, "order=3"),
         (lambda x: np.argmax(x), (X,), 1, ValueError, "returned int64"),
         (lambda x: x * np.inf, (X,), 1, ValueError, "not finite"),
+        (lambda x: None, (X,), 1, ValueError, "returned nothing"),
         (lambda x: x * RANDOM.random(), (X,), 1, ValueError, "not deterministic"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_checked_is_refused(f: Any, inputs: Any, order: int, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         gradcheck(f, *inputs, order=order)
+
+
+@pytest.mark.parametrize("options", [{"rtol": -1e-3}, {"atol": np.nan}])
+def test_a_tolerance_that_is_none_is_refused(options: Any) -> None:
+    with pytest.raises(ValueError, match="expected a number that is not negative"):
+        gradcheck(np.exp, X, **options)
 
 
 # ---- the differences -------------------------------------------------------------------------------------

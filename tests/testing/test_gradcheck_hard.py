@@ -128,9 +128,24 @@ def op_of(forward: Any, rule: Any) -> Op:
 
 @pytest.mark.parametrize("factor", [0.0, 0.5])
 def test_an_oscillation_is_not_taken_for_a_kink(factor: float) -> None:
-    oscillation = op_of(lambda x: np.sin(1e6 * x), lambda g, out, x: factor * 1e6 * np.cos(1e6 * x) * g)
+    oscillation = op_of(lambda x: np.sin(1e9 * x), lambda g, out, x: factor * 1e9 * np.cos(1e9 * x) * g)
     with pytest.raises(GradientError, match="the function oscillates"):
         gradcheck(oscillation, np.array([0.7]))
+
+
+def test_a_fast_function_is_judged() -> None:
+    assert gradcheck(lambda x: np.sin(1e6 * x), X, order=2).passed
+    slow = op_of(lambda x: np.sin(1e6 * x), lambda g, out, x: 0.999e6 * np.cos(1e6 * x) * g)
+    with pytest.raises(GradientError, match="the gradient is wrong"):
+        gradcheck(slow, X)
+
+
+@pytest.mark.parametrize(
+    "f", [lambda x: x * np.abs(x), lambda x: np.maximum(x, 0) ** 2, lambda x: np.abs(x) ** 3]
+)
+def test_a_kink_of_the_slope_is_none_of_the_function(f: Any) -> None:
+    assert gradcheck(f, np.zeros(2)).kinks == ()
+    assert gradcheck(f, np.zeros(2), order=2).passed
 
 
 def test_a_small_fast_oscillation_on_a_slope_is_not_passed_over() -> None:

@@ -26,7 +26,11 @@ def failure(f: Any, x: Any, **options: Any) -> tuple[Entry, str]:
 
 
 CANCELLING = {
-    "(1 - cos x) / x**2": (lambda x: (1 - np.cos(x)) / x**2, [1e-4, 1e-5, 1e-6], [1e-1, 1e-2, 1e-3]),
+    "(1 - cos x) / x**2": (
+        lambda x: (1 - np.cos(x)) / x**2,
+        [1e-4, 1e-5, 1e-6, 3e-7, 1e-7, 5e-8],
+        [1e-1, 1e-2, 1e-3],
+    ),
     "(exp x - 1) / x": (lambda x: (np.exp(x) - 1) / x, [1e-5, 1e-6, 1e-7], [1e-2, 1e-3, 1e-4]),
     "(x - sin x) / x**3": (lambda x: (x - np.sin(x)) / x**3, [1e-4, 1e-5], [1e-1, 1e-2]),
     "log(1 + x) / x": (lambda x: np.log(1 + x) / x, [1e-5, 1e-6, 1e-7], [1e-3, 1e-4]),
@@ -86,6 +90,12 @@ def test_a_wrong_rule_of_a_function_with_ordinary_noise_is_wrong(
 def test_what_is_wrong_by_more_than_the_noise_explains_is_wrong() -> None:
     cancels = op_of(CANCELLING["(1 - cos x) / x**2"][0], lambda g, out, x: 0.1 * g)
     assert failure(cancels, np.array(1e-4))[0].verdict == "wrong"
+
+
+@pytest.mark.parametrize("at", [1e-3, 1.0, 30.0])
+def test_slopes_of_one_stair_do_not_bear_out_a_gradient_of_zero(at: float) -> None:
+    entry, _ = failure(op_of(lambda x: (x + 1e13) - 1e13, lambda g, out, x: 0 * g), np.array(at))
+    assert entry.verdict in ("undecided", "wrong")
 
 
 # ---- the noise itself ------------------------------------------------------------------------------------

@@ -242,7 +242,10 @@ def _steps(at: float) -> Iterator[float]:
     yield from (NEAR, 2.0**-11, 2.0**-15)
     if at and not 0.1 < abs(at) < 10:
         yield from (abs(at) * factor for factor in (2.0**-7, 2.0**-11, 2.0**-15))
-    yield from (2.0**-20, 1.0, 2.0**7, 2.0**14, 2.0**20)
+    yield 2.0**-20
+    if abs(at) >= 0.1:
+        yield 2.0**-26
+    yield from (1.0, 2.0**7, 2.0**14, 2.0**20)
 
 
 def _extrapolated(f: Curve, at: float, step: float, middle: Array) -> tuple[Difference, Array]:

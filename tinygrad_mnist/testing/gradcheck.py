@@ -28,6 +28,7 @@ from tinygrad_mnist.testing.report import (
     message,
 )
 from tinygrad_mnist.transforms import vjp
+from tinygrad_mnist.tree import flatten
 
 Array = NDArray[Any]
 
@@ -67,7 +68,7 @@ def gradcheck(
     Parameters
     ----------
     f : callable
-        A function of Tensors that returns a Tensor, or a tuple of them, of any shape.
+        A function of Tensors that returns a Tensor of any shape, or several in nested tuples, lists, dicts.
     *inputs : array_like
         Where to check. Float arrays, floats and Tensors are differentiated; integers, booleans and other
         objects are handed to ``f`` as they are.
@@ -127,6 +128,11 @@ def gradcheck(
         raise ValueError(f"gradcheck was given order={order}; expected 1 or 2")
     if not modes or not set(modes) <= set(MODES):
         raise ValueError(f"gradcheck was given modes={tuple(modes)}; expected some of {MODES}")
+    for name, tolerance in (("rtol", rtol or 0.0), ("atol", atol)):
+        if not 0 <= tolerance < math.inf:
+            raise ValueError(
+                f"gradcheck was given {name}={tolerance}; expected a number that is not negative"
+            )
     if not 0 < confidence < 1:
         raise ValueError(f"gradcheck was given confidence={confidence}; expected a number between 0 and 1")
     positions = [i for i, value in enumerate(inputs) if _is_differentiable(value)]
@@ -142,6 +148,8 @@ def gradcheck(
 
     shadow = tuple(primal.astype(np.float64) for primal in primals)
     outs = _checked(function, shadow, "float64")
+    if not outs:
+        raise ValueError("gradcheck's function returned nothing; expected a Tensor, or several")
     problem = Problem(
         1, function, shadow, shadow, tuple(f"input {i}" for i in positions),
         tuple(f"output {i}" for i in range(len(outs))), tuple(out.shape for out in outs),
@@ -241,7 +249,7 @@ def _values(value: Any) -> Array:
 
 
 def _outputs(result: Any) -> tuple[Tensor, ...]:
-    results = result if isinstance(result, (tuple, list)) else (result,)
+    results, _ = flatten(result)
     return tuple(out if isinstance(out, Tensor) else Tensor(out) for out in results)
 
 

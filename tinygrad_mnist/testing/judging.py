@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.testing.differences import (
     LEVELS,
+    Curve,
     Difference,
     differentiate,
     one_sided,
@@ -21,7 +22,7 @@ from tinygrad_mnist.testing.differences import (
     steepness,
 )
 from tinygrad_mnist.testing.jacobians import Line, Place, Problem, flat
-from tinygrad_mnist.testing.noise import ORDINARY, noise
+from tinygrad_mnist.testing.noise import ORDINARY, noise, roughness
 from tinygrad_mnist.testing.report import (
     SMOOTH,
     SUBGRADIENT,
@@ -32,6 +33,9 @@ from tinygrad_mnist.testing.report import (
 )
 
 Array = NDArray[Any]
+Sides = tuple[Array, Array, Array]
+
+EPS: Final = float(np.finfo(float).eps)
 
 SAFETY: Final = 10.0
 """How many times the estimated uncertainty of a numeric derivative is believed."""
@@ -44,6 +48,10 @@ NEGLIGIBLE: Final = 1e-6
 
 RESOLVED: Final = 1e-8
 """... or, where they agree, to this part of them."""
+
+
+NARROW: Final = 2.0**-8
+"""A step of less than this part of the argument may have seen one stair alone of what moves in stairs."""
 
 
 ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
@@ -67,6 +75,8 @@ def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[P
         if sides is None and (np.any(found.bent) or not np.all(smooth[0])):
             left_side, right_side = one_sided(curve, at, -1), one_sided(curve, at, 1)
             sides = (*left_side, *right_side, steepness(curve, at))
+            found = _agreed(line, analytic, found, left_side, right_side)
+            smooth = _is_smooth(problem, analytic, found)
             grain = min(1.0, float(np.max(np.abs(flat(problem.shadow)), initial=0.0)))
             is_there = persists(curve, at, right_side[0] - left_side[0], grain)
         uncertainty = SAFETY * found.uncertainty
@@ -103,11 +113,13 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
     if all(entry.passed for entry in entries):
         return entries
     eps = line.problem.precision
-    reach, scale = found.step, abs(line.at) or 1.0
+    reach, ordinary = found.step, _ordinary(line, found)
     of_values = noise(line.computed, line.at, reach, eps)
-    ordinary = ORDINARY * eps * (found.size + np.abs(found.derivative) * scale)
     if not np.any(of_values > ordinary):
-        return entries
+        return [
+            _on_a_stair(line, entry, row, usual)
+            for row, (entry, usual) in enumerate(zip(entries, ordinary, strict=True))
+        ]
     of_slopes = noise(partial(line.derivative, mode), line.at, reach, eps)
     explained = SAFETY * (of_slopes + 2.0**LEVELS * of_values / found.step)
     return [
@@ -116,6 +128,44 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
         else entry
         for entry, values, usual, enough in zip(entries, of_values, ordinary, explained, strict=True)
     ]
+
+
+def _agreed(line: Line, analytic: Array, found: Difference, left: Sides, right: Sides) -> Difference:
+    """Where nothing else is decided, the slopes of both sides, if all three are one and the same.
+
+    Of ``x * abs(x)`` at 0 they alone converge. What moves in stairs has such slopes too, but of one stair.
+    """
+    problem = line.problem
+    decided, agrees = _is_smooth(problem, analytic, found)
+    apart = np.abs(right[0] - left[0])
+    doubt = np.maximum(np.maximum(left[1], right[1]), apart)
+    beside = found._replace(derivative=(left[0] + right[0]) / 2, uncertainty=doubt)
+    better = agrees & ~decided & (apart <= SAFETY * (left[1] + right[1]))
+    better &= _is_smooth(problem, analytic, beside)[0]
+    for row in np.flatnonzero(better):
+        one, usual = _row(line.values, int(row)), float(_ordinary(line, beside)[row])
+        better[row] = roughness(one, line.at, usual, EPS) == (0, 0)
+    return Difference(*(np.where(better, new, old) for new, old in zip(beside, found, strict=True)))
+
+
+def _on_a_stair(line: Line, entry: Entry, row: int, usual: float) -> Entry:
+    """The entry; undecided, where its step saw no further than one stair of values that move in stairs."""
+    if entry.passed or entry.step > NARROW * (abs(line.at) or 1.0):
+        return entry
+    found, steepest = roughness(_row(line.computed, row), line.at, usual, line.problem.precision)
+    if not found or not abs(entry.analytic - entry.numeric) <= SAFETY * 2.0**LEVELS * steepest:
+        return entry
+    return replace(entry, verdict=UNDECIDED, noise=found, left=None, right=None, within=None)
+
+
+def _ordinary(line: Line, found: Difference) -> Array:
+    """The noise that rounding of argument and value explains."""
+    scale = abs(line.at) or 1.0
+    return ORDINARY * line.problem.precision * (found.size + np.abs(found.derivative) * scale)
+
+
+def _row(curve: Curve, row: int) -> Callable[[float], float]:
+    return lambda t: float(curve(t)[row])
 
 
 def _second_opinion(first: Difference, second: Difference) -> Difference:

@@ -89,3 +89,59 @@ def _noise_of_table(values: Array) -> Array:
         is_noise = turns[k] & (np.max(three, axis=0) <= ALIKE * np.min(three, axis=0))
         found = np.where(is_noise & np.all(np.isfinite(three), axis=0), levels[k], found)
     return found
+
+
+def roughness(f: Callable[[float], float], at: float, usual: float, eps: float) -> tuple[float, float]:
+    """The noise of a function that is smooth between steps, and how uncertain a slope across them is.
+
+    What is rounded before it is divided by a small number moves in steps, and is smooth from one to the next:
+    the narrowest differences see the slope of one stair, and no noise. Over a wider distance there is noise,
+    and it is no oscillation: halving the way across one of its jumps leads to neighbouring numbers.
+
+    Parameters
+    ----------
+    f : callable
+        Takes a float, returns one.
+    at, eps
+        As in :func:`noise`.
+    usual : float
+        Noise that rounding the argument and the value explains.
+
+    Returns
+    -------
+    noise, slope : float
+        Both 0 where nothing jumps.
+
+    Examples
+    --------
+    >>> found, slope = roughness(lambda x: (1 - np.cos(x)) / x**2, 1e-7, 1e-15, 2.0**-52)
+    >>> 1e-3 < found < 1e-1, slope > 1e4
+    (True, True)
+    >>> roughness(lambda x: np.sin(1e6 * x), 1.0, 1e-9, 2.0**-52)
+    (0.0, 0.0)
+    """
+    scales = {0.9 * (abs(at) or 1.0), 0.9}  # no powers of 2, whose multiples are not rounded
+    largest = steepest = 0.0
+    for spacing in (scale * part for scale in scales for part in SPACINGS if part >= 8 * eps):
+        points = at + spacing * np.arange(1 - POINTS, POINTS)
+        with np.errstate(all="ignore"):
+            values = np.array([f(point) for point in points])
+            found = float(min(_noise_of_table(values[:POINTS]), _noise_of_table(values[POINTS - 1 :])))
+            rounding = ORDINARY * eps * float(np.max(np.abs(values)))
+            if found > max(usual, rounding) and _jumps(f, points, values, found, eps):
+                largest, steepest = max(largest, found), max(steepest, found / spacing)
+    return largest, steepest
+
+
+def _jumps(f: Callable[[float], float], points: Array, values: Array, size: float, eps: float) -> bool:
+    """Whether half the way across the largest of the differences is no less of a jump, and so on."""
+    k = int(np.argmax(np.abs(np.diff(values))))
+    (low, high), (below, above) = points[k : k + 2], values[k : k + 2]
+    while high - low > 4 * eps * max(abs(low), abs(high)):
+        middle = (low + high) / 2
+        between = f(middle)
+        if abs(between - below) > abs(above - between):
+            high, above = middle, between
+        else:
+            low, below = middle, between
+    return bool(abs(above - below) >= size / 2)
