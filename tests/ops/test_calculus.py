@@ -120,6 +120,18 @@ def test_unwrap(p: Any) -> None:
         close(np.unwrap(Tensor(p), **options), np.unwrap(p, **options))
 
 
+@pytest.mark.parametrize("p", [[np.inf], [-np.inf, 0.0, 7.0], [1.0, np.inf, 2.0]])
+def test_infinities_are_unwrapped_as_numpy_does(p: Any) -> None:
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(np.unwrap(Tensor(p)).data, np.unwrap(np.array(p)))
+
+
+def test_the_slope_across_an_infinity_is_that_of_numpy() -> None:
+    np.testing.assert_array_equal(
+        np.gradient(Tensor([1.0, np.inf, 2.0, 3.0])).data, [np.inf, 0.5, -np.inf, 1.0]
+    )
+
+
 @given(
     num=st.integers(0, 5),
     endpoint=st.booleans(),

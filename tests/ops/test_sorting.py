@@ -134,9 +134,30 @@ def test_a_quantile_has_no_gradient_by_its_probability() -> None:
         np.quantile(Tensor([1.0, 2.0]), Tensor(0.5, requires_grad=True))
 
 
-def test_a_median_of_nothing_says_so() -> None:
+@pytest.mark.parametrize(
+    "values", [[1.0, INF, 2.0, 3.0], [INF, INF, 1.0], [-INF, 1.0, INF], [-INF, 0.0, 1.0]]
+)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("f", [np.quantile, np.nanquantile])
+def test_a_quantile_beside_infinities_is_that_of_numpy(f: Any, method: str, values: Any) -> None:
+    for q in (0.0, 0.25, 0.5, 0.9, [0.1, 1.0]):
+        with np.errstate(invalid="ignore"):
+            ours, theirs = f(Tensor(values), q, method=method), f(np.array(values), q, method=method)
+        np.testing.assert_allclose(ours.data, theirs, rtol=1e-13)
+
+
+@pytest.mark.parametrize("f", [np.median, np.nanmedian])
+def test_a_median_of_nothing_is_no_number_and_warns(f: Any) -> None:
+    x = Tensor(np.zeros((2, 0)), requires_grad=True)
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"), np.errstate(invalid="ignore"):
+        out = f(x, axis=1, keepdims=True)
+    np.testing.assert_array_equal(out.data, [[NAN], [NAN]])
+    assert out.requires_grad
+
+
+def test_a_quantile_of_nothing_says_so() -> None:
     with pytest.raises(ValueError, match="no elements along axis"):
-        np.median(Tensor(np.zeros((2, 0))), axis=1)
+        np.quantile(Tensor(np.zeros((2, 0))), 0.5, axis=1)
 
 
 # ---- elements that are no number -------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _slope(f: Any, spacing: Any, axis: int, edge_order: int) -> Any:
     step = np.reshape(step.astype(f.dtype), (-1, *(1,) * (f.ndim - 1)))
     rise = (f[1:] - f[:-1]) / step
     h, k = step[:-1], step[1:]  # before and behind each inner element
-    inner = (k * rise[:-1] + h * rise[1:]) / (h + k)
+    inner = (k * rise[:-1] + h * rise[1:]) / (h + k) if spacing.ndim else (f[2:] - f[:-2]) / (h + k)
     first, last = rise[:1], rise[-1:]
     if edge_order == 2:
         first = first + h[:1] * (first - rise[1:2]) / (h[:1] + k[:1])
@@ -134,7 +134,10 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * mat
         raise TypeError("unwrap has no gradient by its period; compose it of np.diff, np.round and np.cumsum")
     if p.dtype.kind != "f" and not isinstance(period, int):
         p = p.astype(np.float64)
-    return p + (np.unwrap(p.data, discont, axis, period=period) - p.data)
+    unwrapped = np.unwrap(p.data, discont, axis, period=period)
+    with np.errstate(invalid="ignore"):
+        periods = unwrapped - p.data
+    return p + np.where(np.isinf(unwrapped), 0, periods)  # inf - inf is no number
 
 
 # ---- grids between two ends ------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def _at_rank(
         np.reshape(np.transpose(a, kept + reduced), (*shape, math.prod(a.shape[i] for i in reduced)))
     )
     if not ordered.shape[-1]:
-        raise ValueError(f"{function.__name__}: no elements along axis {axis} of shape {a.shape}")
+        return _of_nothing(function, a, given, axis, keepdims, options)
     ranks = np.where(np.isnan(ordered.data), np.nan, np.arange(ordered.shape[-1], dtype=np.float64))
     rank = np.asarray(function(ranks, *given, axis=-1, **options))
     dtype = function(np.zeros(1, a.dtype), *given, **options).dtype
@@ -65,9 +65,25 @@ def _at_rank(
     out = (1 - part) * lower + part * upper
     if not np.all(known):
         out = np.where(known, out, _of_holes(function, ordered))
+    if np.any(np.isinf(ordered.data)):  # between infinities NumPy sees no number
+        with np.errstate(invalid="ignore"):
+            theirs = np.asarray(function(ordered.data, *given, axis=-1, **options))
+        theirs = np.moveaxis(theirs.reshape(math.prod(leading), *shape), 0, -1)
+        out = out * np.where(np.isnan(theirs), np.nan, 1.0).astype(dtype)
     out = out.astype(dtype)
     out = np.reshape(np.moveaxis(out, -1, 0), (*leading, *shape))
     return np.expand_dims(out, tuple(len(leading) + i for i in reduced)) if keepdims else out
+
+
+def _of_nothing(
+    function: Callable[..., Any], a: Any, given: tuple[Any, ...], axis: Axis, keepdims: bool, options: Any
+) -> Any:
+    """What NumPy says of no elements: an error, or no number and a warning."""
+    try:
+        value = function(a.data, *given, axis=axis, keepdims=keepdims, **options)
+    except IndexError:
+        raise ValueError(f"{function.__name__}: no elements along axis {axis} of shape {a.shape}") from None
+    return np.sum(a, axis=axis, keepdims=keepdims) + value
 
 
 def _of_holes(function: Callable[..., Any], ordered: Any) -> Any:
