@@ -62,6 +62,22 @@ def test_a_gradient_alone_may_be_too_noisy(mode: str) -> None:
     assert entry.noise is not None
 
 
+def test_cancellation_within_a_gradient_is_noise_though_none_is_left_in_its_values() -> None:
+    def softmax(x: Any) -> Any:
+        powers = np.exp(x - np.max(x.data))
+        return powers / np.sum(powers)
+
+    entry, _ = failure(softmax, np.array([13.125, -23.125, -7.5]), order=2)
+    assert (entry.order, entry.verdict) == (2, "undecided")
+    assert entry.noise is not None
+
+
+def test_a_rule_that_is_not_linear_in_the_cotangent_is_wrong_not_noisy() -> None:
+    squares = op_of(np.sin, lambda g, out, x: g * np.abs(g) * np.cos(x))  # right where g is 1
+    entry, _ = failure(squares, np.array([0.5, 1.0]))
+    assert entry.verdict == "wrong"
+
+
 def test_a_large_function_that_cancels_is_undecided() -> None:
     entry, _ = failure(CANCELLING["(1 - cos x) / x**2"][0], np.full(70, 1e-4))
     assert entry.input == "direction"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,12 @@ from tinygrad_mnist.transforms import jvp, vjp
 Array = NDArray[Any]
 Function = Callable[..., tuple[Any, ...]]
 """Of arrays or Tensors; returns a tuple of such."""
+
+STRETCHES: Final = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9)
+"""What cotangents are multiplied by; no powers of 2, which change no rounding."""
+
+LITTLE: Final = 1e-12
+"""More than this beside the cotangents is no rounding, but a rule that is not linear."""
 
 Place = tuple[str, tuple[int, ...]]
 """A name, as ``input 0``, and an index."""
@@ -88,9 +94,12 @@ def split(vector: Array, like: Sequence[Any]) -> tuple[Array, ...]:
 
 
 def pulled(problem: Problem, cotangents: Array) -> Array:
-    """Reverse mode: a row of input derivatives for each row of cotangents."""
+    """Reverse mode: a row of input derivatives for each row of cotangents.
+
+    They are pulled back at minus half their size: what is right for a cotangent of 1 alone is wrong.
+    """
     outs, pullback = vjp(problem.function, *problem.primals)
-    return np.array([flat(pullback(split(row, outs))) for row in cotangents])
+    return np.array([-2 * flat(pullback(split(-row / 2, outs))) for row in cotangents])
 
 
 def pushed(problem: Problem, tangents: Array) -> Array:
@@ -133,6 +142,16 @@ class Line:
         """What is looked at, in the dtype that the tape computes in."""
         narrow = replace(self.problem, shadow=self.problem.primals)
         return self._seen(values_at(narrow, self._point(t))).astype(float)
+
+    def nonlinearity(self) -> Array:
+        """At order 2, how far what is seen is from linear in the cotangents: its rounding, if little."""
+        narrow = replace(self.problem, shadow=self.problem.primals)
+        point = self._point(self.at)
+        moves = np.array([name.startswith("cotangent") for name, _ in self.problem.every_input])
+        scaled = [values_at(narrow, np.where(moves, t * point, point)) / t for t in STRETCHES]
+        spread = np.ptp([self._seen(values).astype(float) for values in scaled], axis=0)
+        largest = np.max(np.abs(point[moves]), initial=0.0)
+        return np.where(spread <= LITTLE * largest, spread, 0.0)
 
     def derivative(self, mode: str, t: float) -> Array:
         """Its derivative along the line, from the tape."""

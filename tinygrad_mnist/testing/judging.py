@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.testing.differences import (
     LEVELS,
-    Curve,
     Difference,
     differentiate,
     one_sided,
@@ -50,8 +49,8 @@ RESOLVED: Final = 1e-8
 """... or, where they agree, to this part of them."""
 
 
-NARROW: Final = 2.0**-8
-"""A step of less than this part of the argument may have seen one stair alone of what moves in stairs."""
+NARROW: Final = 2.0**-6
+"""A step of no more than this part of the argument, or of 1, may have seen one stair of many."""
 
 
 ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
@@ -115,18 +114,25 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
     eps = line.problem.precision
     reach, ordinary = found.step, _ordinary(line, found)
     of_values = noise(line.computed, line.at, reach, eps)
-    if not np.any(of_values > ordinary):
-        return [
-            _on_a_stair(line, entry, row, usual)
-            for row, (entry, usual) in enumerate(zip(entries, ordinary, strict=True))
-        ]
-    of_slopes = noise(partial(line.derivative, mode), line.at, reach, eps)
-    explained = SAFETY * (of_slopes + 2.0**LEVELS * of_values / found.step)
+    if line.problem.order == 2:
+        of_values = np.maximum(of_values, line.nonlinearity())
+    explained = np.zeros_like(of_values)
+    if np.any(of_values > ordinary):
+        of_slopes = noise(partial(line.derivative, mode), line.at, reach, eps)
+        explained = SAFETY * (of_slopes + 2.0**LEVELS * of_values / found.step)
+    apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
+    is_noise = (of_values > ordinary) & (apart <= explained)
+    left = (of_values <= ordinary) & (found.step <= NARROW * max(abs(line.at), 1.0))
+    if any(still and not entry.passed for still, entry in zip(left, entries, strict=True)):
+        of_stairs, steepest = roughness(line.computed, line.at, ordinary, eps)
+        on_stair = left & (of_stairs > 0) & (apart <= SAFETY * 2.0**LEVELS * steepest)
+        of_values = np.where(on_stair, of_stairs, of_values)
+        is_noise |= on_stair
     return [
         replace(entry, verdict=UNDECIDED, noise=float(values), left=None, right=None, within=None)
-        if not entry.passed and values > usual and abs(entry.analytic - entry.numeric) <= enough
+        if not entry.passed and noisy
         else entry
-        for entry, values, usual, enough in zip(entries, of_values, ordinary, explained, strict=True)
+        for entry, values, noisy in zip(entries, of_values, is_noise, strict=True)
     ]
 
 
@@ -142,30 +148,15 @@ def _agreed(line: Line, analytic: Array, found: Difference, left: Sides, right: 
     beside = found._replace(derivative=(left[0] + right[0]) / 2, uncertainty=doubt)
     better = agrees & ~decided & (apart <= SAFETY * (left[1] + right[1]))
     better &= _is_smooth(problem, analytic, beside)[0]
-    for row in np.flatnonzero(better):
-        one, usual = _row(line.values, int(row)), float(_ordinary(line, beside)[row])
-        better[row] = roughness(one, line.at, usual, EPS) == (0, 0)
+    if np.any(better):
+        better &= roughness(line.values, line.at, _ordinary(line, beside), EPS)[0] == 0
     return Difference(*(np.where(better, new, old) for new, old in zip(beside, found, strict=True)))
-
-
-def _on_a_stair(line: Line, entry: Entry, row: int, usual: float) -> Entry:
-    """The entry; undecided, where its step saw no further than one stair of values that move in stairs."""
-    if entry.passed or entry.step > NARROW * (abs(line.at) or 1.0):
-        return entry
-    found, steepest = roughness(_row(line.computed, row), line.at, usual, line.problem.precision)
-    if not found or not abs(entry.analytic - entry.numeric) <= SAFETY * 2.0**LEVELS * steepest:
-        return entry
-    return replace(entry, verdict=UNDECIDED, noise=found, left=None, right=None, within=None)
 
 
 def _ordinary(line: Line, found: Difference) -> Array:
     """The noise that rounding of argument and value explains."""
     scale = abs(line.at) or 1.0
     return ORDINARY * line.problem.precision * (found.size + np.abs(found.derivative) * scale)
-
-
-def _row(curve: Curve, row: int) -> Callable[[float], float]:
-    return lambda t: float(curve(t)[row])
 
 
 def _second_opinion(first: Difference, second: Difference) -> Difference:

@@ -91,7 +91,7 @@ def _noise_of_table(values: Array) -> Array:
     return found
 
 
-def roughness(f: Callable[[float], float], at: float, usual: float, eps: float) -> tuple[float, float]:
+def roughness(f: Callable[[float], Array], at: float, usual: Array, eps: float) -> tuple[Array, Array]:
     """The noise of a function that is smooth between steps, and how uncertain a slope across them is.
 
     What is rounded before it is divided by a small number moves in steps, and is smooth from one to the next:
@@ -100,36 +100,38 @@ def roughness(f: Callable[[float], float], at: float, usual: float, eps: float) 
 
     Parameters
     ----------
-    f : callable
-        Takes a float, returns one.
-    at, eps
+    f, at, eps
         As in :func:`noise`.
-    usual : float
-        Noise that rounding the argument and the value explains.
+    usual : ndarray
+        For each element the noise that rounding the argument and the value explains.
 
     Returns
     -------
-    noise, slope : float
+    noise, slope : ndarray
         Both 0 where nothing jumps.
 
     Examples
     --------
-    >>> found, slope = roughness(lambda x: (1 - np.cos(x)) / x**2, 1e-7, 1e-15, 2.0**-52)
-    >>> 1e-3 < found < 1e-1, slope > 1e4
-    (True, True)
-    >>> roughness(lambda x: np.sin(1e6 * x), 1.0, 1e-9, 2.0**-52)
-    (0.0, 0.0)
+    >>> def cancels(x):
+    ...     return np.array([(1 - np.cos(x)) / x**2])
+    >>> found, slope = roughness(cancels, 1e-7, np.array([1e-15]), 2.0**-52)
+    >>> 1e-3 < found[0] < 1e-1, slope[0] > 1e4
+    (np.True_, np.True_)
+    >>> roughness(lambda x: np.array([np.sin(1e6 * x)]), 1.0, np.array([1e-9]), 2.0**-52)[0]
+    array([0.])
     """
-    scales = {0.9 * (abs(at) or 1.0), 0.9}  # no powers of 2, whose multiples are not rounded
-    largest = steepest = 0.0
-    for spacing in (scale * part for scale in scales for part in SPACINGS if part >= 8 * eps):
+    scales = {0.9 * abs(at) or 0.9, 0.9 if abs(at) < 0.1 else 0.9 * abs(at)}  # no powers of 2: they are exact
+    largest, steepest = np.zeros(np.shape(usual)), np.zeros(np.shape(usual))
+    for spacing in (scale * part for scale in scales for part in SPACINGS[::2] if part >= 8 * eps):
         points = at + spacing * np.arange(1 - POINTS, POINTS)
         with np.errstate(all="ignore"):
             values = np.array([f(point) for point in points])
-            found = float(min(_noise_of_table(values[:POINTS]), _noise_of_table(values[POINTS - 1 :])))
-            rounding = ORDINARY * eps * float(np.max(np.abs(values)))
-            if found > max(usual, rounding) and _jumps(f, points, values, found, eps):
-                largest, steepest = max(largest, found), max(steepest, found / spacing)
+            found = np.minimum(_noise_of_table(values[:POINTS]), _noise_of_table(values[POINTS - 1 :]))
+            rounding = ORDINARY * eps * np.max(np.abs(values), axis=0)
+            for row in np.flatnonzero(found > np.maximum(np.maximum(usual, rounding), largest)):
+                if _jumps(lambda t, row=row: float(f(t)[row]), points, values[:, row], found[row], eps):  # type: ignore[misc]
+                    largest[row] = found[row]
+                    steepest[row] = max(steepest[row], found[row] / spacing)
     return largest, steepest
 
 
