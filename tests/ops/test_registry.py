@@ -12,7 +12,7 @@ from tinygrad_mnist.testing.properties import PROPERTIES, check_op
 from tinygrad_mnist.testing.strategies import arrays_in, shapes
 
 DIFFERENTIABLE = [op for op in REGISTRY.values() if op.kind != "constant"]
-CONSTANT = [op for op in REGISTRY.values() if op.kind == "constant"]
+CONSTANT = [op for op in REGISTRY.values() if op.kind == "constant" and op.name != "isnat"]  # of dates alone
 EXAMPLES = {"first_order": 30, "second_order": 20}
 THOROUGH = settings().max_examples // 4  # 250 in the profile of that name
 
@@ -30,7 +30,9 @@ def test_a_piecewise_constant_operation_has_numpys_value_and_needs_no_gradient(
 ) -> None:
     array_shapes = (data.draw(shapes(min_side=0)),) * op.forward.nin
     arrays = data.draw(arrays_in([REAL] * op.forward.nin, array_shapes))
-    if op.name.startswith("bitwise") or op.name == "invert":
+    if op.name in ("left_shift", "right_shift", "gcd", "lcm"):
+        arrays = tuple(np.abs(array).astype(np.int64) % 50 for array in arrays)
+    elif op.name.startswith("bitwise") or op.name == "invert":
         arrays = tuple(array > 0 for array in arrays)
     elif op.name == "floor_divide":
         arrays = (arrays[0], np.where(arrays[1] == 0, 1.0, arrays[1]))

@@ -133,6 +133,10 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
         moves_nearby |= moves_here
         if best is not None:
             better = found.uncertainty < best.uncertainty
+            clear = ~best.bent & (np.abs(best.derivative) > 10 * best.uncertainty)
+            better &= (
+                moves_here | ~clear
+            )  # the step is too small to move f, which moves by stairs of roundoff
             straight = best.bent & ~found.bent & (found.uncertainty <= STRAIGHT * np.abs(found.derivative))
             still = best.bent & ~moves_here & (found.size == 0)  # beside a kink, where f is 0
             kept = found.bent & ~best.bent & (best.uncertainty <= STRAIGHT * np.abs(best.derivative))

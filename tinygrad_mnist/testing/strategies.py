@@ -242,7 +242,7 @@ def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
     )
 
 
-def op_inputs(op: Op) -> st.SearchStrategy[Call]:
+def op_inputs(op: Op, magnitudes: Sequence[float] = MAGNITUDES) -> st.SearchStrategy[Call]:
     """Arguments and static arguments of one call of an operation, as its declaration describes them.
 
     Drawn arguments are float64 arrays, away from kinks; constants of a sample are handed on as they are. In
@@ -253,6 +253,8 @@ def op_inputs(op: Op) -> st.SearchStrategy[Call]:
     ----------
     op : Op
         The operation; it need not be registered.
+    magnitudes : sequence of float
+        How many times as large as common values those of an array may be, where the domain has no bounds.
 
     Examples
     --------
@@ -261,7 +263,7 @@ def op_inputs(op: Op) -> st.SearchStrategy[Call]:
     >>> find(op_inputs(REGISTRY["sum"]), lambda call: call[0][0].ndim == 2)
     ((array([[1.]]),), {'axis': None, 'keepdims': False})
     """
-    return _calls_of(op, arrays_in, MAGNITUDES)
+    return _calls_of(op, arrays_in, magnitudes)
 
 
 def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
