@@ -11,7 +11,7 @@ that no gradient rule needs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from heapq import heappop, heappush
@@ -61,10 +61,13 @@ class Leaf:
         self.written = 0  # the time of the last write into the Tensor's values
         self.hooks: dict[int, Any] | None = None
 
-    def mark_written(self) -> None:
-        """Note that the values changed, so that a walk over an older tape can tell."""
-        global _last_write
-        self.written = _last_write = next(_clock)
+
+def mark_written(leaves: Iterable[Leaf]) -> None:
+    """Note that the values of some leaves changed, so that a walk over an older tape can tell."""
+    global _last_write
+    _last_write = next(_clock)
+    for leaf in leaves:
+        leaf.written = _last_write
 
 
 class Node:
@@ -190,7 +193,7 @@ def _walk(outputs: Any, targets: Any, lift: Lift | None, retain: bool, watching:
             cotangents[node] = g
             heappush(heap, (-node.time, node))
     stops = frozenset(targets or ())
-    oldest = min((node.time for node in stops if type(node) is Node), default=0)
+    oldest = min([node.time for node in stops if type(node) is Node], default=0)
 
     while heap:
         node = heappop(heap)[1]
@@ -293,7 +296,7 @@ def _lifted(node: Node, arrays: tuple[Any, ...], lift: Lift) -> tuple[tuple[Any,
 def _joint_parts(node: Node, arrays: tuple[Any, ...], g: Any) -> Sequence[Any]:
     """The cotangents of a fused operation's arguments, by its joint rule."""
     assert node.op.joint is not None
-    needed = tuple(parent is not None for parent in node.parents)
+    needed = tuple(map(bool, node.parents))
     parts: Sequence[Any] = node.op.joint(g, needed, node.out, node.saved, *arrays, **node.static)
     return parts
 

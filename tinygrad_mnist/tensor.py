@@ -29,7 +29,7 @@ from tinygrad_mnist.refusals import (
     refuse_values,
     says_nothing,
 )
-from tinygrad_mnist.tape import Leaf, Node, recording, walk
+from tinygrad_mnist.tape import Leaf, Node, mark_written, recording, walk
 
 Array = NDArray[Any]
 
@@ -207,7 +207,7 @@ class Tensor(Methods):
     def mark_written(self) -> None:
         """Say that the array behind ``data`` was written to, so that older tapes are found stale."""
         if (leaf := self._leaf) is not None:
-            leaf.mark_written()
+            mark_written((leaf,))
 
     @property
     def _leaf(self) -> Leaf | None:
@@ -366,7 +366,7 @@ class Tensor(Methods):
                     f"backward of a Tensor of shape {self.shape}: only a scalar has a gradient without more; "
                     "reduce it first (np.sum, np.mean) or pass a cotangent of its shape, backward(gradient)"
                 )
-            return _wrapped(np.ones_like(self._array))
+            return _wrapped(np.ones(self._array.shape, self._array.dtype))
         if not isinstance(gradient, Tensor):
             gradient = Tensor(gradient)
         if gradient.shape != self.shape:

@@ -13,7 +13,7 @@ from tinygrad_mnist.ops.special import erf, floating
 KINKED = Domain(kinks=(0.0,))
 
 
-def _relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any, ...]:
+def relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any, ...]:
     part = (out > 0).astype(g.dtype)
     part *= g
     return (part,)
@@ -22,7 +22,7 @@ def _relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any
 relu = fused(
     # measured: maximum and an in-place product take 2.1 + 3.2 us on 128x64 float32, where takes 18 + 25
     lambda x: (np.maximum(x, 0), None),
-    _relu_joint,
+    relu_joint,
     lambda x: np.where(x > 0, x, 0),
     name="relu",
     domain=KINKED,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.op import Domain, Sample, fused
+from tinygrad_mnist.ops.normalization import filled
 from tinygrad_mnist.ops.special import floating
 
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
-def _forward(logits: Any, targets: Any, label_smoothing: float = 0.0) -> tuple[Any, Any]:
-    """The cross-entropy of each row: ``-sum(targets * log_softmax(logits))``.
+
+def _forward(
+    logits: Any, targets: Any, label_smoothing: float = 0.0, reduction: str = "none"
+) -> tuple[Any, Any]:
+    """The cross-entropy of each row: ``-sum(targets * log_softmax(logits))``, or the mean or sum of all rows.
 
     ``logits`` (n, c); ``targets`` integer labels (n,), or probabilities (n, c). ``label_smoothing`` mixes the
     targets with the uniform distribution (Szegedy et al. 2016, section 7).
@@ -20,17 +26,35 @@ def _forward(logits: Any, targets: Any, label_smoothing: float = 0.0) -> tuple[A
     logits = floating(logits)
     shifted = logits - logits.T.copy().max(axis=0)[:, None]  # the copy makes the maximum run along memory
     softmax = np.exp(shifted)
-    total = softmax.dot(np.ones(classes, softmax.dtype))
+    total = softmax.dot(filled(classes, 1.0, softmax.dtype))
     log_total = np.log(total)
     softmax *= (1 / total)[:, None]
+    labelled = None
     if targets.ndim == 1:
-        out = log_total - shifted.ravel().take(np.arange(n) * classes + targets)
+        labelled = _row_starts(n, classes) + targets.astype(
+            np.intp, copy=False
+        )  # the labels' entries in the flat array
+        out = log_total - shifted.ravel().take(labelled)
         if label_smoothing:
-            uniform = log_total - shifted.dot(np.full(classes, 1 / classes, shifted.dtype))
+            uniform = log_total - shifted.dot(filled(classes, 1 / classes, shifted.dtype))
             out = (1 - label_smoothing) * out + label_smoothing * uniform
     else:
         out = np.einsum("ij,ij->i", _smoothed(targets, label_smoothing), log_total[:, None] - shifted)
-    return out, softmax
+    weight = _weight(n, reduction)
+    return out if weight is None else filled(n, weight, out.dtype).dot(out), (softmax, labelled)
+
+
+@lru_cache(maxsize=32)
+def _row_starts(n: int, classes: int) -> Any:
+    """Where each row begins in a flat array (n * classes,)."""
+    starts = np.arange(0, n * classes, classes)
+    starts.flags.writeable = False
+    return starts
+
+
+def _weight(n: int, reduction: str) -> float | None:
+    """How much each row counts; None where they stay apart."""
+    return {"mean": 1 / max(n, 1), "sum": 1.0}.get(reduction)
 
 
 def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, int]:
@@ -47,7 +71,7 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
             f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape "
             f"{logits.shape}"
         )
-    if n and (targets.min() < 0 or targets.max() >= classes):
+    if n and targets.view(_UNSIGNED[targets.itemsize]).max() >= classes:  # so read, a negative one is large
         wrong = targets[(targets < 0) | (targets >= classes)][0]
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
     return n, classes
@@ -60,15 +84,25 @@ def _smoothed(targets: Any, label_smoothing: float) -> Any:
 
 
 def _joint(
-    g: Any, needed: Any, out: Any, softmax: Any, logits: Any, targets: Any, label_smoothing: float = 0.0
+    g: Any,
+    needed: Any,
+    out: Any,
+    saved: Any,
+    logits: Any,
+    targets: Any,
+    label_smoothing: float = 0.0,
+    reduction: str = "none",
 ) -> tuple[Any, Any]:
+    softmax, labelled = saved
     n, classes = softmax.shape
+    weight = _weight(n, reduction)
+    scale = g[:, None] if weight is None else g * g.dtype.type(weight)
     targets_part = None
-    if targets.ndim == 1:
-        part = softmax.copy()  # in C order, so that ravel gives a view of it
+    if labelled is not None:
+        part = np.multiply(softmax, scale, order="C")  # so that ravel gives a view of it
         if label_smoothing:
-            part -= label_smoothing / classes
-        part.ravel()[np.arange(n) * classes + targets] -= 1 - label_smoothing
+            part -= scale * (label_smoothing / classes)
+        part.ravel()[labelled] -= (scale if weight is not None else g) * (1 - label_smoothing)
     else:
         smoothed = _smoothed(targets, label_smoothing)
         part = softmax * np.sum(smoothed, axis=1, keepdims=True)
@@ -77,17 +111,18 @@ def _joint(
             logits = floating(logits)
             shifted = logits - np.max(logits, axis=1, keepdims=True)
             log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
-            targets_part = (label_smoothing - 1) * log_softmax * g[:, None]
-    part *= g[:, None]
+            targets_part = (label_smoothing - 1) * log_softmax * scale
+        part *= scale
     return part, targets_part
 
 
-def _formula(logits: Any, targets: Any, label_smoothing: float = 0.0) -> Any:
+def _formula(logits: Any, targets: Any, label_smoothing: float = 0.0, reduction: str = "none") -> Any:
     shifted = logits - np.max(logits, axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
     if targets.ndim == 1:
         targets = np.eye(logits.shape[1], dtype=logits.dtype)[targets]
-    return -np.sum(_smoothed(targets, label_smoothing) * log_softmax, axis=1)
+    rows = -np.sum(_smoothed(targets, label_smoothing) * log_softmax, axis=1)
+    return {"none": lambda x: x, "sum": np.sum, "mean": np.mean}[reduction](rows)
 
 
 cross_entropy = fused(
@@ -97,8 +132,8 @@ cross_entropy = fused(
     name="cross_entropy",
     domain=(Domain(), Domain(0.1, 0.9)),
     samples=tuple(
-        Sample(((3, 4), (3, 4)), {"label_smoothing": smoothing}, constants)
-        for smoothing in (0.0, 0.2)
+        Sample(((3, 4), (3, 4)), {"label_smoothing": smoothing, "reduction": reduction}, constants)
+        for smoothing, reduction in ((0.0, "none"), (0.2, "none"), (0.0, "mean"), (0.2, "mean"), (0.2, "sum"))
         for constants in ({1: np.array([3, 0, 3])}, {})
     ),
 )

@@ -9,11 +9,13 @@ What the formulae are is none of this module's business; nor is where the gradie
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import is_
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_mnist.tape import mark_written
 from tinygrad_mnist.tensor import Tensor
 
 __all__ = ["Array", "Block", "FlatGroup", "FlatParameters", "Run", "describe"]
@@ -113,18 +115,15 @@ class FlatParameters:
 
     def adopt(self) -> bool:
         """Copy in whatever is not our view and put the view there; False if one has got another dtype."""
-        foreign = [
-            index
-            for index, (parameter, view) in enumerate(zip(self.parameters, self.views, strict=True))
-            if parameter.data is not view
-        ]
-        if not foreign:
+        arrays = [parameter._array for parameter in self.parameters]
+        if all(map(is_, arrays, self.views)):
             return True
+        foreign = [index for index, view in enumerate(self.views) if arrays[index] is not view]
         if any(self.parameters[index].dtype != self.values.dtype for index in foreign):
             return False
         # All are read before the first is written: two parameters may have exchanged their arrays.
-        arrays = [self.parameters[index].data.copy() for index in foreign]
-        for index, array in zip(foreign, arrays, strict=True):
+        copies = [arrays[index].copy() for index in foreign]
+        for index, array in zip(foreign, copies, strict=True):
             self.views[index][...] = array
             self.parameters[index].data = self.views[index]
         return True
@@ -137,34 +136,33 @@ class FlatParameters:
         ValueError
             If a gradient has another shape than its parameter.
         """
-        found: list[Array | None] = []
-        dtype = self.values.dtype
-        for parameter, view, order in zip(self.parameters, self.views, self.orders, strict=True):
-            grad = parameter.grad
-            if grad is None:
-                found.append(None)
-                continue
-            gradient = grad.data
-            if gradient.shape != view.shape:
-                raise ValueError(
-                    f"the gradient of {describe(parameter, len(found))} has shape {gradient.shape}, "
-                    f"the parameter {view.shape}: they must be equal"
-                )
-            if gradient.dtype != dtype:
-                gradient = gradient.astype(dtype)
-            found.append(gradient.ravel(order))  # a view, if the memory order is ours
-        return found
+        grads = [parameter.grad for parameter in self.parameters]
+        return [
+            None if grad is None else self._fitted(index, grad._array) for index, grad in enumerate(grads)
+        ]
+
+    def _fitted(self, index: int, gradient: Array) -> Array:
+        """One parameter's gradient, flat."""
+        view = self.views[index]
+        if gradient.shape != view.shape:
+            raise ValueError(
+                f"the gradient of {describe(self.parameters[index], index)} has shape {gradient.shape}, "
+                f"the parameter {view.shape}: they must be equal"
+            )
+        if gradient.dtype is not view.dtype:
+            gradient = gradient.astype(view.dtype)
+        return gradient.ravel(self.orders[index])  # a view, if the memory order is ours
 
     def runs(self, gradients: Sequence[Array | None]) -> Iterator[Run]:
         """Neighbours with a gradient and equal progress, as many as fit into a block; usually that is all."""
         first, count, bounds = 0, len(self.parameters), self.bounds
         while first < count:
             found: list[Array] = []
-            last = first
+            last, progress = first, self.progress[first]
             while (
                 last < count
                 and (gradient := gradients[last]) is not None
-                and self.progress[last] == self.progress[first]
+                and (self.progress[last] is progress or self.progress[last] == progress)
                 and (last == first or bounds[last + 1] - bounds[first] <= self.capacity)
             ):
                 found.append(gradient)
@@ -204,22 +202,21 @@ class Run:
         """The blocks of the run, one after the other; they share their scratch memory."""
         start, stop = self.flat.bounds[self.first], self.flat.bounds[self.last]
         size = stop - start
-        if len(self.gradients) == 1:
-            gradient = self.gradients[0]
-        else:
-            gradient = self.flat.scratch[1, :size]
-            np.concatenate(self.gradients, out=gradient)
+        if len(self.gradients) > 1:
+            yield Block(self.flat, start, stop, self.gradients)
+            return
+        gradient = self.gradients[0]
         pieces = max(1, -(-size // self.flat.capacity))
         width = -(-size // pieces)
         for offset in range(0, size, width or 1):
             end = min(offset + width, size)
-            yield Block(self.flat, start + offset, start + end, gradient[offset:end])
+            yield Block(self.flat, start + offset, start + end, [gradient[offset:end]])
 
     def finish(self, progress: Any) -> None:
         """Keep the new progress of the parameters, and count that their values were written."""
         self.flat.progress[self.first : self.last] = [progress] * (self.last - self.first)
-        for parameter in self.flat.parameters[self.first : self.last]:
-            parameter.mark_written()
+        parameters = self.flat.parameters[self.first : self.last]
+        mark_written([leaf for parameter in parameters if (leaf := parameter._leaf) is not None])
 
 
 class Block:
@@ -229,20 +226,18 @@ class Block:
     ----------
     values : ndarray, shape (n,)
         The parameters, to be written in place.
-    gradient : ndarray, shape (n,)
-        The gradient. Only to be read: it may be the array that somebody else holds.
     scratch : ndarray, shape (n,)
         For what the formula computes on its way; its contents mean nothing.
     """
 
-    __slots__ = ("_flat", "_start", "_stop", "gradient", "scratch", "values")
+    __slots__ = ("_flat", "_gradients", "_start", "_stop", "scratch", "values")
 
-    def __init__(self, flat: FlatParameters, start: int, stop: int, gradient: Array) -> None:
+    def __init__(self, flat: FlatParameters, start: int, stop: int, gradients: list[Array]) -> None:
         self._flat = flat
         self._start = start
         self._stop = stop
         self.values = flat.values[start:stop]
-        self.gradient = gradient
+        self._gradients = gradients
         self.scratch: Array = flat.scratch[0, : stop - start]
 
     def state(self, name: str) -> Array:
@@ -253,8 +248,26 @@ class Block:
         """``gradient + weight_decay * values``: the gradient with an L2 penalty, in memory of our own."""
         if not weight_decay:
             return self.gradient
-        penalty = np.multiply(self.values, weight_decay, out=self.scratch)
-        return np.add(self.gradient, penalty, out=self._flat.scratch[1, : self.values.size])
+        penalised = np.multiply(self.values, weight_decay, out=self._own)
+        start = 0
+        for gradient in self._gradients:  # added one by one rather than joined first: a pass less over all
+            stop = start + gradient.size
+            part = penalised[start:stop]
+            part += gradient
+            start = stop
+        return penalised
+
+    @property
+    def gradient(self) -> Array:
+        """The gradient. Only to be read: it may be the array that somebody else holds."""
+        if len(self._gradients) == 1:
+            return self._gradients[0]
+        return np.concatenate(self._gradients, out=self._own)
+
+    @property
+    def _own(self) -> Array:
+        """Memory for the gradient, other than ``scratch``."""
+        return self._flat.scratch[1, : self.values.size]
 
 
 def describe(parameter: Tensor, index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -141,17 +142,25 @@ def _normalized_by_batch(
             "Leave out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
         )
 
+    observe = observer(running_mean, running_var, momentum, n)
+    out: Tensor = normalization.batch_norm(input, weight, bias, eps=eps, observe=observe)
+    return out
+
+
+def observer(
+    running_mean: Array | None, running_var: Array | None, momentum: float, n: int
+) -> Callable[[Array, Array], None] | None:
+    """What moves running statistics towards those of a batch of ``n``; None where they stay."""
+    if (running_mean is None and running_var is None) or is_replay():
+        return None
+
     def move_running_statistics(mean: Array, var: Array) -> None:
         if running_mean is not None:
             _move(running_mean, mean, momentum, 1.0)
         if running_var is not None:
             _move(running_var, var, momentum, n / (n - 1))
 
-    tracks = (running_mean is not None or running_var is not None) and not is_replay()
-    out: Tensor = normalization.batch_norm(
-        input, weight, bias, eps=eps, observe=move_running_statistics if tracks else None
-    )
-    return out
+    return move_running_statistics
 
 
 def _move(running: Array, new: Array, momentum: float, factor: float) -> None:

@@ -54,7 +54,10 @@ def cross_entropy(
     input, target = as_input(input), as_input(target)
     if target.ndim == 2 and target.dtype.kind != "f":
         target = target.astype(input.dtype)  # one-hot integers
-    return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction)
+    if reduction not in ("mean", "sum") or not input.size:
+        return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction)
+    out: Tensor = loss.cross_entropy(input, target, label_smoothing=label_smoothing, reduction=reduction)
+    return out
 
 
 def nll_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
@@ -235,5 +238,5 @@ def _mean(losses: Any) -> Any:
     n = losses.size
     if losses.ndim != 1 or n == 0 or losses.dtype.kind != "f":  # 1 / n is no integer
         return losses.mean()
-    # measured: forwards and back this product takes 12 us less than a mean, of a step's 600
+    # measured: forwards and back this product takes 12 us less than a mean
     return losses @ np.full(n, 1 / n, losses.dtype)

@@ -1,0 +1,143 @@
+"""Linear, batch norm and ReLU as one operation: bit for bit what the three modules give, or left to them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, checkpoint, detect_anomaly, nn, no_grad
+from tinygrad_mnist.nn.block import hidden_layer
+from tinygrad_mnist.tape import Node
+
+X = np.random.default_rng(1).standard_normal((5, 6), dtype=np.float32)
+
+
+def model_of() -> nn.Sequential:
+    rng = np.random.default_rng(0)
+    return nn.Sequential(
+        nn.Linear(6, 4, rng=rng), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3, rng=rng), nn.BatchNorm1d(3)
+    )
+
+
+def one_by_one(model: nn.Sequential, x: Any) -> Any:
+    for module in model:
+        x = module(x)
+    return x
+
+
+def operations(out: Tensor) -> list[str]:
+    names, node = [], out.origin
+    while type(node) is Node:
+        names.append(node.op.name)
+        node = node.parents[0]
+    return names[::-1]
+
+
+def state_after_a_step(model: nn.Sequential, run: Callable[..., Any], x: Any = X) -> dict[str, Any]:
+    out = run(model, x)
+    np.sum(out * out).backward()
+    found = {
+        name: parameter.grad.data
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    return {"out": out.data, **found, **{name: buffer.copy() for name, buffer in model.named_buffers()}}
+
+
+def assert_same_bits(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert np.array_equal(a[name], b[name]), name
+
+
+def test_a_hidden_layer_is_one_operation() -> None:
+    assert operations(model_of()(X)) == ["linear_batch_norm_relu", "linear", "batch_norm"]
+
+
+@pytest.mark.parametrize("rows", [2, 5, 1000])
+def test_it_gives_the_same_bits_as_the_modules(rows: int) -> None:
+    x = np.random.default_rng(rows).standard_normal((rows, 6), dtype=np.float32)
+    together = state_after_a_step(model_of(), lambda model, x: model(x), x)
+    assert_same_bits(together, state_after_a_step(model_of(), one_by_one, x))
+
+
+def test_the_gradient_of_an_input_too() -> None:
+    grads = []
+    for run in (lambda model, x: model(x), one_by_one):
+        x = Tensor(X, requires_grad=True)
+        np.sum(run(model_of(), x) ** 2).backward()
+        assert x.grad is not None
+        grads.append(x.grad.data)
+    assert np.array_equal(*grads)
+
+
+def test_a_checkpointed_layer_counts_its_batch_once() -> None:
+    model = model_of()
+    np.sum(checkpoint(model)(Tensor(X, requires_grad=True))).backward()
+    assert model[1].num_batches_tracked == 1
+
+
+def test_with_frozen_weights() -> None:
+    together, apart = model_of(), model_of()
+    for model in (together, apart):
+        model[0].requires_grad_(False)
+    assert_same_bits(
+        state_after_a_step(together, lambda model, x: model(x)), state_after_a_step(apart, one_by_one)
+    )
+
+
+def test_without_a_tape() -> None:
+    with no_grad():
+        assert np.array_equal(model_of()(X).data, one_by_one(model_of(), X).data)
+
+
+def test_a_recorder_is_told_of_the_three() -> None:
+    with detect_anomaly():
+        assert operations(model_of()(X))[:3] == ["linear", "batch_norm", "relu"]
+
+
+class TestLeftToTheModules:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda model: model.eval(),
+            lambda model: model[0].register_parameter("bias", None),
+            lambda model: model.__setitem__(1, nn.BatchNorm1d(4, affine=False)),
+            lambda model: model.__setitem__(1, nn.BatchNorm1d(4, momentum=None)),
+            lambda model: model.__setitem__(2, nn.Tanh()),
+            lambda model: model[1].astype(np.float64),
+        ],
+        ids=["evaluation", "no bias", "no scale", "no momentum", "tanh", "two dtypes"],
+    )
+    def test_another_layer(self, change: Callable[[nn.Sequential], object]) -> None:
+        together, apart = model_of(), model_of()
+        change(together)
+        change(apart)
+        out = together(X)
+        assert "linear_batch_norm_relu" not in operations(out)
+        assert np.array_equal(out.data, one_by_one(apart, X).data)
+
+    def test_a_subclass(self) -> None:
+        class Loud(nn.Linear):
+            def forward(self, input: Any) -> Tensor:
+                return super().forward(input) * 2
+
+        model = nn.Sequential(Loud(6, 4, rng=0), nn.BatchNorm1d(4), nn.ReLU())
+        assert operations(model(X)) == ["linear", "multiply", "batch_norm", "relu"]
+
+    @pytest.mark.parametrize(
+        ("x", "message"),
+        [
+            (X[:, :5], r"0 \(Linear\): input of shape \(5, 5\) does not fit weight of shape \(4, 6\)"),
+            (X[:1], r"1 \(BatchNorm1d\): batch norm in training needs more than one value"),
+            (X[0], r"1 \(BatchNorm1d\)"),
+        ],
+    )
+    def test_what_does_not_fit(self, x: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            model_of()(x)
+
+    def test_a_list(self) -> None:
+        assert hidden_layer(list(model_of())[:3], [[1.0] * 6] * 3) is None
+        assert model_of()([[1.0] * 6] * 3).shape == (3, 3)
