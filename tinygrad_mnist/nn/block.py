@@ -36,6 +36,7 @@ def hidden_layer(modules: Sequence[Module], input: Any) -> Tensor | None:
     if not (dtype is w.dtype is b.dtype is gamma._array.dtype is beta._array.dtype):
         return None
     observe = observer(norm.running_mean, norm.running_var, norm.momentum, shape[0])
-    norm.count_batch()
+    if observe is not None:
+        norm.count_batch()
     out: Tensor = linear_batch_norm_relu(input, weight, bias, gamma, beta, eps=norm.eps, observe=observe)
     return out

@@ -138,13 +138,14 @@ class BatchNorm1d(Module):
             momentum,
             self.eps,
         )
-        self.count_batch()
+        if count is not None and not is_replay():
+            self.count_batch()
         return out
 
     def count_batch(self) -> None:
-        """Count a batch of training; one that is seen again, in a checkpointed function, only once."""
-        if self.training and self.num_batches_tracked is not None and not is_replay():
-            self.num_batches_tracked += 1
+        """Note that the running statistics have seen one more batch."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked[()] += 1
 
     def extra_repr(self) -> str:
         """The arguments, as far as they are not the usual ones."""

@@ -176,7 +176,8 @@ def _block_forward(
     x: Any, weight: Any, bias: Any, gamma: Any, beta: Any, eps: float, observe: Any = None
 ) -> tuple[Any, Any]:
     """A hidden layer at once: bit for bit what the three operations give."""
-    centred, _ = _linear_forward(x, weight, bias)
+    centred = x.dot(weight.T)
+    centred += bias
     mean = _column_means(centred)
     centred -= mean
     out, var, scale = _normalised(centred, gamma, beta, eps)

@@ -97,9 +97,11 @@ class FlatParameters:
         self.views = [self._view(self.values, index) for index in range(len(self.parameters))]
         self.capacity = BLOCK_BYTES // self.values.itemsize
         self.scratch = np.empty((2, min(self.values.size, self.capacity)), self.values.dtype)
+        self.shapes = [view.shape for view in self.views]
+        self._joined: dict[tuple[int, int], tuple[Array, list[Array]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        made_by_layout = ("bounds", "views", "capacity", "scratch")
+        made_by_layout = ("bounds", "views", "capacity", "scratch", "shapes", "_joined")
         return {name: value for name, value in vars(self).items() if name not in made_by_layout}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
@@ -129,29 +131,43 @@ class FlatParameters:
         return True
 
     def gradients(self) -> list[Array | None]:
-        """Each parameter's gradient, flat and in our memory order, or None; to be read only.
+        """Each parameter's gradient in our dtype, or None; to be read only.
 
         Raises
         ------
         ValueError
             If a gradient has another shape than its parameter.
         """
-        grads = [parameter.grad for parameter in self.parameters]
-        return [
-            None if grad is None else self._fitted(index, grad._array) for index, grad in enumerate(grads)
-        ]
+        found: list[Array | None] = []
+        dtype = self.values.dtype
+        for parameter, shape in zip(self.parameters, self.shapes, strict=True):
+            grad = parameter.grad
+            gradient = None if grad is None else grad._array
+            if gradient is not None:
+                if gradient.shape != shape:
+                    raise ValueError(
+                        f"the gradient of {describe(parameter, len(found))} has shape {gradient.shape}, "
+                        f"the parameter {shape}: they must be equal"
+                    )
+                if gradient.dtype is not dtype:
+                    gradient = gradient.astype(dtype)
+            found.append(gradient)
+        return found
 
-    def _fitted(self, index: int, gradient: Array) -> Array:
-        """One parameter's gradient, flat."""
-        view = self.views[index]
-        if gradient.shape != view.shape:
-            raise ValueError(
-                f"the gradient of {describe(self.parameters[index], index)} has shape {gradient.shape}, "
-                f"the parameter {view.shape}: they must be equal"
-            )
-        if gradient.dtype is not view.dtype:
-            gradient = gradient.astype(view.dtype)
-        return gradient.ravel(self.orders[index])  # a view, if the memory order is ours
+    def joined(self, first: int, last: int) -> tuple[Array, list[Array]]:
+        """Memory for the gradients of neighbours, side by side as in ``values``; whole, and in their shapes."""
+        found = self._joined.get((first, last))
+        if found is None:
+            start, stop = self.bounds[first], self.bounds[last]
+            whole = self.scratch[1, : stop - start]
+            parts = [
+                whole[self.bounds[index] - start : self.bounds[index + 1] - start].reshape(
+                    self.shapes[index], order=self.orders[index]
+                )
+                for index in range(first, last)
+            ]
+            found = self._joined[first, last] = whole, parts
+        return found
 
     def runs(self, gradients: Sequence[Array | None]) -> Iterator[Run]:
         """Neighbours with a gradient and equal progress, as many as fit into a block; usually that is all."""
@@ -203,20 +219,22 @@ class Run:
         start, stop = self.flat.bounds[self.first], self.flat.bounds[self.last]
         size = stop - start
         if len(self.gradients) > 1:
-            yield Block(self.flat, start, stop, self.gradients)
+            yield Block(self.flat, start, stop, self.gradients, self.flat.joined(self.first, self.last))
             return
-        gradient = self.gradients[0]
+        gradient = self.gradients[0].ravel(self.flat.orders[self.first])  # a view, if the memory order is ours
+        own = self.flat.scratch[1]
         pieces = max(1, -(-size // self.flat.capacity))
         width = -(-size // pieces)
         for offset in range(0, size, width or 1):
             end = min(offset + width, size)
-            yield Block(self.flat, start + offset, start + end, [gradient[offset:end]])
+            part, memory = gradient[offset:end], own[: end - offset]
+            yield Block(self.flat, start + offset, start + end, [part], (memory, [memory]))
 
     def finish(self, progress: Any) -> None:
         """Keep the new progress of the parameters, and count that their values were written."""
         self.flat.progress[self.first : self.last] = [progress] * (self.last - self.first)
         parameters = self.flat.parameters[self.first : self.last]
-        mark_written([leaf for parameter in parameters if (leaf := parameter._leaf) is not None])
+        mark_written([parameter.origin for parameter in parameters])  # leaves: they have gradients
 
 
 class Block:
@@ -230,14 +248,22 @@ class Block:
         For what the formula computes on its way; its contents mean nothing.
     """
 
-    __slots__ = ("_flat", "_gradients", "_start", "_stop", "scratch", "values")
+    __slots__ = ("_flat", "_gradients", "_joined", "_start", "_stop", "scratch", "values")
 
-    def __init__(self, flat: FlatParameters, start: int, stop: int, gradients: list[Array]) -> None:
+    def __init__(
+        self,
+        flat: FlatParameters,
+        start: int,
+        stop: int,
+        gradients: list[Array],
+        joined: tuple[Array, list[Array]],
+    ) -> None:
         self._flat = flat
         self._start = start
         self._stop = stop
         self.values = flat.values[start:stop]
         self._gradients = gradients
+        self._joined = joined
         self.scratch: Array = flat.scratch[0, : stop - start]
 
     def state(self, name: str) -> Array:
@@ -248,13 +274,10 @@ class Block:
         """``gradient + weight_decay * values``: the gradient with an L2 penalty, in memory of our own."""
         if not weight_decay:
             return self.gradient
-        penalised = np.multiply(self.values, weight_decay, out=self._own)
-        start = 0
-        for gradient in self._gradients:  # added one by one rather than joined first: a pass less over all
-            stop = start + gradient.size
-            part = penalised[start:stop]
+        penalised, parts = self._joined
+        np.multiply(self.values, weight_decay, out=penalised)
+        for part, gradient in zip(parts, self._gradients, strict=True):
             part += gradient
-            start = stop
         return penalised
 
     @property
@@ -262,12 +285,10 @@ class Block:
         """The gradient. Only to be read: it may be the array that somebody else holds."""
         if len(self._gradients) == 1:
             return self._gradients[0]
-        return np.concatenate(self._gradients, out=self._own)
-
-    @property
-    def _own(self) -> Array:
-        """Memory for the gradient, other than ``scratch``."""
-        return self._flat.scratch[1, : self.values.size]
+        whole, parts = self._joined
+        for part, gradient in zip(parts, self._gradients, strict=True):
+            part[...] = gradient
+        return whole
 
 
 def describe(parameter: Tensor, index: int) -> str:

@@ -139,7 +139,8 @@ class Optimizer:
         """Set the gradient of every parameter to None; a gradient that somebody kept stays what it was."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                parameter.grad = None
+                if (leaf := parameter._leaf) is not None:
+                    leaf.grad = None
 
     def step(self) -> None:
         """Update every parameter that has a gradient.
