@@ -100,7 +100,10 @@ class Adam(Optimizer):
         last = progress or Averages(0, beta1, beta2)
         step = last.step + 1
         g = self._decay(block, options)
-        p, t = block.values, block.scratch
+        p, t = (
+            block.values,
+            block.after(g),
+        )  # what is in the cache already: g is not needed once it is squared
         m, v = block.state("exp_avg"), block.state("exp_avg_sq")
 
         # m and v stand for m / (1 - beta1) and v / (1 - beta2). If a schedule has moved a beta, so has its

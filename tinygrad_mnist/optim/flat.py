@@ -221,7 +221,9 @@ class Run:
         if len(self.gradients) > 1:
             yield Block(self.flat, start, stop, self.gradients, self.flat.joined(self.first, self.last))
             return
-        gradient = self.gradients[0].ravel(self.flat.orders[self.first])  # a view, if the memory order is ours
+        gradient = self.gradients[0].ravel(
+            self.flat.orders[self.first]
+        )  # a view, if the memory order is ours
         own = self.flat.scratch[1]
         pieces = max(1, -(-size // self.flat.capacity))
         width = -(-size // pieces)
@@ -265,6 +267,10 @@ class Block:
         self._gradients = gradients
         self._joined = joined
         self.scratch: Array = flat.scratch[0, : stop - start]
+
+    def after(self, gradient: Array) -> Array:
+        """Scratch memory for a formula that has done with the gradient: where that is ours, its own."""
+        return gradient if gradient is self._joined[0] else self.scratch
 
     def state(self, name: str) -> Array:
         """The state of this name, to be written in place; zeros before the first step."""
