@@ -47,11 +47,13 @@ def test_the_tangent_is_the_derivative_along_a_line(op: Op, data: st.DataObject)
         return (along(h) - along(-h)) / (2 * h)
 
     numeric, doubt = np.zeros(along(0.0).shape), np.full(along(0.0).shape, np.inf)
-    for h in STEPS:  # for each element that step at which halving it changes least
+    largest = max((float(np.max(np.abs(p), initial=0.0)) for p in primals), default=0.0)
+    for h in STEPS:  # for each element that step at which halving it changes least, and rounding of p + h v
         wide, near = difference(h), difference(h / 2)
-        better = np.abs(near - wide) < doubt
+        here = np.abs(near - wide) + 4 * np.finfo(float).eps * largest / h * np.abs(near)
+        better = here < doubt
         numeric = np.where(better, (4 * near - wide) / 3, numeric)
-        doubt = np.where(better, np.abs(near - wide), doubt)
+        doubt = np.where(better, here, doubt)
     tangents = outputs(jvp(function, primals, vectors)[1])
     analytic = np.concatenate([np.ravel(tangent) for tangent in tangents])
     size = np.max(np.abs(along(0.0)), initial=1.0) + np.max(np.abs(numeric), initial=0.0)

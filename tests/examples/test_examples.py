@@ -53,7 +53,8 @@ def test_computations_are_drawn(tmp_path: Path) -> None:
     assert "Sequential: 53,242 parameters" in output
     assert "← 1/5 NaN start here" in output
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {
-        "neuron.html", "modules.svg", "operations.svg", "backward.svg", "profile.svg", "network.html", "nan.svg",
+        "neuron.html", "modules.svg", "operations.svg", "backward.svg", "profile.svg", "network.html",
+        "nan.svg",
     }  # fmt: skip
 
 

@@ -47,7 +47,6 @@ class TestModules:
             "model/3/multiply#1",
             "model/4/linear#1",
             "CrossEntropyLoss/cross_entropy#1",
-            "CrossEntropyLoss/matmul#1",
         ]
 
     def test_parameters_stand_in_the_modules_that_own_them(self) -> None:

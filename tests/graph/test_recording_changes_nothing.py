@@ -91,7 +91,7 @@ class TestNothingElseChanges:
         with graph.record() as tape:
             step(model).backward()
             optim.SGD(list(model.parameters()), lr=0.1).step()
-        assert len(tape.graph().operations) == 7
+        assert len(tape.graph().operations) == 6
 
 
 class TestMemory:

@@ -76,8 +76,8 @@ def index_of_scatter(index: Any, shape: Any) -> Any:
     return tuple(torch.as_tensor(part) for part in np.unravel_index(flat, shape))
 
 
-def cross_entropy(x: Any, targets: Any, label_smoothing: float) -> Any:
-    return F.cross_entropy(x, targets, reduction="none", label_smoothing=label_smoothing)
+def cross_entropy(x: Any, targets: Any, label_smoothing: float, reduction: str) -> Any:
+    return F.cross_entropy(x, targets, reduction=reduction, label_smoothing=label_smoothing)
 
 
 def pad(x: Any, pad_width: Any, constant_values: float) -> Any:
@@ -134,14 +134,18 @@ PEERS: dict[str, Any] = {
     "pinv": lambda x, rcond: torch.linalg.pinv(x, rtol=rcond),
     "svd": torch.linalg.svd,
     **{name: getattr(torch, name) for name in (
-        "positive", "negative", "add", "subtract", "multiply", "divide", "remainder", "reciprocal", "square",
-        "absolute", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "arcsin", "arccos", "arctan",
-        "sinh", "cosh", "tanh", "maximum", "minimum", "where", "clip", "sigmoid", "erf", "relu", "matmul",
-        "arcsinh", "arccosh", "arctanh", "hypot", "arctan2", "exp2", "log2", "log10", "fmax", "fmin", "fmod", "copysign", "deg2rad", "rad2deg", "xlogy",
+        "positive", "negative", "add", "subtract", "multiply", "divide", "remainder", "reciprocal",
+        "square", "absolute", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tan", "arcsin",
+        "arccos", "arctan", "sinh", "cosh", "tanh", "maximum", "minimum", "where", "clip", "sigmoid",
+        "erf", "relu", "matmul", "arcsinh", "arccosh", "arctanh", "hypot", "arctan2", "exp2", "log2",
+        "log10", "fmax", "fmin", "fmod", "copysign", "deg2rad", "rad2deg", "xlogy",
     )},
     "logaddexp": lambda x, y: log_of_sum(torch.logaddexp, x, y),
     "logaddexp2": lambda x, y: log_of_sum(torch.logaddexp2, x, y),
     "conjugate": torch.conj,
+    "linear_batch_norm_relu": lambda x, weight, bias, gamma, beta, eps: F.relu(
+        F.batch_norm(F.linear(x, weight, bias), None, None, gamma, beta, True, eps=eps)
+    ),
     "sinc": lambda x, order: derivative(torch.sinc, x, order),
     "i0": lambda x, order: derivative(torch.i0, x, order),
     "fabs": torch.abs,

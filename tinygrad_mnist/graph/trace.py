@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from tinygrad_mnist.graph.data import Cluster
@@ -84,12 +85,12 @@ def in_time_order(tensors: Sequence[Any]) -> list[Node]:
 
 
 def _cluster(node: Node, modules: Mapping[str, Any], recording: Recording) -> str:
-    """The id of the module whose parameters an operation uses; empty where that is none, or not one alone."""
+    """The id of the module whose parameters an operation uses, or of that around several; empty if none."""
     names = [recording.path_of(parent) for parent in node.parents if type(parent) is Leaf]
-    paths = {name.rpartition(".")[0] for name in names if name}
-    if len(paths) != 1:
+    paths = [name.split(".")[:-1] for name in names if name]
+    if not paths:
         return ""
-    parts = [part for part in paths.pop().split(".") if part]
+    parts = [steps[0] for steps in takewhile(lambda steps: len(set(steps)) == 1, zip(*paths, strict=False))]
     parent = ""
     for depth in range(len(parts) + 1):
         path = ".".join(parts[:depth])

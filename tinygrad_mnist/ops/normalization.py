@@ -210,6 +210,7 @@ linear_batch_norm_relu = fused(
     _block_joint,
     _block_formula,
     name="linear_batch_norm_relu",
+    label="linear, batch norm, relu",
     domain=(_MODERATE, _MODERATE, _MODERATE, Domain(0.2, 3.0), Domain(1.0, 3.0)),
     samples=(Sample(((4, 3), (2, 3), (2,), (2,), (2,)), {"eps": 0.1}),),
 )

@@ -155,7 +155,7 @@ class FlatParameters:
         return found
 
     def joined(self, first: int, last: int) -> tuple[Array, list[Array]]:
-        """Memory for the gradients of neighbours, side by side as in ``values``; whole, and in their shapes."""
+        """Memory for gradients of neighbours, side by side as in ``values``: whole, and in their shapes."""
         found = self._joined.get((first, last))
         if found is None:
             start, stop = self.bounds[first], self.bounds[last]
@@ -223,7 +223,7 @@ class Run:
             return
         gradient = self.gradients[0].ravel(
             self.flat.orders[self.first]
-        )  # a view, if the memory order is ours
+        )  # a view, if its order is ours
         own = self.flat.scratch[1]
         pieces = max(1, -(-size // self.flat.capacity))
         width = -(-size // pieces)
@@ -236,7 +236,7 @@ class Run:
         """Keep the new progress of the parameters, and count that their values were written."""
         self.flat.progress[self.first : self.last] = [progress] * (self.last - self.first)
         parameters = self.flat.parameters[self.first : self.last]
-        mark_written([parameter.origin for parameter in parameters])  # leaves: they have gradients
+        mark_written(leaf for parameter in parameters if (leaf := parameter._leaf) is not None)
 
 
 class Block:

@@ -123,7 +123,7 @@ def test_the_budget_is_kept(traced: Graph, budget: int) -> None:
 
 def test_modules_are_boxes_with_their_parameters_beside_them() -> None:
     drawing = step().draw()
-    assert drawing.title.startswith("Sequential: 53,018 parameters, 9 operations, ")
+    assert drawing.title.startswith("Sequential: 53,018 parameters, 8 operations, ")
     linears = [box for box in drawing.boxes if box.title == "Linear"]
     assert [box.lines for box in linears] == [
         ("0 (784, 64)",),
