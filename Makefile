@@ -37,7 +37,7 @@ ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: train
 train: $(READY) ## train a digit recogniser (ARGS="--recipe digits", "--help", ...)
@@ -66,14 +66,22 @@ browser: $(READY) ## install what the tests in a browser need; without it they a
 	@command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || \
 		$(BIN)/playwright$(EXE) install chromium
 
+# Without the peers it runs too, and says who does not take part. PyTorch is not among them: see benchmarks/peers/.
 .PHONY: bench
-bench: $(READY) ## run the benchmarks
+bench: $(READY) ## run the benchmarks beside the peers, write their page (ARGS="training_step --rounds 10")
+	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements/bench.txt || \
+		echo "make: the peers of requirements/bench.txt could not be installed; going on without them" >&2
 	@$(PY) -m benchmarks $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(READY) ## compare the training step with what was stored; fails if it became slower
+	@$(PY) -m benchmarks --quick
 
 .PHONY: requirements
 requirements: $(READY) ## compile pyproject.toml to requirements/*.txt (ARGS="--upgrade")
 	@$(COMPILE) --fork-strategy fewest --group dev --all-extras $(ARGS) pyproject.toml --output-file requirements/dev.txt
 	@$(COMPILE) --group pyproject.toml:browser $(ARGS) --output-file requirements/browser.txt
+	@$(COMPILE) --fork-strategy fewest --group pyproject.toml:bench --constraint requirements/dev.txt $(ARGS) --output-file requirements/bench.txt
 	@$(COMPILE) --group pyproject.toml:uv $(ARGS) --output-file requirements/uv.txt
 
 .PHONY: clean

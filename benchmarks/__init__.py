@@ -1,1 +1,14 @@
-"""Benchmarks: `make bench` runs them all and prints what they compared."""
+"""Benchmarks: `make bench` runs them all, `make bench-quick` looks for regressions."""
+
+SUBJECTS = (
+    "training_step",
+    "without_batch_norm",
+    "recipe",
+    "operations",
+    "chain",
+    "inference",
+    "memory",
+    "importing",
+    "threads",
+)
+"""The subjects, a file each, in the order in which they run."""

@@ -1,10 +1,103 @@
-"""`python -m benchmarks`: run all benchmarks on one pinned thread and print what they compared."""
+"""`python -m benchmarks [SUBJECT ...]`: run the benchmarks on one pinned thread and print the tables."""
 
-from benchmarks import harness
+from __future__ import annotations
 
-harness.pin_to_one_thread()
+import argparse
+import difflib
+import importlib
+import sys
 
-from benchmarks import training_step  # noqa: E402
+from benchmarks import SUBJECTS, harness
 
-print(harness.machine())
-training_step.run()
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)}; or all")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each subject, instead of its own")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--quick", action="store_true", help="compare with the stored ratios; fail if worse")
+    other.add_argument("--store", action="store_true", help="store the ratios that --quick compares with")
+    other.add_argument("--page", action="store_true", help="only write the page of results.json again")
+    return parser.parse_args(arguments)
+
+
+def fault(given: argparse.Namespace) -> str | None:
+    """A sentence about what is wrong with the command line."""
+    unknown = [name for name in given.subjects if name not in SUBJECTS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], SUBJECTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "there are no others"
+        return f"there is no subject {unknown[0]!r} among {', '.join(SUBJECTS)}; {hint}"
+    if given.subjects and (given.quick or given.store or given.page):
+        return f"subjects ({', '.join(given.subjects)}) are for a run; leave them out with the other options"
+    if given.rounds is not None and given.rounds < 1:
+        return f"--rounds must be at least 1, not {given.rounds}"
+    return None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do as the command line says; the exit status."""
+    given = parse(arguments)
+    if problem := fault(given):
+        print(f"benchmarks: {problem}", file=sys.stderr)
+        return 2
+    harness.pin_to_one_thread()
+    if given.page:
+        return write_page()
+    if given.quick or given.store:
+        from benchmarks import quick
+
+        if given.store:
+            quick.store()
+            return 0
+        return 0 if quick.compare() else 1
+    return measure(given.subjects or list(SUBJECTS), given.rounds)
+
+
+def measure(subjects: list[str], rounds: int | None) -> int:
+    """Run subjects, print their tables, keep them, and write the page."""
+    from benchmarks import results
+
+    here = results.machine()
+    print(f"{here['processor']}, {here['cores']} cores, {here['system']}")
+    print(", ".join(f"{name} {version}" for name, version in here["versions"].items()))
+    if warning := results.busy(results.load_average()):
+        print(f"WARNING: {warning}")
+    entries, tables, status = {}, [], 0
+    for name in subjects:
+        load = results.load_average()
+        run = importlib.import_module(f"benchmarks.{name}").run
+        try:
+            measured = run() if rounds is None else run(rounds)
+        except harness.SkippedError as error:
+            print(f"\n{name} is left out: {error}")
+            entries[name] = {"skipped": str(error)}
+            continue
+        except harness.DisagreementError as error:
+            print(f"benchmarks: {name}: {error}", file=sys.stderr)
+            entries[name], status = {"skipped": str(error)}, 1
+            continue
+        for table in measured:
+            print(f"\n{results.printed(table)}", flush=True)
+        tables += measured
+        entries[name] = results.entry(measured, load)
+    print(f"\n{results.summary(tables)}")
+    if problem := results.keep(entries, all_of_them=set(subjects) == set(SUBJECTS)):
+        print(f"benchmarks: {problem}", file=sys.stderr)
+        return status
+    return write_page() or status
+
+
+def write_page() -> int:
+    """Write the sections and the picture that are made of results.json."""
+    from benchmarks import page
+
+    if problem := page.write():
+        print(f"benchmarks: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,31 +6,66 @@ cross-entropy, Adam with L2 in cache-sized blocks.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from benchmarks.networks import LR, Network, trained
+
+
+class Adam:
+    """Adam with L2 over one flat array, which holds all parameters.
+
+    Kingma & Ba (2015); m and v divided by 1 - beta, the bias corrections folded into the rate and eps. In
+    blocks that stay in the cache.
+    """
+
+    BLOCK = 65_536
+
+    def __init__(self, flat: Any, lr: float, weight_decay: float) -> None:
+        self.flat, self.lr, self.weight_decay, self.steps = flat, lr, weight_decay, 0
+        self.m, self.v = np.zeros_like(flat), np.zeros_like(flat)
+
+    def step(self, gradient: Any) -> None:
+        """Update the parameters by the gradient, which is as flat as they are."""
+        self.steps += 1
+        t, beta1, beta2, eps = self.steps, 0.9, 0.999, 1e-8
+        m_scale, v_scale = (1 - beta1) / (1 - beta1**t), ((1 - beta2) / (1 - beta2**t)) ** 0.5
+        rate = self.lr * m_scale / v_scale
+        for start in range(0, self.flat.size, self.BLOCK):
+            part = slice(start, start + self.BLOCK)
+            p, m, v = self.flat[part], self.m[part], self.v[part]
+            g = p * self.weight_decay
+            g += gradient[part]
+            m *= beta1
+            m += g
+            g *= g
+            v *= beta2
+            v += g
+            np.sqrt(v, out=g)
+            g += eps / v_scale
+            np.divide(m, g, out=g)
+            g *= rate
+            p -= g
+
+
+def flattened(arrays: list[Any]) -> tuple[Any, list[Any]]:
+    """One flat array of all of them, and views of it in their shapes."""
+    flat = np.concatenate([array.ravel() for array in arrays])
+    ends = np.cumsum([array.size for array in arrays])[:-1]
+    views = [part.reshape(array.shape) for part, array in zip(np.split(flat, ends), arrays, strict=True)]
+    return flat, views
+
 
 class HandWrittenStep:
-    """A multi-layer perceptron with batch norm after each hidden layer, and Adam with L2."""
+    """The step of a perceptron with batch norm after each hidden layer."""
 
-    def __init__(self, state: dict[str, Any], sizes: tuple[int, ...], lr: float, weight_decay: float) -> None:
-        names, self.layers = list(state), len(sizes) - 1
-        trained = [name for name in names if name.endswith(("weight", "bias"))]
-        self.flat = np.concatenate([state[name].T.ravel() for name in trained]).astype(np.float32)
-        self.gradient = np.zeros_like(self.flat)
-        self.m, self.v = np.zeros_like(self.flat), np.zeros_like(self.flat)
-        self.parameters, self.gradients, start = [], [], 0
-        for name in trained:
-            shape = state[name].T.shape
-            stop = start + state[name].size
-            self.parameters.append(self.flat[start:stop].reshape(shape))
-            self.gradients.append(self.gradient[start:stop].reshape(shape))
-            start = stop
-        self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in sizes[1:-1]]
-        self.lr, self.weight_decay, self.step_count = lr, weight_decay, 0
-        assert len(list(pairwise(sizes))) == self.layers
+    def __init__(self, network: Network, state: dict[str, Any]) -> None:
+        self.layers = len(network.sizes) - 1
+        flat, self.parameters = flattened(trained(state))
+        self.gradient, self.gradients = flattened([np.zeros_like(value) for value in self.parameters])
+        self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in network.sizes[1:-1]]
+        self.adam = Adam(flat, LR, network.weight_decay)
 
     def __call__(self, x: Any, labels: Any) -> float:
         n = len(x)
@@ -89,27 +124,5 @@ class HandWrittenStep:
             self.gradients[index + 1][...] = ones.dot(g)
             if layer:
                 g = g.dot(self.parameters[index].T)
-        self._adam()
+        self.adam.step(self.gradient)
         return loss
-
-    def _adam(self) -> None:
-        """Kingma & Ba (2015); m and v divided by 1 - beta, the bias corrections folded into lr and eps."""
-        self.step_count += 1
-        t, beta1, beta2, eps = self.step_count, 0.9, 0.999, 1e-8
-        m_scale, v_scale = (1 - beta1) / (1 - beta1**t), ((1 - beta2) / (1 - beta2**t)) ** 0.5
-        rate = self.lr * m_scale / v_scale
-        for start in range(0, self.flat.size, 65_536):
-            part = slice(start, start + 65_536)
-            p, m, v = self.flat[part], self.m[part], self.v[part]
-            g = p * self.weight_decay
-            g += self.gradient[part]
-            m *= beta1
-            m += g
-            g *= g
-            v *= beta2
-            v += g
-            np.sqrt(v, out=g)
-            g += eps / v_scale
-            np.divide(m, g, out=g)
-            g *= rate
-            p -= g

@@ -1,0 +1,84 @@
+"""The bar chart of the results: what ours takes of each rival's time, with the targets as marks.
+
+Readable on light and on dark pages: nothing behind it, and a style sheet that turns the colour of the words.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+from benchmarks.harness import Table, Target
+from benchmarks.results import verdict
+from tinygrad_mnist.training.files import replacing
+
+INK = "#24292f"
+ON_DARK = "#d0d7de"
+COLOURS = {"met": "#2f9e6e", "missed": "#d9772b"}
+INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "benchmarks",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    **dict.fromkeys(INKED, INK),
+}
+DARK = "".join(f"[style*='{what}: {INK}'] {{ {what}: {ON_DARK} !important }} " for what in ("fill", "stroke"))
+MOST = 2.0
+"""Longer bars are cut; the figure beside them says how long they are."""
+NEAR = 0.12
+"""A figure would stand on a mark that is so near to the end of its bar: it goes to the right of it."""
+
+Row = tuple[Table, Target, float]
+
+
+def draw(tables: Sequence[Table], path: Path) -> None:
+    """Draw what was measured of all targets."""
+    rows = [
+        (table, target, ratio)
+        for table in tables
+        for target in table.targets
+        if (ratio := table.ratio(target.ours, target.against)) is not None
+    ]
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(9.5, 0.48 * len(rows) + 1.2), layout="constrained")
+        for place, row in enumerate(rows):
+            draw_bar(axes, place, row)
+        axes.set_yticks(range(len(rows)), list(map(label, rows)), fontsize=7)
+        axes.invert_yaxis()
+        axes.axvline(1, color=INK, linewidth=0.6, linestyle=":")
+        axes.set(xlim=(0, MOST * 1.08), xlabel="what ours takes, the rival = 1; the mark is the target")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    sheet = f"@media (prefers-color-scheme: dark) {{ {DARK}}}"
+    svg = drawn.getvalue().replace("</style>", f"{sheet}</style>", 1)
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", "utf-8")
+
+
+def label(row: Row) -> str:
+    """What was compared, in two lines."""
+    table, target, _ = row
+    first = "" if target.ours == table.ours else f"{target.ours} "
+    return f"{table.title}\n{first}against {target.against}"
+
+
+def draw_bar(axes: Any, place: int, row: Row) -> None:
+    """A bar, the mark of its target, and the figure."""
+    table, target, ratio = row
+    end = min(ratio, MOST)
+    axes.barh(place, end, height=0.55, color=COLOURS[verdict(table, target)])
+    axes.plot([target.at_most] * 2, [place - 0.42, place + 0.42], color=INK, linewidth=2)
+    beside = max(end, target.at_most) if abs(target.at_most - end) < NEAR else end
+    offset = {"xytext": (5, 0), "textcoords": "offset points"}
+    axes.annotate(f"{ratio:.2f}", (beside, place), va="center", fontweight="bold", **offset)

@@ -1,0 +1,66 @@
+"""The greatest memory of a whole process: `train --recipe default`, and the same in PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks import peers
+from benchmarks.harness import SkippedError, Table, Target, Timing, interleave
+from benchmarks.recipe import mnist
+
+OURS, AGAINST = "tinygrad-mnist train --recipe default", "the same in PyTorch"
+LAUNCHER = """
+import resource, subprocess, sys
+ran = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, ran.returncode)
+"""
+# Linux counts in KiB, macOS in bytes.
+UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+def peak(command: list[str]) -> float:
+    """Bytes of memory that a command had at most.
+
+    A small process starts it: a child counts the memory of who started it as its own until it is loaded.
+    """
+    ran = subprocess.run(
+        [sys.executable, "-S", "-c", LAUNCHER, *command], capture_output=True, text=True, check=True
+    )
+    kibibytes, code = map(int, ran.stdout.split())
+    if code:
+        raise SkippedError(f"{' '.join(command[1:5])} ended with {code}: {ran.stderr.strip()[-300:]}")
+    return kibibytes * UNIT
+
+
+def run(rounds: int = 3) -> list[Table]:
+    """Measure in turn."""
+    if sys.platform == "win32":
+        raise SkippedError("the greatest memory of a process is not to be had on Windows")
+    mnist()
+    with tempfile.TemporaryDirectory() as directory:
+        train = ["-m", "tinygrad_mnist", "train", "--recipe", "default", "--data", "mnist", "--quiet"]
+        rivals: dict[str, Callable[[], float]] = {
+            OURS: partial(peak, [sys.executable, *train, "--out", f"{directory}/run"])
+        }
+
+        def enter_pytorch() -> None:
+            import torch  # noqa: F401  (only whether it is there)
+
+            rivals[AGAINST] = partial(peak, [sys.executable, "-m", "benchmarks.peers.torch_recipe"])
+
+        peers.take_part("PyTorch", enter_pytorch)
+        values = interleave(rivals, rounds)
+    timings = {name: Timing.of(taken) for name, taken in values.items()}
+    return [
+        Table(
+            "greatest memory of the whole process, recipe default on MNIST",
+            "MB",
+            OURS,
+            timings,
+            (Target(OURS, AGAINST, 0.50),),
+        )
+    ]

@@ -1,0 +1,117 @@
+"""The networks whose training steps race: their layers, their weights, their batches, and our own step.
+
+Everybody starts from the weights of our model and sees the same batches. Before a time is believed, the
+losses of fifty steps must agree (`check_agreement`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import DisagreementError
+from tinygrad_mnist import nn, optim
+
+OURS = "tinygrad_mnist"
+LR = 1e-3
+STEPS = 50
+TOLERANCE = 1e-4
+
+Step = Callable[[Any, Any], float]
+"""A training step: images and labels in, the loss out, as a Python number."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A multi-layer perceptron, the batch that it is trained with, and the L2 penalty of Adam."""
+
+    sizes: tuple[int, ...]
+    batch_size: int
+    batch_norm: bool = True
+    weight_decay: float = 1e-4
+    eps: float = 1e-8
+    """Adam's."""
+
+    @property
+    def name(self) -> str:
+        """``784-64-32-16-10``."""
+        return "-".join(map(str, self.sizes))
+
+    @property
+    def title(self) -> str:
+        """What a table of its steps is called."""
+        norm = "batch norm" if self.batch_norm else "no batch norm"
+        adam = "Adam with L2" if self.weight_decay else "Adam"
+        return f"training step, {self.name}, {norm}, {adam}, batch {self.batch_size}"
+
+    def layers(self, module: Any) -> list[Any]:
+        """The layers, of our ``nn`` or of PyTorch's."""
+        made: list[Any] = []
+        for fan_in, fan_out in pairwise(self.sizes):
+            made.append(module.Linear(fan_in, fan_out))
+            if fan_out != self.sizes[-1]:
+                made += [module.BatchNorm1d(fan_out)] * self.batch_norm + [module.ReLU()]
+        return made
+
+
+SMALL = Network((784, 64, 32, 16, 10), 128)
+LARGE = Network((784, 512, 512, 10), 256)
+
+
+def our_step(network: Network) -> tuple[dict[str, Any], Step]:
+    """Our training step, and the weights that it starts from, which the others take over."""
+    nn.manual_seed(0)
+    model = nn.Sequential(*network.layers(nn))
+    optimizer = optim.Adam(model.parameters(), lr=LR, eps=network.eps, weight_decay=network.weight_decay)
+
+    def step(x: Any, labels: Any) -> float:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return {name: np.array(value) for name, value in model.state_dict().items()}, step
+
+
+def trained(state: Mapping[str, Any]) -> list[Any]:
+    """The trained arrays of a state, layer by layer; weights as (in, out), as one writes ``x @ w``."""
+    return [
+        np.ascontiguousarray(value.T, np.float32)
+        for name, value in state.items()
+        if name.endswith(("weight", "bias"))
+    ]
+
+
+def batches(network: Network, count: int = STEPS) -> list[tuple[Any, Any]]:
+    """Batches that can be learned: points around one centre a class, and their classes."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(network.sizes[-1], network.sizes[0]))
+    drawn = []
+    for _ in range(count):
+        labels = rng.integers(0, len(centres), network.batch_size)
+        points = 0.3 * centres[labels] + rng.normal(size=(network.batch_size, centres.shape[1]))
+        drawn.append((points.astype(np.float32), labels))
+    return drawn
+
+
+def check_agreement(rivals: Mapping[str, Step], data: list[tuple[Any, Any]]) -> None:
+    """Train each rival for one pass through the data; all losses must be those of our step."""
+    losses = {name: [step(*batch) for batch in data] for name, step in rivals.items()}
+    for name, values in losses.items():
+        require_equal(name, values, losses[OURS], TOLERANCE)
+
+
+def require_equal(name: str, losses: Sequence[float], ours: Sequence[float], tolerance: float) -> None:
+    """Raise if losses differ from ours by more than the tolerance, which is relative for those above 1."""
+    error = np.abs(np.subtract(losses, ours)) / np.maximum(1, ours)
+    if not (error <= tolerance).all():
+        step = int(np.argmax(~(error <= tolerance)))
+        raise DisagreementError(
+            f"the loss of {name} in step {step + 1} is {losses[step]:.6f}, and ours {ours[step]:.6f}; "
+            f"they may differ by {tolerance:g} at most, so that no time counts"
+        )

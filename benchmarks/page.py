@@ -1,0 +1,142 @@
+"""The sections of docs/performance.md that are made of results.json, and the picture beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from benchmarks import results
+from benchmarks.harness import Table
+from tinygrad_mnist.training.files import replacing
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "performance.md"
+BEGIN = "<!-- begin: made by `python -m benchmarks`, from benchmarks/results.json -->"
+END = "<!-- end -->"
+WIDTH = 118
+
+METHOD = (
+    "All rivals of a table ran in one process, on one thread, pinned to one core (which holds JAX to one "
+    "thread too: it reads none of the variables for BLAS), and took turns: each round measures each of "
+    "them once, every other round in the opposite order. The figures are medians over the rounds and, in "
+    "brackets, quartiles; the ratios are ratios of medians. Everything is eager, but for JAX, whose step "
+    "is compiled as a whole.",
+    "Everybody starts from the same weights and sees the same batches, and keeps running statistics. "
+    "Before a time is believed, the losses of fifty steps must agree with ours to 1e-4 (absolute below 1, "
+    "relative above). In the recipe they must for the first five steps, and to 1e-2 for fifty: real "
+    "digits have pixels that are always blank, the gradient of which is rounding, and Adam makes whole "
+    "steps of it. MyGrad and autograd bring no Adam with L2 and got that of the hand-written step. "
+    "scikit-learn's MLPClassifier has no batch norm; so it has a table of its own, of a network without.",
+    "Threads, memory and imports are measured in processes of their own, in turn as well. The time of an "
+    "import is that of the statement, without the start of the interpreter; memory is the most that the "
+    "whole process held.",
+    "`make bench` measures all of it again, and writes `benchmarks/results.json`, this section and the "
+    "next, and the picture; `python -m benchmarks SUBJECT` measures one subject.",
+)
+
+
+def sections(found: Mapping[str, Any]) -> str:
+    """How it was measured, and the results."""
+    return "\n\n".join(
+        [
+            "## How it was measured",
+            *(fill(paragraph, WIDTH, break_on_hyphens=False) for paragraph in METHOD),
+            *fill_all(circumstances(found)),
+            "## Results",
+            "![Our time as a share of each rival's, with the targets](images/benchmarks.svg)",
+            targets(found),
+            *subjects(found),
+        ]
+    )
+
+
+def fill_all(paragraphs: Iterator[str]) -> list[str]:
+    """Wrap each."""
+    return [fill(paragraph, WIDTH, break_on_hyphens=False) for paragraph in paragraphs]
+
+
+def circumstances(found: Mapping[str, Any]) -> Iterator[str]:
+    """The machine, the versions, and whether it was busy."""
+    here = found["machine"]
+    days = sorted(entry["measured"] for entry in found["subjects"].values() if "measured" in entry)
+    versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
+    yield (
+        f"Measured from {days[0]} to {days[-1]}, on {here['processor']}, {here['cores']} cores, "
+        f"{here['system']}, with {versions}."
+    )
+    shares = [table.share for table in tables_of(found) if table.share is not None]
+    if shares and min(shares) < results.BUSY_SHARE:
+        yield (
+            f"**The machine was busy**: of its core, the process got between {min(shares):.0%} and "
+            f"{max(shares):.0%}. The times are too long, and the ratios less certain than they look."
+        )
+
+
+def tables_of(found: Mapping[str, Any]) -> list[Table]:
+    """All tables, in the order of the subjects."""
+    entries = found["subjects"].values()
+    return [results.from_plain(table) for entry in entries for table in entry.get("tables", ())]
+
+
+def targets(found: Mapping[str, Any]) -> str:
+    """Each target beside what was measured."""
+    rows = ["| work | against | at most | measured | |", "|---|---|---|---|---|"]
+    for table in tables_of(found):
+        for target in table.targets:
+            ratio = table.ratio(target.ours, target.against)
+            measured = "" if ratio is None else f"{ratio:.2f}"
+            rows.append(
+                f"| {results.work(table, target)} | {target.against} | {target.at_most:.2f} | {measured} | "
+                f"{results.verdict(table, target)} |"
+            )
+    return "\n".join(rows)
+
+
+def subjects(found: Mapping[str, Any]) -> Iterator[str]:
+    """The table of each subject, or why there is none."""
+    for name, entry in found["subjects"].items():
+        if "skipped" in entry:
+            yield f"*{name}* was left out: {entry['skipped']}."
+        for table in map(results.from_plain, entry.get("tables", ())):
+            yield f"### {table.title[0].upper()}{table.title[1:]}"
+            yield rivals(table)
+            yield from fill_all(f"{note}." for note in table.notes)
+
+
+def rivals(table: Table) -> str:
+    """What each rival took."""
+    rows = [f"| | {table.unit} | ours takes |", "|---|---|---|"]
+    for name, timing in table.timings.items():
+        low, median, high = (
+            results.amount(value, table.unit) for value in (timing.low, timing.median, timing.high)
+        )
+        ratio = "" if name == table.ours else f"{table.ratio(table.ours, name):.2f} of it"
+        rows.append(f"| {name} | {median} ({low} to {high}) | {ratio} |")
+    return "\n".join(rows)
+
+
+def with_sections(text: str, made: str) -> str:
+    """A page with what stands between the two markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{PAGE.name} needs the lines {BEGIN} and {END}, between which the results go")
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+
+
+def write() -> str | None:
+    """Write both; a sentence if that is not possible."""
+    found = results.read()
+    if not found:
+        return f"there is no {results.FILE.name}; run all subjects first: make bench"
+    text = with_sections(PAGE.read_text("utf-8"), sections(found))
+    with replacing(PAGE) as temporary:
+        temporary.write_text(text, "utf-8")
+    try:
+        from benchmarks import chart
+    except ModuleNotFoundError as error:
+        return f"the picture was not drawn, as {error.name} is not installed"
+    chart.draw(tables_of(found), DOCS / "images" / "benchmarks.svg")
+    return None

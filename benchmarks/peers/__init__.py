@@ -1,0 +1,42 @@
+"""The peers: each an optional install, and a training step of theirs from given weights, a file a peer.
+
+`make bench` installs those of requirements/bench.txt. PyTorch is not among them: a lock file for all systems
+would bring its gigabytes for graphics cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+INSTALL = {
+    "PyTorch": "pip install torch==2.13.0 (on Linux its CPU build, from the index that pytorch.org names)",
+    "JAX": "make bench",
+    "MyGrad": "make bench",
+    "autograd": "make bench",
+    "scikit-learn": "make bench",
+}
+PACKAGES = ("torch", "jax", "jaxlib", "optax", "mygrad", "autograd", "scikit-learn")
+
+_said: set[str] = set()
+
+
+def take_part(peer: str, enter: Callable[[], None]) -> None:
+    """Let a peer enter, or say once that it is not installed and how to install it."""
+    try:
+        enter()
+    except ModuleNotFoundError:
+        if peer not in _said:
+            print(f"{peer} is not installed and does not take part; to install it: {INSTALL[peer]}")
+            _said.add(peer)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the peers that are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

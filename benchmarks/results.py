@@ -1,0 +1,189 @@
+"""What a run found: on which machine, with which versions, kept in results.json and printed as tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import peers
+from benchmarks.harness import CORES, UNITS, Table, Target, Timing
+from tinygrad_mnist.training.files import write_json
+from tinygrad_mnist.training.versions import versions
+
+FILE = Path(__file__).with_name("results.json")
+BUSY_SHARE = 0.95
+"""Below this share of its core, the process was disturbed."""
+
+
+def machine() -> dict[str, Any]:
+    """The machine and the versions; what is compared between two files of results."""
+    return {
+        "processor": processor(),
+        "cores": len(CORES) or os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {**versions(), **peers.versions()},
+    }
+
+
+def processor() -> str:
+    """Its name, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
+
+
+def load_average() -> float | None:
+    """How many processes wanted to run in the last minute; None where the system does not say."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def busy(load: float | None) -> str | None:
+    """A warning, where others keep the machine busy before we begin."""
+    if load is None or load <= 0.5 * (len(CORES) or os.cpu_count() or 1):
+        return None
+    return f"the machine is busy (load {load:.1f}): the times are too long, and the ratios uncertain"
+
+
+def disturbed(table: Table) -> str | None:
+    """A warning, where the process did not have its core for itself."""
+    if table.share is None or table.share >= BUSY_SHARE:
+        return None
+    return f"the machine was busy: this process got {table.share:.0%} of its core"
+
+
+def verdict(table: Table, target: Target) -> str:
+    """Whether a target was met: ``met``, ``missed`` or ``not measured``."""
+    ratio = table.ratio(target.ours, target.against)
+    if ratio is None:
+        return "not measured"
+    return "met" if ratio <= target.at_most else "missed"
+
+
+def work(table: Table, target: Target) -> str:
+    """What a target is about: the table, and the rival if it is not the one that the table is about."""
+    return table.title if target.ours == table.ours else f"{table.title}: {target.ours}"
+
+
+def amount(value: float, unit: str) -> str:
+    """Three digits or more, in a unit of `UNITS`."""
+    shown = value * UNITS[unit]
+    return f"{shown:,.0f}" if shown >= 100 else f"{shown:.3g}"
+
+
+def printed(table: Table) -> str:
+    """A table for the terminal: medians, quartiles, ratios, and each target with its verdict."""
+    width = max(map(len, table.timings))
+    lines = [table.title, f"  {'':{width}}  {'median':>11}  {'quartiles':>17}   ours takes"]
+    for name, timing in table.timings.items():
+        spread = f"{amount(timing.low, table.unit)} to {amount(timing.high, table.unit)}"
+        share = "" if name == table.ours else f"{table.ratio(table.ours, name):.2f} of it"
+        median = f"{amount(timing.median, table.unit)} {table.unit}"
+        lines.append(f"  {name:{width}}  {median:>11}  {spread:>17}   {share}".rstrip())
+    for target in table.targets:
+        ratio = table.ratio(target.ours, target.against)
+        found = "" if ratio is None else f"{ratio:.2f}, "
+        first = "" if target.ours == table.ours else f"{target.ours} "
+        lines.append(
+            f"  target: {first}at most {target.at_most:.2f} of {target.against}: "
+            f"{found}{verdict(table, target).upper()}"
+        )
+    lines += [f"  {note}" for note in table.notes]
+    if warning := disturbed(table):
+        lines.append(f"  WARNING: {warning}")
+    return "\n".join(lines)
+
+
+def summary(tables: Iterable[Table]) -> str:
+    """All targets of a run, a line each."""
+    rows = [(table, target) for table in tables for target in table.targets]
+    if not rows:
+        return ""
+    lines = ["targets"]
+    for table, target in rows:
+        ratio = table.ratio(target.ours, target.against)
+        found = "   -" if ratio is None else f"{ratio:.2f}"
+        lines.append(
+            f"  {found} of at most {target.at_most:.2f}  {verdict(table, target):12}  "
+            f"{work(table, target)}, against {target.against}"
+        )
+    return "\n".join(lines)
+
+
+def entry(tables: list[Table], load: float | None) -> dict[str, Any]:
+    """A subject as results.json has it."""
+    return {
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "load": load,
+        "tables": [plain(table) for table in tables],
+    }
+
+
+def plain(table: Table) -> dict[str, Any]:
+    """A table as JSON has it, with its verdicts; seconds and bytes to four digits."""
+    timings = {
+        name: {key: float(f"{value:.4g}") for key, value in asdict(timing).items()}
+        for name, timing in table.timings.items()
+    }
+    targets = [
+        {
+            **asdict(target),
+            "ratio": None if (ratio := table.ratio(target.ours, target.against)) is None else round(ratio, 3),
+            "verdict": verdict(table, target),
+        }
+        for target in table.targets
+    ]
+    share = None if table.share is None else round(table.share, 3)
+    return {**asdict(table), "timings": timings, "targets": targets, "share": share}
+
+
+def from_plain(values: Mapping[str, Any]) -> Table:
+    """The table that `plain` was given, but for the digits."""
+    return Table(
+        **{
+            **values,
+            "timings": {name: Timing(**timing) for name, timing in values["timings"].items()},
+            "targets": tuple(
+                Target(target["ours"], target["against"], target["at_most"]) for target in values["targets"]
+            ),
+            "notes": tuple(values["notes"]),
+        }
+    )
+
+
+def read() -> dict[str, Any]:
+    """What results.json has; nothing where there is none."""
+    if not FILE.exists():
+        return {}
+    values: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    return values
+
+
+def keep(subjects: Mapping[str, Any], *, all_of_them: bool) -> str | None:
+    """Write results.json, whole or not at all.
+
+    A run of some subjects replaces those in the file, if it was of this machine with these versions.
+
+    Returns
+    -------
+    str or None
+        A sentence if nothing was written.
+    """
+    here, before = machine(), read()
+    if not all_of_them:
+        if before and before["machine"] != here:
+            return (
+                f"{FILE.name} is of another machine or of other versions and was left as it is; "
+                "run all subjects to replace it"
+            )
+        subjects = {**before.get("subjects", {}), **subjects}
+    write_json(FILE, {"machine": here, "subjects": subjects})
+    return None

@@ -1,0 +1,35 @@
+"""The process that `threads` asks: trains with a number of threads that is set as ``--threads`` sets it.
+
+The first line that it reads is its setting, and it answers with BLAS's own number of threads; each further
+line is a number of steps, and it answers with the seconds a step.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tinygrad_mnist.training.threads import set_threads, threads_in_use
+
+
+def main() -> None:
+    """Read, measure and answer until the input ends."""
+    threads, batch_size, sizes, cores = sys.stdin.readline().split()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, set(map(int, cores.split(","))))
+    set_threads(int(threads))
+
+    from benchmarks import networks
+    from benchmarks.harness import seconds_of
+
+    network = networks.Network(tuple(map(int, sizes.split(","))), int(batch_size))
+    _, step = networks.our_step(network)
+    ((x, labels),) = networks.batches(network, 1)
+    print(threads_in_use() or "an unknown number", flush=True)
+    for line in sys.stdin:
+        calls = int(line)
+        print(seconds_of(lambda: step(x, labels), calls, calls), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""One thread and two, alone and beside a busy process: what `--threads 2` costs where cores are shared.
+
+Each number of threads has a process of its own, which may use all cores and keeps its network; they are asked
+for a measurement in turn, and the busy process runs only while it is wanted.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from benchmarks.harness import CORES, SkippedError, Table, Target, Timing, interleave
+from benchmarks.networks import LARGE, SMALL, Network
+
+AT_MOST = 1.5
+CALLS = 10
+BUSY = "while True: pass"
+
+
+class Worker:
+    """A process that trains with so many threads, a turn whenever it is asked."""
+
+    def __init__(self, threads: int, network: Network, cores: tuple[int, ...]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.thread_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        setting = f"{threads} {network.batch_size} {','.join(map(str, network.sizes))}"
+        self.threads = self.ask(f"{setting} {','.join(map(str, cores))}")
+        self.measure()  # warms up
+
+    def ask(self, question: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(question + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def measure(self) -> float:
+        """Seconds a step, over some steps."""
+        return float(self.ask(str(CALLS)))
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that computes without end, pinned as we are."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", BUSY])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def beside_busy(measure: Callable[[], float]) -> Callable[[], float]:
+    """Measure beside the busy process."""
+
+    def run() -> float:
+        with busy_process():
+            return measure()
+
+    return run
+
+
+def run(rounds: int = 15) -> list[Table]:
+    """Measure all four in turn, on both networks."""
+    if len(CORES) < 2:
+        raise SkippedError("two threads need two cores, and a system that says which there are")
+    return [on(network, rounds) for network in (SMALL, LARGE)]
+
+
+def on(network: Network, rounds: int) -> Table:
+    """One network on two cores; the busy process has our own core, which is one of them."""
+    with ExitStack() as stack:
+        workers = {count: stack.enter_context(Worker(count, network, CORES[-2:])) for count in (1, 2)}
+        rivals: dict[str, Any] = {}
+        for count, worker in workers.items():
+            rivals[named(count)] = worker.measure
+            rivals[named(count, busy=True)] = beside_busy(worker.measure)
+        values = interleave(rivals, rounds)
+        notes = tuple(
+            f"asked for {count} thread{'s' * (count > 1)}, BLAS computes with {worker.threads}"
+            for count, worker in workers.items()
+        )
+    return Table(
+        f"threads, {network.title}",
+        "µs",
+        named(2),
+        {name: Timing.of(taken) for name, taken in values.items()},
+        (
+            Target(named(2), named(1), AT_MOST),
+            Target(named(2, busy=True), named(1, busy=True), AT_MOST),
+        ),
+        notes,
+    )
+
+
+def named(count: int, *, busy: bool = False) -> str:
+    """What a number of threads is called in the table."""
+    return f"{'two threads' if count == 2 else 'one thread'}{' beside a busy process' * busy}"

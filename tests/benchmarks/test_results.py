@@ -1,0 +1,120 @@
+"""What was measured is kept whole, and what is printed and written says the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import SUBJECTS, page, results
+from benchmarks.harness import Table, Target, Timing
+
+MET = Target("ours", "theirs", 0.6)
+MISSED = Target("ours", "by hand", 1.18)
+ABSENT = Target("ours", "nobody", 1.0)
+TABLE = Table(
+    "some work",
+    "µs",
+    "ours",
+    {
+        "ours": Timing(6e-4, 5.5e-4, 7e-4),
+        "theirs": Timing(1e-3, 9e-4, 1.1e-3),
+        "by hand": Timing(5e-4, 5e-4, 5e-4),
+    },
+    (MET, MISSED, ABSENT),
+    ("a note",),
+    0.5,
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "results.json"
+    monkeypatch.setattr(results, "FILE", path)
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "one"})
+    return path
+
+
+def test_a_target_is_met_missed_or_not_measured() -> None:
+    assert [results.verdict(TABLE, target) for target in (MET, MISSED, ABSENT)] == [
+        "met",
+        "missed",
+        "not measured",
+    ]
+
+
+def test_the_printed_table_says_all_of_it() -> None:
+    text = results.printed(TABLE)
+    assert "600 µs" in text
+    assert "550 to 700" in text
+    assert "at most 0.60 of theirs: 0.60, MET" in text
+    assert "at most 1.18 of by hand: 1.20, MISSED" in text
+    assert "at most 1.00 of nobody: NOT MEASURED" in text
+    assert "a note" in text
+    assert "got 50% of its core" in text
+
+
+def test_the_summary_has_a_line_for_each_target() -> None:
+    assert len(results.summary([TABLE, TABLE]).splitlines()) == 1 + 2 * 3
+
+
+def test_a_table_comes_back_from_json() -> None:
+    assert results.from_plain(json.loads(json.dumps(results.plain(TABLE)))) == TABLE
+
+
+def test_a_run_of_all_replaces_what_was_there(file: Path) -> None:
+    results.keep({"old": {}}, all_of_them=True)
+    assert results.keep({"chain": {"skipped": "why"}}, all_of_them=True) is None
+    assert results.read() == {"machine": {"processor": "one"}, "subjects": {"chain": {"skipped": "why"}}}
+
+
+def test_a_run_of_some_replaces_those(file: Path) -> None:
+    results.keep({"chain": 1, "memory": 2}, all_of_them=True)
+    assert results.keep({"memory": 3}, all_of_them=False) is None
+    assert results.read()["subjects"] == {"chain": 1, "memory": 3}
+
+
+def test_a_run_of_some_leaves_the_results_of_another_machine(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.keep({"chain": 1}, all_of_them=True)
+    before = file.read_bytes()
+    monkeypatch.setattr(results, "machine", lambda: {"processor": "another"})
+    assert "run all subjects" in str(results.keep({"chain": 2}, all_of_them=False))
+    assert file.read_bytes() == before
+
+
+def test_what_stands_around_the_sections_stays() -> None:
+    text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
+    assert page.with_sections(text, "new") == f"before\n{page.BEGIN}\n\nnew\n\n{page.END}\nafter\n"
+    with pytest.raises(ValueError, match="needs the lines"):
+        page.with_sections("no markers", "new")
+
+
+def test_a_subject_that_was_left_out_says_why() -> None:
+    found: dict[str, Any] = {
+        "machine": {"processor": "one", "cores": 2, "system": "Linux", "versions": {"numpy": "2"}},
+        "subjects": {"a": {**results.entry([TABLE], 0.1)}, "b": {"skipped": "there is no data"}},
+    }
+    made = page.sections(found)
+    assert "*b* was left out: there is no data." in made
+    assert "| some work | theirs | 0.60 | 0.60 | met |" in made
+    assert "**The machine was busy**" in made
+
+
+def test_the_page_is_that_of_the_results() -> None:
+    text = page.PAGE.read_text("utf-8")
+    found = results.read()
+    assert found["subjects"].keys() == set(SUBJECTS)
+    assert text == page.with_sections(text, page.sections(found)), "python -m benchmarks --page"
+
+
+def test_the_chart_shows_each_ratio_on_light_and_on_dark(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    from benchmarks import chart
+
+    chart.draw([TABLE], tmp_path / "chart.svg")
+    svg = (tmp_path / "chart.svg").read_text("utf-8")
+    assert ">0.60</text>" in svg
+    assert ">1.20</text>" in svg
+    assert "prefers-color-scheme: dark" in svg

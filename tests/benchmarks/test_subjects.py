@@ -1,0 +1,110 @@
+"""Each subject measures what it says: the same work by all, or no time."""
+
+import importlib
+import inspect
+import os
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import SUBJECTS, memory, networks, operations, peers, recipe
+from benchmarks.hand_written import HandWrittenStep
+from benchmarks.harness import CORES, DisagreementError, SkippedError
+from benchmarks.networks import LARGE, OURS, SMALL, Network, require_equal
+from benchmarks.threads import Worker
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_a_subject_is_a_file_with_a_run_of_some_rounds(name: str) -> None:
+    run = importlib.import_module(f"benchmarks.{name}").run
+    assert inspect.signature(run).parameters["rounds"].default > 1
+
+
+@pytest.mark.parametrize("network", [SMALL, replace(LARGE, sizes=(784, 64, 64, 10))])
+def test_the_hand_written_step_is_ours(network: Network) -> None:
+    state, ours = networks.our_step(network)
+    rivals = {OURS: ours, "by hand": HandWrittenStep(network, state)}
+    networks.check_agreement(rivals, networks.batches(network))
+
+
+def test_a_step_without_the_penalty_is_found_out() -> None:
+    state, ours = networks.our_step(SMALL)
+    rivals = {OURS: ours, "by hand": HandWrittenStep(replace(SMALL, weight_decay=0.0), state)}
+    with pytest.raises(DisagreementError, match="the loss of by hand in step"):
+        networks.check_agreement(rivals, networks.batches(SMALL))
+
+
+def test_losses_agree_relative_to_those_above_one() -> None:
+    require_equal("a rival", [0.50005, 20.001], [0.5, 20.0], 1e-4)
+    with pytest.raises(DisagreementError, match=r"in step 2 is 0\.500200, and ours 0\.500000"):
+        require_equal("a rival", [0.5, 0.5002], [0.5, 0.5], 1e-4)
+    with pytest.raises(DisagreementError, match="in step 1 is nan"):
+        require_equal("a rival", [float("nan")], [0.5], 1e-4)
+
+
+def test_the_arrays_of_a_state_come_layer_by_layer() -> None:
+    state, _ = networks.our_step(SMALL)
+    shapes = [array.shape for array in networks.trained(state)]
+    assert shapes[:5] == [(784, 64), (64,), (64,), (64,), (64, 32)]
+    assert shapes[-2:] == [(16, 10), (10,)]
+
+
+def test_the_gradients_of_a_chain_are_checked() -> None:
+    operations.check(operations.ours(), 50)
+
+    class Forgetful:
+        grad = property(lambda self: np.zeros(1), lambda self, value: None)
+
+        def __mul__(self, other: object) -> "Forgetful":
+            return self
+
+        def backward(self) -> None:
+            pass
+
+    with pytest.raises(DisagreementError, match="are 1 and 50"):
+        operations.check((Forgetful(), Forgetful()), 50)
+
+
+def test_without_mnist_a_sentence_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TINYGRAD_MNIST_DATA", raising=False)
+    with pytest.raises(SkippedError, match="set TINYGRAD_MNIST_DATA to the directory"):
+        recipe.mnist()
+
+
+def test_a_peer_that_is_not_installed_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "_said", set())
+
+    def enter() -> None:
+        raise ModuleNotFoundError
+
+    peers.take_part("JAX", enter)
+    peers.take_part("JAX", enter)
+    assert (
+        capsys.readouterr().out == "JAX is not installed and does not take part; to install it: make bench\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
+def test_the_memory_of_a_command_is_not_that_of_who_started_it() -> None:
+    held = np.ones(50_000_000)  # 400 MB, which a child would count as its own
+    found = memory.peak([sys.executable, "-S", "-c", "x = bytearray(30_000_000)"])
+    assert 30e6 < found < 0.25 * held.nbytes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
+def test_a_command_that_fails_has_no_memory() -> None:
+    with pytest.raises(SkippedError, match="ended with 3"):
+        memory.peak([sys.executable, "-S", "-c", "raise SystemExit(3)"])
+
+
+@pytest.mark.skipif(not CORES, reason="the system does not say which cores there are")
+def test_a_worker_computes_with_the_threads_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("threadpoolctl", reason="only threadpoolctl can tell")
+    monkeypatch.setitem(os.environ, "OPENBLAS_NUM_THREADS", "2")
+    with Worker(1, Network((4, 3, 2), 8), CORES) as worker:
+        assert worker.threads == "1"
+        assert worker.measure() > 0
