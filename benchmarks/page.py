@@ -30,8 +30,8 @@ METHOD = (
     "steps of it. MyGrad and autograd bring no Adam with L2 and got that of the hand-written step. "
     "scikit-learn's MLPClassifier has no batch norm; so it has a table of its own, of a network without.",
     "Threads, memory and imports are measured in processes of their own, in turn as well. The time of an "
-    "import is that of the statement, without the start of the interpreter; memory is the most that the "
-    "whole process held.",
+    "import is that of the statement, of sources that are compiled already, without the start of the "
+    "interpreter; memory is the most that the whole process held.",
     "`make bench` measures all of it again, and writes `benchmarks/results.json`, this section and the "
     "next, and the picture; `python -m benchmarks SUBJECT` measures one subject.",
 )

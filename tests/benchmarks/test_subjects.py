@@ -5,11 +5,12 @@ import inspect
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import SUBJECTS, memory, networks, operations, peers, recipe
+from benchmarks import SUBJECTS, importing, memory, networks, operations, peers, recipe
 from benchmarks.hand_written import HandWrittenStep
 from benchmarks.harness import CORES, DisagreementError, SkippedError
 from benchmarks.networks import LARGE, OURS, SMALL, Network, require_equal
@@ -86,6 +87,12 @@ def test_a_peer_that_is_not_installed_is_named_once(
     assert (
         capsys.readouterr().out == "JAX is not installed and does not take part; to install it: make bench\n"
     )
+
+
+def test_an_import_is_not_timed_with_its_compilation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert importing.seconds("import tinygrad_mnist", str(tmp_path)) > 0
+    assert list(tmp_path.rglob("tinygrad_mnist/__init__*.pyc"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
