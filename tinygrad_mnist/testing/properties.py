@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.op import Op
 from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.testing.domains import MAGNITUDES
 from tinygrad_mnist.testing.gradcheck import gradcheck
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError
 from tinygrad_mnist.testing.script import script_of
-from tinygrad_mnist.testing.strategies import LAYOUTS, MAGNITUDES, Call, laid_out, op_inputs
+from tinygrad_mnist.testing.strategies import LAYOUTS, Call, laid_out, op_inputs
 
 Array = NDArray[Any]
 Property = Callable[[Op, tuple[Any, ...], Mapping[str, Any]], None]
