@@ -156,11 +156,25 @@ def test_the_page_opens_with_what_was_asked_for() -> None:
 
 @pictures
 def test_what_is_too_large_is_left_out_and_said() -> None:
-    data = Page(recorded(*(Block(4) for _ in range(150))).html()).data
+    data = Page(recorded(*(Block(4) for _ in range(200))).html()).data
     modules = [level for level in data["levels"] if level["view"] == "Modules"]
     assert [level["depth"] for level in modules] == ["1", "inside"]
     assert any("too large to be laid out: Modules at depth 2" in note for note in modules[0]["notes"])
     assert {"model/0/norm", "model/0/linear"} <= {box["id"] for box in modules[1]["boxes"]}
+
+
+@pictures
+@pytest.mark.parametrize("blocks", [2, 12])
+def test_operations_begin_where_operations_are_seen(blocks: int) -> None:
+    levels = Page(recorded(*(Block(4) for _ in range(blocks))).html()).data["levels"]
+    operations = [level for level in levels if level["view"] == "Operations"]
+    inside = "model/0/linear/linear#1"
+    assert [level["bare"] for level in operations] == [
+        inside not in {box["id"] for box in level["boxes"]} for level in operations
+    ]
+    (first,) = (level for level in operations if level["first"])
+    assert not first["bare"]
+    assert not any(level["bare"] for level in levels if level["view"] != "Operations")
 
 
 def test_the_table_has_a_row_for_each_node_and_the_list_an_item_for_each_module() -> None:

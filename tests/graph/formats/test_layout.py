@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.graph.drawings import drawings, everything, small
-from tinygrad_mnist import Tensor, graph
+from tinygrad_mnist import Tensor, graph, nn
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing
 from tinygrad_mnist.graph.errors import LayoutError, TooLarge
 from tinygrad_mnist.graph.formats import layout
@@ -158,12 +158,60 @@ def test_a_layout_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         render("digraph {}", "svg")
 
 
-def test_load_counts_boxes_and_ranks_and_bears_circles() -> None:
+def test_load_counts_boxes_and_the_lines_that_pass_by_and_bears_circles() -> None:
     boxes = tuple(Box(name, "operation", name) for name in "abcd")
     ring = tuple(Arrow(*pair) for pair in ("ab", "bc", "cd", "db"))
-    assert load(Drawing("", "modules", boxes, ())) == 4
-    assert load(Drawing("", "modules", boxes, ring[:3])) == 7
-    assert load(Drawing("", "modules", boxes, ring)) >= 4
+    empty = load(Drawing("", "modules", boxes, ()))
+    assert empty == 4 * layout.BOX
+    assert load(Drawing("", "modules", boxes, ring[:3])) == empty
+    passing = (*ring[:3], Arrow("a", "c"), Arrow("a", "d"))  # two lines beside b, one beside c
+    assert load(Drawing("", "modules", boxes, passing)) == empty + 2 * 3 + 1 * 2
+    assert load(Drawing("", "modules", boxes, ring)) >= empty
+
+
+class Residual(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(size), nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.linear(self.norm(x))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.old, self.new = nn.Linear(size, size), nn.Linear(size, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x[0]
+        for row in x:
+            state = np.tanh(self.old(state) + self.new(row))
+        return state
+
+
+def residual(blocks: int) -> graph.Graph:
+    return nn.Sequential(*(Residual(2) for _ in range(blocks))).graph(np.ones((3, 2), np.float32))
+
+
+def test_hundred_blocks_and_a_loop_are_laid_out_whole() -> None:
+    blocks, loop = residual(100), Recurrent(2).graph(np.ones((28, 1, 2), np.float32))
+    for traced, options in ((blocks, {"depth": 2}), (blocks, {"budget": 801}), (loop, {"depth": 3})):
+        drawing = layout.fitting(traced, "modules", options)
+        assert drawing == traced.draw(**options)
+        assert len(drawing.boxes) > 140
+        assert "fold" not in {box.kind for box in drawing.boxes}
+
+
+def test_too_heavy_a_depth_is_folded_no_further_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "HEAVIEST", 3000)
+    traced = residual(100)
+    light = layout.fitting(traced, "modules", {"depth": 2})
+    assert len(light.boxes) > 150
+    assert load(light) <= layout.HEAVIEST
+    assert ".text()" in light.notes[0]
+    assert not any("depth=" in note or "budget=" in note for note in light.notes)
+    assert any("opens the first of them" in note for note in light.notes)
 
 
 @pytest.mark.usefixtures("no_programs")

@@ -122,7 +122,9 @@ def test_equal_blocks_in_a_row_are_one_box() -> None:
     (fold,) = folds(drawing)
     assert fold.title == "Block x12"
     assert fold.lines == ("36 operations", "240 parameters", "model/0 … model/11", "→ 2×4")
-    assert drawing.notes == ('folded: model/0 to model/11; depth=2 or expand=["model/0"] opens it',)
+    assert drawing.notes == (
+        'folded: model/0 to model/11; depth=2 opens all, expand=["model/0"] opens the first of them',
+    )
 
 
 def test_fewer_than_four_blocks_are_seen_one_by_one() -> None:
@@ -215,9 +217,20 @@ def test_the_budget_chooses_the_depth() -> None:
     wide, narrow = traced.draw(), traced.draw(budget=20)
     assert {group.id for group in wide.groups} == {"model", *(f"model/{i}" for i in range(5))}
     assert {group.id for group in narrow.groups} == {"model"}
-    assert 'closed: model/0, model/1, model/2 and 2 more; depth=2 or expand=["model/0"] opens more' in (
-        narrow.notes
+    assert narrow.notes == (
+        "closed: model/0, model/1, model/2 and 2 more; depth=2 opens more, "
+        'expand=["model/0"] opens the first of them',
     )
+
+
+def test_a_larger_budget_opens_as_many_of_equal_blocks_as_it_holds() -> None:
+    traced = blocks(100)
+    whole = traced.draw(depth=2)
+    assert traced.draw(budget=len(whole.boxes)).boxes == whole.boxes
+    drawing = traced.draw(budget=len(whole.boxes) - 1)
+    assert len(whole.boxes) / 2 < len(drawing.boxes) < len(whole.boxes)
+    (fold,) = folds(drawing)
+    assert fold.title.endswith(" modules")
 
 
 # ---- size ----------------------------------------------------------------------------------------------

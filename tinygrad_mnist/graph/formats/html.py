@@ -31,6 +31,9 @@ VIEWS: Final = {
 
 SCRIPTS: Final = ("picture.js", "graph.js", "lists.js")
 
+HEAVIEST_LEVEL: Final = HEAVIEST // 4
+"""Largest `load` of a level that nobody asked for: a page has several, and they take time and room."""
+
 MOST_DEPTHS: Final = 6
 """Depths that one view offers; beyond these, single modules are opened by `expand`."""
 
@@ -47,6 +50,7 @@ class _Level:
     drawing: Drawing
     svg: str
     first: bool  # what its view begins with
+    bare: bool = False  # a view of operations that shows those of no module
 
 
 def to_html(
@@ -132,7 +136,7 @@ def _levels(
         drawings: list[tuple[str, Drawing]] = []
         for depth in range(1, deepest + 1):
             drawing = graph.draw(view, depth=depth, budget=budget)
-            if load(drawing) > HEAVIEST:
+            if load(drawing) > HEAVIEST_LEVEL:
                 size = f"{len(drawing.boxes):,} boxes"
                 remarks.append(f"too large to be laid out: {VIEWS[view]} at depth {depth}, {size}")
                 if view == "modules":  # the others show no less
@@ -147,17 +151,20 @@ def _levels(
             drawings.insert(0, (str(asked) if opens and asked is not None else "auto", first))
         if folded := _folded(graph, first):
             drawings.append((INSIDE, fitting(graph, view, {**options, "expand": [*expand, *folded]})))
+        if view == "operations" and not opens and not _shows_operations(graph, first):
+            first = next((drawing for _, drawing in drawings if _shows_operations(graph, drawing)), first)
         for name, drawing in drawings:
             boxes = tuple(replace(box, details=()) for box in drawing.boxes)
-            bare = replace(drawing, title="", notes=(), boxes=boxes)  # the page says these itself
+            picture = replace(drawing, title="", notes=(), boxes=boxes)  # the page says these itself
             try:
-                svg = to_svg(bare, "light", f"level{len(levels)}-")
+                svg = to_svg(picture, "light", f"level{len(levels)}-")
             except TooLarge as error:
                 remarks.append(f"{VIEWS[view]} is not shown: {error}")
             except LayoutError as error:
                 return [], [f"No picture: {error}"]
             else:
-                levels.append(_Level(view, name, drawing, svg.strip(), drawing is first))
+                bare = view == "operations" and not _shows_operations(graph, drawing)
+                levels.append(_Level(view, name, drawing, svg.strip(), drawing is first, bare))
     return levels, remarks
 
 
@@ -173,6 +180,13 @@ def _folded(graph: Graph, drawing: Drawing) -> list[str]:
             if around:
                 found.append(around)
     return found
+
+
+def _shows_operations(graph: Graph, drawing: Drawing) -> bool:
+    """Whether some module that holds operations alone stands open, or there are no modules."""
+    around = {cluster.parent for cluster in graph.clusters}
+    inmost = {cluster.id for cluster in graph.clusters} - around
+    return not inmost or any(box.kind == "operation" and box.group in inmost for box in drawing.boxes)
 
 
 def _seen(drawing: Drawing) -> tuple[Any, ...]:
@@ -203,6 +217,7 @@ def _data(graph: Graph, levels: Sequence[_Level], remarks: Sequence[str]) -> dic
                 "view": VIEWS[level.view],
                 "depth": level.depth,
                 "first": level.first,
+                "bare": level.bare,
                 "title": level.drawing.title,
                 "notes": [*level.drawing.notes, *remarks],
                 "boxes": [

@@ -22,6 +22,9 @@ VIEWS: Final = ("modules", "operations", "backward", "profile")
 
 GRADIENTS: Final = "at an arrow: the norm of the gradient; a wider arrow is a larger norm"
 
+BUDGET: Final = 40
+"""Boxes of a picture if nothing else is asked for; who asks for more wants what was folded for clarity."""
+
 FEWEST: Final = 3
 """Where even the middle of a group is folded, so many parts of it stay: the first, the middle, the last."""
 
@@ -32,9 +35,17 @@ def draw(
     *,
     depth: int | None = None,
     expand: Collection[str] = (),
-    budget: int = 40,
+    budget: int = BUDGET,
+    offers_more: bool = True,
 ) -> Drawing:
     """What a picture shows; see `Graph.draw`.
+
+    Parameters
+    ----------
+    graph, view, depth, expand, budget
+        As there.
+    offers_more : bool
+        Whether notes on what is folded may offer a larger depth or budget.
 
     Raises
     ------
@@ -56,7 +67,7 @@ def draw(
         tuple(dressed(seen, view)),
         gradient_arrows(seen) if view == "backward" else flow(seen),
         tuple(group(seen.outline, cluster) for cluster in seen.plan.groups),
-        tuple(notes(seen, view) + ([GRADIENTS] if view == "backward" else [])),
+        tuple(notes(seen, view, offers_more) + ([GRADIENTS] if view == "backward" else [])),
     )
 
 
@@ -82,21 +93,52 @@ def look(graph: Graph, view: str, *, depth: int | None, expand: Collection[str],
 def within(folding: Folding, budget: int) -> Scene:
     """The deepest plan whose boxes are no more than the budget.
 
-    Runs of equal modules are folded in any case. Where one open level is too much, runs of plain operations
-    are folded too; then parameters go into the boxes that use them; then the middle of what is too long.
+    Runs of equal modules are folded in any case, unless more than the usual budget is asked for and they have
+    room in it. Where one open level is too much, runs of plain operations are folded too; then parameters go
+    into the boxes that use them; then the middle of what is too long.
     """
+    clear = _folded_within(folding, budget)
+    if budget <= BUDGET or not any(part.is_fold for part in clear.plan.parts):
+        return clear
+    whole = _deepest(folding, budget, fold_open=False)
+    known = [clear, *([whole] if whole is not None else [])]
+    if whole is None or whole.plan.closed or any(part.is_fold for part in whole.plan.parts):
+        known += _without_middles(folding, budget)
+    return max(known, key=lambda seen: len(seen.places))
+
+
+def _without_middles(folding: Folding, budget: int) -> Iterator[Scene]:
+    """By depth, the plan that folds nothing but the middle of what is too long, and of that the least."""
+    for depth in range(1, max(folding.outline.level.values(), default=0) + 3):
+        for longest in _ever_fewer(budget):
+            plan = folding.plan(depth, fold_open=False, longest=longest)
+            seen = scene(folding.outline, plan, pills=True) if len(plan.parts) <= budget else None
+            if seen is not None and len(seen.places) <= budget:
+                yield seen
+                break
+
+
+def _deepest(
+    folding: Folding, budget: int, *, fold_open: bool, full: bool = False, pills: bool = True
+) -> Scene | None:
+    """The deepest plan whose boxes are no more than the budget; None if not even one open level is."""
+    found = None
+    for depth in range(1, max(folding.outline.level.values(), default=0) + 3):
+        plan = folding.plan(depth, fold_open=fold_open, full=full)
+        seen = scene(folding.outline, plan, pills) if len(plan.parts) <= budget else None
+        if seen is None or len(seen.places) > budget:
+            break
+        found = seen
+        if not plan.closed and (fold_open or not any(part.is_fold for part in plan.parts)):
+            break
+    return found
+
+
+def _folded_within(folding: Folding, budget: int) -> Scene:
     outline = folding.outline
     for pills in (True, False):
         for full in (False, True):
-            found = None
-            for depth in range(1, max(outline.level.values(), default=0) + 3):
-                plan = folding.plan(depth, fold_open=True, full=full)
-                seen = scene(outline, plan, pills) if len(plan.parts) <= budget else None
-                if seen is None or len(seen.places) > budget:
-                    break
-                found = seen
-                if not plan.closed:
-                    break
+            found = _deepest(folding, budget, fold_open=True, full=full, pills=pills)
             if found is not None:
                 return found
     for depth, longest in [*((1, n) for n in _ever_fewer(budget)), *((0, n) for n in _ever_fewer(budget))]:
@@ -184,15 +226,17 @@ def most_uses(edges: Sequence[Edge]) -> int:
     return max(counts.values())
 
 
-def notes(seen: Scene, view: str) -> list[str]:
+def notes(seen: Scene, view: str, offers_more: bool = True) -> list[str]:
     """What was folded and how to open it, and what is not seen."""
     outline, plan = seen.outline, seen.plan
-    said = [_fold_note(outline, part) for part in plan.parts if part.is_fold]
+    said = [_fold_note(outline, part, offers_more) for part in plan.parts if part.is_fold]
     if plan.closed:
-        way = f'depth={plan.depth + 1} or expand=["{plan.closed[0]}"]'
-        said.append(f"closed: {_listed(plan.closed)}; {way} opens more")
+        first = f'expand=["{plan.closed[0]}"] opens {"the first of them" if len(plan.closed) > 1 else "it"}'
+        way = f"depth={plan.depth + 1} opens more, {first}" if offers_more else first
+        said.append(f"closed: {_listed(plan.closed)}; {way}")
     if not seen.pills:
-        said.append(f"parameters are in the boxes that use them; budget={_whole(outline)} shows them")
+        way = f"; budget={_whole(outline)} shows them" if offers_more else ""
+        said.append(f"parameters are in the boxes that use them{way}")
     shown = {"", *plan.groups}
     silent = [
         cluster.id
@@ -216,13 +260,17 @@ def _hidden_origins(seen: Scene, view: str) -> list[str]:
     return []
 
 
-def _fold_note(outline: Outline, part: Part) -> str:
+def _fold_note(outline: Outline, part: Part, offers_more: bool) -> str:
     modules = [member for member in part.members if member in outline.clusters]
+    ways = []
     if modules:
-        way = f'depth={outline.level[modules[0]] + 1} or expand=["{modules[0]}"]'
-    else:
-        way = f"budget={_whole(outline)}"
-    return f"folded: {part.members[0]} to {part.members[-1]}; {way} opens it"
+        if offers_more:
+            ways.append(f"depth={outline.level[modules[0]] + 1} opens all")
+        ways.append(f'expand=["{modules[0]}"] opens the first of them')
+    elif offers_more:
+        ways.append(f"budget={_whole(outline)} opens it")
+    folded = f"folded: {part.members[0]} to {part.members[-1]}"
+    return "; ".join([folded, ", ".join(ways)] if ways else [folded])
 
 
 def _whole(outline: Outline) -> int:

@@ -83,7 +83,7 @@ function choices() {
   const same = levels.filter((one) => one.view === level.view);
   fill($("views"), views.length > 1 ? views : [], level.view, (view) => {
     const there = levels.filter((one) => one.view === view);
-    show(there.find((one) => one.depth === level.depth) ?? there.find((one) => one.first) ?? there[0]);
+    show(there.find((one) => one.depth === level.depth && !one.bare) ?? there.find((one) => one.first) ?? there[0]);
   });
   const depths = same.map((one) => one.depth);
   $("deep").hidden = depths.length < 2;
