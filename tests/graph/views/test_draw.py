@@ -84,7 +84,7 @@ def check(traced: Graph, drawing: Drawing) -> None:
         groups.add(group.id)
     assert {box.group for box in drawing.boxes} <= groups | {""}
     assert all(set(one.marks) <= set(MARKS) for one in (*drawing.boxes, *drawing.arrows))
-    assert all(1 <= arrow.weight <= 5 for arrow in drawing.arrows)
+    assert all(1 <= arrow.weight <= 3 for arrow in drawing.arrows)
     arrows = arrows_of(drawing)
     assert len(arrows) == len(drawing.arrows), "one arrow a pair of boxes"
     if drawing.view == "backward":
@@ -256,7 +256,7 @@ def test_norms_of_gradients_are_labels_and_widths() -> None:
     known = [arrow for arrow in drawing.arrows if arrow.kind == "gradient"]
     widths = {float(arrow.label): arrow.weight for arrow in known}
     assert [widths[norm] for norm in sorted(widths)] == sorted(widths.values())
-    assert max(widths.values()) == 5
+    assert max(widths.values()) == 3
 
 
 def test_what_can_carry_no_gradient_is_drawn_without_a_warning() -> None:
@@ -275,6 +275,30 @@ def test_where_nothing_flows_it_is_written() -> None:
     assert (arrow.kind, arrow.label, arrow.marks) == ("none", "no gradient", ("no gradient",))
     assert "no gradient" in box_of(drawing, "y").marks
     assert "no gradient" not in box_of(drawing, "x").marks
+
+
+def test_a_folded_box_tells_the_range_of_its_gradients() -> None:
+    net = nn.Sequential(*(nn.Sequential(nn.Linear(2, 2, rng=RNG), nn.ReLU()) for _ in range(6)))
+    with graph.record(net) as tape:
+        np.sum(net(np.ones((1, 2), np.float32))).backward()
+    traced = tape.graph()
+    drawing = traced.draw("backward")
+    (fold,) = (box for box in drawing.boxes if box.kind == "fold")
+    gradients = [traced.by_id[f"model/{i}/1/relu#1"].value.gradient for i in range(6)]
+    norms = [gradient.norm for gradient in gradients if gradient is not None and gradient.norm is not None]
+    assert len(norms) == 6
+    assert f"gradient norms {min(norms):.3g} to {max(norms):.3g}" in fold.lines
+    assert any(note.startswith("in a folded box") for note in drawing.notes)
+    assert not any(note.startswith("in a folded box") for note in step().draw("backward").notes)
+    (plain,) = (box for box in traced.draw().boxes if box.kind == "fold")
+    assert "gradient" not in " ".join(plain.lines)
+
+
+def test_what_is_not_finite_is_told_before_the_norm_of_the_rest() -> None:
+    x = Tensor(np.array([0.0, 0.0]), requires_grad=True)
+    with np.errstate(all="ignore"), graph.record(names={"x": x}) as tape:
+        np.sum(x * np.nan).backward()
+    assert arrow_of(tape.graph().draw("backward"), "multiply#1", "x").label == "2 NaN, norm of the rest 0"
 
 
 def test_what_several_parts_of_a_box_send_back_is_summed_or_bounded() -> None:

@@ -11,10 +11,10 @@ from typing import Final
 from tinygrad_mnist.graph.data import Edge, Node, Statistics
 from tinygrad_mnist.graph.drawing import Arrow
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.scene import Scene
+from tinygrad_mnist.graph.views.scene import Place, Scene
 from tinygrad_mnist.graph.words import nonfinite_text, number_text
 
-WIDEST: Final = 5.0
+WIDEST: Final = 3.0
 """The width of the arrow with the largest gradient; that of the smallest is 1."""
 
 WIDEST_RANGE: Final = 1e4
@@ -63,6 +63,24 @@ def lacks_gradient(nodes: Sequence[Node]) -> bool:
     return bool(able) and all(value.gradient is None for node in able for value in node.values)
 
 
+def folded_norms(seen: Scene, place: Place) -> str:
+    """The least and the largest norm of the gradients that come into the parts of a folded box, if any do."""
+    part = place.part
+    if part is None or not part.is_fold:
+        return ""
+    period = len(part.members) // part.repeats if part.repeats else 1
+    norms = []
+    for start in range(0, len(part.members), period):
+        operations = seen.outline.operations(part.members[start : start + period])
+        known = [value.gradient for value in operations[-1].values if value.gradient is not None]
+        if known:
+            norms.append(hypot(*(gradient.norm or 0.0 for gradient in known)))
+    if not norms:
+        return ""
+    low, high = number_text(min(norms)), number_text(max(norms))
+    return f"gradient norms {low} to {high}" if low != high else f"gradient norms {low}"
+
+
 def _width(norm: float, low: float, high: float) -> float:
     """From 1 to the widest, by the logarithm of a norm."""
     if norm <= 0:
@@ -81,7 +99,7 @@ class _Flown:
     norm : float
         Of all the gradients in it, as one vector.
     label : str
-        The norm, what is not finite, and how many uses by one operation it is the sum of.
+        The norm, after what is not finite, and how many uses by one operation it is the sum of.
     finite : bool
     """
 
@@ -119,9 +137,8 @@ def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) 
     norm = hypot(*norms)
     words = ["≤ " * bound + number_text(norm)]
     if faults:
-        words.append(
-            nonfinite_text(Statistics(nan=sum(f.nan for f in faults), inf=sum(f.inf for f in faults)))
-        )
+        spoiled = nonfinite_text(Statistics(nan=sum(f.nan for f in faults), inf=sum(f.inf for f in faults)))
+        words = [spoiled, f"norm of the rest {words[0]}"]
     if times > 1:
         words.append(f"{times} uses")
     return _Flown(norm, ", ".join(words), not faults)

@@ -9,7 +9,13 @@ from typing import Final
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Edge
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.backward import NO_GRADIENT, gradient_arrows, lacks_gradient, require_backward
+from tinygrad_mnist.graph.views.backward import (
+    NO_GRADIENT,
+    folded_norms,
+    gradient_arrows,
+    lacks_gradient,
+    require_backward,
+)
 from tinygrad_mnist.graph.views.boxes import box, group, parameter_count
 from tinygrad_mnist.graph.views.costs import kept, require_times, totals, with_costs
 from tinygrad_mnist.graph.views.folding import Folding, Part
@@ -21,6 +27,9 @@ from tinygrad_mnist.graph.words import bytes_text, count_text, shape_text
 VIEWS: Final = ("modules", "operations", "backward", "profile")
 
 GRADIENTS: Final = "at an arrow: the norm of the gradient; a wider arrow is a larger norm"
+FOLDED_GRADIENTS: Final = (
+    "in a folded box: the least and the largest norm of the gradients that come into its parts"
+)
 
 BUDGET: Final = 40
 """Boxes of a picture if nothing else is asked for; who asks for more wants what was folded for clarity."""
@@ -67,7 +76,7 @@ def draw(
         tuple(dressed(seen, view)),
         gradient_arrows(seen) if view == "backward" else flow(seen),
         tuple(group(seen.outline, cluster) for cluster in seen.plan.groups),
-        tuple(notes(seen, view, offers_more) + ([GRADIENTS] if view == "backward" else [])),
+        (*notes(seen, view, offers_more), *(_gradient_notes(seen) if view == "backward" else [])),
     )
 
 
@@ -187,7 +196,8 @@ def dressed(seen: Scene, view: str) -> list[Box]:
             marks.discard("spoiled")
         if view == "backward" and lacks_gradient(nodes):
             marks.add(NO_GRADIENT)
-        lines = (*made.lines, *(trouble.text for trouble in troubles))
+        norms = folded_norms(seen, place) if view == "backward" else ""
+        lines = (*made.lines, *([norms] if norms else []), *(trouble.text for trouble in troubles))
         done.append(replace(made, lines=lines, marks=tuple(mark for mark in MARKS if mark in marks)))
     return done
 
@@ -247,6 +257,12 @@ def notes(seen: Scene, view: str, offers_more: bool = True) -> list[str]:
         said.append(f"ran no operation: {_listed(silent)}")
     said += _hidden_origins(seen, view)
     return said
+
+
+def _gradient_notes(seen: Scene) -> list[str]:
+    """How to read the norms."""
+    folded = any(folded_norms(seen, place) for place in seen.places)
+    return [GRADIENTS, FOLDED_GRADIENTS] if folded else [GRADIENTS]
 
 
 def _hidden_origins(seen: Scene, view: str) -> list[str]:
