@@ -275,6 +275,29 @@ def test_the_lists_lead_to_the_picture(page: Page) -> None:
     expect(page.locator("#panel dd").first).to_have_text("model/3")
 
 
+def test_the_picture_keeps_its_place_and_the_table_its_lines(open_page: Open) -> None:
+    model = nn.Sequential(*(Block(3) for _ in range(12)))
+    with graph.record(model) as tape:
+        np.sum(model(np.ones((2, 3), np.float32))).backward()
+    page = open_page(tape.graph().html())
+    page.set_viewport_size({"width": 1280, "height": 860})
+    tops = []
+    for view in ("Modules", "Operations", "Backward"):
+        page.get_by_role("group", name="View").get_by_role("button", name=view).click()
+        tops.append(page.locator("#stage").bounding_box()["y"])
+    assert len(set(tops)) == 1
+    assert tops[0] < 100
+    wide = page.locator(".wide").evaluate("it => it.scrollWidth - it.clientWidth")
+    assert wide == 0
+
+
+def test_the_button_operations_shows_operations(open_page: Open) -> None:
+    model = nn.Sequential(*(Block(3) for _ in range(12)))
+    page = open_page(model.graph(np.ones((2, 3), np.float32)).html())
+    page.get_by_role("group", name="View").get_by_role("button", name="Operations").click()
+    assert {"model/0/linear/linear#1", "model/0/add#1"} <= boxes(page)
+
+
 def test_the_table_can_be_sorted(page: Page) -> None:
     page.get_by_role("columnheader", name="bytes").get_by_role("button").click()
     column = page.locator("tbody td:nth-child(4)").evaluate_all(

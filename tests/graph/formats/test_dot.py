@@ -20,8 +20,8 @@ ARROWS = """\
 	x -> "model/0" [color="#687586" penwidth=1]
 	"model/0/weight" -> "model/0" [arrowsize=0.5 color="#687586" penwidth=1]
 	"model/0" -> "model/0/bias" [arrowsize=0.5 color="#687586" dir=back penwidth=1]
-	"model/0" -> "mean#1" [label=<<FONT POINT-SIZE="10" COLOR="#4f5b6b">&#160;4×2&#160;</FONT>> \
-color="#687586" penwidth=1]
+	"model/0" -> "mean#1" [label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2"><TR><TD>\
+<FONT POINT-SIZE="10" COLOR="#4f5b6b">&#160;4×2&#160;</FONT></TD></TR></TABLE>> color="#687586" penwidth=1]
 }
 """
 

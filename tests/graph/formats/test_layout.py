@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -244,6 +245,63 @@ def test_the_other_process_finds_what_this_one_does(monkeypatch: pytest.MonkeyPa
     assert render("digraph {}", "svg") == b"picture"
     assert str(tmp_path) in seen["env"]["PYTHONPATH"]
     assert seen["timeout"] == layout.PATIENCE
+
+
+@pytest.fixture(scope="module")
+def perceptron() -> graph.Graph:
+    """The network of the pages on graphs."""
+    rng = np.random.default_rng(0)
+    sizes = (784, 64, 32, 16)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [nn.Linear(fan_in, fan_out, rng=rng), nn.BatchNorm1d(fan_out), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(16, 10, rng=rng))
+    with graph.record(model) as tape:
+        nn.CrossEntropyLoss()(model(rng.standard_normal((20, 784))), np.arange(20) % 10).backward()
+    return tape.graph()
+
+
+def points(edge: ElementTree.Element) -> np.ndarray:
+    """Points on the line of an arrow and the corners of its head."""
+    found = []
+    for path in edge.iter(f"{SVG}path"):
+        knots = np.array(re.findall(r"-?[\d.]+", path.attrib["d"]), float).reshape(-1, 2)
+        t = np.linspace(0, 1, 60)[:, None]
+        for a, b, c, d in (knots[i : i + 4] for i in range(0, len(knots) - 3, 3)):
+            found.append((1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t**2 * (1 - t) * c + t**3 * d)
+    heads = (head.attrib["points"] for head in edge.iter(f"{SVG}polygon"))
+    found += [np.array(re.findall(r"-?[\d.]+", corners), float).reshape(-1, 2) for corners in heads]
+    return np.concatenate(found)
+
+
+def hit(text: ElementTree.Element, line: np.ndarray, width: float) -> bool:
+    """Whether a line of a width runs through the letters of a text."""
+    size, letters = float(text.attrib["font-size"]), len((text.text or "").strip("\xa0"))
+    # In Helvetica: of bold letters, of digits, and the mean of "no gradient".
+    em = 0.6 if text.get("font-weight") == "bold" else 0.556 if re.search(r"\d", text.text or "") else 0.46
+    wide = letters * size * em
+    x, y = float(text.attrib["x"]), float(text.attrib["y"])
+    left = (
+        x - wide / 2
+        if text.get("text-anchor") == "middle"
+        else x + 2.78 * (text.text or "").startswith("\xa0")
+    )
+    inside = (line[:, 0] > left - width / 2) & (line[:, 0] < left + wide + width / 2)
+    return bool(np.any(inside & (line[:, 1] > y - 0.72 * size - width / 2) & (line[:, 1] < y + width / 2)))
+
+
+@pytest.mark.parametrize("view", ["modules", "operations", "backward"])
+def test_no_arrow_runs_through_words_at_arrows_or_titles_of_frames(
+    perceptron: graph.Graph, view: str
+) -> None:
+    svg = perceptron.svg(view)
+    edges = parts(svg, "edge")
+    lines = [points(edge) for edge in edges]
+    widths = [float(edge.find(f"{SVG}path").get("stroke-width", "1")) for edge in edges]
+    words = [text for edge in (*edges, *parts(svg, "cluster")) for text in edge.iter(f"{SVG}text")]
+    assert len(words) > 4
+    drawn = list(zip(lines, widths, strict=True))
+    assert [word.text for word in words if any(hit(word, line, width) for line, width in drawn)] == []
 
 
 def test_a_long_title_makes_no_picture_wide() -> None:

@@ -24,8 +24,11 @@ SMALL: Final = 10
 BAR: Final = 96
 """Length of a full bar."""
 
-LETTER: Final = 0.58 * SMALL
-"""About the width of a letter of a title."""
+LETTER: Final = 0.65 * SMALL
+"""About the width of a letter of a frame's title, which is bold."""
+
+ROOM: Final = 1
+"""Around the words at an arrow, besides the width of its line."""
 
 LINE: Final = 90
 """Characters after which a note is broken."""
@@ -209,13 +212,15 @@ def _arrow(arrow: Arrow, colours: Mapping[str, str], drawing: Drawing) -> dict[s
             label = "no gradient"
     if label:
         colour = colours["gradient" if arrow.kind == "gradient" and not mark else "quiet"]
-        attributes["label"] = f"<{_font(f'&#160;{_text(label)}&#160;', SMALL, colour)}>"
+        words = _font(f"&#160;{_text(label)}&#160;", SMALL, colour)
+        room = ROOM + round(arrow.weight)  # or the line, and the head of a level one, touch the words
+        attributes["label"] = f"<{_table(room)}<TR><TD>{words}</TD></TR></TABLE>>"
     if arrow.kind == "none" or mark == "removed":
         attributes["style"] = "dashed"
     elif mark in ("spoiled", "changed"):
         attributes["style"] = "dotted"
-    if arrow.kind == "parameter":
-        attributes["arrowsize"] = "0.5"
+    if arrow.kind in ("parameter", "gradient"):
+        attributes["arrowsize"] = "0.5"  # a head is the larger the wider the line is
     return attributes
 
 
@@ -224,7 +229,7 @@ def _group(group: Group, colours: Mapping[str, str]) -> dict[str, str]:
     style = {"removed": ",dashed", "no gradient": ",dashed", "spoiled": ",dotted", "changed": ",dotted"}
     words = " ".join([signed(group.title, group.marks), *(f"({word})" for word in said(group.marks, ()))])
     title = _font(f"<B>{_text(words)}</B>", SMALL, colours["quiet"])
-    gap = f' WIDTH="{round(len(words) * LETTER)}"'  # so that an arrow to the middle does not cross the title
+    gap = f' WIDTH="{round((len(words) + 3) * LETTER)}"'  # an arrow to the middle is not to cross it
     return {
         "label": f"<{_table(0)}<TR><TD>{title}</TD><TD{gap}></TD></TR></TABLE>>" if words else "",
         "style": "rounded,filled" + next((style[one] for one in group.marks if one in style), ""),

@@ -7,6 +7,7 @@ a nested list of the modules and a table of all nodes.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -183,10 +184,14 @@ def _folded(graph: Graph, drawing: Drawing) -> list[str]:
 
 
 def _shows_operations(graph: Graph, drawing: Drawing) -> bool:
-    """Whether some module that holds operations alone stands open, or there are no modules."""
-    around = {cluster.parent for cluster in graph.clusters}
-    inmost = {cluster.id for cluster in graph.clusters} - around
-    return not inmost or any(box.kind == "operation" and box.group in inmost for box in drawing.boxes)
+    """Whether the inside of some inmost module is seen, in the outermost one that holds the most."""
+    outermost = Counter(node.cluster.partition("/")[0] for node in graph.operations)
+    largest = max(outermost, key=outermost.__getitem__, default="")
+    inmost = {cluster.id for cluster in graph.clusters} - {cluster.parent for cluster in graph.clusters}
+    return not largest or any(
+        box.kind == "operation" and box.group in inmost and box.group.partition("/")[0] == largest
+        for box in drawing.boxes
+    )
 
 
 def _seen(drawing: Drawing) -> tuple[Any, ...]:

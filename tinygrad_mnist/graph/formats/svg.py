@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.formats.dot import FONT, ends, node_name, printable
+from tinygrad_mnist.graph.formats.frames import clear_titles
 from tinygrad_mnist.graph.formats.theme import DARK, class_name, palette, rules, said, signed
 
 SVG: Final = "http://www.w3.org/2000/svg"
@@ -55,6 +56,7 @@ def adorn(source: str, drawing: Drawing, theme: str, prefix: str) -> str:
             title = ElementTree.Element(f"{{{SVG}}}title")
             title.text = printable("\n".join(filter(None, words)))
             part.insert(0, title)
+    clear_titles(root)
     used: dict[str, set[str]] = {"fill": set(), "stroke": set()}
     for part in root.iter():
         part.attrib.pop("font-family", None)

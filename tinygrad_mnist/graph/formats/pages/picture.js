@@ -64,6 +64,7 @@ function show(one, boxes = []) {
     level = one;
     for (const box of one.boxes) box.place ??= placeOf(box.element);
     [$("title").textContent, $("totals").textContent] = parted(one.title);
+    $("title").parentElement.title = one.title; // the row may have no room for all of it
     $("notes").replaceChildren(...one.notes.map((note) => make("li", note)));
     choices();
     search();
