@@ -2,10 +2,10 @@
 
     python scripts/make_graph_pictures.py [CHROMIUM]
 
-Writes docs/images/graph_*.svg, and with the path of a Chromium the pictures of the HTML pages too.
+Writes docs/images/graph_*.svg, and with the path of a Chromium, and the package playwright, the
+pictures of the HTML pages too.
 """
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -42,13 +42,20 @@ def neuron() -> graph.Storyboard:
     return graph.storyboard((np.tanh(w * x + b) - 1.0) ** 2, {"x": x, "w": w, "b": b})
 
 
-def photograph(chromium: str, page: str, name: str, place: str = "") -> None:
-    with tempfile.TemporaryDirectory() as folder:
+def photograph(chromium: str, page: str, name: str, place: str = "", focus: str = "") -> None:
+    """Take a picture of a page at a place, with the element in focus that a selector names."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         path = Path(folder) / "page.html"
         path.write_text(page, "utf-8")
-        options = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1280,860"]
-        target = f"--screenshot={IMAGES / name}"
-        subprocess.run([chromium, *options, target, path.as_uri() + place], check=True, capture_output=True)
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        view = browser.new_page(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
+        view.goto(path.as_uri() + place)
+        if focus:
+            view.focus(focus)
+        view.screenshot(path=IMAGES / name, animations="disabled")
+        browser.close()
 
 
 def main() -> None:
@@ -66,7 +73,7 @@ def main() -> None:
 
     print(graph.diff(found, recorded(network((64, 32, 24), dropout=True))).save(IMAGES / "graph_diff.svg"))
     if len(sys.argv) > 1:
-        photograph(sys.argv[1], found.html(), "graph_page.png")
+        photograph(sys.argv[1], found.html(), "graph_page.png", focus="g.node[data-id='model/1']")
         photograph(sys.argv[1], neuron().html(), "graph_storyboard.png", "#4")
 
 
