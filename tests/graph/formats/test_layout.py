@@ -256,8 +256,9 @@ def perceptron() -> graph.Graph:
     for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out, rng=rng), nn.BatchNorm1d(fan_out), nn.ReLU()]
     model = nn.Sequential(*layers, nn.Linear(16, 10, rng=rng))
-    with graph.record(model) as tape:
-        nn.CrossEntropyLoss()(model(rng.standard_normal((20, 784))), np.arange(20) % 10).backward()
+    x, y = rng.standard_normal((128, 784), dtype=np.float32), np.arange(128) % 10
+    with graph.record(model, {"images": x, "labels": y}) as tape:
+        nn.CrossEntropyLoss()(model(x), y).backward()
     return tape.graph()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 from xml.etree.ElementTree import Element
@@ -24,10 +24,10 @@ Span = tuple[float, float]
 
 
 def clear_titles(root: Element) -> None:
-    """Move the title of each frame along its top to where no arrow runs through it, the leftmost such place.
+    """Move the title of each frame along its top to where no arrow runs through it, else to its bottom.
 
-    Graphviz routes arrows around boxes, but not around these titles. A title for which there is no such place
-    stays.
+    Graphviz routes arrows around boxes, but not around these titles. It takes the leftmost place that there
+    is; without any, the title stays.
     """
     groups = list(root.iter(f"{SVG}g"))
     edges = [group for group in groups if "edge" in group.get("class", "").split()]
@@ -40,22 +40,24 @@ def clear_titles(root: Element) -> None:
 
 
 def _clear(
-    frame: Element, title: Element, lines: Iterable[Sequence[Point]], texts: Iterable[Element]
+    frame: Element, title: Element, lines: Sequence[Sequence[Point]], texts: Sequence[Element]
 ) -> None:
     size = float(title.get("font-size", "10"))
-    base, left = float(title.attrib["y"]), float(title.attrib["x"])
-    top, bottom = base - size, base + size / 4
-    width = len(title.text or "") * LETTER
-    drawn = (child.get("d", child.get("points", "")) for child in frame)
-    right = max((float(x) for path in drawn for x in NUMBER.findall(path)[::2]), default=left)
-    taken = [span for line in lines for span in _crossings(line, top, bottom)]
-    taken += [_extent(text) for text in texts if top < float(text.attrib["y"]) < bottom + size]
-    taken = [(start - ROOM, end + ROOM) for start, end in taken]
-    for place in sorted((left, *(end for _, end in taken if end > left))):
-        free = all(end <= place or place + width <= start for start, end in taken)
-        if free and place + width + ROOM <= right:
-            title.set("x", f"{place:.2f}")
-            return
+    left, width = float(title.attrib["x"]), len(title.text or "") * LETTER
+    corners = [NUMBER.findall(child.get("d", child.get("points", ""))) for child in frame]
+    right = max((float(x) for numbers in corners for x in numbers[::2]), default=left)
+    under = max((float(y) for numbers in corners for y in numbers[1::2]), default=0.0)
+    for base in (float(title.attrib["y"]), under - size / 4):
+        top, bottom = base - size, base + size / 4
+        taken = [span for line in lines for span in _crossings(line, top, bottom)]
+        taken += [_extent(text) for text in texts if top < float(text.attrib["y"]) < bottom + size]
+        taken = [(start - ROOM, end + ROOM) for start, end in taken]
+        for place in sorted((left, *(end for _, end in taken if end > left))):
+            free = all(end <= place or place + width <= start for start, end in taken)
+            if free and place + width + ROOM <= right:
+                title.set("x", f"{place:.2f}")
+                title.set("y", f"{base:.2f}")
+                return
 
 
 def _points(path: Element) -> Iterator[Point]:
