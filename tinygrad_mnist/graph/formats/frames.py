@@ -47,7 +47,7 @@ def _clear(
     corners = [NUMBER.findall(child.get("d", child.get("points", ""))) for child in frame]
     right = max((float(x) for numbers in corners for x in numbers[::2]), default=left)
     under = max((float(y) for numbers in corners for y in numbers[1::2]), default=0.0)
-    for base in (float(title.attrib["y"]), under - size / 4):
+    for base in (float(title.attrib["y"]), under - size / 8):
         top, bottom = base - size, base + size / 4
         taken = [span for line in lines for span in _crossings(line, top, bottom)]
         taken += [_extent(text) for text in texts if top < float(text.attrib["y"]) < bottom + size]
