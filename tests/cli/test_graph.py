@@ -112,11 +112,20 @@ class TestMistakes:
     def test_a_recipe_that_does_not_exist(self, refused: Refused) -> None:
         assert "digits" in refused("graph", "--recipe", "digts", status=2)
 
-    def test_a_suffix_that_names_no_format(self, refused: Refused, run_directory: Path) -> None:
-        assert "expected a name that ends in .dot" in refused("graph", run_directory, "-o", "graph.doc")
-
-    def test_a_directory_that_does_not_exist(self, refused: Refused, run_directory: Path) -> None:
-        assert "there is no directory 'nowhere'" in refused("graph", run_directory, "-o", "nowhere/graph.svg")
+    @pytest.mark.parametrize(
+        ("output", "sentence"),
+        [
+            ("graph.doc", "expected a name that ends in .dot"),
+            ("nowhere/graph.svg", "there is no directory 'nowhere'"),
+            ("folder.svg", "that is a directory"),
+        ],
+    )
+    @pytest.mark.parametrize("what", [["no such run"], ["--data", "no such data"]])
+    def test_a_file_that_cannot_be_written_is_told_before_anything_is_loaded(
+        self, refused: Refused, output: str, sentence: str, what: list[str]
+    ) -> None:
+        Path("folder.svg").mkdir()
+        assert sentence in refused("graph", *what, "-o", output, status=2)
 
     def test_a_module_that_does_not_exist(self, refused: Refused, run_directory: Path) -> None:
         assert "is no module of this graph; near it: model/4" in refused(

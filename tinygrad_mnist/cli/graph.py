@@ -57,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw."""
     use_threads(arguments)
 
+    if arguments.output is not None:
+        _refuse_unwritable(arguments.output)
+
     from tinygrad_mnist.graph import LayoutError
     from tinygrad_mnist.training import choose, load_checkpoint
     from tinygrad_mnist.training.errors import TrainingError
@@ -76,9 +79,24 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             path = found.save(arguments.output, arguments.view, **options)
             print(f"{path}: {found.draw(arguments.view, **options).title}")
-    except (ValueError, FileNotFoundError, LayoutError) as error:  # the sentences of the room `graph`
+    except (ValueError, LayoutError) as error:  # the sentences of the room `graph`
         raise TrainingError(str(error)) from error
+    except OSError as error:
+        raise TrainingError(f"{arguments.output} cannot be written: {error.strerror}") from error
     return 0
+
+
+def _refuse_unwritable(path: str) -> None:
+    """Say before the work that its result could not be written."""
+    from tinygrad_mnist.graph.formats.files import writer_of
+    from tinygrad_mnist.training.errors import RecipeError
+
+    try:
+        writer_of(path)
+    except ValueError as error:
+        raise RecipeError(f"--output: {error}") from error
+    except OSError as error:
+        raise RecipeError(f"--output {path} cannot be written: {error.strerror}") from error
 
 
 def _note(sentence: str) -> None:

@@ -1,13 +1,14 @@
 """Files are written whole or not at all, in the format that the suffix names; notebooks show something."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tinygrad_mnist import Tensor
-from tinygrad_mnist.graph import Graph, saving
+from tinygrad_mnist import Tensor, atomic, graph
+from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.formats import layout
 from tinygrad_mnist.graph.formats.files import WRITERS, mimebundle, save
 
@@ -53,11 +54,35 @@ def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
         save(traced, tmp_path / "graph.bmp")
 
 
-def test_a_missing_directory_is_told(traced: Graph, tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"there is no directory .* to save 'graph\.txt' in; make it first"
-    ):
-        save(traced, tmp_path / "none" / "graph.txt")
+def writers(traced: Graph) -> list[Callable[[Path], Path]]:
+    """All that write files of this room."""
+    x = Tensor(2.0, requires_grad=True)
+    return [traced.save, graph.diff(traced, traced).save, graph.storyboard(x * x, {"x": x}).save]
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_what_cannot_be_written_is_told_before_any_work(
+    traced: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    write = writers(traced)[which]
+    for kind in (Graph, graph.Difference, graph.Storyboard):
+        monkeypatch.delattr(kind, "text")
+    missing, folder = tmp_path / "none" / "graph.txt", tmp_path / "folder.txt"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"there is no directory .*; make it first") as caught:
+        write(missing)
+    assert caught.value.filename == str(missing)
+    with pytest.raises(IsADirectoryError, match="that is a directory; name a file") as refused:
+        write(folder)
+    assert refused.value.filename == str(folder)
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_what_a_link_points_to_is_written(traced: Graph, tmp_path: Path, which: int) -> None:
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    writers(traced)[which](tmp_path / "link.txt")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real.txt").read_text("utf-8").strip()
 
 
 def test_what_fails_leaves_the_old_file(
@@ -69,7 +94,7 @@ def test_what_fails_leaves_the_old_file(
     def fail(*paths: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(saving.os, "replace", fail)
+    monkeypatch.setattr(atomic.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save(traced, path)
     assert path.read_text() == "old"

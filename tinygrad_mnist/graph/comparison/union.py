@@ -8,15 +8,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from tinygrad_mnist.atomic import target_of, write
 from tinygrad_mnist.graph.comparison.diff import Difference
 from tinygrad_mnist.graph.data import OPERATION, Node
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.saving import write
 from tinygrad_mnist.graph.views.draw import draw as draw_graph
 
 MOST_LINES: Final = 2
 """Changes that are written in a box."""
+
+SUFFIXES: Final = (".svg", ".png", ".pdf", ".dot", ".txt")
+"""Of what a difference can be saved as."""
 
 REMOVED: Final = "~removed"
 """What the id of a module or node that is no more ends with."""
@@ -152,14 +155,14 @@ def save(difference: Difference, path: str | PathLike[str], **options: Any) -> P
 
     path = Path(path)
     suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(
+            f"cannot tell a format by {path.name!r}; expected a name that ends in {', '.join(SUFFIXES)}"
+        )
+    target_of(path)  # before any work
     if suffix == ".txt":
         return write(path, difference.text() + "\n")
     if suffix == ".svg":
         return write(path, difference.svg(**options))
-    if suffix == ".dot":
-        return write(path, difference.dot(**options))
-    if suffix in (".png", ".pdf"):
-        return write(path, render(difference.dot(**options), suffix[1:]))
-    raise ValueError(
-        f"cannot tell a format by {path.name!r}; expected a name that ends in .svg, .png, .pdf, .dot or .txt"
-    )
+    dot = difference.dot(**options)
+    return write(path, dot if suffix == ".dot" else render(dot, suffix[1:]))

@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from tinygrad_mnist.atomic import target_of, write
 from tinygrad_mnist.graph.formats.layout import fitting, to_svg
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.saving import with_directory, write
 
 
 def _markdown(graph: Graph, view: str, **options: Any) -> str:
@@ -53,16 +53,22 @@ def save(graph: Graph, path: str | PathLike[str], view: str = "modules", **optio
     ------
     ValueError
         If the suffix names no format.
-    FileNotFoundError
-        If there is no such directory.
+    OSError
+        If it cannot be written: there is no such directory, or it is one itself.
     """
-    path = Path(path)
-    writer = WRITERS.get(path.suffix.lower())
+    writer = writer_of(path)  # before any work
+    return write(path, writer(graph, view, **options))
+
+
+def writer_of(path: str | PathLike[str]) -> Callable[..., str | bytes]:
+    """What writes a graph to a path; errors as for `save`."""
+    writer = WRITERS.get(Path(path).suffix.lower())
     if writer is None:
         known = ", ".join(WRITERS)
-        raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in {known}")
-    with_directory(path)  # before any work
-    return write(path, writer(graph, view, **options))
+        name = Path(path).name
+        raise ValueError(f"cannot tell a format by {name!r}; expected a name that ends in {known}")
+    target_of(path)
+    return writer
 
 
 def mimebundle(graph: Graph) -> dict[str, str]:

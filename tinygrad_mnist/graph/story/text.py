@@ -12,8 +12,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from tinygrad_mnist.atomic import target_of, write
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
-from tinygrad_mnist.graph.saving import write
 from tinygrad_mnist.graph.story.board import Quantity, Share, Step, Storyboard
 from tinygrad_mnist.graph.story.entries import Entries
 from tinygrad_mnist.graph.story.picture import lines, picture
@@ -272,4 +272,5 @@ def save(board: Storyboard, path: str | PathLike[str]) -> Path:
     suffix = path.suffix.lower()
     if suffix not in (".html", ".txt"):
         raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in .html or .txt")
+    target_of(path)  # before any work
     return write(path, board.html() if suffix == ".html" else board.text() + "\n")
