@@ -31,8 +31,8 @@ class Recorder:
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """An operation ran; ``node`` is None where it was not put on the tape."""
 
-    def entered(self, module: Any) -> None:
-        """A module begins to run."""
+    def entered(self, module: Any, given: Any = ()) -> None:
+        """A module begins to run with the arguments ``given``, in tuples and dicts."""
 
     def left(self, module: Any) -> None:
         """It has run."""
@@ -79,12 +79,12 @@ def unmuted() -> Iterator[None]:
 
 
 @contextmanager
-def inside(this: Any) -> Iterator[None]:
-    """Say that a module runs, while a recorder is on."""
+def inside(this: Any, given: Any = ()) -> Iterator[None]:
+    """Say that a module runs with some arguments, while a recorder is on."""
     listener = recorder.get()
     assert listener is not None
     token = module.set(this)
-    listener.entered(this)
+    listener.entered(this, given)
     try:
         yield
     finally:

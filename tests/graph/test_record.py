@@ -317,3 +317,31 @@ class TestErrors:
             out = np.sin(x)
         assert ids(tape.graph(out)) == ["sin#1"]
         assert tape.graph().outputs == ("exp#1", "sin#1")
+
+
+class Shifted(nn.Module):
+    """Adds an array of its own making to what it is given."""
+
+    def forward(self, x: Any, others: Any = ()) -> Any:
+        y = Tensor(x) + np.full(3, 2.0)
+        for other in others:
+            y = y + other
+        return y
+
+
+def labels_of(module: Any, *given: Any) -> list[str]:
+    with graph.record() as tape:
+        module(*given)
+    return [node.label for node in tape.graph().nodes if node.kind == "input"]
+
+
+def test_only_what_comes_from_outside_is_an_input() -> None:
+    x = np.ones(3)
+    assert labels_of(Shifted(), x) == ["input", "constant"]
+    assert labels_of(Shifted(), np.ones((2, 3))[0], [x]) == ["input", "constant", "input"]
+    assert labels_of(nn.Sequential(Shifted(), Shifted()), Tensor(x)) == ["input", "constant", "constant"]
+    assert labels_of(lambda x: Tensor(x) + np.ones(3), x) == ["input", "input"]
+
+
+def test_where_no_array_was_given_none_is_called_a_constant() -> None:
+    assert labels_of(Shifted(), [1.0, 2.0, 3.0]) == ["input", "input"]

@@ -70,7 +70,7 @@ def build(
 
     def put(draft: Draft, cluster: str) -> None:
         if draft.kind == OPERATION or not draft.name:
-            name = draft.name or draft.kind
+            name = draft.name or draft.label
             ordinals[cluster, name] += 1
             own = f"{name}#{ordinals[cluster, name]}"
         else:

@@ -19,6 +19,9 @@ PARAMETER: Final = "parameter"
 BUFFER: Final = "buffer"
 INPUT: Final = "input"
 
+CONSTANT: Final = "constant"
+"""The label of an input without a name that came about inside a module."""
+
 NOISE: Final = 1e-6
 """A mean or deviation that is smaller than this, beside the largest entry, is roundoff and shown as 0."""
 
@@ -140,13 +143,15 @@ class Node:
     ----------
     id : str
         Stable: ``model/bn1/batch_norm#1`` for an operation (cluster, name, ordinal there),
-        ``model/bn1/weight`` for a parameter, ``input#1`` for an array.
+        ``model/bn1/weight`` for a parameter, ``input#1`` for an array, ``constant#1`` for one that was made
+        inside a module.
     kind : str
         ``operation``, ``parameter`` (anything that a user asked a gradient for), ``buffer`` or ``input``.
     name : str
         Name of the operation, path of the parameter or buffer (``bn1.weight``), name of the input.
     label : str
-        What a picture shows: the sign of an operation, such as ``×``, else its name.
+        What a picture shows: the sign of an operation, such as ``×``, else its name; ``constant`` for an
+        input without a name that was made inside a module, such as the mask of a dropout.
     cluster : str
         Id of the cluster that it stands in; empty at the top.
     values : tuple of Value

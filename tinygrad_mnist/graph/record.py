@@ -12,7 +12,16 @@ import numpy as np
 
 from tinygrad_mnist.attach import Recorder, attached, users_line
 from tinygrad_mnist.graph.build import Draft, Use, build
-from tinygrad_mnist.graph.data import BUFFER, INPUT, OPERATION, PARAMETER, Cluster, Statistics, Value
+from tinygrad_mnist.graph.data import (
+    BUFFER,
+    CONSTANT,
+    INPUT,
+    OPERATION,
+    PARAMETER,
+    Cluster,
+    Statistics,
+    Value,
+)
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.words import arguments_text, line_text
 from tinygrad_mnist.tape import Leaf, one_of
@@ -39,7 +48,7 @@ class Recording(Recorder):
     model : Module, optional
         Which module is to be called ``model``; by default the first with parameters that is called.
     names : mapping of str to Tensor or ndarray, optional
-        What to call other arrays.
+        What to call other arrays. An array is known by its identity: a slice of it is another array.
     """
 
     insides = False
@@ -55,6 +64,7 @@ class Recording(Recorder):
         self._paths: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of the modules of the model
         self.clusters: dict[str, Cluster] = {}
         self._stack = [_Call(Cluster("", ""), "")]
+        self._given: set[int] = set()  # ids of the arrays that the outermost call was given
         self._model: Any = None
         self._walk: tuple[Any, dict[Any, Any]] = (None, {})  # what has come where, in the walk that goes on
         for name, value in (names or {}).items():
@@ -98,9 +108,11 @@ class Recording(Recorder):
 
     # ---- what the tape tells ---------------------------------------------------------------------------
 
-    def entered(self, module: Any) -> None:
+    def entered(self, module: Any, given: Any = ()) -> None:
         """Note that a module runs, and what its parameters and buffers are called."""
         self._know(module)
+        if len(self._stack) == 1:
+            self._given = {id(_root(array)) for array in _arrays_in(given)}
         around = self._stack[-1]
         name = self._call_name(module, around)
         calls = around.inner.setdefault(name, [])
@@ -213,8 +225,17 @@ class Recording(Recorder):
                 return None
             kind, name = INPUT, ""
         draft = _array(kind, name, array, parent is not None)
+        if kind == INPUT and not name and self._is_made_inside(array):
+            draft.label = CONSTANT
         self._by_array[id(array)] = (ref(array), draft, 0)
         return draft, 0
+
+    def _is_made_inside(self, array: Any) -> bool:
+        """Whether an array that nobody knows came about in a module, as the mask of a dropout does.
+
+        A module that was given no array at all may have made one of a list that it was given.
+        """
+        return len(self._stack) > 1 and bool(self._given) and id(_root(array)) not in self._given
 
     def path_of(self, leaf: Leaf) -> str:
         """The path of a parameter in its model; empty if it has none."""
@@ -288,7 +309,8 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     model : Module, optional
         Which module is to be called ``model``; by default the first with parameters that is called.
     names : mapping of str to Tensor or ndarray, optional
-        What to call other arrays: ``{"x": x}``.
+        What to call other arrays: ``{"x": x}``. An array is known by its identity: ``x[:8]`` is another
+        array, and a name that no array of the computation has is not seen.
 
     Yields
     ------
@@ -329,6 +351,28 @@ def listed(outputs: Any) -> list[Any]:
 def _array(kind: str, name: str, array: Any, requires_grad: bool, at_top: bool = False) -> Draft:
     label = name.rpartition(".")[2] or kind
     return Draft(kind, name, label, "", [Value.of(array)], requires_grad=requires_grad, at_top=at_top)
+
+
+def _arrays_in(given: Any) -> Iterator[Any]:
+    """The arrays among the arguments of a call, also in tuples, lists and dicts, and those of Tensors."""
+    waiting = [given]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, (tuple, list)):
+            waiting.extend(one)
+        elif isinstance(one, np.ndarray):
+            yield one
+        elif hasattr(one, "origin"):
+            yield one.data
+
+
+def _root(array: Any) -> Any:
+    """The array whose memory a view shows."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _owner(array: Any) -> Any:

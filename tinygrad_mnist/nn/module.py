@@ -88,7 +88,7 @@ class Module:
         try:
             if recorder.get() is None:
                 return self.forward(*inputs, **options)
-            with inside(self):
+            with inside(self, (inputs, options)):
                 return self.forward(*inputs, **options)
         except Exception as error:
             blame(error, self, chain(self.named_children(), self.named_modules()))
