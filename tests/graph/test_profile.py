@@ -232,3 +232,8 @@ def test_a_loss_that_is_no_scalar_is_refused() -> None:
 def test_no_run_at_all_is_refused(counts: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected at least 1 run"):
         graph.profile(model_of(), X, Y, **counts)
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match="profile was given a int; expected a module or a function"):
+        graph.profile(3, X)  # type: ignore[arg-type]

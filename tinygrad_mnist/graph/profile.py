@@ -6,7 +6,7 @@ recorded with all its values, and the two are matched by the order of the operat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import median
@@ -32,6 +32,7 @@ def profile(
     loss: Callable[[Any, Any], Any] | None = None,
     repeats: int = 10,
     warmup: int = 2,
+    names: Mapping[str, Any] | None = None,
 ) -> Graph:
     """Run a copy of a model several times, and return its graph with the time and memory of each operation.
 
@@ -57,6 +58,8 @@ def profile(
         How many runs are timed; the median is taken, for each operation.
     warmup : int
         How many runs come before those.
+    names : mapping of str to Tensor or ndarray, optional
+        What to call other arrays, as for `record`: ``{"images": x, "labels": y}``.
 
     Returns
     -------
@@ -66,6 +69,8 @@ def profile(
 
     Raises
     ------
+    TypeError
+        If ``model`` cannot be called.
     ValueError
         If the loss is not a scalar, there is one without ``y``, or there is nothing to repeat.
     RuntimeError
@@ -80,6 +85,8 @@ def profile(
     >>> all(node.forward_seconds > 0 and node.backward_seconds > 0 for node in measured.operations)
     True
     """
+    if not callable(model):
+        raise TypeError(f"profile was given a {type(model).__name__}; expected a module or a function")
     if repeats < 1 or warmup < 0:
         raise ValueError(
             f"repeats={repeats} and warmup={warmup} were given; expected at least 1 run and 0 before it"
@@ -93,7 +100,7 @@ def profile(
         step.run(watch, watch.start)
         runs.append(watch)
     step = _Step(model, x, y, loss)
-    recorded = _Accounts(step.model if hasattr(step.model, "named_modules") else None)
+    recorded = _Accounts(step.model if hasattr(step.model, "named_modules") else None, names)
     step.run(recorded, lambda: None)
     for watch in runs:
         _refuse_others(recorded.forward, watch.forward)
@@ -203,8 +210,8 @@ class _Stopwatch(Recorder):
 class _Accounts(Recording):
     """A recording that also keeps account of the memory that is kept."""
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
+    def __init__(self, model: Any, names: Mapping[str, Any] | None) -> None:
+        super().__init__(model, names)
         self.forward: list[Event] = []
         self.backward: list[Event] = []
         self.forward_bytes: list[int] = []

@@ -98,10 +98,11 @@ def graph_of_step(
     for module in twin.modules():
         if isinstance(module, nn.Dropout):
             module.rng = rng
+    names = {"images": x, "labels": labels}
     criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     if profile:
-        return graph.profile(twin, x, labels, loss=criterion)
-    with graph.record(twin, {"images": x, "labels": labels}) as tape:
+        return graph.profile(twin, x, labels, loss=criterion, names=names)
+    with graph.record(twin, names) as tape:
         criterion(twin(x), labels).backward()
     found = tape.graph()
     # every line is one of this package's own, as the command line has no other: that tells nobody anything
