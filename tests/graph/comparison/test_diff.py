@@ -73,7 +73,7 @@ def test_equal_graphs_do_not_differ() -> None:
 def test_an_inserted_dropout_is_all_that_was_added() -> None:
     found = graph.diff(BASE, recorded(model(extra=(3, nn.Dropout(0.5, rng=0)))))
     assert told(found) == {
-        "added": ["input#2", "model/3/multiply#1"],
+        "added": ["constant#1", "model/3/multiply#1"],
         "modules added": ["model/3"],
         "renamed": [(f"model/{i}", f"model/{i + 1}") for i in range(3, 10)],
     }
@@ -322,13 +322,13 @@ def marked(drawing: Drawing, mark: str) -> list[str]:
 def test_the_picture_holds_what_was_added_and_what_was_removed() -> None:
     a, b = recorded(model()), recorded(model(extra=(3, nn.Dropout(0.5, rng=0))))
     drawing = graph.diff(a, b).drawing("operations")
-    assert marked(drawing, "added") == ["input#2", "model/3/multiply#1"]
+    assert marked(drawing, "added") == ["constant#1", "model/3/multiply#1"]
     assert [group.id for group in drawing.groups if group.marks] == ["model/3"]
     assert drawing.title == "Difference: 2 added"
     arrows = [(arrow.source, arrow.target) for arrow in drawing.arrows if "added" in arrow.marks]
     assert ("model/2/relu#1", "model/3/multiply#1") in arrows
     back = graph.diff(b, a).drawing("operations")
-    assert marked(back, "removed") == ["input#2~removed", "model/3~removed/multiply#1~removed"]
+    assert marked(back, "removed") == ["constant#1~removed", "model/3~removed/multiply#1~removed"]
     assert not marked(back, "added")
 
 
@@ -378,3 +378,25 @@ def test_two_layers_far_apart_in_a_long_model() -> None:
         return nn.Sequential(*layers).graph(Tensor(np.ones(2), requires_grad=True))
 
     assert told(graph.diff(deep(), deep(5, 590))).keys() == {"added", "modules added", "renamed"}
+
+
+def test_what_is_no_graph_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"given a Sequential; expected two Graphs, as model.graph\(x\) makes"
+    ):
+        graph.diff(model(), BASE)  # type: ignore[arg-type]
+
+
+def test_a_notebook_shows_the_picture_and_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = graph.diff(BASE, recorded(model((128, 32, 16))))
+    shown = found._repr_mimebundle_()
+    assert shown["text/plain"] == found.text()
+    assert shown.keys() & {"image/svg+xml", "text/html"}
+
+    def fail(*arguments: object) -> str:
+        raise RecursionError("deep")
+
+    monkeypatch.setattr(graph.Difference, "drawing", fail)
+    assert "no picture: deep" in found._repr_mimebundle_()["text/html"]
+    monkeypatch.setattr(graph.Difference, "text", fail)
+    assert found._repr_mimebundle_() == {"text/plain": "a difference, which could not be told: deep"}

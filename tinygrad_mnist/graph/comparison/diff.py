@@ -122,6 +122,11 @@ class Difference:
 
         return to_svg(self.drawing(**options), theme)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        from tinygrad_mnist.graph.comparison.union import mimebundle
+
+        return mimebundle(self)
+
     def save(self, path: str | PathLike[str], **options: Any) -> Path:
         """Write a picture (``.svg``, ``.png``, ``.pdf``, ``.dot``) or the text (``.txt``), all or nothing.
 
@@ -156,6 +161,8 @@ def diff(a: Graph, b: Graph, *, statistics: float | None = None) -> Difference:
 
     Raises
     ------
+    TypeError
+        If they are no Graphs.
     ValueError
         If the tolerance is negative.
 
@@ -179,6 +186,11 @@ def diff(a: Graph, b: Graph, *, statistics: float | None = None) -> Difference:
     >>> bool(diff(a, a))
     False
     """
+    for given in (a, b):
+        if not isinstance(given, Graph):
+            raise TypeError(
+                f"diff was given a {type(given).__name__}; expected two Graphs, as model.graph(x) makes them"
+            )
     if statistics is not None and not statistics >= 0:
         raise ValueError(f"statistics={statistics} was given; expected a tolerance of 0 or more")
     one, other = Side(a), Side(b)

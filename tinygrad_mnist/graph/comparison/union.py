@@ -166,3 +166,16 @@ def save(difference: Difference, path: str | PathLike[str], **options: Any) -> P
         return write(path, difference.svg(**options))
     dot = difference.dot(**options)
     return write(path, dot if suffix == ".dot" else render(dot, suffix[1:]))
+
+
+def mimebundle(difference: Difference) -> dict[str, str]:
+    """What a notebook may show of a difference. Never raises."""
+    from tinygrad_mnist.graph.formats.files import bundle
+    from tinygrad_mnist.graph.formats.layout import to_svg
+
+    return bundle(
+        difference.text,
+        lambda prefix: to_svg(difference.drawing(), "auto", prefix),
+        lambda: difference.a.json() + difference.b.json(),
+        "a difference, which could not be told",
+    )

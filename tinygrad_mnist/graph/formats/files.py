@@ -19,6 +19,10 @@ def _markdown(graph: Graph, view: str, **options: Any) -> str:
     return f"```mermaid\n{graph.mermaid(view, **options)}```\n"
 
 
+def _outline(graph: Graph, view: str, **options: Any) -> str:
+    return graph.text(view, **{"width": None, **options})  # nothing is shortened
+
+
 WRITERS: Final[dict[str, Callable[..., str | bytes]]] = {
     ".dot": Graph.dot,
     ".gv": Graph.dot,
@@ -29,7 +33,7 @@ WRITERS: Final[dict[str, Callable[..., str | bytes]]] = {
     ".mmd": Graph.mermaid,
     ".mermaid": Graph.mermaid,
     ".md": _markdown,
-    ".txt": Graph.text,
+    ".txt": _outline,
     ".json": lambda graph, view, **options: graph.json(),  # all of it, whatever a picture would show
 }
 """By suffix."""
@@ -72,17 +76,38 @@ def writer_of(path: str | PathLike[str]) -> Callable[..., str | bytes]:
 
 
 def mimebundle(graph: Graph) -> dict[str, str]:
-    """What a notebook may show: a picture if something lays it out, and text. Never raises."""
+    """What a notebook may show of a graph. Never raises."""
+    return bundle(
+        graph.text,
+        lambda prefix: to_svg(fitting(graph, "modules", {}), "auto", prefix),
+        graph.json,
+        f"{len(graph.nodes)} nodes, which could not be outlined",
+    )
+
+
+def bundle(
+    outline: Callable[[], str], picture: Callable[[str], str], data: Callable[[], str], otherwise: str
+) -> dict[str, str]:
+    """A picture if something lays it out, and text. Never raises.
+
+    Parameters
+    ----------
+    outline : callable
+        Gives the text.
+    picture : callable
+        Gives SVG whose ids begin with a prefix.
+    data : callable
+        Gives a text that differs where pictures do, so that they can stand on one page.
+    otherwise : str
+        What to say if there is not even a text.
+    """
     try:
-        text = graph.text(width=100)
+        text = outline()
     except Exception as error:  # a notebook shows nothing at all if this raises
-        return {"text/plain": f"{len(graph.nodes)} nodes, which could not be outlined: {error}"}
+        return {"text/plain": f"{otherwise}: {error}"}
     try:
-        digest = sha256(graph.json().encode()).hexdigest()[:8]
-        return {
-            "image/svg+xml": to_svg(fitting(graph, "modules", {}), "auto", f"g{digest}-{next(_shown)}-"),
-            "text/plain": text,
-        }
+        digest = sha256(data().encode()).hexdigest()[:8]
+        return {"image/svg+xml": picture(f"g{digest}-{next(_shown)}-"), "text/plain": text}
     except Exception as error:
         told = f"{text}\nno picture: {error}\n"
         return {"text/html": f"<pre>{escape(told)}</pre>", "text/plain": told}
