@@ -143,3 +143,18 @@ def test_what_could_not_be_written_is_refused_before_the_work(
     printed = capsys.readouterr()
     assert sentence in printed.err
     assert printed.out == ""
+
+
+def test_one_is_not_many(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradcheck", "exp", "--examples", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 operation, 1 example, ")
+
+
+def test_a_file_without_a_name_is_told_what_is_in_it(own: Path, refused: Callable[..., str]) -> None:
+    sentence = refused("gradcheck", own, status=2)
+    assert sentence.endswith("add :NAME, which may be CUBE, WRONG, case, half, nothing")
+
+
+def test_only_what_is_near_is_suggested(own: Path, refused: Callable[..., str]) -> None:
+    assert "may be CUBE, WRONG" in refused("gradcheck", f"{own}:nope", status=2)
+    assert "did you mean" not in refused("gradcheck", "nonsense", status=2)

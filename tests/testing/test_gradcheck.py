@@ -235,3 +235,14 @@ def test_the_absence_of_hypothesis_is_one_sentence(name: str) -> None:
 def test_check_op_is_a_function_whatever_was_imported_first() -> None:
     code = "import tinygrad_mnist.testing.properties, tinygrad_mnist.testing as t; t.check_op.__call__"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(TypeError, match="gradcheck was given a str; expected a function"):
+        gradcheck("a", np.ones(2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("result", "what"), [(None, "None"), ("a", "a str"), ({}, "a dict")])
+def test_a_function_that_returns_no_tensor_is_refused(result: Any, what: str) -> None:
+    with pytest.raises(TypeError, match=f"function returned {what}; expected a Tensor"):
+        gradcheck(lambda x: result, np.ones(2))

@@ -6,7 +6,9 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from inspect import Parameter, signature
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from tinygrad_mnist.training.errors import RecipeError, TrainingError
@@ -43,12 +45,14 @@ def find_subjects(names: Sequence[str]) -> list[Subject]:
     for name in dict.fromkeys(names):
         if ".py:" in name:
             subjects.append(_of_file(name))
+        elif name.endswith(".py"):
+            raise RecipeError(f"{name} is a file; say what in it to check: {_offer(_load(name))}")
         elif name in known:
             subjects.append(_of_op(known[name], name))
         elif name in REGISTRY:
             raise RecipeError(f"{name} is piecewise constant: it has no gradient to check")
         else:
-            near = get_close_matches(name, known, 3, 0.5)
+            near = get_close_matches(name, known, 3)
             hint = f"did you mean {' or '.join(near)}?" if near else "without names all are checked"
             raise RecipeError(f"there is no operation {name!r} with a gradient; {hint}")
     return subjects
@@ -65,8 +69,8 @@ def _of_op(op: Any, name: str) -> Subject:
     return Subject(name, check)
 
 
-def _of_file(where: str) -> Subject:
-    file, _, name = where.rpartition(":")
+def _load(file: str) -> ModuleType:
+    """A file of the user's, as a module."""
     path = Path(file)
     if not path.is_file():
         raise RecipeError(f"there is no file {file}")
@@ -78,10 +82,46 @@ def _of_file(where: str) -> Subject:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise RecipeError(f"{file} cannot be loaded: {_in_words(error)}") from error
+    return module
+
+
+def _offer(module: ModuleType) -> str:
+    """How to name what a module defines that can be checked."""
+    names = _checkable(module)
+    if not names:
+        return "there is no operation in it, and no function without arguments"
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"add :NAME, which may be {', '.join(names[:8])}{more}"
+
+
+def _checkable(module: ModuleType) -> list[str]:
+    """The operations that a module makes, and its functions that take no arguments, but for ``main``."""
+    from tinygrad_mnist.op import REGISTRY, Op
+
+    ours = {id(op) for op in REGISTRY.values()}
+    return [
+        name
+        for name, found in vars(module).items()
+        if (isinstance(found, Op) and id(found) not in ours) or _is_case(found, module)
+    ]
+
+
+def _is_case(found: Any, module: ModuleType) -> bool:
+    """Whether it is a function of this module that can be called without arguments."""
+    if not isinstance(found, FunctionType) or found.__module__ != module.__name__ or found.__name__ == "main":
+        return False
+    variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    parameters = signature(found).parameters.values()
+    return all(one.default is not Parameter.empty or one.kind in variable for one in parameters)
+
+
+def _of_file(where: str) -> Subject:
+    file, _, name = where.rpartition(":")
+    module = _load(file)
     if not hasattr(module, name):
-        near = get_close_matches(name, vars(module), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise RecipeError(f"{file} defines no {name!r}{hint}")
+        near = get_close_matches(name, _checkable(module), 1)
+        hint = f"did you mean {near[0]}?" if near else _offer(module)
+        raise RecipeError(f"{file} defines no {name!r}; {hint}")
     found = getattr(module, name)
     from tinygrad_mnist.op import Op
 

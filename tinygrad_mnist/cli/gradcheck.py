@@ -97,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     examples, entries = sum(f.examples for f in findings), sum(f.entries for f in findings)
     seconds = time.perf_counter() - start
     print(
-        f"\n{len(findings)} operation{'s' * (len(findings) != 1)}, {examples:,} examples, {entries:,} "
-        f"derivatives to order {arguments.order} in {seconds:.0f} s: "
+        f"\n{_count(len(findings), 'operation')}, {_count(examples, 'example')}, "
+        f"{_count(entries, 'derivative')} to order {arguments.order} in {seconds:.0f} s: "
         + (f"{len(failed)} not right" if failed else "all right")
     )
     if arguments.json:
@@ -115,3 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
             },
         )
     return 1 if failed else 0
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -100,7 +100,7 @@ def gradcheck(
     GradientError
         If an entry is wrong, or the differences cannot decide whether it is right.
     TypeError
-        If there is no float to differentiate by.
+        If ``f`` is no function or returns no Tensor, or there is no float to differentiate by.
     ValueError
         If ``f`` returns no float, is not finite at ``inputs``, or returns another value when called again.
 
@@ -124,6 +124,8 @@ def gradcheck(
     ...
     tinygrad_mnist.testing.report.GradientError: the gradient is wrong in 3 of 9 entries...
     """
+    if not callable(f):
+        raise TypeError(f"gradcheck was given a {type(f).__name__}; expected a function, then its inputs")
     if order not in (1, 2):
         raise ValueError(f"gradcheck was given order={order}; expected 1 or 2")
     if not modes or not set(modes) <= set(MODES):
@@ -250,6 +252,10 @@ def _values(value: Any) -> Array:
 
 def _outputs(result: Any) -> tuple[Tensor, ...]:
     results, _ = flatten(result)
+    for out in results or [result]:
+        if not isinstance(out, (Tensor, int, float, complex)) and not hasattr(out, "__array__"):
+            what = "None" if out is None else f"a {type(out).__name__}"
+            raise TypeError(f"gradcheck's function returned {what}; expected a Tensor, or a tuple of them")
     return tuple(out if isinstance(out, Tensor) else Tensor(out) for out in results)
 
 
