@@ -40,7 +40,7 @@ def test_a_recipe_is_outlined_with_new_weights(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("view", "column"),
-    [("operations", "linear"), ("backward", "gradient norm"), ("profile", "share of time")],
+    [("operations", "linear"), ("backward", "gradient of output"), ("profile", "share of time")],
 )
 def test_views(run_directory: Path, capsys: pytest.CaptureFixture[str], view: str, column: str) -> None:
     assert column in outline(capsys, run_directory, "--view", view)
@@ -100,6 +100,18 @@ def test_where_the_data_is_gone_random_images_are_drawn_with(
     captured = capsys.readouterr()
     assert "drawn with random images" in captured.err
     assert "Sequential" in captured.out
+
+
+def test_only_a_terminal_s_width_changes_the_outline(
+    run_directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    piped = outline(capsys, run_directory)
+    assert "Linear (64, " in piped
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    shown = outline(capsys, run_directory)
+    assert "Linear (64, " not in shown
+    assert "\x1b[1m" in shown
 
 
 class TestMistakes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Final
+from shutil import get_terminal_size
+from typing import Any, Final
 
 from tinygrad_mnist.cli import values
 from tinygrad_mnist.cli.threads import add_threads, use_threads
@@ -74,8 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = graph_of_choice(choose(arguments.recipe, {}, arguments.data, notify=_note), profile)
     try:
         if arguments.output is None:
-            color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-            print(found.text(arguments.view, color=color, **options))
+            print(found.text(arguments.view, **options, **_terminal()))
         else:
             path = found.save(arguments.output, arguments.view, **options)
             print(f"{path}: {found.draw(arguments.view, **options).title}")
@@ -84,6 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise TrainingError(f"{arguments.output} cannot be written: {error.strerror}") from error
     return 0
+
+
+def _terminal() -> dict[str, Any]:
+    """The width of the terminal, and whether it has colours; nothing where the text goes elsewhere."""
+    if not sys.stdout.isatty():
+        return {}
+    return {"width": get_terminal_size().columns, "color": not os.environ.get("NO_COLOR")}
 
 
 def _refuse_unwritable(path: str) -> None:

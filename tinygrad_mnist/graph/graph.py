@@ -95,6 +95,7 @@ class Graph:
         """
         from tinygrad_mnist.graph.views.draw import draw
 
+        _require_counts(depth, budget)
         return draw(self, view, depth=depth, expand=expand, budget=budget)
 
     def dot(self, view: str = "modules", *, theme: str = "light", **options: Any) -> str:
@@ -136,9 +137,10 @@ class Graph:
         return to_mermaid(self.draw(view, **options))
 
     def text(self, view: str = "modules", *, color: bool = False, **options: Any) -> str:
-        """An aligned outline for a terminal."""
+        """An aligned outline, of 120 columns at most; options as for `draw`, and ``width`` in columns."""
         from tinygrad_mnist.graph.formats.text import to_text
 
+        _require_counts(options.get("depth"), options.get("budget", 1))
         return to_text(self, view, color=color, **options)
 
     def save(self, path: str | PathLike[str], view: str = "modules", **options: Any) -> Path:
@@ -184,6 +186,13 @@ class Graph:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"this text is no graph in JSON: {error}") from error
+
+
+def _require_counts(depth: Any, budget: Any) -> None:
+    """Refuse a depth or a budget that does not count."""
+    for name, given in (("depth", depth), ("budget", budget)):
+        if not hasattr(given, "__index__") and not (name == "depth" and given is None):
+            raise TypeError(f"{name} is a {type(given).__name__}, {given!r}; expected a whole number")
 
 
 def _compact(row: Any) -> str:
