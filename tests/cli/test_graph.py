@@ -43,7 +43,9 @@ def test_a_recipe_is_outlined_with_new_weights(capsys: pytest.CaptureFixture[str
     [("operations", "linear"), ("backward", "gradient of output"), ("profile", "share of time")],
 )
 def test_views(run_directory: Path, capsys: pytest.CaptureFixture[str], view: str, column: str) -> None:
-    assert column in outline(capsys, run_directory, "--view", view)
+    text = outline(capsys, run_directory, "--view", view)
+    assert column in text
+    assert "inputs: images 32×64 float32, labels 32 int64\n" in text
 
 
 def test_how_deep(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -188,7 +188,7 @@ def test_noise_that_hides_the_derivative_is_not_passed_over() -> None:
         (np.exp, (X,), 3, ValueError, "order=3"),
         (lambda x: np.argmax(x), (X,), 1, ValueError, "returned int64"),
         (lambda x: x * np.inf, (X,), 1, ValueError, "not finite"),
-        (lambda x: None, (X,), 1, ValueError, "returned nothing"),
+        (lambda x: None, (X,), 1, TypeError, "returned None"),
         (lambda x: x * RANDOM.random(), (X,), 1, ValueError, "not deterministic"),
     ],
 )  # fmt: skip
@@ -242,7 +242,7 @@ def test_what_is_no_function_is_refused() -> None:
         gradcheck("a", np.ones(2))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("result", "what"), [(None, "None"), ("a", "a str"), ({}, "a dict")])
+@pytest.mark.parametrize(("result", "what"), [("a", "a str"), ({}, "a dict"), ((), "a tuple")])
 def test_a_function_that_returns_no_tensor_is_refused(result: Any, what: str) -> None:
     with pytest.raises(TypeError, match=f"function returned {what}; expected a Tensor"):
         gradcheck(lambda x: result, np.ones(2))

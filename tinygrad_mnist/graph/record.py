@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,7 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 import numpy as np
 
 from tinygrad_mnist.attach import Recorder, attached, users_line
+from tinygrad_mnist.graph.arrays import arrays_in, owner, plain, root, saved_bytes
 from tinygrad_mnist.graph.build import Draft, Use, build
 from tinygrad_mnist.graph.data import (
     BUFFER,
@@ -112,7 +113,7 @@ class Recording(Recorder):
         """Note that a module runs, and what its parameters and buffers are called."""
         self._know(module)
         if len(self._stack) == 1:
-            self._given = {id(_root(array)) for array in _arrays_in(given)}
+            self._given = {id(root(array)) for array in arrays_in(given)}
         around = self._stack[-1]
         name = self._call_name(module, around)
         calls = around.inner.setdefault(name, [])
@@ -152,7 +153,7 @@ class Recording(Recorder):
         draft.arguments = arguments_text(arrays, {use.argument for use in draft.uses}, static)
         if node is not None:
             self._by_node[node] = draft
-            draft.saved_bytes = _saved_bytes(arrays, outs, node.saved)
+            draft.saved_bytes = saved_bytes(arrays, outs, node.saved)
         for index, one in enumerate(outs):
             self._by_array[id(one)] = (ref(one), draft, index)
         self._operations.append(draft)
@@ -162,7 +163,7 @@ class Recording(Recorder):
         """Take the gradients that parameters hold already."""
         for leaf, draft in self._by_leaf.items():
             if leaf.grad is not None:
-                draft.receive(_plain(leaf.grad))
+                draft.receive(plain(leaf.grad))
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         """Note the gradient that came to a node, and what went on to its arguments."""
@@ -170,7 +171,7 @@ class Recording(Recorder):
         if draft is None:
             return
         for index, one in enumerate(g if type(g) is tuple else (g,)):
-            draft.receive(_plain(one), index)
+            draft.receive(plain(one), index)
         if self._walk[0] is not arrived:
             self._read_hooked()
             self._walk = (arrived, {})
@@ -187,13 +188,13 @@ class Recording(Recorder):
         """Take the gradients that hooks made of those that came to leaves, at the end of the last walk."""
         for leaf, gradient in (self._walk[0] or {}).items():
             if leaf.hooks and (draft := self._by_leaf.get(leaf)) is not None:
-                draft.receive(_plain(gradient))
+                draft.receive(plain(gradient))
 
     def _part(self, parent: Any, total: Any) -> Statistics | None:
         """What the node that was just walked added to the gradient of one of its parents."""
         if total is None or type(total) is list:
             return None
-        total, before = _plain(total), self._walk[1].get(parent)
+        total, before = plain(total), self._walk[1].get(parent)
         self._walk[1][parent] = total
         if type(parent) is Leaf and parent in self._by_leaf:
             self._by_leaf[parent].receive(total)
@@ -216,7 +217,7 @@ class Recording(Recorder):
             return draft, 0
         if not isinstance(array, np.ndarray):
             return None
-        array = _owner(array)
+        array = owner(array)
         if (made := self._by_array.get(id(array))) is not None and made[0]() is array:
             return made[1], made[2]
         kind, name, alive = self._known.get(id(array), (INPUT, "", None))
@@ -235,7 +236,7 @@ class Recording(Recorder):
 
         A module that was given no array at all may have made one of a list that it was given.
         """
-        return len(self._stack) > 1 and bool(self._given) and id(_root(array)) not in self._given
+        return len(self._stack) > 1 and bool(self._given) and id(root(array)) not in self._given
 
     def path_of(self, leaf: Leaf) -> str:
         """The path of a parameter in its model; empty if it has none."""
@@ -246,7 +247,7 @@ class Recording(Recorder):
         if type(getattr(value, "origin", None)) is Leaf:
             self._leaf_names[value.origin] = name
         elif isinstance(value, np.ndarray) or hasattr(value, "origin"):
-            array = _owner(value if isinstance(value, np.ndarray) else value.data)
+            array = owner(value if isinstance(value, np.ndarray) else value.data)
             self._known[id(array)] = (INPUT, name, ref(array))
         else:
             raise TypeError(f"names[{name!r}] is a {type(value).__name__}; expected a Tensor or an ndarray")
@@ -351,51 +352,3 @@ def listed(outputs: Any) -> list[Any]:
 def _array(kind: str, name: str, array: Any, requires_grad: bool, at_top: bool = False) -> Draft:
     label = name.rpartition(".")[2] or kind
     return Draft(kind, name, label, "", [Value.of(array)], requires_grad=requires_grad, at_top=at_top)
-
-
-def _arrays_in(given: Any) -> Iterator[Any]:
-    """The arrays among the arguments of a call, also in tuples, lists and dicts, and those of Tensors."""
-    waiting = [given]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            waiting.extend(one.values())
-        elif isinstance(one, (tuple, list)):
-            waiting.extend(one)
-        elif isinstance(one, np.ndarray):
-            yield one
-        elif hasattr(one, "origin"):
-            yield one.data
-
-
-def _root(array: Any) -> Any:
-    """The array whose memory a view shows."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
-def _owner(array: Any) -> Any:
-    """The array that ``.detach()`` and ``.data`` gave a view of."""
-    base = array.base
-    same = isinstance(base, np.ndarray) and base.shape == array.shape and base.strides == array.strides
-    return base if same else array
-
-
-def _plain(value: Any) -> Any:
-    """An array, also of a Tensor that a recorded walk carries."""
-    return value if isinstance(value, (np.ndarray, np.generic)) else value.data
-
-
-def _saved_bytes(arrays: Sequence[Any], outs: Sequence[Any], saved: Any) -> int:
-    """What a node keeps that was not there before: its results, unless they are views, and what it saved."""
-    seen = {id(array) for array in arrays}
-    waiting, total = [*outs, saved], 0
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, (tuple, list)):
-            waiting.extend(one)
-        elif isinstance(one, np.ndarray) and one.base is None and id(one) not in seen:
-            seen.add(id(one))
-            total += one.nbytes
-    return total

@@ -150,8 +150,6 @@ def gradcheck(
 
     shadow = tuple(primal.astype(np.float64) for primal in primals)
     outs = _checked(function, shadow, "float64")
-    if not outs:
-        raise ValueError("gradcheck's function returned nothing; expected a Tensor, or several")
     problem = Problem(
         1, function, shadow, shadow, tuple(f"input {i}" for i in positions),
         tuple(f"output {i}" for i in range(len(outs))), tuple(out.shape for out in outs),

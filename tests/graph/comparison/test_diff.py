@@ -385,18 +385,3 @@ def test_what_is_no_graph_is_refused() -> None:
         TypeError, match=r"given a Sequential; expected two Graphs, as model.graph\(x\) makes"
     ):
         graph.diff(model(), BASE)  # type: ignore[arg-type]
-
-
-def test_a_notebook_shows_the_picture_and_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = graph.diff(BASE, recorded(model((128, 32, 16))))
-    shown = found._repr_mimebundle_()
-    assert shown["text/plain"] == found.text()
-    assert shown.keys() & {"image/svg+xml", "text/html"}
-
-    def fail(*arguments: object) -> str:
-        raise RecursionError("deep")
-
-    monkeypatch.setattr(graph.Difference, "drawing", fail)
-    assert "no picture: deep" in found._repr_mimebundle_()["text/html"]
-    monkeypatch.setattr(graph.Difference, "text", fail)
-    assert found._repr_mimebundle_() == {"text/plain": "a difference, which could not be told: deep"}
