@@ -45,7 +45,7 @@ def test_a_recipe_is_outlined_with_new_weights(capsys: pytest.CaptureFixture[str
 def test_views(run_directory: Path, capsys: pytest.CaptureFixture[str], view: str, column: str) -> None:
     text = outline(capsys, run_directory, "--view", view)
     assert column in text
-    assert "inputs: images 32×64 float32, labels 32 int64\n" in text
+    assert "inputs: images 32×64 float32, labels 32 uint8\n" in text
 
 
 def test_how_deep(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
