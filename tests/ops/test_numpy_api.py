@@ -286,6 +286,7 @@ NO_OPERATION = {
     "device",
     "dtype",
     "grad",
+    "graph",
     "is_leaf",
     "item",
     "itemsize",

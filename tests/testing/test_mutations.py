@@ -53,7 +53,17 @@ EQUIVALENT = {
     ("transposed", "einsum", 2): ONE_AXIS,
     ("transposed", "convolve", 0): ONE_AXIS,
     ("transposed", "convolve", 1): ONE_AXIS,
-}
+    ("transposed", "linear_batch_norm_relu", 3): ONE_AXIS,
+    ("transposed", "linear_batch_norm_relu", 4): ONE_AXIS,
+    # the batch norm takes the bias away with the mean: its gradient is 0, and what multiplies it leaves it so
+    **{
+        (name, "linear_batch_norm_relu", 2): "the gradient is 0"
+        for name in (
+            "scaled by 1.01", "one entry zeroed", "one entry off by 1 %", "sign flipped", "all zero",
+            "transposed", "squared", "rolled by one",
+        )
+    },
+}  # fmt: skip
 
 
 @cache
@@ -122,10 +132,12 @@ def is_found(broken: Op, original: Op, check: str, count: int = 30) -> bool:
 def test_a_broken_rule_is_found_for_each_argument(op: Op, mutation: str) -> None:
     missed = []
     for position in positions(op):
+        if (mutation, op.name, position) in EQUIVALENT:
+            continue
         broken = mutated(op, position, MUTATIONS[mutation])
         # few calls have two axes longer than one, which a transpose needs to be seen: draw more if need be
         found = any(is_found(broken, op, "first_order", count) for count in (30, 300))
-        if not found and (mutation, op.name, position) not in EQUIVALENT:
+        if not found:
             missed.append(position)
     assert missed == []
 
@@ -273,7 +285,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("check", BROKEN)
 def test_a_careless_operation_is_found(check: str) -> None:
-    assert [op for op in BROKEN[check] if not is_found(op, REGISTRY[op.name], check)] == []
+    for op in BROKEN[check]:
+        assert any(is_found(op, REGISTRY[op.name], check, count) for count in (30, 300)), op
 
 
 # ---- wrong in one part of the domain ---------------------------------------------------------------------
