@@ -14,7 +14,8 @@ GOLDEN = """\
 ],
 "nodes": [
   {"id": "x", "kind": "input", "name": "x", "label": "x", "cluster": "", "values": [{"shape": [1, 2], \
-"dtype": "float32", "bytes": 8, "statistics": {"min": 1.0, "mean": 2.0, "std": 1.0, "max": 3.0, "norm": 3.162}}]},
+"dtype": "float32", "bytes": 8, "statistics": {"min": 1.0, "mean": 2.0, "std": 1.0, "max": 3.0, \
+"norm": 3.162}}]},
 """
 
 
