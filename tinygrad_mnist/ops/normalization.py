@@ -211,7 +211,8 @@ linear_batch_norm_relu = fused(
     _block_formula,
     name="linear_batch_norm_relu",
     label="linear, batch norm, relu",
-    domain=(_MODERATE, _MODERATE, _MODERATE, Domain(0.2, 3.0), Domain(1.0, 3.0)),
+    # of four rows none is more than 1.74 deviations from the mean: none comes near the kink of relu
+    domain=(_MODERATE, _MODERATE, _MODERATE, Domain(0.2, 1.0), Domain(-3.0, 3.0, kinks=(0.0,), margin=2.0)),
     samples=(Sample(((4, 3), (2, 3), (2,), (2,), (2,)), {"eps": 0.1}),),
 )
 

@@ -6,6 +6,7 @@ Each property is a function of one call of the operation; Hypothesis draws the c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +51,9 @@ def check_op(op: Op, max_examples: int = 50, properties: Sequence[str] | None = 
         _check(op, PROPERTIES[name], max_examples)
 
 
+PATIENCE = 5.0
+"""Seconds for which a smaller call that fails is looked for."""
+
 COMMON = (1.0,)
 """Magnitudes for second derivatives: of a gradient far out, differences see little but its rounding; that the
 gradient itself is right there is what the first order checks."""
@@ -58,6 +62,7 @@ gradient itself is right there is what the first order checks."""
 def _check(op: Op, holds: Property, max_examples: int) -> None:
     judged: list[bool] = []
     noisy: list[GradientError] = []
+    failed: dict[str, float] = {}  # when, by call; the first comes first
 
     @settings(
         max_examples=max_examples,
@@ -68,6 +73,9 @@ def _check(op: Op, holds: Property, max_examples: int) -> None:
     )
     @given(op_inputs(op, MAGNITUDES if holds is not second_order else COMMON))
     def check(call: Call) -> None:
+        key = repr(call)
+        if failed and key not in failed and perf_counter() > next(iter(failed.values())) + PATIENCE:
+            return  # small enough: from here on only what has failed before fails again
         try:
             holds(op, *call)
             judged.append(True)
@@ -77,6 +85,7 @@ def _check(op: Op, holds: Property, max_examples: int) -> None:
             if isinstance(error, GradientError) and error.report.only_noise:
                 noisy.append(error)  # of numbers of all sizes some cancel; others decide
                 return
+            failed.setdefault(key, perf_counter())
             name = holds.__name__
             error.add_note(f"while checking {name!r} of operation '{op.name}'; this repeats it:\n")
             error.add_note(script_of(op, *call, name))
