@@ -56,11 +56,17 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real.txt").read_text() == "new"
 
 
-@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no /dev/null")
-def test_a_device_stays_a_device(tmp_path: Path) -> None:
-    (tmp_path / "null").symlink_to("/dev/null")
-    write(tmp_path / "null", "x")
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write(path, "whole")
+        assert os.read(reader, 10) == b"whole"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(path.stat().st_mode)
 
 
 @pytest.mark.parametrize("name", ["folder", "folder/", "new/"])
