@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.op import REGISTRY, Op
 from tinygrad_mnist.testing import Entry, GradientError, gradcheck
 from tinygrad_mnist.testing.noise import noise
+from tinygrad_mnist.testing.properties import PROPERTIES
 
 ONE = np.array(1.0)
 EPS = 2.0**-52
@@ -134,3 +135,33 @@ def test_the_noise_that_was_put_in_is_found(size: float) -> None:
 )
 def test_what_is_smooth_or_has_a_kink_or_jumps_on_one_side_is_not_noisy(f: Any) -> None:
     assert noise(f, 1.0, ONE, EPS) <= 8 * EPS
+
+
+# ---- a derivative that is 0 but for rounding -------------------------------------------------------------
+
+ROUNDED_ZEROS = {
+    "a row at the mean of its column": (
+        "batch_norm", ([[-11.25], [30.0], [9.375]], [1.0], [1.0]), {"eps": 0.1}
+    ),
+    "all rows equal": ("batch_norm", ([[-1.75], [-1.75], [-1.75]], [3.0], [1.0]), {"eps": 0.1}),
+    "a bias before batch norm": (
+        "linear_batch_norm_relu",
+        ([[-3.0, -3.0], [-1.5, 0.25], [1.0, 1e-5]], [[7 / 3, -0.5], [1.0, 7 / 3]], [1e4, 0.25],
+         [7 / 3 + 0.1, 0.6], [0.25, 1e-5]),
+        {"eps": 0.1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROUNDED_ZEROS)
+def test_a_zero_that_one_formula_rounds_and_another_does_not_is_right(name: str) -> None:
+    op, arguments, static = ROUNDED_ZEROS[name]
+    PROPERTIES["first_order"](REGISTRY[op], tuple(np.array(a) for a in arguments), static)
+
+
+@pytest.mark.parametrize("slope", [1e-10, 1e-12, 1e-14])
+def test_a_tiny_slope_that_is_lost_is_wrong(slope: float) -> None:
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: 1.0 + slope * x.detach(), np.array(1.3))
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: 1.0 + slope * (2 * x - x.detach()), np.array(1.3))

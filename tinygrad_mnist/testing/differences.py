@@ -52,6 +52,14 @@ SUSPECT: Final = 1e-2
 """A slope at a much smaller step that differs by this part refutes the estimate."""
 
 
+OTHERS: Final = (0.73, 0.59)
+"""Parts of a large step, no halves, over which its slope ..."""
+
+
+ALIKE: Final = 0.1
+"""... has to be this much the same."""
+
+
 PERSISTENT: Final = 4
 """So many of the smallest steps have to see a kink."""
 
@@ -144,6 +152,8 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
             if h > NEAR:  # a large step sees another part of f: it may only refine a slope, not find another
                 refines = np.abs(found.derivative - best.derivative) <= 10 * best.uncertainty
                 better &= refines & (np.abs(found.derivative) > 10 * found.uncertainty)
+                if np.any(better):
+                    better &= _seen_again(f, at, h * stretch, found.derivative)
                 better |= np.isinf(best.uncertainty) & np.isfinite(found.uncertainty) & (h <= NEAR * abs(at))
             found = Difference(*(np.where(better, new, old) for new, old in zip(found, best, strict=True)))
         best = found
@@ -171,6 +181,13 @@ def _confirmed(f: Curve, at: float, best: Difference) -> Array:
         again, _ = _central(f, at, 0.37 * h)
         other &= np.abs(again - slope) <= 0.1 * apart
     return np.where(other, np.maximum(best.uncertainty, apart), best.uncertainty)
+
+
+def _seen_again(f: Curve, at: float, h: float, slope: Array) -> Array:
+    """Whether other steps like ``h`` see this slope: rounding repeats itself from a step to its half."""
+    with np.errstate(all="ignore"):
+        others = np.array([_central(f, at, part * h)[0] for part in OTHERS])
+        return np.asarray(np.all(np.abs(others - slope) <= ALIKE * np.abs(slope), axis=0))
 
 
 def _central(f: Curve, at: float, h: float) -> tuple[Array, Array]:

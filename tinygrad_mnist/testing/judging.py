@@ -57,6 +57,18 @@ ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
 """By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
 
 
+NUDGES: Final = 8
+"""So many times the inputs are moved ..."""
+
+
+NUDGE: Final = 2.0**10
+"""... by up to so many roundings, that every sum of them is rounded anew, to see ..."""
+
+
+TINY: Final = 1e-10
+"""... whether an error that is so small a part of the function's values, or of its steepest, is rounding."""
+
+
 def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[Place]) -> Iterator[Entry]:
     """An entry for each row of a line, by each mode, whose derivatives along the line are ``columns``."""
     problem, curve, at = line.problem, line.values, line.at
@@ -109,6 +121,7 @@ def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[P
 
 def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) -> list[Entry]:
     """The entries; those that fail by less than what the noise of the function explains are undecided."""
+    entries = _rounded(line, mode, entries, found)
     if all(entry.passed for entry in entries):
         return entries
     eps = line.problem.precision
@@ -133,6 +146,30 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
         if not entry.passed and noisy
         else entry
         for entry, values, noisy in zip(entries, of_values, is_noise, strict=True)
+    ]
+
+
+def _rounded(line: Line, mode: str, entries: list[Entry], found: Difference) -> list[Entry]:
+    """The entries; those are smooth that fail by less than the derivative moves when the inputs are rounded.
+
+    What cancels to 0 in one formula leaves a rounding in another, which the differences see; what is detached
+    or forgotten stays as it is wherever the inputs are.
+    """
+    tiny = TINY * max(np.max(found.size), *(max(abs(e.analytic), abs(e.numeric)) for e in entries))
+    apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
+    failed = np.array([entry.verdict == WRONG for entry in entries])
+    if not np.any(failed & (apart <= tiny)):
+        return entries
+    random = np.random.default_rng(0)
+    moved = []
+    for _ in range(NUDGES):
+        nudge = 1 + NUDGE * line.problem.precision * random.uniform(-1, 1, 1 + line.origin.size)
+        nudged = replace(line, origin=line.origin * nudge[1:])
+        moved.append(nudged.derivative(mode, line.at * nudge[0]))
+    is_rounded = failed & (apart <= np.minimum(SAFETY * np.ptp(moved, axis=0), tiny))
+    return [
+        replace(entry, verdict=SMOOTH, error=0.0, left=None, right=None, within=None) if rounded else entry
+        for entry, rounded in zip(entries, is_rounded, strict=True)
     ]
 
 
