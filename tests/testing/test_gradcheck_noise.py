@@ -165,3 +165,15 @@ def test_a_tiny_slope_that_is_lost_is_wrong(slope: float) -> None:
         gradcheck(lambda x: 1.0 + slope * x.detach(), np.array(1.3))
     with pytest.raises(GradientError):
         gradcheck(lambda x: 1.0 + slope * (2 * x - x.detach()), np.array(1.3))
+
+
+def test_the_last_digits_of_a_tiny_slope_are_rounding() -> None:
+    target = np.array([[0.9, 0.9, 0.9, 0.9]])
+    sure = np.array(
+        [[-3.75, -10.0, 22.5, -0.625]]
+    )  # by one target the slope is 9.5e-11, a logarithm of 1 + that
+    PROPERTIES["first_order"](
+        REGISTRY["cross_entropy"], (sure, target), {"label_smoothing": 0.0, "reduction": "none"}
+    )
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: 1.0 + 1e-10 * (1.1 * x - 0.1 * x.detach()), np.array(1.3))

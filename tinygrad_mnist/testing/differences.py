@@ -173,12 +173,12 @@ def _confirmed(f: Curve, at: float, best: Difference) -> Array:
     """The uncertainty; where a much smaller step sees another slope, and does so twice, as large as that."""
     h = max(2.0**-24 * (min(abs(at), 1.0) or 0.25), 2.0**8 * np.finfo(float).eps * abs(at))
     with np.errstate(all="ignore"):
-        slope, noise = _central(f, at, h)
+        slope, noise = central(f, at, h)
         apart = np.abs(slope - best.derivative)
         other = apart > SUSPECT * np.abs(slope) + 100 * best.uncertainty + 100 * noise
         if not np.any(other):
             return best.uncertainty
-        again, _ = _central(f, at, 0.37 * h)
+        again, _ = central(f, at, 0.37 * h)
         other &= np.abs(again - slope) <= 0.1 * apart
     return np.where(other, np.maximum(best.uncertainty, apart), best.uncertainty)
 
@@ -186,12 +186,12 @@ def _confirmed(f: Curve, at: float, best: Difference) -> Array:
 def _seen_again(f: Curve, at: float, h: float, slope: Array) -> Array:
     """Whether other steps like ``h`` see this slope: rounding repeats itself from a step to its half."""
     with np.errstate(all="ignore"):
-        others = np.array([_central(f, at, part * h)[0] for part in OTHERS])
+        others = np.array([central(f, at, part * h)[0] for part in OTHERS])
         return np.asarray(np.all(np.abs(others - slope) <= ALIKE * np.abs(slope), axis=0))
 
 
-def _central(f: Curve, at: float, h: float) -> tuple[Array, Array]:
-    """The slope over a step, and its rounding error."""
+def central(f: Curve, at: float, h: float) -> tuple[Array, Array]:
+    """The slope over a step to both sides, and its rounding error."""
     above, below = at + h, at - h
     high, low = f(above), f(below)
     noise = np.finfo(float).eps * np.maximum(np.abs(high), np.abs(low)) / h
