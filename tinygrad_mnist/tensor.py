@@ -69,7 +69,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
             arrays.append(argument if type(argument) in _PLAIN else as_array(argument))
             parents.append(None)
     try:
-        out = op.forward(*arrays, **static)
+        out = op.forward(*arrays, **static) if static else op.forward(*arrays)
     except (ValueError, IndexError, TypeError) as error:
         raise blamed(error, op.name, arrays) from error
     saved = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,23 @@ from tinygrad_mnist.ops.special import erf, floating
 
 KINKED = Domain(kinks=(0.0,))
 
+_MOST = 1 << 18  # elements; beyond, zeros would push the numbers out of the cache
+
+
+@lru_cache(maxsize=4)
+def _zeros(dtype: Any) -> Any:
+    zeros = np.zeros(_MOST, dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+def rectified(x: Any, out: Any = None) -> Any:
+    """``max(x, 0)`` of each element. Beside as many zeros it takes a third of the time as beside one 0."""
+    x = np.asarray(x)
+    if x.size > _MOST or x.dtype.kind != "f" or not x.flags.c_contiguous:
+        return np.maximum(x, 0, out=out)
+    return np.maximum(x, _zeros(x.dtype)[: x.size].reshape(x.shape), out=out)
+
 
 def relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any, ...]:
     part = (out > 0).astype(g.dtype)
@@ -20,8 +38,7 @@ def relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any,
 
 
 relu = fused(
-    # measured: maximum and an in-place product take 2.1 + 3.2 us on 128x64 float32, where takes 18 + 25
-    lambda x: (np.maximum(x, 0), None),
+    lambda x: (rectified(x), None),
     relu_joint,
     lambda x: np.where(x > 0, x, 0),
     name="relu",

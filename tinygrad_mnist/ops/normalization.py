@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.op import POSITIVE, REAL, Domain, Sample, fused
-from tinygrad_mnist.ops.activation import relu_joint
+from tinygrad_mnist.ops.activation import rectified, relu_joint
 
 _MODERATE = Domain(-3.0, 3.0)  # for what takes differences of products: larger numbers leave only roundoff
 _LARGE = 64_000  # elements; above this, einsum beats a product of temporaries for sums of products
@@ -175,15 +175,14 @@ batch_norm = fused(
 def _block_forward(
     x: Any, weight: Any, bias: Any, gamma: Any, beta: Any, eps: float, observe: Any = None
 ) -> tuple[Any, Any]:
-    """A hidden layer at once: bit for bit what the three operations give."""
+    """A hidden layer at once. Its bias moves the mean, which batch norm takes away: no row feels it."""
     centred = x.dot(weight.T)
-    centred += bias
     mean = _column_means(centred)
     centred -= mean
     out, var, scale = _normalised(centred, gamma, beta, eps)
-    np.maximum(out, 0, out=out)
+    rectified(out, out=out)
     if observe is not None:
-        observe(mean, var)
+        observe(mean + bias, var)
     return out, (centred, scale)
 
 
@@ -194,7 +193,7 @@ def _block_joint(
     below = (True, True, True)
     (g,) = relu_joint(g, below, out, None, None)
     part, gamma_part, beta_part = _batch_norm_joint(g, below, None, saved, saved[0], gamma, beta, eps)
-    return *_linear_joint(part, needed, None, None, x, weight, bias), gamma_part, beta_part
+    return *_linear_joint(part, needed, None, None, x, weight), np.zeros_like(bias), gamma_part, beta_part
 
 
 def _block_formula(

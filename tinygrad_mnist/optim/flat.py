@@ -221,9 +221,7 @@ class Run:
         if len(self.gradients) > 1:
             yield Block(self.flat, start, stop, self.gradients, self.flat.joined(self.first, self.last))
             return
-        gradient = self.gradients[0].ravel(
-            self.flat.orders[self.first]
-        )  # a view, if its order is ours
+        gradient = self.gradients[0].ravel(self.flat.orders[self.first])  # a view, if its order is ours
         own = self.flat.scratch[1]
         pieces = max(1, -(-size // self.flat.capacity))
         width = -(-size // pieces)
