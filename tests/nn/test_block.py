@@ -111,6 +111,35 @@ def test_a_recorder_is_told_of_the_three() -> None:
         assert operations(model_of()(X))[:3] == ["linear", "batch_norm", "relu"]
 
 
+def test_evaluation_without_a_tape_gives_what_the_modules_give() -> None:
+    model = model_of()
+    model(X)
+    model.eval()
+    with no_grad():
+        out = model(X)
+        assert isinstance(out, Tensor)
+        assert not out.requires_grad
+        assert_close(out.data, one_by_one(model, X).data)
+    assert_close(model(X).data, out.data)
+    assert operations(model(X))[:2] == ["linear", "multiply"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda norm: norm.__setattr__("running_mean", None),
+        lambda norm: norm.__setattr__("running_var", np.ones(3)),
+        lambda norm: norm.__setattr__("running_mean", np.zeros(4, np.float32)),
+    ],
+    ids=["no statistics", "of another shape", "of another dtype"],
+)
+def test_evaluation_with_odd_statistics_is_left_to_the_modules(change: Callable[[Any], None]) -> None:
+    model = model_of().eval()
+    change(model[1])
+    with no_grad():
+        assert hidden_layer(list(model), 0, X) is None
+
+
 class TestLeftToTheModules:
     @pytest.mark.parametrize(
         "change",
@@ -153,5 +182,5 @@ class TestLeftToTheModules:
             model_of()(x)
 
     def test_a_list(self) -> None:
-        assert hidden_layer(list(model_of())[:3], [[1] * 6] * 3) is None  # of integers
+        assert hidden_layer(list(model_of()), 0, [[1] * 6] * 3) is None  # of integers
         assert model_of()([[1] * 6] * 3).shape == (3, 3)

@@ -12,31 +12,43 @@ from tinygrad_mnist.nn.functional.layers import observer
 from tinygrad_mnist.nn.layers import Linear
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.normalization import BatchNorm1d
-from tinygrad_mnist.ops.normalization import linear_batch_norm_relu
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.ops.normalization import block_evaluated, linear_batch_norm_relu
+from tinygrad_mnist.tape import recording
+from tinygrad_mnist.tensor import Tensor, _lift
 
 
-def hidden_layer(modules: Sequence[Module], input: Any) -> Tensor | None:
-    """What three modules make of an input, if they are such a layer in training and all fits; else None.
+def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor | None:
+    """What the three modules from a position on make of an input, if they are such a layer; else None.
 
-    What does not fit is left to the modules, which say what is wrong with it.
+    What does not fit is left to the modules, which say what is wrong with it. In evaluation this is for what
+    is not recorded.
     """
-    if type(modules[0]) is not Linear or len(modules) < 3:
+    linear = modules[position]
+    if type(linear) is not Linear or len(modules) < position + 3:
         return None
-    linear, norm, relu = modules
-    if type(norm) is not BatchNorm1d or type(relu) is not ReLU or not norm.training:
+    norm, relu = modules[position + 1], modules[position + 2]
+    if type(norm) is not BatchNorm1d or type(relu) is not ReLU:
         return None
     weight, bias, gamma, beta = linear.weight, linear.bias, norm.weight, norm.bias
-    if bias is None or gamma is None or beta is None or norm.momentum is None:
+    if bias is None or gamma is None or beta is None:
         return None
     x, w, b = input._array if isinstance(input, Tensor) else np.asarray(input), weight._array, bias._array
     shape, dtype = x.shape, x.dtype
-    if len(shape) != 2 or shape[0] < 2 or shape[1] != w.shape[1] or gamma._array.shape != b.shape:
+    if len(shape) != 2 or shape[1] != w.shape[1] or gamma._array.shape != b.shape:
         return None
-    if not (dtype is w.dtype is b.dtype is gamma._array.dtype is beta._array.dtype):
+    if not dtype == w.dtype == b.dtype == gamma._array.dtype == beta._array.dtype:  # not `is`: pickled ones
         return None
-    observe = observer(norm.running_mean, norm.running_var, norm.momentum, shape[0])
-    if observe is not None:
-        norm.count_batch()
-    out: Tensor = linear_batch_norm_relu(input, weight, bias, gamma, beta, eps=norm.eps, observe=observe)
-    return out
+    mean, var = norm.running_mean, norm.running_var
+    if norm.training:
+        if norm.momentum is None or shape[0] < 2:
+            return None
+        observe = observer(mean, var, norm.momentum, shape[0])
+        if observe is not None:
+            norm.count_batch()
+        out: Tensor = linear_batch_norm_relu(input, weight, bias, gamma, beta, eps=norm.eps, observe=observe)
+        return out
+    if mean is None or var is None or recording.get():
+        return None
+    if not (mean.dtype == var.dtype == dtype and mean.shape == var.shape == b.shape):
+        return None
+    return _lift(block_evaluated(x, w, b, gamma._array, beta._array, mean, var, norm.eps), None)

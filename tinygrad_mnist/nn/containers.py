@@ -57,7 +57,7 @@ class Sequential(Module):
             return input
         position = 0
         while position < len(modules):
-            if (out := hidden_layer(modules[position : position + 3], input)) is not None:
+            if (out := hidden_layer(modules, position, input)) is not None:
                 input, position = out, position + 3
             else:
                 input, position = modules[position](input), position + 1
