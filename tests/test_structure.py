@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "tinygrad_mnist"
 
-CALCULUS = {"attach", "op", "refusals", "tape", "tensor", "ops", "tree"}
+CALCULUS = {"attach", "draws", "op", "refusals", "tape", "tensor", "ops", "tree"}
 ENGINE = {*CALCULUS, "anomaly", "transforms"}
 
 # The rooms of the package, and what each may import besides itself. Nothing else is a room.
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "op": set(),
     "atomic": set(),
     "attach": set(),
+    "draws": set(),
     "refusals": set(),
     "tape": {"attach", "op", "refusals"},
     "methods": {"op", "refusals"},
@@ -260,6 +261,7 @@ INNER = {
         "atomic",
         "attach",
         "cli",
+        "draws",
         "ops",
         "refusals",
         "tape",

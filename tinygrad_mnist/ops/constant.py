@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -52,13 +53,19 @@ def _as_tensors(result: Any, name: str) -> Any:
     return result
 
 
+@cache
+def _place_of_out(function: Callable[..., Any]) -> int | None:
+    """At which position ``out`` may be given; looked up at the first call, since that takes a while."""
+    names = list(inspect.signature(function).parameters)
+    return names.index("out") if "out" in names else None
+
+
 def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` on the values of Tensors, its result a Tensor."""
     name = function.__name__
-    names = list(inspect.signature(function).parameters)
-    place = names.index("out") if "out" in names else None
 
     def run(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        place = _place_of_out(function)
         if out is not None or (place is not None and any(arg is not None for arg in args[place:][:1])):
             refuse_option(name, "out")
         result = function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
