@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 
-from tinygrad_mnist.training.threads import set_threads, threads_in_use
+from tinygrad_mnist.training.threads import set_threads, threads_for, threads_in_use
 
 
 def main() -> None:
@@ -25,10 +26,12 @@ def main() -> None:
     network = networks.Network(tuple(map(int, sizes.split(","))), int(batch_size))
     _, step = networks.our_step(network)
     ((x, labels),) = networks.batches(network, 1)
-    print(threads_in_use() or "an unknown number", flush=True)
-    for line in sys.stdin:
-        calls = int(line)
-        print(seconds_of(lambda: step(x, labels), calls, calls), flush=True)
+    largest = max(rows * columns for rows, columns in pairwise(network.sizes))
+    with threads_for(network.batch_size * largest):  # as training does
+        print(threads_in_use() or "an unknown number", flush=True)
+        for line in sys.stdin:
+            calls = int(line)
+            print(seconds_of(lambda: step(x, labels), calls, calls), flush=True)
 
 
 if __name__ == "__main__":

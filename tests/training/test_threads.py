@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tinygrad_mnist.training.threads import VARIABLES, set_threads
+from tinygrad_mnist.training.threads import VARIABLES, WORTH_SHARING, set_threads
 
 
 def answer(code: str, **environment: str) -> str:
@@ -64,3 +64,32 @@ def test_recipes_and_threads_need_no_numpy() -> None:
 def test_less_than_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         set_threads(0)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one core only")
+@pytest.mark.parametrize(("multiplications", "inside"), [(WORTH_SHARING - 1, 1), (WORTH_SHARING, 2)])
+def test_small_products_are_left_to_one_thread(multiplications: int, inside: int) -> None:
+    pytest.importorskip("threadpoolctl")
+    code = f"set_threads(2)\nwith threads_for({multiplications}):\n    print(threads_in_use())\n"
+    code += "print(threads_in_use())"
+    assert answer(code).split() == [str(inside), "2"]
+
+
+def test_without_threadpoolctl_small_products_change_nothing() -> None:
+    code = "import sys\nsys.modules['threadpoolctl'] = None\nwith threads_for(1):\n    print('here')"
+    assert answer(code) == "here"
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one core only")
+def test_training_a_small_model_takes_one_thread() -> None:
+    pytest.importorskip("threadpoolctl")
+    code = (
+        "set_threads(2)\n"
+        "from tinygrad_mnist.data import load\nfrom tinygrad_mnist.training import *\n"
+        "class Seen(Reporter):\n"
+        "    def stepped(self, step, loss):\n"
+        "        step > 1 or print(threads_in_use())\n"
+        "train(find_recipe('digits'), load('digits'), out='run', reporter=Seen())\n"
+        "print(threads_in_use())"
+    )
+    assert answer(code).split() == ["1", "2"]

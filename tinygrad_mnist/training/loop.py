@@ -25,6 +25,7 @@ from tinygrad_mnist.training.model import build_optimizer, build_schedule
 from tinygrad_mnist.training.parts import Parts
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.reporter import Plan, Reporter
+from tinygrad_mnist.training.threads import threads_for
 
 State = dict[str, NDArray[Any]]
 """The values of a model by name."""
@@ -142,8 +143,12 @@ class _Training:
         self.reporter.started(self.plan)
         interrupted = False
         try:
+            largest = max((p.size for p in self.model.parameters()), default=0)
             # what overflows shows in the loss, which is looked at
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            with (
+                np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+                threads_for(self.batch_size * largest),
+            ):
                 self._train()
         except KeyboardInterrupt:
             if not self.history.losses:
