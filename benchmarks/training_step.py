@@ -10,6 +10,8 @@ from benchmarks.harness import Table, Target, race
 from benchmarks.networks import LARGE, OURS, SMALL, Network, Step
 
 BY_HAND = "NumPy by hand"
+SHORTCUTS = "NumPy by hand, our shortcuts"
+PRODUCTS = "its matrix products alone"
 FUSED = "PyTorch, fused Adam"
 COMPILED = "JAX, compiled"
 AT_MOST = {
@@ -21,7 +23,11 @@ AT_MOST = {
 def rivals_on(network: Network) -> dict[str, Step]:
     """The steps of all who can take part, from the same weights."""
     state, ours = networks.our_step(network)
-    rivals: dict[str, Step] = {OURS: ours, BY_HAND: HandWrittenStep(network, state)}
+    rivals: dict[str, Step] = {
+        OURS: ours,
+        BY_HAND: HandWrittenStep(network, state),
+        SHORTCUTS: HandWrittenStep(network, state, shortcuts=True),
+    }
 
     def enter_pytorch() -> None:
         from benchmarks.peers.torch_step import make_step
@@ -57,7 +63,8 @@ def run(rounds: int = 40) -> list[Table]:
     for network in (SMALL, LARGE):
         rivals, data = rivals_on(network), networks.batches(network)
         networks.check_agreement(rivals, data)
-        ran = race({name: partial(step, *data[0]) for name, step in rivals.items()}, rounds)
+        steps = {name: partial(step, *data[0]) for name, step in rivals.items()}
+        ran = race({**steps, PRODUCTS: networks.matrix_products(network)}, rounds)
         targets = tuple(Target(OURS, rival, at_most) for rival, at_most in AT_MOST[network].items())
         tables.append(Table(network.title, "µs", OURS, ran.timings, targets, share=ran.share))
     return tables
