@@ -298,7 +298,7 @@ def _lifted(node: Node, arrays: tuple[Any, ...], lift: Lift) -> tuple[tuple[Any,
 def _joint_parts(node: Node, arrays: tuple[Any, ...], g: Any) -> Sequence[Any]:
     """The cotangents of a fused operation's arguments, by its joint rule."""
     assert node.op.joint is not None
-    needed = tuple(map(bool, node.parents))
+    needed = [parent is not None for parent in node.parents]
     parts: Sequence[Any] = node.op.joint(g, needed, node.out, node.saved, *arrays, **node.static)
     return parts
 

@@ -14,7 +14,7 @@ from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.normalization import BatchNorm1d
 from tinygrad_mnist.ops.normalization import block_evaluated, linear_batch_norm_relu
 from tinygrad_mnist.tape import recording
-from tinygrad_mnist.tensor import Tensor, _lift
+from tinygrad_mnist.tensor import Tensor, _lift, apply
 
 
 def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor | None:
@@ -45,8 +45,8 @@ def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor
         observe = observer(mean, var, norm.momentum, shape[0])
         if observe is not None:
             norm.count_batch()
-        out: Tensor = linear_batch_norm_relu(input, weight, bias, gamma, beta, eps=norm.eps, observe=observe)
-        return out
+        arguments = (input, weight, bias, gamma, beta)
+        return apply(linear_batch_norm_relu, arguments, {"eps": norm.eps, "observe": observe})
     if mean is None or var is None or recording.get():
         return None
     if not (mean.dtype == var.dtype == dtype and mean.shape == var.shape == b.shape):

@@ -193,7 +193,12 @@ def _block_joint(
     below = (True, True, True)
     (g,) = relu_joint(g, below, out, None, None)
     part, gamma_part, beta_part = _batch_norm_joint(g, below, None, saved, saved[0], gamma, beta, eps)
-    return *_linear_joint(part, needed, None, None, x, weight), np.zeros_like(bias), gamma_part, beta_part
+    return (
+        *_linear_joint(part, needed, None, None, x, weight),
+        np.zeros(bias.shape, bias.dtype),
+        gamma_part,
+        beta_part,
+    )
 
 
 def _block_formula(
