@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.op import REGISTRY, Op
-from tinygrad_mnist.testing import Entry, GradientError, gradcheck
+from tinygrad_mnist.testing import Entry, GradientError, gradcheck, jacobians
+from tinygrad_mnist.testing.jacobians import Line, Problem
 from tinygrad_mnist.testing.noise import noise
 from tinygrad_mnist.testing.properties import PROPERTIES
 
@@ -135,6 +136,43 @@ def test_the_noise_that_was_put_in_is_found(size: float) -> None:
 )
 def test_what_is_smooth_or_has_a_kink_or_jumps_on_one_side_is_not_noisy(f: Any) -> None:
     assert noise(f, 1.0, ONE, EPS) <= 8 * EPS
+
+
+# ---- no more is computed than is asked ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["reverse", "forward"])
+@pytest.mark.parametrize("cotangents", [None, np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])])
+def test_some_rows_of_a_line_have_the_derivatives_that_they_have_among_all(
+    cotangents: Any, mode: str
+) -> None:
+    x = np.array([0.5, -1.0, 2.0])
+    problem = Problem(
+        1, lambda x: (np.sin(x) * x[0],), (x,), (x,), ("x",), ("y",), ((3,),), rtol=1e-6, atol=0.0
+    )
+    line = Line(problem, x, np.array([1.0, 1.0, 0.0]), 0.0, np.arange(3), cotangents)
+    chosen = np.arange(3 if cotangents is None else 2) == 1
+    np.testing.assert_array_equal(
+        line.only(chosen).derivative(mode, 0.25), line.derivative(mode, 0.25)[chosen]
+    )
+
+
+def test_the_noise_of_slopes_is_measured_of_what_failed_alone(monkeypatch: Any) -> None:
+    pulled, rows = jacobians.pulled, set()
+
+    def counted(problem: Any, cotangents: Any) -> Any:
+        rows.add(len(cotangents))
+        return pulled(problem, cotangents)
+
+    monkeypatch.setattr(jacobians, "pulled", counted)
+    cancels = CANCELLING["(1 - cos x) / x**2"][0]
+    entry, _ = failure(
+        lambda x: np.stack([np.sin(x[0]), cancels(x[1]), x[0] * x[1]]),
+        np.array([0.5, 1e-4]),
+        modes=["reverse"],
+    )
+    assert (entry.verdict, entry.output_index) == ("undecided", (1,))
+    assert rows == {1}
 
 
 # ---- a derivative that is 0 but for rounding -------------------------------------------------------------

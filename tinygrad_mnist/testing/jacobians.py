@@ -134,6 +134,12 @@ class Line:
     rows: Array
     cotangents: Array | None = None
 
+    def only(self, chosen: Array) -> Line:
+        """The same line, and some of what is looked at along it: in reverse mode each costs a walk."""
+        if self.cotangents is None:
+            return replace(self, rows=self.rows[chosen])
+        return replace(self, cotangents=self.cotangents[chosen])
+
     def values(self, t: float) -> Array:
         """What is looked at, in float64."""
         return self._seen(values_at(self.problem, self._point(t)))

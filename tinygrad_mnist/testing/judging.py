@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -72,7 +72,7 @@ TINY: Final = 1e-10
 
 def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[Place]) -> Iterator[Entry]:
     """An entry for each row of a line, by each mode, whose derivatives along the line are ``columns``."""
-    problem, curve, at = line.problem, line.values, line.at
+    problem, curve, at = line.problem, cache(line.values), line.at  # both sides are seen at the same steps
     found = differentiate(curve, at, problem.eps)
     if problem.order == 1 and np.any(found.jumps):
         raise DiscontinuityError(
@@ -130,12 +130,14 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
     of_values = noise(line.computed, line.at, reach, eps)
     if line.problem.order == 2:
         of_values = np.maximum(of_values, line.nonlinearity())
-    explained = np.zeros_like(of_values)
-    if np.any(of_values > ordinary):
-        of_slopes = noise(partial(line.derivative, mode), line.at, reach, eps)
-        explained = SAFETY * (of_slopes + 2.0**LEVELS * of_values / found.step)
     apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
-    is_noise = (of_values > ordinary) & (apart <= explained)
+    explained = SAFETY * 2.0**LEVELS * of_values / found.step
+    noisy = (of_values > ordinary) & np.array([not entry.passed for entry in entries])
+    asked = noisy & ~(apart <= explained)  # the noise of slopes is dear, and what is explained needs no more
+    if np.any(asked):
+        slopes = partial(line.only(asked).derivative, mode)
+        explained[asked] += SAFETY * noise(slopes, line.at, reach[asked], eps)
+    is_noise = noisy & (apart <= explained)
     left = (of_values <= ordinary) & (found.step <= NARROW * max(abs(line.at), 1.0))
     if any(still and not entry.passed for still, entry in zip(left, entries, strict=True)):
         of_stairs, steepest = roughness(line.computed, line.at, ordinary, eps)
@@ -144,9 +146,9 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
         is_noise |= on_stair
     return [
         replace(entry, verdict=UNDECIDED, noise=float(values), left=None, right=None, within=None)
-        if not entry.passed and noisy
+        if not entry.passed and explains
         else entry
-        for entry, values, noisy in zip(entries, of_values, is_noise, strict=True)
+        for entry, values, explains in zip(entries, of_values, is_noise, strict=True)
     ]
 
 
