@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor
+from tinygrad_mnist import Tensor, grad
 
 
 def leaf(values: Any, dtype: Any = np.float64) -> Tensor:
@@ -191,6 +191,34 @@ def test_a_masked_array_is_refused_on_either_side() -> None:
     for product in (lambda: t * masked, lambda: masked * t):
         with pytest.raises(TypeError, match=r"masked array|would lose"):
             product()
+
+
+MATRIX_USES: dict[str, Callable[[Any, Any], Any]] = {
+    "t * m": lambda t, m: t * m,
+    "m * t": lambda t, m: m * t,
+    "m @ t": lambda t, m: m @ t,
+    "m - t": lambda t, m: m - t,
+    "m < t": lambda t, m: m < t,
+    "t *= m": lambda t, m: (t * 1).__imul__(m),
+    "t[0] = m": lambda t, m: (t * 1).__setitem__(0, m),
+    "ufunc": lambda t, m: np.multiply(m, t),
+    "ufunc.outer": lambda t, m: np.multiply.outer(t, m),
+    "concatenate": lambda t, m: np.concatenate([t, m]),
+    "kron, a formula": lambda t, m: np.kron(t, m),
+    "average, a formula": lambda t, m: np.average(t, weights=m),
+    "Tensor": lambda t, m: Tensor(m),
+    "data": lambda t, m: setattr(Tensor(np.ones((2, 2))), "data", m),
+    "grad": lambda t, m: grad(np.sum)(m),
+    "backward": lambda t, m: (t * 1).backward(m),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("use", MATRIX_USES)
+def test_a_matrix_is_refused_whose_product_would_be_another(use: str) -> None:
+    t = Tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    with pytest.raises(TypeError, match=r"np\.matrix.*np\.asarray\(matrix\), and multiply by @"):
+        MATRIX_USES[use](t, np.matrix([[1.0, 0.0], [0.0, 1.0]]))
 
 
 def test_the_gradient_keeps_the_dtype_of_its_tensor_when_that_changes() -> None:

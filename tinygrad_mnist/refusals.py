@@ -45,10 +45,20 @@ def blaming(name: str, args: Sequence[Any]) -> Iterator[None]:
 
 
 def as_array(value: Any) -> Any:
-    """``np.asarray``, but for a masked array, whose mask would be lost."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("a Tensor cannot take in a masked array; fill it first (array.filled(value))")
+    """``np.asarray``, but for arrays that would be something else then: see `refuse_class`."""
+    refuse_class(type(value))
     return np.asarray(value)
+
+
+def refuse_class(kind: type) -> None:
+    """Raise for a masked array, whose mask would be lost, and a matrix, whose ``*`` would be another."""
+    if issubclass(kind, np.ma.MaskedArray):
+        raise TypeError("a Tensor cannot take in a masked array; fill it first (array.filled(value))")
+    if issubclass(kind, np.matrix):
+        raise TypeError(
+            "a Tensor cannot take in an np.matrix, whose * is a matrix product and a Tensor's is not; "
+            "convert it with np.asarray(matrix), and multiply by @"
+        )
 
 
 def refuse_kind(array: Any, name: str) -> Any:

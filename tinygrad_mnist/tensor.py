@@ -23,6 +23,7 @@ from tinygrad_mnist.refusals import (
     describe,
     fitted,
     refuse_assignment,
+    refuse_class,
     refuse_kind,
     refuse_misfit,
     refuse_option,
@@ -538,6 +539,9 @@ class Tensor(Methods):
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
         if function is None:
             _refuse(name)
+        for kind in types:
+            if kind is not Tensor and kind is not np.ndarray:
+                refuse_class(kind)  # before a formula computes with it
         if func not in CONSTANTS:
             args, kwargs = fitted(func, function, name, args, kwargs)
         with blaming(name, args):

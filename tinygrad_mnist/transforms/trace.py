@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
+from tinygrad_mnist import refusals
 from tinygrad_mnist.tape import Leaf, Node, boundary, recording, walk
 from tinygrad_mnist.tensor import Tensor, _lift
 from tinygrad_mnist.tree import flatten, leaves_like, unflatten
@@ -221,7 +222,7 @@ def as_tensor(value: Any) -> Tensor:
 
 def as_array(value: Any) -> Any:
     """The values."""
-    return value.data if isinstance(value, Tensor) else np.asarray(value)
+    return value.data if isinstance(value, Tensor) else refusals.as_array(value)
 
 
 def _plain(aux: Any, traced: Trace) -> Any:
