@@ -1,5 +1,6 @@
 """Differences, slopes, integrals, interpolation, grids, averages, covariances: NumPy's values, and errors."""
 
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,39 @@ def test_interp_at_a_point_has_the_slope_after_it_and_the_last_before() -> None:
     np.testing.assert_array_equal(x.grad.data, [1, 3, 3])
 
 
+ENDS = [-np.inf, 0.0, 1.5, np.inf]
+
+
+@pytest.mark.parametrize("xp", [xp for n in range(1, 5) for xp in combinations_with_replacement(ENDS, n)])
+def test_interp_to_infinity_has_numpys_values_and_finite_gradients(xp: Any) -> None:
+    x = np.array([*ENDS, -1.0, 0.5, 2.0, np.nan])
+    for fp in ([1.0, 2.5, 2.0, 4.0], [1.0, 1.0, 1.0, 1.0]):
+        leaves = [Tensor(values, requires_grad=True) for values in (x, np.array(xp), np.array(fp[: len(xp)]))]
+        out = np.interp(*leaves)
+        close(out, np.interp(x, xp, fp[: len(xp)]))
+        np.sum(out[np.isfinite(out.data)]).backward()
+        for tensor in leaves:
+            assert tensor.grad is None or np.all(np.isfinite(tensor.grad.data))
+
+
+def test_interp_beside_a_point_infinitely_far_away_is_level() -> None:
+    x, fp = Tensor([-5.0, 7.0], requires_grad=True), Tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    np.sum(np.interp(x, [-np.inf, 0.0, 1.0, np.inf], fp) * [1.0, 10.0]).backward()
+    assert x.grad is not None
+    assert fp.grad is not None
+    np.testing.assert_array_equal(x.grad.data, [0, 0])
+    np.testing.assert_array_equal(fp.grad.data, [0, 1, 10, 0])
+
+
+@given(fp=npst.arrays(np.float64, 3, elements=st.sampled_from([-np.inf, 1.0, 2.0, np.inf])))
+def test_interp_of_infinite_values_has_numpys_values_and_no_gradient(fp: Any) -> None:
+    x, xp = np.array([-np.inf, -1.0, 0.0, 0.5, 1.0, 2.0, 3.0]), [0.0, 1.0, 2.0]
+    np.testing.assert_array_equal(np.interp(Tensor(x), xp, fp).data, np.interp(x, xp, fp))
+    if np.any(np.isinf(fp)):
+        with pytest.raises(ValueError, match="an infinite value of fp was interpolated, which has no grad"):
+            np.interp(Tensor(x, requires_grad=True), xp, fp)
+
+
 def test_interp_wants_as_many_values_as_points() -> None:
     with pytest.raises(ValueError, match=r"interp: expected points of one axis; got xp \(2,\) and fp \(3,\)"):
         np.interp(Tensor(0.5), [0.0, 1.0], [1.0, 2.0, 3.0])
@@ -175,6 +209,24 @@ def test_average(x: Any, data: st.DataObject, keepdims: bool) -> None:
 def test_weights_that_sum_to_zero_are_an_error_as_in_numpy() -> None:
     with pytest.raises(ZeroDivisionError, match="sum to zero"):
         np.average(Tensor([1.0, 2.0]), weights=[1.0, -1.0])
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((0,), 0), ((0, 3), 0), ((0, 3), None), ((3, 0, 2), (1, 2))])
+def test_the_average_of_nothing_is_what_numpy_says(shape: Any, axis: Any) -> None:
+    nothing = np.zeros(shape)
+    with pytest.raises(ZeroDivisionError, match="sum to zero"):
+        np.average(Tensor(nothing), axis=axis, weights=nothing)
+    with pytest.warns(RuntimeWarning):
+        expected = np.average(nothing, axis=axis)
+    with pytest.warns(RuntimeWarning):
+        np.testing.assert_array_equal(np.average(Tensor(nothing), axis=axis).data, expected)
+
+
+def test_no_averages_at_all_are_an_error_as_in_numpy() -> None:
+    with pytest.raises(ZeroDivisionError):
+        np.average(np.zeros((0, 3)), axis=1)
+    with pytest.raises(ZeroDivisionError, match=r"average: of shape \(0, 3\) along axis 1 there is nothing"):
+        np.average(Tensor(np.zeros((0, 3))), axis=1)
 
 
 def test_weights_of_another_shape_are_an_error() -> None:

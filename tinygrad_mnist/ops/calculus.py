@@ -12,6 +12,7 @@ from tinygrad_mnist.op import implements
 from tinygrad_mnist.ops.constant import values_of
 from tinygrad_mnist.ops.elementwise import double
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.tensor import Tensor
 
 
 def _steps(a: Any, axis: int) -> Any:
@@ -114,17 +115,36 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         order = np.argsort(values_of(xp), kind="stable")
         xp = np.concatenate([xp[order][-1:] - period, xp[order], xp[order][:1] + period])
         fp = np.concatenate([fp[order][-1:], fp[order], fp[order][:1]])
-    points, places = values_of(xp), values_of(x)
+    points, places, heights = values_of(xp), values_of(x), values_of(fp)
     if len(points) == 1:
         inside = np.broadcast_to(fp, x.shape) if x.ndim else fp[0]
     else:
         low = np.clip(np.searchsorted(points, places, side="right") - 1, 0, len(points) - 2)
-        doubled = points[low] == points[low + 1]
-        part = np.where(doubled, 1, (x - xp[low]) / np.where(doubled, 1, xp[low + 1] - xp[low]))
+        within = (points[0] <= places) & (places <= points[-1])
+        if np.any(within & (np.isinf(heights[low]) | np.isinf(heights[low + 1]))):
+            return _interp_to_infinity(x, xp, fp, left, right)
+        below, above = points[low], points[low + 1]
+        sloped = within & np.isfinite(above) & np.isfinite(below) & (below != above)
+        # a point infinitely far away has no part in what is between
+        last = (np.isinf(below) & np.isfinite(above) & (places != below)) | (places == above)
+        start, end = np.where(sloped, xp[low], 0), np.where(sloped, xp[low + 1], 1)
+        part = np.where(sloped, (np.where(sloped, x, 0) - start) / (end - start), last)
         inside = fp[low] + (fp[low + 1] - fp[low]) * part
+        nowhere = np.isinf(below) & np.isinf(above) & (places != below) & (places != above)
+        inside = np.where(nowhere & (heights[low] != heights[low + 1]), np.nan, inside)
     out = np.where(places < points[0], fp[0] if left is None else left, inside)
     out = np.where(places > points[-1], fp[-1] if right is None else right, out)
-    return np.where(np.isnan(places), x, out)
+    return np.where(np.isnan(places) & (len(points) > 1), x, out)
+
+
+def _interp_to_infinity(x: Any, xp: Any, fp: Any, left: Any, right: Any) -> Any:
+    """NumPy's values between points of which one is infinite, where there is no slope to differentiate."""
+    if any(getattr(value, "requires_grad", False) for value in (x, xp, fp, left, right)):
+        raise ValueError(
+            "interp: an infinite value of fp was interpolated, which has no gradient; give finite values, or "
+            "use .detach().numpy()"
+        )
+    return Tensor(np.interp(*map(values_of, (x, xp, fp, left, right))))
 
 
 @implements(np.unwrap)

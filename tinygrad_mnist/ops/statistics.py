@@ -26,7 +26,12 @@ def average(
     a = as_array(a)
     if weights is None:
         mean = np.mean(a, axis=axis, keepdims=keepdims)
-        return (mean, np.full_like(mean, a.size / max(mean.size, 1))) if returned else mean
+        if not mean.size:
+            raise ZeroDivisionError(
+                f"average: of shape {a.shape} along axis {axis} there is nothing to average; use np.mean "
+                "for an empty result"
+            )
+        return (mean, np.full_like(mean, a.size / mean.size)) if returned else mean
     if np.shape(weights) != a.shape:
         if axis is None:
             raise TypeError("average: axis must be given when the shapes of a and weights differ")
