@@ -54,6 +54,12 @@ def test_a_masked_array_is_refused() -> None:
         Tensor(np.ma.array([1.0, 2.0], mask=[True, False]))
 
 
+def test_a_power_has_no_modulus() -> None:
+    with pytest.raises(TypeError, match=r"pow of a Tensor takes no modulus; write t\*\*exponent % modulus"):
+        pow(Tensor([2.0, 3.0]), 2, 3)
+    np.testing.assert_array_equal(pow(Tensor([2.0, 3.0]), 2, None).data, [4.0, 9.0])
+
+
 def test_a_list_of_tensors_is_refused_with_the_way_to_join_them() -> None:
     with pytest.raises(TypeError, match=r"np\.stack"):
         Tensor([leaf(1.0), leaf(2.0)])

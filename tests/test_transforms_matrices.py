@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, grad, hessian, hvp, jacobian, vjp
+from tinygrad_mnist import Tensor, grad, hessian, hvp, jacobian, value_and_grad, vjp
 from tinygrad_mnist.transforms import matrices
 
 A = np.array([[1.0, 2.0], [-0.5, 3.0], [0.3, -1.0]])
@@ -158,3 +158,26 @@ def test_what_would_not_fit_is_refused_with_its_size() -> None:
 def test_rows_are_what_the_pullback_gives() -> None:
     _, pullback = vjp(wide, X)
     np.testing.assert_allclose(jacobian(wide)(X)[1], pullback(np.array([0.0, 1.0, 0.0]))[0])
+
+
+@pytest.mark.parametrize(
+    ("transform", "call"),
+    [
+        ("grad", lambda f, x: grad(f)(x)),
+        ("value_and_grad", lambda f, x: value_and_grad(f)(x)),
+        ("hessian", lambda f, x: hessian(f)(x)),
+        ("hvp", lambda f, x: hvp(f, (x,), (x,))),
+    ],
+)
+def test_a_function_of_several_results_is_refused_in_the_name_of_the_transform(
+    transform: str, call: Any
+) -> None:
+    with pytest.raises(
+        TypeError, match=rf"^{transform} differentiates a function that returns one .* \(2,\)"
+    ):
+        call(lambda x: x * 2, np.ones(2))
+
+
+def test_a_hessian_by_integers_is_refused_in_its_own_name() -> None:
+    with pytest.raises(TypeError, match=r"^hessian was given dtype int64 for argument 0"):
+        hessian(np.sum)(np.ones(2, np.int64))

@@ -557,7 +557,7 @@ class Tensor(Methods):
     __truediv__, __rtruediv__, __itruediv__ = _operator("divide")
     __floordiv__, __rfloordiv__, __ifloordiv__ = _operator("floor_divide")
     __mod__, __rmod__, __imod__ = _operator("remainder")
-    __pow__, __rpow__, __ipow__ = _operator("power")
+    _, __rpow__, __ipow__ = _operator("power")
     __matmul__, __rmatmul__, __imatmul__ = _operator("matmul")
     __and__, __rand__, __iand__ = _operator("bitwise_and")
     __or__, __ror__, __ior__ = _operator("bitwise_or")
@@ -568,6 +568,11 @@ class Tensor(Methods):
     __le__, __ge__, _ = _operator("less_equal")
     __eq__ = _operator("equal")[0]  # type: ignore[assignment]
     __ne__ = _operator("not_equal")[0]  # type: ignore[assignment]
+
+    def __pow__(self, exponent: Any, modulus: None = None) -> Tensor:
+        if modulus is not None:
+            raise TypeError("pow of a Tensor takes no modulus; write t**exponent % modulus")
+        return apply(REGISTRY["power"], (self, exponent))
 
     def __neg__(self) -> Tensor:
         return apply(REGISTRY["negative"], (self,))

@@ -17,7 +17,7 @@ from tinygrad_mnist.attach import Muted, attached, recorder
 from tinygrad_mnist.refusals import describe, refuse_freed
 from tinygrad_mnist.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
 from tinygrad_mnist.tensor import Tensor, _lift
-from tinygrad_mnist.transforms.reverse import grad
+from tinygrad_mnist.transforms.reverse import gradient_of
 from tinygrad_mnist.transforms.trace import as_array, as_tensor, matched, taped, trace
 
 
@@ -111,7 +111,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     array([6., 0.])
     """
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    return jvp(grad(f, argnums), primals, tangents)[1]
+    return jvp(gradient_of(f, argnums, False, "hvp"), primals, tangents)[1]
 
 
 # ---- tangents along the tape -----------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_mnist.tape import Lift
 from tinygrad_mnist.tensor import Tensor, _lift
 from tinygrad_mnist.transforms.forward import in_time_order, push
-from tinygrad_mnist.transforms.reverse import Argnums, grad
+from tinygrad_mnist.transforms.reverse import Argnums, gradient_of
 from tinygrad_mnist.transforms.trace import Trace, positions_of, taped, trace
 from tinygrad_mnist.tree import unflatten
 
@@ -61,11 +61,18 @@ def jacobian(
            [0., 4., 0.],
            [0., 0., 6.]])
     """
+    return _jacobian(f, argnums, has_aux, max_bytes, "jacobian")
+
+
+def _jacobian(
+    f: Callable[..., Any], argnums: Argnums, has_aux: bool, max_bytes: int, transform: str
+) -> Callable[..., Any]:
+    """For the transform that errors are to speak of."""
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
         positions = positions_of(argnums, len(args))
-        traced = trace(f, args, kwargs, positions, "jacobian", has_aux)
+        traced = trace(f, args, kwargs, positions, transform, has_aux)
         _refuse_large(traced, max_bytes)
         ins, outs = (sum(a.size for a in arrays) for arrays in (traced.primals, traced.outs))
         with taped():
@@ -116,7 +123,8 @@ def hessian(
            [3., 0., 1.],
            [2., 1., 0.]])
     """
-    return jacobian(grad(f, argnums, has_aux), argnums, has_aux, max_bytes=max_bytes)
+    gradient = gradient_of(f, argnums, has_aux, "hessian")
+    return _jacobian(gradient, argnums, has_aux, max_bytes, "hessian")
 
 
 def _refuse_large(traced: Trace, max_bytes: int) -> None:

@@ -50,12 +50,17 @@ def value_and_grad(
     >>> value_and_grad(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 3.0})
     (array(6.), {'a': array(3.), 'b': array(2.)})
     """
+    return _evaluated(f, argnums, has_aux, "value_and_grad")
+
+
+def _evaluated(f: Callable[..., Any], argnums: Argnums, has_aux: bool, transform: str) -> Callable[..., Any]:
+    """Value and gradient, for the transform that errors are to speak of."""
 
     @wraps(f)
     def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         positions = positions_of(argnums, len(args))
-        traced = trace(f, args, kwargs, positions, "grad", has_aux)
-        ones = np.ones_like(_scalar(traced).data)
+        traced = trace(f, args, kwargs, positions, transform, has_aux)
+        ones = np.ones_like(_scalar(traced, transform).data)
         gradients = traced.pull([Tensor(ones) if traced.lifted else ones], retain=False)
         parts = traced.grouped([traced.shown(gradient) for gradient in gradients])
         value = traced.results(traced.outs)
@@ -78,7 +83,12 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
     >>> grad(lambda x: 5.0)(2.0)
     array(0.)
     """
-    evaluate = value_and_grad(f, argnums, has_aux)
+    return gradient_of(f, argnums, has_aux, "grad")
+
+
+def gradient_of(f: Callable[..., Any], argnums: Argnums, has_aux: bool, transform: str) -> Callable[..., Any]:
+    """:func:`grad`, as a part of ``transform``, of which errors are to speak."""
+    evaluate = _evaluated(f, argnums, has_aux, transform)
 
     @wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -136,12 +146,12 @@ def _copied(primals: Any) -> Any:
     return unflatten(structure, (leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves))
 
 
-def _scalar(traced: Trace) -> Tensor:
+def _scalar(traced: Trace, transform: str) -> Tensor:
     """The one number that a function to be differentiated returns."""
     if len(traced.outs) != 1 or traced.outs[0].size != 1 or traced.outs[0].dtype.kind != "f":
         returned = ", ".join(f"shape {out.shape} and dtype {out.dtype}" for out in traced.outs) or "nothing"
         raise TypeError(
-            "grad differentiates a function that returns one floating-point number; this one returned "
-            f"{returned}"
+            f"{transform} differentiates a function that returns one floating-point number; this one "
+            f"returned {returned}"
         )
     return traced.outs[0]

@@ -191,7 +191,7 @@ def matched(values: Any, structure: Any, likes: Sequence[Any], name: str) -> lis
     leaves = leaves_like(structure, values, name)
     out = []
     for leaf, like in zip(leaves, likes, strict=True):
-        value = leaf if isinstance(leaf, Tensor) else np.asarray(leaf)
+        value = leaf if isinstance(leaf, Tensor) else refusals.as_array(leaf)
         if value.shape != like.shape:
             raise ValueError(f"{name} has a leaf of shape {value.shape}; expected {like.shape}")
         if value.dtype.kind not in "fbiu":
