@@ -174,6 +174,17 @@ def test_a_condition_number_of_a_singular_matrix_is_numpys() -> None:
     assert np.isnan(la.cond(Tensor(np.full((2, 2), np.nan)), 1).item())
 
 
+@pytest.mark.parametrize("p", [None, -2, 1, -1, np.inf, "fro", "nuc"])
+def test_an_empty_matrix_has_no_condition_as_in_numpy(p: Any) -> None:
+    for empty in (np.zeros((0, 0)), np.zeros((0, 3)), np.zeros((3, 0)), np.zeros((2, 0, 0))):
+        with pytest.raises(LinAlgError, match="cond is not defined on empty arrays"):
+            la.cond(empty, p)
+        with pytest.raises(LinAlgError, match=r"cond: a matrix of shape .* has no condition"):
+            la.cond(Tensor(empty), p)
+    none = np.zeros((0, 2, 2))
+    np.testing.assert_array_equal(la.cond(Tensor(none), p).data, la.cond(none, p), strict=True)
+
+
 # ---- gauge: signs of vectors, bases of a complement ------------------------------------------------------
 
 WEIGHTS = matrices(4, 4)

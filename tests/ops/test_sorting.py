@@ -160,6 +160,35 @@ def test_a_quantile_of_nothing_says_so() -> None:
         np.quantile(Tensor(np.zeros((2, 0))), 0.5, axis=1)
 
 
+@pytest.mark.parametrize("q", [0.3, [0.1, 0.9]])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((0,), {}),
+        ((0, 3), {}),
+        ((0, 3), {"axis": 0}),
+        ((2, 0, 3), {"axis": (1, 2)}),
+        ((2, 0), {"axis": 1, "keepdims": True}),
+    ],
+)
+def test_a_nanquantile_of_nothing_is_no_number_and_warns_as_in_numpy(
+    shape: Any, options: dict[str, Any], q: Any
+) -> None:
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
+        expected = np.nanquantile(np.zeros(shape), q, **options)
+    x = Tensor(np.zeros(shape), requires_grad=True)
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
+        out = np.nanquantile(x, q, **options)
+    np.testing.assert_array_equal(out.data, expected, strict=True)
+    assert np.all(np.isnan(out.data))
+
+
+def test_no_nanquantiles_at_all_are_as_many_as_numpy_says() -> None:
+    nothing = np.zeros((0, 3))
+    out = np.nanquantile(Tensor(nothing), 0.5, axis=1)
+    np.testing.assert_array_equal(out.data, np.nanquantile(nothing, 0.5, axis=1), strict=True)
+
+
 # ---- elements that are no number -------------------------------------------------------------------------
 
 

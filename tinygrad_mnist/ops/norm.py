@@ -105,7 +105,7 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 @implements(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     x = _floats(x)
-    if not x.size:
+    if 0 in x.shape[-2:]:
         raise np.linalg.LinAlgError(f"cond: a matrix of shape {x.shape} has no condition; expected elements")
     with np.errstate(divide="ignore", invalid="ignore"):
         if p is None or p in (2, -2):
