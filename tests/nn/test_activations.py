@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist import Tensor, jvp, nn
 
 F = nn.functional
 
@@ -35,6 +35,19 @@ def test_float32_stays_float32_and_any_shape_is_kept(module: nn.Module) -> None:
     for shape in [(), (3,), (2, 0), (2, 3, 4)]:
         out = module(Tensor(np.ones(shape, np.float32), requires_grad=True))
         assert (out.shape, out.dtype) == (shape, np.float32)
+
+
+@pytest.mark.parametrize("x", [-3.0, -4.5, -6.0, -8.0])
+def test_gelu_by_tanh_keeps_its_digits_far_down_in_float32(x: float) -> None:
+    exact, narrow = (Tensor(np.array(x, dtype), requires_grad=True) for dtype in (np.float64, np.float32))
+    for t in (exact, narrow):
+        F.gelu(t, "tanh").backward(create_graph=True)
+    value, gradient = (one.item() for one in (F.gelu(exact, "tanh"), exact.grad))
+    assert value == pytest.approx(0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+    assert F.gelu(narrow, "tanh").item() == pytest.approx(value, rel=1e-5)
+    assert narrow.grad.item() == pytest.approx(gradient, rel=1e-5)
+    pushed = jvp(lambda t: F.gelu(t, "tanh"), (narrow.data,), (np.ones((), np.float32),))[1]
+    assert pushed == pytest.approx(gradient, rel=1e-5)
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1, 2])

@@ -61,6 +61,13 @@ def test_float32_is_checked_with_its_shadow() -> None:
         gradcheck(lambda x: 0.9 * x + 0.1 * lost(x), X.astype(np.float32))
 
 
+@pytest.mark.parametrize("x", [-88.0, -95.0, -103.5, -110.0])
+def test_what_underflows_in_float32_is_right(x: float) -> None:
+    assert gradcheck(np.exp, np.array([x], np.float32)).passed
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: np.exp(0.5 * x + 0.5 * lost(x)), np.array([x], np.float32))
+
+
 def test_a_function_that_leaks_float64_is_refused() -> None:
     with pytest.raises(ValueError, match="returned float64 for float32"):
         gradcheck(lambda x: x * np.float64(2), X.astype(np.float32))

@@ -51,6 +51,12 @@ def test_a_gradient_that_is_wrong_on_a_kink_alone_is_found(order: int) -> None:
     assert "PROPERTIES['first_order']" in found.failure
 
 
+@pytest.mark.parametrize("name", ["exp", "softplus", "astype"])
+def test_what_underflows_or_names_its_dtype_is_right_in_float32(name: str) -> None:
+    found = surveyed(REGISTRY[name], examples=100, dtype="float32")
+    assert (found.examples, found.verdict) == (100, "right")
+
+
 # ---- the script ------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.op import Domain, Sample, fused, general
-from tinygrad_mnist.ops.special import erf, floating
+from tinygrad_mnist.ops.special import erf, floating, sigmoid
 
 KINKED = Domain(kinks=(0.0,))
 
@@ -78,11 +78,15 @@ leaky_relu = fused(
 
 
 def _gelu_forward(x: Any, approximate: str) -> tuple[Any, Any]:
-    """Hendrycks & Gimpel (2016): x times the normal distribution function, or its approximation by tanh."""
+    """Hendrycks & Gimpel (2016): x times the normal distribution function, or its approximation by tanh.
+
+    (1 + tanh(z)) / 2 is the sigmoid of 2z, which loses nothing where tanh is near -1.
+    """
     if approximate == "none":
         cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))
     elif approximate == "tanh":
-        cdf = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+        with np.errstate(over="ignore"):  # far down the quotient is 0
+            cdf = 1 / (1 + np.exp(-math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x)))
     else:
         raise ValueError(f"approximate={approximate!r} given; expected 'none' or 'tanh'")
     return x * cdf, cdf
@@ -102,7 +106,7 @@ def _gelu_joint(g: Any, needed: Any, out: Any, cdf: Any, x: Any, approximate: st
 def _gelu_formula(x: Any, approximate: str) -> Any:
     if approximate == "none":
         return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
 
 
 gelu = fused(

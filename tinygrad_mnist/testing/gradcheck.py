@@ -233,8 +233,16 @@ def _narrowed(problem: Problem, dtype: Any, rtol: float | None) -> Problem:
     narrow = tuple(array.astype(dtype) for array in problem.primals)
     shadow = tuple(array.astype(np.float64) for array in narrow)
     tolerance = max(RTOL[np.dtype(dtype).name], rtol or 0.0)
-    rounding = 64 * float(np.finfo(dtype).eps)
-    return replace(problem, primals=narrow, shadow=shadow, rtol=tolerance, narrow=rounding)
+    rounding, smallest = 64 * float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
+    # what is smaller than the smallest number of all digits underflows; the shadow has shown it to be right
+    return replace(
+        problem,
+        primals=narrow,
+        shadow=shadow,
+        rtol=tolerance,
+        atol=max(problem.atol, smallest),
+        narrow=rounding,
+    )
 
 
 def _is_differentiable(value: Any) -> bool:
