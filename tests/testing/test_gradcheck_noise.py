@@ -74,6 +74,27 @@ def test_cancellation_within_a_gradient_is_noise_though_none_is_left_in_its_valu
     assert entry.noise is not None
 
 
+BENT_BY_ROUNDING = {
+    "softmax": ([[[10.0, 10.0, 14.375], [-10.625, -29.375, 10.0]]], {"axis": -1}),
+    "layer_norm": (
+        [
+            [[[25.0, -20.0, -20.0], [10.0, 10.0, 10.0]], [[10.0, 10.0, 10.0], [10.0, 10.0, 10.0]]],
+            [100.0, 100.0, 288.3333333333],
+            [1.0, 1.0, 1.0],
+        ],
+        {"eps": 1e-5},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BENT_BY_ROUNDING)
+def test_what_agrees_and_seems_bent_by_rounding_alone_is_noise(name: str) -> None:
+    arguments, static = BENT_BY_ROUNDING[name]
+    with pytest.raises(GradientError) as caught:
+        PROPERTIES["second_order"](REGISTRY[name], tuple(np.array(a) for a in arguments), static)
+    assert caught.value.report.only_noise
+
+
 def test_a_rule_that_is_not_linear_in_the_cotangent_is_wrong_not_noisy() -> None:
     squares = op_of(np.sin, lambda g, out, x: g * np.abs(g) * np.cos(x))  # right where g is 1
     entry, _ = failure(squares, np.array([0.5, 1.0]))

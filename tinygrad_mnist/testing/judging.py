@@ -132,6 +132,11 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
         of_values = np.maximum(of_values, line.nonlinearity())
     apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
     explained = SAFETY * 2.0**LEVELS * of_values / found.step
+    agreeing = line.problem.rtol * np.array(
+        [max(abs(entry.analytic), abs(entry.numeric)) for entry in entries]
+    )
+    undecided = np.array([entry.verdict == UNDECIDED for entry in entries])  # some agree, and only seem bent
+    explained = np.where(undecided, np.maximum(explained, agreeing), explained)
     noisy = (of_values > ordinary) & np.array([not entry.passed for entry in entries])
     asked = noisy & ~(apart <= explained)  # the noise of slopes is dear, and what is explained needs no more
     if np.any(asked):
