@@ -236,3 +236,30 @@ def test_the_last_digits_of_a_tiny_slope_are_rounding() -> None:
     )
     with pytest.raises(GradientError):
         gradcheck(lambda x: 1.0 + 1e-10 * (1.1 * x - 0.1 * x.detach()), np.array(1.3))
+
+
+BESIDE = np.array(1 + 1e-13)
+LARGEST = Op(
+    "made_up", lambda x: 1e-11 * np.max(x), "general",
+    rules=(lambda g, out, x: 1.5e-11 * g * (x == np.max(x)),), samples="broadcast",
+)  # fmt: skip
+TINY_AND_WRONG: dict[str, tuple[Any, ...]] = {
+    "detached, of a difference": (lambda x, y: 1 + x.detach() * (y - 1), ONE, BESIDE),
+    "twice, of a difference": (lambda x, y: 1 + (2 * x - x.detach()) * (y - 1), ONE, BESIDE),
+    "a sign, of a difference": (lambda x, y: 1 + (2 * x.detach() - x) * (y - 1), ONE, BESIDE),
+    "detached, of a sum that cancels": (
+        lambda x, y: 1 + x.detach() * (np.sum(y) - 3), ONE, np.array([1.0, 1 + 1e-13, 1.0]),
+    ),
+    "detached, of a square": (lambda x, y: 1 + 1e13 * x.detach() * (y - 1) ** 2, ONE, BESIDE),
+    "a factor of 1.002, far out": (lambda x: 1 + 1e-13 * (1.002 * x - 0.002 * x.detach()), np.array(1e12)),
+    "at a tie": (lambda x: np.stack([x[0], LARGEST(x)]), np.array([1.0, 1.0])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TINY_AND_WRONG)
+def test_what_moves_as_smoothly_as_its_inputs_is_no_rounding(case: str) -> None:
+    """Within 1000 roundings these derivatives move by their own size."""
+    f, *inputs = TINY_AND_WRONG[case]
+    with pytest.raises(GradientError) as caught:
+        gradcheck(f, *inputs)
+    assert any(entry.verdict == "wrong" for entry in caught.value.report.failures)

@@ -58,12 +58,16 @@ ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
 """By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
 
 
-NUDGES: Final = 8
-"""So many times the inputs are moved ..."""
+NUDGES: Final = 12
+"""So many times the inputs are moved along a line ..."""
 
 
 NUDGE: Final = 2.0**10
-"""... by up to so many roundings, that every sum of them is rounded anew, to see ..."""
+"""... by up to so many roundings, that every sum of them is rounded anew; ..."""
+
+
+CURVED: Final = 3
+"""... what is left of the derivatives beside a polynomial of this degree is rounding, to see ..."""
 
 
 TINY: Final = 1e-10
@@ -158,33 +162,45 @@ def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) 
 
 
 def _rounded(line: Line, mode: str, entries: list[Entry], found: Difference) -> list[Entry]:
-    """The entries; those are smooth that fail by less than both derivatives move when the inputs are rounded.
+    """The entries; those are smooth that fail by less than what rounding makes of both derivatives.
 
-    What cancels to 0 in one formula leaves a rounding in another, which the differences see; what is detached
-    or forgotten stays as it is wherever the inputs are. So are those that differ in their last digits alone,
-    by no more than the rounding of the function's values.
+    What cancels to 0 in one formula leaves a rounding in another, which the differences see: another one
+    wherever the inputs are a little to the side. What is detached or forgotten stays as it is, or moves as
+    smoothly as the inputs do. Right are, too, those that differ in their last digits alone, by no more than
+    the rounding of the function's values.
     """
     larger = np.array([max(abs(entry.analytic), abs(entry.numeric)) for entry in entries])
     apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
     tiny = TINY * max(np.max(found.size), np.max(larger))
-    failed = np.array([entry.verdict == WRONG for entry in entries])
-    last_digits = apart <= np.minimum(ORDINARY * EPS * found.size, DECISIVE * larger)
-    if not np.any(failed & (apart <= tiny)):
+    failed = np.array([entry.verdict == WRONG and entry.left is None for entry in entries])  # and no kink
+    asked = failed & (apart <= tiny)
+    if not np.any(asked):
         return entries
-    random = np.random.default_rng(0)
-    analytic, numeric = [], []
-    for _ in range(NUDGES):
-        nudge = 1 + NUDGE * line.problem.precision * random.uniform(-1, 1, 1 + line.origin.size)
-        nudged, at = replace(line, origin=line.origin * nudge[1:]), line.at * nudge[0]
-        analytic.append(nudged.derivative(mode, at))
-        slopes = {step: central(nudged.values, at, step)[0] for step in set(found.step[failed])}
-        numeric.append([slopes[step][row] if step in slopes else 0.0 for row, step in enumerate(found.step)])
-    moved = np.ptp(analytic, axis=0) + np.ptp(numeric, axis=0)
-    is_rounded = failed & ((apart <= np.minimum(SAFETY * moved, tiny)) | last_digits)
+    is_rounded = apart * max(abs(line.at), 1.0) <= ORDINARY * EPS * found.size
+    is_rounded &= asked & (apart <= DECISIVE * larger)
+    asked &= ~is_rounded
+    if np.any(asked):
+        is_rounded[asked] = apart[asked] <= SAFETY * _scatter(line.only(asked), mode, found.step[asked])
     return [
-        replace(entry, verdict=SMOOTH, error=0.0, left=None, right=None, within=None) if rounded else entry
+        replace(entry, verdict=SMOOTH, error=0.0) if rounded else entry
         for entry, rounded in zip(entries, is_rounded, strict=True)
     ]
+
+
+def _scatter(line: Line, mode: str, steps: Array) -> Array:
+    """How far both derivatives lie off a smooth curve while the inputs move by some roundings."""
+    direction = np.random.default_rng(0).uniform(-1, 1, 1 + line.origin.size)
+    along = np.linspace(-1, 1, NUDGES)
+    analytic, numeric = [], []
+    for t in along:
+        nudge = 1 + t * NUDGE * line.problem.precision * direction
+        nudged, at = replace(line, origin=line.origin * nudge[1:]), line.at * nudge[0]
+        analytic.append(nudged.derivative(mode, at))
+        slopes = {step: central(nudged.values, at, step)[0] for step in set(steps)}
+        numeric.append([slopes[step][row] for row, step in enumerate(steps)])
+    smooth = np.linalg.qr(np.vander(along, CURVED + 1))[0]
+    both = (np.array(derivatives) for derivatives in (analytic, numeric))
+    return np.asarray(sum(np.ptp(some - smooth @ (smooth.T @ some), axis=0) for some in both))
 
 
 def _agreed(line: Line, analytic: Array, found: Difference, left: Sides, right: Sides) -> Difference:
