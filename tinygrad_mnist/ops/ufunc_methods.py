@@ -17,22 +17,32 @@ REDUCTIONS: Final[dict[np.ufunc, Callable[..., Any]]] = {
     np.logical_and: np.all,
     np.logical_or: np.any,
 }
+LOGICAL: Final = (np.logical_and, np.logical_or)
 ACCUMULATIONS: Final[dict[np.ufunc, Callable[..., Any]]] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
-def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
+def _reduce(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., Any]:
     """A reduction whose axis is 0 unless it is given, as a ufunc's."""
 
-    def reduce(array: Any, axis: Any = 0, *, keepdims: bool = False, initial: Any = None) -> Any:
-        options = {} if initial is None else {"initial": initial}
-        return function(array, axis=axis, keepdims=keepdims, **options)
+    def reduce(array: Any, axis: Any = 0, *, keepdims: bool = False, initial: Any = np._NoValue) -> Any:
+        is_given = initial is not None and initial is not np._NoValue
+        options = {"initial": initial} if is_given and ufunc not in LOGICAL else {}
+        out = function(array, axis=axis, keepdims=keepdims, **options)
+        if initial is None and out.size and not array.size:
+            raise ValueError(f"{ufunc.__name__}.reduce: no elements and initial=None; give another initial=")
+        return ufunc(out, bool(initial)) if is_given and ufunc in LOGICAL else out
 
     return reduce
 
 
-def _accumulate(function: Callable[..., Any]) -> Callable[..., Any]:
-    def accumulate(array: Any, axis: int = 0) -> Any:
-        return function(array, axis=axis)
+def _accumulate(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., Any]:
+    def accumulate(array: Any, axis: Any = 0) -> Any:
+        axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        if len(axes) != 1 or not array.ndim:
+            raise ValueError(
+                f"{ufunc.__name__}.accumulate: axis={axis} was given for shape {array.shape}; expected one"
+            )
+        return function(array, axis=axes[0])
 
     return accumulate
 
@@ -47,9 +57,9 @@ def _outer(ufunc: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _ufunc, _function in REDUCTIONS.items():
-    FUNCTIONS[_ufunc.reduce] = _reduce(_function)
+    FUNCTIONS[_ufunc.reduce] = _reduce(_ufunc, _function)
 for _ufunc, _function in ACCUMULATIONS.items():
-    FUNCTIONS[_ufunc.accumulate] = _accumulate(_function)
+    FUNCTIONS[_ufunc.accumulate] = _accumulate(_ufunc, _function)
 
 ADVICE: Final = {
     "reduce": "reduce by np.sum, np.prod, np.max or np.min",
