@@ -1,4 +1,4 @@
-"""Every parameter of a ufunc's method has its effect on a Tensor, with its gradient, or is refused by name."""
+"""Each parameter of a ufunc's method has its effect on a Tensor, with its gradient, or is refused by name."""
 
 from __future__ import annotations
 
