@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.op import DISTINCT, NONZERO, REGISTRY, Domain, Op, Sample
-from tinygrad_mnist.testing import GradientError, check_op
+from tinygrad_mnist.testing import GradientError, check_op, properties
 from tinygrad_mnist.testing.strategies import (
     LAYOUTS,
     arrays_in,
@@ -212,7 +212,8 @@ def test_check_op_accepts_a_right_operation_that_is_not_registered() -> None:
     assert "cube" not in REGISTRY
 
 
-def test_check_op_finds_a_wrong_rule_and_names_operation_and_call() -> None:
+def test_check_op_finds_a_wrong_rule_and_names_operation_and_call(monkeypatch: Any) -> None:
+    monkeypatch.setattr(properties, "PATIENCE", 0.5)
     with pytest.raises(GradientError) as caught:
         check_op(cube(lambda g, out, x: 2 * g * x**2, (Sample(((2,),)),)), max_examples=10)
     assert "while checking 'first_order' of operation 'cube'" in "\n".join(caught.value.__notes__)

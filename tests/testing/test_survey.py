@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.op import REGISTRY
-from tinygrad_mnist.testing import GradientError, check_op
+from tinygrad_mnist.testing import GradientError, check_op, properties
 from tinygrad_mnist.testing.survey import Finding, survey
 
 KINKED = ["relu", "leaky_relu", "absolute", "fabs", "copysign", "maximum", "minimum", "clip", "max", "std"]
@@ -82,7 +82,8 @@ def test_the_script_of_the_survey_repeats_the_failure(tmp_path: Path) -> None:
     assert "GradientError: the gradient is wrong in" in ran.stderr
 
 
-def test_the_script_of_check_op_repeats_the_failure(tmp_path: Path) -> None:
+def test_the_script_of_check_op_repeats_the_failure(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(properties, "PATIENCE", 0.5)
     with pytest.raises(GradientError) as caught:
         check_op(defined(tmp_path), max_examples=10)
     ran = run(caught.value.__notes__[1], tmp_path)

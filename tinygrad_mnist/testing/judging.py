@@ -94,7 +94,7 @@ def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[P
             found = _agreed(line, analytic, found, left_side, right_side)
             smooth = _is_smooth(problem, analytic, found)
             grain = min(1.0, float(np.max(np.abs(flat(problem.shadow)), initial=0.0)))
-            is_there = persists(curve, at, right_side[0] - left_side[0], grain)
+            is_there = cache(partial(persists, curve, at, right_side[0] - left_side[0], grain))  # where asked
         uncertainty = SAFETY * found.uncertainty
         entries = []
         for row, (name, index) in enumerate(outputs):
@@ -108,7 +108,7 @@ def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[P
             if sides is not None and (found.bent[row] or verdict != SMOOTH):
                 kink = _at_kink(problem, a, *(float(side[row]) for side in sides))
                 both = np.isfinite(sides[1][row]) and np.isfinite(sides[4][row]) and not math.isinf(a)
-                if kink is not None and both and not is_there[row]:  # beside the point, or an oscillation
+                if kink is not None and both and not is_there()[row]:  # beside the point, or an oscillation
                     left, right = kink[2:]
                     if found.bent[row]:
                         verdict = UNDECIDED
