@@ -193,6 +193,22 @@ def test_a_kink_switches_off_only_what_depends_on_it() -> None:
     assert {e.index for e in report.entries if e.order == 2 and e.input == "input 0"} == {(1,)}
 
 
+# ---- rules that are not linear in the cotangent ----------------------------------------------------------
+
+NOT_LINEAR = {
+    "clipped": lambda g: np.clip(g, -1, 1),
+    "of a norm of 1": lambda g: g / np.maximum(1, np.sqrt(np.sum(g * g))),
+    "the largest alone": lambda g: g * (np.abs(g) >= 0.8 * np.max(np.abs(g))),
+}
+
+
+@pytest.mark.parametrize("case", NOT_LINEAR)
+def test_a_rule_that_is_right_for_each_output_alone_is_wrong(case: str) -> None:
+    rule = op_of(np.sin, lambda g, out, x: NOT_LINEAR[case](g) * np.cos(x))
+    with pytest.raises(GradientError, match="right for each output alone and wrong for all at once"):
+        gradcheck(rule, X, modes=["reverse"])
+
+
 # ---- functions that are not the same each time, or not defined everywhere --------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.testing.diagnosis import ALL_OUTPUTS
 from tinygrad_mnist.testing.jacobians import (
     Line,
     Problem,
@@ -19,7 +20,7 @@ from tinygrad_mnist.testing.jacobians import (
     values_at,
 )
 from tinygrad_mnist.testing.judging import judged
-from tinygrad_mnist.testing.report import Entry
+from tinygrad_mnist.testing.report import WRONG, Entry
 from tinygrad_mnist.testing.strata import strata
 from tinygrad_mnist.transforms import vjp
 
@@ -27,6 +28,17 @@ Array = NDArray[Any]
 
 SIZED: Final = 4
 """Along so many directions the size of the rows is measured."""
+
+
+LARGE: Final = 1e3
+"""About the size of cotangents of all outputs at once; those of one output are 1/2."""
+
+ROUNDED: Final = 1e-10
+"""By this part of the largest value or derivative, times the cotangents, sums of them may differ."""
+
+
+NOISY: Final = 0.01
+"""By this part of the sum of their sizes, too: a right rule may cancel."""
 
 
 def compare_all(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
@@ -45,11 +57,50 @@ def compare_all(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
     rows = np.array([k for k, by in enumerate(gradients_by) if by not in problem.kinked], dtype=int)
     if not rows.size:
         return
+    passed = True
     for column, by in enumerate(problem.every_input):
         if by not in problem.kinked:
             line = line_of_column(problem, point, column, rows)
             columns = {mode: jacobian[rows, column] for mode, jacobian in analytic.items()}
-            yield from judged(line, columns, by, [outputs[k] for k in rows])
+            for entry in judged(line, columns, by, [outputs[k] for k in rows]):
+                passed = passed and entry.passed
+                yield entry
+    if passed and "reverse" in analytic:
+        yield from _not_linear(problem, analytic["reverse"], point, rows)
+
+
+def _not_linear(problem: Problem, jacobian: Array, point: Array, rows: Array) -> Iterator[Entry]:
+    """The entries of which all outputs at once make something else than each of them alone, added up."""
+    rng = np.random.default_rng(0)
+    cotangent = np.zeros(problem.rows)
+    cotangent[rows] = LARGE * rng.uniform(0.5, 1.5, rows.size) * rng.choice([-1.0, 1.0], rows.size)
+    with np.errstate(all="ignore"):
+        jacobian = np.where(cotangent[:, None] == 0, 0.0, jacobian.astype(float))
+        sums, sizes = cotangent @ jacobian, np.abs(cotangent) @ np.abs(jacobian)
+        largest = np.max(np.abs(jacobian), initial=np.max(np.abs(values_at(problem, point)[rows])))
+        if not LARGE**2 * largest < min(float(np.finfo(primal.dtype).max) for primal in problem.primals):
+            return  # it would overflow
+        together = pulled(problem, cotangent[None])[0].astype(float)
+    slack = max(problem.rtol, NOISY) * sizes + LARGE * (problem.atol + max(ROUNDED, problem.narrow) * largest)
+    for column, by in enumerate(problem.every_input):
+        found, expected = float(together[column]), float(sums[column])
+        if by in problem.kinked or not np.isfinite(sizes[column]):
+            continue
+        if not abs(found - expected) <= slack[column]:
+            error = abs(found - expected) / max(abs(found), abs(expected))
+            yield Entry(
+                problem.order,
+                "reverse",
+                *by,
+                ALL_OUTPUTS,
+                (),
+                found,
+                expected,
+                float(slack[column]),
+                error,
+                0.0,
+                WRONG,
+            )
 
 
 def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int) -> Iterator[Entry]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tinygrad_mnist.testing.report import Entry
+
+ALL_OUTPUTS: Final = "all outputs"
+"""What an entry is of where each output alone is right, and all at once are not: their sum is numeric."""
 
 CLOSE = 1e-4
 
@@ -24,6 +27,8 @@ def diagnose(entries: Iterable[Entry]) -> str:
     wrong = [e for e in moving if e.verdict == "wrong"]
     if not wrong:
         return ""
+    if all(e.output == ALL_OUTPUTS for e in wrong):
+        return "It is right for each output alone and wrong for all at once: is the rule not linear in g?"
     where = _where(wrong, moving)
     if any(math.isnan(e.analytic) for e in wrong):
         return f"It is not a number {where}: 0 / 0, inf - inf or 0 * inf in the rule?"
