@@ -13,7 +13,9 @@ from benchmarks import SUBJECTS, harness
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)}; or all")
+    parser.add_argument(
+        "subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)} (default all)"
+    )
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each subject, instead of its own")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--quick", action="store_true", help="compare with the stored ratios; fail if worse")
@@ -31,6 +33,8 @@ def fault(given: argparse.Namespace) -> str | None:
         return f"there is no subject {unknown[0]!r} among {', '.join(SUBJECTS)}; {hint}"
     if given.subjects and (given.quick or given.store or given.page):
         return f"subjects ({', '.join(given.subjects)}) are for a run; leave them out with the other options"
+    if given.rounds is not None and (given.quick or given.store or given.page):
+        return f"--rounds {given.rounds} is for a run of subjects; leave it out with the other options"
     if given.rounds is not None and given.rounds < 1:
         return f"--rounds must be at least 1, not {given.rounds}"
     return None
@@ -43,6 +47,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"benchmarks: {problem}", file=sys.stderr)
         return 2
     harness.pin_to_one_thread()
+    try:
+        return act(given)
+    except KeyboardInterrupt:
+        print("benchmarks: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from tinygrad_mnist.cli.failure import explain
+
+        explained = (str(error), 1) if isinstance(error, harness.FileError) else explain(error)
+        if explained is None:
+            raise
+        print(f"benchmarks: {explained[0]}", file=sys.stderr)
+        return 1
+
+
+def act(given: argparse.Namespace) -> int:
+    """Do what was asked for, which is well formed."""
     if given.page:
         return write_page()
     if given.quick or given.store:
@@ -59,6 +80,9 @@ def measure(subjects: list[str], rounds: int | None) -> int:
     """Run subjects, print their tables, keep them, and write the page."""
     from benchmarks import results
 
+    whole = set(subjects) == set(SUBJECTS)
+    if not whole:
+        results.read()  # what a run of some is put into: fails now, not when all is measured
     here = results.machine()
     print(f"{here['processor']}, {here['cores']} cores, {here['system']}")
     print(", ".join(f"{name} {version}" for name, version in here["versions"].items()))
@@ -83,7 +107,7 @@ def measure(subjects: list[str], rounds: int | None) -> int:
         tables += measured
         entries[name] = results.entry(measured, load)
     print(f"\n{results.summary(tables)}")
-    if problem := results.keep(entries, all_of_them=set(subjects) == set(SUBJECTS)):
+    if problem := results.keep(entries, all_of_them=whole):
         print(f"benchmarks: {problem}", file=sys.stderr)
         return status
     return write_page() or status

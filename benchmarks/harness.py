@@ -32,6 +32,10 @@ class SkippedError(Exception):
     """A subject that cannot be measured here; the message is a sentence that says why."""
 
 
+class FileError(Exception):
+    """A file of the benchmarks that cannot be read for what it is; the message is a sentence."""
+
+
 class DisagreementError(Exception):
     """Rivals did not compute the same, so that no time counts; the message is a sentence that says where."""
 

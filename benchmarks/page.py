@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import Any
 
 from benchmarks import results
-from benchmarks.harness import Table
+from benchmarks.harness import FileError, Table
 from tinygrad_mnist.training.files import replacing
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -122,7 +122,7 @@ def with_sections(text: str, made: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{PAGE.name} needs the lines {BEGIN} and {END}, between which the results go")
+        raise FileError(f"{PAGE.name} needs the lines {BEGIN} and {END}, between which the results go")
     return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
 
 

@@ -13,7 +13,7 @@ from statistics import median
 
 from benchmarks import networks
 from benchmarks.hand_written import HandWrittenStep
-from benchmarks.harness import race
+from benchmarks.harness import FileError, race
 from benchmarks.networks import LARGE, OURS, SMALL, Network, Step
 from tinygrad_mnist.training.files import write_json
 
@@ -39,7 +39,7 @@ def ratio_on(network: Network) -> float:
 
 def compare() -> bool:
     """Print how each network does beside what was stored; whether none is clearly worse."""
-    stored: dict[str, float] = json.loads(FILE.read_text("utf-8"))
+    stored = read()
     well = True
     for network in (SMALL, LARGE):
         most = stored[network.name] * (1 + TOLERANCE)
@@ -54,6 +54,18 @@ def compare() -> bool:
             f"at most {most:.2f}: {'WORSE' if worse else 'as fast as it was'}"
         )
     return well
+
+
+def read() -> dict[str, float]:
+    """The stored ratio of each network."""
+    try:
+        values = json.loads(FILE.read_text("utf-8"))
+        return {network.name: float(values[network.name]) for network in (SMALL, LARGE)}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FileError(
+            f"{FILE.name} has no ratio for each network ({type(error).__name__}: {error}); "
+            "take it from git again, or store those of a run: python -m benchmarks --store"
+        ) from None
 
 
 def store() -> None:

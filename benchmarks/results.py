@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
-from benchmarks.harness import CORES, UNITS, Table, Target, Timing
+from benchmarks.harness import CORES, UNITS, FileError, Table, Target, Timing
 from tinygrad_mnist.training.files import write_json
 from tinygrad_mnist.training.versions import versions
 
 FILE = Path(__file__).with_name("results.json")
+REPLACE_IT = f"take it from git again, or run all subjects: git checkout {FILE.parent.name}/{FILE.name}"
 BUSY_SHARE = 0.95
 """Below this share of its core, the process was disturbed."""
 
@@ -163,27 +164,38 @@ def read() -> dict[str, Any]:
     """What results.json has; nothing where there is none."""
     if not FILE.exists():
         return {}
-    values: dict[str, Any] = json.loads(FILE.read_text("utf-8"))
+    try:
+        values: Any = json.loads(FILE.read_text("utf-8"))
+    except ValueError as error:
+        raise FileError(f"{FILE.name} is no JSON ({error}); {REPLACE_IT}") from None
+    if not (isinstance(values, dict) and {"machine", "subjects"} <= values.keys()):
+        raise FileError(f"{FILE.name} has no results, which are a machine and its subjects; {REPLACE_IT}")
     return values
 
 
 def keep(subjects: Mapping[str, Any], *, all_of_them: bool) -> str | None:
     """Write results.json, whole or not at all.
 
-    A run of some subjects replaces those in the file, if it was of this machine with these versions.
+    A run of some subjects replaces those in the file, if it was of this machine with these versions; one that
+    was left out this time leaves there what was measured before.
 
     Returns
     -------
     str or None
         A sentence if nothing was written.
     """
-    here, before = machine(), read()
+    here = machine()
     if not all_of_them:
+        before = read()
         if before and before["machine"] != here:
             return (
                 f"{FILE.name} is of another machine or of other versions and was left as it is; "
                 "run all subjects to replace it"
             )
-        subjects = {**before.get("subjects", {}), **subjects}
+        earlier = before.get("subjects", {})
+        new = {
+            name: entry for name, entry in subjects.items() if name not in earlier or "skipped" not in entry
+        }
+        subjects = {**earlier, **new}
     write_json(FILE, {"machine": here, "subjects": subjects})
     return None

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,7 @@ def unpinned(monkeypatch: pytest.MonkeyPatch) -> None:
         (["chains"], "there is no subject 'chains' .* did you mean chain?"),
         (["qqq"], "there is no subject 'qqq' among training_step, .*"),
         (["chain", "--quick"], r"subjects \(chain\) are for a run; .*"),
+        (["--rounds", "3", "--quick"], "--rounds 3 is for a run of subjects; .*"),
         (["--rounds", "0"], "--rounds must be at least 1, not 0"),
     ],
 )
@@ -44,6 +46,34 @@ def test_a_clearly_worse_ratio_fails(
     monkeypatch.setattr(quick, "ratio_on", lambda network: factor * stored[network.name])
     assert command.main(["--quick"]) == status
     assert ("WORSE" in capsys.readouterr().out) == bool(status)
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"784-64-32-16-10": "x"}', None])
+def test_ratios_that_cannot_be_read_are_one_sentence(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quick, "FILE", tmp_path / "quick.json")
+    if text is not None:
+        quick.FILE.write_text(text, "utf-8")
+    assert command.main(["--quick"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("benchmarks: quick.json has no ratio for each network")
+    assert error.count("\n") == 1
+
+
+def test_results_that_cannot_be_read_are_said_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import chain, results
+
+    def run(rounds: int) -> None:
+        raise AssertionError("it is measured")
+
+    monkeypatch.setattr(chain, "run", run)
+    monkeypatch.setattr(results, "FILE", tmp_path / "results.json")
+    results.FILE.write_text("half of {", "utf-8")
+    assert command.main(["chain", "--rounds", "1"]) == 1
+    assert capsys.readouterr().err.startswith("benchmarks: results.json is no JSON")
 
 
 def test_a_ratio_that_was_bad_by_accident_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:

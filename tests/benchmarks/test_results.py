@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import SUBJECTS, page, results
-from benchmarks.harness import Table, Target, Timing
+from benchmarks.harness import FileError, Table, Target, Timing
 
 MET = Target("ours", "theirs", 0.6)
 MISSED = Target("ours", "by hand", 1.18)
@@ -69,9 +69,24 @@ def test_a_run_of_all_replaces_what_was_there(file: Path) -> None:
 
 
 def test_a_run_of_some_replaces_those(file: Path) -> None:
-    results.keep({"chain": 1, "memory": 2}, all_of_them=True)
-    assert results.keep({"memory": 3}, all_of_them=False) is None
-    assert results.read()["subjects"] == {"chain": 1, "memory": 3}
+    results.keep({"chain": {"load": 1}, "memory": {"load": 2}}, all_of_them=True)
+    assert results.keep({"memory": {"load": 3}}, all_of_them=False) is None
+    assert results.read()["subjects"] == {"chain": {"load": 1}, "memory": {"load": 3}}
+
+
+def test_what_is_left_out_of_a_run_of_some_keeps_what_was_measured(file: Path) -> None:
+    results.keep({"recipe": {"load": 1}}, all_of_them=True)
+    assert results.keep({"recipe": {"skipped": "a"}, "memory": {"skipped": "b"}}, all_of_them=False) is None
+    assert results.read()["subjects"] == {"recipe": {"load": 1}, "memory": {"skipped": "b"}}
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"machine": {}}'])
+def test_a_file_that_has_no_results_is_named(text: str, file: Path) -> None:
+    file.write_text(text, "utf-8")
+    with pytest.raises(FileError, match=r"results\.json .* take it from git again"):
+        results.keep({"chain": {}}, all_of_them=False)
+    assert file.read_text("utf-8") == text
+    assert results.keep({"chain": {}}, all_of_them=True) is None
 
 
 def test_a_run_of_some_leaves_the_results_of_another_machine(
@@ -87,7 +102,7 @@ def test_a_run_of_some_leaves_the_results_of_another_machine(
 def test_what_stands_around_the_sections_stays() -> None:
     text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
     assert page.with_sections(text, "new") == f"before\n{page.BEGIN}\n\nnew\n\n{page.END}\nafter\n"
-    with pytest.raises(ValueError, match="needs the lines"):
+    with pytest.raises(FileError, match="needs the lines"):
         page.with_sections("no markers", "new")
 
 

@@ -75,6 +75,14 @@ def test_without_mnist_a_sentence_says_what_to_set(monkeypatch: pytest.MonkeyPat
         recipe.mnist()
 
 
+def test_mnist_that_is_not_where_it_should_be_leaves_a_subject_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(SkippedError, match=r"nowhere .* does not exist"):
+        recipe.mnist()
+
+
 def test_a_peer_that_is_not_installed_is_named_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
