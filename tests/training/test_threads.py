@@ -32,6 +32,14 @@ def test_two_threads_are_two_threads() -> None:
     assert answer("print(set_threads(2), threads_in_use())") == "None 2"
 
 
+def test_more_threads_than_cores_are_said_to_wait() -> None:
+    pytest.importorskip("threadpoolctl")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    said = answer(f"print(set_threads({cores + 1}))")
+    assert f"{cores + 1} threads wait for each other on {cores} core" in said
+    assert said.endswith(f"ask for {cores} at most")
+
+
 def test_after_numpy_threadpoolctl_sets_the_number() -> None:
     pytest.importorskip("threadpoolctl")
     code = "import numpy\nprint(set_threads(1), threads_in_use())"

@@ -15,8 +15,8 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=values.thread_count,
         default=1,
         metavar="N",
-        help="threads that BLAS computes with (default 1: more are slower where cores are shared, and for "
-        "small matrices, which are left to one)",
+        help="threads that BLAS computes with (default 1: more can take ten times as long where cores are "
+        "shared; small models are trained by one, where threadpoolctl is installed)",
     )
 
 

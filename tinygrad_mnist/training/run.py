@@ -75,7 +75,7 @@ def train(
     ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
-      ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS; null if unknown), ``versions``;
+      ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS, as asked for; null if unknown), ``versions``;
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
       reached; ``interrupted``;

@@ -48,7 +48,7 @@ def set_threads(count: int) -> str | None:
     Returns
     -------
     str or None
-        None if it is so; otherwise a sentence about what is not.
+        None if it is so and is wise; otherwise a sentence about what is not.
 
     Raises
     ------
@@ -71,7 +71,16 @@ def set_threads(count: int) -> str | None:
         )
     if found != count:
         return f"{count} threads were asked for, but BLAS here computes with {found}"
+    if count > (cores := _cores()):
+        return (
+            f"{count} threads wait for each other on {cores} core{'s' * (cores > 1)}; ask for {cores} at most"
+        )
     return None
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_in_use() -> int | None:
