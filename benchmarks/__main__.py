@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import inspect
 import sys
 
 from benchmarks import SUBJECTS, harness
@@ -92,8 +93,9 @@ def measure(subjects: list[str], rounds: int | None) -> int:
     for name in subjects:
         load = results.load_average()
         run = importlib.import_module(f"benchmarks.{name}").run
+        turns = rounds or inspect.signature(run).parameters["rounds"].default
         try:
-            measured = run() if rounds is None else run(rounds)
+            measured = run(turns)
         except harness.SkippedError as error:
             print(f"\n{name} is left out: {error}")
             entries[name] = {"skipped": str(error)}
@@ -105,7 +107,7 @@ def measure(subjects: list[str], rounds: int | None) -> int:
         for table in measured:
             print(f"\n{results.printed(table)}", flush=True)
         tables += measured
-        entries[name] = results.entry(measured, load)
+        entries[name] = results.entry(measured, load, turns)
     print(f"\n{results.summary(tables)}")
     if problem := results.keep(entries, all_of_them=whole):
         print(f"benchmarks: {problem}", file=sys.stderr)

@@ -57,5 +57,5 @@ def run(rounds: int = 5) -> list[Table]:
     peers.take_part("PyTorch", enter_pytorch)
     ran = race(rivals, rounds, calls=1, operations=LONG)
     ours, short = named(LONG, collected=False), named(SHORT, collected=False)
-    title = "x * y on one element, recorded and walked back, per operation of a chain"
+    title = "a chain of x * y on one element, recorded and walked back, per operation"
     return [Table(title, "µs", ours, ran.timings, (Target(ours, short, 1.3),), share=ran.share)]

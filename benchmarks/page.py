@@ -1,4 +1,4 @@
-"""The sections of docs/performance.md that are made of results.json, and the picture beside them."""
+"""What is made of results.json: two sections of docs/performance.md, their picture, the README's table."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tinygrad_mnist.training.files import replacing
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"
+README = DOCS.parent / "README.md"
 BEGIN = "<!-- begin: made by `python -m benchmarks`, from benchmarks/results.json -->"
 END = "<!-- end -->"
 WIDTH = 118
@@ -29,11 +30,17 @@ METHOD = (
     "digits have pixels that are always blank, the gradient of which is rounding, and Adam makes whole "
     "steps of it. MyGrad and autograd bring no Adam with L2 and got that of the hand-written step. "
     "scikit-learn's MLPClassifier has no batch norm; so it has a table of its own, of a network without.",
+    "*NumPy by hand* is `benchmarks/hand_written.py`: no framework, gradients worked out on paper. With *our "
+    "shortcuts* it leaves out, as our layers do, what batch norm takes away again. The *matrix products "
+    "alone* are those of a step and nothing else, the least that it can take.",
     "Threads, memory and imports are measured in processes of their own, in turn as well. The time of an "
     "import is that of the statement, of sources that are compiled already, without the start of the "
     "interpreter; memory is the most that the whole process held.",
     "`make bench` measures all of it again, and writes `benchmarks/results.json`, this section and the "
-    "next, and the picture; `python -m benchmarks SUBJECT` measures one subject.",
+    "next, the picture, and the table in the README; `python -m benchmarks SUBJECT` measures one subject. "
+    "PyTorch is the one peer that it does not install, as it would bring gigabytes for graphics cards: "
+    "install it into `.venv` before, as pytorch.org says. The recipe and the memory need MNIST, in the "
+    "directory that `TINYGRAD_MNIST_DATA` names. Who or what is missing is named and left out.",
 )
 
 
@@ -66,6 +73,9 @@ def circumstances(found: Mapping[str, Any]) -> Iterator[str]:
         f"Measured from {days[0]} to {days[-1]}, on {here['processor']}, {here['cores']} cores, "
         f"{here['system']}, with {versions}."
     )
+    rounds = [f"{name} {entry['rounds']}" for name, entry in found["subjects"].items() if "rounds" in entry]
+    if rounds:
+        yield f"Rounds: {', '.join(rounds)}."
     shares = [table.share for table in tables_of(found) if table.share is not None]
     if shares and min(shares) < results.BUSY_SHARE:
         yield (
@@ -103,6 +113,8 @@ def subjects(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"### {table.title[0].upper()}{table.title[1:]}"
             yield rivals(table)
             yield from fill_all(f"{note}." for note in table.notes)
+            if warning := results.disturbed(table):
+                yield f"*{warning[0].upper()}{warning[1:]}.*"
 
 
 def rivals(table: Table) -> str:
@@ -117,23 +129,50 @@ def rivals(table: Table) -> str:
     return "\n".join(rows)
 
 
-def with_sections(text: str, made: str) -> str:
+def in_short(found: Mapping[str, Any]) -> str:
+    """The ratios of the training steps, for the README."""
+    tables = [
+        results.from_plain(table) for table in found["subjects"].get("training_step", {}).get("tables", ())
+    ]
+    if not tables:
+        return "Not measured here."
+    against = list(dict.fromkeys(target.against for table in tables for target in table.targets))
+    rows = [
+        f"| our time, as a share of that of | {' | '.join(against)} |",
+        f"|---{'|---' * len(against)}|",
+    ]
+    for table in tables:
+        ratios = [table.ratio(table.ours, rival) for rival in against]
+        shown = ["not measured" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+        rows.append(f"| {table.title} | {' | '.join(shown)} |")
+    return "\n".join(rows)
+
+
+def with_sections(page: Path, made: str) -> str:
     """A page with what stands between the two markers replaced."""
-    before, begin, rest = text.partition(BEGIN)
+    before, begin, rest = page.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise FileError(f"{PAGE.name} needs the lines {BEGIN} and {END}, between which the results go")
+        raise FileError(f"{page.name} needs the lines {BEGIN} and {END}, between which the results go")
     return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
 
 
 def write() -> str | None:
-    """Write both; a sentence if that is not possible."""
+    """Write the page, the README's table and the picture; a sentence if that is not possible."""
     found = results.read()
     if not found:
         return f"there is no {results.FILE.name}; run all subjects first: make bench"
-    text = with_sections(PAGE.read_text("utf-8"), sections(found))
-    with replacing(PAGE) as temporary:
-        temporary.write_text(text, "utf-8")
+    try:
+        texts = {PAGE: sections(found), README: in_short(found)}
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise FileError(
+            f"{results.FILE.name} lacks what the page needs ({type(error).__name__}: {error}); "
+            f"{results.REPLACE_IT}"
+        ) from error
+    for page, made in texts.items():
+        text = with_sections(page, made)
+        with replacing(page) as temporary:
+            temporary.write_text(text, "utf-8")
     try:
         from benchmarks import chart
     except ModuleNotFoundError as error:

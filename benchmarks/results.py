@@ -70,8 +70,13 @@ def verdict(table: Table, target: Target) -> str:
 
 
 def work(table: Table, target: Target) -> str:
-    """What a target is about: the table, and the rival if it is not the one that the table is about."""
-    return table.title if target.ours == table.ours else f"{table.title}: {target.ours}"
+    """What a target is about: the table, and which way of ours where it has several."""
+    return f"{table.title}: {target.ours}" if which(target) else table.title
+
+
+def which(target: Target) -> str:
+    """The way of ours that is compared with another of ours; nothing where we are compared as a whole."""
+    return "" if "tinygrad" in target.ours else target.ours
 
 
 def amount(value: float, unit: str) -> str:
@@ -92,7 +97,7 @@ def printed(table: Table) -> str:
     for target in table.targets:
         ratio = table.ratio(target.ours, target.against)
         found = "" if ratio is None else f"{ratio:.2f}, "
-        first = "" if target.ours == table.ours else f"{target.ours} "
+        first = f"{which(target)} " if which(target) else ""
         lines.append(
             f"  target: {first}at most {target.at_most:.2f} of {target.against}: "
             f"{found}{verdict(table, target).upper()}"
@@ -119,9 +124,10 @@ def summary(tables: Iterable[Table]) -> str:
     return "\n".join(lines)
 
 
-def entry(tables: list[Table], load: float | None) -> dict[str, Any]:
+def entry(tables: list[Table], load: float | None, rounds: int) -> dict[str, Any]:
     """A subject as results.json has it."""
     return {
+        "rounds": rounds,
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "load": load,
         "tables": [plain(table) for table in tables],

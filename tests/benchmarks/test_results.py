@@ -1,6 +1,7 @@
 """What was measured is kept whole, and what is printed and written says the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,15 @@ import pytest
 from benchmarks import SUBJECTS, page, results
 from benchmarks.harness import FileError, Table, Target, Timing
 
-MET = Target("ours", "theirs", 0.6)
-MISSED = Target("ours", "by hand", 1.18)
-ABSENT = Target("ours", "nobody", 1.0)
+MET = Target("tinygrad", "theirs", 0.6)
+MISSED = Target("tinygrad", "by hand", 1.18)
+ABSENT = Target("tinygrad", "nobody", 1.0)
 TABLE = Table(
     "some work",
     "µs",
-    "ours",
+    "tinygrad",
     {
-        "ours": Timing(6e-4, 5.5e-4, 7e-4),
+        "tinygrad": Timing(6e-4, 5.5e-4, 7e-4),
         "theirs": Timing(1e-3, 9e-4, 1.1e-3),
         "by hand": Timing(5e-4, 5e-4, 5e-4),
     },
@@ -99,29 +100,57 @@ def test_a_run_of_some_leaves_the_results_of_another_machine(
     assert file.read_bytes() == before
 
 
-def test_what_stands_around_the_sections_stays() -> None:
-    text = f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n"
-    assert page.with_sections(text, "new") == f"before\n{page.BEGIN}\n\nnew\n\n{page.END}\nafter\n"
-    with pytest.raises(FileError, match="needs the lines"):
-        page.with_sections("no markers", "new")
+def test_what_stands_around_the_sections_stays(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n", "utf-8")
+    assert page.with_sections(file, "new") == f"before\n{page.BEGIN}\n\nnew\n\n{page.END}\nafter\n"
+    file.write_text("no markers", "utf-8")
+    with pytest.raises(FileError, match=r"page\.md needs the lines"):
+        page.with_sections(file, "new")
 
 
 def test_a_subject_that_was_left_out_says_why() -> None:
     found: dict[str, Any] = {
         "machine": {"processor": "one", "cores": 2, "system": "Linux", "versions": {"numpy": "2"}},
-        "subjects": {"a": {**results.entry([TABLE], 0.1)}, "b": {"skipped": "there is no data"}},
+        "subjects": {"a": {**results.entry([TABLE], 0.1, 7)}, "b": {"skipped": "there is no data"}},
     }
     made = page.sections(found)
     assert "*b* was left out: there is no data." in made
     assert "| some work | theirs | 0.60 | 0.60 | met |" in made
     assert "**The machine was busy**" in made
+    assert "*The machine was busy: this process got 50% of its core.*" in made
+    assert "Rounds: a 7." in made
+
+
+def test_a_way_of_ours_is_named_where_it_is_compared_with_another() -> None:
+    several = replace(TABLE, ours="two threads")
+    assert results.work(several, Target("two threads", "one thread", 1.5)) == "some work: two threads"
+    assert results.work(TABLE, Target("tinygrad_mnist", "PyTorch", 0.6)) == "some work"
+
+
+def test_the_readme_has_the_ratios_of_the_training_steps() -> None:
+    step = results.plain(TABLE)
+    made = page.in_short({"subjects": {"training_step": {"tables": [step]}}})
+    assert made.splitlines() == [
+        "| our time, as a share of that of | theirs | by hand | nobody |",
+        "|---|---|---|---|",
+        "| some work | 0.60 | 1.20 | not measured |",
+    ]
+    assert page.in_short({"subjects": {}}) == "Not measured here."
+
+
+@pytest.mark.parametrize("subjects", [{}, {"chain": {"tables": [{}], "measured": "now"}}])
+def test_results_that_lack_something_make_no_page(subjects: dict[str, Any], file: Path) -> None:
+    results.keep(subjects, all_of_them=True)
+    with pytest.raises(FileError, match=r"results\.json lacks what the page needs"):
+        page.write()
 
 
 def test_the_page_is_that_of_the_results() -> None:
-    text = page.PAGE.read_text("utf-8")
     found = results.read()
     assert found["subjects"].keys() == set(SUBJECTS)
-    assert text == page.with_sections(text, page.sections(found)), "python -m benchmarks --page"
+    for file, made in ((page.PAGE, page.sections(found)), (page.README, page.in_short(found))):
+        assert file.read_text("utf-8") == page.with_sections(file, made), "python -m benchmarks --page"
 
 
 def test_the_chart_shows_each_ratio_on_light_and_on_dark(tmp_path: Path) -> None:
