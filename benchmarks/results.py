@@ -17,7 +17,7 @@ from tinygrad_mnist.training.files import write_json
 from tinygrad_mnist.training.versions import versions
 
 FILE = Path(__file__).with_name("results.json")
-REPLACE_IT = f"take it from git again, or run all subjects: git checkout {FILE.parent.name}/{FILE.name}"
+REPLACE_IT = f"run all subjects, or take it from git again: git checkout {FILE.parent.name}/{FILE.name}"
 BUSY_SHARE = 0.95
 """Below this share of its core, the process was disturbed."""
 

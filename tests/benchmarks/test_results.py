@@ -84,7 +84,7 @@ def test_what_is_left_out_of_a_run_of_some_keeps_what_was_measured(file: Path) -
 @pytest.mark.parametrize("text", ["not json", "[]", "{}", '{"machine": {}}'])
 def test_a_file_that_has_no_results_is_named(text: str, file: Path) -> None:
     file.write_text(text, "utf-8")
-    with pytest.raises(FileError, match=r"results\.json .* take it from git again"):
+    with pytest.raises(FileError, match=r"results\.json .* or take it from git again"):
         results.keep({"chain": {}}, all_of_them=False)
     assert file.read_text("utf-8") == text
     assert results.keep({"chain": {}}, all_of_them=True) is None
