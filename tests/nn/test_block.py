@@ -184,3 +184,62 @@ class TestLeftToTheModules:
     def test_a_list(self) -> None:
         assert hidden_layer(list(model_of()), 0, [[1] * 6] * 3) is None  # of integers
         assert model_of()([[1] * 6] * 3).shape == (3, 3)
+
+    def test_a_module_with_a_forward_of_its_own(self) -> None:
+        model = model_of()
+        model[1].forward = lambda input: input * 2  # type: ignore[method-assign]
+        assert operations(model(X))[:3] == ["linear", "multiply", "relu"]
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (
+                lambda model: setattr(model[1], "bias", nn.Parameter(np.zeros(1))),
+                r"1 \(BatchNorm1d\): weight",
+            ),
+            (lambda model: setattr(model[1], "num_features", 5), r"1 \(BatchNorm1d\): input of shape"),
+            (lambda model: setattr(model[0], "weight", nn.Parameter(np.zeros(6))), r"0 \(Linear\): input"),
+        ],
+        ids=["a shift for one column", "other features", "a weight of one axis"],
+    )
+    def test_parameters_that_do_not_fit(self, change: Callable[[Any], None], message: str) -> None:
+        model = model_of()
+        change(model)
+        with pytest.raises(ValueError, match=message):
+            model(X)
+
+    def test_parameters_that_would_all_broadcast(self) -> None:
+        model = model_of()
+        for module, name in ((model[0], "bias"), (model[1], "weight"), (model[1], "bias")):
+            setattr(module, name, nn.Parameter(np.ones(1)))
+        with pytest.raises(ValueError, match=r"0 \(Linear\)"):
+            model(X)
+
+    def test_a_masked_array_in_evaluation(self) -> None:
+        with no_grad(), pytest.raises(TypeError, match=r"0 \(Linear\).*masked"):
+            model_of().eval()(np.ma.masked_array(X, X > 0))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bias_that_is_not_finite_is_seen_in_training(value: float) -> None:
+    model = model_of()
+    model[0].bias.data = np.array([value, 0, 0, 0])
+    assert np.isnan(model(X).data).all()
+
+
+def test_a_batch_whose_statistics_could_not_be_kept_is_not_counted() -> None:
+    model = model_of()
+    model[1].running_mean.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        model(X)
+    assert model[1].num_batches_tracked == 0
+
+
+def test_a_dead_unit_passes_no_infinite_gradient() -> None:
+    model = model_of()[:3]
+    out = model(X)
+    assert not out.data.all()
+    np.sum(np.sqrt(out)).backward()
+    for parameter in model.parameters():
+        assert np.isfinite(parameter.grad.data).all()

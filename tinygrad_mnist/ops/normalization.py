@@ -177,6 +177,8 @@ def _block_forward(
 ) -> tuple[Any, Any]:
     """A hidden layer at once. Its bias moves the mean, which batch norm takes away: no row feels it."""
     centred = x.dot(weight.T)
+    if bias.dot(filled(bias.size, 0.0, bias.dtype)) != 0:  # nan: the bias is not finite, which shall be seen
+        centred += bias
     mean = _column_means(centred)
     centred -= mean
     out, var, scale = _normalised(centred, gamma, beta, eps)
