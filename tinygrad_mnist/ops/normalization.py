@@ -221,11 +221,11 @@ def block_evaluated(
     x: Any, weight: Any, bias: Any, gamma: Any, beta: Any, mean: Any, var: Any, eps: float
 ) -> Any:
     """The same layer in evaluation, by running statistics; bit for bit, too."""
-    inverse = 1 / np.sqrt(var + eps)
+    scale = gamma / np.sqrt(var + eps)
     out = x.dot(weight.T)
     out += bias
-    out *= gamma * inverse
-    out += beta - gamma * (mean * inverse)
+    out *= scale
+    out += beta - mean * scale
     return rectified(out, out=out)
 
 
