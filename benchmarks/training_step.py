@@ -10,7 +10,6 @@ from benchmarks.harness import Table, Target, race
 from benchmarks.networks import LARGE, OURS, SMALL, Network, Step
 
 BY_HAND = "NumPy by hand"
-SHORTCUTS = "NumPy by hand, our shortcuts"
 PRODUCTS = "its matrix products alone"
 FUSED = "PyTorch, fused Adam"
 COMPILED = "JAX, compiled"
@@ -23,11 +22,7 @@ AT_MOST = {
 def rivals_on(network: Network) -> dict[str, Step]:
     """The steps of all who can take part, from the same weights."""
     state, ours = networks.our_step(network)
-    rivals: dict[str, Step] = {
-        OURS: ours,
-        BY_HAND: HandWrittenStep(network, state),
-        SHORTCUTS: HandWrittenStep(network, state, shortcuts=True),
-    }
+    rivals: dict[str, Step] = {OURS: ours, BY_HAND: HandWrittenStep(network, state)}
 
     def enter_pytorch() -> None:
         from benchmarks.peers.torch_step import make_step

@@ -11,12 +11,12 @@ that no gradient rule needs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ContextDecorator
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,8 +31,7 @@ _clock = count(1)
 _last_write = 0
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+class no_grad(ContextDecorator):
     """Switch recording off: results inside need no gradient. Serves as a decorator too.
 
     Examples
@@ -43,11 +42,15 @@ def no_grad() -> Iterator[None]:
     ...     (x * x).requires_grad
     False
     """
-    token = recording.set(False)
-    try:
-        yield
-    finally:
-        recording.reset(token)
+
+    def __enter__(self) -> None:
+        self._token = recording.set(False)
+
+    def __exit__(self, *_: object) -> None:
+        recording.reset(self._token)
+
+    def _recreate_cm(self) -> Self:  # one for each call of a decorated function
+        return type(self)()
 
 
 class Leaf:

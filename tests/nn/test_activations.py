@@ -71,3 +71,17 @@ def test_an_axis_that_does_not_exist_is_an_axis_error() -> None:
 def test_an_unknown_approximation_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 'none' or 'tanh'"):
         nn.GELU("cubic")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_what_relu_cuts_off_takes_no_infinite_gradient(dtype: type) -> None:
+    x = Tensor(np.array([-1, -2, 4], dtype), requires_grad=True)
+    np.sum(np.sqrt(F.relu(x))).backward()
+    np.testing.assert_array_equal(x.grad.data, np.array([0, 0, 0.25], dtype))
+    assert x.grad.dtype == dtype
+
+
+def test_relu_lets_nan_through_both_ways() -> None:
+    x = Tensor([np.nan, 1.0], requires_grad=True)
+    F.relu(x).backward([np.nan, 2.0])
+    np.testing.assert_array_equal(x.grad.data, [np.nan, 2.0])

@@ -234,3 +234,12 @@ def test_one_hot_refuses_what_is_no_label() -> None:
         F.one_hot([0.5])
     with pytest.raises(IndexError, match="label 5 is not one of the 5 classes"):
         F.one_hot([5], 5)
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i8", ">u4"])
+def test_labels_in_the_other_byte_order(dtype: str, logits) -> None:
+    labels = np.arange(len(logits)) % logits.shape[1]
+    expected = nn.functional.cross_entropy(logits, labels).item()
+    assert nn.functional.cross_entropy(logits, labels.astype(dtype)).item() == expected
+    with pytest.raises(IndexError, match="label -1"):
+        nn.functional.cross_entropy(logits, np.full(len(logits), -1, ">i4"))

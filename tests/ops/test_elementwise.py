@@ -105,3 +105,9 @@ def test_where_of_a_condition_alone_gives_positions() -> None:
 def test_complex_input_is_refused_in_a_sentence() -> None:
     with pytest.raises(TypeError, match="complex numbers"):
         Tensor([1.0], requires_grad=True) * np.array([1j])
+
+
+def test_what_clip_cuts_off_takes_no_infinite_gradient() -> None:
+    x = Tensor([-1.0, 4.0], requires_grad=True)
+    np.sum(np.sqrt(np.clip(x, 0, 9))).backward()
+    np.testing.assert_array_equal(x.grad.data, [0, 0.25])

@@ -29,12 +29,18 @@ def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor
     norm, relu = modules[position + 1], modules[position + 2]
     if type(norm) is not BatchNorm1d or type(relu) is not ReLU:
         return None
+    if "forward" in vars(linear) or "forward" in vars(norm) or "forward" in vars(relu):
+        return None  # somebody put one there
     weight, bias, gamma, beta = linear.weight, linear.bias, norm.weight, norm.bias
     if bias is None or gamma is None or beta is None:
         return None
-    x, w, b = input._array if isinstance(input, Tensor) else np.asarray(input), weight._array, bias._array
+    x, w, b = input._array if isinstance(input, Tensor) else input, weight._array, bias._array
+    if type(x) is not np.ndarray:  # a list, or a masked array, which is refused
+        return None
     shape, dtype = x.shape, x.dtype
-    if len(shape) != 2 or shape[1] != w.shape[1] or gamma._array.shape != b.shape:
+    if len(shape) != 2 or shape[1:] != w.shape[1:]:
+        return None
+    if not (norm.num_features,) == w.shape[:1] == b.shape == gamma._array.shape == beta._array.shape:
         return None
     if not dtype == w.dtype == b.dtype == gamma._array.dtype == beta._array.dtype:  # not `is`: pickled ones
         return None
@@ -43,10 +49,11 @@ def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor
         if norm.momentum is None or shape[0] < 2:
             return None
         observe = observer(mean, var, norm.momentum, shape[0])
+        arguments = (input, weight, bias, gamma, beta)
+        out = apply(linear_batch_norm_relu, arguments, {"eps": norm.eps, "observe": observe})
         if observe is not None:
             norm.count_batch()
-        arguments = (input, weight, bias, gamma, beta)
-        return apply(linear_batch_norm_relu, arguments, {"eps": norm.eps, "observe": observe})
+        return out
     if mean is None or var is None or recording.get():
         return None
     if not (mean.dtype == var.dtype == dtype and mean.shape == var.shape == b.shape):

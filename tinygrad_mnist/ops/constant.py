@@ -56,7 +56,10 @@ def _as_tensors(result: Any, name: str) -> Any:
 @cache
 def _place_of_out(function: Callable[..., Any]) -> int | None:
     """At which position ``out`` may be given; looked up at the first call, since that takes a while."""
-    names = list(inspect.signature(function).parameters)
+    try:
+        names = list(inspect.signature(function).parameters)
+    except ValueError:
+        return None  # written in C, in an older NumPy; none of those takes it
     return names.index("out") if "out" in names else None
 
 

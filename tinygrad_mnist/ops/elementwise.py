@@ -215,7 +215,7 @@ where = linear(
 )
 between = elementwise(
     lambda x, low, high: np.clip(x, low, high),
-    lambda g, out, x, low, high: g * ((x > low) & (x < high)),
+    lambda g, out, x, low, high: np.where((x > low) & (x < high), g, 0),
     None,
     None,
     name="clip",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,11 @@ from tinygrad_mnist.op import Domain, Sample, fused
 from tinygrad_mnist.ops.normalization import filled
 from tinygrad_mnist.ops.special import floating
 
-_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+@cache
+def _unsigned(dtype: Any) -> Any:
+    """The dtype that reads the bytes of integers as unsigned ones, in their own byte order."""
+    return np.dtype(dtype.str.replace("i", "u"))
 
 
 def _forward(
@@ -71,7 +75,7 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
             f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape "
             f"{logits.shape}"
         )
-    if n and targets.view(_UNSIGNED[targets.itemsize]).max() >= classes:  # so read, a negative one is large
+    if n and targets.view(_unsigned(targets.dtype)).max() >= classes:  # so read, a negative one is large
         wrong = targets[(targets < 0) | (targets >= classes)][0]
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
     return n, classes

@@ -121,9 +121,8 @@ def batch_norm(
             "batch norm in evaluation needs running_mean and running_var; expected arrays, not None"
         )
     # one scale and one shift; the running statistics, which training writes to, stay out of the tape
-    inverse = 1 / np.sqrt(running_var + eps)
-    shift = bias - weight * (running_mean * inverse)
-    return input * (weight * inverse) + shift  # type: ignore[return-value]
+    scale = weight / np.sqrt(running_var + eps)
+    return input * scale + (bias - running_mean.copy() * scale)  # type: ignore[return-value]
 
 
 def _normalized_by_batch(
