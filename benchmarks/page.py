@@ -30,8 +30,8 @@ METHOD = (
     "digits have pixels that are always blank, the gradient of which is rounding, and Adam makes whole "
     "steps of it. MyGrad and autograd bring no Adam with L2 and got that of the hand-written step. "
     "scikit-learn's MLPClassifier has no batch norm; so it has a table of its own, of a network without.",
-    "*NumPy by hand* is `benchmarks/hand_written.py`: no framework, gradients worked out on paper. *Its matrix "
-    "products alone* are those of a step and nothing else, the least that it can take.",
+    "*NumPy by hand* is `benchmarks/hand_written.py`: no framework, gradients worked out on paper. *Its "
+    "matrix products alone* are those of a step and nothing else, the least that it can take.",
     "Threads, memory and imports are measured in processes of their own, in turn as well. The time of an "
     "import is that of the statement, of sources that are compiled already, without the start of the "
     "interpreter; memory is the most that the whole process held.",
