@@ -2,6 +2,7 @@
 
 SUBJECTS = (
     "training_step",
+    "parts",
     "without_batch_norm",
     "recipe",
     "operations",

@@ -21,6 +21,9 @@ LR = 1e-3
 STEPS = 50
 TOLERANCE = 1e-4
 
+Batch = tuple[Any, Any]
+"""Images and labels."""
+
 Step = Callable[[Any, Any], float]
 """A training step: images and labels in, the loss out, as a Python number."""
 
@@ -62,11 +65,16 @@ SMALL = Network((784, 64, 32, 16, 10), 128)
 LARGE = Network((784, 512, 512, 10), 256)
 
 
-def our_step(network: Network) -> tuple[dict[str, Any], Step]:
-    """Our training step, and the weights that it starts from, which the others take over."""
+def our_model(network: Network) -> tuple[nn.Sequential, optim.Adam]:
+    """Our model, always from the same weights, and its optimiser."""
     nn.manual_seed(0)
     model = nn.Sequential(*network.layers(nn))
-    optimizer = optim.Adam(model.parameters(), lr=LR, eps=network.eps, weight_decay=network.weight_decay)
+    return model, optim.Adam(model.parameters(), lr=LR, eps=network.eps, weight_decay=network.weight_decay)
+
+
+def our_step(network: Network) -> tuple[dict[str, Any], Step]:
+    """Our training step, and the weights that it starts from, which the others take over."""
+    model, optimizer = our_model(network)
 
     def step(x: Any, labels: Any) -> float:
         optimizer.zero_grad()
@@ -107,7 +115,7 @@ def trained(state: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def batches(network: Network, count: int = STEPS) -> list[tuple[Any, Any]]:
+def batches(network: Network, count: int = STEPS) -> list[Batch]:
     """Batches that can be learned: points around one centre a class, and their classes."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(network.sizes[-1], network.sizes[0]))
@@ -119,7 +127,7 @@ def batches(network: Network, count: int = STEPS) -> list[tuple[Any, Any]]:
     return drawn
 
 
-def check_agreement(rivals: Mapping[str, Step], data: list[tuple[Any, Any]]) -> None:
+def check_agreement(rivals: Mapping[str, Step], data: list[Batch]) -> None:
     """Train each rival for one pass through the data; all losses must be those of our step."""
     losses = {name: [step(*batch) for batch in data] for name, step in rivals.items()}
     for name, values in losses.items():

@@ -8,7 +8,7 @@ from textwrap import fill
 from typing import Any
 
 from benchmarks import results
-from benchmarks.harness import FileError, Table
+from benchmarks.harness import FileError, Table, Timing
 from tinygrad_mnist.training.files import replacing
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -17,6 +17,7 @@ README = DOCS.parent / "README.md"
 BEGIN = "<!-- begin: made by `python -m benchmarks`, from benchmarks/results.json -->"
 END = "<!-- end -->"
 WIDTH = 118
+PARTS_PICTURE = "images/step_parts.svg"
 
 METHOD = (
     "All rivals of a table ran in one process, on one thread, pinned to one core (which holds JAX to one "
@@ -95,7 +96,7 @@ def targets(found: Mapping[str, Any]) -> str:
     for table in tables_of(found):
         for target in table.targets:
             ratio = table.ratio(target.ours, target.against)
-            measured = "" if ratio is None else f"{ratio:.2f}"
+            measured = "" if ratio is None else results.shown(ratio, target)
             rows.append(
                 f"| {results.work(table, target)} | {target.against} | {target.at_most:.2f} | {measured} | "
                 f"{results.verdict(table, target)} |"
@@ -108,6 +109,8 @@ def subjects(found: Mapping[str, Any]) -> Iterator[str]:
     for name, entry in found["subjects"].items():
         if "skipped" in entry:
             yield f"*{name}* was left out: {entry['skipped']}."
+        if name == "parts" and "tables" in entry:
+            yield f"![Parts of a training step, ours and by hand]({PARTS_PICTURE})"
         for table in map(results.from_plain, entry.get("tables", ())):
             yield f"### {table.title[0].upper()}{table.title[1:]}"
             yield rivals(table)
@@ -118,14 +121,24 @@ def subjects(found: Mapping[str, Any]) -> Iterator[str]:
 
 def rivals(table: Table) -> str:
     """What each rival took."""
+    if not table.ours:
+        rows = [f"| | {table.unit} |", "|---|---|"]
+        for name, timing in table.timings.items():
+            rows.append(f"| {name} | {spread(table, timing)} |")
+        return "\n".join(rows)
     rows = [f"| | {table.unit} | ours takes |", "|---|---|---|"]
     for name, timing in table.timings.items():
-        low, median, high = (
-            results.amount(value, table.unit) for value in (timing.low, timing.median, timing.high)
-        )
         ratio = "" if name == table.ours else f"{table.ratio(table.ours, name):.2f} of it"
-        rows.append(f"| {name} | {median} ({low} to {high}) | {ratio} |")
+        rows.append(f"| {name} | {spread(table, timing)} | {ratio} |")
     return "\n".join(rows)
+
+
+def spread(table: Table, timing: Timing) -> str:
+    """The median and the quartiles."""
+    low, median, high = (
+        results.amount(value, table.unit) for value in (timing.low, timing.median, timing.high)
+    )
+    return f"{median} ({low} to {high})"
 
 
 def in_short(found: Mapping[str, Any]) -> str:
@@ -173,8 +186,10 @@ def write() -> str | None:
         with replacing(page) as temporary:
             temporary.write_text(text, "utf-8")
     try:
-        from benchmarks import chart
+        from benchmarks import chart, parts
     except ModuleNotFoundError as error:
         return f"the picture was not drawn, as {error.name} is not installed"
-    chart.draw(tables_of(found), DOCS / "images" / "benchmarks.svg")
+    tables = tables_of(found)
+    chart.draw(tables, DOCS / "images" / "benchmarks.svg")
+    chart.draw_parts([table for table in tables if table.title.startswith(parts.TITLE)], DOCS / PARTS_PICTURE)
     return None

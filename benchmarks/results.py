@@ -69,6 +69,12 @@ def verdict(table: Table, target: Target) -> str:
     return "met" if ratio <= target.at_most else "missed"
 
 
+def shown(ratio: float, target: Target) -> str:
+    """A ratio to two digits, or to three where it would look like the target that it misses."""
+    short = f"{ratio:.2f}"
+    return f"{ratio:.3f}" if ratio > target.at_most and short == f"{target.at_most:.2f}" else short
+
+
 def work(table: Table, target: Target) -> str:
     """What a target is about: the table, and which way of ours where it has several."""
     return f"{table.title}: {target.ours}" if which(target) else table.title
@@ -91,12 +97,13 @@ def printed(table: Table) -> str:
     lines = [table.title, f"  {'':{width}}  {'median':>11}  {'quartiles':>17}   ours takes"]
     for name, timing in table.timings.items():
         spread = f"{amount(timing.low, table.unit)} to {amount(timing.high, table.unit)}"
-        share = "" if name == table.ours else f"{table.ratio(table.ours, name):.2f} of it"
+        ratio = None if name == table.ours else table.ratio(table.ours, name)
+        share = "" if ratio is None else f"{ratio:.2f} of it"
         median = f"{amount(timing.median, table.unit)} {table.unit}"
         lines.append(f"  {name:{width}}  {median:>11}  {spread:>17}   {share}".rstrip())
     for target in table.targets:
         ratio = table.ratio(target.ours, target.against)
-        found = "" if ratio is None else f"{ratio:.2f}, "
+        found = "" if ratio is None else f"{shown(ratio, target)}, "
         first = f"{which(target)} " if which(target) else ""
         lines.append(
             f"  target: {first}at most {target.at_most:.2f} of {target.against}: "
@@ -116,7 +123,7 @@ def summary(tables: Iterable[Table]) -> str:
     lines = ["targets"]
     for table, target in rows:
         ratio = table.ratio(target.ours, target.against)
-        found = "   -" if ratio is None else f"{ratio:.2f}"
+        found = "   -" if ratio is None else shown(ratio, target)
         lines.append(
             f"  {found} of at most {target.at_most:.2f}  {verdict(table, target):12}  "
             f"{work(table, target)}, against {target.against}"
