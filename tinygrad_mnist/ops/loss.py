@@ -13,6 +13,7 @@ from tinygrad_mnist.ops.special import floating
 
 
 @cache
+@lru_cache(maxsize=16)
 def _unsigned(dtype: Any) -> Any:
     """The dtype that reads the bytes of integers as unsigned ones, in their own byte order."""
     return np.dtype(dtype.str.replace("i", "u"))
@@ -28,7 +29,9 @@ def _forward(
     """
     n, classes = _checked(logits, targets, label_smoothing)
     logits = floating(logits)
-    shifted = logits - logits.T.copy().max(axis=0)[:, None]  # the copy makes the maximum run along memory
+    shifted = (
+        logits - np.maximum.reduce(logits.T.copy())[:, None]
+    )  # the copy makes the maximum run along memory
     softmax = np.exp(shifted)
     total = softmax.dot(filled(classes, 1.0, softmax.dtype))
     log_total = np.log(total)
@@ -75,7 +78,8 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
             f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape "
             f"{logits.shape}"
         )
-    if n and targets.view(_unsigned(targets.dtype)).max() >= classes:  # so read, a negative one is large
+    unsigned = targets.view(_unsigned(targets.dtype))  # so read, a negative one is large
+    if n and np.maximum.reduce(unsigned) >= classes:
         wrong = targets[(targets < 0) | (targets >= classes)][0]
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
     return n, classes

@@ -40,9 +40,10 @@ def _column_sums(x: Any) -> Any:
     return filled(x.shape[0], 1.0, x.dtype).dot(x)
 
 
-def _column_means(x: Any) -> Any:
+def _shares(x: Any) -> Any:
+    """What makes the means of the columns of ``x``, multiplied by it: 1 / n for each of n rows."""
     n = x.shape[0]
-    return filled(n, 1 / n, x.dtype).dot(x)
+    return filled(n, 1 / n, x.dtype)
 
 
 def _column_sums_of_product(x: Any, y: Any) -> Any:
@@ -116,23 +117,23 @@ def _batch_norm_forward(x: Any, weight: Any, bias: Any, eps: float, observe: Any
     ``observe(mean, var)`` is told the statistics of the batch, biased, of shape (c,).
     """
     x, weight, bias = _promoted(x, weight, bias)
-    mean = _column_means(x)
+    shares = _shares(x)
+    mean = shares.dot(x)
     centred = x - mean
-    out, var, scale = _normalised(centred, weight, bias, eps)
+    out, var, scale = _normalised(centred, shares, weight, bias, eps)
     if observe is not None:
         observe(mean, var)
     return out, (centred, scale)
 
 
-def _normalised(centred: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+def _normalised(centred: Any, shares: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
     """Centred columns scaled to variance 1, then by ``weight``, and shifted; their variance and its scale."""
-    n = centred.shape[0]
-    if centred.size <= _LARGE:
+    if centred.size <= 4 * _LARGE:  # the product's memory, in the cache then, is what the result needs
         out = centred * centred
-        var = _column_means(out)
+        var = shares.dot(out)
     else:
         out = np.empty_like(centred)
-        var = np.einsum("ij,ij->j", centred, centred) / n
+        var = np.einsum("ij,ij->j", centred, centred) / centred.shape[0]
     scale = 1 / np.sqrt(var + eps)
     np.multiply(centred, weight * scale, out=out)
     out += bias
@@ -144,8 +145,9 @@ def _batch_norm_joint(
 ) -> tuple[Any, ...]:
     centred, scale = saved
     n = x.shape[0]
-    weight_part = scale * _column_sums_of_product(g, centred)
-    bias_part = _column_sums(g)
+    ones = filled(n, 1.0, g.dtype)
+    weight_part = scale * (ones.dot(g * centred) if g.size <= _LARGE else np.einsum("ij,ij->j", g, centred))
+    bias_part = ones.dot(g)
     if not needed[0]:
         return None, weight_part, bias_part
     part = centred * (weight_part * scale * (-1 / n))
@@ -178,9 +180,10 @@ def _block_forward(
     """A hidden layer at once: bit for bit what the three operations give."""
     centred = x.dot(weight.T)
     centred += bias
-    mean = _column_means(centred)
+    shares = _shares(centred)
+    mean = shares.dot(centred)
     centred -= mean
-    out, var, scale = _normalised(centred, gamma, beta, eps)
+    out, var, scale = _normalised(centred, shares, gamma, beta, eps)
     rectified(out, out=out)
     if observe is not None:
         observe(mean, var)
