@@ -144,12 +144,12 @@ class _Training:
         interrupted = False
         try:
             largest = max((p.size for p in self.model.parameters()), default=0)
-            # what overflows shows in the loss, which is looked at
-            with (
-                np.errstate(over="ignore", invalid="ignore", divide="ignore"),
-                threads_for(self.batch_size * largest),
-            ):
-                self._train()
+            with threads_for(self.batch_size * largest) as remark:
+                if remark:
+                    self.reporter.note(remark)
+                # what overflows shows in the loss, which is looked at
+                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                    self._train()
         except KeyboardInterrupt:
             if not self.history.losses:
                 raise

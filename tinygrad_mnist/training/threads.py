@@ -26,12 +26,12 @@ VARIABLES: Final = (
 """What the BLAS libraries that NumPy is built with read their number of threads from."""
 
 
-WORTH_SHARING: Final = 1 << 24
-"""Multiplications of a matrix product from which on a second thread saves more than it can cost.
+WORTH_SHARING: Final = 1 << 27
+"""Multiplications of a matrix product that takes longer than a thread may have to wait for its core.
 
 Measured on two cores, a training step by two threads beside one by one thread: of 784-64-32-16-10 and 128
 rows (6 million in the largest product) 0.95 alone, and 2.0 where another process wants a core; of
-784-512-512-10 and 256 rows (103 million) 0.65 and 1.4.
+784-512-512-10 and 256 rows (103 million) 0.66 alone, 1.4 to 2.3 beside one process, and 11 beside several.
 """
 
 
@@ -109,8 +109,10 @@ def _limit(count: int) -> None:
 
 
 @contextmanager
-def threads_for(multiplications: int) -> Iterator[None]:
+def threads_for(multiplications: int) -> Iterator[str | None]:
     """Leave BLAS one thread inside, if the largest of its products is too small to be shared.
+
+    Gives a sentence where that differs from what was asked for, and else None.
 
     Needs threadpoolctl; without it nothing changes.
 
@@ -125,10 +127,11 @@ def threads_for(multiplications: int) -> Iterator[None]:
     ...     threads_in_use() in (1, None)
     True
     """
-    if multiplications >= WORTH_SHARING or threads_in_use() in (1, None):
-        yield
+    count = threads_in_use()
+    if multiplications >= WORTH_SHARING or count in (1, None):
+        yield None
         return
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1, user_api="blas"):
-        yield
+        yield f"one thread computes the small matrices of this model, as {count} would wait for each other"
