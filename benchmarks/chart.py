@@ -108,7 +108,8 @@ def draw_parts(tables: Sequence[Table], path: Path) -> None:
         axes.set_yticks(list(places), list(places.values()), fontsize=7)
         axes.invert_yaxis()
         axes.set(
-            xlabel="forward, loss, backward and update; the hand-written step = 1; the mark: its matrix products alone",
+            xlabel="forward, loss, backward and update; the hand-written step = 1; the mark: its matrix "
+            "products alone",
             xlim=(0, None),
         )
         axes.spines[["top", "right"]].set_visible(False)
