@@ -18,7 +18,13 @@ from tinygrad_mnist.ops.constant import _place_of_out
         lambda t: np.sum(t, 0, None, None, True), lambda t: t.sum(0, None, None, True),
         lambda t: t.max(0, None, True), lambda t: t.var(0, None, None, 1),
         lambda t: np.var(t, 0, None, None, 1),
-        lambda t: np.pad(t, {-1: (1, 2)}), lambda t: t.ravel(order="F"), lambda t: t.flatten("F"),
+        pytest.param(
+            lambda t: np.pad(t, {-1: (1, 2)}),
+            marks=pytest.mark.skipif(
+                np.lib.NumpyVersion(np.__version__) < "2.2.0", reason="NumPy 2.1 takes no widths by axis"
+            ),
+        ),
+        lambda t: t.ravel(order="F"), lambda t: t.flatten("F"),
         lambda t: t.reshape(-1, 2, order="F"), lambda t: t.reshape((3, 2), order="F"),
         lambda t: t.astype(np.float64, copy=False), lambda t: np.rot90(m=t),
         lambda t: np.trace(t, 0, 0, 1, None),
