@@ -73,9 +73,8 @@ class HandWrittenStep:
         self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in network.sizes[1:-1]]
         self.adam = Adam(flat, LR, network.weight_decay)
 
-    def __call__(self, x: Any, labels: Any, ended: Callable[[], object] | None = None) -> float:
+    def __call__(self, x: Any, labels: Any, ended: Callable[[], object] = lambda: None) -> float:
         """A step; ``ended`` is called at the end of each of its `PARTS`."""
-        ended = ended or bool
         n = len(x)
         ones, per_row = np.ones(n, np.float32), np.full(n, 1 / n, np.float32)
         saved, h, index = [], x, 0

@@ -96,12 +96,12 @@ def matrix_products(network: Network) -> Callable[[], None]:
 
     def multiply() -> None:
         for x, weight in zip(activations[:-1], weights, strict=True):
-            x.dot(weight)
+            np.dot(x, weight)
         for layer in reversed(range(len(weights))):
             g = activations[layer + 1]
             np.dot(activations[layer].T, g, out=gradients[layer])
             if layer:
-                g.dot(weights[layer].T)
+                np.dot(g, weights[layer].T)
 
     return multiply
 

@@ -44,6 +44,16 @@ def test_no_grad_is_a_decorator() -> None:
     assert [decorated(), decorated(), is_recording()] == [False, False, True]
 
 
+def test_a_decorated_function_may_call_itself() -> None:
+    @no_grad()
+    def count(n: int) -> int:
+        assert not is_recording()
+        return 0 if n == 0 else 1 + count(n - 1)
+
+    assert count(3) == 3
+    assert is_recording()
+
+
 def test_no_grad_ends_with_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), no_grad():
         1 / 0  # noqa: B018

@@ -6,11 +6,12 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import SUBJECTS, importing, memory, networks, operations, peers, recipe
+from benchmarks import SUBJECTS, importing, memory, networks, operations, parts, peers, recipe
 from benchmarks.hand_written import HandWrittenStep
 from benchmarks.harness import CORES, DisagreementError, SkippedError
 from benchmarks.networks import LARGE, OURS, SMALL, Network, require_equal
@@ -50,6 +51,28 @@ def test_the_arrays_of_a_state_come_layer_by_layer() -> None:
     shapes = [array.shape for array in networks.trained(state)]
     assert shapes[:5] == [(784, 64), (64,), (64,), (64,), (64, 32)]
     assert shapes[-2:] == [(16, 10), (10,)]
+
+
+def test_the_matrix_products_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward, by the weights, and by the inputs of all layers but the first."""
+    multiply, seen, dot = networks.matrix_products(Network((7, 5, 3), 4)), [], np.dot
+
+    def noted(a: Any, b: Any, out: Any = None) -> Any:
+        seen.append((*a.shape, b.shape[1]))
+        return dot(a, b, out=out)
+
+    monkeypatch.setattr(np, "dot", noted)
+    multiply()
+    assert seen == [(4, 7, 5), (4, 5, 3), (5, 4, 3), (4, 3, 5), (7, 4, 5)]
+
+
+def test_the_parts_of_a_step_are_from_one_end_to_the_next() -> None:
+    assert list(parts.spans([10.0, 11.0, 13.0, 13.5])) == [3.5, 1.0, 2.0, 0.5]
+    batch = networks.batches(SMALL, 1)[0]
+    for split in (parts.ours(SMALL, batch), parts.by_hand(SMALL, batch)):
+        at = split()
+        assert at == sorted(at)
+        assert len(at) == 1 + len(parts.PARTS)
 
 
 def test_the_gradients_of_a_chain_are_checked() -> None:

@@ -85,3 +85,12 @@ def test_relu_lets_nan_through_both_ways() -> None:
     x = Tensor([np.nan, 1.0], requires_grad=True)
     F.relu(x).backward([np.nan, 2.0])
     np.testing.assert_array_equal(x.grad.data, [np.nan, 2.0])
+
+
+@pytest.mark.parametrize("shape", [(3,), (1023,), (40, 30), (1 << 18,), (2, (1 << 17) + 1)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_relu_of_any_size_is_the_maximum(shape: tuple[int, ...], dtype: type, order: str) -> None:
+    x = np.array(np.random.default_rng(0).standard_normal(shape), dtype, order=order)
+    for out in (F.relu(x), F.relu(x)):  # nothing is left over from one call to the next
+        np.testing.assert_array_equal(out, np.where(x > 0, x, 0))

@@ -49,15 +49,16 @@ def test_layer_norm_of_nothing_has_gradients(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(gradient, np.zeros(expected))
 
 
-# ---- above 64,000 elements sums of products are taken another way ----------------------------------------
+# ---- above 64,000 and above 256,000 elements, sums of products are taken another way ---------------------
 
 
+@pytest.mark.parametrize("n", [7_000, 26_000])
 @pytest.mark.parametrize("name", ["batch_norm", "layer_norm"])
-def test_a_large_input_has_the_values_and_gradients_of_the_formula(name: str) -> None:
+def test_a_large_input_has_the_values_and_gradients_of_the_formula(name: str, n: int) -> None:
     op = REGISTRY[name]
     assert op.formula is not None
     rng = np.random.default_rng(0)
-    n, c = 7_000, 10
+    c = 10
     inputs = (rng.normal(2.0, 3.0, (n, c)), rng.uniform(0.5, 2, c), rng.normal(size=c))
     cotangent = rng.normal(size=(n, c))
     out, expected = op(*inputs, eps=1e-5), op.formula(*inputs, eps=1e-5)
