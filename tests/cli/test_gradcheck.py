@@ -12,7 +12,7 @@ pytest.importorskip("hypothesis", reason="the check draws its inputs with Hypoth
 
 OWN = """
 import numpy as np
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.engine.op import Op
 
 def cube(rule):
     return Op("cube", lambda x: x**3, "elementwise", rules=(rule,), samples="broadcast")

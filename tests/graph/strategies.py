@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, graph, nn
-from tinygrad_mnist.op import REGISTRY
-from tinygrad_mnist.tensor import apply
+from tinygrad_mnist.engine.op import REGISTRY
+from tinygrad_mnist.engine.tensor import apply
 from tinygrad_mnist.testing.strategies import op_inputs
 
 WIDTH = 3

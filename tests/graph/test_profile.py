@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, checkpoint, graph, nn
-from tinygrad_mnist.op import Op, Sample
+from tinygrad_mnist.engine.op import Op, Sample
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((8, 6), dtype=np.float32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.ops.derivatives import ours, theirs
 from tests.ops.test_linalg_peers import CASES
-from tinygrad_mnist.op import FUNCTIONS, REGISTRY, Domain, Op
+from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, Domain, Op
 from tinygrad_mnist.ops.coverage import decisions
 from tinygrad_mnist.testing.strategies import arrays_in
 

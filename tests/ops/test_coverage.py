@@ -11,7 +11,7 @@ import pytest
 from scripts import make_coverage
 from tests.ops.calls import CALLS, CONSTANT_CALLS, IN_PLACE, A, Call, call
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REFUSED, UFUNCS
+from tinygrad_mnist.engine.op import UFUNCS, UNSUPPORTED
 from tinygrad_mnist.ops import coverage
 from tinygrad_mnist.testing.gradcheck import gradcheck
 
@@ -121,7 +121,7 @@ def test_a_new_function_of_numpy_would_be_noticed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_new_method_of_arrays_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Tensor, "sort")
-    monkeypatch.delitem(REFUSED, "ndarray.sort")
+    monkeypatch.delitem(UNSUPPORTED, "ndarray.sort")
     assert [one.name for one in coverage.decisions() if one.state == "undecided"] == ["ndarray.sort"]
 
 

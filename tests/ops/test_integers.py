@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.engine.op import REGISTRY
 
 DTYPES = [np.bool_, np.uint8, np.int8, np.uint16, np.int32, np.uint64, np.int64]
 AS_EXP: dict[str, dict[str, Any]] = {

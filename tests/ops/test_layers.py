@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.engine.op import REGISTRY
 
 linear, batch_norm, layer_norm, cross_entropy = (
     REGISTRY[name] for name in ("linear", "batch_norm", "layer_norm", "cross_entropy")

@@ -301,7 +301,7 @@ def test_norms_carry_nan_and_of_nothing_are_zero() -> None:
 X = Tensor(2 * np.eye(2), requires_grad=True)
 ROW = X[:1]
 LinAlgError = la.LinAlgError
-REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+UNSUPPORTED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "singular": (lambda: la.inv(0 * X), LinAlgError, "inv: Singular matrix"),
     "indefinite": (lambda: la.cholesky(-X), LinAlgError, "cholesky: Matrix is not positive definite"),
     **{
@@ -332,7 +332,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("call", "error", "message"), UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_what_does_not_fit_is_refused_by_name(
     call: Callable[[], Any], error: type[Exception], message: str
 ) -> None:

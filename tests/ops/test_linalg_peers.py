@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.ops.derivatives import ours, theirs
-from tinygrad_mnist.op import Domain
+from tinygrad_mnist.engine.op import Domain
 from tinygrad_mnist.testing.strategies import arrays_in
 
 pytestmark = pytest.mark.peers

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tests.ops.derivatives import ours, theirs
-from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.testing.properties import differentiable
 from tinygrad_mnist.testing.strategies import op_inputs
 

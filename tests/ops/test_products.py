@@ -183,7 +183,7 @@ def test_multi_dot_takes_the_cheapest_order() -> None:
 # ---- refusals --------------------------------------------------------------------------------------------
 
 X = Tensor(np.ones((2, 3)), requires_grad=True)
-REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
+UNSUPPORTED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dot": (lambda: np.dot(X, X), ValueError, r"dot: shapes \(2, 3\) and \(2, 3\) do not match"),
     "inner": (lambda: np.inner(X, X.T), ValueError, "inner: shapes"),
     "vdot": (lambda: np.vdot(X, X[0]), ValueError, "vdot: shapes"),
@@ -214,7 +214,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize(("call", "error", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("call", "error", "message"), UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_what_does_not_fit_is_refused_by_name(
     call: Callable[[], Any], error: type[Exception], message: str
 ) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REAL, REGISTRY, Op
+from tinygrad_mnist.engine.op import REAL, REGISTRY, Op
 from tinygrad_mnist.testing.properties import PROPERTIES, check_op
 from tinygrad_mnist.testing.strategies import arrays_in, shapes
 

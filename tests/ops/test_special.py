@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.ops.special import (
     erf,
     i0_derivative,

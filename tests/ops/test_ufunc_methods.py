@@ -13,7 +13,7 @@ import pytest
 from tests.ops.calls import INTEGERS, MASK, SIGNED, A, B, Call, call
 from tests.ops.test_coverage import assert_same, leaves_of, on, parts, results
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import FUNCTIONS, UFUNCS
+from tinygrad_mnist.engine.op import FUNCTIONS, UFUNCS
 from tinygrad_mnist.testing.gradcheck import gradcheck
 
 METHODS = {

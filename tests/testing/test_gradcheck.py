@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.testing import GradientError, gradcheck
 from tinygrad_mnist.testing.differences import differentiate
 

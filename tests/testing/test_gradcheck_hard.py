@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import Op
+from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.testing import GradientError, gradcheck
 
 X = np.array([0.5, -1.0, 2.0])

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist.op import REGISTRY, Op
+from tinygrad_mnist.engine.op import REGISTRY, Op
 from tinygrad_mnist.testing import Entry, GradientError, gradcheck, jacobians
 from tinygrad_mnist.testing.jacobians import Line, Problem
 from tinygrad_mnist.testing.noise import noise

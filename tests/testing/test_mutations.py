@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, find, given, settings
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REGISTRY, EachArgument, Op
+from tinygrad_mnist.engine.op import REGISTRY, EachArgument, Op
 from tinygrad_mnist.testing.properties import PROPERTIES, differentiable
 from tinygrad_mnist.testing.report import DiscontinuityError
 from tinygrad_mnist.testing.strategies import Call, op_inputs

@@ -8,7 +8,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
-from tinygrad_mnist.op import DISTINCT, NONZERO, REGISTRY, Domain, Op, Sample
+from tinygrad_mnist.engine.op import DISTINCT, NONZERO, REGISTRY, Domain, Op, Sample
 from tinygrad_mnist.testing import GradientError, check_op, properties
 from tinygrad_mnist.testing.strategies import (
     LAYOUTS,

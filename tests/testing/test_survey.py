@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
-from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.testing import GradientError, check_op, properties
 from tinygrad_mnist.testing.survey import Finding, survey
 
 KINKED = ["relu", "leaky_relu", "absolute", "fabs", "copysign", "maximum", "minimum", "clip", "max", "std"]
 CUBE = """
-from tinygrad_mnist.op import Op, Sample
+from tinygrad_mnist.engine.op import Op, Sample
 
 RULE = lambda g, out, x: 2 * g * x**2
 WRONG = Op("cube", lambda x: x**3, "elementwise", rules=(RULE,), samples=(Sample(((2,),)),))

@@ -35,7 +35,7 @@ def find_subjects(names: Sequence[str]) -> list[Subject]:
     """
     import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
     from tinygrad_mnist import testing
-    from tinygrad_mnist.op import REGISTRY
+    from tinygrad_mnist.engine.op import REGISTRY
 
     _ = testing.strategies  # says how to install Hypothesis
     known = {name: op for name, op in REGISTRY.items() if op.kind != "constant"}
@@ -96,7 +96,7 @@ def _offer(module: ModuleType) -> str:
 
 def _checkable(module: ModuleType) -> list[str]:
     """The operations that a module makes, and its functions that take no arguments, but for ``main``."""
-    from tinygrad_mnist.op import REGISTRY, Op
+    from tinygrad_mnist.engine.op import REGISTRY, Op
 
     ours = {id(op) for op in REGISTRY.values()}
     return [
@@ -123,7 +123,7 @@ def _of_file(where: str) -> Subject:
         hint = f"did you mean {near[0]}?" if near else _offer(module)
         raise RecipeError(f"{file} defines no {name!r}; {hint}")
     found = getattr(module, name)
-    from tinygrad_mnist.op import Op
+    from tinygrad_mnist.engine.op import Op
 
     return _of_op(found, where) if isinstance(found, Op) else _of_function(found, where)
 

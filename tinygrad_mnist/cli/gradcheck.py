@@ -53,7 +53,7 @@ def _refuse_unwritable(path: Path) -> None:
     """Say before the work that what it finds could not be written."""
     from tempfile import TemporaryFile
 
-    from tinygrad_mnist.atomic import target_of
+    from tinygrad_mnist.files import target_of
     from tinygrad_mnist.training.errors import RecipeError
 
     try:

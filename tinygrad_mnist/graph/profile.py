@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.attach import Recorder, attached
+from tinygrad_mnist.engine.observe import Recorder, observed_by
+from tinygrad_mnist.engine.op import REGISTRY
+from tinygrad_mnist.engine.tape import Node as TapeNode
+from tinygrad_mnist.engine.tape import walk
 from tinygrad_mnist.graph.data import OPERATION, Node
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.record import Recording
-from tinygrad_mnist.op import REGISTRY
-from tinygrad_mnist.tape import Node as TapeNode
-from tinygrad_mnist.tape import walk
 
 
 def profile(
@@ -153,7 +153,7 @@ class _Step:
 
     def run(self, listener: Recorder, start: Callable[[], None]) -> None:
         """Run forward and, where there is a loss that requires a gradient, backward."""
-        with attached(listener):
+        with observed_by(listener):
             start()
             output = self.model(self._x)
             if self._y is None:

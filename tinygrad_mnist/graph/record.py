@@ -10,7 +10,9 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
-from tinygrad_mnist.attach import Recorder, attached, users_line
+from tinygrad_mnist.engine.observe import Recorder, observed_by, users_line
+from tinygrad_mnist.engine.tape import Leaf, one_of
+from tinygrad_mnist.engine.tape import Node as TapeNode
 from tinygrad_mnist.graph.arrays import arrays_in, owner, plain, root, saved_bytes
 from tinygrad_mnist.graph.build import Draft, Use, build
 from tinygrad_mnist.graph.data import (
@@ -25,8 +27,6 @@ from tinygrad_mnist.graph.data import (
 )
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.words import arguments_text, line_text
-from tinygrad_mnist.tape import Leaf, one_of
-from tinygrad_mnist.tape import Node as TapeNode
 
 Alive = ReferenceType[np.ndarray[Any, Any]]
 """Tells whether the array is still the one that had this id, and does not keep it."""
@@ -329,7 +329,7 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     ['model/0/linear#1', 'model/1/relu#1', 'sum#1']
     """
     recording = Recording(model, names)
-    with attached(recording):
+    with observed_by(recording):
         try:
             yield recording
         finally:

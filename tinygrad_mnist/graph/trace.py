@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
+from tinygrad_mnist.engine.tape import Leaf, Node, one_of
 from tinygrad_mnist.graph.data import Cluster
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.record import Recording, listed
-from tinygrad_mnist.tape import Leaf, Node, one_of
 
 
 def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = None) -> Graph:

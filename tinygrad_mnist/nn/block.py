@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.tape import recording
+from tinygrad_mnist.engine.tensor import Tensor, _lift, apply
 from tinygrad_mnist.nn.activations import ReLU
 from tinygrad_mnist.nn.functional.layers import observer
 from tinygrad_mnist.nn.layers import Linear
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.normalization import BatchNorm1d
 from tinygrad_mnist.ops.normalization import block_evaluated, linear_batch_norm_relu
-from tinygrad_mnist.tape import recording
-from tinygrad_mnist.tensor import Tensor, _lift, apply
 
 
 def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor | None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import Module
-from tinygrad_mnist.tensor import Tensor
 
 TensorLike = Tensor | NDArray[Any]
 

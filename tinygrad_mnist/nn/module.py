@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinygrad_mnist.attach import inside, recorder
+from tinygrad_mnist.engine.observe import inside, recorder
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.blame import blame
 from tinygrad_mnist.nn.parameter import Parameter
 from tinygrad_mnist.nn.state import Array, IncompatibleKeys, load
 from tinygrad_mnist.nn.summary import tree
-from tinygrad_mnist.tensor import Tensor
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph

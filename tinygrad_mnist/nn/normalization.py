@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tinygrad_mnist.draws import is_replay
+from tinygrad_mnist.engine.random_state import is_replay
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.module import Module, Parameter
-from tinygrad_mnist.tensor import Tensor
 
 
 class BatchNorm1d(Module):

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinygrad_mnist.tape import Leaf
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.tape import Leaf
+from tinygrad_mnist.engine.tensor import Tensor
 
 
 class Parameter(Tensor):

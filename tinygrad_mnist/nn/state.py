@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.tensor import Tensor
 
 Array = NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Domain, Sample, fused, general
+from tinygrad_mnist.engine.op import Domain, Sample, fused, general
 from tinygrad_mnist.ops.special import erf, floating, sigmoid
 
 KINKED = Domain(kinks=(0.0,))

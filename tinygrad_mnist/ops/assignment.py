@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Op, Sample, linear
+from tinygrad_mnist.engine.op import Op, Sample, linear
 from tinygrad_mnist.ops.indexing import _may_repeat
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tinygrad_mnist.op import implements
+from tinygrad_mnist.engine.op import implements
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.ops.constant import values_of
 from tinygrad_mnist.ops.elementwise import double
 from tinygrad_mnist.ops.shape import as_array
-from tinygrad_mnist.tensor import Tensor
 
 
 def _steps(a: Any, axis: int) -> Any:

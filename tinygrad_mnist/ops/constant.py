@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, constant
-from tinygrad_mnist.refusals import refuse_kind, refuse_option
+from tinygrad_mnist.engine.dispatch import raise_unsupported_option
+from tinygrad_mnist.engine.errors import check_dtype
+from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, constant
 
 PIECEWISE_CONSTANT: Final = (
     # positions and orders
@@ -44,12 +45,12 @@ def values_of(argument: Any) -> Any:
 
 def _as_tensors(result: Any, name: str) -> Any:
     """A result of NumPy with Tensors in the place of arrays."""
-    from tinygrad_mnist.tensor import Tensor
+    from tinygrad_mnist.engine.tensor import Tensor
 
     if isinstance(result, tuple):
         return tuple(_as_tensors(part, name) for part in result)
     if isinstance(result, (np.ndarray, np.generic)):
-        return Tensor(refuse_kind(np.asarray(result), name))
+        return Tensor(check_dtype(np.asarray(result), name))
     return result
 
 
@@ -70,7 +71,7 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         place = _place_of_out(function)
         if out is not None or (place is not None and any(arg is not None for arg in args[place:][:1])):
-            refuse_option(name, "out")
+            raise_unsupported_option(name, "out")
         result = function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
         return _as_tensors(result, name)
 

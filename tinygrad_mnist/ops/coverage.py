@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REFUSED, UFUNCS
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UFUNCS, UNSUPPORTED
+from tinygrad_mnist.engine.tensor import Tensor
 
 STATES: Final = ("differentiable", "piecewise constant", "refused", "not dispatched", "undecided")
 
@@ -118,7 +118,7 @@ def _decide(name: str, function: Any, notes: dict[str, str]) -> Decision:
         return Decision(name, "piecewise constant")
     if function in FUNCTIONS or (isinstance(function, np.ufunc) and function in UFUNCS):
         return Decision(name, "differentiable")
-    if (advice := REFUSED.get(called(function))) is not None:
+    if (advice := UNSUPPORTED.get(called(function))) is not None:
         return Decision(name, "refused", advice)
     if name in notes:
         return Decision(name, "not dispatched", notes[name])
@@ -133,8 +133,8 @@ def _is_constant(ufunc: np.ufunc) -> bool:
 
 def _decide_method(method: str) -> Decision:
     name = f"ndarray.{method}"
-    if name in REFUSED:
-        return Decision(name, "refused", REFUSED[name])
+    if name in UNSUPPORTED:
+        return Decision(name, "refused", UNSUPPORTED[name])
     if not hasattr(Tensor, method):
         return Decision(name, "undecided")
     return Decision(name, "piecewise constant" if method in METHODS_WITHOUT_GRADIENT else "differentiable")
@@ -157,10 +157,10 @@ def contradictions() -> list[str]:
     listed = [name for names in NOT_DISPATCHED.values() for name in names]
     done = {called(function) for function in (*FUNCTIONS, *UFUNCS) if hasattr(function, "__module__")}
     methods = {f"ndarray.{name}" for name in vars(Tensor)}
-    refused = {name for name in REFUSED if not name.startswith("ndarray.")}
+    refused = {name for name in UNSUPPORTED if not name.startswith("ndarray.")}
     kept = {
         name
-        for name in REFUSED
+        for name in UNSUPPORTED
         if name in methods and "Refused" not in str(getattr(Tensor, name[8:]).__doc__)
     }
     repeated = {name for name in listed if listed.count(name) > 1}

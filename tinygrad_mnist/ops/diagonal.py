@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import implements
+from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.ops.indexing import scatter_add
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import EachArgument, Sample, implements, multilinear
+from tinygrad_mnist.engine.op import EachArgument, Sample, implements, multilinear
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

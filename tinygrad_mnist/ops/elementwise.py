@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import (
+from tinygrad_mnist.engine.op import (
     DISTINCT,
     INSIDE_UNIT,
     NONZERO,
@@ -25,8 +25,8 @@ from tinygrad_mnist.op import (
     implements,
     linear,
 )
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.ops.special import sigmoid
-from tinygrad_mnist.tensor import Tensor
 
 # ---- arithmetic ------------------------------------------------------------------------------------------
 

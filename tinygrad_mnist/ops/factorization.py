@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Sample, general, implements
+from tinygrad_mnist.engine.op import Sample, general, implements
 from tinygrad_mnist.ops.linalg import dominant, inverse_or_nan, square
 
 

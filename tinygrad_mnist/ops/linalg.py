@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.op import Sample, general, implements
+from tinygrad_mnist.engine.op import Sample, general, implements
 
 
 def square(name: str, x: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import Domain, Sample, fused
+from tinygrad_mnist.engine.op import Domain, Sample, fused
 from tinygrad_mnist.ops.normalization import filled
 from tinygrad_mnist.ops.special import floating
 

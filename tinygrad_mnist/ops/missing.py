@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import implements
+from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.ops.constant import values_of
 from tinygrad_mnist.ops.elementwise import double, root_or_zero
 

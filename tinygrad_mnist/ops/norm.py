@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.op import implements
+from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.ops.elementwise import root_or_zero
 from tinygrad_mnist.ops.linalg import inverse_or_nan, square
 

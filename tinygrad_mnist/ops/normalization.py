@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import POSITIVE, REAL, Domain, Sample, fused
+from tinygrad_mnist.engine.op import POSITIVE, REAL, Domain, Sample, fused
 from tinygrad_mnist.ops.activation import rectified, relu_joint
 
 _MODERATE = Domain(-3.0, 3.0)  # for what takes differences of products: larger numbers leave only roundoff

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tinygrad_mnist.op import Sample, implements, linear
+from tinygrad_mnist.engine.op import Sample, implements, linear
 
 pad_ = linear(
     lambda x, pad_width, constant_values: np.pad(x, pad_width, constant_values=constant_values),

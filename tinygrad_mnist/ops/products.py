@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.op import UFUNCS, Sample, implements, multilinear
+from tinygrad_mnist.engine.op import UFUNCS, Sample, implements, multilinear
 
 
 def _t(x: Any) -> Any:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import FUNCTIONS, implements
+from tinygrad_mnist.engine.dispatch import raise_unsupported_option
+from tinygrad_mnist.engine.op import FUNCTIONS, implements
+from tinygrad_mnist.engine.tensor import apply
 from tinygrad_mnist.ops.constant import values_of
 from tinygrad_mnist.ops.indexing import getitem
-from tinygrad_mnist.refusals import refuse_option
-from tinygrad_mnist.tensor import apply
 
 
 def _positions(a: Any) -> Any:
@@ -171,7 +171,7 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind") -> None:
             )
         np.copyto(dst, values_of(src), casting=casting)
     elif casting != "same_kind":
-        refuse_option("copyto", "casting")
+        raise_unsupported_option("copyto", "casting")
     else:
         dst[...] = src
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
+from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
 from tinygrad_mnist.ops.elementwise import root_or_zero
 from tinygrad_mnist.ops.special import floating
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from tinygrad_mnist.op import REFUSED
-from tinygrad_mnist.tensor import Tensor, _refuse
+from tinygrad_mnist.engine.dispatch import raise_no_gradient
+from tinygrad_mnist.engine.op import UNSUPPORTED
+from tinygrad_mnist.engine.tensor import Tensor
 
 COMPLEX: Final = "Tensors hold real numbers: write the real part and the imaginary part as two Tensors"
 SETS: Final = (
@@ -85,15 +86,15 @@ def _absent(name: str, advice: str) -> property:
 
 def _raising(name: str) -> Callable[..., Any]:
     def refused(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        _refuse(name)
+        raise_no_gradient(name)
 
     refused.__name__ = name.removeprefix("ndarray.")
-    refused.__doc__ = f"Refused: {REFUSED[name]}."
+    refused.__doc__ = f"Refused: {UNSUPPORTED[name]}."
     return refused
 
 
 for _advice, _names in TABLE.items():
-    REFUSED.update(dict.fromkeys(_names, _advice))
+    UNSUPPORTED.update(dict.fromkeys(_names, _advice))
     for _name in _names:
         if _name.startswith("ndarray.") and not hasattr(Tensor, _name.removeprefix("ndarray.")):
             setattr(Tensor, _name.removeprefix("ndarray."), _raising(_name))

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tinygrad_mnist.op import EachArgument, Sample, implements, linear
-from tinygrad_mnist.tensor import apply
+from tinygrad_mnist.engine.op import EachArgument, Sample, implements, linear
+from tinygrad_mnist.engine.tensor import apply
 
 reshape_ = linear(
     lambda x, shape: np.reshape(x, shape),

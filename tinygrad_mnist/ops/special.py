@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import POSITIVE, REAL, Op, Sample, elementwise, implements
+from tinygrad_mnist.engine.op import POSITIVE, REAL, Op, Sample, elementwise, implements
 
 
 def floating(x: Any) -> Any:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.op import implements
+from tinygrad_mnist.engine.op import implements
+from tinygrad_mnist.engine.tensor import Tensor, apply
 from tinygrad_mnist.ops.constant import values_of
 from tinygrad_mnist.ops.elementwise import double
 from tinygrad_mnist.ops.indexing import scatter_add
 from tinygrad_mnist.ops.shape import as_array
-from tinygrad_mnist.tensor import Tensor, apply
 
 Axis = int | tuple[int, ...] | None
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.op import FUNCTIONS, REFUSED, UFUNCS
+from tinygrad_mnist.engine.op import FUNCTIONS, UFUNCS, UNSUPPORTED
 
 REDUCTIONS: Final[dict[np.ufunc, Callable[..., Any]]] = {
     np.add: np.sum,
@@ -72,4 +72,4 @@ for _ufunc in {ufunc for ufunc in vars(np).values() if isinstance(ufunc, np.ufun
         FUNCTIONS[_ufunc.outer] = _outer(_ufunc)
     for _method, _advice in ADVICE.items():
         if getattr(_ufunc, _method) not in FUNCTIONS:
-            REFUSED[f"{_ufunc.__name__}.{_method}"] = _advice
+            UNSUPPORTED[f"{_ufunc.__name__}.{_method}"] = _advice

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_mnist.tape import mark_written
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.tape import mark_written
+from tinygrad_mnist.engine.tensor import Tensor
 
 __all__ = ["Array", "Block", "FlatGroup", "FlatParameters", "Run", "describe"]
 

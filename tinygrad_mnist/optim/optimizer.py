@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat import Array, Block, FlatGroup, describe
-from tinygrad_mnist.tensor import Tensor
 
 __all__ = ["Optimizer", "ParameterGroups"]
 

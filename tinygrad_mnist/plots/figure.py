@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_mnist.atomic import replacing
+from tinygrad_mnist.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

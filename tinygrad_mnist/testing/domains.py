@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.op import Domain
+from tinygrad_mnist.engine.op import Domain
 
 Array = NDArray[Any]
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.engine.tree import flatten
 from tinygrad_mnist.testing.comparison import compare_all, compare_along
 from tinygrad_mnist.testing.jacobians import Function, Problem
 from tinygrad_mnist.testing.report import (
@@ -28,7 +29,6 @@ from tinygrad_mnist.testing.report import (
     message,
 )
 from tinygrad_mnist.transforms import vjp
-from tinygrad_mnist.tree import flatten
 
 Array = NDArray[Any]
 

@@ -13,8 +13,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, reject, settings
 from numpy.typing import NDArray
 
-from tinygrad_mnist.op import Op
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.op import Op
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.testing.domains import MAGNITUDES
 from tinygrad_mnist.testing.gradcheck import gradcheck
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError
@@ -44,7 +44,7 @@ def check_op(op: Op, max_examples: int = 50, properties: Sequence[str] | None = 
 
     Examples
     --------
-    >>> from tinygrad_mnist.op import REGISTRY
+    >>> from tinygrad_mnist.engine.op import REGISTRY
     >>> check_op(REGISTRY["tanh"], max_examples=5)
     """
     for name in properties or PROPERTIES:

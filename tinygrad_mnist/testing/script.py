@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.op import REGISTRY, Op
+from tinygrad_mnist.engine.op import REGISTRY, Op
 
-HEADING = "import numpy as np\nimport tinygrad_mnist.ops\nfrom tinygrad_mnist.op import REGISTRY\n"
+HEADING = "import numpy as np\nimport tinygrad_mnist.ops\nfrom tinygrad_mnist.engine.op import REGISTRY\n"
 
 
 def script_of(op: Op, arguments: Sequence[Any], static: Mapping[str, Any], check: str) -> str:
@@ -27,7 +27,7 @@ def script_of(op: Op, arguments: Sequence[Any], static: Mapping[str, Any], check
 
     Examples
     --------
-    >>> from tinygrad_mnist.op import REGISTRY
+    >>> from tinygrad_mnist.engine.op import REGISTRY
     >>> print(script_of(REGISTRY["tanh"], (np.array([0.5]),), {}, "first_order").splitlines()[-1])
     PROPERTIES['first_order'](op, arguments, static)
     """

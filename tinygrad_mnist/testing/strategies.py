@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from tinygrad_mnist.op import Domain, EachArgument, Op, Sample
+from tinygrad_mnist.engine.op import Domain, EachArgument, Op, Sample
 from tinygrad_mnist.testing.domains import (
     LAYOUTS,
     MAGNITUDES,
@@ -259,7 +259,7 @@ def op_inputs(op: Op, magnitudes: Sequence[float] = MAGNITUDES) -> st.SearchStra
     Examples
     --------
     >>> from hypothesis import find
-    >>> from tinygrad_mnist.op import REGISTRY
+    >>> from tinygrad_mnist.engine.op import REGISTRY
     >>> find(op_inputs(REGISTRY["sum"]), lambda call: call[0][0].ndim == 2)
     ((array([[1.]]),), {'axis': None, 'keepdims': False})
     """
@@ -274,7 +274,7 @@ def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
     Examples
     --------
     >>> from hypothesis import find
-    >>> from tinygrad_mnist.op import REGISTRY
+    >>> from tinygrad_mnist.engine.op import REGISTRY
     >>> find(op_inputs_on_kinks(REGISTRY["relu"]), lambda call: call[0][0].size == 1)
     ((array(0.),), {})
     """

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import HypothesisException
 
-from tinygrad_mnist.op import Domain, Op
+from tinygrad_mnist.engine.op import Domain, Op
 from tinygrad_mnist.testing.gradcheck import gradcheck
 from tinygrad_mnist.testing.properties import _function
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError, Report
@@ -80,7 +80,7 @@ def survey(
 
     Examples
     --------
-    >>> from tinygrad_mnist.op import REGISTRY
+    >>> from tinygrad_mnist.engine.op import REGISTRY
     >>> [(found.verdict, found.kinks) for found in survey([REGISTRY["tanh"]], examples=5)]
     [('right', 0)]
     >>> [found.kinks > 0 for found in survey([REGISTRY["maximum"]], examples=8)]

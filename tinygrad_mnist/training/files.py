@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinygrad_mnist import atomic
+from tinygrad_mnist import files
 from tinygrad_mnist.training.errors import RunError
 
 
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
         If it cannot be written; the system says why.
     """
     try:
-        with atomic.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             yield temporary
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror or error})") from error
@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a value as indented JSON; a number that is not finite becomes null."""
-    with replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text(
             json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -50,7 +50,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one line of JSON for each row; a number that is not finite becomes null."""
     lines = [json.dumps(_plain(row), allow_nan=False, ensure_ascii=False) + "\n" for row in rows]
-    with replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import batches, one_hot
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import clip_grad_norm_
-from tinygrad_mnist.tensor import Tensor
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.history import History, Record
 from tinygrad_mnist.training.metrics import evaluate

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import batches
+from tinygrad_mnist.engine.tape import no_grad
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.tape import no_grad
-from tinygrad_mnist.tensor import Tensor
 
 Standardize = Callable[[NDArray[Any]], NDArray[Any]]
 

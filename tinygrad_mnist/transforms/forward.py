@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.attach import Muted, attached, recorder
-from tinygrad_mnist.refusals import describe, refuse_freed
-from tinygrad_mnist.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
-from tinygrad_mnist.tensor import Tensor, _lift
+from tinygrad_mnist.engine.errors import describe, raise_freed
+from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
+from tinygrad_mnist.engine.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
+from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.transforms.reverse import gradient_of
 from tinygrad_mnist.transforms.trace import as_array, as_tensor, matched, taped, trace
 
@@ -128,7 +128,7 @@ def in_time_order(origins: Iterable[Node | None], boundaries: Iterable[Node]) ->
         if node in stops:
             continue
         if node.arrays is None:
-            refuse_freed(node.op.name)
+            raise_freed(node.op.name)
         for parent in node.parents:
             if type(parent) is Node and parent not in seen and parent.time >= oldest:
                 seen.add(parent)
@@ -155,7 +155,7 @@ def push(tangents: Mapping[Node, Any], order: Sequence[Node], lift: Lift | None)
     """
     arrived: dict[Any, Any] = dict(tangents)
     watching = recorder.get()
-    with attached(None if watching is None else Muted(watching)):  # a rule is judged by what it returns
+    with observed_by(None if watching is None else Muted(watching)):  # a rule is judged by what it returns
         for node in order:
             parts = [arrived.get(parent) for parent in node.parents]
             if all(part is None for part in parts):

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.tape import Lift
-from tinygrad_mnist.tensor import Tensor, _lift
+from tinygrad_mnist.engine.tape import Lift
+from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.engine.tree import unflatten
 from tinygrad_mnist.transforms.forward import in_time_order, push
 from tinygrad_mnist.transforms.reverse import Argnums, gradient_of
 from tinygrad_mnist.transforms.trace import Trace, positions_of, taped, trace
-from tinygrad_mnist.tree import unflatten
 
 LARGEST: Final = 2**32
 """Bytes that a Jacobian may take unless more is asked for: 4 GiB."""

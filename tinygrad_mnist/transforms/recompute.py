@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.attach import recorder, unmuted
-from tinygrad_mnist.draws import Draws
-from tinygrad_mnist.op import EachArgument, Op, Sample
-from tinygrad_mnist.tape import Leaf, Node, boundary, recording, walk
-from tinygrad_mnist.tensor import Tensor, _lift
+from tinygrad_mnist.engine.observe import recorder, unmuted
+from tinygrad_mnist.engine.op import EachArgument, Op, Sample
+from tinygrad_mnist.engine.random_state import Draws
+from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording, walk
+from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.transforms.forward import in_time_order, push
 from tinygrad_mnist.transforms.trace import owned, taped
-from tinygrad_mnist.tree import flatten, unflatten
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.transforms.trace import Trace, as_tensor, matched, positions_of, trace
-from tinygrad_mnist.tree import flatten, unflatten
 
 Argnums = int | Sequence[int]
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
-from tinygrad_mnist import refusals
-from tinygrad_mnist.tape import Leaf, Node, boundary, recording, walk
-from tinygrad_mnist.tensor import Tensor, _lift
-from tinygrad_mnist.tree import flatten, leaves_like, unflatten
+from tinygrad_mnist.engine import errors
+from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording, walk
+from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.engine.tree import flatten, leaves_like, unflatten
 
 
 @contextmanager
@@ -191,7 +191,7 @@ def matched(values: Any, structure: Any, likes: Sequence[Any], name: str) -> lis
     leaves = leaves_like(structure, values, name)
     out = []
     for leaf, like in zip(leaves, likes, strict=True):
-        value = leaf if isinstance(leaf, Tensor) else refusals.as_array(leaf)
+        value = leaf if isinstance(leaf, Tensor) else errors.as_array(leaf)
         if value.shape != like.shape:
             raise ValueError(f"{name} has a leaf of shape {value.shape}; expected {like.shape}")
         if value.dtype.kind not in "fbiu":
@@ -222,7 +222,7 @@ def as_tensor(value: Any) -> Tensor:
 
 def as_array(value: Any) -> Any:
     """The values."""
-    return value.data if isinstance(value, Tensor) else refusals.as_array(value)
+    return value.data if isinstance(value, Tensor) else errors.as_array(value)
 
 
 def _plain(aux: Any, traced: Trace) -> Any:

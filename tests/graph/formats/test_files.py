@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tinygrad_mnist import Tensor, atomic, graph
+from tinygrad_mnist import Tensor, files, graph
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.formats import layout
 from tinygrad_mnist.graph.formats.files import WRITERS, mimebundle, save
@@ -94,7 +94,7 @@ def test_what_fails_leaves_the_old_file(
     def fail(*paths: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(atomic.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         save(traced, path)
     assert path.read_text() == "old"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.graph.strategies import SAMPLED
 from tinygrad_mnist import Tensor, checkpoint, graph, nn
+from tinygrad_mnist.engine.op import REGISTRY
+from tinygrad_mnist.engine.tensor import apply
 from tinygrad_mnist.graph.story.derivatives import FORMULAE, formula
 from tinygrad_mnist.graph.story.entries import Entries
-from tinygrad_mnist.op import REGISTRY
-from tinygrad_mnist.tensor import apply
 from tinygrad_mnist.testing.strategies import op_inputs
 
 UNARY = (np.tanh, np.exp, np.sin, np.negative, lambda x: x**2, lambda x: 2 * x, lambda x: x[::-1].copy())

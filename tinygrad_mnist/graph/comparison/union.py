@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from tinygrad_mnist.atomic import target_of, write
+from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph.comparison.diff import Difference
 from tinygrad_mnist.graph.data import OPERATION, Node
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing, Group

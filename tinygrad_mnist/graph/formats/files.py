@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
-from tinygrad_mnist.atomic import target_of, write
+from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph.formats.layout import fitting, to_svg
 from tinygrad_mnist.graph.graph import Graph
 

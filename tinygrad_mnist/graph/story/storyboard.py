@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.attach import Recorder, attached
+from tinygrad_mnist.engine.observe import Recorder, observed_by
+from tinygrad_mnist.engine.tape import Node, boundary, one_of, walk
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER
 from tinygrad_mnist.graph.story.board import Quantity, Share, Step, Storyboard
 from tinygrad_mnist.graph.story.derivatives import formula
@@ -22,7 +23,6 @@ from tinygrad_mnist.graph.story.entries import MOST, Entries
 from tinygrad_mnist.graph.story.expressions import called, nested
 from tinygrad_mnist.graph.trace import in_time_order, trace
 from tinygrad_mnist.graph.words import argument_text
-from tinygrad_mnist.tape import Node, boundary, one_of, walk
 
 MOST_OPERATIONS: Final = 60
 
@@ -82,9 +82,9 @@ def storyboard(loss: Any, names: Mapping[str, Any] | None = None) -> Storyboard:
     """
     nodes = _checked(loss)
     listener = _Listener()
-    with attached(listener):
+    with observed_by(listener):
         arrived = walk([(loss.origin, np.ones_like(loss.data))], retain=True)
-    with attached(None):
+    with observed_by(None):
         return _Teller(loss, nodes, dict(names or {})).tell(listener.came, arrived)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from tinygrad_mnist.atomic import target_of, write
+from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
 from tinygrad_mnist.graph.story.board import Quantity, Share, Step, Storyboard
 from tinygrad_mnist.graph.story.entries import Entries

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.ops import activation, elementwise, special
-from tinygrad_mnist.tensor import Tensor
 
 
 def relu(input: TensorLike) -> Tensor:

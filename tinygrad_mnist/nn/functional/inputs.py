@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.tensor import Tensor
+from tinygrad_mnist.engine.tensor import Tensor
 
 TensorLike = Tensor | NDArray[Any]
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import NDArray
 
-from tinygrad_mnist.draws import is_replay
+from tinygrad_mnist.engine.random_state import is_replay
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.init import RNG, generator
 from tinygrad_mnist.ops import normalization
-from tinygrad_mnist.tensor import Tensor
 
 Array = NDArray[Any]
 

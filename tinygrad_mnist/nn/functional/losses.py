@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.ops import loss
-from tinygrad_mnist.tensor import Tensor
 
 
 def cross_entropy(

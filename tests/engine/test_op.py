@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import (
+from tinygrad_mnist.engine.op import (
     FUNCTIONS,
     KINDS,
     REGISTRY,

@@ -2,35 +2,40 @@
 
 NumPy is the API. ``np.exp(t)``, ``np.mean(t, axis=0)``, ``t @ w`` on a Tensor find the operation that is
 registered for them through NumPy's two dispatch protocols; :func:`apply` runs it and puts it on the tape.
-No mathematics is done here. ndarray's methods, a line each, stand in `methods`.
+No mathematics is done here. ndarray's methods, a line each, call the NumPy function of their name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from tinygrad_mnist.attach import Handle, add_hook, hooked, on_tensors, recorder
-from tinygrad_mnist.methods import Methods
-from tinygrad_mnist.op import CONSTANTS, FUNCTIONS, REFUSED, REGISTRY, UFUNCS, Op
-from tinygrad_mnist.refusals import (
-    as_array,
-    blamed,
-    blaming,
-    describe,
-    fitted,
-    refuse_assignment,
-    refuse_class,
-    refuse_kind,
-    refuse_misfit,
-    refuse_option,
-    refuse_values,
-    says_nothing,
+from tinygrad_mnist.engine.dispatch import (
+    check_options,
+    fit_arguments,
+    raise_no_gradient,
+    raise_unsupported_option,
 )
-from tinygrad_mnist.tape import Leaf, Node, mark_written, recording, walk
+from tinygrad_mnist.engine.errors import (
+    as_array,
+    check_array_class,
+    check_assignable,
+    check_data,
+    check_dtype,
+    check_in_place,
+    describe,
+    error_context,
+    error_with_context,
+)
+from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
+from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
+from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording, walk
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.graph import Graph
 
 Array = NDArray[Any]
 
@@ -72,7 +77,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     try:
         out = op.forward(*arrays, **static) if static else op.forward(*arrays)
     except (ValueError, IndexError, TypeError) as error:
-        raise blamed(error, op.name, arrays) from error
+        raise error_with_context(error, op.name, arrays) from error
     saved = None
     if op.joint is not None:
         out, saved = out
@@ -115,6 +120,7 @@ def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any
 
 Operator = Callable[["Tensor", Any], "Tensor"]
 Axis = int | tuple[int, ...] | None
+_NO: Any = np._NoValue
 
 
 def _operator(name: str) -> tuple[Operator, Operator, Operator]:
@@ -127,13 +133,13 @@ def _operator(name: str) -> tuple[Operator, Operator, Operator]:
         return apply(REGISTRY[name], (other, self))
 
     def in_place(self: Tensor, other: Any) -> Tensor:
-        refuse_assignment(self._array, self.origin)
+        check_assignable(self._array, self.origin)
         return self._become(apply(REGISTRY[name], (self, other)))
 
     return operator, reflected, in_place
 
 
-class Tensor(Methods):
+class Tensor:
     """An array, and how it was made if a gradient may be wanted.
 
     Parameters
@@ -174,9 +180,9 @@ class Tensor(Methods):
             data = data._array
         if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
             raise TypeError("Tensor of a list of Tensors would lose their gradients; use np.stack(list)")
-        array = refuse_kind(as_array(data), "Tensor")
+        array = check_dtype(as_array(data), "Tensor")
         if dtype is not None:
-            array = refuse_kind(array.astype(dtype, copy=False), "Tensor")
+            array = check_dtype(array.astype(dtype, copy=False), "Tensor")
         self._array = array
         self.origin = None
         if requires_grad:
@@ -198,8 +204,8 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        array = refuse_kind(value._array if isinstance(value, Tensor) else as_array(value), ".data")
-        refuse_values(self._array, self.origin, array)
+        array = check_dtype(value._array if isinstance(value, Tensor) else as_array(value), ".data")
+        check_data(self._array, self.origin, array)
         self._array = array
         self.mark_written()
         if self.grad is not None and self.grad.dtype != array.dtype and array.dtype.kind == "f":
@@ -346,7 +352,7 @@ class Tensor(Methods):
             )
         cotangent = self._cotangent(gradient)
         if isinstance(origin, Leaf):
-            cotangent = hooked(origin, cotangent.copy()) if origin.hooks else cotangent.copy()
+            cotangent = run_hooks(origin, cotangent.copy()) if origin.hooks else cotangent.copy()
             origin.grad = cotangent if origin.grad is None else origin.grad + cotangent
         elif create_graph:
             token = recording.set(True)
@@ -405,11 +411,17 @@ class Tensor(Methods):
         """
         if self.origin is None:
             raise RuntimeError("a hook on a Tensor that requires no gradient would never be called")
-        return add_hook(self.origin, on_tensors(hook, _lift))
+        return add_hook(self.origin, tensor_hook(hook, _lift))
 
     def detach(self) -> Tensor:
         """The same values as a Tensor that requires no gradient: a leaf's copied, a result's read-only."""
         return _wrapped(self._array.copy() if type(self.origin) is Leaf else self.data)
+
+    def graph(self, model: Any = None, names: Mapping[str, Any] | None = None) -> Graph:
+        """Return the computation that led here, to be drawn; see `tinygrad_mnist.graph.trace`."""
+        import tinygrad_mnist  # its lazy names: `graph` stands above the engine
+
+        return tinygrad_mnist.graph.trace(self, model, names)
 
     # ---- as other things -------------------------------------------------------------------------------
 
@@ -513,6 +525,282 @@ class Tensor(Methods):
         result: Tensor = FUNCTIONS[np.copy](self, order)
         return result
 
+    # ---- ndarray's methods, and PyTorch's where NumPy has only a function: each does what that does -----
+
+    @property
+    def T(self) -> Tensor:
+        """The axes in reverse order."""
+        return _call(np.transpose, self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return _call(np.matrix_transpose, self)
+
+    def sum(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        initial: Any = _NO,
+        where: Any = _NO,
+    ) -> Tensor:
+        """``np.sum``."""
+        return _call(np.sum, self, axis, dtype, out, keepdims, initial, where)
+
+    def mean(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        *,
+        where: Any = _NO,
+    ) -> Tensor:
+        """``np.mean``."""
+        return _call(np.mean, self, axis, dtype, out, keepdims, where=where)
+
+    def max(
+        self, axis: Axis = None, out: Any = None, keepdims: bool = False, initial: Any = _NO, where: Any = _NO
+    ) -> Tensor:
+        """``np.max``."""
+        return _call(np.max, self, axis, out, keepdims, initial, where)
+
+    def min(
+        self, axis: Axis = None, out: Any = None, keepdims: bool = False, initial: Any = _NO, where: Any = _NO
+    ) -> Tensor:
+        """``np.min``."""
+        return _call(np.min, self, axis, out, keepdims, initial, where)
+
+    def var(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: int = 0,
+        keepdims: bool = False,
+        *,
+        where: Any = _NO,
+        mean: Any = _NO,
+        correction: Any = _NO,
+    ) -> Tensor:
+        """``np.var``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        return _call(
+            np.var, self, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction
+        )
+
+    def std(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        ddof: int = 0,
+        keepdims: bool = False,
+        *,
+        where: Any = _NO,
+        mean: Any = _NO,
+        correction: Any = _NO,
+    ) -> Tensor:
+        """``np.std``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        return _call(
+            np.std, self, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction
+        )
+
+    def prod(
+        self,
+        axis: Axis = None,
+        dtype: Any = None,
+        out: Any = None,
+        keepdims: bool = False,
+        initial: Any = _NO,
+        where: Any = _NO,
+    ) -> Tensor:
+        """``np.prod``."""
+        return _call(np.prod, self, axis, dtype, out, keepdims, initial, where)
+
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
+        """``np.cumsum``."""
+        return _call(np.cumsum, self, axis, dtype, out)
+
+    def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
+        """``log(sum(exp(t)))``, without overflow."""
+        return _op("logsumexp", self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Tensor:
+        """``np.argmax``; no gradient."""
+        return _call(np.argmax, self, axis, out, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Tensor:
+        """``np.argmin``; no gradient."""
+        return _call(np.argmin, self, axis, out, keepdims=keepdims)
+
+    def all(self, axis: Axis = None, out: Any = None, keepdims: bool = False, *, where: Any = _NO) -> Tensor:
+        """``np.all``; no gradient."""
+        return _call(np.all, self, axis, out, keepdims, where=where)
+
+    def any(self, axis: Axis = None, out: Any = None, keepdims: bool = False, *, where: Any = _NO) -> Tensor:
+        """``np.any``; no gradient."""
+        return _call(np.any, self, axis, out, keepdims, where=where)
+
+    def clip(self, min: Any = None, max: Any = None, out: Any = None) -> Tensor:
+        """``np.clip``."""
+        return _call(np.clip, self, min, max, out)
+
+    def round(self, decimals: int = 0, out: Any = None) -> Tensor:
+        """``np.round``; no gradient."""
+        return _call(np.round, self, decimals, out)
+
+    def dot(self, other: Any, out: Any = None) -> Tensor:
+        """``np.dot``."""
+        return _call(np.dot, self, other, out)
+
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
+        """``np.reshape``; the shape as a tuple or as several numbers."""
+        return _call(np.reshape, self, _one_tuple(shape), order, copy=copy)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """``np.transpose``; the axes as a tuple or as several numbers."""
+        return _call(np.transpose, self, _one_tuple(axes) or None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """``np.swapaxes``."""
+        return _call(np.swapaxes, self, axis1, axis2)
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """``np.squeeze``."""
+        return _call(np.squeeze, self, axis)
+
+    def ravel(self, order: str = "C") -> Tensor:
+        """``np.ravel``: one axis."""
+        return _call(np.ravel, self, order)
+
+    def flatten(self, order: str = "C") -> Tensor:
+        """``np.ravel``: one axis, as ndarray and PyTorch call it."""
+        if order not in ("C", "F"):
+            raise_unsupported_option("ndarray.flatten", "order")
+        return _call(np.ravel, self, order)
+
+    def exp(self) -> Tensor:
+        """``np.exp``."""
+        return _op("exp", self)
+
+    def log(self) -> Tensor:
+        """``np.log``."""
+        return _op("log", self)
+
+    def sqrt(self) -> Tensor:
+        """``np.sqrt``."""
+        return _op("sqrt", self)
+
+    def abs(self) -> Tensor:
+        """``np.abs``."""
+        return _op("absolute", self)
+
+    def tanh(self) -> Tensor:
+        """``np.tanh``."""
+        return _op("tanh", self)
+
+    def sigmoid(self) -> Tensor:
+        """``1 / (1 + exp(-t))``, without overflow."""
+        return _op("sigmoid", self)
+
+    def relu(self) -> Tensor:
+        """``np.maximum(t, 0)``, with gradient 0 at 0."""
+        return _op("relu", self)
+
+    def argsort(
+        self, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
+    ) -> Tensor:
+        """``np.argsort``; no gradient."""
+        return _call(np.argsort, self, axis, kind, order, stable=stable)
+
+    def argpartition(
+        self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
+    ) -> Tensor:
+        """``np.argpartition``; no gradient."""
+        return _call(np.argpartition, self, kth, axis, kind, order)
+
+    def conj(self) -> Tensor:
+        """``np.conj``: of real numbers, themselves."""
+        return _call(np.copy, self)
+
+    def conjugate(self) -> Tensor:
+        """``np.conjugate``: of real numbers, themselves."""
+        return _call(np.copy, self)
+
+    def nonzero(self) -> Any:
+        """``np.nonzero``; no gradient."""
+        return _call(np.nonzero, self)
+
+    def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Tensor:
+        """``np.searchsorted``; no gradient."""
+        return _call(np.searchsorted, self, v, side, sorter)
+
+    def cumprod(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
+        """``np.cumprod``."""
+        return _call(np.cumprod, self, axis, dtype, out)
+
+    def take(self, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Tensor:
+        """``np.take``."""
+        return _call(np.take, self, indices, axis, out, mode)
+
+    def compress(self, condition: Any, axis: int | None = None, out: Any = None) -> Tensor:
+        """``np.compress``."""
+        return _call(np.compress, condition, self, axis, out)
+
+    def choose(self, choices: Any, out: Any = None, mode: str = "raise") -> Tensor:
+        """``np.choose``."""
+        return _call(np.choose, self, choices, out, mode)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        """``np.repeat``."""
+        return _call(np.repeat, self, repeats, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """``np.diagonal``."""
+        return _call(np.diagonal, self, offset, axis1, axis2)
+
+    def trace(
+        self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+    ) -> Tensor:
+        """``np.trace``."""
+        return _call(np.trace, self, offset, axis1, axis2, dtype, out)
+
+    @property
+    def real(self) -> Tensor:
+        """``np.real``: of real numbers, themselves."""
+        return _call(np.real, self)
+
+    @property
+    def imag(self) -> Tensor:
+        """``np.imag``: of real numbers, zeros; no gradient."""
+        return _call(np.imag, self)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes that one element takes."""
+        return self._array.itemsize
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from each element to the next along each axis, as the values lie in memory now."""
+        return self._array.strides
+
+    @property
+    def device(self) -> str:
+        """Where the values are."""
+        return "cpu"
+
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        return _call(np.round, self, ndigits or 0)
+
+    def __divmod__(self, other: Any) -> Any:
+        return _call(np.divmod, self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return _call(np.divmod, other, self)
+
     # ---- NumPy's two protocols -------------------------------------------------------------------------
 
     def __apply_op__(self, op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> Tensor:
@@ -523,13 +811,13 @@ class Tensor(Methods):
         op = UFUNCS.get(ufunc) if method == "__call__" else None
         if op is not None:
             if kwargs:
-                _refuse_options(name, kwargs)
+                check_options(name, kwargs)
             return apply(op, inputs)
         func = ufunc if method == "__call__" else getattr(ufunc, method)
         function = FUNCTIONS.get(func)
         if function is None:
-            _refuse(name)
-        inputs, kwargs = fitted(func, function, name, inputs, kwargs)
+            raise_no_gradient(name)
+        inputs, kwargs = fit_arguments(func, function, name, inputs, kwargs)
         return function(*inputs, **kwargs)
 
     def __array_function__(
@@ -538,13 +826,13 @@ class Tensor(Methods):
         function = FUNCTIONS.get(func)
         name = f"{func.__module__}.{func.__name__}".removeprefix("numpy.")
         if function is None:
-            _refuse(name)
+            raise_no_gradient(name)
         for kind in types:
             if kind is not Tensor and kind is not np.ndarray:
-                refuse_class(kind)  # before a formula computes with it
+                check_array_class(kind)  # before a formula computes with it
         if func not in CONSTANTS:
-            args, kwargs = fitted(func, function, name, args, kwargs)
-        with blaming(name, args):
+            args, kwargs = fit_arguments(func, function, name, args, kwargs)
+        with error_context(name, args):
             return function(*args, **kwargs)
 
     # ---- operators -------------------------------------------------------------------------------------
@@ -590,12 +878,12 @@ class Tensor(Methods):
         return apply(REGISTRY["getitem"], (self,), {"index": _plain_index(index)})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        refuse_assignment(self._array, self.origin)
+        check_assignable(self._array, self.origin)
         self._become(apply(REGISTRY["set_at"], (self, value), {"index": _plain_index(index)}))
 
     def _become(self, result: Tensor) -> Self:
         """Take over the value and the node of a result, in the shape and dtype that this Tensor has."""
-        refuse_misfit(self._array, result._array)
+        check_in_place(self._array, result._array)
         if result.dtype != self.dtype:
             result = result.astype(self.dtype)
         self._array, self.origin = result._array, result.origin
@@ -631,16 +919,24 @@ def _plain_part(part: Any) -> Any:
     return part.copy() if isinstance(part, np.ndarray) else part
 
 
-def _refuse(name: str) -> NoReturn:
-    advice = REFUSED.get(name, "compose it of functions that have one")
-    raise TypeError(
-        f"numpy.{name} has no gradient rule for Tensors; {advice}, or use .detach().numpy() where no "
-        "gradient is needed"
-    )
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+    """Do what a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
+    run = FUNCTIONS[function]
+    if function in CONSTANTS:
+        kwargs = {name: value for name, value in kwargs.items() if value is not _NO}
+    else:
+        args, kwargs = fit_arguments(function, run, function.__name__, args, kwargs)
+    with error_context(function.__name__, args):
+        result: Tensor = run(*args, **kwargs)
+    return result
 
 
-def _refuse_options(name: str, kwargs: Mapping[str, Any]) -> None:
-    """Raise for a keyword argument of a ufunc that a recorded operation cannot honour."""
-    for option, value in kwargs.items():
-        if not says_nothing(option, value):
-            refuse_option(name, option)
+def _op(name: str, tensor: Any, **static: Any) -> Tensor:
+    """An operation from the registry that NumPy has no function for, or only a ufunc."""
+    result: Tensor = REGISTRY[name](tensor, **static)
+    return result
+
+
+def _one_tuple(numbers: tuple[Any, ...]) -> Any:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], (int, np.integer)) else numbers

@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_mnist.attach import Muted, attached, hooked, recorder
-from tinygrad_mnist.op import Op, Sample, linear
-from tinygrad_mnist.refusals import describe, refuse_freed, refuse_stale
+from tinygrad_mnist.engine.errors import check_not_stale, describe, raise_freed
+from tinygrad_mnist.engine.observe import Muted, observed_by, recorder, run_hooks
+from tinygrad_mnist.engine.op import Op, Sample, linear
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 """Whether operations are put on the tape, in this thread or task."""
@@ -181,7 +181,7 @@ def walk(
     watching = recorder.get()
     if watching is None:
         return _walk(outputs, targets, lift, retain, None)
-    with attached(Muted(watching)):  # a rule is judged by what it returns, not by what it does inside
+    with observed_by(Muted(watching)):  # a rule is judged by what it returns, not by what it does inside
         return _walk(outputs, targets, lift, retain, watching)
 
 
@@ -202,16 +202,16 @@ def _walk(outputs: Any, targets: Any, lift: Lift | None, retain: bool, watching:
         node = heappop(heap)[1]
         g = cotangents.pop(node)
         if node.hooks:
-            g = hooked(node, g)
+            g = run_hooks(node, g)
         if stops and (node in stops or node.time < oldest):
             if node in stops:
                 arrived[node] = g
             continue
         op, arrays, out, static = node.op, node.arrays, node.out, node.static
         if arrays is None:
-            refuse_freed(op.name)
+            raise_freed(op.name)
         if node.time < _last_write:
-            refuse_stale(node)
+            check_not_stale(node)
         if op is one_of:
             whole = node.parents[0]
             if whole not in cotangents:
@@ -281,7 +281,7 @@ def _walk(outputs: Any, targets: Any, lift: Lift | None, retain: bool, watching:
     if targets is None:
         for leaf in arrived:
             if leaf.hooks:
-                arrived[leaf] = hooked(leaf, arrived[leaf])
+                arrived[leaf] = run_hooks(leaf, arrived[leaf])
     return arrived
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 
 class Recorder:
-    """What is told of everything that happens on the tape while it is attached; subclasses listen.
+    """What is told of everything that happens on the tape while it is observed_by; subclasses listen.
 
     What the rules of a walk compute inside is not told: a rule is known by what it returns.
     """
@@ -59,7 +59,7 @@ module: ContextVar[Any] = ContextVar("module", default=None)
 
 
 @contextmanager
-def attached(listener: Recorder | None) -> Iterator[None]:
+def observed_by(listener: Recorder | None) -> Iterator[None]:
     """Tell a recorder what happens inside."""
     token = recorder.set(listener)
     try:
@@ -74,7 +74,7 @@ def unmuted() -> Iterator[None]:
     listener = recorder.get()
     if isinstance(listener, Muted):
         listener = listener.listener
-    with attached(listener if listener is None or listener.insides else Muted(listener)):
+    with observed_by(listener if listener is None or listener.insides else Muted(listener)):
         yield
 
 
@@ -92,7 +92,7 @@ def inside(this: Any, given: Any = ()) -> Iterator[None]:
         module.reset(token)
 
 
-_HERE = os.path.dirname(__file__) + os.sep
+_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _NUMPY = os.path.dirname(np.__file__) + os.sep
 
 
@@ -134,7 +134,7 @@ def add_hook(place: Any, hook: Hook) -> Handle:
     return Handle(place, number)
 
 
-def on_tensors(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
+def tensor_hook(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
     """A hook on Tensors as one on what a walk carries: arrays, or Tensors when it is recorded.
 
     Parameters
@@ -173,7 +173,7 @@ def on_tensors(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
     return run
 
 
-def hooked(place: Any, g: Any) -> Any:
+def run_hooks(place: Any, g: Any) -> Any:
     """What the hooks of a Node or Leaf make of a gradient, in the order in which they were registered."""
     for hook in tuple(place.hooks.values()):
         g = hook(g)

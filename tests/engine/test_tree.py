@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_mnist.tree import flatten, leaves_like, unflatten
+from tinygrad_mnist.engine.tree import flatten, leaves_like, unflatten
 
 
 class Pair(NamedTuple):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, checkpoint, detect_anomaly, grad, jvp, nn, no_grad
-from tinygrad_mnist.anomaly import AnomalyError
-from tinygrad_mnist.attach import Recorder, attached, module, recorder
+from tinygrad_mnist.engine.anomaly import AnomalyError
+from tinygrad_mnist.engine.observe import Recorder, module, observed_by, recorder
 
 
 @pytest.fixture(autouse=True)
@@ -212,7 +212,7 @@ def test_a_recorder_hears_of_each_operation_and_of_the_walk() -> None:
             heard.append(f"along {node.op.name}")
 
     heard: list[str] = []
-    with attached(Listener()):
+    with observed_by(Listener()):
         x = leaf(1.0)
         np.sum(x * 2 + np.exp(Tensor(1.0))).backward()
         jvp(np.sin, (1.0,), (1.0,))

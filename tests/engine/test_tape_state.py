@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, no_grad
-from tinygrad_mnist.op import REGISTRY, Op
-from tinygrad_mnist.tape import Leaf
+from tinygrad_mnist.engine.op import REGISTRY, Op
+from tinygrad_mnist.engine.tape import Leaf
 
 
 def leaf(values: Any, name: str | None = None) -> Tensor:

@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tinygrad_mnist.attach import Recorder, attached, module, users_line
-from tinygrad_mnist.tape import Leaf, Node
+from tinygrad_mnist.engine.observe import Recorder, module, observed_by, users_line
+from tinygrad_mnist.engine.tape import Leaf, Node
 
 
 class AnomalyError(FloatingPointError):
@@ -51,7 +51,7 @@ def detect_anomaly() -> Iterator[None]:
       applied to: float64 (2,), requires a gradient
       at: ...
     """
-    with attached(_Detector()):
+    with observed_by(_Detector()):
         yield
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import REGISTRY
+from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.testing import gradcheck
 
 INF, NAN = np.inf, np.nan

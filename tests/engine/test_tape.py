@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, no_grad
-from tinygrad_mnist.tape import Node
+from tinygrad_mnist.engine.tape import Node
 
 DEEP = 100_000
 

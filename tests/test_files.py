@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_mnist.atomic import replacing, write
+from tinygrad_mnist.files import replacing, write
 
 
 def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:

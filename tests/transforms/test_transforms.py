@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, checkpoint, grad, hessian, hvp, jvp, no_grad, value_and_grad, vjp
+from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.nn.functional import cross_entropy
-from tinygrad_mnist.tape import recording
 
 X = np.array([0.3, -1.2, 2.0])
 V = np.array([1.0, 0.5, -2.0])
@@ -211,8 +211,8 @@ def test_exceptions_leave_no_state_behind() -> None:
 
 
 def test_an_error_in_forward_mode_names_the_operation() -> None:
-    from tinygrad_mnist.op import Op, Sample
-    from tinygrad_mnist.tensor import apply
+    from tinygrad_mnist.engine.op import Op, Sample
+    from tinygrad_mnist.engine.tensor import apply
 
     def rule(g: Any, out: Any, x: Any) -> Any:
         raise ValueError("wrong rule")

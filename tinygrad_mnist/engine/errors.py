@@ -1,0 +1,143 @@
+"""Checks of what a user gives, and the errors they raise: dtypes, stale tapes, assignments through views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+
+def describe(arrays: Sequence[Any]) -> str:
+    """Dtypes and shapes of arguments, for an error: ``float64 (3, 4), float64 (5,), 2.0``."""
+    return ", ".join(
+        f"{a.dtype} {a.shape}"
+        if hasattr(a, "dtype") and hasattr(a, "shape")
+        else f"[{describe(a)}]"
+        if isinstance(a, (list, tuple))
+        else repr(a)
+        for a in arrays
+    )
+
+
+def error_with_context(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
+    """An error of NumPy's as one that names the operation and its arguments."""
+    kinds: tuple[type[Exception], ...] = (
+        np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError,
+    )  # fmt: skip
+    kind = next(kind for kind in kinds if isinstance(error, kind))
+    message = str(error).removeprefix(f"{name}: ").removeprefix(f"{name.split('.')[-1]}: ")
+    return kind(f"{name}: {message} (arguments: {describe(arrays)})")
+
+
+@contextmanager
+def error_context(name: str, args: Sequence[Any]) -> Iterator[None]:
+    """Let an error that names neither operation nor shapes do so."""
+    try:
+        yield
+    except (ValueError, IndexError) as error:
+        if "(arguments: " in str(error):
+            raise
+        raise error_with_context(error, name, args) from error
+
+
+def as_array(value: Any) -> Any:
+    """``np.asarray``, but for arrays that would be something else then: see `check_array_class`."""
+    check_array_class(type(value))
+    return np.asarray(value)
+
+
+def check_array_class(kind: type) -> None:
+    """Raise for a masked array, whose mask would be lost, and a matrix, whose ``*`` would be another."""
+    if issubclass(kind, np.ma.MaskedArray):
+        raise TypeError("a Tensor cannot take in a masked array; fill it first (array.filled(value))")
+    if issubclass(kind, np.matrix):
+        raise TypeError(
+            "a Tensor cannot take in an np.matrix, whose * is a matrix product and a Tensor's is not; "
+            "convert it with np.asarray(matrix), and multiply by @"
+        )
+
+
+def check_dtype(array: Any, name: str) -> Any:
+    """The array, unless it holds something else than real numbers and booleans."""
+    if array.dtype.kind not in "fbiu":
+        raise TypeError(
+            f"{name} was given dtype {array.dtype}; expected real numbers or booleans: complex numbers, "
+            "objects and strings are not supported"
+        )
+    return array
+
+
+def raise_freed(name: str) -> NoReturn:
+    """Raise: a walk met a part of the tape that an earlier one has freed."""
+    raise RuntimeError(
+        f"backward met '{name}' on a part of the tape that an earlier backward has freed; call that backward "
+        "with retain_graph=True, or compute the result again"
+    )
+
+
+def check_not_stale(node: Any) -> None:
+    """Raise if a leaf among a node's parents was written to after the node recorded it."""
+    for parent, array in zip(node.parents, node.arrays, strict=True):
+        if getattr(parent, "written", 0) > node.time:
+            name = f"parameter '{parent.name}'" if parent.name else "a Tensor"
+            raise RuntimeError(
+                f"{name} of shape {array.shape} was changed (by an optimiser or by '.data =') after "
+                f"'{node.op.name}' recorded it, so this backward would mix old and new values; compute the "
+                "result again after the change"
+            )
+
+
+def check_assignable(data: Any, origin: Any) -> None:
+    """Raise if a Tensor cannot be assigned to: a leaf that requires a gradient, or a view of another.
+
+    Parameters
+    ----------
+    data : ndarray
+        Its values.
+    origin : Node, Leaf or None
+        Where it came from.
+    """
+    if hasattr(origin, "grad"):
+        name = f"parameter '{origin.name}'" if origin.name else "a Tensor"
+        raise TypeError(
+            f"{name} of shape {data.shape} requires a gradient, so it cannot be assigned to; assign to a "
+            "copy of it (.copy()), or to its .data where no gradient is meant"
+        )
+    arrays = getattr(origin, "arrays", None)
+    if data.base is None or (arrays is not None and origin.op.name == "identity"):
+        return
+    is_view = not data.flags.writeable if arrays is None else any(_shares(data, array) for array in arrays)
+    if is_view:
+        how = "an index, a reshape or another view" if origin is None else f"'{origin.op.name}'"
+        raise TypeError(
+            f"a Tensor of shape {data.shape} was made by {how} and cannot be assigned to, as NumPy would "
+            "write into the array behind it; assign to that one, as in t[i] = t[i] + v for t[i] += v, or to "
+            "a copy (.copy())"
+        )
+
+
+def _shares(data: Any, array: Any) -> bool:
+    return isinstance(array, np.ndarray) and np.may_share_memory(data, array)
+
+
+def check_in_place(data: Any, result: Any) -> None:
+    """Raise if an in-place operation would change the shape of a Tensor, or the kind of its dtype."""
+    if result.shape != data.shape:
+        raise ValueError(f"a Tensor of shape {data.shape} cannot become one of shape {result.shape} in place")
+    if not np.can_cast(result.dtype, data.dtype, "same_kind"):
+        raise TypeError(f"a Tensor of dtype {data.dtype} cannot become one of {result.dtype} in place")
+
+
+def check_data(data: Any, origin: Any, array: Any) -> None:
+    """Raise if ``array`` cannot become the ``.data`` of a Tensor of ``data`` that came from ``origin``."""
+    if array.shape != data.shape:
+        raise ValueError(f".data of shape {data.shape} was given shape {array.shape}; shapes must agree")
+    if hasattr(origin, "op"):
+        raise RuntimeError(
+            f"the values of a result of '{origin.op.name}' cannot be replaced, as its tape would no longer "
+            "describe them; use .detach() first"
+        )
+    if origin is not None and array.dtype.kind != "f":
+        raise TypeError(f"a Tensor that requires a gradient was given dtype {array.dtype}; expected floats")

@@ -1,0 +1,295 @@
+"""What an operation is: a forward function, its gradient rules, and where to check them.
+
+An :class:`Op` is data. It knows no Tensor and no tape: its rules are written in NumPy's own language, and
+NumPy's dispatch decides whether they run on arrays (an ordinary backward pass) or on Tensors (a gradient of a
+gradient). Everything else, the dispatch of NumPy's functions, the operator, the label in a drawing, the
+gradient check, is derived from the declaration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+Rule = Callable[..., Any]
+"""``rule(g, out, *arrays, **static)``: the cotangent of one argument, linear in ``g``."""
+
+KINDS: Final = ("elementwise", "linear", "multilinear", "general", "fused", "constant")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Real numbers on which an argument is checked: an interval, less a margin around its kinks.
+
+    Parameters
+    ----------
+    low, high : float
+        Bounds of the values that are drawn; where there is no bound, numbers of all sizes are, most of them
+        between -3 and 3.
+    kinks : tuple of float
+        Points where the operation is not smooth; values keep ``margin`` away from them.
+    margin : float
+        Distance kept from each kink.
+    distinct : bool
+        Whether all values must differ by ``margin`` (for operations that compare, such as ``max``).
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    kinks: tuple[float, ...] = ()
+    margin: float = 0.1
+    distinct: bool = False
+
+
+REAL = Domain()
+POSITIVE = Domain(0.2)
+NONZERO = Domain(kinks=(0.0,), margin=0.2)
+INSIDE_UNIT = Domain(-0.9, 0.9)
+DISTINCT = Domain(distinct=True)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One way to call an operation in its check: the shapes of its arguments and its static arguments.
+
+    Parameters
+    ----------
+    shapes : tuple of shapes
+        One shape an argument; values are drawn from the operation's domain.
+    static : mapping
+        Keyword arguments of the call, passed as they are.
+    constants : mapping
+        Arguments that are given as they are and take no gradient (labels, say), by position.
+    prepare : mapping
+        Functions that make of a drawn array what the operation takes (a regular matrix, say), by position.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    static: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[int, Any] = field(default_factory=dict)
+    prepare: Mapping[int, Callable[[Any], Any]] = field(default_factory=dict)
+
+
+class EachArgument:
+    """The rules of an operation with any number of arguments: one rule, told which argument is meant.
+
+    Parameters
+    ----------
+    rule : callable
+        ``rule(position, g, out, *arrays, **static)``.
+    """
+
+    def __init__(self, rule: Callable[..., Any]) -> None:
+        self.rule = rule
+
+    def __getitem__(self, position: int) -> Rule:
+        return partial(self.rule, position)
+
+
+Rules = Sequence[Rule | None] | EachArgument
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation: forward, gradient rules, and all that is derived from them.
+
+    Parameters
+    ----------
+    name : str
+        NumPy's or the field's name; errors and drawings use it.
+    forward : callable
+        ``forward(*arrays, **static)``; a fused operation returns ``(out, saved)``.
+    kind : str
+        One of ``elementwise``, ``linear``, ``multilinear``, ``general``, ``fused``, ``constant``.
+    rules : sequence of callables
+        One rule an argument (None where an argument has no gradient); empty for fused operations.
+    joint : callable, optional
+        A fused operation's rule for all arguments, on arrays alone:
+        ``joint(g, needed, out, saved, *arrays, **static)`` returns one array (or None) an argument, which
+        nobody else holds. ``needed`` holds one bool an argument.
+    formula : callable, optional
+        The same function in plain NumPy. It documents a fused operation, is the oracle it is tested against,
+        and is what is differentiated for a second derivative.
+    jvp : callable, optional
+        The forward rule, where the one that follows from the kind is wrong or slow: ``jvp(tangents, out,
+        *arrays, **static)``, with None for an argument that does not move, returns the tangent of ``out``.
+    label : str
+        What a drawing shows (``name`` when empty).
+    domain : Domain or tuple of Domain
+        On which inputs the operation is checked; one for all arguments, or one an argument.
+    samples : str or tuple of Sample
+        ``"broadcast"``, ``"reduction"`` or ``"index"`` name families that the check draws from.
+    broadcasts : bool
+        Whether arguments broadcast, so that the walk sums a cotangent down to its argument's shape.
+    singular : bool
+        Whether a local derivative can be infinite: the guard of the walk is on for these only.
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    kind: str
+    rules: Rules = ()
+    joint: Callable[..., Any] | None = None
+    formula: Callable[..., Any] | None = None
+    jvp: Callable[..., Any] | None = None
+    label: str = ""
+    domain: Domain | tuple[Domain, ...] = REAL
+    samples: str | tuple[Sample, ...] = ()
+    broadcasts: bool = False
+    singular: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"operation {self.name!r} is of kind {self.kind!r}; choose one of {KINDS}")
+        if self.kind != "constant" and not self.samples:
+            raise ValueError(
+                f"operation {self.name!r} gives no samples, so its gradient cannot be checked; pass samples="
+            )
+        if (self.kind == "fused") != (self.joint is not None):
+            raise ValueError(f"operation {self.name!r}: a joint rule belongs to kind 'fused', and only to it")
+        if self.kind == "fused" and self.formula is None:
+            raise ValueError(f"fused operation {self.name!r} needs the plain formula that it speeds up")
+
+    def __call__(self, *arguments: Any, **static: Any) -> Any:
+        """Run on arrays; or, where an argument is a Tensor, let it record the operation."""
+        for argument in arguments:
+            apply = getattr(argument, "__apply_op__", None)
+            if apply is not None:
+                return apply(self, arguments, static)
+        out = self.forward(*arguments, **static)
+        return out[0] if self.joint is not None else out
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}, {self.kind}>"
+
+
+REGISTRY: Final[dict[str, Op]] = {}
+"""Every operation by name; the gradient check is parametrised over it."""
+
+UFUNCS: Final[dict[np.ufunc, Op]] = {}
+"""The operation behind each NumPy ufunc."""
+
+FUNCTIONS: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
+"""What runs when a NumPy function is called on a Tensor: one that is no ufunc, a ufunc that is composed of
+others, or a ufunc's method (``np.add.reduce``)."""
+
+CONSTANTS: Final[set[Callable[..., Any]]] = set()
+"""Those of FUNCTIONS whose results rightly need no gradient; they take all of NumPy's options."""
+
+UNSUPPORTED: Final[dict[str, str]] = {}
+"""What to use instead of a NumPy function that Tensors refuse, by its name (``fft.rfft``, ``add.at``)."""
+
+
+def register(op: Op, *functions: Callable[..., Any]) -> Op:
+    """Put an operation into the registry, as what the given NumPy functions do on Tensors.
+
+    Raises
+    ------
+    ValueError
+        If an operation of that name is registered already.
+    """
+    if op.name in REGISTRY:
+        raise ValueError(f"an operation named {op.name!r} is registered already; choose another name")
+    for function in functions:
+        if function in UFUNCS or function in FUNCTIONS:
+            name = _name(function, None)
+            raise ValueError(
+                f"numpy.{name} has its operation already, and one more would change every use of it; declare "
+                f"yours on a function of its own, such as lambda x: np.{name}(x)"
+            )
+    REGISTRY[op.name] = op
+    for function in functions:
+        if isinstance(function, np.ufunc):
+            UFUNCS[function] = op
+        else:
+            FUNCTIONS[function] = op
+    return op
+
+
+def _name(function: Callable[..., Any], name: str | None) -> str:
+    return name or str(getattr(function, "__name__", function))
+
+
+def elementwise(
+    forward: Callable[..., Any],
+    *rules: Rule | None,
+    name: str | None = None,
+    domain: Domain | tuple[Domain, ...] = REAL,
+    **options: Any,
+) -> Op:
+    """Declare an operation that acts on each element; ``rules`` holds one rule an argument.
+
+    Each rule is ``g`` times a local derivative, so the same rule serves reverse and forward mode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist.engine.op import UFUNCS
+    >>> UFUNCS[np.multiply]
+    <Op multiply, elementwise>
+    """
+    op = Op(
+        _name(forward, name),
+        forward,
+        "elementwise",
+        rules,
+        domain=domain,
+        **{"samples": "broadcast", "broadcasts": True, **options},
+    )
+    return register(op, *([forward] if isinstance(forward, np.ufunc) else []))
+
+
+def linear(
+    forward: Callable[..., Any],
+    *rule: Rule | None,
+    rules: Rules = (),
+    name: str | None = None,
+    **options: Any,
+) -> Op:
+    """Declare an operation that is linear in its arguments together: its forward is its own derivative."""
+    return register(Op(_name(forward, name), forward, "linear", rule or rules, **options))
+
+
+def multilinear(forward: Callable[..., Any], rules: Rules, name: str | None = None, **options: Any) -> Op:
+    """Declare an operation that is linear in each argument alone (a product)."""
+    return register(Op(_name(forward, name), forward, "multilinear", rules, **options))
+
+
+def general(forward: Callable[..., Any], *rules: Rule | None, name: str | None = None, **options: Any) -> Op:
+    """Declare any other operation, by one rule an argument."""
+    return register(Op(_name(forward, name), forward, "general", rules, **options))
+
+
+def fused(
+    forward: Callable[..., Any],
+    joint: Callable[..., Any],
+    formula: Callable[..., Any],
+    name: str,
+    **options: Any,
+) -> Op:
+    """Declare a fast twin of a plain formula: forward and joint rule on arrays alone, and the formula."""
+    return register(Op(name, forward, "fused", joint=joint, formula=formula, **options))
+
+
+def constant(*ufuncs: np.ufunc) -> None:
+    """Declare piecewise constant ufuncs, whose results rightly need no gradient."""
+    for ufunc in ufuncs:
+        register(Op(ufunc.__name__, ufunc, "constant"), ufunc)
+
+
+def implements(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Say that the decorated function is what the given NumPy functions do on Tensors."""
+
+    def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        for function in functions:
+            FUNCTIONS[function] = implementation
+        implementation.__doc__ = implementation.__doc__ or functions[0].__doc__
+        implementation.__qualname__ = _name(functions[0], None)  # what Python's own TypeErrors say
+        return implementation
+
+    return declare
