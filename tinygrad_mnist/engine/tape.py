@@ -21,8 +21,8 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_mnist.engine.errors import check_not_stale, describe, raise_freed
-from tinygrad_mnist.engine.observe import Muted, observed_by, recorder, run_hooks
-from tinygrad_mnist.engine.op import Op, Sample, linear
+from tinygrad_mnist.engine.observe import Muted, Recorder, observed_by, recorder, run_hooks
+from tinygrad_mnist.engine.op import Op, Rule, Sample, linear
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
 """Whether operations are put on the tape, in this thread or task."""
@@ -156,6 +156,10 @@ def walk(
 ) -> dict[Any, Any]:
     """Walk the tape back from its outputs and return the cotangents that arrive.
 
+    Take the newest node that a cotangent has come to: nothing that is still to be visited can add to it. If
+    it is a target, stop there. Otherwise let its rules make a part of the cotangent for each argument, and
+    deliver each part to where that argument came from, an older node or a leaf. Go on until none is left.
+
     Parameters
     ----------
     outputs : sequence of (Node, cotangent)
@@ -181,101 +185,56 @@ def walk(
     watching = recorder.get()
     if watching is None:
         return _walk(outputs, targets, lift, retain, None)
-    with observed_by(Muted(watching)):  # a rule is judged by what it returns, not by what it does inside
+    with observed_by(Muted(watching)):  # a rule is known by what it returns, not by what it does inside
         return _walk(outputs, targets, lift, retain, watching)
 
 
-def _walk(outputs: Any, targets: Any, lift: Lift | None, retain: bool, watching: Any) -> dict[Any, Any]:
-    cotangents: dict[Any, Any] = {}
-    arrived: dict[Any, Any] = {}
-    heap: list[tuple[int, Any]] = []  # the newest node first
+def _walk(
+    outputs: Sequence[tuple[Node, Any]],
+    targets: Sequence[Node | Leaf] | None,
+    lift: Lift | None,
+    retain: bool,
+    watching: Recorder | None,
+) -> dict[Any, Any]:
+    pending: dict[Any, Any] = {}  # cotangents of nodes that are still to be visited
+    heap: list[tuple[int, Any]] = []  # these nodes, the newest first
+    arrived: dict[Any, Any] = {}  # cotangents of targets, or of leaves
     for node, g in outputs:
-        if node in cotangents:
-            cotangents[node] = cotangents[node] + g
-        else:
-            cotangents[node] = g
-            heappush(heap, (-node.time, node))
+        _send(node, g, pending, heap)
     stops = frozenset(targets or ())
+    # A parent is older than its child, so below the oldest target there is nothing to look for.
     oldest = min([node.time for node in stops if type(node) is Node], default=0)
 
     while heap:
         node = heappop(heap)[1]
-        g = cotangents.pop(node)
+        g = pending.pop(node)
         if node.hooks:
             g = run_hooks(node, g)
         if stops and (node in stops or node.time < oldest):
             if node in stops:
                 arrived[node] = g
             continue
-        op, arrays, out, static = node.op, node.arrays, node.out, node.static
-        if arrays is None:
-            raise_freed(op.name)
+        if node.arrays is None:
+            raise_freed(node.op.name)
         if node.time < _last_write:
             check_not_stale(node)
-        if op is one_of:
-            whole = node.parents[0]
-            if whole not in cotangents:
-                cotangents[whole] = [None] * len(arrays)
-                heappush(heap, (-whole.time, whole))
-            before = cotangents[whole][static["index"]]
-            cotangents[whole][static["index"]] = g if before is None else before + g
-            if not retain:
-                node.free()
-            continue
-        try:
-            arguments, parts = arrays, None
-            if type(out) is tuple:
-                g = tuple(
-                    np.zeros_like(one) if part is None else part for part, one in zip(g, out, strict=True)
-                )
-            if lift is not None:
-                arguments, out = _lifted(node, arrays, lift)
-            if op.joint is not None:
-                parts = (
-                    _joint_parts(node, arrays, g) if lift is None else _formula_parts(node, arrays, g, lift)
-                )
-            for position, parent in enumerate(node.parents):
-                if parent is None:
-                    continue
-                if parts is not None:
-                    part = parts[position]
-                elif (rule := op.rules[position]) is None:
-                    continue
-                elif op.singular:
-                    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                        part = guard(rule(g, out, *arguments, **static), g)
-                elif static:
-                    part = rule(g, out, *arguments, **static)
-                else:
-                    part = rule(g, out, *arguments)  # an empty dict costs a tenth of a call
-                if part is None:
-                    continue
-                array = arrays[position]
-                if part.shape != array.shape or part.dtype is not array.dtype:
-                    part = _fitted(op, part, array)
-                if lift is None and type(part) is not np.ndarray:
-                    part = np.asarray(part)  # NumPy makes scalars of 0-d results
-
+        if node.op is one_of:
+            _gather(node, g, pending, heap)
+        else:
+            if type(node.out) is tuple:
+                g = _with_zeros(g, node.out)
+            for parent, part in _parts(node, g, lift):
                 if type(parent) is not Leaf:
-                    if parent in cotangents:
-                        cotangents[parent] = cotangents[parent] + part
+                    # As `_send` does. Written out, as a call would cost a tenth of a small operation's walk.
+                    if parent in pending:
+                        pending[parent] = pending[parent] + part
                     else:
-                        cotangents[parent] = part
+                        pending[parent] = part
                         heappush(heap, (-parent.time, parent))
                 elif targets is None or parent in stops:
-                    if parent in arrived:
-                        arrived[parent] = arrived[parent] + part
-                    elif lift is not None:
-                        arrived[parent] = lift(part.data.copy(), part.origin)
-                    elif part is g or (part.base is not None and parts is None):
-                        arrived[parent] = part.copy()  # a gradient that somebody keeps stays what it was
-                    else:
-                        arrived[parent] = part
-        except Exception as error:
-            error.add_note(f"in the gradient of '{op.name}' of {describe(arrays)}")
-            raise
-        if watching is not None:
-            watching.walked(node, g, cotangents, arrived)
+                    arrived[parent] = _arriving(arrived.get(parent), part, g, node, lift)
+            if watching is not None:
+                watching.walked(node, g, pending, arrived)
         if not retain:
             node.free()
     if targets is None:
@@ -285,8 +244,103 @@ def _walk(outputs: Any, targets: Any, lift: Lift | None, retain: bool, watching:
     return arrived
 
 
+def _send(node: Node, g: Any, pending: dict[Any, Any], heap: list[tuple[int, Any]]) -> None:
+    """Add to the cotangent that is under way to a node."""
+    if node in pending:
+        pending[node] = pending[node] + g  # not in place: others may hold either array
+    else:
+        pending[node] = g
+        heappush(heap, (-node.time, node))
+
+
+def _gather(node: Node, g: Any, pending: dict[Any, Any], heap: list[tuple[int, Any]]) -> None:
+    """Put the cotangent of one of several results into the list of the operation that returned them."""
+    whole: Any = node.parents[0]
+    index = node.static["index"]
+    if whole not in pending:
+        _send(whole, [None] * len(whole.out), pending, heap)
+    before = pending[whole][index]
+    pending[whole][index] = g if before is None else before + g
+
+
+def _with_zeros(parts: Sequence[Any], outs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the cotangents of several results, with zeros for a result that nothing depends on."""
+    return tuple(np.zeros_like(out) if part is None else part for part, out in zip(parts, outs, strict=True))
+
+
+def _parts(node: Node, g: Any, lift: Lift | None) -> list[tuple[Any, Any]]:
+    """Return the parents of a node that a gradient goes to, each with its part of the cotangent ``g``.
+
+    The parts have the shapes and dtypes of the arguments. They are arrays; when ``lift`` is given, they are
+    Tensors, and the rules that make them are recorded.
+    """
+    op, out, static = node.op, node.out, node.static
+    arrays: Any = node.arrays
+    arguments, joint, parts = arrays, None, []
+    try:
+        if op.joint is not None:
+            joint = _joint_parts(node, g) if lift is None else _formula_parts(node, g, lift)
+        elif lift is not None:
+            arguments, out = _lifted(node, arrays, lift)
+        for position, parent in enumerate(node.parents):
+            if parent is None:
+                continue
+            if joint is not None:
+                part = joint[position]
+            elif (rule := op.rules[position]) is None:
+                continue
+            elif op.singular:
+                part = _guarded(rule, g, out, arguments, static)
+            elif static:
+                part = rule(g, out, *arguments, **static)
+            else:
+                part = rule(g, out, *arguments)  # an empty dict costs a tenth of a call
+            if part is None:
+                continue
+            array = arrays[position]
+            if part.shape != array.shape or part.dtype is not array.dtype:
+                part = _fit(op, part, array)
+            if lift is None and type(part) is not np.ndarray:
+                part = np.asarray(part)  # NumPy makes scalars of 0-d results
+            parts.append((parent, part))
+    except Exception as error:
+        error.add_note(f"in the gradient of '{op.name}' of {describe(arrays)}")
+        raise
+    return parts
+
+
+def _arriving(before: Any, part: Any, g: Any, node: Node, lift: Lift | None) -> Any:
+    """Return the cotangent of a leaf after a part came from a node whose own cotangent was ``g``.
+
+    A gradient that somebody keeps must stay what it is, so nobody else may hold the array that arrives. What
+    a joint rule returns is its caller's alone. Any other rule may return ``g`` itself, which others hold too,
+    or a view of it or of what the tape holds: of these a copy arrives.
+    """
+    if before is not None:
+        return before + part
+    if lift is not None:
+        return lift(part.data.copy(), part.origin)
+    if part is g or (part.base is not None and node.op.joint is None):
+        return part.copy()
+    return part
+
+
+def _joint_parts(node: Node, g: Any) -> Sequence[Any]:
+    """Return the cotangents of a fused operation's arguments by its joint rule."""
+    assert node.op.joint is not None
+    needed = [parent is not None for parent in node.parents]
+    parts: Sequence[Any] = node.op.joint(g, needed, node.out, node.saved, *(node.arrays or ()), **node.static)
+    return parts
+
+
+def _guarded(rule: Rule, g: Any, out: Any, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
+    """Return what the rule of an operation makes of ``g`` where its local derivative may be infinite."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return guard(rule(g, out, *arguments, **static), g)
+
+
 def _lifted(node: Node, arrays: tuple[Any, ...], lift: Lift) -> tuple[tuple[Any, ...], Any]:
-    """The arguments and the result of a node as Tensors again."""
+    """Return the arguments and the result of a node as Tensors again."""
     arguments = tuple(
         array if parent is None else lift(array, parent)
         for array, parent in zip(arrays, node.parents, strict=True)
@@ -298,30 +352,28 @@ def _lifted(node: Node, arrays: tuple[Any, ...], lift: Lift) -> tuple[tuple[Any,
     return arguments, lift(node.out, node)
 
 
-def _joint_parts(node: Node, arrays: tuple[Any, ...], g: Any) -> Sequence[Any]:
-    """The cotangents of a fused operation's arguments, by its joint rule."""
-    assert node.op.joint is not None
-    needed = [parent is not None for parent in node.parents]
-    parts: Sequence[Any] = node.op.joint(g, needed, node.out, node.saved, *arrays, **node.static)
-    return parts
+def _formula_parts(node: Node, g: Any, lift: Lift) -> Sequence[Any]:
+    """Return the cotangents of a fused operation's arguments by differentiating its plain formula.
 
-
-def _formula_parts(node: Node, arrays: tuple[Any, ...], g: Any, lift: Lift) -> Sequence[Any]:
-    """The same on the tape: differentiate the plain formula instead."""
+    The joint rule works on arrays alone, so it cannot be recorded. The formula is recorded instead, from
+    boundaries under the arguments, and a walk of its own goes back to these.
+    """
     assert node.op.formula is not None
+    arrays = node.arrays or ()
     boundaries = [
         None if parent is None else boundary(array, parent)
         for array, parent in zip(arrays, node.parents, strict=True)
     ]
     arguments = [
-        array if node is None else lift(array, node) for array, node in zip(arrays, boundaries, strict=True)
+        array if under is None else lift(array, under)
+        for array, under in zip(arrays, boundaries, strict=True)
     ]
     out = node.op.formula(*arguments, **node.static)
     if type(out.origin) is not Node:
         return [None] * len(arrays)
-    targets = [node for node in boundaries if node is not None]
+    targets = [under for under in boundaries if under is not None]
     arrived = walk([(out.origin, g)], targets=targets, lift=lift, retain=True)
-    return [arrived.get(node) for node in boundaries]
+    return [arrived.get(under) for under in boundaries]
 
 
 def guard(part: Any, g: Any) -> Any:
@@ -335,8 +387,8 @@ def guard(part: Any, g: Any) -> Any:
     return np.where((g == 0) & ~np.isfinite(part), 0, part)
 
 
-def _fitted(op: Op, part: Any, array: Any) -> Any:
-    """A cotangent in the shape and dtype of its argument."""
+def _fit(op: Op, part: Any, array: Any) -> Any:
+    """Return a cotangent in the shape and dtype of its argument."""
     if part.shape != array.shape:
         if not op.broadcasts:
             raise ValueError(
