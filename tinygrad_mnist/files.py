@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written under another name, and renamed when they are done."""
+"""Whole files or none: write under another name in the same folder, and rename when all is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PathLike = str | os.PathLike[str]
 
 @contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` at the end, unless an error came between.
+    """Give a path to write to; the file takes the place of ``path`` at the end, unless an error came between.
 
     A link stays, and what it points to is replaced. A device or a pipe is written to, not replaced.
 
@@ -62,7 +62,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
 
 
 def target_of(path: PathLike) -> Path:
-    """The file that a path means, through links; an OSError where none can be there."""
+    """Return the file that a path means, through links; raise an OSError where none can be."""
     target = Path(os.path.realpath(path))
     if target.is_dir() or os.fspath(path).endswith(os.sep):
         raise IsADirectoryError(errno.EISDIR, "that is a directory; name a file", os.fspath(path))

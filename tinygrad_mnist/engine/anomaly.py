@@ -1,6 +1,7 @@
-"""``detect_anomaly``: find where the first value that is not finite came from, and arrays changed in secret.
+"""Anomaly detection: find the operation where the first NaN or infinity came up.
 
-A recorder: it attaches to the tape from outside, and nothing pays for it while it is off.
+It also finds arrays that were changed between forward and backward without the tape knowing. It is a
+recorder: it attaches to the tape from outside, and costs nothing while it is off.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.observe import Recorder, module, observed_by, users_line
 from tinygrad_mnist.engine.tape import Leaf, Node
 
@@ -24,7 +26,7 @@ class AnomalyError(FloatingPointError):
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Raise where the first value that is not finite comes up, forward or backward, and say all about it.
+    """Raise at the first value that is not finite, forward or backward, with all that is known about it.
 
     The error names the operation, the shape, the index of the first bad entry and how many there are, the
     parameters that took part, the path of the module, and the line of the user's that called. And arrays are
@@ -57,7 +59,7 @@ def detect_anomaly() -> Iterator[None]:
 
 @dataclass
 class _Call:
-    """Where an operation was applied, and what its arrays were then."""
+    """The place where an operation was applied, and checksums of its arrays at that time."""
 
     line: str
     place: str
@@ -119,7 +121,7 @@ class _Detector(Recorder):
 
 
 def _report(what: str, array: Any, op: Any, arrays: Sequence[Any], node: Any, line: str, place: str) -> str:
-    """What is not finite, where in it, and everything around."""
+    """Return the message: what is not finite, where in the array, and the operation around it."""
     bad = ~np.isfinite(array)
     first = tuple(int(i) for i in np.argwhere(bad)[0])
     count = int(np.count_nonzero(bad))
@@ -147,7 +149,7 @@ def _named(leaf: Leaf) -> str:
 
 
 def _module_path() -> str:
-    """``0.attention (Linear)`` of the innermost module that runs; empty outside of modules."""
+    """Return the path and class of the module that runs, ``0.attention (Linear)``; or an empty string."""
     this = module.get()
     if this is None:
         return ""
@@ -164,11 +166,11 @@ def _values(value: Any) -> Any:
 
 
 def _is_finite(array: Any) -> bool:
-    return array.dtype.kind != "f" or bool(np.all(np.isfinite(array)))
+    return not is_float(array) or bool(np.all(np.isfinite(array)))
 
 
 def _checksums(node: Any) -> tuple[int, ...]:
-    """One number for each argument of a node, then one for each result."""
+    """Return one checksum for each argument of a node, then one for each result."""
     outs = node.out if type(node.out) is tuple else (node.out,)
     return tuple(_checksum(array) for array in (*node.arrays, *outs))
 

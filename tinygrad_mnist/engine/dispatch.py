@@ -38,18 +38,18 @@ _DEFAULTS: Final[dict[str, tuple[Any, ...]]] = {
     "casting": ("same_kind", "safe"), "order": ("K",), "subok": (True, False), "where": (True,),
     "reflect_type": ("even",), "device": ("cpu",),
 }  # fmt: skip
-"""Values that say no more than leaving the option out would."""
+"""Values of options that have the same effect as leaving the option out."""
 
 
 def raise_unsupported_option(name: str, option: str) -> NoReturn:
-    """Raise: an option that a recorded operation cannot honour."""
+    """Raise a TypeError for an option that a recorded operation cannot honour; say what to write instead."""
     advice = OPTIONS.get(option, "leave it out, or use .detach().numpy() where no gradient is needed")
     raise TypeError(f"numpy.{name} on a Tensor does not take {option}=: {advice}")
 
 
 @cache
 def _signature(func: Any, function: Any) -> tuple[tuple[Any, ...], frozenset[str] | None, int]:
-    """NumPy's parameters, the keywords of ours (None: any), and how many positions the two have in common."""
+    """Return NumPy's parameters, our function's keywords (None: any), and how many positions they share."""
     try:
         theirs = tuple(inspect.signature(func).parameters.values())
     except (TypeError, ValueError):
@@ -75,7 +75,7 @@ def fit_arguments(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments in NumPy's order as those of ``function``; others are refused by name.
+    """Return arguments that are in NumPy's order in the order of ``function``; raise for one it lacks.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def fit_arguments(
 
 
 def is_default(option: str, value: Any, theirs: tuple[Any, ...] = ()) -> bool:
-    """Whether a value is the default of NumPy, or None."""
+    """Return whether a value is NumPy's default, or None, and so changes nothing."""
     if (
         value is None
         or value is np._NoValue
@@ -128,7 +128,7 @@ def is_default(option: str, value: Any, theirs: tuple[Any, ...] = ()) -> bool:
 
 
 def raise_no_gradient(name: str) -> NoReturn:
-    """Raise: a NumPy function has no gradient rule; say what to use instead."""
+    """Raise a TypeError for a NumPy function without a gradient rule; say what to use instead."""
     advice = UNSUPPORTED.get(name, "compose it of functions that have one")
     raise TypeError(
         f"numpy.{name} has no gradient rule for Tensors; {advice}, or use .detach().numpy() where no "

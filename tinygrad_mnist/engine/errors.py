@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float, is_real
+
 
 def describe(arrays: Sequence[Any]) -> str:
-    """Dtypes and shapes of arguments, for an error: ``float64 (3, 4), float64 (5,), 2.0``."""
+    """Return dtypes and shapes of arguments for an error: ``float64 (3, 4), float64 (5,), 2.0``."""
     return ", ".join(
         f"{a.dtype} {a.shape}"
         if hasattr(a, "dtype") and hasattr(a, "shape")
@@ -22,7 +24,7 @@ def describe(arrays: Sequence[Any]) -> str:
 
 
 def error_with_context(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
-    """An error of NumPy's as one that names the operation and its arguments."""
+    """Return an error of NumPy's as one that names the operation and its arguments."""
     kinds: tuple[type[Exception], ...] = (
         np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError,
     )  # fmt: skip
@@ -33,7 +35,7 @@ def error_with_context(error: Exception, name: str, arrays: Sequence[Any]) -> Ex
 
 @contextmanager
 def error_context(name: str, args: Sequence[Any]) -> Iterator[None]:
-    """Let an error that names neither operation nor shapes do so."""
+    """Add the operation and its arguments to a ValueError or IndexError that is raised inside."""
     try:
         yield
     except (ValueError, IndexError) as error:
@@ -43,13 +45,13 @@ def error_context(name: str, args: Sequence[Any]) -> Iterator[None]:
 
 
 def as_array(value: Any) -> Any:
-    """``np.asarray``, but for arrays that would be something else then: see `check_array_class`."""
+    """Return ``np.asarray(value)``; raise for classes of arrays that a Tensor cannot hold."""
     check_array_class(type(value))
     return np.asarray(value)
 
 
 def check_array_class(kind: type) -> None:
-    """Raise for a masked array, whose mask would be lost, and a matrix, whose ``*`` would be another."""
+    """Raise for a masked array (its mask would be lost) and a matrix (its ``*`` is a matrix product)."""
     if issubclass(kind, np.ma.MaskedArray):
         raise TypeError("a Tensor cannot take in a masked array; fill it first (array.filled(value))")
     if issubclass(kind, np.matrix):
@@ -60,8 +62,8 @@ def check_array_class(kind: type) -> None:
 
 
 def check_dtype(array: Any, name: str) -> Any:
-    """The array, unless it holds something else than real numbers and booleans."""
-    if array.dtype.kind not in "fbiu":
+    """Return the array; raise if it holds anything but real numbers and booleans."""
+    if not is_real(array):
         raise TypeError(
             f"{name} was given dtype {array.dtype}; expected real numbers or booleans: complex numbers, "
             "objects and strings are not supported"
@@ -70,7 +72,7 @@ def check_dtype(array: Any, name: str) -> Any:
 
 
 def raise_freed(name: str) -> NoReturn:
-    """Raise: a walk met a part of the tape that an earlier one has freed."""
+    """Raise a RuntimeError for a walk that met a part of the tape that an earlier walk has freed."""
     raise RuntimeError(
         f"backward met '{name}' on a part of the tape that an earlier backward has freed; call that backward "
         "with retain_graph=True, or compute the result again"
@@ -78,7 +80,7 @@ def raise_freed(name: str) -> NoReturn:
 
 
 def check_not_stale(node: Any) -> None:
-    """Raise if a leaf among a node's parents was written to after the node recorded it."""
+    """Raise if a leaf that a node was computed from was written to after the node recorded it."""
     for parent, array in zip(node.parents, node.arrays, strict=True):
         if getattr(parent, "written", 0) > node.time:
             name = f"parameter '{parent.name}'" if parent.name else "a Tensor"
@@ -139,5 +141,5 @@ def check_data(data: Any, origin: Any, array: Any) -> None:
             f"the values of a result of '{origin.op.name}' cannot be replaced, as its tape would no longer "
             "describe them; use .detach() first"
         )
-    if origin is not None and array.dtype.kind != "f":
+    if origin is not None and not is_float(array):
         raise TypeError(f"a Tensor that requires a gradient was given dtype {array.dtype}; expected floats")

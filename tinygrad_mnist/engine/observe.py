@@ -1,4 +1,4 @@
-"""What attaches to the tape from outside: a recorder of all that happens, and hooks on single gradients.
+"""Observers of the tape: recorders, which are told all that happens, and hooks on single gradients.
 
 Neither costs anything while it is off: the tape asks once an operation whether a recorder is on, and once a
 node whether it has hooks. Nothing here knows a Tensor.
@@ -20,39 +20,39 @@ import numpy as np
 
 
 class Recorder:
-    """What is told of everything that happens on the tape while it is observed_by; subclasses listen.
+    """The base class of recorders: each method is called when something happens; subclasses override them.
 
-    What the rules of a walk compute inside is not told: a rule is known by what it returns.
+    What a gradient rule computes inside is not reported: a rule is known by what it returns.
     """
 
     insides = True
-    """Whether to be told, too, what runs inside a checkpointed function, the first time and again."""
+    """Whether the operations inside a checkpointed function are reported too, the first time and again."""
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
-        """An operation ran; ``node`` is None where it was not put on the tape."""
+        """Note that an operation ran; ``node`` is None where it was not put on the tape."""
 
     def entered(self, module: Any, given: Any = ()) -> None:
-        """A module begins to run with the arguments ``given``, in tuples and dicts."""
+        """Note that a module begins to run with the arguments ``given``, in tuples and dicts."""
 
     def left(self, module: Any) -> None:
-        """It has run."""
+        """Note that a module has run."""
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
-        """A walk passed ``node``, to which ``g`` had come; its parents' cotangents are in one of the two."""
+        """Note that a walk passed ``node`` with cotangent ``g``; its parents' are in one of the two dicts."""
 
     def pushed(self, node: Any, tangent: Any) -> None:
-        """Forward mode passed ``node`` and gave its result this tangent."""
+        """Note that forward mode passed ``node`` and gave its result this tangent."""
 
 
 class Muted(Recorder):
-    """Stands for a recorder while a rule runs, whose insides are not told."""
+    """The stand-in for a recorder while a gradient rule runs; it reports nothing."""
 
     def __init__(self, listener: Recorder) -> None:
         self.listener = listener
 
 
 recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
-"""Who is told, in this thread or task."""
+"""The recorder of this thread or task, if any."""
 
 module: ContextVar[Any] = ContextVar("module", default=None)
 """The innermost module that runs; kept up only while a recorder is on."""
@@ -60,7 +60,7 @@ module: ContextVar[Any] = ContextVar("module", default=None)
 
 @contextmanager
 def observed_by(listener: Recorder | None) -> Iterator[None]:
-    """Tell a recorder what happens inside."""
+    """Report to a recorder what happens inside; None reports to nobody."""
     token = recorder.set(listener)
     try:
         yield
@@ -70,7 +70,7 @@ def observed_by(listener: Recorder | None) -> Iterator[None]:
 
 @contextmanager
 def unmuted() -> Iterator[None]:
-    """Tell what happens inside all the same: a rule that runs a user's function again."""
+    """Report what happens inside even in a rule: a checkpoint's rule runs a user's function again."""
     listener = recorder.get()
     if isinstance(listener, Muted):
         listener = listener.listener
@@ -80,7 +80,7 @@ def unmuted() -> Iterator[None]:
 
 @contextmanager
 def inside(this: Any, given: Any = ()) -> Iterator[None]:
-    """Say that a module runs with some arguments, while a recorder is on."""
+    """Report that a module runs, and with what arguments; a recorder must be on."""
     listener = recorder.get()
     assert listener is not None
     token = module.set(this)
@@ -97,7 +97,10 @@ _NUMPY = os.path.dirname(np.__file__) + os.sep
 
 
 def users_line() -> str:
-    """The innermost line outside this package and NumPy: ``train.py:31, in step: loss = np.log(x)``."""
+    """Return the innermost line of the user's: ``train.py:31, in step: loss = np.log(x)``.
+
+    That is the first line, going outwards, that belongs neither to this package nor to NumPy.
+    """
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _NUMPY)):
         frame = frame.f_back
@@ -112,7 +115,7 @@ _numbers = count()
 
 
 class Handle:
-    """What ``register_hook`` returns: it takes the hook away again, and keeps nothing alive."""
+    """A registered hook, as `Tensor.register_hook` returns it: removes the hook, and keeps nothing alive."""
 
     __slots__ = ("_number", "_place")
 
@@ -121,21 +124,21 @@ class Handle:
         self._number = number
 
     def remove(self) -> None:
-        """Take the hook away; the second time does nothing."""
+        """Remove the hook; a second call does nothing."""
         place = self._place()
         if place is not None and place.hooks:
             place.hooks.pop(self._number, None)
 
 
 def add_hook(place: Any, hook: Hook) -> Handle:
-    """Let ``hook`` see, and replace, the gradients that come to a Node or Leaf."""
+    """Register a hook that sees, and may replace, the gradients that come to a Node or Leaf."""
     number = next(_numbers)
     place.hooks = {**(place.hooks or {}), number: hook}
     return Handle(place, number)
 
 
 def tensor_hook(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
-    """A hook on Tensors as one on what a walk carries: arrays, or Tensors when it is recorded.
+    """Return a hook on what a walk carries (arrays, or Tensors when it is recorded) from a hook on Tensors.
 
     Parameters
     ----------
@@ -174,7 +177,7 @@ def tensor_hook(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
 
 
 def run_hooks(place: Any, g: Any) -> Any:
-    """What the hooks of a Node or Leaf make of a gradient, in the order in which they were registered."""
+    """Return a gradient after the hooks of a Node or Leaf, which run in the order of registration."""
     for hook in tuple(place.hooks.values()):
         g = hook(g)
     return g

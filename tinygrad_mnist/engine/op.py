@@ -1,4 +1,4 @@
-"""What an operation is: a forward function, its gradient rules, and where to check them.
+"""Operations: a forward function, its gradient rules, and the inputs on which to check them.
 
 An :class:`Op` is data. It knows no Tensor and no tape: its rules are written in NumPy's own language, and
 NumPy's dispatch decides whether they run on arrays (an ordinary backward pass) or on Tensors (a gradient of a
@@ -175,14 +175,15 @@ UFUNCS: Final[dict[np.ufunc, Op]] = {}
 """The operation behind each NumPy ufunc."""
 
 FUNCTIONS: Final[dict[Callable[..., Any], Callable[..., Any]]] = {}
-"""What runs when a NumPy function is called on a Tensor: one that is no ufunc, a ufunc that is composed of
-others, or a ufunc's method (``np.add.reduce``)."""
+"""The function that runs when a NumPy function is called on a Tensor, by that NumPy function. Of the ufuncs,
+only those that are composed of others and methods (``np.add.reduce``) are here."""
 
 CONSTANTS: Final[set[Callable[..., Any]]] = set()
-"""Those of FUNCTIONS whose results rightly need no gradient; they take all of NumPy's options."""
+"""Keys of FUNCTIONS whose results need no gradient, as they are piecewise constant; they take all of NumPy's
+options."""
 
 UNSUPPORTED: Final[dict[str, str]] = {}
-"""What to use instead of a NumPy function that Tensors refuse, by its name (``fft.rfft``, ``add.at``)."""
+"""The advice for each NumPy function that raises on Tensors, by its name (``fft.rfft``, ``add.at``)."""
 
 
 def register(op: Op, *functions: Callable[..., Any]) -> Op:
@@ -272,18 +273,18 @@ def fused(
     name: str,
     **options: Any,
 ) -> Op:
-    """Declare a fast twin of a plain formula: forward and joint rule on arrays alone, and the formula."""
+    """Declare a fast version of a plain formula: forward and joint rule on arrays, and the formula."""
     return register(Op(name, forward, "fused", joint=joint, formula=formula, **options))
 
 
 def constant(*ufuncs: np.ufunc) -> None:
-    """Declare piecewise constant ufuncs, whose results rightly need no gradient."""
+    """Declare ufuncs that are piecewise constant, so that their results need no gradient."""
     for ufunc in ufuncs:
         register(Op(ufunc.__name__, ufunc, "constant"), ufunc)
 
 
 def implements(*functions: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Say that the decorated function is what the given NumPy functions do on Tensors."""
+    """Return a decorator that makes its function what the given NumPy functions do on Tensors."""
 
     def declare(implementation: Callable[..., Any]) -> Callable[..., Any]:
         for function in functions:

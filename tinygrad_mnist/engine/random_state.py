@@ -1,6 +1,8 @@
-"""Which random numbers layers draw: while a checkpointed function runs again, those of the first time.
+"""The random numbers of layers inside a checkpointed function: the second run repeats those of the first.
 
-Apart from the transforms, so that layers know no more of them than this.
+`transforms.checkpoint` runs a function twice. A dropout in it must drop the same units both times, so the
+generators are copied at the first run and handed out again at the second. It stands in the engine because the
+layers and the transforms both need it, and neither knows the other.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 
 
 class Draws:
-    """The generators that layers drew from, as they were before: noted the first time, handed out later."""
+    """Copies of the generators that layers drew from: made in the first run, handed out in the second."""
 
     def __init__(self, before: list[np.random.Generator], again: bool) -> None:
         self.before = before
@@ -23,7 +25,7 @@ class Draws:
         self.next = 0
 
     def generator(self, make: Callable[[], np.random.Generator]) -> np.random.Generator:
-        """What a layer is to draw from; ``make`` gives the generator that it asked for."""
+        """Return the generator that a layer is to draw from; ``make`` makes the one that it asked for."""
         if self.again and self.next < len(self.before):
             self.next += 1
             return copy.deepcopy(self.before[self.next - 1])
@@ -33,12 +35,12 @@ class Draws:
         return made
 
     def is_replay(self) -> bool:
-        """Whether this function, or one that calls it, is being run again."""
+        """Return whether this function, or one that calls it, is being run again."""
         return self.again or (self.around is not None and self.around.is_replay())
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note or hand out inside."""
+        """Copy generators, or hand them out, for the layers that run inside."""
         token = draws.set(self)
         try:
             yield
@@ -47,10 +49,13 @@ class Draws:
 
 
 draws: ContextVar[Draws | None] = ContextVar("draws", default=None)
-"""Where layers' random numbers come from while a checkpointed function runs."""
+"""The copies in use while a checkpointed function runs, in this thread or task."""
 
 
 def is_replay() -> bool:
-    """Whether a checkpointed function is being run again: running statistics have seen this batch then."""
+    """Return whether a checkpointed function is being run again.
+
+    Running statistics must not be updated then: they have seen this batch already.
+    """
     drawn = draws.get()
     return drawn is not None and drawn.is_replay()

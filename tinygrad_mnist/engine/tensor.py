@@ -19,6 +19,7 @@ from tinygrad_mnist.engine.dispatch import (
     raise_no_gradient,
     raise_unsupported_option,
 )
+from tinygrad_mnist.engine.dtypes import FLOAT, REAL, is_float
 from tinygrad_mnist.engine.errors import (
     as_array,
     check_array_class,
@@ -90,12 +91,12 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     result = _new(Tensor)
     result._array = out
     kind = out.dtype.kind
-    if kind not in "fbiu":
+    if kind not in REAL:
         raise TypeError(
             f"{op.name}: the result has dtype {out.dtype}, from {describe(arrays)}; Tensors hold real "
             "numbers and booleans (no complex numbers, objects or strings)"
         )
-    if wanted and kind == "f" and op.kind != "constant" and recording.get():
+    if wanted and kind == FLOAT and op.kind != "constant" and recording.get():
         result.origin = Node(op, tuple(arrays), out, saved, tuple(parents), static)
     else:
         result.origin = None
@@ -105,7 +106,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
 
 
 def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any, static: Any) -> Any:
-    """The Tensors of an operation that returns several results; those of integers need no gradient."""
+    """Return the Tensors of an operation with several results; those of integers need no gradient."""
     out = tuple(np.asarray(one) for one in out)
     whole = Node(op, arrays, out, None, parents, static) if parents and recording.get() else None
     if (watching := recorder.get()) is not None:
@@ -113,7 +114,7 @@ def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any
     if whole is None:
         return tuple(_wrapped(one) for one in out)
     return tuple(
-        _lift(one, node if one.dtype.kind == "f" else None)
+        _lift(one, node if is_float(one) else None)
         for one, node in zip(out, whole.outputs(), strict=True)
     )
 
@@ -124,7 +125,7 @@ _NO: Any = np._NoValue
 
 
 def _operator(name: str) -> tuple[Operator, Operator, Operator]:
-    """An operator, its reflection and its in-place form, from the operation in the registry."""
+    """Return an operator, its reflection and its in-place form, for an operation in the registry."""
 
     def operator(self: Tensor, other: Any) -> Tensor:
         return apply(REGISTRY[name], (self, other))
@@ -192,7 +193,7 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The values, as the ndarray itself; another of the same shape may be assigned, of any dtype.
+        """The values, as the ndarray itself; an array of the same shape and any dtype may be assigned.
 
         Those of a recorded result are read-only: its tape needs them as they are.
         """
@@ -208,17 +209,17 @@ class Tensor:
         check_data(self._array, self.origin, array)
         self._array = array
         self.mark_written()
-        if self.grad is not None and self.grad.dtype != array.dtype and array.dtype.kind == "f":
+        if self.grad is not None and self.grad.dtype != array.dtype and is_float(array):
             self.grad = self.grad.detach().astype(array.dtype)
 
     def mark_written(self) -> None:
-        """Say that the array behind ``data`` was written to, so that older tapes are found stale."""
+        """Note that the array behind ``data`` was written to, so that older tapes are found stale."""
         if (leaf := self._leaf) is not None:
             mark_written((leaf,))
 
     @property
     def _leaf(self) -> Leaf | None:
-        """Where the gradient of a Tensor that a user made arrives, also while it is switched off."""
+        """The leaf of a Tensor that a user made, also while ``requires_grad`` is switched off."""
         return self.origin if type(self.origin) is Leaf else getattr(self, "_frozen", None)
 
     @property
@@ -262,7 +263,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on this Tensor are recorded."""
+        """True if operations on this Tensor are recorded."""
         return self.origin is not None
 
     @requires_grad.setter
@@ -270,7 +271,7 @@ class Tensor:
         self.requires_grad_(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Ask for a gradient, or no longer, and return this Tensor. Only for Tensors that a user made."""
+        """Switch ``requires_grad`` on or off and return this Tensor. Only for Tensors that a user made."""
         if type(self.origin) is Node:
             if not requires_grad:
                 raise RuntimeError(
@@ -279,7 +280,7 @@ class Tensor:
         elif not requires_grad:
             if isinstance(self.origin, Leaf):
                 self._frozen, self.origin = self.origin, None
-        elif self._array.dtype.kind != "f":
+        elif not is_float(self._array):
             raise TypeError(
                 f"a Tensor of dtype {self.dtype} cannot require a gradient; make it a float first, as in "
                 ".astype(np.float32)"
@@ -290,7 +291,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether a user made this Tensor, rather than a recorded operation."""
+        """True if a user made this Tensor, and not a recorded operation."""
         return type(self.origin) is not Node
 
     @property
@@ -366,7 +367,7 @@ class Tensor:
                 leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._array + part)
 
     def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Tensor:
-        """The cotangent that backward starts with, checked, in this Tensor's dtype."""
+        """Return the checked cotangent that backward starts with, in this Tensor's dtype."""
         if gradient is None:
             if self._array.size != 1:
                 raise RuntimeError(
@@ -383,7 +384,7 @@ class Tensor:
         return gradient if gradient.dtype == self.dtype else gradient.astype(self.dtype)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | Array | None]) -> Handle:
-        """Let ``hook(gradient)`` see, and replace by what it returns, the gradient that comes to this Tensor.
+        """Call ``hook(gradient)`` with the gradient of this Tensor; what it returns replaces the gradient.
 
         Parameters
         ----------
@@ -414,7 +415,7 @@ class Tensor:
         return add_hook(self.origin, tensor_hook(hook, _lift))
 
     def detach(self) -> Tensor:
-        """The same values as a Tensor that requires no gradient: a leaf's copied, a result's read-only."""
+        """Return these values without a gradient: a copy of a leaf's, a read-only view of a result's."""
         return _wrapped(self._array.copy() if type(self.origin) is Leaf else self.data)
 
     def graph(self, model: Any = None, names: Mapping[str, Any] | None = None) -> Graph:
@@ -426,7 +427,7 @@ class Tensor:
     # ---- as other things -------------------------------------------------------------------------------
 
     def numpy(self) -> Array:
-        """The values as an ndarray; for a Tensor that requires no gradient.
+        """Return the values as an ndarray; only for a Tensor that requires no gradient.
 
         Raises
         ------
@@ -448,11 +449,11 @@ class Tensor:
         return np.array(self._array, dtype=dtype, copy=copy)
 
     def item(self, *index: Any) -> Any:
-        """The one element, or that at an index, as Python's number."""
+        """Return the only element, or the one at an index, as a Python number."""
         return self._array.item(*index)
 
     def tolist(self) -> Any:
-        """The values as nested lists."""
+        """Return the values as nested lists."""
         return self._array.tolist()
 
     def __float__(self) -> float:
@@ -508,7 +509,7 @@ class Tensor:
         subok: bool = True,
         copy: bool = True,
     ) -> Tensor:
-        """These values in another dtype; the gradient comes back in this one.
+        """Return these values in another dtype; the gradient comes back in this one.
 
         ``order`` and ``subok``, which say how an array lies in memory and of what class, change nothing.
         """
@@ -521,7 +522,7 @@ class Tensor:
         return apply(REGISTRY["astype"], (self,), {"dtype": np.dtype(dtype)})
 
     def copy(self, order: str = "C") -> Tensor:
-        """The same values in memory of their own; the gradient flows through."""
+        """Return these values in memory of their own; the gradient flows through."""
         result: Tensor = FUNCTIONS[np.copy](self, order)
         return result
 
@@ -546,7 +547,7 @@ class Tensor:
         initial: Any = _NO,
         where: Any = _NO,
     ) -> Tensor:
-        """``np.sum``."""
+        """Return ``np.sum(t)``."""
         return _call(np.sum, self, axis, dtype, out, keepdims, initial, where)
 
     def mean(
@@ -558,19 +559,19 @@ class Tensor:
         *,
         where: Any = _NO,
     ) -> Tensor:
-        """``np.mean``."""
+        """Return ``np.mean(t)``."""
         return _call(np.mean, self, axis, dtype, out, keepdims, where=where)
 
     def max(
         self, axis: Axis = None, out: Any = None, keepdims: bool = False, initial: Any = _NO, where: Any = _NO
     ) -> Tensor:
-        """``np.max``."""
+        """Return ``np.max(t)``."""
         return _call(np.max, self, axis, out, keepdims, initial, where)
 
     def min(
         self, axis: Axis = None, out: Any = None, keepdims: bool = False, initial: Any = _NO, where: Any = _NO
     ) -> Tensor:
-        """``np.min``."""
+        """Return ``np.min(t)``."""
         return _call(np.min, self, axis, out, keepdims, initial, where)
 
     def var(
@@ -585,7 +586,7 @@ class Tensor:
         mean: Any = _NO,
         correction: Any = _NO,
     ) -> Tensor:
-        """``np.var``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        """Return ``np.var(t)``: NumPy's ``ddof=0``, not PyTorch's 1."""
         return _call(
             np.var, self, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction
         )
@@ -602,7 +603,7 @@ class Tensor:
         mean: Any = _NO,
         correction: Any = _NO,
     ) -> Tensor:
-        """``np.std``: NumPy's ``ddof=0``, not PyTorch's 1."""
+        """Return ``np.std(t)``: NumPy's ``ddof=0``, not PyTorch's 1."""
         return _call(
             np.std, self, axis, dtype, out, ddof, keepdims, where=where, mean=mean, correction=correction
         )
@@ -616,165 +617,165 @@ class Tensor:
         initial: Any = _NO,
         where: Any = _NO,
     ) -> Tensor:
-        """``np.prod``."""
+        """Return ``np.prod(t)``."""
         return _call(np.prod, self, axis, dtype, out, keepdims, initial, where)
 
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
-        """``np.cumsum``."""
+        """Return ``np.cumsum(t)``."""
         return _call(np.cumsum, self, axis, dtype, out)
 
     def logsumexp(self, axis: Axis = None, *, keepdims: bool = False) -> Tensor:
-        """``log(sum(exp(t)))``, without overflow."""
+        """Return ``log(sum(exp(t)))`` without overflow."""
         return _op("logsumexp", self, axis=axis, keepdims=keepdims)
 
     def argmax(self, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Tensor:
-        """``np.argmax``; no gradient."""
+        """Return ``np.argmax(t)``; no gradient."""
         return _call(np.argmax, self, axis, out, keepdims=keepdims)
 
     def argmin(self, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Tensor:
-        """``np.argmin``; no gradient."""
+        """Return ``np.argmin(t)``; no gradient."""
         return _call(np.argmin, self, axis, out, keepdims=keepdims)
 
     def all(self, axis: Axis = None, out: Any = None, keepdims: bool = False, *, where: Any = _NO) -> Tensor:
-        """``np.all``; no gradient."""
+        """Return ``np.all(t)``; no gradient."""
         return _call(np.all, self, axis, out, keepdims, where=where)
 
     def any(self, axis: Axis = None, out: Any = None, keepdims: bool = False, *, where: Any = _NO) -> Tensor:
-        """``np.any``; no gradient."""
+        """Return ``np.any(t)``; no gradient."""
         return _call(np.any, self, axis, out, keepdims, where=where)
 
     def clip(self, min: Any = None, max: Any = None, out: Any = None) -> Tensor:
-        """``np.clip``."""
+        """Return ``np.clip(t)``."""
         return _call(np.clip, self, min, max, out)
 
     def round(self, decimals: int = 0, out: Any = None) -> Tensor:
-        """``np.round``; no gradient."""
+        """Return ``np.round(t)``; no gradient."""
         return _call(np.round, self, decimals, out)
 
     def dot(self, other: Any, out: Any = None) -> Tensor:
-        """``np.dot``."""
+        """Return ``np.dot(t, other)``."""
         return _call(np.dot, self, other, out)
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
-        """``np.reshape``; the shape as a tuple or as several numbers."""
+        """Return ``np.reshape(t, shape)``; the shape as a tuple or as several numbers."""
         return _call(np.reshape, self, _one_tuple(shape), order, copy=copy)
 
     def transpose(self, *axes: Any) -> Tensor:
-        """``np.transpose``; the axes as a tuple or as several numbers."""
+        """Return ``np.transpose(t)``; the axes as a tuple or as several numbers."""
         return _call(np.transpose, self, _one_tuple(axes) or None)
 
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """``np.swapaxes``."""
+        """Return ``np.swapaxes(t, axis1, axis2)``."""
         return _call(np.swapaxes, self, axis1, axis2)
 
     def squeeze(self, axis: Axis = None) -> Tensor:
-        """``np.squeeze``."""
+        """Return ``np.squeeze(t)``."""
         return _call(np.squeeze, self, axis)
 
     def ravel(self, order: str = "C") -> Tensor:
-        """``np.ravel``: one axis."""
+        """Return ``np.ravel(t)``, which has one axis."""
         return _call(np.ravel, self, order)
 
     def flatten(self, order: str = "C") -> Tensor:
-        """``np.ravel``: one axis, as ndarray and PyTorch call it."""
+        """Return ``np.ravel(t)``, under the name that ndarray and PyTorch use."""
         if order not in ("C", "F"):
             raise_unsupported_option("ndarray.flatten", "order")
         return _call(np.ravel, self, order)
 
     def exp(self) -> Tensor:
-        """``np.exp``."""
+        """Return ``np.exp(t)``."""
         return _op("exp", self)
 
     def log(self) -> Tensor:
-        """``np.log``."""
+        """Return ``np.log(t)``."""
         return _op("log", self)
 
     def sqrt(self) -> Tensor:
-        """``np.sqrt``."""
+        """Return ``np.sqrt(t)``."""
         return _op("sqrt", self)
 
     def abs(self) -> Tensor:
-        """``np.abs``."""
+        """Return ``np.abs(t)``."""
         return _op("absolute", self)
 
     def tanh(self) -> Tensor:
-        """``np.tanh``."""
+        """Return ``np.tanh(t)``."""
         return _op("tanh", self)
 
     def sigmoid(self) -> Tensor:
-        """``1 / (1 + exp(-t))``, without overflow."""
+        """Return ``1 / (1 + exp(-t))`` without overflow."""
         return _op("sigmoid", self)
 
     def relu(self) -> Tensor:
-        """``np.maximum(t, 0)``, with gradient 0 at 0."""
+        """Return ``np.maximum(t, 0)``, with gradient 0 at 0."""
         return _op("relu", self)
 
     def argsort(
         self, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
     ) -> Tensor:
-        """``np.argsort``; no gradient."""
+        """Return ``np.argsort(t)``; no gradient."""
         return _call(np.argsort, self, axis, kind, order, stable=stable)
 
     def argpartition(
         self, kth: Any, axis: int | None = -1, kind: str = "introselect", order: Any = None
     ) -> Tensor:
-        """``np.argpartition``; no gradient."""
+        """Return ``np.argpartition(t, kth)``; no gradient."""
         return _call(np.argpartition, self, kth, axis, kind, order)
 
     def conj(self) -> Tensor:
-        """``np.conj``: of real numbers, themselves."""
+        """Return ``np.conj(t)``: of real numbers, themselves."""
         return _call(np.copy, self)
 
     def conjugate(self) -> Tensor:
-        """``np.conjugate``: of real numbers, themselves."""
+        """Return ``np.conjugate(t)``: of real numbers, themselves."""
         return _call(np.copy, self)
 
     def nonzero(self) -> Any:
-        """``np.nonzero``; no gradient."""
+        """Return ``np.nonzero(t)``; no gradient."""
         return _call(np.nonzero, self)
 
     def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Tensor:
-        """``np.searchsorted``; no gradient."""
+        """Return ``np.searchsorted(t, v)``; no gradient."""
         return _call(np.searchsorted, self, v, side, sorter)
 
     def cumprod(self, axis: int | None = None, dtype: Any = None, out: Any = None) -> Tensor:
-        """``np.cumprod``."""
+        """Return ``np.cumprod(t)``."""
         return _call(np.cumprod, self, axis, dtype, out)
 
     def take(self, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Tensor:
-        """``np.take``."""
+        """Return ``np.take(t, indices)``."""
         return _call(np.take, self, indices, axis, out, mode)
 
     def compress(self, condition: Any, axis: int | None = None, out: Any = None) -> Tensor:
-        """``np.compress``."""
+        """Return ``np.compress(condition, t)``."""
         return _call(np.compress, condition, self, axis, out)
 
     def choose(self, choices: Any, out: Any = None, mode: str = "raise") -> Tensor:
-        """``np.choose``."""
+        """Return ``np.choose(t, choices)``."""
         return _call(np.choose, self, choices, out, mode)
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
-        """``np.repeat``."""
+        """Return ``np.repeat(t, repeats)``."""
         return _call(np.repeat, self, repeats, axis)
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """``np.diagonal``."""
+        """Return ``np.diagonal(t)``."""
         return _call(np.diagonal, self, offset, axis1, axis2)
 
     def trace(
         self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
     ) -> Tensor:
-        """``np.trace``."""
+        """Return ``np.trace(t)``."""
         return _call(np.trace, self, offset, axis1, axis2, dtype, out)
 
     @property
     def real(self) -> Tensor:
-        """``np.real``: of real numbers, themselves."""
+        """The same as ``np.real(t)``: of real numbers, themselves."""
         return _call(np.real, self)
 
     @property
     def imag(self) -> Tensor:
-        """``np.imag``: of real numbers, zeros; no gradient."""
+        """The same as ``np.imag(t)``: of real numbers, zeros; no gradient."""
         return _call(np.imag, self)
 
     @property
@@ -784,12 +785,12 @@ class Tensor:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Bytes from each element to the next along each axis, as the values lie in memory now."""
+        """The bytes from each element to the next along each axis, as the values lie in memory now."""
         return self._array.strides
 
     @property
     def device(self) -> str:
-        """Where the values are."""
+        """The device that holds the values: always ``"cpu"``."""
         return "cpu"
 
     def __round__(self, ndigits: int | None = None) -> Tensor:
@@ -894,12 +895,12 @@ _new = object.__new__
 
 
 def _wrapped(array: Any) -> Tensor:
-    """The Tensor of an array that requires no gradient."""
+    """Return the Tensor of an array that requires no gradient."""
     return _lift(array, None)
 
 
 def _lift(array: Any, origin: Node | Leaf | None) -> Tensor:
-    """The Tensor of an array that came from ``origin``."""
+    """Return the Tensor of an array that came from ``origin``."""
     result = _new(Tensor)
     result._array = array if type(array) is np.ndarray else np.asarray(array)
     result.origin = origin
@@ -907,7 +908,7 @@ def _lift(array: Any, origin: Node | Leaf | None) -> Tensor:
 
 
 def _plain_index(index: Any) -> Any:
-    """An index of slices, numbers and arrays of our own, which nobody changes under the tape."""
+    """Return an index of slices, numbers and copied arrays, which nobody can change under the tape."""
     return tuple(map(_plain_part, index)) if isinstance(index, tuple) else _plain_part(index)
 
 
@@ -932,11 +933,11 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _op(name: str, tensor: Any, **static: Any) -> Tensor:
-    """An operation from the registry that NumPy has no function for, or only a ufunc."""
+    """Run an operation of the registry that NumPy has no function for, or only a ufunc."""
     result: Tensor = REGISTRY[name](tensor, **static)
     return result
 
 
 def _one_tuple(numbers: tuple[Any, ...]) -> Any:
-    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    """Return the tuple of numbers that both ``f(2, 3)`` and ``f((2, 3))`` mean."""
     return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], (int, np.integer)) else numbers

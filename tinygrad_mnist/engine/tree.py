@@ -1,4 +1,4 @@
-"""Nested dicts, lists and tuples of arrays: taken apart into a flat list, and put together again.
+"""Trees of arrays: flatten nested dicts, lists and tuples to a list, and build them again.
 
 Named tuples keep their type, and so do subclasses of dict and list. None is a container of nothing.
 Whatever else there is, is a leaf.
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class _Leaf:
-    """Where a leaf was, in the structure of a tree."""
+    """The mark of a leaf in the structure of a tree."""
 
     def __repr__(self) -> str:
         return "*"
@@ -22,7 +22,7 @@ _LEAF = _Leaf()
 
 
 def flatten(tree: Any) -> tuple[list[Any], Any]:
-    """The leaves of a tree in order, and its structure, which holds none of them.
+    """Return the leaves of a tree in order, and its structure, which holds none of them.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def _take_apart(tree: Any, leaves: list[Any]) -> Any:
 
 
 def unflatten(structure: Any, leaves: Iterable[Any]) -> Any:
-    """The tree of this structure with these leaves.
+    """Return the tree of a structure with other leaves.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def _put_together(structure: Any, rest: Iterator[Any]) -> Any:
 
 
 def leaves_like(structure: Any, tree: Any, name: str) -> list[Any]:
-    """The leaves of a tree that must have a structure; dicts may list their keys in another order.
+    """Return the leaves of a tree that must have a given structure; dicts may order their keys otherwise.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def _matched(expected: Any, given: Any, path: str) -> Iterator[Any]:
 
 
 def _children(part: Any) -> list[tuple[Any, Any]] | None:
-    """Keys and parts of a container; None for a leaf."""
+    """Return keys and parts of a container; None for a leaf."""
     if part is None:
         return []
     if isinstance(part, dict):
@@ -113,7 +113,7 @@ def _children(part: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _like(part: Any, children: list[Any]) -> Any:
-    """A container of the same type with other parts."""
+    """Return a container of the same type with other parts."""
     if part is None:
         return None
     if isinstance(part, dict):

@@ -1,0 +1,62 @@
+"""The dtypes that Tensors hold, and the questions that are asked about them.
+
+A Tensor holds real numbers or booleans; of these, only floats have a gradient. Whoever wants to admit another
+kind of number begins here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+FLOAT: Final = "f"
+"""NumPy's kind of the dtypes that have a gradient."""
+
+REAL: Final = "fbiu"
+"""NumPy's kinds of the dtypes that a Tensor may have: floats, booleans, signed and unsigned integers."""
+
+
+def is_float(array: Any) -> bool:
+    """Return whether an array, a Tensor or anything else with a ``dtype`` holds floats.
+
+    Examples
+    --------
+    >>> is_float(np.zeros(3, np.float32)), is_float(np.arange(3))
+    (True, False)
+    """
+    return bool(array.dtype.kind == FLOAT)
+
+
+def is_integer(array: Any) -> bool:
+    """Return whether an array or Tensor holds signed or unsigned integers; booleans are none.
+
+    Examples
+    --------
+    >>> is_integer(np.arange(3)), is_integer(np.array(True))
+    (True, False)
+    """
+    return array.dtype.kind in "iu"
+
+
+def is_real(array: Any) -> bool:
+    """Return whether a Tensor can hold an array: real numbers or booleans.
+
+    Examples
+    --------
+    >>> is_real(np.arange(3)), is_real(np.array("text"))
+    (True, False)
+    """
+    return array.dtype.kind in REAL
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the dtype itself if it is a float's, else float64, which NumPy computes quotients of integers in.
+
+    Examples
+    --------
+    >>> float_dtype(np.dtype(np.float32)), float_dtype(np.dtype(np.int8))
+    (dtype('float32'), dtype('float64'))
+    """
+    dtype = np.dtype(dtype)
+    return dtype if dtype.kind == FLOAT else np.dtype(np.float64)
