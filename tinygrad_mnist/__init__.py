@@ -12,7 +12,7 @@ from tinygrad_mnist._version import __version__
 
 if TYPE_CHECKING:
     from tinygrad_mnist import data, graph, nn, op, optim
-    from tinygrad_mnist.engine.anomaly import detect_anomaly
+    from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
     from tinygrad_mnist.engine.tape import no_grad
     from tinygrad_mnist.engine.tensor import Tensor
     from tinygrad_mnist.transforms import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
 
 _WHERE = {
+    "AnomalyError": "engine.anomaly",
     "Tensor": "engine.tensor",
     "detect_anomaly": "engine.anomaly",
     "no_grad": "engine.tape",
@@ -43,7 +44,7 @@ _MODULES = ("data", "engine", "graph", "nn", "op", "ops", "optim", "plots", "tes
 
 # fmt: off
 __all__ = [
-    "Tensor", "__version__", "data", "detect_anomaly", "graph", "nn", "no_grad", "op", "optim",
+    "AnomalyError", "Tensor", "__version__", "data", "detect_anomaly", "graph", "nn", "no_grad", "op", "optim",
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
 ]
 # fmt: on

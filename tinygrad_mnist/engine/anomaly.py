@@ -48,8 +48,8 @@ def detect_anomaly() -> Iterator[None]:
     ...     np.sum(np.sqrt(x)).backward()
     Traceback (most recent call last):
     ...
-    tinygrad_mnist.anomaly.AnomalyError: the gradient of 'sqrt' by argument 0 (requires a gradient) is not
-    finite: inf at index (1,), 1 of 2 entries of shape (2,) and dtype float64
+    tinygrad_mnist.engine.anomaly.AnomalyError: the gradient of 'sqrt' by argument 0 (requires a
+    gradient) is not finite: inf at index (1,), 1 of 2 entries of shape (2,) and dtype float64
       applied to: float64 (2,), requires a gradient
       at: ...
     """

@@ -51,7 +51,7 @@ def is_real(array: Any) -> bool:
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
-    """Return the dtype itself if it is a float's, else float64, which NumPy computes quotients of integers in.
+    """Return a dtype of floats as it is, and float64 for any other, as NumPy divides integers.
 
     Examples
     --------
