@@ -44,7 +44,8 @@ _MODULES = ("data", "engine", "graph", "nn", "op", "ops", "optim", "plots", "tes
 
 # fmt: off
 __all__ = [
-    "AnomalyError", "Tensor", "__version__", "data", "detect_anomaly", "graph", "nn", "no_grad", "op", "optim",
+    "AnomalyError", "Tensor", "__version__", "detect_anomaly", "no_grad",
+    "data", "graph", "nn", "op", "optim",
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
 ]
 # fmt: on

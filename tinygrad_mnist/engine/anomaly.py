@@ -68,6 +68,7 @@ class _Call:
 
 class _Detector(Recorder):
     def __init__(self) -> None:
+        # Weak, so that a node that is freed takes its entry along: a long training under this does not grow.
         self.calls: WeakKeyDictionary[Node, _Call] = WeakKeyDictionary()
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
@@ -102,6 +103,7 @@ class _Detector(Recorder):
                 raise AnomalyError(_report(what, _values(one), *details))
         for position, parent in enumerate(node.parents):
             part = cotangents.get(parent) if parent in cotangents else arrived.get(parent)
+            # A list: the parent has several results, and not all of their cotangents are there yet.
             if part is None or type(part) is list or _is_finite(_values(part)):
                 continue
             name = f" ({_named(parent)})" if type(parent) is Leaf else ""

@@ -59,7 +59,8 @@ def _signature(func: Any, function: Any) -> tuple[tuple[Any, ...], frozenset[str
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     limit = sum(p.kind in positional for p in ours)
     if not theirs or any(p.kind is p.VAR_POSITIONAL for p in (*theirs, *ours)):
-        return theirs, names, 1 << 30
+        return theirs, names, 1 << 30  # as many as one likes
+    # Up to here both agree on what a position means. A later argument is passed by NumPy's name for it.
     common = 0
     while common < min(limit, len(theirs)) and (
         ours[common].name == theirs[common].name or theirs[common].kind is theirs[common].POSITIONAL_ONLY
@@ -106,7 +107,7 @@ def fit_arguments(
         return args, {}
     kept = {}
     for option, value in kwargs.items():
-        if value is np._NoValue:
+        if value is np._NoValue:  # NumPy's mark of an option that was not given
             continue
         if names is None or option in names:
             kept[option] = value

@@ -29,6 +29,7 @@ def error_with_context(error: Exception, name: str, arrays: Sequence[Any]) -> Ex
         np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError,
     )  # fmt: skip
     kind = next(kind for kind in kinds if isinstance(error, kind))
+    # NumPy begins some messages with the function's name, which would stand there twice.
     message = str(error).removeprefix(f"{name}: ").removeprefix(f"{name.split('.')[-1]}: ")
     return kind(f"{name}: {message} (arguments: {describe(arrays)})")
 
@@ -39,7 +40,7 @@ def error_context(name: str, args: Sequence[Any]) -> Iterator[None]:
     try:
         yield
     except (ValueError, IndexError) as error:
-        if "(arguments: " in str(error):
+        if "(arguments: " in str(error):  # an operation inside has said it already
             raise
         raise error_with_context(error, name, args) from error
 
@@ -107,6 +108,8 @@ def check_assignable(data: Any, origin: Any) -> None:
             f"{name} of shape {data.shape} requires a gradient, so it cannot be assigned to; assign to a "
             "copy of it (.copy()), or to its .data where no gradient is meant"
         )
+    # NumPy would write through a view into the array behind it; here that array would silently keep its
+    # values. A view is read-only if nothing recorded it (see `apply`); of a recorded one, the arguments tell.
     arrays = getattr(origin, "arrays", None)
     if data.base is None or (arrays is not None and origin.op.name == "identity"):
         return

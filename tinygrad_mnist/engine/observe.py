@@ -92,7 +92,7 @@ def inside(this: Any, given: Any = ()) -> Iterator[None]:
         module.reset(token)
 
 
-_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # the package, not this folder
 _NUMPY = os.path.dirname(np.__file__) + os.sep
 
 
@@ -120,7 +120,7 @@ class Handle:
     __slots__ = ("_number", "_place")
 
     def __init__(self, place: Any, number: int) -> None:
-        self._place = ref(place)
+        self._place = ref(place)  # weak: a handle that somebody keeps must not keep a tape alive
         self._number = number
 
     def remove(self) -> None:
@@ -133,6 +133,7 @@ class Handle:
 def add_hook(place: Any, hook: Hook) -> Handle:
     """Register a hook that sees, and may replace, the gradients that come to a Node or Leaf."""
     number = next(_numbers)
+    # A new dict, so that a hook may register another one while the hooks of this place run.
     place.hooks = {**(place.hooks or {}), number: hook}
     return Handle(place, number)
 
@@ -158,7 +159,7 @@ def tensor_hook(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
         )
 
     def run(g: Any) -> Any:
-        recorded = hasattr(g, "origin")
+        recorded = hasattr(g, "origin")  # a Tensor: the walk itself is recorded
         if recorded:
             shown = lift(g.data, g.origin)
         else:

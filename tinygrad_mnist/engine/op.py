@@ -157,6 +157,7 @@ class Op:
 
     def __call__(self, *arguments: Any, **static: Any) -> Any:
         """Run on arrays; or, where an argument is a Tensor, let it record the operation."""
+        # Asked of the arguments, as NumPy asks for __array_ufunc__, so that this file need not know Tensor.
         for argument in arguments:
             apply = getattr(argument, "__apply_op__", None)
             if apply is not None:
@@ -196,6 +197,7 @@ def register(op: Op, *functions: Callable[..., Any]) -> Op:
     """
     if op.name in REGISTRY:
         raise ValueError(f"an operation named {op.name!r} is registered already; choose another name")
+    # All checks come before the first entry, so that a declaration that fails leaves nothing behind.
     for function in functions:
         if function in UFUNCS or function in FUNCTIONS:
             name = _name(function, None)

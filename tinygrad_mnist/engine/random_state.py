@@ -26,9 +26,11 @@ class Draws:
 
     def generator(self, make: Callable[[], np.random.Generator]) -> np.random.Generator:
         """Return the generator that a layer is to draw from; ``make`` makes the one that it asked for."""
+        # A copy each time: a layer that draws advances its generator, and a third run must start like this one.
         if self.again and self.next < len(self.before):
             self.next += 1
             return copy.deepcopy(self.before[self.next - 1])
+        # In a checkpoint within a checkpoint the outer one may be repeating; then its copy is the source.
         made = make() if self.around is None else self.around.generator(make)
         if not self.again:
             self.before.append(copy.deepcopy(made))

@@ -113,7 +113,7 @@ class Node:
         self.saved = saved
         self.parents = parents
         self.static = static
-        self.time = next(_clock)
+        self.time = next(_clock)  # newer than its parents, so that times order the walk without a sort
         self.hooks: dict[int, Any] | None = None
 
     def outputs(self) -> list[Node]:
@@ -404,7 +404,7 @@ def _fit(op: Op, part: Any, array: Any) -> Any:
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum ``g`` down to ``shape``: the transpose of NumPy's broadcasting."""
-    extra = g.ndim - len(shape)
+    extra = g.ndim - len(shape)  # axes that broadcasting put in front
     axes = tuple(range(extra)) + tuple(
         axis + extra for axis, size in enumerate(shape) if size == 1 and g.shape[axis + extra] != 1
     )

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+# Arguments of these types go to an operation as they are. Python's numbers must: made into arrays, they would
+# no longer be weak, and a float32 Tensor times 2.0 would become float64.
 _PLAIN = frozenset({np.ndarray, int, float, bool})
 _NOTHING: Mapping[str, Any] = {}
 
@@ -87,8 +89,8 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
     if type(out) is not np.ndarray:
         out = np.asarray(out)
     elif out.base is not None:
-        out.flags.writeable = False
-    result = _new(Tensor)
+        out.flags.writeable = False  # a view: a write into the result would reach the argument
+    result = _new(Tensor)  # without __init__, whose checks would cost as much as a small operation
     result._array = out
     kind = out.dtype.kind
     if kind not in REAL:
@@ -134,6 +136,7 @@ def _operator(name: str) -> tuple[Operator, Operator, Operator]:
         return apply(REGISTRY[name], (other, self))
 
     def in_place(self: Tensor, other: Any) -> Tensor:
+        # Nothing is written into: the Tensor becomes the result, so that older nodes keep their values.
         check_assignable(self._array, self.origin)
         return self._become(apply(REGISTRY[name], (self, other)))
 
@@ -356,7 +359,7 @@ class Tensor:
             cotangent = run_hooks(origin, cotangent.copy()) if origin.hooks else cotangent.copy()
             origin.grad = cotangent if origin.grad is None else origin.grad + cotangent
         elif create_graph:
-            token = recording.set(True)
+            token = recording.set(True)  # under no_grad too: create_graph asks for it
             try:
                 for leaf, part in walk([(origin, cotangent)], lift=_lift, retain=True).items():
                     leaf.grad = part if leaf.grad is None else leaf.grad + part
@@ -364,6 +367,7 @@ class Tensor:
                 recording.reset(token)
         else:
             for leaf, part in walk([(origin, cotangent._array)], retain=retain_graph).items():
+                # A new array, never `+=`: somebody may hold the gradient of before.
                 leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._array + part)
 
     def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Tensor:
@@ -479,6 +483,7 @@ class Tensor:
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
         twin._array = self._array
+        # The copy of a leaf is a leaf of its own: its gradient is not the other's.
         twin.origin = Leaf(self.origin.name) if type(self.origin) is Leaf else self.origin
         return twin
 
@@ -830,7 +835,7 @@ class Tensor:
             raise_no_gradient(name)
         for kind in types:
             if kind is not Tensor and kind is not np.ndarray:
-                check_array_class(kind)  # before a formula computes with it
+                check_array_class(kind)  # a masked array or matrix must not get into a formula
         if func not in CONSTANTS:
             args, kwargs = fit_arguments(func, function, name, args, kwargs)
         with error_context(name, args):
@@ -885,6 +890,7 @@ class Tensor:
     def _become(self, result: Tensor) -> Self:
         """Take over the value and the node of a result, in the shape and dtype that this Tensor has."""
         check_in_place(self._array, result._array)
+        # Python's `t += v` assigns what this returns to `t`, so the object must stay the same.
         if result.dtype != self.dtype:
             result = result.astype(self.dtype)
         self._array, self.origin = result._array, result.origin

@@ -91,6 +91,7 @@ def _matched(expected: Any, given: Any, path: str) -> Iterator[Any]:
     if expected is _LEAF and parts is None:
         yield given
         return
+    # Lists and dicts are compared alike, by their keys: a list's are its positions.
     wanted = None if expected is _LEAF else dict(_children(expected) or ())
     found = None if parts is None else dict(parts)
     same = wanted is not None and found is not None and wanted.keys() == found.keys()
@@ -117,7 +118,7 @@ def _like(part: Any, children: list[Any]) -> Any:
     if part is None:
         return None
     if isinstance(part, dict):
-        twin = copy.copy(part)  # whatever dict it is, a defaultdict say
+        twin = copy.copy(part)  # keeps what a subclass has besides its entries, a defaultdict's factory say
         twin.update(zip(part, children, strict=True))
         return twin
     if hasattr(part, "_fields"):  # a named tuple
