@@ -26,7 +26,7 @@ class Draws:
 
     def generator(self, make: Callable[[], np.random.Generator]) -> np.random.Generator:
         """Return the generator that a layer is to draw from; ``make`` makes the one that it asked for."""
-        # A copy each time: a layer that draws advances its generator, and a third run must start like this one.
+        # A copy each time: a layer that draws advances its generator, and each run must start alike.
         if self.again and self.next < len(self.before):
             self.next += 1
             return copy.deepcopy(self.before[self.next - 1])
