@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.optim.test_flat import KINDS, every_kind, give_gradients, make, parameters_of
+from tests.optim.test_flat_parameters import KINDS, every_kind, give_gradients, make, parameters_of
 from tinygrad_mnist import Tensor, optim
 
 

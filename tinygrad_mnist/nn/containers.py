@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self, overload
 
 from tinygrad_mnist.engine.observe import recorder
-from tinygrad_mnist.nn.block import hidden_layer
+from tinygrad_mnist.nn.fused import hidden_layer
 from tinygrad_mnist.nn.module import MODULE, Module
 
 

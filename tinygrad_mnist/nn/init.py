@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.random_state import draws
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.state import write
+from tinygrad_mnist.nn.parameter import write
 
 RNG: TypeAlias = "np.random.Generator | np.random.SeedSequence | int | None"
 """Where random numbers come from: a generator, a seed, or None for the tree that `manual_seed` plants."""

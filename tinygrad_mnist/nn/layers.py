@@ -1,4 +1,4 @@
-"""Linear, Flatten, Dropout, Identity."""
+"""The layers: Linear, BatchNorm1d, LayerNorm, Dropout, Flatten, Identity."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
+from tinygrad_mnist.nn.functional import TensorLike, as_input
 from tinygrad_mnist.nn.module import Module, Parameter
-
-TensorLike = Tensor | NDArray[Any]
 
 
 class Linear(Module):
@@ -102,6 +102,224 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """The arguments."""
         return f"{self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'}"
+
+
+class BatchNorm1d(Module):
+    """Normalise each channel over the batch in training, by running statistics else; scale and shift.
+
+    Parameters
+    ----------
+    num_features : int
+        The number of channels C.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        How far the running statistics move towards those of each batch; None makes them plain means over all
+        batches.
+    affine : bool
+        Whether there are a weight and a bias.
+    track_running_stats : bool
+        Whether there are running statistics; without them, evaluation uses the batch's too.
+    dtype : dtype
+        Of parameters and running statistics.
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Shape (C,), at first 1 and 0.
+    running_mean, running_var : ndarray or None
+        Shape (C,), at first 0 and 1; the variance is the unbiased one.
+    num_batches_tracked : ndarray or None
+        How many batches went into them; int64, shape ().
+
+    Raises
+    ------
+    ValueError
+        When called, if the input is not (N, C) or (N, C, L), or has a single value a channel in training.
+
+    References
+    ----------
+    Ioffe & Szegedy (2015), "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = BatchNorm1d(2)
+    >>> layer(np.array([[1, 10], [3, 30]], np.float32)).detach().numpy().round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> layer.running_mean
+    array([0.2, 2. ], dtype=float32)
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: NDArray[Any] | None
+    running_var: NDArray[Any] | None
+    num_batches_tracked: NDArray[np.int64] | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(
+                f"BatchNorm1d({num_features}) was asked for; expected a positive number of channels"
+            )
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.register_parameter("weight", Parameter(np.ones(num_features, dtype)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_features, dtype)) if affine else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", np.zeros(num_features, dtype) if tracked else None)
+        self.register_buffer("running_var", np.ones(num_features, dtype) if tracked else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
+
+    def reset_running_stats(self) -> None:
+        """Forget the batches seen so far."""
+        if (
+            self.running_mean is not None
+            and self.running_var is not None
+            and self.num_batches_tracked is not None
+        ):
+            self.running_mean[...] = 0
+            self.running_var[...] = 1
+            self.num_batches_tracked[...] = 0
+
+    def reset_parameters(self) -> None:
+        """Start anew: weight 1, bias 0, no batches seen."""
+        self.reset_running_stats()
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """The same shape: (N, C) or (N, C, L)."""
+        input = as_input(input)
+        shape = input.shape
+        if len(shape) not in (2, 3) or shape[1] != self.num_features:
+            c = self.num_features
+            raise ValueError(
+                f"input of shape {shape} does not fit {c} features; expected (N, {c}) or (N, {c}, L)"
+            )
+        count = self.num_batches_tracked if self.training else None
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 0.0 if count is None else 1 / (int(count) + 1)
+        out = F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or self.running_mean is None,
+            momentum,
+            self.eps,
+        )
+        if count is not None and not is_replay():
+            self.count_batch()
+        return out
+
+    def count_batch(self) -> None:
+        """Note that the running statistics have seen one more batch."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked[()] += 1
+
+    def extra_repr(self) -> str:
+        """The arguments, as far as they are not the usual ones."""
+        usual = {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
+        own = {name: getattr(self, name) for name in usual}
+        return f"{self.num_features}" + "".join(f", {k}={v!r}" for k, v in own.items() if v != usual[k])
+
+
+class LayerNorm(Module):
+    """Normalise over the last axes, each sample by itself; then scale and shift.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        The lengths of the axes to normalise over.
+    eps : float
+        Added to the variance.
+    elementwise_affine : bool
+        Whether there is a weight (and, with ``bias``, a bias).
+    bias : bool
+        Whether there is a bias too.
+    dtype : dtype
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Shape ``normalized_shape``, at first 1 and 0.
+
+    Raises
+    ------
+    ValueError
+        When called, if the input does not end in ``normalized_shape``.
+
+    References
+    ----------
+    Ba, Kiros & Hinton (2016), "Layer normalization", equation 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LayerNorm(2, elementwise_affine=False)(np.array([[1.0, 3.0]])).round(3)
+    array([[-1.,  1.]])
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | list[int] | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        if not shape or min(shape) < 1:
+            raise ValueError(f"LayerNorm({normalized_shape}) was asked for; expected positive lengths")
+        self.normalized_shape = shape
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        has_bias = elementwise_affine and bias
+        self.register_parameter("weight", Parameter(np.ones(shape, dtype)) if elementwise_affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(shape, dtype)) if has_bias else None)
+
+    def reset_parameters(self) -> None:
+        """Start anew: weight 1, bias 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """The same shape: (..., *normalized_shape)."""
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """The arguments, as far as they are not the usual ones."""
+        text = f"{self.normalized_shape}" + ("" if self.eps == 1e-5 else f", eps={self.eps}")
+        if not self.elementwise_affine:
+            return f"{text}, elementwise_affine=False"
+        return text + ("" if self.bias is not None else ", bias=False")
 
 
 class Dropout(Module):

@@ -6,20 +6,18 @@ module only remembers which names are parameters, buffers and modules, in the or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.blame import blame
-from tinygrad_mnist.nn.parameter import Parameter
-from tinygrad_mnist.nn.state import Array, IncompatibleKeys, load
-from tinygrad_mnist.nn.summary import tree
+from tinygrad_mnist.nn.parameter import Array, Parameter, write
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -397,3 +395,176 @@ def _plain(value: Any) -> Array:
 
 def _described(value: object) -> str:
     return type(value).__name__ + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
+
+
+# ---- as text ---------------------------------------------------------------------------------------------
+
+
+def tree(module: Module) -> str:
+    """The text that is a module's ``repr``: a line a module, and behind a ``#`` its own parameters."""
+    lines = list(_lines(module, "", 0))
+    lines[-1] = (lines[-1][0], _total(module, own=len(lines) == 1))
+    width = max(len(code) for code, _ in lines)
+    return "\n".join(f"{code:{width}}  # {remark}" if remark else code for code, remark in lines)
+
+
+def _lines(module: Module, label: str, depth: int) -> list[tuple[str, str]]:
+    """Code and remark of each line."""
+    indent = "  " * depth
+    head = f"{indent}{label}{type(module).__name__}({module.extra_repr()}"
+    children = list(module._named("module"))
+    if not children:
+        return [(head + ")", _own(module))]
+    lines = [(head, _own(module))]
+    for name, child in children:
+        lines += _lines(child, f"({name}): ", depth + 1)
+    return [*lines, (indent + ")", "")]
+
+
+def _own(module: Module) -> str:
+    """Shapes and number of the parameters that a module itself has."""
+    own = list(module.named_parameters(recurse=False))
+    if not own:
+        return ""
+    shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
+    return f"{shapes}: {sum(parameter.size for _, parameter in own):,}"
+
+
+def _total(module: Module, own: bool) -> str:
+    """The number of all parameters, and of those that are trained if some are frozen."""
+    parameters = list(module.parameters())
+    count = sum(parameter.size for parameter in parameters)
+    trained = sum(parameter.size for parameter in parameters if parameter.requires_grad)
+    text = f"{_own(module)} parameters" if own and parameters else f"{count:,} parameters"
+    if own and not parameters:
+        return ""
+    return text if trained == count else f"{text}, {trained:,} of them trained"
+
+
+# ---- the state dict --------------------------------------------------------------------------------------
+
+
+class IncompatibleKeys(NamedTuple):
+    """What ``load_state_dict(..., strict=False)`` passed over."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def load(
+    owner: str, entries: Mapping[str, Tensor | Array], state: Mapping[str, Any], strict: bool
+) -> IncompatibleKeys:
+    """Write the values of a state dict into parameters and buffers, in their dtype and memory order.
+
+    Parameters
+    ----------
+    owner : str
+        Whose state it is; for the error.
+    entries : mapping
+        Parameters (Tensors) and buffers (arrays) by name.
+    state : mapping
+        Arrays, Tensors or whatever ``np.asarray`` takes, by name.
+    strict : bool
+        Whether missing and unexpected entries are errors.
+
+    Returns
+    -------
+    IncompatibleKeys
+        The names that one side lacks.
+
+    Raises
+    ------
+    ValueError
+        If something does not fit; the message lists all of it.
+    """
+    missing = [name for name in entries if name not in state]
+    unexpected = [name for name in state if name not in entries]
+    values: dict[str, Array] = {}
+    problems = []
+    if strict:
+        problems += [f"missing: {name} of shape {entries[name].shape}" for name in missing]
+        problems += [f"unexpected: {name}" for name in unexpected]
+    for name, entry in entries.items():
+        if name not in state:
+            continue
+        try:
+            values[name] = _fitting(state[name], entry)
+        except (TypeError, ValueError, RuntimeError) as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise ValueError("\n  - ".join([f"the state dict does not fit this {owner}:", *problems]))
+    for name, value in values.items():
+        write(entries[name], value)
+    return IncompatibleKeys(missing, unexpected)
+
+
+def _fitting(value: Any, entry: Tensor | Array) -> Array:
+    """The value in an array of its own, once it is sure that it can be written into the entry.
+
+    Of its own, for it may be part of what is written to: of the same model's arrays, exchanged.
+    """
+    array = value.data if isinstance(value, Tensor) else np.asarray(value)
+    if array.shape != entry.shape:
+        raise ValueError(f"shape {array.shape} was given; expected {entry.shape}")
+    if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
+        raise ValueError(f"dtype {array.dtype} was given; expected {entry.dtype}")
+    if not isinstance(entry, Tensor) and not entry.flags.writeable:
+        raise ValueError("the buffer is a read-only array; register one that can be written to")
+    return array.astype(entry.dtype)
+
+
+# ---- errors ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Blame:
+    """What is known of an error so far: the module it left last, and the path from there to its origin."""
+
+    message: str  # as it was raised
+    note: str  # what was added to an error whose message cannot be changed
+    kind: str  # the class of the module that raised it
+    path: str  # from the module it left last
+    module: int  # the identity of that module
+
+
+def blame(error: Exception, module: object, children: Iterable[tuple[str, object]]) -> None:
+    """Say in the message of an error that it left ``module``, under which name it came from a child.
+
+    An error of the module ``2`` of a model becomes ``2 (Linear): input of shape ...``. The error stays the
+    same object: type, traceback and cause are kept. Where the message is not the error's one argument, a
+    note is added instead.
+
+    Parameters
+    ----------
+    error : Exception
+        The error on its way out.
+    module : object
+        The module that it leaves.
+    children : iterable of (str, object)
+        The modules in it, by path; read only when the error came from one of them.
+    """
+    known: Blame | None = getattr(error, "_blame", None)
+    name = None
+    if known is not None:
+        name = next((name for name, child in children if id(child) == known.module), None)
+    if known is None or name is None:
+        known = Blame(str(error), "", type(module).__name__, "", id(module))
+        error._blame = known  # type: ignore[attr-defined]
+    else:
+        known.path = f"{name}.{known.path}" if known.path else name
+        known.module = id(module)
+    _write(error, known)
+
+
+def _write(error: Exception, known: Blame) -> None:
+    where = f"{known.path} ({known.kind})" if known.path else known.kind
+    if not known.note:
+        before, text = error.args, f"{where}: {known.message}"
+        error.args = (text,)
+        if str(error) == text and len(before) == 1:
+            return
+        error.args = before
+    if known.note:
+        error.__notes__.remove(known.note)
+    known.note = f"in {where}"
+    error.add_note(known.note)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from numpy.typing import ArrayLike, DTypeLike
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinygrad_mnist.engine.tape import Leaf
 from tinygrad_mnist.engine.tensor import Tensor
+
+Array = NDArray[Any]
 
 
 class Parameter(Tensor):
@@ -92,3 +95,16 @@ def _restored(kind: type[Parameter], data: Any, requires_grad: bool, name: str |
     parameter = kind(data, requires_grad)
     parameter.name = name
     return parameter
+
+
+def write(target: Tensor | Array, values: Any) -> None:
+    """Write values into a parameter or buffer: the array, its dtype and its memory order stay."""
+    if not isinstance(target, Tensor):
+        target[...] = values
+    elif target.data.flags.writeable:
+        target.data[...] = values
+        target.mark_written()
+    else:  # wrapped around an array that is not ours to change
+        fresh = np.empty_like(target.data)
+        fresh[...] = values
+        target.data = fresh

@@ -23,7 +23,6 @@ True
 
 from tinygrad_mnist.optim.adam import Adam, AdamW
 from tinygrad_mnist.optim.clipping import clip_grad_norm_, clip_grad_value_
-from tinygrad_mnist.optim.one_cycle import OneCycleLR
 from tinygrad_mnist.optim.optimizer import Optimizer
 from tinygrad_mnist.optim.rmsprop import RMSprop
 from tinygrad_mnist.optim.schedules import (
@@ -31,6 +30,7 @@ from tinygrad_mnist.optim.schedules import (
     ExponentialLR,
     LinearLR,
     LRScheduler,
+    OneCycleLR,
     SequentialLR,
     StepLR,
 )

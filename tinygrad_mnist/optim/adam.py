@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_mnist.optim.flat import Array, Block
-from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups
-from tinygrad_mnist.optim.options import require_number, require_rates
+from tinygrad_mnist.optim.flat_parameters import Array, Block
+from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups, require_number, require_rates
 
 __all__ = ["Adam", "AdamW"]
 

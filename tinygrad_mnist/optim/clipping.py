@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.optim.flat import Array
-from tinygrad_mnist.optim.options import require_number
+from tinygrad_mnist.optim.flat_parameters import Array
+from tinygrad_mnist.optim.optimizer import require_number
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.optim.flat import Array, Block
-from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups
-from tinygrad_mnist.optim.options import require_flag, require_number
+from tinygrad_mnist.optim.flat_parameters import Array, Block
+from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups, require_flag, require_number
 
 __all__ = ["SGD"]
 

@@ -10,10 +10,9 @@ import numpy as np
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift, apply
 from tinygrad_mnist.nn.activations import ReLU
-from tinygrad_mnist.nn.functional.layers import observer
-from tinygrad_mnist.nn.layers import Linear
+from tinygrad_mnist.nn.functional import observer
+from tinygrad_mnist.nn.layers import BatchNorm1d, Linear
 from tinygrad_mnist.nn.module import Module
-from tinygrad_mnist.nn.normalization import BatchNorm1d
 from tinygrad_mnist.ops.normalization import block_evaluated, linear_batch_norm_relu
 
 

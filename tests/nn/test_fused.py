@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_mnist import Tensor, checkpoint, detect_anomaly, nn, no_grad
 from tinygrad_mnist.engine.tape import Node
-from tinygrad_mnist.nn.block import hidden_layer
+from tinygrad_mnist.nn.fused import hidden_layer
 
 X = np.random.default_rng(1).standard_normal((5, 6), dtype=np.float32)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, grad, hessian, hvp, jacobian, value_and_grad, vjp
-from tinygrad_mnist.transforms import matrices
+from tinygrad_mnist.transforms import jacobians
 
 A = np.array([[1.0, 2.0], [-0.5, 3.0], [0.3, -1.0]])
 X = np.array([0.4, -1.1])
@@ -28,7 +28,7 @@ def test_both_modes_give_the_numeric_jacobian(
     f: Any, x: Any, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("_by_columns", "_by_rows"):
-        monkeypatch.setattr(matrices, name, getattr(matrices, by))
+        monkeypatch.setattr(jacobians, name, getattr(jacobians, by))
     numeric = np.zeros((*f(x).shape, *x.shape))
     for index in np.ndindex(x.shape):
         step = np.zeros_like(x)
@@ -40,8 +40,10 @@ def test_both_modes_give_the_numeric_jacobian(
 def test_the_cheaper_mode_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[str] = []
     for name in ("_by_columns", "_by_rows"):
-        real = getattr(matrices, name)
-        monkeypatch.setattr(matrices, name, lambda t, name=name, real=real: (chosen.append(name), real(t))[1])
+        real = getattr(jacobians, name)
+        monkeypatch.setattr(
+            jacobians, name, lambda t, name=name, real=real: (chosen.append(name), real(t))[1]
+        )
     jacobian(wide)(X)
     jacobian(tall)(A)
     assert chosen == ["_by_columns", "_by_rows"]

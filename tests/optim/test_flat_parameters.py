@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, optim
-from tinygrad_mnist.optim import flat
+from tinygrad_mnist.optim import flat_parameters
 
 KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
     "sgd": (optim.SGD, {"lr": 0.1, "weight_decay": 0.1}),
@@ -64,7 +64,7 @@ def test_together_is_as_each_alone_whatever_is_skipped(
 ) -> None:
     together, alone = parameters_of(SHAPES), parameters_of(SHAPES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flat, "BLOCK_BYTES", block)
+        patch.setattr(flat_parameters, "BLOCK_BYTES", block)
         optimizer = make(kind, together)
     single = [make(kind, [parameter]) for parameter in alone]
     for seed, mask in enumerate(masks):
@@ -106,7 +106,7 @@ def test_a_skipped_parameter_counts_no_step() -> None:
 def test_a_gradient_that_somebody_kept_stays_what_it_was(
     kind: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flat, "BLOCK_BYTES", block)
+    monkeypatch.setattr(flat_parameters, "BLOCK_BYTES", block)
     parameters = parameters_of(SHAPES)
     optimizer = make(kind, parameters, weight_decay=0.1)
     give_gradients(parameters, 0)
