@@ -1,6 +1,7 @@
-"""The layers and losses as functions: thin over the operations, without state and without gradient code.
+"""The layers, activations and losses as functions, without state and without gradient code.
 
-On Tensors they are recorded; where all arguments are arrays, they return arrays.
+Each is a thin layer over the operations in `tinygrad_mnist.ops`: checks, defaults and PyTorch's arguments. On
+Tensors they are recorded; where all arguments are arrays, they return arrays.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ TensorLike = Tensor | Array
 
 
 def as_input(value: Tensor | ArrayLike) -> TensorLike:
-    """A Tensor as it is, anything else as an array, for those who ask for its shape or dtype."""
+    """Return a Tensor as it is and anything else as an array, so that it has a shape and a dtype."""
     return value if isinstance(value, Tensor) else np.asarray(value)
 
 
@@ -51,7 +52,7 @@ def as_input(value: Tensor | ArrayLike) -> TensorLike:
 
 
 def relu(input: TensorLike) -> Tensor:
-    """``max(x, 0)``, with gradient 0 at 0; any shape.
+    """Return ``max(x, 0)``, with gradient 0 at 0; any shape.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def relu(input: TensorLike) -> Tensor:
 
 
 def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
-    """``x`` where it is positive, ``negative_slope * x`` elsewhere; any shape.
+    """Return ``x`` where it is positive and ``negative_slope * x`` elsewhere; any shape.
 
     Examples
     --------
@@ -77,19 +78,19 @@ def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
 
 
 def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
-    """``x`` times the normal distribution function of ``x``; any shape.
+    """Return ``x`` times the normal distribution function of ``x``; any shape.
 
     Parameters
     ----------
     input : Tensor or ndarray
         Floating-point.
     approximate : str
-        ``none`` for the exact function, ``tanh`` for the approximation by tanh.
+        ``none`` for the exact function, ``tanh`` for its approximation by tanh.
 
     Raises
     ------
     ValueError
-        If ``approximate`` is something else.
+        If ``approximate`` is neither.
 
     References
     ----------
@@ -106,13 +107,13 @@ def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
 
 
 def tanh(input: TensorLike) -> Tensor:
-    """The hyperbolic tangent; any shape."""
+    """Return the hyperbolic tangent; any shape."""
     out: Tensor = elementwise.tanh(input)
     return out
 
 
 def sigmoid(input: TensorLike) -> Tensor:
-    """``1 / (1 + exp(-x))`` without overflow; any shape.
+    """Return ``1 / (1 + exp(-x))``, without overflow; any shape.
 
     Examples
     --------
@@ -125,7 +126,7 @@ def sigmoid(input: TensorLike) -> Tensor:
 
 
 def softmax(input: TensorLike, dim: int) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along an axis, without overflow.
+    """Return ``exp(x) / sum(exp(x))`` along an axis, without overflow.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
 
 
 def log_softmax(input: TensorLike, dim: int) -> Tensor:
-    """The logarithm of the softmax along an axis, exact where the softmax is 0 in floating point.
+    """Return the logarithm of the softmax along an axis, exact even where the softmax underflows to 0.
 
     Raises
     ------
@@ -164,7 +165,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
 
 
 def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
-    """``input @ weight.T + bias``.
+    """Return ``input @ weight.T + bias``.
 
     Parameters
     ----------
@@ -209,23 +210,23 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Normalise each channel over the batch, or by running statistics; then scale and shift.
+    """Normalise each channel by the batch or by the running statistics; then scale and shift.
 
     Parameters
     ----------
     input : Tensor or ndarray
         Shape (N, C) or (N, C, L).
     running_mean, running_var : ndarray, optional
-        Shape (C,). In training they move, in place, towards the statistics of the batch (the variance
-        unbiased); in evaluation they are used.
+        Shape (C,). In training they are moved, in place, towards the mean and the unbiased variance of the
+        batch; in evaluation the input is normalised by them.
     weight, bias : Tensor or ndarray, optional
         Shape (C,).
     training : bool
         Whether to normalise by the statistics of this batch.
     momentum : float
-        How far the running statistics move: 0.1 is a tenth of the way.
+        The share of this batch in the running statistics: 0.1 moves them a tenth of the way.
     eps : float
-        Added to the variance.
+        A number that is added to the variance.
 
     Returns
     -------
@@ -257,19 +258,20 @@ def batch_norm(
         return flat.reshape(n, length, channels).transpose(0, 2, 1)
     if input.ndim != 2:
         raise ValueError(f"input of shape {input.shape} was given; expected (N, C) or (N, C, L)")
-    input, weight, bias = _ready(input, (input.shape[1],), weight, bias)
+    input, weight, bias = _with_defaults(input, (input.shape[1],), weight, bias)
     if training:
-        return _normalized_by_batch(input, running_mean, running_var, weight, bias, momentum, eps)
+        return _batch_norm_training(input, running_mean, running_var, weight, bias, momentum, eps)
     if running_mean is None or running_var is None:
         raise ValueError(
             "batch norm in evaluation needs running_mean and running_var; expected arrays, not None"
         )
-    # one scale and one shift; the running statistics, which training writes to, stay out of the tape
+    # One scale and one shift a channel. The copy keeps the running mean off the tape: training writes into
+    # it, and a backward pass that comes later would read the new values.
     scale = weight / np.sqrt(running_var + eps)
     return input * scale + (bias - running_mean.copy() * scale)  # type: ignore[return-value]
 
 
-def _normalized_by_batch(
+def _batch_norm_training(
     input: TensorLike,
     running_mean: Array | None,
     running_var: Array | None,
@@ -284,30 +286,36 @@ def _normalized_by_batch(
             f"batch norm in training needs more than one value a channel; got input of shape {input.shape}. "
             "Leave out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
         )
-
-    observe = observer(running_mean, running_var, momentum, n)
-    out: Tensor = normalization.batch_norm(input, weight, bias, eps=eps, observe=observe)
+    update = statistics_updater(running_mean, running_var, momentum, n)
+    out: Tensor = normalization.batch_norm(input, weight, bias, eps=eps, observe=update)
     return out
 
 
-def observer(
+def statistics_updater(
     running_mean: Array | None, running_var: Array | None, momentum: float, n: int
 ) -> Callable[[Array, Array], None] | None:
-    """What moves running statistics towards those of a batch of ``n``; None where they stay."""
+    """Return a function that moves running statistics towards those of a batch of ``n`` rows.
+
+    Returns
+    -------
+    callable or None
+        ``update(mean, var)`` of the biased variance; None where nothing has to be moved. That is so, too,
+        while a checkpointed function runs again: the batch has been counted the first time.
+    """
     if (running_mean is None and running_var is None) or is_replay():
         return None
 
-    def move_running_statistics(mean: Array, var: Array) -> None:
+    def update(mean: Array, var: Array) -> None:
         if running_mean is not None:
-            _move(running_mean, mean, momentum, 1.0)
+            _move_towards(running_mean, mean, momentum, 1.0)
         if running_var is not None:
-            _move(running_var, var, momentum, n / (n - 1))
+            _move_towards(running_var, var, momentum, n / (n - 1))  # the unbiased variance
 
-    return move_running_statistics
+    return update
 
 
-def _move(running: Array, new: Array, momentum: float, factor: float) -> None:
-    """Move running statistics towards ``factor * new``, in place."""
+def _move_towards(running: Array, new: Array, momentum: float, factor: float) -> None:
+    """Set ``running`` to ``(1 - momentum) * running + momentum * factor * new``, in place."""
     running *= 1 - momentum
     running += new * (momentum * factor)
 
@@ -330,7 +338,7 @@ def layer_norm(
     weight, bias : Tensor or ndarray, optional
         Shape ``normalized_shape``.
     eps : float
-        Added to the variance.
+        A number that is added to the variance.
 
     Returns
     -------
@@ -340,7 +348,7 @@ def layer_norm(
     Raises
     ------
     ValueError
-        If the input does not end in ``normalized_shape``.
+        If the last axes of the input are not ``normalized_shape``.
 
     References
     ----------
@@ -357,19 +365,28 @@ def layer_norm(
     input = as_input(input)
     if not axes or input.shape[-axes:] != shape:
         raise ValueError(f"input of shape {input.shape} was given; expected its last axes to be {shape}")
-    input, weight, bias = _ready(input, shape, weight, bias)
+    input, weight, bias = _with_defaults(input, shape, weight, bias)
     if axes == 1:
         out: Tensor = normalization.layer_norm(input, weight, bias, eps=eps)
         return out
+    # The operation normalises over one axis.
     rows = input.reshape(*input.shape[:-axes], math.prod(shape))
     out = normalization.layer_norm(rows, weight.reshape(-1), bias.reshape(-1), eps=eps)
     return out.reshape(input.shape)
 
 
-def _ready(
+def _with_defaults(
     input: TensorLike, shape: tuple[int, ...], weight: TensorLike | None, bias: TensorLike | None
 ) -> tuple[TensorLike, TensorLike, TensorLike]:
-    """Input, weight and bias as the operations take them: none missing, the input in the result's dtype."""
+    """Return input, weight and bias as the operations take them.
+
+    A missing weight is 1 and a missing bias 0; the input is converted to the dtype of the result.
+
+    Raises
+    ------
+    ValueError
+        If weight or bias have another shape.
+    """
     if weight is None:
         weight = np.ones(shape, input.dtype if input.dtype.kind == "f" else np.float64)
     if bias is None:
@@ -384,18 +401,18 @@ def _ready(
 
 
 def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RNG = None) -> TensorLike:
-    """Make each element 0 with probability ``p`` and the others larger by ``1 / (1 - p)``; in training only.
+    """Set each element to 0 with probability ``p``, and multiply the others by ``1 / (1 - p)``.
 
     Parameters
     ----------
     input : Tensor or ndarray
         Any shape, floating-point.
     p : float
-        From 0 to 1.
+        The probability, from 0 to 1.
     training : bool
-        Without it, the input is returned as it is.
+        Whether to do so; if not, the input is returned as it is.
     rng : Generator or int, optional
-        Where the random numbers come from.
+        The source of random numbers.
 
     Raises
     ------
@@ -419,6 +436,8 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RN
         return input
     input = as_input(input)
     dtype = input.dtype if input.dtype.kind == "f" else np.dtype(np.float64)
+    # In float32 whatever the dtype: half the random bits, and equal seeds drop the same elements in every
+    # dtype.
     keep = generator(rng).random(input.shape, np.float32) >= p
     mask = keep.astype(dtype)
     if p < 1:
@@ -462,7 +481,7 @@ def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorL
 def cross_entropy(
     input: TensorLike, target: TensorLike, *, reduction: str = "mean", label_smoothing: float = 0.0
 ) -> Tensor:
-    """``-sum(target * log_softmax(input))`` of each row, reduced.
+    """Return ``-sum(target * log_softmax(input))`` of each row, reduced.
 
     Parameters
     ----------
@@ -473,7 +492,7 @@ def cross_entropy(
     reduction : str
         ``mean`` over the rows, ``sum``, or ``none`` for one number a row.
     label_smoothing : float
-        How much of the uniform distribution to mix into the target, from 0 to 1.
+        The share of the uniform distribution that is mixed into the target, from 0 to 1.
 
     Returns
     -------
@@ -501,6 +520,8 @@ def cross_entropy(
     input, target = as_input(input), as_input(target)
     if target.ndim == 2 and target.dtype.kind != "f":
         target = target.astype(input.dtype)  # one-hot integers
+    # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
+    # NumPy's rule.
     if reduction not in ("mean", "sum") or not input.size:
         return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction)
     out: Tensor = loss.cross_entropy(input, target, label_smoothing=label_smoothing, reduction=reduction)
@@ -508,7 +529,7 @@ def cross_entropy(
 
 
 def nll_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
-    """The negative log-likelihood: minus the entry of each row that its label names, reduced.
+    """Return the negative log-likelihood: minus the entry of each row at its label, reduced.
 
     Parameters
     ----------
@@ -540,26 +561,24 @@ def nll_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") 
             "were given; expected (N, C) and integer labels of shape (N,)"
         )
     n, classes = input.shape
-    if n and not (labels.min() >= 0 and labels.max() < classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
+    _check_labels(labels, classes)
     return _reduced(-input[np.arange(n), labels], reduction)
 
 
 def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
-    """``(input - target)**2``, reduced over all elements.
+    """Return ``(input - target)**2``, reduced over all elements.
 
     Parameters
     ----------
     input, target : Tensor or ndarray
-        Of one shape. Integers and booleans are taken as floats: of the other's dtype, or float64.
+        Arrays of one shape. Integers and booleans are converted to the dtype of the other, or to float64.
     reduction : str
         ``mean``, ``sum`` or ``none``.
 
     Raises
     ------
     ValueError
-        If the shapes differ: broadcasting here is nearly always a mistake.
+        If the shapes differ. Broadcasting them would nearly always hide a mistake.
 
     Examples
     --------
@@ -578,14 +597,16 @@ def binary_cross_entropy_with_logits(
     reduction: str = "mean",
     pos_weight: TensorLike | float | None = None,
 ) -> Tensor:
-    """``-p * target * log(s) - (1 - target) * log(1 - s)``, ``s = sigmoid(input)``; no overflow; reduced.
+    """Return the binary cross-entropy of ``s = sigmoid(input)``, without overflow, reduced.
+
+    It is ``-p * target * log(s) - (1 - target) * log(1 - s)`` of each element, with ``p = pos_weight``.
 
     Parameters
     ----------
     input : Tensor or ndarray
         Logits, any shape.
     target : Tensor or ndarray
-        Probabilities, of the same shape; integers and booleans are taken as floats.
+        Probabilities, of the same shape; integers and booleans are converted to floats.
     reduction : str
         ``mean``, ``sum`` or ``none``.
     pos_weight : array_like, optional
@@ -603,7 +624,9 @@ def binary_cross_entropy_with_logits(
     array([6.9314...e-01, 1.0000...e+03])
     """
     input, target = _floats_of_one_shape(input, target)
-    # each side of 0 by a formula that is smooth there, does not overflow and cancels nothing
+    # With x = input and tail = log(1 + exp(-|x|)): -log(s) is tail for x >= 0 and tail - x for x < 0, and
+    # -log(1 - s) is tail + x and tail. So each side of 0 has a formula that does not overflow and cancels
+    # nothing, and is smooth there, unlike |x|: the gradient at 0 is right, too.
     positive = input >= 0
     tail = np.log1p(np.exp(np.where(positive, -input, input)))
     share: Any = target if pos_weight is None else pos_weight * target
@@ -612,16 +635,16 @@ def binary_cross_entropy_with_logits(
 
 
 def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike = np.int64) -> NDArray[Any]:
-    """A row for each label, 1 at its class and 0 elsewhere.
+    """Return a row for each label, with 1 at its class and 0 elsewhere.
 
     Parameters
     ----------
     target : array_like
         Integer labels, any shape.
     num_classes : int
-        How many; by default one more than the largest label.
+        The length of a row; by default one more than the largest label.
     dtype : dtype
-        Of the result.
+        The dtype of the result.
 
     Returns
     -------
@@ -646,16 +669,29 @@ def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike 
         raise TypeError(f"labels of dtype {labels.dtype} were given; expected integers")
     if num_classes < 0:
         num_classes = int(labels.max(initial=-1)) + 1
-    if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
-        wrong = labels[(labels < 0) | (labels >= num_classes)][0]
-        raise IndexError(f"label {wrong} is not one of the {num_classes} classes 0 to {num_classes - 1}")
+    _check_labels(labels, num_classes)
     rows = np.zeros((*labels.shape, num_classes), dtype)
     np.put_along_axis(rows, labels[..., None], 1, axis=-1)
     return rows
 
 
+def _check_labels(labels: NDArray[Any], classes: int) -> None:
+    """Raise an IndexError that names the first label that is no class."""
+    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0]
+        raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
+
+
 def _floats_of_one_shape(input: TensorLike, target: TensorLike) -> tuple[TensorLike, TensorLike]:
-    """Integers and booleans, whose differences wrap or are refused, as floats of the other's dtype."""
+    """Return input and target as floats, of the dtype of the other if only one is.
+
+    A difference of unsigned integers would wrap around, and NumPy raises for one of booleans.
+
+    Raises
+    ------
+    ValueError
+        If they have different shapes.
+    """
     input, target = as_input(input), as_input(target)
     if input.shape != target.shape:
         raise ValueError(
@@ -683,7 +719,7 @@ def _reduced(losses: Any, reduction: str) -> Tensor:
 
 def _mean(losses: Any) -> Any:
     n = losses.size
-    if losses.ndim != 1 or n == 0 or losses.dtype.kind != "f":  # 1 / n is no integer
+    if losses.ndim != 1 or n == 0 or losses.dtype.kind != "f":  # an array of integers cannot hold 1 / n
         return losses.mean()
-    # measured: forwards and back this product takes 12 us less than a mean
+    # Measured: forward and backward together, this product takes 12 us less than a mean.
     return losses @ np.full(n, 1 / n, losses.dtype)
