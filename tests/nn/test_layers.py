@@ -90,17 +90,18 @@ def test_a_length_must_be_positive() -> None:
 @pytest.mark.parametrize(
     ("shape", "bias", "message"),
     [
-        ((4, 2), 2, r"^Linear: input of shape \(4, 2\) does not fit weight of shape \(2, 3\); expected \(\.\.\., 3\)$"),
-        ((), 2, r"^Linear: input of shape \(\) does not fit weight of shape \(2, 3\); expected \(\.\.\., 3\)$"),
-        ((4, 3), 1, r"^Linear: bias of shape \(1,\) does not fit weight of shape \(2, 3\); expected \(2,\)$"),
+        ((4, 2), 2, "Linear: input of shape (4, 2) does not fit weight of shape (2, 3); expected (..., 3)"),
+        ((), 2, "Linear: input of shape () does not fit weight of shape (2, 3); expected (..., 3)"),
+        ((4, 3), 1, "Linear: bias of shape (1,) does not fit weight of shape (2, 3); expected (2,)"),
     ],
     ids=["input", "scalar", "bias"],
-)  # fmt: skip
+)
 def test_a_wrong_shape_is_said_with_what_is_expected(shape: tuple[int, ...], bias: int, message: str) -> None:
     layer = nn.Linear(3, 2)
     layer.bias = nn.Parameter(np.zeros(bias, np.float32))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="fit") as caught:
         layer(np.ones(shape, np.float32))
+    assert str(caught.value) == message
 
 
 def test_without_bias_there_is_none() -> None:

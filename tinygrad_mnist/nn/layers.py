@@ -19,8 +19,8 @@ from tinygrad_mnist.nn.module import Module, Parameter
 class Linear(Module):
     """A linear (fully connected) layer: ``input @ weight.T + bias``.
 
-    The weight has PyTorch's shape (out, in). It is stored in Fortran order: ``weight.T``, by which the input is
-    multiplied, is then C-contiguous, and the matrix product is cheaper.
+    The weight has PyTorch's shape (out, in). It is stored in Fortran order: ``weight.T``, by which the input
+    is multiplied, is then C-contiguous, and the matrix product is cheaper.
 
     Parameters
     ----------
@@ -91,21 +91,20 @@ class Linear(Module):
 
     def forward(self, input: TensorLike) -> Tensor:
         """Return ``input @ weight.T + bias``; shape (..., in_features) becomes (..., out_features)."""
-        # The operation checks the shapes; here its error gets the words of the layer. A call that succeeds pays
-        # nothing for that.
+        # The operation checks the shapes; here its error gets the words of the layer. A call that succeeds
+        # pays nothing for that.
         try:
             return F.linear(input, self.weight, self.bias)
         except ValueError as error:
             raise ValueError(self._wrong_shape_message(input)) from error
 
     def _wrong_shape_message(self, input: TensorLike) -> str:
-        weight = self.weight.shape
-        if self.bias is not None and self.bias.shape != weight[:1]:
-            return f"bias of shape {self.bias.shape} does not fit weight of shape {weight}; expected {weight[:1]}"
-        return (
-            f"input of shape {np.shape(input)} does not fit weight of shape {weight}; "
-            f"expected (..., {self.in_features})"
-        )
+        shape, weight = np.shape(input), self.weight.shape
+        if self.bias is not None and shape[-1:] == weight[1:]:  # then somebody has put another bias here
+            bias = self.bias.shape
+            return f"bias of shape {bias} does not fit weight of shape {weight}; expected {weight[:1]}"
+        expected = f"(..., {self.in_features})"
+        return f"input of shape {shape} does not fit weight of shape {weight}; expected {expected}"
 
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""
