@@ -12,23 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.optim.problem import OPTIMIZERS
 from tinygrad_mnist import Tensor, optim
 from tinygrad_mnist.optim import flat_parameters
 
-KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "sgd": (optim.SGD, {"lr": 0.1, "weight_decay": 0.1}),
-    "momentum": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}),
-    "nesterov": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
-    "rmsprop": (optim.RMSprop, {"momentum": 0.9, "centered": True, "weight_decay": 0.1}),
-    "adam": (optim.Adam, {"lr": 0.1, "weight_decay": 0.1}),
-    "adamw": (optim.AdamW, {"lr": 0.1}),
-}
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", OPTIMIZERS)
 
 
 def make(kind: str, parameters: Any, **options: Any) -> optim.Optimizer:
-    optimizer, defaults = KINDS[kind]
-    made: optim.Optimizer = optimizer(parameters, **{**defaults, **options})
+    name, defaults = OPTIMIZERS[kind]
+    made: optim.Optimizer = getattr(optim, name)(parameters, **{**defaults, **options})
     return made
 
 

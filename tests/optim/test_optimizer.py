@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from tests.optim.test_flat_parameters import KINDS, every_kind, give_gradients, make, parameters_of
+from tests.optim.test_flat_parameters import every_kind, give_gradients, make, parameters_of
 from tinygrad_mnist import Tensor, optim
+from tinygrad_mnist.optim.flat_parameters import Block
+from tinygrad_mnist.optim.optimizer import OptionChecks, require_nonnegative
 
 
 def parameter() -> Tensor:
@@ -177,7 +179,7 @@ def trained(kind: str, dtype: Any = np.float64, steps: int = 3) -> tuple[list[Te
 def test_a_loaded_state_is_gone_on_with(kind: str, dtype: Any, tolerance: float) -> None:
     parameters, optimizer = trained(kind, dtype)
     others = [Tensor(parameter.data.copy(), requires_grad=True) for parameter in parameters]
-    other = KINDS[kind][0](others, lr=77.0)
+    other = type(optimizer)(others, lr=77.0)  # the options come with the state
     other.load_state_dict(optimizer.state_dict())
     for seed in range(5, 9):
         for members, each in ((parameters, optimizer), (others, other)):
@@ -209,6 +211,35 @@ def test_a_kept_state_stays_what_it_was(kind: str) -> None:
     np.testing.assert_equal(state, before)
 
 
+def test_an_optimizer_of_ones_own_needs_only_its_options_and_its_formula() -> None:
+    class Sign(optim.Optimizer):
+        option_checks: ClassVar[OptionChecks] = {"lr": require_nonnegative}
+        state_names = ("momentum_buffer",)
+
+        def __init__(self, params: Any, lr: float = 1.0) -> None:
+            super().__init__(params, {"lr": lr})
+
+        def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
+            momentum = block.state("momentum_buffer")
+            momentum += block.gradient
+            block.values -= options["lr"] * np.sign(momentum)
+            return (progress or 0) + 1
+
+    with pytest.raises(ValueError, match="lr must be"):
+        Sign([parameter()], lr=-1)
+    (one,), (other,) = ones, others = parameters_of([(3,)]), parameters_of([(3,)])
+    start, optimizer, resumed = one.data.copy(), Sign(ones), Sign(others)
+    for gradient in ([3.0, -1.0, 2.0], [-1.0, 2.0, -4.0]):
+        one.grad = Tensor(np.array(gradient))
+        optimizer.step()
+    resumed.load_state_dict(optimizer.state_dict())
+    assert resumed.state_dict()["state"][0]["step"] == 2
+    np.testing.assert_array_equal(one.data, start - [2, 0, 0])
+    other.grad = Tensor(np.zeros(3))
+    resumed.step()
+    np.testing.assert_array_equal(other.data, start - [1, 1, -1])
+
+
 def test_the_state_is_laid_out_as_in_torch() -> None:
     _, optimizer = trained("adam")
     optimizer.add_param_group({"params": [parameter()], "lr": 0.5})
@@ -220,7 +251,7 @@ def test_the_state_is_laid_out_as_in_torch() -> None:
     assert [entry["step"] for entry in state["state"].values()] == [3, 2]
     assert state["state"][0]["exp_avg"].shape == (2, 3)
     assert [group["params"] for group in state["param_groups"]] == [[0, 1, 2], [3]]
-    assert [group["lr"] for group in state["param_groups"]] == [0.1, 0.5]
+    assert [group["lr"] for group in state["param_groups"]] == [1e-3, 0.5]
 
 
 def test_adam_keeps_its_averages_when_a_beta_moves() -> None:

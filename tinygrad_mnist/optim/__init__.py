@@ -1,7 +1,8 @@
-"""Optimisers, learning-rate schedules, gradient clipping: update formulae on plain arrays, no gradient code.
+"""Optimisers, learning-rate schedules and gradient clipping: formulae on plain arrays, no gradient code.
 
 Names, defaults and arithmetic are PyTorch's. An optimiser is made for parameters, reads their ``grad`` and
-writes their ``data``; a schedule is made for an optimiser and sets its learning rate.
+writes their ``data``; a schedule is made for an optimiser and sets its learning rate. A new optimiser is a
+subclass of `Optimizer` in a file of its own, and a line here.
 
 Examples
 --------
