@@ -373,7 +373,7 @@ def test_flatten_of_a_scalar_has_one_axis() -> None:
     assert F.flatten(np.array(3.0)).shape == (1,)
 
 
-def test_flatten_refuses_axes_that_do_not_exist_or_are_in_the_wrong_order() -> None:
+def test_axes_that_do_not_exist_or_are_in_the_wrong_order_are_errors_of_flatten() -> None:
     with pytest.raises(np.exceptions.AxisError):
         nn.Flatten(1, 4)(np.ones((2, 3)))
     with pytest.raises(ValueError, match="comes after"):

@@ -400,7 +400,7 @@ def test_weights_move_to_pytorch_and_back(torch, rng: np.random.Generator) -> No
 
 
 @pytest.mark.peers
-def test_a_pytorch_parameter_that_wants_a_gradient_is_refused_by_name(torch) -> None:
+def test_a_pytorch_parameter_that_wants_a_gradient_is_an_error_that_names_it(torch) -> None:
     layer = torch.nn.Linear(3, 2)
     with pytest.raises(ValueError, match="weight: "):
         nn.Linear(3, 2).load_state_dict(dict(layer.named_parameters()))

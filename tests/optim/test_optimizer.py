@@ -73,7 +73,7 @@ def test_the_repr_shows_what_and_how() -> None:
     )
 
 
-# What is refused.
+# Errors.
 
 same = parameter()
 
@@ -101,12 +101,12 @@ same = parameter()
         ([{"params": same, "lr": -1}], ValueError, "lr must be finite and at least 0, not -1"),
     ],
 )
-def test_wrong_parameters_are_refused(params: Any, error: type[Exception], message: str) -> None:
+def test_wrong_parameters_are_errors(params: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         optim.SGD(params)
 
 
-def test_a_result_of_an_operation_is_refused() -> None:
+def test_a_result_of_an_operation_is_an_error() -> None:
     with pytest.raises(ValueError, match="parameter 0 of parameter group 0 is the result of an operation"):
         optim.SGD([parameter() * 2.0])
 
@@ -140,14 +140,14 @@ def test_a_generator_is_accepted() -> None:
         ("AdamW", {"weight_decay": -1e-2}, ValueError, "weight_decay must be"),
     ],
 )
-def test_wrong_options_are_refused(
+def test_wrong_options_are_errors(
     kind: str, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         getattr(optim, kind)([parameter()], **options)
 
 
-def test_a_refused_group_leaves_the_optimizer_as_it_was() -> None:
+def test_a_wrong_group_leaves_the_optimizer_as_it_was() -> None:
     optimizer = optim.SGD([parameter()])
     with pytest.raises(ValueError, match="twice"):
         optimizer.add_param_group({"params": [same, same]})
@@ -304,7 +304,7 @@ def test_one_error_lists_every_mismatch() -> None:
         (lambda state: state["state"].update({0: None}), "the state of parameter 0 is not a dict"),
     ],
 )
-def test_a_damaged_state_is_refused(change: Any, message: str) -> None:
+def test_a_damaged_state_is_an_error(change: Any, message: str) -> None:
     _, optimizer = trained("adam")
     state = optimizer.state_dict()
     change(state)

@@ -518,7 +518,7 @@ class OneCycleLR(LRScheduler):
         return self._interpolate(epoch, high, low, high, high)
 
     def _interpolate(self, epoch: int, first: float, middle: float, back: float, last: float) -> float:
-        """Return the value at ``epoch``, from ``first`` by ``middle`` (in three phases, ``back``) to ``last``."""
+        """Return the value after ``epoch`` steps, on the way from ``first`` by ``middle`` to ``last``."""
         rise, end = self.pct_start * self.total_steps, self.total_steps - 1
         # Each phase by its last step, its first value and its last value. As in PyTorch, the last steps of
         # the inner phases need not be whole numbers.

@@ -1,7 +1,8 @@
-"""Functions of functions: gradients, products with Jacobians and Hessians, and these themselves.
+"""Transforms of functions: gradients, Jacobians, Hessians, their products with vectors, and checkpoints.
 
-Signatures are JAX's. Arguments and results are arrays, alone or in nested dicts, lists and (named) tuples. On
-arrays the transforms return arrays; on Tensors, Tensors that are on the tape, so that transforms nest.
+The signatures are JAX's. Arguments and results are arrays, alone or in nested dicts, lists and (named)
+tuples. On arrays the transforms return arrays; on Tensors they return Tensors that are on the tape, so that
+transforms nest.
 """
 
 from tinygrad_mnist.transforms.checkpointing import checkpoint

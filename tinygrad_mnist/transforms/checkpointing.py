@@ -1,4 +1,7 @@
-"""``checkpoint``: keep the arguments of a function instead of its tape, and run it again for its gradient."""
+"""Checkpointing: ``checkpoint`` saves memory by keeping the arguments of a function instead of its tape.
+
+The function runs again when its gradient is asked for.
+"""
 
 from __future__ import annotations
 
@@ -16,38 +19,42 @@ from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording, walk
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.transforms.forward import in_time_order, push
-from tinygrad_mnist.transforms.trace import owned, taped
+from tinygrad_mnist.transforms.trace import taped, without_shared_memory
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that computes what ``f`` does and keeps no tape: its gradient runs ``f`` again.
+    """Return a function that computes the same as ``f`` and keeps no tape; its gradient runs ``f`` again.
 
-    A chain of n layers in pieces of about sqrt(n) needs memory for 2 sqrt(n) of them, and one more forward
-    pass (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+    A chain of n layers, in pieces of about sqrt(n), then needs memory for 2 sqrt(n) of them, and one more
+    forward pass.
 
     Parameters
     ----------
     f : callable
-        A function of Tensors and whatever else, which returns Tensors, alone or in nested dicts, lists and
-        tuples: a module, say. Called with the same arguments, it must compute the same. Parameters that it
-        uses without being given them get their gradients too.
+        A function of Tensors and other things, such as a module. It returns Tensors, alone or in nested
+        dicts, lists and tuples. Called again with the same arguments, it must compute the same. Parameters
+        that it uses without being given them get their gradients, too.
 
     Returns
     -------
     callable
-        Takes the same arguments and returns the same.
+        It takes the same arguments and returns the same results.
 
     Notes
     -----
-    When ``f`` runs again, layers of this package draw the random numbers that they drew the first time
-    (dropout has the same mask), and their generators and running statistics stay as they are. Generators of
-    the caller's own that ``f`` uses directly are not known here: the second run then computes something else,
-    which is found out. Make such a generator inside ``f``, of a seed that ``f`` is given.
+    When ``f`` runs again, the layers of this package draw the same random numbers as the first time (dropout
+    has the same mask), and their generators and running statistics do not change. A generator that ``f`` uses
+    directly is not known here: the second run then computes another result, which is an error. Make such a
+    generator inside ``f``, of a seed that ``f`` is given.
 
     Raises
     ------
     RuntimeError
         In the backward pass, if ``f`` computes another result than the first time.
+
+    References
+    ----------
+    Chen, Xu, Zhang & Guestrin (2016), "Training deep nets with sublinear memory cost", arXiv:1604.06174.
 
     Examples
     --------
@@ -64,10 +71,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if not recording.get():
+        if not recording.get():  # there is no tape to save, and no gradient to come
             return f(*args, **kwargs)
-        replay = _Replay(f, args, kwargs)
-        return replay.first()
+        return _Replay(f, args, kwargs).run_first()
 
     return run
 
@@ -75,67 +81,85 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 # ---- running again ---------------------------------------------------------------------------------------
 
 
+def _is_differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad
+
+
 class _Replay:
-    """One call of a checkpointed function: what is needed to run it again."""
+    """One call of a checkpointed function, with all that is needed to run it again.
+
+    The tape gets one node for the whole call. The arguments of that node are the differentiable arguments of
+    the function, and behind them what it used from outside: parameters of a module, or results of earlier
+    operations.
+    """
 
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self.f = f
-        self.given, self.structure = flatten((args, kwargs))
-        self.moving = [
-            i for i, leaf in enumerate(self.given) if isinstance(leaf, Tensor) and leaf.requires_grad
-        ]
-        self.before: list[np.random.Generator] = []
+        self.arguments, self.structure = flatten((args, kwargs))
+        self.inputs = [i for i, leaf in enumerate(self.arguments) if _is_differentiable(leaf)]
+        self.outputs: list[int] = []  # the positions of differentiable results among all
         self.outside: list[Any] = []  # nodes and leaves that f used without being given them
-        self.parts: dict[int, dict[int, Any]] = {}  # by thread: cotangents computed, not yet fetched
-        self.single = False
+        self.generators: list[
+            np.random.Generator
+        ] = []  # copies of those that layers drew from, before they drew
+        self.pending: dict[int, dict[int, Any]] = {}  # by thread: cotangents computed, and not asked for yet
 
-    def run(self, arrays: Sequence[Any], parents: Sequence[Any], again: bool) -> tuple[list[Node], Any]:
-        """Run the function on a tape that begins at boundaries."""
+    def _run(self, arrays: Sequence[Any], parents: Sequence[Any], again: bool) -> tuple[list[Node], Any]:
+        """Run the function on a tape that begins at boundaries; return these and the result."""
         boundaries = [boundary(array, parent) for array, parent in zip(arrays, parents, strict=True)]
-        leaves = list(self.given)
-        for position, array, node in zip(self.moving, arrays, boundaries, strict=True):
+        leaves = list(self.arguments)
+        for position, array, node in zip(self.inputs, arrays, boundaries, strict=True):
             leaves[position] = _lift(array, node)
         args, kwargs = unflatten(self.structure, leaves)
-        with Draws(self.before, again).noted(), taped(), unmuted():
+        with Draws(self.generators, again).noted(), taped(), unmuted():
             return boundaries, self.f(*args, **kwargs)
 
-    def first(self) -> Any:
-        """Run for the value, note what was used from outside, and put one node on the tape for all."""
-        tensors = [self.given[i] for i in self.moving]
-        for i in self.moving:
-            self.given[i] = None  # its values are in the node, which can be freed
-        start = boundary(np.zeros(()))
+    def run_first(self) -> Any:
+        """Run the function, and return its result with one node on the tape for the whole call."""
+        tensors = [self.arguments[i] for i in self.inputs]
+        for i in self.inputs:
+            self.arguments[i] = None  # the values are in the node, and are freed with it
+        start = boundary(np.zeros(()))  # only for its time: what is older comes from outside
         arrays = [tensor.data for tensor in tensors]
-        boundaries, out = self.run(arrays, [None] * len(arrays), again=False)
+        boundaries, out = self._run(arrays, [None] * len(arrays), again=False)
         leaves, structure = flatten(out)
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
-        origins = [leaves[i].origin for i in places]
-        values = [leaves[i].data for i in places]
-        seen = _outside(origins, values, boundaries, start.time)
-        self.outside = list(seen)
-        self.places = places
-        self.single = len(places) == 1
-        parents = (*(tensor.origin for tensor in tensors), *self.outside)
-        arrays = [*arrays, *seen.values()]
-        if not places:
+        self.outputs = [i for i, leaf in enumerate(leaves) if _is_differentiable(leaf)]
+        if not self.outputs:
             return unflatten(structure, leaves)
-        result = values[0] if self.single else tuple(values)
-        whole = Node(checkpointed, tuple(arrays), result, None, parents, {"replay": self})
-        if (watching := recorder.get()) is not None:
-            watching.applied(checkpointed, tuple(arrays), result, whole, {})
-        for i, node, value in zip(places, [whole] if self.single else whole.outputs(), values, strict=True):
-            leaves[i] = _lift(value, node)
+        results = [leaves[i] for i in self.outputs]
+        used = _used_from_outside(results, boundaries, start.time)
+        self.outside = list(used)
+        values = [result.data for result in results]
+        node = self._node((*arrays, *used.values()), [tensor.origin for tensor in tensors], values)
+        # What is returned knows only this node. The tape of this run dies with the variables here.
+        origins = [node] if len(values) == 1 else node.outputs()
+        for i, origin, value in zip(self.outputs, origins, values, strict=True):
+            leaves[i] = _lift(value, origin)
         return unflatten(structure, leaves)
 
-    def again(self, arguments: Sequence[Any], expected: Any) -> tuple[list[Node], list[Any]]:
-        """Run again on arrays or Tensors; the boundaries, and where the results came from."""
-        moving = arguments[: len(self.moving)]
-        arrays = [a.data if isinstance(a, Tensor) else a for a in moving]
-        parents = [a.origin if isinstance(a, Tensor) else None for a in moving]
-        boundaries, out = self.run(arrays, parents, again=True)
+    def _node(self, arrays: tuple[Any, ...], parents: Sequence[Any], values: Sequence[Any]) -> Node:
+        """Return the node of the call, and tell a recorder of it."""
+        result = values[0] if len(values) == 1 else tuple(values)
+        node = Node(checkpointed, arrays, result, None, (*parents, *self.outside), {"replay": self})
+        if (watching := recorder.get()) is not None:
+            watching.applied(checkpointed, arrays, result, node, {})
+        return node
+
+    def run_again(self, arguments: Sequence[Any], expected: Any) -> tuple[list[Node], list[Any]]:
+        """Run the function again on arrays or Tensors; return the boundaries and the origins of the results.
+
+        Raises
+        ------
+        RuntimeError
+            If the results are not those of the first run.
+        """
+        inputs = arguments[: len(self.inputs)]
+        arrays = [a.data if isinstance(a, Tensor) else a for a in inputs]
+        parents = [a.origin if isinstance(a, Tensor) else None for a in inputs]
+        boundaries, out = self._run(arrays, parents, again=True)
         leaves, _ = flatten(out)
-        results = [leaf for i, leaf in enumerate(leaves) if i in self.places]
-        if not _all_same(results, [expected] if self.single else expected):
+        results = [leaf for i, leaf in enumerate(leaves) if i in self.outputs]
+        if not _all_same(results, self.as_sequence(expected)):
             name = getattr(self.f, "__qualname__", type(self.f).__name__)
             raise RuntimeError(
                 f"checkpoint: {name} computed another result when it was run again for its gradient; let it "
@@ -144,10 +168,14 @@ class _Replay:
             )
         return boundaries, [result.origin for result in results]
 
+    def as_sequence(self, value: Any) -> Any:
+        """Return the results of the node, or their cotangents, as a sequence, even if there is only one."""
+        return [value] if len(self.outputs) == 1 else value
+
     def cotangents(self, g: Any, out: Any, arguments: Sequence[Any]) -> list[Any]:
-        """The cotangents of all arguments."""
-        boundaries, origins = self.again(arguments, out)
-        gs = [g] if self.single else g
+        """Return the cotangents of all arguments of the node."""
+        boundaries, origins = self.run_again(arguments, out)
+        gs = self.as_sequence(g)
         on_tensors = any(isinstance(one, Tensor) for one in gs)
         seeds = [
             (origin, Tensor(one) if on_tensors and not isinstance(one, Tensor) else one)
@@ -158,13 +186,16 @@ class _Replay:
         with unmuted():
             arrived = walk(seeds, targets=targets, lift=_lift if on_tensors else None, retain=on_tensors)
         for origin, one in zip(origins, gs, strict=True):
-            if type(origin) is Leaf:  # returned as it is
+            if type(origin) is Leaf:  # a parameter that was returned as it is: there is no tape to walk
                 arrived[origin] = one if origin not in arrived else arrived[origin] + one
-        return owned([arrived.get(target) for target in targets], gs)
+        return without_shared_memory([arrived.get(target) for target in targets], gs)
 
 
 def _all_same(results: Sequence[Any], expected: Sequence[Any]) -> bool:
-    """Whether the results are those of the first run, but for rounding (memory may lie otherwise)."""
+    """Return whether the results are those of the first run, up to rounding.
+
+    Rounding differs if arrays lie in memory in another way, as BLAS and NumPy then sum in another order.
+    """
     return len(results) == len(expected) and all(map(_same, results, expected))
 
 
@@ -179,13 +210,11 @@ def _same(result: Any, expected: Any) -> bool:
     return np.allclose(new, old, rtol=close, atol=close * largest, equal_nan=True)
 
 
-def _outside(
-    origins: Sequence[Any], values: Sequence[Any], boundaries: Sequence[Node], start: int
-) -> dict[Any, Any]:
-    """The array of each Leaf, and of each Node older than ``start``, that results depend on."""
+def _used_from_outside(results: Sequence[Tensor], boundaries: Sequence[Node], start: int) -> dict[Any, Any]:
+    """Return each Leaf, and each Node older than ``start``, that results depend on, with its array."""
     found: dict[Any, Any] = {}
     seen = set(boundaries)
-    waiting = list(zip(origins, values, strict=True))
+    waiting: list[tuple[Any, Any]] = [(result.origin, result.data) for result in results]
     while waiting:
         node, array = waiting.pop()
         if node is None or node in seen:
@@ -199,25 +228,30 @@ def _outside(
 
 
 def _rule(position: int, g: Any, out: Any, *arguments: Any, replay: _Replay) -> Any:
-    """The cotangent of one argument; those of all are computed when the first is asked for."""
-    parts = replay.parts.get(get_ident())
+    """Return the cotangent of one argument of the node.
+
+    The walk asks for one argument after the other. All are computed when the first is asked for, in one run
+    of the function, and wait for the others in ``pending``: for each thread, as several may walk the same
+    tape.
+    """
+    parts = replay.pending.get(get_ident())
     if parts is None or position not in parts:
-        parts = replay.parts[get_ident()] = dict(enumerate(replay.cotangents(g, out, arguments)))
+        parts = replay.pending[get_ident()] = dict(enumerate(replay.cotangents(g, out, arguments)))
     part = parts.pop(position)
     if not parts:
-        del replay.parts[get_ident()]
+        del replay.pending[get_ident()]
     return part
 
 
 def _jvp(parts: Sequence[Any], out: Any, *arguments: Any, replay: _Replay) -> Any:
-    """Run again, and push the tangents through."""
-    boundaries, origins = replay.again(arguments, out)
+    """Return the tangent of the results: run the function again, and push the tangents along its tape."""
+    boundaries, origins = replay.run_again(arguments, out)
     starts = [*boundaries, *replay.outside]
     seeds = {node: part for node, part in zip(starts, parts, strict=True) if part is not None}
     lift = _lift if any(isinstance(part, Tensor) for part in seeds.values()) else None
     arrived = push(seeds, in_time_order(origins, [node for node in starts if type(node) is Node]), lift)
     tangents = tuple(arrived.get(origin) for origin in origins)
-    return tangents[0] if replay.single else tangents
+    return tangents[0] if len(tangents) == 1 else tangents
 
 
 checkpointed = Op(
