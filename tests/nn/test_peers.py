@@ -58,8 +58,8 @@ def test_a_deep_model_agrees_over_several_batches(torch, agrees) -> None:
     def model(library):
         return library.Sequential(
             library.Flatten(), library.Linear(12, 8), library.BatchNorm1d(8), library.ReLU(),
-            library.Sequential(library.Linear(8, 6), library.LayerNorm(6), library.GELU()), library.Linear(6, 4),
-            library.LogSoftmax(dim=1),
+            library.Sequential(library.Linear(8, 6), library.LayerNorm(6), library.GELU()),
+            library.Linear(6, 4), library.LogSoftmax(dim=1),
         )  # fmt: skip
 
     agrees(model(nn), model(torch.nn), (9, 3, 4), calls=3)

@@ -16,7 +16,7 @@ from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
 from tinygrad_mnist.engine.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.transforms.reverse import gradient_of
-from tinygrad_mnist.transforms.trace import as_array, as_tensor, matching_leaves, taped, trace
+from tinygrad_mnist.transforms.trace import as_array, as_tensor, matching_leaves, origin_node, taped, trace
 
 
 def jvp(
@@ -285,7 +285,7 @@ def _fused_tangent(
             given[position], seeds[start] = _lift(array, start), part
     result = node.op.formula(*given, **node.static)
     results = result if isinstance(result, tuple) else (result,)
-    origins = [one.origin if type(one.origin) is Node else None for one in results]
+    origins = [origin_node(one) for one in results]
     arrived = push(seeds, in_time_order(origins, seeds), lift)
     tangents = tuple(arrived.get(origin) for origin in origins)
     return tangents if isinstance(result, tuple) else tangents[0]
@@ -318,8 +318,8 @@ def _transposed_tangent(
         # The values of the rule on ones do not matter, so neither does what they overflow to.
         with np.errstate(all="ignore" if node.op.singular else None):
             ruled = rule(g, out, *arguments, **node.static)
-        if isinstance(ruled, Tensor) and type(ruled.origin) is Node:
-            seeds.append((ruled.origin, _fitted(part, ruled)))
+        if isinstance(ruled, Tensor) and (origin := origin_node(ruled)) is not None:
+            seeds.append((origin, _fitted(part, ruled)))
     arrived = walk(seeds, targets=starts, lift=lift, retain=lift is not None)
     tangents = tuple(arrived.get(start) for start in starts)
     return tangents if several else tangents[0]

@@ -143,16 +143,12 @@ def trace(
     trees = [flatten(args[position]) for position in positions]
     structures = [structure for _, structure in trees]
     leaves = [leaf for members, _ in trees for leaf in members]
-    primals = [
-        _float_array(leaf, position, transform)
-        for position, (members, _) in zip(positions, trees, strict=True)
-        for leaf in members
-    ]
-    # Each boundary keeps where its leaf came from: so a gradient of this transform's result can go further
-    # back.
+    primals = _float_arrays(trees, positions, transform)
+    # Each boundary knows where its leaf came from: so a gradient of what this transform returns can go
+    # further back.
     parents = [leaf.origin if caller_records and isinstance(leaf, Tensor) else None for leaf in leaves]
     boundaries = [boundary(primal, parent) for primal, parent in zip(primals, parents, strict=True)]
-    tensors = iter([_lift(primal, node) for primal, node in zip(primals, boundaries, strict=True)])
+    tensors = iter(map(_lift, primals, boundaries))
     arguments = list(args)
     for position, structure in zip(positions, structures, strict=True):
         arguments[position] = unflatten(structure, tensors)
@@ -162,25 +158,17 @@ def trace(
     out, aux = _split_aux(out, transform) if has_aux else (out, None)
 
     out_leaves, out_structure = flatten(out)
-    outs = [as_tensor(leaf) for leaf in out_leaves]
-    origins = [out.origin if type(out.origin) is Node else None for out in outs]
+    outs = list(map(as_tensor, out_leaves))
+    origins = list(map(origin_node, outs))
     tensors_given = any(isinstance(leaf, Tensor) for leaf in leaves)
     on_tape = caller_records and (
         any(parent is not None for parent in parents)
         or _uses_outer_tape(origins, boundaries, leaves=tensors_given)
     )
     traced = Trace(
-        primals,
-        boundaries,
-        structures,
-        outs,
-        origins,
-        out_structure,
-        None,
-        tensors_given,
-        caller_records,
-        on_tape,
-    )
+        primals, boundaries, structures, outs, origins, out_structure, None, tensors_given, caller_records,
+        on_tape
+    )  # fmt: skip
     traced.aux = _aux_result(aux, traced)
     return traced
 
@@ -265,14 +253,26 @@ def as_array(value: Any) -> Any:
     return value.data if isinstance(value, Tensor) else errors.as_array(value)
 
 
-def _float_array(leaf: Any, position: int, transform: str) -> Any:
-    data = as_array(leaf)
-    if data.dtype.kind != "f":
-        raise TypeError(
-            f"{transform} was given dtype {data.dtype} for argument {position}; it differentiates floats "
-            "only, so convert it first, as in np.asarray(x, float)"
-        )
-    return data
+def origin_node(tensor: Tensor) -> Node | None:
+    """Return the node that made a Tensor; None for a parameter, and for what is not on the tape."""
+    return tensor.origin if type(tensor.origin) is Node else None
+
+
+def _float_arrays(
+    trees: Sequence[tuple[list[Any], Any]], positions: Sequence[int], transform: str
+) -> list[Any]:
+    """Return the values of all leaves of the arguments; raise if one is not of floats."""
+    arrays = []
+    for position, (leaves, _) in zip(positions, trees, strict=True):
+        for leaf in leaves:
+            data = as_array(leaf)
+            if data.dtype.kind != "f":
+                raise TypeError(
+                    f"{transform} was given dtype {data.dtype} for argument {position}; it differentiates "
+                    "floats only, so convert it first, as in np.asarray(x, float)"
+                )
+            arrays.append(data)
+    return arrays
 
 
 def _zeros(primal: Any, on_tensors: bool) -> Any:
