@@ -247,7 +247,7 @@ class Run:
         """Store the new progress of the parameters, and mark their values as written, for older tapes."""
         self.flat.progress[self.first : self.last] = [progress] * (self.last - self.first)
         parameters = self.flat.parameters[self.first : self.last]
-        mark_written(leaf for parameter in parameters if (leaf := parameter._leaf) is not None)
+        mark_written([leaf for parameter in parameters if (leaf := parameter._leaf) is not None])
 
 
 class Block:
