@@ -1,4 +1,4 @@
-"""Linear, batch norm and ReLU as one operation: bit for bit what the three modules give, or left to them."""
+"""Linear, batch norm and ReLU as one operation: the same bits as the three modules, or left to them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -80,8 +80,8 @@ class FlatParameters:
         The arrays that the optimiser keeps, such as a momentum buffer. Each is made when it is first asked
         for, of zeros.
     progress : list
-        What the update formula returned for each parameter in its last step, such as its number of steps;
-        None before the first. Parameters are updated together as long as their progress is equal.
+        The value that the update formula returned for each parameter in its last step, such as its number of
+        steps; None before the first. Parameters are updated together as long as their progress is equal.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:

@@ -99,9 +99,7 @@ class _Replay:
         self.inputs = [i for i, leaf in enumerate(self.arguments) if _is_differentiable(leaf)]
         self.outputs: list[int] = []  # the positions of differentiable results among all
         self.outside: list[Any] = []  # nodes and leaves that f used without being given them
-        self.generators: list[
-            np.random.Generator
-        ] = []  # copies of those that layers drew from, before they drew
+        self.generators: list[np.random.Generator] = []  # that layers drew from, as they were before
         self.pending: dict[int, dict[int, Any]] = {}  # by thread: cotangents computed, and not asked for yet
 
     def _run(self, arrays: Sequence[Any], parents: Sequence[Any], again: bool) -> tuple[list[Node], Any]:
