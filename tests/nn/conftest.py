@@ -1,4 +1,4 @@
-"""What the tests of `nn` share: random numbers, central differences, the same computation in PyTorch."""
+"""Shared by the tests of `nn`: random numbers, central differences, the same computation in PyTorch."""
 
 import warnings
 from collections.abc import Callable, Iterator

@@ -68,7 +68,7 @@ def test_an_axis_that_does_not_exist_is_an_axis_error() -> None:
         nn.Softmax(dim=2)(Tensor(np.ones((2, 2))))
 
 
-def test_an_unknown_approximation_is_refused() -> None:
+def test_an_unknown_approximation_is_an_error() -> None:
     with pytest.raises(ValueError, match="expected 'none' or 'tanh'"):
         nn.GELU("cubic")
 

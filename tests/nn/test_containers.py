@@ -75,7 +75,7 @@ def test_a_module_may_stand_twice() -> None:
     np.testing.assert_array_equal(model(x).data, layer(np.maximum(layer(x).data, 0)).data)
 
 
-def test_what_is_no_module_is_refused() -> None:
+def test_what_is_no_module_is_an_error() -> None:
     with pytest.raises(TypeError, match=r"given a list; expected modules; pass its elements"):
         nn.Sequential([nn.ReLU()])
     with pytest.raises(TypeError, match="given a function"):

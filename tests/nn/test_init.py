@@ -125,7 +125,7 @@ def test_gains(nonlinearity: str, param: float | None, gain: float) -> None:
     np.testing.assert_allclose(init.calculate_gain(nonlinearity, param), gain)
 
 
-def test_what_is_unknown_is_refused() -> None:
+def test_what_is_unknown_is_an_error() -> None:
     with pytest.raises(ValueError, match="softsign"):
         init.calculate_gain("softsign")
     with pytest.raises(ValueError, match=r"'fan_max'.*fan_in"):

@@ -87,10 +87,209 @@ def test_a_length_must_be_positive() -> None:
         nn.Linear(0, 2)
 
 
+@pytest.mark.parametrize(
+    ("shape", "bias", "message"),
+    [
+        ((4, 2), 2, "Linear: input of shape (4, 2) does not fit weight of shape (2, 3); expected (..., 3)"),
+        ((), 2, "Linear: input of shape () does not fit weight of shape (2, 3); expected (..., 3)"),
+        ((4, 3), 1, "Linear: bias of shape (1,) does not fit weight of shape (2, 3); expected (2,)"),
+    ],
+    ids=["input", "scalar", "bias"],
+)
+def test_a_wrong_shape_is_said_with_what_is_expected(shape: tuple[int, ...], bias: int, message: str) -> None:
+    layer = nn.Linear(3, 2)
+    layer.bias = nn.Parameter(np.zeros(bias, np.float32))
+    with pytest.raises(ValueError, match="fit") as caught:
+        layer(np.ones(shape, np.float32))
+    assert str(caught.value) == message
+
+
 def test_without_bias_there_is_none() -> None:
     layer = nn.Linear(3, 2, bias=False)
     assert layer.bias is None
     assert list(layer.state_dict()) == ["weight"]
+
+
+# ---- BatchNorm1d ------------------------------------------------------------------------------------------
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    return x.reshape(x.shape[0], x.shape[1], -1).transpose(0, 2, 1).reshape(-1, x.shape[1])
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5), (1, 3, 5)])
+def test_each_channel_has_mean_0_and_variance_1_in_training(shape: tuple[int, ...], rng) -> None:
+    x = rng.standard_normal(shape) * 10 + 3
+    out = nn.BatchNorm1d(3, eps=0.0, dtype=np.float64)(x).data
+    assert out.shape == shape
+    rows = channels_last(out)
+    np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(rows.var(axis=0), 1)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 5)])
+def test_the_running_statistics_move_by_the_momentum(shape: tuple[int, ...], rng) -> None:
+    layer = nn.BatchNorm1d(3, momentum=0.25, dtype=np.float64)
+    mean, var = np.zeros(3), np.ones(3)
+    for count in range(1, 4):
+        x = rng.standard_normal(shape)
+        layer(x)
+        mean = 0.75 * mean + 0.25 * channels_last(x).mean(axis=0)
+        var = 0.75 * var + 0.25 * channels_last(x).var(axis=0, ddof=1)
+        np.testing.assert_allclose(layer.running_mean, mean)
+        np.testing.assert_allclose(layer.running_var, var)
+        assert layer.num_batches_tracked == count
+
+
+def test_without_momentum_they_are_means_over_all_batches(rng) -> None:
+    layer = nn.BatchNorm1d(3, momentum=None, dtype=np.float64)
+    batches = rng.standard_normal((5, 8, 3))
+    for batch in batches:
+        layer(batch)
+    np.testing.assert_allclose(layer.running_mean, batches.mean(axis=(0, 1)))
+    np.testing.assert_allclose(layer.running_var, batches.var(axis=1, ddof=1).mean(axis=0))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (1, 3), (2, 3, 4), (0, 3)])
+def test_evaluation_uses_the_running_statistics(shape: tuple[int, ...], rng) -> None:
+    layer = nn.BatchNorm1d(3, dtype=np.float64).eval()
+    layer.running_mean[...], layer.running_var[...] = rng.standard_normal(3), rng.uniform(1, 2, 3)
+    layer.weight.data[...], layer.bias.data[...] = rng.standard_normal(3), rng.standard_normal(3)
+    x = rng.standard_normal(shape)
+    mean, var, weight, bias = (
+        v.reshape(3, *(1,) * (len(shape) - 2))
+        for v in (layer.running_mean, layer.running_var, layer.weight.data, layer.bias.data)
+    )
+    np.testing.assert_allclose(layer(x).data, (x - mean) / np.sqrt(var + 1e-5) * weight + bias)
+    assert layer.num_batches_tracked == 0
+
+
+def test_training_after_evaluation_does_not_spoil_the_gradient(rng) -> None:
+    layer = nn.BatchNorm1d(3, dtype=np.float64).eval()
+    x = rng.standard_normal((4, 3))
+    expected = x.sum(axis=0) / np.sqrt(1 + 1e-5)
+    out = layer(x).sum()
+    layer.train()(x + 100)  # moves the running statistics before the walk back
+    out.backward()
+    np.testing.assert_allclose(layer.weight.grad.data, expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1), (0, 3)])
+def test_one_value_a_channel_in_training_is_an_error_that_suggests_drop_last(shape: tuple[int, ...]) -> None:
+    layer = nn.BatchNorm1d(3)
+    with pytest.raises(ValueError, match=r"got input of shape \([01], 3\).*drop_last=True"):
+        layer(np.ones(shape, np.float32))
+    assert layer.num_batches_tracked == 0
+    assert layer.eval()(np.ones(shape, np.float32)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 2), (4, 2, 3), (1, 3, 2, 2)])
+def test_a_wrong_shape_says_what_is_expected(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"BatchNorm1d: input of shape .* expected \(N, 3\) or \(N, 3, L\)"):
+        nn.BatchNorm1d(3)(np.ones(shape, np.float32))
+
+
+def test_statistics_are_not_recorded_where_they_are_not_tracked(rng) -> None:
+    layer = nn.BatchNorm1d(3, track_running_stats=False, affine=False)
+    assert layer.state_dict() == {}
+    x = rng.standard_normal((5, 3))
+    np.testing.assert_allclose(layer.eval()(x), layer.train()(x))
+    layer.reset_parameters()
+
+
+def test_integers_are_normalised_as_floats() -> None:
+    out = nn.BatchNorm1d(1, affine=False, eps=0.0)(np.array([[1], [3]]))
+    np.testing.assert_allclose(out, [[-1], [1]])
+
+
+def test_reset_starts_anew(rng) -> None:
+    layer = nn.BatchNorm1d(3)
+    layer(rng.standard_normal((5, 3)).astype(np.float32))
+    layer.weight.data[...] = 7
+    layer.reset_parameters()
+    fresh = nn.BatchNorm1d(3).state_dict()
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value, fresh[name])
+
+
+def test_no_grad_still_moves_the_running_statistics() -> None:
+    layer = nn.BatchNorm1d(1)
+    with no_grad():
+        layer(np.array([[1], [3]], np.float32))
+    np.testing.assert_allclose(layer.running_mean, [0.2])
+
+
+def test_evaluation_by_function_needs_running_statistics() -> None:
+    with pytest.raises(ValueError, match="running_mean and running_var"):
+        F.batch_norm(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"weight .* expected shape"):
+        F.batch_norm(np.ones((2, 3)), weight=np.ones(2), training=True)
+    with pytest.raises(ValueError, match=r"expected \(N, C\)"):
+        F.batch_norm(np.ones(3), training=True)
+
+
+# ---- LayerNorm -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("normalized", "axes"), [(4, -1), ((4,), -1), ([3, 4], (-2, -1)), ((2, 3, 4), None)])
+def test_each_sample_has_mean_0_and_variance_1(normalized, axes, rng) -> None:
+    x = rng.standard_normal((2, 3, 4)) * 5 + 1
+    out = nn.LayerNorm(normalized, eps=0.0, dtype=np.float64)(x).data
+    assert out.shape == x.shape
+    np.testing.assert_allclose(out.mean(axis=axes), 0, atol=1e-12)
+    np.testing.assert_allclose(out.var(axis=axes), 1)
+
+
+def test_layer_norm_scales_and_shifts_each_element(rng) -> None:
+    layer = nn.LayerNorm((2, 3), eps=0.0, dtype=np.float64)
+    layer.weight.data[...], layer.bias.data[...] = rng.standard_normal((2, 3)), rng.standard_normal((2, 3))
+    x = rng.standard_normal((5, 2, 3))
+    plain = (x - x.mean(axis=(1, 2), keepdims=True)) / x.std(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(layer(x).data, plain * layer.weight.data + layer.bias.data)
+
+
+def test_layer_norm_has_pytorchs_parameters() -> None:
+    assert list(nn.LayerNorm(3).state_dict()) == ["weight", "bias"]
+    assert list(nn.LayerNorm(3, bias=False).state_dict()) == ["weight"]
+    assert list(nn.LayerNorm(3, elementwise_affine=False).state_dict()) == []
+
+
+def test_layer_norm_takes_one_sample(rng) -> None:
+    x = rng.standard_normal((1, 3))
+    np.testing.assert_allclose(nn.LayerNorm(3)(x).data[0], nn.LayerNorm(3)(x[0]).data)
+
+
+def test_a_wrong_last_axis_says_what_is_expected() -> None:
+    with pytest.raises(ValueError, match=r"0 \(LayerNorm\): input of shape \(2, 4\) .* expected .* \(3,\)"):
+        nn.Sequential(nn.LayerNorm(3))(np.ones((2, 4)))
+    with pytest.raises(ValueError, match="positive"):
+        nn.LayerNorm(())
+
+
+# ---- second derivatives ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.BatchNorm1d(3), nn.BatchNorm1d(3).eval(), nn.LayerNorm((3,)), nn.LayerNorm((5, 3))],
+    ids=["batch_norm", "batch_norm_eval", "layer_norm", "layer_norm_2"],
+)
+def test_a_gradient_can_be_differentiated(layer: nn.Module, rng, central_differences) -> None:
+    layer.astype(np.float64)
+    values, w, v = (rng.standard_normal((5, 3)) for _ in range(3))
+
+    def slope(create_graph: bool) -> Tensor:
+        x = Tensor(values, requires_grad=True)
+        np.sum(layer(x) ** 2 * w).backward(create_graph=True)
+        inner = np.sum(x.grad * v)
+        if create_graph:
+            x.grad = None
+            inner.backward()
+            return x.grad
+        return inner
+
+    numeric = central_differences(lambda: float(slope(False)), values)
+    np.testing.assert_allclose(slope(True).data, numeric, rtol=1e-5, atol=1e-6)
 
 
 # ---- Dropout ---------------------------------------------------------------------------------------------
@@ -174,7 +373,7 @@ def test_flatten_of_a_scalar_has_one_axis() -> None:
     assert F.flatten(np.array(3.0)).shape == (1,)
 
 
-def test_flatten_refuses_axes_that_do_not_exist_or_are_in_the_wrong_order() -> None:
+def test_axes_that_do_not_exist_or_are_in_the_wrong_order_are_errors_of_flatten() -> None:
     with pytest.raises(np.exceptions.AxisError):
         nn.Flatten(1, 4)(np.ones((2, 3)))
     with pytest.raises(ValueError, match="comes after"):

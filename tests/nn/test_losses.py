@@ -124,7 +124,7 @@ def test_nll_after_log_softmax_is_cross_entropy(reduction: str, logits) -> None:
     np.testing.assert_allclose(x.grad.data, y.grad.data, atol=1e-14)
 
 
-def test_nll_refuses_probabilities(logits) -> None:
+def test_probabilities_are_an_error_of_nll(logits) -> None:
     with pytest.raises(ValueError, match="integer labels"):
         F.nll_loss(logits, np.eye(4)[LABELS])
 
@@ -166,7 +166,7 @@ def test_bce_of_integer_logits_is_that_of_floats(pos_weight: float | None) -> No
 
 
 @pytest.mark.parametrize("loss", [nn.MSELoss(), nn.BCEWithLogitsLoss()], ids=repr)
-def test_shapes_that_would_broadcast_are_refused(loss: nn.Module) -> None:
+def test_shapes_that_would_broadcast_are_errors(loss: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"input of shape \(5, 1\) and target of shape \(5,\)"):
         loss(np.ones((5, 1)), np.ones(5))
 
@@ -210,7 +210,7 @@ def test_pos_weight_is_a_buffer() -> None:
     assert list(loss.parameters()) == []
 
 
-def test_an_unknown_reduction_is_refused(logits) -> None:
+def test_an_unknown_reduction_is_an_error(logits) -> None:
     with pytest.raises(ValueError, match="expected 'mean', 'sum' or 'none'"):
         nn.MSELoss(reduction="max")
     with pytest.raises(ValueError, match="expected 'mean', 'sum' or 'none'"):
@@ -229,7 +229,7 @@ def test_one_hot_has_a_row_for_each_label() -> None:
     assert F.one_hot(np.zeros(0, int), 4).shape == (0, 4)
 
 
-def test_one_hot_refuses_what_is_no_label() -> None:
+def test_what_is_no_label_is_an_error_of_one_hot() -> None:
     with pytest.raises(TypeError, match="float64"):
         F.one_hot([0.5])
     with pytest.raises(IndexError, match="label 5 is not one of the 5 classes"):

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import traceback
 
 import numpy as np
 import pytest
@@ -239,3 +240,353 @@ def test_a_shared_parameter_is_still_shared_in_a_copy() -> None:
     twin = copy.deepcopy(model)
     assert twin[0].weight is twin[1].weight
     assert twin[0].weight is not model[0].weight
+
+
+# ---- the state dict ---------------------------------------------------------------------------------------
+
+
+def small_model() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+
+
+NAMES = [
+    "0.weight", "0.bias", "1.weight", "1.bias",
+    "1.running_mean", "1.running_var", "1.num_batches_tracked",
+]  # fmt: skip
+
+
+def test_a_state_dict_has_pytorchs_names_shapes_and_dtypes() -> None:
+    state = small_model().state_dict()
+    assert list(state) == NAMES
+    assert [value.shape for value in state.values()] == [(2, 3), (2,), (2,), (2,), (2,), (2,), ()]
+    assert [value.dtype.name for value in state.values()] == ["float32"] * 6 + ["int64"]
+    assert all(type(value) is np.ndarray and value.flags.c_contiguous for value in state.values())
+
+
+def test_a_state_dict_is_a_snapshot() -> None:
+    net = small_model()
+    state = net.state_dict()
+    net(np.eye(3, dtype=np.float32))
+    net[0].weight.data[...] = 7
+    assert not np.any(state["0.weight"] == 7)
+    assert state["1.num_batches_tracked"] == 0
+
+
+def test_what_was_saved_can_be_loaded() -> None:
+    net, other = small_model(), small_model()
+    net(np.eye(3, dtype=np.float32))
+    assert not np.array_equal(net[0].weight.data, other[0].weight.data)
+    assert other.load_state_dict(net.state_dict()) == ([], [])
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], value)
+
+
+def test_loading_keeps_the_array_its_dtype_and_memory_order() -> None:
+    net = small_model()
+    weight = net[0].weight.data
+    state = {name: value.astype(np.float64) for name, value in net.state_dict().items()}
+    net.load_state_dict({**state, "1.num_batches_tracked": 5})
+    assert net[0].weight.data is weight
+    assert weight.dtype == np.float32
+    assert weight.flags.f_contiguous
+    assert net[1].num_batches_tracked.dtype == np.int64
+    assert net[1].num_batches_tracked == 5
+
+
+def test_loading_copies() -> None:
+    net, state = small_model(), small_model().state_dict()
+    net.load_state_dict(state)
+    state["0.weight"][...] = 9
+    assert not np.any(net[0].weight.data == 9)
+
+
+def test_loading_takes_tensors() -> None:
+    net, other = small_model(), small_model()
+    other.load_state_dict({**net.state_dict(), "0.weight": net[0].weight, "0.bias": Tensor(net[0].bias.data)})
+    np.testing.assert_array_equal(other[0].weight.data, net[0].weight.data)
+
+
+def test_loading_makes_an_older_tape_stale() -> None:
+    net = nn.Linear(3, 2)
+    loss = net(np.eye(3, dtype=np.float32)).sum()
+    net.load_state_dict(net.state_dict())
+    with pytest.raises(RuntimeError, match="'weight'"):
+        loss.backward()
+
+
+def test_a_read_only_array_is_replaced() -> None:
+    net = nn.Linear(3, 2)
+    net.weight.data = np.broadcast_to(np.float32(1), (2, 3))
+    net.load_state_dict({"weight": np.full((2, 3), 5), "bias": np.zeros(2)})
+    np.testing.assert_array_equal(net.weight.data, np.full((2, 3), 5))
+    assert net.weight.dtype == np.float32
+
+
+@pytest.mark.parametrize("of", [lambda p: p, lambda p: p.data], ids=["parameters", "arrays"])
+def test_a_model_may_be_given_its_own_parameters_exchanged(of) -> None:
+    net = nn.LayerNorm(2)
+    net.load_state_dict({"weight": of(net.bias), "bias": of(net.weight)})
+    np.testing.assert_array_equal(net.weight.data, [0, 0])
+    np.testing.assert_array_equal(net.bias.data, [1, 1])
+
+
+def test_where_a_buffer_is_read_only_nothing_is_loaded() -> None:
+    net = small_model()
+    net[1].running_var.flags.writeable = False
+    before = net.state_dict()
+    with pytest.raises(ValueError, match=r"1\.running_var: the buffer is a read-only array"):
+        net.load_state_dict({name: value + 1 for name, value in before.items()})
+    np.testing.assert_equal(net.state_dict(), before)
+
+
+def test_one_error_lists_everything_that_does_not_fit_and_nothing_is_loaded() -> None:
+    net = small_model()
+    before = net.state_dict()
+    state = {
+        "0.weight": np.zeros((3, 2)),
+        "0.bias": ["a", "b"],
+        "1.running_mean": np.full(2, 5.0),
+        "1.num_batches_tracked": np.float64(3.5),
+        "2.weight": np.zeros(1),
+    }
+    with pytest.raises(ValueError, match="does not fit this Sequential") as caught:
+        net.load_state_dict(state)
+    assert str(caught.value).splitlines()[1:] == [
+        "  - missing: 1.weight of shape (2,)",
+        "  - missing: 1.bias of shape (2,)",
+        "  - missing: 1.running_var of shape (2,)",
+        "  - unexpected: 2.weight",
+        "  - 0.weight: shape (3, 2) was given; expected (2, 3)",
+        "  - 0.bias: dtype <U1 was given; expected float32",
+        "  - 1.num_batches_tracked: dtype float64 was given; expected int64",
+    ]
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_without_strict_the_rest_is_loaded_and_the_others_are_returned() -> None:
+    net = small_model()
+    result = net.load_state_dict({"0.bias": np.full(2, 4.0), "other": 1}, strict=False)
+    assert result.missing_keys == [name for name in NAMES if name != "0.bias"]
+    assert result.unexpected_keys == ["other"]
+    np.testing.assert_array_equal(net[0].bias.data, [4, 4])
+
+
+def test_a_wrong_shape_is_an_error_without_strict_too() -> None:
+    with pytest.raises(ValueError, match=r"0\.bias: shape \(3,\) was given; expected \(2,\)"):
+        small_model().load_state_dict({"0.bias": np.zeros(3)}, strict=False)
+
+
+@pytest.mark.peers
+def test_weights_move_to_pytorch_and_back(torch, rng: np.random.Generator) -> None:
+    ours = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.LayerNorm(3), nn.Linear(3, 2))
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(4, 3),
+        torch.nn.BatchNorm1d(3),
+        torch.nn.ReLU(),
+        torch.nn.LayerNorm(3),
+        torch.nn.Linear(3, 2),
+    )
+    x = rng.standard_normal((6, 4)).astype(np.float32)
+    ours(x)
+    theirs.load_state_dict({name: torch.from_numpy(value) for name, value in ours.state_dict().items()})
+    expected = ours.eval()(x).data
+    np.testing.assert_allclose(
+        theirs.eval()(torch.from_numpy(x)).detach().numpy(), expected, rtol=1e-5, atol=1e-6
+    )
+    fresh = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.LayerNorm(3), nn.Linear(3, 2))
+    fresh.load_state_dict(theirs.state_dict())
+    np.testing.assert_array_equal(fresh.eval()(x).data, expected)
+
+
+@pytest.mark.peers
+def test_a_pytorch_parameter_that_wants_a_gradient_is_an_error_that_names_it(torch) -> None:
+    layer = torch.nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="weight: "):
+        nn.Linear(3, 2).load_state_dict(dict(layer.named_parameters()))
+
+
+# ---- as text ----------------------------------------------------------------------------------------------
+
+
+def test_a_layer_shows_shapes_and_the_number_of_its_parameters() -> None:
+    assert repr(nn.Linear(3, 2)) == "Linear(3, 2)  # weight (2, 3), bias (2,): 8 parameters"
+    assert repr(nn.Linear(3, 2, bias=False)) == "Linear(3, 2, bias=False)  # weight (2, 3): 6 parameters"
+    assert repr(nn.ReLU()) == "ReLU()"
+
+
+def test_a_model_is_a_tree_with_a_total() -> None:
+    model = nn.Sequential(
+        nn.Flatten(), nn.Sequential(nn.Linear(784, 64), nn.BatchNorm1d(64)), nn.Linear(64, 10)
+    )
+    assert repr(model).splitlines() == [
+        "Sequential(",
+        "  (0): Flatten(start_dim=1, end_dim=-1)",
+        "  (1): Sequential(",
+        "    (0): Linear(784, 64)                 # weight (64, 784), bias (64,): 50,240",
+        "    (1): BatchNorm1d(64)                 # weight (64,), bias (64,): 128",
+        "  )",
+        "  (2): Linear(64, 10)                    # weight (10, 64), bias (10,): 650",
+        ")                                        # 51,018 parameters",
+    ]
+
+
+def test_shared_and_frozen_parameters_are_counted_rightly() -> None:
+    layer = nn.Linear(2, 2)
+    assert repr(nn.Sequential(layer, layer)).endswith("# 6 parameters")
+    layer.bias.requires_grad_(False)
+    assert repr(nn.Sequential(layer)).endswith("# 6 parameters, 4 of them trained")
+
+
+def test_parameters_beside_modules_stand_at_the_head() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(np.ones(3))
+            self.act = nn.Tanh()
+
+    assert repr(Model()).splitlines() == [
+        "Model(           # scale (3,): 3",
+        "  (act): Tanh()",
+        ")                # 3 parameters",
+    ]
+
+
+def test_an_empty_model_has_no_parameters_to_show() -> None:
+    assert repr(nn.Sequential()) == "Sequential()"
+    assert repr(nn.Sequential(nn.ReLU())).splitlines()[-1].endswith("# 0 parameters")
+
+
+def test_each_module_shows_how_it_was_made() -> None:
+    modules = [
+        nn.BatchNorm1d(4, momentum=None, affine=False), nn.BatchNorm1d(4, eps=0.1, track_running_stats=False),
+        nn.LayerNorm(3, elementwise_affine=False), nn.LayerNorm((2, 3), eps=0.1, elementwise_affine=False),
+        nn.Dropout(0.2), nn.LeakyReLU(0.1), nn.GELU("tanh"), nn.Softmax(1), nn.LogSoftmax(dim=-1),
+        nn.Identity(),
+        nn.CrossEntropyLoss(label_smoothing=0.1, reduction="sum"), nn.MSELoss(), nn.NLLLoss(reduction="none"),
+    ]  # fmt: skip
+    assert [repr(module).split("  #")[0] for module in modules] == [
+        "BatchNorm1d(4, momentum=None, affine=False)", "BatchNorm1d(4, eps=0.1, track_running_stats=False)",
+        "LayerNorm((3,), elementwise_affine=False)", "LayerNorm((2, 3), eps=0.1, elementwise_affine=False)",
+        "Dropout(p=0.2)", "LeakyReLU(negative_slope=0.1)", "GELU(approximate='tanh')", "Softmax(dim=1)",
+        "LogSoftmax(dim=-1)", "Identity()",
+        "CrossEntropyLoss(reduction='sum', label_smoothing=0.1)", "MSELoss()", "NLLLoss(reduction='none')",
+    ]  # fmt: skip
+
+
+# ---- errors say where in the model they arose -------------------------------------------------------------
+
+
+class Raises(nn.Module):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x):
+        raise self.error
+
+
+class Calls(nn.Module):
+    """A model whose forward calls its parts by hand."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        for part in self.children():
+            x = part(x)
+        return x
+
+
+def test_a_shape_error_names_the_path_what_came_and_what_was_expected() -> None:
+    model = Calls(encoder=nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(8, 2)))
+    with pytest.raises(ValueError, match="fit") as caught:
+        model(np.ones((5, 4), np.float32))
+    assert str(caught.value) == (
+        "encoder.2 (Linear): input of shape (5, 3) does not fit weight of shape (2, 8); expected (..., 8)"
+    )
+
+
+def test_a_layer_by_itself_is_named_by_its_class() -> None:
+    with pytest.raises(ValueError, match=r"^Linear: input of shape \(5, 3\)"):
+        nn.Linear(4, 2)(np.ones((5, 3), np.float32))
+
+
+def test_the_error_is_the_same_object_with_its_traceback() -> None:
+    error = ValueError("wrong")
+    with pytest.raises(ValueError, match="wrong") as caught:
+        nn.Sequential(Raises(error))(1)
+    assert caught.value is error
+    assert str(error) == "0 (Raises): wrong"
+    frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert frames.count("forward") == 2
+
+
+def test_an_error_of_a_subclass_keeps_its_type() -> None:
+    class Special(RuntimeError):
+        pass
+
+    with pytest.raises(Special, match=r"^0\.0 \(Raises\): wrong$"):
+        nn.Sequential(nn.Sequential(Raises(Special("wrong"))))(1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("key"), OSError(2, "no such file"), np.exceptions.AxisError(3, 2), ValueError()],
+    ids=repr,
+)
+def test_an_error_whose_message_cannot_be_changed_gets_one_note(error: Exception) -> None:
+    before = str(error)
+    with pytest.raises(type(error)):
+        nn.Sequential(nn.Sequential(Raises(error)))(1)
+    assert str(error) == before
+    assert error.__notes__ == ["in 0.0 (Raises)"]
+
+
+def test_a_model_around_a_called_function_finds_modules_further_down() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(2, 2))
+
+        def forward(self, x):
+            return self.inner[0](x)  # not by way of self.inner
+
+    with pytest.raises(ValueError, match=r"^0\.inner\.0 \(Linear\): "):
+        nn.Sequential(Deep())(np.ones((1, 3), np.float32))
+
+
+def test_a_module_that_is_not_registered_is_named_within_the_one_that_called_it() -> None:
+    class Hides(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [nn.Linear(2, 2)]
+
+        def forward(self, x):
+            return self.layers[0](x)
+
+    with pytest.raises(ValueError, match=r"^0 \(Hides\): Linear: input"):
+        nn.Sequential(Hides())(np.ones((1, 3), np.float32))
+
+
+def test_an_operation_in_forward_is_named_too() -> None:
+    class Adds(nn.Module):
+        def forward(self, x):
+            return x + nn.Parameter(np.ones(3))
+
+    with pytest.raises(ValueError, match=r"^0 \(Adds\): add: .*\(2,\)"):
+        nn.Sequential(Adds())(np.ones(2))
+
+
+def test_an_error_that_passed_a_model_can_be_pickled() -> None:
+    with pytest.raises(ValueError, match="wrong") as caught:
+        Raises(ValueError("wrong"))(1)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == "Raises: wrong"
+
+
+def test_a_module_used_twice_is_named_where_it_first_stands() -> None:
+    layer = nn.Linear(2, 3)
+    with pytest.raises(ValueError, match=r"^0 \(Linear\): input of shape \(1, 3\)"):
+        nn.Sequential(layer, layer)(np.ones((1, 2), np.float32))

@@ -55,11 +55,11 @@ def test_batch_norm_agrees_in_evaluation(options, shape, torch, agrees) -> None:
 
 
 def test_a_deep_model_agrees_over_several_batches(torch, agrees) -> None:
-    def model(room):
-        return room.Sequential(
-            room.Flatten(), room.Linear(12, 8), room.BatchNorm1d(8), room.ReLU(),
-            room.Sequential(room.Linear(8, 6), room.LayerNorm(6), room.GELU()), room.Linear(6, 4),
-            room.LogSoftmax(dim=1),
+    def model(library):
+        return library.Sequential(
+            library.Flatten(), library.Linear(12, 8), library.BatchNorm1d(8), library.ReLU(),
+            library.Sequential(library.Linear(8, 6), library.LayerNorm(6), library.GELU()),
+            library.Linear(6, 4), library.LogSoftmax(dim=1),
         )  # fmt: skip
 
     agrees(model(nn), model(torch.nn), (9, 3, 4), calls=3)

@@ -134,6 +134,6 @@ def test_values_are_limited_and_nan_stays() -> None:
         (lambda: clip_grad_value_([], "much"), "clip_value must be a number, not 'much'"),  # type: ignore[arg-type]
     ],
 )
-def test_wrong_arguments_are_refused(call: Callable[[], Any], message: str) -> None:
+def test_wrong_arguments_are_errors(call: Callable[[], Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()

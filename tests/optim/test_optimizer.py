@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from tests.optim.test_flat import KINDS, every_kind, give_gradients, make, parameters_of
+from tests.optim.test_flat_parameters import every_kind, give_gradients, make, parameters_of
 from tinygrad_mnist import Tensor, optim
+from tinygrad_mnist.optim.flat_parameters import Block
+from tinygrad_mnist.optim.optimizer import OptionChecks, require_nonnegative
 
 
 def parameter() -> Tensor:
@@ -71,7 +73,7 @@ def test_the_repr_shows_what_and_how() -> None:
     )
 
 
-# What is refused.
+# Errors.
 
 same = parameter()
 
@@ -99,12 +101,12 @@ same = parameter()
         ([{"params": same, "lr": -1}], ValueError, "lr must be finite and at least 0, not -1"),
     ],
 )
-def test_wrong_parameters_are_refused(params: Any, error: type[Exception], message: str) -> None:
+def test_wrong_parameters_are_errors(params: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         optim.SGD(params)
 
 
-def test_a_result_of_an_operation_is_refused() -> None:
+def test_a_result_of_an_operation_is_an_error() -> None:
     with pytest.raises(ValueError, match="parameter 0 of parameter group 0 is the result of an operation"):
         optim.SGD([parameter() * 2.0])
 
@@ -138,14 +140,14 @@ def test_a_generator_is_accepted() -> None:
         ("AdamW", {"weight_decay": -1e-2}, ValueError, "weight_decay must be"),
     ],
 )
-def test_wrong_options_are_refused(
+def test_wrong_options_are_errors(
     kind: str, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         getattr(optim, kind)([parameter()], **options)
 
 
-def test_a_refused_group_leaves_the_optimizer_as_it_was() -> None:
+def test_a_wrong_group_leaves_the_optimizer_as_it_was() -> None:
     optimizer = optim.SGD([parameter()])
     with pytest.raises(ValueError, match="twice"):
         optimizer.add_param_group({"params": [same, same]})
@@ -177,7 +179,7 @@ def trained(kind: str, dtype: Any = np.float64, steps: int = 3) -> tuple[list[Te
 def test_a_loaded_state_is_gone_on_with(kind: str, dtype: Any, tolerance: float) -> None:
     parameters, optimizer = trained(kind, dtype)
     others = [Tensor(parameter.data.copy(), requires_grad=True) for parameter in parameters]
-    other = KINDS[kind][0](others, lr=77.0)
+    other = type(optimizer)(others, lr=77.0)  # the options come with the state
     other.load_state_dict(optimizer.state_dict())
     for seed in range(5, 9):
         for members, each in ((parameters, optimizer), (others, other)):
@@ -209,6 +211,35 @@ def test_a_kept_state_stays_what_it_was(kind: str) -> None:
     np.testing.assert_equal(state, before)
 
 
+def test_an_optimizer_of_ones_own_needs_only_its_options_and_its_formula() -> None:
+    class Sign(optim.Optimizer):
+        option_checks: ClassVar[OptionChecks] = {"lr": require_nonnegative}
+        state_names = ("momentum_buffer",)
+
+        def __init__(self, params: Any, lr: float = 1.0) -> None:
+            super().__init__(params, {"lr": lr})
+
+        def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
+            momentum = block.state("momentum_buffer")
+            momentum += block.gradient
+            block.values -= options["lr"] * np.sign(momentum)
+            return (progress or 0) + 1
+
+    with pytest.raises(ValueError, match="lr must be"):
+        Sign([parameter()], lr=-1)
+    (one,), (other,) = ones, others = parameters_of([(3,)]), parameters_of([(3,)])
+    start, optimizer, resumed = one.data.copy(), Sign(ones), Sign(others)
+    for gradient in ([3.0, -1.0, 2.0], [-1.0, 2.0, -4.0]):
+        one.grad = Tensor(np.array(gradient))
+        optimizer.step()
+    resumed.load_state_dict(optimizer.state_dict())
+    assert resumed.state_dict()["state"][0]["step"] == 2
+    np.testing.assert_array_equal(one.data, start - [2, 0, 0])
+    other.grad = Tensor(np.zeros(3))
+    resumed.step()
+    np.testing.assert_array_equal(other.data, start - [1, 1, -1])
+
+
 def test_the_state_is_laid_out_as_in_torch() -> None:
     _, optimizer = trained("adam")
     optimizer.add_param_group({"params": [parameter()], "lr": 0.5})
@@ -220,7 +251,7 @@ def test_the_state_is_laid_out_as_in_torch() -> None:
     assert [entry["step"] for entry in state["state"].values()] == [3, 2]
     assert state["state"][0]["exp_avg"].shape == (2, 3)
     assert [group["params"] for group in state["param_groups"]] == [[0, 1, 2], [3]]
-    assert [group["lr"] for group in state["param_groups"]] == [0.1, 0.5]
+    assert [group["lr"] for group in state["param_groups"]] == [1e-3, 0.5]
 
 
 def test_adam_keeps_its_averages_when_a_beta_moves() -> None:
@@ -273,7 +304,7 @@ def test_one_error_lists_every_mismatch() -> None:
         (lambda state: state["state"].update({0: None}), "the state of parameter 0 is not a dict"),
     ],
 )
-def test_a_damaged_state_is_refused(change: Any, message: str) -> None:
+def test_a_damaged_state_is_an_error(change: Any, message: str) -> None:
     _, optimizer = trained("adam")
     state = optimizer.state_dict()
     change(state)

@@ -52,6 +52,17 @@ def test_every_recorded_case_is_still_run() -> None:
     assert REFERENCE["schedules"].keys() == problem.SCHEDULES.keys()
 
 
+def subclasses(base: type) -> set[str]:
+    public = [getattr(optim, name) for name in optim.__all__]
+    return {c.__name__ for c in public if isinstance(c, type) and issubclass(c, base) and c is not base}
+
+
+def test_every_optimizer_and_schedule_of_the_package_has_a_case() -> None:
+    assert {kind for kind, _ in problem.OPTIMIZERS.values()} == subclasses(optim.Optimizer)
+    of_several = {"SequentialLR"}  # it is made of other schedules, and has a test of its own
+    assert {kind for kind, _ in problem.SCHEDULES.values()} == subclasses(optim.LRScheduler) - of_several
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("name", problem.OPTIMIZERS)
 def test_an_optimizer_gives_the_recorded_values(name: str, order: str) -> None:
@@ -151,11 +162,11 @@ def test_a_state_has_the_entries_and_values_of_torch(name: str) -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("kind", ["SGD", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("kind", sorted(subclasses(optim.Optimizer)))
 def test_an_optimizer_under_one_cycle_agrees_with_torch(kind: str) -> None:
     """The schedule moves the momentum in every step, and the second parameter is skipped in some."""
     torch = pytest.importorskip("torch")
-    options = {} if kind.startswith("Adam") else {"momentum": 0.5}
+    options = {"momentum": 0.5} if "momentum" in getattr(optim, kind).option_checks else {}
     theirs = torch_parameters(torch)
     ours = [Tensor(value, requires_grad=True) for value in problem.start_values()]
     their_optimizer = getattr(torch.optim, kind)(theirs, **options)

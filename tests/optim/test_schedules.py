@@ -120,12 +120,12 @@ def test_a_schedule_goes_on_from_a_loaded_optimizer() -> None:
     assert optim.ExponentialLR(other, gamma=0.5, last_epoch=2).get_last_lr() == schedule.get_last_lr()
 
 
-def test_going_on_without_an_initial_rate_is_refused() -> None:
+def test_going_on_without_an_initial_rate_is_an_error() -> None:
     with pytest.raises(ValueError, match="group 0 has no 'initial_lr'"):
         optim.ExponentialLR(optimizer_with(0.4), gamma=0.5, last_epoch=2)
 
 
-def test_a_group_that_comes_later_is_refused() -> None:
+def test_a_group_that_comes_later_is_an_error() -> None:
     optimizer = optimizer_with(0.4)
     schedule = optim.StepLR(optimizer, step_size=3)
     optimizer.add_param_group({"params": [Tensor(np.zeros(1), requires_grad=True)]})
@@ -150,7 +150,7 @@ def test_one_error_lists_every_mismatch() -> None:
     ]
 
 
-def test_a_sequence_of_another_length_is_refused() -> None:
+def test_a_sequence_of_another_length_is_an_error() -> None:
     optimizer = optimizer_with(0.4)
     single = optim.SequentialLR(optimizer, [optim.LinearLR(optimizer)], milestones=[])
     with pytest.raises(ValueError, match="it has 1 schedules, this one 2"):
@@ -190,7 +190,7 @@ def test_a_mismatch_within_a_sequence_names_the_schedule() -> None:
         ),
     ],
 )
-def test_wrong_settings_are_refused(kind: str, options: dict[str, Any], message: str) -> None:
+def test_wrong_settings_are_errors(kind: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         getattr(optim, kind)(optimizer_with(0.4), **options)
 
@@ -199,14 +199,14 @@ def test_wrong_settings_are_refused(kind: str, options: dict[str, Any], message:
     ("milestones", "message"),
     [([], "2 schedules need 1 milestones"), ([0], "a milestone must be at least 1"), ([1, 2], "not 2")],
 )
-def test_wrong_milestones_are_refused(milestones: list[int], message: str) -> None:
+def test_wrong_milestones_are_errors(milestones: list[int], message: str) -> None:
     optimizer = optimizer_with(0.4)
     parts = [optim.LinearLR(optimizer), optim.StepLR(optimizer, step_size=3)]
     with pytest.raises(ValueError, match=message):
         optim.SequentialLR(optimizer, parts, milestones)
 
 
-def test_a_schedule_of_another_optimizer_is_refused() -> None:
+def test_a_schedule_of_another_optimizer_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"schedule 0 \(LinearLR\) is for another optimiser"):
         optim.SequentialLR(optimizer_with(0.4), [optim.LinearLR(optimizer_with(0.4))], [])
 

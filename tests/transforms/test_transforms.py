@@ -166,10 +166,10 @@ def test_the_guard_at_singular_points_holds_for_tangents() -> None:
         assert jvp(np.sqrt, (0.0,), (1.0,))[1] == np.inf
 
 
-# ---- refusals --------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
+def test_what_does_not_fit_is_an_error_in_a_sentence() -> None:
     with pytest.raises(TypeError, match=r"returned shape \(3,\) and dtype float64"):
         grad(np.sin)(X)
     with pytest.raises(TypeError, match="dtype int64 for argument 1; it differentiates floats only"):

@@ -16,10 +16,9 @@ from tinygrad_mnist.nn import functional, init
 from tinygrad_mnist.nn.activations import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tinygrad_mnist.nn.containers import Sequential
 from tinygrad_mnist.nn.init import manual_seed
-from tinygrad_mnist.nn.layers import Dropout, Flatten, Identity, Linear
+from tinygrad_mnist.nn.layers import BatchNorm1d, Dropout, Flatten, Identity, LayerNorm, Linear
 from tinygrad_mnist.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from tinygrad_mnist.nn.module import Module
-from tinygrad_mnist.nn.normalization import BatchNorm1d, LayerNorm
 from tinygrad_mnist.nn.parameter import Parameter
 
 __all__ = [

@@ -1,20 +1,15 @@
-"""Activations as modules."""
+"""Activations as modules; as functions they are in `functional`."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from numpy.typing import NDArray
-
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.nn.functional import TensorLike
 from tinygrad_mnist.nn.module import Module
-
-TensorLike = Tensor | NDArray[Any]
 
 
 class ReLU(Module):
-    """``max(x, 0)``, with gradient 0 at 0; any shape.
+    """The rectifier ``max(x, 0)``, with gradient 0 at 0; any shape.
 
     Examples
     --------
@@ -24,12 +19,12 @@ class ReLU(Module):
     """
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return ``max(input, 0)`` of each element."""
         return F.relu(input)
 
 
 class LeakyReLU(Module):
-    """``x`` where it is positive, ``negative_slope * x`` elsewhere; any shape.
+    """The leaky rectifier: ``x`` where it is positive, ``negative_slope * x`` elsewhere; any shape.
 
     Examples
     --------
@@ -43,26 +38,26 @@ class LeakyReLU(Module):
         self.negative_slope = negative_slope
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return the leaky rectifier of each element."""
         return F.leaky_relu(input, self.negative_slope)
 
     def extra_repr(self) -> str:
-        """The argument."""
+        """Return the argument, as ``repr`` shows it."""
         return f"negative_slope={self.negative_slope}"
 
 
 class GELU(Module):
-    """``x`` times the normal distribution function of ``x``; any shape.
+    """The Gaussian error linear unit: ``x`` times the normal distribution function of ``x``; any shape.
 
     Parameters
     ----------
     approximate : str
-        ``none`` for the exact function, ``tanh`` for the approximation by tanh.
+        ``none`` for the exact function, ``tanh`` for its approximation by tanh.
 
     Raises
     ------
     ValueError
-        If ``approximate`` is something else.
+        If ``approximate`` is neither.
 
     References
     ----------
@@ -82,11 +77,11 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return the Gaussian error linear unit of each element."""
         return F.gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
-        """The argument."""
+        """Return the argument, as ``repr`` shows it."""
         return f"approximate={self.approximate!r}"
 
 
@@ -101,12 +96,12 @@ class Tanh(Module):
     """
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return the hyperbolic tangent of each element."""
         return F.tanh(input)
 
 
 class Sigmoid(Module):
-    """``1 / (1 + exp(-x))`` without overflow; any shape.
+    """The logistic function ``1 / (1 + exp(-x))``, without overflow; any shape.
 
     Examples
     --------
@@ -116,12 +111,12 @@ class Sigmoid(Module):
     """
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return the logistic function of each element."""
         return F.sigmoid(input)
 
 
 class Softmax(Module):
-    """``exp(x) / sum(exp(x))`` along the axis ``dim``, without overflow.
+    """The softmax ``exp(x) / sum(exp(x))`` along the axis ``dim``, without overflow.
 
     Examples
     --------
@@ -135,11 +130,11 @@ class Softmax(Module):
         self.dim = dim
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return the softmax along ``dim``; the shape stays."""
         return F.softmax(input, self.dim)
 
     def extra_repr(self) -> str:
-        """The argument."""
+        """Return the argument, as ``repr`` shows it."""
         return f"dim={self.dim}"
 
 
@@ -158,9 +153,9 @@ class LogSoftmax(Module):
         self.dim = dim
 
     def forward(self, input: TensorLike) -> Tensor:
-        """The same shape."""
+        """Return the logarithm of the softmax along ``dim``; the shape stays."""
         return F.log_softmax(input, self.dim)
 
     def extra_repr(self) -> str:
-        """The argument."""
+        """Return the argument, as ``repr`` shows it."""
         return f"dim={self.dim}"

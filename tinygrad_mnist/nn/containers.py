@@ -1,4 +1,4 @@
-"""Sequential: modules one after the other."""
+"""Sequential: modules that are called one after the other."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self, overload
 
 from tinygrad_mnist.engine.observe import recorder
-from tinygrad_mnist.nn.block import hidden_layer
+from tinygrad_mnist.nn.fused import fused_hidden_layer
 from tinygrad_mnist.nn.module import MODULE, Module
 
 
 class Sequential(Module):
-    """Modules that are called one after the other, each with what the one before returned.
+    """Modules that are called one after the other, each with the result of the one before.
 
     Parameters
     ----------
     *modules : Module or mapping
-        The modules, which are named ``0``, ``1``, ...; or one mapping (an OrderedDict, a dict) from names to
-        modules.
+        The modules, which get the names ``0``, ``1``, ...; or one mapping (an OrderedDict, a dict) from names
+        to modules.
 
     Raises
     ------
@@ -48,16 +48,16 @@ class Sequential(Module):
                 self.append(module)  # type: ignore[arg-type]  # append checks it
 
     def forward(self, input: Any) -> Any:
-        """Pass the input through all modules."""
+        """Return the result of the last module."""
         own = vars(self)
         modules = [own[name] for name, kind in self._registered.items() if kind == MODULE]
-        if recorder.get() is not None:  # which is told of each module
+        if recorder.get() is not None:  # it observes each module by itself, so nothing is fused
             for module in modules:
                 input = module(input)
             return input
         position = 0
         while position < len(modules):
-            if (out := hidden_layer(modules, position, input)) is not None:
+            if (out := fused_hidden_layer(modules, position, input)) is not None:
                 input, position = out, position + 3
             else:
                 input, position = modules[position](input), position + 1
@@ -71,7 +71,7 @@ class Sequential(Module):
         return module
 
     def _all(self) -> list[tuple[str, Module]]:
-        """Names and modules, in order; one that stands here twice is there twice."""
+        """Return names and modules, in order; a module that was added twice is there twice."""
         return list(self._named(MODULE))
 
     def append(self, module: Module) -> Self:
@@ -93,13 +93,15 @@ class Sequential(Module):
     def __getitem__(self, index: slice) -> Sequential: ...
 
     def __getitem__(self, index: int | slice) -> Module | Sequential:
-        """The module at a position; for a slice, a Sequential of these modules under the same names."""
+        """Return the module at a position; of a slice, a Sequential of its modules under the same names."""
         if not isinstance(index, slice):
             return self._all()[index][1]
         part = Sequential()
         for name, module in self._all()[index]:
+            # Not by register_module, which would rename the parameters: they keep their names in the whole
+            # model.
             part._registered[name] = MODULE
-            vars(part)[name] = module  # not registered anew: parameters keep their names in the whole model
+            vars(part)[name] = module
         vars(part)["training"] = self.training
         return part
 

@@ -1,7 +1,7 @@
-"""Initial values of parameters, and the one tree of random numbers that layers draw from.
+"""Initial values of parameters, and the random numbers that layers draw.
 
 Each function fills a Tensor in place, in its dtype and memory order, and returns it. The same seed gives the
-same bits: in float32 those of float64, rounded.
+same bits; in float32 they are those of float64, rounded.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ import numpy as np
 
 from tinygrad_mnist.engine.random_state import draws
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.state import write
+from tinygrad_mnist.nn.parameter import write_values
 
 RNG: TypeAlias = "np.random.Generator | np.random.SeedSequence | int | None"
-"""Where random numbers come from: a generator, a seed, or None for the tree that `manual_seed` plants."""
+"""A source of random numbers: a generator, a seed, or None for the seed of `manual_seed`."""
 
 T = TypeVar("T", bound=Tensor)
 
 _lock = Lock()
-_root: np.random.SeedSequence | None = None  # made when first needed: numpy.random takes a while to load
+_root: np.random.SeedSequence | None = (
+    None  # made when it is first needed, as numpy.random takes long to load
+)
 
 
 def manual_seed(seed: int) -> None:
-    """Make everything that is drawn without ``rng=`` from now on follow from a seed.
+    """Set the seed of everything that is drawn without ``rng=`` from now on, in all threads.
 
-    Each layer draws from its own child of the seed's `numpy.random.SeedSequence`, in the order in which they
-    are made. This is one tree for all threads.
+    The layers that are made from now on get generators of their own, in turn: children of the
+    `numpy.random.SeedSequence` of this seed. So it makes no difference for one layer how much another one
+    draws.
 
     Parameters
     ----------
     seed : int
-        Not negative.
+        The seed, not negative.
 
     Examples
     --------
@@ -53,14 +56,14 @@ def manual_seed(seed: int) -> None:
 
 
 def generator(rng: RNG = None) -> np.random.Generator:
-    """The generator that ``rng`` means: itself, a new one of that seed, or the next child of the common tree.
+    """Return the generator that an argument ``rng`` stands for; None gets a new one, of `manual_seed`'s seed.
 
     Examples
     --------
     >>> bool(generator(7).random() == generator(7).random())
     True
     """
-    drawn = draws.get()
+    drawn = draws.get()  # set while a checkpointed function runs, which has to draw the same numbers again
     return _generator(rng) if drawn is None else drawn.generator(lambda: _generator(rng))
 
 
@@ -85,38 +88,38 @@ def _next_child() -> np.random.SeedSequence:
 
 
 def constant_(tensor: T, value: float) -> T:
-    """Fill with one value."""
-    write(tensor, value)
+    """Fill a Tensor with one value."""
+    write_values(tensor, value)
     return tensor
 
 
 def zeros_(tensor: T) -> T:
-    """Fill with 0."""
+    """Fill a Tensor with 0."""
     return constant_(tensor, 0)
 
 
 def ones_(tensor: T) -> T:
-    """Fill with 1."""
+    """Fill a Tensor with 1."""
     return constant_(tensor, 1)
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, rng: RNG = None) -> T:
-    """Draw from the uniform distribution on [a, b)."""
-    write(tensor, generator(rng).uniform(a, b, tensor.shape))
+    """Fill a Tensor from the uniform distribution on [a, b)."""
+    write_values(tensor, generator(rng).uniform(a, b, tensor.shape))
     return tensor
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, rng: RNG = None) -> T:
-    """Draw from the normal distribution."""
-    write(tensor, generator(rng).normal(mean, std, tensor.shape))
+    """Fill a Tensor from the normal distribution."""
+    write_values(tensor, generator(rng).normal(mean, std, tensor.shape))
     return tensor
 
 
-# ---- values whose spread keeps signals and gradients from fading -----------------------------------------
+# ---- values that keep the variance of signals or gradients from layer to layer ---------------------------
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """How much larger weights must be to make up for a nonlinearity behind them.
+    """Return the factor by which weights must be larger to make up for the nonlinearity behind them.
 
     Parameters
     ----------
@@ -144,10 +147,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, rng: RNG = None) -> T:
-    """Draw uniformly with variance ``gain**2 * 2 / (fan_in + fan_out)``.
+    """Fill a Tensor uniformly with variance ``gain**2 * 2 / (fan_in + fan_out)``.
 
-    Keeps the variance of signals and of gradients about equal from layer to layer where the nonlinearity is
-    close to linear, such as tanh.
+    This keeps the variance of signals and of gradients about equal from layer to layer, where the
+    nonlinearity is close to linear, such as tanh.
 
     Parameters
     ----------
@@ -156,7 +159,7 @@ def xavier_uniform_(tensor: T, gain: float = 1.0, rng: RNG = None) -> T:
     gain : float
         See `calculate_gain`.
     rng : Generator or int, optional
-        Where the random numbers come from.
+        The source of random numbers.
 
     Raises
     ------
@@ -177,21 +180,22 @@ def xavier_uniform_(tensor: T, gain: float = 1.0, rng: RNG = None) -> T:
     True
     """
     std = gain / math.sqrt(_fan(tensor, "fan_avg"))
+    # U(-b, b) has the variance b^2 / 3.
     return uniform_(tensor, -math.sqrt(3) * std, math.sqrt(3) * std, rng)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, rng: RNG = None) -> T:
-    """Draw normally with variance ``gain**2 * 2 / (fan_in + fan_out)``; see `xavier_uniform_`."""
+    """Fill a Tensor normally with variance ``gain**2 * 2 / (fan_in + fan_out)``; see `xavier_uniform_`."""
     return normal_(tensor, 0, gain / math.sqrt(_fan(tensor, "fan_avg")), rng)
 
 
 def kaiming_uniform_(
     tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", rng: RNG = None
 ) -> T:
-    """Draw uniformly with variance ``gain**2 / fan``.
+    """Fill a Tensor uniformly with variance ``gain**2 / fan``.
 
-    Keeps the variance of signals (``fan_in``) or of gradients (``fan_out``) from layer to layer behind a
-    ReLU.
+    This keeps the variance of signals (``fan_in``) or of gradients (``fan_out``) from layer to layer, behind
+    a ReLU.
 
     Parameters
     ----------
@@ -204,7 +208,7 @@ def kaiming_uniform_(
     nonlinearity : str
         See `calculate_gain`.
     rng : Generator or int, optional
-        Where the random numbers come from.
+        The source of random numbers.
 
     Raises
     ------
@@ -230,18 +234,19 @@ def kaiming_uniform_(
 def kaiming_normal_(
     tensor: T, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", rng: RNG = None
 ) -> T:
-    """Draw normally with variance ``gain**2 / fan``; see `kaiming_uniform_`."""
+    """Fill a Tensor normally with variance ``gain**2 / fan``; see `kaiming_uniform_`."""
     return normal_(tensor, 0, calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode)), rng)
 
 
 def _fan(tensor: Tensor, mode: str) -> float:
-    """How many numbers a weight sums over, forwards or backwards."""
+    """Return the number of products in a sum by a weight: of signals, of gradients, or the mean of both."""
     if tensor.ndim < 2:
         raise ValueError(
             f"a Tensor of shape {tensor.shape} has no fan; expected a weight of shape (out, in, ...)"
         )
     receptive = math.prod(tensor.shape[2:])
     fan_in, fan_out = tensor.shape[1] * receptive, tensor.shape[0] * receptive
+    # By fan_avg, 2 / (fan_in + fan_out) is 1 / fan: so Glorot's rule is one case of this.
     fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     if mode not in fans:
         raise ValueError(f"mode={mode!r} was given; expected one of {[*fans]}")

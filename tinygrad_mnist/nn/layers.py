@@ -1,4 +1,4 @@
-"""Linear, Flatten, Dropout, Identity."""
+"""The layers: Linear, BatchNorm1d, LayerNorm, Dropout, Flatten, Identity."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
+from tinygrad_mnist.nn.functional import TensorLike, as_input
 from tinygrad_mnist.nn.module import Module, Parameter
-
-TensorLike = Tensor | NDArray[Any]
 
 
 class Linear(Module):
-    """``input @ weight.T + bias``.
+    """A linear (fully connected) layer: ``input @ weight.T + bias``.
 
-    The weight has PyTorch's shape (out, in). It is stored in Fortran order, which makes the matrix products
-    cheaper.
+    The weight has PyTorch's shape (out, in). It is stored in Fortran order: ``weight.T``, by which the input
+    is multiplied, is then C-contiguous, and the matrix product is cheaper.
 
     Parameters
     ----------
     in_features, out_features : int
-        Lengths of the last axis of input and output.
+        The lengths of the last axis of input and output.
     bias : bool
         Whether a bias is added.
     dtype : dtype
-        Of the parameters.
+        The dtype of the parameters.
     rng : Generator or int, optional
-        Where the initial values come from.
+        The source of the initial values.
 
     Attributes
     ----------
     weight : Parameter
         Shape (out_features, in_features), drawn from U(-k, k) with k = 1 / sqrt(in_features).
     bias : Parameter or None
-        Shape (out_features,), drawn likewise.
+        Shape (out_features,), drawn from the same distribution.
 
     Raises
     ------
     ValueError
-        If a length is not positive; when called, if the input does not end in ``in_features``.
+        If a length is not positive; when called, if the last axis of the input is not ``in_features`` long.
 
     References
     ----------
-    He, Zhang, Ren & Sun (2015), "Delving deep into rectifiers": the initial values, with PyTorch's a =
-    sqrt(5).
+    He, Zhang, Ren & Sun (2015), "Delving deep into rectifiers": the initial values. As in PyTorch a =
+    sqrt(5), which gives the variance 1 / (3 in_features) instead of their 2 / in_features.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Linear(Module):
         self.reset_parameters(rng)
 
     def reset_parameters(self, rng: init.RNG = None) -> None:
-        """Draw the parameters anew."""
+        """Draw new initial values of the parameters."""
         rng = init.generator(rng)
         init.kaiming_uniform_(self.weight, a=math.sqrt(5), rng=rng)
         if self.bias is not None:
@@ -90,30 +90,260 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound, rng)
 
     def forward(self, input: TensorLike) -> Tensor:
-        """From shape (..., in_features) to (..., out_features)."""
+        """Return ``input @ weight.T + bias``; shape (..., in_features) becomes (..., out_features)."""
+        # The operation checks the shapes; here its error gets the words of the layer. A call that succeeds
+        # pays nothing for that.
         try:
             return F.linear(input, self.weight, self.bias)
         except ValueError as error:
-            raise ValueError(
-                f"input of shape {np.shape(input)} does not fit weight of shape {self.weight.shape}; "
-                f"expected (..., {self.in_features})"
-            ) from error
+            raise ValueError(self._wrong_shape_message(input)) from error
+
+    def _wrong_shape_message(self, input: TensorLike) -> str:
+        shape, weight = np.shape(input), self.weight.shape
+        if self.bias is not None and shape[-1:] == weight[1:]:  # then somebody has put another bias here
+            bias = self.bias.shape
+            return f"bias of shape {bias} does not fit weight of shape {weight}; expected {weight[:1]}"
+        expected = f"(..., {self.in_features})"
+        return f"input of shape {shape} does not fit weight of shape {weight}; expected {expected}"
 
     def extra_repr(self) -> str:
-        """The arguments."""
+        """Return the arguments, as ``repr`` shows them."""
         return f"{self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'}"
 
 
+class BatchNorm1d(Module):
+    """Batch normalisation: mean 0 and variance 1 in each channel, then a scale and a shift.
+
+    In training mode the mean and the variance are those of the batch, in evaluation mode the running
+    statistics.
+
+    Parameters
+    ----------
+    num_features : int
+        The number of channels C.
+    eps : float
+        A number that is added to the variance.
+    momentum : float or None
+        The share of each batch in the running statistics: 0.1 moves them a tenth of the way. None makes them
+        plain means over all batches.
+    affine : bool
+        Whether there are a weight and a bias.
+    track_running_stats : bool
+        Whether there are running statistics; without them, evaluation uses those of the batch, too.
+    dtype : dtype
+        The dtype of parameters and running statistics.
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Shape (C,), at first 1 and 0.
+    running_mean, running_var : ndarray or None
+        Shape (C,), at first 0 and 1; the variance is the unbiased one.
+    num_batches_tracked : ndarray or None
+        The number of batches that went into them; int64, shape ().
+
+    Raises
+    ------
+    ValueError
+        When called, if the input is not (N, C) or (N, C, L), or has a single value a channel in training.
+
+    References
+    ----------
+    Ioffe & Szegedy (2015), "Batch normalization: accelerating deep network training by reducing internal
+    covariate shift", algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = BatchNorm1d(2)
+    >>> layer(np.array([[1, 10], [3, 30]], np.float32)).detach().numpy().round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> layer.running_mean
+    array([0.2, 2. ], dtype=float32)
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+    running_mean: NDArray[Any] | None
+    running_var: NDArray[Any] | None
+    num_batches_tracked: NDArray[np.int64] | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(
+                f"BatchNorm1d({num_features}) was asked for; expected a positive number of channels"
+            )
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.register_parameter("weight", Parameter(np.ones(num_features, dtype)) if affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(num_features, dtype)) if affine else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", np.zeros(num_features, dtype) if tracked else None)
+        self.register_buffer("running_var", np.ones(num_features, dtype) if tracked else None)
+        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
+
+    def reset_running_stats(self) -> None:
+        """Reset the running statistics to mean 0, variance 1 and no batches."""
+        if (
+            self.running_mean is not None
+            and self.running_var is not None
+            and self.num_batches_tracked is not None
+        ):
+            self.running_mean[...] = 0
+            self.running_var[...] = 1
+            self.num_batches_tracked[...] = 0
+
+    def reset_parameters(self) -> None:
+        """Reset the weight to 1, the bias to 0 and the running statistics to no batches."""
+        self.reset_running_stats()
+        if self.weight is not None and self.bias is not None:
+            init.ones_(self.weight)
+            init.zeros_(self.bias)
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Return the normalised input, of shape (N, C) or (N, C, L)."""
+        input = as_input(input)
+        shape = input.shape
+        if len(shape) not in (2, 3) or shape[1] != self.num_features:
+            c = self.num_features
+            raise ValueError(
+                f"input of shape {shape} does not fit {c} features; expected (N, {c}) or (N, {c}, L)"
+            )
+        count = self.num_batches_tracked if self.training else None
+        momentum = self.momentum
+        if momentum is None:  # a plain mean over n batches moves by 1 / n
+            momentum = 0.0 if count is None else 1 / (int(count) + 1)
+        out = F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training or self.running_mean is None,
+            momentum,
+            self.eps,
+        )
+        if count is not None and not is_replay():  # a checkpointed function that runs again has been counted
+            self.count_batch()
+        return out
+
+    def count_batch(self) -> None:
+        """Add 1 to the number of batches."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked[()] += 1
+
+    def extra_repr(self) -> str:
+        """Return the arguments that are not the defaults, as ``repr`` shows them."""
+        usual = {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
+        own = {name: getattr(self, name) for name in usual}
+        return f"{self.num_features}" + "".join(f", {k}={v!r}" for k, v in own.items() if v != usual[k])
+
+
+class LayerNorm(Module):
+    """Layer normalisation: mean 0 and variance 1 over the last axes of each sample, then a scale and a shift.
+
+    Parameters
+    ----------
+    normalized_shape : int or sequence of int
+        The lengths of the axes to normalise over.
+    eps : float
+        A number that is added to the variance.
+    elementwise_affine : bool
+        Whether there is a weight (and, with ``bias``, a bias).
+    bias : bool
+        Whether there is a bias, too.
+    dtype : dtype
+        The dtype of the parameters.
+
+    Attributes
+    ----------
+    weight, bias : Parameter or None
+        Shape ``normalized_shape``, at first 1 and 0.
+
+    Raises
+    ------
+    ValueError
+        When called, if the last axes of the input are not ``normalized_shape``.
+
+    References
+    ----------
+    Ba, Kiros & Hinton (2016), "Layer normalization", equation 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LayerNorm(2, elementwise_affine=False)(np.array([[1.0, 3.0]])).round(3)
+    array([[-1.,  1.]])
+    """
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        normalized_shape: int | list[int] | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        super().__init__()
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        if not shape or min(shape) < 1:
+            raise ValueError(f"LayerNorm({normalized_shape}) was asked for; expected positive lengths")
+        self.normalized_shape = shape
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        has_bias = elementwise_affine and bias
+        self.register_parameter("weight", Parameter(np.ones(shape, dtype)) if elementwise_affine else None)
+        self.register_parameter("bias", Parameter(np.zeros(shape, dtype)) if has_bias else None)
+
+    def reset_parameters(self) -> None:
+        """Reset the weight to 1 and the bias to 0."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+        if self.bias is not None:
+            init.zeros_(self.bias)
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Return the normalised input, of shape (..., *normalized_shape)."""
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the arguments that are not the defaults, as ``repr`` shows them."""
+        text = f"{self.normalized_shape}" + ("" if self.eps == 1e-5 else f", eps={self.eps}")
+        if not self.elementwise_affine:
+            return f"{text}, elementwise_affine=False"
+        return text + ("" if self.bias is not None else ", bias=False")
+
+
 class Dropout(Module):
-    """Make each element 0 with probability ``p`` and the others larger by ``1 / (1 - p)``; in training only.
+    """Dropout: in training mode each element becomes 0 with probability ``p``.
+
+    The others are multiplied by ``1 / (1 - p)``, so that the mean stays. In evaluation mode nothing happens.
 
     Parameters
     ----------
     p : float
-        From 0 to 1.
+        The probability, from 0 to 1.
     rng : Generator or int, optional
-        Where the random numbers come from: each layer has a generator of its own, so equal seeds give equal
-        bits whatever else is drawn.
+        The source of random numbers. Each layer has a generator of its own, so that equal seeds give equal
+        bits, whatever else is drawn.
 
     Raises
     ------
@@ -142,16 +372,16 @@ class Dropout(Module):
         self.rng = init.generator(rng)
 
     def forward(self, input: TensorLike) -> TensorLike:
-        """The same shape and dtype."""
+        """Return the input with some elements dropped; in evaluation mode, the input itself."""
         return F.dropout(input, self.p, self.training, rng=self.rng)
 
     def extra_repr(self) -> str:
-        """The argument."""
+        """Return the argument, as ``repr`` shows it."""
         return f"p={self.p}"
 
 
 class Flatten(Module):
-    """Join the axes from ``start_dim`` to ``end_dim`` (included) into one; by default all but the first.
+    """A reshape that joins all axes from ``start_dim`` to ``end_dim``; by default all but the first.
 
     Examples
     --------
@@ -166,16 +396,16 @@ class Flatten(Module):
         self.end_dim = end_dim
 
     def forward(self, input: TensorLike) -> TensorLike:
-        """The same values in another shape."""
+        """Return the same values with fewer axes."""
         return F.flatten(input, self.start_dim, self.end_dim)
 
     def extra_repr(self) -> str:
-        """The arguments."""
+        """Return the arguments, as ``repr`` shows them."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 class Identity(Module):
-    """Returns its input; whatever it is made with is ignored.
+    """The identity: it returns its input, and ignores the arguments that it is made with.
 
     Examples
     --------
@@ -187,5 +417,5 @@ class Identity(Module):
         super().__init__()
 
     def forward(self, input: Any) -> Any:
-        """The input."""
+        """Return the input."""
         return input

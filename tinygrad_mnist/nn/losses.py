@@ -1,4 +1,4 @@
-"""Losses as modules."""
+"""Losses as modules; as functions they are in `functional`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.nn.functional import TensorLike
 from tinygrad_mnist.nn.module import Module
-
-TensorLike = Tensor | NDArray[Any]
 
 
 class _Loss(Module):
-    """What all losses share: the reduction."""
+    """The base of all losses, with the option that they share: the reduction."""
 
     def __init__(self, reduction: str) -> None:
         super().__init__()
@@ -23,19 +22,19 @@ class _Loss(Module):
         self.reduction = reduction
 
     def extra_repr(self) -> str:
-        """The reduction, unless it is the usual one."""
+        """Return the reduction, unless it is the default."""
         return "" if self.reduction == "mean" else f"reduction={self.reduction!r}"
 
 
 class CrossEntropyLoss(_Loss):
-    """``-sum(target * log_softmax(input))`` of each row, reduced.
+    """The cross-entropy of softmax: ``-sum(target * log_softmax(input))`` of each row, reduced.
 
     Parameters
     ----------
     reduction : str
         ``mean`` over the rows, ``sum``, or ``none`` for one number a row.
     label_smoothing : float
-        How much of the uniform distribution to mix into the target, from 0 to 1.
+        The share of the uniform distribution that is mixed into the target, from 0 to 1.
 
     Raises
     ------
@@ -67,17 +66,17 @@ class CrossEntropyLoss(_Loss):
         self.label_smoothing = label_smoothing
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
-        """From logits (N, C), and labels (N,) or rows (N, C), to a scalar."""
+        """Return the loss of logits (N, C) for labels (N,), or for rows of probabilities (N, C)."""
         return F.cross_entropy(input, target, reduction=self.reduction, label_smoothing=self.label_smoothing)
 
     def extra_repr(self) -> str:
-        """The options, unless they are the usual ones."""
+        """Return the options that are not the defaults, as ``repr`` shows them."""
         smoothing = f"label_smoothing={self.label_smoothing}" if self.label_smoothing else ""
         return ", ".join(filter(None, [super().extra_repr(), smoothing]))
 
 
 class NLLLoss(_Loss):
-    """Minus the log-probability that each row gives its label, reduced; goes with `LogSoftmax`.
+    """The negative log-likelihood: minus the log-probability of each row's label, reduced; for `LogSoftmax`.
 
     Parameters
     ----------
@@ -102,7 +101,7 @@ class NLLLoss(_Loss):
         super().__init__(reduction)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
-        """From log-probabilities (N, C) and labels (N,) to a scalar."""
+        """Return the loss of log-probabilities (N, C) for labels (N,)."""
         return F.nll_loss(input, target, reduction=self.reduction)
 
 
@@ -130,19 +129,20 @@ class MSELoss(_Loss):
         super().__init__(reduction)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
-        """From two of one shape to a scalar."""
+        """Return the loss of an input for a target of the same shape."""
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class BCEWithLogitsLoss(_Loss):
-    """The cross-entropy of yes or no, from logits, without overflow, reduced over all elements.
+    """The binary cross-entropy of the sigmoid of logits, without overflow, reduced over all elements.
 
     Parameters
     ----------
     reduction : str
         ``mean``, ``sum`` or ``none``.
     pos_weight : array_like, optional
-        The weight of the positive examples, broadcast to the shape of the input; a buffer, as in PyTorch.
+        The weight of the positive examples, broadcast to the shape of the input. It is a buffer, as in
+        PyTorch.
 
     Raises
     ------
@@ -163,7 +163,7 @@ class BCEWithLogitsLoss(_Loss):
         self.register_buffer("pos_weight", pos_weight)
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:
-        """From logits and probabilities of one shape to a scalar."""
+        """Return the loss of logits for probabilities of the same shape."""
         return F.binary_cross_entropy_with_logits(
             input, target, reduction=self.reduction, pos_weight=self.pos_weight
         )

@@ -1,25 +1,23 @@
 """Module: parameters, buffers and other modules under names, and a ``forward`` that uses them.
 
-Whatever is registered lives in the instance like any attribute, so that ``self.weight`` costs nothing; the
-module only remembers which names are parameters, buffers and modules, in the order in which they came.
+Here are the registration, the state dict, the text that ``repr`` shows, and the path of a module in the
+messages of errors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.blame import blame
-from tinygrad_mnist.nn.parameter import Parameter
-from tinygrad_mnist.nn.state import Array, IncompatibleKeys, load
-from tinygrad_mnist.nn.summary import tree
+from tinygrad_mnist.nn.parameter import Array, Parameter, write_values
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -53,6 +51,12 @@ class Module:
     ValueError
         If a name cannot be registered.
 
+    Notes
+    -----
+    Whatever is registered lies in the instance like any attribute, so that ``self.weight`` is an ordinary
+    look-up. The module only notes which names are parameters, buffers and modules, in the order in which they
+    came.
+
     Examples
     --------
     >>> import numpy as np
@@ -84,43 +88,44 @@ class Module:
         )
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Run ``forward``; an error in it says at which place in the model it arose."""
+        """Run ``forward``; an error in it names the path of the module in which it arose."""
         try:
-            if recorder.get() is None:
+            if recorder.get() is None:  # the usual case, kept free of the context manager
                 return self.forward(*inputs, **options)
             with inside(self, (inputs, options)):
                 return self.forward(*inputs, **options)
         except Exception as error:
-            blame(error, self, chain(self.named_children(), self.named_modules()))
+            # Children first: the error usually comes from one, and a shared module may stand deeper, too.
+            add_module_path(error, self, chain(self.named_children(), self.named_modules()))
             raise
 
     # ---- registration ----------------------------------------------------------------------------------
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
-        """Add a parameter, or with None the name of one that this module does without."""
+        """Add a parameter under a name; with None, reserve the name without a parameter."""
         if parameter is not None and not isinstance(parameter, Parameter):
-            raise TypeError(f"parameter {name!r} must be a Parameter or None, not {_described(parameter)}")
+            raise TypeError(f"parameter {name!r} must be a Parameter or None, not {_class_name(parameter)}")
         self._register(name, PARAMETER, parameter)
 
     def register_buffer(self, name: str, value: ArrayLike | Tensor | None, persistent: bool = True) -> None:
-        """Add an array that belongs to the state but is not trained.
+        """Add an array that belongs to the state but is not trained, such as a running mean.
 
         Parameters
         ----------
         name : str
-            The attribute.
+            The name of the attribute.
         value : array_like or None
-            Kept as an ndarray.
+            The array; it is kept as an ndarray.
         persistent : bool
-            Whether the state dict has it.
+            Whether the state dict contains it.
         """
-        array = None if value is None else _plain(value)
+        array = None if value is None else _as_array(value)
         self._register(name, BUFFER if persistent else UNSAVED_BUFFER, array)
 
     def register_module(self, name: str, module: Module | None) -> None:
-        """Add a module, as assigning it to an attribute does; the name may be a number too."""
+        """Add a module, as assigning it to an attribute does; here the name may also be a number."""
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"module {name!r} must be a Module or None, not {_described(module)}")
+            raise TypeError(f"module {name!r} must be a Module or None, not {_class_name(module)}")
         self._register(name, MODULE, module)
 
     add_module = register_module
@@ -136,9 +141,11 @@ class Module:
                 f"{name!r} cannot be the name of a {kind}: every Module has an attribute of that name"
             )
         if registered.get(name) != kind:
-            registered.pop(name, None)  # so that it comes last among its new kind
+            registered.pop(name, None)  # a dict would keep the old place; as another kind it comes last
             registered[name] = kind
         vars(self)[name] = value
+        # Names run from the root of the model. A model is often put together from the inside, so adding a
+        # module renames everything below it.
         if isinstance(value, Parameter):
             value.name = self._path + name
         elif isinstance(value, Module):
@@ -157,12 +164,13 @@ class Module:
         elif value is None:
             vars(self)[name] = None
         elif kind in (BUFFER, UNSAVED_BUFFER) and isinstance(value, (np.ndarray, np.generic, Tensor)):
-            vars(self)[name] = _plain(value)
+            vars(self)[name] = _as_array(value)
         else:
             expected = {PARAMETER: "a Parameter", MODULE: "a Module"}.get(kind, "an array")
-            raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_described(value)}")
+            raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_class_name(value)}")
 
     def __getattr__(self, name: str) -> Any:
+        # Python calls this only for a name that is not there: there is no cost to attributes that exist.
         kind = type(self).__name__
         if name in ("training", "_registered", "_path"):
             raise AttributeError(
@@ -174,17 +182,17 @@ class Module:
         object.__delattr__(self, name)
         self._registered.pop(name, None)
 
-    # ---- what there is ---------------------------------------------------------------------------------
+    # ---- iteration -------------------------------------------------------------------------------------
 
     def _named(self, *kinds: str) -> Iterator[tuple[str, Any]]:
-        """What is registered here and is not None, in order."""
+        """Yield the names and values that are registered in this module and are not None, in order."""
         values = vars(self)
         for name, kind in self._registered.items():
             if kind in kinds and (value := values[name]) is not None:
                 yield name, value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """The modules registered here, by name, each once."""
+        """Yield the modules that are registered in this one, with their names; each once."""
         seen = set()
         for name, module in self._named(MODULE):
             if module not in seen:
@@ -192,11 +200,11 @@ class Module:
                 yield name, module
 
     def children(self) -> Iterator[Module]:
-        """The modules registered here, each once."""
+        """Yield the modules that are registered in this one; each once."""
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Paths and modules of all that there is, itself first and each once."""
+        """Yield this module and all below it, with their paths; each once, under its first path."""
         seen = set()
         for path, module in self._everywhere(prefix):
             if module not in seen:
@@ -204,51 +212,51 @@ class Module:
                 yield path, module
 
     def modules(self) -> Iterator[Module]:
-        """The module itself and all below it, each once."""
+        """Yield this module and all below it; each once."""
         return (module for _, module in self.named_modules())
 
     def _everywhere(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Paths and modules of all that there is, a shared one wherever it stands."""
+        """Yield this module and all below it, with their paths; a shared one under each of its paths."""
         yield prefix, self
         for name, module in self._named(MODULE):
             yield from module._everywhere(_joined(prefix, name))
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """The parameters by path, such as ``0.weight``; a shared one once, under its first path.
+        """Yield the parameters with their paths, such as ``0.weight``; each once, under its first path.
 
         Parameters
         ----------
         prefix : str
-            The path of this module, put before each.
+            The path of this module, put before each name.
         recurse : bool
             Whether to include those of the modules below.
         """
         return self._unique(prefix, recurse, PARAMETER)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """The parameters, a shared one once."""
+        """Yield the parameters; a shared one once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Array]]:
-        """The buffers by path, such as ``1.running_mean``."""
+        """Yield the buffers with their paths, such as ``1.running_mean``; a shared one once."""
         return self._unique(prefix, recurse, BUFFER, UNSAVED_BUFFER)
 
     def buffers(self, recurse: bool = True) -> Iterator[Array]:
-        """The buffers."""
+        """Yield the buffers; a shared one once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def _unique(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
-        seen = set()
+        seen = set()  # of identities: two equal arrays are two buffers
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
             for name, value in module._named(*kinds):
                 if id(value) not in seen:
                     seen.add(id(value))
                     yield _joined(path, name), value
 
-    # ---- the state -------------------------------------------------------------------------------------
+    # ---- the state dict --------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Any]:
-        """Parameters and buffers as the state dict lists them: a shared one under each of its names."""
+        """Return what the state dict lists, by path: a shared parameter under each of its paths."""
         return {
             _joined(path, name): value
             for path, module in self._everywhere()
@@ -257,7 +265,7 @@ class Module:
         }
 
     def state_dict(self) -> dict[str, Array]:
-        """A snapshot of parameters and buffers, under PyTorch's names and in its order.
+        """Return a snapshot of parameters and buffers, under PyTorch's names and in its order.
 
         Returns
         -------
@@ -270,12 +278,12 @@ class Module:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Take over the values of a state dict, ours or PyTorch's; dtypes and memory order here stay.
+        """Load the values of a state dict, ours or PyTorch's; dtypes and memory order of this model stay.
 
         Parameters
         ----------
         state : mapping
-            Arrays, Tensors or PyTorch's tensors by name.
+            Arrays, Tensors or PyTorch's tensors (whatever ``np.asarray`` takes) by name.
         strict : bool
             Whether missing and unexpected entries are errors; a wrong shape always is.
 
@@ -287,10 +295,32 @@ class Module:
         Raises
         ------
         ValueError
-            If it does not fit: the one message lists every missing, unexpected and mis-shaped entry, and
-            nothing was loaded.
+            If it does not fit. The one message lists every entry that is missing, unexpected or of a wrong
+            shape or dtype, and nothing was loaded.
         """
-        return load(type(self).__name__, self._state(), state, strict)
+        entries = self._state()
+        missing = [name for name in entries if name not in state]
+        unexpected = [name for name in state if name not in entries]
+        problems = []
+        if strict:
+            problems += [f"missing: {name} of shape {entries[name].shape}" for name in missing]
+            problems += [f"unexpected: {name}" for name in unexpected]
+        # All values are checked and converted before the first is written, so that an error leaves the model
+        # as it was.
+        values: dict[str, Array] = {}
+        for name, entry in entries.items():
+            if name in state:
+                try:
+                    values[name] = _value_for(entry, state[name])
+                except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's too, on np.asarray
+                    problems.append(f"{name}: {error}")
+        if problems:
+            raise ValueError(
+                "\n  - ".join([f"the state dict does not fit this {type(self).__name__}:", *problems])
+            )
+        for name, value in values.items():
+            write_values(entries[name], value)
+        return IncompatibleKeys(missing, unexpected)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert all floating-point parameters (with their gradients) and buffers in place, and return this.
@@ -314,20 +344,20 @@ class Module:
                     vars(module)[name] = buffer.astype(dtype)
         return self
 
-    # ---- for all modules and parameters ----------------------------------------------------------------
+    # ---- changes to all modules or parameters ----------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
-        """Make this module and all below it behave as in training (or, with False, as in evaluation)."""
+        """Switch this module and all below it to training mode; with False, to evaluation mode."""
         for module in self.modules():
             module.training = mode
         return self
 
     def eval(self) -> Self:
-        """Make this module and all below it behave as in evaluation."""
+        """Switch this module and all below it to evaluation mode."""
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Ask for gradients of all parameters, or freeze them, and return this module."""
+        """Let all parameters get gradients, or with False freeze them; return this module."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
@@ -339,18 +369,18 @@ class Module:
                 parameter.grad = None
 
     def apply(self, function: Callable[[Module], object]) -> Self:
-        """Call a function with each module, this one last, and return this module; to initialise, say."""
+        """Call a function with each module, this one last, for instance to initialise; return this module."""
         for module in self.children():
             module.apply(function)
         function(self)
         return self
 
-    # ---- as a picture ----------------------------------------------------------------------------------
+    # ---- as a graph ------------------------------------------------------------------------------------
 
     def graph(self, *inputs: Any, **options: Any) -> Graph:
-        """Run a copy of this module on an example, and return the computation, to be drawn.
+        """Run a copy of this module on an example, and return the recorded computation, which can be drawn.
 
-        The module itself stays as it is: its running statistics, random numbers and gradients too.
+        The module itself does not change; its running statistics, random numbers and gradients do not either.
 
         Parameters
         ----------
@@ -370,30 +400,164 @@ class Module:
         >>> [node.id for node in graph.nodes]
         ['input#1', 'model/weight', 'model/bias', 'model/linear#1']
         """
-        from tinygrad_mnist.graph import record
+        import tinygrad_mnist  # its lazy names: `graph` stands beside `nn`, and is loaded when first used
 
         twin = deepcopy(self)
-        with record(twin) as tape:
+        with tinygrad_mnist.graph.record(twin) as tape:
             twin(*inputs, **options)
         return tape.graph()
 
     # ---- as text ---------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
-        """What stands between the parentheses in ``repr``: how this module was made."""
+        """Return what ``repr`` shows between parentheses: the arguments that this module was made with."""
         return ""
 
     def __repr__(self) -> str:
-        return tree(self)
+        return _model_text(self)
 
 
 def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _plain(value: Any) -> Array:
+def _as_array(value: Any) -> Array:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _described(value: object) -> str:
+def _class_name(value: object) -> str:
     return type(value).__name__ + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
+
+
+# ---- as text ---------------------------------------------------------------------------------------------
+
+
+def _model_text(module: Module) -> str:
+    """Return the ``repr`` of a module: a line for each module in it, with its parameters behind a ``#``."""
+    lines = _text_lines(module, "", 0)
+    lines[-1] = (lines[-1][0], _total_text(module, is_single=len(lines) == 1))
+    width = max(len(code) for code, _ in lines)
+    return "\n".join(f"{code:{width}}  # {remark}" if remark else code for code, remark in lines)
+
+
+def _text_lines(module: Module, label: str, depth: int) -> list[tuple[str, str]]:
+    """Return the code and the remark of each line."""
+    indent = "  " * depth
+    head = f"{indent}{label}{type(module).__name__}({module.extra_repr()}"
+    children = list(module._named(MODULE))
+    if not children:
+        return [(head + ")", _shapes_text(module))]
+    lines = [(head, _shapes_text(module))]
+    for name, child in children:
+        lines += _text_lines(child, f"({name}): ", depth + 1)
+    return [*lines, (indent + ")", "")]
+
+
+def _shapes_text(module: Module) -> str:
+    """Return the shapes and the number of the parameters that a module itself has."""
+    own = list(module.named_parameters(recurse=False))
+    if not own:
+        return ""
+    shapes = ", ".join(f"{name} {parameter.shape}" for name, parameter in own)
+    return f"{shapes}: {sum(parameter.size for _, parameter in own):,}"
+
+
+def _total_text(module: Module, is_single: bool) -> str:
+    """Return the number of all parameters, and of those that are trained if some are frozen."""
+    parameters = list(module.parameters())
+    if is_single and not parameters:
+        return ""
+    count = sum(parameter.size for parameter in parameters)
+    trained = sum(parameter.size for parameter in parameters if parameter.requires_grad)
+    text = f"{_shapes_text(module)} parameters" if is_single else f"{count:,} parameters"
+    return text if trained == count else f"{text}, {trained:,} of them trained"
+
+
+# ---- the state dict --------------------------------------------------------------------------------------
+
+
+class IncompatibleKeys(NamedTuple):
+    """The names that ``load_state_dict(..., strict=False)`` did not find on one side."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def _value_for(entry: Tensor | Array, value: Any) -> Array:
+    """Return a value as a new array in the dtype of the parameter or buffer that it shall be written to.
+
+    New, even if the dtype fits: the value may be an array of the same model, whose entries are being
+    exchanged.
+
+    Raises
+    ------
+    ValueError
+        If shape or dtype do not fit, or the entry cannot be written to.
+    """
+    array = _as_array(value)
+    if array.shape != entry.shape:
+        raise ValueError(f"shape {array.shape} was given; expected {entry.shape}")
+    if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
+        raise ValueError(f"dtype {array.dtype} was given; expected {entry.dtype}")
+    if not isinstance(entry, Tensor) and not entry.flags.writeable:
+        raise ValueError("the buffer is a read-only array; register one that can be written to")
+    return array.astype(entry.dtype)
+
+
+# ---- errors ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _ErrorOrigin:
+    """The module in which an error arose; kept on the error while it passes through the modules around it."""
+
+    message: str  # with which the error was raised
+    class_name: str  # of the module that raised it
+    path: str  # from the module that it left last to the one that raised it
+    last: int  # the identity of the module that it left last
+    note: str = ""  # added to an error whose message cannot be changed
+
+
+def add_module_path(error: Exception, module: object, children: Iterable[tuple[str, object]]) -> None:
+    """Put the path of the module in which an error arose before the message of the error.
+
+    It is called for each module that the error leaves, the innermost first. An error that left a Linear and
+    then a Sequential, in which the Linear has the name ``2``, becomes ``2 (Linear): input of shape ...``. The
+    error stays the same object, with its type, traceback and cause. If its message cannot be changed, it gets
+    a note instead.
+
+    Parameters
+    ----------
+    error : Exception
+        The error on its way out.
+    module : object
+        The module that it leaves.
+    children : iterable of (str, object)
+        The modules in it, by path; read only if the error came from another module.
+    """
+    origin: _ErrorOrigin | None = getattr(error, "_module_origin", None)
+    name = None
+    if origin is not None:
+        name = next((name for name, child in children if id(child) == origin.last), None)
+    if origin is None or name is None:
+        # Raised here, or in a module that is not registered: the message so far is then part of the new one.
+        origin = _ErrorOrigin(str(error), type(module).__name__, "", id(module))
+        error._module_origin = origin  # type: ignore[attr-defined]
+    else:
+        origin.path = _joined(name, origin.path) if origin.path else name
+        origin.last = id(module)
+    _write_origin(error, origin)
+
+
+def _write_origin(error: Exception, origin: _ErrorOrigin) -> None:
+    place = f"{origin.path} ({origin.class_name})" if origin.path else origin.class_name
+    if not origin.note:
+        before, text = error.args, f"{place}: {origin.message}"
+        error.args = (text,)
+        if str(error) == text and len(before) == 1:
+            return
+        error.args = before  # a KeyError shows the repr of its argument; an OSError has two
+    else:
+        error.__notes__.remove(origin.note)
+    origin.note = f"in {place}"
+    error.add_note(origin.note)

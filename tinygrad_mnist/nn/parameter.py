@@ -1,13 +1,16 @@
-"""Parameter: a Tensor that is trained, and knows its name in the model."""
+"""Parameter: a Tensor that is trained and knows its name in the model."""
 
 from __future__ import annotations
 
 from typing import Any, Self
 
-from numpy.typing import ArrayLike, DTypeLike
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinygrad_mnist.engine.tape import Leaf
 from tinygrad_mnist.engine.tensor import Tensor
+
+Array = NDArray[Any]
 
 
 class Parameter(Tensor):
@@ -18,9 +21,9 @@ class Parameter(Tensor):
     data : array_like
         The values, floating-point. An ndarray is wrapped without a copy and keeps its memory order.
     requires_grad : bool
-        Whether ``backward`` shall leave a gradient in ``.grad``.
+        Whether ``backward`` stores a gradient in ``.grad``.
     dtype : dtype, optional
-        Convert the values first.
+        The dtype that the values are converted to first.
 
     Raises
     ------
@@ -60,9 +63,9 @@ class Parameter(Tensor):
             self.origin.name = value
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Ask for a gradient, or no longer (the parameter is then frozen), and return this Parameter."""
+        """Let this Parameter get a gradient, or with False freeze it; return it."""
         super().requires_grad_(requires_grad)
-        self.name = self._name  # a new leaf has none
+        self.name = self._name  # the new leaf of the tape does not know it yet
         return self
 
     def __copy__(self) -> Self:
@@ -76,7 +79,7 @@ class Parameter(Tensor):
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), self.data, self.requires_grad, self._name)
+        return _unpickled, (type(self), self.data, self.requires_grad, self._name)
 
     def __repr__(self) -> str:
         name = f", name={self._name!r}" if self._name else ""
@@ -87,8 +90,20 @@ class Parameter(Tensor):
         return f"Parameter{values}{name}{frozen})"
 
 
-def _restored(kind: type[Parameter], data: Any, requires_grad: bool, name: str | None) -> Parameter:
-    """A Parameter as it was pickled."""
+def _unpickled(kind: type[Parameter], data: Any, requires_grad: bool, name: str | None) -> Parameter:
     parameter = kind(data, requires_grad)
     parameter.name = name
     return parameter
+
+
+def write_values(target: Tensor | Array, values: Any) -> None:
+    """Write values into a parameter or buffer; the array, its dtype and its memory order stay."""
+    if not isinstance(target, Tensor):
+        target[...] = values
+    elif target.data.flags.writeable:
+        target.data[...] = values
+        target.mark_written()  # a tape that was recorded with the old values is stale
+    else:  # the user's own array, read-only, which must not change: put a new one in its place
+        fresh = np.empty_like(target.data)
+        fresh[...] = values
+        target.data = fresh

@@ -1,7 +1,8 @@
-"""Optimisers, learning-rate schedules, gradient clipping: update formulae on plain arrays, no gradient code.
+"""Optimisers, learning-rate schedules and gradient clipping: formulae on plain arrays, no gradient code.
 
 Names, defaults and arithmetic are PyTorch's. An optimiser is made for parameters, reads their ``grad`` and
-writes their ``data``; a schedule is made for an optimiser and sets its learning rate.
+writes their ``data``; a schedule is made for an optimiser and sets its learning rate. A new optimiser is a
+subclass of `Optimizer` in a file of its own, and a line here.
 
 Examples
 --------
@@ -23,7 +24,6 @@ True
 
 from tinygrad_mnist.optim.adam import Adam, AdamW
 from tinygrad_mnist.optim.clipping import clip_grad_norm_, clip_grad_value_
-from tinygrad_mnist.optim.one_cycle import OneCycleLR
 from tinygrad_mnist.optim.optimizer import Optimizer
 from tinygrad_mnist.optim.rmsprop import RMSprop
 from tinygrad_mnist.optim.schedules import (
@@ -31,6 +31,7 @@ from tinygrad_mnist.optim.schedules import (
     ExponentialLR,
     LinearLR,
     LRScheduler,
+    OneCycleLR,
     SequentialLR,
     StepLR,
 )

@@ -1,21 +1,27 @@
-"""Adam, and AdamW with the weight decay taken out of the gradient."""
+"""Adam, and AdamW, whose weight decay does not go through the gradient."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tinygrad_mnist.optim.flat import Array, Block
-from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups
-from tinygrad_mnist.optim.options import require_number, require_rates
+from tinygrad_mnist.optim.flat_parameters import Array, Block
+from tinygrad_mnist.optim.optimizer import (
+    Optimizer,
+    OptionChecks,
+    ParameterGroups,
+    require_nonnegative,
+    require_rates,
+)
 
 __all__ = ["Adam", "AdamW"]
 
 
 class Averages(NamedTuple):
-    """A parameter's progress: its steps, and the betas that the averages are scaled by (see `Adam`)."""
+    """The progress of a parameter: its steps, and the betas by which its averages are scaled; see `Adam`."""
 
     step: int
     beta1: float
@@ -32,7 +38,7 @@ class Adam(Optimizer):
         v <- beta2 v + (1 - beta2) g^2
         p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    A parameter that was skipped, because it had no gradient, counts its own steps ``t``.
+    Each parameter counts its own steps ``t``: one that has no gradient is skipped, and does not count.
 
     Parameters
     ----------
@@ -49,10 +55,10 @@ class Adam(Optimizer):
 
     Notes
     -----
-    What is kept is ``m/(1-beta1)`` and ``v/(1-beta2)``, which saves the multiplication of the
-    gradient by ``1-beta``; the bias corrections go into ``lr`` and ``eps``. A step is then 12 passes
-    over a block. `state_dict` and `load_state_dict` convert to and from ``m`` and ``v``, so that a
-    resumed run goes on to within rounding, not to the bit.
+    The optimiser keeps ``m / (1 - beta1)`` and ``v / (1 - beta2)``, which saves the multiplication of the
+    gradient by ``1 - beta``; the bias corrections become factors of ``lr`` and ``eps``. A step is then 12
+    passes over a block. `state_dict` and `load_state_dict` convert to and from ``m`` and ``v``, so a resumed
+    run is the same to within rounding, not to the bit.
 
     References
     ----------
@@ -75,6 +81,12 @@ class Adam(Optimizer):
     )
     """
 
+    option_checks: ClassVar[OptionChecks] = {
+        "lr": require_nonnegative,
+        "betas": partial(require_rates, count=2),
+        "eps": require_nonnegative,
+        "weight_decay": require_nonnegative,
+    }
     state_names = ("exp_avg", "exp_avg_sq")
 
     def __init__(
@@ -87,33 +99,25 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "lr": require_number("lr", options["lr"], 0),
-            "betas": require_rates("betas", options["betas"], 2),
-            "eps": require_number("eps", options["eps"], 0),
-            "weight_decay": require_number("weight_decay", options["weight_decay"], 0),
-        }
-
     def _update(self, block: Block, options: dict[str, Any], progress: Averages | None) -> Averages:
         lr, (beta1, beta2), eps = options["lr"], options["betas"], options["eps"]
         last = progress or Averages(0, beta1, beta2)
         step = last.step + 1
-        g = self._decay(block, options)
-        p, t = (
-            block.values,
-            block.after(g),
-        )  # what is in the cache already: g is not needed once it is squared
+        g = self._gradient_with_decay(block, options)
+        # Scratch memory in the place of g where that is allowed: it is in the cache already, and g is not
+        # needed once it is squared.
+        p, t = block.values, block.scratch_after(g)
         m, v = block.state("exp_avg"), block.state("exp_avg_sq")
 
-        # m and v stand for m / (1 - beta1) and v / (1 - beta2). If a schedule has moved a beta, so has its
-        # scale.
+        # m and v are m / (1 - beta1) and v / (1 - beta2) of the docstring. If a schedule such as OneCycleLR
+        # has moved a beta since the last step, the second factor brings the average to its new scale.
         m *= beta1 * ((1 - last.beta1) / (1 - beta1))
         m += g
         v *= beta2 * ((1 - last.beta2) / (1 - beta2))
         v += np.multiply(g, g, out=t)
 
-        # sqrt(v_hat) = root * sqrt(v), and m_hat = mean * m; root is taken out of the denominator.
+        # With m_hat = mean * m and sqrt(v_hat) = root * sqrt(v), the step m_hat / (sqrt(v_hat) + eps) is
+        # (mean / root) * m / (sqrt(v) + eps / root): the factors are numbers, and no pass over the arrays.
         mean = (1 - beta1) / (1 - beta1**step)
         root = math.sqrt((1 - beta2) / (1 - beta2**step))
         np.sqrt(v, out=t)
@@ -123,12 +127,9 @@ class Adam(Optimizer):
         p -= t
         return Averages(step, beta1, beta2)
 
-    def _decay(self, block: Block, options: dict[str, Any]) -> Array:
-        """The gradient that enters the averages."""
+    def _gradient_with_decay(self, block: Block, options: dict[str, Any]) -> Array:
+        """Return the gradient that enters the averages, with the L2 penalty."""
         return block.penalised_gradient(options["weight_decay"])
-
-    def _required(self, options: dict[str, Any]) -> tuple[str, ...]:
-        return ("step", *self.state_names)
 
     def _export_state(self, progress: Averages, arrays: dict[str, Array]) -> dict[str, Any]:
         return {
@@ -138,8 +139,7 @@ class Adam(Optimizer):
         }
 
     def _import_state(self, entry: dict[str, Any]) -> tuple[Averages, dict[str, Array]]:
-        # As they are, m and v are scaled as if both betas were 0; the next step brings them to the scale of
-        # its own.
+        # Saved are m and v themselves: the scales of betas of 0. The next step brings them to its own scale.
         return Averages(entry["step"], 0.0, 0.0), {name: entry[name] for name in self.state_names}
 
 
@@ -191,7 +191,8 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
 
-    def _decay(self, block: Block, options: dict[str, Any]) -> Array:
+    def _gradient_with_decay(self, block: Block, options: dict[str, Any]) -> Array:
+        """Return the gradient as it is, after the parameters themselves have decayed."""
         p, decay = block.values, options["lr"] * options["weight_decay"]
         if decay:
             p *= 1 - decay

@@ -1,4 +1,4 @@
-"""Limits on gradients, to be set between the backward pass and the optimiser's step."""
+"""Limits on gradients, to be applied between the backward pass and the step of the optimiser."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.optim.flat import Array
-from tinygrad_mnist.optim.options import require_number
+from tinygrad_mnist.optim.flat_parameters import Array
+from tinygrad_mnist.optim.optimizer import require_number
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 
 PIECE = 1 << 14
-"""Elements that are taken to float64 at a time: 128 KiB."""
+"""The number of elements that are converted to float64 at a time: 128 KiB."""
 
 
 def clip_grad_norm_(
@@ -23,22 +23,21 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> float:
-    """Scale all gradients by one factor, such that their common norm is at most ``max_norm``.
+    """Scale all gradients by one factor, so that their norm is at most ``max_norm``.
 
-    The norm is that of all gradients together, as if they were one vector. Where something has to be scaled,
-    each parameter gets a new gradient; the old ones stay what they were.
+    The norm is that of all gradients together, as if they were one vector. If they are scaled, each parameter
+    gets a new gradient array; the old ones do not change.
 
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
         Parameters; those without a gradient do not count.
     max_norm : float
-        The greatest norm allowed, at least 0.
+        The largest norm allowed, at least 0.
     norm_type : float
-        The order of the norm, above 0; ``inf`` for the greatest absolute value.
+        The order of the norm, above 0; ``inf`` for the largest absolute value.
     error_if_nonfinite : bool
-        Raise if the norm is infinite or not a number; otherwise gradients with such a norm become zero or
-        nan.
+        Whether to raise if the norm is infinite or not a number. Otherwise such gradients become 0 or nan.
 
     Returns
     -------
@@ -80,8 +79,8 @@ def clip_grad_norm_(
             "with error_if_nonfinite=False they would be scaled by it all the same"
         )
     factor = max_norm / (total + 1e-6)
-    if not factor >= 1.0:  # also where the norm is nan
-        with np.errstate(invalid="ignore"):  # inf * 0
+    if not factor >= 1.0:  # not `factor < 1.0`, which is False if the norm is nan
+        with np.errstate(invalid="ignore"):  # inf * 0, after an infinite norm
             for parameter, gradient in pairs:
                 parameter.grad = Tensor(np.multiply(gradient, factor, out=np.empty_like(gradient)))
     return total
@@ -90,14 +89,14 @@ def clip_grad_norm_(
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
     """Limit every entry of every gradient to ``[-clip_value, clip_value]``.
 
-    Each parameter gets a new gradient; the old ones stay what they were. Entries that are nan stay nan.
+    Each parameter gets a new gradient array; the old ones do not change. Entries that are nan stay nan.
 
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
         Parameters; those without a gradient do not count.
     clip_value : float
-        The greatest absolute value allowed, at least 0.
+        The largest absolute value allowed, at least 0.
 
     Raises
     ------
@@ -125,7 +124,7 @@ def _require_bound(name: str, value: float) -> float:
 
 
 def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, Array]]:
-    """The parameters that have a gradient, each once, and the gradients' arrays."""
+    """Return the parameters that have a gradient, each once, and the arrays of their gradients."""
     if isinstance(parameters, Tensor):
         parameters = [parameters]
     pairs: dict[int, tuple[Tensor, Array]] = {}
@@ -138,30 +137,34 @@ def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, 
 
 
 def _total_norm(gradients: list[Array], order: float) -> float:
-    """The norm of all gradients together, in float64; scaled where the squares are out of its range."""
+    """Return the norm of all gradients together, summed in float64.
+
+    If the sum of powers overflows or underflows, it is computed again of the gradients divided by their
+    largest entry.
+    """
     gradients = [gradient for gradient in gradients if gradient.size]
     if not gradients:
         return 0.0
     if order == math.inf:
-        return _greatest(gradients)
+        return _largest(gradients)
     with np.errstate(over="ignore", under="ignore"):
         power_sum = sum(_power_sum(gradient, order, 1.0) for gradient in gradients)
         if 1e-200 < power_sum < math.inf or math.isnan(power_sum):
             return float(power_sum ** (1 / order))
-        greatest = _greatest(gradients)
-        if greatest == 0.0 or not math.isfinite(greatest):
-            return greatest
-        power_sum = sum(_power_sum(gradient, order, greatest) for gradient in gradients)
-        return float(greatest * power_sum ** (1 / order))
+        largest = _largest(gradients)
+        if largest == 0.0 or not math.isfinite(largest):
+            return largest
+        power_sum = sum(_power_sum(gradient, order, largest) for gradient in gradients)
+        return float(largest * power_sum ** (1 / order))
 
 
-def _greatest(gradients: list[Array]) -> float:
+def _largest(gradients: list[Array]) -> float:
     return float(np.max([np.abs(gradient).max() for gradient in gradients]))
 
 
 def _power_sum(gradient: Array, order: float, unit: float) -> float:
-    """The sum of ``|gradient / unit| ** order``, a piece at a time in float64."""
-    flat = gradient.ravel("K")
+    """Return the sum of ``|gradient / unit| ** order``, computed in float64 piece by piece."""
+    flat = gradient.ravel("K")  # in the order in memory, which needs no copy
     total = 0.0
     for start in range(0, flat.size, PIECE):
         piece = flat[start : start + PIECE].astype(np.float64, copy=False)

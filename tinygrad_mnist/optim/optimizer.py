@@ -1,47 +1,57 @@
-"""The base of all optimisers: parameter groups, the step, the state dict. Subclasses have the formulae."""
+"""The base of all optimisers: parameter groups, checks of options, the step, the state dict.
+
+A subclass adds the formula of its update and a table of its options. That is all that a new optimiser needs,
+besides its name in `tinygrad_mnist.optim`.
+"""
 
 from __future__ import annotations
 
+import math
+import numbers
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.optim.flat import Array, Block, FlatGroup, describe
+from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
 
 __all__ = ["Optimizer", "ParameterGroups"]
 
 ParameterGroups = Iterable[Tensor | Mapping[str, Any]]
-"""What an optimiser is made for: parameters, or dicts with ``"params"`` and the options of that group."""
+"""The parameters of an optimiser; or groups of them, dicts with ``"params"`` and the options of the group."""
+
+OptionChecks = Mapping[str, Callable[[str, Any], Any]]
+"""A check for each option: it takes name and value, and returns the value in its type or raises."""
 
 SCHEDULE_KEYS = frozenset({"initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"})
-"""What schedules keep in a parameter group."""
+"""The entries of a parameter group in which schedules keep their numbers."""
 
 FREE_KEYS = SCHEDULE_KEYS | {"name"}
-"""What a parameter group may hold beside the options."""
+"""The entries that a parameter group may have besides its options."""
 
 PYTORCH_ONLY = {"maximize": False, "amsgrad": False}
-"""Options of PyTorch that we have not, and the values with which PyTorch does what we do."""
+"""Options of PyTorch that are missing here, and the values with which PyTorch computes the same as we do."""
 
 PYTORCH_IRRELEVANT = frozenset(
     {"foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "param_names"}
 )
-"""Options of PyTorch that say how to compute, not what."""
+"""Options of PyTorch that change how it computes, but not the results; they are ignored."""
 
 
 class Optimizer:
-    """Updates parameters in place from their gradients; the base class of all optimisers.
+    """The base class of all optimisers, which update parameters in place from their gradients.
 
     The parameters of a group are laid side by side in one flat array (one for each dtype) and updated
-    together. For that, ``p.data`` of each parameter becomes a view of that array when the optimiser is made:
-    the values and the memory order stay the same. Assigning another array to ``p.data`` later is fine: the
-    next `step` takes it over. A gradient array is only ever read. Make the optimiser before the forward pass:
-    a tape that was recorded earlier counts as stale.
+    together. For that, ``p.data`` of each parameter becomes a view of that array when the optimiser is made;
+    values and memory order stay the same. Another array may be assigned to ``p.data`` later: the next `step`
+    copies its values. Gradients are only read. The optimiser has to be made before the forward pass, as a
+    tape that was recorded earlier counts as stale.
 
-    A subclass gives the names of its state arrays, checks its options, and says in `_update` what happens to
-    a block of parameters.
+    A subclass states in `option_checks` which options there are and in `state_names` which arrays it keeps,
+    and defines `_update`, the formula. It runs on whole blocks of parameters, as 1-D arrays.
 
     Parameters
     ----------
@@ -66,13 +76,36 @@ class Optimizer:
     ValueError
         If there is no parameter, one is given twice or is the result of an operation, or an option is unknown
         or out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor
+    >>> class SignSGD(Optimizer):
+    ...     option_checks = {"lr": require_nonnegative}
+    ...
+    ...     def __init__(self, params, lr=0.01):
+    ...         super().__init__(params, {"lr": lr})
+    ...
+    ...     def _update(self, block, options, progress):
+    ...         block.values -= options["lr"] * np.sign(block.gradient)
+    ...         return (progress or 0) + 1  # the number of steps
+    >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
+    >>> optimizer = SignSGD([weight], lr=0.5)
+    >>> weight.grad = Tensor(2 * weight.data)
+    >>> optimizer.step()
+    >>> weight.data
+    array([ 0.5, -1.5])
     """
 
+    option_checks: ClassVar[OptionChecks] = {}
+    """The options and their checks."""
+
     state_names: ClassVar[tuple[str, ...]] = ()
-    """The state arrays that there may be, by PyTorch's names."""
+    """The state arrays that there may be, under PyTorch's names."""
 
     def __init__(self, params: ParameterGroups, defaults: dict[str, Any]) -> None:
-        self.defaults = self._checked(defaults)
+        self.defaults = self._check_options(defaults)
         self.param_groups: list[dict[str, Any]] = []
         self._flat_groups: list[FlatGroup] = []
         if isinstance(params, Tensor):
@@ -89,17 +122,17 @@ class Optimizer:
             self.add_param_group({"params": entries})
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
-        """Let the optimiser update some more parameters, with options of their own.
+        """Add parameters that are to be updated with options of their own.
 
         Parameters
         ----------
         group : mapping
-            ``"params"``: a Tensor or an iterable of Tensors; and options that differ from the defaults.
+            ``"params"``, a Tensor or an iterable of Tensors, and the options that differ from the defaults.
 
         Raises
         ------
         TypeError, ValueError
-            As the constructor.
+            As in the constructor.
         """
         where = f"parameter group {len(self.param_groups)}"
         parameters = _parameters_of(group, where)
@@ -110,7 +143,7 @@ class Optimizer:
                 f"{where} has unknown option{'s' * (len(unknown) > 1)} {', '.join(map(repr, unknown))}; "
                 f"{type(self).__name__} knows {', '.join(map(repr, self.defaults))}"
             )
-        options = self._checked({name: group.get(name, value) for name, value in self.defaults.items()})
+        options = self._check_options({name: group.get(name, value) for name, value in self.defaults.items()})
         free = {name: group[name] for name in group if name in FREE_KEYS}
         self._flat_groups.append(FlatGroup(parameters))
         self.param_groups.append({"params": parameters, **options, **free})
@@ -122,7 +155,7 @@ class Optimizer:
         for index, parameter in enumerate(parameters):
             if not isinstance(parameter, Tensor):
                 raise TypeError(f"parameter {index} of {where} is a {type(parameter).__name__}, not a Tensor")
-            which = f"{describe(parameter, index)} of {where}"
+            which = f"{describe_parameter(parameter, index)} of {where}"
             if not parameter.is_leaf:
                 raise ValueError(
                     f"{which} is the result of an operation; only what a user made can be optimised"
@@ -136,7 +169,7 @@ class Optimizer:
             seen[id(parameter)] = len(self.param_groups)
 
     def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None; a gradient that somebody kept stays what it was."""
+        """Set the gradient of every parameter to None; arrays that are held elsewhere do not change."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if (leaf := parameter._leaf) is not None:
@@ -145,18 +178,20 @@ class Optimizer:
     def step(self) -> None:
         """Update every parameter that has a gradient.
 
-        A parameter whose ``grad`` is None is skipped: neither its value nor its state moves.
+        A parameter whose ``grad`` is None is skipped: neither its value nor its state changes.
 
         Raises
         ------
         ValueError
             If a gradient has another shape than its parameter; then nothing has been updated.
         RuntimeError
-            If somebody has changed which parameters the groups hold.
+            If ``"params"`` of a group was replaced.
         """
         held = [flat_group.parameters for flat_group in self._flat_groups]
         if not all(map(operator.is_, (group["params"] for group in self.param_groups), held)):
             raise RuntimeError("the 'params' of a parameter group were replaced; use add_param_group instead")
+        # All gradients are looked at before the first update, so that an error in one leaves everything as it
+        # was.
         work = [
             (group, flat, flat.gradients())
             for group, flat_group in zip(self.param_groups, self._flat_groups, strict=True)
@@ -165,20 +200,21 @@ class Optimizer:
         for group, flat, gradients in work:
             for run in flat.runs(gradients):
                 progress = run.progress
-                for block in run.blocks():
+                for block in run.blocks():  # each gets the progress before the step: it is one step for all
                     progress = self._update(block, group, run.progress)
                 run.finish(progress)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that is needed to go on later, in PyTorch's layout.
+        """Return all that is needed to continue later, in PyTorch's layout.
 
         Returns
         -------
         dict
-            ``"state"``: for each parameter that was ever updated, by its index in the order of the groups,
-            its state: ``"step"`` (int) and arrays of the parameter's shape and dtype under PyTorch's names.
-            ``"param_groups"``: each group's options, and its parameters' indices as ``"params"``.
-            Only dicts, lists, tuples, numbers, and arrays that are copies.
+            ``"state"`` contains the state of each parameter that was ever updated, under its index in the
+            order of the groups: ``"step"`` (int), and arrays of the shape and dtype of the parameter under
+            PyTorch's names. ``"param_groups"`` contains the options of each group, and the indices of its
+            parameters as ``"params"``. There are only dicts, lists, tuples, numbers, and arrays, which are
+            copies.
         """
         state: dict[int, dict[str, Any]] = {}
         groups: list[dict[str, Any]] = []
@@ -193,18 +229,18 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave, of this or another optimiser of the same kind, or of PyTorch's.
+        """Load what `state_dict` returned, of this optimiser, another one of its class, or PyTorch's.
 
         Parameters
         ----------
         state_dict : mapping
-            As `state_dict` returns it. Arrays are copied, and converted to their parameter's dtype; from
-            PyTorch, its tensors are taken too.
+            As `state_dict` returns it. Arrays, and tensors of PyTorch, are copied and converted to the dtype
+            of their parameter.
 
         Raises
         ------
         ValueError
-            If it does not fit: the one message lists every mismatch, and nothing was taken over.
+            If it does not fit. The one message lists every mismatch, and nothing was loaded.
         """
         problems: list[str] = []
         groups = self._read_groups(state_dict.get("param_groups"), problems)
@@ -226,7 +262,7 @@ class Optimizer:
             group.update(params=params, **options)
 
     def _read_groups(self, saved: Any, problems: list[str]) -> list[tuple[list[int], dict[str, Any]]] | None:
-        """The saved indices and checked options of each group; None if there are other groups than ours."""
+        """Return the saved indices and options of each group; None if their number is not ours."""
         if not isinstance(saved, Sequence) or not all(
             isinstance(g, Mapping) and "params" in g for g in saved
         ):
@@ -240,32 +276,37 @@ class Optimizer:
             where = f"parameter group {number}"
             if len(entry["params"]) != len(group["params"]):
                 problems.append(f"{where} has {len(entry['params'])} parameters, ours {len(group['params'])}")
-            missing = [name for name in self.defaults if name not in entry]
-            if missing:
-                problems.append(f"{where} lacks {', '.join(map(repr, missing))}")
-            options = {name: value for name, value in entry.items() if name in self.defaults}
-            try:
-                options = self._checked({**self.defaults, **options})
-            except (TypeError, ValueError) as error:
-                problems.append(f"{where}: {error}")
-            for name, value in entry.items():
-                if name in FREE_KEYS:
-                    options[name] = value
-                elif name in PYTORCH_ONLY and value != PYTORCH_ONLY[name]:
-                    problems.append(f"{where} has {name}={value!r}, which {type(self).__name__} cannot do")
-                elif name not in {"params", *self.defaults, *PYTORCH_ONLY, *PYTORCH_IRRELEVANT}:
-                    problems.append(f"{where} has the unknown option {name!r}")
-            groups.append((list(entry["params"]), options))
+            groups.append((list(entry["params"]), self._read_options(entry, where, problems)))
         return groups
+
+    def _read_options(self, entry: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
+        """Return the options of a saved group, and list in ``problems`` what is wrong with them."""
+        missing = [name for name in self.defaults if name not in entry]
+        if missing:
+            problems.append(f"{where} lacks {', '.join(map(repr, missing))}")
+        options = {name: value for name, value in entry.items() if name in self.defaults}
+        try:
+            options = self._check_options({**self.defaults, **options})
+        except (TypeError, ValueError) as error:
+            problems.append(f"{where}: {error}")
+        for name, value in entry.items():
+            if name in FREE_KEYS:
+                options[name] = value
+            elif name in PYTORCH_ONLY and value != PYTORCH_ONLY[name]:
+                problems.append(f"{where} has {name}={value!r}, which {type(self).__name__} cannot do")
+            elif name not in {"params", *self.defaults, *PYTORCH_ONLY, *PYTORCH_IRRELEVANT}:
+                problems.append(f"{where} has the unknown option {name!r}")
+        return options
 
     def _read_states(
         self, saved: Any, groups: list[tuple[list[int], dict[str, Any]]], problems: list[str]
     ) -> dict[int, tuple[Any, dict[str, Array]]]:
-        """What each parameter's saved state means, by our own index."""
+        """Return the progress and the state arrays of each saved parameter, by its index here."""
         states: dict[int, tuple[Any, dict[str, Array]]] = {}
         if not isinstance(saved, Mapping):
             problems.append("'state' is not a dict")
             return states
+        # The saved indices are only names; nothing requires that they count up.
         place: dict[Any, tuple[int, Tensor, dict[str, Any]]] = {}
         first = 0
         for (indices, options), group in zip(groups, self.param_groups, strict=True):
@@ -278,14 +319,14 @@ class Optimizer:
                 continue
             own_index, parameter, options = place[index]
             allowed = {"step", *self.state_names}
-            name = describe(parameter, own_index)
-            found = _check_entry(entry, parameter, name, self._required(options), allowed, problems)
+            name = describe_parameter(parameter, own_index)
+            found = _read_entry(entry, parameter, name, self._required_state(options), allowed, problems)
             if found is not None:
                 states[own_index] = self._import_state(found)
         return states
 
     def __repr__(self) -> str:
-        """One line for each group: how much there is to update, and its options."""
+        """Return a line for each group: the number of parameters and values, and the options."""
         lines = []
         for number, group in enumerate(self.param_groups):
             params = group["params"]
@@ -297,26 +338,30 @@ class Optimizer:
             )
         return f"{type(self).__name__}(\n{''.join(lines)})"
 
-    # What a subclass says.
-
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options of a group, each of its type; raises TypeError or ValueError with a sentence."""
-        raise NotImplementedError
+    # ---- for subclasses: the first is to be defined, the others have defaults --------------------------
 
     def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
-        """Update a block in place; ``progress`` is what the last call returned for it, None at first."""
+        """Update a block of parameters in place, and return its progress, such as the number of its steps.
+
+        ``progress`` is what was returned in the last step of these parameters, None in the first. Parameters
+        with equal progress share a block, so it must be a value that can be compared.
+        """
         raise NotImplementedError
 
-    def _required(self, options: dict[str, Any]) -> tuple[str, ...]:
-        """The entries that the state of a parameter must have with these options."""
-        raise NotImplementedError
+    def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a group, each in its type; raise TypeError or ValueError if one is wrong."""
+        return {name: self.option_checks[name](name, value) for name, value in options.items()}
+
+    def _required_state(self, options: dict[str, Any]) -> tuple[str, ...]:
+        """Return the entries that a saved state must have if these are the options."""
+        return ("step", *self.state_names)
 
     def _export_state(self, progress: Any, arrays: dict[str, Array]) -> dict[str, Any]:
-        """One parameter's state as the state dict has it. The arrays are copies."""
+        """Return one parameter's entry in the state dict. The arrays are copies, which may be changed."""
         return {"step": progress, **arrays}
 
     def _import_state(self, entry: dict[str, Any]) -> tuple[Any, dict[str, Array]]:
-        """The progress and the state arrays that an entry of a state dict means."""
+        """Return the progress and the state arrays of an entry: the inverse of `_export_state`."""
         return entry["step"], {name: array for name, array in entry.items() if name != "step"}
 
 
@@ -337,10 +382,13 @@ def _in_order(params: Iterable[Any]) -> list[Any]:
     return list(params)
 
 
-def _check_entry(
+def _read_entry(
     entry: Any, parameter: Tensor, name: str, required: Iterable[str], allowed: set[str], problems: list[str]
 ) -> dict[str, Any] | None:
-    """One parameter's saved state as an int and arrays; None, and a line in ``problems``, if it is wrong."""
+    """Return the saved state of one parameter as an int and arrays.
+
+    If it is wrong, return None, and add what is wrong to ``problems``.
+    """
     if not isinstance(entry, Mapping):
         problems.append(f"the state of {name} is not a dict")
         return None
@@ -365,3 +413,62 @@ def _check_entry(
             found[key] = array
     problems += faults
     return None if faults else found
+
+
+# ---- checks of options -----------------------------------------------------------------------------------
+
+
+def require_number(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, below: bool = False
+) -> float:
+    """Return ``value`` as a float, if it is finite and in the interval from ``low`` to ``high``.
+
+    With ``below``, it has to be less than ``high``.
+
+    Raises
+    ------
+    TypeError
+        If it is no real number.
+    ValueError
+        If it is not finite or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    number = float(value)
+    if math.isfinite(number) and low <= number and (number < high if below else number <= high):
+        return number
+    if high < math.inf:
+        wanted = f"at least {low:g} and {'less than' if below else 'at most'} {high:g}"
+    else:
+        wanted = f"finite and at least {low:g}" if low > -math.inf else "finite"
+    raise ValueError(f"{name} must be {wanted}, not {value!r}")
+
+
+require_nonnegative = partial(require_number, low=0)
+"""The check of a number of at least 0."""
+
+require_rate = partial(require_number, low=0, high=1, below=True)
+"""The check of a decay rate of a running average: at least 0 and less than 1."""
+
+
+def require_integer(name: str, value: Any, low: int) -> int:
+    """Return ``value`` as an int, if it is a whole number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be at least {low}, not {value!r}")
+    return int(value)
+
+
+def require_flag(name: str, value: Any) -> bool:
+    """Return ``value``, if it is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def require_rates(name: str, value: Any, count: int) -> tuple[float, ...]:
+    """Return ``value`` as ``count`` floats, each a decay rate: at least 0 and less than 1."""
+    if not isinstance(value, tuple | list) or len(value) != count:
+        raise TypeError(f"{name} must be {count} numbers, not {value!r}")
+    return tuple(require_rate(f"{name}[{i}]", rate) for i, rate in enumerate(value))

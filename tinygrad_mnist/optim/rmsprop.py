@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.optim.flat import Block
-from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups
-from tinygrad_mnist.optim.options import require_flag, require_number
+from tinygrad_mnist.optim.flat_parameters import Block
+from tinygrad_mnist.optim.optimizer import (
+    Optimizer,
+    OptionChecks,
+    ParameterGroups,
+    require_flag,
+    require_nonnegative,
+    require_rate,
+)
 
 __all__ = ["RMSprop"]
 
@@ -63,6 +69,14 @@ class RMSprop(Optimizer):
     array([ 0.8, -1.8])
     """
 
+    option_checks: ClassVar[OptionChecks] = {
+        "lr": require_nonnegative,
+        "alpha": require_rate,
+        "eps": require_nonnegative,
+        "weight_decay": require_nonnegative,
+        "momentum": require_nonnegative,
+        "centered": require_flag,
+    }
     state_names = ("square_avg", "grad_avg", "momentum_buffer")
 
     def __init__(
@@ -82,18 +96,8 @@ class RMSprop(Optimizer):
             ),
         )
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "lr": require_number("lr", options["lr"], 0),
-            "alpha": require_number("alpha", options["alpha"], 0, 1, below=True),
-            "eps": require_number("eps", options["eps"], 0),
-            "weight_decay": require_number("weight_decay", options["weight_decay"], 0),
-            "momentum": require_number("momentum", options["momentum"], 0),
-            "centered": require_flag("centered", options["centered"]),
-        }
-
     def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
-        # The progress is the number of steps.
+        # The progress is the number of steps. The formula does not need it; PyTorch's state dict contains it.
         lr, alpha, eps, momentum = options["lr"], options["alpha"], options["eps"], options["momentum"]
         p, t = block.values, block.scratch
         g = block.penalised_gradient(options["weight_decay"])
@@ -108,7 +112,7 @@ class RMSprop(Optimizer):
             m += np.multiply(g, 1 - alpha, out=t)
             np.multiply(m, m, out=t)
             np.subtract(s, t, out=t)
-            np.maximum(t, 0, out=t)  # a variance near 0 may come out below it
+            np.maximum(t, 0, out=t)  # by rounding, a variance near 0 may be negative
             np.sqrt(t, out=t)
         else:
             np.sqrt(s, out=t)
@@ -124,6 +128,6 @@ class RMSprop(Optimizer):
         p -= t
         return (progress or 0) + 1
 
-    def _required(self, options: dict[str, Any]) -> tuple[str, ...]:
+    def _required_state(self, options: dict[str, Any]) -> tuple[str, ...]:
         wanted = {"grad_avg": options["centered"], "momentum_buffer": options["momentum"] > 0}
         return ("step", "square_avg", *(name for name, needed in wanted.items() if needed))

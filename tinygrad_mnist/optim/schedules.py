@@ -1,7 +1,7 @@
-"""Learning rates that change from step to step: the base of all schedules, and the simple ones.
+"""Learning rates that change from step to step: the base of all schedules, and the schedules.
 
 A schedule is a formula: the rate as a function of the number of steps and of the initial rate. Nothing is
-accumulated, so a schedule can be set to any step. `OneCycleLR` is in `one_cycle`.
+accumulated, so a schedule can be set to any step, and rounding errors do not add up.
 """
 
 from __future__ import annotations
@@ -9,35 +9,42 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tinygrad_mnist.optim.optimizer import Optimizer
-from tinygrad_mnist.optim.options import require_integer, require_number
+from tinygrad_mnist.optim.optimizer import Optimizer, require_flag, require_integer, require_number
 
-__all__ = ["CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LinearLR", "SequentialLR", "StepLR"]
+__all__ = [
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LinearLR",
+    "OneCycleLR",
+    "SequentialLR",
+    "StepLR",
+]
 
 
 class LRScheduler:
-    """Sets the learning rate of each parameter group, at first and at every `step`; base of all schedules.
+    """The base class of all schedules, which set the learning rate of each parameter group at every `step`.
 
-    A subclass gives the formula, `rate`. The rate of a group is computed from its initial rate, that is the
-    ``lr`` that it had when the first schedule was made for its optimiser (kept as ``group["initial_lr"]``).
-    Hence two schedules that step in turn do not multiply, as in PyTorch, but overwrite each other;
-    `SequentialLR` puts one after the other.
+    A subclass defines `rate`, the formula. The rate of a group is computed from its initial rate: the ``lr``
+    that it had when the first schedule was made for its optimiser, kept as ``group["initial_lr"]``. So if two
+    schedules step in turn, the later one decides; in PyTorch their factors multiply. `SequentialLR` puts one
+    after the other.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates are to be set.
+        The optimiser whose rates are set.
     last_epoch : int
-        The number of the step before the first, -1 to begin; another to go on with an optimiser that had a
-        schedule.
+        The number of the last step that was done, -1 to begin; another number continues the schedule of an
+        optimiser.
 
     Attributes
     ----------
     last_epoch : int
-        How often `step` was called. An epoch here is whatever lies between two calls, as in PyTorch.
+        The number of calls of `step`. An epoch is whatever lies between two calls, as in PyTorch.
     base_lrs : list of float
         The initial rate of each group.
 
@@ -48,8 +55,7 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"a schedule is made for an Optimizer, not for a {type(optimizer).__name__}")
+        _require_optimizer(optimizer)
         self.optimizer = optimizer
         for number, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -60,50 +66,50 @@ class LRScheduler:
                     "no 'initial_lr'; load the optimiser's state first, or begin with last_epoch=-1"
                 )
         self.base_lrs: list[float] = [group["initial_lr"] for group in optimizer.param_groups]
-        self._set(require_integer("last_epoch", last_epoch, -1) + 1)
+        self._set_epoch(require_integer("last_epoch", last_epoch, -1) + 1)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """The learning rate after ``epoch`` steps, for a group whose initial rate is ``base_lr``."""
+        """Return the learning rate after ``epoch`` steps, for a group whose initial rate is ``base_lr``."""
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go on by one step, and set the rates.
+        """Advance by one step, and set the rates.
 
         Raises
         ------
         RuntimeError
-            If the optimiser has got another parameter group since the schedule was made.
+            If a parameter group was added to the optimiser since the schedule was made.
         """
-        self._set(self.last_epoch + 1)
+        self._set_epoch(self.last_epoch + 1)
 
     def get_last_lr(self) -> list[float]:
-        """The rate of each group that was set last."""
+        """Return the rate of each group that was set last."""
         return list(self._last_lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimiser: only dicts, lists, strings and numbers, all copied."""
+        """Return everything but the optimiser: only dicts, lists, strings and numbers, all copied."""
         return {name: copy.deepcopy(value) for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave, settings too, and set the optimiser's rates accordingly.
+        """Load what `state_dict` returned, with all settings, and set the rates of the optimiser by it.
 
         Parameters
         ----------
         state_dict : mapping
-            As `state_dict` of a schedule of the same kind returned it.
+            The state of a schedule of the same class.
 
         Raises
         ------
         ValueError
-            If it does not fit: the one message lists every mismatch, and nothing was taken over.
+            If it does not fit. The one message lists every mismatch, and nothing was loaded.
         """
         problems = self._mismatches(state_dict)
         if problems:
             raise ValueError(
                 "\n  - ".join([f"the state does not fit this {type(self).__name__}:", *problems])
             )
-        self._take(state_dict)
-        self._set(self.last_epoch)
+        self._load(state_dict)
+        self._set_epoch(self.last_epoch)
 
     def _mismatches(self, state_dict: Mapping[str, Any]) -> list[str]:
         own = self.state_dict().keys()
@@ -114,10 +120,10 @@ class LRScheduler:
             problems.append(f"it is for {groups} parameter groups, the optimiser has {len(self.base_lrs)}")
         return problems
 
-    def _take(self, state_dict: Mapping[str, Any]) -> None:
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
         vars(self).update({name: copy.deepcopy(value) for name, value in state_dict.items()})
 
-    def _set(self, epoch: int) -> None:
+    def _set_epoch(self, epoch: int) -> None:
         groups = self.optimizer.param_groups
         if len(groups) != len(self.base_lrs):
             raise RuntimeError(
@@ -131,7 +137,7 @@ class LRScheduler:
         self._last_lr = rates
 
     def __repr__(self) -> str:
-        """The settings, and how far it is."""
+        """Return the settings and the number of steps."""
         settings = {
             name: value
             for name, value in vars(self).items()
@@ -141,14 +147,14 @@ class LRScheduler:
 
 
 class StepLR(LRScheduler):
-    """The rate falls by a factor every ``step_size`` steps: ``base_lr gamma^floor(t / step_size)``.
+    """A rate that falls by a factor every ``step_size`` steps: ``base_lr gamma^floor(t / step_size)``.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates are to be set.
+        The optimiser whose rates are set.
     step_size : int
-        Steps between two falls, at least 1.
+        The number of steps between two falls, at least 1.
     gamma : float
         The factor, at least 0.
     last_epoch : int
@@ -173,17 +179,17 @@ class StepLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """``base_lr gamma^floor(epoch / step_size)``."""
+        """Return ``base_lr gamma^floor(epoch / step_size)``."""
         return base_lr * self.gamma ** (epoch // self.step_size)
 
 
 class ExponentialLR(LRScheduler):
-    """The rate falls by a factor at every step: ``base_lr gamma^t``.
+    """A rate that falls by a factor at every step: ``base_lr gamma^t``.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates are to be set.
+        The optimiser whose rates are set.
     gamma : float
         The factor, at least 0.
     last_epoch : int
@@ -204,19 +210,19 @@ class ExponentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """``base_lr gamma^epoch``."""
+        """Return ``base_lr gamma^epoch``."""
         return base_lr * self.gamma**epoch
 
 
 class CosineAnnealingLR(LRScheduler):
-    """The rate falls along half a cosine within ``T_max`` steps, and would rise again after them.
+    """A rate that falls along half a cosine within ``T_max`` steps, and rises again after them.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates are to be set.
+        The optimiser whose rates are set.
     T_max : int
-        Steps from the initial rate to the lowest, at least 1.
+        The number of steps from the initial rate to the lowest, at least 1.
     eta_min : float
         The lowest rate, at least 0.
     last_epoch : int
@@ -243,23 +249,23 @@ class CosineAnnealingLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """``eta_min + (base_lr - eta_min) (1 + cos(pi epoch / T_max)) / 2``."""
+        """Return ``eta_min + (base_lr - eta_min) (1 + cos(pi epoch / T_max)) / 2``."""
         return self.eta_min + (base_lr - self.eta_min) * (1 + math.cos(math.pi * epoch / self.T_max)) / 2
 
 
 class LinearLR(LRScheduler):
-    """The rate goes in a straight line from one fraction of the initial rate to another: a warm-up.
+    """A rate that goes in a straight line from one fraction of the initial rate to another: a warm-up.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates are to be set.
+        The optimiser whose rates are set.
     start_factor : float
         The fraction at the start, above 0 and at most 1.
     end_factor : float
         The fraction after ``total_iters`` steps and from then on, from 0 to 1.
     total_iters : int
-        Steps from the one to the other, at least 1.
+        The number of steps from the one to the other, at least 1.
     last_epoch : int
         See `LRScheduler`.
 
@@ -290,20 +296,20 @@ class LinearLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def rate(self, base_lr: float, epoch: int) -> float:
-        """``base_lr`` times the factor on the line at ``epoch``."""
-        way = min(epoch, self.total_iters) / self.total_iters
-        return base_lr * (self.start_factor + (self.end_factor - self.start_factor) * way)
+        """Return ``base_lr`` times the factor on the line at ``epoch``."""
+        fraction = min(epoch, self.total_iters) / self.total_iters
+        return base_lr * linear(self.start_factor, self.end_factor, fraction)
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after the other: each begins at its milestone, counting its steps from 0.
+    """A sequence of schedules: each begins at its milestone, and counts its steps from 0.
 
     Parameters
     ----------
     optimizer : Optimizer
-        Whose rates are to be set.
+        The optimiser whose rates are set.
     schedulers : sequence of LRScheduler
-        The schedules in turn, made for the same optimiser. They must not be stepped by themselves.
+        The schedules in their order, made for the same optimiser. Only this schedule is to be stepped.
     milestones : sequence of int
         The steps at which the second and the following ones begin, increasing.
     last_epoch : int
@@ -347,15 +353,15 @@ class SequentialLR(LRScheduler):
             raise ValueError(f"milestones must increase, not {self.milestones}")
         super().__init__(optimizer, last_epoch)
 
-    def _set(self, epoch: int) -> None:
+    def _set_epoch(self, epoch: int) -> None:
         number = bisect_right(self.milestones, epoch)
         schedule = self._schedulers[number]
-        schedule._set(epoch - (self.milestones[number - 1] if number else 0))
+        schedule._set_epoch(epoch - (self.milestones[number - 1] if number else 0))
         self.last_epoch = epoch
         self._last_lr = schedule.get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimiser; ``"_schedulers"`` is the list of the schedules' own states."""
+        """Return everything but the optimiser; ``"_schedulers"`` is the list of the schedules' own states."""
         own = {
             name: copy.deepcopy(value)
             for name, value in vars(self).items()
@@ -372,7 +378,200 @@ class SequentialLR(LRScheduler):
             problems += [f"schedule {number}: {problem}" for problem in schedule._mismatches(state)]
         return problems
 
-    def _take(self, state_dict: Mapping[str, Any]) -> None:
-        super()._take({name: value for name, value in state_dict.items() if name != "_schedulers"})
+    def _load(self, state_dict: Mapping[str, Any]) -> None:
+        super()._load({name: value for name, value in state_dict.items() if name != "_schedulers"})
         for schedule, state in zip(self._schedulers, state_dict["_schedulers"], strict=True):
-            schedule._take(state)
+            schedule._load(state)
+
+
+# ---- one cycle -------------------------------------------------------------------------------------------
+
+
+def cosine(start: float, end: float, fraction: float) -> float:
+    """Return the value at a fraction of the way from ``start`` to ``end`` along half a cosine."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
+
+
+def linear(start: float, end: float, fraction: float) -> float:
+    """Return the value at a fraction of the way from ``start`` to ``end`` in a straight line."""
+    return start + (end - start) * fraction
+
+
+ANNEALING: dict[str, Callable[[float, float, float], float]] = {"cos": cosine, "linear": linear}
+"""The values of ``anneal_strategy``: the curves between two values."""
+
+
+class OneCycleLR(LRScheduler):
+    """A rate that rises to ``max_lr`` and falls far below its first value, within ``total_steps`` steps.
+
+    The rate begins with ``max_lr / div_factor``, is largest after the fraction ``pct_start`` of the steps,
+    and ends with ``max_lr / (div_factor final_div_factor)``. The momentum goes from ``max_momentum`` to
+    ``base_momentum`` and back. The schedule is to be stepped after each batch; after the last step the rate
+    stays the lowest.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        The optimiser whose rates are set. Its ``lr`` does not matter.
+    max_lr : float or sequence of float
+        The largest rate; one for all groups, or one for each.
+    total_steps : int, optional
+        The number of steps of the cycle.
+    epochs, steps_per_epoch : int, optional
+        If ``total_steps`` is not given, their product is the number of steps.
+    pct_start : float
+        The fraction of the steps in which the rate rises, from 0 to 1.
+    anneal_strategy : {"cos", "linear"}
+        The curve: half a cosine, or a straight line.
+    cycle_momentum : bool
+        Whether the momentum is moved as well: the first of the ``betas``, or ``momentum`` if there are none.
+    base_momentum, max_momentum : float or sequence of float
+        The lowest and the largest momentum, at least 0 and less than 1.
+    div_factor : float
+        ``max_lr`` divided by the first rate, above 0.
+    final_div_factor : float
+        The first rate divided by the last, above 0.
+    three_phase : bool
+        Whether the rate first falls back to its first value, as slowly as it rose, before the last phase.
+    last_epoch : int
+        See `LRScheduler`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong type or out of range, or the number of steps is not given.
+
+    References
+    ----------
+    .. [1] L. N. Smith and N. Topin (2019), "Super-convergence: very fast training of neural networks using
+       large learning rates", Proc. SPIE 11006 (arXiv:1708.07120); as in PyTorch, in two phases unless
+       ``three_phase``.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.optim import SGD, OneCycleLR
+    >>> from tinygrad_mnist import Tensor
+    >>> optimizer = SGD([Tensor(1.0, requires_grad=True)], momentum=0.9)
+    >>> schedule = OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.6, anneal_strategy="linear")
+    >>> for _ in range(5):
+    ...     print(f"{schedule.get_last_lr()[0]:.6f} {optimizer.param_groups[0]['momentum']:.3f}")
+    ...     schedule.step()
+    0.040000 0.950
+    0.520000 0.900
+    1.000000 0.850
+    0.500002 0.900
+    0.000004 0.950
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | Sequence[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float | Sequence[float] = 0.85,
+        max_momentum: float | Sequence[float] = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        last_epoch: int = -1,
+    ) -> None:
+        _require_optimizer(optimizer)
+        if anneal_strategy not in ANNEALING:
+            known = " or ".join(map(repr, ANNEALING))
+            raise ValueError(f"anneal_strategy must be {known}, not {anneal_strategy!r}")
+        self.total_steps = _number_of_steps(total_steps, epochs, steps_per_epoch)
+        self.pct_start = require_number("pct_start", pct_start, 0, 1)
+        self.anneal_strategy = anneal_strategy
+        self.cycle_momentum = require_flag("cycle_momentum", cycle_momentum)
+        self.div_factor = _require_positive("div_factor", div_factor)
+        self.final_div_factor = _require_positive("final_div_factor", final_div_factor)
+        self.three_phase = require_flag("three_phase", three_phase)
+        if self.cycle_momentum and not {"betas", "momentum"} & optimizer.defaults.keys():
+            raise ValueError(
+                f"{type(optimizer).__name__} has no momentum to cycle; give cycle_momentum=False"
+            )
+        groups = optimizer.param_groups
+        max_lrs = _for_each_group("max_lr", max_lr, groups)
+        base_momenta = _for_each_group("base_momentum", base_momentum, groups, below_1=True)
+        max_momenta = _for_each_group("max_momentum", max_momentum, groups, below_1=True)
+        if last_epoch == -1:
+            # The bounds are kept in the groups, as in PyTorch, so that they are saved with the optimiser.
+            for group, largest, low, high in zip(groups, max_lrs, base_momenta, max_momenta, strict=True):
+                first = largest / self.div_factor
+                group.update(initial_lr=first, max_lr=largest, min_lr=first / self.final_div_factor)
+                if self.cycle_momentum:
+                    group.update(base_momentum=low, max_momentum=high)
+        super().__init__(optimizer, last_epoch)
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        """Return the rate after ``epoch`` steps, for a group that begins with ``base_lr``."""
+        largest = base_lr * self.div_factor
+        return self._interpolate(epoch, base_lr, largest, base_lr, base_lr / self.final_div_factor)
+
+    def momentum(self, low: float, high: float, epoch: int) -> float:
+        """Return the momentum after ``epoch`` steps, for a group whose bounds are ``low`` and ``high``."""
+        return self._interpolate(epoch, high, low, high, high)
+
+    def _interpolate(self, epoch: int, first: float, middle: float, back: float, last: float) -> float:
+        """Return the value after ``epoch`` steps, on the way from ``first`` by ``middle`` to ``last``."""
+        rise, end = self.pct_start * self.total_steps, self.total_steps - 1
+        # Each phase by its last step, its first value and its last value. As in PyTorch, the last steps of
+        # the inner phases need not be whole numbers.
+        if self.three_phase:
+            phases = [(rise - 1, first, middle), (2 * rise - 2, middle, back), (end, back, last)]
+        else:
+            phases = [(rise - 1, first, middle), (end, middle, last)]
+        number = sum(epoch > finish for finish, _, _ in phases[:-1])
+        begin = phases[number - 1][0] if number else 0.0
+        finish, start_value, end_value = phases[number]
+        fraction = (epoch - begin) / (finish - begin) if finish > begin else 1.0
+        return ANNEALING[self.anneal_strategy](start_value, end_value, min(fraction, 1.0))
+
+    def _set_epoch(self, epoch: int) -> None:
+        super()._set_epoch(epoch)
+        if not self.cycle_momentum:
+            return
+        for group in self.optimizer.param_groups:
+            momentum = self.momentum(group["base_momentum"], group["max_momentum"], epoch)
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum
+
+
+# ---- checks ----------------------------------------------------------------------------------------------
+
+
+def _require_optimizer(optimizer: object) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"a schedule is made for an Optimizer, not for a {type(optimizer).__name__}")
+
+
+def _number_of_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    if total_steps is not None:
+        return require_integer("total_steps", total_steps, 1)
+    if epochs is None or steps_per_epoch is None:
+        raise ValueError("OneCycleLR needs total_steps, or epochs and steps_per_epoch")
+    return require_integer("epochs", epochs, 1) * require_integer("steps_per_epoch", steps_per_epoch, 1)
+
+
+def _require_positive(name: str, value: float) -> float:
+    number = require_number(name, value, 0)
+    if number == 0:
+        raise ValueError(f"{name} must be above 0, not {value!r}")
+    return number
+
+
+def _for_each_group(
+    name: str, value: float | Sequence[float], groups: list[dict[str, Any]], *, below_1: bool = False
+) -> list[float]:
+    values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
+    if len(values) != len(groups):
+        raise ValueError(f"{name} has {len(values)} values, the optimiser {len(groups)} parameter groups")
+    high = 1.0 if below_1 else math.inf
+    return [require_number(name, number, 0, high, below=below_1) for number in values]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.optim.flat import Array, Block
-from tinygrad_mnist.optim.optimizer import Optimizer, ParameterGroups
-from tinygrad_mnist.optim.options import require_flag, require_number
+from tinygrad_mnist.optim.flat_parameters import Array, Block
+from tinygrad_mnist.optim.optimizer import (
+    Optimizer,
+    OptionChecks,
+    ParameterGroups,
+    require_flag,
+    require_nonnegative,
+    require_number,
+)
 
 __all__ = ["SGD"]
 
@@ -61,6 +67,13 @@ class SGD(Optimizer):
     array([ 0.46, -0.92])
     """
 
+    option_checks: ClassVar[OptionChecks] = {
+        "lr": require_nonnegative,
+        "momentum": require_nonnegative,
+        "dampening": require_number,
+        "weight_decay": require_nonnegative,
+        "nesterov": require_flag,
+    }
     state_names = ("momentum_buffer",)
 
     def __init__(
@@ -77,14 +90,8 @@ class SGD(Optimizer):
             dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov),
         )
 
-    def _checked(self, options: dict[str, Any]) -> dict[str, Any]:
-        checked = {
-            "lr": require_number("lr", options["lr"], 0),
-            "momentum": require_number("momentum", options["momentum"], 0),
-            "dampening": require_number("dampening", options["dampening"]),
-            "weight_decay": require_number("weight_decay", options["weight_decay"], 0),
-            "nesterov": require_flag("nesterov", options["nesterov"]),
-        }
+    def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
+        checked = super()._check_options(options)
         if checked["nesterov"] and (checked["momentum"] == 0 or checked["dampening"] != 0):
             raise ValueError(
                 "Nesterov momentum needs a momentum above 0 and a dampening of 0, "
@@ -93,7 +100,8 @@ class SGD(Optimizer):
         return checked
 
     def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
-        # The progress is True once there is a momentum buffer.
+        # The progress is True once there is a momentum buffer: in the first step it is the gradient itself,
+        # without dampening, as in PyTorch.
         lr, momentum, dampening = options["lr"], options["momentum"], options["dampening"]
         p, t = block.values, block.scratch
         g = block.penalised_gradient(options["weight_decay"])
@@ -113,8 +121,8 @@ class SGD(Optimizer):
         p -= np.multiply(g, lr, out=t)
         return progress
 
-    def _required(self, options: dict[str, Any]) -> tuple[str, ...]:
-        return ()
+    def _required_state(self, options: dict[str, Any]) -> tuple[str, ...]:
+        return ()  # PyTorch saves neither a step nor, without momentum, a buffer
 
     def _export_state(self, progress: Any, arrays: dict[str, Array]) -> dict[str, Any]:
         return {"momentum_buffer": arrays["momentum_buffer"]}

@@ -1,9 +1,7 @@
-"""Forward mode: tangents are pushed along the tape, in the order of time; ``jvp`` and ``hvp``.
+"""Forward mode: ``jvp`` and ``hvp``. Tangents are pushed along the tape, from the oldest node to the newest.
 
-The mirror image of the walk: a function is recorded once, and what each node does to tangents follows from
-the kind of its operation. An elementwise rule is a product with a local derivative, and so serves both modes;
-a linear operation is its own derivative; a multilinear one is the sum over its arguments; any other rule is
-linear in the cotangent, and its transpose is the forward rule; a fused operation is its formula.
+It is the mirror image of the walk back, and needs no rules of its own. A function is recorded once; the
+tangent of each node follows from the kind of its operation, by the table `_TANGENT_OF_KIND`.
 """
 
 from __future__ import annotations
@@ -18,22 +16,22 @@ from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
 from tinygrad_mnist.engine.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.transforms.reverse import gradient_of
-from tinygrad_mnist.transforms.trace import as_array, as_tensor, matched, taped, trace
+from tinygrad_mnist.transforms.trace import as_array, as_tensor, matching_leaves, origin_node, taped, trace
 
 
 def jvp(
     f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
 ) -> tuple[Any, ...]:
-    """The value of ``f``, and its Jacobian multiplied by a vector from the right.
+    """Return the value of ``f``, and its Jacobian multiplied by a vector from the right.
 
     Parameters
     ----------
     f : callable
         A function of arrays, alone or in nested dicts, lists and tuples, that returns such.
     primals : tuple or list
-        Where to differentiate: the arguments of ``f``.
+        The arguments of ``f``, at which it is differentiated.
     tangents : tuple or list
-        The direction: in the structure and shapes of the primals.
+        The direction, in the structure and shapes of the primals.
     has_aux : bool
         Whether ``f`` returns ``(result, aux)``.
 
@@ -45,7 +43,7 @@ def jvp(
         The derivative of ``out`` in that direction; zeros where ``f`` does not depend on its arguments. On
         arrays these are arrays; on Tensors, Tensors that are on the tape.
     aux : object
-        With ``has_aux`` only.
+        Only with ``has_aux``.
 
     Raises
     ------
@@ -68,41 +66,52 @@ def jvp(
             f"{type(primals).__name__} and {type(tangents).__name__}"
         )
     traced = trace(f, primals, {}, range(len(primals)), "jvp", has_aux)
-    vectors = matched(list(tangents), traced.structures, traced.primals, "the tangent")
+    vectors = matching_leaves(list(tangents), traced.structures, traced.primals, "the tangent")
     on_tensors = any(isinstance(vector, Tensor) for vector in vectors)
-    traced.given = traced.given or on_tensors
-    traced.lifted = traced.lifted or (traced.live and on_tensors)
-    lift: Lift | None = _lift if traced.lifted else None
-    vectors = [as_tensor(vector) if traced.lifted else as_array(vector) for vector in vectors]
+    # The derivative by the direction is wanted, too, if that is a Tensor: as for the primals, the results are
+    # then Tensors on the caller's tape.
+    traced.tensors_given = traced.tensors_given or on_tensors
+    traced.on_tape = traced.on_tape or (traced.caller_records and on_tensors)
+    lift: Lift | None = _lift if traced.on_tape else None
+    vectors = [as_tensor(vector) if traced.on_tape else as_array(vector) for vector in vectors]
     with taped():
         order = in_time_order(traced.origins, traced.boundaries)
         arrived = push(dict(zip(traced.boundaries, vectors, strict=True)), order, lift)
     moved = [
-        np.zeros(out.shape, out.dtype if out.dtype.kind == "f" else float) if arrived.get(origin) is None
-        else arrived[origin]
+        _zero_tangent(out) if (tangent := arrived.get(origin)) is None else tangent
         for out, origin in zip(traced.outs, traced.origins, strict=True)
-    ]  # fmt: skip
+    ]
     out, tangent_out = traced.results(traced.outs), traced.results(moved)
     return (out, tangent_out, traced.aux) if has_aux else (out, tangent_out)
 
 
+def _zero_tangent(out: Tensor) -> Any:
+    return np.zeros(out.shape, out.dtype if out.dtype.kind == "f" else float)
+
+
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """The Hessian of a scalar function multiplied by a vector, without the Hessian: forward over reverse.
+    """Return the Hessian of a scalar function multiplied by a vector, without computing the Hessian.
+
+    It is the forward mode of the gradient, at a few times the cost of a gradient.
 
     Parameters
     ----------
     f : callable
         A function of arrays, alone or in nested dicts, lists and tuples, that returns a scalar.
     primals : tuple or list
-        Where to differentiate: the arguments of ``f``.
+        The arguments of ``f``, at which it is differentiated.
     tangents : tuple or list
-        The vector: in the structure and shapes of the primals.
+        The vector, in the structure and shapes of the primals.
 
     Returns
     -------
     array, Tensor, or a tree of them
-        The derivative of the gradient in that direction, in the structure of the one primal; a tuple of one a
-        primal where there are several.
+        The derivative of the gradient in that direction, in the structure of the primal; if there are
+        several, a tuple with one for each.
+
+    References
+    ----------
+    Pearlmutter (1994), "Fast exact multiplication by the Hessian", Neural Computation 6.
 
     Examples
     --------
@@ -118,7 +127,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
 
 
 def in_time_order(origins: Iterable[Node | None], boundaries: Iterable[Node]) -> list[Node]:
-    """The nodes between boundaries and results, the oldest first."""
+    """Return the nodes between boundaries and results, the oldest first."""
     stops = set(boundaries)
     oldest = min((node.time for node in stops), default=0)
     waiting = [origin for origin in origins if origin is not None and origin.time >= oldest]
@@ -142,20 +151,22 @@ def push(tangents: Mapping[Node, Any], order: Sequence[Node], lift: Lift | None)
     Parameters
     ----------
     tangents : mapping
-        Where to start: tangent by Node; arrays, or Tensors when ``lift`` is given.
+        The tangents to start with, by Node: arrays, or Tensors if ``lift`` is given.
     order : sequence of Node
         The nodes to pass, from `in_time_order`.
     lift : callable, optional
-        Rebuilds Tensors from the tape, so that the rules themselves are recorded.
+        Makes Tensors of what is on the tape, so that the rules themselves are recorded.
 
     Returns
     -------
     dict
-        Tangent by Node, in the shape and dtype of the node's result; those that nothing moves are absent.
+        The tangents by Node, in the shape and dtype of the node's result. A node that does not depend on
+        those to start with is absent.
     """
     arrived: dict[Any, Any] = dict(tangents)
     watching = recorder.get()
-    with observed_by(None if watching is None else Muted(watching)):  # a rule is judged by what it returns
+    # A recorder is told the tangents, not the operations by which the rules compute them.
+    with observed_by(None if watching is None else Muted(watching)):
         for node in order:
             parts = [arrived.get(parent) for parent in node.parents]
             if all(part is None for part in parts):
@@ -173,26 +184,25 @@ def push(tangents: Mapping[Node, Any], order: Sequence[Node], lift: Lift | None)
 
 
 def _tangent(node: Node, parts: Sequence[Any], lift: Lift | None) -> Any:
-    """The tangent of a node's result (a tuple of them, if it has several), from those of its arguments."""
-    op, out = node.op, node.out
+    """Return the tangent of a node's result (a tuple, if there are several) from those of its arguments.
+
+    ``parts`` are the tangents of the arguments: None for an argument that does not change.
+    """
+    op = node.op
     if op is one_of:
         return parts[0][node.static["index"]]
     arguments: Any = node.arrays
+    out = node.out
     if lift is not None:
         arguments, out = _lifted(node, arguments, lift)
     several = type(node.out) is tuple
     if op.jvp is not None:
         tangent = op.jvp(parts, out, *arguments, **node.static)
-    elif op.joint is not None:
-        tangent = _of_formula(node, parts, arguments, lift)
-    elif op.kind == "elementwise" and not several:
-        tangent = _of_elementwise(node, parts, arguments, out)
-    elif op.kind == "linear":
-        tangent = _of_linear(node, parts, arguments)
-    elif op.kind == "multilinear":
-        tangent = _of_multilinear(node, parts, arguments)
     else:
-        tangent = _transposed(node, parts, arguments, out, lift)
+        # The shortcut for elementwise operations needs one result: a cotangent, in its rule, is one array
+        # then.
+        kind = "general" if several and op.kind == "elementwise" else op.kind
+        tangent = _TANGENT_OF_KIND[kind](node, parts, arguments, out, lift)
     if tangent is None:
         return None
     if several:
@@ -200,14 +210,20 @@ def _tangent(node: Node, parts: Sequence[Any], lift: Lift | None) -> Any:
     return _fitted(tangent, node.out)
 
 
-def _of_elementwise(node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any) -> Any:
-    """The sum over the arguments of tangent times local derivative."""
+def _elementwise_tangent(
+    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
+) -> Any:
+    """Return the sum over the arguments of tangent times local derivative.
+
+    The gradient rule of an elementwise operation multiplies the cotangent by the local derivative. A tangent
+    is multiplied by the same, so the rule serves both modes.
+    """
     total = None
     for position, part in enumerate(parts):
         rule = node.op.rules[position]
         if part is None or rule is None:
             continue
-        part = _fitted(part, node.out)
+        part = _fitted(part, node.out)  # broadcast, as the argument was
         if node.op.singular:
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 part = guard(rule(part, out, *arguments, **node.static), part)
@@ -217,8 +233,14 @@ def _of_elementwise(node: Node, parts: Sequence[Any], arguments: Sequence[Any], 
     return total
 
 
-def _of_linear(node: Node, parts: Sequence[Any], arguments: Sequence[Any]) -> Any:
-    """The operation itself, on tangents; what has no rule (the condition of ``where``) stays as it is."""
+def _linear_tangent(
+    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
+) -> Any:
+    """Return the operation itself, applied to the tangents: a linear function is its own derivative.
+
+    An argument without a rule, such as the condition of ``where``, is no part of the linear function and
+    stays.
+    """
     tangents = [
         argument if node.op.rules[position] is None else _zeros(array) if part is None else part
         for position, (part, argument, array) in enumerate(
@@ -228,8 +250,13 @@ def _of_linear(node: Node, parts: Sequence[Any], arguments: Sequence[Any]) -> An
     return node.op(*tangents, **node.static)
 
 
-def _of_multilinear(node: Node, parts: Sequence[Any], arguments: Sequence[Any]) -> Any:
-    """The sum over the arguments of the operation with one of them replaced by its tangent."""
+def _multilinear_tangent(
+    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
+) -> Any:
+    """Return the sum over the arguments of the operation with that argument replaced by its tangent.
+
+    It is the product rule: d(x y) = dx y + x dy.
+    """
     total: Any = None
     for position, part in enumerate(parts):
         if part is None:
@@ -245,44 +272,67 @@ def _of_multilinear(node: Node, parts: Sequence[Any], arguments: Sequence[Any]) 
     return total
 
 
-def _of_formula(node: Node, parts: Sequence[Any], arguments: Sequence[Any], lift: Lift | None) -> Any:
-    """The plain formula of a fused operation, recorded from boundaries under the arguments that move."""
+def _fused_tangent(
+    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
+) -> Any:
+    """Record the plain formula, and return what comes out of pushing the tangents along its tape."""
     assert node.op.formula is not None
     seeds, given = {}, list(arguments)
     for position, part in enumerate(parts):
         if part is not None:
             array = (node.arrays or ())[position]
-            under = boundary(array, node.parents[position] if lift is not None else None)
-            given[position], seeds[under] = _lift(array, under), part
-    out = node.op.formula(*given, **node.static)
-    outs = out if isinstance(out, tuple) else (out,)
-    origins = [one.origin if type(one.origin) is Node else None for one in outs]
+            start = boundary(array, node.parents[position] if lift is not None else None)
+            given[position], seeds[start] = _lift(array, start), part
+    result = node.op.formula(*given, **node.static)
+    results = result if isinstance(result, tuple) else (result,)
+    origins = [origin_node(one) for one in results]
     arrived = push(seeds, in_time_order(origins, seeds), lift)
     tangents = tuple(arrived.get(origin) for origin in origins)
-    return tangents if isinstance(out, tuple) else tangents[0]
+    return tangents if isinstance(result, tuple) else tangents[0]
 
 
-def _transposed(
+def _transposed_tangent(
     node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
 ) -> Any:
-    """A rule is linear in the cotangent ``g``: record it, and walk back from its result to ``g``."""
+    """Return the tangent by the gradient rules alone: the transpose of the transposed Jacobian.
+
+    A rule multiplies a cotangent ``g`` by the transposed Jacobian, so it is linear in ``g``. It is recorded
+    with a ``g`` of ones (any values would do, as a linear function has the same derivative everywhere), and
+    its tape is walked back from the result of the rule to ``g``: that multiplies the tangent by the Jacobian
+    itself.
+
+    References
+    ----------
+    Townsend (2017), "A new trick for calculating Jacobian vector products".
+    """
     several = type(node.out) is tuple
     ones = [np.ones(one.shape, one.dtype) for one in (node.out if several else (node.out,))]
-    nodes = [boundary(one) for one in ones]
-    cotangents = tuple(_lift(one, under) for one, under in zip(ones, nodes, strict=True))
+    starts = [boundary(one) for one in ones]
+    cotangents = tuple(_lift(one, start) for one, start in zip(ones, starts, strict=True))
     g = cotangents if several else cotangents[0]
     seeds = []
     for position, part in enumerate(parts):
         rule = node.op.rules[position]
         if part is None or rule is None:
             continue
+        # The values of the rule on ones do not matter, so neither does what they overflow to.
         with np.errstate(all="ignore" if node.op.singular else None):
             ruled = rule(g, out, *arguments, **node.static)
-        if isinstance(ruled, Tensor) and type(ruled.origin) is Node:
-            seeds.append((ruled.origin, _fitted(part, ruled)))
-    arrived = walk(seeds, targets=nodes, lift=lift, retain=lift is not None)
-    tangents = tuple(arrived.get(under) for under in nodes)
+        if isinstance(ruled, Tensor) and (origin := origin_node(ruled)) is not None:
+            seeds.append((origin, _fitted(part, ruled)))
+    arrived = walk(seeds, targets=starts, lift=lift, retain=lift is not None)
+    tangents = tuple(arrived.get(start) for start in starts)
     return tangents if several else tangents[0]
+
+
+_TANGENT_OF_KIND = {
+    "elementwise": _elementwise_tangent,
+    "linear": _linear_tangent,
+    "multilinear": _multilinear_tangent,
+    "fused": _fused_tangent,
+    "general": _transposed_tangent,
+}
+"""The forward rule of each kind of operation; ``constant`` is missing, for it is never on the tape."""
 
 
 def _zeros(array: Any) -> Any:
@@ -290,7 +340,7 @@ def _zeros(array: Any) -> Any:
 
 
 def _fitted(part: Any, like: Any) -> Any:
-    """A tangent in the shape and dtype of what it belongs to."""
+    """Return a tangent in the shape and dtype of what it belongs to; of None, zeros."""
     if part is None:
         part = np.zeros(like.shape, like.dtype)
     elif not isinstance(part, (np.ndarray, Tensor)):

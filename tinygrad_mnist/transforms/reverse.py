@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten, unflatten
-from tinygrad_mnist.transforms.trace import Trace, as_tensor, matched, positions_of, trace
+from tinygrad_mnist.transforms.trace import Trace, argument_positions, as_tensor, matching_leaves, trace
 
 Argnums = int | Sequence[int]
 
@@ -18,14 +18,14 @@ Argnums = int | Sequence[int]
 def value_and_grad(
     f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
 ) -> Callable[..., tuple[Any, Any]]:
-    """A function that returns the value of ``f`` and its gradient.
+    """Return a function that computes the value of ``f`` and its gradient.
 
     Parameters
     ----------
     f : callable
         A function of arrays or Tensors, written in NumPy, that returns a scalar.
     argnums : int or sequence of int
-        Which positional arguments to differentiate: each an array, or arrays in nested dicts, lists and
+        The positional arguments to differentiate by: each an array, or arrays in nested dicts, lists and
         (named) tuples.
     has_aux : bool
         Whether ``f`` returns ``(scalar, aux)``, of which only the first is differentiated.
@@ -33,14 +33,16 @@ def value_and_grad(
     Returns
     -------
     callable
-        ``(value, gradient)`` of the same arguments, or ``((value, aux), gradient)``. The gradient has the
-        structure of the argument; for several ``argnums`` it is a tuple of them. On arrays these are arrays;
-        on Tensors, Tensors that are on the tape. What ``f`` does not use gets zeros.
+        It takes the same arguments and returns ``(value, gradient)``, or ``((value, aux), gradient)``. The
+        gradient has the structure of the argument; for several ``argnums`` it is a tuple of them. Of arrays
+        these are arrays; of Tensors, Tensors that are on the tape. An argument that ``f`` does not use has a
+        gradient of zeros.
 
     Raises
     ------
     TypeError
-        If an argument to be differentiated is no floating-point array, or ``f`` returns no scalar.
+        When called, if an argument to differentiate by is no floating-point array, or ``f`` returns no
+        scalar.
 
     Examples
     --------
@@ -50,19 +52,21 @@ def value_and_grad(
     >>> value_and_grad(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 3.0})
     (array(6.), {'a': array(3.), 'b': array(2.)})
     """
-    return _evaluated(f, argnums, has_aux, "value_and_grad")
+    return _value_and_grad(f, argnums, has_aux, "value_and_grad")
 
 
-def _evaluated(f: Callable[..., Any], argnums: Argnums, has_aux: bool, transform: str) -> Callable[..., Any]:
-    """Value and gradient, for the transform that errors are to speak of."""
+def _value_and_grad(
+    f: Callable[..., Any], argnums: Argnums, has_aux: bool, transform: str
+) -> Callable[..., Any]:
+    """Return `value_and_grad` of ``f``; errors name the transform that it is a part of."""
 
     @wraps(f)
     def evaluate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        positions = positions_of(argnums, len(args))
+        positions = argument_positions(argnums, len(args))
         traced = trace(f, args, kwargs, positions, transform, has_aux)
         ones = np.ones_like(_scalar(traced, transform).data)
-        gradients = traced.pull([Tensor(ones) if traced.lifted else ones], retain=False)
-        parts = traced.grouped([traced.shown(gradient) for gradient in gradients])
+        gradients = traced.pull_back([Tensor(ones) if traced.on_tape else ones], retain=False)
+        parts = traced.as_arguments([traced.as_result(gradient) for gradient in gradients])
         value = traced.results(traced.outs)
         single = isinstance(argnums, (int, np.integer))
         return (value, traced.aux) if has_aux else value, parts[0] if single else tuple(parts)
@@ -71,7 +75,7 @@ def _evaluated(f: Callable[..., Any], argnums: Argnums, has_aux: bool, transform
 
 
 def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """A function that returns the gradient of ``f``, or ``(gradient, aux)``; see :func:`value_and_grad`.
+    """Return a function that computes the gradient of ``f``, or ``(gradient, aux)``; see `value_and_grad`.
 
     Examples
     --------
@@ -87,8 +91,8 @@ def grad(f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False) -> 
 
 
 def gradient_of(f: Callable[..., Any], argnums: Argnums, has_aux: bool, transform: str) -> Callable[..., Any]:
-    """:func:`grad`, as a part of ``transform``, of which errors are to speak."""
-    evaluate = _evaluated(f, argnums, has_aux, transform)
+    """Return :func:`grad` of ``f``; errors name the transform that it is a part of."""
+    evaluate = _value_and_grad(f, argnums, has_aux, transform)
 
     @wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -99,14 +103,14 @@ def gradient_of(f: Callable[..., Any], argnums: Argnums, has_aux: bool, transfor
 
 
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """The value of ``f``, and a function that multiplies its Jacobian by a vector from the left.
+    """Return the value of ``f``, and a function that multiplies its Jacobian by a vector from the left.
 
     Parameters
     ----------
     f : callable
         A function of arrays, alone or in nested dicts, lists and tuples, that returns such.
     *primals : array_like, or trees of them
-        Where to differentiate.
+        The arguments of ``f``, at which it is differentiated.
     has_aux : bool
         Whether ``f`` returns ``(result, aux)``.
 
@@ -115,10 +119,10 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     out : array, Tensor, or a tree of them
         ``f(*primals)``.
     pullback : callable
-        Takes a cotangent in the structure and shapes of ``out``, and returns a tuple with one cotangent a
-        primal. It can be called any number of times.
+        It takes a cotangent in the structure and shapes of ``out``, and returns a tuple with a cotangent for
+        each primal. It can be called any number of times.
     aux : object
-        With ``has_aux`` only.
+        Only with ``has_aux``.
 
     Examples
     --------
@@ -130,24 +134,26 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[An
     traced = trace(f, _copied(primals), {}, range(len(primals)), "vjp", has_aux)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        cotangents = matched(cotangent, traced.out_structure, traced.outs, "the cotangent")
-        if traced.lifted:
+        cotangents = matching_leaves(cotangent, traced.out_structure, traced.outs, "the cotangent")
+        if traced.on_tape:
             cotangents = [as_tensor(c) for c in cotangents]
-        parts = traced.pull(cotangents, retain=True)
-        return tuple(traced.grouped([as_tensor(part) for part in parts] if traced.given else parts))
+        parts = traced.pull_back(cotangents, retain=True)
+        return tuple(
+            traced.as_arguments([as_tensor(part) for part in parts] if traced.tensors_given else parts)
+        )
 
     out = traced.results(traced.outs)
     return (out, pullback, traced.aux) if has_aux else (out, pullback)
 
 
 def _copied(primals: Any) -> Any:
-    """With copies of arrays: the pullback must not notice what is written into the caller's later."""
+    """Return a tree with copies of its arrays: later writes into them must not change the pullback."""
     leaves, structure = flatten(primals)
     return unflatten(structure, (leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves))
 
 
 def _scalar(traced: Trace, transform: str) -> Tensor:
-    """The one number that a function to be differentiated returns."""
+    """Return the one number that a function returned; raise if it returned anything else."""
     if len(traced.outs) != 1 or traced.outs[0].size != 1 or traced.outs[0].dtype.kind != "f":
         returned = ", ".join(f"shape {out.shape} and dtype {out.dtype}" for out in traced.outs) or "nothing"
         raise TypeError(

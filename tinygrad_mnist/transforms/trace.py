@@ -1,4 +1,9 @@
-"""What all transforms begin with: run a function with some of its arguments under boundaries of the tape."""
+"""The first step of every transform: run a function, and know the tape between its arguments and its results.
+
+The arguments that are differentiated are put behind boundaries: nodes at which a walk stops. So a transform
+sees its own part of the tape only, and transforms nest: what the outer one differentiates is older than the
+boundaries of the inner.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ from tinygrad_mnist.engine.tree import flatten, leaves_like, unflatten
 
 @contextmanager
 def taped() -> Iterator[None]:
-    """Record inside, even under ``no_grad``."""
+    """Record the operations inside, even under ``no_grad``: a transform computes by the tape."""
     token = recording.set(True)
     try:
         yield
@@ -29,61 +34,64 @@ def taped() -> Iterator[None]:
 
 @dataclass
 class Trace:
-    """A function that ran, and the tape between its arguments and its results.
+    """A function that was run, and the tape between its arguments and its results.
 
     Attributes
     ----------
     primals : list of ndarray
-        The values of the leaves of the arguments that are differentiated.
+        The leaves of the arguments that are differentiated: their values.
     boundaries : list of Node
         A node for each of them.
     structures : list
-        How these leaves make up each argument.
+        The structure of each argument, which its leaves are put together by.
     outs : list of Tensor
         The leaves of the result.
     origins : list of Node or None
-        Where each of them came from, as far as it is on the tape.
+        The node that each of them came from; None if it does not depend on anything that is recorded.
     out_structure : object
-        How they make up the result.
+        The structure of the result.
     aux : object
-        What the function returned besides.
-    given : bool
-        Whether results are Tensors: an argument was one.
-    live : bool
+        The second result of a function with ``has_aux``.
+    tensors_given : bool
+        Whether an argument was a Tensor, so that results are Tensors, too.
+    caller_records : bool
         Whether the caller records: not under ``no_grad``.
-    lifted : bool
-        Whether results are on the caller's tape.
+    on_tape : bool
+        Whether the results are put on the tape of the caller.
     """
 
     primals: list[Any]
     boundaries: list[Node]
     structures: list[Any]
     outs: list[Tensor]
-    origins: list[Any]
+    origins: list[Node | None]
     out_structure: Any
     aux: Any
-    given: bool
-    live: bool
-    lifted: bool
+    tensors_given: bool
+    caller_records: bool
+    on_tape: bool
 
-    def results(self, tensors: Sequence[Any]) -> Any:
-        """Leaves of the result's structure as what the caller is to see: arrays, or Tensors."""
-        return unflatten(self.out_structure, map(self.shown, tensors))
+    def results(self, leaves: Sequence[Any]) -> Any:
+        """Return leaves put together as the result of the function, as the caller is to get them."""
+        return unflatten(self.out_structure, map(self.as_result, leaves))
 
-    def shown(self, value: Any) -> Any:
-        """A Tensor or an array as what the caller is to see."""
-        if self.lifted:
+    def as_result(self, value: Any) -> Any:
+        """Return a Tensor or an array as the caller is to get it: as an array, or as a Tensor."""
+        if self.on_tape:
             return as_tensor(value)
         array = as_array(value)
-        return Tensor(array) if self.given else array
+        return Tensor(array) if self.tensors_given else array
 
-    def grouped(self, leaves: Sequence[Any]) -> list[Any]:
-        """One leaf a boundary, put together as the arguments were."""
+    def as_arguments(self, leaves: Sequence[Any]) -> list[Any]:
+        """Return one leaf for each boundary put together as the arguments were."""
         rest = iter(leaves)
         return [unflatten(structure, rest) for structure in self.structures]
 
-    def pull(self, cotangents: Sequence[Any], retain: bool) -> list[Any]:
-        """The cotangents of the arguments' leaves: arrays, or Tensors where one is given."""
+    def pull_back(self, cotangents: Sequence[Any], retain: bool) -> list[Any]:
+        """Walk the tape back, and return the cotangents of the leaves of the arguments.
+
+        They are arrays; Tensors, and on the tape, if one of the given cotangents is a Tensor.
+        """
         on_tensors = any(isinstance(cotangent, Tensor) for cotangent in cotangents)
         seeds = [
             (origin, as_tensor(cotangent) if on_tensors else cotangent)
@@ -99,7 +107,7 @@ class Trace:
             arrived[node] if node in arrived else _zeros(primal, on_tensors)
             for node, primal in zip(self.boundaries, self.primals, strict=True)
         ]
-        return owned(parts, cotangents)
+        return without_shared_memory(parts, cotangents)
 
 
 def trace(
@@ -110,51 +118,80 @@ def trace(
     transform: str,
     has_aux: bool = False,
 ) -> Trace:
-    """Run ``f`` with the arguments at ``positions`` under boundaries.
+    """Run ``f`` with boundaries under the arguments at ``positions``.
+
+    Parameters
+    ----------
+    f : callable
+        The function.
+    args, kwargs : sequence, mapping
+        Its arguments.
+    positions : sequence of int
+        The positional arguments that are differentiated.
+    transform : str
+        The name of the transform, for errors.
+    has_aux : bool
+        Whether ``f`` returns ``(result, aux)``.
 
     Raises
     ------
     TypeError
-        If a leaf of them is no floating-point array, or ``has_aux`` is set and ``f`` returns no pair.
+        If a leaf of these arguments is no floating-point array, or ``has_aux`` is set and ``f`` returns no
+        pair.
     """
-    live = recording.get()
-    arguments, structures = list(args), []
-    primals: list[Any] = []
-    boundaries: list[Node] = []
-    given = on_tape = False
-    for position in positions:
-        leaves, structure = flatten(args[position])
-        tensors = []
-        for leaf in leaves:
-            given = given or isinstance(leaf, Tensor)
-            primals.append(_floats(leaf, position, transform))
-            origin = leaf.origin if isinstance(leaf, Tensor) and live else None
-            on_tape = on_tape or origin is not None
-            boundaries.append(boundary(primals[-1], origin))
-            tensors.append(_lift(primals[-1], boundaries[-1]))
+    caller_records = recording.get()
+    trees = [flatten(args[position]) for position in positions]
+    structures = [structure for _, structure in trees]
+    leaves = [leaf for members, _ in trees for leaf in members]
+    primals = _float_arrays(trees, positions, transform)
+    # Each boundary knows where its leaf came from: so a gradient of what this transform returns can go
+    # further back.
+    parents = [leaf.origin if caller_records and isinstance(leaf, Tensor) else None for leaf in leaves]
+    boundaries = [boundary(primal, parent) for primal, parent in zip(primals, parents, strict=True)]
+    tensors = iter(map(_lift, primals, boundaries))
+    arguments = list(args)
+    for position, structure in zip(positions, structures, strict=True):
         arguments[position] = unflatten(structure, tensors)
-        structures.append(structure)
+
     with taped():
         out = f(*arguments, **kwargs)
-    aux = None
-    if has_aux:
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise TypeError(
-                f"{transform} with has_aux=True expects a function that returns (result, aux); this one "
-                f"returned {'a tuple of ' + str(len(out)) if isinstance(out, tuple) else type(out).__name__}"
-            )
-        out, aux = out
-    leaves, out_structure = flatten(out)
-    outs = [as_tensor(leaf) for leaf in leaves]
-    origins = [out.origin if type(out.origin) is Node else None for out in outs]
-    traced = Trace(primals, boundaries, structures, outs, origins, out_structure, None, given, live, False)
-    traced.lifted = live and (on_tape or _uses_outer_tape(origins, boundaries, leaves=given))
-    traced.aux = _plain(aux, traced)
+    out, aux = _split_aux(out, transform) if has_aux else (out, None)
+
+    out_leaves, out_structure = flatten(out)
+    outs = list(map(as_tensor, out_leaves))
+    origins = list(map(origin_node, outs))
+    tensors_given = any(isinstance(leaf, Tensor) for leaf in leaves)
+    on_tape = caller_records and (
+        any(parent is not None for parent in parents)
+        or _uses_outer_tape(origins, boundaries, leaves=tensors_given)
+    )
+    traced = Trace(
+        primals, boundaries, structures, outs, origins, out_structure, None, tensors_given, caller_records,
+        on_tape
+    )  # fmt: skip
+    traced.aux = _aux_result(aux, traced)
     return traced
 
 
-def positions_of(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
-    """``argnums`` as positions among ``count`` arguments."""
+def _split_aux(out: Any, transform: str) -> tuple[Any, Any]:
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(
+            f"{transform} with has_aux=True expects a function that returns (result, aux); this one "
+            f"returned {'a tuple of ' + str(len(out)) if isinstance(out, tuple) else type(out).__name__}"
+        )
+    return out
+
+
+def argument_positions(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """Return ``argnums`` as positions among ``count`` arguments, none of them negative.
+
+    Raises
+    ------
+    TypeError
+        If there is no such argument.
+    ValueError
+        If one is named twice.
+    """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(map(index, argnums))
     if any(not -count <= number < count for number in numbers):
         raise TypeError(f"argnums={argnums} was given, but {count} positional arguments")
@@ -164,13 +201,19 @@ def positions_of(argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
     return positions
 
 
-def owned(parts: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    """Gradients that share nothing: rules may return their cotangent as it is, or a view of it."""
+def without_shared_memory(parts: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    """Return gradients of which no two share memory, nor one with any of ``others``.
+
+    A rule may return its cotangent as it is, or a view of it; a caller who writes into one gradient must not
+    change another. An array that is a view, or that was seen before, is copied.
+    """
     held = {id(other) for other in others}
     out = []
     for part in parts:
         if isinstance(part, Tensor):
-            part = _lift(part.data, part.origin)
+            part = _lift(
+                part.data, part.origin
+            )  # values of Tensors are not written to: a new Tensor is enough
         elif part is not None and (part.base is not None or id(part) in held):
             part = part.copy()
         held.add(id(part))
@@ -178,13 +221,13 @@ def owned(parts: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return out
 
 
-def matched(values: Any, structure: Any, likes: Sequence[Any], name: str) -> list[Any]:
-    """The leaves of a tangent or cotangent, checked and in the dtypes of what they belong to.
+def matching_leaves(values: Any, structure: Any, likes: Sequence[Any], name: str) -> list[Any]:
+    """Return the leaves of a tangent or cotangent, each in the dtype of what it belongs to.
 
     Raises
     ------
     TypeError
-        If the tree has another structure.
+        If the tree has another structure, or a leaf is not of numbers.
     ValueError
         If a leaf has another shape.
     """
@@ -200,14 +243,36 @@ def matched(values: Any, structure: Any, likes: Sequence[Any], name: str) -> lis
     return out
 
 
-def _floats(leaf: Any, position: int, transform: str) -> Any:
-    data = as_array(leaf)
-    if data.dtype.kind != "f":
-        raise TypeError(
-            f"{transform} was given dtype {data.dtype} for argument {position}; it differentiates floats "
-            "only, so convert it first, as in np.asarray(x, float)"
-        )
-    return data
+def as_tensor(value: Any) -> Tensor:
+    """Return a Tensor as it is, and of an array a Tensor."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def as_array(value: Any) -> Any:
+    """Return the values of a Tensor, or an array_like as an array."""
+    return value.data if isinstance(value, Tensor) else errors.as_array(value)
+
+
+def origin_node(tensor: Tensor) -> Node | None:
+    """Return the node that made a Tensor; None for a parameter, and for what is not on the tape."""
+    return tensor.origin if type(tensor.origin) is Node else None
+
+
+def _float_arrays(
+    trees: Sequence[tuple[list[Any], Any]], positions: Sequence[int], transform: str
+) -> list[Any]:
+    """Return the values of all leaves of the arguments; raise if one is not of floats."""
+    arrays = []
+    for position, (leaves, _) in zip(positions, trees, strict=True):
+        for leaf in leaves:
+            data = as_array(leaf)
+            if data.dtype.kind != "f":
+                raise TypeError(
+                    f"{transform} was given dtype {data.dtype} for argument {position}; it differentiates "
+                    "floats only, so convert it first, as in np.asarray(x, float)"
+                )
+            arrays.append(data)
+    return arrays
 
 
 def _zeros(primal: Any, on_tensors: bool) -> Any:
@@ -215,25 +280,18 @@ def _zeros(primal: Any, on_tensors: bool) -> Any:
     return Tensor(zeros) if on_tensors else zeros
 
 
-def as_tensor(value: Any) -> Tensor:
-    """A Tensor as it is, or the Tensor of an array."""
-    return value if isinstance(value, Tensor) else Tensor(value)
-
-
-def as_array(value: Any) -> Any:
-    """The values."""
-    return value.data if isinstance(value, Tensor) else errors.as_array(value)
-
-
-def _plain(aux: Any, traced: Trace) -> Any:
+def _aux_result(aux: Any, traced: Trace) -> Any:
     leaves, structure = flatten(aux)
-    return unflatten(structure, (traced.shown(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
+    return unflatten(
+        structure, (traced.as_result(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+    )
 
 
-def _uses_outer_tape(origins: Sequence[Any], boundaries: Sequence[Node], leaves: bool) -> bool:
-    """Whether a result also depends on nodes older than the boundaries: on what an outer transform made.
+def _uses_outer_tape(origins: Sequence[Node | None], boundaries: Sequence[Node], leaves: bool) -> bool:
+    """Return whether a result depends on a node older than the boundaries: one that an outer transform made.
 
-    With ``leaves``, whether on a parameter too: given Tensors, the gradient can be differentiated by it.
+    With ``leaves``, a parameter counts, too. It does if the caller gave a Tensor, who then may want to
+    differentiate the gradient by it; arrays in, arrays out otherwise.
     """
     oldest = min((node.time for node in boundaries), default=0)
     stops = set(boundaries)

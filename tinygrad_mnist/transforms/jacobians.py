@@ -1,4 +1,4 @@
-"""Whole derivatives: ``jacobian`` and ``hessian``, by forward or reverse mode as the shapes suggest."""
+"""Jacobians and Hessians, in forward or reverse mode, whichever needs fewer passes."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import unflatten
 from tinygrad_mnist.transforms.forward import in_time_order, push
 from tinygrad_mnist.transforms.reverse import Argnums, gradient_of
-from tinygrad_mnist.transforms.trace import Trace, positions_of, taped, trace
+from tinygrad_mnist.transforms.trace import Trace, argument_positions, taped, trace
 
 LARGEST: Final = 2**32
-"""Bytes that a Jacobian may take unless more is asked for: 4 GiB."""
+"""The largest Jacobian in bytes, unless the caller allows more: 4 GiB."""
 
 
 def jacobian(
     f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, max_bytes: int = LARGEST
 ) -> Callable[..., Any]:
-    """A function that returns the Jacobian of ``f``.
+    """Return a function that computes the Jacobian of ``f``.
 
     Parameters
     ----------
     f : callable
         A function of arrays, alone or in nested dicts, lists and tuples, that returns such.
     argnums : int or sequence of int
-        Which positional arguments to differentiate.
+        The positional arguments to differentiate by.
     has_aux : bool
-        Whether ``f`` returns ``(result, aux)``; the Jacobian comes as ``(jacobian, aux)`` then.
+        Whether ``f`` returns ``(result, aux)``; then the function returns ``(jacobian, aux)``.
     max_bytes : int
-        The largest Jacobian that is computed.
+        The largest Jacobian that is computed, in bytes.
 
     Returns
     -------
     callable
-        Of the same arguments: for a result and an argument that are arrays, an array of shape
-        ``(*result.shape, *argument.shape)`` and the argument's dtype; for trees, the result's structure with
-        the argument's in the place of each leaf; a tuple of these for several ``argnums``.
+        It takes the same arguments. If result and argument are arrays, it returns an array of shape
+        ``(*result.shape, *argument.shape)`` in the dtype of the argument; if they are trees, the structure of
+        the result with that of the argument in the place of each leaf; for several ``argnums``, tuples of
+        these.
 
     Raises
     ------
     MemoryError
-        Before anything large is computed, if the result would take more than ``max_bytes``.
+        When called, before anything large is computed, if the result would take more than ``max_bytes``.
 
     Notes
     -----
@@ -67,20 +68,20 @@ def jacobian(
 def _jacobian(
     f: Callable[..., Any], argnums: Argnums, has_aux: bool, max_bytes: int, transform: str
 ) -> Callable[..., Any]:
-    """For the transform that errors are to speak of."""
+    """Return `jacobian` of ``f``; errors name the transform that it is a part of."""
 
     @wraps(f)
     def derivative(*args: Any, **kwargs: Any) -> Any:
-        positions = positions_of(argnums, len(args))
+        positions = argument_positions(argnums, len(args))
         traced = trace(f, args, kwargs, positions, transform, has_aux)
-        _refuse_large(traced, max_bytes)
-        ins, outs = (sum(a.size for a in arrays) for arrays in (traced.primals, traced.outs))
+        _check_size(traced, max_bytes)
+        columns, rows = (sum(a.size for a in arrays) for arrays in (traced.primals, traced.outs))
         with taped():
-            blocks = _by_columns(traced) if ins <= outs else _by_rows(traced)
+            blocks = _by_columns(traced) if columns <= rows else _by_rows(traced)
         single = isinstance(argnums, (int, np.integer))
         leaves = []
         for row in blocks:
-            groups = traced.grouped([traced.shown(block) for block in row])
+            groups = traced.as_arguments([traced.as_result(block) for block in row])
             leaves.append(groups[0] if single else tuple(groups))
         whole = unflatten(traced.out_structure, leaves)
         return (whole, traced.aux) if has_aux else whole
@@ -91,29 +92,30 @@ def _jacobian(
 def hessian(
     f: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False, *, max_bytes: int = LARGEST
 ) -> Callable[..., Any]:
-    """A function that returns the Hessian of a scalar function: the Jacobian of its gradient.
+    """Return a function that computes the Hessian of a scalar function: the Jacobian of its gradient.
 
     Parameters
     ----------
     f : callable
         A function of arrays, alone or in nested dicts, lists and tuples, that returns a scalar.
     argnums : int or sequence of int
-        Which positional arguments to differentiate.
+        The positional arguments to differentiate by.
     has_aux : bool
-        Whether ``f`` returns ``(scalar, aux)``; the Hessian comes as ``(hessian, aux)`` then.
+        Whether ``f`` returns ``(scalar, aux)``; then the function returns ``(hessian, aux)``.
     max_bytes : int
-        The largest Hessian that is computed.
+        The largest Hessian that is computed, in bytes.
 
     Returns
     -------
     callable
-        Of the same arguments: for an argument that is an array, an array of shape ``(*argument.shape,
-        *argument.shape)``; for trees, the structure twice.
+        It takes the same arguments. If the argument is an array, it returns an array of shape
+        ``(*argument.shape, *argument.shape)``; if it is a tree, its structure with that structure in each
+        leaf.
 
     Raises
     ------
     MemoryError
-        If the result would take more than ``max_bytes``.
+        When called, if the result would take more than ``max_bytes``.
 
     Examples
     --------
@@ -127,7 +129,7 @@ def hessian(
     return _jacobian(gradient, argnums, has_aux, max_bytes, "hessian")
 
 
-def _refuse_large(traced: Trace, max_bytes: int) -> None:
+def _check_size(traced: Trace, max_bytes: int) -> None:
     sizes = [
         (out.size * primal.nbytes, (*out.shape, *primal.shape))
         for out in traced.outs
@@ -143,8 +145,11 @@ def _refuse_large(traced: Trace, max_bytes: int) -> None:
 
 
 def _by_columns(traced: Trace) -> list[list[Any]]:
-    """A block for each result and argument: forward mode, a column for each element of an argument."""
-    lift: Lift | None = _lift if traced.lifted else None
+    """Return a block for each result and argument, by forward mode.
+
+    Each element of an argument takes one pass along the tape, and gives one column.
+    """
+    lift: Lift | None = _lift if traced.on_tape else None
     order = in_time_order(traced.origins, traced.boundaries)
     columns: list[list[list[Any]]] = [[[] for _ in traced.primals] for _ in traced.outs]
     for position, (node, primal) in enumerate(zip(traced.boundaries, traced.primals, strict=True)):
@@ -159,14 +164,17 @@ def _by_columns(traced: Trace) -> list[list[Any]]:
 
 
 def _by_rows(traced: Trace) -> list[list[Any]]:
-    """A block for each result and argument: reverse mode, a row for each element of a result."""
+    """Return a block for each result and argument, by reverse mode.
+
+    Each element of a result takes one walk back along the tape, and gives one row.
+    """
     blocks = []
     for position, out in enumerate(traced.outs):
         rows: list[list[Any]] = [[] for _ in traced.primals]
         cotangents: list[Any] = [None] * len(traced.outs)
         for basis in _basis(out.shape, out.dtype):
-            cotangents[position] = Tensor(basis) if traced.lifted else basis
-            for row, part in zip(rows, traced.pull(cotangents, retain=True), strict=True):
+            cotangents[position] = Tensor(basis) if traced.on_tape else basis
+            for row, part in zip(rows, traced.pull_back(cotangents, retain=True), strict=True):
                 row.append(part)
         blocks.append(
             [_block(parts, out, primal, 0) for parts, primal in zip(rows, traced.primals, strict=True)]
@@ -175,7 +183,7 @@ def _by_rows(traced: Trace) -> list[list[Any]]:
 
 
 def _basis(shape: tuple[int, ...], dtype: Any) -> Iterator[Any]:
-    """The arrays of a shape with a single 1."""
+    """Yield the arrays of a shape that have a single 1."""
     for position in range(math.prod(shape)):
         array = np.zeros(shape, dtype)
         array.flat[position] = 1
@@ -183,11 +191,11 @@ def _basis(shape: tuple[int, ...], dtype: Any) -> Iterator[Any]:
 
 
 def _block(parts: Sequence[Any], out: Any, primal: Any, axis: int) -> Any:
-    """Rows or columns (None where there is nothing) as one array."""
+    """Return rows or columns as one array; None stands for one of zeros."""
     shape = (*out.shape, *primal.shape)
     if all(part is None for part in parts):
         return np.zeros(shape, primal.dtype)
-    nothing = np.zeros(out.shape if axis else primal.shape, primal.dtype)
-    stacked = np.stack([nothing if part is None else part for part in parts], axis=axis)
+    zeros = np.zeros(out.shape if axis else primal.shape, primal.dtype)
+    stacked = np.stack([zeros if part is None else part for part in parts], axis=axis)
     whole = np.reshape(stacked, shape)
     return whole if whole.dtype == primal.dtype else whole.astype(primal.dtype)

@@ -12,23 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.optim.problem import OPTIMIZERS
 from tinygrad_mnist import Tensor, optim
-from tinygrad_mnist.optim import flat
+from tinygrad_mnist.optim import flat_parameters
 
-KINDS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "sgd": (optim.SGD, {"lr": 0.1, "weight_decay": 0.1}),
-    "momentum": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}),
-    "nesterov": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
-    "rmsprop": (optim.RMSprop, {"momentum": 0.9, "centered": True, "weight_decay": 0.1}),
-    "adam": (optim.Adam, {"lr": 0.1, "weight_decay": 0.1}),
-    "adamw": (optim.AdamW, {"lr": 0.1}),
-}
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", OPTIMIZERS)
 
 
 def make(kind: str, parameters: Any, **options: Any) -> optim.Optimizer:
-    optimizer, defaults = KINDS[kind]
-    made: optim.Optimizer = optimizer(parameters, **{**defaults, **options})
+    name, defaults = OPTIMIZERS[kind]
+    made: optim.Optimizer = getattr(optim, name)(parameters, **{**defaults, **options})
     return made
 
 
@@ -64,7 +57,7 @@ def test_together_is_as_each_alone_whatever_is_skipped(
 ) -> None:
     together, alone = parameters_of(SHAPES), parameters_of(SHAPES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flat, "BLOCK_BYTES", block)
+        patch.setattr(flat_parameters, "BLOCK_BYTES", block)
         optimizer = make(kind, together)
     single = [make(kind, [parameter]) for parameter in alone]
     for seed, mask in enumerate(masks):
@@ -106,7 +99,7 @@ def test_a_skipped_parameter_counts_no_step() -> None:
 def test_a_gradient_that_somebody_kept_stays_what_it_was(
     kind: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flat, "BLOCK_BYTES", block)
+    monkeypatch.setattr(flat_parameters, "BLOCK_BYTES", block)
     parameters = parameters_of(SHAPES)
     optimizer = make(kind, parameters, weight_decay=0.1)
     give_gradients(parameters, 0)

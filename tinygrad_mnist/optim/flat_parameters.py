@@ -1,9 +1,10 @@
 """Parameters side by side in flat arrays, so that an optimiser updates them together in a few NumPy calls.
 
-A `FlatGroup` holds the parameters of one parameter group. Those of one dtype lie in one flat array, and each
-parameter's ``data`` is a view of its stretch of it, in the memory order that the parameter came in. An update
-formula then runs over `Block` objects: stretches that fit into the cache, of as many parameters as go in.
-What the formulae are is none of this module's business; nor is where the gradients come from.
+A small network has many small parameters, and a NumPy call costs more than the arithmetic on one of them. So
+the parameters of a group that have one dtype lie in one flat array (`FlatParameters`), and the ``data`` of
+each is a view of its section of that array, in the memory order that it had. An update formula runs on a
+`Block`: a section that fits into the cache, of as many parameters as possible. Nothing here knows a formula
+or computes a gradient.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ import numpy.typing as npt
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor
 
-__all__ = ["Array", "Block", "FlatGroup", "FlatParameters", "Run", "describe"]
+__all__ = ["Array", "Block", "FlatGroup", "FlatParameters", "Run", "describe_parameter"]
 
 Array = npt.NDArray[np.floating[Any]]
 
 BLOCK_BYTES = 1 << 18
-"""Bytes of one parameter block: 65,536 float32. The six arrays of an Adam step then stay in a 2 MiB cache."""
+"""The bytes of one block: 65,536 float32. The six arrays of an Adam step then stay in a cache of 2 MiB."""
 
 
 class FlatGroup:
-    """The parameters of one group, in one `FlatParameters` per dtype.
+    """The parameters of one group, in one `FlatParameters` for each dtype.
 
     Parameters
     ----------
     parameters : sequence of Tensor
-        Floating-point tensors. The ``data`` of each is replaced by a view of a flat array with the same
+        Floating-point Tensors. The ``data`` of each is replaced by a view of a flat array with the same
         values.
     """
 
@@ -41,16 +42,16 @@ class FlatGroup:
         self.flats = _flatten(self.parameters)
 
     def adopt(self) -> list[FlatParameters]:
-        """The flat arrays, after taking over whatever somebody has put in place of one of our views."""
+        """Return the flat arrays, with the values of arrays that were assigned to ``data`` copied in."""
         adopted = [flat.adopt() for flat in self.flats]
-        if not all(adopted):
+        if not all(adopted):  # a parameter has got another dtype, so that it belongs into another flat array
             states = self.states()
             self.flats = _flatten(self.parameters)
             self.restore(states)
         return self.flats
 
     def states(self) -> list[tuple[Any, dict[str, Array]]]:
-        """Each parameter's progress and copies of its state arrays, in the order of the parameters."""
+        """Return the progress and copies of the state arrays of each parameter, in their order."""
         found = {}
         for flat in self.flats:
             for index, parameter in enumerate(flat.parameters):
@@ -58,7 +59,7 @@ class FlatGroup:
         return [found[id(parameter)] for parameter in self.parameters]
 
     def restore(self, states: Sequence[tuple[Any, dict[str, Array]]]) -> None:
-        """Take over what `states` gave, or its like; what a parameter's entry does not name becomes zero."""
+        """Set what `states` returned, or its like; state arrays that an entry does not name become 0."""
         wanted = {id(parameter): state for parameter, state in zip(self.parameters, states, strict=True)}
         for flat in self.flats:
             flat.state.clear()
@@ -69,17 +70,18 @@ class FlatGroup:
 
 
 class FlatParameters:
-    """Parameters of one dtype in one flat array, with the optimiser's state in arrays of the same layout.
+    """Parameters of one dtype in one flat array, and the optimiser's state in arrays of the same layout.
 
     Attributes
     ----------
     values : ndarray, shape (n,)
         All parameters, one after the other.
     state : dict of str to ndarray, shape (n,)
-        What the optimiser keeps (a momentum buffer, say), made of zeros when it is first asked for.
+        The arrays that the optimiser keeps, such as a momentum buffer. Each is made when it is first asked
+        for, of zeros.
     progress : list
-        What the update formula wants to know next time about each parameter, such as its number of steps;
-        None before its first step. Parameters are updated together as long as their progress is equal.
+        The value that the update formula returned for each parameter in its last step, such as its number of
+        steps; None before the first. Parameters are updated together as long as their progress is equal.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -105,25 +107,28 @@ class FlatParameters:
         return {name: value for name, value in vars(self).items() if name not in made_by_layout}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
-        # A copied or unpickled view is no view of the copied flat array: make new ones, for the next step to
-        # adopt.
+        # A view that is copied or pickled becomes an array of its own. So the views are made anew, and the
+        # next step copies the values of the parameters into them.
         vars(self).update(attributes)
         self._lay_out()
 
     def _view(self, flat: Array, index: int) -> Array:
-        """One parameter's stretch of a flat array, in its shape and memory order."""
-        stretch = flat[self.bounds[index] : self.bounds[index + 1]]
-        return stretch.reshape(self.parameters[index].shape, order=self.orders[index])
+        """Return the section of a flat array that belongs to one parameter, in its shape and memory order."""
+        section = flat[self.bounds[index] : self.bounds[index + 1]]
+        return section.reshape(self.parameters[index].shape, order=self.orders[index])
 
     def adopt(self) -> bool:
-        """Copy in whatever is not our view and put the view there; False if one has got another dtype."""
+        """Copy arrays that were assigned to ``data`` into our views; return False if one has another dtype.
+
+        Usually nothing was assigned, and one comparison of identities tells so.
+        """
         arrays = [parameter._array for parameter in self.parameters]
         if all(map(is_, arrays, self.views)):
             return True
         foreign = [index for index, view in enumerate(self.views) if arrays[index] is not view]
         if any(self.parameters[index].dtype != self.values.dtype for index in foreign):
             return False
-        # All are read before the first is written: two parameters may have exchanged their arrays.
+        # All are copied before the first is written: two parameters may have exchanged their arrays.
         copies = [arrays[index].copy() for index in foreign]
         for index, array in zip(foreign, copies, strict=True):
             self.views[index][...] = array
@@ -131,7 +136,7 @@ class FlatParameters:
         return True
 
     def gradients(self) -> list[Array | None]:
-        """Each parameter's gradient in our dtype, or None; to be read only.
+        """Return the gradient of each parameter in our dtype, or None; they must not be written to.
 
         Raises
         ------
@@ -146,8 +151,8 @@ class FlatParameters:
             if gradient is not None:
                 if gradient.shape != shape:
                     raise ValueError(
-                        f"the gradient of {describe(parameter, len(found))} has shape {gradient.shape}, "
-                        f"the parameter {shape}: they must be equal"
+                        f"the gradient of {describe_parameter(parameter, len(found))} has shape "
+                        f"{gradient.shape}, the parameter {shape}: they must be equal"
                     )
                 if gradient.dtype is not dtype:
                     gradient = gradient.astype(dtype)
@@ -155,7 +160,11 @@ class FlatParameters:
         return found
 
     def joined(self, first: int, last: int) -> tuple[Array, list[Array]]:
-        """Memory for gradients of neighbours, side by side as in ``values``: whole, and in their shapes."""
+        """Return memory for the gradients of parameters side by side: whole, and as views in their shapes.
+
+        It is the second scratch array. The views are kept, because making them takes longer than filling
+        them.
+        """
         found = self._joined.get((first, last))
         if found is None:
             start, stop = self.bounds[first], self.bounds[last]
@@ -170,7 +179,10 @@ class FlatParameters:
         return found
 
     def runs(self, gradients: Sequence[Array | None]) -> Iterator[Run]:
-        """Neighbours with a gradient and equal progress, as many as fit into a block; usually that is all."""
+        """Yield runs of parameters that are updated together: neighbours with gradients and equal progress.
+
+        A run has as many parameters as fit into one block, at least one. Usually it has all.
+        """
         first, count, bounds = 0, len(self.parameters), self.bounds
         while first < count:
             found: list[Array] = []
@@ -188,24 +200,24 @@ class FlatParameters:
             first = max(last, first + 1)
 
     def state_array(self, name: str) -> Array:
-        """The flat state array of this name; zeros at first."""
+        """Return the flat state array of a name; the first time, zeros."""
         array = self.state.get(name)
         if array is None:
             array = self.state[name] = np.zeros_like(self.values)
         return array
 
     def parameter_state(self, index: int) -> dict[str, Array]:
-        """Copies of one parameter's state arrays, in its shape and memory order."""
+        """Return copies of the state arrays of one parameter, in its shape and memory order."""
         return {name: self._view(array, index).copy(order="K") for name, array in self.state.items()}
 
     def set_parameter_state(self, index: int, arrays: dict[str, Array]) -> None:
-        """Copy state arrays of one parameter's shape in, and convert them to our dtype."""
+        """Set the state arrays of one parameter from arrays of its shape, of any dtype."""
         for name, array in arrays.items():
             self._view(self.state_array(name), index)[...] = array
 
 
 class Run:
-    """Neighbouring parameters that are updated together: several in one block, or a large one in many."""
+    """Neighbouring parameters that are updated together: several in one block, or a large one in several."""
 
     def __init__(self, flat: FlatParameters, first: int, last: int, gradients: list[Array]) -> None:
         self.flat = flat
@@ -215,7 +227,7 @@ class Run:
         self.progress = flat.progress[first]
 
     def blocks(self) -> Iterator[Block]:
-        """The blocks of the run, one after the other; they share their scratch memory."""
+        """Yield the blocks of the run. They share scratch memory: each is to be used before the next."""
         start, stop = self.flat.bounds[self.first], self.flat.bounds[self.last]
         size = stop - start
         if len(self.gradients) > 1:
@@ -223,6 +235,7 @@ class Run:
             return
         gradient = self.gradients[0].ravel(self.flat.orders[self.first])  # a view, if its order is ours
         own = self.flat.scratch[1]
+        # Blocks of nearly equal size rather than full ones and a small rest; -(-a // b) is a / b rounded up.
         pieces = max(1, -(-size // self.flat.capacity))
         width = -(-size // pieces)
         for offset in range(0, size, width or 1):
@@ -231,21 +244,21 @@ class Run:
             yield Block(self.flat, start + offset, start + end, [part], (memory, [memory]))
 
     def finish(self, progress: Any) -> None:
-        """Keep the new progress of the parameters, and count that their values were written."""
+        """Store the new progress of the parameters, and mark their values as written, for older tapes."""
         self.flat.progress[self.first : self.last] = [progress] * (self.last - self.first)
         parameters = self.flat.parameters[self.first : self.last]
-        mark_written(leaf for parameter in parameters if (leaf := parameter._leaf) is not None)
+        mark_written([leaf for parameter in parameters if (leaf := parameter._leaf) is not None])
 
 
 class Block:
-    """Equal stretches of everything that an update formula needs, as 1-D arrays.
+    """One section of parameters, gradients and state, as 1-D arrays: all that an update formula needs.
 
     Attributes
     ----------
     values : ndarray, shape (n,)
         The parameters, to be written in place.
     scratch : ndarray, shape (n,)
-        For what the formula computes on its way; its contents mean nothing.
+        Memory for intermediate results; its contents mean nothing.
     """
 
     __slots__ = ("_flat", "_gradients", "_joined", "_start", "_stop", "scratch", "values")
@@ -266,16 +279,19 @@ class Block:
         self._joined = joined
         self.scratch: Array = flat.scratch[0, : stop - start]
 
-    def after(self, gradient: Array) -> Array:
-        """Scratch memory for a formula that has done with the gradient: where that is ours, its own."""
+    def scratch_after(self, gradient: Array) -> Array:
+        """Return scratch memory for a formula that no longer needs the gradient: its array, if it is ours."""
         return gradient if gradient is self._joined[0] else self.scratch
 
     def state(self, name: str) -> Array:
-        """The state of this name, to be written in place; zeros before the first step."""
+        """Return the state array of a name, to be written in place; before the first step, zeros."""
         return self._flat.state_array(name)[self._start : self._stop]
 
     def penalised_gradient(self, weight_decay: float) -> Array:
-        """``gradient + weight_decay * values``: the gradient with an L2 penalty, in memory of our own."""
+        """Return ``gradient + weight_decay * values``, the gradient with an L2 penalty.
+
+        It is in memory of our own, which may be written to; except without a penalty, when it is `gradient`.
+        """
         if not weight_decay:
             return self.gradient
         penalised, parts = self._joined
@@ -286,7 +302,7 @@ class Block:
 
     @property
     def gradient(self) -> Array:
-        """The gradient. Only to be read: it may be the array that somebody else holds."""
+        """The gradient, which must not be written to: it may be an array that is held elsewhere."""
         if len(self._gradients) == 1:
             return self._gradients[0]
         whole, parts = self._joined
@@ -295,8 +311,8 @@ class Block:
         return whole
 
 
-def describe(parameter: Tensor, index: int) -> str:
-    """How an error names a parameter: by its name if it has one, else by its place."""
+def describe_parameter(parameter: Tensor, index: int) -> str:
+    """Return how errors call a parameter: by its name if it has one, else by its index."""
     name = getattr(parameter, "name", None)
     return f"parameter {name!r}" if name else f"parameter {index}"
 

@@ -1,4 +1,4 @@
-"""Linear, batch norm and ReLU as one operation: bit for bit what the three modules give, or left to them."""
+"""Linear, batch norm and ReLU as one operation: the same bits as the three modules, or left to them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_mnist import Tensor, checkpoint, detect_anomaly, nn, no_grad
 from tinygrad_mnist.engine.tape import Node
-from tinygrad_mnist.nn.block import hidden_layer
+from tinygrad_mnist.nn.fused import fused_hidden_layer
 
 X = np.random.default_rng(1).standard_normal((5, 6), dtype=np.float32)
 
@@ -123,7 +123,7 @@ def test_evaluation_with_odd_statistics_is_left_to_the_modules(change: Callable[
     model = model_of().eval()
     change(model[1])
     with no_grad():
-        assert hidden_layer(list(model), 0, X) is None
+        assert fused_hidden_layer(list(model), 0, X) is None
 
 
 class TestLeftToTheModules:
@@ -168,7 +168,7 @@ class TestLeftToTheModules:
             model_of()(x)
 
     def test_a_list(self) -> None:
-        assert hidden_layer(list(model_of()), 0, [[1] * 6] * 3) is None  # of integers
+        assert fused_hidden_layer(list(model_of()), 0, [[1] * 6] * 3) is None  # of integers
         assert model_of()([[1] * 6] * 3).shape == (3, 3)
 
     def test_a_module_with_a_forward_of_its_own(self) -> None:
