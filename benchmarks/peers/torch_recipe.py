@@ -110,8 +110,8 @@ class Training:
 def main() -> None:
     """The whole of a run, in a process of its own."""
     from tinygrad_mnist.data import load
-    from tinygrad_mnist.training.model import build_model
-    from tinygrad_mnist.training.parts import split
+    from tinygrad_mnist.training.choices import build_model
+    from tinygrad_mnist.training.datasets import split
     from tinygrad_mnist.training.seeds import generators
 
     dataset, recipe, rngs = load("mnist", download=False), RECIPES["default"], generators(0)

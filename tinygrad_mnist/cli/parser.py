@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import evaluate, gradcheck, graph, predict, recipes, train
-from tinygrad_mnist.cli.failure import MISUSED
+from tinygrad_mnist.cli.output import MISUSED
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, and where there is help, instead of printing the usage."""
+    """A parser that prints one sentence on what is wrong and where there is help, and not the usage."""
 
     def error(self, message: str) -> NoReturn:
         """End with the sentence and the status of a misused command."""
@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of one command, which knows best what it does not take."""
+    """The parser of one command. It refuses itself what it does not take, so that its own help is named."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -33,7 +33,7 @@ class CommandParser(Parser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of ``tinygrad-mnist``; ``run`` in what it returns is the function of the command."""
+    """Return the parser of ``tinygrad-mnist``; ``run`` in what it parses is the function of the command."""
     parser = Parser(
         prog="tinygrad-mnist",
         description="Train a digit recogniser on an autograd engine made of NumPy, and use it.",

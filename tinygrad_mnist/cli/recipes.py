@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from tinygrad_mnist.cli.output import print_table
+from tinygrad_mnist.training.recipes import RECIPES
+
 NAME: Final = "recipes"
 HELP: Final = "list the recipes"
 
@@ -15,9 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table."""
-    from tinygrad_mnist.cli.table import print_table
-    from tinygrad_mnist.training.recipes import RECIPES
-
     rows = [
         (
             recipe.name,
