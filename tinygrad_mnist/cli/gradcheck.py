@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
-from inspect import Parameter, signature
-from pathlib import Path
-from time import perf_counter
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tinygrad_mnist.cli.options import whole_number
 from tinygrad_mnist.cli.output import FAILED
-from tinygrad_mnist.files import require_writable, write_error, write_json
-from tinygrad_mnist.training.errors import RecipeError, TrainingError
-from tinygrad_mnist.training.format import count
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from tinygrad_mnist.testing.survey import Finding
 
 NAME: Final = "gradcheck"
@@ -65,6 +57,12 @@ def _examples(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table with a line for each operation; the status is 1 if something is wrong."""
+    from time import perf_counter
+
+    from tinygrad_mnist.files import require_writable, write_error, write_json
+    from tinygrad_mnist.training import RecipeError
+    from tinygrad_mnist.training.format import count
+
     if arguments.json:
         try:
             require_writable(arguments.json)  # before the work
@@ -82,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"in {seconds:.0f} s: " + (f"{len(failed)} not right" if failed else "all right")
     )
     if arguments.json:
+        from dataclasses import asdict
+
         write_json(
             arguments.json,
             {
@@ -119,8 +119,7 @@ def _check_all(subjects: Sequence[Subject], arguments: argparse.Namespace) -> li
 # ---- what to check: operations by name, and what a file of the user's defines -----------------------------
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """A line of the table: a name, and the check, a function of order, number of examples and dtype."""
 
     name: str
@@ -138,9 +137,12 @@ def find_subjects(names: Sequence[str]) -> list[Subject]:
     ModuleNotFoundError
         If Hypothesis is not installed.
     """
+    from difflib import get_close_matches
+
     import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
     from tinygrad_mnist import testing
     from tinygrad_mnist.engine.op import REGISTRY
+    from tinygrad_mnist.training import RecipeError
 
     _ = testing.strategies  # raises the error that says how to install Hypothesis
     known = {name: op for name, op in REGISTRY.items() if op.kind != "constant"}
@@ -177,6 +179,11 @@ def _of_op(op: Any, name: str) -> Subject:
 
 def _load(file: str) -> ModuleType:
     """Load a file of the user's as a module."""
+    import importlib.util
+    from pathlib import Path
+
+    from tinygrad_mnist.training import RecipeError
+
     path = Path(file)
     if not path.is_file():
         raise RecipeError(f"there is no file {file}")
@@ -214,6 +221,9 @@ def _checkable(module: ModuleType) -> list[str]:
 
 def _is_case(found: Any, module: ModuleType) -> bool:
     """Return whether it is a function of this module that can be called without arguments."""
+    from inspect import Parameter, signature
+    from types import FunctionType
+
     if not isinstance(found, FunctionType) or found.__module__ != module.__name__ or found.__name__ == "main":
         return False
     variable = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -223,6 +233,11 @@ def _is_case(found: Any, module: ModuleType) -> bool:
 
 def _of_file(where: str) -> Subject:
     """Return the check of ``FILE.py:NAME``."""
+    from difflib import get_close_matches
+
+    from tinygrad_mnist.engine.op import Op
+    from tinygrad_mnist.training import RecipeError
+
     file, _, name = where.rpartition(":")
     module = _load(file)
     if not hasattr(module, name):
@@ -230,17 +245,18 @@ def _of_file(where: str) -> Subject:
         hint = f"did you mean {near[0]}?" if near else _offer(module)
         raise RecipeError(f"{file} defines no {name!r}; {hint}")
     found = getattr(module, name)
-    from tinygrad_mnist.engine.op import Op
-
     return _of_op(found, where) if isinstance(found, Op) else _of_function(found, where)
 
 
 def _of_function(make: Any, where: str) -> Subject:
     """Return the check of what a function of the user's returns: a function, and its inputs."""
+    from time import perf_counter
+
     import numpy as np
 
     from tinygrad_mnist.testing import GradientError, gradcheck
     from tinygrad_mnist.testing.survey import Finding
+    from tinygrad_mnist.training import RecipeError, TrainingError
 
     if not callable(make):
         raise RecipeError(f"{where} is neither an operation nor a function")

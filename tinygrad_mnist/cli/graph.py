@@ -6,17 +6,21 @@ import argparse
 import os
 import sys
 from shutil import get_terminal_size
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import options
 from tinygrad_mnist.cli.output import notify
-from tinygrad_mnist.files import write_error
-from tinygrad_mnist.training.errors import RecipeError, TrainingError
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.graph import Graph
 
 NAME: Final = "graph"
 HELP: Final = "draw what a model computes, forward and back"
 
+# The views and formats of `graph`, said once more: it needs NumPy, which may not be loaded before the number of
+# threads is set. A test holds the two together.
 VIEWS: Final = ("modules", "operations", "backward", "profile")
+SUFFIXES: Final = (".svg", ".png", ".pdf", ".html", ".dot", ".mmd", ".txt", ".json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=options.name,
         metavar="FILE",
-        help="where to write; the suffix says what: .svg .png .pdf .html .dot .mmd .txt .json (default: an "
-        "outline on the terminal)",
+        help=f"the file to write; its suffix says what: {' '.join(SUFFIXES)} (default: an outline on the "
+        "terminal)",
     )
     options.add_threads(parser)
 
@@ -58,11 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         _require_writable(arguments.output)
 
     from tinygrad_mnist.graph import LayoutError
-    from tinygrad_mnist.training import choose, load_checkpoint
+    from tinygrad_mnist.training import TrainingError, choose, load_checkpoint
     from tinygrad_mnist.training.pictures import graph_of_checkpoint, graph_of_choice
 
     profile = arguments.view == "profile"
-    view = {"depth": arguments.depth, "expand": arguments.expand}
     if arguments.checkpoint is not None:
         checkpoint = load_checkpoint(arguments.checkpoint)
         found = graph_of_checkpoint(checkpoint, arguments.data, profile, notify)
@@ -70,16 +73,22 @@ def run(arguments: argparse.Namespace) -> int:
         choice = choose(arguments.recipe or "default", data=arguments.data, notify=notify)
         found = graph_of_choice(choice, profile)
     try:
-        if arguments.output is None:
-            print(found.text(arguments.view, **view, **_terminal()))
-        else:
-            path = found.save(arguments.output, arguments.view, **view)
-            print(f"{path}: {found.draw(arguments.view, **view).title}")
+        print(_drawn(found, arguments))
     except (ValueError, LayoutError) as error:  # an unknown module, or nothing that lays out
         raise TrainingError(str(error)) from error
-    except OSError as error:
-        raise TrainingError(write_error(arguments.output, error)) from error
     return 0
+
+
+def _drawn(found: Graph, arguments: argparse.Namespace) -> str:
+    """Return the outline for the terminal; or write the file, and return a line about it."""
+    from tinygrad_mnist.training.errors import writing
+
+    view = {"depth": arguments.depth, "expand": arguments.expand}
+    if arguments.output is None:
+        return found.text(arguments.view, **view, **_terminal())
+    with writing(arguments.output):
+        path = found.save(arguments.output, arguments.view, **view)
+    return f"{path}: {found.draw(arguments.view, **view).title}"
 
 
 def _terminal() -> dict[str, Any]:
@@ -91,7 +100,9 @@ def _terminal() -> dict[str, Any]:
 
 def _require_writable(path: str) -> None:
     """Raise the error for a file that could not be written, before the work."""
+    from tinygrad_mnist.files import write_error
     from tinygrad_mnist.graph.formats.files import writer_of
+    from tinygrad_mnist.training import RecipeError
 
     try:
         writer_of(path)

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Callable
 
 from tinygrad_mnist.cli.output import notify
-from tinygrad_mnist.data import SOURCES
 
 
 def name(text: str) -> str:
@@ -74,6 +73,8 @@ def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
 
 def add_data(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Declare ``--data``."""
+    from tinygrad_mnist.data import SOURCES
+
     parser.add_argument("--data", type=name, metavar="|".join([*SOURCES, "DIR"]), help=purpose)
 
 

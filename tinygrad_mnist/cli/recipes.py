@@ -6,7 +6,6 @@ import argparse
 from typing import Final
 
 from tinygrad_mnist.cli.output import print_table
-from tinygrad_mnist.training.recipes import RECIPES
 
 NAME: Final = "recipes"
 HELP: Final = "list the recipes"
@@ -18,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table."""
+    from tinygrad_mnist.training import RECIPES
+
     rows = [
         (
             recipe.name,

@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import options
 from tinygrad_mnist.cli.output import FAILED, notify
-from tinygrad_mnist.training.choices import OPTIMIZERS
-from tinygrad_mnist.training.errors import RecipeError
-from tinygrad_mnist.training.format import count, percent, size
-from tinygrad_mnist.training.recipes import find_recipe
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Dataset
@@ -23,6 +19,8 @@ HELP: Final = "train a digit recogniser"
 
 def _changes() -> dict[str, dict[str, Any]]:
     """Return the options that change a value of the recipe, by the value's name, as argparse takes them."""
+    from tinygrad_mnist.training import OPTIMIZERS
+
     decoupled = ", ".join(name for name, choice in OPTIMIZERS.items() if choice.decoupled)
     return {
         "epochs": {"type": options.whole_number, "metavar": "N", "help": "passes through the data"},
@@ -82,7 +80,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    changes = {field: value for field, value in vars(arguments).items() if field in _changes()}
+    from tinygrad_mnist.training import RecipeError, find_recipe
+
+    given = vars(arguments)
+    changes = {field: given[field] for field in _changes() if field in given}
     try:  # what is misused is said at once, before NumPy is there
         recipe = find_recipe(arguments.recipe or "default").changed(**changes)
     except RecipeError as error:
@@ -111,6 +112,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data_line(dataset: Dataset) -> str:
     """Return the size of a data set, in a line."""
+    from tinygrad_mnist.training.format import size
+
     return (
         f"data {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
         f"images of {size(dataset.image_shape)} pixels, {dataset.classes} classes"
@@ -119,6 +122,8 @@ def _data_line(dataset: Dataset) -> str:
 
 def _summary_line(outcome: Outcome) -> str:
     """Return all that matters of a run, in one line."""
+    from tinygrad_mnist.training.format import percent
+
     summary = outcome.summary
     return (
         f"recipe {summary['recipe']}, {_title(outcome)}: test accuracy {percent(summary['test_accuracy'])} "
@@ -131,6 +136,8 @@ def _summary_line(outcome: Outcome) -> str:
 
 def _summary(outcome: Outcome) -> str:
     """Return the accuracies, times and files of a run."""
+    from tinygrad_mnist.training.format import percent
+
     summary = outcome.summary
     step = "iteration" if outcome.checkpoint.recipe.full_batch else "step"
     test, validation, training = (
@@ -154,6 +161,8 @@ def _summary(outcome: Outcome) -> str:
 
 def _epochs(outcome: Outcome) -> str:
     """Return the number of epochs, or of iterations, where each sees all images."""
+    from tinygrad_mnist.training.format import count
+
     return count(outcome.summary["epochs"], "iteration" if outcome.checkpoint.recipe.full_batch else "epoch")
 
 

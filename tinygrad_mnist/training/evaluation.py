@@ -18,7 +18,7 @@ from tinygrad_mnist.training.prediction import BATCH, Standardize, predict
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model did on some images.
+    """Loss and accuracy of a model on some images.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def evaluate(
 
 
 class ClassEvaluation(NamedTuple):
-    """How a model did on the images of one class.
+    """The accuracy of a model on the images of one class, in numbers of images.
 
-    ``confused_with`` is the class that the others were taken for most often, ``-`` if there are none.
+    ``confused_with`` is the class that was most often predicted wrongly for them, ``-`` if none was.
     """
 
     name: str
@@ -91,7 +91,7 @@ class ClassEvaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckpointEvaluation:
-    """How a trained model did on the test part of a data set.
+    """Loss and accuracy of a trained model on the test part of a data set.
 
     Parameters
     ----------

@@ -356,7 +356,7 @@ class History:
 
 
 class Reporter:
-    """The one who is told how training goes. This one says nothing; the command line has others that print.
+    """The receiver of news about a training. This one ignores them; the command line has others that print.
 
     Override the methods whose news you want. Time spent in `stepped` counts as training.
     """

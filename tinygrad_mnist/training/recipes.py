@@ -21,7 +21,7 @@ from tinygrad_mnist.training.errors import RecipeError
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and how it is trained.
+    """A model, and the way in which it is trained.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class Recipe:
 # ---- the checks of its values -----------------------------------------------------------------------------
 
 Check = Callable[[Any], "str | None"]
-"""A function that returns None for a value that may be in a recipe, and else how it would have to be."""
+"""A function of a value of a recipe: returns None if it is in range, and else what is expected instead."""
 
 
 def _is_int(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How the seed of a run is split: into one generator of random numbers for each purpose.
+"""The seed of a run, split into one generator of random numbers for each purpose.
 
 All that is random in a run comes from here: the run's weights and its dropout too, since their layers are
 given a generator. So the number of draws for one purpose does not change the numbers of another, and a run
