@@ -20,8 +20,8 @@ from benchmarks.networks import require_equal
 from tinygrad_mnist.data import DataError, load
 from tinygrad_mnist.training import RECIPES, Reporter, evaluate, fit
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.datasets import split
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import split
 
 OURS, AGAINST = "tinygrad_mnist", "PyTorch, fused AdamW"
 ACCURACY = 0.98

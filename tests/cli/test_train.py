@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.data import SOURCES, Source, load_digits
+from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.optim import SGD
-from tinygrad_mnist.training import OPTIMIZERS, RECIPES, OptimizerChoice, Recipe
+from tinygrad_mnist.training import DATASETS, OPTIMIZERS, RECIPES, DatasetChoice, OptimizerChoice, Recipe
 from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.directory import RunDirectory
 
@@ -163,7 +163,7 @@ def test_a_recipe_that_is_added_is_listed_and_trains(
 def test_data_that_is_added_is_offered_and_trained_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SOURCES, "mine", Source(lambda **_: load_digits(), "my digits"))
+    monkeypatch.setitem(DATASETS, "mine", DatasetChoice(lambda notify: load_digits(), "my digits"))
     for command in ("train", "evaluate", "graph"):
         assert main([command, "--help"]) == 0
         assert "auto|mnist|digits|mine|DIR" in capsys.readouterr().out

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_mnist.data import SOURCES, DataError, DataUnavailableError, load, mnist
+from tinygrad_mnist.data import DataError, DataUnavailableError, catalogue, load, mnist
 
 
 def refuse(sentence: str) -> None:
@@ -100,4 +100,4 @@ def test_an_empty_name_is_an_error() -> None:
 
 
 def test_the_names_are_those_that_load_knows() -> None:
-    assert list(SOURCES) == ["auto", "mnist", "digits"]
+    assert catalogue.NAMES == ("auto", "mnist", "digits")

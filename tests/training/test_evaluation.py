@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import nn
-from tinygrad_mnist.data import SOURCES, Dataset, Source, Standardizer
-from tinygrad_mnist.training import Checkpoint, Outcome, TrainingError, evaluate, evaluate_checkpoint
+from tinygrad_mnist.data import Dataset, Standardizer
+from tinygrad_mnist.training import (
+    DATASETS,
+    Checkpoint,
+    DatasetChoice,
+    Outcome,
+    TrainingError,
+    evaluate,
+    evaluate_checkpoint,
+)
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
 
@@ -39,7 +47,7 @@ def test_a_probability_of_zero_gives_a_finite_loss(images: np.ndarray) -> None:
 def test_a_checkpoint_is_evaluated_on_the_test_part(
     outcome: Outcome, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SOURCES, "patterns", Source(lambda **_: patterns, "patterns"))
+    monkeypatch.setitem(DATASETS, "patterns", DatasetChoice(lambda notify: patterns, "patterns"))
     found = evaluate_checkpoint(outcome.checkpoint)
     assert found.accuracy == outcome.summary["test_accuracy"]
     assert sum(row.images for row in found.classes) == found.images == 60
@@ -52,7 +60,7 @@ def test_there_is_a_row_for_each_true_class(
     """A model that sees a 2 everywhere is right on all twos, and takes all others for them."""
     always_two = nn.Linear(25, 4)
     always_two.load_state_dict({"weight": np.zeros((4, 25)), "bias": np.array([0, 0, 1, 0])})
-    monkeypatch.setitem(SOURCES, "patterns", Source(lambda **_: patterns, "patterns"))
+    monkeypatch.setitem(DATASETS, "patterns", DatasetChoice(lambda notify: patterns, "patterns"))
     found = evaluate_checkpoint(replace(outcome.checkpoint, model=always_two))
     assert found.classes == (("0", 15, 0, "2"), ("1", 15, 0, "2"), ("2", 15, 15, "-"), ("3", 15, 0, "2"))
 

@@ -17,9 +17,9 @@ from tinygrad_mnist.training import (
     fit,
 )
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.datasets import Parts, split
 from tinygrad_mnist.training.loop import History
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import Parts, split
 
 
 class Listener(Reporter):

@@ -21,9 +21,9 @@ from tinygrad_mnist.training import (
     loop,
     train,
 )
-from tinygrad_mnist.training.datasets import split
 from tinygrad_mnist.training.directory import FILES
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import split
 
 
 class Impatient(Reporter):

@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from tinygrad_mnist.cli.options import add_data, add_threads, use_threads
-from tinygrad_mnist.cli.output import print_table
+from tinygrad_mnist.cli.output import notify, print_table
 
 NAME: Final = "evaluate"
 HELP: Final = "evaluate a trained model on digits that it has not seen"
@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     use_threads(arguments)
 
     from tinygrad_mnist.training import evaluate_checkpoint, load_checkpoint
-    from tinygrad_mnist.training.datasets import data_title
     from tinygrad_mnist.training.format import percent
+    from tinygrad_mnist.training.training_data import data_title
 
-    found = evaluate_checkpoint(load_checkpoint(arguments.checkpoint), arguments.data)
+    found = evaluate_checkpoint(load_checkpoint(arguments.checkpoint), arguments.data, notify)
     print(
         f"test accuracy {percent(found.accuracy)} on {found.images:,} test images of "
         f"{data_title(found.data, found.source)} "

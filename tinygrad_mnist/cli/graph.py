@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 NAME: Final = "graph"
 HELP: Final = "draw what a model computes, forward and back"
 
-# The views and formats of `graph`, said once more: it needs NumPy, which may not be loaded before the number of
-# threads is set. A test holds the two together.
+# The views and formats of `graph`, said once more: it needs NumPy, which may not be loaded before the number
+# of threads is set. A test holds the two together.
 VIEWS: Final = ("modules", "operations", "backward", "profile")
 SUFFIXES: Final = (".svg", ".png", ".pdf", ".html", ".dot", ".mmd", ".txt", ".json")
 

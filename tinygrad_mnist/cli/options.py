@@ -73,9 +73,9 @@ def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
 
 def add_data(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Declare ``--data``."""
-    from tinygrad_mnist.data import SOURCES
+    from tinygrad_mnist.training import DATASETS
 
-    parser.add_argument("--data", type=name, metavar="|".join([*SOURCES, "DIR"]), help=purpose)
+    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "DIR"]), help=purpose)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

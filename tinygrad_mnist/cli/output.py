@@ -35,11 +35,14 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def explain(error: Exception) -> tuple[str, int] | None:
     """Return sentence and exit status for an error; None for a fault of ours, which needs its traceback."""
-    from tinygrad_mnist.data.errors import DataError
     from tinygrad_mnist.training.errors import RecipeError, TrainingError
 
-    if isinstance(error, TrainingError | DataError):
+    if isinstance(error, TrainingError):
         return _one_line(str(error)), MISUSED if isinstance(error, RecipeError) else FAILED
+    from tinygrad_mnist.data import DataError  # not before, as it loads NumPy
+
+    if isinstance(error, DataError):
+        return _one_line(str(error)), FAILED
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}", FAILED

@@ -168,6 +168,6 @@ def _epochs(outcome: Outcome) -> str:
 
 def _title(outcome: Outcome) -> str:
     """Return what a sentence calls the data of a run."""
-    from tinygrad_mnist.training.datasets import data_title
+    from tinygrad_mnist.training.training_data import data_title
 
     return data_title(outcome.summary["data"], outcome.summary["data_source"])

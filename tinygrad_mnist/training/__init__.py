@@ -15,7 +15,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_mnist.training.choices import ACTIVATIONS, MODELS, OPTIMIZERS, SCHEDULES, OptimizerChoice
+from tinygrad_mnist.training.choices import (
+    ACTIVATIONS,
+    DATASETS,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULES,
+    DatasetChoice,
+    OptimizerChoice,
+)
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
@@ -28,7 +36,6 @@ from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from tinygrad_mnist.training.datasets import Choice, choose
     from tinygrad_mnist.training.evaluation import (
         CheckpointEvaluation,
         Evaluation,
@@ -38,9 +45,11 @@ if TYPE_CHECKING:
     from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.run import Outcome, train
+    from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
     "ACTIVATIONS",
+    "DATASETS",
     "MODELS",
     "OPTIMIZERS",
     "RECIPES",
@@ -49,6 +58,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointEvaluation",
     "Choice",
+    "DatasetChoice",
     "DivergedError",
     "Evaluation",
     "Fit",
@@ -79,9 +89,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from tinygrad_mnist.training import checkpoint, datasets, evaluation, loop, prediction, run
+        from tinygrad_mnist.training import checkpoint, evaluation, loop, prediction, run, training_data
 
-        for module in (checkpoint, datasets, evaluation, loop, prediction, run):
+        for module in (checkpoint, evaluation, loop, prediction, run, training_data):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
                 globals()[name] = found

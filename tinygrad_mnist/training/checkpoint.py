@@ -53,8 +53,8 @@ class Checkpoint:
     standardizer : Standardizer
         Fitted on its training images.
     origin : dict
-        Its origin as plain data: at least ``data`` (what `tinygrad_mnist.data.load` takes to load its data
-        set again) and ``seed``.
+        Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
+        ``seed``.
     """
 
     model: nn.Sequential

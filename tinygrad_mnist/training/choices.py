@@ -1,4 +1,4 @@
-"""The choices that a recipe makes by name: models, activations, optimisers, schedules. A table each.
+"""The choices that are made by name: models, activations, optimisers, schedules, data sets. A table each.
 
 A row is a name and the function that makes what the name stands for. Everything else reads the tables: the
 checks of `Recipe` and their messages, the help of the command line, the tests. So one more row is all that a
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tinygrad_mnist import nn, optim
+    from tinygrad_mnist.data import Dataset
     from tinygrad_mnist.training.recipes import Recipe
 
 
@@ -207,3 +208,41 @@ def build_model(
     ['0.bias', '0.weight', '1.bias']
     """
     return MODELS[recipe.model](recipe, features, classes, rng, dropout_rng)
+
+
+# ---- data sets -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """A row of `DATASETS`.
+
+    Parameters
+    ----------
+    load : callable
+        Is given a function that notifies the user, or None; returns the data set.
+    title : str
+        The name of the data set in a sentence.
+    """
+
+    load: Callable[[Callable[[str], None] | None], Dataset]
+    title: str
+
+
+def _data(name: str) -> Callable[[Callable[[str], None] | None], Dataset]:
+    """Return a function that loads a data set of `tinygrad_mnist.data`."""
+
+    def load(notify: Callable[[str], None] | None) -> Dataset:
+        from tinygrad_mnist import data
+
+        return data.load(name, notify=notify)
+
+    return load
+
+
+DATASETS: dict[str, DatasetChoice] = {
+    "auto": DatasetChoice(_data("auto"), "MNIST or the bundled digits"),
+    "mnist": DatasetChoice(_data("mnist"), "MNIST"),
+    "digits": DatasetChoice(_data("digits"), "the bundled digits"),
+}
+"""The data sets by name. Whatever else is asked for is a directory with the files of MNIST."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.training.checkpoint import Checkpoint
-from tinygrad_mnist.training.datasets import load_data
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.format import size
 from tinygrad_mnist.training.prediction import BATCH, Standardize, predict
+from tinygrad_mnist.training.training_data import load_data
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class CheckpointEvaluation:
     data : str
         The data set's name.
     source : str
-        What `tinygrad_mnist.data.load` takes to load it again: a name, or a directory.
+        What is to be asked for to get it again: a name in `DATASETS`, or a directory.
     images, correct : int
         How many there are, and how many of them were recognised.
     loss : float
@@ -120,7 +121,9 @@ class CheckpointEvaluation:
         return self.correct / self.images
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, data: str | None = None) -> CheckpointEvaluation:
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, data: str | None = None, notify: Callable[[str], None] | None = None
+) -> CheckpointEvaluation:
     """Evaluate a trained model on the test part of a data set.
 
     Parameters
@@ -128,7 +131,9 @@ def evaluate_checkpoint(checkpoint: Checkpoint, data: str | None = None) -> Chec
     checkpoint : Checkpoint
         The model.
     data : str, optional
-        What `tinygrad_mnist.data.load` takes; the data that the model was trained on by default.
+        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+    notify : callable, optional
+        Is told if the data is other than one might expect.
 
     Returns
     -------
@@ -141,7 +146,8 @@ def evaluate_checkpoint(checkpoint: Checkpoint, data: str | None = None) -> Chec
     DataError
         If the data cannot be had.
     """
-    dataset, source = load_data(str(checkpoint.origin.get("data", "auto")) if data is None else data)
+    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    dataset, source = load_data(asked, notify)
     if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
         raise CheckpointError(
             f"the model takes images of {size(checkpoint.image_shape)} pixels in "

@@ -20,11 +20,11 @@ from tinygrad_mnist.data import batches, one_hot
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import clip_grad_norm_
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
-from tinygrad_mnist.training.datasets import Parts
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.evaluation import evaluate
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.threads import threads_for
+from tinygrad_mnist.training.training_data import Parts
 
 State = dict[str, NDArray[Any]]
 """The values of a model by name."""

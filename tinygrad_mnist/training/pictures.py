@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import graph, nn, plots
-from tinygrad_mnist.data import DataError, Dataset, Standardizer, load
+from tinygrad_mnist.data import DataError, Dataset, Standardizer
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.datasets import Choice
 from tinygrad_mnist.training.directory import (
     GRAPH_PAGE,
     GRAPH_PICTURE,
@@ -32,6 +31,7 @@ from tinygrad_mnist.training.format import percent, size
 from tinygrad_mnist.training.loop import History
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import Choice, load_data
 
 Notify = Callable[[str], None]
 Draw = Callable[[Path], object]
@@ -186,7 +186,7 @@ def graph_of_checkpoint(
     checkpoint : Checkpoint
         The model; it stays as it is.
     data : str, optional
-        What `tinygrad_mnist.data.load` takes; the data that the model was trained on by default.
+        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
     profile : bool
         Whether to measure times and memory.
     notify : callable
@@ -200,7 +200,7 @@ def graph_of_checkpoint(
     asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
     count = checkpoint.recipe.batch_size or IMAGES
     try:
-        dataset = load(asked)
+        dataset, _ = load_data(asked, notify)
         images, labels = dataset.train_images[:count], dataset.train_labels[:count]
         if images.shape[1:] != checkpoint.image_shape:
             raise DataError(

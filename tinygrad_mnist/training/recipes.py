@@ -60,7 +60,7 @@ class Recipe:
     validation : float
         Share of the training part that is set aside for validation, above 0 and less than 1.
     data : str
-        The data set that the recipe is for, if no other is asked for: what `tinygrad_mnist.data.load` takes.
+        The data set that the recipe is for, if no other is asked for: a name in `DATASETS`, or a directory.
 
     Raises
     ------

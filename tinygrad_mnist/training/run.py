@@ -20,7 +20,6 @@ from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.training import directory as names
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.datasets import Parts, data_title, split
 from tinygrad_mnist.training.directory import RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
@@ -30,6 +29,7 @@ from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
+from tinygrad_mnist.training.training_data import Parts, data_title, split
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def train(
     out : path-like, optional
         The directory to write to; see `RunDirectory`. By default ``runs/<recipe>-<time>``.
     source : str, optional
-        What `tinygrad_mnist.data.load` takes to load the data set again; its name by default.
+        What is to be asked for to get the data set again; its name by default.
     reporter : Reporter, optional
         Is told how it goes.
 

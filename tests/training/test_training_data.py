@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tinygrad_mnist.data import SOURCES, Dataset, Source, load_digits
-from tinygrad_mnist.training import RECIPES, choose, datasets
+from tinygrad_mnist.data import DataError, Dataset, load, load_digits
+from tinygrad_mnist.training import DATASETS, RECIPES, DatasetChoice, choose, training_data
 
 
 def test_digits_take_the_recipe_made_for_them() -> None:
@@ -29,11 +29,11 @@ def test_another_recipe_is_followed_on_digits() -> None:
 
 
 def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(notify: Any, **_: Any) -> Dataset:
+    def load(notify: Any) -> Dataset:
         notify("no MNIST")
         return load_digits()
 
-    monkeypatch.setitem(SOURCES, "auto", Source(load, "whatever is there"))
+    monkeypatch.setitem(DATASETS, "auto", DatasetChoice(load, "whatever is there"))
     notes: list[str] = []
     chosen = choose(notify=notes.append)
     assert (chosen.recipe, chosen.source) == (RECIPES["digits"], "digits")
@@ -43,14 +43,14 @@ def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch)
 def test_a_directory_is_remembered_by_its_full_path(
     patterns: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(datasets, "load", lambda name, notify: patterns)
+    monkeypatch.setattr(training_data, "load", lambda name, notify: patterns)
     assert choose(data="here").source == str(tmp_path.resolve() / "here")
 
 
 def test_a_data_set_of_ones_own_is_remembered_by_its_name(
     patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SOURCES, "mine", Source(lambda **_: patterns, "my patterns"))
+    monkeypatch.setitem(DATASETS, "mine", DatasetChoice(lambda notify: patterns, "my patterns"))
     chosen = choose("digits", data="mine")
     assert (chosen.dataset, chosen.source) == (patterns, "mine")
 
@@ -59,3 +59,8 @@ def test_changes_to_a_recipe_that_is_given_hold_for_the_one_that_takes_its_place
     changes = {"batch_size": 128}  # that of the recipe `default`, and not of `digits`
     chosen = choose(RECIPES["default"].changed(**changes), changes, data="digits")
     assert chosen.recipe == RECIPES["digits"].changed(batch_size=128)
+
+
+def test_the_names_in_the_table_are_those_that_data_knows() -> None:
+    with pytest.raises(DataError, match=f"choose among {', '.join(DATASETS)} and a directory"):
+        load("no such data")

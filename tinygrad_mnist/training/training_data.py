@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import SOURCES, Dataset, Standardizer, load, stratified_split
+from tinygrad_mnist.data import Dataset, Standardizer, load, stratified_split
+from tinygrad_mnist.training.choices import DATASETS
 from tinygrad_mnist.training.recipes import Recipe, find_recipe
 
 
@@ -26,7 +27,7 @@ class Choice:
     dataset : Dataset
         The data.
     source : str
-        What `tinygrad_mnist.data.load` takes to load the same data again: a name, or the path of a directory.
+        What is to be asked for to get the same data again: a name in `DATASETS`, or a directory.
     """
 
     recipe: Recipe
@@ -52,7 +53,7 @@ def choose(
     changes : mapping, optional
         Values that replace the recipe's; see `Recipe.changed`.
     data : str, optional
-        What `tinygrad_mnist.data.load` takes; the data that the recipe is for, if not given.
+        A name in `DATASETS`, or a directory; the data that the recipe is for, if not given.
     notify : callable, optional
         Is told, in a sentence each, what is done otherwise than one might expect.
 
@@ -80,22 +81,29 @@ def choose(
 
 
 def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[Dataset, str]:
-    """Load a data set, and return it with what is to be asked for to get the same data again."""
-    dataset = load(asked, notify=notify)
-    if asked == "auto":
-        return dataset, dataset.name  # whatever may be at hand next time
-    return dataset, asked if asked in SOURCES else str(Path(os.path.expanduser(asked)).resolve())
+    """Load a data set by its name in `DATASETS`, or the files of MNIST from a directory.
+
+    Returns
+    -------
+    dataset : Dataset
+    source : str
+        What is to be asked for to get the same data again.
+    """
+    if asked in DATASETS:
+        dataset = DATASETS[asked].load(notify)
+        return dataset, dataset.name if asked == "auto" else asked  # whatever may be at hand next time
+    return load(asked, notify=notify), str(Path(os.path.expanduser(asked)).resolve())
 
 
 def data_title(name: str, source: str) -> str:
-    """Return what a sentence calls a data set, by its source: a directory may be called ``digits`` too.
+    """Return the name of a data set in a sentence, by its source: a directory may be called ``digits`` too.
 
     Examples
     --------
     >>> data_title("digits", "digits"), data_title("digits", "/home/me/digits")
     ('the bundled digits', 'digits')
     """
-    return SOURCES[source].title if source in SOURCES else name
+    return DATASETS[source].title if source in DATASETS else name
 
 
 @dataclass(frozen=True, eq=False)
