@@ -122,11 +122,15 @@ class _Training:
             steps_per_epoch=steps_per_epoch,
             steps=recipe.epochs * steps_per_epoch,
         )
+        # The steps after which to evaluate are evenly spaced. The last step is one of them, so that the last
+        # state is evaluated too. If there are more evaluations than steps, some fall together.
         evaluations = max(1, round(recipe.epochs / recipe.evaluate_every))
         self.evaluation_steps = {
             max(1, round(self.plan.steps * part / evaluations)) for part in range(1, evaluations + 1)
         }
         self.order = rngs["order"]
+        # The training accuracy on the way is that of a sample as large as the validation part, always the same
+        # one: to evaluate all images so often would take a good part of the time of training.
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
@@ -165,9 +169,9 @@ class _Training:
     def _train(self) -> None:
         """Do all steps, with the evaluations among them. To stop early would be to leave the loop here."""
         largest = max((parameter.size for parameter in self.model.parameters()), default=0)
-        with threads_for(self.batch_size * largest) as remark:
-            if remark:
-                self.reporter.notify(remark)
+        with threads_for(self.batch_size * largest) as notice:
+            if notice:
+                self.reporter.notify(notice)
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -207,7 +211,8 @@ class _Training:
         self.optimizer.zero_grad()
         loss = self.loss(self.model(Tensor(x)), Tensor(y))
         value = float(loss)
-        self._require_finite(value, f"the loss became {value} in step {step:,} of {self.plan.steps:,}")
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss became {value} in step {step:,} of {self.plan.steps:,}")
         loss.backward()
         if self.recipe.clip_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
@@ -228,7 +233,8 @@ class _Training:
             parts.standardizer,
             label_smoothing=smoothing,
         )
-        self._require_finite(validation.loss, f"the loss on the validation part became {validation.loss}")
+        if not math.isfinite(validation.loss):
+            raise self._diverged(f"the loss on the validation part became {validation.loss}")
         train = evaluate(
             self.model, parts.train_images[self.sample], parts.train_labels[self.sample], parts.standardizer
         )
@@ -248,13 +254,12 @@ class _Training:
             self.best_state, self.best = self.model.state_dict(), record  # a copy: training goes on
         self.reporter.evaluated(record, best)
 
-    def _require_finite(self, loss: float, finding: str) -> None:
-        """Raise the error for a loss that is NaN or infinite: no step from it on can learn anything."""
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"{finding}: training has diverged; take a lower learning rate (it was {self.recipe.lr:g}) "
-                "or clip the gradients to a smaller norm"
-            )
+    def _diverged(self, finding: str) -> DivergedError:
+        """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
+        return DivergedError(
+            f"{finding}: training has diverged; take a lower learning rate (it was {self.recipe.lr:g}) or "
+            "clip the gradients to a smaller norm"
+        )
 
 
 # ---- how training goes, as data; and the reporter that is told ---------------------------------------------

@@ -17,10 +17,9 @@ import numpy as np
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import write_json, write_json_lines
-from tinygrad_mnist.training import directory as names
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.directory import RunDirectory
+from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.format import percent
@@ -163,7 +162,7 @@ def _untrained(
 
 
 def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generator]) -> Fit:
-    """Train. Where nothing can be kept, the directory is left as it was."""
+    """Train. If there is nothing to keep, leave the directory as it was."""
     directory, checkpoint = recorder.directory, recorder.checkpoint
     try:
         return fit(checkpoint.recipe, checkpoint.model, parts, rngs=rngs, reporter=recorder)
@@ -171,7 +170,7 @@ def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generat
         if recorder.best is None:
             directory.release()
             raise
-        kept = f"the state of epoch {recorder.best.epoch:g} is kept in {directory.file(names.CHECKPOINT)}"
+        kept = f"the state of epoch {recorder.best.epoch:g} is kept in {directory.file(CHECKPOINT)}"
         raise DivergedError(f"{error}; {kept}") from error
     except BaseException:  # Ctrl-C before anything was learned, too
         directory.release()
@@ -248,11 +247,11 @@ class _Recorder(Reporter):
         if not self.records:
             self.directory.clear()  # not before: until now an earlier run could be kept
         self.records.append(record)
-        metrics = self.directory.file(names.METRICS)
+        metrics = self.directory.file(METRICS)
         with writing(metrics):
             write_json_lines(metrics, [entry.to_dict() for entry in self.records])
         if best:
-            save_checkpoint(self.directory.file(names.CHECKPOINT), self.checkpoint)
+            save_checkpoint(self.directory.file(CHECKPOINT), self.checkpoint)
             self.best = record
         self.reporter.evaluated(record, best)
 
@@ -264,7 +263,7 @@ class _Recorder(Reporter):
 
     def write_summary(self, summary: Mapping[str, Any]) -> tuple[Path, ...]:
         """Write the summary; return its path, if it could not be written, after saying so."""
-        path = self.directory.file(names.SUMMARY)
+        path = self.directory.file(SUMMARY)
         try:
             with writing(path):
                 write_json(path, summary)
