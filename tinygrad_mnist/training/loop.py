@@ -129,8 +129,8 @@ class _Training:
             max(1, round(self.plan.steps * part / evaluations)) for part in range(1, evaluations + 1)
         }
         self.order = rngs["order"]
-        # The training accuracy on the way is that of a sample as large as the validation part, always the same
-        # one: to evaluate all images so often would take a good part of the time of training.
+        # The training accuracy on the way is that of a sample as large as the validation part, always the
+        # same one: to evaluate all images so often would take a good part of the time of training.
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
