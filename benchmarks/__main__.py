@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("benchmarks: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from tinygrad_mnist.cli.failure import explain
+        from tinygrad_mnist.cli.output import explain
 
         explained = (str(error), 1) if isinstance(error, harness.FileError) else explain(error)
         if explained is None:

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 from benchmarks import parts
 from benchmarks.harness import Table, Target
 from benchmarks.results import verdict, which
-from tinygrad_mnist.training.files import replacing
+from tinygrad_mnist.files import replacing
 
 INK = "#24292f"
 ON_DARK = "#d0d7de"

@@ -11,7 +11,7 @@ from benchmarks import peers
 from benchmarks.harness import DisagreementError, Table, Target, race
 from tinygrad_mnist import Tensor, no_grad
 from tinygrad_mnist.training import RECIPES
-from tinygrad_mnist.training.model import build_model
+from tinygrad_mnist.training.choices import build_model
 
 OURS = "tinygrad_mnist, no_grad"
 AGAINST = "PyTorch, no_grad"

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.harness import FileError, Table, Timing
-from tinygrad_mnist.training.files import replacing
+from tinygrad_mnist.files import replacing
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "performance.md"

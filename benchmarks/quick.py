@@ -15,7 +15,7 @@ from benchmarks import networks
 from benchmarks.hand_written import HandWrittenStep
 from benchmarks.harness import FileError, race
 from benchmarks.networks import LARGE, OURS, SMALL, Network, Step
-from tinygrad_mnist.training.files import write_json
+from tinygrad_mnist.files import write_json
 
 FILE = Path(__file__).with_name("quick.json")
 TOLERANCE = 0.15

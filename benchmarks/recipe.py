@@ -18,11 +18,10 @@ from benchmarks import peers
 from benchmarks.harness import SkippedError, Table, Target, Timing, interleave
 from benchmarks.networks import require_equal
 from tinygrad_mnist.data import DataError, load
-from tinygrad_mnist.training import RECIPES, Reporter, fit
-from tinygrad_mnist.training.metrics import evaluate
-from tinygrad_mnist.training.model import build_model
-from tinygrad_mnist.training.parts import split
+from tinygrad_mnist.training import RECIPES, Reporter, evaluate, fit
+from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import split
 
 OURS, AGAINST = "tinygrad_mnist", "PyTorch, fused AdamW"
 ACCURACY = 0.98
@@ -80,8 +79,8 @@ def our_run(dataset: Any, course: Course, seeds: Any) -> Callable[[], float]:
         course.start()
         done = fit(RECIPE, model, parts, rngs=rngs, reporter=_Clock(course))
         seconds = course.end(done.history.losses)
-        judged = evaluate(model, dataset.test_images, dataset.test_labels, parts.standardizer)
-        course.test.append(judged.accuracy)
+        evaluation = evaluate(model, dataset.test_images, dataset.test_labels, parts.standardizer)
+        course.test.append(evaluation.accuracy)
         return seconds
 
     return run

@@ -1,12 +1,13 @@
 """Files are there whole or not at all; links and devices stay what they are."""
 
+import json
 import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from tinygrad_mnist.files import replacing, write
+from tinygrad_mnist.files import replacing, require_writable, write, write_json, write_json_lines
 
 
 def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -79,3 +80,32 @@ def test_a_directory_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no directory '.*nowhere'; make it first"):
         write(tmp_path / "nowhere" / "a.txt", "x")
+
+
+def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with replacing(path) as unfinished:
+        unfinished.write_text("new")
+        assert not path.exists()
+        assert unfinished.suffix == ".txt"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["folder", "nowhere/a.txt"])
+def test_what_could_not_be_written_is_found_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"that is a directory|there is no directory"):
+        require_writable(tmp_path / name)
+    require_writable(tmp_path / "a.txt")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [float("nan"), {"b": float("inf")}], "c": "é"})
+    text = (tmp_path / "a.json").read_text("utf-8")
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, {"b": None}], "c": "é"}
+
+
+def test_json_lines_have_a_line_each(tmp_path: Path) -> None:
+    write_json_lines(tmp_path / "a.jsonl", [{"a": 1}, {"a": float("nan")}])
+    assert (tmp_path / "a.jsonl").read_text() == '{"a": 1}\n{"a": null}\n'

@@ -110,9 +110,9 @@ class Training:
 def main() -> None:
     """The whole of a run, in a process of its own."""
     from tinygrad_mnist.data import load
-    from tinygrad_mnist.training.model import build_model
-    from tinygrad_mnist.training.parts import split
+    from tinygrad_mnist.training.choices import build_model
     from tinygrad_mnist.training.seeds import generators
+    from tinygrad_mnist.training.training_data import split
 
     dataset, recipe, rngs = load("mnist", download=False), RECIPES["default"], generators(0)
     parts = split(dataset, recipe.validation, rngs["split"])

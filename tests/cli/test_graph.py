@@ -1,7 +1,9 @@
 """`tinygrad-mnist graph`: on a run and on a recipe, to the terminal and to files; mistakes are sentences."""
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +12,10 @@ from xml.etree import ElementTree
 import pytest
 
 from tinygrad_mnist.cli import main
+from tinygrad_mnist.cli.graph import SUFFIXES, VIEWS
 from tinygrad_mnist.graph import Graph
+from tinygrad_mnist.training import load_checkpoint
+from tinygrad_mnist.training.pictures import graph_of_checkpoint
 
 Refused = Callable[..., str]
 
@@ -114,6 +119,29 @@ def test_only_a_terminal_s_width_changes_the_outline(
     shown = outline(capsys, run_directory)
     assert "Linear (64, " not in shown
     assert "\x1b[1m" in shown
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_an_outline_that_nobody_reads_to_its_end_is_no_error(command: list[str], run_directory: Path) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", '"$@" | true', "sh", *command, "graph", str(run_directory), "--view", "operations"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stderr == ""
+
+
+def test_the_views_that_are_offered_are_those_that_there_are(run_directory: Path) -> None:
+    step = graph_of_checkpoint(load_checkpoint(run_directory), None, False, print)
+    with pytest.raises(ValueError, match=f"expected one of {', '.join(VIEWS)}$"):
+        step.draw("no such view")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_suffix_that_is_offered_is_a_format(suffix: str, refused: Refused) -> None:
+    """So that what is said to be wrong is the run."""
+    assert "nowhere does not exist" in refused("graph", "nowhere", "-o", f"graph{suffix}")
 
 
 class TestMistakes:

@@ -2,13 +2,17 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.training import Recipe
+from tinygrad_mnist.data import load_digits
+from tinygrad_mnist.optim import SGD
+from tinygrad_mnist.training import DATASETS, OPTIMIZERS, RECIPES, DatasetChoice, OptimizerChoice, Recipe
 from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.directory import RunDirectory
 
 Refused = Callable[..., str]
 QUICK = ["train", "--data", "digits", "--epochs", "2", "--hidden", "8", "--out", "run"]
@@ -131,6 +135,50 @@ def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pyte
     assert (summary()["recipe"], summary()["data"]) == ("default", "mnist")
 
 
+# ---- rows that are added to the tables of choices ----------------------------------------------------------
+
+
+def test_an_optimizer_that_is_added_is_offered_and_trains(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OPTIMIZERS, "mine", OptimizerChoice(SGD, lr=0.125))
+    assert main(["train", "--help"]) == 0
+    assert "|".join(OPTIMIZERS) in capsys.readouterr().out
+    assert main([*QUICK, "--optimizer", "mine"]) == 0
+    recipe = Recipe.from_dict(summary()["config"])  # type: ignore[arg-type]
+    assert (recipe.optimizer, recipe.lr) == ("mine", 0.125)
+    assert "mine at 0.125 (one-cycle), L2 weight decay" in capsys.readouterr().out
+
+
+def test_a_recipe_that_is_added_is_listed_and_trains(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "mine", Recipe("mine", "all my own", (4,), epochs=1, data="digits"))
+    assert main(["recipes"]) == 0
+    assert re.search(r"^mine +4 +adam 0\.001 +128 +1 +all my own$", capsys.readouterr().out, re.M)
+    assert main(["train", "--recipe", "mine", "--out", "run", "--quiet"]) == 0
+    assert (summary()["recipe"], summary()["changes"]) == ("mine", {})
+
+
+def test_data_that_is_added_is_offered_and_trained_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "mine", DatasetChoice(lambda notify: load_digits(), "my digits"))
+    for command in ("train", "evaluate", "graph"):
+        assert main([command, "--help"]) == 0
+        assert "auto|mnist|digits|mine|DIR" in capsys.readouterr().out
+    assert main([*QUICK, "--data", "mine"]) == 0
+    assert "unseen digits (my digits)" in capsys.readouterr().out
+    assert main(["evaluate", "run"]) == 0
+    assert "on 359 test images of my digits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_is_offered(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    assert name in capsys.readouterr().out
+
+
 # ---- mistakes ------------------------------------------------------------------------------------------
 
 
@@ -213,7 +261,13 @@ def test_a_disk_that_is_full_at_the_end(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fault = "run/training.png cannot be written (No space left on device)"
-    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), (fault,)))
+
+    def full(directory: RunDirectory, *rest: Any) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        notify = rest[-1]
+        notify(fault)
+        return (), (directory.file("training.png"),)
+
+    monkeypatch.setattr(run_module, "draw_pictures", full)
     assert main(QUICK) == 1
     captured = capsys.readouterr()
     assert "test accuracy" in captured.out

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, train
 from tinygrad_mnist.training import run as run_module
@@ -23,6 +24,20 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of a small run."""
     monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
+
+
+@pytest.fixture
+def model() -> nn.Sequential:
+    """An untrained model of images of 3 x 3 pixels in 3 classes, with layers that have two modes."""
+    return nn.Sequential(
+        nn.Linear(9, 4, rng=0), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=0), nn.Linear(4, 3, rng=1)
+    )
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Images for that model."""
+    return np.random.default_rng(0).integers(0, 256, size=(50, 3, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")

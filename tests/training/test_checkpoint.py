@@ -15,7 +15,7 @@ from tinygrad_mnist.training import (
     load_checkpoint,
     save_checkpoint,
 )
-from tinygrad_mnist.training.model import build_model
+from tinygrad_mnist.training.choices import build_model
 
 RECIPE = RECIPES["default"].changed(hidden=(6, 5), lr=0.125)
 

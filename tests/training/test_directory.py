@@ -1,4 +1,3 @@
-import json
 import os
 import re
 import sys
@@ -9,7 +8,6 @@ import pytest
 
 from tinygrad_mnist.training import RunError
 from tinygrad_mnist.training.directory import FILES, RunDirectory
-from tinygrad_mnist.training.files import replacing, write_json, write_json_lines
 
 
 def test_the_default_is_named_after_recipe_and_time() -> None:
@@ -126,47 +124,3 @@ def test_what_has_something_in_it_stays() -> None:
 def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
     RunDirectory(tmp_path, "default").release()
     assert tmp_path.is_dir()
-
-
-def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    with replacing(path) as temporary:
-        temporary.write_text("new")
-        assert not path.exists()
-        assert temporary.suffix == ".txt"
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["file.txt"]
-
-
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def write_half() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file.txt"]
-
-
-def test_an_error_of_the_system_names_the_file(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RunError, match=r"file\.txt cannot be written"),
-        replacing(tmp_path / "no" / "file.txt"),
-    ):
-        (tmp_path / "no" / "file.txt").write_text("")
-
-
-def test_json_has_no_nan(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"a": [float("nan"), {"b": float("inf")}], "c": "é"})
-    text = (tmp_path / "a.json").read_text("utf-8")
-    assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, {"b": None}], "c": "é"}
-
-
-def test_json_lines_have_a_line_each(tmp_path: Path) -> None:
-    write_json_lines(tmp_path / "a.jsonl", [{"a": 1}, {"a": float("nan")}])
-    assert (tmp_path / "a.jsonl").read_text() == '{"a": 1}\n{"a": null}\n'

@@ -5,12 +5,21 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import DivergedError, Fit, Plan, Recipe, Reporter, fit
-from tinygrad_mnist.training.history import Record
-from tinygrad_mnist.training.metrics import evaluate
-from tinygrad_mnist.training.model import build_model
-from tinygrad_mnist.training.parts import Parts, split
+from tinygrad_mnist.training import (
+    OPTIMIZERS,
+    DivergedError,
+    Fit,
+    Plan,
+    Recipe,
+    Record,
+    Reporter,
+    evaluate,
+    fit,
+)
+from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.loop import History
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import Parts, split
 
 
 class Listener(Reporter):
@@ -200,8 +209,35 @@ def test_a_loss_that_is_not_finite_stops_training(small: Recipe, patterns: Datas
         train(recipe, patterns)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns(small: Recipe, patterns: Dataset, optimizer: str) -> None:
     done, _, _ = train(small.changed(optimizer=optimizer), patterns)
     assert done.history.losses[-1] < done.history.losses[0]
     assert all(map(math.isfinite, done.history.losses))
+
+
+# ---- records ----------------------------------------------------------------------------------------------
+
+
+def record(accuracy: float, loss: float, step: int = 1) -> Record:
+    return Record(step, 1.0, 1.0, 0.1, 0.5, 0.9, loss, accuracy)
+
+
+def test_the_higher_accuracy_is_better() -> None:
+    assert record(0.9, 2.0).better_than(record(0.8, 1.0))
+    assert not record(0.8, 1.0).better_than(record(0.9, 2.0))
+
+
+def test_of_equal_accuracies_the_lower_loss_is_better() -> None:
+    assert record(0.9, 1.0).better_than(record(0.9, 2.0))
+    assert not record(0.9, 2.0).better_than(record(0.9, 1.0))
+
+
+def test_anything_is_better_than_nothing() -> None:
+    assert record(0.0, 9.0).better_than(None)
+
+
+def test_the_recent_loss_is_of_the_steps_since_the_last_record() -> None:
+    history = History(2, losses=[4.0, 2.0, 1.0, 3.0], records=[record(0.5, 1.0, step=2)])
+    assert history.recent_loss() == 2.0
+    assert np.isnan(History(2).recent_loss())

@@ -5,9 +5,9 @@ import pytest
 
 from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import Outcome, Recipe, Reporter, train
-from tinygrad_mnist.training.history import History, Record
-from tinygrad_mnist.training.pictures import POINTS, course
+from tinygrad_mnist.training import Outcome, Recipe, Record, Reporter, train
+from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.pictures import POINTS, loss_curve
 
 
 def drawn(outcome: Outcome) -> list[Path]:
@@ -15,12 +15,12 @@ def drawn(outcome: Outcome) -> list[Path]:
     return [path for path in outcome.pictures if path.suffix == ".png"]
 
 
-class Notes(Reporter):
+class Notices(Reporter):
     def __init__(self) -> None:
-        self.notes: list[str] = []
+        self.notices: list[str] = []
 
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
+    def notify(self, sentence: str) -> None:
+        self.notices.append(sentence)
 
 
 def test_the_pictures_are_pictures(outcome: Outcome) -> None:
@@ -32,11 +32,12 @@ def test_without_matplotlib_there_are_no_pictures_and_that_is_said(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    notes = Notes()
-    outcome = train(small, patterns, out="run", reporter=notes)
+    told = Notices()
+    outcome = train(small, patterns, out="run", reporter=told)
     assert drawn(outcome) == []
-    (note,) = [note for note in notes.notes if "no pictures were drawn" in note]
-    assert "tinygrad_mnist[plot]" in note
+    (notice,) = [notice for notice in told.notices if "no pictures were drawn" in notice]
+    assert "tinygrad_mnist[plot]" in notice
+    assert outcome.missing == ()
     assert list(Path("run").glob("*.png")) == []
 
 
@@ -45,10 +46,10 @@ def test_without_a_layout_there_is_no_graph_and_that_is_said(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("tinygrad_mnist.graph.formats.layout.find_spec", lambda name: None)
-    notes = Notes()
-    train(small, patterns, out="run", reporter=notes)
-    (note,) = [note for note in notes.notes if "no graph was drawn" in note]
-    assert "tinygrad_mnist[graph]" in note
+    told = Notices()
+    train(small, patterns, out="run", reporter=told)
+    (notice,) = [notice for notice in told.notices if "no graph was drawn" in notice]
+    assert "tinygrad_mnist[graph]" in notice
     assert list(Path("run").glob("graph*")) == []
 
 
@@ -59,10 +60,11 @@ def test_a_picture_that_cannot_be_written_costs_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(plots, "plot_training", full)
-    outcome = train(small, patterns, out="run")
+    told = Notices()
+    outcome = train(small, patterns, out="run", reporter=told)
     assert [path.name for path in drawn(outcome)] == ["predictions.png"]
-    (fault,) = outcome.faults
-    assert "training.png cannot be written (No space left on device)" in fault
+    assert outcome.missing == (Path("run/training.png"),)
+    assert any("training.png cannot be written (No space left on device)" in it for it in told.notices)
     assert Path("run/summary.json").exists()
 
 
@@ -86,7 +88,7 @@ def test_a_model_without_mistakes_has_a_picture_too(small: Recipe, patterns: Dat
 def test_the_curve_of_the_loss_is_denser_than_the_evaluations() -> None:
     records = [Record(step, step / 100, 0.0, 0.1, 0.0, 0.5, 0.4, 0.6) for step in (500, 1000)]
     history = History(100, losses=[1.0 + k / 1000 for k in range(1000)], records=records)
-    rows = course(history)
+    rows = loss_curve(history)
     epochs = [row["epoch"] for row in rows]
     assert POINTS <= len(rows) <= POINTS + 2
     assert epochs == sorted(set(epochs))

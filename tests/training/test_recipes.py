@@ -1,11 +1,11 @@
 import json
 import math
+from dataclasses import fields
 
 import pytest
 
 from tinygrad_mnist import data, training
-from tinygrad_mnist.training import RECIPES, Recipe, RecipeError, find_recipe
-from tinygrad_mnist.training.recipes import OPTIMIZERS
+from tinygrad_mnist.training import OPTIMIZERS, RECIPES, Recipe, RecipeError, find_recipe
 
 
 def test_the_five_recipes_are_there() -> None:
@@ -77,7 +77,7 @@ def test_a_bad_value_gets_a_sentence_that_names_it(changes: dict[str, object], w
 
 def test_another_optimizer_comes_with_its_own_learning_rate() -> None:
     recipe = RECIPES["three-layer"]
-    assert recipe.changed(optimizer="momentum").lr == OPTIMIZERS["momentum"] != recipe.lr
+    assert recipe.changed(optimizer="momentum").lr == OPTIMIZERS["momentum"].lr != recipe.lr
 
 
 def test_a_learning_rate_that_is_given_is_kept() -> None:
@@ -107,6 +107,24 @@ def test_a_recipe_with_other_entries_is_refused() -> None:
         Recipe.from_dict({**values, "speed": 3})
 
 
-def test_the_rooms_list_their_public_names() -> None:
-    for room in (training, data):
-        assert set(room.__all__) <= set(dir(room))
+def test_a_recipe_of_an_earlier_version_means_what_it_meant() -> None:
+    values = RECIPES["digits"].to_dict()
+    del values["model"]  # a field that was added later
+    assert Recipe.from_dict(values) == RECIPES["digits"]
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
+def test_no_field_takes_a_value_of_any_kind(field: str) -> None:
+    with pytest.raises(RecipeError, match=f"^{field} must be") as caught:
+        RECIPES["default"].changed(**{field: object()})
+    assert caught.value.field == field
+
+
+def test_the_changes_are_what_differs_from_the_recipe_of_that_name() -> None:
+    assert RECIPES["digits"].changed(lr=0.5, hidden=(3,), epochs=40).changes() == {"lr": 0.5, "hidden": [3]}
+
+
+def test_the_packages_list_their_public_names() -> None:
+    for package in (training, data):
+        assert set(package.__all__) <= set(dir(package))
+        assert all(hasattr(package, name) for name in package.__all__)

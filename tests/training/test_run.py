@@ -9,7 +9,6 @@ import pytest
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.training import (
-    RECIPES,
     DivergedError,
     Outcome,
     Plan,
@@ -17,21 +16,20 @@ from tinygrad_mnist.training import (
     Reporter,
     RunError,
     TrainingError,
-    choose,
+    evaluate,
     load_checkpoint,
     loop,
     train,
 )
-from tinygrad_mnist.training import choice as choice_module
 from tinygrad_mnist.training.directory import FILES
-from tinygrad_mnist.training.metrics import evaluate
-from tinygrad_mnist.training.parts import split
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import split
 
 
-class Notes(Reporter):
-    def __init__(self, interrupt_after: int | None = None) -> None:
-        self.notes: list[str] = []
+class Impatient(Reporter):
+    """Presses Ctrl-C after a step, or before the first."""
+
+    def __init__(self, interrupt_after: int) -> None:
         self.interrupt_after = interrupt_after
 
     def started(self, plan: Plan) -> None:
@@ -41,9 +39,6 @@ class Notes(Reporter):
     def stepped(self, step: int, loss: float) -> None:
         if step == self.interrupt_after:
             raise KeyboardInterrupt
-
-    def note(self, sentence: str) -> None:
-        self.notes.append(sentence)
 
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -171,11 +166,11 @@ def test_a_directory_with_other_things_is_refused_before_training(small: Recipe,
     Path("mine").mkdir()
     Path("mine/letter.txt").write_text("dear")
     with pytest.raises(RunError, match=r"letter\.txt"):
-        train(small, patterns, out="mine", reporter=Notes(interrupt_after=0))
+        train(small, patterns, out="mine", reporter=Impatient(interrupt_after=0))
 
 
 def test_ctrl_c_ends_with_a_summary(small: Recipe, patterns: Dataset) -> None:
-    outcome = train(small, patterns, out="run", reporter=Notes(interrupt_after=11))
+    outcome = train(small, patterns, out="run", reporter=Impatient(interrupt_after=11))
     summary = read(Path("run/summary.json"))
     assert summary["interrupted"]
     assert (summary["steps"], summary["best_step"]) == (11, 8)
@@ -184,14 +179,14 @@ def test_ctrl_c_ends_with_a_summary(small: Recipe, patterns: Dataset) -> None:
 
 def test_ctrl_c_before_anything_was_learned_leaves_nothing(small: Recipe, patterns: Dataset) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(small, patterns, out="a/run", reporter=Notes(interrupt_after=0))
+        train(small, patterns, out="a/run", reporter=Impatient(interrupt_after=0))
     assert not Path("a").exists()
 
 
 def test_ctrl_c_before_anything_was_learned_keeps_the_earlier_run(small: Recipe, patterns: Dataset) -> None:
     train(small.changed(epochs=1), patterns, seed=3, out="run")
     with pytest.raises(KeyboardInterrupt):
-        train(small, patterns, out="run", reporter=Notes(interrupt_after=0))
+        train(small, patterns, out="run", reporter=Impatient(interrupt_after=0))
     assert read(Path("run/summary.json"))["seed"] == 3
 
 
@@ -225,46 +220,3 @@ def test_a_data_set_that_is_too_small_to_split(small: Recipe) -> None:
     tiny = Dataset("tiny", images, np.array([0, 1, 1]), images, np.array([0, 1, 1]), classes=2)
     with pytest.raises(DataError, match="holding out"):
         train(small.changed(validation=0.01), tiny)
-
-
-# ---- which recipe on which data ------------------------------------------------------------------------
-
-
-def test_digits_take_the_recipe_made_for_them() -> None:
-    notes: list[str] = []
-    chosen = choose(data="digits", changes={"epochs": 2}, notify=notes.append)
-    assert (chosen.recipe, chosen.source) == (RECIPES["digits"].changed(epochs=2), "digits")
-    assert len(notes) == 1
-    assert "'digits' takes the place of 'default'" in notes[0]
-
-
-def test_the_recipe_digits_brings_its_data() -> None:
-    notes: list[str] = []
-    chosen = choose("digits", notify=notes.append)
-    assert chosen.dataset.name == "digits"
-    assert notes == []
-
-
-def test_another_recipe_is_followed_on_digits() -> None:
-    assert choose("three-layer", data="digits").recipe == RECIPES["three-layer"]
-
-
-def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_mnist.data import load_digits
-
-    def load(name: str, notify: Any) -> Dataset:
-        notify("no MNIST")
-        return load_digits()
-
-    monkeypatch.setattr(choice_module, "load", load)
-    notes: list[str] = []
-    chosen = choose(notify=notes.append)
-    assert (chosen.recipe, chosen.source) == (RECIPES["digits"], "digits")
-    assert notes[0] == "no MNIST"
-
-
-def test_a_directory_is_remembered_by_its_full_path(
-    patterns: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(choice_module, "load", lambda name, notify: patterns)
-    assert choose(data="here").source == str(tmp_path.resolve() / "here")

@@ -95,7 +95,7 @@ def test_training_a_small_model_takes_one_thread() -> None:
         "set_threads(2)\n"
         "from tinygrad_mnist.data import load\nfrom tinygrad_mnist.training import *\n"
         "class Seen(Reporter):\n"
-        "    note = lambda self, sentence: 'thread' in sentence and print(sentence[:10])\n"
+        "    notify = lambda self, sentence: 'thread' in sentence and print(sentence[:10])\n"
         "    def stepped(self, step, loss):\n"
         "        step > 1 or print(threads_in_use())\n"
         "train(find_recipe('digits'), load('digits'), out='run', reporter=Seen())\n"

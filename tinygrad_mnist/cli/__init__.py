@@ -1,4 +1,4 @@
-"""The command line: a file a command. It parses, calls and prints; what is decided is decided elsewhere.
+"""The command line: a file a command, which parses, calls and prints. Nothing is decided here.
 
 Nothing here imports NumPy before a command needs it, so that ``--help`` and ``--version`` answer at once; and
 this file imports next to nothing before `main` runs, so that Ctrl-C is answered from the first moment.
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:  # before the imports above were done, too
-        print("tinygrad-mnist: interrupted", file=sys.stderr)
+        print("tinygrad-mnist: interrupted", file=sys.stderr)  # nothing may be imported yet
         return INTERRUPTED
     except SystemExit as stop:  # argparse ends so: after --help with 0, after a mistake with 2
         return stop.code if isinstance(stop.code, int) else 1
@@ -57,18 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return BROKEN_PIPE
     except Exception as error:
-        from tinygrad_mnist.cli.failure import explain
+        from tinygrad_mnist.cli.output import explain, notify
 
         explained = explain(error)
         if explained is None:
             raise
         sentence, status = explained
-        print(f"tinygrad-mnist: {sentence}", file=sys.stderr)
+        notify(sentence)
         return status
 
 
 def _prepare_output() -> None:
-    """Have streams that take any text: a closed one (``>&-``) leads nowhere, odd characters are escaped."""
+    """Make the streams take any text: a closed one (``>&-``) leads nowhere, odd characters are escaped."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import evaluate, gradcheck, graph, predict, recipes, train
-from tinygrad_mnist.cli.failure import MISUSED
+from tinygrad_mnist.cli.output import MISUSED
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, and where there is help, instead of printing the usage."""
+    """A parser that prints one sentence on what is wrong and where there is help, and not the usage."""
 
     def error(self, message: str) -> NoReturn:
         """End with the sentence and the status of a misused command."""
@@ -20,12 +20,18 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of one command, which knows best what it does not take."""
+    """The parser of one command, which declares its options when it is used and not before.
+
+    The help of an option lists what can be chosen. To load that takes longer than the help of all commands.
+    """
+
+    declare: Callable[[argparse.ArgumentParser], None]
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """End with a sentence that points to the help of this command if an argument is left over."""
+        """Parse; if an argument is left over, end with a sentence that points to the help of this command."""
+        self.declare(self)
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -33,7 +39,7 @@ class CommandParser(Parser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of ``tinygrad-mnist``; ``run`` in what it returns is the function of the command."""
+    """Return the parser of ``tinygrad-mnist``; ``run`` in what it parses is the function of the command."""
     parser = Parser(
         prog="tinygrad-mnist",
         description="Train a digit recogniser on an autograd engine made of NumPy, and use it.",
@@ -48,6 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
         own = commands.add_parser(
             command.NAME, help=command.HELP, description=command.__doc__, allow_abbrev=False
         )
-        command.add_arguments(own)
+        own.declare = command.add_arguments
         own.set_defaults(run=command.run)
     return parser

@@ -1,4 +1,4 @@
-"""How training goes, on a terminal as a live line, elsewhere as plain lines."""
+"""The progress of training: on a terminal a line that changes, elsewhere plain lines."""
 
 from __future__ import annotations
 
@@ -6,60 +6,58 @@ import os
 import shutil
 from collections.abc import Callable
 from time import perf_counter
-from typing import TextIO
+from typing import Final, TextIO
 
-from tinygrad_mnist.training.history import Record
-from tinygrad_mnist.training.recipes import Recipe
-from tinygrad_mnist.training.reporter import Plan, Reporter
-from tinygrad_mnist.training.wording import count, duration, percent
+from tinygrad_mnist.training import OPTIMIZERS, Plan, Recipe, Record, Reporter
+from tinygrad_mnist.training.format import count, duration, percent
 
-Note = Callable[[str], None]
+Notify = Callable[[str], None]
 
-INTERVAL = 0.1
-"""Seconds between two versions of the live line."""
+INTERVAL: Final = 0.1
+"""Seconds between two versions of the live line: to write it after each step would cost time."""
 
 
-def make_reporter(stream: TextIO, quiet: bool, note: Note) -> Reporter:
-    """The reporter that suits where the output goes.
+def make_reporter(stream: TextIO, quiet: bool, notify: Notify) -> Reporter:
+    """Return the reporter that suits where the output goes.
 
     Parameters
     ----------
     stream : TextIO
-        Where to print.
+        The stream to print to.
     quiet : bool
-        Whether to print nothing but notes.
-    note : callable
-        Is given the notes.
+        Whether to print nothing but notices.
+    notify : callable
+        Prints a notice.
     """
     if quiet:
-        return Quiet(note)
+        return Quiet(notify)
     if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return Live(stream, note)
-    return Plain(stream, note)
+        return Live(stream, notify)
+    return Plain(stream, notify)
 
 
 class Quiet(Reporter):
-    """Passes notes on, and is silent otherwise."""
+    """A reporter that prints notices, and nothing else."""
 
-    def __init__(self, note: Note) -> None:
-        self._note = note
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
 
-    def note(self, sentence: str) -> None:
-        """Print a sentence."""
-        self._note(sentence)
+    def notify(self, sentence: str) -> None:
+        """Print a notice."""
+        self._notify(sentence)
 
     def interrupted(self) -> None:
-        """Say that the best state is being judged."""
-        self.note("interrupted: the best state so far is kept and judged; once more ends at once")
+        """Say that the best state is being evaluated."""
+        self.notify("interrupted: the best state so far is kept and evaluated; once more ends at once")
 
 
 class Plain(Quiet):
-    """Prints a line for each evaluation."""
+    """A reporter that prints a line for each evaluation."""
 
     plan: Plan
 
-    def __init__(self, stream: TextIO, note: Note) -> None:
-        super().__init__(note)
+    def __init__(self, stream: TextIO, notify: Notify) -> None:
+        super().__init__(notify)
         self.stream = stream
 
     def started(self, plan: Plan) -> None:
@@ -94,10 +92,10 @@ class Plain(Quiet):
 
 
 class Live(Plain):
-    """As `Plain`, and below the last line one that changes."""
+    """A reporter like `Plain` with a line below the others that changes: the progress bar."""
 
-    def __init__(self, stream: TextIO, note: Note) -> None:
-        super().__init__(stream, note)
+    def __init__(self, stream: TextIO, notify: Notify) -> None:
+        super().__init__(stream, notify)
         self._width = 0  # of the live line on the screen
         self._began = self._drawn = perf_counter()
         self._loss = 0.0
@@ -110,6 +108,7 @@ class Live(Plain):
 
     def stepped(self, step: int, loss: float) -> None:
         """Move the live line, if that was some time ago."""
+        # a running mean, as the loss of one batch jumps too much to be read
         self._loss = loss if step == 1 else 0.95 * self._loss + 0.05 * loss
         now = perf_counter()
         if now - self._drawn >= INTERVAL:
@@ -123,14 +122,14 @@ class Live(Plain):
         self._validation = f"  validation {percent(record.validation_accuracy)}"
 
     def interrupted(self) -> None:
-        """Say that the best state is being judged."""
+        """Say that the best state is being evaluated."""
         self._wipe()
         super().interrupted()
 
-    def note(self, sentence: str) -> None:
-        """Print a sentence."""
+    def notify(self, sentence: str) -> None:
+        """Print a notice."""
         self._wipe()
-        super().note(sentence)
+        super().notify(sentence)
 
     def _draw(self, step: int, seconds: float) -> None:
         done = step / self.plan.steps
@@ -155,15 +154,16 @@ class Live(Plain):
 
 
 def describe(plan: Plan) -> str:
-    """Model and training in a line."""
+    """Return the model and its training in a line."""
     recipe = plan.recipe
     widths = "-".join(map(str, (plan.features, *recipe.hidden, plan.classes)))
     return ", ".join([widths, *traits(recipe)])
 
 
 def traits(recipe: Recipe) -> list[str]:
-    """What there is to say about a recipe, besides the widths of its layers."""
-    decay = f", {'decoupled' if recipe.optimizer == 'adamw' else 'L2'} weight decay {recipe.weight_decay:g}"
+    """Return what a recipe says besides the widths of its layers, each in a few words."""
+    kind = "decoupled" if OPTIMIZERS[recipe.optimizer].decoupled else "L2"
+    decay = f", {kind} weight decay {recipe.weight_decay:g}"
     return [
         *(["batch norm"] if recipe.batch_norm else []),
         recipe.activation,

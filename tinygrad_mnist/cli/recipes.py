@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+from tinygrad_mnist.cli.output import print_table
+
 NAME: Final = "recipes"
 HELP: Final = "list the recipes"
 
@@ -15,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table."""
-    from tinygrad_mnist.cli.table import print_table
-    from tinygrad_mnist.training.recipes import RECIPES
+    from tinygrad_mnist.training import RECIPES
 
     rows = [
         (

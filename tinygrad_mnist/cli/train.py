@@ -1,67 +1,77 @@
-"""Train a digit recogniser, judge it on digits that it has not seen, and write a run directory."""
+"""Train a digit recogniser, evaluate it on digits that it has not seen, and write a run directory."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from tinygrad_mnist.cli import values
-from tinygrad_mnist.cli.threads import add_threads, use_threads
+from tinygrad_mnist.cli import options
+from tinygrad_mnist.cli.output import FAILED, notify
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.data import Dataset
+    from tinygrad_mnist.training import Outcome
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
 
-_CHANGES: Final = ("epochs", "batch_size", "lr", "hidden", "optimizer", "weight_decay", "clip_norm")
-"""The options that change a value of the recipe."""
+
+def _changes() -> dict[str, dict[str, Any]]:
+    """Return the options that change a value of the recipe, by the value's name, as argparse takes them."""
+    from tinygrad_mnist.training import OPTIMIZERS
+
+    decoupled = ", ".join(name for name, choice in OPTIMIZERS.items() if choice.decoupled)
+    return {
+        "epochs": {"type": options.whole_number, "metavar": "N", "help": "passes through the data"},
+        "batch_size": {"type": options.batch_size, "metavar": "N", "help": "images a step, or 'full'"},
+        "lr": {"type": options.number, "metavar": "X", "help": "learning rate"},
+        "hidden": {
+            "type": options.hidden,
+            "metavar": "256,128",
+            "help": "units of the hidden layers, or 'none'",
+        },
+        "optimizer": {
+            "metavar": "|".join(OPTIMIZERS),
+            "help": "optimiser; comes with a learning rate of its own unless --lr is given",
+        },
+        "weight_decay": {
+            "type": options.number,
+            "metavar": "X",
+            "help": f"L2 penalty; decoupled in {decoupled}",
+        },
+        "clip_norm": {"type": options.number, "metavar": "X", "help": "greatest norm of the gradient"},
+    }
+
+
+def _flag(field: str) -> str:
+    """Return the option for a value of the recipe."""
+    return f"--{field.replace('_', '-')}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument(
-        "--recipe",
-        type=values.name,
-        metavar="NAME",
-        help="what to train (default: default; 'tinygrad-mnist recipes' lists them)",
-    )
-    parser.add_argument(
-        "--data",
-        type=values.name,
-        metavar="auto|mnist|digits|DIR",
-        help="auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
+    options.add_recipe(parser, "what to train")
+    options.add_data(
+        parser,
+        "auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
         "digits; DIR has the four files of MNIST",
     )
     changes = parser.add_argument_group("changes to the recipe")
-    changes.add_argument("--epochs", type=values.whole_number, metavar="N", help="passes through the data")
-    changes.add_argument(
-        "--batch-size",
-        type=values.batch_size,
-        metavar="N",
-        help="images a step, or 'full'",
-        default=argparse.SUPPRESS,
-    )
-    changes.add_argument("--lr", type=values.number, metavar="X", help="learning rate")
-    changes.add_argument(
-        "--hidden", type=values.hidden, metavar="256,128", help="units of the hidden layers, or 'none'"
-    )
-    changes.add_argument(
-        "--optimizer",
-        metavar="sgd|momentum|rmsprop|adam|adamw",
-        help="optimiser; comes with a learning rate of its own unless --lr is given",
-    )
-    changes.add_argument(
-        "--weight-decay", type=values.number, metavar="X", help="L2 penalty; decoupled in adamw"
-    )
-    changes.add_argument("--clip-norm", type=values.number, metavar="X", help="greatest norm of the gradient")
+    for field, settings in _changes().items():
+        # without a default, since None is a batch size: what was not given is not there at all
+        changes.add_argument(_flag(field), default=argparse.SUPPRESS, **settings)
     parser.add_argument(
-        "--seed", type=values.seed, default=0, metavar="N", help="equal seeds give equal results (default 0)"
+        "--seed",
+        type=options.at_least(0),
+        default=0,
+        metavar="N",
+        help="equal seeds give equal results (default 0)",
     )
-    add_threads(parser)
+    options.add_threads(parser)
     parser.add_argument(
         "--out",
-        type=values.name,
+        type=options.name,
         metavar="DIR",
         help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
     )
@@ -70,63 +80,94 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    from tinygrad_mnist.training.recipes import find_recipe
+    from tinygrad_mnist.training import RecipeError, find_recipe
 
-    changes = _changes(arguments)
-    with _options_as_typed():  # what is misused is said before NumPy is there
-        find_recipe(arguments.recipe or "default").changed(**changes)
-    use_threads(arguments)
+    given = vars(arguments)
+    changes = {field: given[field] for field in _changes() if field in given}
+    try:  # what is misused is said at once, before NumPy is there
+        recipe = find_recipe(arguments.recipe or "default").changed(**changes)
+    except RecipeError as error:
+        if error.field not in changes:
+            raise
+        raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+    options.use_threads(arguments)
 
-    from tinygrad_mnist.cli.failure import FAILED
     from tinygrad_mnist.cli.progress import make_reporter
-    from tinygrad_mnist.cli.report import describe_data, print_outcome, summary_line
     from tinygrad_mnist.training import choose, train
 
-    with _options_as_typed():
-        choice = choose(arguments.recipe, changes, arguments.data, notify=_note)
+    choice = choose(recipe, changes, arguments.data, notify)
     if not arguments.quiet:
-        print(describe_data(choice.dataset), flush=True)
+        print(_data_line(choice.dataset), flush=True)
     outcome = train(
         choice.recipe,
         choice.dataset,
         seed=arguments.seed,
         out=arguments.out,
         source=choice.source,
-        reporter=make_reporter(sys.stdout, arguments.quiet, _note),
+        reporter=make_reporter(sys.stdout, arguments.quiet, notify),
     )
-    if arguments.quiet:
-        print(summary_line(outcome))
-    else:
-        print_outcome(outcome)
-    for fault in outcome.faults:
-        _note(fault)
-    return FAILED if outcome.faults else 0
+    print(_summary_line(outcome) if arguments.quiet else _summary(outcome))
+    return FAILED if outcome.missing else 0
 
 
-def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the user wants otherwise. The batch size may be None, which means something."""
-    given = vars(arguments)
-    return {
-        name: given[name]
-        for name in _CHANGES
-        if name in given and (given[name] is not None or name == "batch_size")
-    }
+def _data_line(dataset: Dataset) -> str:
+    """Return the size of a data set, in a line."""
+    from tinygrad_mnist.training.format import size
+
+    return (
+        f"data {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
+        f"images of {size(dataset.image_shape)} pixels, {dataset.classes} classes"
+    )
 
 
-@contextmanager
-def _options_as_typed() -> Iterator[None]:
-    """Have an error about a value of the recipe name the option that gave it."""
-    from tinygrad_mnist.training.errors import RecipeError
+def _summary_line(outcome: Outcome) -> str:
+    """Return all that matters of a run, in one line."""
+    from tinygrad_mnist.training.format import percent
 
-    try:
-        yield
-    except RecipeError as error:
-        value, space, rest = str(error).partition(" ")
-        if value not in _CHANGES:
-            raise
-        raise RecipeError(f"--{value.replace('_', '-')}{space}{rest}") from error
+    summary = outcome.summary
+    return (
+        f"recipe {summary['recipe']}, {_title(outcome)}: test accuracy {percent(summary['test_accuracy'])} "
+        f"(training {percent(summary['train_accuracy'])}, "
+        f"validation {percent(summary['validation_accuracy'])}), "
+        f"{_epochs(outcome)} in {summary['train_seconds']:.2f} s"
+        f"{', interrupted' if summary['interrupted'] else ''}, {outcome.directory}"
+    )
 
 
-def _note(sentence: str) -> None:
-    sys.stdout.flush()
-    print(f"tinygrad-mnist: {sentence}", file=sys.stderr, flush=True)
+def _summary(outcome: Outcome) -> str:
+    """Return the accuracies, times and files of a run."""
+    from tinygrad_mnist.training.format import percent
+
+    summary = outcome.summary
+    step = "iteration" if outcome.checkpoint.recipe.full_batch else "step"
+    test, validation, training = (
+        percent(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
+    )
+    files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    return "\n".join(
+        [
+            "",
+            f"test accuracy {test} on {summary['test_images']:,} unseen digits ({_title(outcome)}); "
+            f"validation {validation}, training {training} (now on all its images)",
+            f"kept: the state after {step} {summary['best_step']:,} of {summary['steps']:,}, the best on the "
+            "validation part",
+            f"trained{', until it was interrupted,' if summary['interrupted'] else ''} for "
+            f"{summary['train_seconds']:.2f} s: {_epochs(outcome)}, "
+            f"{summary['images_per_second']:,.0f} images a second",
+            *(f"  {path}" for path in files),
+        ]
+    )
+
+
+def _epochs(outcome: Outcome) -> str:
+    """Return the number of epochs, or of iterations, where each sees all images."""
+    from tinygrad_mnist.training.format import count
+
+    return count(outcome.summary["epochs"], "iteration" if outcome.checkpoint.recipe.full_batch else "epoch")
+
+
+def _title(outcome: Outcome) -> str:
+    """Return what a sentence calls the data of a run."""
+    from tinygrad_mnist.training.training_data import data_title
+
+    return data_title(outcome.summary["data"], outcome.summary["data_source"])

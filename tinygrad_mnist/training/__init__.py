@@ -1,8 +1,8 @@
 """Training: recipes, the loop, checkpoints, run directories.
 
 `choose` finds a recipe and its data, `train` follows the recipe and writes a run directory, `load_checkpoint`
-reads its model back, and `judge` and `recognise` use it. Recipes are plain data and need no NumPy, nor do the
-names here until one of the others is asked for.
+reads its model back, and `evaluate_checkpoint` and `predict_picture` use it. Recipes are plain data and need
+no NumPy, nor do the names here until one of the others is asked for.
 
 Examples
 --------
@@ -15,6 +15,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_mnist.training.choices import (
+    ACTIVATIONS,
+    DATASETS,
+    MODELS,
+    OPTIMIZERS,
+    SCHEDULES,
+    DatasetChoice,
+    OptimizerChoice,
+)
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
@@ -27,34 +36,50 @@ from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from tinygrad_mnist.training.choice import Choice, choose
-    from tinygrad_mnist.training.judging import Recognition, Verdict, judge, recognise
-    from tinygrad_mnist.training.loop import Fit, fit
-    from tinygrad_mnist.training.reporter import Plan, Reporter
+    from tinygrad_mnist.training.evaluation import (
+        CheckpointEvaluation,
+        Evaluation,
+        evaluate,
+        evaluate_checkpoint,
+    )
+    from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
+    from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.run import Outcome, train
+    from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
+    "ACTIVATIONS",
+    "DATASETS",
+    "MODELS",
+    "OPTIMIZERS",
     "RECIPES",
+    "SCHEDULES",
     "Checkpoint",
     "CheckpointError",
+    "CheckpointEvaluation",
     "Choice",
+    "DatasetChoice",
     "DivergedError",
+    "Evaluation",
     "Fit",
+    "OptimizerChoice",
     "Outcome",
     "Plan",
+    "Prediction",
     "Recipe",
     "RecipeError",
-    "Recognition",
+    "Record",
     "Reporter",
     "RunError",
     "TrainingError",
-    "Verdict",
     "choose",
+    "evaluate",
+    "evaluate_checkpoint",
     "find_recipe",
     "fit",
-    "judge",
     "load_checkpoint",
-    "recognise",
+    "predict",
+    "predict_picture",
     "save_checkpoint",
     "set_threads",
     "threads_in_use",
@@ -63,14 +88,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tinygrad_mnist.training import checkpoint, choice, judging, loop, reporter, run
+    if name in __all__:
+        from tinygrad_mnist.training import checkpoint, evaluation, loop, prediction, run, training_data
 
-    for module in (checkpoint, choice, judging, loop, reporter, run):
-        if hasattr(module, name) and getattr(module, name).__module__ == module.__name__:
-            globals()[name] = getattr(module, name)
-            return globals()[name]
+        for module in (checkpoint, evaluation, loop, prediction, run, training_data):
+            found = vars(module).get(name)
+            if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
+                globals()[name] = found
+                return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: a model's values and all that is needed to use it, in one ``.npz`` file without pickle.
+"""Checkpoints: a model's parameters and all that is needed to use it, in one ``.npz`` file without pickle.
 
 The file holds one array for each entry of the model's state dict, as ``model.<name>``, and one string of
 JSON, ``checkpoint``: the recipe, the shape of the images, their standardisation, the names of the classes,
@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Standardizer
-from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.files import replacing
-from tinygrad_mnist.training.model import build_model
+from tinygrad_mnist.files import replacing
+from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.directory import CHECKPOINT
+from tinygrad_mnist.training.errors import CheckpointError, writing
 from tinygrad_mnist.training.recipes import Recipe
 
-FILE_NAME: Final = "checkpoint.npz"
 FORMAT: Final = 1
-"""Raised when an older reader could no longer read the file."""
+"""The version of the file's layout. It is increased only when earlier versions of this package could not read
+the file; another entry in the header does not need that."""
 
 _HEADER = "checkpoint"
 _PREFIX = "model."
@@ -37,22 +38,22 @@ _ENTRIES = ("format", "tinygrad_mnist", "recipe", "image_shape", "class_names", 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained model, and what it needs to look at a picture.
+    """A trained model, and all that is needed to use it on a picture.
 
     Parameters
     ----------
     model : Sequential
         From rows of standardised pixels to logits.
     recipe : Recipe
-        What it was built and trained by.
+        The recipe by which it was built and trained.
     image_shape : tuple of int
         Height and width of its images.
     class_names : tuple of str
-        What each output stands for.
+        The class that each output stands for.
     standardizer : Standardizer
         Fitted on its training images.
     origin : dict
-        Where it comes from, as plain data: at least ``data`` (what to load to get its data set again) and
+        Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
         ``seed``.
     """
 
@@ -72,7 +73,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     path : path-like
         The file; an older one is replaced.
     checkpoint : Checkpoint
-        What to write.
+        The checkpoint to write.
 
     Raises
     ------
@@ -90,8 +91,8 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     }
     arrays = {_PREFIX + name: np.asarray(value) for name, value in checkpoint.model.state_dict().items()}
     arrays[_HEADER] = np.array(json.dumps(header, allow_nan=False))
-    with replacing(Path(path)) as temporary:
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    with writing(path), replacing(path) as unfinished:
+        np.savez(unfinished, **arrays)  # type: ignore[arg-type]
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -133,59 +134,71 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _find(path: Path) -> Path:
+    """Return the checkpoint that is meant: the file itself, or that of a run directory."""
     if path.is_dir():
-        if not (path / FILE_NAME).exists():
+        if not (path / CHECKPOINT).exists():
             raise CheckpointError(
-                f"{path} has no {FILE_NAME}; name a directory that 'tinygrad-mnist train' has written"
+                f"{path} has no {CHECKPOINT}; name a directory that 'tinygrad-mnist train' has written"
             )
-        return path / FILE_NAME
+        return path / CHECKPOINT
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; name a run directory or a checkpoint in it")
     return path
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The header and the arrays of the model."""
+    """Return the header, with all its entries, and the arrays of the model."""
+    arrays = _read_arrays(path)
+    text = arrays.pop(_HEADER, None)
+    if text is None or text.dtype.kind != "U":
+        raise CheckpointError(
+            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it has no header"
+        )
+    state = {name.removeprefix(_PREFIX): array for name, array in arrays.items()}
+    return _read_header(path, str(text)), state
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return all arrays of the file."""
     try:
         with path.open("rb") as file:
-            if file.read(4) != b"PK\x03\x04":
-                raise CheckpointError(f"{path} is no checkpoint (nor any .npz file)")
+            # looked at first, as np.load would take a file of one array too, and name pickle for any other
+            is_archive = file.read(4) == b"PK\x03\x04"
             file.seek(0)
-            with np.load(file, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
-    except CheckpointError:
-        raise
+            if is_archive:
+                with np.load(file, allow_pickle=False) as content:
+                    return {name: content[name] for name in content.files}
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, MemoryError) as error:
         raise CheckpointError(
             f"{path} is cut off or damaged; take another copy of it, or train again"
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
-    text = arrays.pop(_HEADER, None)
-    if text is None or text.dtype.kind != "U":
-        raise CheckpointError(
-            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it has no header"
-        )
+    raise CheckpointError(f"{path} is no checkpoint (nor any .npz file)")
+
+
+def _read_header(path: Path, text: str) -> dict[str, Any]:
+    """Return the header from its JSON, if it has all entries and its format is known."""
     try:
-        header = json.loads(str(text))
+        header = json.loads(text)
     except ValueError as error:
         raise CheckpointError(f"{path} is damaged: its header is no JSON") from error
-    missing = (
-        [name for name in _ENTRIES if name not in header] if isinstance(header, dict) else list(_ENTRIES)
-    )
+    found: dict[str, Any] = header if isinstance(header, dict) else {}
+    missing = [name for name in _ENTRIES if name not in found]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint: its header lacks {', '.join(missing)}")
-    if header["format"] != FORMAT:
+    if found["format"] != FORMAT:
         raise CheckpointError(
-            f"{path} has format {header['format']!r}, written by tinygrad_mnist {header['tinygrad_mnist']}; "
+            f"{path} has format {found['format']!r}, written by tinygrad_mnist {found['tinygrad_mnist']}; "
             f"this is {__version__}, which reads format {FORMAT}"
         )
-    return header, {name.removeprefix(_PREFIX): array for name, array in arrays.items()}
+    return found
 
 
 def _configuration(
     path: Path, header: dict[str, Any]
 ) -> tuple[Recipe, tuple[int, int], tuple[str, ...], Standardizer]:
+    """Return the values that the header describes; it may say anything, as anybody may have written it."""
     try:
         recipe = Recipe.from_dict(header["recipe"])
         height, width = (int(side) for side in header["image_shape"])

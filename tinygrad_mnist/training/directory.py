@@ -1,4 +1,4 @@
-"""Run directories: where they are, what they hold, and when an old one may be replaced."""
+"""Run directories: their place, their files, and when an old one may be replaced."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunDirectory:
     Attributes
     ----------
     path : Path
-        Where it is.
+        Its path.
     replaces : bool
         Whether an earlier run is there.
 
@@ -53,7 +53,7 @@ class RunDirectory:
     """
 
     def __init__(self, out: str | os.PathLike[str] | None, recipe: str) -> None:
-        self._made: list[Path] = []
+        self._made: list[Path] = []  # the parents first
         self.path = _unused(recipe) if out is None else Path(os.path.expanduser(out))
         self.replaces = False
         try:
@@ -65,6 +65,7 @@ class RunDirectory:
             ) from error
 
     def _claim(self) -> None:
+        """Make the directory, if it is not there, and see that files can be written in it."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; name a directory")
         if self.path.is_dir():
@@ -85,7 +86,7 @@ class RunDirectory:
         probe.unlink()
 
     def file(self, name: str) -> Path:
-        """The path of one of its files."""
+        """Return the path of one of its files."""
         return self.path / name
 
     def clear(self) -> None:
@@ -101,14 +102,16 @@ class RunDirectory:
                 path.rmdir()
 
 
+# ---- which files are a run's -----------------------------------------------------------------------------
+
 _PART: Final = re.compile(
     r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|probe)\.\d+\.part(\.\w+)?(\.[0-9a-f]{32}\.tmp)?"
 )
-"""What a run that was killed may leave of a file."""
+"""The names of files that were being written when a run was killed."""
 
 
 def _foreign(directory: Path) -> list[str]:
-    """The names of all in a directory that no run wrote, to judge by names and contents.
+    """Return the names of the entries of a directory that no run wrote, by their names and contents.
 
     A picture beside none of a run's other files is somebody's picture.
     """
@@ -149,11 +152,11 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 _RECOGNISED: Final = {SUMMARY: _is_summary, METRICS: _is_metrics, CHECKPOINT: _is_checkpoint}
-"""The files that make a directory a run, and how each is told from another's file of the same name."""
+"""The files that make a directory a run, and how each is told from somebody's file of the same name."""
 
 
 def _unused(recipe: str) -> Path:
-    """``runs/<recipe>-<time>``, with a number if that is taken."""
+    """Return ``runs/<recipe>-<time>``, with a number if that is taken."""
     stem = f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
     path, number = PARENT / stem, 1
     while path.exists():

@@ -1,23 +1,49 @@
-"""The errors of this room: what a user can put right, each message one sentence that says how."""
+"""Errors of training that a user can put right; each message is one sentence that says how."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tinygrad_mnist.files import PathLike, write_error
+
 
 class TrainingError(ValueError):
-    """Something about a recipe, a checkpoint or a run is not what it has to be; base of the others."""
+    """A recipe, a checkpoint or a run is not as it has to be; base of the others."""
 
 
 class RecipeError(TrainingError):
-    """There is no such recipe, or a value in it is out of range."""
+    """An unknown recipe, or a value of a recipe that is out of range.
+
+    Parameters
+    ----------
+    message : str
+        The sentence. Where it is about a value of a recipe, it begins with the value's name.
+    field : str, optional
+        That name.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class CheckpointError(TrainingError):
-    """A file is no checkpoint, is damaged, or holds another model."""
+    """A file that is no checkpoint, is damaged, or holds another model."""
 
 
 class RunError(TrainingError):
-    """A run directory cannot be used."""
+    """A run directory that cannot be used, or a file that cannot be written."""
 
 
 class DivergedError(TrainingError):
-    """The loss is no longer finite, so that going on would be pointless."""
+    """A loss that is no longer finite, so that going on would be pointless."""
+
+
+@contextmanager
+def writing(path: PathLike) -> Iterator[None]:
+    """Raise a `RunError` that names the file, where the system raises an `OSError` inside."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(write_error(path, error)) from error

@@ -1,13 +1,14 @@
 """The training loop: steps, evaluations on the validation part, and the best state kept.
 
-It knows a recipe, a model and the parts of a data set; nothing of files, of the test part or of a screen.
+It knows a recipe, a model and the parts of a data set; nothing of files, of the test part or of a screen. How
+training goes is remembered in a `History` and told to a `Reporter`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -18,14 +19,12 @@ from tinygrad_mnist import nn
 from tinygrad_mnist.data import batches, one_hot
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import clip_grad_norm_
+from tinygrad_mnist.training.choices import build_optimizer, build_schedule
 from tinygrad_mnist.training.errors import DivergedError
-from tinygrad_mnist.training.history import History, Record
-from tinygrad_mnist.training.metrics import evaluate
-from tinygrad_mnist.training.model import build_optimizer, build_schedule
-from tinygrad_mnist.training.parts import Parts
+from tinygrad_mnist.training.evaluation import evaluate
 from tinygrad_mnist.training.recipes import Recipe
-from tinygrad_mnist.training.reporter import Plan, Reporter
 from tinygrad_mnist.training.threads import threads_for
+from tinygrad_mnist.training.training_data import Parts
 
 State = dict[str, NDArray[Any]]
 """The values of a model by name."""
@@ -33,12 +32,12 @@ State = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What training came to; the model has the best state.
+    """The result of a training; the model has the best state.
 
     Parameters
     ----------
     plan : Plan
-        What was to be trained.
+        The training as it was planned.
     history : History
         Losses and records.
     best : Record
@@ -77,9 +76,9 @@ def fit(
     model : Module
         From rows of pixels to logits; trained in place.
     parts : Parts
-        What to train and to validate on.
+        The images to train and to validate on.
     rngs : mapping
-        Generators for ``"order"`` and ``"sample"``; see `seeds`.
+        Generators for ``"order"`` and ``"sample"``, as `seeds.generators` returns them.
     reporter : Reporter, optional
         Is told how it goes.
 
@@ -123,11 +122,15 @@ class _Training:
             steps_per_epoch=steps_per_epoch,
             steps=recipe.epochs * steps_per_epoch,
         )
+        # The steps after which to evaluate are evenly spaced. The last step is one of them, so that the last
+        # state is evaluated too. If there are more evaluations than steps, some fall together.
         evaluations = max(1, round(recipe.epochs / recipe.evaluate_every))
         self.evaluation_steps = {
             max(1, round(self.plan.steps * part / evaluations)) for part in range(1, evaluations + 1)
         }
         self.order = rngs["order"]
+        # The training accuracy on the way is that of a sample as large as the validation part, always the
+        # same one: to evaluate all images so often would take a good part of the time of training.
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
@@ -143,16 +146,10 @@ class _Training:
         self.reporter.started(self.plan)
         interrupted = False
         try:
-            largest = max((p.size for p in self.model.parameters()), default=0)
-            with threads_for(self.batch_size * largest) as remark:
-                if remark:
-                    self.reporter.note(remark)
-                # what overflows shows in the loss, which is looked at
-                with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                    self._train()
+            self._train()
         except KeyboardInterrupt:
             if not self.history.losses:
-                raise
+                raise  # nothing was learned yet: there is nothing to keep
             interrupted = True
             self.reporter.interrupted()
             if self.best is None:
@@ -170,19 +167,27 @@ class _Training:
         )
 
     def _train(self) -> None:
-        self.model.train()
-        began = perf_counter()
-        for step, (x, y) in enumerate(self._batches(), start=1):
-            self._step(step, x, y)
-            now = perf_counter()
-            self.seconds += now - began
-            began = now
-            if step in self.evaluation_steps:
-                self._evaluate()
+        """Do all steps, with the evaluations among them. To stop early would be to leave the loop here."""
+        largest = max((parameter.size for parameter in self.model.parameters()), default=0)
+        with threads_for(self.batch_size * largest) as notice:
+            if notice:
+                self.reporter.notify(notice)
+            # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
+            # checked in each step
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                self.model.train()
                 began = perf_counter()
+                for step, (x, y) in enumerate(self._batches(), start=1):
+                    self._step(step, x, y)
+                    now = perf_counter()
+                    self.seconds += now - began
+                    began = now
+                    if step in self.evaluation_steps:
+                        self._evaluate()
+                        began = perf_counter()  # evaluations are not training time
 
     def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """All batches of all epochs; of each, in its own order, what does not fill a batch is left out."""
+        """Yield the batches of all epochs, each in its own order; a last one that is not full is left out."""
         parts = self.parts
         labels = parts.train_labels
         if self.recipe.one_hot:
@@ -207,12 +212,12 @@ class _Training:
         loss = self.loss(self.model(Tensor(x)), Tensor(y))
         value = float(loss)
         if not math.isfinite(value):
-            self._diverged(f"the loss became {value} in step {step:,} of {self.plan.steps:,}")
+            raise self._diverged(f"the loss became {value} in step {step:,} of {self.plan.steps:,}")
         loss.backward()
         if self.recipe.clip_norm is not None:
             clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
-        self.lr = self.optimizer.param_groups[0]["lr"]
+        self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the schedule sets that of the next
         if self.schedule is not None:
             self.schedule.step()
         self.history.losses.append(value)
@@ -229,7 +234,7 @@ class _Training:
             label_smoothing=smoothing,
         )
         if not math.isfinite(validation.loss):
-            self._diverged(f"the loss on the validation part became {validation.loss}")
+            raise self._diverged(f"the loss on the validation part became {validation.loss}")
         train = evaluate(
             self.model, parts.train_images[self.sample], parts.train_labels[self.sample], parts.standardizer
         )
@@ -246,11 +251,132 @@ class _Training:
         history.records.append(record)
         best = record.better_than(self.best)
         if best:
-            self.best_state, self.best = self.model.state_dict(), record
+            self.best_state, self.best = self.model.state_dict(), record  # a copy: training goes on
         self.reporter.evaluated(record, best)
 
-    def _diverged(self, what: str) -> None:
-        raise DivergedError(
-            f"{what}: training has diverged; take a lower learning rate (it was {self.recipe.lr:g}) or clip "
-            "the gradients to a smaller norm"
+    def _diverged(self, finding: str) -> DivergedError:
+        """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
+        return DivergedError(
+            f"{finding}: training has diverged; take a lower learning rate (it was {self.recipe.lr:g}) or "
+            "clip the gradients to a smaller norm"
         )
+
+
+# ---- how training goes, as data; and the reporter that is told ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The training that is about to begin.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The model and how it is trained.
+    parameters : int
+        Numbers that are learned.
+    train_images, validation_images : int
+        Size of the two parts.
+    features, classes : int
+        Width of the input and of the output.
+    steps_per_epoch, steps : int
+        Steps in an epoch and in all.
+    """
+
+    recipe: Recipe
+    parameters: int
+    train_images: int
+    validation_images: int
+    features: int
+    classes: int
+    steps_per_epoch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """One evaluation in the course of training.
+
+    Parameters
+    ----------
+    step : int
+        Steps done.
+    epoch : float
+        The same in epochs.
+    seconds : float
+        Training time so far, evaluations excluded.
+    lr : float
+        The learning rate of the last step.
+    train_loss : float
+        Mean loss of the steps since the last record, in training mode.
+    train_accuracy : float
+        Of a fixed sample of the training part, in evaluation mode; 0 to 1, as all accuracies.
+    validation_loss, validation_accuracy : float
+        On the whole validation part, in evaluation mode; the loss is the one that is trained, label smoothing
+        included.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+    def better_than(self, other: Record | None) -> bool:
+        """Return whether its validation accuracy is higher or, if equal, its validation loss lower."""
+        if other is None or self.validation_accuracy != other.validation_accuracy:
+            return other is None or self.validation_accuracy > other.validation_accuracy
+        return self.validation_loss <= other.validation_loss
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as plain data that JSON can hold."""
+        return asdict(self)
+
+
+@dataclass
+class History:
+    """The losses and evaluations of a training, in order.
+
+    Parameters
+    ----------
+    steps_per_epoch : int
+        Steps in an epoch.
+    losses : list of float
+        The loss of each step, in training mode.
+    records : list of Record
+        The evaluations.
+    """
+
+    steps_per_epoch: int
+    losses: list[float] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    def recent_loss(self) -> float:
+        """Return the mean loss of the steps since the last record; nan where there are none."""
+        losses = self.losses[self.records[-1].step if self.records else 0 :]
+        return sum(losses) / len(losses) if losses else float("nan")
+
+
+class Reporter:
+    """The receiver of news about a training. This one ignores them; the command line has others that print.
+
+    Override the methods whose news you want. Time spent in `stepped` counts as training.
+    """
+
+    def started(self, plan: Plan) -> None:
+        """Hear that training begins."""
+
+    def stepped(self, step: int, loss: float) -> None:
+        """Hear that step number ``step``, counted from 1, is done; called after each one."""
+
+    def evaluated(self, record: Record, best: bool) -> None:
+        """Hear how the model did on the validation part; ``best`` if never better before."""
+
+    def interrupted(self) -> None:
+        """Hear that the user pressed Ctrl-C after something had been learned; training ends."""
+
+    def notify(self, sentence: str) -> None:
+        """Hear something that the user should know, as that a file could not be written."""

@@ -1,90 +1,142 @@
-"""The pictures of a run; where matplotlib is not installed there are none, and that is said."""
+"""The pictures of a run: digits with their predictions, the course of training, the graph of a training step.
+
+Where matplotlib, or the program that lays out graphs, is not installed there are none, and the user is told.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist import plots
-from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training.directory import PREDICTIONS, TRAINING, RunDirectory
-from tinygrad_mnist.training.errors import RunError
-from tinygrad_mnist.training.files import replacing
-from tinygrad_mnist.training.history import History
-from tinygrad_mnist.training.wording import percent
+from tinygrad_mnist import graph, nn, plots
+from tinygrad_mnist.data import DataError, Dataset, Standardizer
+from tinygrad_mnist.files import replacing
+from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.directory import (
+    GRAPH_PAGE,
+    GRAPH_PICTURE,
+    PREDICTIONS,
+    TRAINING,
+    RunDirectory,
+)
+from tinygrad_mnist.training.errors import RunError, writing
+from tinygrad_mnist.training.format import percent, size
+from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.recipes import Recipe
+from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import Choice, load_data
+
+Notify = Callable[[str], None]
+Draw = Callable[[Path], object]
+"""A function that draws one picture into a file."""
 
 POINTS: Final = 120
-"""About how many points the curve of the loss has."""
+"""The number of points, about, of the curve of the loss."""
+
+IMAGES: Final = 128
+"""Images in a step that is drawn, where the recipe takes all."""
 
 _COLUMNS, _ROWS = 10, 3
 
 
 def draw_pictures(
     directory: RunDirectory,
+    checkpoint: Checkpoint,
     dataset: Dataset,
     probabilities: NDArray[np.float32],
     history: History,
     title: str,
-    full_batch: bool,
     rng: np.random.Generator,
-    note: Callable[[str], None],
-) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Draw sample digits with what was made of them, and the course of training.
+    notify: Notify,
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Draw all pictures of a run into its directory.
 
     Parameters
     ----------
     directory : RunDirectory
-        Receives ``predictions.png`` and ``training.png``.
+        Receives ``predictions.png``, ``training.png``, ``graph.svg`` and ``graph.html``.
+    checkpoint : Checkpoint
+        The model, whose graph is drawn.
     dataset : Dataset
-        Its test images are drawn.
+        Its test images are drawn; some of its training images go through the graph.
     probabilities : ndarray
         Of each class for each test image.
     history : History
-        The course.
+        The course of the training.
     title : str
-        What was trained.
-    full_batch : bool
-        Whether an epoch is one iteration, and called so.
+        The title of the curves.
     rng : numpy.random.Generator
         Chooses the samples.
-    note : callable
-        Is told if there can be no pictures.
+    notify : callable
+        Is told if there can be no pictures, and of each that could not be written: that is no reason to lose
+        the rest of a run.
 
     Returns
     -------
-    pictures : tuple of Path
-        Those that were drawn.
-    faults : tuple of str
-        A sentence for each that could not be written: that is no reason to lose the rest of a run.
+    drawn, missing : tuple of Path
+        The pictures, and those that could not be written.
     """
-    time = "iterations" if full_batch else None
-    drawings: dict[str, Callable[[Path], object]] = {
-        PREDICTIONS: partial(_draw_predictions, dataset=dataset, probabilities=probabilities, rng=rng),
-        TRAINING: partial(plots.plot_training, course(history), title=title, time=time),
-    }
-    pictures: list[Path] = []
-    faults: list[str] = []
+    recipe = checkpoint.recipe
+    time = "iterations" if recipe.full_batch else None
+    count = recipe.batch_size or IMAGES
+    step = graph_of_step(
+        checkpoint.model,
+        recipe,
+        dataset.train_images[:count],
+        dataset.train_labels[:count],
+        checkpoint.standardizer,
+    )
+    plotted, unplotted = _draw(
+        directory,
+        {
+            PREDICTIONS: lambda path: _draw_predictions(path, dataset, probabilities, rng),
+            TRAINING: lambda path: plots.plot_training(loss_curve(history), path, title=title, time=time),
+        },
+        "no pictures were drawn",
+        notify,
+    )
+    laid_out, not_laid_out = _draw(
+        directory,
+        {
+            GRAPH_PICTURE: lambda path: path.write_text(step.svg(), "utf-8"),
+            GRAPH_PAGE: lambda path: path.write_text(step.html(), "utf-8"),
+        },
+        "no graph was drawn",
+        notify,
+    )
+    return plotted + laid_out, unplotted + not_laid_out
+
+
+def _draw(
+    directory: RunDirectory, drawings: Mapping[str, Draw], nothing: str, notify: Notify
+) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Draw pictures that need the same program; return those that are there and those that are missing."""
+    drawn: list[Path] = []
+    missing: list[Path] = []
     for name, draw in drawings.items():
         path = directory.file(name)
         try:
-            with replacing(path) as temporary:
-                draw(temporary)
-            pictures.append(path)
+            with writing(path), replacing(path) as unfinished:
+                draw(unfinished)
+            drawn.append(path)
         except RunError as error:
-            faults.append(str(error))
-        except ImportError as error:
-            note(f"no pictures were drawn: {error}")
+            notify(str(error))
+            missing.append(path)
+        except (ImportError, graph.LayoutError) as error:  # it would be the same for the next one
+            notify(f"{nothing}: {error}")
             break
-    return tuple(pictures), tuple(faults)
+    return tuple(drawn), tuple(missing)
 
 
-def course(history: History) -> list[dict[str, Any]]:
-    """The records, and between them rows that have the training loss alone, as a curve wants it."""
+def loss_curve(history: History) -> list[dict[str, Any]]:
+    """Return the records, and between them rows that have the training loss alone, as a curve wants it."""
     records = {record.step: record for record in history.records}
     total = len(history.losses)
     ends = {round(total * part / POINTS) for part in range(1, POINTS + 1)} | set(records)
@@ -98,9 +150,9 @@ def course(history: History) -> list[dict[str, Any]]:
 
 
 def _draw_predictions(
-    path: Path, *, dataset: Dataset, probabilities: NDArray[np.float32], rng: np.random.Generator
+    path: Path, dataset: Dataset, probabilities: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
-    """Rows of digits drawn at random, and a row of mistakes, if there are any."""
+    """Draw rows of digits chosen at random, and a row of mistakes, if there are any."""
     guesses = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(guesses != dataset.test_labels)
     some = rng.permutation(len(guesses))[: _COLUMNS * _ROWS]
@@ -119,3 +171,86 @@ def _draw_predictions(
         title=title,
         columns=_COLUMNS,
     )
+
+
+# ---- the graph of a training step, forward and backward ---------------------------------------------------
+
+
+def graph_of_checkpoint(
+    checkpoint: Checkpoint, data: str | None, profile: bool, notify: Notify
+) -> graph.Graph:
+    """Return the graph of a training step of a trained model.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model; it stays as it is.
+    data : str, optional
+        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+    profile : bool
+        Whether to measure times and memory.
+    notify : callable
+        Is told if the data is not at hand, and random images take its place.
+
+    Raises
+    ------
+    DataError
+        If data was asked for by name and cannot be had, or has images of another size.
+    """
+    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    count = checkpoint.recipe.batch_size or IMAGES
+    try:
+        dataset, _ = load_data(asked, notify)
+        images, labels = dataset.train_images[:count], dataset.train_labels[:count]
+        if images.shape[1:] != checkpoint.image_shape:
+            raise DataError(
+                f"the model takes images of {size(checkpoint.image_shape)} pixels, not those of "
+                f"{dataset.name}"
+            )
+    except DataError as error:
+        if data is not None:
+            raise
+        notify(f"The graph is drawn with random images: {error}")
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (count, *checkpoint.image_shape), np.uint8)
+        labels = rng.integers(0, len(checkpoint.class_names), count)
+    return graph_of_step(
+        checkpoint.model, checkpoint.recipe, images, labels, checkpoint.standardizer, profile
+    )
+
+
+def graph_of_choice(choice: Choice, profile: bool) -> graph.Graph:
+    """Return the graph of the first training step of a recipe, with the weights of seed 0."""
+    recipe, dataset = choice.recipe, choice.dataset
+    count = recipe.batch_size or IMAGES
+    images, labels = dataset.train_images[:count], dataset.train_labels[:count]
+    rngs = generators(0)
+    model = build_model(
+        recipe, images[0].size, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+    )
+    return graph_of_step(model, recipe, images, labels, Standardizer.fit(dataset.train_images), profile)
+
+
+def graph_of_step(
+    model: nn.Sequential,
+    recipe: Recipe,
+    images: NDArray[np.uint8],
+    labels: NDArray[Any],
+    standardizer: Standardizer,
+    profile: bool = False,
+) -> graph.Graph:
+    """Return the graph of one training step of a copy of a model, which itself stays as it is."""
+    twin, x = deepcopy(model).train(), standardizer(images)
+    rng = generators(0)["dropout"]  # so that a model drops the same each time it is drawn
+    for module in twin.modules():
+        if isinstance(module, nn.Dropout):
+            module.rng = rng
+    names = {"images": x, "labels": labels}
+    criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    if profile:
+        return graph.profile(twin, x, labels, loss=criterion, names=names)
+    with graph.record(twin, names) as tape:
+        criterion(twin(x), labels).backward()
+    found = tape.graph()
+    # every line of source is one of this package's own, which tells the user of the command line nothing
+    return replace(found, nodes=tuple(replace(node, line="") for node in found.nodes))

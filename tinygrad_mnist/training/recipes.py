@@ -1,7 +1,8 @@
 """Recipes: what is trained, and how, as plain data.
 
-A `Recipe` holds numbers and names only. It builds nothing and needs no NumPy; `model` builds its layers and
-`loop` follows it. A changed recipe is made by `Recipe.changed`, which the command line uses for its options.
+A `Recipe` holds numbers and names only. It builds nothing and needs no NumPy: `choices` makes what its names
+stand for, and `loop` follows it. A changed recipe is made by `Recipe.changed`, which the command line uses
+for its options. `RECIPES`, at the end, has them by name; one more is one more row.
 
 The recipes were chosen by their accuracy on a validation part that was cut from the training part.
 """
@@ -10,29 +11,26 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from tinygrad_mnist.training.choices import ACTIVATIONS, MODELS, OPTIMIZERS, SCHEDULES
 from tinygrad_mnist.training.errors import RecipeError
-
-OPTIMIZERS: Final = {"sgd": 0.1, "momentum": 0.1, "rmsprop": 0.001, "adam": 0.003, "adamw": 0.01}
-"""The optimisers by name, and the learning rate that each gets in a recipe that was made for another one."""
-
-ACTIVATIONS: Final = ("relu", "leaky-relu", "gelu", "tanh", "sigmoid")
-SCHEDULES: Final = ("constant", "cosine", "one-cycle")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and how it is trained.
+    """A model, and the way in which it is trained.
 
     Parameters
     ----------
     name, description : str
-        What the recipe is called, and one line about it.
+        The name by which it is found, and one line about it.
     hidden : tuple of int
         Units of each hidden layer; empty for none (softmax regression).
+    model : str
+        One of `MODELS`, which are in `choices` as the activations, optimisers and schedules are.
     activation : str
         One of `ACTIVATIONS`, after each hidden layer.
     batch_norm : bool
@@ -62,7 +60,7 @@ class Recipe:
     validation : float
         Share of the training part that is set aside for validation, above 0 and less than 1.
     data : str
-        The data set that the recipe is for, if no other is asked for: what `tinygrad_mnist.data.load` takes.
+        The data set that the recipe is for, if no other is asked for: a name in `DATASETS`, or a directory.
 
     Raises
     ------
@@ -82,6 +80,7 @@ class Recipe:
     name: str
     description: str
     hidden: tuple[int, ...]
+    model: str = "mlp"
     activation: str = "relu"
     batch_norm: bool = False
     dropout: float = 0.0
@@ -99,37 +98,13 @@ class Recipe:
     data: str = "auto"
 
     def __post_init__(self) -> None:
-        hidden: Any = self.hidden
-        if not isinstance(hidden, tuple) or not all(_is_int(units) and units > 0 for units in hidden):
+        for name, check in _CHECKS.items():
+            if expected := check(getattr(self, name)):
+                raise RecipeError(f"{name} must be {expected}", name)
+        if self.batch_norm and self.batch_size == 1:
             raise RecipeError(
-                f"hidden must be whole numbers above 0, as in 256,128, not {_shown(self.hidden)}"
-            )
-        _check_choice("activation", self.activation, ACTIVATIONS)
-        _check_choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
-        _check_choice("schedule", self.schedule, SCHEDULES)
-        for name in ("dropout", "label_smoothing"):
-            value = getattr(self, name)
-            if not (_is_number(value) and 0 <= value < 1):
-                raise RecipeError(f"{name} must be at least 0 and less than 1, not {value!r}")
-        for name in ("lr", "clip_norm", "evaluate_every"):
-            value = getattr(self, name)
-            if not (_is_number(value) and 0 < value < math.inf) and not (
-                value is None and name == "clip_norm"
-            ):
-                raise RecipeError(f"{name} must be a finite number above 0, not {value!r}")
-        if not (_is_number(self.weight_decay) and 0 <= self.weight_decay < math.inf):
-            raise RecipeError(
-                f"weight_decay must be a finite number of at least 0, not {self.weight_decay!r}"
-            )
-        if not (_is_number(self.validation) and 0 < self.validation < 1):
-            raise RecipeError(f"validation must be above 0 and less than 1, not {self.validation!r}")
-        if not (_is_int(self.epochs) and self.epochs > 0):
-            raise RecipeError(f"epochs must be a whole number above 0, not {self.epochs!r}")
-        least = 2 if self.batch_norm else 1
-        if self.batch_size is not None and not (_is_int(self.batch_size) and self.batch_size >= least):
-            why = ", as batch norm takes statistics over the batch" if self.batch_norm else ""
-            raise RecipeError(
-                f"batch_size must be a whole number of at least {least}{why}, not {self.batch_size!r}"
+                "batch_size must be at least 2, as batch norm takes statistics over the batch, not 1",
+                "batch_size",
             )
 
     @property
@@ -162,16 +137,23 @@ class Recipe:
         RecipeError
             If a name is unknown, or a value out of range.
         """
-        unknown = sorted(set(changes) - {field.name for field in fields(self)})
+        unknown = sorted(changes.keys() - _CHECKS.keys())
         if unknown:
             raise RecipeError(f"a recipe has no {', '.join(unknown)}")
-        if changes.get("optimizer", self.optimizer) != self.optimizer:
-            _check_choice("optimizer", changes["optimizer"], tuple(OPTIMIZERS))
-            changes = {"lr": OPTIMIZERS[changes["optimizer"]], **changes}
+        optimizer = changes.get("optimizer", self.optimizer)
+        if optimizer != self.optimizer and _CHECKS["optimizer"](optimizer) is None:
+            changes = {"lr": OPTIMIZERS[optimizer].lr, **changes}
         return replace(self, **changes)
 
+    def changes(self) -> dict[str, Any]:
+        """Return the values that differ from the recipe of this name, or all where there is none."""
+        values = self.to_dict()
+        del values["description"]
+        original = RECIPES[self.name].to_dict() if self.name in RECIPES else {}
+        return {name: value for name, value in values.items() if value != original.get(name)}
+
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain data that JSON can hold."""
+        """Return the recipe as plain data that JSON can hold."""
         return {**asdict(self), "hidden": list(self.hidden)}
 
     @classmethod
@@ -183,20 +165,104 @@ class Recipe:
         RecipeError
             If an entry is missing, unexpected or out of range.
         """
-        names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            faults = [
-                f"{what} {', '.join(sorted(found))}"
-                for what, found in (("lacks", names - set(values)), ("has the unknown", set(values) - names))
-                if found
-            ]
+        values, names = {**_ADDED, **values}, _CHECKS.keys()
+        faults = [
+            f"{what} {', '.join(sorted(found))}"
+            for what, found in (("lacks", names - values.keys()), ("has the unknown", values.keys() - names))
+            if found
+        ]
+        if faults:
             raise RecipeError(f"the recipe {' and '.join(faults)}")
         hidden = values["hidden"]
         return cls(**{**values, "hidden": tuple(hidden) if isinstance(hidden, list) else hidden})
 
 
+# ---- the checks of its values -----------------------------------------------------------------------------
+
+Check = Callable[[Any], "str | None"]
+"""A function of a value of a recipe: returns None if it is in range, and else what is expected instead."""
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check(expected: str, holds: Callable[[Any], bool]) -> Check:
+    """Return a check that a value passes if ``holds`` is true of it."""
+    return lambda value: None if holds(value) else f"{expected}, not {_shown(value)}"
+
+
+def _number(expected: str, in_range: Callable[[float], bool]) -> Check:
+    """Return a check for a number in a range; NaN is in none."""
+    return _check(expected, lambda x: (isinstance(x, float) or _is_int(x)) and in_range(x))
+
+
+def _optional(check: Check) -> Check:
+    """Return a check that None passes, too."""
+    return lambda value: None if value is None else check(value)
+
+
+def _one_of(table: Mapping[str, Any]) -> Check:
+    """Return a check for the names in a table, as it is when the check is made: rows may be added."""
+
+    def check(value: Any) -> str | None:
+        if isinstance(value, str) and value in table:
+            return None
+        near = difflib.get_close_matches(str(value).lower(), table, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f"one of {', '.join(table)}, not {value!r}{hint}"
+
+    return check
+
+
+def _shown(value: Any) -> str:
+    """Return a value as the command line takes it, where it takes lists."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
+
+
+_TEXT = _check("a text", lambda value: isinstance(value, str))
+_FLAG = _check("True or False", lambda value: isinstance(value, bool))
+_SHARE = _number("at least 0 and less than 1", lambda x: 0 <= x < 1)
+_ABOVE_0 = _number("a finite number above 0", lambda x: 0 < x < math.inf)
+
+_CHECKS: Final[dict[str, Check]] = {
+    "name": _TEXT,
+    "description": _TEXT,
+    "hidden": _check(
+        "whole numbers above 0, as in 256,128",
+        lambda hidden: isinstance(hidden, tuple) and all(_is_int(units) and units > 0 for units in hidden),
+    ),
+    "model": _one_of(MODELS),
+    "activation": _one_of(ACTIVATIONS),
+    "batch_norm": _FLAG,
+    "dropout": _SHARE,
+    "one_hot": _FLAG,
+    "label_smoothing": _SHARE,
+    "optimizer": _one_of(OPTIMIZERS),
+    "lr": _ABOVE_0,
+    "schedule": _one_of(SCHEDULES),
+    "weight_decay": _number("a finite number of at least 0", lambda x: 0 <= x < math.inf),
+    "clip_norm": _optional(_ABOVE_0),
+    "batch_size": _optional(_check("a whole number above 0", lambda n: _is_int(n) and n > 0)),
+    "epochs": _check("a whole number above 0", lambda n: _is_int(n) and n > 0),
+    "evaluate_every": _ABOVE_0,
+    "validation": _number("above 0 and less than 1", lambda x: 0 < x < 1),
+    "data": _TEXT,
+}
+"""The check of each field of a `Recipe`."""
+
+_ADDED: Final[dict[str, Any]] = {"model": "mlp"}
+"""Fields that recipes in files of earlier versions lack, and the value that those versions trained by.
+
+This need not be the default of today: an old file means what it meant when it was written.
+"""
+
+
+# ---- the recipes -----------------------------------------------------------------------------------------
+
+
 def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+    """Return the recipe of a name.
 
     Raises
     ------
@@ -217,26 +283,7 @@ def find_recipe(name: str) -> Recipe:
     raise RecipeError(f"there is no recipe {name!r}; {hint}")
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        near = difflib.get_close_matches(str(value).lower(), choices, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise RecipeError(f"{name} must be one of {', '.join(choices)}, not {value!r}{hint}")
-
-
-RECIPES: Final[dict[str, Recipe]] = {
+RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(

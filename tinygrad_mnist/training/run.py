@@ -1,4 +1,4 @@
-"""A run: train by a recipe, judge once on the test part, and write down all of it.
+"""A run: train by a recipe, evaluate once on the test part, and write down all of it.
 
 The test part is looked at once, at the end, with the state that was the best on the validation part.
 """
@@ -6,54 +6,54 @@ The test part is looked at once, at the end, with the state that was the best on
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import directory as names
+from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
-from tinygrad_mnist.training.directory import RunDirectory
-from tinygrad_mnist.training.errors import DivergedError, RunError
-from tinygrad_mnist.training.files import write_json, write_json_lines
-from tinygrad_mnist.training.graphs import draw_graph
-from tinygrad_mnist.training.history import Record
-from tinygrad_mnist.training.loop import Fit, fit
-from tinygrad_mnist.training.metrics import evaluate
-from tinygrad_mnist.training.model import build_model
-from tinygrad_mnist.training.parts import split
+from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, SUMMARY, RunDirectory
+from tinygrad_mnist.training.errors import DivergedError, RunError, writing
+from tinygrad_mnist.training.evaluation import Evaluation, evaluate
+from tinygrad_mnist.training.format import percent
+from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
 from tinygrad_mnist.training.pictures import draw_pictures
-from tinygrad_mnist.training.recipes import RECIPES, Recipe
-from tinygrad_mnist.training.reporter import Plan, Reporter
+from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
-from tinygrad_mnist.training.versions import versions
-from tinygrad_mnist.training.wording import name_data, percent
+from tinygrad_mnist.training.training_data import Parts, data_title, split
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a run left.
+    """The result of a run.
 
     Parameters
     ----------
     summary : dict
         As ``summary.json`` has it; see `train`.
     directory : Path
-        Where the files are.
+        The run directory.
     pictures : tuple of Path
-        The pictures among them.
+        The pictures in it.
     checkpoint : Checkpoint
         The trained model.
-    faults : tuple of str
-        A sentence for each file that could not be written after training, as on a full disk.
+    missing : tuple of Path
+        Files that could not be written after training, as on a full disk. The reporter was told why.
     """
 
     summary: dict[str, Any]
     directory: Path
     pictures: tuple[Path, ...]
     checkpoint: Checkpoint
-    faults: tuple[str, ...] = ()
+    missing: tuple[Path, ...] = ()
 
 
 def train(
@@ -89,15 +89,15 @@ def train(
     Parameters
     ----------
     recipe : Recipe
-        What to train, and how.
+        The model, and how to train it.
     dataset : Dataset
         The data.
     seed : int
         The root of all randomness, at least 0.
     out : path-like, optional
-        Where to write; see `RunDirectory`. By default ``runs/<recipe>-<time>``.
+        The directory to write to; see `RunDirectory`. By default ``runs/<recipe>-<time>``.
     source : str, optional
-        What to load to get the data set again; its name by default.
+        What is to be asked for to get the data set again; its name by default.
     reporter : Reporter, optional
         Is told how it goes.
 
@@ -109,7 +109,8 @@ def train(
     ------
     TrainingError
         If the directory cannot be used, the checkpoint or the metrics not be written, or the loss is no
-        longer finite. What cannot be written after training is in the outcome's ``faults``.
+        longer finite. What cannot be written after training is in the outcome's ``missing``, and the reporter
+        is notified.
     DataError
         If the data does not fit the recipe.
     KeyboardInterrupt
@@ -117,49 +118,93 @@ def train(
     """
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
+    checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
+    model, standardizer = checkpoint.model, checkpoint.standardizer
+    recorder = _Recorder(reporter or Reporter(), RunDirectory(out, recipe.name), checkpoint)
+    result = _fit(recorder, parts, rngs)
+    on_train = evaluate(model, parts.train_images, parts.train_labels, standardizer)
+    on_test = evaluate(model, dataset.test_images, dataset.test_labels, standardizer)
+    summary = _summary(checkpoint, dataset, parts, result, on_train, on_test)
+    unwritten = recorder.write_summary(summary)
+    title = data_title(dataset.name, summary["data_source"])
+    pictures, undrawn = draw_pictures(
+        recorder.directory,
+        checkpoint,
+        dataset,
+        on_test.probabilities,
+        result.history,
+        f"{recipe.name}, {title}: {percent(on_test.accuracy)} of the test part recognised",
+        rngs["sample"],
+        recorder.notify,
+    )
+    return Outcome(summary, recorder.directory.path, pictures, checkpoint, unwritten + undrawn)
+
+
+def _untrained(
+    recipe: Recipe,
+    dataset: Dataset,
+    parts: Parts,
+    rngs: Mapping[str, np.random.Generator],
+    origin: dict[str, Any],
+) -> Checkpoint:
+    """Return a checkpoint with a new model. The model is trained in place, so this stays the checkpoint."""
     model = build_model(
         recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    checkpoint = Checkpoint(
+    return Checkpoint(
         model=model,
         recipe=recipe,
         image_shape=dataset.image_shape,
         class_names=tuple(map(str, range(dataset.classes))),
         standardizer=parts.standardizer,
-        origin={
-            "data": source or dataset.name,
-            "dataset": dataset.name,
-            "train_images": len(parts.train_images),
-            "seed": seed,
-        },
+        origin={**origin, "dataset": dataset.name, "train_images": len(parts.train_images)},
     )
-    directory = RunDirectory(out, recipe.name)
-    recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
+
+
+def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generator]) -> Fit:
+    """Train. If there is nothing to keep, leave the directory as it was."""
+    directory, checkpoint = recorder.directory, recorder.checkpoint
     try:
-        done = fit(recipe, model, parts, rngs=rngs, reporter=recorder)
+        return fit(checkpoint.recipe, checkpoint.model, parts, rngs=rngs, reporter=recorder)
     except DivergedError as error:
         if recorder.best is None:
             directory.release()
             raise
-        kept = f"the state of epoch {recorder.best.epoch:g} is kept in {directory.file(names.CHECKPOINT)}"
+        kept = f"the state of epoch {recorder.best.epoch:g} is kept in {directory.file(CHECKPOINT)}"
         raise DivergedError(f"{error}; {kept}") from error
-    except BaseException:
+    except BaseException:  # Ctrl-C before anything was learned, too
         directory.release()
         raise
-    training = evaluate(model, parts.train_images, parts.train_labels, parts.standardizer)
-    test = evaluate(model, dataset.test_images, dataset.test_labels, parts.standardizer)
-    summary = {
+
+
+def _summary(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    parts: Parts,
+    result: Fit,
+    on_train: Evaluation,
+    on_test: Evaluation,
+) -> dict[str, Any]:
+    """Return what ``summary.json`` holds; `train` documents it."""
+    recipe, steps = checkpoint.recipe, len(result.history.losses)
+    return {
         "recipe": recipe.name,
-        "changes": changes(recipe),
+        "changes": recipe.changes(),
         "data": dataset.name,
-        "data_source": source or dataset.name,
-        "seed": seed,
-        "parameters": done.plan.parameters,
-        **_course(done),
-        "train_accuracy": training.accuracy,
-        "validation_accuracy": done.best.validation_accuracy,
-        "test_accuracy": test.accuracy,
-        "test_loss": test.loss,
+        "data_source": checkpoint.origin["data"],
+        "seed": checkpoint.origin["seed"],
+        "parameters": result.plan.parameters,
+        "epochs": steps / result.plan.steps_per_epoch,
+        "steps": steps,
+        "best_epoch": result.best.epoch,
+        "best_step": result.best.step,
+        "interrupted": result.interrupted,
+        "train_seconds": result.seconds,
+        "images_per_second": result.images / result.seconds,
+        "train_accuracy": on_train.accuracy,
+        "validation_accuracy": result.best.validation_accuracy,
+        "test_accuracy": on_test.accuracy,
+        "test_loss": on_test.loss,
         "train_images": len(parts.train_images),
         "validation_images": len(parts.validation_images),
         "test_images": len(dataset.test_images),
@@ -167,52 +212,27 @@ def train(
         "versions": versions(),
         "config": recipe.to_dict(),
     }
-    faults: tuple[str, ...] = ()
-    try:
-        write_json(directory.file(names.SUMMARY), summary)
-    except RunError as error:
-        faults = (str(error),)
-    on = name_data(dataset.name, source or dataset.name)
-    title = f"{recipe.name}, {on}: {percent(test.accuracy)} of the test part recognised"
-    pictures, undrawn = draw_pictures(
-        directory,
-        dataset,
-        test.probabilities,
-        done.history,
-        title,
-        recipe.full_batch,
-        rngs["sample"],
-        recorder.note,
-    )
-    graphs, unwritten = draw_graph(directory, checkpoint, dataset, recorder.note)
-    return Outcome(summary, directory.path, pictures + graphs, checkpoint, faults + undrawn + unwritten)
 
 
-def changes(recipe: Recipe) -> dict[str, Any]:
-    """In what a recipe differs from the one that it was made from."""
-    values, original = recipe.to_dict(), RECIPES[recipe.name].to_dict() if recipe.name in RECIPES else {}
+def versions() -> dict[str, str]:
+    """Return the versions that numbers depend on: Python, NumPy, its BLAS, and this package.
+
+    Examples
+    --------
+    >>> sorted(versions())
+    ['blas', 'numpy', 'python', 'tinygrad_mnist']
+    """
+    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
-        field.name: values[field.name]
-        for field in fields(recipe)
-        if field.name != "description" and values[field.name] != original.get(field.name)
-    }
-
-
-def _course(done: Fit) -> dict[str, Any]:
-    steps = len(done.history.losses)
-    return {
-        "epochs": steps / done.plan.steps_per_epoch,
-        "steps": steps,
-        "best_epoch": done.best.epoch,
-        "best_step": done.best.step,
-        "interrupted": done.interrupted,
-        "train_seconds": done.seconds,
-        "images_per_second": done.images / done.seconds,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "tinygrad_mnist": __version__,
+        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
     }
 
 
 class _Recorder(Reporter):
-    """Writes metrics and the best checkpoint as they come, and passes all on."""
+    """Writes metrics and the best checkpoint as they come, and passes all on to another reporter."""
 
     def __init__(self, reporter: Reporter, directory: RunDirectory, checkpoint: Checkpoint) -> None:
         self.reporter, self.directory, self.checkpoint = reporter, directory, checkpoint
@@ -225,16 +245,29 @@ class _Recorder(Reporter):
 
     def evaluated(self, record: Record, best: bool) -> None:
         if not self.records:
-            self.directory.clear()
+            self.directory.clear()  # not before: until now an earlier run could be kept
         self.records.append(record)
-        write_json_lines(self.directory.file(names.METRICS), [entry.to_dict() for entry in self.records])
+        metrics = self.directory.file(METRICS)
+        with writing(metrics):
+            write_json_lines(metrics, [entry.to_dict() for entry in self.records])
         if best:
-            save_checkpoint(self.directory.file(names.CHECKPOINT), self.checkpoint)
+            save_checkpoint(self.directory.file(CHECKPOINT), self.checkpoint)
             self.best = record
         self.reporter.evaluated(record, best)
 
     def interrupted(self) -> None:
         self.reporter.interrupted()
 
-    def note(self, sentence: str) -> None:
-        self.reporter.note(sentence)
+    def notify(self, sentence: str) -> None:
+        self.reporter.notify(sentence)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> tuple[Path, ...]:
+        """Write the summary; return its path, if it could not be written, after saying so."""
+        path = self.directory.file(SUMMARY)
+        try:
+            with writing(path):
+                write_json(path, summary)
+        except RunError as error:
+            self.notify(str(error))
+            return (path,)
+        return ()

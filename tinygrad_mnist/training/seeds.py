@@ -1,4 +1,10 @@
-"""From one seed a generator for each purpose, so that none disturbs another: one tree of random numbers."""
+"""The seed of a run, split into one generator of random numbers for each purpose.
+
+All that is random in a run comes from here: the run's weights and its dropout too, since their layers are
+given a generator. So the number of draws for one purpose does not change the numbers of another, and a run
+does not depend on layers that were made before. (Layers that are made without a generator draw from the tree
+of `tinygrad_mnist.nn.init.manual_seed`, which no run uses.)
+"""
 
 from __future__ import annotations
 
@@ -9,10 +15,15 @@ import numpy as np
 from tinygrad_mnist.training.errors import TrainingError
 
 PURPOSES: Final = ("split", "initialisation", "order", "dropout", "sample")
+"""The purposes: the validation part, the weights, the order of the images, what is dropped, and the sample of
+images that training accuracy is measured on and that are drawn.
+
+The order counts: a new one goes to the end, so that equal seeds go on giving equal numbers for the others.
+"""
 
 
 def generators(seed: int) -> dict[str, np.random.Generator]:
-    """A generator for each of `PURPOSES`, from one seed of at least 0.
+    """Return a generator for each of `PURPOSES`, from one seed of at least 0.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""How many threads BLAS computes with.
+"""The number of threads that BLAS computes matrix products with.
 
 The matrices here are small, and OpenBLAS's threads wait for each other by spinning: on cores that are shared
 two of them can take twenty times as long as one. So one thread is the default, everywhere; and where more are
 asked for, products that are too small to be shared are still computed by one.
 
 BLAS reads its variables of the environment when NumPy is imported; afterwards only threadpoolctl (the extra
-``threads``) can change and tell the number. Nothing here imports NumPy.
+``threads``) can change and tell the number. So this module must not import NumPy at its top.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 VARIABLES: Final = (
@@ -23,11 +23,12 @@ VARIABLES: Final = (
     "BLIS_NUM_THREADS",
     "OMP_NUM_THREADS",
 )
-"""What the BLAS libraries that NumPy is built with read their number of threads from."""
-
+"""The variables from which the BLAS libraries that NumPy is built with read their number of threads."""
 
 WORTH_SHARING: Final = 1 << 27
-"""Multiplications of a matrix product that takes longer than a thread may have to wait for its core.
+"""Multiplications in a matrix product that is large enough to be shared by several threads.
+
+A smaller one is done sooner than a thread may have to wait for its core.
 
 Measured on two cores, a training step by two threads beside one by one thread: of 784-64-32-16-10 and 128
 rows (6 million in the largest product) 0.95 alone, and 2.0 where another process wants a core; of
@@ -48,7 +49,7 @@ def set_threads(count: int) -> str | None:
     Returns
     -------
     str or None
-        None if it is so and is wise; otherwise a sentence about what is not.
+        None if it is done and is wise; otherwise a sentence that tells the user what is not.
 
     Raises
     ------
@@ -60,7 +61,11 @@ def set_threads(count: int) -> str | None:
     in_time = "numpy" not in sys.modules
     for variable in VARIABLES:
         os.environ[variable] = str(count)
-    _limit(count)
+    with suppress(ImportError):
+        import numpy  # noqa: F401  (so that its BLAS is there to be limited)
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(limits=count, user_api="blas")
     found = threads_in_use()
     if found is None:
         if in_time:
@@ -79,14 +84,14 @@ def set_threads(count: int) -> str | None:
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def threads_in_use() -> int | None:
-    """The number of threads that BLAS computes with; None where threadpoolctl is not there to tell.
+    """Return the number of threads that BLAS computes with; None where threadpoolctl is not there to tell.
 
-    Where several libraries are loaded, the largest of their numbers.
+    Where several libraries are loaded, it is the largest of their numbers.
     """
     try:
         import numpy  # noqa: F401  (so that its BLAS is there to be asked)
@@ -99,27 +104,17 @@ def threads_in_use() -> int | None:
     return max(counts, default=None)
 
 
-def _limit(count: int) -> None:
-    try:
-        import numpy  # noqa: F401
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return
-    threadpool_limits(limits=count, user_api="blas")
-
-
 @contextmanager
 def threads_for(multiplications: int) -> Iterator[str | None]:
-    """Leave BLAS one thread inside, if the largest of its products is too small to be shared.
+    """Let BLAS compute with one thread inside, if the largest of its products is too small to be shared.
 
-    Gives a sentence where that differs from what was asked for, and else None.
-
-    Needs threadpoolctl; without it nothing changes.
+    Yields a sentence for the user where that differs from what was asked for, and else None. Without
+    threadpoolctl nothing changes.
 
     Parameters
     ----------
     multiplications : int
-        Of the largest matrix product: rows times columns times what is summed over.
+        Of the largest matrix product: rows times columns times the length of the sums.
 
     Examples
     --------

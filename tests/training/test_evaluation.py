@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.data import Dataset, Standardizer
+from tinygrad_mnist.training import (
+    DATASETS,
+    Checkpoint,
+    DatasetChoice,
+    Outcome,
+    TrainingError,
+    evaluate,
+    evaluate_checkpoint,
+)
+
+STANDARDIZER = Standardizer(mean=100.0, std=50.0)
+
+
+def test_accuracy_and_loss_are_those_of_the_probabilities(model: nn.Module, images: np.ndarray) -> None:
+    labels = np.arange(50) % 3
+    result = evaluate(model, images, labels, STANDARDIZER)
+    right = [int(np.argmax(row)) == label for row, label in zip(result.probabilities, labels, strict=True)]
+    assert result.accuracy == np.mean(right)
+    of_truth = result.probabilities[np.arange(50), labels]
+    assert result.loss == pytest.approx(float(-np.log(of_truth).mean()), rel=1e-6)
+
+
+def test_the_loss_with_label_smoothing_is_that_of_training(model: nn.Module, images: np.ndarray) -> None:
+    labels = np.arange(50) % 3
+    model.eval()
+    trained = nn.CrossEntropyLoss(label_smoothing=0.2)(model(STANDARDIZER(images)), labels)
+    smoothed = evaluate(model, images, labels, STANDARDIZER, label_smoothing=0.2)
+    assert smoothed.loss == pytest.approx(float(trained), rel=1e-5)
+
+
+def test_a_probability_of_zero_gives_a_finite_loss(images: np.ndarray) -> None:
+    sure = nn.Linear(9, 3, rng=0)
+    sure.bias.data = np.array([1e4, 0, 0], np.float32)  # type: ignore[union-attr]
+    assert np.isfinite(evaluate(sure, images, np.ones(50, np.int64), STANDARDIZER).loss)
+
+
+# ---- on the test part of a data set -----------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_evaluated_on_the_test_part(
+    outcome: Outcome, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "patterns", DatasetChoice(lambda notify: patterns, "patterns"))
+    found = evaluate_checkpoint(outcome.checkpoint)
+    assert found.accuracy == outcome.summary["test_accuracy"]
+    assert sum(row.images for row in found.classes) == found.images == 60
+    assert sum(row.correct for row in found.classes) == found.correct
+
+
+def test_there_is_a_row_for_each_true_class(
+    outcome: Outcome, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that sees a 2 everywhere is right on all twos, and takes all others for them."""
+    always_two = nn.Linear(25, 4)
+    always_two.load_state_dict({"weight": np.zeros((4, 25)), "bias": np.array([0, 0, 1, 0])})
+    monkeypatch.setitem(DATASETS, "patterns", DatasetChoice(lambda notify: patterns, "patterns"))
+    found = evaluate_checkpoint(replace(outcome.checkpoint, model=always_two))
+    assert found.classes == (("0", 15, 0, "2"), ("1", 15, 0, "2"), ("2", 15, 15, "-"), ("3", 15, 0, "2"))
+
+
+def test_the_data_that_it_was_trained_on_is_the_default(digits_model: Checkpoint) -> None:
+    found = evaluate_checkpoint(digits_model)
+    assert (found.data, found.images) == ("digits", 359)
+    assert found.accuracy > 0.95
+
+
+def test_data_of_another_size_is_refused(outcome: Outcome) -> None:
+    with pytest.raises(TrainingError, match=r"5 x 5 pixels in 4 classes, but digits has 8 x 8 in 10"):
+        evaluate_checkpoint(outcome.checkpoint, "digits")

@@ -1,0 +1,66 @@
+"""Which data goes with a recipe."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinygrad_mnist.data import DataError, Dataset, load, load_digits
+from tinygrad_mnist.training import DATASETS, RECIPES, DatasetChoice, choose, training_data
+
+
+def test_digits_take_the_recipe_made_for_them() -> None:
+    notes: list[str] = []
+    chosen = choose(data="digits", changes={"epochs": 2}, notify=notes.append)
+    assert (chosen.recipe, chosen.source) == (RECIPES["digits"].changed(epochs=2), "digits")
+    assert len(notes) == 1
+    assert "'digits' takes the place of 'default'" in notes[0]
+
+
+def test_the_recipe_digits_brings_its_data() -> None:
+    notes: list[str] = []
+    chosen = choose("digits", notify=notes.append)
+    assert chosen.dataset.name == "digits"
+    assert notes == []
+
+
+def test_another_recipe_is_followed_on_digits() -> None:
+    assert choose("three-layer", data="digits").recipe == RECIPES["three-layer"]
+
+
+def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(notify: Any) -> Dataset:
+        notify("no MNIST")
+        return load_digits()
+
+    monkeypatch.setitem(DATASETS, "auto", DatasetChoice(load, "whatever is there"))
+    notes: list[str] = []
+    chosen = choose(notify=notes.append)
+    assert (chosen.recipe, chosen.source) == (RECIPES["digits"], "digits")
+    assert notes[0] == "no MNIST"
+
+
+def test_a_directory_is_remembered_by_its_full_path(
+    patterns: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(training_data, "load", lambda name, notify: patterns)
+    assert choose(data="here").source == str(tmp_path.resolve() / "here")
+
+
+def test_a_data_set_of_ones_own_is_remembered_by_its_name(
+    patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS, "mine", DatasetChoice(lambda notify: patterns, "my patterns"))
+    chosen = choose("digits", data="mine")
+    assert (chosen.dataset, chosen.source) == (patterns, "mine")
+
+
+def test_changes_to_a_recipe_that_is_given_hold_for_the_one_that_takes_its_place() -> None:
+    changes = {"batch_size": 128}  # that of the recipe `default`, and not of `digits`
+    chosen = choose(RECIPES["default"].changed(**changes), changes, data="digits")
+    assert chosen.recipe == RECIPES["digits"].changed(batch_size=128)
+
+
+def test_the_names_in_the_table_are_those_that_data_knows() -> None:
+    with pytest.raises(DataError, match=f"choose among {', '.join(DATASETS)} and a directory"):
+        load("no such data")

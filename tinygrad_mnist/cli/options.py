@@ -1,0 +1,98 @@
+"""Options of several commands, and the values of options from text; ranges are checked by `Recipe`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from tinygrad_mnist.cli.output import notify
+
+
+def name(text: str) -> str:
+    """Return a name or a path, which is not empty, as that of a shell variable that is not set would be."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; is a variable not set?")
+    return text
+
+
+def whole_number(text: str) -> int:
+    """Return a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a function that reads a whole number which is not less than ``least``."""
+
+    def read(text: str) -> int:
+        number = whole_number(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text} is not {least} or more")
+        return number
+
+    return read
+
+
+def number(text: str) -> float:
+    """Return a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+
+
+def batch_size(text: str) -> int | None:
+    """Return a number of images, or None for ``full``, which means all of them."""
+    return None if text == "full" else whole_number(text)
+
+
+def hidden(text: str) -> tuple[int, ...]:
+    """Return the units of the hidden layers, as in ``256,128``; ``none`` is for no hidden layer."""
+    if text == "none":
+        return ()
+    try:
+        return tuple(int(units) for units in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, as in 256,128") from None
+
+
+# ---- options of several commands -------------------------------------------------------------------------
+
+
+def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
+    """Declare ``--recipe``."""
+    parser.add_argument(
+        "--recipe",
+        type=name,
+        metavar="NAME",
+        help=f"{purpose} (default: default; 'tinygrad-mnist recipes' lists them)",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Declare ``--data``."""
+    from tinygrad_mnist.training import DATASETS
+
+    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "DIR"]), help=purpose)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--threads``, which every command that computes has."""
+    parser.add_argument(
+        "--threads",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="threads that BLAS computes with (default 1: more can take ten times as long where cores are "
+        "shared; small models are trained by one, where threadpoolctl is installed)",
+    )
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Set the number of threads, before NumPy is imported; tell the user what cannot be done."""
+    from tinygrad_mnist.training.threads import set_threads
+
+    if problem := set_threads(arguments.threads):
+        notify(problem)

@@ -1,0 +1,57 @@
+"""What the user is told: notices, tables, and one sentence for each error that the user can put right."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAILED = 1
+MISUSED = 2
+
+
+def notify(sentence: str) -> None:
+    """Print a notice on standard error, after all that was printed before it on standard output."""
+    sys.stdout.flush()
+    print(f"tinygrad-mnist: {sentence}", file=sys.stderr, flush=True)
+
+
+def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below a heading, each column as wide as its widest entry.
+
+    Examples
+    --------
+    >>> print_table(("a", "b"), [("1", "2"), ("333", "4")])
+    a    b
+    1    2
+    333  4
+    """
+    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+    for row in (heading, *rows):
+        print("  ".join(f"{entry:{width}}" for entry, width in zip(row, widths, strict=True)).rstrip())
+
+
+def explain(error: Exception) -> tuple[str, int] | None:
+    """Return sentence and exit status for an error; None for a fault of ours, which needs its traceback."""
+    from tinygrad_mnist.training.errors import RecipeError, TrainingError
+
+    if isinstance(error, TrainingError):
+        return _one_line(str(error)), MISUSED if isinstance(error, RecipeError) else FAILED
+    from tinygrad_mnist.data import DataError  # not before, as it loads NumPy
+
+    if isinstance(error, DataError):
+        return _one_line(str(error)), FAILED
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}", FAILED
+    if isinstance(error, ImportError) and "tinygrad_mnist[" in str(error):  # an extra that is not installed
+        return _one_line(str(error)), FAILED
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; take a smaller --batch-size or a smaller model", FAILED
+    return None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,175 @@
+"""Evaluation: loss and accuracy of a model, on arrays of images and on the test part of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.errors import CheckpointError
+from tinygrad_mnist.training.format import size
+from tinygrad_mnist.training.prediction import BATCH, Standardize, predict
+from tinygrad_mnist.training.training_data import load_data
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss and accuracy of a model on some images.
+
+    Parameters
+    ----------
+    loss : float
+        Mean cross-entropy in nats.
+    accuracy : float
+        Share of the images that are recognised, 0 to 1.
+    probabilities : ndarray
+        float32, shape (n, classes).
+    """
+
+    loss: float
+    accuracy: float
+    probabilities: NDArray[np.float32]
+
+
+def evaluate(
+    model: Module,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    standardize: Standardize,
+    *,
+    label_smoothing: float = 0.0,
+    batch_size: int = BATCH,
+) -> Evaluation:
+    """Evaluate a model on images and their labels.
+
+    Parameters
+    ----------
+    model : Module
+        From rows of pixels to logits; it is in the mode that it was in when this returns.
+    images : ndarray
+        Shape (n, height, width), as `standardize` takes them; n is 1 or more.
+    labels : ndarray
+        Integers, shape (n,).
+    standardize : callable
+        Usually a `tinygrad_mnist.data.Standardizer`.
+    label_smoothing : float
+        Share of the targets that is spread over all classes, in the loss.
+    batch_size : int
+        Images at a time.
+
+    Returns
+    -------
+    Evaluation
+    """
+    probabilities = predict(model, images, standardize, batch_size)
+    correct = np.count_nonzero(probabilities.argmax(axis=1) == labels)
+    # A probability may be 0 in float32: then it is taken as the smallest that float32 can say. The sum is in
+    # float64, as tens of thousands of terms in float32 would cost digits that are printed.
+    surprise = -np.log(np.maximum(probabilities, np.finfo(np.float32).tiny), dtype=np.float64)
+    loss = surprise[np.arange(len(labels)), labels].mean()
+    if label_smoothing:
+        # the mean over all classes is the loss of a target that is spread evenly
+        loss = (1 - label_smoothing) * loss + label_smoothing * surprise.mean()
+    return Evaluation(float(loss), float(correct / len(labels)), probabilities)
+
+
+class ClassEvaluation(NamedTuple):
+    """The accuracy of a model on the images of one class, in numbers of images.
+
+    ``confused_with`` is the class that was most often predicted wrongly for them, ``-`` if none was.
+    """
+
+    name: str
+    images: int
+    correct: int
+    confused_with: str
+
+
+@dataclass(frozen=True)
+class CheckpointEvaluation:
+    """Loss and accuracy of a trained model on the test part of a data set.
+
+    Parameters
+    ----------
+    data : str
+        The data set's name.
+    source : str
+        What is to be asked for to get it again: a name in `DATASETS`, or a directory.
+    images, correct : int
+        How many there are, and how many of them were recognised.
+    loss : float
+        Mean cross-entropy in nats.
+    classes : tuple of ClassEvaluation
+        The same for each class.
+    """
+
+    data: str
+    source: str
+    images: int
+    correct: int
+    loss: float
+    classes: tuple[ClassEvaluation, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that were recognised."""
+        return self.correct / self.images
+
+
+def evaluate_checkpoint(
+    checkpoint: Checkpoint, data: str | None = None, notify: Callable[[str], None] | None = None
+) -> CheckpointEvaluation:
+    """Evaluate a trained model on the test part of a data set.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    data : str, optional
+        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+    notify : callable, optional
+        Is told if the data is other than one might expect.
+
+    Returns
+    -------
+    CheckpointEvaluation
+
+    Raises
+    ------
+    CheckpointError
+        If the images are of another size than the model's, or of other classes.
+    DataError
+        If the data cannot be had.
+    """
+    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    dataset, source = load_data(asked, notify)
+    if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
+        raise CheckpointError(
+            f"the model takes images of {size(checkpoint.image_shape)} pixels in "
+            f"{len(checkpoint.class_names)} classes, but {dataset.name} has {size(dataset.image_shape)} in "
+            f"{dataset.classes}; name other data"
+        )
+    found = evaluate(checkpoint.model, dataset.test_images, dataset.test_labels, checkpoint.standardizer)
+    # the confusion matrix: a row for each true class, a column for each predicted one
+    counts = np.zeros((dataset.classes, dataset.classes), np.int64)
+    np.add.at(counts, (dataset.test_labels, found.probabilities.argmax(axis=1)), 1)
+    correct = np.diagonal(counts)
+    wrong = counts - np.diag(correct)
+    names = checkpoint.class_names
+    classes = tuple(
+        ClassEvaluation(
+            name=names[i],
+            images=int(counts[i].sum()),
+            correct=int(correct[i]),
+            confused_with=names[int(wrong[i].argmax())] if wrong[i].any() else "-",
+        )
+        for i in range(dataset.classes)
+    )
+    return CheckpointEvaluation(
+        dataset.name, source, int(counts.sum()), int(correct.sum()), found.loss, classes
+    )

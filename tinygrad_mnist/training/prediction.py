@@ -1,0 +1,132 @@
+"""Prediction: the probability of each class, for arrays of images and for a picture in a file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.data import DataError, batches
+from tinygrad_mnist.data.images import prepare_digit, read_image
+from tinygrad_mnist.engine.tape import no_grad
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn import Module
+from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.errors import CheckpointError
+from tinygrad_mnist.training.format import size
+
+Standardize = Callable[[NDArray[Any]], NDArray[Any]]
+
+BATCH: Final = 1024
+"""Images at a time: enough for BLAS, and little memory."""
+
+
+def predict(
+    model: Module, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
+) -> NDArray[np.float32]:
+    """Return the probabilities that a model gives each class.
+
+    Parameters
+    ----------
+    model : Module
+        From rows of pixels to logits; used in evaluation mode, and afterwards in the mode that it was in.
+    images : ndarray
+        Shape (n, height, width), as `standardize` takes them; n is 1 or more.
+    standardize : callable
+        Usually a `tinygrad_mnist.data.Standardizer`.
+    batch_size : int
+        Images at a time.
+
+    Returns
+    -------
+    ndarray
+        float32, shape (n, classes).
+    """
+    parts = []
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
+                parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
+    finally:
+        model.train(was_training)
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The digit that a model sees on a picture.
+
+    Parameters
+    ----------
+    name : str
+        The most probable class.
+    confidence : float
+        Its probability.
+    probabilities : ndarray
+        Of each class, float32.
+    image : ndarray
+        The picture as the model was shown it, before standardisation; uint8.
+    """
+
+    name: str
+    confidence: float
+    probabilities: NDArray[np.float32]
+    image: NDArray[np.uint8]
+
+
+def predict_picture(
+    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None
+) -> Prediction:
+    """Predict the digit on a picture in a file.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    path : path-like
+        A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
+    index : int, optional
+        The number among several, from 0, if the path does not say.
+
+    Returns
+    -------
+    Prediction
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or shows nothing.
+    CheckpointError
+        If the model's images are not square.
+    """
+    height, width = checkpoint.image_shape
+    if height != width:
+        raise CheckpointError(
+            f"the model takes images of {size((height, width))} pixels; only square ones are drawn"
+        )
+    file, own_index = _with_index(os.fspath(path))
+    picture = read_image(file, index if own_index is None else own_index)
+    try:
+        image = prepare_digit(picture, height)
+    except DataError as error:  # it does not know where the picture came from
+        raise DataError(f"{os.fspath(path)}: {error}") from error
+    probabilities = predict(checkpoint.model, image[np.newaxis], checkpoint.standardizer)[0]
+    best = int(probabilities.argmax())
+    return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
+
+
+def _with_index(path: str) -> tuple[Path, int | None]:
+    """Return ``file:7`` as file and number, unless there is a file of that very name."""
+    match = re.fullmatch(r"(.+):(-?\d+)", path, re.DOTALL)
+    if match is None or os.path.exists(path):
+        return Path(os.path.expanduser(path)), None
+    return Path(os.path.expanduser(match[1])), int(match[2])

@@ -1,0 +1,161 @@
+"""The data of a training: which data set goes with a recipe, and the parts that training may see of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.data import Dataset, Standardizer, load, stratified_split
+from tinygrad_mnist.training.choices import DATASETS
+from tinygrad_mnist.training.recipes import Recipe, find_recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A recipe, and the data set to train it on.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe, with all changes.
+    dataset : Dataset
+        The data.
+    source : str
+        What is to be asked for to get the same data again: a name in `DATASETS`, or a directory.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    source: str
+
+
+def choose(
+    recipe: str | Recipe = "default",
+    changes: Mapping[str, Any] | None = None,
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Choice:
+    """Find the recipe and the data set that belong together.
+
+    The recipe ``default`` is made for MNIST. On the bundled digits, which are a fortieth as many, ``digits``
+    takes its place, and the user is told. Any other recipe is followed on whatever data is asked for.
+
+    Parameters
+    ----------
+    recipe : str or Recipe
+        A name; or a recipe to which ``changes`` have been made already.
+    changes : mapping, optional
+        Values that replace the recipe's; see `Recipe.changed`.
+    data : str, optional
+        A name in `DATASETS`, or a directory; the data that the recipe is for, if not given.
+    notify : callable, optional
+        Is told, in a sentence each, what is done otherwise than one might expect.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    RecipeError
+        If there is no such recipe, or a change is out of range; before any data is looked for.
+    DataError
+        If the data cannot be had.
+    """
+    changes = changes or {}
+    chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe).changed(**changes)
+    dataset, source = load_data(chosen.data if data is None else data, notify)
+    if chosen.name == "default" and dataset.name == "digits":
+        chosen = find_recipe("digits").changed(**changes)
+        if notify is not None:
+            notify(
+                "On the bundled digits the recipe 'digits' takes the place of 'default', which is for MNIST."
+            )
+    return Choice(chosen, dataset, source)
+
+
+def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[Dataset, str]:
+    """Load a data set by its name in `DATASETS`, or the files of MNIST from a directory.
+
+    Returns
+    -------
+    dataset : Dataset
+    source : str
+        What is to be asked for to get the same data again.
+    """
+    if asked in DATASETS:
+        dataset = DATASETS[asked].load(notify)
+        return dataset, dataset.name if asked == "auto" else asked  # whatever may be at hand next time
+    return load(asked, notify=notify), str(Path(os.path.expanduser(asked)).resolve())
+
+
+def data_title(name: str, source: str) -> str:
+    """Return the name of a data set in a sentence, by its source: a directory may be called ``digits`` too.
+
+    Examples
+    --------
+    >>> data_title("digits", "digits"), data_title("digits", "/home/me/digits")
+    ('the bundled digits', 'digits')
+    """
+    return DATASETS[source].title if source in DATASETS else name
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Training and validation images (uint8) with labels, and the standardisation fitted on the former.
+
+    The test part is not here: nothing in training can look at it.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[Any]
+    validation_images: NDArray[np.uint8]
+    validation_labels: NDArray[Any]
+    classes: int
+    standardizer: Standardizer
+
+    @property
+    def features(self) -> int:
+        """The number of pixels of an image."""
+        height, width = self.train_images.shape[1:]
+        return int(height * width)
+
+
+def split(dataset: Dataset, validation: float, rng: np.random.Generator) -> Parts:
+    """Set a stratified share of the training part aside, and fit the standardisation on the rest.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its training part is used, and nothing else of it.
+    validation : float
+        The share to set aside, between 0 and 1.
+    rng : numpy.random.Generator
+        Chooses the images.
+
+    Returns
+    -------
+    Parts
+
+    Raises
+    ------
+    DataError
+        If a part would be empty, or all pixels are equal.
+    """
+    kept, held_out = stratified_split(dataset.train_labels, validation, rng)
+    train_images = dataset.train_images[kept]
+    return Parts(
+        train_images=train_images,
+        train_labels=dataset.train_labels[kept],
+        validation_images=dataset.train_images[held_out],
+        validation_labels=dataset.train_labels[held_out],
+        classes=dataset.classes,
+        # mean and deviation of the images that are learned from: those of the others would be a look at them
+        standardizer=Standardizer.fit(train_images),
+    )
