@@ -1,4 +1,4 @@
-"""What all tests and doctests share: a deterministic Hypothesis, no screen, the way to MNIST's files."""
+"""Settings of all tests and doctests: a deterministic Hypothesis, no screen, the folder of MNIST's files."""
 
 import importlib.util
 import os
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("peers"):
                 item.add_marker(skip)
-    numpys = {f.__doc__ for room in (np, np.linalg, np.fft) for f in vars(room).values() if callable(f)}
+    numpys = {f.__doc__ for module in (np, np.linalg, np.fft) for f in vars(module).values() if callable(f)}
     inherited = [
         item for item in items if isinstance(item, pytest.DoctestItem) and item.dtest.docstring in numpys
     ]

@@ -1,6 +1,7 @@
-"""The house keeps its shape: imports point one way, the core stays small, extras are loaded when asked for.
+"""Imports point one way and in no circle, and what is optional is loaded when somebody asks for it.
 
-The rules are read off the source with `ast`; what importing loads is asked of a fresh interpreter.
+The rules are read off the source with `ast`; what an import loads is asked of a fresh interpreter. A finder
+takes a dict of paths and sources, so that small packages that break a rule on purpose show that it works.
 """
 
 import ast
@@ -8,8 +9,9 @@ import graphlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,244 +19,349 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "tinygrad_mnist"
 
-CALCULUS = {"engine", "ops"}
-ENGINE = {*CALCULUS, "transforms"}
+CALCULUS = {"engine", "ops", "transforms"}
 
-# The rooms of the package, and what each may import besides itself. Nothing else is a room.
+# The folders of the package (and the files beside them), and what each may import besides itself.
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"_version"},
     "_version": set(),
+    "__init__": {"_version"},
     "files": set(),
     "engine": set(),
     "op": {"engine"},
     "ops": {"engine"},
-    "transforms": CALCULUS,
-    "nn": ENGINE,
-    "optim": ENGINE,
-    "testing": ENGINE,
-    "graph": {"files", "engine"},
-    "data": set(),
+    "transforms": {"engine", "ops"},
+    "nn": CALCULUS,
+    "optim": CALCULUS,
+    "testing": CALCULUS,
+    "graph": {"engine", "files"},
+    "data": {"files"},
     "plots": {"files"},
-    "training": {*ENGINE, "files", "nn", "optim", "data", "graph", "plots", "_version"},
-    "cli": {*ENGINE, "files", "testing", "nn", "optim", "data", "graph", "plots", "training", "_version"},
+    "training": {*CALCULUS, "nn", "optim", "graph", "data", "plots", "files", "_version"},
+    "cli": {*CALCULUS, "nn", "optim", "testing", "graph", "data", "plots", "training", "files", "__init__"},
     "__main__": {"cli"},
 }
-# Where an import may point the other way if not done at once: the lazy public names, Tensor's short methods.
-MAY_IMPORT_LATER = {"__init__", "engine", "nn"}
 
-# Packages beyond NumPy, and the rooms whose modules may import them at their top. Elsewhere functions do.
+# The face of the package loads its public names from all folders when they are asked for. Two files below
+# have methods that stand for what lies above them, as `Tensor.graph` does: they ask the face, by
+# `import tinygrad_mnist` inside a function. That is no import of what is asked for, and makes no circle. All
+# three may name to the type checker what lies above.
+FACE = f"{PACKAGE}/__init__.py"
+MAY_ASK_THE_FACE = {f"{PACKAGE}/engine/tensor.py", f"{PACKAGE}/nn/module.py"}
+
+# Packages beyond NumPy, and the folders that may import them at the top of a file; elsewhere functions do.
+# Without a row no folder may. The last two may not be imported outside their folder at all.
 OPTIONAL: dict[str, set[str]] = {
     "graphviz": {"graph"},
-    "hypothesis": {"testing"},
     "matplotlib": {"plots"},
     "PIL": {"plots"},
-    "pooch": set(),
+    "hypothesis": {"testing"},
     "pytest": {"testing"},
-    "threadpoolctl": set(),
-    "tqdm": set(),
 }
+FOR_TESTS = {"hypothesis", "pytest"}
 
 # Functions that import, and what stands for a name that they are given other than as a literal.
 IMPORTERS = {"__import__", "import_module", "importlib.import_module"}
 COMPUTED = "?"
 
-MODULES = sorted((ROOT / PACKAGE).rglob("*.py"))
-OTHERS = (
-    path
-    for folder in ("tests", "examples", "benchmarks", "docs", "scripts")
-    for path in (ROOT / folder).rglob("*.py")
-)
-SOURCES = sorted([*MODULES, *OTHERS])
+# Path below the root to source.
+Sources = Mapping[str, str]
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+@pytest.fixture(scope="module")
+def sources() -> Sources:
+    paths = sorted((ROOT / PACKAGE).rglob("*.py"))
+    assert len(paths) > 50
+    return {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in paths}
+
+
+# ---- reading imports -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported module: its dotted name, the line, and when it is loaded.
+    """One imported name: where, its dotted name, and when it is loaded.
 
-    `when` is "at once" for what importing the file loads, "called" for what a function loads, and "never"
-    for what only the type checker reads.
+    `when` is "at once" for what importing the file loads, "called" for what a function loads, and "never" for
+    what only the type checker reads.
     """
 
-    target: str
+    file: str
     line: int
+    target: str
     when: str
 
 
-def dotted(path: Path) -> str:
-    return name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+def imports(sources: Sources) -> Iterator[Import]:
+    """Yield every import in every file; the names of relative ones are made full."""
+    for file, source in sources.items():
+        yield from imports_within(ast.parse(source), file, "at once")
 
 
-def room_of(module: str) -> str:
-    """Room of a dotted module name within the package; the package itself is the room `__init__`."""
-    parts = module.replace("__version__", "_version").split(".")
-    return parts[1] if len(parts) > 1 else "__init__"
+def imports_within(node: ast.AST, file: str, when: str) -> Iterator[Import]:
+    parts: list[ast.AST] = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(file, node.lineno, alias.name, when)
+    elif isinstance(node, ast.ImportFrom):
+        folders = file.split("/")[:-1]
+        base = folders[: len(folders) - node.level + 1] if node.level else []
+        module = ".".join([*base, *([node.module] if node.module else [])])
+        for alias in node.names:
+            yield Import(file, node.lineno, f"{module}.{alias.name}", when)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS:
+        match node.args:
+            case [ast.Constant(value=str(name)), *_]:
+                yield Import(file, node.lineno, name, when)
+            case _:
+                yield Import(file, node.lineno, COMPUTED, when)
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        when = "never" if when == "never" else "called"
+    elif isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+        for checked in node.body:
+            yield from imports_within(checked, file, "never")
+        parts = list(node.orelse)
+    for part in parts:
+        yield from imports_within(part, file, when)
 
 
-def imports(source: str, path: str) -> Iterator[Import]:
-    """All imports in a source file, relative ones with their full names."""
-    package = path.removesuffix(".py").split("/")[:-1]
-
-    def visit(node: ast.AST, when: str) -> Iterator[Import]:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, node.lineno, when)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            for alias in node.names:
-                target = f"{module}.{alias.name}" if module == PACKAGE else module
-                yield Import(target, node.lineno, when)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS:
-            name = node.args[0] if node.args else None
-            literal = isinstance(name, ast.Constant) and isinstance(name.value, str)
-            yield Import(name.value if literal else COMPUTED, node.lineno, when)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            when = "called"
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
-            when = "never"
-        for child in ast.iter_child_nodes(node):
-            yield from visit(child, when)
-
-    return visit(ast.parse(source), "at once")
+# ---- the direction ---------------------------------------------------------------------------------------
 
 
-def imports_of(path: Path) -> list[Import]:
-    return list(imports(path.read_text("utf-8"), name_of(path)))
+def folder_of(path: str) -> str:
+    """Return the folder of the package (or the file beside the folders) that a path belongs to."""
+    return path.split("/")[1].removesuffix(".py")
 
 
-def imports_against_the_grain(source: str, path: str) -> list[str]:
-    """What a module of the package imports from rooms that it must not know, as sentences."""
-    room = room_of(dotted(ROOT / path))
-    faults = []
-    for imported in imports(source, path):
-        if imported.target.split(".")[0] != PACKAGE:
+def folder_of_target(target: str) -> str:
+    """Return the folder that a dotted name belongs to; the package's own names belong to `__init__`."""
+    _, second, *_ = [*target.split("."), ""]
+    return second if second in MAY_IMPORT else "__init__"
+
+
+def asks_the_face(each: Import) -> bool:
+    return each.file in MAY_ASK_THE_FACE and each.when == "called" and each.target == PACKAGE
+
+
+def imports_the_other_way(sources: Sources) -> list[str]:
+    found = [f"{file}: not in the table" for file in sources if folder_of(file) not in MAY_IMPORT]
+    for each in imports(sources):
+        if each.target.split(".")[0] != PACKAGE:
             continue
-        other = room_of(imported.target)
-        allowed = other == room or other in MAY_IMPORT.get(room, set())
-        later = imported.when != "at once" and room in MAY_IMPORT_LATER and other in MAY_IMPORT
-        if not allowed and not later:
-            faults.append(f"{path}:{imported.line}: {room!r} must not import {imported.target}")
-    return faults
+        folder, other = folder_of(each.file), folder_of_target(each.target)
+        below = other in {folder, *MAY_IMPORT.get(folder, set())}
+        named = each.when == "never" and each.file in {FACE, *MAY_ASK_THE_FACE}
+        offered = each.when == "called" and each.file == FACE
+        if not (below or named or offered or asks_the_face(each)):
+            found.append(f"{each.file}:{each.line}: {folder!r} must not import {each.target}")
+    return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_point_one_way(path: Path) -> None:
-    assert imports_against_the_grain(path.read_text("utf-8"), name_of(path)) == []
+def test_imports_point_one_way(sources: Sources) -> None:
+    found = imports_the_other_way(sources)
+    assert not found, "\n".join(["imports the other way:", *found])
+
+
+def test_the_table_of_directions_has_no_circle() -> None:
+    graphlib.TopologicalSorter(MAY_IMPORT).prepare()  # raises CycleError
 
 
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("op.py", "from .tensor import Tensor"),
-        ("op.py", "from . import tape"),
-        ("tape.py", "def walk():\n    from tinygrad_mnist.tensor import Tensor"),
-        ("tape.py", "import tinygrad_mnist.tensor"),
-        ("tape.py", "if TYPE_CHECKING:\n    from .tensor import Tensor"),
-        ("tape.py", "importlib.import_module('tinygrad_mnist.tensor')"),
-        ("tensor.py", "from .ops import elementwise"),
-        ("tensor.py", "from tinygrad_mnist import ops"),
+        ("engine/op.py", "from ..ops import elementwise"),
+        ("engine/tape.py", "def walk():\n    from tinygrad_mnist.ops.elementwise import exp"),
+        ("engine/tape.py", "import tinygrad_mnist.files"),
+        ("engine/tape.py", "def walk():\n    import tinygrad_mnist"),
+        ("engine/tape.py", "if TYPE_CHECKING:\n    from ..graph import Graph"),
+        ("engine/tape.py", "importlib.import_module('tinygrad_mnist.ops')"),
+        ("engine/tensor.py", "import tinygrad_mnist"),
+        ("engine/tensor.py", "def graph():\n    from tinygrad_mnist import graph"),
         ("ops/loss.py", "from ..nn import functional"),
         ("ops/loss.py", "from tinygrad_mnist import Tensor"),
         ("nn/linear.py", "from ..optim.sgd import SGD"),
         ("nn/linear.py", "class Linear:\n    from ..training import recipes"),
-        ("data/idx.py", "if True:\n    from .. import tensor"),
+        ("graph/record.py", "from tinygrad_mnist.nn.module import Module"),
+        ("data/idx.py", "if True:\n    from .. import engine"),
         ("plots/curves.py", "from ..training.history import History"),
         ("training/loop.py", "from ..cli.train import parse"),
-        ("__init__.py", "from .tensor import Tensor"),
+        ("__init__.py", "from .engine.tensor import Tensor"),
+        ("files.py", "from .data import errors"),
+        ("helpers.py", ""),
     ],
 )
 def test_an_import_the_other_way_is_found(path: str, source: str) -> None:
-    assert len(imports_against_the_grain(source, f"{PACKAGE}/{path}")) == 1
+    assert len(imports_the_other_way({f"{PACKAGE}/{path}": source})) == 1
 
 
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("tape.py", "from .op import Op"),
-        ("tensor.py", "def graph(self):\n    from .graph import read"),
-        ("__init__.py", "def __getattr__(name):\n    from .tensor import Tensor"),
-        ("__init__.py", "if TYPE_CHECKING:\n    from .tensor import Tensor"),
+        ("engine/tape.py", "from .op import Op"),
+        ("engine/tensor.py", "def graph(self):\n    import tinygrad_mnist\n    return tinygrad_mnist.graph"),
+        ("nn/module.py", "if TYPE_CHECKING:\n    from tinygrad_mnist.graph import Graph"),
+        ("__init__.py", "if TYPE_CHECKING:\n    from .engine.tensor import Tensor"),
+        ("__init__.py", "def __getattr__(name):\n    import_module('tinygrad_mnist.ops')"),
         ("nn/linear.py", "from ..ops.linalg import linear\nfrom .module import Module"),
-        ("nn/layers/linear.py", "from ..module import Module\nfrom ...tensor import Tensor"),
+        ("nn/layers/linear.py", "from ..module import Module\nfrom ...engine.tensor import Tensor"),
+        ("training/files.py", "from tinygrad_mnist import files, nn"),
+        ("data/idx.py", "from ..files import write"),
         ("cli/train.py", "from ..training import recipes\nimport numpy as np"),
     ],
 )
 def test_an_import_the_right_way_is_allowed(path: str, source: str) -> None:
-    assert imports_against_the_grain(source, f"{PACKAGE}/{path}") == []
+    assert imports_the_other_way({f"{PACKAGE}/{path}": source}) == []
 
 
-def test_the_rooms_are_the_planned_ones() -> None:
-    rooms = {path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
-    assert rooms <= MAY_IMPORT.keys()
-
-
-def test_no_room_is_above_and_below_another() -> None:
-    graphlib.TopologicalSorter(MAY_IMPORT).prepare()  # raises CycleError
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_nothing_is_imported_by_a_computed_name(path: Path) -> None:
-    """It would escape the tests above. The package's own lazy names are the exception."""
-    if path == ROOT / PACKAGE / "__init__.py":
-        pytest.skip("the lazy public names")
-    assert [found for found in imports_of(path) if found.target.startswith((COMPUTED, "."))] == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_optional_packages_are_imported_when_needed(path: Path) -> None:
-    room = room_of(dotted(path))
-    unasked = [
-        f"line {imported.line}: {imported.target}"
-        for imported in imports_of(path)
-        if imported.when == "at once" and room not in OPTIONAL.get(imported.target.split(".")[0], {room})
+def test_nothing_is_imported_by_a_computed_name(sources: Sources) -> None:
+    """It would escape the other tests. The package's own lazy names are the exception."""
+    computed = [
+        f"{each.file}:{each.line}"
+        for each in imports(sources)
+        if each.target == COMPUTED or each.target.startswith(".")
     ]
-    assert unasked == []
+    assert {place.split(":")[0] for place in computed} == {FACE}, computed
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_only_testing_imports_hypothesis(path: Path) -> None:
-    if path.is_relative_to(ROOT / PACKAGE / "testing"):
-        pytest.skip("this is its place")
-    packages = {imported.target.split(".")[0] for imported in imports_of(path)}
-    assert packages.isdisjoint({"hypothesis", "pytest"})
+# ---- circles ---------------------------------------------------------------------------------------------
 
 
-# Rooms that the reference does not describe as modules: it names what they offer, or they are commands.
-INNER = {
-    *(
-        "__init__",
-        "__main__",
-        "_version",
-        "files",
-        "attach",
-        "cli",
-        "draws",
-        "ops",
-        "refusals",
-        "tape",
-        "tensor",
-        "tree",
-    ),
-}
+def circles(sources: Sources) -> list[str]:
+    """Return the circles in which files import each other, each as "a.py:1 imports b.py:1 imports a.py".
+
+    Imports inside functions count, those for the type checker do not. That Python runs the `__init__.py` of
+    every folder above a module is no import that anybody wrote, and does not count either.
+    """
+    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in sources}
+    lines: dict[str, dict[str, int]] = {file: {} for file in sources}  # file, what it imports, where
+    for each in imports(sources):
+        target = each.target
+        while target not in modules and "." in target:
+            target = target.rpartition(".")[0]  # the name of something in the module
+        counts = each.when != "never" and not asks_the_face(each)
+        if counts and modules.get(target, each.file) != each.file:
+            lines[each.file].setdefault(modules[target], each.line)
+    found: dict[frozenset[str], str] = {}
+    for file, imported in lines.items():
+        for other in imported:
+            chain = [file, *shortest_chain(lines, other, file)]
+            if len(chain) > 1 and frozenset(chain) not in found:
+                steps = [f"{one}:{lines[one][two]}" for one, two in pairwise(chain)]
+                found[frozenset(chain)] = " imports ".join([*steps, file])
+    return list(found.values())
 
 
-@pytest.mark.parametrize("room", sorted({room_of(dotted(path)) for path in MODULES} - INNER))
-def test_the_reference_knows_every_public_room(room: str) -> None:
-    described = re.findall(r"automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text("utf-8"))
-    assert f"{PACKAGE}.{room}" in described
+def shortest_chain(lines: Mapping[str, Mapping[str, int]], start: str, end: str) -> list[str]:
+    """Return the files on the shortest way of imports from `start` to `end`, or nothing if there is none."""
+    chains = [[start]]
+    seen = {start}
+    for chain in chains:  # breadth first: the list grows while it is read
+        if chain[-1] == end:
+            return chain
+        chains += [[*chain, file] for file in lines[chain[-1]] if file not in seen]
+        seen.update(lines[chain[-1]])
+    return []
 
 
-def test_a_module_is_named_after_what_it_holds() -> None:
-    names = {part for path in SOURCES for part in path.relative_to(ROOT).with_suffix("").parts}
-    assert names.isdisjoint({"utils", "util", "helpers", "helper", "common", "misc"})
+def test_no_files_import_each_other(sources: Sources) -> None:
+    found = circles(sources)
+    assert not found, "\n".join(["files that import each other:", *sorted(found, key=len)])
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"a": "from p.b import x", "b": "import p.a"}, "p/a.py:1 imports p/b.py:1 imports p/a.py"),
+        (
+            {"a": "import os\nfrom p import b", "b": "def f():\n\n    from .a import x"},
+            "p/a.py:2 imports p/b.py:3 imports p/a.py",
+        ),
+        (
+            {"a": "from p.b import x", "b": "f = lambda: import_module('p.c')", "c": "from . import a"},
+            "p/a.py:1 imports p/b.py:1 imports p/c.py:1 imports p/a.py",
+        ),
+        (
+            {"a/__init__": "from p.a import b", "a/b": "from p import a"},
+            "p/a/__init__.py:1 imports p/a/b.py:1 imports p/a/__init__.py",
+        ),
+        (
+            {"a": "if TYPE_CHECKING:\n    import os\nelse:\n    from p.b import x", "b": "from p.a import y"},
+            "p/a.py:4 imports p/b.py:1 imports p/a.py",
+        ),
+    ],
+    ids=["two files", "in a function", "three files", "a folder and its file", "beside TYPE_CHECKING"],
+)
+def test_a_circle_is_found_and_named(files: dict[str, str], expected: str) -> None:
+    assert circles({f"p/{name}.py": source for name, source in files.items()}) == [expected]
+
+
+def test_circles_that_share_a_file_are_each_found() -> None:
+    package = {"p/a.py": "from p import b, c", "p/b.py": "from p import a", "p/c.py": "from p import a"}
+    assert len(circles(package)) == 2
+
+
+def test_a_lazy_name_that_is_asked_for_makes_no_circle() -> None:
+    face = {
+        FACE: "import tinygrad_mnist.ops",
+        f"{PACKAGE}/ops.py": "import tinygrad_mnist.engine.tensor",
+    }
+    asking = "import tinygrad_mnist"
+    assert circles({**face, f"{PACKAGE}/engine/tensor.py": f"def graph():\n    {asking}"}) == []
+    assert len(circles({**face, f"{PACKAGE}/engine/tensor.py": asking})) == 1
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a": "from p.b import x", "b": "if TYPE_CHECKING:\n    from p.a import y"},
+        {"a": "from p import b, c", "b": "from p import c", "c": "import numpy"},
+        {"a/__init__": "from p.a.b import x", "a/b": "from p.a.c import y", "a/c": "import q.a"},
+        {"a": "import p.a"},
+    ],
+    ids=["for the type checker", "a diamond", "files of one folder", "itself"],
+)
+def test_what_is_no_circle_is_not_found(files: dict[str, str]) -> None:
+    assert circles({f"p/{name}.py": source for name, source in files.items()}) == []
+
+
+# ---- what is optional ------------------------------------------------------------------------------------
+
+
+def imports_nobody_asked_for(sources: Sources) -> list[str]:
+    always = {PACKAGE, "numpy", COMPUTED, *sys.stdlib_module_names}
+    return [
+        f"{each.file}:{each.line}: {each.target}"
+        for each in imports(sources)
+        if (package := each.target.split(".")[0]) not in always
+        and folder_of(each.file) not in OPTIONAL.get(package, set())
+        and (each.when == "at once" or package in FOR_TESTS)
+    ]
+
+
+def test_optional_packages_are_imported_when_needed(sources: Sources) -> None:
+    found = imports_nobody_asked_for(sources)
+    assert not found, "\n".join(["imports that nobody asked for:", *found])
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("import matplotlib.pyplot", 1),
+        ("from an_extra import name", 1),
+        ("def check():\n    import hypothesis", 1),
+        ("def draw():\n    import matplotlib.pyplot", 0),
+        ("if TYPE_CHECKING:\n    from PIL import Image", 0),
+        ("import os, numpy.linalg", 0),
+    ],
+)
+def test_an_optional_package_at_the_top_of_a_file_is_found(source: str, count: int) -> None:
+    assert len(imports_nobody_asked_for({f"{PACKAGE}/training/pictures.py": source})) == count
+
+
+# ---- what an import loads --------------------------------------------------------------------------------
 
 
 def loaded_by(code: str) -> set[str]:
-    """Top-level packages, besides the standard library's, that a fresh interpreter loads for `code`."""
+    """Return the packages outside the standard library that a fresh interpreter loads for `code`."""
     # What has no spec was not imported: Cython's run time makes such modules for NumPy.
     loaded = "(name for name in sys.modules.keys() - before if getattr(sys.modules[name], '__spec__', None))"
     script = f"import sys\nbefore = set(sys.modules)\n{code}\nprint(*{loaded})"
@@ -285,3 +392,20 @@ def test_the_command_line_answers_without_numpy(option: str) -> None:
         "try:\n    main()\nexcept SystemExit:\n    pass"
     )
     assert loaded_by(code) == {PACKAGE}
+
+
+# ---- how docstrings begin --------------------------------------------------------------------------------
+
+
+def test_no_docstring_opens_with_a_question_word(sources: Sources) -> None:
+    """A docstring says what a thing does or is; ruff's D401 holds the imperative, and knows no nouns."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    opening = [
+        f"{file}:{getattr(node, 'lineno', 1)}: {doc.splitlines()[0]}"
+        for file, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, documented)
+        and (doc := ast.get_docstring(node))
+        and re.match(r"(What|Which|Where|How|Whether|Who)\b", doc)
+    ]
+    assert not opening, "\n".join([f"{len(opening)} docstrings open with a question word:", *opening])

@@ -1,4 +1,4 @@
-"""``detect_anomaly``: where the first value that is not finite came from, and arrays changed in secret."""
+"""``detect_anomaly``: where the first value that is not finite came from, and arrays that were changed."""
 
 import inspect
 import re
@@ -11,7 +11,6 @@ import pytest
 
 from tinygrad_mnist import Tensor, checkpoint, detect_anomaly, grad, jvp, nn, no_grad
 from tinygrad_mnist.engine.anomaly import AnomalyError
-from tinygrad_mnist.engine.observe import Recorder, module, observed_by, recorder
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +31,7 @@ def line_of(call: str) -> str:
     return f"{__file__}:{number}"
 
 
-def test_the_first_value_that_is_not_finite_is_reported_with_all_there_is_to_say() -> None:
+def test_the_first_value_that_is_not_finite_is_reported_with_all_that_is_known() -> None:
     x = leaf(2.0, 0.0, -1.0, 0.0)
     with detect_anomaly(), pytest.raises(AnomalyError) as raised:
         np.exp(np.log(x) * 2)  # the forward line
@@ -47,7 +46,7 @@ def test_the_first_value_that_is_not_finite_is_reported_with_all_there_is_to_say
     assert "in test_the_first_value" in message
 
 
-def test_a_backward_pass_that_overflows_is_blamed_on_the_line_of_the_forward_pass() -> None:
+def test_a_backward_pass_that_overflows_is_reported_with_the_line_of_the_forward_pass() -> None:
     x = leaf(0.0, 4.0)
     with detect_anomaly():
         y = np.sqrt(x)  # the square root
@@ -95,7 +94,7 @@ def test_the_gradient_of_a_parameter_is_named() -> None:
         np.sum(np.sqrt(w)).backward()
 
 
-def test_a_cotangent_that_is_not_finite_is_not_blamed_on_an_operation() -> None:
+def test_a_cotangent_that_is_not_finite_is_called_one() -> None:
     with (
         detect_anomaly(),
         pytest.raises(AnomalyError, match="the cotangent given to the result of 'multiply'"),
@@ -146,13 +145,15 @@ def test_integers_and_booleans_are_finite() -> None:
 
 
 @pytest.mark.parametrize("which", ["argument", "constant", "result"])
-def test_an_array_changed_behind_our_back_is_found(which: str) -> None:
+def test_an_array_that_was_changed_after_it_was_recorded_is_found(which: str) -> None:
     data, factor = np.array([1.0, 2.0]), np.array([3.0, 4.0])
     with detect_anomaly():
         x = Tensor(data, requires_grad=True)
         y = np.exp(x * factor)  # the product
         total = np.sum(y)  # the sum
-        {"argument": data, "constant": factor, "result": y._array}[which][0] = 7.0
+        result = y.data
+        result.flags.writeable = True  # as somebody may who insists
+        {"argument": data, "constant": factor, "result": result}[which][0] = 7.0
         with pytest.raises(AnomalyError, match="was changed after it was recorded") as raised:
             total.backward()
     expected = {"argument": "argument 0 of 'multiply'", "constant": "argument 1 of 'multiply'"}
@@ -171,9 +172,10 @@ def test_an_array_that_is_left_alone_raises_nothing() -> None:
 def test_nothing_is_left_behind() -> None:
     with pytest.raises(AnomalyError), detect_anomaly():
         nn.Sequential(nn.Tanh())(Tensor([np.nan]))
-    assert recorder.get() is None
-    assert module.get() is None
-    np.log(leaf(0.0))  # nobody watches
+    np.log(leaf(0.0))  # raises nothing
+    with detect_anomaly(), pytest.raises(AnomalyError) as raised:
+        np.log(leaf(0.0))
+    assert "in module" not in str(raised.value)
 
 
 def test_threads_are_watched_each_by_its_own() -> None:
@@ -183,50 +185,6 @@ def test_threads_are_watched_each_by_its_own() -> None:
 
     with detect_anomaly(), ThreadPoolExecutor(1) as pool:
         assert pool.submit(overflow).result() == -np.inf
-
-
-def test_an_ordinary_call_of_a_module_keeps_no_account() -> None:
-    seen = []
-
-    class Spy(nn.Module):
-        def forward(self, x: Any) -> Any:
-            seen.append(module.get())
-            return x
-
-    spy = Spy()
-    spy(1.0)
-    with detect_anomaly():
-        spy(1.0)
-    assert seen == [None, spy]
-
-
-def test_a_recorder_hears_of_each_operation_and_of_the_walk() -> None:
-    class Listener(Recorder):
-        def applied(self, op: Any, arrays: Any, out: Any, node: Any, static: Any) -> None:
-            heard.append(f"{op.name}{'' if node else '?'}")
-
-        def walked(self, node: Any, g: Any, cotangents: Any, arrived: Any) -> None:
-            heard.append(f"back {node.op.name}")
-
-        def pushed(self, node: Any, tangent: Any) -> None:
-            heard.append(f"along {node.op.name}")
-
-    heard: list[str] = []
-    with observed_by(Listener()):
-        x = leaf(1.0)
-        np.sum(x * 2 + np.exp(Tensor(1.0))).backward()
-        jvp(np.sin, (1.0,), (1.0,))
-    assert heard == [
-        "multiply",
-        "exp?",
-        "add",
-        "sum",
-        "back sum",
-        "back add",
-        "back multiply",
-        "sin",
-        "along sin",
-    ]
 
 
 def test_the_message_is_plain_text() -> None:

@@ -1,4 +1,4 @@
-"""``register_hook``: a function that sees, and may replace, the gradient of one Tensor."""
+"""Hooks, which see and may replace the gradient of one Tensor; and a recorder, which hears of everything."""
 
 import gc
 import weakref
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, grad
+from tinygrad_mnist import Tensor, grad, jvp
+from tinygrad_mnist.engine.observe import Recorder, observed_by
 
 
 def leaf(*values: float) -> Tensor:
@@ -162,3 +163,32 @@ def test_hooks_and_handles_keep_no_tape_alive() -> None:
         assert cyclic(x)() is None  # closures over themselves need no collector either
     finally:
         gc.enable()
+
+
+def test_a_recorder_hears_of_each_operation_and_of_the_walk() -> None:
+    class Listener(Recorder):
+        def applied(self, op: Any, arrays: Any, out: Any, node: Any, static: Any) -> None:
+            heard.append(f"{op.name}{'' if node else '?'}")
+
+        def walked(self, node: Any, g: Any, cotangents: Any, arrived: Any) -> None:
+            heard.append(f"back {node.op.name}")
+
+        def pushed(self, node: Any, tangent: Any) -> None:
+            heard.append(f"along {node.op.name}")
+
+    heard: list[str] = []
+    with observed_by(Listener()):
+        x = leaf(1.0)
+        np.sum(x * 2 + np.exp(Tensor(1.0))).backward()
+        jvp(np.sin, (1.0,), (1.0,))
+    assert heard == [
+        "multiply",
+        "exp?",
+        "add",
+        "sum",
+        "back sum",
+        "back add",
+        "back multiply",
+        "sin",
+        "along sin",
+    ]
