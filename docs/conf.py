@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from docutils import nodes
+
 from tinygrad_mnist._version import __version__
 
 project = "tinygrad_mnist"
@@ -73,7 +75,7 @@ autosummary_context = {
 }
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # the docstrings say it in words, and NumPy's spelled-out types fill five lines
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
@@ -81,6 +83,12 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_theme_options = {
+    "light_css_variables": {"code-font-size": "0.75rem"},  # a line of 96 letters fits
+    "dark_css_variables": {"code-font-size": "0.75rem"},
+}
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"tinygrad_mnist {release}"
 pygments_style = "friendly"
 
@@ -100,6 +108,42 @@ def mend_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
             number = reference[1]
             line = (f".. [#{label}-{number}]" if number in cited else f"{number}.") + line[reference.end() :]
         lines[index] = re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", line)
+
+
+def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Give each of the attributes `weight, bias : Parameter` an entry each, before napoleon reads them."""
+    if "Attributes" not in lines:
+        return
+    start = lines.index("Attributes") + 2
+    entries: list[list[str]] = [[]]
+    for line in lines[start:]:
+        if line and not line.startswith(" "):
+            entries.append([])
+        entries[-1].append(line)
+    split = []
+    for entry in entries:
+        names, colon, kind = (entry[0] if entry else "").partition(" : ")
+        each = names.split(", ") if colon else [names]
+        for single in each:
+            split += [single + colon + kind, *entry[1:]] if entry else []
+    lines[start:] = split
+
+
+def show_public_bases(app: Any, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
+    """Name the public base classes: of a private one, its own."""
+    while any(base.__name__.startswith("_") for base in bases):
+        bases[:] = [
+            above
+            for base in bases
+            for above in (base.__bases__ if base.__name__.startswith("_") else (base,))
+        ]
+
+
+def write_dashes(app: Any, doctree: Any) -> None:
+    """Put a dash between a parameter and what is said of it, where Sphinx writes two hyphens."""
+    for text in list(doctree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
 
 
 def write_commands(app: Any, config: Any) -> None:
@@ -124,4 +168,7 @@ def help_of(*command: str) -> str:
 
 def setup(app: Any) -> None:
     app.connect("config-inited", write_commands)
+    app.connect("autodoc-process-docstring", split_attributes, priority=400)
     app.connect("autodoc-process-docstring", mend_markup)
+    app.connect("autodoc-process-bases", show_public_bases)
+    app.connect("doctree-read", write_dashes)

@@ -1,4 +1,4 @@
-"""The Python of the documentation and the README runs, page by page, and prints what is said to be printed."""
+"""The Python of the documentation and the README runs, page by page, and prints what a page shows."""
 
 import contextlib
 import doctest
@@ -244,5 +244,6 @@ def links_of(page: Path) -> list[str]:
 
 def test_links_lead_to_files() -> None:
     pages = [page for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if MADE.isdisjoint(page.parts)]
-    broken = [(name_of(page), link) for page in pages for link in links_of(page) if not (page.parent / link).exists()]
+    links = [(page, link) for page in pages for link in links_of(page)]
+    broken = [f"{name_of(page)}: {link}" for page, link in links if not (page.parent / link).exists()]
     assert broken == []
