@@ -1,6 +1,7 @@
 """The settings of Sphinx: pages in Markdown, a reference made from docstrings, nothing from the network."""
 
 import importlib
+import inspect
 import os
 import re
 import shutil
@@ -64,16 +65,25 @@ def public_values(module: str) -> list[tuple[str, str]]:
     ]
 
 
+def left_out(name: str) -> list[str]:
+    """Return what a class has but its page does not show: methods of NumPy that it refuses, slots without a word."""
+    module, _, cls = name.rpartition(".")
+    loaded = getattr(importlib.import_module(module), cls)
+    texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
+    return [each for each, text in texts.items() if not text or text.startswith(("Refused", "Attribute"))]
+
+
 # A page for each goes to docs/generated, which git ignores.
 autosummary_generate = True
 autosummary_ignore_module_all = False  # what a module offers is its `__all__`
 autosummary_imported_members = True
 autosummary_context = {
     "own_page": OWN_PAGE,
+    "left_out": {name: left_out(name) for name in OWN_PAGE},
     "public": {module: public_names(module) for module in MODULES},
     "values": {module: public_values(module) for module in MODULES},
 }
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it in words, and NumPy's spelled-out types fill five lines
 autodoc_preserve_defaults = True
@@ -107,7 +117,9 @@ def mend_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
         if (reference := re.match(r"\.\. \[(\d+)\]", line)) is not None:
             number = reference[1]
             line = (f".. [#{label}-{number}]" if number in cited else f"{number}.") + line[reference.end() :]
-        lines[index] = re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", line)
+        parts = re.split(r"(``.*?``|>>> .*)", line)  # every other part is code
+        parts[::2] = [re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", part) for part in parts[::2]]
+        lines[index] = "".join(parts)
 
 
 def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -129,21 +141,11 @@ def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lin
     lines[start:] = split
 
 
-def show_public_bases(app: Any, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
-    """Name the public base classes: of a private one, its own."""
-    while any(base.__name__.startswith("_") for base in bases):
-        bases[:] = [
-            above
-            for base in bases
-            for above in (base.__bases__ if base.__name__.startswith("_") else (base,))
-        ]
-
-
 def write_dashes(app: Any, doctree: Any) -> None:
     """Put a dash between a parameter and what is said of it, where Sphinx writes two hyphens."""
     for text in list(doctree.findall(nodes.Text)):
-        if text == " -- ":
-            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+        if text.startswith(" -- ") and text.parent.index(text):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " \N{EN DASH} ", 1)))
 
 
 def write_commands(app: Any, config: Any) -> None:
@@ -169,6 +171,5 @@ def help_of(*command: str) -> str:
 def setup(app: Any) -> None:
     app.connect("config-inited", write_commands)
     app.connect("autodoc-process-docstring", split_attributes, priority=400)
-    app.connect("autodoc-process-docstring", mend_markup)
-    app.connect("autodoc-process-bases", show_public_bases)
+    app.connect("autodoc-process-docstring", mend_markup, priority=401)
     app.connect("doctree-read", write_dashes)
