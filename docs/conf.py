@@ -66,7 +66,7 @@ def public_values(module: str) -> list[tuple[str, str]]:
 
 
 def left_out(name: str) -> list[str]:
-    """Return what a class has but its page does not show: methods of NumPy that it refuses, slots without a word."""
+    """Return what the page of a class does not show: methods that it refuses, slots without a docstring."""
     module, _, cls = name.rpartition(".")
     loaded = getattr(importlib.import_module(module), cls)
     texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
@@ -117,9 +117,10 @@ def mend_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: l
         if (reference := re.match(r"\.\. \[(\d+)\]", line)) is not None:
             number = reference[1]
             line = (f".. [#{label}-{number}]" if number in cited else f"{number}.") + line[reference.end() :]
-        parts = re.split(r"(``.*?``|>>> .*)", line)  # every other part is code
-        parts[::2] = [re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", part) for part in parts[::2]]
-        lines[index] = "".join(parts)
+        lines[index] = line
+    parts = re.split(r"(``.*?``|>>> [^\n]*)", "\n".join(lines), flags=re.DOTALL)  # every other part is code
+    parts[::2] = [re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", part) for part in parts[::2]]
+    lines[:] = "".join(parts).split("\n")
 
 
 def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -144,8 +145,8 @@ def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lin
 def write_dashes(app: Any, doctree: Any) -> None:
     """Put a dash between a parameter and what is said of it, where Sphinx writes two hyphens."""
     for text in list(doctree.findall(nodes.Text)):
-        if text.startswith(" -- ") and text.parent.index(text):
-            text.parent.replace(text, nodes.Text(text.replace(" -- ", " \N{EN DASH} ", 1)))
+        if " -- " in text and not isinstance(text.parent, nodes.literal | nodes.literal_block):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " \N{EN DASH} ")))
 
 
 def write_commands(app: Any, config: Any) -> None:
@@ -156,7 +157,7 @@ def write_commands(app: Any, config: Any) -> None:
     folder = Path(app.srcdir) / "generated"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    commands = re.findall(r"^    (\w+)  ", help_of(), flags=re.MULTILINE)
+    commands = re.findall(r"^    (\w+)(?: |$)", help_of(), flags=re.MULTILINE)
     texts = [f"## {command}\n\n```text\n{help_of(command)}```\n" for command in commands]
     (folder / "commands.md").write_text("\n".join(texts), "utf-8")
 
