@@ -101,6 +101,7 @@ html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_title = f"tinygrad_mnist {release}"
 pygments_style = "friendly"
+highlight_language = "none"  # of blocks in docstrings that are not doctests: formulae, files
 
 
 def mend_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
