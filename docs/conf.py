@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from docutils import nodes
 
@@ -50,7 +50,8 @@ def public_names(module: str) -> list[str]:
     return [
         name
         for name in names
-        if not isinstance(getattr(loaded, name), ModuleType) and name not in ("REGISTRY", "__version__")
+        if not isinstance(getattr(loaded, name), ModuleType | TypeVar)
+        and name not in ("REGISTRY", "__version__")
     ]
 
 
@@ -70,6 +71,7 @@ def left_out(name: str) -> list[str]:
     module, _, cls = name.rpartition(".")
     loaded = getattr(importlib.import_module(module), cls)
     texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
+    texts |= dict.fromkeys(vars(loaded).get("__annotations__", ()), "")  # fields are told of by the class itself
     return [each for each, text in texts.items() if not text or text.startswith(("Refused", "Attribute"))]
 
 
