@@ -71,7 +71,7 @@ def left_out(name: str) -> list[str]:
     module, _, cls = name.rpartition(".")
     loaded = getattr(importlib.import_module(module), cls)
     texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
-    texts |= dict.fromkeys(vars(loaded).get("__annotations__", ()), "")  # fields are told of by the class itself
+    texts |= dict.fromkeys(vars(loaded).get("__annotations__", ()), "")  # the class itself lists its fields
     return [each for each, text in texts.items() if not text or text.startswith(("Refused", "Attribute"))]
 
 
