@@ -1,4 +1,4 @@
-"""What is made of results.json: two sections of docs/performance.md, their picture, the README's table."""
+"""Write what is made of results.json: two sections of docs/explanation/performance.md, a picture, a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.harness import FileError, Table, Timing
 from tinygrad_mnist.files import replacing
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE = DOCS / "performance.md"
+PAGE = DOCS / "explanation" / "performance.md"
 README = DOCS.parent / "README.md"
 BEGIN = "<!-- begin: made by `python -m benchmarks`, from benchmarks/results.json -->"
 END = "<!-- end -->"
@@ -52,7 +52,7 @@ def sections(found: Mapping[str, Any]) -> str:
             *(fill(paragraph, WIDTH, break_on_hyphens=False) for paragraph in METHOD),
             *fill_all(circumstances(found)),
             "## Results",
-            "![Our time as a share of each rival's, with the targets](images/benchmarks.svg)",
+            "![Our time as a share of each rival's, with the targets](../images/benchmarks.svg)",
             targets(found),
             *subjects(found),
         ]
@@ -110,7 +110,7 @@ def subjects(found: Mapping[str, Any]) -> Iterator[str]:
         if "skipped" in entry:
             yield f"*{name}* was left out: {entry['skipped']}."
         if name == "parts" and "tables" in entry:
-            yield f"![Parts of a training step, ours and by hand]({PARTS_PICTURE})"
+            yield f"![Parts of a training step, ours and by hand](../{PARTS_PICTURE})"
         for table in map(results.from_plain, entry.get("tables", ())):
             yield f"### {table.title[0].upper()}{table.title[1:]}"
             yield rivals(table)

@@ -1,7 +1,18 @@
-"""How Sphinx builds the documentation: Markdown by MyST, the reference by autodoc, nothing from the net."""
+"""The settings of Sphinx: pages in Markdown, a reference made from docstrings, nothing from the network."""
 
+import importlib
+import inspect
+import os
 import re
-from typing import Any
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from docutils import nodes
 
 from tinygrad_mnist._version import __version__
 
@@ -13,19 +24,70 @@ version = release = __version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.doctest",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated/commands.md"]
+templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 smartquotes_action = "qe"  # quotes and dots, but no dashes: `--rounds` stays what one types
 
-autodoc_default_options = {"members": True, "show-inheritance": True}
+# reference/index.md names the public modules, and the few classes that have a page of their own.
+INDEX = Path(__file__).parent / "reference" / "index.md"
+LISTED = re.findall(r"^   (tinygrad_mnist[\w.]*)$", INDEX.read_text("utf-8"), flags=re.MULTILINE)
+OWN_PAGE = [name for name in LISTED if name.rpartition(".")[2][0].isupper()]
+MODULES = [name for name in LISTED if name not in OWN_PAGE]
+
+
+def public_names(module: str) -> list[str]:
+    """Return what a module offers: its `__all__`, or else what it defines, without modules and registries."""
+    loaded = importlib.import_module(module)
+    own = [name for name in vars(loaded) if getattr(getattr(loaded, name), "__module__", "") == module]
+    names = getattr(loaded, "__all__", [name for name in own if not name.startswith("_")])
+    return [
+        name
+        for name in names
+        if not isinstance(getattr(loaded, name), ModuleType | TypeVar)
+        and name not in ("REGISTRY", "__version__")
+    ]
+
+
+def public_values(module: str) -> list[tuple[str, str]]:
+    """Return the constants that a module offers, each with its value in short."""
+    loaded = importlib.import_module(module)
+    values = [(name, getattr(loaded, name)) for name in public_names(module)]
+    return [
+        (name, ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value))
+        for name, value in values
+        if not callable(value)
+    ]
+
+
+def left_out(name: str) -> list[str]:
+    """Return what the page of a class does not show: methods that it refuses, slots without a docstring."""
+    module, _, cls = name.rpartition(".")
+    loaded = getattr(importlib.import_module(module), cls)
+    texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
+    texts |= dict.fromkeys(vars(loaded).get("__annotations__", ()), "")  # the class itself lists its fields
+    return [each for each, text in texts.items() if not text or text.startswith(("Refused", "Attribute"))]
+
+
+# A page for each goes to docs/generated, which git ignores.
+autosummary_generate = True
+autosummary_ignore_module_all = False  # what a module offers is its `__all__`
+autosummary_imported_members = True
+autosummary_context = {
+    "own_page": OWN_PAGE,
+    "left_out": {name: left_out(name) for name in OWN_PAGE},
+    "public": {module: public_names(module) for module in MODULES},
+    "values": {module: public_values(module) for module in MODULES},
+}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # the docstrings say it in words, and NumPy's spelled-out types fill five lines
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
@@ -33,21 +95,85 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_theme_options = {
+    "light_css_variables": {"code-font-size": "0.75rem"},  # a line of 96 letters fits
+    "dark_css_variables": {"code-font-size": "0.75rem"},
+}
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_title = f"tinygrad_mnist {release}"
 pygments_style = "friendly"
+highlight_language = "none"  # of blocks in docstrings that are not doctests: formulae, files
 
 
 def mend_markup(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Make reStructuredText of what docstrings say in their own way.
+    """Turn what docstrings write in their own way into reStructuredText.
 
-    Each numbers its references from 1: on a page that holds several, they become footnotes that count on. And
-    a shape such as (n, *rest) is no emphasis.
+    Each docstring numbers its references from 1. A page holds several docstrings, so references that the text
+    cites become footnotes with names; the others become a list. A star in a shape such as (n, *rest) does not
+    begin an emphasis.
     """
     label = name.replace(".", "-").replace("_", "-").lower()
+    cited = set(re.findall(r"\[(\d+)\]_", "\n".join(lines)))
     for index, line in enumerate(lines):
-        line = re.sub(r"\[(\d+)\](?=_\W|_$)|(?<=^\.\. )\[(\d+)\]", rf"[#{label}-\1\2]", line)
-        lines[index] = re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", line)
+        line = re.sub(r"\[(\d+)\](?=_\W|_$)", rf"[#{label}-\1]", line)
+        if (reference := re.match(r"\.\. \[(\d+)\]", line)) is not None:
+            number = reference[1]
+            line = (f".. [#{label}-{number}]" if number in cited else f"{number}.") + line[reference.end() :]
+        lines[index] = line
+    parts = re.split(r"(``.*?``|>>> [^\n]*)", "\n".join(lines), flags=re.DOTALL)  # every other part is code
+    parts[::2] = [re.sub(r"(?<=[ (])\*(?=[\w.]+[),])", r"\\*", part) for part in parts[::2]]
+    lines[:] = "".join(parts).split("\n")
+
+
+def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Give each of the attributes `weight, bias : Parameter` an entry each, before napoleon reads them."""
+    if "Attributes" not in lines:
+        return
+    start = lines.index("Attributes") + 2
+    entries: list[list[str]] = [[]]
+    for line in lines[start:]:
+        if line and not line.startswith(" "):
+            entries.append([])
+        entries[-1].append(line)
+    split = []
+    for entry in entries:
+        names, colon, kind = (entry[0] if entry else "").partition(" : ")
+        each = names.split(", ") if colon else [names]
+        for single in each:
+            split += [single + colon + kind, *entry[1:]] if entry else []
+    lines[start:] = split
+
+
+def write_dashes(app: Any, doctree: Any) -> None:
+    """Put a dash between a parameter and what is said of it, where Sphinx writes two hyphens."""
+    for text in list(doctree.findall(nodes.Text)):
+        if " -- " in text and not isinstance(text.parent, nodes.literal | nodes.literal_block):
+            text.parent.replace(text, nodes.Text(text.replace(" -- ", " \N{EN DASH} ")))
+
+
+def write_commands(app: Any, config: Any) -> None:
+    """Write what each command of `tinygrad-mnist` says as its help, in a folder that is made anew.
+
+    Its pages of modules are made by autosummary later; none is left of a module that went.
+    """
+    folder = Path(app.srcdir) / "generated"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    commands = re.findall(r"^    (\w+)(?: |$)", help_of(), flags=re.MULTILINE)
+    texts = [f"## {command}\n\n```text\n{help_of(command)}```\n" for command in commands]
+    (folder / "commands.md").write_text("\n".join(texts), "utf-8")
+
+
+def help_of(*command: str) -> str:
+    """Return the help of a command, in lines that fit a page."""
+    call = [sys.executable, "-m", "tinygrad_mnist", *command, "--help"]
+    environment = {**os.environ, "COLUMNS": "90", "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(call, env=environment, check=True, capture_output=True, text=True).stdout
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", mend_markup)
+    app.connect("config-inited", write_commands)
+    app.connect("autodoc-process-docstring", split_attributes, priority=400)
+    app.connect("autodoc-process-docstring", mend_markup, priority=401)
+    app.connect("doctree-read", write_dashes)

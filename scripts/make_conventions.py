@@ -1,4 +1,4 @@
-"""Write docs/gradient_conventions.md: gradients at kinks and poles, measured here, in PyTorch and in JAX.
+"""Write docs/explanation/gradient_conventions.md: gradients at kinks, here, in PyTorch and in JAX.
 
 From the repository's root, where PyTorch and JAX are installed::
 
@@ -28,13 +28,13 @@ sys.path.insert(0, str(ROOT))
 from tinygrad_mnist import Tensor, nn  # noqa: E402
 from tinygrad_mnist.engine.op import REGISTRY  # noqa: E402
 
-TARGET = ROOT / "docs" / "gradient_conventions.md"
+TARGET = ROOT / "docs" / "explanation" / "gradient_conventions.md"
 WIDTH = 118
 LIBRARIES = {"PyTorch": "torch", "JAX": "jax"}
 DTYPES = ("float64", "float32")
 INF = np.inf
 
-TITLE = "Gradients where the textbook stops"
+TITLE = "Gradients at kinks, ties and poles"
 PARAGRAPHS = (
     "One rule, in order of precedence: the true derivative where it exists; for a convex function the "
     "subgradient of least norm; for a concave one the supergradient of least norm; the limit by continuity; "
@@ -46,8 +46,8 @@ PARAGRAPHS = (
     "The table holds the gradients of `sum(f)` at the point that is named, one number an element; `;` stands "
     "between the gradients of several arguments. Every cell was measured, in reverse mode, in float64 and in "
     "float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result that "
-    "asks for none. A test measures our column again in both dtypes, and the others where those releases are "
-    "installed (`tests/test_conventions.py`); more cases are in `tests/test_kinks.py`.",
+    "asks for none. `tests/engine/test_conventions.py` measures our column again in both dtypes, the others "
+    "where those releases are installed, and more cases.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Write docs/coverage.md: what every public callable of NumPy does on a Tensor, read off the registry.
+"""Write docs/explanation/coverage.md: what the public callables of NumPy do on a Tensor, by the registry.
 
 From the repository's root::
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from tinygrad_mnist.engine.dispatch import OPTIONS  # noqa: E402
 from tinygrad_mnist.ops.coverage import Decision, decisions  # noqa: E402
 
-TARGET = ROOT / "docs" / "coverage.md"
+TARGET = ROOT / "docs" / "explanation" / "coverage.md"
 WIDTH = 118
 
 REFUSED_OPTIONS = (

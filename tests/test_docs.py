@@ -1,69 +1,249 @@
-"""What the pages of the documentation show is what happens: their Python runs, from the top to the bottom."""
+"""The Python of the documentation and the README runs, page by page, and prints what a page shows."""
 
+import contextlib
 import doctest
+import importlib.util
+import inspect
+import io
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from tinygrad_mnist import transforms
+import tinygrad_mnist
+from tinygrad_mnist import op, transforms
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
 
-DOCS = Path(__file__).parents[1] / "docs"
-NOT_RUN = {"architecture.md": "shows lines of the package itself"}
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MADE = {"_build", "generated"}
+CHECKER = doctest.OutputChecker()
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+# A comment before a block says when it runs. Without one it does.
+FROM_THE_PACKAGE = "from the package"
+BLOCK = re.compile(r"(?:<!-- (?P<comment>.*?) -->\n)?```python\n(?P<code>.*?)```", flags=re.DOTALL)
 
 
-def python_of(page: Path) -> list[str]:
-    """The blocks of Python on a page."""
-    return re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+@dataclass(frozen=True)
+class Block:
+    """A block of Python on a page, and the package that it needs, if any."""
+
+    code: str
+    comment: str
+
+    @property
+    def needs(self) -> str | None:
+        return self.comment.removeprefix("needs ") if self.comment.startswith("needs ") else None
 
 
-PAGES = [page for page in sorted(DOCS.glob("*.md")) if python_of(page) and page.name not in NOT_RUN]
-SESSIONS = [page for page in PAGES if ">>>" in "".join(python_of(page))]
+def blocks_of(page: Path) -> list[Block]:
+    return [Block(found["code"], found["comment"] or "") for found in BLOCK.finditer(page.read_text("utf-8"))]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+PAGES = [
+    page
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+    if MADE.isdisjoint(page.parts) and blocks_of(page)
+]
 
 
 @pytest.fixture
-def restored() -> Iterator[None]:
-    """What is declared on a page, or set in the environment, is forgotten again."""
+def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a page declare operations, set variables and write files, and forget all of it afterwards."""
+    monkeypatch.chdir(tmp_path)
     before = [(registry, dict(registry)) for registry in (REGISTRY, UFUNCS, FUNCTIONS, os.environ)]
-    yield
+    with contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("hypothesis"):
+            from hypothesis import settings
+
+            settings.register_profile("before the page", settings.default)
+            stack.callback(settings.load_profile, "before the page")
+        yield
     for registry, entries in before:
         registry.clear()
         registry.update(entries)
 
 
-@pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("page", SESSIONS, ids=lambda page: page.name)
-def test_a_page_of_sessions_prints_what_it_shows(page: Path) -> None:
-    session = doctest.DocTestParser().get_doctest("\n".join(python_of(page)), {}, page.name, str(page), 0)
+def run_session(code: str, names: dict[str, Any], page: Path) -> None:
+    """Run a block of `>>>` lines, and compare what it prints."""
+    session = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), 0)
     report: list[str] = []
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    failed, tried = doctest.DocTestRunner(optionflags=flags).run(session, out=report.append)
-    assert tried > 20
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    failed, _ = runner.run(session, out=report.append, clear_globs=False)
     assert not failed, "".join(report)
+    names.update(session.globs)
+
+
+def run_script(code: str, names: dict[str, Any], page: Path) -> None:
+    """Run a block, and compare what `print(...)  # text` printed with the text; `...` stands for anything."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, str(page), "exec"), names)
+    for expected in re.findall(r"^print\(.*\)  # (.*)$", code, flags=re.MULTILINE):
+        lines = printed.getvalue().splitlines()
+        assert any(CHECKER.check_output(f"{expected}\n", f"{line}\n", FLAGS) for line in lines), (
+            f"{name_of(page)} says that it prints {expected!r}; it printed {lines}"
+        )
+
+
+def run_page(page: Path, available: Any) -> dict[str, Any]:
+    """Run the blocks of a page from top to bottom, and the tests that they define; return their names."""
+    names: dict[str, Any] = {"__name__": page.stem}
+    for block in blocks_of(page):
+        if block.comment == FROM_THE_PACKAGE or (block.needs and not available(block.needs)):
+            continue
+        (run_session if ">>>" in block.code else run_script)(block.code, names, page)
+    for name, test in list(names.items()):
+        if name.startswith("test_") and callable(test):
+            fixtures = {"gradcheck": names.get("gradcheck")}
+            wanted = inspect.signature(test).parameters.keys() & fixtures.keys()
+            test(**{fixture: fixtures[fixture] for fixture in wanted})
+    return names
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in SESSIONS], ids=lambda page: page.name)
-def test_the_python_of_a_page_runs_and_its_tests_pass(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_python_of_a_page_runs(page: Path) -> None:
     if "hypothesis" in page.read_text("utf-8"):
         pytest.importorskip("hypothesis", reason="the page tests with Hypothesis")
-    names: dict[str, object] = {}
-    for block in python_of(page):
-        exec(compile(block, str(page), "exec"), names)
-    for name, test in names.items():
-        if name.startswith("test_") and callable(test):
-            test()
+    run_page(page, available=lambda package: False)
 
 
-def test_the_pages_that_should_run_do() -> None:
-    assert {page.name for page in PAGES} >= {"gradient_checks.md", "transforms.md", "tutorial.md"}
-    assert all(python_of(DOCS / name) for name in NOT_RUN)
+@pytest.mark.peers
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.needs == "torch" for b in blocks_of(page))], ids=name_of
+)
+def test_the_python_of_a_page_runs_with_pytorch(page: Path) -> None:
+    run_page(page, available=lambda package: True)
 
 
-def test_the_page_speaks_of_every_transform() -> None:
-    text = (DOCS / "transforms.md").read_text("utf-8")
-    for name in ("checkpoint", "detect_anomaly", *transforms.__all__):
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_shows_of_the_package_is_in_it(page: Path) -> None:
+    package = "".join(path.read_text("utf-8") for path in (ROOT / "tinygrad_mnist").rglob("*.py"))
+    source = re.sub(r"\s|,(?=\s*\))", "", package)
+    for block in blocks_of(page):
+        if block.comment == FROM_THE_PACKAGE:
+            assert re.sub(r"\s", "", block.code) in source
+
+
+def test_pages_in_all_folders_run() -> None:
+    assert {page.parent.name for page in PAGES} >= {"docs", "tutorials", "how_to", "explanation"}
+    assert ROOT / "README.md" in PAGES
+
+
+# ---- the page for those who come from PyTorch ------------------------------------------------------------
+
+FROM_PYTORCH = DOCS / "how_to" / "from_pytorch.md"
+PAIRS = re.findall(r"^\| `(.+?)` \| `(.+?)` \|", FROM_PYTORCH.read_text("utf-8"), flags=re.MULTILINE)
+
+
+def evaluated(code: str, names: dict[str, Any]) -> Any:
+    """Run one cell of the table: the value of an expression, or None of a statement."""
+    try:
+        compiled = compile(code, "cell", "eval")
+    except SyntaxError:
+        exec(code, names)
+        return None
+    return eval(compiled, names)
+
+
+def plain(value: Any) -> Any:
+    """Return what a cell gave as arrays and text, which do not depend on the library."""
+    if hasattr(value, "detach"):
+        value = value.detach().numpy()
+    if isinstance(value, (tuple, list)):
+        return [plain(each) for each in value]
+    if isinstance(value, (str, bool, int, float, np.ndarray, np.generic, type(None))):
+        return value
+    return type(value).__name__
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, of parts of its own
+@pytest.mark.parametrize(("theirs", "ours"), PAIRS)
+def test_a_pair_of_the_table_is_the_same(theirs: str, ours: str) -> None:
+    import torch
+
+    torchs: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "nn": torch.nn, "optim": torch.optim}
+    own: dict[str, Any] = {}
+    for block in blocks_of(FROM_PYTORCH):
+        exec(block.code, torchs if block.needs else own)
+    expected, found = plain(evaluated(theirs, torchs)), plain(evaluated(ours, own))
+    if has_text(expected):
+        assert found == expected
+    else:
+        assert_close(found, expected)
+
+
+def has_text(value: Any) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, list) and isinstance(value[0], str))
+
+
+def assert_close(found: Any, expected: Any) -> None:
+    if isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
+        return
+    assert np.shape(found) == np.shape(expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_our_side_of_every_pair_runs() -> None:
+    setting = [block.code for block in blocks_of(FROM_PYTORCH) if not block.needs]
+    assert len(PAIRS) > 100
+    for _, ours in PAIRS:
+        names: dict[str, Any] = {}
+        for code in setting:
+            exec(code, names)
+        evaluated(ours, names)
+
+
+# ---- pages that promise to be complete -------------------------------------------------------------------
+
+
+def test_the_page_of_transforms_speaks_of_every_transform() -> None:
+    text = (DOCS / "how_to" / "transforms.md").read_text("utf-8")
+    for name in ("checkpoint", *transforms.__all__):
         assert f"{name}(" in text, name
+
+
+@pytest.mark.parametrize("name", ["elementwise", "linear", "multilinear", "general", "fused"])
+def test_the_page_of_operations_declares_one_by_each_declarator(name: str) -> None:
+    assert name in op.__all__
+    text = (DOCS / "how_to" / "declare_operations.md").read_text("utf-8")
+    assert f"= {name}(" in text
+
+
+def test_the_reference_has_a_page_for_every_public_module() -> None:
+    listed = re.findall(r"^   (tinygrad_mnist[\w.]*)$", (DOCS / "reference" / "index.md").read_text(), re.M)
+    public = {name for name in tinygrad_mnist.__all__ if inspect.ismodule(getattr(tinygrad_mnist, name))}
+    assert {f"tinygrad_mnist.{name}" for name in public | {"plots", "testing", "training"}} <= set(listed)
+
+
+def test_the_page_about_weights_is_found_by_its_title() -> None:
+    title = (DOCS / "how_to" / "save_and_load.md").read_text("utf-8").splitlines()[0]
+    assert {"save", "load", "weights"} <= set(title.lower().split())
+
+
+def links_of(page: Path) -> list[str]:
+    """Return the links of a page to other files, without those that only look so in code."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text("utf-8"), flags=re.DOTALL)
+    return re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+
+
+def test_links_lead_to_files() -> None:
+    pages = [page for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")] if MADE.isdisjoint(page.parts)]
+    links = [(page, link) for page in pages for link in links_of(page)]
+    broken = [f"{name_of(page)}: {link}" for page, link in links if not (page.parent / link).exists()]
+    assert broken == []
