@@ -91,7 +91,7 @@ def test_the_script_of_check_op_repeats_the_failure(tmp_path: Path, monkeypatch:
 
 
 def test_the_script_of_a_registered_operation_runs(tmp_path: Path) -> None:
-    from tinygrad_mnist.testing.script import script_of
+    from tinygrad_mnist.testing.properties import script_of
 
     call = (np.array([0.5, 1.0]), np.array(2.0)), {}
     ran = run(script_of(REGISTRY["multiply"], *call, "second_order"), tmp_path)
@@ -100,6 +100,6 @@ def test_the_script_of_a_registered_operation_runs(tmp_path: Path) -> None:
 
 def test_an_operation_of_nowhere_has_to_be_put_into_the_script() -> None:
     op = replace(REGISTRY["tanh"], name="mine")
-    from tinygrad_mnist.testing.script import script_of
+    from tinygrad_mnist.testing.properties import script_of
 
     assert "op = ...  # your operation 'mine'" in script_of(op, (np.ones(1),), {}, "value")

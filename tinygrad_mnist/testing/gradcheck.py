@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
-from tinygrad_mnist.testing.comparison import compare_all, compare_along
 from tinygrad_mnist.testing.jacobians import Function, Problem
+from tinygrad_mnist.testing.random_directions import compare_all, compare_along
 from tinygrad_mnist.testing.report import (
     SUBGRADIENT,
     DiscontinuityError,

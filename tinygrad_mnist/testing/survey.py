@@ -13,9 +13,8 @@ from hypothesis.errors import HypothesisException
 
 from tinygrad_mnist.engine.op import Domain, Op
 from tinygrad_mnist.testing.gradcheck import gradcheck
-from tinygrad_mnist.testing.properties import _function
+from tinygrad_mnist.testing.properties import _function, script_of
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError, Report
-from tinygrad_mnist.testing.script import script_of
 from tinygrad_mnist.testing.strategies import Call, has_kinks, op_inputs, op_inputs_on_kinks
 
 ON_KINKS: Final = 4

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.testing.differences import (
+from tinygrad_mnist.testing.finite_differences import (
     LEVELS,
     Difference,
     central,
