@@ -13,59 +13,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.testing.tolerances import TOLERANCES
+
 Array = NDArray[Any]
 Curve = Callable[[float], Array]
 
-LEVELS: Final = 3
-"""Central differences at h, h/2 and h/4 leave an error of order h**6; one-sided ones of order h**3."""
-
-SETTLED: Final = 1e-7
-"""Relative uncertainty at which no other step is tried."""
-
-NEAR: Final = 2.0**-7
-"""The step that is tried first."""
-
-NOTHING: Final = 1e-12
-"""A derivative that its uncertainty hides, and is less than this beside the function's values, is 0, ..."""
-
-FAR: Final = 2.0**10
-"""... unless the function moves over this distance; larger steps are tried then."""
-
-BENT: Final = 0.45
-"""Where the difference between both one-sided slopes shrinks by less than this, as the step shrinks to a
-quarter, there may be a kink; of a smooth function a quarter is left."""
-
-
-JUMP: Final = 2.4
-"""... and if it grows by more than this, both sides do not even meet: a pole, or a step."""
-
-
-SHRINKS: Final = 0.98
-"""Slopes whose differences shrink by less, as the step is halved, have no limit that Aitken could find."""
-
-
-STRAIGHT: Final = 1e-4
-"""A slope that is as certain as this, and not bent, is preferred to one across a kink nearby."""
-
-
-SUSPECT: Final = 1e-2
-"""A slope at a much smaller step that differs by this part refutes the estimate."""
-
-
-OTHERS: Final = (0.73, 0.59)
-"""Parts of a large step, no halves, over which its slope ..."""
-
-
-ALIKE: Final = 0.1
-"""... has to be this much the same."""
-
-
-PERSISTENT: Final = 4
-"""So many of the smallest steps have to see a kink."""
-
-
-SEEN: Final = 1e-9
-"""A jump is larger than this, beside the largest value of the function."""
+EPS: Final = float(np.finfo(float).eps)
 
 
 class Difference(NamedTuple):
@@ -80,9 +33,9 @@ class Difference(NamedTuple):
     step : ndarray
         The step of the estimate.
     bent : ndarray of bool
-        Whether left and right seem to have different slopes; :func:`one_sided` tells.
+        True where left and right seem to have different slopes; :func:`one_sided` tells.
     jumps : ndarray of bool
-        Whether the function is discontinuous here, at every step that was tried.
+        True where the function is discontinuous here, at every step that was tried.
     """
 
     derivative: Array
@@ -92,9 +45,34 @@ class Difference(NamedTuple):
     bent: Array
     jumps: Array
 
+    def replaced(self, by: Difference, chosen: Array) -> Difference:
+        """Return this estimate with the chosen elements taken from another one."""
+        return Difference(*(np.where(chosen, new, old) for new, old in zip(by, self, strict=True)))
+
+    @property
+    def is_clear(self) -> Array:
+        """Mask of the derivatives that are not hidden by their uncertainty."""
+        return np.abs(self.derivative) > TOLERANCES.safety * self.uncertainty
+
+    @property
+    def is_straight(self) -> Array:
+        """Mask of the slopes that are certain, with no kink at this step."""
+        return ~self.bent & (self.uncertainty <= TOLERANCES.straight * np.abs(self.derivative))
+
+
+class OneSided(NamedTuple):
+    """A derivative from one side, its uncertainty (inf where there is none), and the size of f nearby."""
+
+    derivative: Array
+    uncertainty: Array
+    size: Array
+
+
+# ---- from both sides -------------------------------------------------------------------------------------
+
 
 def differentiate(f: Curve, at: float, step: float | None = None, stretch: float = 1.0) -> Difference:
-    """The derivative of an array-valued function of one number, by central differences.
+    """Return the derivative of an array-valued function of one number, by central differences.
 
     Parameters
     ----------
@@ -128,89 +106,211 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
     True
     """
     middle = np.asarray(f(at))
-    moves = _moves_far_away(f, at, middle)  # what does not move at all has derivative 0 for certain
-    moves_nearby = np.zeros_like(moves)
+    moves_far = _moves_far_away(f, at, middle)
+    moves_nearby = np.zeros_like(moves_far)
     largest = np.abs(middle)
     best: Difference | None = None
-    jumps = np.ones_like(moves)
+    jumps = np.ones_like(moves_far)
     for h in _steps(at) if step is None else [step]:
-        found, moves_here = _extrapolated(f, at, h * stretch, middle)
-        if h <= NEAR:
+        found, moves = _extrapolated(f, at, h * stretch, middle)
+        # A large step sees distant values and jumps, which say nothing about this point.
+        if h <= TOLERANCES.first_step:
             largest = np.maximum(largest, found.size)
             jumps &= found.jumps
-        moves_nearby |= moves_here
+        moves_nearby |= moves
         if best is not None:
-            better = found.uncertainty < best.uncertainty
-            clear = ~best.bent & (np.abs(best.derivative) > 10 * best.uncertainty)
-            better &= (
-                moves_here | ~clear
-            )  # the step is too small to move f, which moves by stairs of roundoff
-            straight = best.bent & ~found.bent & (found.uncertainty <= STRAIGHT * np.abs(found.derivative))
-            still = best.bent & ~moves_here & (found.size == 0)  # beside a kink, where f is 0
-            kept = found.bent & ~best.bent & (best.uncertainty <= STRAIGHT * np.abs(best.derivative))
-            better = (better & ~kept) | straight | still
-            if h > NEAR:  # a large step sees another part of f: it may only refine a slope, not find another
-                refines = np.abs(found.derivative - best.derivative) <= 10 * best.uncertainty
-                better &= refines & (np.abs(found.derivative) > 10 * found.uncertainty)
-                if np.any(better):
-                    better &= _seen_again(f, at, h * stretch, found.derivative)
-                better |= np.isinf(best.uncertainty) & np.isfinite(found.uncertainty) & (h <= NEAR * abs(at))
-            found = Difference(*(np.where(better, new, old) for new, old in zip(found, best, strict=True)))
+            better = _is_better(found, best, moves)
+            if h > TOLERANCES.first_step:
+                better = _is_believed(f, at, h, stretch, better, found, best)
+            found = best.replaced(found, better)
         best = found
-        settled = best.uncertainty <= SETTLED * np.abs(best.derivative)
-        hidden = (np.abs(best.derivative) <= 10 * best.uncertainty) & (best.uncertainty <= NOTHING * largest)
-        if np.all((settled | (hidden & ~moves)) & ~best.bent):
+        if np.all(_is_settled(best, largest, moves_far)):
             break
     assert best is not None
     if step is None:
         best = best._replace(uncertainty=_confirmed(f, at, best))
-    return best._replace(
-        uncertainty=np.where(moves | moves_nearby, best.uncertainty, 0.0), size=largest, jumps=jumps
-    )
+    # What moves neither here nor far away is constant: its derivative 0 is certain, whatever rounding says.
+    moves = moves_far | moves_nearby
+    return best._replace(uncertainty=np.where(moves, best.uncertainty, 0.0), size=largest, jumps=jumps)
 
 
-def _confirmed(f: Curve, at: float, best: Difference) -> Array:
-    """The uncertainty; where a much smaller step sees another slope, and does so twice, as large as that."""
-    h = max(2.0**-24 * (min(abs(at), 1.0) or 0.25), 2.0**8 * np.finfo(float).eps * abs(at))
+def _steps(at: float) -> Iterator[float]:
+    """Yield steps from the likeliest to the least likely: near 1/128, smaller, as parts of ``at``, large."""
+    yield from TOLERANCES.close_steps
+    least, most = TOLERANCES.ordinary_arguments
+    if at and not least < abs(at) < most:
+        yield from (abs(at) * factor for factor in TOLERANCES.close_steps)
+    small, smallest = TOLERANCES.small_steps
+    yield small
+    if abs(at) >= least:
+        yield smallest
+    yield from TOLERANCES.large_steps
+
+
+def _extrapolated(f: Curve, at: float, step: float, middle: Array) -> tuple[Difference, Array]:
+    """Return the derivative from ``step``, its half and its quarter, and a mask of where ``f`` moves."""
+    levels = TOLERANCES.richardson_levels
     with np.errstate(all="ignore"):
-        slope, noise = central(f, at, h)
-        apart = np.abs(slope - best.derivative)
-        other = apart > SUSPECT * np.abs(slope) + 100 * best.uncertainty + 100 * noise
-        if not np.any(other):
-            return best.uncertainty
-        again, _ = central(f, at, 0.37 * h)
-        other &= np.abs(again - slope) <= 0.1 * apart
-    return np.where(other, np.maximum(best.uncertainty, apart), best.uncertainty)
+        row: list[Array] = []
+        for level in range(levels):
+            # Divided by the distance of the numbers that were used: adding a step to ``at`` rounds it.
+            above, below = at + step / 2**level, at - step / 2**level
+            high, low = f(above), f(below)
+            # The gap between both one-sided slopes, times ``step``.
+            bend = np.abs(high - 2 * middle + low) * 2**level
+            if level == 0:
+                size = np.maximum(np.abs(high), np.abs(low))
+                moves = high != low
+                first_bend = bend
+            # The error of a central difference has even powers of h alone, so that each column of the table
+            # removes two orders: by a quarter of the error at half the step (Richardson 1911).
+            previous, row = row, _extrapolation((high - low) / (above - below), row, base=4.0)
+        uncertainty = _spread(previous, row) + EPS * size * 2**levels / step
+        bent, jumps = _bends(bend, first_bend, high - low, size, middle, step)
+        finite = np.isfinite(row[-1]) & np.isfinite(uncertainty) & ~jumps
+    found = Difference(
+        derivative=np.where(finite, row[-1], 0.0),
+        uncertainty=np.where(finite, uncertainty, np.inf),
+        size=np.where(finite, size, 0.0),
+        step=np.full(np.shape(finite), step),
+        bent=np.asarray(bent),
+        jumps=np.asarray(jumps),
+    )
+    return found, np.asarray(moves)
+
+
+def _extrapolation(slope: Array, before: Sequence[Array], base: float) -> list[Array]:
+    """Return the next row of a Richardson table, from the slope at half the step and the row before.
+
+    Halving the step divides the error that column ``k`` removes by ``base ** (k + 1)``.
+    """
+    row = [slope]
+    for order, coarser in enumerate(before):
+        row.append(row[order] + (row[order] - coarser) / (base ** (order + 1) - 1))
+    return row
+
+
+def _spread(previous: Sequence[Array], row: Sequence[Array]) -> Array:
+    """Return the error of the last entry of a Richardson table: how far its neighbours lie (Ridders 1982)."""
+    spread: Array = np.maximum(np.abs(row[-1] - row[-2]), np.abs(row[-1] - previous[-1]))
+    return spread
+
+
+def _bends(
+    bend: Array, first_bend: Array, rise: Array, size: Array, middle: Array, step: float
+) -> tuple[Array, Array]:
+    """Return where there may be a kink, and where there is a jump, from the gaps at a step and its quarter.
+
+    The gap between the slopes of both sides shrinks with the step if the function is smooth, stays at a kink,
+    and grows at a jump.
+    """
+    scale = 2**TOLERANCES.richardson_levels
+    rounding = EPS * size * scale / step
+    seen = bend > TOLERANCES.bend_noise * (rounding + EPS * np.abs(middle) * scale / step) * step
+    jumps = seen & (bend > TOLERANCES.jump_growth * first_bend)
+    jumps &= bend > TOLERANCES.jump_share * np.abs(rise)
+    jumps &= bend > TOLERANCES.jump_size * np.max(size, initial=0.0)
+    bent = seen & (bend > TOLERANCES.kink_bend * first_bend) & ~jumps
+    return bent, jumps
+
+
+def _is_better(found: Difference, best: Difference, moves: Array) -> Array:
+    """Return where a new estimate is better than the best one so far: more certain, with three exceptions."""
+    better = found.uncertainty < best.uncertainty
+    # A step that is too small to move f sees one stair of its rounding: it does not refute a clear slope.
+    better &= moves | ~(~best.bent & best.is_clear)
+    # A kink that only larger steps saw lies beside the point ...
+    straight = best.bent & found.is_straight
+    # ... also where f is 0 on this side of it, and no relative certainty is to be had.
+    still = best.bent & ~moves & (found.size == 0)
+    # And one that only this step sees is rounding, or lies beside it too.
+    kept = found.bent & best.is_straight
+    return np.asarray((better & ~kept) | straight | still)
+
+
+def _is_believed(
+    f: Curve, at: float, h: float, stretch: float, better: Array, found: Difference, best: Difference
+) -> Array:
+    """Return where an estimate of a large step replaces the best one.
+
+    A large step sees another part of ``f``: it may only refine a slope, not find another.
+    """
+    refines = np.abs(found.derivative - best.derivative) <= TOLERANCES.safety * best.uncertainty
+    better = better & refines & found.is_clear
+    if np.any(better):
+        better &= _seen_again(f, at, h * stretch, found.derivative)
+    # Beside a large argument the step is not large, and any estimate is better than none.
+    is_close = h <= TOLERANCES.first_step * abs(at)
+    better |= np.isinf(best.uncertainty) & np.isfinite(found.uncertainty) & is_close
+    return better
+
+
+def _is_settled(best: Difference, largest: Array, moves_far: Array) -> Array:
+    """Return where no other step is needed: the slope is certain, or it is 0 as far as can be told."""
+    settled = best.uncertainty <= TOLERANCES.settled * np.abs(best.derivative)
+    hidden = ~best.is_clear & (best.uncertainty <= TOLERANCES.no_slope * largest)
+    # A slope that is hidden here may be seen over a large step, if the function moves over such a distance.
+    return (settled | (hidden & ~moves_far)) & ~best.bent
+
+
+def _moves_far_away(f: Curve, at: float, middle: Array) -> Array:
+    """Return where the function has another value far away."""
+    with np.errstate(all="ignore"):
+        moved = f(at + TOLERANCES.far) - middle
+    return np.asarray(np.isfinite(moved) & (moved != 0))
 
 
 def _seen_again(f: Curve, at: float, h: float, slope: Array) -> Array:
-    """Whether other steps like ``h`` see this slope: rounding repeats itself from a step to its half."""
+    """Return where other steps like ``h`` see this slope: rounding repeats itself from a step to its half."""
     with np.errstate(all="ignore"):
-        others = np.array([central(f, at, part * h)[0] for part in OTHERS])
-        return np.asarray(np.all(np.abs(others - slope) <= ALIKE * np.abs(slope), axis=0))
+        others = np.array([central(f, at, part * h)[0] for part in TOLERANCES.other_steps])
+        apart = np.abs(others - slope)
+        return np.asarray(np.all(apart <= TOLERANCES.seen_again * np.abs(slope), axis=0))
+
+
+def _confirmed(f: Curve, at: float, best: Difference) -> Array:
+    """Return the uncertainty: the distance to the slope of a much smaller step, where that refutes this one.
+
+    An oscillation that is slow at the smaller step and fast at the larger ones looks smooth at both.
+    """
+    scale = min(abs(at), 1.0) or TOLERANCES.confirming_at_zero
+    h = max(TOLERANCES.confirming_step * scale, TOLERANCES.confirming_roundings * EPS * abs(at))
+    with np.errstate(all="ignore"):
+        slope, noise = central(f, at, h)
+        apart = np.abs(slope - best.derivative)
+        doubt = TOLERANCES.refuting_doubt
+        other = apart > TOLERANCES.refuted * np.abs(slope) + doubt * best.uncertainty + doubt * noise
+        if not np.any(other):
+            return best.uncertainty
+        again, _ = central(f, at, TOLERANCES.confirming_again * h)
+        other &= np.abs(again - slope) <= TOLERANCES.seen_again * apart
+    return np.where(other, np.maximum(best.uncertainty, apart), best.uncertainty)
 
 
 def central(f: Curve, at: float, h: float) -> tuple[Array, Array]:
-    """The slope over a step to both sides, and its rounding error."""
+    """Return the slope over a step to both sides, and its rounding error."""
     above, below = at + h, at - h
     high, low = f(above), f(below)
-    noise = np.finfo(float).eps * np.maximum(np.abs(high), np.abs(low)) / h
+    noise = EPS * np.maximum(np.abs(high), np.abs(low)) / h
     return (high - low) / (above - below), noise
 
 
+# ---- whether a kink is at the point ----------------------------------------------------------------------
+
+
 def smallest_step(at: float, grain: float = 0.0) -> float:
-    """The step at which :func:`persists` stops: where a kink is nearer, it cannot be told from one at ``at``.
+    """Return the step at which :func:`persists` stops: a nearer kink cannot be told from one at ``at``.
 
     Examples
     --------
     >>> 1e-13 < smallest_step(1.0) < 2e-13
     True
     """
-    return max(2.0**9 * float(np.finfo(float).eps) * max(abs(at), grain), 2.0**-100)
+    return max(TOLERANCES.kink_step * EPS * max(abs(at), grain), TOLERANCES.kink_step_at_zero)
 
 
 def persists(f: Curve, at: float, gap: Array, grain: float = 0.0) -> Array:
-    """Whether the slopes from the right and from the left stay ``gap`` apart however small the step is.
+    """Return where the slopes from the right and from the left stay ``gap`` apart however small the step is.
 
     Both sides are asked at the same steps, down to where rounding hides the gap: what oscillates has another
     one at each step, and a kink beside the point none at the smallest.
@@ -229,9 +329,11 @@ def persists(f: Curve, at: float, gap: Array, grain: float = 0.0) -> Array:
     >>> bool(persists(np.abs, 0.0, np.array(2.0))), bool(persists(np.abs, 1e-10, np.array(2.0)))
     (True, False)
     """
-    eps = float(np.finfo(float).eps)
     smallest = smallest_step(at, grain)
-    h = smallest * 4.0 ** (int(np.log2(max(NEAR, NEAR * abs(at)) / smallest)) // 2)
+    largest = max(TOLERANCES.first_step, TOLERANCES.first_step * abs(at))
+    # A power of the factor above the smallest step, so that the smallest one is met exactly.
+    factor = TOLERANCES.kink_step_factor
+    h = smallest * factor ** (int(np.log2(largest / smallest)) // int(np.log2(factor)))
     middle = np.asarray(f(at))
     told: list[Array] = []
     holds: list[Array] = []
@@ -241,72 +343,23 @@ def persists(f: Curve, at: float, gap: Array, grain: float = 0.0) -> Array:
             high, low = f(above), f(below)
             found = (high - middle) / (above - at) - (middle - low) / (at - below)
             size = np.maximum(np.maximum(np.abs(high), np.abs(low)), np.abs(middle))
-            noise = 8 * eps * size / h
-            told.append(np.isfinite(found) & (noise <= 0.05 * np.abs(gap)))
-            holds.append(np.abs(found - gap) <= 0.1 * np.abs(gap) + noise)
-        h /= 4
+            noise = TOLERANCES.gap_noise * EPS * size / h
+            told.append(np.isfinite(found) & (noise <= TOLERANCES.gap_told * np.abs(gap)))
+            holds.append(np.abs(found - gap) <= TOLERANCES.gap_kept * np.abs(gap) + noise)
+        h /= factor
+    # From the smallest step up: larger steps may see other kinks, or the curvature.
     count, result = np.zeros(np.shape(gap), int), np.ones(np.shape(gap), bool)
     for is_told, does_hold in zip(reversed(told), reversed(holds), strict=True):
-        result &= does_hold | ~is_told | (count >= PERSISTENT)
+        result &= does_hold | ~is_told | (count >= TOLERANCES.gap_steps)
         count += is_told
-    return np.asarray(result & (count >= PERSISTENT))
+    return np.asarray(result & (count >= TOLERANCES.gap_steps))
 
 
-def _moves_far_away(f: Curve, at: float, middle: Array) -> Array:
-    with np.errstate(all="ignore"):
-        moved = f(at + FAR) - middle
-    return np.asarray(np.isfinite(moved) & (moved != 0))
+# ---- from one side ---------------------------------------------------------------------------------------
 
 
-def _steps(at: float) -> Iterator[float]:
-    """Steps from the likeliest to the least likely: near 1/128, smaller, in proportion to ``at``, large."""
-    yield from (NEAR, 2.0**-11, 2.0**-15)
-    if at and not 0.1 < abs(at) < 10:
-        yield from (abs(at) * factor for factor in (2.0**-7, 2.0**-11, 2.0**-15))
-    yield 2.0**-20
-    if abs(at) >= 0.1:
-        yield 2.0**-26
-    yield from (1.0, 2.0**7, 2.0**14, 2.0**20)
-
-
-def _extrapolated(f: Curve, at: float, step: float, middle: Array) -> tuple[Difference, Array]:
-    """The derivative from ``step``, its half and its quarter; and whether ``f`` moves."""
-    with np.errstate(all="ignore"):
-        table: list[Array] = []
-        for level in range(LEVELS):
-            above, below = at + step / 2**level, at - step / 2**level
-            high, low = f(above), f(below)
-            row = [(high - low) / (above - below)]
-            bend = np.abs(high - 2 * middle + low) * 2**level
-            if level == 0:
-                size = np.maximum(np.abs(high), np.abs(low))
-                moves = high != low
-                first_bend = bend
-            for order, before in enumerate(table):
-                row.append(row[order] + (row[order] - before) / (4.0 ** (order + 1) - 1))
-            previous, table = table, row
-        spread = np.maximum(np.abs(table[-1] - table[-2]), np.abs(table[-1] - previous[-1]))
-        rounding = np.finfo(float).eps * size * 2**LEVELS / step
-        uncertainty = spread + rounding
-        finite = np.isfinite(table[-1]) & np.isfinite(uncertainty)
-        bends = bend > 100 * (rounding + np.finfo(float).eps * np.abs(middle) * 2**LEVELS / step) * step
-        jumps = bends & (bend > JUMP * first_bend) & (bend > np.abs(high - low) / 4)
-        jumps &= bend > SEEN * np.max(size, initial=0.0)  # what is less is the rounding of a 0
-        bent = bends & (bend > BENT * first_bend) & ~jumps
-        finite &= ~jumps
-    found = Difference(
-        np.where(finite, table[-1], 0.0),
-        np.where(finite, uncertainty, np.inf),
-        np.where(finite, size, 0.0),
-        np.full(np.shape(finite), step),
-        np.asarray(bent),
-        np.asarray(jumps),
-    )
-    return found, np.asarray(moves)
-
-
-def one_sided(f: Curve, at: float, side: int) -> tuple[Array, Array, Array]:
-    """The derivative from one side, its uncertainty, and the function's size nearby.
+def one_sided(f: Curve, at: float, side: int) -> OneSided:
+    """Return the derivative from one side, its uncertainty, and the function's size nearby.
 
     Parameters
     ----------
@@ -319,7 +372,7 @@ def one_sided(f: Curve, at: float, side: int) -> tuple[Array, Array, Array]:
 
     Returns
     -------
-    derivative, uncertainty, size : ndarray
+    OneSided
         Where no step gives a finite estimate the uncertainty is inf.
 
     Notes
@@ -330,52 +383,62 @@ def one_sided(f: Curve, at: float, side: int) -> tuple[Array, Array, Array]:
 
     Examples
     --------
-    >>> [float(one_sided(np.abs, 0.0, side)[0]) for side in (-1, 1)]
+    >>> [float(one_sided(np.abs, 0.0, side).derivative) for side in (-1, 1)]
     [-1.0, 1.0]
-    >>> bool(abs(one_sided(lambda x: np.float64(x) ** 1.5 if x >= 0 else np.nan, 0.0, 1)[0]) < 1e-12)
+    >>> bool(abs(one_sided(lambda x: np.float64(x) ** 1.5 if x >= 0 else np.nan, 0.0, 1).derivative) < 1e-12)
     True
     """
     middle = np.asarray(f(at))
-    best = np.zeros_like(middle), np.full_like(middle, np.inf), np.abs(middle)
+    best = OneSided(np.zeros_like(middle), np.full_like(middle, np.inf), np.abs(middle))
     for h in _steps(at):
-        if h > NEAR:
+        if h > TOLERANCES.first_step:
             continue
         with np.errstate(all="ignore"):
-            table: list[Array] = []
+            row: list[Array] = []
             slopes: list[Array] = []
-            for level in range(LEVELS + 1):
+            # One level more than from both sides: Aitken's rule needs four slopes to judge itself.
+            for level in range(TOLERANCES.richardson_levels + 1):
                 there = at + side * h / 2**level
                 beside = f(there)
-                row = [(beside - middle) / (there - at)]
-                slopes.append(row[0])
-                size = np.maximum(np.abs(middle), np.abs(beside))
-                for order, before in enumerate(table):
-                    row.append(row[order] + (row[order] - before) / (2.0 ** (order + 1) - 1))
-                previous, table = table, row
-            spread = np.maximum(np.abs(table[-1] - table[-2]), np.abs(table[-1] - previous[-1]))
-            rounding = np.finfo(float).eps * size * 2 ** (LEVELS + 2) / h
+                slopes.append((beside - middle) / (there - at))
+                # From one side the error has odd powers of h too: each column removes one order.
+                previous, row = row, _extrapolation(slopes[-1], row, base=2.0)
+            size = np.maximum(np.abs(middle), np.abs(beside))
+            rounding = EPS * size * 2 ** (TOLERANCES.richardson_levels + 2) / h
             limit, apart = _aitken(slopes)
-            for estimate, doubt in ((table[-1], spread + rounding), (limit, apart + 8 * rounding)):
-                better = np.isfinite(estimate) & np.isfinite(doubt) & (doubt < best[1])
-                best = np.where(better, estimate, best[0]), np.where(better, doubt, best[1]), best[2]
-            nearby = np.where(np.isfinite(size), np.maximum(best[2], size), best[2])
-        best = best[0], best[1], nearby
-        if np.all(best[1] <= SETTLED * np.abs(best[0])):
+            best = _more_certain(best, row[-1], _spread(previous, row) + rounding)
+            best = _more_certain(best, limit, apart + TOLERANCES.aitken_rounding * rounding)
+            best = best._replace(size=np.where(np.isfinite(size), np.maximum(best.size, size), best.size))
+        if np.all(best.uncertainty <= TOLERANCES.settled * np.abs(best.derivative)):
             break
     return best
 
 
+def _more_certain(best: OneSided, estimate: Array, doubt: Array) -> OneSided:
+    """Return the best estimate, replaced where another one is finite and more certain."""
+    better = np.isfinite(estimate) & np.isfinite(doubt) & (doubt < best.uncertainty)
+    return best._replace(
+        derivative=np.where(better, estimate, best.derivative),
+        uncertainty=np.where(better, doubt, best.uncertainty),
+    )
+
+
 def _aitken(slopes: Sequence[Array]) -> tuple[Array, Array]:
-    """The limit of four slopes whose differences shrink by a factor, whichever; and how far off it may be."""
+    """Return the limit of four slopes whose differences shrink by a constant factor, and its uncertainty.
+
+    Aitken's delta-squared rule: ``x - (dx) ** 2 / (d dx)`` removes a geometric error, whatever its factor.
+    The limits from the first three and from the last three slopes show how geometric it is.
+    """
     first, second, third = (later - earlier for earlier, later in pairwise(slopes))
     before = slopes[2] - second**2 / (second - first)
     limit = slopes[3] - third**2 / (third - second)
-    shrinks = (np.abs(second) < SHRINKS * np.abs(first)) & (np.abs(third) < SHRINKS * np.abs(second))
+    most = TOLERANCES.aitken_shrink
+    shrinks = (np.abs(second) < most * np.abs(first)) & (np.abs(third) < most * np.abs(second))
     return limit, np.where(shrinks, np.abs(limit - before), np.inf)
 
 
 def steepness(f: Curve, at: float) -> Array:
-    """Where the slope from a side grows beyond all bounds, its sign; elsewhere 0.
+    """Return the sign of the slope where it grows beyond all bounds from a side; elsewhere 0.
 
     Examples
     --------
@@ -386,7 +449,7 @@ def steepness(f: Curve, at: float) -> Array:
     sign = np.zeros_like(middle)
     for side in (-1, 1):
         with np.errstate(all="ignore"):
-            slopes = [(f(at + side * h) - middle) / (side * h) for h in (2.0**-7, 2.0**-15, 2.0**-23)]
-            grows = [np.abs(b) > 2 * np.abs(a) for a, b in pairwise(slopes)]
+            slopes = [(f(at + side * h) - middle) / (side * h) for h in TOLERANCES.steep_steps]
+            grows = [np.abs(b) > TOLERANCES.steep_growth * np.abs(a) for a, b in pairwise(slopes)]
         sign = np.where(grows[0] & grows[1], np.sign(slopes[-1]), sign)
     return np.asarray(sign)

@@ -1,13 +1,27 @@
-"""The Jacobian from the tape beside the numeric one: entry by entry, or along random directions."""
+"""The check of a large Jacobian: products with random signs instead of every entry.
+
+If a Jacobian J is wrong, ``u @ J @ v`` of random signs u and v shows it with a probability of at least 1/4
+(Freivalds 1977): J v differs in some row with a probability of at least 1/2, and then so does ``u @ (J @
+v)``. Some such products find a wrong one almost certainly. Two things would hide an error from them, and are
+met beforehand:
+
+- A small entry is lost beside large ones. So the Jacobian is cut into strata of entries of like size, and
+each stratum
+  gets the full number of products.
+- A function with a kink by one input has no derivative along a direction that moves it. So columns with a
+kink are
+  compared entry by entry, and directions leave them out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.testing.finite_differences import EPS
 from tinygrad_mnist.testing.jacobians import (
     Line,
     Problem,
@@ -18,95 +32,18 @@ from tinygrad_mnist.testing.jacobians import (
     split,
     values_at,
 )
-from tinygrad_mnist.testing.report import ALL_OUTPUTS, WRONG, Entry
-from tinygrad_mnist.testing.verdict import judged
+from tinygrad_mnist.testing.report import Entry
+from tinygrad_mnist.testing.tolerances import TOLERANCES
+from tinygrad_mnist.testing.verdict import verdicts
 from tinygrad_mnist.transforms import vjp
 
 Array = NDArray[Any]
 
-SIZED: Final = 4
-"""Along so many directions the size of the rows is measured."""
-
-
-LARGE: Final = 1e3
-"""About the size of cotangents of all outputs at once; those of one output are 1/2."""
-
-ROUNDED: Final = 1e-10
-"""By this part of the largest value or derivative, times the cotangents, sums of them may differ."""
-
-
-NOISY: Final = 0.01
-"""By this part of the sum of their sizes, too: a right rule may cancel."""
-
-
-def compare_all(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
-    """Every entry of the Jacobian."""
-    if not problem.rows or not problem.columns:
-        return
-    analytic = {
-        mode: pulled(problem, np.eye(problem.rows))
-        if mode == "reverse"
-        else pushed(problem, np.eye(problem.columns))
-        for mode in modes
-    }
-    point = flat(problem.shadow)
-    outputs = problem.every_output
-    gradients_by = [(name.replace("gradient", "input"), index) for name, index in outputs]
-    rows = np.array([k for k, by in enumerate(gradients_by) if by not in problem.kinked], dtype=int)
-    if not rows.size:
-        return
-    passed = True
-    for column, by in enumerate(problem.every_input):
-        if by not in problem.kinked:
-            line = line_of_column(problem, point, column, rows)
-            columns = {mode: jacobian[rows, column] for mode, jacobian in analytic.items()}
-            for entry in judged(line, columns, by, [outputs[k] for k in rows]):
-                passed = passed and entry.passed
-                yield entry
-    if passed and "reverse" in analytic:
-        yield from _not_linear(problem, analytic["reverse"], point, rows)
-
-
-def _not_linear(problem: Problem, jacobian: Array, point: Array, rows: Array) -> Iterator[Entry]:
-    """The entries of which all outputs at once make something else than each of them alone, added up."""
-    rng = np.random.default_rng(0)
-    cotangent = np.zeros(problem.rows)
-    cotangent[rows] = LARGE * rng.uniform(0.5, 1.5, rows.size) * rng.choice([-1.0, 1.0], rows.size)
-    with np.errstate(all="ignore"):
-        jacobian = np.where(cotangent[:, None] == 0, 0.0, jacobian.astype(float))
-        sums, sizes = cotangent @ jacobian, np.abs(cotangent) @ np.abs(jacobian)
-        largest = np.max(np.abs(jacobian), initial=np.max(np.abs(values_at(problem, point)[rows])))
-        if not LARGE**2 * largest < min(float(np.finfo(primal.dtype).max) for primal in problem.primals):
-            return  # it would overflow
-        together = pulled(problem, cotangent[None])[0].astype(float)
-    slack = max(problem.rtol, NOISY) * sizes + LARGE * (problem.atol + max(ROUNDED, problem.narrow) * largest)
-    for column, by in enumerate(problem.every_input):
-        found, expected = float(together[column]), float(sums[column])
-        if by in problem.kinked or not np.isfinite(sizes[column]):
-            continue
-        if not abs(found - expected) <= slack[column]:
-            error = abs(found - expected) / max(abs(found), abs(expected))
-            yield Entry(
-                problem.order,
-                "reverse",
-                *by,
-                ALL_OUTPUTS,
-                (),
-                found,
-                expected,
-                float(slack[column]),
-                error,
-                0.0,
-                WRONG,
-            )
-
 
 def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int) -> Iterator[Entry]:
-    """Products with random signs from both sides, ``count`` a stratum; columns with a kink one by one.
+    """Yield an entry for each of ``count`` products a stratum, and for each entry of a column with a kink.
 
-    Inputs move in proportion to themselves, and each row is divided by its size, so that small ones count;
-    and a product takes in only what the tape says is of like size, so that small entries are not lost
-    beside large ones.
+    Inputs move in proportion to themselves, and each row is divided by its size, so that small ones count.
     """
     rng = np.random.default_rng(seed)
     point = flat(problem.shadow)
@@ -117,108 +54,110 @@ def compare_along(problem: Problem, modes: Sequence[str], count: int, seed: int)
         yield from _some_columns(problem, modes, point, kinked)
     scale = np.where(point == 0, 1.0, np.abs(point))
     scale[kinked] = 0.0
-    sizes = _sizes(problem, point, rng.choice([-1.0, 1.0], (SIZED, problem.columns)) * scale)
-    weight = 1 / sizes
+    directions = rng.choice([-1.0, 1.0], (TOLERANCES.size_directions, problem.columns)) * scale
+    weight = 1 / _sizes(problem, point, directions)
     if problem.kinked:  # the gradients by them come first to last, as the inputs do
         weight[[k for k in kinked if k < problem.rows]] = 0.0
     number = 0
-    for rows, columns in strata(problem, weight, scale, rng):
+    for rows, columns in _strata(problem, weight, scale, rng):
         for _ in range(count):
             tangent = rng.choice([-1.0, 1.0], problem.columns) * scale * columns
             cotangent = (rng.choice([-1.0, 1.0], problem.rows) * weight)[rows]
             line = Line(problem, point, tangent, 0.0, np.flatnonzero(rows), cotangent[None])
             products = {mode: line.derivative(mode, 0.0) for mode in modes}
-            yield from judged(line, products, ("direction", (number,)), [("signs", (number,))])
+            yield from verdicts(line, products, ("direction", (number,)), [("signs", (number,))])
             number += 1
 
 
+def _sizes(problem: Problem, point: Array, tangents: Array) -> Array:
+    """Return the size of each row of the Jacobian, as a power of 2.
+
+    From differences, not from the tape, since a row that the tape has lost is 0 there.
+    """
+    values = np.abs(values_at(problem, point))
+    largest = np.zeros(problem.rows)
+    h = TOLERANCES.size_step
+    for tangent in tangents:
+        with np.errstate(all="ignore"):
+            high, low = (values_at(problem, point + t * tangent) for t in (h, -h))
+            slope = np.abs(high - low) / (2 * h)
+        largest = np.maximum(largest, np.where(np.isfinite(slope), slope, 0.0))
+    # A slope that is small beside the value is rounding: divided by itself it would drown the other rows.
+    largest = np.maximum(largest, TOLERANCES.size_floor * values)
+    most = TOLERANCES.size_range
+    known = np.clip(np.where(largest > 0, largest, 1.0), 1 / most, most)
+    # Weights that are powers of 2 round nothing.
+    return np.asarray(2.0 ** np.round(np.log2(known)))
+
+
+# ---- columns with a kink ---------------------------------------------------------------------------------
+
+
 def _columns_with_kinks(problem: Problem, point: Array) -> list[int]:
-    """The inputs that the function seems to have a kink by; looked for only where a direction sees one."""
+    """Return the inputs that the function seems to have a kink by, if a direction sees one at all."""
     if problem.order != 1:
-        return []
+        return []  # the first order has found them
     rng = np.random.default_rng(1)
     scale = np.where(point == 0, 1.0, np.abs(point))
     every = np.arange(problem.rows)
-    for _ in range(2):
+    for _ in range(TOLERANCES.kink_search):
         tangent = rng.choice([-1.0, 1.0], problem.columns) * scale
-        if np.any(_bends(Line(problem, point, tangent, 0.0, every))):
+        if np.any(_is_bent(Line(problem, point, tangent, 0.0, every))):
             break
     else:
         return []
     lines = (line_of_column(problem, point, column, every) for column in range(problem.columns))
-    return [column for column, line in enumerate(lines) if np.any(_bends(line))]
+    return [column for column, line in enumerate(lines) if np.any(_is_bent(line))]
 
 
-def _bends(line: Line) -> Array:
-    """Where the slopes from both sides differ as much at a step as at a much smaller one."""
+def _is_bent(line: Line) -> Array:
+    """Return where the slopes from both sides differ as much at a step as at a much smaller one."""
     curve, at = line.values, line.at
     middle = curve(at)
     gaps = []
-    for h in (2.0**-16 * (abs(at) or 1.0), 2.0**-21 * (abs(at) or 1.0)):
+    for step in TOLERANCES.kink_search_steps:
+        h = step * (abs(at) or 1.0)
         with np.errstate(all="ignore"):
             high, low = curve(at + h), curve(at - h)
             gap = np.abs(high - 2 * middle + low) / h
-            noise = 16 * np.finfo(float).eps * np.maximum(np.abs(high), np.abs(middle)) / h
+            noise = TOLERANCES.kink_search_noise * EPS * np.maximum(np.abs(high), np.abs(middle)) / h
             gaps.append(np.where(np.isfinite(gap), np.maximum(gap - noise, 0.0), np.inf))
-    return np.asarray((gaps[1] > 0.5 * gaps[0]) & (gaps[1] > 0))
+    return np.asarray((gaps[1] > TOLERANCES.kink_search_kept * gaps[0]) & (gaps[1] > 0))
 
 
 def _some_columns(
     problem: Problem, modes: Sequence[str], point: Array, chosen: Sequence[int]
 ) -> Iterator[Entry]:
-    """The columns of the Jacobian that are chosen; in reverse mode a row at a time makes them."""
+    """Yield the entries of the chosen columns of the Jacobian."""
     if not chosen:
         return
-    tangents = (np.arange(problem.columns) == np.array(chosen)[:, None]).astype(float)
-    analytic = {}
-    for mode in modes:
-        if mode == "forward":
-            analytic[mode] = pushed(problem, tangents)
-        else:
-            _, pullback = vjp(problem.function, *problem.primals)
-            outs = tuple(np.empty(s, problem.primals[0].dtype) for s in problem.shapes)
-            rows = (np.arange(problem.rows) == row for row in range(problem.rows))
-            analytic[mode] = np.array(
-                [flat(pullback(split(row.astype(float), outs)))[list(chosen)] for row in rows]
-            )
+    analytic = {mode: _columns_by(mode, problem, chosen) for mode in modes}
     every = np.arange(problem.rows)
     inputs, outputs = problem.every_input, problem.every_output
     for k, column in enumerate(chosen):
         columns = {mode: jacobian[:, k] for mode, jacobian in analytic.items()}
-        yield from judged(line_of_column(problem, point, column, every), columns, inputs[column], outputs)
+        yield from verdicts(line_of_column(problem, point, column, every), columns, inputs[column], outputs)
 
 
-def _sizes(problem: Problem, point: Array, tangents: Array) -> Array:
-    """Of each row of the Jacobian, from differences, a power of 2; no less than rounding lets be seen."""
-    values = np.abs(values_at(problem, point))
-    largest = np.zeros(problem.rows)
-    for tangent in tangents:
-        with np.errstate(all="ignore"):
-            high, low = (values_at(problem, point + t * tangent) for t in (2.0**-20, -(2.0**-20)))
-            slope = np.abs(high - low) * 2.0**19
-        largest = np.maximum(largest, np.where(np.isfinite(slope), slope, 0.0))
-    largest = np.maximum(largest, 2.0**-10 * values)
-    known = np.clip(np.where(largest > 0, largest, 1.0), 2.0**-100, 2.0**100)
-    return np.asarray(2.0 ** np.round(np.log2(known)))
+def _columns_by(mode: str, problem: Problem, chosen: Sequence[int]) -> Array:
+    """Return the chosen columns of the Jacobian from the tape."""
+    if mode == "forward":
+        return pushed(problem, (np.arange(problem.columns) == np.array(chosen)[:, None]).astype(float))
+    # A row at a time, of which the chosen elements alone are kept: the whole Jacobian may not fit into
+    # memory.
+    _, pullback = vjp(problem.function, *problem.primals)
+    outs = tuple(np.empty(s, problem.primals[0].dtype) for s in problem.shapes)
+    rows = (np.arange(problem.rows) == row for row in range(problem.rows))
+    return np.array([flat(pullback(split(row.astype(float), outs)))[list(chosen)] for row in rows])
 
 
-FEW: Final = 8
-"""So many rows, or columns, are each looked at by itself."""
-
-WIDTH: Final = 7
-"""Sizes in one stratum differ by less than this power of 2."""
-
-LEAST: Final = 1e-40
-"""What is less than this part of the largest size is with the zeros."""
-
-PROBES: Final = 4
-"""Sums with so many random weights show a size, so that it does not hide where terms cancel."""
+# ---- strata of entries of like size ----------------------------------------------------------------------
 
 
-def strata(
+def _strata(
     problem: Problem, weight: Array, scale: Array, rng: np.random.Generator
 ) -> Iterator[tuple[Array, Array]]:
-    """Rows and columns of each stratum, as masks; all together they cover the Jacobian, each entry once.
+    """Yield rows and columns of each stratum, as masks; together they cover the Jacobian, each entry once.
 
     Rows are grouped by their size, or each stands alone where they are few, and the columns of each group by
     theirs in it; the other way round where there are fewer columns than rows.
@@ -228,7 +167,7 @@ def strata(
     problem : Problem
         A function at a point.
     weight, scale : ndarray
-        What each row, and each column, is multiplied by before sizes are compared.
+        Factors of each row, and of each column, by which it is multiplied before sizes are compared.
     rng : numpy.random.Generator
         Weighs the sums.
     """
@@ -254,26 +193,33 @@ def strata(
 def _largest(
     products: Callable[[Array], Array], length: int, weight: Array, rng: np.random.Generator
 ) -> Array:
-    """The largest of some random sums over the other axis of the Jacobian, for each row or column."""
-    signs = rng.choice([-1.0, 1.0], (PROBES, length))
-    found = np.abs(products(signs * rng.uniform(0.5, 1.0, (PROBES, length)) * weight).astype(float))
+    """Return the largest of some random sums over the other axis of the Jacobian, for each row or column.
+
+    By the tape: an entry that it has wrong may be in the wrong stratum, but is in one. Weights differ by up
+    to 2, since signs alone let two equal terms cancel half of the time.
+    """
+    shape = (TOLERANCES.probes, length)
+    signs = rng.choice([-1.0, 1.0], shape)
+    found = np.abs(products(signs * rng.uniform(0.5, 1.0, shape) * weight).astype(float))
     return np.asarray(np.max(np.where(np.isfinite(found), found, np.inf), axis=0))
 
 
 def _alike(sizes: Array) -> list[Array]:
-    """Masks of what is of like size, from the largest to the zeros.
+    """Return masks of elements of like size, from the largest to the zeros.
 
     Examples
     --------
     >>> [np.flatnonzero(mask).tolist() for mask in _alike(np.array([1.0, 0.0, 0.9, *[1e-8] * 6]))]
     [[0, 2], [3, 4, 5, 6, 7, 8], [1]]
     """
-    if len(sizes) <= FEW:
+    if len(sizes) <= TOLERANCES.few:
         return list(np.eye(len(sizes), dtype=bool))
     finite = sizes[np.isfinite(sizes)]
     largest = np.max(finite, initial=0.0)
-    is_zero = sizes <= LEAST * largest
+    is_zero = sizes <= TOLERANCES.least_size * largest
     with np.errstate(all="ignore"):
-        depth = np.where(is_zero, np.inf, np.maximum(np.floor(np.log2(largest / sizes) / WIDTH), 0.0))
+        depth = np.maximum(np.floor(np.log2(largest / sizes) / TOLERANCES.stratum), 0.0)
+    # Zeros stand alone: an entry that the tape has lost is among them, and no larger one hides it.
+    depth = np.where(is_zero, np.inf, depth)
     depth = np.where(np.isfinite(sizes), depth, 0.0)
     return [depth == one for one in np.unique(depth)]

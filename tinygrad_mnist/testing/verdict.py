@@ -1,19 +1,33 @@
-"""Whether a derivative from the tape is right, by what differences, both sides and noise say."""
+"""The verdict on each derivative from the tape: smooth, valid subgradient, wrong or undecided.
+
+For a line through the inputs, :func:`verdicts` takes these steps.
+
+1. Take the numeric derivative; where it disagrees with the tape, take a second one at other steps.
+2. Where both still disagree, or the function seems bent, look at both sides: at a kink the one-sided
+derivatives have
+   to bracket the gradient.
+3. Where an entry fails by so little that rounding may be the reason, measure that rounding.
+4. Where it fails by more, measure the noise of the function: what noise explains is undecided, not wrong.
+
+The later steps are dear, and are taken only for what the earlier ones leave.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cache, partial
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.testing.finite_differences import (
-    LEVELS,
+    EPS,
+    Curve,
     Difference,
+    OneSided,
     central,
     differentiate,
     one_sided,
@@ -22,7 +36,7 @@ from tinygrad_mnist.testing.finite_differences import (
     steepness,
 )
 from tinygrad_mnist.testing.jacobians import Line, Place, Problem, flat
-from tinygrad_mnist.testing.noise import ORDINARY, noise, roughness
+from tinygrad_mnist.testing.noise import noise, roughness
 from tinygrad_mnist.testing.report import (
     SMOOTH,
     SUBGRADIENT,
@@ -31,156 +45,388 @@ from tinygrad_mnist.testing.report import (
     DiscontinuityError,
     Entry,
 )
+from tinygrad_mnist.testing.tolerances import TOLERANCES
 
 Array = NDArray[Any]
-Sides = tuple[Array, Array, Array]
-
-EPS: Final = float(np.finfo(float).eps)
-
-SAFETY: Final = 10.0
-"""How many times the estimated uncertainty of a numeric derivative is believed."""
-
-DECISIVE: Final = 3e-3
-"""A verdict needs a numeric derivative that is certain to this part of its value ..."""
-
-NEGLIGIBLE: Final = 1e-6
-"""... or, where both derivatives are 0, to this part of the function's values, ..."""
-
-RESOLVED: Final = 1e-8
-"""... or, where they agree, to this part of them."""
 
 
-NARROW: Final = 2.0**-6
-"""A step of no more than this part of the argument, or of 1, may have seen one stair of many."""
+def verdicts(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[Place]) -> Iterator[Entry]:
+    """Yield an entry for each observed number of a line, by each mode.
+
+    Parameters
+    ----------
+    line : Line
+        What moves, and what is observed.
+    columns : dict of str to ndarray
+        The derivatives along the line from the tape, by mode.
+    by, outputs
+        What the entries are called: the input, and each observed number.
+    """
+    curve = cache(line.values)  # the sides ask for the steps of the middle again
+    numeric = _numeric(line, curve, columns.values(), by)
+    sides: _Sides | None = None
+    for mode, analytic in columns.items():
+        agreement = _agreement(line.problem, analytic, numeric)
+        if sides is None and (np.any(numeric.bent) or not np.all(agreement.is_smooth)):
+            sides = _sides(line, curve)
+            numeric = _confirmed_by_sides(line, analytic, numeric, sides)
+            agreement = _agreement(line.problem, analytic, numeric)
+        compared = _Comparison(line, mode, by, analytic, numeric, agreement, sides)
+        entries = [compared.entry(row, output) for row, output in enumerate(outputs)]
+        yield from _without_noise(line, mode, entries, numeric)
 
 
-ROUNDING: Final = {1: 1.5e-17, 2: 1e-13}
-"""By order: what is less than this part of the steepest derivative by the same input is a rounded 0."""
+# ---- the numeric derivative ------------------------------------------------------------------------------
 
 
-NUDGES: Final = 12
-"""So many times the inputs are moved along a line ..."""
+def _numeric(line: Line, curve: Curve, analytic: Iterable[Array], by: Place) -> Difference:
+    """Return the numeric derivative along a line.
 
-
-NUDGE: Final = 2.0**10
-"""... by up to so many roundings, that every sum of them is rounded anew; ..."""
-
-
-CURVED: Final = 3
-"""... what is left of the derivatives beside a polynomial of this degree is rounding, to see ..."""
-
-
-TINY: Final = 1e-10
-"""... whether an error that is so small a part of the function's values, or of its steepest, is rounding."""
-
-
-def judged(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence[Place]) -> Iterator[Entry]:
-    """An entry for each row of a line, by each mode, whose derivatives along the line are ``columns``."""
-    problem, curve, at = line.problem, cache(line.values), line.at  # both sides are seen at the same steps
+    Raises
+    ------
+    DiscontinuityError
+        If the function jumps there. A gradient may jump: at order 2 that is a kink of the function.
+    """
+    problem, at = line.problem, line.at
     found = differentiate(curve, at, problem.eps)
     if problem.order == 1 and np.any(found.jumps):
         raise DiscontinuityError(
             f"gradcheck's function jumps where {by[0]} {by[1]} is {at:.6g}, so it has no derivative there; "
             "choose another point"
         )
-    if not all(np.all(_is_smooth(problem, analytic, found)[0]) for analytic in columns.values()):
-        found = _second_opinion(found, differentiate(curve, at, problem.eps, stretch=1.37))
-    sides: tuple[Array, ...] | None = None
-    for mode, analytic in columns.items():
-        smooth = _is_smooth(problem, analytic, found)
-        if sides is None and (np.any(found.bent) or not np.all(smooth[0])):
-            left_side, right_side = one_sided(curve, at, -1), one_sided(curve, at, 1)
-            sides = (*left_side, *right_side, steepness(curve, at))
-            found = _agreed(line, analytic, found, left_side, right_side)
-            smooth = _is_smooth(problem, analytic, found)
-            grain = min(1.0, float(np.max(np.abs(flat(problem.shadow)), initial=0.0)))
-            is_there = cache(partial(persists, curve, at, right_side[0] - left_side[0], grain))  # where asked
-        uncertainty = SAFETY * found.uncertainty
-        entries = []
-        for row, (name, index) in enumerate(outputs):
-            a, n, doubt = float(analytic[row]), float(found.derivative[row]), float(uncertainty[row])
-            verdict = SMOOTH if smooth[0][row] else UNDECIDED if smooth[1][row] else WRONG
-            larger = max(abs(a), abs(n))
-            error = 0.0 if larger <= doubt else abs(a - n) / larger if math.isfinite(a) else math.inf
-            if verdict == SMOOTH and error > problem.rtol:
-                error = 0.0  # nothing but rounding
-            left = right = within = None
-            if sides is not None and (found.bent[row] or verdict != SMOOTH):
-                kink = _at_kink(problem, a, *(float(side[row]) for side in sides))
-                both = np.isfinite(sides[1][row]) and np.isfinite(sides[4][row]) and not math.isinf(a)
-                if kink is not None and both and not is_there()[row]:  # beside the point, or an oscillation
-                    left, right = kink[2:]
-                    if found.bent[row]:
-                        verdict = UNDECIDED
-                    elif verdict == SMOOTH:
-                        left = right = None
-                elif kink is not None:
-                    verdict, error, left, right = kink
-                    within = smallest_step(at, grain) if both else None
-            entries.append(Entry(
-                problem.order, mode, *by, name, index, a, n, doubt, error, float(found.step[row]), verdict,
-                left, right, within,
-            ))  # fmt: skip
-        yield from _less_noisy(line, mode, entries, found)
+    if all(np.all(_agreement(problem, each, found).is_smooth) for each in analytic):
+        return found
+    second = differentiate(curve, at, problem.eps, stretch=TOLERANCES.second_opinion_stretch)
+    return _less_certain(found, second)
 
 
-def _less_noisy(line: Line, mode: str, entries: list[Entry], found: Difference) -> list[Entry]:
-    """The entries; those that fail by less than what the noise of the function explains are undecided."""
-    entries = _rounded(line, mode, entries, found)
+def _less_certain(first: Difference, second: Difference) -> Difference:
+    """Return the first estimate, no more certain than both together: noise is another number each time."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(first.derivative - second.derivative)
+    counts = np.isfinite(second.uncertainty) & (second.step <= TOLERANCES.second_opinion_step)
+    doubt = np.where(counts, np.maximum(first.uncertainty, apart), first.uncertainty)
+    return first._replace(uncertainty=doubt)
+
+
+class _Agreement(NamedTuple):
+    """Two masks: both derivatives agree and that decides; they agree as far as can be told."""
+
+    is_smooth: Array
+    agrees: Array
+
+
+def _agreement(problem: Problem, analytic: Array, numeric: Difference) -> _Agreement:
+    """Return where the derivative from the tape agrees with the numeric one."""
+    analytic = analytic.astype(float)
+    finite = np.isfinite(analytic)
+    derivative, doubt = numeric.derivative, TOLERANCES.safety * numeric.uncertainty
+    larger = np.maximum(np.where(finite, np.abs(analytic), 0.0), np.abs(derivative))
+    scale = np.maximum(numeric.size, np.abs(derivative))
+    # The largest number of the whole column. Entries share intermediate results, and so roundings of that
+    # size.
+    steepest = np.max(larger, initial=0.0)
+    block = np.maximum(np.max(scale, initial=0.0), steepest)
+    # An absolute error that is always accepted: asked for, of a narrow dtype, and of a 0 that is computed.
+    floor = problem.atol + problem.narrow * block + TOLERANCES.rounded_zero[problem.order] * steepest
+    # Where the differences see nothing, what they are is rounding of the largest number.
+    hidden = np.abs(derivative) <= doubt
+    rounding = np.where(hidden, TOLERANCES.zero_rounding * EPS * block, 0.0)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(analytic - derivative)
+        agrees = finite & (apart <= problem.rtol * larger + floor + doubt + rounding)
+    # The doubt widens what agrees, so it must not be too large: of the derivative, of the values where both
+    # derivatives are 0 for all that is known, or of the rounding of the values.
+    is_zero = (larger <= doubt + floor + rounding) & (doubt <= TOLERANCES.negligible * block)
+    decided = doubt <= TOLERANCES.decisive * larger + floor
+    decided = decided | is_zero | (doubt <= TOLERANCES.resolved * scale)
+    return _Agreement(agrees & decided, agrees)
+
+
+# ---- both sides ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The derivatives from the left and from the right along a line."""
+
+    curve: Curve
+    at: float
+    left: OneSided
+    right: OneSided
+    steep: Array
+    """Sign of the slope where it grows beyond all bounds, else 0."""
+    grain: float
+    """Size of the inputs, but at most 1: what f adds to the moving input rounds it as coarsely as that."""
+
+    @cached_property
+    def persist(self) -> Array:
+        """Mask of the numbers whose sides differ at every step; it is dear, and asked for at a kink only."""
+        gap = self.right.derivative - self.left.derivative
+        return persists(self.curve, self.at, gap, self.grain)
+
+    @property
+    def within(self) -> float:
+        """Distance below which a kink cannot be told from one at the point."""
+        return smallest_step(self.at, self.grain)
+
+
+def _sides(line: Line, curve: Curve) -> _Sides:
+    """Return the derivatives from both sides."""
+    left, right = one_sided(curve, line.at, -1), one_sided(curve, line.at, 1)
+    largest = float(np.max(np.abs(flat(line.problem.shadow)), initial=0.0))
+    return _Sides(curve, line.at, left, right, steepness(curve, line.at), min(1.0, largest))
+
+
+def _confirmed_by_sides(line: Line, analytic: Array, numeric: Difference, sides: _Sides) -> Difference:
+    """Return the numeric derivative; where it decides nothing, the slope of both sides if they agree.
+
+    Of ``x * abs(x)`` at 0 the sides alone converge: the error of central differences is of order h there,
+    which their extrapolation does not expect. What moves in stairs has such slopes too, but of one stair.
+    """
+    left, right = sides.left, sides.right
+    is_smooth, agrees = _agreement(line.problem, analytic, numeric)
+    apart = np.abs(right.derivative - left.derivative)
+    doubt = np.maximum(np.maximum(left.uncertainty, right.uncertainty), apart)
+    mean = numeric._replace(derivative=(left.derivative + right.derivative) / 2, uncertainty=doubt)
+    better = agrees & ~is_smooth & (apart <= TOLERANCES.safety * (left.uncertainty + right.uncertainty))
+    better &= _agreement(line.problem, analytic, mean).is_smooth
+    if np.any(better):
+        better &= roughness(line.values, line.at, _ordinary_noise(line, mean), EPS)[0] == 0
+    return numeric.replaced(mean, better)
+
+
+class _Side(NamedTuple):
+    """A one-sided derivative of one observed number."""
+
+    derivative: float
+    uncertainty: float
+    size: float
+
+
+class _Kink(NamedTuple):
+    """The verdict at a kink, how far the gradient is outside, and the one-sided derivatives."""
+
+    verdict: str
+    error: float
+    left: float
+    right: float
+
+
+def _kink(problem: Problem, analytic: float, left: _Side, right: _Side, steep: float) -> _Kink | None:
+    """Return the verdict where both sides differ, or where there is only one; None where there is no kink."""
+    # The slope of sqrt at 0 is infinite, as a limit, and so is its gradient.
+    if math.isinf(analytic) and math.copysign(1.0, analytic) == steep:
+        return _Kink(SUBGRADIENT, 0.0, analytic, analytic)
+    if math.isinf(left.uncertainty) != math.isinf(right.uncertainty):
+        # The edge of the domain: the side that exists is the derivative, if it is certain enough to decide.
+        inside = right if math.isinf(left.uncertainty) else left
+        doubt = TOLERANCES.safety * inside.uncertainty
+        largest = max(abs(inside.derivative), abs(analytic))
+        resolved = TOLERANCES.resolved * max(left.size, right.size)
+        if doubt > max(TOLERANCES.decisive * largest, resolved):
+            return None
+        return _bracketed(problem, analytic, inside.derivative, inside.derivative, doubt)
+    doubt = TOLERANCES.safety * (left.uncertainty + right.uncertainty)
+    larger = max(abs(left.derivative), abs(right.derivative))
+    # Written so that a doubt of inf, or NaN, is no kink.
+    if not abs(left.derivative - right.derivative) > doubt + TOLERANCES.decisive * larger:
+        return None
+    return _bracketed(problem, analytic, left.derivative, right.derivative, doubt)
+
+
+def _bracketed(problem: Problem, analytic: float, left: float, right: float, doubt: float) -> _Kink:
+    """Return whether a gradient lies between the one-sided derivatives: any number there is a subgradient.
+
+    Of a convex function these are all subgradients (Rockafellar 1970, section 23); of others, Clarke's.
+    """
+    low, high = min(left, right), max(left, right)
+    slack = problem.rtol * max(abs(low), abs(high)) * TOLERANCES.one_sided_slack + doubt
+    slack = slack + problem.atol + problem.narrow * abs(high)
+    outside = max(low - analytic, analytic - high, 0.0)
+    if outside <= slack:
+        return _Kink(SUBGRADIENT, 0.0, left, right)
+    # A gradient that is not a number arrives here too, since NaN is not within the slack.
+    error = outside / max(abs(low), abs(high), abs(analytic)) if math.isfinite(analytic) else math.inf
+    return _Kink(WRONG, error, left, right)
+
+
+# ---- entries ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The derivatives of all observed numbers of a line, from the tape in one mode and from differences."""
+
+    line: Line
+    mode: str
+    by: Place
+    analytic: Array
+    numeric: Difference
+    agreement: _Agreement
+    sides: _Sides | None
+
+    def entry(self, row: int, output: Place) -> Entry:
+        """Return the entry of one observed number, with what smoothness and both sides say of it."""
+        analytic, numeric = float(self.analytic[row]), float(self.numeric.derivative[row])
+        uncertainty = TOLERANCES.safety * float(self.numeric.uncertainty[row])
+        verdict = WRONG
+        if self.agreement.is_smooth[row]:
+            verdict = SMOOTH
+        elif self.agreement.agrees[row]:
+            verdict = UNDECIDED
+        error = _relative_error(analytic, numeric, uncertainty)
+        if verdict == SMOOTH and error > self.line.problem.rtol:
+            error = 0.0  # an absolute tolerance has accepted it, so that it is rounding
+        entry = Entry(
+            self.line.problem.order, self.mode, *self.by, *output, analytic, numeric, uncertainty, error,
+            float(self.numeric.step[row]), verdict,
+        )  # fmt: skip
+        if self.sides is not None and (self.numeric.bent[row] or verdict != SMOOTH):
+            return self._at_kink(entry, row, self.sides)
+        return entry
+
+    def _at_kink(self, entry: Entry, row: int, sides: _Sides) -> Entry:
+        """Return an entry with the verdict of both sides, if they see a kink."""
+        left, right = (
+            _Side(*(float(number[row]) for number in side)) for side in (sides.left, sides.right)
+        )
+        kink = _kink(self.line.problem, entry.analytic, left, right, float(sides.steep[row]))
+        if kink is None:
+            return entry
+        has_both = math.isfinite(left.uncertainty) and math.isfinite(right.uncertainty)
+        has_both = has_both and not math.isinf(entry.analytic)
+        if has_both and not sides.persist[row]:
+            # It lies beside the point, or is an oscillation. A slope that is bent is then not to be trusted;
+            # what is wrong beside a straight one stays wrong.
+            verdict = UNDECIDED if self.numeric.bent[row] else entry.verdict
+            return replace(entry, verdict=verdict, left=kink.left, right=kink.right)
+        within = sides.within if has_both else None
+        return replace(entry, **kink._asdict(), within=within)
+
+
+def _relative_error(analytic: float, numeric: float, uncertainty: float) -> float:
+    """Return the difference relative to the larger number; 0 where the uncertainty hides both."""
+    larger = max(abs(analytic), abs(numeric))
+    if larger <= uncertainty:
+        return 0.0
+    return abs(analytic - numeric) / larger if math.isfinite(analytic) else math.inf
+
+
+def _apart(entries: Sequence[Entry]) -> Array:
+    """Return the difference of both derivatives, of each entry."""
+    return np.array([abs(entry.analytic - entry.numeric) for entry in entries])
+
+
+def _larger(entries: Sequence[Entry]) -> Array:
+    """Return the size of the larger derivative, of each entry."""
+    return np.array([max(abs(entry.analytic), abs(entry.numeric)) for entry in entries])
+
+
+# ---- rounding and noise ----------------------------------------------------------------------------------
+
+
+def _without_noise(line: Line, mode: str, entries: list[Entry], numeric: Difference) -> list[Entry]:
+    """Return the entries; those are smooth, or undecided, whose failure rounding, or noise, explains."""
     if all(entry.passed for entry in entries):
         return entries
-    eps = line.problem.precision
-    reach, ordinary = found.step, _ordinary(line, found)
-    of_values = noise(line.computed, line.at, reach, eps)
-    if line.problem.order == 2:
-        of_values = np.maximum(of_values, line.nonlinearity())
-    apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
-    explained = SAFETY * 2.0**LEVELS * of_values / found.step
-    agreeing = line.problem.rtol * np.array(
-        [max(abs(entry.analytic), abs(entry.numeric)) for entry in entries]
-    )
-    undecided = np.array([entry.verdict == UNDECIDED for entry in entries])  # some agree, and only seem bent
-    explained = np.where(undecided, np.maximum(explained, agreeing), explained)
-    noisy = (of_values > ordinary) & np.array([not entry.passed for entry in entries])
-    asked = noisy & ~(apart <= explained)  # the noise of slopes is dear, and what is explained needs no more
-    if np.any(asked):
-        slopes = partial(line.only(asked).derivative, mode)
-        explained[asked] += SAFETY * noise(slopes, line.at, reach[asked], eps)
-    is_noise = noisy & (apart <= explained)
-    left = (of_values <= ordinary) & (found.step <= NARROW * max(abs(line.at), 1.0))
-    if any(still and not entry.passed for still, entry in zip(left, entries, strict=True)):
-        of_stairs, steepest = roughness(line.computed, line.at, ordinary, eps)
-        on_stair = left & (of_stairs > 0) & (apart <= SAFETY * 2.0**LEVELS * steepest)
-        of_values = np.where(on_stair, of_stairs, of_values)
-        is_noise |= on_stair
+    entries = _accept_rounding(line, mode, entries, numeric)
+    failed = np.array([not entry.passed for entry in entries])
+    if not np.any(failed):
+        return entries
+    values_noise = _noise_of_values(line, numeric)
+    is_noisy = values_noise > _ordinary_noise(line, numeric)
+    explained = _is_explained(line, mode, entries, numeric, values_noise, failed & is_noisy)
+    # What shows no noise may move in stairs, and the step may have been on one of them.
+    is_short = numeric.step <= TOLERANCES.stair_reach * max(abs(line.at), 1.0)
+    if np.any(failed & ~is_noisy & is_short):
+        stairs, is_stair = _stairs(line, entries, numeric)
+        is_stair &= ~is_noisy & is_short
+        values_noise = np.where(is_stair, stairs, values_noise)
+        explained |= is_stair
     return [
-        replace(entry, verdict=UNDECIDED, noise=float(values), left=None, right=None, within=None)
-        if not entry.passed and explains
+        replace(entry, verdict=UNDECIDED, noise=float(size), left=None, right=None, within=None)
+        if is_noise
         else entry
-        for entry, values, explains in zip(entries, of_values, is_noise, strict=True)
+        for entry, size, is_noise in zip(entries, values_noise, failed & explained, strict=True)
     ]
 
 
-def _rounded(line: Line, mode: str, entries: list[Entry], found: Difference) -> list[Entry]:
-    """The entries; those are smooth that fail by less than what rounding makes of both derivatives.
+def _ordinary_noise(line: Line, numeric: Difference) -> Array:
+    """Return the noise that the rounding of argument and value explains: no function has less."""
+    scale = abs(line.at) or 1.0
+    size = numeric.size + np.abs(numeric.derivative) * scale
+    return TOLERANCES.ordinary_noise * line.problem.precision * size
+
+
+def _noise_of_values(line: Line, numeric: Difference) -> Array:
+    """Return the noise of the observed numbers, in the dtype of the tape."""
+    found = noise(line.computed, line.at, numeric.step, line.problem.precision)
+    return np.maximum(found, line.nonlinearity()) if line.problem.order == 2 else found
+
+
+def _is_explained(
+    line: Line, mode: str, entries: Sequence[Entry], numeric: Difference, values_noise: Array, noisy: Array
+) -> Array:
+    """Return which of the noisy entries fail by no more than the noise explains.
+
+    Parameters
+    ----------
+    line, mode, entries, numeric
+        As elsewhere.
+    values_noise : ndarray
+        The noise of the observed numbers.
+    noisy : ndarray of bool
+        The entries in question.
+    """
+    apart = _apart(entries)
+    explained = _slope_noise(values_noise, numeric.step)
+    # Some agree, and only seem bent by the noise: they differ by no more than is accepted of all.
+    undecided = np.array([entry.verdict == UNDECIDED for entry in entries])
+    accepted = line.problem.rtol * _larger(entries)
+    explained = np.where(undecided, np.maximum(explained, accepted), explained)
+    # The gradient may be noisy too. Its noise costs a walk a point, so it is measured only of what is left.
+    asked = noisy & ~(apart <= explained)
+    if np.any(asked):
+        slopes = partial(line.only(asked).derivative, mode)
+        of_slopes = noise(slopes, line.at, numeric.step[asked], line.problem.precision)
+        explained[asked] += TOLERANCES.safety * of_slopes
+    return np.asarray(noisy & (apart <= explained))
+
+
+def _slope_noise(values_noise: Array, step: Array | float) -> Array:
+    """Return what noise of some size makes of a slope: it is divided by the smallest of the steps."""
+    return TOLERANCES.safety * 2.0**TOLERANCES.richardson_levels * values_noise / step
+
+
+def _stairs(line: Line, entries: Sequence[Entry], numeric: Difference) -> tuple[Array, Array]:
+    """Return the height of the stairs that the observed numbers move in, and which entries they explain."""
+    ordinary = _ordinary_noise(line, numeric)
+    height, steepest = roughness(line.computed, line.at, ordinary, line.problem.precision)
+    return height, (height > 0) & (_apart(entries) <= _slope_noise(steepest, 1.0))
+
+
+def _accept_rounding(line: Line, mode: str, entries: list[Entry], numeric: Difference) -> list[Entry]:
+    """Return the entries; those are smooth that fail by less than rounding makes of both derivatives.
 
     What cancels to 0 in one formula leaves a rounding in another, which the differences see: another one
     wherever the inputs are a little to the side. What is detached or forgotten stays as it is, or moves as
     smoothly as the inputs do. Right are, too, those that differ in their last digits alone, by no more than
     the rounding of the function's values.
     """
-    larger = np.array([max(abs(entry.analytic), abs(entry.numeric)) for entry in entries])
-    apart = np.array([abs(entry.analytic - entry.numeric) for entry in entries])
-    tiny = TINY * max(np.max(found.size), np.max(larger))
-    failed = np.array([entry.verdict == WRONG and entry.left is None for entry in entries])  # and no kink
+    larger, apart = _larger(entries), _apart(entries)
+    tiny = TOLERANCES.tiny * max(np.max(numeric.size), np.max(larger))
+    # Outside of both slopes of a kink a derivative is wrong however small the error is.
+    failed = np.array([entry.verdict == WRONG and entry.left is None for entry in entries])
     asked = failed & (apart <= tiny)
     if not np.any(asked):
         return entries
-    is_rounded = apart * max(abs(line.at), 1.0) <= ORDINARY * EPS * found.size
-    is_rounded &= asked & (apart <= DECISIVE * larger)
+    is_rounded = apart * max(abs(line.at), 1.0) <= TOLERANCES.ordinary_noise * EPS * numeric.size
+    is_rounded &= asked & (apart <= TOLERANCES.decisive * larger)
     asked &= ~is_rounded
     if np.any(asked):
-        is_rounded[asked] = apart[asked] <= SAFETY * _scatter(line.only(asked), mode, found.step[asked])
+        scatter = _scatter(line.only(asked), mode, numeric.step[asked])
+        is_rounded[asked] = apart[asked] <= TOLERANCES.safety * scatter
     return [
         replace(entry, verdict=SMOOTH, error=0.0) if rounded else entry
         for entry, rounded in zip(entries, is_rounded, strict=True)
@@ -188,91 +434,19 @@ def _rounded(line: Line, mode: str, entries: list[Entry], found: Difference) -> 
 
 
 def _scatter(line: Line, mode: str, steps: Array) -> Array:
-    """How far both derivatives lie off a smooth curve while the inputs move by some roundings."""
+    """Return how far both derivatives lie off a smooth curve while the inputs move by some roundings."""
+    # All inputs, each in its own proportion: roundings that cancel at the point itself do so nowhere else.
     direction = np.random.default_rng(0).uniform(-1, 1, 1 + line.origin.size)
-    along = np.linspace(-1, 1, NUDGES)
+    along = np.linspace(-1, 1, TOLERANCES.nudges)
     analytic, numeric = [], []
     for t in along:
-        nudge = 1 + t * NUDGE * line.problem.precision * direction
+        nudge = 1 + t * TOLERANCES.nudge * line.problem.precision * direction
         nudged, at = replace(line, origin=line.origin * nudge[1:]), line.at * nudge[0]
         analytic.append(nudged.derivative(mode, at))
         slopes = {step: central(nudged.values, at, step)[0] for step in set(steps)}
         numeric.append([slopes[step][row] for row, step in enumerate(steps)])
-    smooth = np.linalg.qr(np.vander(along, CURVED + 1))[0]
+    # A least-squares fit of a polynomial by an orthonormal basis of its values; what it leaves is the
+    # scatter.
+    basis = np.linalg.qr(np.vander(along, TOLERANCES.nudge_degree + 1))[0]
     both = (np.array(derivatives) for derivatives in (analytic, numeric))
-    return np.asarray(sum(np.ptp(some - smooth @ (smooth.T @ some), axis=0) for some in both))
-
-
-def _agreed(line: Line, analytic: Array, found: Difference, left: Sides, right: Sides) -> Difference:
-    """Where nothing else is decided, the slopes of both sides, if all three are one and the same.
-
-    Of ``x * abs(x)`` at 0 they alone converge. What moves in stairs has such slopes too, but of one stair.
-    """
-    problem = line.problem
-    decided, agrees = _is_smooth(problem, analytic, found)
-    apart = np.abs(right[0] - left[0])
-    doubt = np.maximum(np.maximum(left[1], right[1]), apart)
-    beside = found._replace(derivative=(left[0] + right[0]) / 2, uncertainty=doubt)
-    better = agrees & ~decided & (apart <= SAFETY * (left[1] + right[1]))
-    better &= _is_smooth(problem, analytic, beside)[0]
-    if np.any(better):
-        better &= roughness(line.values, line.at, _ordinary(line, beside), EPS)[0] == 0
-    return Difference(*(np.where(better, new, old) for new, old in zip(beside, found, strict=True)))
-
-
-def _ordinary(line: Line, found: Difference) -> Array:
-    """The noise that rounding of argument and value explains."""
-    scale = abs(line.at) or 1.0
-    return ORDINARY * line.problem.precision * (found.size + np.abs(found.derivative) * scale)
-
-
-def _second_opinion(first: Difference, second: Difference) -> Difference:
-    """The first, and no more certain than both are together: what is noise is another number each time."""
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(first.derivative - second.derivative)
-    told = np.isfinite(second.uncertainty) & (second.step <= 2)
-    doubt = np.where(told, np.maximum(first.uncertainty, apart), first.uncertainty)
-    return first._replace(uncertainty=doubt)
-
-
-def _is_smooth(problem: Problem, analytic: Array, found: Difference) -> tuple[Array, Array]:
-    """Where the derivatives agree; and where they do, as far as can be told, but that is not far enough."""
-    analytic = analytic.astype(float)
-    finite = np.isfinite(analytic)
-    numeric, doubt = found.derivative, SAFETY * found.uncertainty
-    larger = np.maximum(np.where(finite, np.abs(analytic), 0.0), np.abs(numeric))
-    scale = np.maximum(found.size, np.abs(numeric))
-    block = np.maximum(np.max(scale, initial=0.0), np.max(larger, initial=0.0))
-    steepest = np.max(larger, initial=0.0)
-    floor = problem.atol + problem.narrow * block + ROUNDING[problem.order] * steepest
-    rounding = np.where(np.abs(numeric) <= doubt, 64 * np.finfo(float).eps * block, 0.0)
-    with np.errstate(invalid="ignore"):
-        agrees = finite & (np.abs(analytic - numeric) <= problem.rtol * larger + floor + doubt + rounding)
-    nothing = (larger <= doubt + floor + rounding) & (doubt <= NEGLIGIBLE * block)
-    decided = (doubt <= DECISIVE * larger + floor) | nothing | (doubt <= RESOLVED * scale)
-    return agrees & decided, agrees
-
-
-def _at_kink(
-    problem: Problem, analytic: float, left: float, left_doubt: float, left_size: float,
-    right: float, right_doubt: float, right_size: float, steep: float,
-) -> tuple[str, float, float, float] | None:  # fmt: skip
-    """The verdict where both sides differ, or where there is only one; None where there is no kink."""
-    if math.isinf(analytic) and math.copysign(1.0, analytic) == steep:  # a limit by continuity
-        return SUBGRADIENT, 0.0, analytic, analytic
-    doubt = SAFETY * (left_doubt + right_doubt)
-    if math.isinf(left_doubt) != math.isinf(right_doubt):  # the edge of the domain
-        left, right = (right, right) if math.isinf(left_doubt) else (left, left)
-        doubt = SAFETY * min(left_doubt, right_doubt)
-        nothing = RESOLVED * max(left_size, right_size)
-        if doubt > max(DECISIVE * max(abs(left), abs(analytic)), nothing):
-            return None
-    elif not abs(left - right) > doubt + DECISIVE * max(abs(left), abs(right)):
-        return None
-    low, high = min(left, right), max(left, right)
-    slack = problem.rtol * max(abs(low), abs(high)) * 10 + doubt + problem.atol + problem.narrow * abs(high)
-    outside = max(low - analytic, analytic - high, 0.0)
-    if outside <= slack:
-        return SUBGRADIENT, 0.0, left, right
-    error = outside / max(abs(low), abs(high), abs(analytic)) if math.isfinite(analytic) else math.inf
-    return WRONG, error, left, right
+    return np.asarray(sum(np.ptp(some - basis @ (basis.T @ some), axis=0) for some in both))
