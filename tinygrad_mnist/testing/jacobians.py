@@ -29,8 +29,29 @@ Place = tuple[str, tuple[int, ...]]
 class Problem:
     """A function at a point, and how closely its derivatives are to agree.
 
-    ``shadow`` are the primals in float64, which the differences are taken at; ``narrow`` is the largest
-    rounding error, beside the largest entry, that is accepted of the dtype that the tape computes in.
+    Attributes
+    ----------
+    order : int
+        1 for the derivative of a function, 2 for that of its gradient.
+    function : callable
+        Takes the primals, returns a tuple of outputs.
+    primals : tuple of ndarray
+        The inputs, in the dtype that the tape computes in.
+    shadow : tuple of ndarray
+        The same numbers in float64: the differences are taken there, since in float32 they are mostly
+        rounding.
+    inputs, outputs : tuple of str
+        Their names in the report.
+    shapes : tuple of tuple
+        The shapes of the outputs.
+    rtol, atol : float
+        The errors that are accepted, relative and absolute.
+    narrow : float
+        The rounding error of a narrow dtype that is accepted besides, as a part of the largest number.
+    eps : float or None
+        The one step of the differences, if the user gave one.
+    kinked : frozenset of Place
+        Inputs by which the function has a kink: at order 2 they, and the gradients by them, are left out.
     """
 
     order: int
@@ -45,7 +66,6 @@ class Problem:
     narrow: float = 0.0
     eps: float | None = None
     kinked: frozenset[Place] = frozenset()
-    """Inputs by which the function has a kink: at order 2 they, and the gradients by them, are left out."""
 
     @property
     def rows(self) -> int:
@@ -162,7 +182,9 @@ def values_at(problem: Problem, point: Array) -> Array:
     """Return all outputs in one vector, at inputs in one vector; NaN where the function is not defined."""
     try:
         outs = problem.function(*split(point, problem.shadow))
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError):  # not defined there
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+        # At the point itself the function has been called before, so this is away from it: smaller steps are
+        # tried.
         return np.full(problem.rows, np.nan)
     return flat(outs)
 
@@ -217,6 +239,8 @@ class Line:
         problem = self.problem.computed_at(self._point(t))
         if mode == "forward":
             return self._observed(pushed(problem, self.tangent[None])[:, 0]).astype(float)
+        # Only the inputs that move count: a derivative by another one may be infinite, and 0 times that is
+        # NaN.
         moving = self.tangent != 0
         cotangents = np.eye(problem.rows)[self.rows]
         if self.cotangents is not None:

@@ -379,7 +379,7 @@ def _domains(op: Op, count: int) -> tuple[Domain, ...]:
 
 
 def _count_of_arguments(op: Op) -> int:
-    """Return the number of rules; of a fused operation, of the positional parameters."""
+    """Return the number of arguments: one a rule, or, of a fused operation, a positional parameter each."""
     if not isinstance(op.rules, EachArgument) and op.rules:
         return len(op.rules)
     parameters = inspect.signature(op.forward).parameters.values()
@@ -411,6 +411,7 @@ def grid(domain: Domain) -> Array:
     values = np.round(values, 12)  # so that 0 is 0, and not 1e-17
     for kink in domain.kinks:
         values = values[np.abs(values - kink) >= domain.margin - 1e-9]
+    # Of two that are equally near to 1 the larger comes first: Hypothesis shrinks towards the first values.
     values = values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
     values.flags.writeable = False  # it is shared
     return values
@@ -463,22 +464,27 @@ def laid_out(array: Array, layout: str) -> Array:
     >>> laid_out(np.arange(3.0), "strided").strides
     (16,)
     """
-    if layout == "fortran":
-        return array.copy(order="F")
-    if layout == "strided":
-        between = np.nan if array.dtype.kind == "f" else 0  # the gaps of the view, which nobody must read
-        wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
-        view: Array = wide[_every(2, array.ndim)]
-        view[...] = array
-        return view
-    if layout == "reversed":
-        backwards: Array = array[_every(-1, array.ndim)].copy()
-        view = backwards[_every(-1, array.ndim)]
-        return view
-    out = array.copy()
-    if layout == "read-only":
-        out.flags.writeable = False
-    return out
+    match layout:
+        case "contiguous":
+            return array.copy()
+        case "fortran":
+            return array.copy(order="F")
+        case "strided":
+            between = np.nan if array.dtype.kind == "f" else 0  # the gaps of the view, which nobody must read
+            wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
+            strided: Array = wide[_every(2, array.ndim)]
+            strided[...] = array
+            return strided
+        case "reversed":
+            backwards: Array = array[_every(-1, array.ndim)].copy()
+            reverse: Array = backwards[_every(-1, array.ndim)]
+            return reverse
+        case "read-only":
+            out = array.copy()
+            out.flags.writeable = False
+            return out
+        case _:
+            raise ValueError(f"laid_out was given layout={layout!r}; expected one of {', '.join(LAYOUTS)}")
 
 
 def has_kinks(domain: Domain) -> bool:
