@@ -2,6 +2,16 @@
 
 No gradient code: functions of one number that return an array. Each derivative comes with its uncertainty, so
 that whoever compares it knows what the comparison is worth.
+
+The step. A large one sees the curvature of the function, a small one its rounding. Extrapolation (Richardson
+1911, Phil. Trans. R. Soc. A 210, 307) removes the curvature, so that the range of good steps is wide; the
+spread of the extrapolation says how good each step is (Ridders 1982). As the elements of an array may differ
+in size and speed, several steps are tried, and each element keeps the one at which it is most certain.
+
+Kinks. From each step to its quarter, the gap between the slopes of both sides shrinks to a quarter if the
+function is smooth, stays if it has a kink, and grows if it jumps. That is a suspicion: whether the kink is at
+the point is decided by ever smaller steps, and the derivatives of both sides are taken by differences of
+their own.
 """
 
 from __future__ import annotations
@@ -80,7 +90,7 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
         Takes a float, returns an array of float64, always of one shape. It may be undefined (not finite) away
         from ``at``; smaller steps are tried then.
     at : float
-        Where.
+        The point.
     step : float, optional
         The one step to take; by default several are tried, and for each element of the result the one with
         the least uncertainty is kept.
@@ -95,7 +105,9 @@ def differentiate(f: Curve, at: float, step: float | None = None, stretch: float
     Notes
     -----
     Richardson extrapolation of central differences, with the spread of the extrapolation table as its error
-    (Ridders 1982, Advances in Engineering Software 4, 75), and the rounding error of ``f`` added.
+    (Ridders 1982, Advances in Engineering Software 4, 75), and the rounding error of ``f`` added. Complex
+    steps would have no rounding error (Squire and Trapp 1998, SIAM Review 40, 110), but few functions here
+    take complex numbers.
 
     Examples
     --------
@@ -366,7 +378,7 @@ def one_sided(f: Curve, at: float, side: int) -> OneSided:
     f : callable
         As in :func:`differentiate`; it may be undefined on the other side.
     at : float
-        Where.
+        The point.
     side : {-1, 1}
         Left or right.
 

@@ -74,23 +74,24 @@ def gradcheck(
     f : callable
         A function of Tensors that returns a Tensor of any shape, or several in nested tuples, lists, dicts.
     *inputs : array_like
-        Where to check. Float arrays, floats and Tensors are differentiated; integers, booleans and other
-        objects are handed to ``f`` as they are.
+        The point to check at. Float arrays, floats and Tensors are differentiated; integers, booleans and
+        other objects are handed to ``f`` as they are.
     order : {1, 2}
-        2 checks the gradient of the gradient too, by the inputs and by the cotangent. Where the first order
-        found a kink by an input, what concerns that input is left out, and the report's ``skipped`` says so.
+        2 checks the gradient of the gradient too, by the inputs and by the cotangent. An input by which the
+        first order found a kink is left out then, and the report's ``skipped`` names it.
     modes : sequence of {"reverse", "forward"}
-        What to check: ``backward`` and ``vjp``; ``jvp``. At order 2 both differentiate the reverse mode.
+        The modes to check: reverse is ``backward`` and ``vjp``, forward is ``jvp``. At order 2 both
+        differentiate the reverse mode.
     rtol : float, optional
         Relative error of an entry that is accepted; by default 1e-6, in float32 1e-3.
     atol : float
         Absolute error that is accepted besides. What the differences cannot resolve is accepted anyway.
     eps : float, optional
-        The step of the differences; by default that at which they are most certain is found for each entry.
+        The step of the differences; by default, for each entry, the step at which they are most certain.
     confidence : float
-        A Jacobian of more than 4096 entries is not compared entry by entry, but by products with random
-        signs from both sides, of entries of like size: of each size as many as it takes to find one that is
-        wrong with this probability.
+        A Jacobian of more than 4096 entries is not compared entry by entry, but by products with random signs
+        from both sides, over entries of like size. Each size gets as many products as it takes to find a
+        wrong entry with this probability.
     seed : int
         Seeds these directions, and the cotangents at order 2.
 
@@ -113,7 +114,7 @@ def gradcheck(
     A function of float32 is differentiated as it is, and compared with differences of its shadow: ``f`` on
     the same numbers in float64, whose own gradient has to be right to float64's tolerance. If a Jacobian is
     wrong, a product with independent random signs from both sides shows it with a probability of at least 1/4
-    (Freivalds 1977); what an error has to exceed, then, is the tolerance of the whole product.
+    (Freivalds 1977). An error has to exceed the tolerance of the whole product then.
 
     Examples
     --------
@@ -253,7 +254,7 @@ def _compare_together(problem: Problem, jacobian: Array, point: Array, rows: Arr
             )  # fmt: skip
 
 
-# ---- what is checked before and after --------------------------------------------------------------------
+# ---- inputs, outputs and determinism ---------------------------------------------------------------------
 
 
 def _refuse_options(

@@ -29,7 +29,7 @@ def noise(f: Callable[[float], Array], at: float, reach: Array, eps: float) -> A
     f : callable
         Takes a float, returns an array, always of one shape.
     at : float
-        Where.
+        The point.
     reach : ndarray
         The distance over which each element is known to be smooth but for noise.
     eps : float

@@ -303,7 +303,7 @@ PROPERTIES: Final[dict[str, Property]] = {
 """The properties that are checked, by name."""
 
 
-# ---- a failing call as a script ---------------------------------------------------------------------------
+# ---- a failing call as a script --------------------------------------------------------------------------
 
 HEADING: Final = """import numpy as np
 import tinygrad_mnist.ops

@@ -7,7 +7,8 @@ For a line through the inputs, :func:`verdicts` takes these steps.
 derivatives have
    to bracket the gradient.
 3. Where an entry fails by so little that rounding may be the reason, measure that rounding.
-4. Where it fails by more, measure the noise of the function: what noise explains is undecided, not wrong.
+4. Where it fails by more, measure the noise of the function: an error that noise explains is undecided, not
+wrong.
 
 The later steps are dear, and are taken only for what the earlier ones leave.
 """
@@ -56,11 +57,11 @@ def verdicts(line: Line, columns: dict[str, Array], by: Place, outputs: Sequence
     Parameters
     ----------
     line : Line
-        What moves, and what is observed.
+        The input that moves, and the numbers that are observed.
     columns : dict of str to ndarray
         The derivatives along the line from the tape, by mode.
     by, outputs
-        What the entries are called: the input, and each observed number.
+        The names of the input and of each observed number, for the entries.
     """
     curve = cache(line.values)  # the sides ask for the steps of the middle again
     numeric = _numeric(line, curve, columns.values(), by)
@@ -129,7 +130,7 @@ def _agreement(problem: Problem, analytic: Array, numeric: Difference) -> _Agree
     block = np.maximum(np.max(scale, initial=0.0), steepest)
     # An absolute error that is always accepted: asked for, of a narrow dtype, and of a 0 that is computed.
     floor = problem.atol + problem.narrow * block + TOLERANCES.rounded_zero[problem.order] * steepest
-    # Where the differences see nothing, what they are is rounding of the largest number.
+    # A numeric derivative that its doubt hides is rounding of the largest number.
     hidden = np.abs(derivative) <= doubt
     rounding = np.where(hidden, TOLERANCES.zero_rounding * EPS * block, 0.0)
     with np.errstate(invalid="ignore"):
@@ -267,7 +268,7 @@ class _Comparison:
     sides: _Sides | None
 
     def entry(self, row: int, output: Place) -> Entry:
-        """Return the entry of one observed number, with what smoothness and both sides say of it."""
+        """Return the entry of one observed number, with the verdict of the differences and of both sides."""
         analytic, numeric = float(self.analytic[row]), float(self.numeric.derivative[row])
         uncertainty = TOLERANCES.safety * float(self.numeric.uncertainty[row])
         verdict = WRONG
@@ -298,7 +299,7 @@ class _Comparison:
         has_both = has_both and not math.isinf(entry.analytic)
         if has_both and not sides.persist[row]:
             # It lies beside the point, or is an oscillation. A slope that is bent is then not to be trusted;
-            # what is wrong beside a straight one stays wrong.
+            # an error beside a straight slope stays an error.
             verdict = UNDECIDED if self.numeric.bent[row] else entry.verdict
             return replace(entry, verdict=verdict, left=kink.left, right=kink.right)
         within = sides.within if has_both else None
