@@ -58,7 +58,7 @@ class Tolerances:
     resolved: float = 1e-8
     """Uncertainty, as a part of the function's values, up to which two derivatives that agree are right.
 
-    Derived: about ``sqrt(eps)``, what a difference quotient of such values resolves at best.
+    Derived: about ``sqrt(eps)``, the resolution of a plain difference quotient of such values.
     """
 
     zero_rounding: float = 64.0
@@ -70,10 +70,10 @@ class Tolerances:
     rounded_zero: Mapping[int, float] = field(
         default_factory=lambda: MappingProxyType({1: 1.5e-17, 2: 1e-13})
     )
-    """What is below this part of the steepest derivative by the same input is a rounded 0, by order.
+    """Part of the steepest derivative by the same input below which a derivative is a rounded 0, by order.
 
-    Derived at order 1: a fifteenth of ``eps``, less than one rounding of the steepest one. Chosen at order 2:
-    there the function is a gradient, which sums what cancels.
+    Derived at order 1: a fifteenth of ``eps``, less than one rounding. Chosen at order 2: there the function
+    is a gradient, a sum of terms that cancel.
     """
 
     # ---- central differences and their steps -------------------------------------------------------------
@@ -115,10 +115,10 @@ class Tolerances:
     """
 
     far: float = 2.0**10
-    """Distance over which a function is looked at before a hidden derivative is called 0.
+    """Distance at which a function is evaluated before a hidden derivative is called 0.
 
-    Chosen: a function that is the same there, here and at all steps is constant, so that its 0 is certain; of
-    what moves, larger steps may see a slope that rounding hides.
+    Chosen: a function that has the same value there, here and at all steps is constant, so that its 0 is
+    certain. One that moves may have a slope that only larger steps see.
     """
 
     no_slope: float = 1e-12
@@ -128,30 +128,27 @@ class Tolerances:
     """
 
     kink_bend: float = 0.45
-    """A gap of the one-sided slopes that keeps more than this, as the step shrinks to a quarter, may be a
-    kink.
+    """Part of the gap between both slopes, left at a quarter of the step, above which there may be a kink.
 
     Derived: a smooth function keeps 1/4, ``|x| ** 1.5`` keeps 1/2, a kink keeps all.
     """
 
     jump_growth: float = 2.4
-    """A gap of the one-sided slopes that grows by more than this is a jump or a pole.
+    """Growth of that gap, at a quarter of the step, above which there is a jump or a pole.
 
-    Derived: ``sqrt(|x|)`` doubles its gap as the step shrinks to a quarter; a jump makes it four times as
-    large.
+    Derived: the gap of ``sqrt(|x|)`` doubles; that of a jump grows to four times its size.
     """
 
     jump_share: float = 0.25
     """Part of the rise from left to right that 4 times the second difference of a jump exceeds.
 
-    Chosen: at a jump rise and second difference are equal; of a steep slope the second difference is much
-    less.
+    Chosen: at a jump the second difference is as large as the rise, on a steep slope much smaller.
     """
 
     jump_size: float = 1e-9
     """Part of the largest value of the function that a jump exceeds.
 
-    Chosen: what is less is the rounding of an entry that is 0 beside large ones.
+    Chosen: a smaller one is the rounding of an entry that is 0 beside large ones.
     """
 
     bend_noise: float = 100.0
@@ -173,7 +170,10 @@ class Tolerances:
     """
 
     seen_again: float = 0.1
-    """Relative difference up to which two slopes are the same slope. Chosen."""
+    """Relative difference up to which two slopes count as the same.
+
+    Chosen: slopes over different large steps differ by the curvature, those of rounding by their own size.
+    """
 
     confirming_step: float = 2.0**-24
     """Much smaller step that confirms the estimate, beside the argument, if that is below 1.
@@ -182,7 +182,10 @@ class Tolerances:
     """
 
     confirming_at_zero: float = 0.25
-    """Size that an argument of 0 counts for in `confirming_step`. Chosen: a step that is smaller still."""
+    """Size that stands for an argument of 0 in `confirming_step`.
+
+    Chosen: the step is 1.5e-8 then, about ``sqrt(eps)``.
+    """
 
     confirming_roundings: float = 2.0**8
     """Least step that confirms, in roundings of the argument.
@@ -199,18 +202,22 @@ class Tolerances:
     refuted: float = 1e-2
     """Relative difference from which the slope at the much smaller step refutes the estimate.
 
-    Chosen: what changes a slope by less, and is faster than the steps, is not looked for.
+    Chosen: faster oscillations that change the slope by less are not looked for.
     """
 
     refuting_doubt: float = 100.0
-    """Times its uncertainty, and times the rounding of the smaller step, that the difference exceeds too."""
+    """Factor on the uncertainties of both slopes that their difference has to exceed to refute one.
+
+    Chosen: ten times `safety`, since a refuted slope leaves the entry undecided.
+    """
 
     # ---- one-sided differences, for kinks and the edges of domains ---------------------------------------
 
     aitken_shrink: float = 0.98
     """Ratio of successive differences of slopes up to which Aitken's rule finds a limit.
 
-    Derived: ``x ** (1 + p)`` has the ratio ``2 ** -p``, so p may be as small as 0.03; at 1 there is no limit.
+    Derived: the slopes of ``x ** (1 + p)`` have the ratio ``2 ** -p``, so that p may be as small as 0.03. A
+    ratio of 1 has no limit.
     """
 
     aitken_rounding: float = 8.0
@@ -243,22 +250,22 @@ class Tolerances:
     """Smallest step beside an argument of 0. Chosen: squares of it do not underflow."""
 
     kink_step_factor: float = 4.0
-    """From each step to the next one at which a kink is looked for. Chosen: some 20 steps in all."""
+    """Ratio of successive steps at which a kink is looked for. Chosen: some 20 steps in all."""
 
     gap_noise: float = 8.0
-    """Roundings of a value that each slope over such a step may be off by. Chosen, as `ordinary_noise`."""
+    """Roundings of a value by which it may change a slope over such a step. Chosen, as `ordinary_noise`."""
 
     gap_told: float = 0.05
-    """Part of the gap up to which that noise lets a step tell anything. Chosen: half of `gap_kept`."""
+    """Largest part of the gap that this noise may be, for a step to count. Chosen: half of `gap_kept`."""
 
     gap_kept: float = 0.1
     """Part of the gap by which it may differ from step to step.
 
-    Chosen: an oscillation differs by its size.
+    Chosen: an oscillation changes it by its own size.
     """
 
     gap_steps: int = 4
-    """So many of the smallest steps that tell have to see the gap.
+    """Number of the smallest steps that count at which the gap has to be there.
 
     Chosen: a factor of 64 in the step; an oscillation shows the same gap at two steps by chance.
     """
@@ -269,8 +276,9 @@ class Tolerances:
     """Values in a difference table. Chosen: ECnoise, the program of Moré and Wild, recommends at least 7."""
 
     noise_alike: float = 4.0
-    """Factor within which three orders of differences have to agree to be noise (Moré and Wild 2011,
-    ECnoise).
+    """Factor within which three orders of differences agree if they are noise.
+
+    Chosen: that of ECnoise (Moré and Wild 2011).
     """
 
     noise_spacings: tuple[float, ...] = tuple(2.0**k for k in range(-4, -48, -4))
@@ -295,13 +303,16 @@ class Tolerances:
     """Factor on the distances of points that look for stairs. Chosen: sums with powers of 2 are exact."""
 
     stair_resolution: float = 4.0
-    """Distance, in roundings of the argument, at which the search for a jump between two points stops.
+    """Distance of two points, in roundings, at which the search for a jump between them stops.
 
-    Chosen.
+    Chosen: points that are nearer share a rounding, or a computed middle.
     """
 
     stair_share: float = 0.5
-    """Part of the noise that is left of a jump at that distance. Chosen: a smooth function leaves nothing."""
+    """Part of the noise that is left of a jump at that distance.
+
+    Chosen: of a smooth function, or an oscillation, nothing is left.
+    """
 
     stair_reach: float = 2.0**-6
     """Step, beside the argument or 1, up to which a slope may be that of one stair.
@@ -320,22 +331,22 @@ class Tolerances:
     tiny: float = 1e-10
     """Part of the function's values, or of its steepest derivative, below which an error may be rounding.
 
-    Chosen: of what is larger, the differences decide alone.
+    Chosen: the differences alone decide about larger errors.
     """
 
     nudges: int = 12
-    """Points on a short line on which both derivatives are looked at.
+    """Points on a short line, at which both derivatives are taken.
 
-    Chosen: three a coefficient of the curve.
+    Chosen: three for each coefficient of the curve.
     """
 
     nudge: float = 2.0**10
-    """Length of the line, in roundings of the inputs. Chosen: each sum of them is rounded anew."""
+    """Half the length of that line, in roundings of the inputs. Chosen: each sum of them is rounded anew."""
 
     nudge_degree: int = 3
-    """Degree of the curve beside which scatter is rounding.
+    """Degree of a curve beside which scatter is rounding.
 
-    Chosen: over 1,000 roundings all smooth ones are that.
+    Chosen: over such a line all smooth functions are that.
     """
 
     # ---- the linearity of a rule -------------------------------------------------------------------------
@@ -347,18 +358,21 @@ class Tolerances:
     """
 
     together_rounding: float = 1e-10
-    """Part of the largest value or derivative by which the sum may be off. Chosen, as `tiny`."""
+    """Part of the largest value or derivative by which the sum of all outputs may be off.
+
+    Chosen, as `tiny`: less is the rounding of the sum.
+    """
 
     together_noise: float = 0.01
-    """Part of the sum of the sizes of the terms by which the sum may be off.
+    """Part of the sum of the sizes of all terms by which the sum may be off.
 
-    Chosen: a right rule may cancel.
+    Chosen: the terms of a right rule may cancel and leave noise; a rule that clips at 1 is off by nearly all.
     """
 
     stretches: tuple[float, ...] = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9)
-    """What cotangents are multiplied by to see the rounding of a gradient.
+    """Factors on the cotangents that show the rounding of a gradient.
 
-    Derived: powers of 2 round nothing.
+    Derived: powers of 2 would round nothing.
     """
 
     linear_rounding: float = 1e-12
@@ -382,7 +396,10 @@ class Tolerances:
     """Outputs beyond this get small cotangents. Derived: below ``2 ** 512``, whose square overflows."""
 
     few: int = 8
-    """Rows, or columns, up to which each is looked at by itself. Chosen: they cost no more than a stratum."""
+    """Number of rows, or columns, up to which each is compared by itself.
+
+    Chosen: it is the cost of a few strata.
+    """
 
     stratum: int = 7
     """Sizes within one stratum differ by less than this power of 2.
@@ -435,10 +452,17 @@ class Tolerances:
     # ---- what kind of mistake ----------------------------------------------------------------------------
 
     diagnosis_rtol: float = 1e-4
-    """Relative difference up to which factors or shifts of wrong entries are the same. Chosen."""
+    """Relative difference up to which the factors, or the shifts, of wrong entries count as the same.
+
+    Chosen: numeric derivatives of wrong entries are certain to `decisive`, most of them to far less than
+    this.
+    """
 
     diagnosis_atol: float = 1e-8
-    """Absolute difference up to which sorted entries are the same numbers in other places. Chosen."""
+    """Absolute difference up to which sorted entries count as the same numbers in other places.
+
+    Chosen: zeros among them differ by a rounding.
+    """
 
     # ---- check_op: values and gradients of two ways of computing the same --------------------------------
 
