@@ -289,9 +289,7 @@ class _Comparison:
 
     def _at_kink(self, entry: Entry, row: int, sides: _Sides) -> Entry:
         """Return an entry with the verdict of both sides, if they see a kink."""
-        left, right = (
-            _Side(*(float(number[row]) for number in side)) for side in (sides.left, sides.right)
-        )
+        left, right = (_Side(*(float(number[row]) for number in side)) for side in (sides.left, sides.right))
         kink = _kink(self.line.problem, entry.analytic, left, right, float(sides.steep[row]))
         if kink is None:
             return entry
