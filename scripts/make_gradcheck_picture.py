@@ -11,7 +11,7 @@ import numpy as np
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from tinygrad_mnist.testing.differences import differentiate
+from tinygrad_mnist.testing.finite_differences import differentiate
 
 STEPS = 2.0 ** np.arange(-40, 1)
 AT = 1.0

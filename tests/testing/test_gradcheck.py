@@ -10,7 +10,7 @@ import pytest
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.testing import GradientError, gradcheck
-from tinygrad_mnist.testing.differences import differentiate
+from tinygrad_mnist.testing.finite_differences import differentiate
 
 X = np.array([0.5, -1.0, 2.0])
 RANDOM = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from tinygrad_mnist.testing import plugin
-from tinygrad_mnist.testing.script import literal
+from tinygrad_mnist.testing.properties import literal
 
 
 def test_the_fixture_is_the_check(pytestconfig: pytest.Config) -> None:

@@ -194,6 +194,11 @@ def test_the_layouts_are_what_they_are_called() -> None:
     assert not laid_out(array, "read-only").flags.writeable
 
 
+def test_an_unknown_layout_is_an_error() -> None:
+    with pytest.raises(ValueError, match="layout='odd'; expected one of contiguous"):
+        laid_out(np.ones(2), "odd")
+
+
 def test_samples_of_an_unknown_family_are_refused() -> None:
     op = Op("odd", np.exp, "general", rules=(None,), samples="whatever")
     with pytest.raises(ValueError, match="'odd' has samples 'whatever'"):

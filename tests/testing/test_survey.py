@@ -1,5 +1,6 @@
 """The survey of many operations counts kinks, finds wrong gradients on them, and prints scripts that run."""
 
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.testing import GradientError, check_op, properties
+from tinygrad_mnist.testing.properties import script_of
 from tinygrad_mnist.testing.survey import Finding, survey
 
 KINKED = ["relu", "leaky_relu", "absolute", "fabs", "copysign", "maximum", "minimum", "clip", "max", "std"]
@@ -67,8 +69,6 @@ def run(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def defined(folder: Path) -> Any:
-    import runpy
-
     file = folder / "cube.py"
     file.write_text(CUBE, encoding="utf-8")
     return runpy.run_path(str(file))["WRONG"]
@@ -91,8 +91,6 @@ def test_the_script_of_check_op_repeats_the_failure(tmp_path: Path, monkeypatch:
 
 
 def test_the_script_of_a_registered_operation_runs(tmp_path: Path) -> None:
-    from tinygrad_mnist.testing.script import script_of
-
     call = (np.array([0.5, 1.0]), np.array(2.0)), {}
     ran = run(script_of(REGISTRY["multiply"], *call, "second_order"), tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -100,6 +98,4 @@ def test_the_script_of_a_registered_operation_runs(tmp_path: Path) -> None:
 
 def test_an_operation_of_nowhere_has_to_be_put_into_the_script() -> None:
     op = replace(REGISTRY["tanh"], name="mine")
-    from tinygrad_mnist.testing.script import script_of
-
     assert "op = ...  # your operation 'mine'" in script_of(op, (np.ones(1),), {}, "value")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor, jvp, vjp
 from tinygrad_mnist.engine.op import REGISTRY, Op
-from tinygrad_mnist.testing.properties import _function
+from tinygrad_mnist.testing.properties import differentiable_function as _function
 from tinygrad_mnist.testing.strategies import op_inputs
 
 DIFFERENTIABLE = [op for op in REGISTRY.values() if op.kind != "constant"]

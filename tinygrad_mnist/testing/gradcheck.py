@@ -1,14 +1,18 @@
-"""``gradcheck`` tells whether the derivatives of a function are right, entry by entry, in both modes.
+"""``gradcheck`` compares the derivatives of a function with finite differences, entry by entry.
 
-The comparison with differences is relative, for each entry by itself, and knows how uncertain the differences
-are: a gradient of 1e-8 that should be 2e-8 is found beside one of 1e8, and an entry that the differences
-cannot decide is not passed over in silence. At a kink the left and the right derivative have to bracket it.
+The comparison is relative, for each entry by itself, and knows how uncertain the differences are: a gradient
+of 1e-8 that should be 2e-8 is found beside one of 1e8, and an entry that the differences cannot decide is not
+passed over in silence. At a kink the left and the right derivative have to bracket the gradient.
+
+The derivatives from the tape are in `jacobians`, the numeric ones in `finite_differences` and `noise`;
+`verdict` compares them, and `random_directions` chooses products of a Jacobian that is too large to be
+compared whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,38 +22,38 @@ from numpy.typing import NDArray
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
-from tinygrad_mnist.testing.comparison import compare_all, compare_along
-from tinygrad_mnist.testing.jacobians import Function, Problem
+from tinygrad_mnist.testing.jacobians import (
+    Function,
+    Problem,
+    flat,
+    line_of_column,
+    pulled,
+    pushed,
+    values_at,
+)
+from tinygrad_mnist.testing.random_directions import compare_along
 from tinygrad_mnist.testing.report import (
+    ALL_OUTPUTS,
     SUBGRADIENT,
+    WRONG,
     DiscontinuityError,
     Entry,
     GradientError,
     Report,
     message,
 )
+from tinygrad_mnist.testing.tolerances import TOLERANCES
+from tinygrad_mnist.testing.verdict import verdicts
 from tinygrad_mnist.transforms import vjp
 
 Array = NDArray[Any]
 
 MODES: Final = ("reverse", "forward")
 
-FULL: Final = 4096
-"""Entries up to which the full Jacobian is compared."""
-
-MISSED: Final = 0.75
-"""The most that the chance is that one product with random signs from both sides misses a wrong Jacobian."""
-
-HUGE: Final = 2.0**500
-"""Outputs beyond this get small cotangents."""
-
 NOT_DETERMINISTIC: Final = (
     "gradcheck's function is not deterministic: its {} is another; seed its randomness inside, or pass what "
     "is random as an input"
 )
-
-RTOL: Final = {"float64": 1e-6, "float32": 1e-3, "float16": 3e-2}
-"""About ``eps ** 0.4``: the relative error that is accepted of each dtype."""
 
 
 def gradcheck(
@@ -70,23 +74,24 @@ def gradcheck(
     f : callable
         A function of Tensors that returns a Tensor of any shape, or several in nested tuples, lists, dicts.
     *inputs : array_like
-        Where to check. Float arrays, floats and Tensors are differentiated; integers, booleans and other
-        objects are handed to ``f`` as they are.
+        The point to check at. Float arrays, floats and Tensors are differentiated; integers, booleans and
+        other objects are handed to ``f`` as they are.
     order : {1, 2}
-        2 checks the gradient of the gradient too, by the inputs and by the cotangent. Where the first order
-        found a kink by an input, what concerns that input is left out, and the report's ``skipped`` says so.
+        2 checks the gradient of the gradient too, by the inputs and by the cotangent. An input by which the
+        first order found a kink is left out then, and the report's ``skipped`` names it.
     modes : sequence of {"reverse", "forward"}
-        What to check: ``backward`` and ``vjp``; ``jvp``. At order 2 both differentiate the reverse mode.
+        The modes to check: reverse is ``backward`` and ``vjp``, forward is ``jvp``. At order 2 both
+        differentiate the reverse mode.
     rtol : float, optional
         Relative error of an entry that is accepted; by default 1e-6, in float32 1e-3.
     atol : float
         Absolute error that is accepted besides. What the differences cannot resolve is accepted anyway.
     eps : float, optional
-        The step of the differences; by default that at which they are most certain is found for each entry.
+        The step of the differences; by default, for each entry, the step at which they are most certain.
     confidence : float
-        A Jacobian of more than 4096 entries is not compared entry by entry, but by products with random
-        signs from both sides, of entries of like size: of each size as many as it takes to find one that is
-        wrong with this probability.
+        A Jacobian of more than 4096 entries is not compared entry by entry, but by products with random signs
+        from both sides, over entries of like size. Each size gets as many products as it takes to find a
+        wrong entry with this probability.
     seed : int
         Seeds these directions, and the cotangents at order 2.
 
@@ -109,7 +114,7 @@ def gradcheck(
     A function of float32 is differentiated as it is, and compared with differences of its shadow: ``f`` on
     the same numbers in float64, whose own gradient has to be right to float64's tolerance. If a Jacobian is
     wrong, a product with independent random signs from both sides shows it with a probability of at least 1/4
-    (Freivalds 1977); what an error has to exceed, then, is the tolerance of the whole product.
+    (Freivalds 1977). An error has to exceed the tolerance of the whole product then.
 
     Examples
     --------
@@ -124,6 +129,138 @@ def gradcheck(
     ...
     tinygrad_mnist.testing.report.GradientError: the gradient is wrong in 3 of 9 entries...
     """
+    _refuse_options(f, order, modes, rtol, atol, confidence)
+    function, primals, names = _of_floats(f, inputs)
+    shadow = tuple(primal.astype(np.float64) for primal in primals)
+    outs = _checked_outputs(function, shadow, "float64")
+    problem = Problem(
+        1, function, shadow, shadow, names,
+        tuple(f"output {i}" for i in range(len(outs))), tuple(out.shape for out in outs),
+        TOLERANCES.rtol["float64"] if rtol is None else rtol, atol, eps=eps,
+    )  # fmt: skip
+    problems = [problem] if order == 1 else [problem, problem.of_gradients(outs, seed)]
+    narrowest = min((primal.dtype for primal in primals), key=lambda dtype: dtype.itemsize)
+    if narrowest != np.float64:
+        _checked_outputs(function, primals, narrowest.name)
+        first, *second = (each.narrowed(narrowest, rtol) for each in problems)
+        # The first order is differentiated at the very inputs, which may be of several dtypes.
+        problems += [replace(first, primals=primals), *second]
+    try:
+        report = _report(problems, modes, confidence, seed)
+    except (DiscontinuityError, GradientError):
+        _refuse_changed(function, shadow, outs)  # then this is the reason, and not the gradient
+        raise
+    _refuse_changed(function, shadow, outs)
+    return report
+
+
+def _report(problems: Sequence[Problem], modes: Sequence[str], confidence: float, seed: int) -> Report:
+    """Return the report on all problems.
+
+    Raises
+    ------
+    GradientError
+        After the first problem with an entry that did not pass.
+    """
+    entries: list[Entry] = []
+    skipped: dict[str, None] = {}  # a set that keeps the order
+    directions = 0
+    for problem in problems:
+        kinked = frozenset((e.input, e.index) for e in entries if e.order == 1 and e.verdict == SUBGRADIENT)
+        # A kink has no second derivative; only what concerns an input that has one is left out.
+        if problem.order == 2 and kinked:
+            problem = replace(problem, kinked=kinked)
+            skipped.update(dict.fromkeys(f"{name} {index}" for name, index in sorted(kinked)))
+        if problem.rows * problem.columns <= TOLERANCES.full_jacobian:
+            entries += _compare_entries(problem, modes)
+        else:
+            # So many products that the chance of missing an error with all of them is 1 - confidence.
+            count = math.ceil(math.log(1 - confidence) / math.log(TOLERANCES.missed))
+            along = list(compare_along(problem, modes, count, seed))
+            entries += along
+            directions += len({entry.index for entry in along if entry.input == "direction"})
+        report = Report(tuple(entries), directions, tuple(skipped))
+        if not report.passed:
+            raise GradientError(message(report), report)
+    return report
+
+
+# ---- every entry of a small Jacobian ---------------------------------------------------------------------
+
+
+def _compare_entries(problem: Problem, modes: Sequence[str]) -> Iterator[Entry]:
+    """Yield every entry of the Jacobian, by each mode."""
+    if not problem.rows or not problem.columns:
+        return
+    outputs = problem.every_output
+    # At order 2 the outputs are gradients by the inputs: of an input with a kink, both are left out.
+    inputs_of_rows = [(name.replace("gradient", "input"), index) for name, index in outputs]
+    rows = np.array([k for k, by in enumerate(inputs_of_rows) if by not in problem.kinked], dtype=int)
+    if not rows.size:
+        return
+    analytic = {mode: _full_jacobian(problem, mode) for mode in modes}
+    point = flat(problem.shadow)
+    passed = True
+    for column, by in enumerate(problem.every_input):
+        if by in problem.kinked:
+            continue
+        line = line_of_column(problem, point, column, rows)
+        columns = {mode: jacobian[rows, column] for mode, jacobian in analytic.items()}
+        for entry in verdicts(line, columns, by, [outputs[k] for k in rows]):
+            passed = passed and entry.passed
+            yield entry
+    if passed and "reverse" in analytic:
+        yield from _compare_together(problem, analytic["reverse"], point, rows)
+
+
+def _full_jacobian(problem: Problem, mode: str) -> Array:
+    """Return the Jacobian from the tape: a walk for each row, or a forward pass for each column."""
+    if mode == "reverse":
+        return pulled(problem, np.eye(problem.rows))
+    return pushed(problem, np.eye(problem.columns))
+
+
+def _compare_together(problem: Problem, jacobian: Array, point: Array, rows: Array) -> Iterator[Entry]:
+    """Yield the entries that all outputs at once make wrong, though each of them alone is right.
+
+    A rule has to be linear in its cotangent: one that clips it, or divides by its norm, is right for small
+    ones.
+    """
+    rng = np.random.default_rng(0)
+    size = TOLERANCES.together_size
+    cotangent = np.zeros(problem.rows)
+    cotangent[rows] = size * rng.uniform(0.5, 1.5, rows.size) * rng.choice([-1.0, 1.0], rows.size)
+    with np.errstate(all="ignore"):
+        # A row that is left out may be infinite; 0 times that is not a number.
+        jacobian = np.where(cotangent[:, None] == 0, 0.0, jacobian.astype(float))
+        sums, sizes = cotangent @ jacobian, np.abs(cotangent) @ np.abs(jacobian)
+        largest = np.max(np.abs(jacobian), initial=np.max(np.abs(values_at(problem, point)[rows])))
+        if not size**2 * largest < min(float(np.finfo(primal.dtype).max) for primal in problem.primals):
+            return  # it would overflow
+        together = pulled(problem, cotangent[None])[0].astype(float)
+    # Of sums that cancel, a part of their terms is accepted; and the rounding of the largest number in them.
+    slack = max(problem.rtol, TOLERANCES.together_noise) * sizes
+    rounding = max(TOLERANCES.together_rounding, problem.narrow)
+    slack = slack + size * (problem.atol + rounding * largest)
+    for column, by in enumerate(problem.every_input):
+        found, expected = float(together[column]), float(sums[column])
+        if by in problem.kinked or not np.isfinite(sizes[column]):
+            continue
+        if not abs(found - expected) <= slack[column]:
+            error = abs(found - expected) / max(abs(found), abs(expected))
+            yield Entry(
+                problem.order, "reverse", *by, ALL_OUTPUTS, (), found, expected, float(slack[column]), error,
+                0.0, WRONG,
+            )  # fmt: skip
+
+
+# ---- inputs, outputs and determinism ---------------------------------------------------------------------
+
+
+def _refuse_options(
+    f: Any, order: int, modes: Sequence[str], rtol: float | None, atol: float, confidence: float
+) -> None:
+    """Raise an error if an option of `gradcheck` makes no sense."""
     if not callable(f):
         raise TypeError(f"gradcheck was given a {type(f).__name__}; expected a function, then its inputs")
     if order not in (1, 2):
@@ -137,10 +274,15 @@ def gradcheck(
             )
     if not 0 < confidence < 1:
         raise ValueError(f"gradcheck was given confidence={confidence}; expected a number between 0 and 1")
+
+
+def _of_floats(
+    f: Callable[..., Any], inputs: Sequence[Any]
+) -> tuple[Function, tuple[Array, ...], tuple[str, ...]]:
+    """Return a function of the float inputs alone, those inputs as arrays of their own, and their names."""
     positions = [i for i, value in enumerate(inputs) if _is_differentiable(value)]
     if not positions:
         raise TypeError("gradcheck was given no float to differentiate by; pass float64 arrays")
-    primals = tuple(np.array(_values(inputs[i])) for i in positions)
 
     def function(*tensors: Any) -> tuple[Any, ...]:
         arguments = list(inputs)
@@ -148,115 +290,26 @@ def gradcheck(
             arguments[i] = tensor if isinstance(tensor, Tensor) else Tensor(tensor)
         return _outputs(f(*arguments))
 
-    shadow = tuple(primal.astype(np.float64) for primal in primals)
-    outs = _checked(function, shadow, "float64")
-    problem = Problem(
-        1, function, shadow, shadow, tuple(f"input {i}" for i in positions),
-        tuple(f"output {i}" for i in range(len(outs))), tuple(out.shape for out in outs),
-        RTOL["float64"] if rtol is None else rtol, atol, eps=eps,
-    )  # fmt: skip
-    problems = [problem]
-    if order == 2:
-        problems.append(_of_gradients(problem, outs, seed))
-    narrowest = min((primal.dtype for primal in primals), key=lambda dtype: dtype.itemsize)
-    if narrowest != np.float64:
-        _checked(function, primals, narrowest.name)
-        problems += [_narrowed(each, narrowest, rtol) for each in problems]
-        problems[len(problems) // 2] = replace(problems[len(problems) // 2], primals=primals)
-    try:
-        report = _report(problems, modes, confidence, seed)
-    except (DiscontinuityError, GradientError):
-        _refuse_changed(function, shadow, outs)
-        raise
-    _refuse_changed(function, shadow, outs)
-    return report
-
-
-def _refuse_changed(function: Function, primals: Sequence[Array], outs: Sequence[Array]) -> None:
-    """The value at the inputs has to be the same after the differences."""
-    for out, again in zip(outs, function(*(primal.copy() for primal in primals)), strict=True):
-        if not np.array_equal(out, again.data):
-            raise ValueError(NOT_DETERMINISTIC.format("value after some calls"))
-
-
-def _report(problems: Sequence[Problem], modes: Sequence[str], confidence: float, seed: int) -> Report:
-    entries: list[Entry] = []
-    skipped: dict[str, None] = {}  # in this order
-    directions = 0
-    for problem in problems:
-        is_small = problem.rows * problem.columns <= FULL
-        kinked = frozenset((e.input, e.index) for e in entries if e.order == 1 and e.verdict == SUBGRADIENT)
-        if problem.order == 2 and kinked:
-            problem = replace(problem, kinked=kinked)
-            skipped.update(dict.fromkeys(f"{name} {index}" for name, index in sorted(kinked)))
-        if is_small:
-            entries += compare_all(problem, modes)
-        else:
-            count = math.ceil(math.log(1 - confidence) / math.log(MISSED))
-            along = list(compare_along(problem, modes, count, seed))
-            entries += along
-            directions += len({entry.index for entry in along if entry.input == "direction"})
-        report = Report(tuple(entries), directions, tuple(skipped))
-        if not report.passed:
-            raise GradientError(message(report), report)
-    return report
-
-
-def _of_gradients(problem: Problem, outs: Sequence[Array], seed: int) -> Problem:
-    """The gradient, as a function of the inputs and the cotangents."""
-    count, function = len(problem.primals), problem.function
-
-    def gradients(*arguments: Any) -> tuple[Any, ...]:
-        _, pullback = vjp(function, *arguments[:count])
-        parts: tuple[Any, ...] = pullback(tuple(arguments[count:]))
-        return parts
-
-    rng = np.random.default_rng(seed)
-    cotangents = [np.asarray(rng.uniform(0.5, 1.5, o.shape) * rng.choice([-1.0, 1.0], o.shape)) for o in outs]
-    # of a huge output a small cotangent, so that its product with a derivative does not overflow
-    cotangents = [c / np.maximum(1.0, np.abs(o) / HUGE) for c, o in zip(cotangents, outs, strict=True)]
-    arguments = (*problem.primals, *cotangents)
-    return replace(
-        problem,
-        order=2,
-        function=gradients,
-        primals=arguments,
-        shadow=arguments,
-        inputs=(*problem.inputs, *(f"cotangent {i}" for i in range(len(outs)))),
-        outputs=tuple(name.replace("input", "gradient") for name in problem.inputs),
-        shapes=tuple(primal.shape for primal in problem.primals),
-    )
-
-
-def _narrowed(problem: Problem, dtype: Any, rtol: float | None) -> Problem:
-    """The same in a narrower dtype, with the tolerance of that dtype."""
-    narrow = tuple(array.astype(dtype) for array in problem.primals)
-    shadow = tuple(array.astype(np.float64) for array in narrow)
-    tolerance = max(RTOL[np.dtype(dtype).name], rtol or 0.0)
-    rounding, smallest = 64 * float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
-    # what is smaller than the smallest number of all digits underflows; the shadow has shown it to be right
-    return replace(
-        problem,
-        primals=narrow,
-        shadow=shadow,
-        rtol=tolerance,
-        atol=max(problem.atol, smallest),
-        narrow=rounding,
-    )
+    primals = tuple(np.array(_values(inputs[i])) for i in positions)
+    return function, primals, tuple(f"input {i}" for i in positions)
 
 
 def _is_differentiable(value: Any) -> bool:
+    """Return whether an input is a float, an array or a Tensor of a dtype that has a tolerance."""
     dtype = getattr(value, "dtype", None)
     if dtype is None:
         return isinstance(value, float)
-    return isinstance(value, (np.ndarray, np.generic, Tensor)) and np.dtype(dtype).name in RTOL
+    is_array = isinstance(value, (np.ndarray, np.generic, Tensor))
+    return is_array and np.dtype(dtype).name in TOLERANCES.rtol
 
 
 def _values(value: Any) -> Array:
+    """Return a Tensor or a number as an array."""
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _outputs(result: Any) -> tuple[Tensor, ...]:
+    """Return all results of a function, however nested, as Tensors."""
     results, _ = flatten(result)
     for out in results or [result]:
         if not isinstance(out, (Tensor, int, float, complex)) and not hasattr(out, "__array__"):
@@ -265,10 +318,11 @@ def _outputs(result: Any) -> tuple[Tensor, ...]:
     return tuple(out if isinstance(out, Tensor) else Tensor(out) for out in results)
 
 
-def _checked(function: Function, primals: Sequence[Array], dtype: str) -> tuple[Array, ...]:
-    """The outputs at the inputs, once they are known to be finite floats and the same each time."""
+def _checked_outputs(function: Function, primals: Sequence[Array], dtype: str) -> tuple[Array, ...]:
+    """Return the outputs at the inputs, once they are known to be finite floats and the same each time."""
+    # On the tape first, then off it, as the differences will be: both have to compute the same.
     leaves = [Tensor(primal.copy(), requires_grad=True) for primal in primals]
-    outs = tuple(out.data for out in function(*leaves))  # on the tape; the differences will be off it
+    outs = tuple(out.data for out in function(*leaves))
     again = tuple(out.data for out in function(*(primal.copy() for primal in primals)))
     for out, other in zip(outs, again, strict=True):
         if out.dtype != dtype:
@@ -284,3 +338,10 @@ def _checked(function: Function, primals: Sequence[Array], dtype: str) -> tuple[
         if not np.array_equal(_values(one), _values(other), equal_nan=True):
             raise ValueError(NOT_DETERMINISTIC.format("second gradient"))
     return outs
+
+
+def _refuse_changed(function: Function, primals: Sequence[Array], outs: Sequence[Array]) -> None:
+    """Raise a ValueError if the outputs at the inputs are no longer what they were before the differences."""
+    for out, again in zip(outs, function(*(primal.copy() for primal in primals)), strict=True):
+        if not np.array_equal(out, again.data):
+            raise ValueError(NOT_DETERMINISTIC.format("value after some calls"))

@@ -1,26 +1,25 @@
-"""Jacobians from the tape, by either mode, of a function whose inputs and outputs are one vector each."""
+"""A function to check, and its Jacobian from the tape, by either mode.
+
+Inputs and outputs of any number and shape are one vector each here: a row of the Jacobian belongs to an
+element of an output, a column to an element of an input.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.testing.tolerances import TOLERANCES
 from tinygrad_mnist.transforms import jvp, vjp
 
 Array = NDArray[Any]
 Function = Callable[..., tuple[Any, ...]]
-"""Of arrays or Tensors; returns a tuple of such."""
-
-STRETCHES: Final = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9)
-"""What cotangents are multiplied by; no powers of 2, which change no rounding."""
-
-LITTLE: Final = 1e-12
-"""More than this beside the cotangents is no rounding, but a rule that is not linear."""
+"""A function of arrays or Tensors that returns a tuple of such."""
 
 Place = tuple[str, tuple[int, ...]]
 """A name, as ``input 0``, and an index."""
@@ -30,8 +29,29 @@ Place = tuple[str, tuple[int, ...]]
 class Problem:
     """A function at a point, and how closely its derivatives are to agree.
 
-    ``shadow`` are the primals in float64, which the differences are taken at; ``narrow`` is the largest
-    rounding error, beside the largest entry, that is accepted of the dtype that the tape computes in.
+    Attributes
+    ----------
+    order : int
+        1 for the derivative of a function, 2 for that of its gradient.
+    function : callable
+        Takes the primals, returns a tuple of outputs.
+    primals : tuple of ndarray
+        The inputs, in the dtype that the tape computes in.
+    shadow : tuple of ndarray
+        The same numbers in float64: the differences are taken there, since in float32 they are mostly
+        rounding.
+    inputs, outputs : tuple of str
+        Their names in the report.
+    shapes : tuple of tuple
+        The shapes of the outputs.
+    rtol, atol : float
+        The errors that are accepted, relative and absolute.
+    narrow : float
+        The rounding error of a narrow dtype that is accepted besides, as a part of the largest number.
+    eps : float or None
+        The one step of the differences, if the user gave one.
+    kinked : frozenset of Place
+        Inputs by which the function has a kink: at order 2 they, and the gradients by them, are left out.
     """
 
     order: int
@@ -46,7 +66,6 @@ class Problem:
     narrow: float = 0.0
     eps: float | None = None
     kinked: frozenset[Place] = frozenset()
-    """At order 2: inputs that the function has a kink by, and the gradients by them; they are left out."""
 
     @property
     def rows(self) -> int:
@@ -60,32 +79,82 @@ class Problem:
 
     @property
     def precision(self) -> float:
-        """The spacing of the numbers at 1 in the narrowest dtype that the tape computes in."""
+        """Spacing of the numbers at 1 in the narrowest dtype that the tape computes in."""
         return max(float(np.finfo(primal.dtype).eps) for primal in self.primals)
 
     @property
     def every_input(self) -> list[Place]:
-        """The name and index of each column."""
+        """Name and index of each column."""
         shapes = [primal.shape for primal in self.shadow]
         return [(n, i) for n, s in zip(self.inputs, shapes, strict=True) for i in np.ndindex(s)]
 
     @property
     def every_output(self) -> list[Place]:
-        """The name and index of each row."""
+        """Name and index of each row."""
         return [(n, i) for n, s in zip(self.outputs, self.shapes, strict=True) for i in np.ndindex(s)]
 
     def computed_at(self, point: Array) -> Problem:
-        """The same at other inputs, in the dtype that the tape computes in."""
+        """Return the same problem at other inputs, in the dtype that the tape computes in."""
         return replace(self, primals=split(point, self.primals))
+
+    def of_gradients(self, outs: Sequence[Array], seed: int) -> Problem:
+        """Return the problem of order 2: the gradient, as a function of the inputs and the cotangents.
+
+        ``outs`` are the outputs at the inputs; ``seed`` draws the cotangents.
+        """
+        count, function = len(self.primals), self.function
+
+        def gradients(*arguments: Any) -> tuple[Any, ...]:
+            _, pullback = vjp(function, *arguments[:count])
+            parts: tuple[Any, ...] = pullback(tuple(arguments[count:]))
+            return parts
+
+        rng = np.random.default_rng(seed)
+        # Of both signs and none near 0, so that every output counts.
+        signs_and_sizes = [
+            np.asarray(rng.uniform(0.5, 1.5, out.shape) * rng.choice([-1.0, 1.0], out.shape)) for out in outs
+        ]
+        # A huge output gets a small cotangent, so that its product with a derivative does not overflow.
+        cotangents = [
+            cotangent / np.maximum(1.0, np.abs(out) / TOLERANCES.huge)
+            for cotangent, out in zip(signs_and_sizes, outs, strict=True)
+        ]
+        arguments = (*self.primals, *cotangents)
+        return replace(
+            self,
+            order=2,
+            function=gradients,
+            primals=arguments,
+            shadow=arguments,
+            inputs=(*self.inputs, *(f"cotangent {i}" for i in range(len(outs)))),
+            outputs=tuple(name.replace("input", "gradient") for name in self.inputs),
+            shapes=tuple(primal.shape for primal in self.primals),
+        )
+
+    def narrowed(self, dtype: Any, rtol: float | None) -> Problem:
+        """Return the same problem in a narrower dtype, with the tolerances of that dtype."""
+        dtype = np.dtype(dtype)
+        narrow = tuple(array.astype(dtype) for array in self.primals)
+        return replace(
+            self,
+            primals=narrow,
+            # The numbers that the narrow dtype has, so that both compute at the same point.
+            shadow=tuple(array.astype(np.float64) for array in narrow),
+            rtol=max(TOLERANCES.rtol[dtype.name], rtol or 0.0),
+            # Below the smallest normal number digits are lost: the float64 problem has shown them to be
+            # right.
+            atol=max(self.atol, float(np.finfo(dtype).smallest_normal)),
+            narrow=TOLERANCES.narrow_rounding * float(np.finfo(dtype).eps),
+        )
 
 
 def flat(arrays: Sequence[Any]) -> Array:
-    """All of them in one vector."""
+    """Return all elements of some arrays or Tensors in one vector."""
     return np.concatenate([np.ravel(np.asarray(getattr(array, "data", array))) for array in arrays])
 
 
 def split(vector: Array, like: Sequence[Any]) -> tuple[Array, ...]:
-    """The inverse of `flat`, in the shapes and dtypes of ``like``."""
+    """Return the parts of a vector in the shapes and dtypes of ``like``: the inverse of `flat`."""
     parts, start = [], 0
     for array in like:
         parts.append(vector[start : start + array.size].reshape(array.shape).astype(array.dtype))
@@ -94,16 +163,15 @@ def split(vector: Array, like: Sequence[Any]) -> tuple[Array, ...]:
 
 
 def pulled(problem: Problem, cotangents: Array) -> Array:
-    """Reverse mode: a row of input derivatives for each row of cotangents.
-
-    They are pulled back at minus half their size: what is right for a cotangent of 1 alone is wrong.
-    """
+    """Return a row of input derivatives for each row of cotangents, by reverse mode."""
+    # At minus half their size, since a rule may be right for a cotangent of 1 alone, as g * abs(g). Halves
+    # and doubles are exact, so that a linear rule gives the same digits.
     outs, pullback = vjp(problem.function, *problem.primals)
     return np.array([-2 * flat(pullback(split(-row / 2, outs))) for row in cotangents])
 
 
 def pushed(problem: Problem, tangents: Array) -> Array:
-    """Forward mode: a column of output derivatives for each row of tangents."""
+    """Return a column of output derivatives for each row of tangents, by forward mode."""
     columns = [
         flat(jvp(problem.function, problem.primals, split(row, problem.primals))[1]) for row in tangents
     ]
@@ -111,20 +179,22 @@ def pushed(problem: Problem, tangents: Array) -> Array:
 
 
 def values_at(problem: Problem, point: Array) -> Array:
-    """All outputs in one vector, at inputs in one vector; not a number where the function is not defined."""
+    """Return all outputs in one vector, at inputs in one vector; NaN where the function is not defined."""
     try:
         outs = problem.function(*split(point, problem.shadow))
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError):  # not defined there
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+        # At the point itself the function has been called before, so this is away from it: smaller steps are
+        # tried.
         return np.full(problem.rows, np.nan)
     return flat(outs)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line through the inputs, and what is looked at along it: some outputs, or sums of them.
+    """A straight line through the inputs, along which some outputs, or weighted sums of them, are observed.
 
-    At ``t`` the inputs are ``origin + t * tangent``; the check is at ``t = at``. What is looked at are the
-    outputs ``rows``, or, where there are ``cotangents``, their sums with those.
+    At ``t`` the inputs are ``origin + t * tangent``; the check is at ``t = at``. Observed are the outputs
+    ``rows``, or, where there are ``cotangents``, their sums with those weights.
     """
 
     problem: Problem
@@ -135,35 +205,42 @@ class Line:
     cotangents: Array | None = None
 
     def only(self, chosen: Array) -> Line:
-        """The same line, and some of what is looked at along it: in reverse mode each costs a walk."""
+        """Return the same line with some of its observed numbers: in reverse mode each costs a walk."""
         if self.cotangents is None:
             return replace(self, rows=self.rows[chosen])
         return replace(self, cotangents=self.cotangents[chosen])
 
     def values(self, t: float) -> Array:
-        """What is looked at, in float64."""
-        return self._seen(values_at(self.problem, self._point(t)))
+        """Return the observed numbers at ``t``, in float64."""
+        return self._observed(values_at(self.problem, self._point(t)))
 
     def computed(self, t: float) -> Array:
-        """What is looked at, in the dtype that the tape computes in."""
+        """Return the observed numbers at ``t``, in the dtype that the tape computes in."""
         narrow = replace(self.problem, shadow=self.problem.primals)
-        return self._seen(values_at(narrow, self._point(t))).astype(float)
+        return self._observed(values_at(narrow, self._point(t))).astype(float)
 
     def nonlinearity(self) -> Array:
-        """At order 2, how far what is seen is from linear in the cotangents: its rounding, if little."""
+        """Return the noise that observed gradients show when their cotangents alone are scaled, at order 2.
+
+        A gradient is linear in its cotangents, so what changes is its rounding, also where the values
+        themselves show no noise: the cancellation then happens within the gradient. A large change is no
+        rounding.
+        """
         narrow = replace(self.problem, shadow=self.problem.primals)
         point = self._point(self.at)
         moves = np.array([name.startswith("cotangent") for name, _ in self.problem.every_input])
-        scaled = [values_at(narrow, np.where(moves, t * point, point)) / t for t in STRETCHES]
-        spread = np.ptp([self._seen(values).astype(float) for values in scaled], axis=0)
+        scaled = [values_at(narrow, np.where(moves, t * point, point)) / t for t in TOLERANCES.stretches]
+        spread = np.ptp([self._observed(values).astype(float) for values in scaled], axis=0)
         largest = np.max(np.abs(point[moves]), initial=0.0)
-        return np.where(spread <= LITTLE * largest, spread, 0.0)
+        return np.where(spread <= TOLERANCES.linear_rounding * largest, spread, 0.0)
 
     def derivative(self, mode: str, t: float) -> Array:
-        """Its derivative along the line, from the tape."""
+        """Return the derivative of the observed numbers along the line, from the tape."""
         problem = self.problem.computed_at(self._point(t))
         if mode == "forward":
-            return self._seen(pushed(problem, self.tangent[None])[:, 0]).astype(float)
+            return self._observed(pushed(problem, self.tangent[None])[:, 0]).astype(float)
+        # Only the inputs that move count: a derivative by another one may be infinite, and 0 times that is
+        # NaN.
         moving = self.tangent != 0
         cotangents = np.eye(problem.rows)[self.rows]
         if self.cotangents is not None:
@@ -173,12 +250,13 @@ class Line:
     def _point(self, t: float) -> Array:
         return self.origin + t * self.tangent
 
-    def _seen(self, outputs: Array) -> Array:
-        seen = outputs[self.rows]
-        return seen if self.cotangents is None else np.asarray(self.cotangents @ seen)
+    def _observed(self, outputs: Array) -> Array:
+        observed = outputs[self.rows]
+        return observed if self.cotangents is None else np.asarray(self.cotangents @ observed)
 
 
 def line_of_column(problem: Problem, point: Array, column: int, rows: Array) -> Line:
-    """The line on which one input moves."""
+    """Return the line on which one input moves."""
     tangent = (np.arange(problem.columns) == column).astype(float)
+    # The input itself is the parameter, from an origin of 0, so that steps can be parts of its size.
     return Line(problem, np.where(tangent == 1, 0.0, point), tangent, float(point[column]), rows)

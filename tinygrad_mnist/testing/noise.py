@@ -1,43 +1,37 @@
-"""How noisy a function is where it is evaluated: what rounding leaves of its values, seen in their scatter.
+"""The noise of a function: what rounding leaves of its values, seen in their scatter.
 
-No gradient code, as in `differences`: functions of one number that return an array.
+Two cases. Where roundings differ from point to point, the values scatter, and the higher differences of a
+table of them do not vanish (:func:`noise`). Where many neighbouring points share a rounding, the values move
+in stairs, and are smooth on each of them (:func:`roughness`).
+
+No gradient code, as in `finite_differences`: functions of one number that return an array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import comb
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.testing.tolerances import TOLERANCES
+
 Array = NDArray[Any]
-
-POINTS: Final = 9
-"""Values in a difference table, ..."""
-
-ALIKE: Final = 4.0
-"""... whose noise shows in three orders of differences that agree up to this factor."""
-
-SPACINGS: Final = tuple(2.0**k for k in range(-4, -48, -4))
-"""Distances of the points, beside the argument: rounding may repeat itself over many neighbouring numbers."""
-
-ORDINARY: Final = 8.0
-"""So many roundings of the value are usual."""
 
 
 def noise(f: Callable[[float], Array], at: float, reach: Array, eps: float) -> Array:
-    """The size of the noise in the values of ``f`` near ``at``; 0 where no noise is seen.
+    """Return the size of the noise in the values of ``f`` near ``at``; 0 where no noise is seen.
 
     Parameters
     ----------
     f : callable
         Takes a float, returns an array, always of one shape.
     at : float
-        Where.
+        The point.
     reach : ndarray
-        Over which distance each element is known to be smooth but for noise.
+        The distance over which each element is known to be smooth but for noise.
     eps : float
         The precision of the arguments: points lie no closer than can be told apart.
 
@@ -62,41 +56,53 @@ def noise(f: Callable[[float], Array], at: float, reach: Array, eps: float) -> A
     >>> noise(np.exp, 1.0, np.array(1.0), 2.0**-52) < 1e-15
     np.True_
     """
+    count = TOLERANCES.noise_points
     scale = abs(at) or float(np.max(reach, initial=0.0)) or 1.0
     largest = np.zeros(np.shape(reach))
-    for spacing in (scale * part for part in SPACINGS if part >= 8 * eps):
+    for spacing in _spacings(scale, eps):
         sides = []
         for side in (-spacing, spacing):
             with np.errstate(all="ignore"):
-                sides.append(_noise_of_table(np.array([f(at + k * side) for k in range(POINTS)])))
-        seen = np.where(spacing * POINTS <= reach, np.minimum(*sides), 0.0)
+                sides.append(_noise_of_table(np.array([f(at + k * side) for k in range(count)])))
+        # A kink or a jump looks like noise to the table that crosses it; only one of both sides does.
+        seen = np.where(spacing * count <= reach, np.minimum(*sides), 0.0)
         largest = np.maximum(largest, seen)
     return largest
 
 
+def _spacings(scale: float, eps: float, every: int = 1) -> list[float]:
+    """Return distances of points, those left out at which points would share an argument."""
+    least = TOLERANCES.noise_resolution * eps
+    return [scale * part for part in TOLERANCES.noise_spacings[::every] if part >= least]
+
+
 def _noise_of_table(values: Array) -> Array:
-    """The noise of values at equally spaced points, along axis 0."""
+    """Return the noise of values at equally spaced points, along axis 0."""
     levels: list[Array] = []
-    turns: list[Array] = []
+    changes_sign: list[Array] = []
     differences = values
-    for order in range(1, POINTS - 1):
+    for order in range(1, TOLERANCES.noise_points - 1):
         differences = np.diff(differences, axis=0)
+        # Independent errors of variance 1 have k-th differences of variance C(2k, k) (Hamming 1973).
         levels.append(np.sqrt(np.mean(differences**2, axis=0) / comb(2 * order, order)))
-        turns.append(np.any(differences > 0, axis=0) & np.any(differences < 0, axis=0))
+        changes_sign.append(np.any(differences > 0, axis=0) & np.any(differences < 0, axis=0))
     found = np.zeros(values.shape[1:])
+    # As in ECnoise: the lowest order from which three agree, and whose differences have both signs. Of a
+    # smooth function they shrink from order to order, and have one sign.
     for k in reversed(range(len(levels) - 2)):
         three = np.array(levels[k : k + 3])
-        is_noise = turns[k] & (np.max(three, axis=0) <= ALIKE * np.min(three, axis=0))
-        found = np.where(is_noise & np.all(np.isfinite(three), axis=0), levels[k], found)
+        alike = np.max(three, axis=0) <= TOLERANCES.noise_alike * np.min(three, axis=0)
+        is_noise = changes_sign[k] & alike & np.all(np.isfinite(three), axis=0)
+        found = np.where(is_noise, levels[k], found)
     return found
 
 
 def roughness(f: Callable[[float], Array], at: float, usual: Array, eps: float) -> tuple[Array, Array]:
-    """The noise of a function that is smooth between steps, and how uncertain a slope across them is.
+    """Return the noise of a function that moves in stairs, and the uncertainty of a slope across them.
 
-    What is rounded before it is divided by a small number moves in steps, and is smooth from one to the next:
-    the narrowest differences see the slope of one stair, and no noise. Over a wider distance there is noise,
-    and it is no oscillation: halving the way across one of its jumps leads to neighbouring numbers.
+    A value that is rounded and then divided by a small number moves in stairs, and is smooth on each of them.
+    The narrowest differences see the slope of one stair, and no noise. Over a wider distance there is noise;
+    it is no oscillation if the way across one of its jumps can be halved down to neighbouring numbers.
 
     Parameters
     ----------
@@ -120,30 +126,37 @@ def roughness(f: Callable[[float], Array], at: float, usual: Array, eps: float) 
     >>> roughness(lambda x: np.array([np.sin(1e6 * x)]), 1.0, np.array([1e-9]), 2.0**-52)[0]
     array([0.])
     """
-    scales = {0.9 * abs(at) or 0.9, 0.9 if abs(at) < 0.1 else 0.9 * abs(at)}  # no powers of 2: they are exact
+    off = TOLERANCES.stair_spacing
+    count = TOLERANCES.noise_points
+    # Stairs may be as wide as a part of the argument, or, beside a number that f adds to it, of 1.
+    scales = {off * abs(at) or off, off if abs(at) < TOLERANCES.ordinary_arguments[0] else off * abs(at)}
     largest, steepest = np.zeros(np.shape(usual)), np.zeros(np.shape(usual))
-    for spacing in (scale * part for scale in scales for part in SPACINGS[::2] if part >= 8 * eps):
-        points = at + spacing * np.arange(1 - POINTS, POINTS)
+    for spacing in (spacing for scale in scales for spacing in _spacings(scale, eps, every=2)):
+        points = at + spacing * np.arange(1 - count, count)
         with np.errstate(all="ignore"):
             values = np.array([f(point) for point in points])
-            found = np.minimum(_noise_of_table(values[:POINTS]), _noise_of_table(values[POINTS - 1 :]))
-            rounding = ORDINARY * eps * np.max(np.abs(values), axis=0)
+            found = np.minimum(_noise_of_table(values[:count]), _noise_of_table(values[count - 1 :]))
+            rounding = TOLERANCES.ordinary_noise * eps * np.max(np.abs(values), axis=0)
             for row in np.flatnonzero(found > np.maximum(np.maximum(usual, rounding), largest)):
-                if _jumps(lambda t, row=row: float(f(t)[row]), points, values[:, row], found[row], eps):  # type: ignore[misc]
+                if _is_jump(lambda t, row=row: float(f(t)[row]), points, values[:, row], found[row], eps):  # type: ignore[misc]
                     largest[row] = found[row]
+                    # A slope over this distance is off by the height of a stair, divided by the distance.
                     steepest[row] = max(steepest[row], found[row] / spacing)
     return largest, steepest
 
 
-def _jumps(f: Callable[[float], float], points: Array, values: Array, size: float, eps: float) -> bool:
-    """Whether half the way across the largest of the differences is no less of a jump, and so on."""
+def _is_jump(f: Callable[[float], float], points: Array, values: Array, size: float, eps: float) -> bool:
+    """Return whether the largest difference of some values is a jump between two neighbouring numbers.
+
+    Bisection: the half of the way that holds the larger part of the difference is halved again.
+    """
     k = int(np.argmax(np.abs(np.diff(values))))
     (low, high), (below, above) = points[k : k + 2], values[k : k + 2]
-    while high - low > 4 * eps * max(abs(low), abs(high)):
+    while high - low > TOLERANCES.stair_resolution * eps * max(abs(low), abs(high)):
         middle = (low + high) / 2
         between = f(middle)
         if abs(between - below) > abs(above - between):
             high, above = middle, between
         else:
             low, below = middle, between
-    return bool(abs(above - below) >= size / 2)
+    return bool(abs(above - below) >= TOLERANCES.stair_share * size)

@@ -1,6 +1,7 @@
-"""``check_op`` puts a declared operation through everything that ours are put through.
+"""``check_op`` checks an operation against its declaration: every property that ours have to have.
 
-Each property is a function of one call of the operation; Hypothesis draws the calls from its declaration.
+Each property is a function of one call of the operation; Hypothesis draws the calls from its declaration. A
+failure ends with a script that repeats the call.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ import numpy as np
 from hypothesis import HealthCheck, given, reject, settings
 from numpy.typing import NDArray
 
-from tinygrad_mnist.engine.op import Op
+from tinygrad_mnist.engine.op import REGISTRY, Op
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.testing.domains import MAGNITUDES
 from tinygrad_mnist.testing.gradcheck import gradcheck
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError
-from tinygrad_mnist.testing.script import script_of
-from tinygrad_mnist.testing.strategies import LAYOUTS, Call, laid_out, op_inputs
+from tinygrad_mnist.testing.strategies import LAYOUTS, MAGNITUDES, Call, laid_out, op_inputs
+from tinygrad_mnist.testing.tolerances import TOLERANCES
 
 Array = NDArray[Any]
 Property = Callable[[Op, tuple[Any, ...], Mapping[str, Any]], None]
@@ -33,9 +33,9 @@ def check_op(op: Op, max_examples: int = 50, properties: Sequence[str] | None = 
     op : Op
         The operation; it need not be registered.
     max_examples : int
-        How many calls to draw for each property.
+        Number of calls to draw for each property.
     properties : sequence of str, optional
-        Which of :data:`PROPERTIES` to check; by default all.
+        Names in :data:`PROPERTIES` to check; by default all.
 
     Raises
     ------
@@ -55,11 +55,18 @@ PATIENCE = 5.0
 """Seconds for which a smaller call that fails is looked for."""
 
 COMMON = (1.0,)
-"""Magnitudes for second derivatives: of a gradient far out, differences see little but its rounding; that the
-gradient itself is right there is what the first order checks."""
+"""Magnitudes for second derivatives: of a gradient far out, differences see little but its rounding.
+
+The first order checks that the gradient itself is right there.
+"""
 
 
 def _check(op: Op, holds: Property, max_examples: int) -> None:
+    """Check one property of an operation on calls that Hypothesis draws.
+
+    Hypothesis seeds what it draws by the source of ``check``, comments left out: to edit its code is to draw
+    others.
+    """
     judged: list[bool] = []
     noisy: list[GradientError] = []
     failed: dict[str, float] = {}  # when, by call; the first comes first
@@ -97,7 +104,7 @@ def _check(op: Op, holds: Property, max_examples: int) -> None:
 
 
 def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
-    """Positions of the arguments that have a gradient."""
+    """Return the positions of the arguments that have a gradient."""
     return [
         i
         for i, argument in enumerate(arguments)
@@ -107,10 +114,13 @@ def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
     ]
 
 
-def _function(
+def differentiable_function(
     op: Op, arguments: Sequence[Any], static: Mapping[str, Any]
 ) -> tuple[Callable[..., Any], list[Array]]:
-    """The operation as a function of what is differentiated alone (several results joined), and that."""
+    """Return an operation as a function of its differentiable arguments alone, and those arguments.
+
+    Several results are joined into one vector.
+    """
     positions = differentiable(op, arguments)
 
     def function(*primals: Any) -> Any:
@@ -124,7 +134,7 @@ def _function(
 
 
 def _cotangent(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
-    """Numbers of both signs, none near 0, the same for a shape."""
+    """Return numbers of both signs, none near 0, the same for a shape."""
     rng = np.random.default_rng(len(shape))
     return np.asarray(rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(dtype)
 
@@ -132,6 +142,7 @@ def _cotangent(shape: tuple[int, ...], dtype: Any = np.float64) -> Array:
 def _value_and_gradients(
     function: Callable[..., Any], primals: Sequence[Array], create_graph: bool = False
 ) -> tuple[Tensor, list[Array]]:
+    """Return the result of a function and its gradients; a gradient that is None is one of zeros."""
     leaves = [Tensor(primal, requires_grad=True) for primal in primals]
     out = function(*leaves)
     out.backward(_cotangent(out.shape, out.dtype), create_graph=create_graph)
@@ -139,57 +150,61 @@ def _value_and_gradients(
 
 
 def _assert_same(ours: Any, theirs: Any, rtol: float, where: str = "") -> None:
-    """Equal but for the order of a sum, in which large terms may have cancelled."""
+    """Raise an AssertionError unless both are equal but for the order of a sum.
+
+    Large terms of it may have cancelled, so a part of the largest number is accepted besides.
+    """
     size = max((float(np.max(np.abs(one), initial=1.0)) for one in (ours, theirs)), default=1.0)
-    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=0.1 * rtol * size, err_msg=where)
+    atol = TOLERANCES.same_share * rtol * size
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol, err_msg=where)
 
 
 def value(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """The forward function agrees with the formula, where there is one."""
+    """Check that the forward function agrees with the formula, where there is one."""
     if op.formula is not None:
         expected = op.formula(*arguments, **static)
-        _assert_same(op(*arguments, **static), expected, 1e-10)
+        _assert_same(op(*arguments, **static), expected, TOLERANCES.same_rtol)
 
 
 def first_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """Gradient and tangent agree with finite differences."""
-    function, primals = _function(op, arguments, static)
+    """Check that gradient and tangent agree with finite differences."""
+    function, primals = differentiable_function(op, arguments, static)
     gradcheck(function, *primals)
 
 
 def second_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """The gradient of the gradient, and its tangent, agree with finite differences."""
-    function, primals = _function(op, arguments, static)
+    """Check that the gradient of the gradient, and its tangent, agree with finite differences."""
+    function, primals = differentiable_function(op, arguments, static)
     gradcheck(function, *primals, order=2)
 
 
 def recorded_rule(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """The gradient is the same when it is recorded: for a fused operation, that of its formula."""
-    function, primals = _function(op, arguments, static)
+    """Check that a recorded gradient is the same: for a fused operation, it is that of its formula."""
+    function, primals = differentiable_function(op, arguments, static)
     _, gradients = _value_and_gradients(function, primals)
     _, recorded = _value_and_gradients(function, primals, create_graph=True)
     for gradient, other in zip(gradients, recorded, strict=True):
-        _assert_same(gradient, other, 1e-10)
+        _assert_same(gradient, other, TOLERANCES.same_rtol)
 
 
 def each_argument_alone(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """An argument's gradient is the same whether or not the others need one."""
-    function, primals = _function(op, arguments, static)
+    """Check that an argument's gradient is the same whether or not the others need one."""
+    function, primals = differentiable_function(op, arguments, static)
     _, together = _value_and_gradients(function, primals)
     for i, gradient in enumerate(together):
         leaf = Tensor(primals[i], requires_grad=True)
         out = function(*(leaf if j == i else primal for j, primal in enumerate(primals)))
         out.backward(_cotangent(out.shape))
         assert leaf.grad is not None, f"argument {i} of {op.name} has no gradient when it alone needs one"
-        _assert_same(leaf.grad.data, gradient, 1e-12)
+        _assert_same(leaf.grad.data, gradient, TOLERANCES.reordered_rtol)
 
 
 def float32(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """Float32 in gives float32 out and a float32 gradient, close to those in float64."""
-    function, primals = _function(op, arguments, static)
+    """Check that float32 in gives float32 out and a float32 gradient, close to those in float64."""
+    function, primals = differentiable_function(op, arguments, static)
     narrow = [primal.astype(np.float32) for primal in primals]
-    constants = [_narrowed(argument) for argument in arguments]
-    function32, _ = _function(op, constants, static)
+    constants = [narrowed(argument) for argument in arguments]
+    function32, _ = differentiable_function(op, constants, static)
     out, expected = _value_and_gradients(function, [primal.astype(np.float64) for primal in narrow])
     out32, gradients = _value_and_gradients(function32, narrow)
     recorded = _value_and_gradients(function32, narrow, create_graph=True)[1]
@@ -202,30 +217,33 @@ def float32(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> No
         _assert_close(gradient, wide)
 
 
-def _narrowed(argument: Any) -> Any:
+def narrowed(argument: Any, dtype: Any = np.float32) -> Any:
+    """Return a float64 array in a narrower dtype, and anything else as it is."""
     is_wide = isinstance(argument, np.ndarray) and argument.dtype == np.float64
-    return argument.astype(np.float32) if is_wide else argument
+    return argument.astype(dtype) if is_wide else argument
 
 
 def _assert_close(narrow: Array, wide: Array) -> None:
+    """Raise an AssertionError unless a float32 array is close to a float64 one."""
     size = float(np.max(np.abs(wide), initial=1.0))
-    np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=2e-5 * size)
+    rtol, atol = TOLERANCES.check_op_float32_rtol, TOLERANCES.check_op_float32_atol
+    np.testing.assert_allclose(narrow, wide, rtol=rtol, atol=atol * size)
 
 
 def memory_layouts(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """Inputs in Fortran order, strided, reversed and read-only give the same value and gradient."""
-    function, primals = _function(op, arguments, static)
+    """Check that inputs in any memory layout, read-only ones too, give the same value and gradient."""
+    function, primals = differentiable_function(op, arguments, static)
     out, expected = _value_and_gradients(function, primals)
     for layout in LAYOUTS:
         other, gradients = _value_and_gradients(function, [laid_out(primal, layout) for primal in primals])
-        _assert_same(other.data, out.data, 1e-12, layout)
+        _assert_same(other.data, out.data, TOLERANCES.reordered_rtol, layout)
         for gradient, contiguous in zip(gradients, expected, strict=True):
-            _assert_same(gradient, contiguous, 1e-10, layout)
+            _assert_same(gradient, contiguous, TOLERANCES.same_rtol, layout)
 
 
 def inputs_unchanged(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """Neither the forward pass nor the gradient writes into the arguments, the result or the cotangent."""
-    function, primals = _function(op, arguments, static)
+    """Check that nothing writes into the arguments, the result or the cotangent."""
+    function, primals = differentiable_function(op, arguments, static)
     before = [primal.copy() for primal in primals]
     leaves = [Tensor(primal, requires_grad=True) for primal in primals]
     out = function(*leaves)
@@ -239,8 +257,8 @@ def inputs_unchanged(op: Op, arguments: tuple[Any, ...], static: Mapping[str, An
 
 
 def gradient_shapes(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """A gradient has the shape of its argument, ``()`` too, recorded or not, and is an ndarray."""
-    function, primals = _function(op, arguments, static)
+    """Check that a gradient is an ndarray of the shape of its argument, ``()`` too, recorded or not."""
+    function, primals = differentiable_function(op, arguments, static)
     for create_graph in (False, True):
         for gradient, primal in zip(
             _value_and_gradients(function, primals, create_graph)[1], primals, strict=True
@@ -250,8 +268,8 @@ def gradient_shapes(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any
 
 
 def memory_of_its_own(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:
-    """Gradients share no memory with each other or with anything else; a result, none that can be written."""
-    function, primals = _function(op, arguments, static)
+    """Check that gradients share no memory with anything, and a result none that can be written."""
+    function, primals = differentiable_function(op, arguments, static)
     leaves = [Tensor(primal, requires_grad=True) for primal in primals]
     out = function(*leaves)
     for primal in primals:
@@ -282,4 +300,88 @@ PROPERTIES: Final[dict[str, Property]] = {
         memory_of_its_own,
     )
 }
-"""What is checked, by name."""
+"""The properties that are checked, by name."""
+
+
+# ---- a failing call as a script --------------------------------------------------------------------------
+
+HEADING: Final = """import numpy as np
+import tinygrad_mnist.ops
+from tinygrad_mnist.engine.op import REGISTRY
+"""
+
+
+def script_of(op: Op, arguments: Sequence[Any], static: Mapping[str, Any], check: str) -> str:
+    """Return Python that makes one call of an operation and checks one property of it.
+
+    Parameters
+    ----------
+    op : Op
+        The operation. One that is not registered is imported from the file of one of its functions, if it
+        stands at the top of that; otherwise the user has to put it where the script says so.
+    arguments, static
+        The call.
+    check : str
+        The name of the property, among :data:`PROPERTIES`.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.engine.op import REGISTRY
+    >>> print(script_of(REGISTRY["tanh"], (np.array([0.5]),), {}, "first_order").splitlines()[-1])
+    PROPERTIES['first_order'](op, arguments, static)
+    """
+    return (
+        f"{HEADING}from tinygrad_mnist.testing.properties import PROPERTIES\n\n"
+        f"{_found(op)}\n"
+        f"arguments = {literal(tuple(arguments))}\n"
+        f"static = {literal(dict(static))}\n"
+        f"PROPERTIES[{check!r}](op, arguments, static)"
+    )
+
+
+def _found(op: Op) -> str:
+    """Return the line of a script that gets the operation."""
+    if REGISTRY.get(op.name) is op:
+        return f"op = REGISTRY[{op.name!r}]"
+    rules = op.rules if isinstance(op.rules, tuple) else ()
+    for function in (op.forward, op.joint, *rules):
+        around = getattr(function, "__globals__", {})
+        names = [name for name, value in around.items() if value is op]
+        if names and "__file__" in around:
+            return f"import runpy\n\nop = runpy.run_path({str(around['__file__'])!r})[{names[0]!r}]"
+    return f"op = ...  # your operation {op.name!r}"
+
+
+def literal(value: Any) -> str:
+    """Return Python that makes this value again.
+
+    Examples
+    --------
+    >>> literal((np.zeros((1, 2)), slice(None), {"axis": np.intp(1)}))
+    "(np.array([[0.0, 0.0]], dtype='float64'), slice(None, None, None), {'axis': 1})"
+    """
+    if isinstance(value, np.ndarray):
+        return _array_literal(value)
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, np.dtype):
+        return repr(value.name)
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return repr(np.dtype(value).name)
+    if isinstance(value, tuple):
+        comma = "," if len(value) == 1 else ""
+        return f"({', '.join(map(literal, value))}{comma})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {literal(part)}' for key, part in value.items())}}}"
+    return repr(value)
+
+
+def _array_literal(array: Array) -> str:
+    """Return Python that makes an array again; the numbers that ``repr`` writes without a module get one."""
+    dtype = array.dtype.name
+    if not array.size:
+        return f"np.zeros({array.shape}, dtype={dtype!r})"
+    numbers = repr(array.tolist()).replace("nan", "np.nan").replace("inf", "np.inf")
+    return f"np.array({numbers}, dtype={dtype!r})"

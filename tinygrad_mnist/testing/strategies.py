@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what operations take: arrays in a domain, shapes, axes, indices, layouts.
+"""Hypothesis strategies for the arguments of operations: arrays in a domain, shapes, axes, indices, layouts.
 
 :func:`op_inputs` reads an operation's declaration (``samples`` and ``domain``) and draws calls of it. Values
 lie on a grid, so that they shrink well, and away from kinks; those of :func:`arrays_on_kinks` and
@@ -23,21 +23,27 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.op import Domain, EachArgument, Op, Sample
-from tinygrad_mnist.testing.domains import (
-    LAYOUTS,
-    MAGNITUDES,
-    grid,
-    grid_on_kinks,
-    has_kinks,
-    laid_out,
-    magnified,
-)
 
 Array = NDArray[Any]
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
+LAYOUTS: Final = ("contiguous", "fortran", "strided", "reversed", "read-only")
+"""The memory layouts that `laid_out` makes."""
+
+GRID: Final = 97
+"""Number of values that an element can take: a prime, so that sums of few of them rarely vanish."""
+
+COMMON: Final = 3.0
+"""Bound of common values where a domain has none, and half the length of their range beside a bound."""
+
+MAGNITUDES: Final = (*(1.0,) * 4, 10.0, 1e2, 1e3, 1e4, 1e-2, 1e-5)
+"""Factors of arrays of common values; most often 1, the first and simplest."""
+
+TIED: Final = 2
+"""Number of values that an element can take where ties are wanted."""
+
 MODERATE: Final = 1e25
-"""Results that are larger than this are too near to where float32 ends."""
+"""Largest result of a call: derivatives of larger ones would overflow float32, which ends at 3e38."""
 
 __all__ = [
     "LAYOUTS", "arrays_in", "arrays_on_kinks", "axes", "broadcastable", "edge_values", "grid",
@@ -47,12 +53,12 @@ __all__ = [
 
 
 def views(arrays: st.SearchStrategy[Array], layouts: Sequence[str] = LAYOUTS) -> st.SearchStrategy[Array]:
-    """The arrays of another strategy as strided, reversed, Fortran-ordered and read-only views.
+    """Draw the arrays of another strategy as strided, reversed, Fortran-ordered and read-only views.
 
     Parameters
     ----------
     arrays : strategy of ndarray
-        What is laid out.
+        The arrays to lay out.
     layouts : sequence of str
         Some of :data:`LAYOUTS`; the first is the simplest.
 
@@ -67,12 +73,12 @@ def views(arrays: st.SearchStrategy[Array], layouts: Sequence[str] = LAYOUTS) ->
 
 @cache
 def edge_values(dtype: str = "float64") -> st.SearchStrategy[Any]:
-    """NumPy scalars at the edges of a float dtype: 0, -0, 1, the smallest, the largest, infinity, NaN.
+    """Draw NumPy scalars at the edges of a float dtype: 0, -0, 1, the smallest, the largest, infinity, NaN.
 
     The smallest normal number and the smallest subnormal one; all but NaN of either sign.
 
-    For code that must stand them, and for ``npst.arrays(dtype, shape, elements=edge_values(dtype))``. Few
-    functions have a derivative there, so no operation's inputs are drawn from them.
+    They are for code that must bear them, and for ``npst.arrays(dtype, shape, elements=edge_values(dtype))``.
+    Few functions have a derivative there, so no operation's inputs are drawn from them.
 
     Examples
     --------
@@ -90,7 +96,7 @@ def edge_values(dtype: str = "float64") -> st.SearchStrategy[Any]:
 
 @cache
 def shapes(max_dims: int = 3, max_side: int = 3, min_side: int = 1) -> st.SearchStrategy[tuple[int, ...]]:
-    """Shapes from ``()`` on, with axes of length 1 among them.
+    """Draw shapes from ``()`` on, with axes of length 1 among them.
 
     Examples
     --------
@@ -104,7 +110,7 @@ def shapes(max_dims: int = 3, max_side: int = 3, min_side: int = 1) -> st.Search
 def arrays_in(
     domains: Sequence[Domain], array_shapes: Sequence[tuple[int, ...]]
 ) -> st.SearchStrategy[tuple[Array, ...]]:
-    """One float64 array a domain and shape; where the domains are ``distinct``, all their elements differ.
+    """Draw a float64 array for each domain and shape; in ``distinct`` domains all their elements differ.
 
     Values keep the domain's margin from its kinks; :func:`arrays_on_kinks` draws those that do not.
 
@@ -135,7 +141,7 @@ def arrays_in(
 def arrays_on_kinks(
     draw: st.DrawFn, domains: Sequence[Domain], array_shapes: Sequence[tuple[int, ...]]
 ) -> tuple[Array, ...]:
-    """One float64 array a domain and shape, with an element on a kink, or tied with another one.
+    """Draw a float64 array for each domain and shape, with an element on a kink, or tied with another one.
 
     A kink is one of the domain's; where elements should be ``distinct``, two that are equal are one.
 
@@ -166,13 +172,14 @@ def arrays_on_kinks(
 
 
 def _array_of(values: Array, shape: tuple[int, ...]) -> st.SearchStrategy[Array]:
+    """Draw an array of some values. Positions are drawn, since they shrink to the first values."""
     picks = npst.arrays(np.intp, shape, elements=st.integers(0, len(values) - 1), fill=st.nothing())
     return picks.map(lambda chosen: np.asarray(values[chosen]))
 
 
 @cache
 def axes(ndim: int) -> st.SearchStrategy[int | tuple[int, ...] | None]:
-    """What ``axis`` can be for an array of ``ndim`` axes: None, an int of either sign, or a tuple of them.
+    """Draw an ``axis`` for an array of ``ndim`` axes: None, an int of either sign, or a tuple of them.
 
     Examples
     --------
@@ -191,7 +198,7 @@ def axes(ndim: int) -> st.SearchStrategy[int | tuple[int, ...] | None]:
 @cache
 @st.composite
 def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
-    """``axis``, as of :func:`axes`, and ``keepdims``, as keyword arguments.
+    """Draw ``axis``, as :func:`axes` does, and ``keepdims``, as keyword arguments.
 
     Examples
     --------
@@ -205,7 +212,7 @@ def reductions(draw: st.DrawFn, ndim: int) -> dict[str, Any]:
 @cache
 @st.composite
 def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
-    """An index of any NumPy kind: basic, integer arrays with repeats and from the end, masks, mixtures.
+    """Draw an index of any NumPy kind: basic, integer arrays with repeats and from the end, masks, mixtures.
 
     Examples
     --------
@@ -235,7 +242,7 @@ def indices(draw: st.DrawFn, shape: tuple[int, ...]) -> Any:
 
 @cache
 def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
-    """Positions on an axis, negative and repeated ones too."""
+    """Draw positions on an axis, negative and repeated ones too."""
     sides = npst.array_shapes(min_dims=ndim, max_dims=ndim, max_side=3)
     return sides.flatmap(
         lambda shape: npst.arrays(np.int64, shape, elements=st.integers(-length, length - 1))
@@ -243,7 +250,7 @@ def _positions(length: int, ndim: int) -> st.SearchStrategy[Array]:
 
 
 def op_inputs(op: Op, magnitudes: Sequence[float] = MAGNITUDES) -> st.SearchStrategy[Call]:
-    """Arguments and static arguments of one call of an operation, as its declaration describes them.
+    """Draw arguments and static arguments of one call of an operation, as its declaration describes them.
 
     Drawn arguments are float64 arrays, away from kinks; constants of a sample are handed on as they are. In
     many of the arrays values are common, between -3 and 3; in others, where the domain has no bounds, they
@@ -254,7 +261,7 @@ def op_inputs(op: Op, magnitudes: Sequence[float] = MAGNITUDES) -> st.SearchStra
     op : Op
         The operation; it need not be registered.
     magnitudes : sequence of float
-        How many times as large as common values those of an array may be, where the domain has no bounds.
+        Factors by which an array's values may be larger than common ones, where the domain has no bounds.
 
     Examples
     --------
@@ -267,7 +274,7 @@ def op_inputs(op: Op, magnitudes: Sequence[float] = MAGNITUDES) -> st.SearchStra
 
 
 def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
-    """As :func:`op_inputs`, on kinks or with ties where the operation's domain has them.
+    """Draw calls as :func:`op_inputs` does, on kinks or with ties where the operation's domain has them.
 
     It may be undefined there (``1 / x`` at 0): only the first derivative can be checked, and where it exists.
 
@@ -283,11 +290,12 @@ def op_inputs_on_kinks(op: Op) -> st.SearchStrategy[Call]:
 
 @st.composite
 def _calls_of(draw: st.DrawFn, op: Op, drawn_from: Any, magnitudes: Sequence[float]) -> Call:
+    """Draw a call whose arrays come from one of the strategies above, times a magnitude each."""
     sample = draw(_samples_of(op))
     drawn = [i for i in range(len(sample.shapes)) if i not in sample.constants]
     domains = [_domains(op, len(sample.shapes))[i] for i in drawn]
     arrays = draw(drawn_from(domains, [sample.shapes[i] for i in drawn]))
-    # what is prepared (a regular matrix) need not be so at another size
+    # What a sample prepares, such as a regular matrix, need not be that at another size.
     factors = [1.0 if i in sample.prepare else draw(st.sampled_from(magnitudes)) for i in drawn]
 
     def call() -> Call:
@@ -297,6 +305,8 @@ def _calls_of(draw: st.DrawFn, op: Op, drawn_from: Any, magnitudes: Sequence[flo
             arguments[i] = prepare(arguments[i])
         return tuple(arguments[i] for i in sorted(arguments)), dict(sample.static)
 
+    # Magnitudes that are too large are drawn nearer to 1, by their root, rather than rejected: Hypothesis
+    # would draw the whole call again.
     while any(factor != 1 for factor in factors) and not _is_moderate(op, call()):
         factors = [math.sqrt(factor) if abs(math.log(factor)) > 1 else 1.0 for factor in factors]
     return call()
@@ -304,7 +314,7 @@ def _calls_of(draw: st.DrawFn, op: Op, drawn_from: Any, magnitudes: Sequence[flo
 
 @st.composite
 def _samples_of(draw: st.DrawFn, op: Op) -> Sample:
-    """The shapes and static arguments of a call."""
+    """Draw the shapes and static arguments of a call."""
     if op.samples == "broadcast":
         count = _count_of_arguments(op)
         return Sample(draw(broadcastable(count, max_dims=3 if count == 1 else 2)))
@@ -324,7 +334,7 @@ def _samples_of(draw: st.DrawFn, op: Op) -> Sample:
 
 
 def _is_moderate(op: Op, call: Call) -> bool:
-    """Whether operation and formula stay finite in float32, and far enough from where it ends."""
+    """Return whether operation and formula stay finite in float32, and far enough from where it ends."""
     arguments, static = call
     narrow = [x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x for x in arguments]
     for function in (op, op.formula or op):
@@ -343,7 +353,7 @@ def _is_moderate(op: Op, call: Call) -> bool:
 def broadcastable(
     draw: st.DrawFn, count: int, max_dims: int = 3, max_side: int = 3
 ) -> tuple[tuple[int, ...], ...]:
-    """Shapes that broadcast with each other; some the whole result's, some of fewer axes or of length 1.
+    """Draw shapes that broadcast together: the whole result's, or of fewer axes, or of axes of length 1.
 
     Examples
     --------
@@ -358,17 +368,136 @@ def broadcastable(
 @cache
 @st.composite
 def _parts_of(draw: st.DrawFn, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Draw a shape that broadcasts to another one."""
     kept = shape[draw(st.integers(0, len(shape))) :]
     return tuple(draw(st.sampled_from((n, 1))) for n in kept)
 
 
 def _domains(op: Op, count: int) -> tuple[Domain, ...]:
+    """Return the domain of each of the first arguments."""
     return (op.domain,) * count if isinstance(op.domain, Domain) else op.domain[:count]
 
 
 def _count_of_arguments(op: Op) -> int:
-    """One a rule; without rules (a fused operation), the positional parameters of the forward function."""
+    """Return the number of arguments: one a rule, or, of a fused operation, a positional parameter each."""
     if not isinstance(op.rules, EachArgument) and op.rules:
         return len(op.rules)
     parameters = inspect.signature(op.forward).parameters.values()
     return sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
+
+
+# ---- arrays, without Hypothesis --------------------------------------------------------------------------
+
+
+@cache
+def grid(domain: Domain) -> Array:
+    """Return the common values of a domain, the nearest to 1 first; whole numbers are there more often.
+
+    Examples
+    --------
+    >>> grid(Domain(0.0, 2.0, kinks=(1.0,), margin=0.5))[:2].round(3)
+    array([1.5, 0.5])
+    """
+    low, high = domain.low, domain.high
+    if math.isinf(low):
+        low = min(-COMMON, high - 2 * COMMON)
+    if math.isinf(high):
+        high = max(COMMON, low + 2 * COMMON) if low > 1 else COMMON
+    if domain.distinct:
+        values = np.linspace(low, high, int((high - low) / domain.margin) + 1)
+    else:
+        whole = np.arange(np.ceil(low), np.floor(high) + 1)
+        values = np.concatenate([np.repeat(whole, 4), np.linspace(low, high, GRID)])
+    values = np.round(values, 12)  # so that 0 is 0, and not 1e-17
+    for kink in domain.kinks:
+        values = values[np.abs(values - kink) >= domain.margin - 1e-9]
+    # Of two that are equally near to 1 the larger comes first: Hypothesis shrinks towards the first values.
+    values = values[np.argsort(np.abs(values - 1) - 1e-9 * values, kind="stable")]
+    values.flags.writeable = False  # it is shared
+    return values
+
+
+@cache
+def grid_on_kinks(domain: Domain) -> Array:
+    """Return the kinks of a domain, then its :func:`grid`; few values where it asks for distinct ones.
+
+    Examples
+    --------
+    >>> grid_on_kinks(Domain(0.0, 2.0, kinks=(1.5,), margin=0.5))[:3].round(3)
+    array([1.5, 1. , 1. ])
+    >>> grid_on_kinks(Domain(distinct=True)).round(1)
+    array([1. , 1.1])
+    """
+    kinks = [kink for kink in domain.kinks if domain.low <= kink <= domain.high]
+    values = np.concatenate([kinks, grid(domain)[: TIED if domain.distinct else GRID]])
+    values.flags.writeable = False  # it is shared
+    return values
+
+
+def magnified(arrays: Sequence[Array], domains: Sequence[Domain], factors: Sequence[float]) -> list[Array]:
+    """Return the arrays, each times its factor, where that stays in its domain, and keeps its margins.
+
+    Where the domains are ``distinct``, all are multiplied by the first factor, and never made smaller.
+
+    Examples
+    --------
+    >>> magnified([np.array([2.0, -2.0])], [Domain(low=-3.0)], [1e3])
+    [array([2000.,   -2.])]
+    """
+    if domains and all(domain.distinct for domain in domains):
+        factors = [max(factors[0], 1.0)] * len(factors)
+    made = []
+    for array, domain, factor in zip(arrays, domains, factors, strict=True):
+        larger = array * factor
+        fits = (larger >= domain.low) & (larger <= domain.high)
+        for kink in domain.kinks:
+            fits &= np.abs(larger - kink) >= domain.margin
+        made.append(np.where(fits, larger, array))
+    return made
+
+
+def laid_out(array: Array, layout: str) -> Array:
+    """Return a copy in another memory layout: a view into a larger array, or one that cannot be written to.
+
+    Examples
+    --------
+    >>> laid_out(np.arange(3.0), "strided").strides
+    (16,)
+    """
+    match layout:
+        case "contiguous":
+            return array.copy()
+        case "fortran":
+            return array.copy(order="F")
+        case "strided":
+            between = np.nan if array.dtype.kind == "f" else 0  # the gaps of the view, which nobody must read
+            wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
+            strided: Array = wide[_every(2, array.ndim)]
+            strided[...] = array
+            return strided
+        case "reversed":
+            backwards: Array = array[_every(-1, array.ndim)].copy()
+            reverse: Array = backwards[_every(-1, array.ndim)]
+            return reverse
+        case "read-only":
+            out = array.copy()
+            out.flags.writeable = False
+            return out
+        case _:
+            raise ValueError(f"laid_out was given layout={layout!r}; expected one of {', '.join(LAYOUTS)}")
+
+
+def has_kinks(domain: Domain) -> bool:
+    """Return whether a domain names points where an operation is not smooth, or asks for distinct values.
+
+    Examples
+    --------
+    >>> has_kinks(Domain(kinks=(0.0,))), has_kinks(Domain(distinct=True)), has_kinks(Domain())
+    (True, True, False)
+    """
+    return domain.distinct or any(domain.low <= kink <= domain.high for kink in domain.kinks)
+
+
+def _every(step: int, ndim: int) -> Any:
+    """Return the index of every ``step``-th element along each axis; of a 0-d array, a view."""
+    return (Ellipsis, *(slice(None, None, step),) * ndim)

@@ -1,4 +1,4 @@
-"""The gradient check of many operations, one line each: what ``tinygrad-mnist gradcheck`` prints."""
+"""The gradient check of many operations, one line each: the table of ``tinygrad-mnist gradcheck``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from hypothesis.errors import HypothesisException
 
 from tinygrad_mnist.engine.op import Domain, Op
 from tinygrad_mnist.testing.gradcheck import gradcheck
-from tinygrad_mnist.testing.properties import _function
+from tinygrad_mnist.testing.properties import differentiable_function, narrowed, script_of
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError, Report
-from tinygrad_mnist.testing.script import script_of
 from tinygrad_mnist.testing.strategies import Call, has_kinks, op_inputs, op_inputs_on_kinks
 
 ON_KINKS: Final = 4
-"""Of an operation that has kinks, one call in so many lies on them."""
+"""One call in so many lies on kinks, if the operation has some."""
+
+CONFIDENCE: Final = 0.9
+"""Confidence of each call that has a large Jacobian: less than by default, since there are many calls."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the check of one operation came to.
+    """The result of the check of one operation.
 
     Attributes
     ----------
@@ -41,7 +43,7 @@ class Finding:
     verdict : str
         ``right``, ``wrong`` or ``undecided``.
     seconds : float
-        How long it took.
+        Duration of the check.
     failure : str or None
         The error of the smallest failing call, and a script that repeats it.
     """
@@ -64,14 +66,14 @@ def survey(
     Parameters
     ----------
     ops : iterable of Op
-        What to check.
+        The operations to check.
     order : {1, 2}
         As for `gradcheck`; at a kink only the first derivative is checked.
     examples : int
         Calls to draw for each operation. A quarter of them lie on kinks, or have ties, where the operation's
         domain says that it has some; those where it is infinite (``1 / x``) or jumps are left out.
     dtype : {"float64", "float32"}
-        What the operations compute in.
+        The dtype that the operations compute in.
 
     Yields
     ------
@@ -91,74 +93,97 @@ def survey(
 
 
 def _surveyed(op: Op, order: int, examples: int, dtype: str) -> Finding:
+    """Check one operation on calls away from kinks, then, if it has kinks, on some that lie on them."""
     start = perf_counter()
-    reports: list[Report] = []
-    last: list[tuple[Call, int]] = []
-    noisy: list[tuple[GradientError, Call]] = []
+    checks = _Checks(op, dtype)
+    domains = (op.domain,) if isinstance(op.domain, Domain) else op.domain
+    on_kinks = examples // ON_KINKS if any(map(has_kinks, domains)) else 0
+    verdict, failure = "right", None
+    try:
+        _each(op_inputs(op), examples - on_kinks, lambda call: checks.check(call, order))
+        if on_kinks:
+            # Second derivatives do not exist on kinks.
+            _each(op_inputs_on_kinks(op), on_kinks, checks.check_where_finite)
+        checks.refuse_noise_alone()
+    except GradientError as error:
+        verdict = error.report.failures[0].verdict
+        failure = f"{error}\n\n{checks.script()}"
+        checks.reports.append(error.report)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # What the operation raises is a wrong operation; what Hypothesis raises, or draws, is no finding.
+        if isinstance(error, HypothesisException) or checks.last is None:
+            raise
+        verdict = "wrong"
+        checks.last = (checks.last[0], 1)
+        failure = f"{type(error).__name__}: {error}\n\n{checks.script()}"
+    reports = checks.reports
+    return Finding(
+        name=op.name,
+        examples=len(reports),
+        entries=sum(len(report.entries) for report in reports),
+        largest_error=max((report.largest_error for report in reports), default=0.0),
+        kinks=sum(len(report.kinks) for report in reports),
+        verdict=verdict,
+        seconds=perf_counter() - start,
+        failure=failure,
+    )
 
-    def check(call: Call, order: int = order) -> None:
-        last[:] = [(call, order)]
+
+class _Checks:
+    """The checks of one operation: their reports, and the call that was checked last."""
+
+    def __init__(self, op: Op, dtype: str) -> None:
+        self.op = op
+        self.dtype = dtype
+        self.reports: list[Report] = []
+        self.noisy: list[tuple[GradientError, tuple[Call, int]]] = []
+        self.last: tuple[Call, int] | None = None
+        """The last call and its order: Hypothesis ends with the smallest one that fails."""
+
+    def check(self, call: Call, order: int) -> None:
+        """Check the gradient at one call, and keep the report."""
+        self.last = (call, order)
         arguments, static = call
-        if dtype != "float64" and "dtype" not in static:  # what names its dtype is checked in that
-            arguments = tuple(_cast(argument, dtype) for argument in arguments)
-        function, primals = _function(op, arguments, static)
+        if self.dtype != "float64" and "dtype" not in static:  # what names its dtype is checked in that
+            arguments = tuple(narrowed(argument, self.dtype) for argument in arguments)
+        function, primals = differentiable_function(self.op, arguments, static)
         try:
-            reports.append(gradcheck(function, *primals, order=order, confidence=0.9))
+            self.reports.append(gradcheck(function, *primals, order=order, confidence=CONFIDENCE))
         except DiscontinuityError:
             return
         except GradientError as error:
             if not error.report.only_noise:
                 raise
-            noisy.append((error, call))  # of numbers of all sizes some cancel; others decide
+            self.noisy.append((error, self.last))  # of numbers of all sizes some cancel; others decide
 
-    def check_on_kinks(call: Call) -> None:
-        if _is_finite(op, call):
-            check(call, order=1)
+    def check_where_finite(self, call: Call) -> None:
+        """Check the first derivative at a call, unless the operation is infinite there, as 1 / 0."""
+        arguments, static = call
+        with np.errstate(all="ignore"):
+            out = self.op(*arguments, **static)
+        results = out if isinstance(out, tuple) else (out,)
+        if all(np.all(np.isfinite(one)) for one in results):
+            self.check(call, order=1)
 
-    on_kinks = examples // ON_KINKS if _has_kinks(op) else 0
-    failure, verdict = None, "right"
-    try:
-        _each(op_inputs(op), examples - on_kinks, check)
-        if on_kinks:
-            _each(op_inputs_on_kinks(op), on_kinks, check_on_kinks)
-        if noisy and not reports:
-            error, call = noisy[0]
-            last[:] = [(call, order)]
+    def refuse_noise_alone(self) -> None:
+        """Raise the first error of a noisy call if no call could be decided."""
+        if self.noisy and not self.reports:
+            error, self.last = self.noisy[0]
             raise error
-    except GradientError as error:
-        verdict = error.report.failures[0].verdict
-        reports.append(error.report)
-        call, order = last[0]
-        failure = f"{error}\n\n{script_of(op, *call, 'second_order' if order == 2 else 'first_order')}"
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, HypothesisException) or not last:
-            raise
-        verdict = "wrong"
-        failure = f"{type(error).__name__}: {error}\n\n{script_of(op, *last[0][0], 'first_order')}"
-    return Finding(
-        op.name,
-        len(reports),
-        sum(len(report.entries) for report in reports),
-        max((report.largest_error for report in reports), default=0.0),
-        sum(len(report.kinks) for report in reports),
-        verdict,
-        perf_counter() - start,
-        failure,
-    )
 
-
-def _has_kinks(op: Op) -> bool:
-    return any(map(has_kinks, (op.domain,) if isinstance(op.domain, Domain) else op.domain))
-
-
-def _is_finite(op: Op, call: Call) -> bool:
-    arguments, static = call
-    with np.errstate(all="ignore"):
-        out = op(*arguments, **static)
-    return all(np.all(np.isfinite(one)) for one in (out if isinstance(out, tuple) else (out,)))
+    def script(self) -> str:
+        """Return a script that repeats the last call."""
+        assert self.last is not None
+        call, order = self.last
+        return script_of(self.op, *call, "second_order" if order == 2 else "first_order")
 
 
 def _each(calls: Any, examples: int, check: Any) -> None:
+    """Check some calls that Hypothesis draws; if one fails, end with the smallest that does.
+
+    Hypothesis seeds what it draws by the source of ``run``: to edit its code is to draw other calls.
+    """
+
     @settings(
         max_examples=examples,
         deadline=None,
@@ -173,8 +198,3 @@ def _each(calls: Any, examples: int, check: Any) -> None:
         check(call)
 
     run()
-
-
-def _cast(argument: Any, dtype: str) -> Any:
-    is_wide = isinstance(argument, np.ndarray) and argument.dtype == np.float64
-    return argument.astype(dtype) if is_wide else argument
