@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.make_coverage import decisions
 from tests.ops.derivatives import ours, theirs
 from tests.ops.test_linalg_peers import CASES
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, Domain, Op
-from tinygrad_mnist.ops.coverage import decisions
 from tinygrad_mnist.testing.strategies import arrays_in
 
 pytestmark = pytest.mark.peers

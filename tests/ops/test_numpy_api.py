@@ -9,7 +9,7 @@ import pytest
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS, UNSUPPORTED
-from tinygrad_mnist.ops.refused import ATTRIBUTES
+from tinygrad_mnist.ops.nondifferentiable import ATTRIBUTES
 from tinygrad_mnist.testing import gradcheck
 
 A = np.array([[0.5, -1.2, 2.0], [1.5, 0.3, -0.7]])

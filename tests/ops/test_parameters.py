@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scripts import make_coverage as coverage
 from tests.ops.calls import (
     CALLS,
     CONSTANT_CALLS,
@@ -35,7 +36,6 @@ from tests.ops.calls import (
 )  # fmt: skip
 from tests.ops.test_coverage import assert_same, calls_of, leaves_of, numpys, on, parts, results
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.ops import coverage
 from tinygrad_mnist.testing.gradcheck import gradcheck
 
 STATES = {

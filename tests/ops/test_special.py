@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.engine.op import REGISTRY
-from tinygrad_mnist.ops.special import (
+from tinygrad_mnist.ops.elementwise import (
     erf,
     i0_derivative,
     log_sigmoid,

@@ -14,7 +14,7 @@ from tinygrad_mnist.nn.functional.layers import observer
 from tinygrad_mnist.nn.layers import Linear
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.normalization import BatchNorm1d
-from tinygrad_mnist.ops.normalization import block_evaluated, linear_batch_norm_relu
+from tinygrad_mnist.ops.linear import block_evaluated, linear_batch_norm_relu
 
 
 def hidden_layer(modules: Sequence[Module], position: int, input: Any) -> Tensor | None:

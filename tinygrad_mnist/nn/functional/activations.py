@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
-from tinygrad_mnist.ops import activation, elementwise, special
+from tinygrad_mnist.ops import activation, elementwise
 
 
 def relu(input: TensorLike) -> Tensor:
@@ -77,7 +77,7 @@ def sigmoid(input: TensorLike) -> Tensor:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    out: Tensor = special.sigmoid(input)
+    out: Tensor = elementwise.sigmoid(input)
     return out
 
 

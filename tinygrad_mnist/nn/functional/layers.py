@@ -14,6 +14,7 @@ from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.functional.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.init import RNG, generator
+from tinygrad_mnist.ops import linear as linear_op
 from tinygrad_mnist.ops import normalization
 
 Array = NDArray[Any]
@@ -49,9 +50,9 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     """
     out: Tensor
     if bias is None:
-        out = normalization.linear(input, weight)
+        out = linear_op.linear(input, weight)
     else:
-        out = normalization.linear(input, weight, bias)
+        out = linear_op.linear(input, weight, bias)
     return out
 
 
