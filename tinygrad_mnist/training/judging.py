@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, load
-from tinygrad_mnist.data.images import read_image
-from tinygrad_mnist.data.prepare import prepare_digit
+from tinygrad_mnist.data.images import prepare_digit, read_image
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.metrics import evaluate, predict
