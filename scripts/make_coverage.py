@@ -112,7 +112,7 @@ HEADINGS = {
 
 
 class Decision(NamedTuple):
-    """What one callable does on a Tensor: NumPy's name of it, its state, and what to use instead, or why."""
+    """The decision on one callable: NumPy's name of it, its state, and what to use instead, or why."""
 
     name: str
     state: str

@@ -293,7 +293,7 @@ def test_an_interrupted_write_leaves_nothing(
 
 
 class Bar:
-    """What tqdm's bar is to the download."""
+    """A stand-in for tqdm's bar."""
 
     def __init__(self) -> None:
         self.n = 0

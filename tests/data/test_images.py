@@ -228,9 +228,9 @@ def drawn(digit: int, height: int = 200, thickness: int = 4, margin: int = 40) -
     return np.asarray(image)
 
 
-def shifted(image: Grey, down: int, across: int, room: int = 100) -> Grey:
+def shifted(image: Grey, down: int, across: int, margin: int = 100) -> Grey:
     """The picture on a larger black one."""
-    return np.pad(image, ((down, room - down), (across, room - across)))
+    return np.pad(image, ((down, margin - down), (across, margin - across)))
 
 
 def leaning(image: Grey, lean: float) -> Grey:

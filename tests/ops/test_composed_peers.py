@@ -234,10 +234,10 @@ def composed() -> set[str]:
     """Functions of NumPy that are differentiable without being an operation themselves."""
     found = set()
     for one in decisions():
-        room, _, name = one.name.rpartition(".")
-        if one.state != "differentiable" or room == "ndarray" or name in REGISTRY:
+        module, _, name = one.name.rpartition(".")
+        if one.state != "differentiable" or module == "ndarray" or name in REGISTRY:
             continue
-        implementation = FUNCTIONS.get(getattr(np.linalg if room else np, name))
+        implementation = FUNCTIONS.get(getattr(np.linalg if module else np, name))
         if implementation is not None and not isinstance(implementation, Op):
             found.add(one.name)
     return found

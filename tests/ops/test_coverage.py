@@ -367,7 +367,7 @@ def test_a_function_that_numpy_does_not_dispatch_raises_or_returns_no_detached_a
 
 
 def detached(out: Any) -> bool:
-    """Whether a result holds numbers of a Tensor without their gradient, or the Tensor as an object."""
+    """Return whether a result holds a Tensor's numbers without their gradient, or the Tensor as an object."""
     if isinstance(out, (tuple, list)):
         return any(detached(one) for one in out)
     array = isinstance(out, (np.ndarray, np.generic))

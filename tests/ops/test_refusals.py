@@ -1,4 +1,4 @@
-"""What NumPy can do and a Tensor cannot is refused by name; what needs no gradient requires none."""
+"""A function without a gradient raises an error that names it, or gives a result that requires none."""
 
 from typing import Any
 
