@@ -310,24 +310,6 @@ def test_a_refused_method_raises_a_type_error_that_names_it(decision: coverage.D
         getattr(Tensor(A, requires_grad=True), method)(1)
 
 
-@pytest.mark.parametrize("method", ["at", "reduceat"])
-def test_a_method_of_a_ufunc_is_refused_by_name(method: str) -> None:
-    x = Tensor(A, requires_grad=True)
-    with pytest.raises(TypeError, match=rf"numpy.add.{method} has no gradient"):
-        getattr(np.add, method)(x, [0, 1], *([A] if method == "at" else []))
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("out", np.empty_like(A)), ("where", A > 1), ("dtype", np.float32)]
-)
-@pytest.mark.parametrize("function", [np.exp, np.sum, np.nanmean, np.add.reduce, np.divmod])
-def test_an_option_that_a_tape_cannot_honour_is_refused(function: Any, name: str, value: Any) -> None:
-    value = (value, value) if (function, name) == (np.divmod, "out") else value
-    more = (2.0,) if function is np.divmod else ()
-    with pytest.raises(TypeError, match=rf"does not take {name}="):
-        function(Tensor(A, requires_grad=True), *more, **{name: value})
-
-
 # ---- not dispatched --------------------------------------------------------------------------------------
 
 UNSAFE = {
