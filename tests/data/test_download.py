@@ -311,7 +311,7 @@ def test_the_progress_bar_ends_full(
     mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bar = Bar()
-    monkeypatch.setattr(download, "_progress_bar", lambda name: bar)
+    monkeypatch.setitem(sys.modules, "tqdm", SimpleNamespace(tqdm=lambda **options: bar))
     download_files([FILE], tmp_path, [mirrors.at("good")])
     assert bar.n == bar.total == len(ZIPPED)
     assert bar.closed

@@ -1,4 +1,4 @@
-"""NumPy functions without a gradient: those whose result needs none, and those that Tensors refuse.
+"""NumPy functions without a gradient: those whose result needs none, and those that Tensors do not support.
 
 Both are tables. A function of the first runs on the values, and its result is a Tensor that requires no
 gradient: positions, counts, tests, shapes. One of the second raises an error that says what to use instead.
@@ -94,7 +94,7 @@ constant(
     np.left_shift, np.right_shift, np.gcd, np.lcm, np.isnat,
 )  # fmt: skip
 
-# ---- functions that Tensors refuse -----------------------------------------------------------------------
+# ---- functions that Tensors do not support ---------------------------------------------------------------
 
 # A name is NumPy's, without the leading ``numpy.``; those of ``ndarray`` become methods that raise.
 
@@ -110,7 +110,7 @@ FILES: Final = "it would be written without its gradient: save t.detach().numpy(
 IN_PLACE: Final = "it works in place"
 BYTES: Final = "a Tensor shows values, not memory: use .astype(dtype) or .data"
 
-REFUSED: Final[dict[str, tuple[str, ...]]] = {
+UNSUPPORTED_BY_ADVICE: Final[dict[str, tuple[str, ...]]] = {
     COMPLEX: (
         "sort_complex", "roots", "poly",
         *(
@@ -151,7 +151,7 @@ REFUSED: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Tensors are on the CPU": ("ndarray.to_device",),
 }  # fmt: skip
-"""What to use instead, and the functions for which that is said."""
+"""Functions that raise a TypeError, by the advice that its message gives."""
 
 ATTRIBUTES: Final[dict[str, str]] = {
     "flat": "use np.ravel(t), or t[...] = value",
@@ -159,30 +159,30 @@ ATTRIBUTES: Final[dict[str, str]] = {
     "ctypes": "use .detach().numpy().ctypes, where no gradient is needed",
     "flags": "use .data.flags",
 }
-"""Attributes of an ndarray that a Tensor lacks, and what to use instead."""
+"""Attributes of an ndarray that a Tensor lacks, and the advice of the AttributeError."""
 
 
 def _absent(name: str, advice: str) -> property:
     """Return a property that raises."""
 
-    def refused(self: Tensor) -> Any:
+    def unsupported(self: Tensor) -> Any:
         raise AttributeError(f"numpy.ndarray.{name} is not an attribute of Tensors; {advice}")
 
-    return property(refused, doc=f"Refused: {advice}.")
+    return property(unsupported, doc=f"Not supported: {advice}.")
 
 
 def _raising(name: str) -> Callable[..., Any]:
     """Return a method that raises."""
 
-    def refused(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def unsupported(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         raise_no_gradient(name)
 
-    refused.__name__ = name.removeprefix("ndarray.")
-    refused.__doc__ = f"Refused: {UNSUPPORTED[name]}."
-    return refused
+    unsupported.__name__ = name.removeprefix("ndarray.")
+    unsupported.__doc__ = f"Not supported: {UNSUPPORTED[name]}."
+    return unsupported
 
 
-for _advice, _names in REFUSED.items():
+for _advice, _names in UNSUPPORTED_BY_ADVICE.items():
     UNSUPPORTED.update(dict.fromkeys(_names, _advice))
     for _name in _names:
         if _name.startswith("ndarray.") and not hasattr(Tensor, _name.removeprefix("ndarray.")):
