@@ -12,7 +12,7 @@ from benchmarks import SUBJECTS, harness
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)} (default all)"
@@ -26,7 +26,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def fault(given: argparse.Namespace) -> str | None:
-    """A sentence about what is wrong with the command line."""
+    """Return a sentence about a fault in the command line; None if there is none."""
     unknown = [name for name in given.subjects if name not in SUBJECTS]
     if unknown:
         near = difflib.get_close_matches(unknown[0], SUBJECTS, n=1)
@@ -42,7 +42,7 @@ def fault(given: argparse.Namespace) -> str | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do as the command line says; the exit status."""
+    """Run what the command line asks for, and return the exit status."""
     given = parse(arguments)
     if problem := fault(given):
         print(f"benchmarks: {problem}", file=sys.stderr)
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def act(given: argparse.Namespace) -> int:
-    """Do what was asked for, which is well formed."""
+    """Run what a sound command line asks for, and return the exit status."""
     if given.page:
         return write_page()
     if given.quick or given.store:
@@ -83,7 +83,7 @@ def measure(subjects: list[str], rounds: int | None) -> int:
 
     whole = set(subjects) == set(SUBJECTS)
     if not whole:
-        results.read()  # what a run of some is put into: fails now, not when all is measured
+        results.read()  # new results are put into these: a faulty file must fail now, not after measuring
     here = results.machine()
     print(f"{here['processor']}, {here['cores']} cores, {here['system']}")
     print(", ".join(f"{name} {version}" for name, version in here["versions"].items()))

@@ -1,4 +1,4 @@
-"""Whether an operation costs the same in a long chain as in a short one: nothing in the tape may grow faster.
+"""The cost of an operation in a long chain and in a short one: it must be the same, as nothing grows faster.
 
 Python's collector looks at all young objects again and again, and a long tape is many of them: so each is
 measured with the collector off and on.
@@ -17,7 +17,7 @@ SHORT, LONG = 1_000, 100_000
 
 
 def chains(pair: tuple[Any, Any], length: int, *, collected: bool) -> Callable[[], None]:
-    """As many chains of that length as make up the longest; recorded and walked back."""
+    """Return a function that records and walks back as many chains as make up the longest one."""
     walk = operations.walker(*pair, length)
 
     def run() -> None:
@@ -33,7 +33,7 @@ def chains(pair: tuple[Any, Any], length: int, *, collected: bool) -> Callable[[
 
 
 def named(length: int, *, collected: bool, peer: str = "") -> str:
-    """What a chain is called in the table."""
+    """Return the name of a chain in the table."""
     return f"{peer}{length:,} operations, collector {'on' if collected else 'off'}"
 
 

@@ -118,13 +118,13 @@ def draw_parts(tables: Sequence[Table], path: Path) -> None:
 
 
 def label(row: Row) -> str:
-    """What was compared, in two lines."""
+    """Return the comparison in two lines."""
     table, target, _ = row
     return f"{table.title}\n{which(target)} against {target.against}".replace("\n ", "\n")
 
 
 def draw_bar(axes: Any, place: int, row: Row) -> None:
-    """A bar, the mark of its target, and the figure."""
+    """Draw a bar, the mark of its target, and the number."""
     table, target, ratio = row
     end = min(ratio, MOST)
     axes.barh(place, end, height=0.55, color=COLOURS[verdict(table, target)])

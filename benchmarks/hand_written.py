@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.networks import LR, Network, trained
 
 PARTS = ("forward", "loss", "backward", "update")
-"""What a step is made of, in its order."""
+"""The parts of a step, in their order."""
 
 
 class Adam:
@@ -74,7 +74,10 @@ class HandWrittenStep:
         self.adam = Adam(flat, LR, network.weight_decay)
 
     def __call__(self, x: Any, labels: Any, ended: Callable[[], object] = lambda: None) -> float:
-        """A step; ``ended`` is called at the end of each of its `PARTS`."""
+        """Run one step, and call ``ended`` at the end of each of its `PARTS`.
+
+        It is one function, as a person would write it by hand: forward, loss and backward share all arrays.
+        """
         n = len(x)
         ones, per_row = np.ones(n, np.float32), np.full(n, 1 / n, np.float32)
         saved, h, index = [], x, 0

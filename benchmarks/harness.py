@@ -25,7 +25,7 @@ CORES = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity
 """The cores that this process may use, before it is pinned; empty where the system does not say."""
 
 UNITS = {"µs": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6}
-"""How a table shows seconds or bytes."""
+"""The units in which a table shows seconds or bytes, and their factors."""
 
 
 class SkippedError(Exception):
@@ -41,7 +41,7 @@ class DisagreementError(Exception):
 
 
 def pin_to_one_thread() -> None:
-    """One BLAS thread and, where the system allows it, one core; call it before NumPy or a peer is imported.
+    """Keep to one BLAS thread and, if the system allows it, one core; call it before any import of NumPy.
 
     The core is what holds JAX to one thread too, which reads none of the variables.
     """
@@ -53,7 +53,7 @@ def pin_to_one_thread() -> None:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one rival took, in seconds (or bytes): the median and the quartiles over the rounds."""
+    """The time of one rival in seconds (or its bytes): the median and the quartiles over the rounds."""
 
     median: float
     low: float
@@ -78,7 +78,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Table:
-    """What one run compared."""
+    """The comparison of one run."""
 
     title: str
     unit: str
@@ -90,14 +90,14 @@ class Table:
     """The share of its core that this process got while it measured; None where others measured for it."""
 
     def ratio(self, first: str, second: str) -> float | None:
-        """The ratio of two rivals' medians; None where one of them did not take part."""
+        """Return the ratio of two rivals' medians; None if one of them did not take part."""
         if first not in self.timings or second not in self.timings:
             return None
         return self.timings[first].median / self.timings[second].median
 
 
 def interleave(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call each rival once a round; each returns its own measurement. Every other round goes backwards."""
+    """Call each rival once a round, every other round in the opposite order; return what they measured."""
     values: dict[str, list[float]] = {name: [] for name in rivals}
     names = list(rivals)
     for _ in range(rounds):
@@ -109,7 +109,7 @@ def interleave(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
 
 @dataclass
 class Race:
-    """What `race` measured, and the share of its core that the process got meanwhile."""
+    """The timings of `race`, and the share of its core that the process got meanwhile."""
 
     timings: dict[str, Timing] = field(default_factory=dict)
     share: float = 0.0
@@ -134,7 +134,7 @@ def race(
     for run in rivals.values():
         for _ in range(calls):
             run()
-    # What the libraries' modules hold is out of the collector's sight, so that none pays for another's size.
+    # The garbage collector leaves alone what exists by now: no rival pays for the size of another's library.
     gc.unfreeze()
     gc.collect()
     gc.freeze()
@@ -147,7 +147,7 @@ def race(
 
 
 def seconds_of(run: Callable[[], object], calls: int, operations: int) -> float:
-    """Seconds an operation, over some calls."""
+    """Return the seconds that an operation takes, over some calls."""
     start = time.perf_counter()
     for _ in range(calls):
         run()

@@ -1,4 +1,4 @@
-"""How long `from tinygrad_mnist import Tensor, nn, optim` takes in a fresh process, against NumPy alone."""
+"""The time of `from tinygrad_mnist import Tensor, nn, optim` in a fresh process, against NumPy alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMED = "import time; start = time.perf_counter(); {}; print(time.perf_counter()
 
 
 def seconds(statement: str, cache: str) -> float:
-    """What a statement takes in a new process; the start of the interpreter is not counted.
+    """Return the seconds that a statement takes in a new process, without the start of the interpreter.
 
     Python's bytecode is kept in ``cache``, also where the environment forbids to write it beside the source.
     """

@@ -46,13 +46,13 @@ class Network:
 
     @property
     def title(self) -> str:
-        """What a table of its steps is called."""
+        """The title of the table of its steps."""
         norm = "batch norm" if self.batch_norm else "no batch norm"
         adam = "Adam with L2" if self.weight_decay else "Adam"
         return f"training step, {self.name}, {norm}, {adam}, batch {self.batch_size}"
 
     def layers(self, module: Any) -> list[Any]:
-        """The layers, of our ``nn`` or of PyTorch's."""
+        """Return the layers, of our ``nn`` or of PyTorch's."""
         made: list[Any] = []
         for fan_in, fan_out in pairwise(self.sizes):
             made.append(module.Linear(fan_in, fan_out))
@@ -66,14 +66,14 @@ LARGE = Network((784, 512, 512, 10), 256)
 
 
 def our_model(network: Network) -> tuple[nn.Sequential, optim.Adam]:
-    """Our model, always from the same weights, and its optimiser."""
+    """Return our model, always with the same weights, and its optimiser."""
     nn.manual_seed(0)
     model = nn.Sequential(*network.layers(nn))
     return model, optim.Adam(model.parameters(), lr=LR, eps=network.eps, weight_decay=network.weight_decay)
 
 
 def our_step(network: Network) -> tuple[dict[str, Any], Step]:
-    """Our training step, and the weights that it starts from, which the others take over."""
+    """Return the weights that our training step starts from, for the others, and the step."""
     model, optimizer = our_model(network)
 
     def step(x: Any, labels: Any) -> float:
@@ -87,7 +87,7 @@ def our_step(network: Network) -> tuple[dict[str, Any], Step]:
 
 
 def matrix_products(network: Network) -> Callable[[], None]:
-    """The matrix products of a step and nothing else, each as fast as BLAS is: the least that it can take."""
+    """Return a function that runs the matrix products of a step alone: the least time that it can take."""
     rng = np.random.default_rng(0)
     sizes = network.sizes
     activations = [rng.normal(size=(network.batch_size, n)).astype(np.float32) for n in sizes]
@@ -107,7 +107,7 @@ def matrix_products(network: Network) -> Callable[[], None]:
 
 
 def trained(state: Mapping[str, Any]) -> list[Any]:
-    """The trained arrays of a state, layer by layer; weights as (in, out), as one writes ``x @ w``."""
+    """Return the trained arrays of a state, layer by layer; weights as (in, out), for ``x @ w``."""
     return [
         np.ascontiguousarray(value.T, np.float32)
         for name, value in state.items()
@@ -116,7 +116,7 @@ def trained(state: Mapping[str, Any]) -> list[Any]:
 
 
 def batches(network: Network, count: int = STEPS) -> list[Batch]:
-    """Batches that can be learned: points around one centre a class, and their classes."""
+    """Return batches that can be learned: points around one centre for each class, and their classes."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(network.sizes[-1], network.sizes[0]))
     drawn = []

@@ -1,4 +1,4 @@
-"""What one operation costs apart from its arithmetic: `x * y` on tensors of one element.
+"""The cost of one operation apart from its arithmetic: `x * y` on tensors of one element.
 
 A thousand multiplications in a chain, by the same tensor, both of which want their gradient: recorded, and
 recorded and walked back.
@@ -21,7 +21,7 @@ OURS = "tinygrad_mnist"
 
 
 def recorder(x: Any, y: Any, length: int = LENGTH) -> Callable[[], Any]:
-    """Multiply ``x`` by ``y`` so often; the tape goes with the result."""
+    """Return a function that multiplies ``x`` by ``y`` so often; the tape goes with the result."""
 
     def record() -> Any:
         z = x
@@ -33,7 +33,7 @@ def recorder(x: Any, y: Any, length: int = LENGTH) -> Callable[[], Any]:
 
 
 def walker(x: Any, y: Any, length: int = LENGTH) -> Callable[[], None]:
-    """The same, and walk back; the gradients are let go of first."""
+    """Return a function that does the same and walks back, after dropping the old gradients."""
     record = recorder(x, y, length)
 
     def record_and_walk() -> None:
@@ -44,12 +44,12 @@ def walker(x: Any, y: Any, length: int = LENGTH) -> Callable[[], None]:
 
 
 def ours() -> tuple[Any, Any]:
-    """Our two tensors."""
+    """Return our two tensors."""
     return Tensor(ONE, requires_grad=True), Tensor(ONE, requires_grad=True)
 
 
 def pytorchs() -> tuple[Any, Any]:
-    """PyTorch's two tensors."""
+    """Return PyTorch's two tensors."""
     import torch
 
     torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def pytorchs() -> tuple[Any, Any]:
 
 
 def check(pair: tuple[Any, Any], length: int = LENGTH) -> None:
-    """The gradients of a chain of ones: 1, and its length."""
+    """Check the gradients of a chain of ones: 1, and its length."""
     x, y = pair
     walker(x, y, length)()
     if (found := (float(x.grad[0]), float(y.grad[0]))) != (1.0, length):

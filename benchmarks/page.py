@@ -1,4 +1,4 @@
-"""Write what is made of results.json: two sections of docs/explanation/performance.md, a picture, a table."""
+"""Write what results.json says: sections of docs/explanation/performance.md, their picture, the README's table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ METHOD = (
 
 
 def sections(found: Mapping[str, Any]) -> str:
-    """How it was measured, and the results."""
+    """Return the two sections: how it was measured, and the results."""
     return "\n\n".join(
         [
             "## How it was measured",
@@ -65,7 +65,7 @@ def fill_all(paragraphs: Iterator[str]) -> list[str]:
 
 
 def circumstances(found: Mapping[str, Any]) -> Iterator[str]:
-    """The machine, the versions, and whether it was busy."""
+    """Yield paragraphs about the machine, the versions, and whether the machine was busy."""
     here = found["machine"]
     days = sorted(entry["measured"] for entry in found["subjects"].values() if "measured" in entry)
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
@@ -85,13 +85,13 @@ def circumstances(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def tables_of(found: Mapping[str, Any]) -> list[Table]:
-    """All tables, in the order of the subjects."""
+    """Return all tables, in the order of the subjects."""
     entries = found["subjects"].values()
     return [results.from_plain(table) for entry in entries for table in entry.get("tables", ())]
 
 
 def targets(found: Mapping[str, Any]) -> str:
-    """Each target beside what was measured."""
+    """Return a table of each target beside what was measured."""
     rows = ["| work | against | at most | measured | |", "|---|---|---|---|---|"]
     for table in tables_of(found):
         for target in table.targets:
@@ -105,7 +105,7 @@ def targets(found: Mapping[str, Any]) -> str:
 
 
 def subjects(found: Mapping[str, Any]) -> Iterator[str]:
-    """The table of each subject, or why there is none."""
+    """Yield the table of each subject, or the reason why there is none."""
     for name, entry in found["subjects"].items():
         if "skipped" in entry:
             yield f"*{name}* was left out: {entry['skipped']}."
@@ -120,7 +120,7 @@ def subjects(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def rivals(table: Table) -> str:
-    """What each rival took."""
+    """Return a table of what each rival took."""
     if not table.ours:
         rows = [f"| | {table.unit} |", "|---|---|"]
         for name, timing in table.timings.items():
@@ -134,7 +134,7 @@ def rivals(table: Table) -> str:
 
 
 def spread(table: Table, timing: Timing) -> str:
-    """The median and the quartiles."""
+    """Return the median and the quartiles as text."""
     low, median, high = (
         results.amount(value, table.unit) for value in (timing.low, timing.median, timing.high)
     )
@@ -142,7 +142,7 @@ def spread(table: Table, timing: Timing) -> str:
 
 
 def in_short(found: Mapping[str, Any]) -> str:
-    """The ratios of the training steps, for the README."""
+    """Return the ratios of the training steps, for the README."""
     tables = [
         results.from_plain(table) for table in found["subjects"].get("training_step", {}).get("tables", ())
     ]
@@ -161,7 +161,7 @@ def in_short(found: Mapping[str, Any]) -> str:
 
 
 def with_sections(page: Path, made: str) -> str:
-    """A page with what stands between the two markers replaced."""
+    """Return a page with the part between the two markers replaced."""
     before, begin, rest = page.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -170,7 +170,7 @@ def with_sections(page: Path, made: str) -> str:
 
 
 def write() -> str | None:
-    """Write the page, the README's table and the picture; a sentence if that is not possible."""
+    """Write the page, the README's table and the picture; return a sentence if that is not possible."""
     found = results.read()
     if not found:
         return f"there is no {results.FILE.name}; run all subjects first: make bench"

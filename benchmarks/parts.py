@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: forward, loss, backward and update, ours and by hand."""
+"""The parts of a training step: the times of forward, loss, backward and update, ours and by hand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Split = Callable[[], list[float]]
 
 
 def ours(network: Network, batch: Batch) -> Split:
-    """Our step."""
+    """Return our step."""
     model, optimizer = networks.our_model(network)
     x, labels = batch
 
@@ -43,7 +43,7 @@ def ours(network: Network, batch: Batch) -> Split:
 
 
 def by_hand(network: Network, batch: Batch) -> Split:
-    """The hand-written step."""
+    """Return the hand-written step."""
     state, _ = networks.our_step(network)
     step = HandWrittenStep(network, state)
 
@@ -56,12 +56,12 @@ def by_hand(network: Network, batch: Batch) -> Split:
 
 
 def named(part: str, who: str) -> str:
-    """What a part is called in the table."""
+    """Return the name of a part in the table."""
     return f"{part}, {who}"
 
 
 def on(network: Network, rounds: int) -> Table:
-    """Both steps in turn, some calls each."""
+    """Measure both steps in turn, some calls each."""
     batch = networks.batches(network, 1)[0]
     splits = {OURS: ours(network, batch), BY_HAND: by_hand(network, batch)}
     taken: dict[str, list[float]] = {}
@@ -80,7 +80,7 @@ def on(network: Network, rounds: int) -> Table:
 
 
 def spans(at: list[float]) -> Iterator[float]:
-    """From the first to the last, and from each to the next."""
+    """Yield the time from the first to the last, and from each to the next."""
     yield at[-1] - at[0]
     for began, ended in pairwise(at):
         yield ended - began

@@ -19,7 +19,7 @@ from tinygrad_mnist.files import write_json
 
 FILE = Path(__file__).with_name("quick.json")
 TOLERANCE = 0.15
-"""How much worse than the stored ratio may be noise: on a busy machine, runs lie 7 % to either side."""
+"""The share by which a ratio may be worse than the stored one: on a busy machine, runs vary by 7 %."""
 ATTEMPTS = 3
 STORED_OF = 7
 """The stored ratio is the median of so many runs."""
@@ -28,7 +28,7 @@ BY_HAND = "NumPy by hand"
 
 
 def ratio_on(network: Network) -> float:
-    """Our time as a multiple of the hand-written step's."""
+    """Return our time as a multiple of the hand-written step's."""
     state, ours = networks.our_step(network)
     rivals: dict[str, Step] = {OURS: ours, BY_HAND: HandWrittenStep(network, state)}
     data = networks.batches(network)
@@ -38,7 +38,7 @@ def ratio_on(network: Network) -> float:
 
 
 def compare() -> bool:
-    """Print how each network does beside what was stored; whether none is clearly worse."""
+    """Print the ratio of each network beside the stored one; return whether none is clearly worse."""
     stored = read()
     well = True
     for network in (SMALL, LARGE):
@@ -57,7 +57,7 @@ def compare() -> bool:
 
 
 def read() -> dict[str, float]:
-    """The stored ratio of each network."""
+    """Return the stored ratio of each network."""
     try:
         values = json.loads(FILE.read_text("utf-8"))
         return {network.name: float(values[network.name]) for network in (SMALL, LARGE)}

@@ -27,7 +27,7 @@ OURS, AGAINST = "tinygrad_mnist", "PyTorch, fused AdamW"
 ACCURACY = 0.98
 RECIPE = RECIPES["default"]
 TOLERANCES = {5: 1e-4, 50: 1e-2}
-"""How far the losses of so many steps may lie apart.
+"""The largest difference of two losses, by the number of steps that it holds for.
 
 The gradient of a pixel that is always blank is rounding, since batch norm takes away what is the same for all
 images, and Adam makes whole steps of it: so two programs drift apart in float32.
@@ -35,7 +35,7 @@ images, and Adam makes whole steps of it: so two programs drift apart in float32
 
 
 class Course:
-    """What the clock said at each evaluation of each run of one rival."""
+    """The times of all runs of one rival: to the accuracy that was asked for, and to the end."""
 
     def __init__(self) -> None:
         self.reached: list[float] = []
@@ -70,7 +70,7 @@ class _Clock(Reporter):
 
 
 def our_run(dataset: Any, course: Course, seeds: Any) -> Callable[[], float]:
-    """A call trains with the next seed."""
+    """Return a function that trains ours with the next seed, and returns the seconds."""
 
     def run() -> float:
         rngs = generators(next(seeds))
@@ -87,7 +87,7 @@ def our_run(dataset: Any, course: Course, seeds: Any) -> Callable[[], float]:
 
 
 def their_run(dataset: Any, course: Course, seeds: Any) -> Callable[[], float]:
-    """The same in PyTorch."""
+    """Return the same for PyTorch."""
     from benchmarks.peers.torch_recipe import Training, twin
 
     def run() -> float:
@@ -106,7 +106,7 @@ def their_run(dataset: Any, course: Course, seeds: Any) -> Callable[[], float]:
 
 
 def mnist() -> Any:
-    """MNIST, or a sentence about why this is left out."""
+    """Return MNIST, or raise a sentence about why this is left out."""
     if not os.environ.get("TINYGRAD_MNIST_DATA"):
         raise SkippedError("set TINYGRAD_MNIST_DATA to the directory with the four files of MNIST")
     try:

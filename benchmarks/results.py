@@ -1,4 +1,4 @@
-"""What a run found: on which machine, with which versions, kept in results.json and printed as tables."""
+"""The results of a run, with its machine and versions: kept in results.json, and printed as tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUSY_SHARE = 0.95
 
 
 def machine() -> dict[str, Any]:
-    """The machine and the versions; what is compared between two files of results."""
+    """Return the machine and the versions, by which results of another machine are told."""
     return {
         "processor": processor(),
         "cores": len(CORES) or os.cpu_count(),
@@ -43,26 +43,26 @@ def processor() -> str:
 
 
 def load_average() -> float | None:
-    """How many processes wanted to run in the last minute; None where the system does not say."""
+    """Return how many processes wanted to run in the last minute; None if the system does not say."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def busy(load: float | None) -> str | None:
-    """A warning, where others keep the machine busy before we begin."""
+    """Return a warning if others keep the machine busy before we begin."""
     if load is None or load <= 0.5 * (len(CORES) or os.cpu_count() or 1):
         return None
     return f"the machine is busy (load {load:.1f}): the times are too long, and the ratios uncertain"
 
 
 def disturbed(table: Table) -> str | None:
-    """A warning, where the process did not have its core for itself."""
+    """Return a warning if the process did not have its core for itself."""
     if table.share is None or table.share >= BUSY_SHARE:
         return None
     return f"the machine was busy: this process got {table.share:.0%} of its core"
 
 
 def verdict(table: Table, target: Target) -> str:
-    """Whether a target was met: ``met``, ``missed`` or ``not measured``."""
+    """Return whether a target was met: ``met``, ``missed`` or ``not measured``."""
     ratio = table.ratio(target.ours, target.against)
     if ratio is None:
         return "not measured"
@@ -70,18 +70,18 @@ def verdict(table: Table, target: Target) -> str:
 
 
 def shown(ratio: float, target: Target) -> str:
-    """A ratio to two digits, or to three where it would look like the target that it misses."""
+    """Return a ratio in two digits, or in three if it would look like the target that it misses."""
     short = f"{ratio:.2f}"
     return f"{ratio:.3f}" if ratio > target.at_most and short == f"{target.at_most:.2f}" else short
 
 
 def work(table: Table, target: Target) -> str:
-    """What a target is about: the table, and which way of ours where it has several."""
+    """Return what a target is about: the table, and our variant if it has several."""
     return f"{table.title}: {target.ours}" if which(target) else table.title
 
 
 def which(target: Target) -> str:
-    """The way of ours that is compared with another of ours; nothing where we are compared as a whole."""
+    """Return our variant, if it is compared with another of ours; nothing if ours is compared with others."""
     return "" if "tinygrad" in target.ours else target.ours
 
 
@@ -92,7 +92,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def printed(table: Table) -> str:
-    """A table for the terminal: medians, quartiles, ratios, and each target with its verdict."""
+    """Return a table for the terminal: medians, quartiles, ratios, and each target with its verdict."""
     width = max(map(len, table.timings))
     lines = [table.title, f"  {'':{width}}  {'median':>11}  {'quartiles':>17}   ours takes"]
     for name, timing in table.timings.items():
@@ -132,7 +132,7 @@ def summary(tables: Iterable[Table]) -> str:
 
 
 def entry(tables: list[Table], load: float | None, rounds: int) -> dict[str, Any]:
-    """A subject as results.json has it."""
+    """Return a subject as results.json has it."""
     return {
         "rounds": rounds,
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -142,7 +142,7 @@ def entry(tables: list[Table], load: float | None, rounds: int) -> dict[str, Any
 
 
 def plain(table: Table) -> dict[str, Any]:
-    """A table as JSON has it, with its verdicts; seconds and bytes to four digits."""
+    """Return a table as JSON has it, with its verdicts; seconds and bytes to four digits."""
     timings = {
         name: {key: float(f"{value:.4g}") for key, value in asdict(timing).items()}
         for name, timing in table.timings.items()
@@ -160,7 +160,7 @@ def plain(table: Table) -> dict[str, Any]:
 
 
 def from_plain(values: Mapping[str, Any]) -> Table:
-    """The table that `plain` was given, but for the digits."""
+    """Return the table that `plain` was given, except for the digits."""
     return Table(
         **{
             **values,
@@ -174,7 +174,7 @@ def from_plain(values: Mapping[str, Any]) -> Table:
 
 
 def read() -> dict[str, Any]:
-    """What results.json has; nothing where there is none."""
+    """Return the content of results.json; nothing if there is no such file."""
     if not FILE.exists():
         return {}
     try:

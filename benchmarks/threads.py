@@ -111,5 +111,5 @@ def on(network: Network, rounds: int) -> Table:
 
 
 def named(count: int, *, busy: bool = False) -> str:
-    """What a number of threads is called in the table."""
+    """Return the name of a number of threads in the table."""
     return f"{'two threads' if count == 2 else 'one thread'}{' beside a busy process' * busy}"

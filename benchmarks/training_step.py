@@ -20,7 +20,7 @@ AT_MOST = {
 
 
 def rivals_on(network: Network) -> dict[str, Step]:
-    """The steps of all who can take part, from the same weights."""
+    """Return the steps of all who can take part, from the same weights."""
     state, ours = networks.our_step(network)
     rivals: dict[str, Step] = {OURS: ours, BY_HAND: HandWrittenStep(network, state)}
 

@@ -19,7 +19,7 @@ def sigmoid(x):
 
 
 def swish(rule) -> Op:
-    """The operation with a rule: ``rule(g, out, x)`` is the cotangent of x, given that of the result."""
+    """Return the operation with a rule: ``rule(g, out, x)`` is the cotangent of x, given that of ``out``."""
     return Op(
         "swish",
         lambda x: x * sigmoid(x),

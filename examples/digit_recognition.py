@@ -16,7 +16,7 @@ from tinygrad_mnist.training import set_threads
 
 
 def make_model(inputs: int, classes: int) -> nn.Module:
-    """The network, from pixels to logits; softmax is part of the loss."""
+    """Return the network, from pixels to logits; softmax is part of the loss."""
     layers: list[nn.Module] = []
     for fan_in, fan_out in ((inputs, 64), (64, 32), (32, 16)):
         layers += [nn.Linear(fan_in, fan_out), nn.BatchNorm1d(fan_out), nn.ReLU()]
@@ -45,7 +45,7 @@ def gradient_descent(
 
 
 def make_predictions(model: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The digit that the model sees in each image, and how sure it is."""
+    """Return the digit that the model sees in each image, and the probability that it gives to it."""
     model.eval()
     with no_grad():
         probabilities = nn.functional.softmax(model(x), dim=1).numpy()

@@ -1,4 +1,4 @@
-"""What a Tensor does: a gradient, a gradient of a gradient, and an error that says what is wrong."""
+"""The basics of a Tensor: a gradient, a gradient of a gradient, and an error that says what is wrong."""
 
 import numpy as np
 

@@ -40,7 +40,7 @@ for step in range(options.steps + 1):
 
 
 def probability(grid: np.ndarray) -> np.ndarray:
-    """How likely each point (n, 2) lies on the second moon."""
+    """Return the probability that each point (n, 2) lies on the second moon."""
     with no_grad():
         return model(grid.astype(np.float32))[:, 0].sigmoid().numpy()
 

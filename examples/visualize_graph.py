@@ -15,7 +15,7 @@ from tinygrad_mnist import Tensor, graph, nn
 
 
 def formula(out: Path) -> None:
-    """A neuron, step by step: the page that a teacher shows."""
+    """Draw a neuron, step by step: the page that a teacher shows."""
     x, w, b = (Tensor(value, requires_grad=True) for value in (0.5, -1.2, 0.8))
     loss = (np.tanh(w * x + b) - 1.0) ** 2
     names = {"x": x, "w": w, "b": b}
@@ -24,7 +24,7 @@ def formula(out: Path) -> None:
 
 
 def network(out: Path) -> None:
-    """The digit recogniser's network, forward and back."""
+    """Draw the digit recogniser's network, forward and back."""
     rng = np.random.default_rng(0)
     layers: list[nn.Module] = []
     for fan_in, fan_out in ((784, 64), (64, 32), (32, 16)):
@@ -44,7 +44,7 @@ def network(out: Path) -> None:
 
 
 def first_nan(out: Path) -> None:
-    """A logarithm of something that is not positive, and what it spoiled."""
+    """Draw a logarithm of a number that is not positive, and everything that it spoiled."""
     x = Tensor(np.array([-1.0, 0.5, 1.0, 2.0, 4.0]), requires_grad=True)
     with np.errstate(invalid="ignore"):
         spoiled = np.mean(np.log(x) * 2 + 1)

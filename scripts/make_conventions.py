@@ -62,7 +62,7 @@ class Row:
     torch: Callable[..., Any]
     remark: str = ""
     shows: Callable[[Any], str] | None = None
-    """What is said of a gradient, in place of its numbers."""
+    """A text that stands for a gradient, in place of its numbers."""
 
 
 Gradients = Callable[[Row, list[Any]], "list[Any] | None"]
@@ -271,7 +271,7 @@ def jaxs() -> Gradients:
 
 
 def imported(name: str) -> ModuleType:
-    """A library that the page is about, or an exit that says how to get it."""
+    """Import a library that the page is about, or exit with a sentence that says how to get it."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -281,13 +281,13 @@ def imported(name: str) -> ModuleType:
 
 
 def cell(row: Row, gradients: Gradients) -> str:
-    """What a library says to a row; where the dtypes disagree, both answers."""
+    """Return the answer of a library to a row; both answers if the dtypes disagree."""
     said = [answer(row, gradients, dtype) for dtype in DTYPES]
     return said[0] if said[0] == said[1] else f"{said[0]} ({DTYPES[1]}: {said[1]})"
 
 
 def answer(row: Row, gradients: Gradients, dtype: str) -> str:
-    """The gradients in one dtype as text; or the name of what was raised."""
+    """Return the gradients in one dtype as text, or the name of the error that was raised."""
     arrays = [np.array(value, dtype) for value in row.at]
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -306,7 +306,7 @@ def answer(row: Row, gradients: Gradients, dtype: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A number as a fraction with a small denominator, where it is one."""
+    """Return a number as text, as a fraction if it is one with a small denominator."""
     if np.isnan(value):
         return "NaN"
     if np.isinf(value):
@@ -320,7 +320,7 @@ def remark(row: Row) -> str:
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page, in Markdown."""
     columns = [pytorchs(), jaxs(), ours()]
     text = [
         fill(paragraph.format(peers=" and ".join(map(release, LIBRARIES))), WIDTH) for paragraph in PARAGRAPHS
@@ -333,7 +333,7 @@ def page() -> str:
 
 
 def release(library: str) -> str:
-    """The name of a library and its release, without the build."""
+    """Return the name of a library and its release, without the build."""
     return f"{library} {imported(LIBRARIES[library]).__version__.split('+')[0]}"
 
 

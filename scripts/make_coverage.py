@@ -4,25 +4,83 @@ From the repository's root::
 
     python scripts/make_coverage.py
 
-with the NumPy whose functions the page shall list.
+with the NumPy whose functions the page shall list. A callable is *differentiable*, *piecewise constant*,
+*refused* or *not dispatched*. One that a new release of NumPy adds is *undecided* until it is declared or
+stands in a table; a test fails for it.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import fill
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+import tinygrad_mnist.ops  # noqa: E402, F401  (fills the registry)
 from tinygrad_mnist.engine.dispatch import OPTIONS  # noqa: E402
-from tinygrad_mnist.ops.coverage import Decision, decisions  # noqa: E402
+from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UFUNCS, UNSUPPORTED  # noqa: E402
+from tinygrad_mnist.engine.tensor import Tensor  # noqa: E402
 
 TARGET = ROOT / "docs" / "explanation" / "coverage.md"
 WIDTH = 118
+
+AS_FLOAT: Final = "reads one number, as float(t) does"
+CONVERTS: Final = "makes an array, which a Tensor that requires a gradient refuses: use np.stack or .detach()"
+NO_ARRAY: Final = "takes no array of values"
+OF_SCALARS: Final = "takes a number or a string; a Tensor in its place raises a TypeError"
+A_TYPE: Final = "a type; a Tensor that requires a gradient does not become one"
+TEXT: Final = "reads or makes text or bytes"
+OLDER: Final = "an older name, and does what the newer one does"
+ABOUT: Final = "says something about an object, not about its values"
+
+NOT_DISPATCHED: Final[dict[str, tuple[str, ...]]] = {
+    AS_FLOAT: ("arange", "fromiter", "float64", "double"),
+    CONVERTS: (
+        "array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite",
+        "asmatrix", "require", "bmat", "full", "from_dlpack", "fromfunction", "frompyfunc", "nested_iters",
+        "isfortran", "fft.fftfreq", "fft.rfftfreq", "kaiser", "bartlett", "blackman", "hamming", "hanning",
+        "broadcast_shapes",
+    ),
+    OF_SCALARS: (
+        "base_repr", "binary_repr", "diag_indices", "eye", "format_float_positional",
+        "format_float_scientific", "identity", "indices", "mask_indices", "ones", "empty", "zeros", "tri",
+        "tril_indices", "triu_indices", "datetime_data", "promote_types", "issubdtype", "isdtype",
+        "mintypecode", "typename",
+    ),
+    TEXT: ("frombuffer", "fromfile", "fromregex", "fromstring", "genfromtxt", "load", "loadtxt"),
+    ABOUT: ("isscalar", "iterable", "info"),
+    OLDER: ("trapz", "row_stack"),
+    NO_ARRAY: (
+        "get_include", "get_printoptions", "set_printoptions", "printoptions", "getbufsize", "setbufsize",
+        "geterr", "seterr", "geterrcall", "seterrcall", "show_config", "show_runtime", "test", "linalg.test",
+        "fft.test",
+    ),
+}  # fmt: skip
+"""Functions of NumPy that never ask a Tensor, and what happens there."""
+
+METHODS_WITHOUT_GRADIENT: Final = frozenset(
+    {
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "argsort",
+        "argpartition",
+        "nonzero",
+        "round",
+        "searchsorted",
+        "item",
+        "tolist",
+    }
+)
+"""Methods of an ndarray that Tensors have, and whose results need no gradient."""
 
 REFUSED_OPTIONS = (
     "Arguments may be given by position or by name, as in NumPy. An option with NumPy's default changes "
@@ -53,13 +111,73 @@ HEADINGS = {
 }
 
 
+class Decision(NamedTuple):
+    """The decision on one callable: NumPy's name of it, its state, and what to use instead, or why."""
+
+    name: str
+    state: str
+    note: str = ""
+
+
+def decisions() -> list[Decision]:
+    """Return the decision on each public callable of numpy, numpy.linalg, numpy.fft and ndarray."""
+    notes = {name: note for note, names in NOT_DISPATCHED.items() for name in names}
+    functions = [
+        _decide(f"{prefix}{name}", function, notes)
+        for prefix, module in (("", np), ("linalg.", np.linalg), ("fft.", np.fft))
+        for name, function in _callables(module)
+    ]
+    return functions + [_decide_method(name) for name, _ in _callables(np.ndarray)]
+
+
+def _callables(module: Any) -> Iterator[tuple[str, Any]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names that NumPy will drop
+        for name in sorted(dir(module)):
+            if not name.startswith("_") and callable(found := getattr(module, name, None)):
+                yield name, found
+
+
+def _decide(name: str, function: Any, notes: dict[str, str]) -> Decision:
+    if function in CONSTANTS or (isinstance(function, np.ufunc) and _is_constant(function)):
+        return Decision(name, "piecewise constant")
+    if function in FUNCTIONS or (isinstance(function, np.ufunc) and function in UFUNCS):
+        return Decision(name, "differentiable")
+    if (advice := UNSUPPORTED.get(called(function))) is not None:
+        return Decision(name, "refused", advice)
+    if name in notes:
+        return Decision(name, "not dispatched", notes[name])
+    if isinstance(function, type):
+        return Decision(name, "not dispatched", A_TYPE)
+    return Decision(name, "undecided")
+
+
+def _is_constant(ufunc: np.ufunc) -> bool:
+    return ufunc in UFUNCS and UFUNCS[ufunc].kind == "constant"
+
+
+def _decide_method(method: str) -> Decision:
+    name = f"ndarray.{method}"
+    if name in UNSUPPORTED:
+        return Decision(name, "refused", UNSUPPORTED[name])
+    if not hasattr(Tensor, method):
+        return Decision(name, "undecided")
+    return Decision(name, "piecewise constant" if method in METHODS_WITHOUT_GRADIENT else "differentiable")
+
+
+def called(function: Any) -> str:
+    """Return NumPy's own name of a function, as in errors: ``linalg.inv``."""
+    name = str(getattr(function, "__name__", ""))
+    return name if isinstance(function, np.ufunc) else f"{function.__module__}.{name}".removeprefix("numpy.")
+
+
 def version() -> str:
-    """The release of NumPy that the page is about, without the patch."""
+    """Return the release of NumPy that the page is about, without the patch."""
     return ".".join(np.__version__.split(".")[:2])
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page, in Markdown."""
     everything = decisions()
     functions = [one for one in everything if not one.name.startswith("ndarray.")]
     methods = [one for one in everything if one.name.startswith("ndarray.")]
@@ -96,7 +214,7 @@ def page() -> str:
 
 
 def _rows(some: list[Decision]) -> list[str]:
-    """A paragraph of names, or a table of names by their note."""
+    """Return a paragraph of names, or a table of names by their note."""
     notes = list(dict.fromkeys(one.note for one in some))
     if notes == [""]:
         return [fill(", ".join(f"`{one.name}`" for one in some), WIDTH)]

@@ -26,7 +26,7 @@ TARGET = ROOT / "tests" / "optim" / "reference.json"
 
 
 def run_optimizer(kind: str, options: dict[str, Any]) -> dict[str, list[float]]:
-    """All parameters, one after the other, after some of the steps."""
+    """Return all parameters, one after the other, after some of the steps."""
     parameters = [torch.nn.Parameter(torch.from_numpy(np.array(value))) for value in problem.start_values()]
     optimizer = getattr(torch.optim, kind)(parameters, **options)
     recorded = {}
@@ -41,7 +41,7 @@ def run_optimizer(kind: str, options: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def run_schedule(kind: str, options: dict[str, Any]) -> dict[str, list[float]]:
-    """The learning rate and the momentum in each step."""
+    """Return the learning rate and the momentum in each step."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4, momentum=0.5)
     schedule = getattr(torch.optim.lr_scheduler, kind)(optimizer, **options)
     rates, momenta = [], []

@@ -32,7 +32,7 @@ def take_part(peer: str, enter: Callable[[], None]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the peers that are installed."""
+    """Return the versions of the peers that are installed."""
     found = {}
     for package in PACKAGES:
         try:

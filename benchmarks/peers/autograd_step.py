@@ -17,7 +17,7 @@ from benchmarks.networks import LR, Network, Step, trained
 
 
 def make_step(network: Network, state: dict[str, Any]) -> Step:
-    """A step of the formulae as one would write them, in float32."""
+    """Return a step of the formulae as one would write them, in float32."""
     flat, parameters = flattened(trained(state))
     running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in network.sizes[1:-1]]
     adam = Adam(flat, LR, network.weight_decay)

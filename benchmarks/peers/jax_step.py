@@ -15,7 +15,7 @@ jax.config.update("jax_platforms", "cpu")
 
 
 def logits_of(parameters: list[Any], running: list[Any], x: Any) -> tuple[Any, list[Any]]:
-    """The network in training mode: logits, and the new running statistics."""
+    """Run the network in training mode; return logits and the new running statistics."""
     h, n, renewed = x, len(x), []
     for layer, (running_mean, running_var) in enumerate(running):
         w, b, gamma, beta = parameters[4 * layer : 4 * layer + 4]
@@ -31,13 +31,13 @@ def logits_of(parameters: list[Any], running: list[Any], x: Any) -> tuple[Any, l
 
 
 def loss_of(parameters: list[Any], running: list[Any], x: Any, labels: Any) -> tuple[Any, list[Any]]:
-    """The mean cross-entropy, and the new running statistics."""
+    """Return the mean cross-entropy, and the new running statistics."""
     logits, renewed = logits_of(parameters, running, x)
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), renewed
 
 
 def make_step(network: Network, state: dict[str, Any]) -> Step:
-    """A step whose whole state stays with JAX and is donated to the next."""
+    """Return a step whose whole state stays with JAX and is donated to the next."""
     adam = optax.chain(optax.add_decayed_weights(network.weight_decay), optax.adam(LR))
     parameters = [jnp.array(value) for value in trained(state)]
     running = [(jnp.zeros(n), jnp.ones(n)) for n in network.sizes[1:-1]]

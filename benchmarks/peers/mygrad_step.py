@@ -21,7 +21,7 @@ mygrad.turn_memory_guarding_off()
 
 
 def make_step(network: Network, state: dict[str, Any]) -> Step:
-    """A step with MyGrad's own batch norm, ReLU and loss."""
+    """Return a step with MyGrad's own batch norm, ReLU and loss."""
     flat, views = flattened(trained(state))
     parameters = [mygrad.tensor(view, copy=False) for view in views]
     running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in network.sizes[1:-1]]

@@ -11,7 +11,7 @@ from benchmarks.networks import LR, Network, Step, trained
 
 
 def make_step(network: Network, state: dict[str, Any]) -> Step:
-    """A step on one batch; what ``partial_fit`` checks at each call is part of it."""
+    """Return a step on one batch; what ``partial_fit`` checks at each call is part of it."""
     features, *hidden, classes = network.sizes
     model = MLPClassifier(
         hidden,

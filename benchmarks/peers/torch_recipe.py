@@ -1,6 +1,6 @@
 """The recipe `default` in PyTorch: the same data, weights, order of the images, steps and evaluations.
 
-``python -m benchmarks.peers.torch_recipe`` reads MNIST, trains, judges on the test part and writes a
+``python -m benchmarks.peers.torch_recipe`` reads MNIST, trains, evaluates on the test part and writes a
 checkpoint, as ``tinygrad-mnist train`` does; the measurement of memory starts it.
 """
 
@@ -24,7 +24,7 @@ BATCH = 1024
 
 
 def twin(model: nn.Sequential) -> Any:
-    """A perceptron of ours in PyTorch, with the same values."""
+    """Return a perceptron of ours in PyTorch, with the same values."""
     makers: dict[type, Callable[[Any], Any]] = {
         nn.Linear: lambda layer: torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0]),
         nn.BatchNorm1d: lambda layer: torch.nn.BatchNorm1d(layer.weight.shape[0]),
@@ -88,7 +88,7 @@ class Training:
         self.schedule.step()
 
     def evaluate(self) -> float:
-        """The accuracy on the validation part; a sample of the training part is judged too, as in ours."""
+        """Return the accuracy on the validation part; like ours, evaluate some of the training part, too."""
         parts = self.parts
         accuracy = self.accuracy(parts.validation_images, parts.validation_labels)
         self.accuracy(parts.train_images[self.sample], parts.train_labels[self.sample])
@@ -98,7 +98,7 @@ class Training:
         return accuracy
 
     def accuracy(self, images: Any, labels: Any) -> float:
-        """The share of the images that the model recognises."""
+        """Return the share of the images that the model recognises."""
         rows = torch.from_numpy(images.reshape(len(images), -1))
         self.model.eval()
         with torch.no_grad():
@@ -108,7 +108,7 @@ class Training:
 
 
 def main() -> None:
-    """The whole of a run, in a process of its own."""
+    """Run it all, in a process of its own."""
     from tinygrad_mnist.data import load
     from tinygrad_mnist.training.choices import build_model
     from tinygrad_mnist.training.seeds import generators

@@ -17,7 +17,7 @@ def torch_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_step(network: Network, state: dict[str, Any], *, fused: bool) -> Step:
-    """A step with the optimiser in one kernel, or as PyTorch chooses by default."""
+    """Return a step with the optimiser in one kernel, or as PyTorch chooses by default."""
     model = torch.nn.Sequential(*network.layers(torch.nn))
     model.load_state_dict(torch_state(state))
     optimizer = torch.optim.Adam(

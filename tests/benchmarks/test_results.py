@@ -1,4 +1,4 @@
-"""What was measured is kept whole, and what is printed and written says the same."""
+"""Results are kept whole, and the printed and the written tables say the same."""
 
 import json
 from dataclasses import replace

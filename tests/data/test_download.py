@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist.data import DataUnavailableError, download, load_mnist, mnist
+from tinygrad_mnist.data import DataUnavailableError, cache_directory, datasets, download, load_mnist
 from tinygrad_mnist.data.download import RemoteFile, download_files
 
 CONTENT = np.random.default_rng(0).bytes(100_000)
@@ -207,8 +207,9 @@ def test_a_mirror_that_was_busy_is_asked_again(mirrors: Mirrors, tmp_path: Path)
     assert (tmp_path / "numbers").read_bytes() == CONTENT
 
 
-def test_a_silent_mirror_is_given_up(mirrors: Mirrors, silent_address: str, tmp_path: Path) -> None:
-    assert download.PATIENCE < 5
+def test_a_silent_mirror_is_given_up(
+    mirrors: Mirrors, hasty: None, silent_address: str, tmp_path: Path
+) -> None:
     download_files([FILE], tmp_path, [silent_address, mirrors.at("good")], progress=False)
     assert (tmp_path / "numbers").read_bytes() == CONTENT
 
@@ -292,7 +293,7 @@ def test_an_interrupted_write_leaves_nothing(
 
 
 class Bar:
-    """What tqdm's bar is to the download."""
+    """A stand-in for tqdm's bar."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -310,7 +311,7 @@ def test_the_progress_bar_ends_full(
     mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bar = Bar()
-    monkeypatch.setattr(download, "_progress_bar", lambda name: bar)
+    monkeypatch.setitem(sys.modules, "tqdm", SimpleNamespace(tqdm=lambda **options: bar))
     download_files([FILE], tmp_path, [mirrors.at("good")])
     assert bar.n == bar.total == len(ZIPPED)
     assert bar.closed
@@ -339,8 +340,8 @@ def test_mnist_is_downloaded_once_and_then_read_from_the_cache(
         RemoteFile(name, len(content), hashlib.sha256(content).hexdigest())
         for name, content in small_mnist.items()
     )
-    monkeypatch.setattr(mnist, "FILES", files)
-    monkeypatch.setattr(mnist, "MIRRORS", (mirrors.at("good"),))
+    monkeypatch.setattr(datasets, "FILES", files)
+    monkeypatch.setattr(datasets, "MIRRORS", (mirrors.at("good"),))
     assert len(load_mnist(progress=False).train_images) == 30
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == small_mnist
     mirrors.asked.clear()
@@ -349,8 +350,50 @@ def test_mnist_is_downloaded_once_and_then_read_from_the_cache(
 
 
 def test_the_mirrors_files_are_mnist_s(mnist_dir: Path) -> None:
-    for file in mnist.FILES:
+    for file in download.FILES:
         plain, zipped = mnist_dir / file.name, mnist_dir / f"{file.name}.gz"
         content = plain.read_bytes() if plain.exists() else gzip.decompress(zipped.read_bytes())
         assert len(content) == file.size
         assert hashlib.sha256(content).hexdigest() == file.sha256
+
+
+# ---- the cache -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("platform", "variable", "expected"),
+    [
+        ("linux", "XDG_CACHE_HOME", "{variable}/tinygrad_mnist"),
+        ("linux", None, "{home}/.cache/tinygrad_mnist"),
+        ("darwin", "XDG_CACHE_HOME", "{home}/Library/Caches/tinygrad_mnist"),
+        ("win32", "LOCALAPPDATA", "{variable}/tinygrad_mnist"),
+        ("win32", None, "{home}/AppData/Local/tinygrad_mnist"),
+    ],
+)
+def test_the_cache_is_where_the_system_has_caches(
+    platform: str, variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "variable"))
+    assert cache_directory() == Path(expected.format(home=tmp_path / "home", variable=tmp_path / "variable"))
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="XDG's rule is for other systems")
+def test_a_relative_cache_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_directory() == Path.home() / ".cache" / "tinygrad_mnist"
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(DataUnavailableError, match="no home directory"):
+        cache_directory()

@@ -96,7 +96,14 @@ def test_a_mistake_gets_a_sentence(tmp_path: Path, name: str, arguments: list[st
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "rmsprop", "adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param("momentum", marks=pytest.mark.slow),
+        pytest.param("rmsprop", marks=pytest.mark.slow),
+        "adam",
+    ],
+)
 def test_digit_classification_learns_the_bundled_digits(tmp_path: Path, optimizer: str) -> None:
     pytest.importorskip("matplotlib", reason="the example draws with matplotlib")
     arguments = ["--data", "digits", "--epochs", "15", "--optimizer", optimizer, "--hidden", "96", "48"]

@@ -1,4 +1,4 @@
-"""Differences, slopes, integrals, interpolation, grids, averages, covariances: NumPy's values, and errors."""
+"""Differences, slopes, integrals, interpolation and grids: NumPy's values, and errors."""
 
 from itertools import combinations_with_replacement
 from typing import Any
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.testing.gradcheck import gradcheck
 
 VALUES = st.integers(-40, 40).map(lambda n: n / 8)
 rng = np.random.default_rng(1)
@@ -190,71 +189,3 @@ def test_geomspace(num: int, endpoint: bool) -> None:
 def test_a_geometric_sequence_has_no_zero() -> None:
     with pytest.raises(ValueError, match="cannot include zero"):
         np.geomspace(Tensor(0.0), 1.0)
-
-
-# ---- averages and covariances ----------------------------------------------------------------------------
-
-
-@given(x=arrays(), data=st.data(), keepdims=st.booleans())
-def test_average(x: Any, data: st.DataObject, keepdims: bool) -> None:
-    axis = data.draw(st.one_of(st.none(), npst.valid_tuple_axes(x.ndim, min_size=1)))
-    shape = x.shape if axis is None else tuple(x.shape[i] for i in axis)
-    for weights in (None, rng.uniform(0.5, 2, x.shape), rng.uniform(0.5, 2, shape)):
-        close(
-            np.average(Tensor(x), axis, weights, keepdims=keepdims),
-            np.average(x, axis, weights, keepdims=keepdims),
-        )
-
-
-def test_weights_that_sum_to_zero_are_an_error_as_in_numpy() -> None:
-    with pytest.raises(ZeroDivisionError, match="sum to zero"):
-        np.average(Tensor([1.0, 2.0]), weights=[1.0, -1.0])
-
-
-@pytest.mark.parametrize(("shape", "axis"), [((0,), 0), ((0, 3), 0), ((0, 3), None), ((3, 0, 2), (1, 2))])
-def test_the_average_of_nothing_is_what_numpy_says(shape: Any, axis: Any) -> None:
-    nothing = np.zeros(shape)
-    with pytest.raises(ZeroDivisionError, match="sum to zero"):
-        np.average(Tensor(nothing), axis=axis, weights=nothing)
-    with pytest.warns(RuntimeWarning):
-        expected = np.average(nothing, axis=axis)
-    with pytest.warns(RuntimeWarning):
-        np.testing.assert_array_equal(np.average(Tensor(nothing), axis=axis).data, expected)
-
-
-def test_no_averages_at_all_are_an_error_as_in_numpy() -> None:
-    with pytest.raises(ZeroDivisionError):
-        np.average(np.zeros((0, 3)), axis=1)
-    with pytest.raises(ZeroDivisionError, match=r"average: of shape \(0, 3\) along axis 1 there is nothing"):
-        np.average(Tensor(np.zeros((0, 3))), axis=1)
-
-
-def test_weights_of_another_shape_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"average: weights of shape \(3,\) for axis 0 of shape \(2, 3\)"):
-        np.average(Tensor(np.ones((2, 3))), axis=0, weights=np.ones(3))
-
-
-def test_an_average_by_its_weights() -> None:
-    gradcheck(lambda w: np.average(np.array([1.0, 4.0, 2.0]), weights=w), np.array([0.5, 1.0, 2.0]), order=2)
-
-
-def test_a_covariance_of_one_observation_is_as_in_numpy() -> None:
-    with pytest.warns(RuntimeWarning) as ours:
-        found = np.cov(Tensor([1.5]))
-    assert "Degrees of freedom" in str(ours[0].message)
-    assert np.isnan(found.item())
-
-
-def test_correlations_lie_within_1() -> None:
-    x = rng.normal(size=4)
-    c = np.corrcoef(Tensor(np.stack([x, 3 * x, -x])))
-    assert np.all(np.abs(c.data) <= 1)
-
-
-def test_float32_observations_have_covariances_in_float64_and_gradients_in_float32() -> None:
-    x = Tensor(rng.normal(size=(2, 5)).astype(np.float32), requires_grad=True)
-    out = np.cov(x)
-    assert out.dtype == np.cov(x.data).dtype == np.float64
-    np.sum(out).backward()
-    assert x.grad is not None
-    assert x.grad.dtype == np.float32

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts.make_coverage import decisions
 from tests.ops.derivatives import ours, theirs
 from tests.ops.test_linalg_peers import CASES
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, Domain, Op
-from tinygrad_mnist.ops.coverage import decisions
 from tinygrad_mnist.testing.strategies import arrays_in
 
 pytestmark = pytest.mark.peers
@@ -234,10 +234,10 @@ def composed() -> set[str]:
     """Functions of NumPy that are differentiable without being an operation themselves."""
     found = set()
     for one in decisions():
-        room, _, name = one.name.rpartition(".")
-        if one.state != "differentiable" or room == "ndarray" or name in REGISTRY:
+        module, _, name = one.name.rpartition(".")
+        if one.state != "differentiable" or module == "ndarray" or name in REGISTRY:
             continue
-        implementation = FUNCTIONS.get(getattr(np.linalg if room else np, name))
+        implementation = FUNCTIONS.get(getattr(np.linalg if module else np, name))
         if implementation is not None and not isinstance(implementation, Op):
             found.add(one.name)
     return found

@@ -134,13 +134,13 @@ CASES: dict[str, tuple[Function, Callable[[Any], Function], tuple[tuple[int, ...
 
 
 def apart(values: Any, least: float) -> bool:
-    """Whether the values along the last axis differ, and are no 0, beside the largest of them."""
+    """Return whether the values along the last axis differ, and are no 0, beside the largest of them."""
     ordered = np.sort(np.concatenate([np.zeros((*values.shape[:-1], 1)), np.abs(values)], axis=-1))
     return bool(np.all(np.diff(ordered) > least * ordered[..., -1:]))
 
 
 def is_generic(x: Any) -> bool:
-    """Whether a matrix is far from singular, and no function of it has a kink nearby: nothing is tied."""
+    """Return whether a matrix is far from singular, and no function of it has a kink nearby."""
     sums = (np.sum(np.abs(x), axis=axis) for axis in (-1, -2))
     spectra = (la.svdvals(x), la.eigvalsh(positive(x)) if x.shape[-2] <= x.shape[-1] else la.svdvals(x))
     return all(apart(some, 0.003) for some in (*sums, *spectra))

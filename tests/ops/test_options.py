@@ -9,7 +9,7 @@ import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tests.ops.calls import A
 from tests.ops.test_coverage import assert_same
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.ops.constant import _place_of_out
+from tinygrad_mnist.ops.nondifferentiable import _position_of_out
 
 
 @pytest.mark.parametrize(
@@ -174,4 +174,4 @@ def test_the_variance_of_nothing_has_an_empty_gradient_without_a_warning() -> No
 
 
 def test_a_function_whose_signature_python_cannot_tell_takes_no_out() -> None:
-    assert _place_of_out(max) is None  # as np.lexsort in NumPy 2.1
+    assert _position_of_out(max) is None  # as np.lexsort in NumPy 2.1

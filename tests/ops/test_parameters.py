@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scripts import make_coverage as coverage
 from tests.ops.calls import (
     CALLS,
     CONSTANT_CALLS,
@@ -35,7 +36,6 @@ from tests.ops.calls import (
 )  # fmt: skip
 from tests.ops.test_coverage import assert_same, calls_of, leaves_of, numpys, on, parts, results
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.ops import coverage
 from tinygrad_mnist.testing.gradcheck import gradcheck
 
 STATES = {
@@ -56,7 +56,7 @@ BEHIND_KWARGS: dict[str, tuple[str, ...]] = {
     "ndarray.mean": ("keepdims", "where"),
     **{f"ndarray.{name}": ("keepdims", "where", "mean") for name in ("var", "std")},
 }
-"""What NumPy's signature calls ``**kwargs``."""
+"""The options that NumPy's signature calls ``**kwargs``."""
 
 OUT = object()
 """Stands for an array in the shape of the result."""
@@ -337,7 +337,7 @@ def filled(name: str, given: Call, wrap: Callable[[Any], Any]) -> Call:
 
 
 def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any]) -> str:
-    """What becomes of one call: "as NumPy", "refused", or "not NumPy's" if NumPy does not take it either."""
+    """Return the outcome of a call: "as NumPy", "refused", or "not NumPy's" if NumPy refuses it, too."""
     function = named(name)
     try:
         expected = function(*filled(name, given, np.asarray).args, **filled(name, given, np.asarray).kwargs)

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "accumulate": {"axis": 0, "dtype": None, "out": None},
 }  # fmt: skip
-"""What follows the array, in this order, by position or by keyword, and what NumPy takes by default."""
+"""The arguments that follow the array, in this order, by position or by keyword, and NumPy's defaults."""
 
 VALUES: dict[str, tuple[Any, ...]] = {
     "axis": (0, 1, -1, (0, 1), (-1,), None),

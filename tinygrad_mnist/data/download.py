@@ -1,14 +1,15 @@
-"""Fetch files from mirrors: verified, atomic, and never waiting long for a mirror that does not answer.
+"""Download MNIST: its mirrors and checksums, the cache, and a download that verifies what it gets.
 
-Knows nothing of MNIST. The transfer itself is pooch's `HTTPDownloader`, from the extra ``download``. It runs
-in a thread of its own that is left behind when nothing has come for a while: looking up a host name cannot be
-interrupted, and a time limit of a socket starts anew with each address and each byte.
+A file is written whole or not at all, and no mirror is waited for for long. The transfer itself is pooch's
+`HTTPDownloader`, from the extra ``download``. It runs in a thread of its own that is left behind when nothing
+has come for a while: looking up a host name cannot be interrupted, and a time limit of a socket starts anew
+with each address and each byte.
 """
 
 import hashlib
 import importlib
 import os
-import tempfile
+import sys
 import threading
 import time
 import zlib
@@ -20,11 +21,18 @@ from urllib.parse import urlsplit
 
 from tinygrad_mnist.data.errors import DataUnavailableError
 from tinygrad_mnist.data.idx import GZIP_MAGIC
+from tinygrad_mnist.files import write
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+"""Addresses that are asked for the files of MNIST, in this order; each ends in a slash."""
 
 PATIENCE = 4.0
 """Seconds without a byte after which a mirror is given up."""
 ATTEMPTS = 3
-"""How often a mirror is asked for a file, if it fails in a way that may pass."""
+"""The number of times that a mirror is asked for a file, if it fails in a way that may pass."""
 PAUSE = 0.5
 """Seconds before the second attempt; twice as many before the third."""
 _CHUNK = 1 << 13
@@ -32,16 +40,16 @@ _CHUNK = 1 << 13
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as it has to be once it is uncompressed.
+    """A file to download: its name, and the size and checksum that it must have.
 
     Parameters
     ----------
     name : str
-        Of the file on disk; a mirror has it as ``name + ".gz"``.
+        The name of the file on disk; a mirror has it as ``name + ".gz"``.
     size : int
-        In bytes, uncompressed.
+        The size in bytes, uncompressed.
     sha256 : str
-        Of the uncompressed bytes, in hexadecimal.
+        The checksum of the uncompressed bytes, in hexadecimal.
     """
 
     name: str
@@ -49,9 +57,34 @@ class RemoteFile:
     sha256: str
 
 
+FILES = (
+    RemoteFile(
+        "train-images-idx3-ubyte",
+        size=16 + 60_000 * 28 * 28,
+        sha256="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    RemoteFile(
+        "train-labels-idx1-ubyte",
+        size=8 + 60_000,
+        sha256="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    RemoteFile(
+        "t10k-images-idx3-ubyte",
+        size=16 + 10_000 * 28 * 28,
+        sha256="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    RemoteFile(
+        "t10k-labels-idx1-ubyte",
+        size=8 + 10_000,
+        sha256="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+)
+"""The four files of MNIST."""
+
+
 @dataclass
 class _Mirror:
-    """A place to ask, and how it has done so far."""
+    """A mirror, its last fault, and whether it is asked again."""
 
     address: str
     fault: str = ""
@@ -62,7 +95,7 @@ class _Mirror:
 
 
 class _TransferError(Exception):
-    """One attempt failed; `passing` tells whether another may succeed."""
+    """An error of one attempt; `passing` tells whether another attempt may succeed."""
 
     def __init__(self, fault: str, *, passing: bool) -> None:
         super().__init__(fault)
@@ -72,7 +105,7 @@ class _TransferError(Exception):
 def download_files(
     files: Iterable[RemoteFile], directory: Path, mirrors: Sequence[str], *, progress: bool = True
 ) -> None:
-    """Fetch files into a directory, uncompressed.
+    """Download files into a directory, uncompressed.
 
     Each mirror is asked in turn, up to `ATTEMPTS` times. One that has not sent a byte for `PATIENCE` seconds,
     cannot be reached or does not have the file is not asked again in this call. A file appears in the
@@ -81,9 +114,9 @@ def download_files(
     Parameters
     ----------
     files : iterable of RemoteFile
-        What to fetch.
+        The files.
     directory : Path
-        Where to put it; made if need be.
+        The directory to put them into; it is made if need be.
     mirrors : sequence of str
         Addresses that end in a slash.
     progress : bool, optional
@@ -104,8 +137,8 @@ def download_files(
     tinygrad_mnist.data.errors.DataUnavailableError: numbers could not be downloaded (...)
     """
     asked = [_Mirror(address) for address in mirrors]
-    for file in sorted(files, key=lambda file: file.size):  # what is going to fail fails after a few bytes
-        _write_whole(directory / file.name, _fetch_from_any(file, asked, progress))
+    for file in sorted(files, key=lambda file: file.size):  # a mirror that fails does so at the smallest file
+        _write(directory / file.name, _fetch_from_any(file, asked, progress))
 
 
 def _fetch_from_any(file: RemoteFile, mirrors: Sequence[_Mirror], progress: bool) -> bytes:
@@ -128,9 +161,10 @@ def _fetch_from_any(file: RemoteFile, mirrors: Sequence[_Mirror], progress: bool
 
 @dataclass
 class _Receipt:
-    """What has come so far: to pooch, the file that it writes to and the progress bar that it moves.
+    """The bytes that have come so far.
 
-    pooch leaves the connection open when it fails; so the response is kept, to close it in any case.
+    For pooch it is both the file to write to and the progress bar to move. pooch leaves the connection open
+    when it fails, so the response is kept here, to close it in any case.
     """
 
     most: int
@@ -158,7 +192,7 @@ class _Receipt:
 
 
 def _fetch(address: str, file: RemoteFile, progress: bool) -> bytes:
-    """Fetch the bytes at an address, as they are sent."""
+    """Return the bytes at an address, as they are sent."""
     receipt = _Receipt(most=file.size + (1 << 20))
     downloader = _downloader(receipt)
 
@@ -186,7 +220,7 @@ def _fetch(address: str, file: RemoteFile, progress: bool) -> bytes:
 
 
 def _wait(receipt: _Receipt, bar: Any) -> None:
-    """Return when the transfer has ended; raise when nothing has come for `PATIENCE` seconds."""
+    """Wait until the transfer has ended; raise if nothing has come for `PATIENCE` seconds."""
     received, since = 0, time.monotonic()
     while not receipt.done.wait(0.05):  # short, because Ctrl-C cannot end a wait on Windows
         now = time.monotonic()
@@ -204,7 +238,7 @@ def _wait(receipt: _Receipt, bar: Any) -> None:
 
 
 def _explained(fault: Exception, receipt: _Receipt) -> _TransferError:
-    """Say in a few words what went wrong, and whether it may pass."""
+    """Return the error that says in a few words what went wrong, and whether it may pass."""
     status = getattr(getattr(fault, "response", None), "status_code", None)
     if status is not None:
         return _TransferError(f"HTTP status {status}", passing=status >= 500)
@@ -216,7 +250,7 @@ def _explained(fault: Exception, receipt: _Receipt) -> _TransferError:
 
 
 def _verified(file: RemoteFile, content: bytes) -> bytes:
-    """Uncompress what came, unless a server has done so, and compare it with the checksum."""
+    """Return the content uncompressed, once its checksum is right; some servers send it uncompressed."""
     if content.startswith(GZIP_MAGIC):
         try:
             content = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16).decompress(content, file.size + 1)
@@ -231,26 +265,16 @@ def _verified(file: RemoteFile, content: bytes) -> bytes:
     return content
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it, so that nobody ever sees a part of it."""
-    temporary = None
+def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.name, suffix=".part", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(content)
-        os.replace(temporary, path)
+        write(path, content)
     except OSError as error:
         raise DataUnavailableError(
             f"{path} cannot be written ({error.strerror or error}); make its directory writeable, with room "
             f"for {len(content):,} bytes",
             cause=f"it could not be written to {path.parent}",
         ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _downloader(receipt: _Receipt) -> Any:
@@ -273,3 +297,45 @@ def _progress_bar(name: str) -> Any:
     except ImportError:
         return None
     return tqdm.tqdm(desc=name, unit="B", unit_scale=True, leave=False, disable=None)
+
+
+# ---- the cache -----------------------------------------------------------------------------------------
+
+
+def cache_directory() -> Path:
+    """Return the directory that keeps downloaded files on this system.
+
+    Returns
+    -------
+    Path
+        ``tinygrad_mnist`` in ``~/Library/Caches`` on macOS, in ``%LOCALAPPDATA%`` on Windows, and in
+        ``$XDG_CACHE_HOME``, else ``~/.cache``, elsewhere. It need not exist.
+
+    Raises
+    ------
+    DataUnavailableError
+        The user has no home directory.
+
+    Examples
+    --------
+    >>> cache_directory().name
+    'tinygrad_mnist'
+    """
+    try:
+        if sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        elif sys.platform == "win32":
+            base = _absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        else:
+            base = _absolute("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DataUnavailableError(
+            "this user has no home directory to keep MNIST in; give it one in $HOME"
+        ) from error
+    return base / "tinygrad_mnist"
+
+
+def _absolute(variable: str) -> Path | None:
+    """Return the directory in an environment variable; None if it is relative, which XDG's rules forbid."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_absolute() else None

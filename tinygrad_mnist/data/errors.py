@@ -1,12 +1,12 @@
-"""The errors of this room, and nothing else.
+"""The errors of data sets, images and labels.
 
-Every message is a sentence that names the file or the value, what was found, what was expected and what to
+Every message is a sentence: it names the file or the value, what was found, what was expected, and what to
 do.
 """
 
 
 class DataError(ValueError):
-    """A data set, an image or a label is not what it has to be.
+    """An error in a data set, an image or a label.
 
     Examples
     --------
@@ -18,16 +18,17 @@ class DataError(ValueError):
 
 
 class DataUnavailableError(DataError):
-    """A data set is not on this machine and could not be fetched, and nobody said that it was here.
+    """An error for a data set that is not on this machine and could not be downloaded.
 
-    ``load("auto")`` answers this error, and only this one, with the bundled digits.
+    It is not raised if the user named a directory. ``load("auto")`` falls back to the bundled digits for this
+    error, and for no other one.
 
     Parameters
     ----------
     message : str
-        All that is known.
+        The whole sentence.
     cause : str, optional
-        The same in a few words, for a notice, as they stand after "because"; the message by default.
+        The reason in a few words that can follow "because"; by default the message.
     """
 
     def __init__(self, message: str, cause: str | None = None) -> None:

@@ -1,9 +1,9 @@
 """IDX files, the format of MNIST, read strictly.
 
-An IDX file is a magic number (two zero bytes, a type code, the number of dimensions), the dimensions as
+An IDX file holds a magic number (two zero bytes, a type code, the number of dimensions), the dimensions as
 big-endian 32-bit integers, and the elements, big-endian, the last dimension running fastest (Y. LeCun, C.
 Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", section "File formats"). The file may be
-gzipped. Whatever is not exactly this is a `DataError`; nothing is guessed.
+gzipped. Every other content is a `DataError`; nothing is guessed.
 """
 
 import gzip
@@ -26,11 +26,11 @@ TYPE_CODES: dict[int, np.dtype[Any]] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-"""The type code of an IDX file, and the dtype of its elements as they lie in the file."""
+"""The dtype of the elements of an IDX file, in the byte order of the file, by its type code."""
 
 GZIP_MAGIC = b"\x1f\x8b"
 _MOST_DIMENSIONS = 32
-"""More than anybody needs, and what every NumPy can hold."""
+"""The most dimensions that are read: more than anybody needs, fewer than NumPy can hold."""
 _CHUNK = 1 << 20
 _AGAIN = "fetch it again"
 
@@ -41,7 +41,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     Parameters
     ----------
     path : str or path-like
-        The file. Whether it is gzipped is decided by its first bytes, not by its name.
+        The file. Its first bytes, not its name, decide whether it is gzipped.
 
     Returns
     -------
@@ -53,8 +53,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ------
     DataError
         The file cannot be read, is no IDX file, is shorter or longer than its header says, has an unknown
-        type code or impossible dimensions, or its gzip stream is damaged. Memory is taken for what the file
-        holds, never for what its header claims.
+        type code or impossible dimensions, or its gzip stream is damaged.
 
     Examples
     --------
@@ -95,7 +94,7 @@ def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile) -> NDArray[Any]:
     elements = math.prod(shape) * dtype.itemsize
     dimensions = " x ".join(map(str, shape))
     claim = f"its header promises {dimensions} elements of {dtype.itemsize} bytes, {elements:,} bytes in all"
-    content = bytearray()  # grows with what is there, not with what is promised
+    content = bytearray()  # grows with what the file holds: a header that lies must not take memory
     while len(content) < elements:
         chunk = stream.read(min(_CHUNK, elements - len(content)))
         if not chunk:

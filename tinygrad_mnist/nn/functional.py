@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.ops import activation, elementwise, loss, normalization, special
+from tinygrad_mnist.ops import activation, elementwise, loss, normalization
+from tinygrad_mnist.ops.linear import linear as linear_operation
 
 __all__ = [
     "batch_norm",
@@ -121,7 +122,7 @@ def sigmoid(input: TensorLike) -> Tensor:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    out: Tensor = special.sigmoid(input)
+    out: Tensor = elementwise.sigmoid(input)
     return out
 
 
@@ -194,9 +195,9 @@ def linear(input: TensorLike, weight: TensorLike, bias: TensorLike | None = None
     """
     out: Tensor
     if bias is None:
-        out = normalization.linear(input, weight)
+        out = linear_operation(input, weight)
     else:
-        out = normalization.linear(input, weight, bias)
+        out = linear_operation(input, weight, bias)
     return out
 
 

@@ -19,7 +19,7 @@ from tinygrad_mnist.nn.activations import ReLU
 from tinygrad_mnist.nn.functional import statistics_updater
 from tinygrad_mnist.nn.layers import BatchNorm1d, Linear
 from tinygrad_mnist.nn.module import Module
-from tinygrad_mnist.ops.normalization import block_evaluated, linear_batch_norm_relu
+from tinygrad_mnist.ops.linear import block_evaluated, linear_batch_norm_relu
 
 Array = NDArray[Any]
 

@@ -1,55 +1,39 @@
-"""The operations, declared: a family a file. Importing this room fills the registry."""
+"""The operations: declarations, a family in each file. Importing this folder fills the registry."""
 
 from tinygrad_mnist.ops import (
     activation,
-    assignment,
     calculus,
-    constant,
-    diagonal,
-    einsum,
     elementwise,
-    factorization,
     indexing,
     linalg,
+    linear,
     loss,
-    missing,
-    norm,
+    nondifferentiable,
     normalization,
-    padding,
     products,
     rearranging,
     reduction,
-    refused,
     shape,
-    sorting,
-    special,
     statistics,
-    ufunc_methods,
 )
+
+# isort: split
+from tinygrad_mnist.ops import ufunc_methods  # last, as it asks which ufuncs the others have declared
 
 __all__ = [
     "activation",
-    "assignment",
     "calculus",
-    "constant",
-    "diagonal",
-    "einsum",
     "elementwise",
-    "factorization",
     "indexing",
     "linalg",
+    "linear",
     "loss",
-    "missing",
-    "norm",
+    "nondifferentiable",
     "normalization",
-    "padding",
     "products",
     "rearranging",
     "reduction",
-    "refused",
     "shape",
-    "sorting",
-    "special",
     "statistics",
     "ufunc_methods",
 ]

@@ -1,4 +1,4 @@
-"""Differences, slopes, integrals, interpolation and grids between two ends; each a formula of slices."""
+"""Differences, slopes, integrals, interpolation, and grids between two ends: each is a formula of slices."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.ops.constant import values_of
-from tinygrad_mnist.ops.elementwise import double
+from tinygrad_mnist.ops.elementwise import as_float, double
+from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.shape import as_array
 
 
 def _steps(a: Any, axis: int) -> Any:
-    """From each element to the next."""
+    """Return the difference of each element and the next along an axis; for booleans, whether they differ."""
     before = (slice(None),) * normalize_axis_index(axis, a.ndim)
     later, earlier = a[(*before, slice(1, None))], a[(*before, slice(None, -1))]
     return later != earlier if a.dtype == bool else later - earlier
@@ -38,7 +38,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append:
 
 
 def _as_slab(part: Any, a: Any, axis: int) -> Any:
-    """A number as a slab of length 1 along an axis, in the shape of ``a`` along the others."""
+    """Return a number as an array of length 1 along an axis, and in the shape of ``a`` along the others."""
     if np.ndim(part):
         return part
     return np.broadcast_to(part, tuple(1 if i == axis else n for i, n in enumerate(a.shape)))
@@ -69,22 +69,25 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
 
 def _slope(f: Any, spacing: Any, axis: int, edge_order: int) -> Any:
-    """Second-order differences along one axis (Quarteroni, Sacco & Saleri 2007, section 10.10)."""
+    """Return second-order differences along one axis (Quarteroni, Sacco & Saleri 2007, section 10.10).
+
+    Inside, the rises before and behind an element are averaged, each weighted by the other's step, so that
+    the error of first order cancels. At the ends there is one rise; ``edge_order`` 2 extrapolates it.
+    """
     n = f.shape[axis]
     if n < edge_order + 1:
         raise ValueError(
             f"gradient: axis {axis} of shape {f.shape} is too short; edge_order={edge_order} needs at least "
             f"{edge_order + 1} elements"
         )
-    if f.dtype.kind != "f":
-        f = f.astype(np.float64)
+    f = as_float(f)
     if spacing.ndim and spacing.shape != (n,):
         raise ValueError(f"gradient: coordinates of shape {spacing.shape} for an axis of length {n}")
     f = np.moveaxis(f, axis, 0)
     step = np.diff(spacing) if spacing.ndim else np.broadcast_to(spacing, (n - 1,))
     step = np.reshape(step.astype(f.dtype), (-1, *(1,) * (f.ndim - 1)))
     rise = (f[1:] - f[:-1]) / step
-    h, k = step[:-1], step[1:]  # before and behind each inner element
+    h, k = step[:-1], step[1:]  # the steps before and behind each inner element
     inner = (k * rise[:-1] + h * rise[1:]) / (h + k) if spacing.ndim else (f[2:] - f[:-2]) / (h + k)
     first, last = rise[:1], rise[-1:]
     if edge_order == 2:
@@ -109,7 +112,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     x, xp, fp = (as_array(a).astype(np.float64) for a in (x, xp, fp))
     if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
         raise ValueError(f"interp: expected points of one axis; got xp {xp.shape} and fp {fp.shape}")
-    if period is not None:
+    if period is not None:  # sort the points within one period, and repeat the last and the first one around
         period, left, right = np.abs(period), None, None
         x, xp = x % period, xp % period
         order = np.argsort(values_of(xp), kind="stable")
@@ -119,13 +122,16 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     if len(points) == 1:
         inside = np.broadcast_to(fp, x.shape) if x.ndim else fp[0]
     else:
+        # `part` of the way from the point below to the one above, 0 to 1, has a slope only between two finite
+        # points. np.where stands around each operand: an inf or 0 / 0 that the last one does not choose would
+        # still make the gradient NaN.
         low = np.clip(np.searchsorted(points, places, side="right") - 1, 0, len(points) - 2)
         within = (points[0] <= places) & (places <= points[-1])
         if np.any(within & (np.isinf(heights[low]) | np.isinf(heights[low + 1]))):
             return _interp_to_infinity(x, xp, fp, left, right)
         below, above = points[low], points[low + 1]
         sloped = within & np.isfinite(above) & np.isfinite(below) & (below != above)
-        # a point infinitely far away has no part in what is between
+        # beside a point infinitely far away the function is level: only the finite point counts
         last = (np.isinf(below) & np.isfinite(above) & (places != below)) | (places == above)
         start, end = np.where(sloped, xp[low], 0), np.where(sloped, xp[low + 1], 1)
         part = np.where(sloped, (np.where(sloped, x, 0) - start) / (end - start), last)
@@ -138,7 +144,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 
 
 def _interp_to_infinity(x: Any, xp: Any, fp: Any, left: Any, right: Any) -> Any:
-    """NumPy's values between points of which one is infinite, where there is no slope to differentiate."""
+    """Return NumPy's values between points with an infinite value; there is no slope to differentiate."""
     if any(getattr(value, "requires_grad", False) for value in (x, xp, fp, left, right)):
         raise ValueError(
             "interp: an infinite value of fp was interpolated, which has no gradient; give finite values, or "
@@ -149,11 +155,11 @@ def _interp_to_infinity(x: Any, xp: Any, fp: Any, left: Any, right: Any) -> Any:
 
 @implements(np.unwrap)
 def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * math.pi) -> Any:
-    """``p`` plus whole periods."""
     if getattr(period, "requires_grad", False):
         raise TypeError("unwrap has no gradient by its period; compose it of np.diff, np.round and np.cumsum")
     if p.dtype.kind != "f" and not isinstance(period, int):
         p = p.astype(np.float64)
+    # NumPy adds whole periods, which are constants: those are taken from its result
     unwrapped = np.unwrap(p.data, discont, axis, period=period)
     with np.errstate(invalid="ignore"):
         periods = unwrapped - p.data
@@ -173,7 +179,9 @@ def linspace(
     step = (stop - start) / rows if rows else (stop - start) * np.nan
     grid = part * step + start if rows else np.broadcast_to(start, (num, *start.shape))
     if endpoint and num > 1:
-        grid = np.where(part == num - 1, stop, grid)
+        grid = np.where(
+            part == num - 1, stop, grid
+        )  # exactly the end, with its gradient, whatever the rounding
     grid = np.moveaxis(grid, 0, axis)
     return (grid, step) if retstep else grid
 
@@ -202,12 +210,12 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 
 
 def _ends(*ends: Any) -> tuple[Any, ...]:
-    """The ends in one shape and one floating dtype."""
+    """Return the ends in one shape and one floating dtype."""
     dtype = np.result_type(*map(values_of, ends))
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
     return tuple(np.broadcast_arrays(*(as_array(end).astype(dtype) for end in ends)))
 
 
 def _row_numbers(num: int, end: Any) -> Any:
-    """0, 1, ..., num - 1 along a new first axis, in the dtype of the ends."""
+    """Return 0, 1, ..., num - 1 along a new first axis, in the dtype of the ends."""
     return np.arange(num, dtype=end.dtype).reshape(-1, *(1,) * end.ndim)

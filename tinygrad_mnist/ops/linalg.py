@@ -1,43 +1,54 @@
-"""Linear algebra: equations, inverses and determinants, batched as in NumPy.
+"""Linear algebra: equations, inverses, determinants, factorisations, norms; batched as in NumPy.
 
-Five are declared with rules; the others are formulae of these. The rules are those of Giles (2008,
-"Collected matrix derivative results for forward and reverse mode algorithmic differentiation", in Advances in
-Automatic Differentiation, 35-44), where no other source is named.
+Nine functions are declared with rules, and the others are formulae of these. The rules are those of Giles
+(2008, "Collected matrix derivative results for forward and reverse mode algorithmic differentiation", in
+Advances in Automatic Differentiation, 35-44), unless another source is named.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import Sample, general, implements
+from tinygrad_mnist.ops.elementwise import as_float, root_or_zero
+from tinygrad_mnist.ops.shape import as_array
+
+Axes = tuple[int, ...]
 
 
-def square(name: str, x: Any) -> Any:
-    """``x``, once it is known to hold square matrices."""
+def check_square(name: str, x: Any) -> Any:
+    """Return ``x``, or raise if it does not hold square matrices."""
     if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
         raise np.linalg.LinAlgError(f"{name}: shape {x.shape} was given; expected square matrices")
     return x
 
 
 def dominant(x: Any) -> Any:
-    """A random matrix made regular, its singular and eigenvalues apart: small beside 2, 5, 8, ..."""
+    """Return a random matrix made regular: small beside the diagonal 2, 5, 8, ....
+
+    The diagonal keeps singular values and eigenvalues apart; else numeric derivatives by them are inexact.
+    """
     return 0.2 * x + np.eye(*x.shape[-2:]) * (2 + 3 * np.arange(x.shape[-1]))
 
 
 def inverse_or_nan(x: Any) -> Any:
-    """The inverse; NaN in the place of that of a singular matrix, for which ``np.linalg.inv`` raises."""
+    """Return the inverse, and NaN for a singular matrix, for which ``np.linalg.inv`` raises.
+
+    A stack holds many matrices: one that is singular must not keep the others from their gradients.
+    """
     singular = (np.linalg.slogdet(x)[0] == 0)[..., None, None]
     inverse = np.linalg.inv(np.where(singular, np.eye(x.shape[-1], dtype=x.dtype), x))
     return np.where(singular, np.nan, inverse)
 
 
 def _or_nan(known: Any, value: Any, g: Any) -> Any:
-    """``value`` where it is known, 0 where it is not but nothing asks for it (``g`` is 0), NaN elsewhere."""
+    """Return ``value`` where it is known, 0 where nobody asks for it (``g`` is 0), and NaN elsewhere."""
     return np.where(known, value, np.where(g == 0, 0, np.nan))
 
 
@@ -61,7 +72,7 @@ inv = general(
 
 
 def _pinv_rule(g: Any, out: Any, x: Any, rcond: Any) -> Any:
-    """Golub & Pereyra (1973), equation 4.12: the derivative among matrices of the same rank."""
+    """Return the cotangent by Golub & Pereyra (1973), equation 4.12; it holds among matrices of one rank."""
     gt, pt = g.mT, out.mT
     return (gt - x @ out @ gt) @ out @ pt + pt @ out @ (gt - gt @ out @ x) - pt @ g @ pt
 
@@ -84,7 +95,7 @@ def _inv(a: Any) -> Any:
 
 @implements(np.linalg.solve)
 def solve(a: Any, b: Any) -> Any:
-    a, b = (x if hasattr(x, "shape") else np.asarray(x) for x in (a, b))
+    a, b = as_array(a), as_array(b)
     return solve_(a, b[:, None])[..., 0] if b.ndim == 1 else solve_(a, b)
 
 
@@ -101,8 +112,9 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._
 
 @implements(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, int, Any]:
-    """By the pseudo-inverse."""
-    a, b = (x if hasattr(x, "shape") else np.asarray(x) for x in (a, b))
+    # The pseudo-inverse has a rule, and gives the solution of least norm. NumPy's default of rcond is the
+    # machine precision times the longer side; -1 means the precision alone.
+    a, b = as_array(a), as_array(b)
     if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
         raise np.linalg.LinAlgError(
             f"lstsq: shapes {a.shape} and {b.shape} were given; expected a matrix, and a vector or matrix "
@@ -130,7 +142,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 @implements(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    a, b = (x if hasattr(x, "shape") else np.asarray(x) for x in (a, b))
+    a, b = as_array(a), as_array(b)
     if axes is not None:
         moved = normalize_axis_tuple(axes, a.ndim, "tensorsolve: axes")
         a = np.transpose(a, [axis for axis in range(a.ndim) if axis not in moved] + list(moved))
@@ -144,8 +156,8 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 
 @implements(np.linalg.matrix_power)
 def matrix_power(a: Any, n: int) -> Any:
-    """By repeated squaring."""
-    square("matrix_power", a)
+    # by repeated squaring: log2(n) products instead of n
+    check_square("matrix_power", a)
     n = operator.index(n)
     if n < 0:
         return matrix_power(np.linalg.inv(a), -n)
@@ -160,11 +172,14 @@ def matrix_power(a: Any, n: int) -> Any:
 # ---- determinants ----------------------------------------------------------------------------------------
 
 _SMALL = 4
-"""Up to this size cofactors are taken one by one: exact, also for the second derivative near singularity."""
+"""The largest size for which cofactors are computed one by one, exactly; their number grows as n squared.
+
+Near singularity they are exact in the second derivative, too, where det(x) inv(x) divides by almost 0.
+"""
 
 
 def _cofactors(x: Any) -> Any:
-    """The gradient of the determinant, whatever the rank: the signed determinants of the minors."""
+    """Return the gradient of the determinant at every rank: the signed determinants of the minors."""
     n = x.shape[-1]
     if n < 2:
         return np.ones_like(x)
@@ -175,7 +190,7 @@ def _cofactors(x: Any) -> Any:
 
 
 def _det_rule(g: Any, out: Any, x: Any) -> Any:
-    """Jacobi's formula: the cofactors are the determinant times the inverse, where there is one."""
+    """Return ``g`` times the cofactors: by Jacobi's formula, the determinant times the transposed inverse."""
     if x.shape[-1] <= _SMALL or (np.any(out == 0) and np.any(np.linalg.slogdet(x)[0] == 0)):
         return g[..., None, None] * _cofactors(x)
     return (g * out)[..., None, None] * np.linalg.inv(x).mT
@@ -203,7 +218,7 @@ slogdet_ = general(
 
 @implements(np.linalg.det)
 def _det(a: Any) -> Any:
-    return det(square("det", a))
+    return det(check_square("det", a))
 
 
 _SlogdetResult = type(np.linalg.slogdet(np.eye(1)))
@@ -211,5 +226,309 @@ _SlogdetResult = type(np.linalg.slogdet(np.eye(1)))
 
 @implements(np.linalg.slogdet)
 def slogdet(a: Any) -> Any:
-    sign, logabsdet = slogdet_(square("slogdet", a))
+    sign, logabsdet = slogdet_(check_square("slogdet", a))
     return _SlogdetResult(sign.detach(), logabsdet)
+
+
+# ---- factorisations --------------------------------------------------------------------------------------
+
+# ``cholesky``, ``eigh`` and ``eigvalsh`` read one triangle of their argument, and only that has a gradient:
+# an element of the other triangle has no influence, so its gradient is 0. A function of singular vectors or
+# of eigenvectors has a gradient if it does not depend on their signs. If two values coincide, the gradient
+# is NaN as soon as it involves their vectors, and finite otherwise.
+
+
+def _half_open(x: Any) -> Any:
+    """Return the lower triangle, with half of the diagonal."""
+    n = x.shape[-1]
+    return x * (np.tri(n, dtype=x.dtype) - 0.5 * np.eye(n, dtype=x.dtype))
+
+
+def _on_lower(x: Any) -> Any:
+    """Return the gradient of the lower triangle of a symmetric matrix, given that of all its elements.
+
+    An element below the diagonal stands for two elements of the matrix, and collects the gradients of both.
+    """
+    return _half_open(x + x.mT)
+
+
+def _samples(*shapes: tuple[int, ...], **static: Any) -> tuple[Sample, ...]:
+    return tuple(Sample((shape,), static, prepare={0: dominant}) for shape in shapes)
+
+
+# ---- cholesky --------------------------------------------------------------------------------------------
+
+
+def _cholesky_rule(g: Any, out: Any, x: Any) -> Any:
+    """Return the cotangent by Murray (2016), "Differentiation of the Cholesky decomposition", equation 10."""
+    inverse = np.linalg.inv(out)
+    return _on_lower(inverse.mT @ _half_open(out.mT @ g) @ inverse)
+
+
+cholesky_ = general(np.linalg.cholesky, _cholesky_rule, samples=_samples((1, 1), (3, 3), (2, 2, 2)))
+
+
+@implements(np.linalg.cholesky)
+def cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    check_square("cholesky", a)
+    return cholesky_(a.mT).mT if upper else cholesky_(a)
+
+
+# ---- qr --------------------------------------------------------------------------------------------------
+
+
+def _qr_tall_rule(gq: Any, gr: Any, q: Any, r: Any) -> Any:
+    """Return the cotangent of a square or tall matrix.
+
+    Walter & Lehmann (2018), "Algorithmic differentiation of linear algebra functions", section 3.1.
+    """
+    m = r @ gr.mT - gq.mT @ q
+    lower = np.tril(m, -1)
+    return (gq + q @ (np.tril(m) + lower.mT)) @ inverse_or_nan(r).mT
+
+
+def _qr_rule(g: tuple[Any, Any], out: tuple[Any, Any], x: Any) -> Any:
+    """Return the cotangent of any matrix.
+
+    A wide one is ``[x1 x2] = q [r1 r2]`` with a square ``x1``; ``r2`` is ``q.T @ x2``, and adds to both.
+    """
+    (gq, gr), (q, r), m = g, out, x.shape[-2]
+    if x.shape[-1] <= m:
+        return _qr_tall_rule(gq, gr, q, r)
+    left = _qr_tall_rule(gq + x[..., m:] @ gr[..., m:].mT, gr[..., :m], q, r[..., :m])
+    return np.concatenate([left, q @ gr[..., m:]], axis=-1)
+
+
+qr_ = general(
+    lambda x: tuple(np.linalg.qr(x)),
+    _qr_rule,
+    name="qr",
+    samples=_samples((2, 2), (3, 2), (2, 3), (2, 3, 2)),
+)
+_QRResult = type(np.linalg.qr(np.eye(1)))
+
+
+@implements(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    if mode not in ("reduced", "r"):
+        raise TypeError(f"numpy.linalg.qr on a Tensor does not take mode={mode!r}; use 'reduced' or 'r'")
+    q, r = qr_(a)
+    return r if mode == "r" else _QRResult(q, r)
+
+
+# ---- eigenvalues and singular values ---------------------------------------------------------------------
+
+
+def _rotation(m: Any, gaps: Any) -> Any:
+    """Return the antisymmetric part of ``m`` divided by ``gaps``: the rate at which two vectors turn.
+
+    Two vectors of one value have a gap of 0: this is 0 if nobody asks for these vectors, and NaN otherwise.
+    """
+    asked = ((m != 0) | (m.mT != 0)) & ~np.eye(m.shape[-1], dtype=bool)
+    tied = gaps == 0
+    turned = (m - m.mT) / np.where(tied, 2, 2 * gaps)
+    return np.where(tied, np.where(asked, np.nan, 0), turned)
+
+
+def _on_diagonal(values: Any) -> Any:
+    """Return vectors as diagonal matrices."""
+    return values[..., None] * np.eye(values.shape[-1], dtype=values.dtype)
+
+
+def _eigh_rule(g: tuple[Any, Any], out: tuple[Any, Any], x: Any, UPLO: str) -> Any:
+    (gw, gv), (w, v) = g, out
+    inner = _rotation(v.mT @ gv, w[..., None, :] - w[..., :, None]) + _on_diagonal(gw)
+    lower = _on_lower(v @ inner @ v.mT)
+    return lower if UPLO == "L" else lower.mT
+
+
+eigh_ = general(
+    lambda x, UPLO: tuple(np.linalg.eigh(x, UPLO)),
+    _eigh_rule,
+    name="eigh",
+    samples=_samples((1, 1), (3, 3), (2, 2, 2), UPLO="L") + _samples((3, 3), UPLO="U"),
+)
+_EighResult = type(np.linalg.eigh(np.eye(1)))
+
+
+@implements(np.linalg.eigh)
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    if UPLO.upper() not in ("L", "U"):
+        raise ValueError(f"eigh: UPLO={UPLO!r} was given; expected 'L' or 'U'")
+    return _EighResult(*eigh_(check_square("eigh", a), UPLO=UPLO.upper()))
+
+
+@implements(np.linalg.eigvalsh)
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    return eigh(a, UPLO).eigenvalues
+
+
+def _per_value(columns: Any, s: Any) -> Any:
+    """Return columns divided by their singular values; 0 / 0 is 0, and every other number by 0 is NaN."""
+    s = s[..., None, :]
+    zero = s == 0
+    return np.where(zero, np.where(columns == 0, 0, np.nan), columns / np.where(zero, 1, s))
+
+
+def _completed(g: Any, vectors: Any, k: int) -> tuple[Any, Any]:
+    """Return the cotangent of the first k vectors, with that of the others added, and these k vectors.
+
+    The others are any basis of the complement: only their projector is a function of the matrix, and it is
+    the identity less the projector of the first.
+    """
+    first, others = vectors[..., :k], vectors[..., k:]
+    return g[..., :k] - others @ (g[..., k:].mT @ first), first
+
+
+def _svd_rule(g: tuple[Any, ...], out: tuple[Any, ...], x: Any, full_matrices: bool) -> Any:
+    """Return the cotangent of a singular value decomposition.
+
+    Townsend (2016), "Differentiating the singular value decomposition", section 1.1. Its factors
+    1 / (s_i^2 - s_j^2) are split into partial fractions of s_i - s_j and s_i + s_j: a tie of two values then
+    spoils only what depends on it. A singular value of 0 is a kink, as in the absolute value: gradient 0.
+    """
+    s = out[1]
+    k = s.shape[-1]
+    gu, u = _completed(g[0], out[0], k)
+    gv, v = _completed(g[2].mT, out[2].mT, k)
+    by_u, by_v = u.mT @ gu, v.mT @ gv
+    row, column = s[..., None, :], s[..., :, None]
+    inner = (
+        _rotation(by_u + by_v, row - column)
+        + _rotation(by_u - by_v, row + column)
+        + _on_diagonal(np.sign(s) * g[1])
+    )
+    gradient = u @ inner @ v.mT
+    if x.shape[-2] > k:
+        gradient = gradient + _per_value(gu - u @ by_u, s) @ v.mT
+    if x.shape[-1] > k:
+        gradient = gradient + u @ _per_value(gv - v @ by_v, s).mT
+    return gradient
+
+
+svd_ = general(
+    lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)),
+    _svd_rule,
+    name="svd",
+    samples=_samples((1, 1), (2, 2), (3, 2), (2, 3), (2, 2, 2), full_matrices=False),
+)
+_SVDResult = type(np.linalg.svd(np.eye(1)))
+
+
+@implements(np.linalg.svd)
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    if hermitian:
+        raise TypeError("numpy.linalg.svd on a Tensor does not take hermitian=; use np.linalg.eigh")
+    if not compute_uv:
+        return svdvals(a)
+    return _SVDResult(*svd_(a, full_matrices=bool(full_matrices)))
+
+
+@implements(np.linalg.svdvals)
+def svdvals(x: Any, /) -> Any:
+    return svd_(x, full_matrices=False)[1]
+
+
+# ---- norms and the condition number ----------------------------------------------------------------------
+
+# All are convex. Where one is not smooth, its gradient is the subgradient of least norm: 0 at the origin, and
+# an even split among elements, rows or singular values that share the maximum.
+
+
+def _largest(x: Any, axis: Any, keepdims: bool = False) -> Any:
+    """Return the maximum of numbers that are not negative, and 0 if there are none."""
+    return (np.max if x.size else np.sum)(x, axis=axis, keepdims=keepdims)
+
+
+def _root_of_squares(x: Any, axes: Axes, keepdims: bool) -> Any:
+    return root_or_zero(np.sum(x * x, axis=axes, keepdims=keepdims))
+
+
+def _root_of_powers(x: Any, order: float, axes: Axes, keepdims: bool) -> Any:
+    """Return the root of a sum of powers; an element that is 0 has gradient 0, whatever the order.
+
+    So it is in PyTorch, for orders less than 1 too, where the slope at 0 is infinite.
+    """
+    zero = x == 0
+    powers = np.where(zero, 0.0 if order > 0 else np.inf, np.abs(np.where(zero, 1, x)) ** order)
+    total = np.sum(powers, axis=axes, keepdims=keepdims)
+    unbounded = total == (0.0 if order > 0 else np.inf)
+    return np.where(unbounded, 0, np.where(unbounded, 1, total) ** (1 / order))
+
+
+def _vector_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
+    if isinstance(order, str):
+        raise ValueError(f"norm: invalid norm order {order!r} for vectors; expected a number or np.inf")
+    if order is None or order == 2:
+        return _root_of_squares(x, axes, keepdims)
+    if order == np.inf:
+        return _largest(np.abs(x), axes, keepdims)
+    if order == -np.inf:
+        return np.min(np.abs(x), axis=axes, keepdims=keepdims)
+    if order == 0:
+        return np.sum((x != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
+    if order == 1:
+        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
+    return _root_of_powers(x, order, axes, keepdims)
+
+
+def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
+    rows, columns = axes
+    if order in (None, "fro", "f"):
+        return _root_of_squares(x, axes, keepdims)
+    if order in (1, -1, np.inf, -np.inf):
+        sums = np.sum(np.abs(x), axis=rows if abs(order) == 1 else columns, keepdims=True)
+        return (_largest if order > 0 else np.min)(sums, axis=axes, keepdims=keepdims)
+    reductions: dict[Any, Callable[..., Any]] = {2: _largest, -2: np.min, "nuc": np.sum}
+    if order not in reductions:
+        raise ValueError(
+            f"norm: invalid norm order {order!r} for matrices; expected 'fro', 'nuc', 1, -1, 2, -2, np.inf "
+            "or -np.inf"
+        )
+    values = reductions[order](np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1))), axis=-1)
+    return np.expand_dims(values, axes) if keepdims else values
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    x = as_float(x)
+    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "norm: axis")
+    if axis is None and ord is None:
+        return _root_of_squares(x, axes, keepdims)
+    if len(axes) == 1:
+        return _vector_norm(x, ord, axes, keepdims)
+    if len(axes) == 2:
+        return _matrix_norm(x, ord, axes, keepdims)
+    raise ValueError(
+        f"norm: ord={ord!r} over {len(axes)} axes was given for shape {x.shape}; expected one axis (a vector "
+        "norm) or two (a matrix norm)"
+    )
+
+
+@implements(np.linalg.vector_norm)
+def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    x = as_float(x)
+    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "vector_norm: axis")
+    return _vector_norm(x, ord, axes, keepdims)
+
+
+@implements(np.linalg.matrix_norm)
+def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    return norm(x, ord, (-2, -1), keepdims)
+
+
+@implements(np.linalg.cond)
+def cond(x: Any, p: Any = None) -> Any:
+    x = as_float(x)
+    if 0 in x.shape[-2:]:
+        raise np.linalg.LinAlgError(f"cond: a matrix of shape {x.shape} has no condition; expected elements")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if p is None or p in (2, -2):
+            values = np.linalg.svdvals(x)
+            largest, smallest = values[..., 0], values[..., -1]
+            condition = smallest / largest if p == -2 else largest / smallest
+        else:
+            check_square("cond", x)
+            condition = norm(x, p, (-2, -1)) * norm(inverse_or_nan(x), p, (-2, -1))
+    singular = np.isnan(condition) & ~np.any(np.isnan(x), axis=(-2, -1))
+    return np.where(singular, np.inf, condition)

@@ -1,4 +1,4 @@
-"""The loss that needs its own operation: softmax cross-entropy, fused, its plain formula beside it."""
+"""Softmax cross-entropy: the one loss that is an operation of its own, fused, with its plain formula."""
 
 from __future__ import annotations
 
@@ -8,39 +8,37 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.op import Domain, Sample, fused
+from tinygrad_mnist.ops.elementwise import floating
 from tinygrad_mnist.ops.normalization import filled
-from tinygrad_mnist.ops.special import floating
 
 
 @cache
-@lru_cache(maxsize=16)
 def _unsigned(dtype: Any) -> Any:
-    """The dtype that reads the bytes of integers as unsigned ones, in their own byte order."""
+    """Return the unsigned dtype of the same size and byte order."""
     return np.dtype(dtype.str.replace("i", "u"))
 
 
 def _forward(
     logits: Any, targets: Any, label_smoothing: float = 0.0, reduction: str = "none"
 ) -> tuple[Any, Any]:
-    """The cross-entropy of each row: ``-sum(targets * log_softmax(logits))``, or the mean or sum of all rows.
+    """Return the cross-entropy of each row, ``-sum(targets * log_softmax(logits))``, or their mean or sum.
 
-    ``logits`` (n, c); ``targets`` integer labels (n,), or probabilities (n, c). ``label_smoothing`` mixes the
-    targets with the uniform distribution (Szegedy et al. 2016, section 7).
+    ``logits`` have shape (n, c); ``targets`` are integer labels (n,), or probabilities (n, c).
+    ``label_smoothing`` mixes the targets with the uniform distribution (Szegedy et al. 2016, section 7).
     """
     n, classes = _checked(logits, targets, label_smoothing)
     logits = floating(logits)
-    shifted = (
-        logits - np.maximum.reduce(logits.T.copy())[:, None]
-    )  # the copy makes the maximum run along memory
+    # Few classes make short rows, which NumPy reduces slowly: the maximum is taken over the first axis of a
+    # transposed copy, and the sum is a matrix product with ones.
+    shifted = logits - np.maximum.reduce(logits.T.copy())[:, None]
     softmax = np.exp(shifted)
     total = softmax.dot(filled(classes, 1.0, softmax.dtype))
     log_total = np.log(total)
     softmax *= (1 / total)[:, None]
     labelled = None
     if targets.ndim == 1:
-        labelled = _row_starts(n, classes) + targets.astype(
-            np.intp, copy=False
-        )  # the labels' entries in the flat array
+        # where the labels' entries are in the flat array; take is faster than an index of two axes
+        labelled = _row_starts(n, classes) + targets.astype(np.intp, copy=False)
         out = log_total - shifted.ravel().take(labelled)
         if label_smoothing:
             uniform = log_total - shifted.dot(filled(classes, 1 / classes, shifted.dtype))
@@ -53,15 +51,15 @@ def _forward(
 
 @lru_cache(maxsize=32)
 def _row_starts(n: int, classes: int) -> Any:
-    """Where each row begins in a flat array (n * classes,)."""
+    """Return the position in a flat array (n * classes,) at which each row begins."""
     starts = np.arange(0, n * classes, classes)
     starts.flags.writeable = False
     return starts
 
 
 def _weight(n: int, reduction: str) -> float | None:
-    """How much each row counts; None where they stay apart."""
-    return {"mean": 1 / max(n, 1), "sum": 1.0}.get(reduction)
+    """Return the factor of each row in a mean or a sum; None if the rows stay apart."""
+    return {"none": None, "mean": 1 / max(n, 1), "sum": 1.0}[reduction]
 
 
 def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, int]:
@@ -78,7 +76,8 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
             f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape "
             f"{logits.shape}"
         )
-    unsigned = targets.view(_unsigned(targets.dtype))  # so read, a negative one is large
+    # read as unsigned, a negative label is a large one: one pass over the labels finds both faults
+    unsigned = targets.view(_unsigned(targets.dtype))
     if n and np.maximum.reduce(unsigned) >= classes:
         wrong = targets[(targets < 0) | (targets >= classes)][0]
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
@@ -106,6 +105,7 @@ def _joint(
     weight = _weight(n, reduction)
     scale = g[:, None] if weight is None else g * g.dtype.type(weight)
     targets_part = None
+    # the gradient by the logits is softmax - targets, in each row
     if labelled is not None:
         part = np.multiply(softmax, scale, order="C")  # so that ravel gives a view of it
         if label_smoothing:
@@ -113,7 +113,7 @@ def _joint(
         part.ravel()[labelled] -= (scale if weight is not None else g) * (1 - label_smoothing)
     else:
         smoothed = _smoothed(targets, label_smoothing)
-        part = softmax * np.sum(smoothed, axis=1, keepdims=True)
+        part = softmax * np.sum(smoothed, axis=1, keepdims=True)  # they need not sum to 1
         part -= smoothed
         if needed[1]:
             logits = floating(logits)

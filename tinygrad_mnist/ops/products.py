@@ -1,12 +1,13 @@
-"""Products of vectors, matrices and more axes; convolution, correlation and polynomials.
+"""Products of vectors, matrices and more axes; einsum; convolution in one dimension, and polynomials.
 
-Matmul and convolution are declared with rules; the others are formulae of these. Everything is real, so no
-product conjugates.
+``matmul``, ``convolve`` and ``einsum`` are declared with rules, and the others are formulae of these. Numbers
+are real, so no product conjugates.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -14,17 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.engine.op import UFUNCS, Sample, implements, multilinear
+from tinygrad_mnist.engine.op import UFUNCS, EachArgument, Sample, implements, multilinear
+from tinygrad_mnist.ops.shape import as_array
 
 
 def _t(x: Any) -> Any:
-    """The last two axes exchanged."""
+    """Return matrices with their last two axes exchanged."""
     return x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
-
-
-def _array(x: Any) -> Any:
-    """What NumPy accepts in the place of an array, as one that has a shape; Tensors as they are."""
-    return x if hasattr(x, "shape") else np.asarray(x)
 
 
 def _match(name: str, x: Any, y: Any, n: int, m: int) -> None:
@@ -33,6 +30,10 @@ def _match(name: str, x: Any, y: Any, n: int, m: int) -> None:
         raise ValueError(
             f"{name}: shapes {x.shape} and {y.shape} do not match: a sum over {n} and {m} elements"
         )
+
+
+# A vector in a product is a matrix of one row or one column, whose axis is dropped from the result. The rules
+# put it back: for z = x @ y they are g @ y.T and x.T @ g.
 
 
 def _matmul_by_first(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -71,7 +72,7 @@ def linalg_matmul(x1: Any, x2: Any, /) -> Any:
 
 @implements(np.vecdot, np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
-    x1, x2 = np.moveaxis(_array(x1), axis, -1), np.moveaxis(_array(x2), axis, -1)
+    x1, x2 = np.moveaxis(as_array(x1), axis, -1), np.moveaxis(as_array(x2), axis, -1)
     _match("vecdot", x1, x2, x1.shape[-1], x2.shape[-1])
     return (x1[..., None, :] @ x2[..., :, None])[..., 0, 0]
 
@@ -80,23 +81,23 @@ if hasattr(np, "matvec"):  # NumPy 2.2
 
     @implements(np.matvec)
     def matvec(x1: Any, x2: Any, /) -> Any:
-        x1, x2 = _array(x1), _array(x2)
+        x1, x2 = as_array(x1), as_array(x2)
         _match("matvec", x1, x2, x1.shape[-1], x2.shape[-1])
         return (x1 @ x2[..., None])[..., 0]
 
     @implements(np.vecmat)
     def vecmat(x1: Any, x2: Any, /) -> Any:
-        x1, x2 = _array(x1), _array(x2)
+        x1, x2 = as_array(x1), as_array(x2)
         _match("vecmat", x1, x2, x1.shape[-1], x2.shape[-2])
         return (x1[..., None, :] @ x2)[..., 0, :]
 
 
 @implements(np.dot)
 def dot(a: Any, b: Any) -> Any:
-    """``matmul`` up to two axes; over the last axis of ``a`` and the second to last of ``b`` beyond."""
+    # matmul up to two axes; beyond, a sum over the last axis of a and the second to last of b
     if np.ndim(a) == 0 or np.ndim(b) == 0:
         return a * b
-    a, b = _array(a), _array(b)
+    a, b = as_array(a), as_array(b)
     _match("dot", a, b, a.shape[-1], b.shape[-min(b.ndim, 2)])
     if b.ndim <= 2:
         return a @ b
@@ -106,7 +107,7 @@ def dot(a: Any, b: Any) -> Any:
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any, /) -> Any:
-    a, b = _array(a), _array(b)
+    a, b = as_array(a), as_array(b)
     _match("vdot", a, b, a.size, b.size)
     return np.ravel(a) @ np.ravel(b)
 
@@ -128,7 +129,7 @@ def linalg_outer(x1: Any, x2: Any, /) -> Any:
 
 @implements(np.inner)
 def inner(a: Any, b: Any, /) -> Any:
-    a, b = _array(a), _array(b)
+    a, b = as_array(a), as_array(b)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
     _match("inner", a, b, a.shape[-1], b.shape[-1])
@@ -137,8 +138,8 @@ def inner(a: Any, b: Any, /) -> Any:
 
 @implements(np.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """One product of two matrices: the axes that are summed over become the inner one."""
-    a, b = _array(a), _array(b)
+    # one product of two matrices: the axes that are summed over become the inner one
+    a, b = as_array(a), as_array(b)
     summed_a, summed_b = _summed_axes(axes, a.ndim, b.ndim)
     lengths = [a.shape[axis] for axis in summed_a]
     if lengths != [b.shape[axis] for axis in summed_b]:
@@ -155,7 +156,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 
 
 def _summed_axes(axes: Any, ndim_a: int, ndim_b: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes of both arrays that ``tensordot`` sums over, in pairs."""
+    """Return the axes of both arrays that ``tensordot`` sums over, in pairs."""
     if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= min(ndim_a, ndim_b):
             raise ValueError(f"tensordot: axes={axes} was given for {ndim_a} and {ndim_b} axes")
@@ -174,8 +175,8 @@ def linalg_tensordot(x1: Any, x2: Any, /, *, axes: Any = 2) -> Any:
 
 @implements(np.kron)
 def kron(a: Any, b: Any) -> Any:
-    """All products of elements; the axes of both interleave, and join in pairs."""
-    a, b = _array(a), _array(b)
+    # all products of elements; the axes of both interleave, and join in pairs
+    a, b = as_array(a), as_array(b)
     ndim = max(a.ndim, b.ndim)
     shape_a = (1,) * (ndim - a.ndim) + a.shape
     shape_b = (1,) * (ndim - b.ndim) + b.shape
@@ -185,7 +186,7 @@ def kron(a: Any, b: Any) -> Any:
 
 
 def _turned(x: Any) -> Any:
-    """(x, y, z) -> (y, z, x)."""
+    """Return (y, z, x) of (x, y, z)."""
     return np.concatenate([x[..., 1:], x[..., :1]], axis=-1)
 
 
@@ -193,12 +194,13 @@ def _turned(x: Any) -> Any:
 def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = np.moveaxis(_array(a), axisa, -1), np.moveaxis(_array(b), axisb, -1)
+    a, b = np.moveaxis(as_array(a), axisa, -1), np.moveaxis(as_array(b), axisb, -1)
     if a.shape[-1] != 3 or b.shape[-1] != 3:
         raise ValueError(
             f"cross: vectors of {a.shape[-1]} and {b.shape[-1]} elements were given; expected 3 (in the "
             "plane, use a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])"
         )
+    # the inner expression has the components of a x b in the order z, x, y
     return np.moveaxis(_turned(a * _turned(b) - _turned(a) * b), -1, axisc)
 
 
@@ -212,8 +214,8 @@ def linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays: Sequence[Any]) -> Any:
-    """The product of all, in the order with the fewest multiplications; the outermost may be vectors."""
-    factors = [_array(array) for array in arrays]
+    # in the order with the fewest multiplications; the first and the last may be vectors
+    factors = [as_array(array) for array in arrays]
     if len(factors) < 2:
         raise ValueError(f"multi_dot: {len(factors)} arrays were given; expected at least two")
     first, last = factors[0], factors[-1]
@@ -234,9 +236,10 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
 
 
 def _cheapest_splits(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
-    """After which factor to split each chain of them; factor i is of sizes[i] x sizes[i + 1].
+    """Return the factor after which to split each chain; factor i has sizes[i] x sizes[i + 1] elements.
 
-    Cormen et al. (2009), "Introduction to Algorithms", section 15.2.
+    Cormen et al. (2009), "Introduction to Algorithms", section 15.2: the cost of a chain is the least, over
+    all splits, of the costs of both halves and of their product.
     """
     count = len(sizes) - 1
     cost = {(i, i): 0 for i in range(count)}
@@ -254,6 +257,7 @@ def _cheapest_splits(sizes: Sequence[int]) -> dict[tuple[int, int], int]:
 
 # ---- convolution and polynomials -------------------------------------------------------------------------
 
+# The full convolution sums a[i] v[k - i], so its gradients are correlations with the other argument.
 convolve_ = multilinear(
     np.convolve,
     (
@@ -267,13 +271,13 @@ convolve_ = multilinear(
 
 
 def _sequence(x: Any) -> Any:
-    """A number as a sequence of one."""
-    x = _array(x)
+    """Return a number as a sequence of one."""
+    x = as_array(x)
     return np.reshape(x, (1,)) if x.ndim == 0 else x
 
 
 def _part(function: str, whole: Any, longer: int, shorter: int, mode: str, centre: int) -> Any:
-    """What NumPy's ``mode`` keeps of a full convolution; "same" starts at ``centre``."""
+    """Return the part of a full convolution that NumPy's ``mode`` keeps; "same" starts at ``centre``."""
     if mode == "full":
         return whole
     if mode == "same":
@@ -300,20 +304,125 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
 
 @implements(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
-    """Horner's scheme."""
-    p, x = _array(p), _array(x)
+    p, x = as_array(p), as_array(x)
     out = np.zeros_like(x)
-    for i in range(len(p)):
+    for i in range(len(p)):  # Horner's scheme
         out = out * x + p[i]
     return out
 
 
 @implements(np.vander)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
-    """Powers; those of float32 stay float32 (``np.vander`` of an array makes them float64)."""
+    # powers of float32 stay float32 here, where np.vander of an array makes float64
     if x.ndim != 1:
         raise ValueError(f"vander: shape {x.shape} was given; expected one axis")
     exponents = np.arange(len(x) if N is None else N)
     if x.dtype.kind == "f":
         exponents = exponents.astype(x.dtype)
     return x[:, None] ** (exponents if increasing else exponents[::-1])
+
+
+# ---- Einstein's summation --------------------------------------------------------------------------------
+
+# One operation with one rule: the gradient of an einsum is another einsum.
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _explicit(subscripts: str, ndims: tuple[int, ...]) -> tuple[list[str], str]:
+    """Return the subscripts with a letter for every axis: the ellipsis spelled out, the output added."""
+    subscripts = subscripts.replace(" ", "")
+    left, arrow, right = subscripts.partition("->")
+    terms = left.split(",")
+    if len(terms) != len(ndims):
+        raise ValueError(f"einsum: {subscripts!r} names {len(terms)} operands, but {len(ndims)} were given")
+    free = [letter for letter in _LETTERS if letter not in subscripts]
+    hidden = [
+        ndim - len(term.replace("...", "")) if "..." in term else 0
+        for term, ndim in zip(terms, ndims, strict=True)
+    ]
+    dots = "".join(free[: max(hidden, default=0)])
+    if not arrow:
+        letters = left.replace(",", "").replace("...", "")
+        once = sorted({letter for letter in letters if letters.count(letter) == 1})
+        right = ("..." if "..." in left else "") + "".join(once)
+    terms = [term.replace("...", dots[len(dots) - n :]) for term, n in zip(terms, hidden, strict=True)]
+    return terms, right.replace("...", dots)
+
+
+def _einsum_rule(
+    position: int, g: Any, out: Any, *operands: Any, subscripts: str, optimize: Any = False
+) -> Any:
+    """Return the cotangent of one operand: an einsum in which it and the output have changed places.
+
+    Two cases need another operand. A letter that only this operand has, or that has length 1 in the others,
+    was summed over: a vector of ones spreads the cotangent along it. A letter that the operand repeats picks
+    its diagonal: the second one gets a new name, and an identity matrix puts the cotangent on the diagonal.
+    """
+    terms, result = _explicit(subscripts, tuple(np.ndim(operand) for operand in operands))
+    others = [(terms[i], operands[i]) for i in range(len(terms)) if i != position]
+    lengths: dict[str, int] = {}
+    for term, array in [(result, g), *others]:
+        for letter, n in zip(term, np.shape(array), strict=True):
+            lengths[letter] = max(n, lengths.get(letter, n))
+    spare = iter(sorted(set(_LETTERS) - set(subscripts) - set(lengths)))
+    target = ""
+    for letter, n in zip(terms[position], operands[position].shape, strict=True):
+        if letter in target:
+            twin = next(spare)
+            others.append((letter + twin, np.eye(n, dtype=g.dtype)))
+            target += twin
+        else:
+            if lengths.get(letter, -1) < n:
+                others.append((letter, np.ones(n, dtype=g.dtype)))
+            target += letter
+    left = ",".join([result, *(term for term, _ in others)])
+    if not isinstance(optimize, (bool, str)):
+        optimize = True  # a path that was given holds for the operands of the forward pass only
+    return np.einsum(f"{left}->{target}", g, *(array for _, array in others), optimize=optimize)
+
+
+einsum_ = multilinear(
+    lambda *operands, subscripts, optimize=False: np.einsum(subscripts, *operands, optimize=optimize),
+    EachArgument(_einsum_rule),
+    name="einsum",
+    broadcasts=True,
+    samples=tuple(
+        Sample(shapes, {"subscripts": subscripts})
+        for subscripts, shapes in (
+            ("ij,jk->ik", ((2, 3), (3, 2))), ("ij,jk", ((2, 3), (3, 2))), ("ij->ji", ((2, 3),)),
+            ("ii->i", ((3, 3),)), ("ii", ((2, 2),)), ("ij->", ((2, 3),)), ("i,j->ij", ((2,), (3,))),
+            ("...ij,...jk->...ik", ((2, 2, 3), (3, 2))), ("bij,bjk->bik", ((2, 2, 3), (2, 3, 1))),
+            ("i,i,i->", ((3,), (3,), (3,))), ("iij,j->i", ((2, 2, 3), (3,))), ("ij,k->k", ((2, 2), (3,))),
+            ("i...->...", ((3, 2),)), (",i->i", ((), (3,))), ("ij,ij->ij", ((1, 3), (2, 3))),
+            ("ij,ij->j", ((1, 3), (2, 3))), ("ij,ij->j", ((2, 3), (1, 3))), ("ij,ij->", ((1, 3), (2, 1))),
+        )
+    ),
+)  # fmt: skip
+
+
+@implements(np.einsum)
+def einsum(*operands: Any, optimize: Any = False) -> Any:
+    subscripts, arrays = _parsed(operands)
+    return einsum_(*arrays, subscripts=subscripts, optimize=optimize)
+
+
+def _parsed(operands: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Return the subscripts as a string, and the arrays, of either way to call ``np.einsum``."""
+    if isinstance(operands[0], str):
+        return operands[0], operands[1:]
+    if len(operands) < 2:
+        raise ValueError("einsum: expected subscripts, such as 'ij,jk->ik', and one array for each of them")
+    inputs = ",".join(_letters(indices) for indices in operands[1::2])
+    arrow = f"->{_letters(operands[-1])}" if len(operands) % 2 else ""
+    return inputs + arrow, operands[: len(operands) - 1 : 2]
+
+
+def _letters(indices: Any) -> str:
+    """Return the list ``[0, ..., 1]`` as the string "a...b"."""
+    if not isinstance(indices, (list, tuple)):
+        raise TypeError(
+            "einsum: expected the subscripts as a string first, such as 'ij,jk->ik', or a list of numbers "
+            f"after each array; got {type(indices).__name__}"
+        )
+    return "".join("..." if index is Ellipsis else _LETTERS[operator.index(index)] for index in indices)

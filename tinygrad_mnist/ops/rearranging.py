@@ -1,45 +1,34 @@
-"""NumPy functions that move, repeat or drop elements and leave them as they are.
+"""Functions that flip, roll, repeat, insert, drop, sort or pad elements, and leave their values as they are.
 
-None of them needs a rule: what the function does to the positions of the elements tells where each element of
-the result comes from, and indexing has a gradient.
+Few of them need a rule of their own. NumPy's function is run on the positions of the elements, and its result
+is an index: it tells which element stands at each place. Indexing has a gradient.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
-from tinygrad_mnist.engine.dispatch import raise_unsupported_option
-from tinygrad_mnist.engine.op import FUNCTIONS, implements
-from tinygrad_mnist.engine.tensor import apply
-from tinygrad_mnist.ops.constant import values_of
-from tinygrad_mnist.ops.indexing import getitem
-
-
-def _positions(a: Any) -> Any:
-    """Each element's position in ``ravel(a)``, in the shape of ``a``."""
-    return np.arange(np.size(a)).reshape(np.shape(a))
-
-
-def _pick(a: Any, index: Any) -> Any:
-    """``a[index]`` as a Tensor, also where ``a`` is an array and only the index was a Tensor."""
-    return apply(getitem, (a,), {"index": index})
+from tinygrad_mnist.engine.op import FUNCTIONS, Sample, implements, linear
+from tinygrad_mnist.ops.indexing import pick, positions
+from tinygrad_mnist.ops.nondifferentiable import values_of
 
 
 def by_positions(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(a, ...)``, which only moves elements of ``a``, by what it does to their positions."""
+    """Return a NumPy function that only moves elements of its first argument, as a function of Tensors."""
     signature = inspect.signature(function)
     first = next(iter(signature.parameters))
 
     def move(*args: Any, **kwargs: Any) -> Any:
         a, *args = args or (kwargs.pop(first),)  # type: ignore[assignment]
         moved = function(
-            _positions(a), *map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()}
+            positions(a), *map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()}
         )
-        return _pick(np.ravel(a), moved)
+        return pick(np.ravel(a), moved)
 
     move.__qualname__ = function.__name__
     move.__signature__ = signature  # type: ignore[attr-defined]
@@ -50,9 +39,25 @@ for _function in (np.roll, np.repeat, np.tile, np.delete, np.resize):
     FUNCTIONS[_function] = by_positions(_function)
 
 
+_turned = by_positions(np.rot90)
+
+
 @implements(np.rot90)
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
-    return by_positions(np.rot90)(m, k, axes)[...]  # a view, as in NumPy: it is not assigned to
+    return _turned(m, k, axes)[...]  # marked as a view, as in NumPy: it is not assigned to
+
+
+flip_ = linear(
+    lambda x, axis: np.flip(x, axis),
+    lambda g, out, x, axis: np.flip(g, axis),
+    name="flip",
+    samples=tuple(Sample(((2, 3),), {"axis": axis}) for axis in (None, 0, -1, (0, 1))),
+)
+
+
+@implements(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    return flip_(m, axis=axis)
 
 
 @implements(np.fliplr)
@@ -70,8 +75,9 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if not hasattr(values, "__apply_op__"):
         values = np.asarray(values)
     values = values.astype(arr.dtype)
-    moved = np.insert(_positions(arr), values_of(obj), arr.size + _positions(values), axis)
-    return _pick(np.concatenate([np.ravel(arr), np.ravel(values)]), moved)
+    # the values stand behind the array's own elements, so their positions begin at its size
+    moved = np.insert(positions(arr), values_of(obj), arr.size + positions(values), axis)
+    return pick(np.concatenate([np.ravel(arr), np.ravel(values)]), moved)
 
 
 @implements(np.append)
@@ -84,16 +90,17 @@ def block(arrays: Any) -> Any:
     parts: list[Any] = []
     count = 0
 
-    def positions(nested: Any) -> Any:
+    def numbered(nested: Any) -> Any:
+        """Return nested lists with the positions in all arrays joined, in the place of each array."""
         nonlocal count
         if isinstance(nested, list):
-            return [positions(part) for part in nested]
+            return [numbered(part) for part in nested]
         parts.append(np.ravel(nested))
         count += np.size(nested)
-        return count - np.size(nested) + _positions(nested)
+        return count - np.size(nested) + positions(nested)
 
-    moved = np.block(positions(arrays))
-    return _pick(np.concatenate(parts), moved)
+    moved = np.block(numbered(arrays))
+    return pick(np.concatenate(parts), moved)
 
 
 @implements(np.trim_zeros)
@@ -109,145 +116,142 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
     return filt[kept[0] if "f" in lower else 0 : kept[-1] + 1 if "b" in lower else filt.size]
 
 
-# ---- choosing elements -----------------------------------------------------------------------------------
+# ---- sorting ---------------------------------------------------------------------------------------------
+
+# A sort is a choice of elements, so its gradient is that of indexing. It is stable: ties keep their order.
 
 
-@implements(np.take)
-def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
-    if axis is not None:
-        axis = np.lib.array_utils.normalize_axis_index(axis, np.ndim(a), "take")
-    positions = np.arange(a.size if axis is None else a.shape[axis])
-    chosen = np.take(positions, values_of(indices), mode=mode)  # type: ignore[call-overload]
-    return _pick(np.ravel(a), chosen) if axis is None else _pick(a, (*_before(axis, np.ndim(a)), chosen))
-
-
-@implements(np.take_along_axis)
-def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    where = values_of(indices)
-    return _pick(np.ravel(arr), where) if axis is None else _pick(arr, _along(arr, where, axis))
-
-
-@implements(np.put_along_axis)
-def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
-    where = values_of(indices)
+@implements(np.sort)
+def sort(a: Any, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None) -> Any:
     if axis is None:
-        arr[np.unravel_index(np.arange(arr.size)[where], arr.shape)] = values
-    else:
-        arr[_along(arr, where, axis)] = values
+        a, axis = np.ravel(a), -1
+    return np.take_along_axis(a, np.argsort(a.data, axis=axis, kind="stable"), axis)
 
 
-@implements(np.put)
-def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
-    where = np.ravel(np.take(np.arange(a.size), values_of(ind), mode=mode))  # type: ignore[call-overload]
-    a[np.unravel_index(where, a.shape)] = _cycled(v, where.size)
+@implements(np.partition)
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect") -> Any:
+    if axis is None:
+        a, axis = np.ravel(a), -1
+    return np.take_along_axis(a, np.argpartition(a.data, values_of(kth), axis=axis), axis)
 
 
-@implements(np.place)
-def place(arr: Any, mask: Any, vals: Any) -> None:
-    chosen = np.reshape(values_of(mask), arr.shape).astype(bool)
-    arr[chosen] = _cycled(vals, int(np.count_nonzero(chosen)))
+# ---- padding ---------------------------------------------------------------------------------------------
+
+pad_ = linear(
+    lambda x, pad_width, constant_values: np.pad(x, pad_width, constant_values=constant_values),
+    lambda g, out, x, pad_width, constant_values: g[
+        tuple(slice(before, before + n) for (before, _), n in zip(pad_width, x.shape, strict=True))
+    ],
+    name="pad",
+    jvp=lambda tangents, out, x, pad_width, constant_values: np.pad(tangents[0], pad_width),
+    samples=(
+        Sample(((2, 3),), {"pad_width": [(1, 0), (0, 2)], "constant_values": 0}),
+        Sample(((3,),), {"pad_width": [(2, 1)], "constant_values": 1.5}),
+    ),
+)
+
+REPEATING: Final = ("edge", "reflect", "symmetric", "wrap")
+"""Modes of ``np.pad`` that repeat elements."""
+
+STATISTICS: Final[dict[str, Callable[..., Any]]] = {
+    "mean": np.mean, "median": np.median, "maximum": np.max, "minimum": np.min,
+}  # fmt: skip
+"""Modes of ``np.pad`` that repeat a statistic of the nearest elements, and the function that computes it."""
 
 
-@implements(np.putmask)
-def putmask(a: Any, mask: Any, values: Any) -> None:
-    chosen = np.reshape(values_of(mask), a.shape).astype(bool)
-    a[chosen] = np.ravel(_cycled(values, a.size))[np.ravel(chosen)]
+@implements(np.pad)
+def pad(
+    array: Any,
+    pad_width: Any,
+    mode: Any = "constant",
+    *,
+    constant_values: Any = 0,
+    end_values: Any = 0,
+    stat_length: Any = None,
+) -> Any:
+    widths = _widths(array, pad_width)
+    if not array.ndim:
+        return np.copy(array)
+    if mode == "constant" and not hasattr(constant_values, "__apply_op__"):
+        return pad_(array, pad_width=widths, constant_values=constant_values)
+    if mode in REPEATING:
+        # pad the positions along each axis, and index by them
+        along = [np.pad(np.arange(n), w, mode=mode) for n, w in zip(array.shape, widths, strict=True)]
+        return array[np.ix_(*along)]
+    if mode == "constant":
+        values = _pairs(array, constant_values)
+        return _framed(array, widths, lambda x, axis, side, width: values[axis, side])
+    if mode == "linear_ramp":
+        ends = _pairs(array, end_values)
+        return _framed(
+            array, widths, lambda x, axis, side, width: _ramp(x, ends[axis, side], axis, side, width)
+        )
+    if mode in STATISTICS:
+        lengths = _pairs(array, np.inf if stat_length is None else stat_length)
 
+        def statistic(x: Any, axis: int, side: int, width: int) -> Any:
+            nearest = _nearest(x, axis, side, int(min(lengths[axis, side], x.shape[axis])))
+            return STATISTICS[mode](nearest, axis=axis, keepdims=True)
 
-@implements(np.fill_diagonal)
-def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    chosen = np.zeros(a.shape, bool)
-    np.fill_diagonal(chosen, True, wrap=wrap)
-    a[chosen] = _cycled(val, int(np.count_nonzero(chosen)))
-
-
-@implements(np.copyto)
-def copyto(dst: Any, src: Any, casting: Any = "same_kind") -> None:
-    if isinstance(dst, np.ndarray):
-        if getattr(src, "requires_grad", False):
-            raise TypeError(
-                "numpy.copyto: an ndarray would lose the gradient of the Tensor that it is given; make it "
-                "a Tensor first, as in np.full_like(Tensor(a), t), or give it t.detach().numpy()"
-            )
-        np.copyto(dst, values_of(src), casting=casting)
-    elif casting != "same_kind":
-        raise_unsupported_option("copyto", "casting")
-    else:
-        dst[...] = src
-
-
-@implements(np.compress)
-def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
-    chosen = np.flatnonzero(values_of(condition))
-    return _pick(np.ravel(a), chosen) if axis is None else _pick(a, (*_before(axis, np.ndim(a)), chosen))
-
-
-@implements(np.extract)
-def extract(condition: Any, arr: Any) -> Any:
-    return _pick(np.ravel(arr), np.flatnonzero(values_of(condition)))
-
-
-@implements(np.choose)
-def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
-    choices = list(choices)
-    dtype = np.result_type(
-        *(c if type(c) in (bool, int, float) else np.asarray(values_of(c)).dtype for c in choices)
+        return _framed(array, widths, statistic)
+    raise TypeError(
+        f"pad: mode {mode!r} has no gradient rule; use 'constant', 'linear_ramp', "
+        f"{', '.join(map(repr, REPEATING + tuple(STATISTICS)))}"
     )
-    choices = [np.asarray(c, dtype) if type(c) in (bool, int, float) else c for c in choices]
-    sizes = [np.size(choice) for choice in choices]
-    starts = np.cumsum([0, *sizes[:-1]])
-    positions = [start + _positions(choice) for start, choice in zip(starts, choices, strict=True)]
-    moved = np.choose(values_of(a), positions, mode=mode)  # type: ignore[call-overload]
-    return _pick(np.concatenate([np.ravel(choice) for choice in choices]), moved)
 
 
-@implements(np.select)
-def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
-    if len(condlist) != len(choicelist) or not condlist:
-        raise ValueError(f"select: {len(condlist)} conditions were given for {len(choicelist)} choices")
-    out = default
-    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
-        out = np.where(condition, choice, out)
-    return out
-
-
-@implements(np.piecewise)
-def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    conditions = list(np.reshape(np.asarray(values_of(condlist), dtype=bool), (-1, *x.shape)))
-    if len(conditions) == len(funclist) - 1:
-        conditions.append(~np.any(conditions, axis=0))
-    if len(conditions) != len(funclist):
+def _widths(array: Any, pad_width: Any) -> list[list[int]]:
+    """Return how many elements to add before and behind each axis."""
+    if isinstance(pad_width, dict):  # NumPy 2.2: from axes to widths
+        axes = {normalize_axis_index(axis, array.ndim): width for axis, width in pad_width.items()}
+        pad_width = [np.broadcast_to(axes.get(i, 0), 2).tolist() for i in range(array.ndim)]
+    try:
+        widths: list[list[int]] = _pairs(array, pad_width).tolist()
+    except ValueError as error:
         raise ValueError(
-            f"piecewise: with {len(conditions)} conditions, as many functions or one more are expected; got "
-            f"{len(funclist)}"
-        )
-    out = np.zeros(x.shape, x.dtype)
-    for condition, function in zip(conditions, funclist, strict=True):
-        if not callable(function):
-            out = np.where(condition, function, out)
-        elif np.any(condition):
-            of_all = np.cumsum(condition).reshape(x.shape) - 1  # which of the chosen elements; -1 before
-            out = np.where(condition, function(x[condition], *args, **kw)[of_all], out)
-    return out.astype(x.dtype)
+            f"pad: pad_width={pad_width} was given for shape {array.shape}; expected a number, one pair "
+            "(before, after), or a pair for each axis"
+        ) from error
+    if np.min(widths, initial=0) < 0:
+        raise ValueError(f"pad: pad_width={pad_width} was given; expected no negative widths")
+    return widths
 
 
-def _before(axis: int, ndim: int) -> tuple[slice, ...]:
-    """Full slices for the axes before this one."""
-    return (slice(None),) * np.lib.array_utils.normalize_axis_index(axis, ndim)
+def _pairs(array: Any, values: Any) -> Any:
+    """Return a number, a pair, or a pair for each axis as a pair for each axis."""
+    if np.size(values) <= 2 and np.shape(values) != (2, 1):
+        values = np.ravel(values)
+    return np.broadcast_to(values, (array.ndim, 2))
 
 
-def _along(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
-    """The index of ``take_along_axis``: these positions along one axis, the same place along the others."""
-    axis = np.lib.array_utils.normalize_axis_index(axis, arr.ndim)
-    if indices.ndim != arr.ndim:
-        raise ValueError(
-            f"indices of shape {indices.shape} for an array of shape {arr.shape}: give as many axes"
-        )
-    places = np.ix_(*(range(n) for n in arr.shape))
-    return (*places[:axis], indices, *places[axis + 1 :])
+def _framed(x: Any, widths: list[list[int]], frame: Callable[..., Any]) -> Any:
+    """Return ``x`` with ``frame(x, axis, side, width)``, broadcast, before (side 0) and behind it (1)."""
+    for axis, pair in enumerate(widths):
+        if not x.shape[axis] and any(pair):
+            raise ValueError(f"pad: axis {axis} of shape {x.shape} has no elements to be continued")
+        slabs = [
+            np.broadcast_to(frame(x, axis, side, width), (*x.shape[:axis], width, *x.shape[axis + 1 :]))
+            for side, width in enumerate(pair)
+        ]
+        before, behind = (_in_dtype(slab, x.dtype) for slab in slabs)
+        x = np.concatenate([before, x, behind], axis=axis)
+    return x
 
 
-def _cycled(values: Any, count: int) -> Any:
-    """``count`` values, these over and over."""
-    flat = np.ravel(values if hasattr(values, "shape") else np.asarray(values))
-    return np.resize(flat, (count,)) if flat.size != count else flat
+def _in_dtype(x: Any, dtype: Any) -> Any:
+    """Return ``x`` in a dtype, rounded if that is one of integers."""
+    return (np.rint(x) if dtype.kind in "iu" else x).astype(dtype)
+
+
+def _nearest(x: Any, axis: int, side: int, count: int) -> Any:
+    """Return the ``count`` elements next to one end of an axis."""
+    n = x.shape[axis]
+    return x[(slice(None),) * axis + (slice(n - count, n) if side else slice(count),)]
+
+
+def _ramp(x: Any, end: Any, axis: int, side: int, width: int) -> Any:
+    """Return even steps from ``end``, the outermost, towards the element at the edge, which is left out."""
+    edge = np.squeeze(_nearest(x, axis, side, 1), axis)
+    ramp = np.linspace(end, edge, width, endpoint=False, axis=axis)
+    ramp = np.floor(ramp) if x.dtype.kind in "iu" else ramp
+    return np.flip(ramp, axis) if side else ramp

@@ -1,4 +1,4 @@
-"""Operations that reduce axes, or accumulate along one: sums, means, extremes, variance, products."""
+"""Reductions and accumulations: sums, means, extremes, variances, products, logsumexp, cumsum, cumprod."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
-from tinygrad_mnist.ops.elementwise import root_or_zero
-from tinygrad_mnist.ops.special import floating
+from tinygrad_mnist.ops.elementwise import floating, root_or_zero
+from tinygrad_mnist.ops.shape import as_array
 
 Axis = int | tuple[int, ...] | None
 
 
 def _spread(g: Any, axis: Axis, keepdims: bool) -> Any:
-    """A reduced cotangent with its reduced axes back as length 1, so that it broadcasts to the argument."""
+    """Return a cotangent with the reduced axes back as length 1, so that it broadcasts to the argument."""
     return g if keepdims or axis is None else np.expand_dims(g, axis)
 
 
 def _count(out: Any, x: Any) -> float:
-    """How many elements went into each element of the result."""
+    """Return how many elements went into each element of the result."""
     return float(x.size // max(out.size, 1))
 
 
@@ -42,7 +42,7 @@ mean_ = linear(
 
 
 def _extreme(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
-    """Split the cotangent evenly among ties: the subgradient of least norm."""
+    """Return the cotangent split evenly among ties: the subgradient of least norm; a NaN counts as chosen."""
     chosen = ((x == _spread(out, axis, keepdims)) | np.isnan(x)).astype(g.dtype)
     return _spread(g, axis, keepdims) * (chosen / np.maximum(np.sum(chosen, axis=axis, keepdims=True), 1))
 
@@ -72,7 +72,11 @@ def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -
 
 
 def _std_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
-    """0 on a constant input: the subgradient of least norm of a convex function."""
+    """Return ``g (x - mean) / (freedom out)``, and 0 for a constant input, where ``out`` is 0.
+
+    That is the subgradient of least norm, as the deviation is convex. The extremes tell whether the input is
+    constant: the mean is rounded, so ``out`` may be tiny instead of 0.
+    """
     if not x.size:
         return _spread(g, axis, keepdims) * x
     freedom = _count(out, x) - ddof
@@ -102,13 +106,13 @@ std_ = general(
 
 
 def _split_axes(x: Any, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The axes that stay, and those that are reduced."""
+    """Return the axes that stay, and those that are reduced."""
     reduced = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
     return tuple(a for a in range(x.ndim) if a not in reduced), reduced
 
 
 def _joined_last(x: Any, kept: tuple[int, ...], reduced: tuple[int, ...]) -> Any:
-    """``x`` with its reduced axes moved to the end and joined into one."""
+    """Return ``x`` with its reduced axes moved to the end and joined into one."""
     moved = np.transpose(x, kept + reduced)
     return np.reshape(moved, (*moved.shape[: len(kept)], math.prod(moved.shape[len(kept) :])))
 
@@ -116,7 +120,10 @@ def _joined_last(x: Any, kept: tuple[int, ...], reduced: tuple[int, ...]) -> Any
 def _prod_joint(
     g: Any, needed: Any, out: Any, saved: Any, x: Any, axis: Axis, keepdims: bool
 ) -> tuple[Any, ...]:
-    """The product of all others, without a division: exact where there are zeros."""
+    """Return ``g`` times the product of all other elements, without a division: exact for zeros, too.
+
+    The others are those before an element and those after it: two accumulated products, shifted by one.
+    """
     kept, reduced = _split_axes(x, axis)
     last = _joined_last(x, kept, reduced)
     before, after = np.ones_like(last), np.ones_like(last)
@@ -127,13 +134,16 @@ def _prod_joint(
 
 
 def _prod_formula(x: Any, axis: Axis, keepdims: bool) -> Any:
-    """Multiply one half by the other until one element is left: exact derivatives of every order."""
+    """Return the product by multiplying one half by the other until one element is left.
+
+    Nothing is divided by, so the derivatives of every order are exact, for zeros too.
+    """
     kept, reduced = _split_axes(x, axis)
     last = _joined_last(x, kept, reduced)
     while (n := last.shape[-1]) > 1:
         product = last[..., : n // 2] * last[..., n // 2 : 2 * (n // 2)]
         last = np.concatenate([product, last[..., -1:]], axis=-1) if n % 2 else product
-    out = np.reshape(last, last.shape[:-1]) if n else 1 + np.sum(last, axis=-1)
+    out = np.reshape(last, last.shape[:-1]) if n else 1 + np.sum(last, axis=-1)  # 1, of no elements
     return np.expand_dims(out, reduced) if keepdims else out
 
 
@@ -149,6 +159,7 @@ prod_ = fused(
 
 
 def _logsumexp_forward(x: Any, axis: Axis, keepdims: bool) -> Any:
+    # less its maximum, no exponential of a row overflows; a row of -inf alone has none to subtract
     x = floating(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
@@ -158,9 +169,10 @@ def _logsumexp_forward(x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
-    """The softmax of x. A row that is -inf throughout (masked away) contributes nothing.
+    """Return ``g`` times the softmax of x. A row of nothing but -inf (masked away) has gradient 0.
 
-    One inf takes all, by continuity; several share in a way that depends on how they are approached: NaN.
+    One inf takes all, by continuity. Several would share it in a way that depends on how they are approached:
+    their gradient is NaN.
     """
     total, infinite = _spread(out, axis, keepdims), x == np.inf
     share = np.exp(np.where(infinite, 0, x) - np.where(total == -np.inf, 0, total))
@@ -195,7 +207,11 @@ cumsum_ = linear(
 
 
 def _cumprod_joint(g: Any, needed: Any, out: Any, saved: Any, x: Any, axis: int) -> tuple[Any, ...]:
-    """Without a division: what stands before an element times Horner's rule over what stands behind it."""
+    """Return the cotangent without a division, which fails at zeros.
+
+    An element is a factor of its own product and of all later ones. So its gradient is the product of what
+    stands before it, times a sum over what stands behind it, by Horner's rule from the end.
+    """
     x, g, out = (np.moveaxis(a, axis, 0) for a in (x, g, out))
     part = np.empty_like(g)
     behind = np.zeros_like(g[0]) if len(g) else None
@@ -228,8 +244,8 @@ cumprod_ = fused(
 
 
 def _with_initial(reduce: Callable[..., Any], a: Any, axis: Axis, keepdims: bool, initial: Any) -> Any:
-    """A reduction with one element more, ``initial``."""
-    a = a if hasattr(a, "shape") else np.asarray(a)
+    """Return a reduction of one element more, ``initial``, which may be a Tensor."""
+    a = as_array(a)
     kept, reduced = _split_axes(a, axis)
     dtype = reduce(np.ones(1, a.dtype), axis=None, keepdims=False).dtype
     rest = _joined_last(a, kept, reduced)
@@ -239,7 +255,7 @@ def _with_initial(reduce: Callable[..., Any], a: Any, axis: Axis, keepdims: bool
 
 
 def _reduction(reduce: Callable[..., Any]) -> Callable[..., Any]:
-    """What NumPy's function does, by the operation that has no ``initial``."""
+    """Return NumPy's function with its option ``initial``, by an operation without it."""
 
     def run(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
         if initial is None:
@@ -305,7 +321,7 @@ def _cumprod(a: Any, axis: int | None = None) -> Any:
 
 
 def _cumulative(function: Any, first: float) -> Any:
-    """The array API's ``cumulative_sum`` and ``cumulative_prod``: along the only axis, or a given one."""
+    """Return ``cumulative_sum`` or ``cumulative_prod``, by ``cumsum`` or ``cumprod`` along one axis."""
 
     def accumulate(x: Any, /, *, axis: int | None = None, include_initial: bool = False) -> Any:
         if axis is None and x.ndim > 1:

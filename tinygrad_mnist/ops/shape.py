@@ -1,4 +1,4 @@
-"""Operations that move elements and leave them as they are: reshape, transpose, join, split."""
+"""Change the shape of arrays: reshape, transpose, broadcast, join and split, grids and copies."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ reshape_ = linear(
 
 
 def _untranspose(g: Any, out: Any, x: Any, axes: tuple[int, ...] | None) -> Any:
+    # argsort inverts a permutation
     return np.transpose(g, None if axes is None else np.argsort(normalize_axis_tuple(axes, x.ndim)).tolist())
 
 
@@ -51,16 +52,10 @@ broadcast_to_ = linear(
         Sample(((),), {"shape": (2, 1)}),
     ),
 )
-flip_ = linear(
-    lambda x, axis: np.flip(x, axis),
-    lambda g, out, x, axis: np.flip(g, axis),
-    name="flip",
-    samples=tuple(Sample(((2, 3),), {"axis": axis}) for axis in (None, 0, -1, (0, 1))),
-)
 
 
 def _part(position: int, g: Any, out: Any, *arrays: Any, axis: int) -> Any:
-    """The part of ``g`` that came from one of the joined arrays."""
+    """Return the part of ``g`` that belongs to one of the joined arrays."""
     axis = normalize_axis_index(axis, g.ndim)
     start = sum(array.shape[axis] for array in arrays[:position])
     return g[(slice(None),) * axis + (slice(start, start + arrays[position].shape[axis]),)]
@@ -77,7 +72,7 @@ concatenate_ = linear(
     rules=EachArgument(_part),
 )
 
-# ---- NumPy's names: the same moves under other names are formulae of those above -------------------------
+# ---- NumPy's names: formulae of the operations above -----------------------------------------------------
 
 
 @implements(np.reshape)
@@ -87,7 +82,7 @@ def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
             "numpy.reshape on a Tensor does not take copy=False: Tensors promise no layout in memory, so "
             "leave it out"
         )
-    if _is_fortran("reshape", order):
+    if _is_fortran("reshape", order):  # Fortran's order is C's with all axes reversed, before and after
         backwards = shape if isinstance(shape, (int, np.integer)) else tuple(shape)[::-1]
         out = np.transpose(reshape_(np.transpose(a), shape=backwards))
     else:
@@ -142,7 +137,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
 
 @implements(np.moveaxis)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    # what NumPy does to the shape, it does to the axes
+    # Axis i of this empty array has length i: NumPy moves its axes, and the shape says where each has gone.
     moved = np.moveaxis(np.empty(range(a.ndim), dtype=bool), source, destination)
     return transpose_(a, axes=moved.shape)
 
@@ -162,11 +157,6 @@ def matrix_transpose(x: Any, /) -> Any:
 @implements(np.broadcast_to)
 def broadcast_to(array: Any, shape: Any) -> Any:
     return broadcast_to_(array, shape=shape)
-
-
-@implements(np.flip)
-def flip(m: Any, axis: Any = None) -> Any:
-    return flip_(m, axis=axis)
 
 
 @implements(np.concatenate)
@@ -189,7 +179,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 @implements(np.array_split)
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    _refuse_sections("array_split", indices_or_sections)
+    _check_sections("array_split", indices_or_sections)
     before = (slice(None),) * normalize_axis_index(axis, ary.ndim, "array_split")
     pieces = np.array_split(np.arange(ary.shape[axis]), indices_or_sections)
     return [ary[(*before, slice(p[0], p[-1] + 1) if p.size else slice(0, 0))] for p in pieces]
@@ -197,7 +187,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
 
 @implements(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    _refuse_sections("split", indices_or_sections)
+    _check_sections("split", indices_or_sections)
     axis = normalize_axis_index(axis, ary.ndim, "split")
     if isinstance(indices_or_sections, (int, np.integer)) and ary.shape[axis] % indices_or_sections:
         raise ValueError(
@@ -208,7 +198,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     return pieces
 
 
-def _refuse_sections(name: str, sections: Any) -> None:
+def _check_sections(name: str, sections: Any) -> None:
     if isinstance(sections, (int, np.integer)) and sections <= 0:
         raise ValueError(f"{name}: {sections} sections were asked for; expected at least one")
 
@@ -217,7 +207,7 @@ def _refuse_sections(name: str, sections: Any) -> None:
 
 
 def _at_least(ndim: int, expand: Any) -> Any:
-    """``atleast_nd``: one array, or a tuple of several."""
+    """Return ``atleast_1d`` or one of its kind, which gives one array, or a tuple of several."""
 
     def widen(*arys: Any) -> Any:
         wide = tuple(as_array(a) if np.ndim(a) >= ndim else expand(as_array(a)) for a in arys)
@@ -227,7 +217,7 @@ def _at_least(ndim: int, expand: Any) -> Any:
 
 
 def as_array(a: Any) -> Any:
-    """What NumPy accepts in the place of an array, as one that has a shape; Tensors as they are."""
+    """Return what NumPy takes for an array as an array; a Tensor stays as it is."""
     return a if hasattr(a, "shape") else np.asarray(a)
 
 
@@ -260,7 +250,7 @@ def column_stack(tup: Sequence[Any]) -> Any:
 
 
 def _split_along(function: Any, axis: int, least: int) -> None:
-    """``hsplit`` and its like: split along a certain axis of an array with enough of them."""
+    """Declare ``hsplit`` or one of its kind: split along a fixed axis, of an array with enough axes."""
 
     def split_(ary: Any, indices_or_sections: Any) -> Any:
         if ary.ndim < least:
@@ -331,7 +321,7 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 
 @implements(np.real)
 def real(val: Any) -> Any:
-    return val[...]  # a view, as in NumPy: it is not assigned to
+    return val[...]  # marked as a view, as in NumPy: it is not assigned to
 
 
 @implements(np.real_if_close)

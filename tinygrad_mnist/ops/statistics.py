@@ -1,8 +1,13 @@
-"""Weighted averages, ranges, covariances and counts with weights; each a formula of other functions."""
+"""Statistics: averages, covariances, counts, medians and quantiles, and the nan- family, which skips NaN.
+
+Each is a formula of other functions. Plain sums, means, variances and extremes are operations, in reduction.
+"""
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +15,10 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor, apply
-from tinygrad_mnist.ops.constant import values_of
-from tinygrad_mnist.ops.elementwise import double
+from tinygrad_mnist.ops.elementwise import double, root_or_zero
 from tinygrad_mnist.ops.indexing import scatter_add
+from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.rearranging import sort
 from tinygrad_mnist.ops.shape import as_array
 
 Axis = int | tuple[int, ...] | None
@@ -58,7 +64,7 @@ def ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 
 def _variables(m: Any, rowvar: bool) -> Any:
-    """Observations as a matrix with a row a variable."""
+    """Return observations as a matrix with one row for each variable."""
     if np.ndim(m) > 2:
         raise ValueError(f"cov: expected one or two axes, got shape {np.shape(m)}")
     matrix = double(np.atleast_2d(m))
@@ -87,7 +93,7 @@ def cov(
                 "none of them negative"
             )
     weights = 1.0 if aweights is None else double(aweights)
-    if fweights is not None:
+    if fweights is not None:  # how often each observation was made
         weights = np.multiply(fweights, weights)
     if fweights is None and aweights is None:
         total, freedom = x.shape[1], x.shape[1] - ddof
@@ -97,6 +103,7 @@ def cov(
         if total == 0:
             raise ZeroDivisionError("cov: the weights sum to zero")
         mean = np.sum(x * weights, axis=1, keepdims=True) / total
+        # weights that are no counts take more degrees of freedom, by the formula in NumPy's documentation
         freedom = total - (
             ddof if aweights is None or not ddof else ddof * np.sum(weights * double(aweights)) / total
         )
@@ -113,7 +120,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     if c.ndim == 0:
         return c / c
     deviation = np.sqrt(c[np.arange(len(c)), np.arange(len(c))])
-    return np.clip(c / deviation[:, None] / deviation, -1, 1)
+    return np.clip(c / deviation[:, None] / deviation, -1, 1)  # rounding may lead a little beyond
 
 
 @implements(np.bincount)
@@ -123,3 +130,235 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     if weights is None:
         return Tensor(count)
     return apply(scatter_add, (double(weights),), {"index": bins, "shape": count.shape})
+
+
+# ---- medians and quantiles -------------------------------------------------------------------------------
+
+
+def _at_rank(
+    function: Callable[..., Any], a: Any, given: tuple[Any, ...], axis: Axis, keepdims: bool, **options: Any
+) -> Any:
+    """Return a median, quantile or percentile, by what NumPy's function says of the ranks 0, 1, ..., n - 1.
+
+    Of the ranks it returns the rank to read, possibly between two; the result lies between the elements of
+    these ranks in the same way, for every method. The rank of a NaN is NaN, so that both families (``median``
+    and ``nanmedian``) treat it in their own way.
+    """
+    reduced = tuple(range(a.ndim)) if axis is None else normalize_axis_tuple(axis, a.ndim)
+    kept = tuple(i for i in range(a.ndim) if i not in reduced)
+    shape = tuple(a.shape[i] for i in kept)
+    ordered = sort(
+        np.reshape(np.transpose(a, kept + reduced), (*shape, math.prod(a.shape[i] for i in reduced)))
+    )
+    if not ordered.shape[-1]:
+        return _of_nothing(function, a, given, axis, keepdims, options)
+    ranks = np.where(np.isnan(ordered.data), np.nan, np.arange(ordered.shape[-1], dtype=np.float64))
+    rank = np.asarray(function(ranks, *given, axis=-1, **options))
+    dtype = function(np.zeros(1, a.dtype), *given, **options).dtype
+    leading = rank.shape[: rank.ndim - len(shape)]  # those of the probabilities
+    rank = np.moveaxis(rank.reshape(math.prod(leading), *shape), 0, -1)
+    known = ~np.isnan(rank)
+    rank = np.where(known, rank, 0)
+    low = np.floor(rank).astype(np.intp)
+    high = np.minimum(low + 1, ordered.shape[-1] - 1)
+    part = (rank - low).astype(dtype)
+    lower = np.take_along_axis(ordered, low, axis=-1)
+    upper = np.where(part == 0, 0, np.take_along_axis(ordered, high, axis=-1))  # 0 times inf would be NaN
+    out = (1 - part) * lower + part * upper
+    if not np.all(known):
+        out = np.where(known, out, _of_nans(function, ordered))
+    if np.any(np.isinf(ordered.data)):  # NumPy's result is NaN in some cases: take these from it
+        with np.errstate(invalid="ignore"):
+            theirs = np.asarray(function(ordered.data, *given, axis=-1, **options))
+        theirs = np.moveaxis(theirs.reshape(math.prod(leading), *shape), 0, -1)
+        out = out * np.where(np.isnan(theirs), np.nan, 1.0).astype(dtype)
+    out = out.astype(dtype)
+    out = np.reshape(np.moveaxis(out, -1, 0), (*leading, *shape))
+    return np.expand_dims(out, tuple(len(leading) + i for i in reduced)) if keepdims else out
+
+
+def _of_nothing(
+    function: Callable[..., Any], a: Any, given: tuple[Any, ...], axis: Axis, keepdims: bool, options: Any
+) -> Any:
+    """Return NumPy's result for no elements, which is NaN with a warning, or raise its error."""
+    try:
+        value = function(a.data, *given, axis=axis, keepdims=keepdims, **options)
+    except IndexError:
+        raise ValueError(f"{function.__name__}: no elements along axis {axis} of shape {a.shape}") from None
+    return np.sum(a, axis=axis, keepdims=keepdims) + value
+
+
+def _of_nans(function: Callable[..., Any], ordered: Any) -> Any:
+    """Return the result that is NaN: the mean of the NaN among the elements, so its gradient is split evenly.
+
+    So it is in ``np.max``. The nan- family has such a result only for a row of nothing but NaN, and then, as
+    ``np.nanmax``, no gradient.
+    """
+    if function.__name__.startswith("nan"):
+        return np.nan
+    nans = np.isnan(ordered.data)
+    share = nans / np.maximum(np.sum(nans, axis=-1, keepdims=True), 1)
+    return np.sum(np.where(nans, ordered, 0) * share, axis=-1, keepdims=True)
+
+
+def _median(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``median`` or ``nanmedian``."""
+
+    def median(a: Any, axis: Axis = None, *, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+        return _at_rank(function, a, (), axis, keepdims)
+
+    return median
+
+
+def _quantile(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``quantile`` or one of its kind; a gradient by the probabilities ``q`` is refused."""
+
+    def quantile(
+        a: Any,
+        q: Any,
+        axis: Axis = None,
+        *,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: bool = False,
+        weights: Any = None,
+    ) -> Any:
+        if weights is not None:
+            raise TypeError(
+                f"{function.__name__} on a Tensor takes no weights=; sort with np.argsort and interpolate "
+                "(np.interp) in the cumulated weights"
+            )
+        if getattr(q, "requires_grad", False):
+            raise TypeError(
+                f"{function.__name__} has no gradient by its probabilities; interpolate in np.sort(a) with "
+                "np.interp, or detach them"
+            )
+        return _at_rank(function, _tensor(a), (values_of(q),), axis, keepdims, method=method)
+
+    return quantile
+
+
+def _tensor(a: Any) -> Tensor:
+    return a if isinstance(a, Tensor) else Tensor(a)
+
+
+for _name in ("median", "nanmedian"):
+    implements(getattr(np, _name))(_median(getattr(np, _name)))
+for _name in ("quantile", "percentile", "nanquantile", "nanpercentile"):
+    implements(getattr(np, _name))(_quantile(getattr(np, _name)))
+
+# ---- the nan- family -------------------------------------------------------------------------------------
+
+
+def _filled(a: Any, value: float) -> Any:
+    """Return ``a`` with a value in the place of each NaN."""
+    return np.where(np.isnan(values_of(a)), value, a) if a.dtype.kind == "f" else a
+
+
+def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
+    """Return how many elements along the axes are not NaN, in the dtype of a mean."""
+    return np.sum(~np.isnan(values_of(a)), axis=axis, keepdims=keepdims, dtype=_mean_dtype(a))
+
+
+def _mean_dtype(a: Any) -> Any:
+    return a.dtype if a.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _warn(message: str, needed: Any) -> None:
+    if np.any(needed):
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+@implements(np.nan_to_num)
+def nan_to_num(
+    x: Any, copy: bool = True, nan: Any = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Any:
+    if not copy:
+        raise TypeError("numpy.nan_to_num on a Tensor does not take copy=False; assign its result instead")
+    numbers = np.nan_to_num(x.data, posinf=posinf, neginf=neginf)
+    return np.where(np.isfinite(x.data), x, np.where(np.isnan(x.data), nan, numbers)).astype(x.dtype)
+
+
+def _skipping(function: Callable[..., Any], neutral: float) -> Callable[..., Any]:
+    """Return a reduction without the NaN: these become ``neutral``, which does not change its result."""
+
+    def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
+        return function(_filled(a, neutral), axis=axis, keepdims=keepdims, initial=initial)
+
+    return reduce
+
+
+implements(np.nansum)(_skipping(np.sum, 0))
+implements(np.nanprod)(_skipping(np.prod, 1))
+
+
+@implements(np.nancumsum)
+def nancumsum(a: Any, axis: int | None = None) -> Any:
+    return np.cumsum(_filled(a, 0), axis=axis)
+
+
+@implements(np.nancumprod)
+def nancumprod(a: Any, axis: int | None = None) -> Any:
+    return np.cumprod(_filled(a, 1), axis=axis)
+
+
+def _extreme(function: Callable[..., Any], worst: float) -> Callable[..., Any]:
+    """Return ``np.max`` or ``np.min`` without the NaN; a row of nothing but NaN gives NaN, and a warning."""
+    of_numbers = _skipping(function, worst)
+
+    def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
+        out = of_numbers(a, axis, keepdims=keepdims, initial=initial)
+        empty = _count(a, axis, keepdims) == 0
+        if initial is not None or not np.any(empty):
+            return out
+        _warn("All-NaN slice encountered", empty)
+        return np.where(empty, np.nan, out)
+
+    return reduce
+
+
+implements(np.nanmax)(_extreme(np.max, -np.inf))
+implements(np.nanmin)(_extreme(np.min, np.inf))
+
+
+@implements(np.nanmean)
+def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    if a.dtype.kind != "f":
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    count = _count(a, axis, keepdims)
+    _warn("Mean of empty slice", count == 0)
+    return np.sum(_filled(a, 0), axis=axis, keepdims=keepdims) / np.where(count == 0, np.nan, count)
+
+
+@implements(np.nanvar)
+def nanvar(
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    correction: float | None = None,
+    keepdims: bool = False,
+    mean: Any = None,
+) -> Any:
+    a = a if values_of(a).dtype.kind == "f" else double(a)
+    count = _count(a, axis, True)
+    freedom = _count(a, axis, keepdims) - (ddof if correction is None else correction)
+    _warn("Degrees of freedom <= 0 for slice.", freedom <= 0)
+    if mean is None:
+        mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(count, 1)
+    apart = np.where(np.isnan(values_of(a)), 0, a - mean)  # not _filled(a - mean): an inf - inf must show
+    return np.sum(apart * apart, axis=axis, keepdims=keepdims) / np.where(freedom > 0, freedom, np.nan)
+
+
+@implements(np.nanstd)
+def nanstd(
+    a: Any,
+    axis: Axis = None,
+    *,
+    ddof: float = 0,
+    correction: float | None = None,
+    keepdims: bool = False,
+    mean: Any = None,
+) -> Any:
+    var = nanvar(a, axis, ddof=ddof, correction=correction, keepdims=keepdims, mean=mean)
+    return root_or_zero(var)

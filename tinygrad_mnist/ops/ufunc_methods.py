@@ -1,4 +1,7 @@
-"""Methods of NumPy's ufuncs on Tensors: ``np.add.reduce``, ``np.multiply.accumulate``, ``np.hypot.outer``."""
+"""Methods of NumPy's ufuncs on Tensors: ``np.add.reduce``, ``np.multiply.accumulate``, ``np.hypot.outer``.
+
+This file is imported last: it gives ``outer`` to every ufunc that has been declared before.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ ACCUMULATIONS: Final[dict[np.ufunc, Callable[..., Any]]] = {np.add: np.cumsum, n
 
 
 def _reduce(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A reduction whose axis is 0 unless it is given, as a ufunc's."""
+    """Return a reduction as the method of a ufunc, whose axis is 0 by default, not all."""
 
     def reduce(array: Any, axis: Any = 0, *, keepdims: bool = False, initial: Any = np._NoValue) -> Any:
         is_given = initial is not None and initial is not np._NoValue
@@ -36,6 +39,8 @@ def _reduce(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _accumulate(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an accumulation as the method of a ufunc, along one axis."""
+
     def accumulate(array: Any, axis: Any = 0) -> Any:
         axes = tuple(range(array.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         if len(axes) != 1 or not array.ndim:
@@ -48,7 +53,7 @@ def _accumulate(ufunc: np.ufunc, function: Callable[..., Any]) -> Callable[..., 
 
 
 def _outer(ufunc: Callable[..., Any]) -> Callable[..., Any]:
-    """Every element of the first with every element of the second."""
+    """Return the method that combines every element of one array with every element of another."""
 
     def outer(a: Any, b: Any) -> Any:
         return ufunc(np.reshape(a, (*np.shape(a), *(1,) * np.ndim(b))), b)
@@ -67,6 +72,7 @@ ADVICE: Final = {
     "reduceat": "split (np.split) and reduce each part",
     "at": "add at positions with np.bincount(positions, weights)",
 }
+"""What to use instead of a method that a ufunc does not have on Tensors."""
 for _ufunc in {ufunc for ufunc in vars(np).values() if isinstance(ufunc, np.ufunc)}:
     if _ufunc.nin == 2 and _ufunc.signature is None and (_ufunc in UFUNCS or _ufunc in FUNCTIONS):
         FUNCTIONS[_ufunc.outer] = _outer(_ufunc)

@@ -1,7 +1,7 @@
 """Pictures of data and of training, by matplotlib (the extra `plot`).
 
-They know arrays and plain histories, nothing of models. Each is drawn on a figure of its own, without
-matplotlib's global state, so they need no screen and may be drawn in threads; and each is written whole or
+They know arrays and plain histories, nothing of models. Each is drawn on a figure of its own, without the
+global state of matplotlib: they need no screen, and may be drawn in threads. Each file is written whole or
 not at all.
 """
 

@@ -1,4 +1,4 @@
-"""What a classifier of points in the plane makes of the plane."""
+"""The decision boundary of a classifier of points in the plane."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 from tinygrad_mnist.plots.figure import GREY, INK, PathLike, new_figure, style, write
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Points = NDArray[np.float64]
+
 _RESOLUTION = 240  # points of the grid on the longer side
-_DARK, _LIGHT = (
-    ("#A64B00", "#1F5A96"),
-    ("#F4BE8A", "#9CC0E4"),
-)  # orange and blue: the colour-blind see them too
+# Orange and blue, which the colour-blind tell apart: points are dark, the plane behind them is light.
+_DARK, _LIGHT = ("#A64B00", "#1F5A96"), ("#F4BE8A", "#9CC0E4")
+_LEFT, _WIDTH, _PAGE_WIDTH = (
+    0.09,
+    0.78,
+    6.4,
+)  # left edge and width of the panel, as shares of the page; inches
 
 
 def plot_decision_boundary(
-    predict: Callable[[NDArray[np.float64]], ArrayLike],
+    predict: Callable[[Points], ArrayLike],
     points: ArrayLike,
     labels: ArrayLike,
     path: PathLike | None = None,
@@ -34,28 +40,28 @@ def plot_decision_boundary(
     Parameters
     ----------
     predict : callable
-        From points of shape (m, 2), float64, to the probability of class 1: shape (m,) or (m, 1), or (m, 2)
-        with that of class 0 before it.
+        A function of points, float64 of shape (m, 2), that returns the probability of class 1: shape (m,) or
+        (m, 1), or (m, 2) with that of class 0 before it.
     points : array_like, shape (n, 2)
         The points of the data; n is 1 or more.
     labels : array_like, shape (n,)
         Their classes, 0 (circles) and 1 (triangles).
     path : path-like, optional
-        Where to write it; the ending names the format.
+        The file to write; its ending names the format.
     title : str
         The line on top.
 
     Returns
     -------
     Path or matplotlib.figure.Figure
-        The path, or the figure where there is none.
+        The path, or the figure if there is no path.
 
     Raises
     ------
     ValueError
-        Where a shape is another.
+        A shape is not as above.
     ImportError
-        Where matplotlib is not installed.
+        matplotlib is not installed.
 
     Examples
     --------
@@ -71,21 +77,41 @@ def plot_decision_boundary(
             f"not {xy.shape} and {classes.shape}"
         )
     across, down = _grid(xy)
-    plane = np.stack(np.meshgrid(across, down), axis=-1)
-    chance = _chances(predict, plane.reshape(-1, 2)).reshape(plane.shape[:2])
-    width = 6.4
-    panel = (0.09, 0.78)  # left edge and width of the panel
-    tall = width * panel[1] * float(np.ptp(down) / np.ptp(across))
+    tall = (
+        _PAGE_WIDTH * _WIDTH * float(np.ptp(down) / np.ptp(across))
+    )  # one unit is as long in both directions
     height = tall + 1.35
-    figure = new_figure(width, height)
-    from matplotlib.colors import LinearSegmentedColormap  # there: `new_figure` says how to get it
-
-    axes = figure.add_axes((panel[0], 0.45 / height, panel[1], tall / height))
+    bottom, share = 0.45 / height, tall / height
+    figure = new_figure(_PAGE_WIDTH, height)
+    axes = figure.add_axes((_LEFT, bottom, _WIDTH, share))
     style(axes)
-    shades = LinearSegmentedColormap.from_list("chance", [_LIGHT[0], "white", _LIGHT[1]])
-    filled = axes.contourf(across, down, chance, levels=np.linspace(0, 1, 21), cmap=shades)
-    if chance.min() < 0.5 < chance.max():
-        axes.contour(across, down, chance, levels=[0.5], colors=INK, linewidths=1.6)
+    filled = _plane(axes, predict, across, down)
+    _points(axes, xy, classes)
+    axes.set(xlim=(across[0], across[-1]), ylim=(down[0], down[-1]))
+    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=30)
+    bar_axes = figure.add_axes((_LEFT + _WIDTH + 0.025, bottom, 0.02, share))
+    bar = figure.colorbar(filled, cax=bar_axes, ticks=[0, 0.25, 0.5, 0.75, 1])
+    bar.set_label("probability of class 1", fontsize=9, color=GREY)
+    bar.outline.set_visible(False)
+    bar_axes.tick_params(colors=GREY, labelsize=8, length=2)
+    return write(figure, path)
+
+
+def _plane(axes: Axes, predict: Callable[[Points], ArrayLike], across: Points, down: Points) -> Any:
+    """Shade the plane by the probability of class 1, and draw the line where it is one half."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    plane = np.stack(np.meshgrid(across, down), axis=-1)
+    probability = _probability(predict, plane.reshape(-1, 2)).reshape(plane.shape[:2])
+    shades = LinearSegmentedColormap.from_list("probability", [_LIGHT[0], "white", _LIGHT[1]])
+    filled = axes.contourf(across, down, probability, levels=np.linspace(0, 1, 21), cmap=shades)
+    if probability.min() < 0.5 < probability.max():  # else matplotlib warns that there is no line
+        axes.contour(across, down, probability, levels=[0.5], colors=INK, linewidths=1.6)
+    return filled
+
+
+def _points(axes: Axes, xy: Points, classes: NDArray[Any]) -> None:
+    """Draw the points of both classes, and the legend above the panel."""
     for value, marker, size in ((0, "o", 26), (1, "^", 32)):
         chosen = xy[classes == value]
         axes.scatter(
@@ -98,8 +124,6 @@ def plot_decision_boundary(
             linewidths=0.7,
             label=f"class {value}",
         )
-    axes.set(xlim=(across[0], across[-1]), ylim=(down[0], down[-1]))
-    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=30)
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 1.0),
@@ -111,19 +135,13 @@ def plot_decision_boundary(
         columnspacing=1.4,
         borderaxespad=0.2,
     )
-    bar_axes = figure.add_axes((panel[0] + panel[1] + 0.025, 0.45 / height, 0.02, tall / height))
-    bar = figure.colorbar(filled, cax=bar_axes, ticks=[0, 0.25, 0.5, 0.75, 1])
-    bar.set_label("probability of class 1", fontsize=9, color=GREY)
-    bar.outline.set_visible(False)
-    bar_axes.tick_params(colors=GREY, labelsize=8, length=2)
-    return write(figure, path)
 
 
-def _grid(xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates across and down that leave some room around the points, in equal steps."""
+def _grid(xy: Points) -> tuple[Points, Points]:
+    """Return coordinates across and down in equal steps, with a margin around the points."""
     low, high = xy.min(axis=0), xy.max(axis=0)
-    room = 0.12 * max(float((high - low).max()), 1e-6)
-    sides = high - low + 2 * room
+    margin = 0.12 * max(float((high - low).max()), 1e-6)
+    sides = high - low + 2 * margin
     sides = np.maximum(sides, sides.max() / 3)  # points on a line still get a plane
     middle = (low + high) / 2
     steps = np.maximum(2, np.rint(_RESOLUTION * sides / sides.max())).astype(int)
@@ -133,14 +151,14 @@ def _grid(xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.floa
     return first, second
 
 
-def _chances(predict: Callable[[NDArray[np.float64]], Any], xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The probability of class 1 at each point, whichever way `predict` gives it."""
-    chances = np.asarray(predict(xy), dtype=np.float64)
-    if chances.shape == (len(xy), 2):
-        return chances[:, 1]
-    if chances.shape not in ((len(xy),), (len(xy), 1)):
+def _probability(predict: Callable[[Points], Any], xy: Points) -> Points:
+    """Return the probability of class 1 at each point, from any of the shapes that `predict` may return."""
+    probability = np.asarray(predict(xy), dtype=np.float64)
+    if probability.shape == (len(xy), 2):
+        return probability[:, 1]
+    if probability.shape not in ((len(xy),), (len(xy), 1)):
         raise ValueError(
             f"predict was given {len(xy)} points and should return shape (m,), (m, 1) or (m, 2), "
-            f"not {chances.shape}"
+            f"not {probability.shape}"
         )
-    return chances.reshape(-1)
+    return probability.reshape(-1)

@@ -1,4 +1,4 @@
-"""What all pictures share: a blank figure, one style of axes, colours, files written whole or not at all."""
+"""The parts that all pictures share: a blank figure, one style of axes, colours, percent, writing a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-# After Okabe and Ito (2008): the colour-blind tell them apart too. Nothing is said by colour alone.
+# After Okabe and Ito (2008): the colour-blind tell them apart, too. No picture says anything by colour alone.
 BLUE, VERMILLION = "#0072B2", "#C8460A"
 INK, GREY, PALE = "#222222", "#6B6B6B", "#D9D9D9"
 
@@ -22,12 +22,12 @@ DOTS_PER_INCH = 130
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A blank white figure of `width` by `height` inches.
+    """Return a blank white figure of `width` by `height` inches.
 
     Raises
     ------
     ImportError
-        Where matplotlib is not installed: the message says how to get it.
+        matplotlib is not installed; the message says how to get it.
     """
     try:
         from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def style(axes: Axes) -> None:
-    """Thin grey lines on two sides, small grey numbers, whatever the user's own matplotlib style is."""
+    """Draw axes as thin grey lines on two sides with small grey numbers, whatever the user's own style is."""
     axes.set_facecolor("white")
     for side, spine in axes.spines.items():
         spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=0.8)
@@ -47,13 +47,18 @@ def style(axes: Axes) -> None:
     axes.grid(False)
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share of 1 as text: "97.5 %"."""
+    return f"{share:.{digits}%}".replace("%", " %")
+
+
 def write(figure: Figure, path: PathLike | None) -> Path | Figure:
-    """Write a figure in the format that the path's ending names, by way of a temporary file beside it.
+    """Write a figure in the format that the path's ending names, whole or not at all.
 
     Returns
     -------
     Path or Figure
-        The path; or the figure itself where `path` is None.
+        The path, or the figure itself if `path` is None.
     """
     if path is None:
         return figure

@@ -1,4 +1,4 @@
-"""A grid of sample digits, each with what was predicted and what is true."""
+"""A grid of sample digits, each with its predicted and its true label."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.plots.figure import GREY, INK, PALE, VERMILLION, PathLike, new_figure, write
+from tinygrad_mnist.plots.figure import GREY, INK, PALE, VERMILLION, PathLike, new_figure, percent, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,9 +31,9 @@ def plot_predictions(
     title: str | None = None,
     columns: int | None = None,
 ) -> Path | Figure:
-    """Draw sample digits with predicted and true label and confidence.
+    """Draw sample digits, each with its predicted label, the confidence, and its true label.
 
-    A wrong one has a thick border, a cross and the word "wrong", beside its colour.
+    A wrong one is marked by colour, a thick border, a cross and the word "wrong".
 
     Parameters
     ----------
@@ -42,27 +42,28 @@ def plot_predictions(
     predicted : array_like, shape (n,), int
         The predicted labels.
     labels : array_like, shape (n,), int, or None
-        The true labels, where they are known.
+        The true labels, if they are known.
     confidence : array_like, shape (n,), float
-        The probability that each prediction was given, 0 to 1.
+        The probability of each prediction, 0 to 1.
     path : path-like, optional
-        Where to write it; the ending names the format.
+        The file to write; its ending names the format.
     title : str, optional
-        By default how many of how many are right.
+        The line on top; by default the number of right predictions.
     columns : int, optional
-        How many digits stand in a row; by default some more than there are rows, so that the rows are full.
+        The number of digits in a row; by default a little more than the number of rows, chosen so that the
+        last row is as full as possible.
 
     Returns
     -------
     Path or matplotlib.figure.Figure
-        The path, or the figure where there is none.
+        The path, or the figure if there is no path.
 
     Raises
     ------
     ValueError
-        Where the shapes do not fit together.
+        The shapes do not fit together.
     ImportError
-        Where matplotlib is not installed.
+        matplotlib is not installed.
 
     Examples
     --------
@@ -94,12 +95,12 @@ def plot_predictions(
             pictures[k], cmap="gray_r", vmin=0, vmax=strongest, extent=extent, interpolation="nearest"
         )
         _caption(axes, left, top, said[k], None if truth is None else truth[k], sure[k])
-    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")  # again, as each imshow changes them
     return write(figure, path)
 
 
 def _columns(n: int) -> int:
-    """Columns for a page somewhat wider than high, of which the last row lacks as few as can be."""
+    """Return a number of columns that makes the page a little wider than high, its last row nearly full."""
     if n <= 5:
         return n
     ideal = min(10, max(5, math.ceil(math.sqrt(1.3 * n))))
@@ -140,7 +141,7 @@ def _head(axes: Axes, said: NDArray[Any], truth: NDArray[Any] | None, title: str
 
 
 def _caption(axes: Axes, left: float, top: float, said: Any, truth: Any, sure: float) -> None:
-    """The border around a digit and the lines under it."""
+    """Draw the border around a digit, and write the lines under it."""
     from matplotlib.patches import Rectangle
 
     wrong = truth is not None and said != truth
@@ -150,7 +151,7 @@ def _caption(axes: Axes, left: float, top: float, said: Any, truth: Any, sure: f
     )
     middle = left + _DIGIT / 2
     bold = "bold" if wrong else "normal"
-    first = f"{'✗ ' if wrong else ''}{said} · {_percent(sure)}"
+    first = f"{'✗ ' if wrong else ''}{said} · {_confidence(sure)}"
     axes.text(
         middle,
         top + _DIGIT + 0.19,
@@ -172,6 +173,6 @@ def _caption(axes: Axes, left: float, top: float, said: Any, truth: Any, sure: f
         )
 
 
-def _percent(share: float) -> str:
-    """A confidence, whole, and never rounded to the certainty that nobody has."""
-    return ">99 %" if 0.995 <= share < 1 else f"{share:.0%}".replace("%", " %")
+def _confidence(share: float) -> str:
+    """Return a probability in whole percent; one that would round up to 100 % is given as ">99 %"."""
+    return ">99 %" if 0.995 <= share < 1 else percent(share)

@@ -1,4 +1,4 @@
-"""Loss and accuracy in the course of a training."""
+"""The course of a training: loss and accuracy over time."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ def plot_training(
 ) -> Path | Figure:
     """Draw loss and accuracy over time, in two panels.
 
-    The training part is a solid line, the validation part a dashed one with dots; each carries its name and
-    its last value at its end. Losses are drawn on a logarithmic scale where they span it, and high accuracies
-    on one that gives the last percent room; a note above the panel says so.
+    The training part is a solid line, the validation part a dashed one with dots; each has its name and its
+    last value at its end. Losses that span a factor of ten are drawn on a logarithmic scale, and accuracies
+    above 90 % on a scale that is stretched near 100 %; a note above the panel says so.
 
     Parameters
     ----------
     history : sequence of mappings
-        A row for each moment, in order. Read are `train_loss`, `validation_loss` (nats), `train_accuracy`,
-        `validation_accuracy` (0 to 1), and as the time the first of `epoch`, `step` and `images_seen` that
-        grows from row to row. A row may lack a value, or have None or nan for it.
+        A row for each moment, in order, with the keys `train_loss`, `validation_loss` (nats),
+        `train_accuracy` and `validation_accuracy` (0 to 1). The time is the first of `epoch`, `step` and
+        `images_seen` that grows from row to row. A row may lack a value, or have None or nan for it.
     path : path-like, optional
-        Where to write it; the ending names the format.
+        The file to write; its ending names the format.
     title : str
         The line on top.
     time : str, optional
-        What the time is called; by default as the key that it is read from.
+        The label of the time axis; by default that of the key.
 
     Returns
     -------
     Path or matplotlib.figure.Figure
-        The path, or the figure where there is none.
+        The path, or the figure if there is no path.
 
     Raises
     ------
     ImportError
-        Where matplotlib is not installed.
+        matplotlib is not installed.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def plot_training(
 
 
 def _times(history: Sequence[Row]) -> tuple[str, Values]:
-    """The time of each row, and the key that it stands under."""
+    """Return the key of the time, and the time of each row."""
     for key in _TIMES:
         times = np.array([_number(row, key) for row in history])
         if times.size and np.isfinite(times).all() and (np.diff(times) > 0).all():
@@ -174,7 +174,7 @@ def _accuracy_scale(axes: Axes, lines: list[_Line]) -> None:
         axes.set_ylim(max(0.0, low - margin), high + margin)
         axes.yaxis.set_major_formatter("{x:g} %")
         return
-    # Errors on a logarithmic scale, with half a percent more so that 100 % has a place.
+    # The scale is the logarithm of the error, with half a percent added: of an error of 0 there is none.
     axes.set_yscale("function", functions=(_stretched, _unstretched))
     _note_scale(axes, "stretched near 100 %")
     ticks = [tick for tick in _ACCURACY_TICKS if tick >= low]

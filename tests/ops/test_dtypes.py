@@ -1,4 +1,4 @@
-"""Functions with a float result take integers and booleans, in the dtype in which NumPy's exp computes."""
+"""Integers, booleans, float16 and mixed dtypes: each result in NumPy's dtype, each gradient in its own."""
 
 from typing import Any
 
@@ -69,3 +69,45 @@ def test_clip_has_numpys_value_and_dtype(bounds: Any, dtype: Any) -> None:
     if dtype is np.bool_ and bounds == (None, None):
         pytest.skip("NumPy refuses it")
     np.testing.assert_array_equal(np.clip(Tensor(x), *bounds).data, np.clip(x, *bounds), strict=True)
+
+
+# ---- through NumPy's functions -------------------------------------------------------------------------
+
+A = np.array([[0.5, -1.2, 2.0], [1.5, 0.3, -0.7]])
+
+
+def leaf(array: Any = A) -> Tensor:
+    return Tensor(array.copy(), requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    "f", [np.sum, np.max, np.cumsum, np.ravel, lambda x: x + 1, lambda x: x * x, lambda x: x[0]]
+)
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])
+def test_integers_and_booleans_go_through_as_in_numpy(f: Any, dtype: Any) -> None:
+    array = (A > 0).astype(dtype)
+    np.testing.assert_array_equal(f(Tensor(array)).data, np.asarray(f(array)), strict=True)
+
+
+def test_an_integer_argument_takes_no_gradient() -> None:
+    t, counts = leaf(), Tensor(np.array([1, 2, 3]))
+    np.sum(t * counts).backward()
+    assert t.grad is not None
+    np.testing.assert_array_equal(t.grad.data, np.broadcast_to([1, 2, 3], (2, 3)))
+
+
+@pytest.mark.parametrize("f", [np.add, np.multiply, np.maximum, np.divide, lambda x, y: x @ y.T, np.outer])
+def test_each_gradient_has_the_dtype_of_its_own_argument(f: Any) -> None:
+    x, y = Tensor(A.astype(np.float32), requires_grad=True), leaf(A + 3)
+    out = f(x, y)
+    out.backward(np.ones(out.shape))
+    assert x.grad is not None
+    assert y.grad is not None
+    assert (out.dtype, x.grad.dtype, y.grad.dtype) == (np.float64, np.float32, np.float64)
+
+
+def test_float16_stays_float16() -> None:
+    t = Tensor(A.astype(np.float16), requires_grad=True)
+    np.mean(np.tanh(t) * 2).backward()
+    assert t.grad is not None
+    assert t.grad.dtype == np.float16

@@ -1,4 +1,4 @@
-"""Sorts are stable choices; medians and quantiles read the elements that NumPy reads, by every method."""
+"""Sorts, medians, quantiles, averages, covariances, the nan- family: NumPy's values, warnings and errors."""
 
 from typing import Any
 
@@ -16,6 +16,8 @@ METHODS = (
     "weibull", "linear", "median_unbiased", "normal_unbiased", "lower", "higher", "midpoint", "nearest",
 )  # fmt: skip
 INF, NAN = np.inf, np.nan
+VALUES = st.integers(-40, 40).map(lambda n: n / 8)
+rng = np.random.default_rng(1)
 TIES = st.sampled_from([-1.5, -0.5, 0.0, 0.25, 1.0, 2.0])
 
 
@@ -221,3 +223,167 @@ def test_the_nan_family_has_no_gradient_where_there_is_no_number(f: Any) -> None
     assert x.grad is not None
     assert x.grad.data[0].tolist() == [0, 0]
     assert np.sum(x.grad.data[1]) == pytest.approx(1)
+
+
+# ---- averages and covariances --------------------------------------------------------------------------
+
+
+def same_as_numpys(ours: Any, expected: Any) -> None:
+    assert isinstance(ours, Tensor)
+    assert (ours.shape, ours.dtype) == (np.shape(expected), np.asarray(expected).dtype)
+    np.testing.assert_allclose(ours.data, expected, rtol=1e-12, atol=1e-12)
+
+
+@given(
+    x=npst.arrays(np.float64, npst.array_shapes(max_dims=3, max_side=4), elements=VALUES),
+    data=st.data(),
+    keepdims=st.booleans(),
+)
+def test_average(x: Any, data: st.DataObject, keepdims: bool) -> None:
+    axis = data.draw(st.one_of(st.none(), npst.valid_tuple_axes(x.ndim, min_size=1)))
+    shape = x.shape if axis is None else tuple(x.shape[i] for i in axis)
+    for weights in (None, rng.uniform(0.5, 2, x.shape), rng.uniform(0.5, 2, shape)):
+        same_as_numpys(
+            np.average(Tensor(x), axis, weights, keepdims=keepdims),
+            np.average(x, axis, weights, keepdims=keepdims),
+        )
+
+
+def test_weights_that_sum_to_zero_are_an_error_as_in_numpy() -> None:
+    with pytest.raises(ZeroDivisionError, match="sum to zero"):
+        np.average(Tensor([1.0, 2.0]), weights=[1.0, -1.0])
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((0,), 0), ((0, 3), 0), ((0, 3), None), ((3, 0, 2), (1, 2))])
+def test_the_average_of_nothing_is_what_numpy_says(shape: Any, axis: Any) -> None:
+    nothing = np.zeros(shape)
+    with pytest.raises(ZeroDivisionError, match="sum to zero"):
+        np.average(Tensor(nothing), axis=axis, weights=nothing)
+    with pytest.warns(RuntimeWarning):
+        expected = np.average(nothing, axis=axis)
+    with pytest.warns(RuntimeWarning):
+        np.testing.assert_array_equal(np.average(Tensor(nothing), axis=axis).data, expected)
+
+
+def test_no_averages_at_all_are_an_error_as_in_numpy() -> None:
+    with pytest.raises(ZeroDivisionError):
+        np.average(np.zeros((0, 3)), axis=1)
+    with pytest.raises(ZeroDivisionError, match=r"average: of shape \(0, 3\) along axis 1 there is nothing"):
+        np.average(Tensor(np.zeros((0, 3))), axis=1)
+
+
+def test_weights_of_another_shape_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"average: weights of shape \(3,\) for axis 0 of shape \(2, 3\)"):
+        np.average(Tensor(np.ones((2, 3))), axis=0, weights=np.ones(3))
+
+
+def test_an_average_by_its_weights() -> None:
+    gradcheck(lambda w: np.average(np.array([1.0, 4.0, 2.0]), weights=w), np.array([0.5, 1.0, 2.0]), order=2)
+
+
+def test_a_covariance_of_one_observation_is_as_in_numpy() -> None:
+    with pytest.warns(RuntimeWarning) as ours:
+        found = np.cov(Tensor([1.5]))
+    assert "Degrees of freedom" in str(ours[0].message)
+    assert np.isnan(found.item())
+
+
+def test_correlations_lie_within_1() -> None:
+    x = rng.normal(size=4)
+    c = np.corrcoef(Tensor(np.stack([x, 3 * x, -x])))
+    assert np.all(np.abs(c.data) <= 1)
+
+
+def test_float32_observations_have_covariances_in_float64_and_gradients_in_float32() -> None:
+    x = Tensor(rng.normal(size=(2, 5)).astype(np.float32), requires_grad=True)
+    out = np.cov(x)
+    assert out.dtype == np.cov(x.data).dtype == np.float64
+    np.sum(out).backward()
+    assert x.grad is not None
+    assert x.grad.dtype == np.float32
+
+
+# ---- the nan- family -----------------------------------------------------------------------------------
+
+REDUCTIONS = [np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanvar, np.nanstd]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("function", REDUCTIONS, ids=lambda f: f.__name__)
+@given(
+    x=npst.arrays(
+        np.float64,
+        npst.array_shapes(max_dims=3, max_side=3),
+        elements=st.sampled_from([-1.5, 0.0, 0.5, 2.0, NAN]),
+    ),
+    data=st.data(),
+    keepdims=st.booleans(),
+)
+def test_a_nan_reduction_is_that_of_numpy(function: Any, x: Any, data: st.DataObject, keepdims: bool) -> None:
+    axis = data.draw(st.one_of(st.none(), npst.valid_tuple_axes(x.ndim, min_size=1)))
+    ours = function(Tensor(x), axis=axis, keepdims=keepdims)
+    np.testing.assert_allclose(ours.data, function(x, axis=axis, keepdims=keepdims), rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("function", REDUCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_is_no_number_gets_a_gradient_of_0(function: Any, dtype: Any) -> None:
+    x = Tensor(np.array([1.0, NAN, 3.0, 0.5], dtype), requires_grad=True)
+    function(x).backward()
+    assert x.grad is not None
+    assert x.grad.dtype == dtype
+    assert x.grad.data[1] == 0
+    assert np.all(np.isfinite(x.grad.data))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (np.nanmax, "All-NaN slice"), (np.nanmin, "All-NaN slice"), (np.nanmean, "Mean of empty slice"),
+        (np.nanvar, "Degrees of freedom"), (np.nanstd, "Degrees of freedom"),
+    ],
+)  # fmt: skip
+def test_a_slice_without_numbers_warns_as_in_numpy(function: Any, message: str) -> None:
+    x = np.array([[NAN, NAN], [1.0, 2.0]])
+    with pytest.warns(RuntimeWarning, match=message):
+        ours = function(Tensor(x), axis=1)
+    with pytest.warns(RuntimeWarning, match=message):
+        np.testing.assert_allclose(ours.data, function(x, axis=1))
+
+
+@pytest.mark.parametrize("function", REDUCTIONS, ids=lambda f: f.__name__)
+def test_integers_are_reduced_as_numpy_does(function: Any) -> None:
+    x = np.array([[3, 1], [4, 1]])
+    ours, expected = function(Tensor(x), axis=0), function(x, axis=0)
+    assert ours.dtype == expected.dtype
+    np.testing.assert_allclose(ours.data, expected)
+
+
+def test_nanstd_of_a_constant_has_gradient_0() -> None:
+    x = Tensor([2.0, NAN, 2.0], requires_grad=True)
+    np.nanstd(x).backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.data, 0)
+
+
+def test_nanmax_splits_the_gradient_among_ties() -> None:
+    x = Tensor([2.0, NAN, 2.0, 1.0], requires_grad=True)
+    np.nanmax(x).backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.data, [0.5, 0, 0.5, 0])
+
+
+def test_nan_to_num_has_gradient_1_at_numbers_and_0_elsewhere() -> None:
+    values = np.array([1.5, NAN, np.inf, -np.inf])
+    for options in ({}, {"nan": 3.0}, {"posinf": 7.0, "neginf": -8.0}):
+        x = Tensor(values, requires_grad=True)
+        out = np.nan_to_num(x, **options)
+        np.testing.assert_array_equal(out.data, np.nan_to_num(values, **options))
+        np.sum(out).backward()
+        assert x.grad is not None
+        np.testing.assert_array_equal(x.grad.data, [1, 0, 0, 0])
+
+
+def test_nan_to_num_in_place_is_refused() -> None:
+    with pytest.raises(TypeError, match="copy=False"):
+        np.nan_to_num(Tensor([1.0]), copy=False)
