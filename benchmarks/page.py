@@ -1,4 +1,4 @@
-"""Write what results.json says: sections of docs/explanation/performance.md, their picture, the README's table."""
+"""Write what results.json says: parts of docs/explanation/performance.md, the picture, the README's table."""
 
 from __future__ import annotations
 
