@@ -93,7 +93,7 @@ class Graph:
         budget : int
             How many boxes may be seen before more is folded, where ``depth`` does not say.
         """
-        from tinygrad_mnist.graph.views.draw import draw
+        from tinygrad_mnist.graph.views import draw
 
         _require_counts(depth, budget)
         return draw(self, view, depth=depth, expand=expand, budget=budget)

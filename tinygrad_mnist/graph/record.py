@@ -26,7 +26,7 @@ from tinygrad_mnist.graph.data import (
     Value,
 )
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.words import arguments_text, line_text
+from tinygrad_mnist.graph.numbers import arguments_text, line_text
 
 Alive = ReferenceType[np.ndarray[Any, Any]]
 """Tells whether the array is still the one that had this id, and does not keep it."""

@@ -8,12 +8,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from tinygrad_mnist.graph.boxes import parameter_count
 from tinygrad_mnist.graph.comparison.matching import Matches, Side, matches
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Node, Statistics, Value
 from tinygrad_mnist.graph.drawing import Drawing
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.boxes import parameter_count
-from tinygrad_mnist.graph.words import count_text, number_text, shape_text, value_text
+from tinygrad_mnist.graph.numbers import count_text, number_text, shape_text, value_text
 
 
 @dataclass(frozen=True)

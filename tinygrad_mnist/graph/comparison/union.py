@@ -13,7 +13,7 @@ from tinygrad_mnist.graph.comparison.diff import Difference
 from tinygrad_mnist.graph.data import OPERATION, Node
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.draw import draw as draw_graph
+from tinygrad_mnist.graph.views import draw as draw_graph
 
 MOST_LINES: Final = 2
 """Changes that are written in a box."""

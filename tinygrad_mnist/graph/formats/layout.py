@@ -20,7 +20,7 @@ from tinygrad_mnist.graph.errors import LayoutError, TooLarge
 from tinygrad_mnist.graph.formats.dot import to_dot
 from tinygrad_mnist.graph.formats.svg import adorn
 from tinygrad_mnist.graph.formats.theme import palette
-from tinygrad_mnist.graph.views.draw import draw
+from tinygrad_mnist.graph.views import draw
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph.graph import Graph

@@ -11,7 +11,7 @@ from html import escape
 from tinygrad_mnist.graph.data import Cluster, Node
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.words import bytes_text, number_text, seconds_text, value_text
+from tinygrad_mnist.graph.numbers import bytes_text, number_text, seconds_text, value_text
 
 
 def shown(text: str) -> str:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
+from tinygrad_mnist.graph.boxes import member_name
 from tinygrad_mnist.graph.data import PARAMETER, Edge, Node, Value
+from tinygrad_mnist.graph.folding import Part, Plan, is_loop
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.boxes import member_name
-from tinygrad_mnist.graph.views.folding import Part, Plan, is_loop
-from tinygrad_mnist.graph.views.outline import Outline
-from tinygrad_mnist.graph.words import count_text
+from tinygrad_mnist.graph.numbers import count_text
+from tinygrad_mnist.graph.outline import Outline
 
 MOST_ARRAYS: Final = 8
 """Parameters of one row that have rows of their own; more are one row."""

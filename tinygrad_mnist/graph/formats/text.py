@@ -7,17 +7,17 @@ from dataclasses import replace
 from math import hypot
 from typing import Final
 
+from tinygrad_mnist.graph.boxes import parameter_count
+from tinygrad_mnist.graph.costs import kept, with_costs
 from tinygrad_mnist.graph.data import CONSTANT, INPUT, Node, Statistics
 from tinygrad_mnist.graph.drawing import Box
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.formats.rows import Row, rows_of, values_text
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.boxes import parameter_count
-from tinygrad_mnist.graph.views.costs import kept, with_costs
-from tinygrad_mnist.graph.views.draw import look, notes, title
-from tinygrad_mnist.graph.views.nonfinite import troubled_gradients, troubled_values, worst
-from tinygrad_mnist.graph.views.scene import Scene
-from tinygrad_mnist.graph.words import bytes_text, number_text, seconds_text, shape_text, value_text
+from tinygrad_mnist.graph.nonfinite import troubled_gradients, troubled_values, worst
+from tinygrad_mnist.graph.numbers import bytes_text, number_text, seconds_text, shape_text, value_text
+from tinygrad_mnist.graph.scene import Scene
+from tinygrad_mnist.graph.views import look, notes, title
 
 BOLD: Final = "\x1b[1m{}\x1b[0m"
 FAINT: Final = "\x1b[2m{}\x1b[0m"

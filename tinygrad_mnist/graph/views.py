@@ -6,23 +6,23 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Edge
-from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
-from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.backward import (
+from tinygrad_mnist.graph.backward import (
     NO_GRADIENT,
     folded_norms,
     gradient_arrows,
     lacks_gradient,
     require_backward,
 )
-from tinygrad_mnist.graph.views.boxes import box, group, parameter_count
-from tinygrad_mnist.graph.views.costs import kept, require_times, totals, with_costs
-from tinygrad_mnist.graph.views.folding import Folding, Part
-from tinygrad_mnist.graph.views.nonfinite import troubled_gradients, troubled_values, worst
-from tinygrad_mnist.graph.views.outline import Outline
-from tinygrad_mnist.graph.views.scene import Scene, scene
-from tinygrad_mnist.graph.words import bytes_text, count_text, shape_text
+from tinygrad_mnist.graph.boxes import box, group, parameter_count
+from tinygrad_mnist.graph.costs import kept, require_times, totals, with_costs
+from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Edge
+from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
+from tinygrad_mnist.graph.folding import Folding, Part
+from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.nonfinite import troubled_gradients, troubled_values, worst
+from tinygrad_mnist.graph.numbers import bytes_text, count_text, shape_text
+from tinygrad_mnist.graph.outline import Outline
+from tinygrad_mnist.graph.scene import Scene, scene
 
 VIEWS: Final = ("modules", "operations", "backward", "profile")
 

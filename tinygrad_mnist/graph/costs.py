@@ -8,9 +8,9 @@ from dataclasses import replace
 from tinygrad_mnist.graph.data import OPERATION, Node
 from tinygrad_mnist.graph.drawing import Box
 from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.numbers import bytes_text, seconds_text
 from tinygrad_mnist.graph.profile import peak
-from tinygrad_mnist.graph.views.scene import Place
-from tinygrad_mnist.graph.words import bytes_text, seconds_text
+from tinygrad_mnist.graph.scene import Place
 
 
 def require_times(graph: Graph) -> None:

@@ -11,8 +11,8 @@ from typing import Final
 from tinygrad_mnist.graph.data import Edge, Node, Statistics
 from tinygrad_mnist.graph.drawing import Arrow
 from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.scene import Place, Scene
-from tinygrad_mnist.graph.words import nonfinite_text, number_text
+from tinygrad_mnist.graph.numbers import nonfinite_text, number_text
+from tinygrad_mnist.graph.scene import Place, Scene
 
 WIDEST: Final = 3.0
 """The width of the arrow with the largest gradient; that of the smallest is 1."""

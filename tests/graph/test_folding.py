@@ -15,8 +15,8 @@ from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.data import Edge, Node, Value
 from tinygrad_mnist.graph.drawing import Box, Drawing
-from tinygrad_mnist.graph.views.folding import LONGEST_PERIOD, runs, signatures
-from tinygrad_mnist.graph.views.outline import Outline
+from tinygrad_mnist.graph.folding import LONGEST_PERIOD, runs, signatures
+from tinygrad_mnist.graph.outline import Outline
 
 RNG = np.random.default_rng(0)
 

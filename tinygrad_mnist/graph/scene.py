@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tinygrad_mnist.graph.data import INPUT, OPERATION, Edge, Node
-from tinygrad_mnist.graph.views.folding import Part, Plan
-from tinygrad_mnist.graph.views.outline import Outline
+from tinygrad_mnist.graph.folding import Part, Plan
+from tinygrad_mnist.graph.outline import Outline
 
 MOST_ARRAYS: Final = 4
 """So many inputs that the same boxes use have boxes of their own, while there is room; more are one box."""

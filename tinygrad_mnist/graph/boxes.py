@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from tinygrad_mnist.graph.data import INPUT, OPERATION, PARAMETER, Node
 from tinygrad_mnist.graph.drawing import Box, Group
-from tinygrad_mnist.graph.views.folding import Part, is_loop
-from tinygrad_mnist.graph.views.outline import Outline
-from tinygrad_mnist.graph.views.scene import Place
-from tinygrad_mnist.graph.words import bytes_text, count_text, seconds_text, shape_text, statistics_text
+from tinygrad_mnist.graph.folding import Part, is_loop
+from tinygrad_mnist.graph.numbers import bytes_text, count_text, seconds_text, shape_text, statistics_text
+from tinygrad_mnist.graph.outline import Outline
+from tinygrad_mnist.graph.scene import Place
 
 Details = tuple[tuple[str, str], ...]
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from tinygrad_mnist.graph.data import OPERATION, Edge
-from tinygrad_mnist.graph.views.outline import Outline
+from tinygrad_mnist.graph.outline import Outline
 
 LEAST_RUN: Final = 4
 """How many equal modules in a row are folded, though there may be room for all."""
