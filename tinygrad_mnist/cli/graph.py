@@ -95,7 +95,7 @@ def _terminal() -> dict[str, Any]:
 
 def _refuse_unwritable(path: str) -> None:
     """Say before the work that its result could not be written."""
-    from tinygrad_mnist.graph.formats.files import writer_of
+    from tinygrad_mnist.graph.methods import writer_of
     from tinygrad_mnist.training.errors import RecipeError
 
     try:

@@ -1,77 +1,63 @@
-"""The way back: arrows that point against the computation, the wider the larger the gradient is."""
+"""The arrows of the backward view: they point against the computation, the wider the larger the gradient."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import hypot, log
-from typing import Final
+from typing import Final, NamedTuple
 
-from tinygrad_mnist.graph.data import Edge, Node, Statistics
-from tinygrad_mnist.graph.drawing import Arrow
-from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.data import Edge, Graph, Node, Statistics
+from tinygrad_mnist.graph.drawing import NO_GRADIENT, Arrow, Box
 from tinygrad_mnist.graph.numbers import nonfinite_text, number_text
-from tinygrad_mnist.graph.scene import Place, Scene
 
 WIDEST: Final = 3.0
 """The width of the arrow with the largest gradient; that of the smallest is 1."""
 
 WIDEST_RANGE: Final = 1e4
-"""Gradients that are so many times smaller than the largest are as thin as any: roundoff takes no room."""
-
-NO_GRADIENT: Final = "no gradient"
+"""Largest ratio of norms that widths tell: gradients below that, often roundoff, are all equally thin."""
 
 
-def require_backward(graph: Graph) -> None:
-    """Refuse a graph whose operations never saw a gradient."""
-    if not any(value.gradient is not None for node in graph.operations for value in node.values):
-        raise ValueError(
-            "the backward view needs a backward pass, and none was recorded; put the computation and its "
-            "backward() inside `with graph.record() as tape:`, and draw tape.graph()"
-        )
-
-
-def gradient_arrows(seen: Scene) -> tuple[Arrow, ...]:
-    """The arrows of the scene, reversed, with the norms of gradients.
+def gradient_arrows(graph: Graph, arrows: Sequence[Arrow]) -> tuple[Arrow, ...]:
+    """Return the arrows reversed, with the norms of gradients.
 
     Where no gradient can flow, to inputs and labels, an arrow of kind ``none`` says nothing more; where one
     could and did not, it says ``no gradient``.
     """
-    graph = seen.outline.graph
     uses = Counter((edge.source, edge.output) for edge in graph.edges if edge.requires_grad)
-    arrows: list[tuple[Arrow, float]] = []
-    for (start, end), edges in seen.links.items():
-        carrying = [edge for edge in edges if edge.requires_grad]
+    turned: list[tuple[Arrow, float]] = []
+    for arrow in arrows:
+        carrying = [edge for edge in arrow.edges if edge.requires_grad]
         flown = _flown(graph, carrying, uses)
+        back = replace(arrow, source=arrow.target, target=arrow.source, kind="none")
         if not carrying:
-            arrows.append((Arrow(end, start, kind="none"), 0.0))
+            turned.append((back, 0.0))
         elif flown is None:
-            arrows.append((Arrow(end, start, NO_GRADIENT, "none", marks=(NO_GRADIENT,)), 0.0))
+            turned.append((replace(back, label=NO_GRADIENT, marks=(NO_GRADIENT,)), 0.0))
         else:
             marks = () if flown.finite else ("spoiled",)
-            arrows.append((Arrow(end, start, flown.label, "gradient", marks=marks), flown.norm))
-    sizes = [log(norm) for _, norm in arrows if norm > 0]
+            turned.append((replace(back, label=flown.label, kind="gradient", marks=marks), flown.norm))
+    sizes = [log(norm) for _, norm in turned if norm > 0]
     high = max(sizes, default=0.0)
     low = max(min(sizes, default=0.0), high - log(WIDEST_RANGE))
-    return tuple(replace(arrow, weight=_width(norm, low, high)) for arrow, norm in arrows)
+    return tuple(replace(arrow, weight=_width(norm, low, high)) for arrow, norm in turned)
 
 
 def lacks_gradient(nodes: Sequence[Node]) -> bool:
-    """Whether a gradient could have come to some nodes, and to none of them did."""
+    """Return whether a gradient could have come to some nodes, and to none of them did."""
     able = [node for node in nodes if node.requires_grad]
     return bool(able) and all(value.gradient is None for node in able for value in node.values)
 
 
-def folded_norms(seen: Scene, place: Place) -> str:
-    """The least and the largest norm of the gradients that come into the parts of a folded box, if any do."""
-    part = place.part
-    if part is None or not part.is_fold:
+def folded_norms(graph: Graph, box: Box) -> str:
+    """Return the range of the gradient norms of the parts of a folded box; empty where there are none."""
+    if box.kind != "fold":
         return ""
-    period = len(part.members) // part.repeats if part.repeats else 1
+    step = box.period if box.repeats else 1
     norms = []
-    for start in range(0, len(part.members), period):
-        operations = seen.outline.operations(part.members[start : start + period])
+    for start in range(0, len(box.members), step):
+        operations = graph.operations_in(box.members[start : start + step])
         known = [value.gradient for value in operations[-1].values if value.gradient is not None]
         if known:
             norms.append(hypot(*(gradient.norm or 0.0 for gradient in known)))
@@ -82,7 +68,7 @@ def folded_norms(seen: Scene, place: Place) -> str:
 
 
 def _width(norm: float, low: float, high: float) -> float:
-    """From 1 to the widest, by the logarithm of a norm."""
+    """Return a width from 1 to the widest, by the logarithm of a norm."""
     if norm <= 0:
         return 1.0
     if high == low:
@@ -90,9 +76,8 @@ def _width(norm: float, low: float, high: float) -> float:
     return round(1 + (WIDEST - 1) * max(log(norm) - low, 0.0) / (high - low), 2)
 
 
-@dataclass(frozen=True)
-class _Flown:
-    """What went back along an arrow.
+class _Flown(NamedTuple):
+    """The gradient that went back along an arrow.
 
     Attributes
     ----------
@@ -109,10 +94,11 @@ class _Flown:
 
 
 def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) -> _Flown | None:
-    """What went back along some edges; None if nothing did.
+    """Add up the gradients that went back along some edges; None if there were none.
 
     The gradients that several operations in one box send to the same value add up. Where all uses of the
-    value are in the arrow, the sum is the gradient of the value; else the sum of norms bounds its norm.
+    value are in the arrow, the sum is the gradient of the value, which is known; else only the norms of the
+    parts are, and by the triangle inequality their sum bounds the norm of the sum: the label says ``≤``.
     """
     by_value: dict[tuple[str, int], list[Edge]] = {}
     for edge in edges:
@@ -121,11 +107,12 @@ def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) 
     faults: list[Statistics] = []
     bound, times = False, 1
     for (source, output), same in by_value.items():
-        parts = {edge.target: edge.gradient for edge in same}
         whole = graph.by_id[source].values[output].gradient
         if whole is not None and uses[source, output] == len(same):
             known = [whole]
         else:
+            # Once a target: the uses by one operation have one gradient together.
+            parts = {edge.target: edge.gradient for edge in same}
             known = [part for part in parts.values() if part is not None]
             bound = bound or len(known) > 1
         if known:
@@ -134,11 +121,9 @@ def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) 
         times = max(times, *Counter(edge.target for edge in same).values())
     if not norms:
         return None
-    norm = hypot(*norms)
-    words = ["≤ " * bound + number_text(norm)]
+    norm = hypot(*norms)  # the gradients of different values are the parts of one vector
+    label = "≤ " * bound + number_text(norm)
     if faults:
-        spoiled = nonfinite_text(Statistics(nan=sum(f.nan for f in faults), inf=sum(f.inf for f in faults)))
-        words = [spoiled, f"norm of the rest {words[0]}"]
-    if times > 1:
-        words.append(f"{times} uses")
-    return _Flown(norm, ", ".join(words), not faults)
+        total = Statistics(nan=sum(fault.nan for fault in faults), inf=sum(fault.inf for fault in faults))
+        label = f"{nonfinite_text(total)}, norm of the rest {label}"
+    return _Flown(norm, label + (f", {times} uses" if times > 1 else ""), not faults)

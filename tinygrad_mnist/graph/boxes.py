@@ -1,141 +1,130 @@
-"""The words of boxes: titles, lines and details of operations, modules, folds, parameters and inputs."""
+"""The words of boxes: titles, lines, details and costs of operations, modules, folds and arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tinygrad_mnist.graph.data import INPUT, OPERATION, PARAMETER, Node
+from tinygrad_mnist.graph.data import INPUT, OPERATION, PARAMETER, Graph, Node, parameter_count
 from tinygrad_mnist.graph.drawing import Box, Group
-from tinygrad_mnist.graph.folding import Part, is_loop
+from tinygrad_mnist.graph.folding import is_loop
 from tinygrad_mnist.graph.numbers import bytes_text, count_text, seconds_text, shape_text, statistics_text
-from tinygrad_mnist.graph.outline import Outline
-from tinygrad_mnist.graph.scene import Place
-
-Details = tuple[tuple[str, str], ...]
+from tinygrad_mnist.graph.profile import peak
 
 
-def box(outline: Outline, place: Place) -> Box:
-    """A box with the words that are the same in all views."""
-    nodes = tuple(node.id for node in place.nodes)
-    if place.part is None:
-        return replace(_array_box(place), nodes=nodes)
-    if place.part.is_fold:
-        made = _fold_box(outline, place, place.part)
-    elif place.part.members[0] in outline.clusters:
-        made = _module_box(outline, place, place.part)
-    else:
-        made = _operation_box(place)
-    lines = list(made.lines)
-    results = [node for node in place.nodes if node.id in outline.graph.outputs]
-    if results:
-        lines.append("→ " + ", ".join(dict.fromkeys(shape_text(node.value.shape) for node in results)))
-    return replace(made, lines=tuple(lines), nodes=nodes, marks=("output",) if results else ())
+def named(graph: Graph, box: Box) -> Box:
+    """Return a box with the words that it has in all views."""
+    write = {"operation": _operation, "module": _module, "fold": _fold}.get(box.kind, _array)
+    made = write(graph, box)
+    results = [graph.by_id[node] for node in box.nodes if node in graph.outputs and box.members]
+    if not results:
+        return made
+    shapes = dict.fromkeys(shape_text(node.value.shape) for node in results)
+    return replace(made, lines=(*made.lines, "→ " + ", ".join(shapes)), marks=("output",))
 
 
-def group(outline: Outline, cluster: str) -> Group:
-    """The frame of a module that stands open."""
-    own = outline.clusters[cluster]
-    return Group(cluster, " ".join(part for part in (_name(outline, cluster), own.kind) if part), own.parent)
+def named_group(graph: Graph, group: Group) -> Group:
+    """Return the frame of a module that stands open, with its title."""
+    cluster = graph.clusters_by_id[group.id]
+    return replace(group, title=" ".join(filter(None, (_own_name(graph, group.id), cluster.kind))))
+
+
+def member_name(graph: Graph, member: str) -> str:
+    """Return the class of a module, or the name of an operation."""
+    cluster = graph.clusters_by_id.get(member)
+    return graph.by_id[member].name if cluster is None else cluster.kind or cluster.name
+
+
+def nodes_of(graph: Graph, box: Box) -> list[Node]:
+    """Return the nodes that a box stands for; the arrays of one that only shows arrays once more."""
+    return [graph.by_id[node] for node in box.nodes or box.arrays]
 
 
 # ---- what is computed ----------------------------------------------------------------------------------
 
 
-def _operation_box(place: Place) -> Box:
-    (node,) = (node for node in place.nodes if node.kind == OPERATION)
+def _operation(graph: Graph, box: Box) -> Box:
+    node = graph.by_id[box.members[0]]
     lines = [node.arguments] if node.arguments else []
-    lines += [f"{array.label} {shape_text(array.value.shape)}" for array in place.arrays]
-    return Box(place.id, "operation", node.label, tuple(lines), place.group, node_details(node))
+    lines += _array_lines(graph, box)
+    return replace(box, title=node.label, lines=tuple(lines), details=node_details(node))
 
 
-def _module_box(outline: Outline, place: Place, part: Part) -> Box:
-    cluster = outline.clusters[part.members[0]]
-    operations = [node for node in place.nodes if node.kind == OPERATION]
+def _module(graph: Graph, box: Box) -> Box:
+    cluster = graph.clusters_by_id[box.members[0]]
+    operations = _operations(graph, box)
     detail = f"({cluster.detail})" if cluster.detail else ""
-    own = " ".join(text for text in (_name(outline, cluster.id), detail) if text)
+    own = " ".join(filter(None, (_own_name(graph, cluster.id), detail)))
     lines = [own] if own else []
-    if not outline.is_leaf(cluster.id):
-        lines += _contents(operations, place.arrays)
+    if not graph.is_leaf(cluster.id):
+        lines += _contents(graph, box)
     else:
         if len(operations) > 1:
             lines.append(count_text(len(operations), "operation"))
-        lines += [f"{array.label} {shape_text(array.value.shape)}" for array in place.arrays]
+        lines += _array_lines(graph, box)
     details = (("module", cluster.id), ("class", cluster.kind or "not known"), ("made with", cluster.detail))
     known = tuple((name, value) for name, value in details if value)
-    return Box(
-        place.id,
-        "module",
-        cluster.kind or cluster.name,
-        tuple(lines),
-        place.group,
-        known + _details_of_many(operations, place.arrays),
+    return replace(
+        box,
+        title=cluster.kind or cluster.name,
+        lines=tuple(lines),
+        details=known + _details_of_many(graph, box),
     )
 
 
-def _fold_box(outline: Outline, place: Place, part: Part) -> Box:
-    operations = [node for node in place.nodes if node.kind == OPERATION]
-    lines = _contents(operations, place.arrays)
-    modules = [member for member in part.members if member in outline.clusters]
-    unit = ""
-    if part.repeats:
-        period = len(part.members) // part.repeats
-        names = [member_name(outline, member) for member in part.members[:period]]
-        whole = [name for name, m in zip(names, part.members, strict=False) if m in outline.clusters] or names
-        unit = ", ".join(names)
-        title = f"{', '.join(whole)} x{part.repeats:,}" + (" steps" if is_loop(outline, part) else "")
-        if period > len(whole):
-            lines.insert(0, f"each: {unit}")
+def _fold(graph: Graph, box: Box) -> Box:
+    lines = _contents(graph, box)
+    details = [("folded", f"{box.members[0]} to {box.members[-1]}")]
+    modules = [member for member in box.members if member in graph.clusters_by_id]
+    if box.repeats:
+        unit = box.members[: box.period]
+        names = [member_name(graph, member) for member in unit]
+        # The title tells only the modules of a unit, if it has any; the operations between follow below.
+        whole = [member_name(graph, member) for member in unit if member in graph.clusters_by_id] or names
+        title = f"{', '.join(whole)} x{box.repeats:,}" + (" steps" if is_loop(graph, box) else "")
+        if len(names) > len(whole):
+            lines.insert(0, f"each: {', '.join(names)}")
+        details.append(("unit", ", ".join(names)))
+    elif modules:
+        title = count_text(len(modules), "module")
     else:
-        title = lines.pop(0)
-        if modules:
-            lines.insert(0, title)
-            title = count_text(len(modules), "module")
-    lines.append(f"{part.members[0]} … {part.members[-1]}")
-    details = (("folded", f"{part.members[0]} to {part.members[-1]}"),) + ((("unit", unit),) if unit else ())
-    return Box(
-        place.id,
-        "fold",
-        title,
-        tuple(lines),
-        place.group,
-        details + _details_of_many(operations, place.arrays),
-    )
+        title = lines.pop(0)  # the number of operations
+    lines.append(f"{box.members[0]} … {box.members[-1]}")
+    return replace(box, title=title, lines=tuple(lines), details=(*details, *_details_of_many(graph, box)))
 
 
-def member_name(outline: Outline, member: str) -> str:
-    """The class of a module, or the name of an operation."""
-    if member in outline.clusters:
-        return outline.clusters[member].kind or outline.clusters[member].name
-    return outline.graph.by_id[member].name
-
-
-def _name(outline: Outline, cluster: str) -> str:
-    own = outline.clusters[cluster]
+def _own_name(graph: Graph, cluster: str) -> str:
+    """Return the name of a module, and which call of it this is; empty where that is its class."""
+    own = graph.clusters_by_id[cluster]
     name = "" if own.name == own.kind else own.name
     return f"{name} (call {own.call})".strip() if own.call > 1 else name
 
 
-def _contents(operations: Sequence[Node], arrays: Sequence[Node]) -> list[str]:
-    lines = [count_text(len(operations), "operation")]
-    parameters = parameter_count(arrays)
-    if parameters:
-        lines.append(count_text(parameters, "parameter"))
-    return lines
+def _operations(graph: Graph, box: Box) -> list[Node]:
+    return [node for node in map(graph.by_id.__getitem__, box.nodes) if node.kind == OPERATION]
 
 
-def parameter_count(nodes: Sequence[Node]) -> int:
-    """How many numbers there are to learn."""
-    return sum(node.value.size for node in nodes if node.kind == PARAMETER)
+def _arrays(graph: Graph, box: Box) -> list[Node]:
+    return [graph.by_id[array] for array in box.arrays]
+
+
+def _contents(graph: Graph, box: Box) -> list[str]:
+    lines = [count_text(len(_operations(graph, box)), "operation")]
+    parameters = parameter_count(_arrays(graph, box))
+    return lines + ([count_text(parameters, "parameter")] if parameters else [])
+
+
+def _array_lines(graph: Graph, box: Box) -> list[str]:
+    return [f"{array.label} {shape_text(array.value.shape)}" for array in _arrays(graph, box)]
 
 
 # ---- what is given -------------------------------------------------------------------------------------
 
 
-def _array_box(place: Place) -> Box:
-    arrays = place.arrays
+def _array(graph: Graph, box: Box) -> Box:
+    arrays = _arrays(graph, box)
     first = arrays[0]
-    shared = (f"shared with {place.shared_with}",) if place.shared_with else ()
+    shared = (f"shared with {box.shared_with}",) if box.shared_with else ()
     if len(arrays) == 1:
         title = first.label
         lines: tuple[str, ...] = (shape_text(first.value.shape),)
@@ -148,15 +137,15 @@ def _array_box(place: Place) -> Box:
         title = count_text(len(arrays), "array" if first.kind == PARAMETER else first.kind)
         shapes = list(dict.fromkeys(shape_text(node.value.shape) for node in arrays))
         lines = (", ".join(shapes[:3]) + (", …" if len(shapes) > 3 else ""),)
-        details = (*_details_of_many([], arrays), ("arrays", ", ".join(node.id for node in arrays)))
-    return Box(place.id, first.kind, title, lines + shared, place.group, details)
+        details = (*_details_of_many(graph, box), ("arrays", ", ".join(box.arrays)))
+    return replace(box, title=title, lines=lines + shared, details=details)
 
 
 # ---- what a reader can ask for -------------------------------------------------------------------------
 
 
-def node_details(node: Node) -> Details:
-    """All that is known of a node, as names and texts."""
+def node_details(node: Node) -> tuple[tuple[str, str], ...]:
+    """Return all that is known of a node, as names and texts."""
     rows = [("operation" if node.kind == OPERATION else node.kind, node.name or node.id)]
     rows += [("id", node.id), ("arguments", node.arguments)]
     for i, value in enumerate(node.values, 1):
@@ -169,10 +158,11 @@ def node_details(node: Node) -> Details:
     return tuple((name, text) for name, text in rows if text)
 
 
-def _details_of_many(operations: Sequence[Node], arrays: Sequence[Node]) -> Details:
-    """What is known of a box that stands for several nodes: totals, and what comes out."""
+def _details_of_many(graph: Graph, box: Box) -> tuple[tuple[str, str], ...]:
+    """Return what is known of a box that stands for several nodes: totals, and what comes out."""
+    operations = _operations(graph, box)
+    parameters = parameter_count(_arrays(graph, box))
     rows = [("operations", f"{len(operations):,}" if operations else "")]
-    parameters = parameter_count(arrays)
     rows.append(("parameters", f"{parameters:,}" if parameters else ""))
     if operations:
         last = operations[-1]
@@ -193,5 +183,43 @@ def _costs(nodes: Sequence[Node]) -> list[tuple[str, str]]:
         known = [time for time in times if time is not None]
         if known:
             rows.append((name, seconds_text(sum(known))))
-    kept = sum(node.saved_bytes for node in nodes)
+    kept = kept_bytes(nodes)
     return rows + ([("kept for backward", bytes_text(kept))] if kept else [])
+
+
+# ---- costs ---------------------------------------------------------------------------------------------
+
+
+def seconds(nodes: Sequence[Node]) -> float:
+    """Return the time of some nodes, forward and backward together."""
+    return sum((node.forward_seconds or 0.0) + (node.backward_seconds or 0.0) for node in nodes)
+
+
+def kept_bytes(nodes: Sequence[Node]) -> int:
+    """Return the memory that some nodes keep for the backward pass."""
+    return sum(node.saved_bytes for node in nodes)
+
+
+def with_costs(graph: Graph, boxes: Sequence[Box]) -> list[Box]:
+    """Return the boxes with time, share and memory, and marks at the slowest and at the peak of memory."""
+    total, memory = seconds(graph.nodes), kept_bytes(graph.nodes)
+    held = [[graph.by_id[node] for node in box.nodes] for box in boxes]
+    slowest = max(map(seconds, held))
+    most = peak(graph)
+    done = []
+    for nodes, box in zip(held, boxes, strict=True):
+        if not box.members:  # arrays cost nothing
+            done.append(box)
+            continue
+        time, size = seconds(nodes), kept_bytes(nodes)
+        share = time / total if total else 0.0
+        lines = [f"{seconds_text(time)}, {share:.0%}"]
+        if size:
+            lines.append(f"keeps {bytes_text(size)}, {size / memory:.0%}")
+        peaks = ["peak: most time"] * (time == slowest > 0)
+        if most is not None and most.node in box.nodes:
+            when = "back" if most.backward else "forward"
+            peaks.append(f"peak of memory: {bytes_text(most.bytes)}, going {when}")
+        marks = (*box.marks, "peak") if peaks else box.marks
+        done.append(replace(box, lines=(*box.lines, *lines, *peaks), marks=marks, share=round(share, 4)))
+    return done

@@ -1,99 +1,223 @@
-"""What is seen of a graph: which modules stand open, and which equal or too many parts are folded."""
+"""The boxes of a picture, without words yet: which modules are open, and which equal parts are one box.
+
+A graph may have a hundred thousand operations, and a picture of more than some forty boxes is hard to read.
+`boxes_to_depth` opens so many levels of modules; `boxes_within` opens as many as a budget of boxes allows,
+and folds what is equal, or too much, into one box.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Final
 
 import numpy as np
 
-from tinygrad_mnist.graph.data import OPERATION, Edge
-from tinygrad_mnist.graph.outline import Outline
+from tinygrad_mnist.graph.data import INPUT, OPERATION, Edge, Graph, Node
+from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
+
+BUDGET: Final = 40
+"""Most boxes of a picture by default. A larger budget asks for what was folded for clarity alone, too."""
+
+FEWEST: Final = 3
+"""Parts that stay where even the middle of a group is folded: the first, the middle, the last."""
+
+MOST_ARRAYS: Final = 4
+"""Most inputs of the same boxes that have boxes of their own, while there is space; more are one box."""
 
 LEAST_RUN: Final = 4
-"""How many equal modules in a row are folded, though there may be room for all."""
+"""Fewest equal modules in a row that are folded, though there may be space for all."""
 
 LEAST_RUN_IF_FULL: Final = 3
-"""How many equal parts in a row are folded where there is no room for all."""
+"""Fewest equal parts in a row that are folded where there is no space for all."""
 
 LONGEST_PERIOD: Final = 8
-"""How many modules and operations the unit that repeats may have."""
+"""Most modules and operations of a unit that repeats."""
 
 FARTHEST: Final = 64
-"""An operand that was made more operations before than this is only called far."""
+"""Most operations between an operand and its use that are counted; beyond, it is only called far."""
 
 
-@dataclass(eq=False)
-class Part:
-    """One box to be: an operation, a module that stays closed, or several of them folded.
+def boxes_to_depth(graph: Graph, open_leaves: bool, expand: Collection[str], depth: int) -> Drawing:
+    """Return the boxes with so many levels of modules open, and what ``expand`` names; see `boxes_within`."""
+    folding = Folding(graph, _with_parents(graph, find(graph, expand)), open_leaves)
+    return with_arrays(graph, folding.plan(depth, fold_open=False))
 
-    Attributes
+
+def boxes_within(graph: Graph, open_leaves: bool, expand: Collection[str], budget: int) -> Drawing:
+    """Return the boxes of the deepest plan that has no more of them than the budget.
+
+    Runs of equal modules are folded in any case, unless more than the usual budget is asked for and they fit
+    into it. Where one open level is too much, runs of plain operations are folded too; then parameters go
+    into the boxes that use them; then the middle of what is too long is folded.
+
+    Parameters
     ----------
-    group : str
-        Id of the open cluster that it stands in.
-    members : tuple of str
-        Ids of operations and clusters.
-    repeats : int
-        How many times the same unit is there; 0 where different things are folded.
+    graph : Graph
+    open_leaves : bool
+        Whether a module that holds only operations is opened, too.
+    expand : collection of str
+        Modules to open in any case, as a user names them.
+    budget : int
+
+    Raises
+    ------
+    ValueError
+        If there is no module of a name.
     """
+    folding = Folding(graph, _with_parents(graph, find(graph, expand)), open_leaves)
+    clear = _folded_within(folding, budget)
+    if budget <= BUDGET or not _has_fold(clear):
+        return clear
+    whole = _deepest(folding, budget, fold_open=False)
+    known = [clear, *([whole] if whole is not None else [])]
+    if whole is None or closed(graph, whole, open_leaves) or _has_fold(whole):
+        known += _without_middles(folding, budget)
+    return max(known, key=lambda drawing: len(drawing.boxes))
 
-    group: str
-    members: tuple[str, ...]
-    repeats: int = 1
 
-    @property
-    def is_fold(self) -> bool:
-        """Whether it stands for more than one member."""
-        return self.repeats != 1
+def closed(graph: Graph, drawing: Drawing, open_leaves: bool) -> list[str]:
+    """Return the modules that one more level would open."""
+    modules = (box.members[0] for box in drawing.boxes if box.kind == "module")
+    return [module for module in modules if open_leaves or not graph.is_leaf(module)]
 
 
-@dataclass(eq=False)
-class Plan:
-    """What is seen: the open clusters and the parts in them, in the order of the computation.
+def find(graph: Graph, names: Collection[str]) -> set[str]:
+    """Return the clusters that a user names: ``model/3``, ``model.3``, ``3``, or ``3@2`` for the second call.
 
-    Attributes
-    ----------
-    groups : list of str
-        Ids of open clusters, the ones around first.
-    parts : list of Part
-    depth : int
-        How many levels stand open.
-    closed : list of str
-        Modules that one more level would open.
+    Raises
+    ------
+    ValueError
+        If there is none of a name.
     """
+    known: dict[str, str] = {}
+    for cluster in graph.clusters if names else ():
+        inner = cluster.id.partition("/")[2]
+        for path in filter(None, (cluster.id, inner)):
+            known.setdefault(path, cluster.id)
+            known.setdefault(path.replace("/", "."), cluster.id)
+    found: set[str] = set()
+    for name in [names] if isinstance(names, str) else names:
+        if name not in known:
+            near = get_close_matches(str(name), known, 3, 0.4) or [
+                cluster.id for cluster in graph.clusters[:3]
+            ]
+            hint = f"; near it: {', '.join(near)}" if near else "; it has no modules at all"
+            raise ValueError(f"expand names {name!r}, which is no module of this graph{hint}")
+        found.add(known[name])
+    return found
 
-    groups: list[str]
-    parts: list[Part]
-    depth: int
-    closed: list[str]
+
+def _with_parents(graph: Graph, clusters: Iterable[str]) -> set[str]:
+    """Return some clusters, and all that are around them."""
+    found: set[str] = set()
+    for cluster in clusters:
+        inner = cluster
+        while inner and inner not in found:
+            found.add(inner)
+            inner = graph.clusters_by_id[inner].parent
+    return found
+
+
+# ---- as many boxes as the budget allows ------------------------------------------------------------------
+
+
+def _folded_within(folding: Folding, budget: int) -> Drawing:
+    """Return the deepest plan within the budget; what is given up for it comes in the order of the loops."""
+    for apart in (True, False):
+        for full in (False, True):
+            found = _deepest(folding, budget, fold_open=True, full=full, apart=apart)
+            if found is not None:
+                return found
+    for depth in (1, 0):
+        for longest in _ever_fewer(budget):
+            plan = folding.plan(depth, fold_open=True, full=True, longest=longest)
+            last = with_arrays(folding.graph, plan, apart=False)
+            if len(last.boxes) <= budget:
+                return last
+    return last  # more than the budget, but there is nothing left to fold
+
+
+def _deepest(
+    folding: Folding, budget: int, *, fold_open: bool, full: bool = False, apart: bool = True
+) -> Drawing | None:
+    """Return the deepest plan whose boxes are no more than the budget; None if one open level is too much."""
+    found = None
+    for depth in _depths(folding.graph):
+        plan = folding.plan(depth, fold_open=fold_open, full=full)
+        drawing = _if_within(folding.graph, plan, budget, apart)
+        if drawing is None:
+            break
+        found = drawing
+        if not closed(folding.graph, plan, folding.open_leaves) and (fold_open or not _has_fold(plan)):
+            break  # another level would change nothing
+    return found
+
+
+def _without_middles(folding: Folding, budget: int) -> Iterator[Drawing]:
+    """Yield, for each depth, the plan that folds nothing but the middle of what is too long, and little."""
+    for depth in _depths(folding.graph):
+        for longest in _ever_fewer(budget):
+            plan = folding.plan(depth, fold_open=False, longest=longest)
+            drawing = _if_within(folding.graph, plan, budget)
+            if drawing is not None:
+                yield drawing
+                break
+
+
+def _if_within(graph: Graph, plan: Drawing, budget: int, apart: bool = True) -> Drawing | None:
+    if len(plan.boxes) > budget:  # arrays can only make it more: do not place them in vain
+        return None
+    drawing = with_arrays(graph, plan, apart)
+    return drawing if len(drawing.boxes) <= budget else None
+
+
+def _depths(graph: Graph) -> range:
+    """Return the depths to try, from one open level to one more than there are."""
+    return range(1, max(graph.levels.values(), default=0) + 3)
+
+
+def _ever_fewer(budget: int) -> Iterator[int]:
+    longest = max(budget, FEWEST)
+    while longest > FEWEST:
+        yield longest
+        longest = longest * 3 // 4
+    yield FEWEST
+
+
+def _has_fold(drawing: Drawing) -> bool:
+    return any(box.kind == "fold" for box in drawing.boxes)
+
+
+# ---- operations and modules ------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
 class Folding:
-    """How the members of the clusters of a graph are folded.
+    """The ways to fold the children of the clusters of a graph.
 
     Parameters
     ----------
-    outline : Outline
+    graph : Graph
     forced : set of str
         Clusters that are to be open in any case, with those around them.
     open_leaves : bool
         Whether a module without modules in it is opened for being at the right depth.
     """
 
-    outline: Outline
+    graph: Graph
     forced: set[str]
     open_leaves: bool
     signs: dict[str, int] = field(init=False)
-    _known: dict[tuple[str, bool, bool], list[Part]] = field(init=False, default_factory=dict)
+    _known: dict[tuple[str, bool, bool], list[Box]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.signs = signatures(self.outline)
+        self.signs = signatures(self.graph)
 
-    def plan(self, depth: int, *, fold_open: bool, full: bool = False, longest: int | None = None) -> Plan:
-        """Open so many levels, and fold.
+    def plan(self, depth: int, *, fold_open: bool, full: bool = False, longest: int | None = None) -> Drawing:
+        """Open so many levels, fold, and return the open groups and the boxes in them, without arrays.
 
         Parameters
         ----------
@@ -101,117 +225,131 @@ class Folding:
         fold_open : bool
             Whether runs of equal modules are folded also where they would be open at this depth.
         full : bool
-            Fold all runs, also of plain operations, as there is no room.
+            Fold all runs, also of plain operations, as there is no space.
         longest : int, optional
-            How many parts may stand in one group before its middle is folded.
+            Most boxes that may stand in one group before its middle is folded.
         """
-        groups: list[str] = []
-        parts: list[Part] = []
-        waiting: list[Part] = [Part("", ("",))]
+        graph = self.graph
+        groups: list[Group] = []
+        boxes: list[Box] = []
+
+        def inside(cluster: str) -> list[Box]:
+            whole = not fold_open and (graph.levels[cluster] + 1 if cluster else 0) < depth
+            held = self._inside(cluster, whole, full)
+            if longest is not None and len(held) > longest:
+                held = self._without_middle(held, longest)
+            return held[::-1]  # the first is taken first from the end of the stack
+
+        waiting = inside("")
         while waiting:
-            part = waiting.pop()
-            inner = part.members[0]
-            if not part.is_fold and (not inner or self._is_open(inner, depth)):
-                if inner:
-                    groups.append(inner)
-                whole = not fold_open and (self.outline.level[inner] + 1 if inner else 0) < depth
-                held = self._held(inner, whole, full)
-                if longest is not None and len(held) > longest:
-                    held = self._without_middle(held, longest)
-                waiting.extend(reversed(held))
+            box = waiting.pop()
+            own = box.members[0]
+            if box.kind == "module" and self._is_open(own, depth):
+                groups.append(Group(own, "", graph.clusters_by_id[own].parent))
+                waiting += inside(own)
             else:
-                parts.append(part)
-        alone = [part.members[0] for part in parts if not part.is_fold]
-        closed = [one for one in alone if one in self.outline.clusters and self._may_open(one)]
-        return Plan(groups, parts, depth, closed)
+                boxes.append(box)
+        return Drawing("", "", tuple(boxes), (), tuple(groups), depth=depth)
 
-    def _may_open(self, cluster: str) -> bool:
-        return self.open_leaves or not self.outline.is_leaf(cluster)
+    def _is_open(self, cluster: str, depth: int) -> bool:
+        may_open = self.open_leaves or not self.graph.is_leaf(cluster)
+        return cluster in self.forced or (self.graph.levels[cluster] < depth and may_open)
 
-    def _is_open(self, member: str, depth: int) -> bool:
-        if member not in self.outline.clusters:
-            return False
-        return member in self.forced or (self.outline.level[member] < depth and self._may_open(member))
-
-    def _held(self, cluster: str, whole: bool, full: bool) -> list[Part]:
-        """The members of a cluster as parts: runs folded, but for those of modules that are seen whole."""
+    def _inside(self, cluster: str, whole: bool, full: bool) -> list[Box]:
+        """Return the children of a cluster as boxes: runs folded, but for modules that are shown whole."""
         key = (cluster, whole, full)
-        if key not in self._known:
+        if key not in self._known:  # a plan of another depth asks again
             self._known[key] = list(self._folded(cluster, whole, full))
         return self._known[key]
 
-    def _folded(self, cluster: str, whole: bool, full: bool) -> Iterator[Part]:
-        outline, members = self.outline, self.outline.members[cluster]
+    def _folded(self, cluster: str, whole: bool, full: bool) -> Iterator[Box]:
+        graph, members = self.graph, self.graph.children[cluster]
         signs = np.array([self.signs[member] for member in members])
         if whole:
             for i, member in enumerate(members):
-                if member in outline.clusters:
+                if member in graph.clusters_by_id:
                     signs[i] = -1 - i  # equal to nothing
         for start, stop, repeats in runs(signs, LEAST_RUN_IF_FULL if full else LEAST_RUN):
-            part = Part(cluster, tuple(members[start:stop]), repeats)
-            if not part.is_fold:
-                yield part
-            elif full or is_loop(outline, part) or self._is_run_of_modules(part):
-                yield from self._without_forced(part)
+            box = self._box(cluster, members[start:stop], repeats)
+            if box.kind != "fold":
+                yield box
+            elif full or is_loop(graph, box) or self._is_run_of_modules(box):
+                yield from self._without_forced(box)
             else:
-                yield from _apart(part)
+                yield from self._apart(box)
 
-    def _without_forced(self, part: Part) -> list[Part]:
-        """A run, cut where a unit of it holds what is open in any case."""
-        if self.forced.isdisjoint(part.members):
-            return [part]
-        period = len(part.members) // part.repeats
-        parts: list[Part] = []
-        together: list[str] = []
-        for start in range(0, len(part.members) + 1, period):
-            unit = part.members[start : start + period]
-            if unit and self.forced.isdisjoint(unit):
-                together += unit
-                continue
+    def _box(self, group: str, members: Sequence[str], repeats: int = 1) -> Box:
+        """Return a box for one operation or module, or for several, folded."""
+        first, clusters = members[0], self.graph.clusters_by_id
+        if repeats != 1:
+            own, kind = f"{first}...{members[-1]}", "fold"
+        elif first in clusters:  # an input may be named as a module is
+            own, kind = f"{first}/" if first in self.graph.by_id else first, "module"
+        else:
+            own, kind = first, "operation"
+        return Box(own, kind, "", group=group, members=tuple(members), repeats=repeats)
+
+    def _apart(self, box: Box) -> list[Box]:
+        """Return a box for each member of one."""
+        return [self._box(box.group, (member,)) for member in box.members]
+
+    def _without_forced(self, box: Box) -> list[Box]:
+        """Cut a run where a unit of it holds what is open in any case."""
+        if self.forced.isdisjoint(box.members):
+            return [box]
+        boxes: list[Box] = []
+        together: list[str] = []  # units since the last that was cut out
+
+        def put_together() -> None:
             if together:
-                parts.append(Part(part.group, tuple(together), len(together) // period))
-            parts += [Part(part.group, (member,)) for member in unit]
-            together = []
-        return [one for part in parts for one in ([part] if part.is_fold else _apart(part))]
+                folded = self._box(box.group, together, len(together) // box.period)
+                # A unit of several members that stands alone is no fold any more.
+                boxes.extend([folded] if folded.kind == "fold" else self._apart(folded))
+                together.clear()
 
-    def _is_run_of_modules(self, part: Part) -> bool:
-        return part.repeats == len(part.members) and part.members[0] in self.outline.clusters
+        for start in range(0, len(box.members), box.period):
+            unit = box.members[start : start + box.period]
+            if self.forced.isdisjoint(unit):
+                together += unit
+            else:
+                put_together()
+                boxes += [self._box(box.group, (member,)) for member in unit]
+        put_together()
+        return boxes
 
-    def _without_middle(self, parts: Sequence[Part], longest: int) -> list[Part]:
-        """The first and the last parts, and one for those between; what is open in any case stays."""
+    def _is_run_of_modules(self, box: Box) -> bool:
+        return box.repeats == len(box.members) and box.members[0] in self.graph.clusters_by_id
+
+    def _without_middle(self, boxes: Sequence[Box], longest: int) -> list[Box]:
+        """Return the first and the last boxes, and one for those between; what is forced open stays."""
         first = longest // 2
-        last = len(parts) - (longest - 1 - first)
-        kept = list(parts[:first])
-        middle: list[Part] = []
-        for part in [*parts[first:last], None]:
-            if part is not None and part.members[0] not in self.forced:
-                middle.append(part)
+        last = len(boxes) - (longest - 1 - first)
+        kept = list(boxes[:first])
+        middle: list[Box] = []
+        for box in [*boxes[first:last], None]:  # None ends the last middle
+            if box is not None and box.members[0] not in self.forced:
+                middle.append(box)
                 continue
             if len(middle) > 1:
-                members = tuple(member for one in middle for member in one.members)
-                kept.append(Part(middle[0].group, members, 0))
+                kept.append(
+                    self._box(middle[0].group, [member for one in middle for member in one.members], 0)
+                )
             else:
                 kept += middle
-            if part is not None:
-                kept.append(part)
+            if box is not None:
+                kept.append(box)
             middle = []
-        return kept + list(parts[last:])
+        return kept + list(boxes[last:])
 
 
-def _apart(part: Part) -> list[Part]:
-    """The members of a part, each on its own."""
-    return [Part(part.group, (member,)) for member in part.members]
-
-
-def is_loop(outline: Outline, part: Part) -> bool:
-    """Whether a part is a module that was called again and again, with what is between."""
-    if part.repeats < 2:
+def is_loop(graph: Graph, box: Box) -> bool:
+    """Return whether a fold is a module that was called again and again, with what is between."""
+    if box.repeats < 2:
         return False
-    period = len(part.members) // part.repeats
     modules = [
-        {outline.clusters[member].module for member in part.members[i::period]}
-        for i in range(period)
-        if part.members[i] in outline.clusters
+        {graph.clusters_by_id[member].module for member in box.members[i :: box.period]}
+        for i in range(box.period)
+        if box.members[i] in graph.clusters_by_id
     ]
     return bool(modules) and all(len(names) == 1 for names in modules)
 
@@ -219,8 +357,7 @@ def is_loop(outline: Outline, part: Part) -> bool:
 def runs(signs: np.ndarray, least: int) -> Iterable[tuple[int, int, int]]:
     """Cut a sequence into stretches ``(start, stop, repeats)`` in which a unit repeats, and single members.
 
-    The time is linear in the length: for each period it is counted beforehand how far the sequence goes on
-    to equal itself.
+    The time is linear in the length, as each period is looked at once, beforehand.
 
     Examples
     --------
@@ -241,7 +378,7 @@ def runs(signs: np.ndarray, least: int) -> Iterable[tuple[int, int, int]]:
 
 
 def _agreeing(signs: np.ndarray, period: int) -> list[int]:
-    """From each place on, how many members in a row are equal to the one a period later."""
+    """Count, from each place on, the members in a row that are equal to the one a period later."""
     equal = np.zeros(len(signs), bool)
     equal[:-period] = signs[:-period] == signs[period:]
     places = np.arange(len(signs))
@@ -249,37 +386,191 @@ def _agreeing(signs: np.ndarray, period: int) -> list[int]:
     return [int(n) for n in np.minimum.accumulate(ends[::-1])[::-1] - places]
 
 
-def signatures(outline: Outline) -> dict[str, int]:
-    """A number for each operation and cluster; those of the same structure have the same.
+def signatures(graph: Graph) -> dict[str, int]:
+    """Return a number for each operation and cluster; those of the same structure have the same.
 
-    The structure is classes, operations, shapes, dtypes and how they are wired inside. Which parameters,
-    which inputs, and numbers among the arguments (``x[3]``) may differ.
+    The structure is classes, operations, shapes, dtypes and the edges inside. Which parameters, which inputs,
+    and numbers among the arguments (``x[3]``) may differ.
     """
     numbers: dict[tuple[object, ...], int] = {}
     signs: dict[str, int] = {}
-    nodes = outline.graph.by_id
-    order = {node.id: i for i, node in enumerate(n for n in outline.graph.nodes if n.kind == OPERATION)}
+    order = {node.id: i for i, node in enumerate(graph.operations)}
     taken: dict[str, list[tuple[object, ...]]] = {}
-    for edge in outline.graph.edges:
-        taken.setdefault(edge.target, []).append((edge.argument, edge.output, _origin(outline, order, edge)))
+    for edge in graph.edges:
+        taken.setdefault(edge.target, []).append((edge.argument, edge.output, _operand(graph, order, edge)))
     for operation in order:
-        node = nodes[operation]
+        node = graph.by_id[operation]
         values = tuple((value.shape, value.dtype) for value in node.values)
         arguments = re.sub(r"-?\d[\d.e+-]*", "0", node.arguments)
         key = (node.name, arguments, values, tuple(taken.get(operation, ())))
         signs[operation] = numbers.setdefault(key, len(numbers))
-    for cluster in reversed(outline.clusters.values()):
-        held = tuple(signs[member] for member in outline.members[cluster.id])
+    for cluster in reversed(graph.clusters):  # those inside come first
+        held = tuple(signs[member] for member in graph.children[cluster.id])
         signs[cluster.id] = numbers.setdefault((cluster.kind, cluster.detail, held), len(numbers))
     return signs
 
 
-def _origin(outline: Outline, order: dict[str, int], edge: Edge) -> object:
-    """Where an operand comes from, seen from the operation that takes it."""
-    source, target = outline.graph.by_id[edge.source], outline.graph.by_id[edge.target]
+def _operand(graph: Graph, order: dict[str, int], edge: Edge) -> object:
+    """Return where an operand comes from, seen from the operation that takes it."""
+    source, target = graph.by_id[edge.source], graph.by_id[edge.target]
     if source.kind != OPERATION:
         return source.kind if source.cluster or not target.cluster else "outside"
     if target.cluster and not f"{source.cluster}/".startswith(f"{target.cluster}/"):
         return "outside"
     distance = order[edge.target] - order[edge.source]
     return distance if distance <= FARTHEST else "far"
+
+
+# ---- arrays and arrows -----------------------------------------------------------------------------------
+
+
+def with_arrays(graph: Graph, plan: Drawing, apart: bool = True) -> Drawing:
+    """Give the arrays of a graph their boxes beside those that use them, and join the boxes as the edges do.
+
+    Parameters
+    ----------
+    graph : Graph
+    plan : Drawing
+        The boxes of operations and modules.
+    apart : bool
+        Whether parameters have boxes of their own.
+    """
+    order = {node.id: i for i, node in enumerate(graph.nodes)}
+    operations = {box.id: [node.id for node in graph.operations_in(box.members)] for box in plan.boxes}
+    home = {node: box for box in plan.boxes for node in operations[box.id]}
+    arrays = _Arrays(graph, home, apart)
+    arrays.place()
+    edges: dict[tuple[str, str], list[Edge]] = {}
+    for edge in graph.edges:
+        target = home[edge.target].id
+        source = home[edge.source].id if edge.source in home else arrays.seen(edge)
+        if source != target:
+            edges.setdefault((source, target), []).append(edge)
+    boxes: list[Box] = []
+    for box in plan.boxes:
+        taken = arrays.taken.get(box.id, [])
+        nodes = sorted([*operations[box.id], *taken], key=order.__getitem__)
+        boxes += arrays.before.get(box.id, [])
+        boxes.append(replace(box, nodes=tuple(nodes), arrays=tuple(taken)))
+    arrows = (Arrow(source, target, edges=tuple(held)) for (source, target), held in edges.items())
+    return replace(plan, boxes=tuple(boxes), arrows=tuple(arrows), parameters_apart=apart)
+
+
+@dataclass(eq=False)
+class _Arrays:
+    """The places of parameters, buffers and inputs.
+
+    A module's parameters stand beside each module that uses them, or are taken into a box that stands for
+    much. What belongs to no module stands once; many such arrays that the same boxes use are one box.
+
+    Attributes
+    ----------
+    home : dict of str to Box
+        By operation, the box that stands for it.
+    before : dict of str to list of Box
+        By id of a box, the boxes of arrays that stand right before it.
+    taken : dict of str to list of str
+        By id of a box, the arrays that it stands for, too.
+    """
+
+    graph: Graph
+    home: dict[str, Box]
+    apart: bool
+    before: dict[str, list[Box]] = field(default_factory=dict)
+    taken: dict[str, list[str]] = field(default_factory=dict)
+    # The box of an array by the array and its user: the id of a box, "/" and a group, or "" for all users.
+    _seats: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def place(self) -> None:
+        """Give each array its boxes, beside its first users."""
+        graph = self.graph
+        uses: dict[str, list[Edge]] = {}
+        for edge in graph.edges:
+            if edge.source not in self.home:
+                uses.setdefault(edge.source, []).append(edge)
+        alike: dict[tuple[str, ...], list[str]] = {}  # by kind and users
+        for array, edges in uses.items():
+            node = graph.by_id[array]
+            if node.kind == INPUT or not node.cluster:
+                users = dict.fromkeys(self.home[edge.target].id for edge in edges)
+                alike.setdefault((node.kind, *users), []).append(array)
+            else:
+                self._place_parameter(node, edges)
+        for (kind, first, *_), arrays in alike.items():
+            self._place_inputs(kind, arrays, first)
+
+    def seen(self, edge: Edge) -> str:
+        """Return the id of the box in which the use of an array begins."""
+        user = self.home[edge.target]
+        for key in ("", user.id):
+            if (edge.source, key) in self._seats:
+                return self._seats[edge.source, key]
+        return self._seats[edge.source, f"/{user.group}"]
+
+    def _place_parameter(self, node: Node, edges: Sequence[Edge]) -> None:
+        """Show a parameter of a module at each of its users; in but one of these places it is counted."""
+        owner = ""
+        for edge in edges:
+            user = self.home[edge.target]
+            takes_in = self._takes_in(user)
+            # Plain operations of one group share a box of the parameter; a module has its own.
+            key = (node.id, f"/{user.group}" if user.kind == "operation" and not takes_in else user.id)
+            if key in self._seats:
+                continue
+            if not takes_in:
+                own = f"{node.id} at {key[1].removeprefix('/') or 'top'}" if owner else node.id
+                counted = () if owner else (node.id,)
+                box = Box(
+                    own, node.kind, "", (), user.group, nodes=counted, arrays=(node.id,), shared_with=owner
+                )
+                self.before.setdefault(user.id, []).append(box)
+                self._seats[key] = own
+            elif owner:
+                self._seats[key] = self._share(user, node, owner)
+            else:
+                self.taken.setdefault(user.id, []).append(node.id)
+                self._seats[key] = user.id
+            owner = owner or self._module_of(edge, user)
+
+    def _share(self, user: Box, node: Node, owner: str) -> str:
+        """Put a parameter into the one box of all that a box, which stands for much, shares with others."""
+        own = f"shared at {user.id}"
+        beside = self.before.setdefault(user.id, [])
+        for i, other in enumerate(beside):
+            if other.id == own:
+                around = _common(other.shared_with, owner)
+                beside[i] = replace(other, arrays=(*other.arrays, node.id), shared_with=around)
+                return own
+        beside.append(Box(own, node.kind, "", (), user.group, arrays=(node.id,), shared_with=owner))
+        return own
+
+    def _place_inputs(self, kind: str, arrays: list[str], first: str) -> None:
+        """Show arrays that the same boxes use once, before the first of these."""
+        together = len(arrays) > (MOST_ARRAYS if self.apart else 1)
+        boxes = {f"{arrays[0]}...{arrays[-1]}": arrays} if together else {array: [array] for array in arrays}
+        for own, held in boxes.items():
+            box = Box(own, kind, "", nodes=tuple(held), arrays=tuple(held))
+            self.before.setdefault(first, []).append(box)
+            self._seats.update(dict.fromkeys(((array, "") for array in held), own))
+
+    def _takes_in(self, user: Box) -> bool:
+        """Return whether a box stands for so much that its parameters go into it."""
+        if user.kind == "fold" or not self.apart:
+            return True
+        return user.kind == "module" and not self.graph.is_leaf(user.members[0])
+
+    def _module_of(self, edge: Edge, user: Box) -> str:
+        """Return the module that uses a parameter, as far as it is seen; an operation outside of modules."""
+        return (
+            user.members[0] if user.kind == "module" else self.graph.by_id[edge.target].cluster or edge.target
+        )
+
+
+def _common(a: str, b: str) -> str:
+    """Return the module around two modules."""
+    parts = []
+    for one, other in zip(a.split("/"), b.split("/"), strict=False):
+        if one != other:
+            break
+        parts.append(one)
+    return "/".join(parts) or "others"

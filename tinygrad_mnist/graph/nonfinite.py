@@ -1,17 +1,16 @@
-"""Where values and gradients that are not finite begin, and what they spoil."""
+"""The values and gradients that are not finite: their origin, and what they spoil."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tinygrad_mnist.graph.data import Node, Statistics, Value
-from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.data import Graph, Node, Statistics, Value
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What is not finite in a node.
+class NonFinite:
+    """The entries of a node that are not finite.
 
     Attributes
     ----------
@@ -25,8 +24,21 @@ class Trouble:
     text: str
 
 
-def troubled_values(graph: Graph) -> dict[str, Trouble]:
-    """By id of a node, what is not finite in its values."""
+def nonfinite(graph: Graph, gradients: bool) -> list[dict[str, NonFinite]]:
+    """Find what is not finite in values and, if asked for, in gradients; by id of a node."""
+    return [_in_values(graph), *([_in_gradients(graph)] if gradients else [])]
+
+
+def worst(found: dict[str, NonFinite], nodes: Sequence[Node]) -> NonFinite | None:
+    """Return the finding that tells most about some nodes: the first origin, else what comes out at last."""
+    met = [(node, found[node.id]) for node in nodes if node.id in found]
+    if not met:
+        return None
+    node, one = next(((node, one) for node, one in met if one.mark == "origin"), met[-1])
+    return one if len(nodes) == 1 else NonFinite(one.mark, f"{one.text} ({node.id})")
+
+
+def _in_values(graph: Graph) -> dict[str, NonFinite]:
     came_in = set()
     for edge in graph.edges:
         value = graph.by_id[edge.source].values[edge.output]
@@ -35,51 +47,42 @@ def troubled_values(graph: Graph) -> dict[str, Trouble]:
     found = {}
     for node in graph.nodes:
         if text := _text([(value.statistics, value) for value in node.values]):
-            found[node.id] = _trouble(text, node.id not in came_in)
+            found[node.id] = _finding(text, node.id not in came_in)
     return found
 
 
-def troubled_gradients(graph: Graph) -> dict[str, Trouble]:
-    """By id of a node, what is not finite in the gradients that came to it or went out of it.
+def _in_gradients(graph: Graph) -> dict[str, NonFinite]:
+    """Find what is not finite in the gradients that came to a node or that it sent on.
 
-    The origin is the first operation, on the way back, that was given a finite gradient and handed on one
+    The origin is the first operation, on the way back, that was given a finite gradient and sent on one
     that is not; or the result whose gradient was not finite to begin with.
     """
-    came_back = {id: text for id, text in _incoming(graph.nodes).items() if text}
-    handed_on: dict[str, str] = {}
+    came_back = {
+        node.id: text
+        for node in graph.nodes
+        if (text := _text([(value.gradient, value) for value in node.values]))
+    }
+    sent_on: dict[str, str] = {}
     from_later = set()
     for edge in graph.edges:
         if text := _text([(edge.gradient, graph.by_id[edge.source].values[edge.output])]):
             from_later.add(edge.source)
-            handed_on.setdefault(edge.target, text)
+            sent_on.setdefault(edge.target, text)
     found = {}
     for node in graph.nodes:
         if node.id in came_back:
-            found[node.id] = _trouble(f"gradient: {came_back[node.id]}", node.id not in from_later)
-        elif node.id in handed_on:
-            found[node.id] = _trouble(f"gradient: {handed_on[node.id]}", True)
+            found[node.id] = _finding(f"gradient: {came_back[node.id]}", node.id not in from_later)
+        elif node.id in sent_on:
+            found[node.id] = _finding(f"gradient: {sent_on[node.id]}", True)
     return found
 
 
-def worst(troubles: dict[str, Trouble], nodes: Sequence[Node]) -> Trouble | None:
-    """What a box says that stands for some nodes: where it begins, else what comes out of it at last."""
-    met = [(node, troubles[node.id]) for node in nodes if node.id in troubles]
-    if not met:
-        return None
-    node, trouble = next(((n, one) for n, one in met if one.mark == "origin"), met[-1])
-    return trouble if len(nodes) == 1 else Trouble(trouble.mark, f"{trouble.text} ({node.id})")
-
-
-def _trouble(text: str, begins: bool) -> Trouble:
-    return Trouble("origin", f"{text} start here") if begins else Trouble("spoiled", text)
-
-
-def _incoming(nodes: Sequence[Node]) -> dict[str, str]:
-    return {node.id: _text([(value.gradient, value) for value in node.values]) for node in nodes}
+def _finding(text: str, begins: bool) -> NonFinite:
+    return NonFinite("origin", f"{text} start here") if begins else NonFinite("spoiled", text)
 
 
 def _text(arrays: Sequence[tuple[Statistics | None, Value]]) -> str:
-    """How many entries of how many are not finite: ``32/1024 NaN``; empty if all are."""
+    """Return the part of the entries that is not finite: ``32/1024 NaN``; empty if all are finite."""
     counts = {"NaN": 0, "inf": 0}
     entries = 0
     for statistics, value in arrays:

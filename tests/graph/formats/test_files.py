@@ -10,7 +10,7 @@ import pytest
 from tinygrad_mnist import Tensor, files, graph
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.formats import layout
-from tinygrad_mnist.graph.formats.files import WRITERS, mimebundle, save
+from tinygrad_mnist.graph.methods import FORMATS
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ BEGINNINGS = {
 }
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_the_suffix_names_the_format(traced: Graph, tmp_path: Path, suffix: str) -> None:
     if suffix in (".svg", ".png", ".pdf", ".html"):
         pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
@@ -51,7 +51,7 @@ def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"cannot tell a format by 'graph.bmp'; .* \.dot, \.gv, \.svg, \.png"
     ):
-        save(traced, tmp_path / "graph.bmp")
+        traced.save(tmp_path / "graph.bmp")
 
 
 def writers(traced: Graph) -> list[Callable[[Path], Path]]:
@@ -96,7 +96,7 @@ def test_what_fails_leaves_the_old_file(
 
     monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        save(traced, path)
+        traced.save(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -104,13 +104,13 @@ def test_what_fails_leaves_the_old_file(
 def test_a_file_may_be_read_by_others_as_any_new_file(traced: Graph, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
-    assert save(traced, tmp_path / "graph.json").stat().st_mode == plain.stat().st_mode
+    assert traced.save(tmp_path / "graph.json").stat().st_mode == plain.stat().st_mode
     assert json.loads((tmp_path / "graph.json").read_text("utf-8"))["outputs"] == ["sum#1"]
 
 
 def test_a_notebook_shows_pictures_whose_ids_differ(traced: Graph) -> None:
     pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
-    pictures = [mimebundle(traced)["image/svg+xml"] for _ in range(2)]
+    pictures = [traced._repr_mimebundle_()["image/svg+xml"] for _ in range(2)]
     ids = [
         part.attrib["id"]
         for svg in pictures
@@ -119,7 +119,7 @@ def test_a_notebook_shows_pictures_whose_ids_differ(traced: Graph) -> None:
     ]
     assert len(ids) == len(set(ids)) > 4
     assert "<script" not in pictures[0]
-    assert mimebundle(traced)["text/plain"].startswith("Computation")
+    assert traced._repr_mimebundle_()["text/plain"].startswith("Computation")
 
 
 def test_a_notebook_shows_text_where_nothing_lays_out(traced: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,4 +135,4 @@ def test_a_notebook_shows_something_whatever_happens(traced: Graph, monkeypatch:
         raise RecursionError("deep")
 
     monkeypatch.setattr(Graph, "text", fail)
-    assert mimebundle(traced) == {"text/plain": "3 nodes, which could not be outlined: deep"}
+    assert traced._repr_mimebundle_() == {"text/plain": "3 nodes, which could not be outlined: deep"}

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from tests.graph.drawings import drawings, everything, small
 from tinygrad_mnist import Tensor, graph, nn
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing
-from tinygrad_mnist.graph.errors import LayoutError, TooLarge
 from tinygrad_mnist.graph.formats import layout
 from tinygrad_mnist.graph.formats.dot import printable
-from tinygrad_mnist.graph.formats.layout import load, render, to_svg
+from tinygrad_mnist.graph.formats.layout import LayoutError, TooLarge, load, render
+from tinygrad_mnist.graph.formats.svg import to_svg
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
 
 pygraphviz = pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")

@@ -34,7 +34,7 @@ FRAMES: Final = {
 
 
 def to_mermaid(drawing: Drawing) -> str:
-    """A drawing as a Mermaid flowchart.
+    """Return a drawing as a Mermaid flowchart.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def _box(box: Box) -> str:
 
 
 def _styles(drawing: Drawing) -> list[str]:
-    """Which boxes have which colours and frames; a later class wins over one before."""
+    """Return the lines that give boxes their colours and frames; a later class wins over one before."""
     members: dict[str, list[str]] = {}
     for number, box in enumerate(drawing.boxes):
         filled = next((mark for mark in FILLED if mark in box.marks), box.kind)
@@ -120,7 +120,7 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _text(text: str) -> str:
-    """A text between quotes; whatever might be a command is written as a number."""
+    """Return a text for between quotes; whatever might be a command is written as a number."""
     clean = _LIST.sub(lambda found: f"{found[1]}#{ord(found[2])};", " ".join(printable(text).split()))
     return _SPECIAL.sub(lambda found: f"#{ord(found[0])};", clean)
 
