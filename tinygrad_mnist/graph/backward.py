@@ -108,15 +108,9 @@ def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) 
     bound, times = False, 1
     for (source, output), same in by_value.items():
         whole = graph.by_id[source].values[output].gradient
-        if whole is not None and uses[source, output] == len(same):
-            known = [whole]
-        else:
-            # Once a target: the uses by one operation have one gradient together.
-            parts = {edge.target: edge.gradient for edge in same}
-            known = [part for part in parts.values() if part is not None]
-            bound = bound or len(known) > 1
-        if known:
-            norms.append(sum(part.norm or 0.0 for part in known))
+        known = [whole] if whole and uses[source, output] == len(same) else _parts(same)
+        bound = bound or len(known) > 1
+        norms += [sum(part.norm or 0.0 for part in known)] if known else []
         faults += [part for part in known if not part.finite]
         times = max(times, *Counter(edge.target for edge in same).values())
     if not norms:
@@ -127,3 +121,9 @@ def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) 
         total = Statistics(nan=sum(fault.nan for fault in faults), inf=sum(fault.inf for fault in faults))
         label = f"{nonfinite_text(total)}, norm of the rest {label}"
     return _Flown(norm, label + (f", {times} uses" if times > 1 else ""), not faults)
+
+
+def _parts(edges: Sequence[Edge]) -> list[Statistics]:
+    """Return the gradients of some uses of a value; those of one operation are one gradient together."""
+    by_target = {edge.target: edge.gradient for edge in edges}
+    return [part for part in by_target.values() if part is not None]

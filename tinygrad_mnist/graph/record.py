@@ -363,7 +363,7 @@ class Recording(Recorder):
             raise TypeError(f"names[{name!r}] is a {type(value).__name__}; expected a Tensor or an ndarray")
 
     def _take(self, model: Any) -> None:
-        """Take a module for the model, and note the paths in it of its modules, which may be in others too."""
+        """Take a module for the model, and note the paths of its modules there: they may be in others too."""
         self._model = model
         for path, module in model.named_modules():
             self._paths[module] = f"{path}." if path else ""

@@ -7,7 +7,7 @@ arguments, its nodes are the operations and its arrays the parameters that are c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import hypot
@@ -145,36 +145,42 @@ def _inputs(graph: Graph) -> list[str]:
 def _rows(graph: Graph, drawing: Drawing, uses: _Uses) -> list[Row]:
     """Return the tree of what is seen, in the order of the computation; of gradients, in the reverse."""
     view = VIEWS[drawing.view]
-    opened = {group.id for group in drawing.groups}
-    closed = {box.members[0]: box for box in drawing.boxes if box.members}
     rows: list[Row] = []
-    waiting: list[tuple[str, str, str]] = []  # a child, its branch, and what stands before those in it
-
-    def put(group: str, before: str) -> None:
-        children = [one for one in graph.children[group] if one in opened or one in closed]
-        if view.gradients:
-            children.reverse()
-        for i, child in reversed(list(enumerate(children))):  # the first is taken first from the end
-            branch, below = ("└─ ", "   ") if i == len(children) - 1 else ("├─ ", "│  ")
-            waiting.append((child, before + branch, before + below) if group else (child, "", ""))
-
-    put("", "")
-    while waiting:
-        member, branch, below = waiting.pop()
-        box = closed.get(member) or Box(member, OPEN, "", members=(member,))
+    for box, branch, below in _tree(graph, drawing):
         operations = [node.id for node in graph.operations_in(box.members)]
         arrays = [array for one in operations for array in uses.counted.get(one, ())]
-        shared = not arrays and any(uses.taken.get(one) for one in operations)
+        shared = "" if arrays or not any(one in uses.taken for one in operations) else "above"
         name, what = _names(graph, box)
         if view.operations and box.kind == "operation":
-            name, what = uses.own_name(member, graph.by_id[member].cluster), uses.operands(member)
-        box = replace(box, title=name, lines=(what,), nodes=tuple(operations), arrays=tuple(arrays))
-        rows.append(Row(branch, replace(box, shared_with="above" if shared else "")))
-        if box.kind == OPEN:
-            put(member, below)
-        elif view.gradients:
+            name, what = uses.own_name(box.id, graph.by_id[box.id].cluster), uses.operands(box.id)
+        told = replace(box, title=name, lines=(what,), nodes=tuple(operations), arrays=tuple(arrays))
+        rows.append(Row(branch, replace(told, shared_with=shared)))
+        if view.gradients and box.kind != OPEN:
             rows += _array_rows([graph.by_id[array] for array in arrays], below, len(operations) > 1)
     return rows
+
+
+def _tree(graph: Graph, drawing: Drawing) -> Iterator[tuple[Box, str, str]]:
+    """Yield the open modules and the boxes in them, each with its branch and the stem of its own children."""
+    boxes = {group.id: Box(group.id, OPEN, "", members=(group.id,)) for group in drawing.groups}
+    boxes.update((box.members[0], box) for box in drawing.boxes if box.members)
+    waiting: list[tuple[Box, str, str]] = []
+
+    def add_children(group: str, stem: str) -> None:
+        # The other members of a fold have no box of their own. A stack gives the last first.
+        children = [boxes[child] for child in graph.children[group] if child in boxes]
+        if not VIEWS[drawing.view].gradients:
+            children.reverse()
+        for i, child in enumerate(children):
+            branch, below = ("├─ ", "│  ") if i else ("└─ ", "   ")
+            waiting.append((child, stem + branch, stem + below) if group else (child, "", ""))
+
+    add_children("", "")
+    while waiting:
+        box, branch, below = waiting.pop()
+        yield box, branch, below
+        if box.kind == OPEN:
+            add_children(box.id, below)
 
 
 def _array_rows(arrays: Sequence[Node], below: str, by_path: bool) -> list[Row]:
