@@ -12,6 +12,7 @@ from tests.graph.strategies import recordings
 from tinygrad_mnist import Tensor, graph, nn
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
+from tinygrad_mnist.graph.views import VIEWS, View
 
 RNG = np.random.default_rng(0)
 
@@ -55,9 +56,7 @@ def step(backward: bool = True) -> Graph:
 
 @given(recordings(), st.data())
 def test_every_view_of_any_graph_is_whole(traced: Graph, data: st.DataObject) -> None:
-    views = ["modules", "operations"]
-    if any(value.gradient is not None for node in traced.operations for value in node.values):
-        views.append("backward")
+    views = [name for name, view in VIEWS.items() if not view.missing(traced)]
     options: dict[str, Any] = {
         "depth": data.draw(st.none() | st.integers(0, 4)),
         "budget": data.draw(st.integers(1, 80)),
@@ -103,6 +102,15 @@ def check(traced: Graph, drawing: Drawing) -> None:
         assert joined or home[edge.source] == target, f"{edge} has no arrow"
         expected |= joined
     assert arrows == expected, "each arrow stands for an edge"
+
+
+def test_a_new_view_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VIEWS, "priced", View("Priced", "times of operations", operations=True, costs=True))
+    x = np.ones((2, 784), np.float32)
+    traced = graph.profile(model(), x, np.arange(2), repeats=1, warmup=0)
+    assert box_of(traced.draw("priced"), "model/0/linear#1").share
+    assert " linear#1 " in traced.text("priced")
+    assert "share of time" in traced.text("priced")
 
 
 @given(recordings())

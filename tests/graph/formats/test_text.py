@@ -92,6 +92,15 @@ def test_operations_opens_the_modules() -> None:
     assert names == ["model", "0", "linear#1", "1", "relu#1", "2", "linear#1", "sum#1", "total"]
 
 
+def test_folded_operations_are_told_as_such_also_among_operations() -> None:
+    x = Tensor(np.ones(3), requires_grad=True)
+    for i in range(60):
+        x = x + i
+    rows = x.graph().text("operations", width=100).splitlines()
+    assert [row.split("  ")[0] for row in rows if row.startswith("add")] == ["add#1", "add#2 … add#60"]
+    assert " add x59 " in next(row for row in rows if "…" in row)
+
+
 def test_a_parameter_is_counted_once() -> None:
     layer = nn.Linear(2, 2)
     with graph.record(layer) as tape:

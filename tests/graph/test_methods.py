@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, files, graph
+from tinygrad_mnist import Tensor, files, graph, nn
 from tinygrad_mnist.graph import Graph
-from tinygrad_mnist.graph.formats import layout
+from tinygrad_mnist.graph.formats.theme import DARK
 from tinygrad_mnist.graph.methods import FORMATS
+from tinygrad_mnist.graph.views import VIEWS
 
 
 @pytest.fixture
@@ -18,6 +20,8 @@ def traced() -> Graph:
     x = Tensor([1.0, 2.0], requires_grad=True)
     return (x * x).sum().graph(names={"x": x})
 
+
+LAID_OUT = (".svg", ".png", ".pdf", ".html")
 
 BEGINNINGS = {
     ".dot": b"digraph {",
@@ -36,15 +40,26 @@ BEGINNINGS = {
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_suffix_names_the_format(traced: Graph, tmp_path: Path, suffix: str) -> None:
-    if suffix in (".svg", ".png", ".pdf", ".html"):
+    if suffix in LAID_OUT:
         pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
     path = traced.save(tmp_path / f"graph{suffix.upper()}")
     assert path.read_bytes()[:60].lower().startswith(BEGINNINGS[suffix].lower())
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("suffix", sorted(FORMATS.keys() - {*LAID_OUT}))
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_has_every_format(tmp_path: Path, suffix: str, view: str) -> None:
+    x = np.ones((2, 3), np.float32)
+    measured = graph.profile(nn.Linear(3, 2, rng=0), x, np.array([0, 1]), repeats=1, warmup=0)
+    with graph.record() as tape:
+        np.sum(nn.Linear(3, 2, rng=0)(x)).backward()
+    drawn = measured if VIEWS[view].costs else tape.graph()
+    assert "Linear" in drawn.save(tmp_path / f"graph{suffix}", view).read_text("utf-8")
+
+
 def test_options_reach_the_format(traced: Graph, tmp_path: Path) -> None:
-    assert "#12161d" in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
+    assert DARK["paper"] in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
 
 
 def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
@@ -55,7 +70,7 @@ def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
 
 
 def writers(traced: Graph) -> list[Callable[[Path], Path]]:
-    """All that write files of this room."""
+    """All methods of `graph` that write files."""
     x = Tensor(2.0, requires_grad=True)
     return [traced.save, graph.diff(traced, traced).save, graph.storyboard(x * x, {"x": x}).save]
 
@@ -122,9 +137,8 @@ def test_a_notebook_shows_pictures_whose_ids_differ(traced: Graph) -> None:
     assert traced._repr_mimebundle_()["text/plain"].startswith("Computation")
 
 
-def test_a_notebook_shows_text_where_nothing_lays_out(traced: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+@pytest.mark.usefixtures("no_graphviz")
+def test_a_notebook_shows_text_where_nothing_lays_out(traced: Graph) -> None:
     shown = traced._repr_mimebundle_()
     assert shown["text/html"].startswith("<pre>Computation")
     assert "no picture: drawing needs the program 'dot'" in shown["text/plain"]
