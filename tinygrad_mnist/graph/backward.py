@@ -29,15 +29,16 @@ def gradient_arrows(graph: Graph, arrows: Sequence[Arrow]) -> tuple[Arrow, ...]:
     turned: list[tuple[Arrow, float]] = []
     for arrow in arrows:
         carrying = [edge for edge in arrow.edges if edge.requires_grad]
-        flown = _flown(graph, carrying, uses)
+        sent = _sent(graph, carrying, uses)
         back = replace(arrow, source=arrow.target, target=arrow.source, kind="none")
         if not carrying:
             turned.append((back, 0.0))
-        elif flown is None:
+        elif sent is None:
             turned.append((replace(back, label=NO_GRADIENT, marks=(NO_GRADIENT,)), 0.0))
         else:
-            marks = () if flown.finite else ("spoiled",)
-            turned.append((replace(back, label=flown.label, kind="gradient", marks=marks), flown.norm))
+            marks = () if sent.finite else ("spoiled",)
+            turned.append((replace(back, label=sent.label, kind="gradient", marks=marks), sent.norm))
+    # Widths tell ratios, as norms of one graph differ by many orders of magnitude.
     sizes = [log(norm) for _, norm in turned if norm > 0]
     high = max(sizes, default=0.0)
     low = max(min(sizes, default=0.0), high - log(WIDEST_RANGE))
@@ -76,7 +77,7 @@ def _width(norm: float, low: float, high: float) -> float:
     return round(1 + (WIDEST - 1) * max(log(norm) - low, 0.0) / (high - low), 2)
 
 
-class _Flown(NamedTuple):
+class _Sent(NamedTuple):
     """The gradient that went back along an arrow.
 
     Attributes
@@ -93,7 +94,7 @@ class _Flown(NamedTuple):
     finite: bool
 
 
-def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) -> _Flown | None:
+def _sent(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) -> _Sent | None:
     """Add up the gradients that went back along some edges; None if there were none.
 
     The gradients that several operations in one box send to the same value add up. Where all uses of the
@@ -120,7 +121,7 @@ def _flown(graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]) 
     if faults:
         total = Statistics(nan=sum(fault.nan for fault in faults), inf=sum(fault.inf for fault in faults))
         label = f"{nonfinite_text(total)}, norm of the rest {label}"
-    return _Flown(norm, label + (f", {times} uses" if times > 1 else ""), not faults)
+    return _Sent(norm, label + (f", {times} uses" if times > 1 else ""), not faults)
 
 
 def _parts(edges: Sequence[Edge]) -> list[Statistics]:

@@ -12,7 +12,7 @@ from tinygrad_mnist.graph.numbers import bytes_text, count_text, seconds_text, s
 from tinygrad_mnist.graph.profile import peak
 
 
-def named(graph: Graph, box: Box) -> Box:
+def with_words(graph: Graph, box: Box) -> Box:
     """Return a box with the words that it has in all views."""
     write = {"operation": _operation, "module": _module, "fold": _fold}.get(box.kind, _array)
     made = write(graph, box)
@@ -23,7 +23,7 @@ def named(graph: Graph, box: Box) -> Box:
     return replace(made, lines=(*made.lines, "→ " + ", ".join(shapes)), marks=("output",))
 
 
-def named_group(graph: Graph, group: Group) -> Group:
+def group_with_title(graph: Graph, group: Group) -> Group:
     """Return the frame of a module that stands open, with its title."""
     cluster = graph.clusters_by_id[group.id]
     return replace(group, title=" ".join(filter(None, (_own_name(graph, group.id), cluster.kind))))
@@ -36,7 +36,7 @@ def member_name(graph: Graph, member: str) -> str:
 
 
 def nodes_of(graph: Graph, box: Box) -> list[Node]:
-    """Return the nodes that a box stands for; the arrays of one that only shows arrays once more."""
+    """Return the nodes that a box stands for, or the arrays that it shows once more."""
     return [graph.by_id[node] for node in box.nodes or box.arrays]
 
 
@@ -94,7 +94,7 @@ def _fold(graph: Graph, box: Box) -> Box:
 
 
 def _own_name(graph: Graph, cluster: str) -> str:
-    """Return the name of a module, and which call of it this is; empty where that is its class."""
+    """Return the name of a module with the number of a later call; empty where the name is its class."""
     own = graph.clusters_by_id[cluster]
     name = "" if own.name == own.kind else own.name
     return f"{name} (call {own.call})".strip() if own.call > 1 else name

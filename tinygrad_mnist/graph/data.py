@@ -72,6 +72,7 @@ class Statistics:
         """
         values = np.asarray(array, dtype=np.float64).ravel("K")
         nan = inf = 0
+        # The ufuncs' own reductions skip Python code that would take longer than a small array does.
         if not np.logical_and.reduce(np.isfinite(values)):
             nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
             values = values[np.isfinite(values)]

@@ -125,7 +125,11 @@ def _with_parents(graph: Graph, clusters: Iterable[str]) -> set[str]:
 
 
 def _folded_within(folding: Folding, budget: int) -> Drawing:
-    """Return the deepest plan within the budget; what is given up for it comes in the order of the loops."""
+    """Return the deepest plan within the budget, with runs of equal modules folded.
+
+    The order of the loops is the order in which clarity is given up: first runs of plain operations are
+    folded, then parameters lose their boxes, then the middles of long groups go.
+    """
     for apart in (True, False):
         for full in (False, True):
             found = _deepest(folding, budget, fold_open=True, full=full, apart=apart)
@@ -157,7 +161,7 @@ def _deepest(
 
 
 def _without_middles(folding: Folding, budget: int) -> Iterator[Drawing]:
-    """Yield, for each depth, the plan that folds nothing but the middle of what is too long, and little."""
+    """Yield, by depth, the plan that folds the middles of long groups alone, and as little as it must."""
     for depth in _depths(folding.graph):
         for longest in _ever_fewer(budget):
             plan = folding.plan(depth, fold_open=False, longest=longest)
@@ -365,12 +369,14 @@ def runs(signs: np.ndarray, least: int) -> Iterable[tuple[int, int, int]]:
     [(0, 1, 1), (1, 7, 3), (7, 8, 1)]
     """
     size = len(signs)
+    # How far the sequence equals itself, a period later: so whether a unit repeats is one look-up below.
     agreeing = [_agreeing(signs, period) for period in range(1, min(LONGEST_PERIOD, size // 2) + 1)]
     start = 0
     while start < size:
         stop, repeats = start + 1, 1
         for period, counts in enumerate(agreeing, 1):
             times = counts[start] // period + 1
+            # The longest stretch wins, of equally long ones that of the shortest unit.
             if times >= least and start + times * period > stop:
                 stop, repeats = start + times * period, times
         yield start, stop, repeats
@@ -401,6 +407,7 @@ def signatures(graph: Graph) -> dict[str, int]:
     for operation in order:
         node = graph.by_id[operation]
         values = tuple((value.shape, value.dtype) for value in node.values)
+        # Layers of a loop that read x[0], x[1], ... are equal but for the number.
         arguments = re.sub(r"-?\d[\d.e+-]*", "0", node.arguments)
         key = (node.name, arguments, values, tuple(taken.get(operation, ())))
         signs[operation] = numbers.setdefault(key, len(numbers))
@@ -425,7 +432,7 @@ def _operand(graph: Graph, order: dict[str, int], edge: Edge) -> object:
 
 
 def with_arrays(graph: Graph, plan: Drawing, apart: bool = True) -> Drawing:
-    """Give the arrays of a graph their boxes beside those that use them, and join the boxes as the edges do.
+    """Return a plan with the boxes of arrays beside those that use them, and with arrows for the edges.
 
     Parameters
     ----------
@@ -436,14 +443,16 @@ def with_arrays(graph: Graph, plan: Drawing, apart: bool = True) -> Drawing:
         Whether parameters have boxes of their own.
     """
     order = {node.id: i for i, node in enumerate(graph.nodes)}
+    # Members stand in tree order. In a graph of `trace`, which does not know calls, that may not be the order
+    # of the computation, by which the nodes of a box are sorted.
     operations = {box.id: [node.id for node in graph.operations_in(box.members)] for box in plan.boxes}
-    home = {node: box for box in plan.boxes for node in operations[box.id]}
-    arrays = _Arrays(graph, home, apart)
+    box_of = {node: box for box in plan.boxes for node in operations[box.id]}
+    arrays = _Arrays(graph, box_of, apart)
     arrays.place()
     edges: dict[tuple[str, str], list[Edge]] = {}
     for edge in graph.edges:
-        target = home[edge.target].id
-        source = home[edge.source].id if edge.source in home else arrays.seen(edge)
+        target = box_of[edge.target].id
+        source = box_of[edge.source].id if edge.source in box_of else arrays.source_box(edge)
         if source != target:
             edges.setdefault((source, target), []).append(edge)
     boxes: list[Box] = []
@@ -465,7 +474,7 @@ class _Arrays:
 
     Attributes
     ----------
-    home : dict of str to Box
+    box_of : dict of str to Box
         By operation, the box that stands for it.
     before : dict of str to list of Box
         By id of a box, the boxes of arrays that stand right before it.
@@ -474,48 +483,48 @@ class _Arrays:
     """
 
     graph: Graph
-    home: dict[str, Box]
+    box_of: dict[str, Box]
     apart: bool
     before: dict[str, list[Box]] = field(default_factory=dict)
     taken: dict[str, list[str]] = field(default_factory=dict)
     # The box of an array by the array and its user: the id of a box, "/" and a group, or "" for all users.
-    _seats: dict[tuple[str, str], str] = field(default_factory=dict)
+    _places: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def place(self) -> None:
         """Give each array its boxes, beside its first users."""
         graph = self.graph
         uses: dict[str, list[Edge]] = {}
         for edge in graph.edges:
-            if edge.source not in self.home:
+            if edge.source not in self.box_of:
                 uses.setdefault(edge.source, []).append(edge)
         alike: dict[tuple[str, ...], list[str]] = {}  # by kind and users
         for array, edges in uses.items():
             node = graph.by_id[array]
             if node.kind == INPUT or not node.cluster:
-                users = dict.fromkeys(self.home[edge.target].id for edge in edges)
+                users = dict.fromkeys(self.box_of[edge.target].id for edge in edges)
                 alike.setdefault((node.kind, *users), []).append(array)
             else:
                 self._place_parameter(node, edges)
         for (kind, first, *_), arrays in alike.items():
             self._place_inputs(kind, arrays, first)
 
-    def seen(self, edge: Edge) -> str:
+    def source_box(self, edge: Edge) -> str:
         """Return the id of the box in which the use of an array begins."""
-        user = self.home[edge.target]
+        user = self.box_of[edge.target]
         for key in ("", user.id):
-            if (edge.source, key) in self._seats:
-                return self._seats[edge.source, key]
-        return self._seats[edge.source, f"/{user.group}"]
+            if (edge.source, key) in self._places:
+                return self._places[edge.source, key]
+        return self._places[edge.source, f"/{user.group}"]
 
     def _place_parameter(self, node: Node, edges: Sequence[Edge]) -> None:
-        """Show a parameter of a module at each of its users; in but one of these places it is counted."""
+        """Show a parameter of a module beside each of its users, and count it at the first one alone."""
         owner = ""
         for edge in edges:
-            user = self.home[edge.target]
+            user = self.box_of[edge.target]
             takes_in = self._takes_in(user)
             # Plain operations of one group share a box of the parameter; a module has its own.
             key = (node.id, f"/{user.group}" if user.kind == "operation" and not takes_in else user.id)
-            if key in self._seats:
+            if key in self._places:
                 continue
             if not takes_in:
                 own = f"{node.id} at {key[1].removeprefix('/') or 'top'}" if owner else node.id
@@ -524,12 +533,12 @@ class _Arrays:
                     own, node.kind, "", (), user.group, nodes=counted, arrays=(node.id,), shared_with=owner
                 )
                 self.before.setdefault(user.id, []).append(box)
-                self._seats[key] = own
+                self._places[key] = own
             elif owner:
-                self._seats[key] = self._share(user, node, owner)
+                self._places[key] = self._share(user, node, owner)
             else:
                 self.taken.setdefault(user.id, []).append(node.id)
-                self._seats[key] = user.id
+                self._places[key] = user.id
             owner = owner or self._module_of(edge, user)
 
     def _share(self, user: Box, node: Node, owner: str) -> str:
@@ -551,7 +560,7 @@ class _Arrays:
         for own, held in boxes.items():
             box = Box(own, kind, "", nodes=tuple(held), arrays=tuple(held))
             self.before.setdefault(first, []).append(box)
-            self._seats.update(dict.fromkeys(((array, "") for array in held), own))
+            self._places.update(dict.fromkeys(((array, "") for array in held), own))
 
     def _takes_in(self, user: Box) -> bool:
         """Return whether a box stands for so much that its parameters go into it."""
@@ -560,10 +569,10 @@ class _Arrays:
         return user.kind == "module" and not self.graph.is_leaf(user.members[0])
 
     def _module_of(self, edge: Edge, user: Box) -> str:
-        """Return the module that uses a parameter, as far as it is seen; an operation outside of modules."""
-        return (
-            user.members[0] if user.kind == "module" else self.graph.by_id[edge.target].cluster or edge.target
-        )
+        """Return the module that uses a parameter, as far as it is seen; outside of all, the operation."""
+        if user.kind == "module":
+            return user.members[0]
+        return self.graph.by_id[edge.target].cluster or edge.target
 
 
 def _common(a: str, b: str) -> str:

@@ -137,7 +137,7 @@ class Recording(Recorder):
             own = self._nodes[operation]
             # A source without an id is an array at its first use: operations come before their uses.
             new = dict.fromkeys(e.source for e in self._edges[operation] if e.source not in final.of)
-            nodes += [final.give(self._housed(array, own.cluster)) for array in new]
+            nodes += [final.give(self._with_cluster(array, own.cluster)) for array in new]
             nodes.append(final.give(own))
             edges += [
                 replace(edge, source=final.of[edge.source], target=final.of[operation])
@@ -146,7 +146,7 @@ class Recording(Recorder):
         outputs = dict.fromkeys(final.of[end] for end in ends)
         return Graph(tuple(nodes), tuple(edges), self._needed_clusters(nodes), tuple(outputs))
 
-    def _housed(self, array: str, user: str) -> Node:
+    def _with_cluster(self, array: str, user: str) -> Node:
         """Return an array with its cluster: that of its module if it is around the first user, else none."""
         node = self._nodes[array]
         if node.kind not in (PARAMETER, BUFFER) or array in self._at_top or not node.name:
@@ -217,6 +217,7 @@ class Recording(Recorder):
     ) -> Node:
         """Note an operation that ran in a cluster, at a line of source."""
         outs = out if type(out) is tuple else (out,)
+        # Without a node nothing requires a gradient, and the arrays alone tell where they come from.
         parents = (None,) * len(arrays) if node is None else node.parents
         sources = [self._source(array, parent) for array, parent in zip(arrays, parents, strict=True)]
         own = self._put(
@@ -237,6 +238,7 @@ class Recording(Recorder):
         ]
         if node is not None:
             self._by_node[node] = own.id
+        # The next operation may get a result as a bare array: under no_grad, or from .detach().
         for index, one in enumerate(outs):
             self._by_array[id(one)] = (ref(one), own.id, index)
         return own
@@ -259,7 +261,7 @@ class Recording(Recorder):
         """Note the gradient that came to a node, and what it sent on to its arguments."""
         own = self._by_node.get(node)
         if own is None:
-            return
+            return  # it ran before this was on
         for index, one in enumerate(g if type(g) is tuple else (g,)):
             self._receive(own, one, index)
         if self._walk[0] is not arrived:
@@ -319,7 +321,7 @@ class Recording(Recorder):
         kind, name, alive = self._known.get(id(array), (INPUT, "", None))
         if alive is None or alive() is not array:
             if array.ndim == 0 and parent is None:
-                return None
+                return None  # a number, which is told among the arguments
             kind, name = INPUT, ""
         own = self._put_array(kind, name, array, parent is not None, self._is_made_inside(array))
         self._by_array[id(array)] = (ref(array), own, 0)
@@ -525,7 +527,7 @@ def _owner(array: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return an array, also of a Tensor, which a recorded walk carries."""
+    """Return an array as it is, and that of a Tensor, as a walk that is itself recorded carries Tensors."""
     return value if isinstance(value, (np.ndarray, np.generic)) else value.data
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tinygrad_mnist.graph.backward import folded_norms, gradient_arrows, lacks_gradient
-from tinygrad_mnist.graph.boxes import kept_bytes, named, named_group, nodes_of, with_costs
+from tinygrad_mnist.graph.boxes import group_with_title, kept_bytes, nodes_of, with_costs, with_words
 from tinygrad_mnist.graph.data import OPERATION, Edge, Graph, parameter_count
 from tinygrad_mnist.graph.drawing import MARKS, NO_GRADIENT, Arrow, Box, Drawing
 from tinygrad_mnist.graph.folding import BUDGET, boxes_to_depth, boxes_within, closed
@@ -111,7 +111,7 @@ def draw(
         title=title(graph, view),
         boxes=tuple(_boxes(graph, bare)),
         arrows=(gradient_arrows if is_backward else flow_arrows)(graph, bare.arrows),
-        groups=tuple(named_group(graph, group) for group in bare.groups),
+        groups=tuple(group_with_title(graph, group) for group in bare.groups),
         notes=(*notes(graph, bare, offers_more), *(_gradient_notes(graph, bare) if is_backward else [])),
     )
 
@@ -161,7 +161,7 @@ def title(graph: Graph, view: str = "modules") -> str:
 def _boxes(graph: Graph, drawing: Drawing) -> list[Box]:
     """Return the boxes with their words and with what is special about them in this view."""
     view = VIEWS[drawing.view]
-    boxes = [named(graph, box) for box in drawing.boxes]
+    boxes = [with_words(graph, box) for box in drawing.boxes]
     if view.costs:
         boxes = with_costs(graph, boxes)
     found = nonfinite(graph, view.gradients)
@@ -170,7 +170,7 @@ def _boxes(graph: Graph, drawing: Drawing) -> list[Box]:
         nodes = nodes_of(graph, box)
         faults = [fault for one in found if (fault := worst(one, nodes))]
         marks = {*box.marks, *(fault.mark for fault in faults)}
-        if "origin" in marks:
+        if "origin" in marks:  # of values or of gradients: it tells more than that others came in spoiled
             marks.discard("spoiled")
         if view.gradients and lacks_gradient(nodes):
             marks.add(NO_GRADIENT)

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, THEMES, palette, said, signed
+from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, THEMES, mark_words, palette, signed
 
 
 def test_words_stand_once() -> None:
-    assert said(("no gradient",), ("no gradient",)) == []
-    assert said(("origin",), ("32/1024 NaN start here",)) == []
+    assert mark_words(("no gradient",), ("no gradient",)) == []
+    assert mark_words(("origin",), ("32/1024 NaN start here",)) == []
     assert signed("Linear", ("removed",)) == "− Linear"
 
 

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from graphviz import Digraph
 
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
-from tinygrad_mnist.graph.formats.theme import FILLED, palette, said, signed
+from tinygrad_mnist.graph.formats.theme import FILLED, mark_words, palette, signed
 
 FONT: Final = "Helvetica,Arial,sans-serif"
 LARGE: Final = 12
@@ -182,7 +182,9 @@ def _label(box: Box, colours: Mapping[str, str]) -> str:
     elif title:
         title = _font(title, LARGE, colours["ink"])
     small = [_font(_text(line), SMALL, colours["quiet"]) for line in box.lines if line]
-    words = [_font(f"<B>{_text(word)}</B>", SMALL, colours["ink"]) for word in said(box.marks, box.lines)]
+    words = [
+        _font(f"<B>{_text(word)}</B>", SMALL, colours["ink"]) for word in mark_words(box.marks, box.lines)
+    ]
     rows = [row for row in (title, *small, *words) if row]
     if box.share is not None:
         rows.append(_bar(box.share, colours))
@@ -209,7 +211,7 @@ def _arrow(arrow: Arrow, colours: Mapping[str, str], drawing: Drawing) -> dict[s
     mark = next((mark for mark in FILLED if mark in arrow.marks), "")
     role = f"{mark} border" if mark else {"gradient": "gradient", "none": "none"}.get(arrow.kind, "line")
     attributes = {"color": colours[role], "penwidth": f"{arrow.weight:.3g}"}
-    label = " ".join([signed(arrow.label, arrow.marks), *said(arrow.marks, (arrow.label,))]).strip()
+    label = " ".join([signed(arrow.label, arrow.marks), *mark_words(arrow.marks, (arrow.label,))]).strip()
     if arrow.kind == "none" and not label:
         ended = {arrow.source, arrow.target}
         if not any(box.id in ended and "no gradient" in box.marks for box in drawing.boxes):
@@ -231,7 +233,9 @@ def _arrow(arrow: Arrow, colours: Mapping[str, str], drawing: Drawing) -> dict[s
 def _group(group: Group, colours: Mapping[str, str]) -> dict[str, str]:
     mark = next((mark for mark in FILLED if mark in group.marks), "")
     style = {"removed": ",dashed", "no gradient": ",dashed", "spoiled": ",dotted", "changed": ",dotted"}
-    words = " ".join([signed(group.title, group.marks), *(f"({word})" for word in said(group.marks, ()))])
+    words = " ".join(
+        [signed(group.title, group.marks), *(f"({word})" for word in mark_words(group.marks, ()))]
+    )
     title = _font(f"<B>{_text(words)}</B>", SMALL, colours["quiet"])
     gap = f' WIDTH="{round((len(words) + 3) * LETTER)}"'  # so that an arrow to the middle misses it
     return {

@@ -144,6 +144,7 @@ class _Pictures:
                 continue
             first, drawings = self._drawings(view)
             for name, drawing in drawings:
+                # Details would be in each picture, and are once in the table and in the data of the script.
                 boxes = tuple(replace(box, details=()) for box in drawing.boxes)
                 picture = replace(drawing, title="", notes=(), boxes=boxes)  # the page says these itself
                 try:
@@ -163,6 +164,7 @@ class _Pictures:
         opens = view == self.opening.view
         first = self.opening if opens else fitting(self.graph, view, self.options)
         drawings = self._depths(view)
+        # The first may look like one of the depths: then the button of that depth opens it.
         same = [drawing for _, drawing in drawings if _looks(drawing) == _looks(first)]
         if same:
             first = same[0]
@@ -171,6 +173,7 @@ class _Pictures:
         if folded := _folded_modules(self.graph, first):
             options = {**self.options, "expand": [*self.options["expand"], *folded]}
             drawings.append((INSIDE, fitting(self.graph, view, options)))
+        # A reader who asks for operations wants to see some, even if another level is the clearer picture.
         if VIEWS[view].operations and not opens and not _shows_operations(self.graph, first):
             first = next((one for _, one in drawings if _shows_operations(self.graph, one)), first)
         return first, drawings
@@ -199,7 +202,7 @@ def _folded_modules(graph: Graph, drawing: Drawing) -> list[str]:
 
 
 def _shows_operations(graph: Graph, drawing: Drawing) -> bool:
-    """Return whether operations of some inmost module are seen, in the outermost one that holds the most."""
+    """Return whether a drawing shows the inside of some leaf of the outermost module that holds the most."""
     outermost = Counter(node.cluster.partition("/")[0] for node in graph.operations)
     largest = max(outermost, key=outermost.__getitem__, default="")
     inmost = {cluster.id for cluster in graph.clusters} - {cluster.parent for cluster in graph.clusters}
@@ -257,6 +260,7 @@ def _data(graph: Graph, levels: Sequence[_Level], remarks: Sequence[str]) -> dic
 
 def _json(data: Any) -> str:
     """Return JSON that may stand inside a script element, whatever the names in it are."""
+    # "</script" would end the element, "<!--" change how it is read.
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 

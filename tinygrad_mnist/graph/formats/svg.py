@@ -14,7 +14,7 @@ from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.formats.dot import FONT, ends, node_name, printable, to_dot
 from tinygrad_mnist.graph.formats.frames import clear_titles
 from tinygrad_mnist.graph.formats.layout import HEAVIEST, TooLarge, load, render
-from tinygrad_mnist.graph.formats.theme import DARK, class_name, palette, rules, said, signed
+from tinygrad_mnist.graph.formats.theme import DARK, class_name, mark_words, palette, rules, signed
 
 SVG: Final = "http://www.w3.org/2000/svg"
 RADII: Final = {"module": 8.0, "operation": 8.0, "parameter": 15.0}
@@ -101,20 +101,20 @@ def _describe(root: ElementTree.Element, drawing: Drawing, prefix: str) -> None:
 def _node(part: ElementTree.Element, box: Box) -> tuple[list[str], dict[str, str]]:
     if box.kind in RADII:
         _round(part, RADII[box.kind])
-    words = [signed(box.title, box.marks), *box.lines, *said(box.marks, box.lines)]
+    words = [signed(box.title, box.marks), *box.lines, *mark_words(box.marks, box.lines)]
     words += [f"{name}: {value}" for name, value in box.details]
     return words, {"class": " ".join(["node", box.kind, *_classes(box.marks)]), "data-id": box.id}
 
 
 def _edge(arrow: Arrow) -> tuple[list[str], dict[str, str]]:
     label = signed(arrow.label, arrow.marks) or ("no gradient" if arrow.kind == "none" else "")
-    words = [f"{arrow.source} → {arrow.target}", label, *said(arrow.marks, (arrow.label,))]
+    words = [f"{arrow.source} → {arrow.target}", label, *mark_words(arrow.marks, (arrow.label,))]
     kind = " ".join(["edge", arrow.kind, *_classes(arrow.marks)])
     return words, {"class": kind, "data-source": arrow.source, "data-target": arrow.target}
 
 
 def _cluster(group: Group) -> tuple[list[str], dict[str, str]]:
-    words = [signed(group.title, group.marks), *said(group.marks, ())]
+    words = [signed(group.title, group.marks), *mark_words(group.marks, ())]
     return words, {"class": " ".join(["cluster", *_classes(group.marks)]), "data-id": group.id}
 
 
@@ -137,9 +137,9 @@ def _round(part: ElementTree.Element, radius: float) -> None:
 
 
 def _classify_colours(root: ElementTree.Element, theme: str) -> dict[str, set[str]]:
-    """Say by classes which role each colour has, so that a style sheet can give it another; return the roles.
+    """Give each coloured part a class with the role of its colour, and return the roles by attribute.
 
-    That is possible as no two roles of a theme have the same colour.
+    So a style sheet can give it another colour. No two roles of a theme have the same colour.
     """
     roles = {colour: role for role, colour in palette(theme).items()}
     used: dict[str, set[str]] = {"fill": set(), "stroke": set()}

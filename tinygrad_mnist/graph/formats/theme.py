@@ -123,12 +123,12 @@ def signed(title: str, marks: tuple[str, ...]) -> str:
     return " ".join([*signs, title]) if title else "".join(signs)
 
 
-def said(marks: tuple[str, ...], lines: tuple[str, ...]) -> list[str]:
+def mark_words(marks: tuple[str, ...], lines: tuple[str, ...]) -> list[str]:
     """Return the words of marks that no line says already.
 
     Examples
     --------
-    >>> said(("peak", "spoiled"), ("12 NaN",))
+    >>> mark_words(("peak", "spoiled"), ("12 NaN",))
     ['peak']
     """
     text = " ".join(lines).lower()
