@@ -18,6 +18,7 @@ from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph import views
 from tinygrad_mnist.graph.data import Graph
 from tinygrad_mnist.graph.drawing import Drawing
+from tinygrad_mnist.graph.folding import BUDGET
 
 
 def draw(
@@ -26,7 +27,7 @@ def draw(
     *,
     depth: int | None = None,
     expand: Collection[str] = (),
-    budget: int = 40,
+    budget: int = BUDGET,
 ) -> Drawing:
     """Return the boxes, arrows and words of a picture, before it is laid out.
 

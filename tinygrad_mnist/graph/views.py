@@ -8,20 +8,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from math import hypot, log
+from typing import Any, Final, NamedTuple
 
-from tinygrad_mnist.graph.backward import folded_norms, gradient_arrows, lacks_gradient
 from tinygrad_mnist.graph.boxes import group_with_title, kept_bytes, nodes_of, with_costs, with_words
-from tinygrad_mnist.graph.data import OPERATION, Edge, Graph, parameter_count
+from tinygrad_mnist.graph.data import OPERATION, Edge, Graph, Node, Statistics, parameter_count
 from tinygrad_mnist.graph.drawing import MARKS, NO_GRADIENT, Arrow, Box, Drawing
 from tinygrad_mnist.graph.folding import BUDGET, boxes_to_depth, boxes_within, closed
 from tinygrad_mnist.graph.nonfinite import nonfinite, worst
-from tinygrad_mnist.graph.numbers import bytes_text, count_text, seconds_text, shape_text
+from tinygrad_mnist.graph.numbers import (
+    bytes_text,
+    count_text,
+    nonfinite_text,
+    number_text,
+    seconds_text,
+    shape_text,
+)
 
 GRADIENTS: Final = "at an arrow: the norm of the gradient; a wider arrow is a larger norm"
 FOLDED_GRADIENTS: Final = (
     "in a folded box: the least and the largest norm of the gradients that come into its parts"
 )
+
+WIDEST: Final = 3.0
+"""The width of the arrow with the largest gradient; that of the smallest is 1."""
+
+WIDEST_RANGE: Final = 1e4
+"""Largest ratio of norms that widths tell: gradients below that, often roundoff, are all equally thin."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ def draw(
         bare,
         title=title(graph, view),
         boxes=tuple(_boxes(graph, bare)),
-        arrows=(gradient_arrows if is_backward else flow_arrows)(graph, bare.arrows),
+        arrows=(_gradient_arrows if is_backward else _flow_arrows)(graph, bare.arrows),
         groups=tuple(group_with_title(graph, group) for group in bare.groups),
         notes=(*notes(graph, bare, offers_more), *(_gradient_notes(graph, bare) if is_backward else [])),
     )
@@ -172,15 +185,18 @@ def _boxes(graph: Graph, drawing: Drawing) -> list[Box]:
         marks = {*box.marks, *(fault.mark for fault in faults)}
         if "origin" in marks:  # of values or of gradients: it tells more than that others came in spoiled
             marks.discard("spoiled")
-        if view.gradients and lacks_gradient(nodes):
+        if view.gradients and _lacks_gradient(nodes):
             marks.add(NO_GRADIENT)
-        norms = folded_norms(graph, box) if view.gradients else ""
+        norms = _folded_norms(graph, box) if view.gradients else ""
         lines = (*box.lines, *([norms] if norms else []), *(fault.text for fault in faults))
         done.append(replace(box, lines=lines, marks=tuple(mark for mark in MARKS if mark in marks)))
     return done
 
 
-def flow_arrows(graph: Graph, arrows: Sequence[Arrow]) -> tuple[Arrow, ...]:
+# ---- the forward pass ----------------------------------------------------------------------------------
+
+
+def _flow_arrows(graph: Graph, arrows: Sequence[Arrow]) -> tuple[Arrow, ...]:
     """Return the arrows of the forward pass, with a shape where it is not the one that came in before."""
     by_id = graph.by_id
     entering: dict[str, set[tuple[int, ...]]] = {}  # by box, the shapes that come into it
@@ -211,6 +227,122 @@ def _most_uses(edges: Sequence[Edge]) -> int:
     return max(Counter((edge.source, edge.output, edge.target) for edge in edges).values())
 
 
+# ---- gradients -----------------------------------------------------------------------------------------
+
+
+def _gradient_arrows(graph: Graph, arrows: Sequence[Arrow]) -> tuple[Arrow, ...]:
+    """Return the arrows reversed, with the norms of gradients.
+
+    Where no gradient can flow, to inputs and labels, an arrow of kind ``none`` says nothing more; where one
+    could and did not, it says ``no gradient``.
+    """
+    uses = Counter((edge.source, edge.output) for edge in graph.edges if edge.requires_grad)
+    turned: list[tuple[Arrow, float]] = []
+    for arrow in arrows:
+        carrying = [edge for edge in arrow.edges if edge.requires_grad]
+        sent = _arrow_gradient(graph, carrying, uses)
+        back = replace(arrow, source=arrow.target, target=arrow.source, kind="none")
+        if not carrying:
+            turned.append((back, 0.0))
+        elif sent is None:
+            turned.append((replace(back, label=NO_GRADIENT, marks=(NO_GRADIENT,)), 0.0))
+        else:
+            marks = () if sent.finite else ("spoiled",)
+            turned.append((replace(back, label=sent.label, kind="gradient", marks=marks), sent.norm))
+    # Widths tell ratios, as norms of one graph differ by many orders of magnitude.
+    sizes = [log(norm) for _, norm in turned if norm > 0]
+    high = max(sizes, default=0.0)
+    low = max(min(sizes, default=0.0), high - log(WIDEST_RANGE))
+    return tuple(replace(arrow, weight=_width(norm, low, high)) for arrow, norm in turned)
+
+
+def _lacks_gradient(nodes: Sequence[Node]) -> bool:
+    """Return whether a gradient could have come to some nodes, and to none of them did."""
+    able = [node for node in nodes if node.requires_grad]
+    return bool(able) and all(value.gradient is None for node in able for value in node.values)
+
+
+def _folded_norms(graph: Graph, box: Box) -> str:
+    """Return the range of the gradient norms of the parts of a folded box; empty where there are none."""
+    if box.kind != "fold":
+        return ""
+    step = box.period if box.repeats else 1
+    norms = []
+    for start in range(0, len(box.members), step):
+        operations = graph.operations_in(box.members[start : start + step])
+        known = [value.gradient for value in operations[-1].values if value.gradient is not None]
+        if known:
+            norms.append(hypot(*(gradient.norm or 0.0 for gradient in known)))
+    if not norms:
+        return ""
+    low, high = number_text(min(norms)), number_text(max(norms))
+    return f"gradient norms {low} to {high}" if low != high else f"gradient norms {low}"
+
+
+def _width(norm: float, low: float, high: float) -> float:
+    """Return a width from 1 to the widest, by the logarithm of a norm."""
+    if norm <= 0:
+        return 1.0
+    if high == low:
+        return (1 + WIDEST) / 2
+    return round(1 + (WIDEST - 1) * max(log(norm) - low, 0.0) / (high - low), 2)
+
+
+class _ArrowGradient(NamedTuple):
+    """The gradient that went back along an arrow.
+
+    Attributes
+    ----------
+    norm : float
+        Of all the gradients in it, as one vector.
+    label : str
+        The norm, after what is not finite, and how many uses by one operation it is the sum of.
+    finite : bool
+    """
+
+    norm: float
+    label: str
+    finite: bool
+
+
+def _arrow_gradient(
+    graph: Graph, edges: Sequence[Edge], uses: Counter[tuple[str, int]]
+) -> _ArrowGradient | None:
+    """Add up the gradients that went back along some edges; None if there were none.
+
+    The gradients that several operations in one box send to the same value add up. Where all uses of the
+    value are in the arrow, the sum is the gradient of the value, which is known; else only the norms of the
+    parts are, and by the triangle inequality their sum bounds the norm of the sum: the label says ``≤``.
+    """
+    by_value: dict[tuple[str, int], list[Edge]] = {}
+    for edge in edges:
+        by_value.setdefault((edge.source, edge.output), []).append(edge)
+    norms: list[float] = []
+    faults: list[Statistics] = []
+    bound, times = False, 1
+    for (source, output), same in by_value.items():
+        whole = graph.by_id[source].values[output].gradient
+        known = [whole] if whole and uses[source, output] == len(same) else _parts(same)
+        bound = bound or len(known) > 1
+        norms += [sum(part.norm or 0.0 for part in known)] if known else []
+        faults += [part for part in known if not part.finite]
+        times = max(times, *Counter(edge.target for edge in same).values())
+    if not norms:
+        return None
+    norm = hypot(*norms)  # the gradients of different values are the parts of one vector
+    label = "≤ " * bound + number_text(norm)
+    if faults:
+        total = Statistics(nan=sum(fault.nan for fault in faults), inf=sum(fault.inf for fault in faults))
+        label = f"{nonfinite_text(total)}, norm of the rest {label}"
+    return _ArrowGradient(norm, label + (f", {times} uses" if times > 1 else ""), not faults)
+
+
+def _parts(edges: Sequence[Edge]) -> list[Statistics]:
+    """Return the gradients of some uses of a value; those of one operation are one gradient together."""
+    by_target = {edge.target: edge.gradient for edge in edges}
+    return [part for part in by_target.values() if part is not None]
+
+
 # ---- notes ---------------------------------------------------------------------------------------------
 
 
@@ -233,7 +365,7 @@ def notes(graph: Graph, drawing: Drawing, offers_more: bool = True) -> list[str]
 
 def _gradient_notes(graph: Graph, drawing: Drawing) -> list[str]:
     """Return how to read the norms."""
-    folded = any(folded_norms(graph, box) for box in drawing.boxes)
+    folded = any(_folded_norms(graph, box) for box in drawing.boxes)
     return [GRADIENTS, FOLDED_GRADIENTS] if folded else [GRADIENTS]
 
 

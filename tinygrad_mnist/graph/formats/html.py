@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.graph.data import Cluster, Graph, Node, Statistics
 from tinygrad_mnist.graph.drawing import Drawing
+from tinygrad_mnist.graph.folding import BUDGET
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.formats.layout import HEAVIEST, LayoutError, TooLarge, fitting, load
 from tinygrad_mnist.graph.formats.svg import to_svg
@@ -55,7 +56,7 @@ def to_html(
     *,
     depth: int | None = None,
     expand: Collection[str] = (),
-    budget: int = 40,
+    budget: int = BUDGET,
 ) -> str:
     """Return the page.
 

@@ -26,7 +26,7 @@ from tinygrad_mnist.graph.data import (
     parameter_count,
 )
 from tinygrad_mnist.graph.drawing import NO_GRADIENT, Box, Drawing
-from tinygrad_mnist.graph.folding import is_loop
+from tinygrad_mnist.graph.folding import BUDGET, is_loop
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.nonfinite import nonfinite, worst
 from tinygrad_mnist.graph.numbers import (
@@ -85,7 +85,7 @@ def to_text(
     color: bool = False,
     depth: int | None = None,
     expand: Collection[str] = (),
-    budget: int = 40,
+    budget: int = BUDGET,
     width: int | None = WIDTH,
 ) -> str:
     """Return an outline of a graph, aligned.
