@@ -43,7 +43,7 @@ FARTHEST: Final = 64
 def boxes_to_depth(graph: Graph, open_leaves: bool, expand: Collection[str], depth: int) -> Drawing:
     """Return the boxes with so many levels of modules open, and what ``expand`` names; see `boxes_within`."""
     folding = Folding(graph, _with_parents(graph, find(graph, expand)), open_leaves)
-    return with_arrays(graph, folding.plan(depth, fold_open=False))
+    return _Arrays(graph, folding.plan(depth, fold_open=False)).drawing()
 
 
 def boxes_within(graph: Graph, open_leaves: bool, expand: Collection[str], budget: int) -> Drawing:
@@ -138,10 +138,11 @@ def _folded_within(folding: Folding, budget: int) -> Drawing:
     for depth in (1, 0):
         for longest in _ever_fewer(budget):
             plan = folding.plan(depth, fold_open=True, full=True, longest=longest)
-            last = with_arrays(folding.graph, plan, apart=False)
-            if len(last.boxes) <= budget:
-                return last
-    return last  # more than the budget, but there is nothing left to fold
+            drawing = _if_within(folding.graph, plan, budget, apart=False)
+            if drawing is not None:
+                return drawing
+    # That is more than the budget, but there is nothing left to fold.
+    return _Arrays(folding.graph, plan, apart=False).drawing()
 
 
 def _deepest(
@@ -172,10 +173,11 @@ def _without_middles(folding: Folding, budget: int) -> Iterator[Drawing]:
 
 
 def _if_within(graph: Graph, plan: Drawing, budget: int, apart: bool = True) -> Drawing | None:
+    """Return a plan with its arrays, if its boxes are no more than the budget."""
     if len(plan.boxes) > budget:  # arrays can only make it more: do not place them in vain
         return None
-    drawing = with_arrays(graph, plan, apart)
-    return drawing if len(drawing.boxes) <= budget else None
+    arrays = _Arrays(graph, plan, apart)
+    return arrays.drawing() if len(plan.boxes) + arrays.count() <= budget else None
 
 
 def _depths(graph: Graph) -> range:
@@ -431,49 +433,20 @@ def _operand(graph: Graph, order: dict[str, int], edge: Edge) -> object:
 # ---- arrays and arrows -----------------------------------------------------------------------------------
 
 
-def with_arrays(graph: Graph, plan: Drawing, apart: bool = True) -> Drawing:
-    """Return a plan with the boxes of arrays beside those that use them, and with arrows for the edges.
-
-    Parameters
-    ----------
-    graph : Graph
-    plan : Drawing
-        The boxes of operations and modules.
-    apart : bool
-        Whether parameters have boxes of their own.
-    """
-    order = {node.id: i for i, node in enumerate(graph.nodes)}
-    # Members stand in tree order. In a graph of `trace`, which does not know calls, that may not be the order
-    # of the computation, by which the nodes of a box are sorted.
-    operations = {box.id: [node.id for node in graph.operations_in(box.members)] for box in plan.boxes}
-    box_of = {node: box for box in plan.boxes for node in operations[box.id]}
-    arrays = _Arrays(graph, box_of, apart)
-    arrays.place()
-    edges: dict[tuple[str, str], list[Edge]] = {}
-    for edge in graph.edges:
-        target = box_of[edge.target].id
-        source = box_of[edge.source].id if edge.source in box_of else arrays.source_box(edge)
-        if source != target:
-            edges.setdefault((source, target), []).append(edge)
-    boxes: list[Box] = []
-    for box in plan.boxes:
-        taken = arrays.taken.get(box.id, [])
-        nodes = sorted([*operations[box.id], *taken], key=order.__getitem__)
-        boxes += arrays.before.get(box.id, [])
-        boxes.append(replace(box, nodes=tuple(nodes), arrays=tuple(taken)))
-    arrows = (Arrow(source, target, edges=tuple(held)) for (source, target), held in edges.items())
-    return replace(plan, boxes=tuple(boxes), arrows=tuple(arrows), parameters_apart=apart)
-
-
 @dataclass(eq=False)
 class _Arrays:
-    """The places of parameters, buffers and inputs.
+    """The parameters, buffers and inputs of a plan: each gets its boxes beside those that use it.
 
     A module's parameters stand beside each module that uses them, or are taken into a box that stands for
     much. What belongs to no module stands once; many such arrays that the same boxes use are one box.
 
     Attributes
     ----------
+    graph : Graph
+    plan : Drawing
+        The boxes of operations and modules.
+    apart : bool
+        Whether parameters have boxes of their own.
     box_of : dict of str to Box
         By operation, the box that stands for it.
     before : dict of str to list of Box
@@ -483,16 +456,17 @@ class _Arrays:
     """
 
     graph: Graph
-    box_of: dict[str, Box]
-    apart: bool
-    before: dict[str, list[Box]] = field(default_factory=dict)
-    taken: dict[str, list[str]] = field(default_factory=dict)
+    plan: Drawing
+    apart: bool = True
+    box_of: dict[str, Box] = field(init=False)
+    before: dict[str, list[Box]] = field(init=False, default_factory=dict)
+    taken: dict[str, list[str]] = field(init=False, default_factory=dict)
     # The box of an array by the array and its user: the id of a box, "/" and a group, or "" for all users.
-    _places: dict[tuple[str, str], str] = field(default_factory=dict)
+    _places: dict[tuple[str, str], str] = field(init=False, default_factory=dict)
 
-    def place(self) -> None:
-        """Give each array its boxes, beside its first users."""
+    def __post_init__(self) -> None:
         graph = self.graph
+        self.box_of = {node.id: box for box in self.plan.boxes for node in graph.operations_in(box.members)}
         uses: dict[str, list[Edge]] = {}
         for edge in graph.edges:
             if edge.source not in self.box_of:
@@ -508,7 +482,34 @@ class _Arrays:
         for (kind, first, *_), arrays in alike.items():
             self._place_inputs(kind, arrays, first)
 
-    def source_box(self, edge: Edge) -> str:
+    def count(self) -> int:
+        """Return the number of boxes of arrays."""
+        return sum(map(len, self.before.values()))
+
+    def drawing(self) -> Drawing:
+        """Return the plan with the boxes of arrays, and with arrows for the edges."""
+        nodes: dict[str, list[str]] = {box.id: [] for box in self.plan.boxes}
+        taken_by = {array: box for box, arrays in self.taken.items() for array in arrays}
+        for node in self.graph.nodes:  # so that the nodes of a box stand in the order of the computation
+            if (own := self.box_of.get(node.id)) is not None:
+                nodes[own.id].append(node.id)
+            elif node.id in taken_by:
+                nodes[taken_by[node.id]].append(node.id)
+        boxes: list[Box] = []
+        for box in self.plan.boxes:
+            taken = tuple(self.taken.get(box.id, ()))
+            boxes += self.before.get(box.id, [])
+            boxes.append(replace(box, nodes=tuple(nodes[box.id]), arrays=taken))
+        edges: dict[tuple[str, str], list[Edge]] = {}
+        for edge in self.graph.edges:
+            target = self.box_of[edge.target].id
+            source = self.box_of[edge.source].id if edge.source in self.box_of else self._source_box(edge)
+            if source != target:
+                edges.setdefault((source, target), []).append(edge)
+        arrows = (Arrow(source, target, edges=tuple(held)) for (source, target), held in edges.items())
+        return replace(self.plan, boxes=tuple(boxes), arrows=tuple(arrows), parameters_apart=self.apart)
+
+    def _source_box(self, edge: Edge) -> str:
         """Return the id of the box in which the use of an array begins."""
         user = self.box_of[edge.target]
         for key in ("", user.id):
