@@ -62,7 +62,7 @@ def test_options_reach_the_format(traced: Graph, tmp_path: Path) -> None:
     assert DARK["paper"] in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
 
 
-def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_an_error(traced: Graph, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"cannot tell a format by 'graph.bmp'; .* \.dot, \.gv, \.svg, \.png"
     ):
@@ -87,9 +87,9 @@ def test_what_cannot_be_written_is_told_before_any_work(
     with pytest.raises(FileNotFoundError, match=r"there is no directory .*; make it first") as caught:
         write(missing)
     assert caught.value.filename == str(missing)
-    with pytest.raises(IsADirectoryError, match="that is a directory; name a file") as refused:
+    with pytest.raises(IsADirectoryError, match="that is a directory; name a file") as caught:
         write(folder)
-    assert refused.value.filename == str(folder)
+    assert caught.value.filename == str(folder)
 
 
 @pytest.mark.parametrize("which", range(3))

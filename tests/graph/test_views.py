@@ -88,7 +88,7 @@ def check(traced: Graph, drawing: Drawing) -> None:
     assert len(arrows) == len(drawing.arrows), "one arrow a pair of boxes"
     if drawing.view == "backward":
         arrows = {(target, source) for source, target in arrows}
-    home = {node: box.id for box in drawing.boxes for node in box.nodes}
+    box_of_node = {node: box.id for box in drawing.boxes for node in box.nodes}
     second: dict[str, list[str]] = {}
     for box in drawing.boxes:
         if not box.nodes:
@@ -96,16 +96,16 @@ def check(traced: Graph, drawing: Drawing) -> None:
                 second.setdefault(name, []).append(box.id)
     expected = set()
     for edge in traced.edges:
-        target = home[edge.target]
-        pairs = {(source, target) for source in (home[edge.source], *second.get(edge.source, []))}
+        target = box_of_node[edge.target]
+        pairs = {(source, target) for source in (box_of_node[edge.source], *second.get(edge.source, []))}
         joined = pairs & arrows
-        assert joined or home[edge.source] == target, f"{edge} has no arrow"
+        assert joined or box_of_node[edge.source] == target, f"{edge} has no arrow"
         expected |= joined
     assert arrows == expected, "each arrow stands for an edge"
 
 
 def test_a_new_view_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VIEWS, "priced", View("Priced", "times of operations", operations=True, costs=True))
+    monkeypatch.setitem(VIEWS, "priced", View("Priced", operations=True, costs=True))
     x = np.ones((2, 784), np.float32)
     traced = graph.profile(model(), x, np.arange(2), repeats=1, warmup=0)
     assert box_of(traced.draw("priced"), "model/0/linear#1").share

@@ -45,8 +45,6 @@ class View:
     ----------
     title : str
         Its name on a button.
-    shows : str
-        What it shows, for help texts.
     operations : bool
         Whether modules that hold only operations are opened, too.
     gradients : bool
@@ -56,7 +54,6 @@ class View:
     """
 
     title: str
-    shows: str
     operations: bool = False
     gradients: bool = False
     costs: bool = False
@@ -76,10 +73,10 @@ class View:
 
 
 VIEWS: Final = {
-    "modules": View("Modules", "a box a module call"),
-    "operations": View("Operations", "every operation, inside its modules", operations=True),
-    "backward": View("Backward", "the gradients, arrows reversed", gradients=True),
-    "profile": View("Profile", "times and memory", costs=True),
+    "modules": View("Modules"),  # a box a module call
+    "operations": View("Operations", operations=True),  # every operation, inside its modules
+    "backward": View("Backward", gradients=True),  # arrows reversed
+    "profile": View("Profile", costs=True),  # times and memory
 }
 """All views, by name."""
 

@@ -260,7 +260,7 @@ def test_what_came_about_inside_a_module_is_no_input() -> None:
 
 @pytest.mark.parametrize("option", ["depth", "budget"])
 @pytest.mark.parametrize("show", [Graph.text, Graph.draw, Graph.dot])
-def test_what_does_not_count_is_refused(option: str, show: Any) -> None:
+def test_what_does_not_count_is_an_error(option: str, show: Any) -> None:
     with pytest.raises(TypeError, match=f"{option} is a str, 'a'; expected a whole number"):
         show(recorded(), **{option: "a"})
 
@@ -287,7 +287,7 @@ def test_no_name_speaks_to_the_terminal() -> None:
         ("profile", {}, "the profile view needs times"),
     ],
 )
-def test_what_no_picture_can_show_is_refused(view: str, options: dict[str, int], words: str) -> None:
+def test_what_no_picture_can_show_is_an_error(view: str, options: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         recorded().text(view, **options)
 

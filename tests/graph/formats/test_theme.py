@@ -47,6 +47,6 @@ def test_a_colour_tells_its_role() -> None:
         assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours.values())
 
 
-def test_an_unknown_theme_is_refused() -> None:
+def test_an_unknown_theme_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"no theme 'blue'; expected one of light, dark"):
         palette("blue")

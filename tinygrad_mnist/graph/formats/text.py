@@ -279,8 +279,8 @@ class _Uses:
     def own_name(self, id: str, cluster: str) -> str:
         """Return the id of a node as seen from a cluster: without the clusters that are around both."""
         parts, around = id.split("/"), cluster.split("/")
-        home = self._graph.by_id[id].cluster
-        most = min(len(home.split("/")) if home else 0, len(around))
+        own = self._graph.by_id[id].cluster
+        most = min(len(own.split("/")) if own else 0, len(around))
         shared = 0
         while shared < most and parts[shared] == around[shared]:
             shared += 1
