@@ -1,8 +1,14 @@
 """Drawings of every kind of box, arrow and mark, and drawings of any texts, made without a graph."""
 
+import re
+from xml.etree import ElementTree
+
 from hypothesis import strategies as st
 
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing, Group
+from tinygrad_mnist.graph.formats.theme import LIGHT
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 KINDS = ("module", "operation", "parameter", "buffer", "input", "fold")
 
@@ -44,6 +50,17 @@ def everything() -> Drawing:
     )
     groups = Group("outer", "outer"), Group("inner", "inner", "outer", ("no gradient",))
     return Drawing("All", "backward", boxes, arrows, groups, ("note",))
+
+
+def with_roles(text: str) -> str:
+    """A text of the light theme with the names of its colours in place of them, which may change."""
+    roles = {colour: role for role, colour in LIGHT.items()}
+    return re.sub("#[0-9a-f]{6}", lambda found: roles[found[0]], text)
+
+
+def parts(svg: str, kind: str) -> list[ElementTree.Element]:
+    """The groups of a class in an SVG."""
+    return [g for g in ElementTree.fromstring(svg).iter(f"{SVG}g") if kind in g.get("class", "").split()]
 
 
 TRAPS = (

@@ -194,7 +194,7 @@ def test_a_checkpointed_function_is_measured_as_the_tape_sees_it() -> None:
     assert all((node.backward_seconds is not None) == node.requires_grad for node in measured.operations)
 
 
-def test_a_model_that_does_other_things_each_time_is_refused() -> None:
+def test_a_model_that_does_other_things_each_time_is_an_error() -> None:
     runs = []
 
     def model(x: Any) -> Any:
@@ -205,7 +205,7 @@ def test_a_model_that_does_other_things_each_time_is_refused() -> None:
         graph.profile(model, Tensor(X), repeats=2)
 
 
-def test_a_model_that_grows_is_refused() -> None:
+def test_a_model_that_grows_is_an_error() -> None:
     runs = []
 
     def model(x: Any) -> Any:
@@ -218,22 +218,22 @@ def test_a_model_that_grows_is_refused() -> None:
         graph.profile(model, Tensor(X * 0), repeats=2, warmup=0)
 
 
-def test_a_loss_without_targets_is_refused() -> None:
+def test_a_loss_without_targets_is_an_error() -> None:
     with pytest.raises(ValueError, match="without y"):
         graph.profile(model_of(), X, loss=nn.CrossEntropyLoss())
 
 
-def test_a_loss_that_is_no_scalar_is_refused() -> None:
+def test_a_loss_that_is_no_scalar_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"shape \(8,\); expected a scalar"):
         graph.profile(model_of(), X, Y, loss=nn.CrossEntropyLoss(reduction="none"))
 
 
 @pytest.mark.parametrize("counts", [{"repeats": 0}, {"warmup": -1}])
-def test_no_run_at_all_is_refused(counts: dict[str, int]) -> None:
+def test_no_run_at_all_is_an_error(counts: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="expected at least 1 run"):
         graph.profile(model_of(), X, Y, **counts)
 
 
-def test_what_cannot_be_called_is_refused() -> None:
+def test_what_cannot_be_called_is_an_error() -> None:
     with pytest.raises(TypeError, match="profile was given a int; expected a module or a function"):
         graph.profile(3, X)  # type: ignore[arg-type]

@@ -277,7 +277,7 @@ class TestWords:
             np.sin(before)
         assert ids(tape.graph(), "input") == ["before"]
 
-    def test_a_name_for_something_else_is_refused(self) -> None:
+    def test_a_name_for_something_else_is_an_error(self) -> None:
         with pytest.raises(TypeError, match=r"names\['x'\] is a list; expected a Tensor or an ndarray"):
             graph.Recording(names={"x": [1.0]})
 

@@ -1,18 +1,26 @@
-"""What a graph is made of: nodes, edges and clusters, as plain frozen data with summaries instead of arrays.
+"""The plain data of a computation: a `Graph` of nodes, edges and clusters, with summaries instead of arrays.
 
-Nothing here knows a tape, a Tensor or a picture. Numbers are rounded to four digits, so that two runs of the
-same computation give the same data.
+Nothing here knows a tape, a Tensor or a picture: `methods` puts the methods that draw on `Graph` from above.
+Numbers are rounded to four digits, so that two runs of the same computation give the same data.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.graph import methods
+
+FORMAT: Final = "tinygrad_mnist graph 1"
+"""The name of the format of JSON, with its version."""
 
 OPERATION: Final = "operation"
 PARAMETER: Final = "parameter"
@@ -20,15 +28,15 @@ BUFFER: Final = "buffer"
 INPUT: Final = "input"
 
 CONSTANT: Final = "constant"
-"""The label of an input without a name that came about inside a module."""
+"""The label of an input without a name that was made inside a module."""
 
 NOISE: Final = 1e-6
-"""A mean or deviation that is smaller than this, beside the largest entry, is roundoff and shown as 0."""
+"""Smallest mean or deviation, relative to the largest entry, that is not shown as 0 for being roundoff."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What the entries of an array are like.
+    """A summary of the entries of an array.
 
     Attributes
     ----------
@@ -37,7 +45,7 @@ class Statistics:
     norm : float or None
         The Euclidean norm of the finite entries.
     nan, inf : int
-        How many entries are not a number, and how many are infinite.
+        The number of entries that are not a number, and of those that are infinite.
     """
 
     min: float | None = None
@@ -64,13 +72,14 @@ class Statistics:
         """
         values = np.asarray(array, dtype=np.float64).ravel("K")
         nan = inf = 0
+        # The ufuncs' own reductions skip Python code that would take longer than a small array does.
         if not np.logical_and.reduce(np.isfinite(values)):
             nan, inf = int(np.isnan(values).sum()), int(np.isinf(values).sum())
             values = values[np.isfinite(values)]
         if not values.size:
             return cls(nan=nan, inf=inf)
         low, high = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
-        scale = max(-low, high) or 1.0  # so that no square overflows
+        scale = max(-low, high) or 1.0  # entries are divided by the largest, so that no square overflows
         scaled = values / scale
         mean = float(np.add.reduce(scaled)) / scaled.size
         apart = scaled - mean
@@ -87,19 +96,19 @@ class Statistics:
 
 
 def rounded(x: float) -> float:
-    """A number with four significant digits; one that would overflow by that stays as large as it can."""
+    """Round a number to four significant digits; one that would overflow becomes the largest float."""
     short = float(f"{x:.4g}")
     return short if math.isfinite(short) else math.copysign(sys.float_info.max, short)
 
 
-@cache
+@cache  # NumPy takes a microsecond to spell a dtype, and a recorder asks for each array
 def _name(dtype: np.dtype[Any]) -> str:
     return str(dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An array that flows along an edge, without its entries.
+    """An array of the computation, without its entries.
 
     Attributes
     ----------
@@ -120,7 +129,7 @@ class Value:
 
     @property
     def size(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return math.prod(self.shape)
 
     @classmethod
@@ -150,10 +159,10 @@ class Node:
     name : str
         Name of the operation, path of the parameter or buffer (``bn1.weight``), name of the input.
     label : str
-        What a picture shows: the sign of an operation, such as ``×``, else its name; ``constant`` for an
-        input without a name that was made inside a module, such as the mask of a dropout.
+        A short name for pictures: the sign of an operation, such as ``×``, else its name; ``constant`` for
+        an input without a name that was made inside a module, such as the mask of a dropout.
     cluster : str
-        Id of the cluster that it stands in; empty at the top.
+        Id of the cluster that holds it; empty at the top.
     values : tuple of Value
         The results: one, but for operations that return several.
     arguments : str
@@ -167,8 +176,8 @@ class Node:
     forward_seconds, backward_seconds : float or None
         Measured by ``profile``.
     forward_bytes, backward_bytes : int or None
-        Memory that was kept for the backward pass when this operation had run, and when the backward pass
-        was at it, with the gradients that were there then; measured by ``profile``.
+        Memory kept for the backward pass right after this operation ran, and when the backward pass reached
+        it, the gradients of that moment included; measured by ``profile``.
     """
 
     id: str
@@ -203,11 +212,11 @@ class Edge:
     argument : int
         Position among the arguments of the target.
     output : int
-        Which result of the source.
+        Position among the results of the source.
     requires_grad : bool
         Whether a gradient flows back along it.
     gradient : Statistics or None
-        Of what a backward pass brought back along it; for a repeated operand, of the uses together.
+        Of the gradient that a backward pass sent along it; for a repeated operand, of its uses together.
     """
 
     source: str
@@ -229,13 +238,13 @@ class Cluster:
     name : str
         Its own name: ``bn1``.
     kind : str
-        Its class; empty where only the names of parameters told of it.
+        Its class; empty where only the names of parameters tell that it exists.
     parent : str
         Id of the cluster around it; empty at the top.
     call : int
         1 for the first call.
     detail : str
-        How the module was made: ``784, 64``.
+        The arguments that made the module: ``784, 64``.
     """
 
     id: str
@@ -249,3 +258,184 @@ class Cluster:
     def module(self) -> str:
         """The path of the module, the same for all its calls."""
         return "/".join(part.partition("@")[0] for part in self.id.split("/"))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A computation as plain data: no arrays, no tape, nothing that runs.
+
+    `trace`, `record`, ``Tensor.graph()`` and ``Module.graph(example_input)`` make one.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        Operations in the order of their creation, each array before its first use.
+    edges : tuple of Edge
+        One for each use of a result.
+    clusters : tuple of Cluster
+        Calls of modules; a cluster comes after the one around it.
+    outputs : tuple of str
+        Ids of the nodes that were asked for, or that nothing uses.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import Tensor
+    >>> x = Tensor(3.0, requires_grad=True)
+    >>> graph = (x * x).graph()
+    >>> len(graph.nodes), len(graph.edges)
+    (2, 2)
+    >>> Graph.from_json(graph.json()) == graph
+    True
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    clusters: tuple[Cluster, ...]
+    outputs: tuple[str, ...]
+
+    if TYPE_CHECKING:  # `methods` sets these when the package is imported; it stands above what draws
+        draw = methods.draw
+        dot = methods.dot
+        svg = methods.svg
+        png = methods.png
+        pdf = methods.pdf
+        html = methods.html
+        mermaid = methods.mermaid
+        text = methods.text
+        save = methods.save
+        _repr_mimebundle_ = methods._repr_mimebundle_
+
+    # ---- nodes -----------------------------------------------------------------------------------------
+
+    @property
+    def operations(self) -> tuple[Node, ...]:
+        """The nodes that are operations."""
+        return tuple(node for node in self.nodes if node.kind == OPERATION)
+
+    @property
+    def parameters(self) -> tuple[Node, ...]:
+        """The nodes that are parameters."""
+        return tuple(node for node in self.nodes if node.kind == PARAMETER)
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether a backward pass was seen."""
+        return any(value.gradient is not None for node in self.nodes for value in node.values)
+
+    @cached_property
+    def by_id(self) -> dict[str, Node]:
+        """The nodes by their ids."""
+        return {node.id: node for node in self.nodes}
+
+    # ---- the tree of modules ---------------------------------------------------------------------------
+
+    @cached_property
+    def clusters_by_id(self) -> dict[str, Cluster]:
+        """The clusters by their ids; a cluster comes after the one around it."""
+        return {cluster.id: cluster for cluster in self.clusters}
+
+    @cached_property
+    def children(self) -> dict[str, list[str]]:
+        """By id of a cluster, the ids of the operations and clusters right inside it, in order.
+
+        The empty id holds those at the top. A cluster that ran no operation has no children and is no child.
+        """
+        children: dict[str, list[str]] = {"": [], **{cluster.id: [] for cluster in self.clusters}}
+        placed = {""}
+        for node in self.operations:
+            children[node.cluster].append(node.id)
+            inner = node.cluster
+            while inner not in placed:  # a cluster stands where its first operation does
+                placed.add(inner)
+                parent = self.clusters_by_id[inner].parent
+                children[parent].append(inner)
+                inner = parent
+        return children
+
+    @cached_property
+    def levels(self) -> dict[str, int]:
+        """By id of a cluster, the number of clusters around it."""
+        levels: dict[str, int] = {}
+        for cluster in self.clusters:
+            levels[cluster.id] = levels[cluster.parent] + 1 if cluster.parent else 0
+        return levels
+
+    def is_leaf(self, cluster: str) -> bool:
+        """Return whether a cluster holds no other cluster."""
+        return not any(child in self.clusters_by_id for child in self.children[cluster])
+
+    def operations_in(self, members: Iterable[str]) -> list[Node]:
+        """Return the operations among some operations and clusters, and inside these, in tree order."""
+        found: list[Node] = []
+        waiting = list(members)[::-1]
+        while waiting:  # a stack, as modules may be nested deeper than Python may recurse
+            member = waiting.pop()
+            if member in self.clusters_by_id:
+                waiting.extend(reversed(self.children[member]))
+            else:
+                found.append(self.by_id[member])
+        return found
+
+    # ---- as JSON ---------------------------------------------------------------------------------------
+
+    def json(self) -> str:
+        """Return the graph as JSON: a line a node, edge and cluster, so that versions compare by lines."""
+        parts = [f'"format": {json.dumps(FORMAT)}']
+        for name in ("clusters", "nodes", "edges"):
+            rows = ",\n".join(
+                "  " + json.dumps(_pruned(row), ensure_ascii=False) for row in getattr(self, name)
+            )
+            parts.append(f'"{name}": [\n{rows}\n]' if rows else f'"{name}": []')
+        parts.append(f'"outputs": {json.dumps(self.outputs, ensure_ascii=False)}')
+        return "{\n" + ",\n".join(parts) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Graph:
+        """Read a graph that `json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is something else.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise ValueError(f"it says format {data['format']!r}; expected {FORMAT!r}")
+            return cls(
+                tuple(Node(**{**row, "values": tuple(map(_value, row["values"]))}) for row in data["nodes"]),
+                tuple(Edge(**{**row, "gradient": _statistics(row.get("gradient"))}) for row in data["edges"]),
+                tuple(Cluster(**row) for row in data["clusters"]),
+                tuple(data["outputs"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"this text is no graph in JSON: {error}") from error
+
+
+def parameter_count(nodes: Iterable[Node]) -> int:
+    """Return the number of entries of the parameters among some nodes."""
+    return sum(node.value.size for node in nodes if node.kind == PARAMETER)
+
+
+def _pruned(row: Any) -> dict[str, Any]:
+    """Return a node, edge or cluster as a dict, without the fields that are at their defaults."""
+    kept = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if value == field.default:
+            continue
+        if field.name == "values":
+            value = [_pruned(one) for one in value]
+        elif isinstance(value, Statistics):
+            value = _pruned(value)
+        kept[field.name] = value
+    return kept
+
+
+def _value(row: dict[str, Any]) -> Value:
+    summaries = {name: _statistics(row.get(name)) for name in ("statistics", "gradient")}
+    return Value(**{**row, **summaries, "shape": tuple(row["shape"])})
+
+
+def _statistics(row: dict[str, Any] | None) -> Statistics | None:
+    return None if row is None else Statistics(**row)

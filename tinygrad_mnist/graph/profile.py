@@ -1,4 +1,4 @@
-"""What a step costs, operation by operation: seconds forward and backward, and the memory kept in between.
+"""The cost of a step, operation by operation: seconds forward and backward, and the memory kept in between.
 
 Times are taken in runs of their own, by a listener that does nothing but look at the clock; another run is
 recorded with all its values, and the two are matched by the order of the operations.
@@ -19,8 +19,7 @@ from tinygrad_mnist.engine.observe import Recorder, observed_by
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.engine.tape import Node as TapeNode
 from tinygrad_mnist.engine.tape import walk
-from tinygrad_mnist.graph.data import OPERATION, Node
-from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.data import OPERATION, Graph, Node
 from tinygrad_mnist.graph.record import Recording
 
 
@@ -47,19 +46,19 @@ def profile(
     Parameters
     ----------
     model : Module or callable
-        What is called with ``x``. A module is copied; of a function, what it refers to is not.
+        The function to call with ``x``. A module is copied; what a function refers to is not.
     x : array_like
         A batch of inputs.
     y : array_like, optional
-        What the loss takes beside the output; without it, only the forward pass is run.
+        The second argument of the loss; without it, only the forward pass is run.
     loss : callable, optional
         ``loss(output, y)`` gives a scalar; by default the mean cross-entropy of logits and labels.
     repeats : int
-        How many runs are timed; the median is taken, for each operation.
+        The number of timed runs; each operation gets the median.
     warmup : int
-        How many runs come before those.
+        The number of runs before those.
     names : mapping of str to Tensor or ndarray, optional
-        What to call other arrays, as for `record`: ``{"images": x, "labels": y}``.
+        Names of other arrays, as for `record`: ``{"images": x, "labels": y}``.
 
     Returns
     -------
@@ -103,14 +102,14 @@ def profile(
     recorded = _Accounts(step.model if hasattr(step.model, "named_modules") else None, names)
     step.run(recorded, lambda: None)
     for watch in runs:
-        _refuse_others(recorded.forward, watch.forward)
-        _refuse_others(recorded.backward, watch.backward)
+        _require_same(recorded.forward, watch.forward)
+        _require_same(recorded.backward, watch.backward)
     return _with_costs(recorded, runs[warmup:])
 
 
 @dataclass(frozen=True)
 class Peak:
-    """When most memory was kept.
+    """A moment at which most memory was kept.
 
     Attributes
     ----------
@@ -119,7 +118,7 @@ class Peak:
     backward : bool
         Whether it was in the backward pass.
     bytes : int
-        What was kept then: the values that the backward pass still needed, and gradients.
+        The memory that was kept then: the values that the backward pass still needed, and gradients.
     """
 
     node: str
@@ -128,9 +127,9 @@ class Peak:
 
 
 def peak(graph: Graph) -> Peak | None:
-    """When most memory was kept, of a graph that `profile` made; None where nothing was, and of another.
+    """Return the moment at which most memory was kept; None of a graph that `profile` did not make.
 
-    Parameters, and the inputs, are there all the time and not counted.
+    Parameters and inputs are there all the time and are not counted.
 
     Examples
     --------
@@ -178,7 +177,7 @@ Event = tuple[str, int, float]
 
 
 class _Stopwatch(Recorder):
-    """Looks at the clock when an operation has run, forward or backward, and does nothing else."""
+    """A recorder that looks at the clock when an operation has run, and does nothing else."""
 
     insides = False
 
@@ -189,6 +188,7 @@ class _Stopwatch(Recorder):
         self._last = 0.0
 
     def start(self) -> None:
+        """Begin to count: the forward pass, or the backward pass, starts now."""
         self._last = perf_counter()
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
@@ -208,7 +208,7 @@ class _Stopwatch(Recorder):
 
 
 class _Accounts(Recording):
-    """A recording that also keeps account of the memory that is kept."""
+    """A recording that also counts the memory that is kept for the backward pass, after each operation."""
 
     def __init__(self, model: Any, names: Mapping[str, Any] | None) -> None:
         super().__init__(model, names)
@@ -219,15 +219,15 @@ class _Accounts(Recording):
         self._places: dict[int, int] = {}
         self._kept = 0
 
-    def add(self, op: Any, arrays: Any, out: Any, node: Any, static: Any, cluster: str, line: str) -> Any:
-        draft = super().add(op, arrays, out, node, static, cluster, line)
+    def add(self, op: Any, arrays: Any, out: Any, node: Any, static: Any, cluster: str, line: str) -> Node:
+        own = super().add(op, arrays, out, node, static, cluster, line)
         place = len(self.forward)
         self.forward.append((op.name, place, 0.0))
-        self._kept += draft.saved_bytes
+        self._kept += own.saved_bytes
         self.forward_bytes.append(self._kept)
         if node is not None:
             self._places[node.time] = place
-        return draft
+        return own
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         super().walked(node, g, cotangents, arrived)
@@ -235,11 +235,11 @@ class _Accounts(Recording):
         if place is not None:
             self.backward.append((node.op.name, place, 0.0))
             self.backward_bytes[place] = self._kept + _bytes([g, *cotangents.values(), *arrived.values()])
-            self._kept -= self._by_node[node].saved_bytes
+            self._kept -= self._nodes[self._by_node[node]].saved_bytes
 
 
 def _bytes(values: Sequence[Any]) -> int:
-    """Memory of arrays, in lists or not, each counted once, also where several are views of it."""
+    """Count the memory of arrays, in lists or not; what several views show counts once."""
     found: dict[int, int] = {}
     waiting = list(values)
     while waiting:
@@ -252,8 +252,8 @@ def _bytes(values: Sequence[Any]) -> int:
     return sum(found.values())
 
 
-def _refuse_others(one: Sequence[Event], other: Sequence[Event]) -> None:
-    """Refuse to match runs that did different things."""
+def _require_same(one: Sequence[Event], other: Sequence[Event]) -> None:
+    """Raise if two runs did different operations, so that their times cannot be matched."""
     names, others = ([event[:2] for event in events] for events in (one, other))
     if names != others:
         at = next((i for i, (a, b) in enumerate(zip(names, others, strict=False)) if a != b), None)
@@ -269,7 +269,7 @@ def _refuse_others(one: Sequence[Event], other: Sequence[Event]) -> None:
 
 
 def _with_costs(recorded: _Accounts, runs: Sequence[_Stopwatch]) -> Graph:
-    """The recorded graph, with the medians of what the runs took."""
+    """Return the recorded graph with the median times of the runs."""
     forward = _medians([run.forward for run in runs])
     backward = _medians([run.backward for run in runs])
     graph = recorded.graph()
@@ -291,5 +291,5 @@ def _with_costs(recorded: _Accounts, runs: Sequence[_Stopwatch]) -> Graph:
 
 
 def _medians(runs: Sequence[Sequence[Event]]) -> dict[int, float]:
-    """The median of the seconds of each operation, by its place in the forward pass."""
+    """Return the median of the seconds of each operation, by its place in the forward pass."""
     return {events[0][1]: median(event[2] for event in events) for events in zip(*runs, strict=True)}

@@ -1,10 +1,12 @@
-"""Recording: what the tape tells while it is on, kept as summaries, from which a `Graph` can be made."""
+"""A recorder of the tape that keeps summaries, and makes a `Graph` of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -13,8 +15,6 @@ import numpy as np
 from tinygrad_mnist.engine.observe import Recorder, observed_by, users_line
 from tinygrad_mnist.engine.tape import Leaf, one_of
 from tinygrad_mnist.engine.tape import Node as TapeNode
-from tinygrad_mnist.graph.arrays import arrays_in, owner, plain, root, saved_bytes
-from tinygrad_mnist.graph.build import Draft, Use, build
 from tinygrad_mnist.graph.data import (
     BUFFER,
     CONSTANT,
@@ -22,14 +22,16 @@ from tinygrad_mnist.graph.data import (
     OPERATION,
     PARAMETER,
     Cluster,
+    Edge,
+    Graph,
+    Node,
     Statistics,
     Value,
 )
-from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.words import arguments_text, line_text
+from tinygrad_mnist.graph.numbers import arguments_text
 
 Alive = ReferenceType[np.ndarray[Any, Any]]
-"""Tells whether the array is still the one that had this id, and does not keep it."""
+"""A reference that tells whether an array is still the one that had this id, and does not keep it."""
 
 
 @dataclass(eq=False)
@@ -42,32 +44,39 @@ class _Call:
 
 
 class Recording(Recorder):
-    """What happened on the tape while this was on; `graph` makes a `Graph` of it.
+    """A record of what happened on the tape while this was on; `graph` makes a `Graph` of it.
+
+    It keeps the nodes and edges of the graph to be. Their ids are provisional, a number each, as the final
+    ones depend on what is asked for: `graph` counts operations of the same name only among what it keeps.
 
     Parameters
     ----------
     model : Module, optional
-        Which module is to be called ``model``; by default the first with parameters that is called.
+        The module to be called ``model``; by default the first with parameters that is called.
     names : mapping of str to Tensor or ndarray, optional
-        What to call other arrays. An array is known by its identity: a slice of it is another array.
+        Names of other arrays. An array is known by its identity: a slice of it is another array.
     """
 
     insides = False
 
     def __init__(self, model: Any = None, names: Mapping[str, Any] | None = None) -> None:
-        self._operations: list[Draft] = []
-        self._by_node: WeakKeyDictionary[TapeNode, Draft] = WeakKeyDictionary()
-        self._by_array: dict[int, tuple[Alive, Draft, int]] = {}  # by id
-        self._by_leaf: WeakKeyDictionary[Leaf, Draft] = WeakKeyDictionary()
+        self._nodes: dict[str, Node] = {}  # by provisional id
+        self._edges: dict[str, list[Edge]] = {}  # by operation, in the order in which they ran
+        # Nothing below keeps an array or a tape alive: the keys are weak, or ids checked by weak references.
+        self._by_node: WeakKeyDictionary[TapeNode, str] = WeakKeyDictionary()
+        self._by_array: dict[int, tuple[Alive, str, int]] = {}  # by id: its node, and which result it is
+        self._by_leaf: WeakKeyDictionary[Leaf, str] = WeakKeyDictionary()
         self._known: dict[int, tuple[str, str, Alive]] = {}  # kind and name of what has one, by id
         self._leaf_names: WeakKeyDictionary[Leaf, str] = WeakKeyDictionary()  # that the user gave
         self._leaf_paths: WeakKeyDictionary[Leaf, str] = WeakKeyDictionary()  # in the model
         self._paths: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of the modules of the model
+        self._at_top: set[str] = set()  # parameters that the user named: they belong to no module
         self.clusters: dict[str, Cluster] = {}
         self._stack = [_Call(Cluster("", ""), "")]
         self._given: set[int] = set()  # ids of the arrays that the outermost call was given
         self._model: Any = None
-        self._walk: tuple[Any, dict[Any, Any]] = (None, {})  # what has come where, in the walk that goes on
+        # The walk that goes on, known by its dict of what has arrived, and the sums seen so far at each node.
+        self._walk: tuple[Any, dict[Any, Any]] = (None, {})
         for name, value in (names or {}).items():
             self._name(name, value)
         if model is not None:
@@ -76,7 +85,7 @@ class Recording(Recorder):
                 self._know(module)
 
     def graph(self, outputs: Any = None) -> Graph:
-        """What was recorded so far, as a `Graph`.
+        """Return what was recorded so far as a `Graph`.
 
         Parameters
         ----------
@@ -88,21 +97,82 @@ class Recording(Recorder):
         ValueError
             If nothing was recorded, or an output was not.
         """
-        if not self._operations:
+        if not self._edges:
             raise ValueError("nothing was recorded; compute something inside `with graph.record() as tape:`")
         self._read_hooked()
-        ends = None if outputs is None else [self._find(tensor) for tensor in listed(outputs)]
-        return build(self._operations, self.clusters, ends)
+        operations = list(self._edges)
+        if outputs is None:
+            used = {edge.source for edges in self._edges.values() for edge in edges}
+            ends = [operation for operation in operations if operation not in used]
+        else:
+            ends = [self._find(tensor) for tensor in listed(outputs)]
+            kept = self._ancestors(ends)
+            operations = [operation for operation in operations if operation in kept]
+        return self._build(operations, ends)
 
-    def _find(self, tensor: Any) -> Draft:
-        """What made a Tensor."""
+    def _find(self, tensor: Any) -> str:
+        """Return the operation that made a Tensor."""
         found = self._source(tensor.data, tensor.origin)
-        if found is None or found[0].kind != OPERATION:
+        if found is None or found[0] not in self._edges:
             raise ValueError(f"an output of shape {tensor.shape} was not computed by what was recorded")
         return found[0]
 
+    def _ancestors(self, ends: Sequence[str]) -> set[str]:
+        """Return all that some nodes were made of, themselves included."""
+        found: set[str] = set()
+        waiting = list(ends)
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found.add(node)
+                waiting.extend(edge.source for edge in self._edges.get(node, ()))
+        return found
+
+    def _build(self, operations: Sequence[str], ends: Sequence[str]) -> Graph:
+        """Give some operations, and the arrays that they take, their final ids."""
+        final = _Ids()
+        nodes: list[Node] = []
+        edges: list[Edge] = []
+        for operation in operations:
+            own = self._nodes[operation]
+            # A source without an id is an array at its first use: operations come before their uses.
+            new = dict.fromkeys(e.source for e in self._edges[operation] if e.source not in final.of)
+            nodes += [final.give(self._with_cluster(array, own.cluster)) for array in new]
+            nodes.append(final.give(own))
+            edges += [
+                replace(edge, source=final.of[edge.source], target=final.of[operation])
+                for edge in self._edges[operation]
+            ]
+        outputs = dict.fromkeys(final.of[end] for end in ends)
+        return Graph(tuple(nodes), tuple(edges), self._needed_clusters(nodes), tuple(outputs))
+
+    def _with_cluster(self, array: str, user: str) -> Node:
+        """Return an array with its cluster: that of its module if it is around the first user, else none."""
+        node = self._nodes[array]
+        if node.kind not in (PARAMETER, BUFFER) or array in self._at_top or not node.name:
+            return node
+        path = node.name.rpartition(".")[0].replace(".", "/")
+        around = user
+        while around:
+            module = self.clusters[around].module
+            if module.endswith(f"/{path}") if path else not self.clusters[around].parent:
+                return replace(node, cluster=around)
+            around = self.clusters[around].parent
+        return replace(node, cluster=user)
+
+    def _needed_clusters(self, nodes: Sequence[Node]) -> tuple[Cluster, ...]:
+        """Return the clusters that hold nodes, those around them, and those right inside that ran nothing."""
+        needed: set[str] = set()
+        for node in nodes:
+            around = node.cluster
+            while around and around not in needed:
+                needed.add(around)
+                around = self.clusters[around].parent
+        clusters = self.clusters.values()
+        return tuple(cluster for cluster in clusters if cluster.id in needed or cluster.parent in needed)
+
     def let_go(self) -> None:
-        """Keep nothing but what was put down: no module, and no gradient of the last walk."""
+        """Forget the modules and the gradients of the last walk, and keep summaries alone."""
         self._read_hooked()
         self._model, self._stack, self._walk = None, self._stack[:1], (None, {})
         self._stack[0].inner.clear()
@@ -110,10 +180,10 @@ class Recording(Recorder):
     # ---- what the tape tells ---------------------------------------------------------------------------
 
     def entered(self, module: Any, given: Any = ()) -> None:
-        """Note that a module runs, and what its parameters and buffers are called."""
+        """Note that a module runs, and the names of its parameters and buffers."""
         self._know(module)
         if len(self._stack) == 1:
-            self._given = {id(root(array)) for array in arrays_in(given)}
+            self._given = {id(_root(array)) for array in _arrays_in(given)}
         around = self._stack[-1]
         name = self._call_name(module, around)
         calls = around.inner.setdefault(name, [])
@@ -131,129 +201,171 @@ class Recording(Recorder):
         self._stack.append(_Call(cluster, self._path(module)))
 
     def left(self, module: Any) -> None:
-        """Note that it runs no longer."""
+        """Note that a module has run."""
         self._stack.pop()
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
-        """Note an operation: what it took, from where, and what came out."""
-        self.add(op, arrays, out, node, static, self._stack[-1].cluster.id, line_text(users_line()))
+        """Note an operation: its arguments, their sources, and its results."""
+        # A path that starts at the user's folder would differ from machine to machine.
+        path, colon, line = users_line().partition(":")
+        self.add(
+            op, arrays, out, node, static, self._stack[-1].cluster.id, os.path.basename(path) + colon + line
+        )
 
     def add(
         self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any, cluster: str, line: str
-    ) -> Draft:
-        """Put an operation down."""
+    ) -> Node:
+        """Note an operation that ran in a cluster, at a line of source."""
         outs = out if type(out) is tuple else (out,)
-        draft = Draft(OPERATION, op.name, op.label or op.name, cluster, [Value.of(one) for one in outs])
-        draft.requires_grad, draft.line = node is not None, line
+        # Without a node nothing requires a gradient, and the arrays alone tell where they come from.
         parents = (None,) * len(arrays) if node is None else node.parents
-        for position, (array, parent) in enumerate(zip(arrays, parents, strict=True)):
-            found = self._source(array, parent)
-            if found is not None:
-                draft.uses.append(Use(found[0], position, found[1], parent is not None))
-        draft.arguments = arguments_text(arrays, {use.argument for use in draft.uses}, static)
+        sources = [self._source(array, parent) for array, parent in zip(arrays, parents, strict=True)]
+        own = self._put(
+            OPERATION,
+            op.name,
+            op.label or op.name,
+            outs,
+            cluster=cluster,
+            arguments=arguments_text(arrays, {i for i, found in enumerate(sources) if found}, static),
+            requires_grad=node is not None,
+            line=line,
+            saved_bytes=0 if node is None else _saved_bytes(arrays, outs, node.saved),
+        )
+        self._edges[own.id] = [
+            Edge(found[0], own.id, position, found[1], parent is not None)
+            for position, (found, parent) in enumerate(zip(sources, parents, strict=True))
+            if found is not None
+        ]
         if node is not None:
-            self._by_node[node] = draft
-            draft.saved_bytes = saved_bytes(arrays, outs, node.saved)
+            self._by_node[node] = own.id
+        # The next operation may get a result as a bare array: under no_grad, or from .detach().
         for index, one in enumerate(outs):
-            self._by_array[id(one)] = (ref(one), draft, index)
-        self._operations.append(draft)
-        return draft
+            self._by_array[id(one)] = (ref(one), own.id, index)
+        return own
+
+    def _put(
+        self, kind: str, name: str, label: str, arrays: Sequence[Any], cluster: str = "", **more: Any
+    ) -> Node:
+        """Keep a new node under a provisional id."""
+        own = str(len(self._nodes))
+        self._nodes[own] = Node(own, kind, name, label, cluster, tuple(map(Value.of, arrays)), **more)
+        return self._nodes[own]
 
     def read_gradients(self) -> None:
         """Take the gradients that parameters hold already."""
-        for leaf, draft in self._by_leaf.items():
+        for leaf, own in self._by_leaf.items():
             if leaf.grad is not None:
-                draft.receive(plain(leaf.grad))
+                self._receive(own, leaf.grad)
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
-        """Note the gradient that came to a node, and what went on to its arguments."""
-        draft = self._by_node.get(node)
-        if draft is None:
-            return
+        """Note the gradient that came to a node, and what it sent on to its arguments."""
+        own = self._by_node.get(node)
+        if own is None:
+            return  # it ran before this was on
         for index, one in enumerate(g if type(g) is tuple else (g,)):
-            draft.receive(plain(one), index)
+            self._receive(own, one, index)
         if self._walk[0] is not arrived:
             self._read_hooked()
             self._walk = (arrived, {})
         self._walk[1].pop(node, None)  # nothing more comes here
-        parts: dict[Any, Statistics | None] = {}
-        for use in draft.uses:
-            parent = node.parents[use.argument]
-            if parent is not None and parent not in parts:
+        sent: dict[Any, Statistics | None] = {}  # once a parent, for all uses of it together
+        edges = self._edges[own]
+        for position, edge in enumerate(edges):
+            parent = node.parents[edge.argument]
+            if parent is not None and parent not in sent:
                 total = cotangents.get(parent) if parent in cotangents else arrived.get(parent)
-                parts[parent] = self._part(parent, total)
-            use.gradient = parts.get(parent)
+                sent[parent] = self._sent(parent, total)
+            edges[position] = replace(edge, gradient=sent.get(parent))
+
+    def _receive(self, own: str, gradient: Any, index: int = 0) -> None:
+        """Note the gradient of a result of a node, in place of one that was there."""
+        values = list(self._nodes[own].values)
+        values[index] = replace(values[index], gradient=Statistics.of(_plain(gradient)))
+        self._nodes[own] = replace(self._nodes[own], values=tuple(values))
 
     def _read_hooked(self) -> None:
-        """Take the gradients that hooks made of those that came to leaves, at the end of the last walk."""
+        """Take the gradients of leaves once more after their hooks, which run at the end of a walk."""
         for leaf, gradient in (self._walk[0] or {}).items():
-            if leaf.hooks and (draft := self._by_leaf.get(leaf)) is not None:
-                draft.receive(plain(gradient))
+            if leaf.hooks and (own := self._by_leaf.get(leaf)) is not None:
+                self._receive(own, gradient)
 
-    def _part(self, parent: Any, total: Any) -> Statistics | None:
-        """What the node that was just walked added to the gradient of one of its parents."""
+    def _sent(self, parent: Any, total: Any) -> Statistics | None:
+        """Summarise what the node that was just walked added to the gradient of one of its parents.
+
+        The walk tells only the sum that stands at the parent now; the part is that sum less the one before.
+        """
         if total is None or type(total) is list:
             return None
-        total, before = plain(total), self._walk[1].get(parent)
+        total, before = _plain(total), self._walk[1].get(parent)
         self._walk[1][parent] = total
         if type(parent) is Leaf and parent in self._by_leaf:
-            self._by_leaf[parent].receive(total)
+            self._receive(self._by_leaf[parent], total)
         return Statistics.of(total if before is None else total - before)
 
-    # ---- who is who ------------------------------------------------------------------------------------
+    # ---- which array and which module is which ---------------------------------------------------------
 
-    def _source(self, array: Any, parent: Any) -> tuple[Draft, int] | None:
-        """Where an argument came from, and as which result there; None for a number."""
+    def _source(self, array: Any, parent: Any) -> tuple[str, int] | None:
+        """Return the node that an argument came from, and as which result; None for a number."""
         index = 0
-        if type(parent) is TapeNode and parent.op is one_of:
+        if type(parent) is TapeNode and parent.op is one_of:  # one result of an operation that has several
             parent, index = parent.parents[0], parent.static["index"]
-        if type(parent) is TapeNode and (draft := self._by_node.get(parent)) is not None:
-            return draft, index
+        if type(parent) is TapeNode and (own := self._by_node.get(parent)) is not None:
+            return own, index
         if type(parent) is Leaf:
-            if (draft := self._by_leaf.get(parent)) is None:
-                given = self._leaf_names.get(parent)
-                name = given or self.path_of(parent)
-                draft = self._by_leaf[parent] = _array(PARAMETER, name, array, True, at_top=bool(given))
-            return draft, 0
+            return self._leaf(parent, array), 0
         if not isinstance(array, np.ndarray):
             return None
-        array = owner(array)
+        array = _owner(array)
         if (made := self._by_array.get(id(array))) is not None and made[0]() is array:
             return made[1], made[2]
         kind, name, alive = self._known.get(id(array), (INPUT, "", None))
         if alive is None or alive() is not array:
             if array.ndim == 0 and parent is None:
-                return None
+                return None  # a number, which is told among the arguments
             kind, name = INPUT, ""
-        draft = _array(kind, name, array, parent is not None)
-        if kind == INPUT and not name and self._is_made_inside(array):
-            draft.label = CONSTANT
-        self._by_array[id(array)] = (ref(array), draft, 0)
-        return draft, 0
+        own = self._put_array(kind, name, array, parent is not None, self._is_made_inside(array))
+        self._by_array[id(array)] = (ref(array), own, 0)
+        return own, 0
+
+    def _leaf(self, leaf: Leaf, array: Any) -> str:
+        """Return the node of a leaf of the tape: something that a user asked a gradient for."""
+        own = self._by_leaf.get(leaf)
+        if own is None:
+            given = self._leaf_names.get(leaf)
+            own = self._by_leaf[leaf] = self._put_array(PARAMETER, given or self.path_of(leaf), array, True)
+            if given:
+                self._at_top.add(own)
+        return own
+
+    def _put_array(
+        self, kind: str, name: str, array: Any, requires_grad: bool, made_inside: bool = False
+    ) -> str:
+        label = CONSTANT if kind == INPUT and not name and made_inside else name.rpartition(".")[2] or kind
+        return self._put(kind, name, label, (array,), requires_grad=requires_grad).id
 
     def _is_made_inside(self, array: Any) -> bool:
-        """Whether an array that nobody knows came about in a module, as the mask of a dropout does.
+        """Return whether an array that has no name was made in a module, as the mask of a dropout is.
 
         A module that was given no array at all may have made one of a list that it was given.
         """
-        return len(self._stack) > 1 and bool(self._given) and id(root(array)) not in self._given
+        return len(self._stack) > 1 and bool(self._given) and id(_root(array)) not in self._given
 
     def path_of(self, leaf: Leaf) -> str:
-        """The path of a parameter in its model; empty if it has none."""
+        """Return the path of a parameter in its model; empty if it has none."""
         return self._leaf_paths.get(leaf) or leaf.name or ""
 
     def _name(self, name: str, value: Any) -> None:
-        """Let an array go by a name."""
+        """Note the name of an array."""
         if type(getattr(value, "origin", None)) is Leaf:
             self._leaf_names[value.origin] = name
         elif isinstance(value, np.ndarray) or hasattr(value, "origin"):
-            array = owner(value if isinstance(value, np.ndarray) else value.data)
+            array = _owner(value if isinstance(value, np.ndarray) else value.data)
             self._known[id(array)] = (INPUT, name, ref(array))
         else:
             raise TypeError(f"names[{name!r}] is a {type(value).__name__}; expected a Tensor or an ndarray")
 
     def _take(self, model: Any) -> None:
-        """Call a module the model, and the modules in it by their paths there: they may be in others too."""
+        """Take a module for the model, and note the paths of its modules there: they may be in others too."""
         self._model = model
         for path, module in model.named_modules():
             self._paths[module] = f"{path}." if path else ""
@@ -263,7 +375,7 @@ class Recording(Recorder):
         return path
 
     def _know(self, module: Any) -> None:
-        """Let a module's own parameters and buffers go by their paths; what is shared, by the first."""
+        """Note the paths of a module's own parameters and buffers; the first path of what is shared."""
         path = self._path(module)
         for name, parameter in module.named_parameters(recurse=False):
             self._know_array(PARAMETER, path + name, parameter.data)
@@ -278,7 +390,7 @@ class Recording(Recorder):
             self._known[id(array)] = (kind, name, ref(array))
 
     def _call_name(self, module: Any, around: _Call) -> str:
-        """The name of a module in the call around it, which no other module has there."""
+        """Return a name for a module in the call around it that no other module has there."""
         path = self._path(module)
         if not around.cluster.id:
             if self._model is None and not path and any(True for _ in module.parameters()):
@@ -303,14 +415,14 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     """Record what is computed inside: modules, source lines, values, and gradients if it is walked back.
 
     Nothing is kept but summaries, so ``backward()`` may free the tape, and the graph can be drawn after it.
-    What a recording inside of this one hears, this one does not.
+    A recording inside of this one takes over: this one does not hear what that one hears.
 
     Parameters
     ----------
     model : Module, optional
-        Which module is to be called ``model``; by default the first with parameters that is called.
+        The module to be called ``model``; by default the first with parameters that is called.
     names : mapping of str to Tensor or ndarray, optional
-        What to call other arrays: ``{"x": x}``. An array is known by its identity: ``x[:8]`` is another
+        Names of other arrays: ``{"x": x}``. An array is known by its identity: ``x[:8]`` is another
         array, and a name that no array of the computation has is not seen.
 
     Yields
@@ -337,7 +449,7 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
 
 
 def listed(outputs: Any) -> list[Any]:
-    """Tensors, from one or a sequence of them."""
+    """Return a list of Tensors, of one or of a sequence of them."""
     tensors = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
     if not tensors:
         raise ValueError("the graph of no Tensor at all was asked for; expected at least one")
@@ -349,6 +461,88 @@ def listed(outputs: Any) -> list[Any]:
     return tensors
 
 
-def _array(kind: str, name: str, array: Any, requires_grad: bool, at_top: bool = False) -> Draft:
-    label = name.rpartition(".")[2] or kind
-    return Draft(kind, name, label, "", [Value.of(array)], requires_grad=requires_grad, at_top=at_top)
+class _Ids:
+    """Final ids of nodes, which stay the same from run to run; `of` gives them by the provisional ones."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._ordinals: Counter[tuple[str, str]] = Counter()  # by cluster and name
+
+    def give(self, node: Node) -> Node:
+        """Return a node under its final id, which no other node has."""
+        if node.kind == OPERATION or not node.name:
+            name = node.name or node.label
+            self._ordinals[node.cluster, name] += 1
+            own = f"{name}#{self._ordinals[node.cluster, name]}"
+        else:
+            own = _own_name(node)
+        whole = f"{node.cluster}/{own}" if node.cluster else own
+        free, number = whole, 1
+        while free in self._taken:
+            number += 1
+            free = f"{whole}#{number}"
+        self._taken.add(free)
+        self.of[node.id] = free
+        return replace(node, id=free)
+
+
+def _own_name(node: Node) -> str:
+    """Return the part of an array's path that its cluster does not say already."""
+    path, _, last = node.name.rpartition(".")
+    module = "/".join(part.partition("@")[0] for part in node.cluster.split("/"))
+    return last if not path or module.endswith("/" + path.replace(".", "/")) else node.name
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------
+
+
+def _arrays_in(given: Any) -> Iterator[Any]:
+    """Yield the arrays among the arguments of a call, also in tuples, lists, dicts and Tensors."""
+    waiting = [given]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, (tuple, list)):
+            waiting.extend(one)
+        elif isinstance(one, np.ndarray):
+            yield one
+        elif hasattr(one, "origin"):
+            yield one.data
+
+
+def _root(array: Any) -> Any:
+    """Return the array whose memory a view shows."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _owner(array: Any) -> Any:
+    """Return the array that ``.detach()`` and ``.data`` gave a view of."""
+    base = array.base
+    same = isinstance(base, np.ndarray) and base.shape == array.shape and base.strides == array.strides
+    return base if same else array
+
+
+def _plain(value: Any) -> Any:
+    """Return an array as it is, and that of a Tensor, as a walk that is itself recorded carries Tensors."""
+    return value if isinstance(value, (np.ndarray, np.generic)) else value.data
+
+
+def _saved_bytes(arrays: Sequence[Any], outs: Sequence[Any], saved: Any) -> int:
+    """Count the memory that a node keeps and that was not there before: its results and what it saved.
+
+    A view counts nothing, as somebody else keeps the memory that it shows.
+    """
+    seen = {id(array) for array in arrays}
+    waiting, total = [*outs, saved], 0
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, (tuple, list)):
+            waiting.extend(one)
+        elif isinstance(one, np.ndarray) and one.base is None and id(one) not in seen:
+            seen.add(id(one))
+            total += one.nbytes
+    return total

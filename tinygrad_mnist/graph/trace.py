@@ -1,4 +1,4 @@
-"""Read the tape that a result left behind, without running anything again."""
+"""Reading the tape that a result left behind, without running anything again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from tinygrad_mnist.engine.tape import Leaf, Node, one_of
-from tinygrad_mnist.graph.data import Cluster
-from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.data import Cluster, Graph
 from tinygrad_mnist.graph.record import Recording, listed
 
 
@@ -22,11 +21,11 @@ def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = Non
     Parameters
     ----------
     outputs : Tensor, sequence of Tensor, or Recording
-        Where to start; a recording gives all that it holds.
+        The results to start from; a recording gives all that it holds.
     model : Module, optional
         Gives the classes of modules, and the names of parameters and buffers.
     names : mapping of str to Tensor or ndarray, optional
-        What to call other arrays: ``{"x": x}``.
+        Names of other arrays: ``{"x": x}``.
 
     Returns
     -------
@@ -52,7 +51,7 @@ def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = Non
     recording = Recording(model, names)
     modules = {} if model is None else dict(model.named_modules())
     for node in in_time_order(tensors):
-        assert node.arrays is not None  # not freed: looked at above
+        assert node.arrays is not None  # not freed: `in_time_order` has looked
         cluster = _cluster(node, modules, recording)
         recording.add(node.op, node.arrays, node.out, node, node.static, cluster, "")
     recording.read_gradients()
@@ -60,7 +59,7 @@ def trace(outputs: Any, model: Any = None, names: Mapping[str, Any] | None = Non
 
 
 def in_time_order(tensors: Sequence[Any]) -> list[Node]:
-    """All nodes that some Tensors were computed by, the oldest first."""
+    """Return all nodes of the tape that led to some Tensors, the oldest first."""
     found: set[Node] = set()
     waiting = []
     for tensor in tensors:
@@ -85,7 +84,11 @@ def in_time_order(tensors: Sequence[Any]) -> list[Node]:
 
 
 def _cluster(node: Node, modules: Mapping[str, Any], recording: Recording) -> str:
-    """The id of the module whose parameters an operation uses, or of that around several; empty if none."""
+    """Return the id of the module whose parameters an operation uses; empty if it uses none.
+
+    Where it uses those of several modules, it belongs to the innermost one around all of them. The cluster
+    and those around it are made where they are not there yet.
+    """
     names = [recording.path_of(parent) for parent in node.parents if type(parent) is Leaf]
     paths = [name.split(".")[:-1] for name in names if name]
     if not paths:

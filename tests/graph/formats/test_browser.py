@@ -317,9 +317,8 @@ def test_a_name_is_no_markup(open_page: Open) -> None:
 
 
 def test_without_pictures_the_lists_work(open_page: Open, made: graph.Graph, monkeypatch) -> None:
-    layout = sys.modules["tinygrad_mnist.graph.formats.layout"]
-    monkeypatch.setattr(layout, "which", lambda program: None)
-    monkeypatch.setattr(layout, "find_spec", lambda package: None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
     page = open_page(made.html())
     expect(page.locator("#notes")).to_contain_text("pygraphviz")
     page.get_by_role("button", name="model/3/linear#1").click()

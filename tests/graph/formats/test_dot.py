@@ -1,33 +1,33 @@
-"""DOT says what the drawing says, whatever the texts are; colours can be read, and are told otherwise too."""
+"""DOT says what the drawing says, whatever the texts are; no mark is told by its colour alone."""
 
 import re
 
 import pytest
 from hypothesis import given
 
-from tests.graph.drawings import drawings, everything, small, texts
+from tests.graph.drawings import everything, small, texts, with_roles
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
 from tinygrad_mnist.graph.formats.dot import node_name, to_dot
-from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, THEMES, said, signed
+from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
 
 GOLDEN = """\
 	x [label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0"><TR><TD><FONT POINT-SIZE="12" \
-COLOR="#1a2230"><B>x</B></FONT></TD></TR><TR><TD><FONT POINT-SIZE="10" COLOR="#4f5b6b">4×2 float32</FONT>\
-</TD></TR></TABLE>> color="#3a8558" fillcolor="#def3e6" margin="0,0" shape=parallelogram style=filled]
+COLOR="ink"><B>x</B></FONT></TD></TR><TR><TD><FONT POINT-SIZE="10" COLOR="quiet">4×2 float32</FONT>\
+</TD></TR></TABLE>> color="input border" fillcolor="input" margin="0,0" shape=parallelogram style=filled]
 """
 
 ARROWS = """\
-	x -> "model/0" [color="#687586" penwidth=1]
-	"model/0/weight" -> "model/0" [arrowsize=0.5 color="#687586" penwidth=1]
-	"model/0" -> "model/0/bias" [arrowsize=0.5 color="#687586" dir=back penwidth=1]
+	x -> "model/0" [color="line" penwidth=1]
+	"model/0/weight" -> "model/0" [arrowsize=0.5 color="line" penwidth=1]
+	"model/0" -> "model/0/bias" [arrowsize=0.5 color="line" dir=back penwidth=1]
 	"model/0" -> "mean#1" [label=<<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2"><TR><TD>\
-<FONT POINT-SIZE="10" COLOR="#4f5b6b">&#160;4×2&#160;</FONT></TD></TR></TABLE>> color="#687586" penwidth=1]
+<FONT POINT-SIZE="10" COLOR="quiet">&#160;4×2&#160;</FONT></TD></TR></TABLE>> color="line" penwidth=1]
 }
 """
 
 
 def test_a_small_drawing_gives_this_text() -> None:
-    text = to_dot(small())
+    text = with_roles(to_dot(small()))
     assert GOLDEN in text
     assert text.endswith(ARROWS)
     assert re.findall(r"^\t*subgraph (\S+)", text, re.M) == ["cluster_model"]
@@ -36,11 +36,6 @@ def test_a_small_drawing_gives_this_text() -> None:
 def test_parameters_stand_beside_their_user() -> None:
     ranks = re.findall(r"rank=same\]\n\s*(\S+)\n\s*(\S+)\n\s*(\S+)\n", to_dot(small()))
     assert ranks == [('"model/0/weight"', '"model/0/bias"', '"model/0"')]
-
-
-@given(drawings())
-def test_the_same_drawing_gives_the_same_text(drawing: Drawing) -> None:
-    assert to_dot(drawing) == to_dot(drawing)
 
 
 @given(texts, texts)
@@ -68,12 +63,6 @@ def test_every_mark_is_told_by_a_border_or_words_too(mark: str) -> None:
     assert drawn(mark) != drawn()
 
 
-def test_words_stand_once() -> None:
-    assert said(("no gradient",), ("no gradient",)) == []
-    assert said(("origin",), ("32/1024 NaN start here",)) == []
-    assert signed("Linear", ("removed",)) == "− Linear"
-
-
 def test_nothing_flows_is_written_once() -> None:
     boxes = Box("a", "operation", "exp"), Box("b", "operation", "log")
     silent = Arrow("a", "b", kind="none")
@@ -82,40 +71,5 @@ def test_nothing_flows_is_written_once() -> None:
     assert to_dot(Drawing("", "backward", marked, (silent,))).count("no gradient") == 1
 
 
-def luminance(colour: str) -> float:
-    """Of WCAG 2.2."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b
-
-
-def contrast(one: str, other: str) -> float:
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("theme", THEMES)
-def test_text_and_borders_stand_out_from_what_is_behind(theme: str) -> None:
-    colours = THEMES[theme]
-    fills = [role for role in colours if f"{role} border" in colours]
-    grounds = ["paper", "panel"]
-    for fill in fills + grounds:
-        for text in ("ink", "quiet"):
-            assert contrast(colours[text], colours[fill]) >= 4.5, (text, fill)
-    for ground in grounds:
-        assert contrast(colours["gradient"], colours[ground]) >= 4.5
-        for line in ["line", "none", "frame", *(f"{fill} border" for fill in fills)]:
-            assert contrast(colours[line], colours[ground]) >= 3, (line, ground)
-
-
-def test_a_colour_tells_its_role() -> None:
-    assert DARK.keys() == LIGHT.keys()
-    for colours in THEMES.values():
-        assert len(set(colours.values())) == len(colours)
-        assert all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours.values())
+def test_only_the_colours_of_the_theme_are_used() -> None:
     assert set(re.findall("#[0-9a-f]{6}", to_dot(everything(), "dark"))) <= set(DARK.values())
-
-
-def test_an_unknown_theme_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no theme 'blue'; expected one of light, dark"):
-        to_dot(small(), "blue")

@@ -92,6 +92,15 @@ def test_operations_opens_the_modules() -> None:
     assert names == ["model", "0", "linear#1", "1", "relu#1", "2", "linear#1", "sum#1", "total"]
 
 
+def test_folded_operations_are_told_as_such_also_among_operations() -> None:
+    x = Tensor(np.ones(3), requires_grad=True)
+    for i in range(60):
+        x = x + i
+    rows = x.graph().text("operations", width=100).splitlines()
+    assert [row.split("  ")[0] for row in rows if row.startswith("add")] == ["add#1", "add#2 … add#60"]
+    assert " add x59 " in next(row for row in rows if "…" in row)
+
+
 def test_a_parameter_is_counted_once() -> None:
     layer = nn.Linear(2, 2)
     with graph.record(layer) as tape:
@@ -251,7 +260,7 @@ def test_what_came_about_inside_a_module_is_no_input() -> None:
 
 @pytest.mark.parametrize("option", ["depth", "budget"])
 @pytest.mark.parametrize("show", [Graph.text, Graph.draw, Graph.dot])
-def test_what_does_not_count_is_refused(option: str, show: Any) -> None:
+def test_what_does_not_count_is_an_error(option: str, show: Any) -> None:
     with pytest.raises(TypeError, match=f"{option} is a str, 'a'; expected a whole number"):
         show(recorded(), **{option: "a"})
 
@@ -278,7 +287,7 @@ def test_no_name_speaks_to_the_terminal() -> None:
         ("profile", {}, "the profile view needs times"),
     ],
 )
-def test_what_no_picture_can_show_is_refused(view: str, options: dict[str, int], words: str) -> None:
+def test_what_no_picture_can_show_is_an_error(view: str, options: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         recorded().text(view, **options)
 

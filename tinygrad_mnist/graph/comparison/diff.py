@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist.graph.comparison.matching import Matches, Side, matches
-from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Node, Statistics, Value
+from tinygrad_mnist.graph.data import (
+    OPERATION,
+    PARAMETER,
+    Cluster,
+    Graph,
+    Node,
+    Statistics,
+    Value,
+    parameter_count,
+)
 from tinygrad_mnist.graph.drawing import Drawing
-from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.boxes import parameter_count
-from tinygrad_mnist.graph.words import count_text, number_text, shape_text, value_text
+from tinygrad_mnist.graph.numbers import count_text, number_text, shape_text, value_text
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Difference:
 
     def svg(self, theme: str = "auto", **options: Any) -> str:
         """The picture as SVG."""
-        from tinygrad_mnist.graph.formats.layout import to_svg
+        from tinygrad_mnist.graph.formats.svg import to_svg
 
         return to_svg(self.drawing(**options), theme)
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any, Final, TypeVar
 
-from tinygrad_mnist.graph.data import OPERATION, Cluster, Edge, Node
-from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.data import OPERATION, Cluster, Edge, Graph, Node
 
 MOST_PAIRS: Final = 100_000
 """Pairs of equal items beyond which to look for long runs would take long."""

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph.comparison.diff import Difference
-from tinygrad_mnist.graph.data import OPERATION, Node
+from tinygrad_mnist.graph.data import OPERATION, Graph, Node
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing, Group
-from tinygrad_mnist.graph.graph import Graph
-from tinygrad_mnist.graph.views.draw import draw as draw_graph
+from tinygrad_mnist.graph.views import draw as draw_graph
 
 MOST_LINES: Final = 2
 """Changes that are written in a box."""
@@ -170,8 +169,8 @@ def save(difference: Difference, path: str | PathLike[str], **options: Any) -> P
 
 def mimebundle(difference: Difference) -> dict[str, str]:
     """What a notebook may show of a difference. Never raises."""
-    from tinygrad_mnist.graph.formats.files import bundle
-    from tinygrad_mnist.graph.formats.layout import to_svg
+    from tinygrad_mnist.graph.formats.svg import to_svg
+    from tinygrad_mnist.graph.methods import bundle
 
     return bundle(
         difference.text,

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from graphviz import Digraph
 
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
-from tinygrad_mnist.graph.formats.theme import FILLED, palette, said, signed
+from tinygrad_mnist.graph.formats.theme import FILLED, mark_words, palette, signed
 
 FONT: Final = "Helvetica,Arial,sans-serif"
 LARGE: Final = 12
@@ -27,14 +27,14 @@ BAR: Final = 96
 LETTER: Final = 0.65 * SMALL
 """About the width of a letter of a frame's title, which is bold."""
 
-ROOM: Final = 1
-"""Around the words at an arrow, besides the width of its line."""
+GAP: Final = 1
+"""The space around the words at an arrow, besides the width of its line."""
 
 LINE: Final = 90
-"""Characters after which a note is broken."""
+"""Most characters in a line of a note."""
 
 TITLE: Final = 60
-"""The same of the title, whose letters are larger and bold: so it is no wider than notes are."""
+"""Most characters in a line of the title, whose letters are larger and bold: it is no wider than notes."""
 
 SHAPES: Final = {"input": "parallelogram", "buffer": "cylinder", "fold": "box3d"}
 MARGINS: Final = {"input": "0,0", "operation": "0.1,0.03", "parameter": "0.12,0.04", "buffer": "0.1,0.02"}
@@ -45,7 +45,7 @@ _SPECIAL: Final = re.compile(rf'[%&:"\\<>\n\r\t{_NO_XML}]')
 
 
 def to_dot(drawing: Drawing, theme: str = "light") -> str:
-    """A drawing in the language of Graphviz.
+    """Return a drawing in the language of Graphviz.
 
     Examples
     --------
@@ -54,28 +54,10 @@ def to_dot(drawing: Drawing, theme: str = "light") -> str:
     "a%3Ab"
     """
     colours = palette(theme)
-    beside = _beside(drawing)
-    dot = Digraph(
-        graph_attr={
-            "bgcolor": colours["paper"],
-            "pad": "0.2",
-            "nodesep": "0.3",
-            "ranksep": "0.35",
-            "labelloc": "t",
-            "labeljust": "l",
-            "fontname": FONT,
-        },
-        node_attr={
-            "fontname": FONT,
-            "fontsize": str(LARGE),
-            "margin": "0.14,0.07",
-            "height": "0.3",
-            "width": "0",
-        },
-        edge_attr={"fontname": FONT, "fontsize": str(SMALL), "arrowsize": "0.7"},
-    )
+    dot = Digraph(**_defaults(colours))
     if caption := _caption(drawing, colours):
         dot.graph_attr["label"] = caption
+    beside = _beside(drawing)
     boxes: dict[str, list[Box]] = defaultdict(list)
     inner: dict[str, list[Group]] = defaultdict(list)
     for box in drawing.boxes:
@@ -104,8 +86,30 @@ def to_dot(drawing: Drawing, theme: str = "light") -> str:
     return str(dot.source)
 
 
+def _defaults(colours: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {
+        "graph_attr": {
+            "bgcolor": colours["paper"],
+            "pad": "0.2",
+            "nodesep": "0.3",
+            "ranksep": "0.35",
+            "labelloc": "t",
+            "labeljust": "l",
+            "fontname": FONT,
+        },
+        "node_attr": {
+            "fontname": FONT,
+            "fontsize": str(LARGE),
+            "margin": "0.14,0.07",
+            "height": "0.3",
+            "width": "0",
+        },
+        "edge_attr": {"fontname": FONT, "fontsize": str(SMALL), "arrowsize": "0.7"},
+    }
+
+
 def ends(drawing: Drawing) -> list[tuple[str, str, bool]]:
-    """Tail and head of each arrow as Graphviz is to see them, and whether the arrow points back.
+    """Return tail and head of each arrow for Graphviz, and whether the arrow points back.
 
     Arrays that stand beside their user need lines from left to right.
     """
@@ -121,7 +125,7 @@ def ends(drawing: Drawing) -> list[tuple[str, str, bool]]:
 
 
 def node_name(id: str) -> str:
-    """An id as Graphviz may read it: no port, no HTML, no escape.
+    """Return an id as Graphviz may read it: no port, no HTML, no escape.
 
     Examples
     --------
@@ -133,7 +137,7 @@ def node_name(id: str) -> str:
 
 
 def _beside(drawing: Drawing) -> dict[str, tuple[str, ...]]:
-    """By user: the arrays that stand to its left and right, those that nothing else uses; two at most."""
+    """Return, by user, two arrays at most that stand to its left and right, as nothing else uses them."""
     by_id = {box.id: box for box in drawing.boxes}
     used = Counter(end for arrow in drawing.arrows for end in (arrow.source, arrow.target))
     found: dict[str, tuple[str, ...]] = {}
@@ -178,7 +182,9 @@ def _label(box: Box, colours: Mapping[str, str]) -> str:
     elif title:
         title = _font(title, LARGE, colours["ink"])
     small = [_font(_text(line), SMALL, colours["quiet"]) for line in box.lines if line]
-    words = [_font(f"<B>{_text(word)}</B>", SMALL, colours["ink"]) for word in said(box.marks, box.lines)]
+    words = [
+        _font(f"<B>{_text(word)}</B>", SMALL, colours["ink"]) for word in mark_words(box.marks, box.lines)
+    ]
     rows = [row for row in (title, *small, *words) if row]
     if box.share is not None:
         rows.append(_bar(box.share, colours))
@@ -205,7 +211,7 @@ def _arrow(arrow: Arrow, colours: Mapping[str, str], drawing: Drawing) -> dict[s
     mark = next((mark for mark in FILLED if mark in arrow.marks), "")
     role = f"{mark} border" if mark else {"gradient": "gradient", "none": "none"}.get(arrow.kind, "line")
     attributes = {"color": colours[role], "penwidth": f"{arrow.weight:.3g}"}
-    label = " ".join([signed(arrow.label, arrow.marks), *said(arrow.marks, (arrow.label,))]).strip()
+    label = " ".join([signed(arrow.label, arrow.marks), *mark_words(arrow.marks, (arrow.label,))]).strip()
     if arrow.kind == "none" and not label:
         ended = {arrow.source, arrow.target}
         if not any(box.id in ended and "no gradient" in box.marks for box in drawing.boxes):
@@ -213,8 +219,8 @@ def _arrow(arrow: Arrow, colours: Mapping[str, str], drawing: Drawing) -> dict[s
     if label:
         colour = colours["gradient" if arrow.kind == "gradient" and not mark else "quiet"]
         words = _font(f"&#160;{_text(label)}&#160;", SMALL, colour)
-        room = ROOM + round(arrow.weight)  # or the line, and the head of a level one, touch the words
-        attributes["label"] = f"<{_table(room)}<TR><TD>{words}</TD></TR></TABLE>>"
+        gap = GAP + round(arrow.weight)  # so that neither line nor head touches them
+        attributes["label"] = f"<{_table(gap)}<TR><TD>{words}</TD></TR></TABLE>>"
     if arrow.kind == "none" or mark == "removed":
         attributes["style"] = "dashed"
     elif mark in ("spoiled", "changed"):
@@ -227,9 +233,11 @@ def _arrow(arrow: Arrow, colours: Mapping[str, str], drawing: Drawing) -> dict[s
 def _group(group: Group, colours: Mapping[str, str]) -> dict[str, str]:
     mark = next((mark for mark in FILLED if mark in group.marks), "")
     style = {"removed": ",dashed", "no gradient": ",dashed", "spoiled": ",dotted", "changed": ",dotted"}
-    words = " ".join([signed(group.title, group.marks), *(f"({word})" for word in said(group.marks, ()))])
+    words = " ".join(
+        [signed(group.title, group.marks), *(f"({word})" for word in mark_words(group.marks, ()))]
+    )
     title = _font(f"<B>{_text(words)}</B>", SMALL, colours["quiet"])
-    gap = f' WIDTH="{round((len(words) + 3) * LETTER)}"'  # an arrow to the middle is not to cross it
+    gap = f' WIDTH="{round((len(words) + 3) * LETTER)}"'  # so that an arrow to the middle misses it
     return {
         "label": f"<{_table(0)}<TR><TD>{title}</TD><TD{gap}></TD></TR></TABLE>>" if words else "",
         "style": "rounded,filled" + next((style[one] for one in group.marks if one in style), ""),
@@ -242,7 +250,7 @@ def _group(group: Group, colours: Mapping[str, str]) -> dict[str, str]:
 
 
 def _caption(drawing: Drawing, colours: Mapping[str, str]) -> str:
-    """Title and notes, at the left above the picture."""
+    """Return the title and notes, which stand at the left above the picture."""
     rows = [
         _font(f"<B>{_text(line)}</B>", LARGE + 2, colours["ink"])
         for line in wrap(drawing.title, TITLE, break_on_hyphens=False)
@@ -263,11 +271,11 @@ def _font(text: str, size: int, colour: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text in which what no XML can hold is a replacement character."""
+    """Return a text in which what no XML can hold is a replacement character."""
     return re.sub(f"[{_NO_XML}]", "\ufffd", text)
 
 
 def _text(text: str) -> str:
-    """A text for an HTML-like label; what XML cannot hold is shown as a replacement character."""
+    """Return a text for an HTML-like label; what XML cannot hold is shown as a replacement character."""
     lines = printable(text).replace("\\", "\\\\").splitlines() or [""]  # or \N is the name
     return "<BR/>".join(escape(line, {'"': "&quot;", "\t": " "}) or " " for line in lines)

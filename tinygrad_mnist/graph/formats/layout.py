@@ -1,6 +1,7 @@
-"""From a drawing to SVG, PNG and PDF, by the `dot` program or by the libraries in pygraphviz's wheel.
+"""Laying out by Graphviz: the `dot` program, or the libraries in pygraphviz's wheel.
 
-Both run as another process: one that hangs is ended, and one that crashes takes nothing with it.
+Both run as another process: one that hangs is ended, and one that crashes takes nothing with it. As the time
+grows with the square of what there is to lay out, and worse, that is estimated before, and folded if need be.
 """
 
 from __future__ import annotations
@@ -13,29 +14,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from shutil import which
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from tinygrad_mnist.graph.data import Graph
 from tinygrad_mnist.graph.drawing import Drawing
-from tinygrad_mnist.graph.errors import LayoutError, TooLarge
-from tinygrad_mnist.graph.formats.dot import to_dot
-from tinygrad_mnist.graph.formats.svg import adorn
-from tinygrad_mnist.graph.formats.theme import palette
-from tinygrad_mnist.graph.views.draw import draw
-
-if TYPE_CHECKING:
-    from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.views import draw
 
 HEAVIEST: Final = 40_000
 """Largest `load` that is laid out. Measured: 0.2 to 2 s below 40,000, 2 to 15 s and more from 60,000 on."""
 
 BOX: Final = 8
-"""What a box adds to the load: 1,750 boxes of residual blocks in a row take 1 s."""
+"""The part of the load that a box adds: 1,750 boxes of residual blocks in a row take 1 s."""
 
 PATIENCE: Final = 30.0
 """Seconds after which a layout that does not end is ended."""
 
 BUDGETS: Final = (3000, 2000, 1200, 800, 500, 300, 200, 120, 80, 60, 40, 25, 15, 10, 5)
-"""Boxes that are tried where what was asked for is too heavy."""
+"""Budgets of boxes to try where the drawing that was asked for is too heavy."""
 
 PYGRAPHVIZ: Final = """
 import sys, pygraphviz
@@ -44,12 +39,20 @@ sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="dot"))
 """
 
 
-def fitting(graph: Graph, view: str, options: Mapping[str, Any]) -> Drawing:
-    """The drawing that was asked for; where its layout would take long, the largest that does not.
+class LayoutError(RuntimeError):
+    """The error that a picture could not be made: nothing here lays it out, or what does so failed."""
 
-    It says so, and offers no depth and no budget, as these were too much.
+
+class TooLarge(LayoutError):
+    """The error that a picture would take too long to lay out."""
+
+
+def fitting(graph: Graph, view: str, options: Mapping[str, Any]) -> Drawing:
+    """Return the drawing that was asked for; where its layout would take long, the largest that does not.
+
+    That one says so, and its notes offer no depth and no budget, as these were too much.
     """
-    asked = graph.draw(view, **options)
+    asked = draw(graph, view, **options)
     if load(asked) <= HEAVIEST:
         return asked
     lighter = _folded(graph, view, options, len(asked.boxes))
@@ -62,7 +65,7 @@ def fitting(graph: Graph, view: str, options: Mapping[str, Any]) -> Drawing:
 
 
 def _folded(graph: Graph, view: str, options: Mapping[str, Any], most: int) -> Drawing:
-    """A drawing of fewer boxes whose layout takes no long time, as far as there is one."""
+    """Return a drawing of fewer boxes whose layout does not take long, as far as there is one."""
     for expand in dict.fromkeys((tuple(options.get("expand", ())), ())):
         for budget in BUDGETS:
             if budget < most:
@@ -73,7 +76,7 @@ def _folded(graph: Graph, view: str, options: Mapping[str, Any], most: int) -> D
 
 
 def load(drawing: Drawing) -> int:
-    """How much there is to lay out: the boxes, and at each rank the lines that pass, times all that is there.
+    """Estimate the work of a layout: the boxes, and at each rank the lines that pass times all that is there.
 
     Examples
     --------
@@ -100,7 +103,7 @@ def load(drawing: Drawing) -> int:
 
 
 def _ranks(drawing: Drawing) -> dict[str, int]:
-    """About the rank that each box will have."""
+    """Estimate the rank that each box will have: one more than the highest that points to it."""
     after: dict[str, list[str]] = {box.id: [] for box in drawing.boxes}
     open_ends = dict.fromkeys(after, 0)
     for arrow in drawing.arrows:
@@ -116,41 +119,13 @@ def _ranks(drawing: Drawing) -> dict[str, int]:
             open_ends[other] -= 1
             if not open_ends[other]:
                 waiting.append(other)
-    for box in first:  # stands right before its first use
+    for box in first:  # Graphviz puts what nothing points to right before its first use
         rank[box] = min((rank[other] for other in after[box]), default=1) - 1
     return rank
 
 
-def to_svg(drawing: Drawing, theme: str = "auto", prefix: str = "") -> str:
-    """A drawing as SVG that needs nothing else.
-
-    Parameters
-    ----------
-    drawing : Drawing
-    theme : str
-        ``light``, ``dark``, or ``auto`` to follow the reader's setting.
-    prefix : str
-        What ids begin with, for several pictures in one page.
-
-    Raises
-    ------
-    TooLarge
-        If the layout would take long.
-    LayoutError
-        If there is nothing that lays it out.
-    """
-    base = "light" if theme == "auto" else theme
-    palette(base)
-    if load(drawing) > HEAVIEST:
-        raise TooLarge(
-            f"a picture of {len(drawing.boxes):,} boxes and {len(drawing.arrows):,} arrows would take too "
-            "long to lay out; fold more of it: depth=1, or budget=40"
-        )
-    return adorn(render(to_dot(drawing, base), "svg").decode(), drawing, theme, prefix)
-
-
 def render(source: str, format: str) -> bytes:
-    """Lay out a text in Graphviz's language, and give the picture as a file's content.
+    """Lay out a text in Graphviz's language, and return the picture as a file's content.
 
     Parameters
     ----------
@@ -189,7 +164,7 @@ def render(source: str, format: str) -> bytes:
 
 
 def _command(format: str) -> tuple[Sequence[str], str]:
-    """What lays out from its standard input to its output, and what to call it."""
+    """Return the command that lays out its standard input, and what to call it in a message."""
     if program := which("dot"):
         return [program, f"-T{format}"], "the program 'dot'"
     if find_spec("pygraphviz") is not None:

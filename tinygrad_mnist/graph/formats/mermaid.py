@@ -8,7 +8,7 @@ from typing import Final
 
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.formats.dot import printable
-from tinygrad_mnist.graph.formats.theme import FILLED, LIGHT, said, signed
+from tinygrad_mnist.graph.formats.theme import FILLED, LIGHT, mark_words, signed
 
 SHAPES: Final = {
     "module": ("[", "]"),
@@ -34,7 +34,7 @@ FRAMES: Final = {
 
 
 def to_mermaid(drawing: Drawing) -> str:
-    """A drawing as a Mermaid flowchart.
+    """Return a drawing as a Mermaid flowchart.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def to_mermaid(drawing: Drawing) -> str:
         for box in boxes[group]:
             lines.append(indent + names[box.id] + _box(box))
         for one in inner[group]:
-            title = " ".join([signed(one.title, one.marks), *said(one.marks, ())])
+            title = " ".join([signed(one.title, one.marks), *mark_words(one.marks, ())])
             lines.append(f'{indent}subgraph {frames[one.id]}["{_text(title) or " "}"]')
             fill(one.id, indent + "    ")
             lines.append(f"{indent}end")
@@ -79,7 +79,7 @@ def to_mermaid(drawing: Drawing) -> str:
 
 def _box(box: Box) -> str:
     before, after = SHAPES[box.kind]
-    words = [signed(box.title, box.marks), *box.lines, *said(box.marks, box.lines)]
+    words = [signed(box.title, box.marks), *box.lines, *mark_words(box.marks, box.lines)]
     if box.share is not None and not any("%" in line for line in box.lines):
         words.append(f"{box.share:.0%}")
     label = "<br/>".join(_text(word) for word in words if word) or " "
@@ -87,7 +87,7 @@ def _box(box: Box) -> str:
 
 
 def _styles(drawing: Drawing) -> list[str]:
-    """Which boxes have which colours and frames; a later class wins over one before."""
+    """Return the lines that give boxes their colours and frames; a later class wins over one before."""
     members: dict[str, list[str]] = {}
     for number, box in enumerate(drawing.boxes):
         filled = next((mark for mark in FILLED if mark in box.marks), box.kind)
@@ -108,7 +108,7 @@ def _styles(drawing: Drawing) -> list[str]:
 
 
 def _arrow(arrow: Arrow) -> str:
-    label = " ".join([signed(arrow.label, arrow.marks), *said(arrow.marks, (arrow.label,))]).strip()
+    label = " ".join([signed(arrow.label, arrow.marks), *mark_words(arrow.marks, (arrow.label,))]).strip()
     line = "-->"
     if arrow.kind == "none" or {"removed", "spoiled", "changed"} & set(arrow.marks):
         line = "-.->"
@@ -120,7 +120,7 @@ def _arrow(arrow: Arrow) -> str:
 
 
 def _text(text: str) -> str:
-    """A text between quotes; whatever might be a command is written as a number."""
+    """Return a text for between quotes; whatever might be a command is written as a number."""
     clean = _LIST.sub(lambda found: f"{found[1]}#{ord(found[2])};", " ".join(printable(text).split()))
     return _SPECIAL.sub(lambda found: f"#{ord(found[0])};", clean)
 

@@ -41,7 +41,7 @@ LIGHT: Final[Mapping[str, str]] = {
     "bar": "#3f69c2",
     "track": "#ccd4e0",
 }
-"""By role. No two roles have the same colour, so that a drawn colour tells its role."""
+"""The colours by role. No two roles have the same colour, so that a drawn colour tells its role."""
 
 DARK: Final[Mapping[str, str]] = {
     "paper": "#12161d",
@@ -79,12 +79,12 @@ DARK: Final[Mapping[str, str]] = {
     "bar": "#86aaf0",
     "track": "#465264",
 }
-"""The same roles on a dark ground."""
+"""The colours of the same roles on a dark ground."""
 
 THEMES: Final = {"light": LIGHT, "dark": DARK}
 
 SIGNS: Final = {"added": "+", "removed": "−", "changed": "~"}
-"""What stands before a title that a comparison marked."""
+"""The signs before titles that a comparison marked."""
 
 WORDS: Final = {
     "no gradient": "no gradient",
@@ -92,14 +92,14 @@ WORDS: Final = {
     "spoiled": "not finite",
     "peak": "peak",
 }
-"""What a mark is called where no line of the box says it."""
+"""The words for marks where no line of the box says them."""
 
 FILLED: Final = ("origin", "removed", "added", "changed", "peak", "spoiled")
 """The marks that give a box its colours, the first that it has."""
 
 
 def palette(theme: str) -> Mapping[str, str]:
-    """The colours of a theme.
+    """Return the colours of a theme.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def palette(theme: str) -> Mapping[str, str]:
 
 
 def signed(title: str, marks: tuple[str, ...]) -> str:
-    """A title with the sign of its mark before it.
+    """Return a title with the sign of its mark before it.
 
     Examples
     --------
@@ -123,12 +123,12 @@ def signed(title: str, marks: tuple[str, ...]) -> str:
     return " ".join([*signs, title]) if title else "".join(signs)
 
 
-def said(marks: tuple[str, ...], lines: tuple[str, ...]) -> list[str]:
-    """The words of marks that no line says already.
+def mark_words(marks: tuple[str, ...], lines: tuple[str, ...]) -> list[str]:
+    """Return the words of marks that no line says already.
 
     Examples
     --------
-    >>> said(("peak", "spoiled"), ("12 NaN",))
+    >>> mark_words(("peak", "spoiled"), ("12 NaN",))
     ['peak']
     """
     text = " ".join(lines).lower()
@@ -141,12 +141,12 @@ def said(marks: tuple[str, ...], lines: tuple[str, ...]) -> list[str]:
 
 
 def class_name(attribute: str, role: str) -> str:
-    """The class of what is drawn with a colour: ``fill-module-border``."""
+    """Return the class of what is drawn with a colour: ``fill-module-border``."""
     return f"{attribute}-{role.replace(' ', '-')}"
 
 
 def rules(colours: Mapping[str, str], around: str, fills: Collection[str], strokes: Collection[str]) -> str:
-    """CSS that gives an SVG made by `to_svg` other colours, inside what a selector names."""
+    """Return CSS that gives an SVG made by `to_svg` other colours, inside what a selector names."""
     return "".join(
         f"{around} .{class_name(attribute, role)}{{{attribute}:{colour}}}"
         for attribute, roles in (("fill", fills), ("stroke", strokes))

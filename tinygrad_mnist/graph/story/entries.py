@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.graph.data import Statistics
-from tinygrad_mnist.graph.words import shape_text
+from tinygrad_mnist.graph.numbers import shape_text
 
 MOST: Final = 64
 """Entries of the largest array that is written out."""

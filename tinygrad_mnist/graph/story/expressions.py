@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from tinygrad_mnist.graph.data import OPERATION
-from tinygrad_mnist.graph.graph import Graph
+from tinygrad_mnist.graph.data import OPERATION, Graph
+from tinygrad_mnist.graph.numbers import argument_text, arguments_text
 from tinygrad_mnist.graph.story.derivatives import powered
-from tinygrad_mnist.graph.words import argument_text, arguments_text
 
 INFIX: Final = {"add": "+", "subtract": "−", "multiply": "×", "divide": "÷", "matmul": "@"}
 LOOSE: Final = ("+", "−")

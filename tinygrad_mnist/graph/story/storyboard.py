@@ -17,12 +17,12 @@ import numpy as np
 from tinygrad_mnist.engine.observe import Recorder, observed_by
 from tinygrad_mnist.engine.tape import Node, boundary, one_of, walk
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER
+from tinygrad_mnist.graph.numbers import argument_text
 from tinygrad_mnist.graph.story.board import Quantity, Share, Step, Storyboard
 from tinygrad_mnist.graph.story.derivatives import formula
 from tinygrad_mnist.graph.story.entries import MOST, Entries
 from tinygrad_mnist.graph.story.expressions import called, nested
 from tinygrad_mnist.graph.trace import in_time_order, trace
-from tinygrad_mnist.graph.words import argument_text
 
 MOST_OPERATIONS: Final = 60
 

@@ -15,8 +15,7 @@ from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.data import Edge, Node, Value
 from tinygrad_mnist.graph.drawing import Box, Drawing
-from tinygrad_mnist.graph.views.folding import LONGEST_PERIOD, runs, signatures
-from tinygrad_mnist.graph.views.outline import Outline
+from tinygrad_mnist.graph.folding import LONGEST_PERIOD, runs, signatures
 
 RNG = np.random.default_rng(0)
 
@@ -92,7 +91,7 @@ def test_a_unit_that_repeats_is_found(period: int, repeats: int) -> None:
 def test_blocks_are_equal_but_for_their_parameters() -> None:
     x = Tensor(np.ones((2, 4), np.float32))
     net = nn.Sequential(Block(), Block(), nn.Sequential(Block()), nn.Linear(4, 4, rng=RNG))
-    signs = signatures(Outline.of(net.graph(x)))
+    signs = signatures(net.graph(x))
     assert signs["model/0"] == signs["model/1"] == signs["model/2/0"]
     assert signs["model/3"] == signs["model/0/linear"]
     assert len({signs["model/0"], signs["model/2"], signs["model/3"]}) == 3
@@ -109,7 +108,7 @@ def test_how_a_block_is_wired_inside_matters() -> None:
             return np.tanh(y) + (y if self.around else x)
 
     net = nn.Sequential(Wired(True), Wired(False), Wired(True))
-    signs = signatures(Outline.of(net.graph(Tensor(np.ones(3), requires_grad=True))))
+    signs = signatures(net.graph(Tensor(np.ones(3), requires_grad=True)))
     wired = [signs[cluster] for cluster in signs if cluster.endswith(("/0", "/1", "/2"))]
     assert wired[0] == wired[2] != wired[1]
 

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, files, graph
+from tinygrad_mnist import Tensor, files, graph, nn
 from tinygrad_mnist.graph import Graph
-from tinygrad_mnist.graph.formats import layout
-from tinygrad_mnist.graph.formats.files import WRITERS, mimebundle, save
+from tinygrad_mnist.graph.formats.theme import DARK
+from tinygrad_mnist.graph.methods import FORMATS
+from tinygrad_mnist.graph.views import VIEWS
 
 
 @pytest.fixture
@@ -18,6 +20,8 @@ def traced() -> Graph:
     x = Tensor([1.0, 2.0], requires_grad=True)
     return (x * x).sum().graph(names={"x": x})
 
+
+LAID_OUT = (".svg", ".png", ".pdf", ".html")
 
 BEGINNINGS = {
     ".dot": b"digraph {",
@@ -34,28 +38,39 @@ BEGINNINGS = {
 }
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_the_suffix_names_the_format(traced: Graph, tmp_path: Path, suffix: str) -> None:
-    if suffix in (".svg", ".png", ".pdf", ".html"):
+    if suffix in LAID_OUT:
         pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
     path = traced.save(tmp_path / f"graph{suffix.upper()}")
     assert path.read_bytes()[:60].lower().startswith(BEGINNINGS[suffix].lower())
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("suffix", sorted(FORMATS.keys() - {*LAID_OUT}))
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_has_every_format(tmp_path: Path, suffix: str, view: str) -> None:
+    x = np.ones((2, 3), np.float32)
+    measured = graph.profile(nn.Linear(3, 2, rng=0), x, np.array([0, 1]), repeats=1, warmup=0)
+    with graph.record() as tape:
+        np.sum(nn.Linear(3, 2, rng=0)(x)).backward()
+    drawn = measured if VIEWS[view].costs else tape.graph()
+    assert "Linear" in drawn.save(tmp_path / f"graph{suffix}", view).read_text("utf-8")
+
+
 def test_options_reach_the_format(traced: Graph, tmp_path: Path) -> None:
-    assert "#12161d" in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
+    assert DARK["paper"] in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
 
 
-def test_an_unknown_suffix_is_refused(traced: Graph, tmp_path: Path) -> None:
+def test_an_unknown_suffix_is_an_error(traced: Graph, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"cannot tell a format by 'graph.bmp'; .* \.dot, \.gv, \.svg, \.png"
     ):
-        save(traced, tmp_path / "graph.bmp")
+        traced.save(tmp_path / "graph.bmp")
 
 
 def writers(traced: Graph) -> list[Callable[[Path], Path]]:
-    """All that write files of this room."""
+    """All methods of `graph` that write files."""
     x = Tensor(2.0, requires_grad=True)
     return [traced.save, graph.diff(traced, traced).save, graph.storyboard(x * x, {"x": x}).save]
 
@@ -72,9 +87,9 @@ def test_what_cannot_be_written_is_told_before_any_work(
     with pytest.raises(FileNotFoundError, match=r"there is no directory .*; make it first") as caught:
         write(missing)
     assert caught.value.filename == str(missing)
-    with pytest.raises(IsADirectoryError, match="that is a directory; name a file") as refused:
+    with pytest.raises(IsADirectoryError, match="that is a directory; name a file") as caught:
         write(folder)
-    assert refused.value.filename == str(folder)
+    assert caught.value.filename == str(folder)
 
 
 @pytest.mark.parametrize("which", range(3))
@@ -96,7 +111,7 @@ def test_what_fails_leaves_the_old_file(
 
     monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        save(traced, path)
+        traced.save(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -104,13 +119,13 @@ def test_what_fails_leaves_the_old_file(
 def test_a_file_may_be_read_by_others_as_any_new_file(traced: Graph, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
-    assert save(traced, tmp_path / "graph.json").stat().st_mode == plain.stat().st_mode
+    assert traced.save(tmp_path / "graph.json").stat().st_mode == plain.stat().st_mode
     assert json.loads((tmp_path / "graph.json").read_text("utf-8"))["outputs"] == ["sum#1"]
 
 
 def test_a_notebook_shows_pictures_whose_ids_differ(traced: Graph) -> None:
     pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
-    pictures = [mimebundle(traced)["image/svg+xml"] for _ in range(2)]
+    pictures = [traced._repr_mimebundle_()["image/svg+xml"] for _ in range(2)]
     ids = [
         part.attrib["id"]
         for svg in pictures
@@ -119,12 +134,11 @@ def test_a_notebook_shows_pictures_whose_ids_differ(traced: Graph) -> None:
     ]
     assert len(ids) == len(set(ids)) > 4
     assert "<script" not in pictures[0]
-    assert mimebundle(traced)["text/plain"].startswith("Computation")
+    assert traced._repr_mimebundle_()["text/plain"].startswith("Computation")
 
 
-def test_a_notebook_shows_text_where_nothing_lays_out(traced: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+@pytest.mark.usefixtures("no_graphviz")
+def test_a_notebook_shows_text_where_nothing_lays_out(traced: Graph) -> None:
     shown = traced._repr_mimebundle_()
     assert shown["text/html"].startswith("<pre>Computation")
     assert "no picture: drawing needs the program 'dot'" in shown["text/plain"]
@@ -135,4 +149,4 @@ def test_a_notebook_shows_something_whatever_happens(traced: Graph, monkeypatch:
         raise RecursionError("deep")
 
     monkeypatch.setattr(Graph, "text", fail)
-    assert mimebundle(traced) == {"text/plain": "3 nodes, which could not be outlined: deep"}
+    assert traced._repr_mimebundle_() == {"text/plain": "3 nodes, which could not be outlined: deep"}

@@ -12,6 +12,7 @@ from tests.graph.strategies import recordings
 from tinygrad_mnist import Tensor, graph, nn
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
+from tinygrad_mnist.graph.views import VIEWS, View
 
 RNG = np.random.default_rng(0)
 
@@ -55,9 +56,7 @@ def step(backward: bool = True) -> Graph:
 
 @given(recordings(), st.data())
 def test_every_view_of_any_graph_is_whole(traced: Graph, data: st.DataObject) -> None:
-    views = ["modules", "operations"]
-    if any(value.gradient is not None for node in traced.operations for value in node.values):
-        views.append("backward")
+    views = [name for name, view in VIEWS.items() if not view.missing(traced)]
     options: dict[str, Any] = {
         "depth": data.draw(st.none() | st.integers(0, 4)),
         "budget": data.draw(st.integers(1, 80)),
@@ -89,7 +88,7 @@ def check(traced: Graph, drawing: Drawing) -> None:
     assert len(arrows) == len(drawing.arrows), "one arrow a pair of boxes"
     if drawing.view == "backward":
         arrows = {(target, source) for source, target in arrows}
-    home = {node: box.id for box in drawing.boxes for node in box.nodes}
+    box_of_node = {node: box.id for box in drawing.boxes for node in box.nodes}
     second: dict[str, list[str]] = {}
     for box in drawing.boxes:
         if not box.nodes:
@@ -97,12 +96,21 @@ def check(traced: Graph, drawing: Drawing) -> None:
                 second.setdefault(name, []).append(box.id)
     expected = set()
     for edge in traced.edges:
-        target = home[edge.target]
-        pairs = {(source, target) for source in (home[edge.source], *second.get(edge.source, []))}
+        target = box_of_node[edge.target]
+        pairs = {(source, target) for source in (box_of_node[edge.source], *second.get(edge.source, []))}
         joined = pairs & arrows
-        assert joined or home[edge.source] == target, f"{edge} has no arrow"
+        assert joined or box_of_node[edge.source] == target, f"{edge} has no arrow"
         expected |= joined
     assert arrows == expected, "each arrow stands for an edge"
+
+
+def test_a_new_view_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VIEWS, "priced", View("Priced", operations=True, costs=True))
+    x = np.ones((2, 784), np.float32)
+    traced = graph.profile(model(), x, np.arange(2), repeats=1, warmup=0)
+    assert box_of(traced.draw("priced"), "model/0/linear#1").share
+    assert " linear#1 " in traced.text("priced")
+    assert "share of time" in traced.text("priced")
 
 
 @given(recordings())

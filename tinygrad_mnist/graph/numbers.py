@@ -1,8 +1,10 @@
-"""Values as short texts: arguments of operations, lines of source, shapes, counts and numbers."""
+"""The texts of numbers in pictures and tables: shapes, counts, bytes, seconds, statistics, arguments.
+
+Everything that `graph` writes takes its numbers from here, so that the same number looks the same everywhere.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,11 +13,11 @@ import numpy as np
 from tinygrad_mnist.graph.data import Statistics, Value
 
 LONGEST: Final = 40
-"""Characters of an argument that are shown."""
+"""Most characters of an argument that are shown."""
 
 
 def arguments_text(arrays: Sequence[Any], edges: Collection[int], static: Mapping[str, Any]) -> str:
-    """The arguments of a call that are not edges, ``·`` standing for those that are.
+    """Return the arguments of a call that are not edges of the graph; ``·`` stands for those that are.
 
     Examples
     --------
@@ -34,7 +36,7 @@ def arguments_text(arrays: Sequence[Any], edges: Collection[int], static: Mappin
 
 
 def argument_text(value: Any) -> str:
-    """One argument, shortened; an array by its shape."""
+    """Return the text of one argument, shortened; an array is told by its shape."""
     if isinstance(value, np.ndarray) and value.ndim:
         text = f"array {shape_text(value.shape)}"
     elif isinstance(value, (np.ndarray, np.generic, float)):
@@ -56,14 +58,8 @@ def argument_text(value: Any) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def line_text(line: str) -> str:
-    """A line of source by its file's name alone, which is the same on every machine."""
-    path, colon, rest = line.partition(":")
-    return os.path.basename(path) + colon + rest
-
-
 def shape_text(shape: Sequence[int]) -> str:
-    """``(128, 64)`` as ``128×64``, and a scalar as such.
+    """Return the text of a shape.
 
     Examples
     --------
@@ -74,12 +70,12 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def value_text(value: Value) -> str:
-    """Shape and dtype of a value: ``128×64 float32``."""
+    """Return the shape and dtype of a value: ``128×64 float32``."""
     return f"{shape_text(value.shape)} {value.dtype}"
 
 
 def bytes_text(count: int) -> str:
-    """A number of bytes.
+    """Return the text of a number of bytes.
 
     Examples
     --------
@@ -95,7 +91,7 @@ def bytes_text(count: int) -> str:
 
 
 def number_text(x: float | None) -> str:
-    """A number with three digits, a sign for none.
+    """Return a number with three significant digits; a dash for None.
 
     Examples
     --------
@@ -106,7 +102,7 @@ def number_text(x: float | None) -> str:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """A time in the unit that suits it.
+    """Return a time in the unit that suits it; a dash for None.
 
     Examples
     --------
@@ -122,7 +118,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """How many of something.
+    """Return a number of things, in the singular or plural.
 
     Examples
     --------
@@ -133,7 +129,7 @@ def count_text(count: int, noun: str) -> str:
 
 
 def statistics_text(statistics: Statistics | None) -> str:
-    """The entries of an array in a line; empty if nothing is known.
+    """Return the statistics of an array in a line; empty if nothing is known.
 
     Examples
     --------
@@ -149,6 +145,6 @@ def statistics_text(statistics: Statistics | None) -> str:
 
 
 def nonfinite_text(statistics: Statistics) -> str:
-    """How many entries are not finite: ``32 NaN, 5 inf``."""
+    """Return the numbers of entries that are not finite: ``32 NaN, 5 inf``."""
     counts = ((statistics.nan, "NaN"), (statistics.inf, "inf"))
     return ", ".join(f"{count:,} {name}" for count, name in counts if count)
