@@ -1,6 +1,6 @@
 """See the computation: a recorded tape as a graph of plain data, and its pictures."""
 
-from tinygrad_mnist.graph.comparison.diff import Difference, diff
+from tinygrad_mnist.graph.diff import Difference, diff
 from tinygrad_mnist.graph.errors import LayoutError
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.profile import Peak, peak, profile
