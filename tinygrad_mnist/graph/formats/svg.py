@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.formats.dot import FONT, ends, node_name, printable
-from tinygrad_mnist.graph.formats.frames import clear_titles
 from tinygrad_mnist.graph.formats.theme import DARK, class_name, palette, rules, said, signed
 
 SVG: Final = "http://www.w3.org/2000/svg"
@@ -56,7 +55,7 @@ def adorn(source: str, drawing: Drawing, theme: str, prefix: str) -> str:
             title = ElementTree.Element(f"{{{SVG}}}title")
             title.text = printable("\n".join(filter(None, words)))
             part.insert(0, title)
-    clear_titles(root)
+    _lift_titles(root, colours["panel"])
     used: dict[str, set[str]] = {"fill": set(), "stroke": set()}
     for part in root.iter():
         part.attrib.pop("font-family", None)
@@ -72,6 +71,21 @@ def adorn(source: str, drawing: Drawing, theme: str, prefix: str) -> str:
         root.insert(0, style)
     ElementTree.register_namespace("", SVG)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _lift_titles(root: ElementTree.Element, ground: str) -> None:
+    """Draw the titles of frames last, each with a halo in the colour of the frame's ground.
+
+    Graphviz routes arrows around boxes, but not around these titles. So an arrow passes behind the letters.
+    """
+    picture = root.find(f"{{{SVG}}}g")
+    assert picture is not None  # Graphviz writes one group around all others
+    for frame in picture.findall(f"{{{SVG}}}g[@data-id]"):
+        for title in frame.findall(f"{{{SVG}}}text") if "cluster" in frame.attrib["class"].split() else ():
+            frame.remove(title)
+            halo = {"stroke": ground, "stroke-width": "5", "stroke-linejoin": "round", "paint-order": "stroke"}
+            title.attrib.update(halo)
+            picture.append(title)
 
 
 def _node(part: ElementTree.Element, box: Box) -> tuple[list[str], dict[str, str]]:
