@@ -5,8 +5,8 @@ from tinygrad_mnist.graph.errors import LayoutError
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.profile import Peak, peak, profile
 from tinygrad_mnist.graph.record import Recording, record
-from tinygrad_mnist.graph.story.board import Storyboard
-from tinygrad_mnist.graph.story.storyboard import storyboard
+from tinygrad_mnist.graph.storyboard.build import storyboard
+from tinygrad_mnist.graph.storyboard.data import Storyboard
 from tinygrad_mnist.graph.trace import trace
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
@@ -103,6 +104,19 @@ def number_text(x: float | None) -> str:
     ('0.000123', '2', '-')
     """
     return "-" if x is None else f"{x:.3g}"
+
+
+def math_text(x: float) -> str:
+    """Write a number as mathematics does, with four digits.
+
+    Examples
+    --------
+    >>> math_text(-2.0), math_text(1 / 3), math_text(-0.0), math_text(-float("inf"))
+    ('−2', '0.3333', '0', '−∞')
+    """
+    if math.isnan(x):
+        return "NaN"
+    return f"{x + 0.0:.4g}".replace("-", "−").replace("e+0", "e").replace("inf", "∞")
 
 
 def seconds_text(seconds: float | None) -> str:

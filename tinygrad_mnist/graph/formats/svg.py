@@ -80,11 +80,12 @@ def _lift_titles(root: ElementTree.Element, ground: str) -> None:
     """
     picture = root.find(f"{{{SVG}}}g")
     assert picture is not None  # Graphviz writes one group around all others
-    for frame in picture.findall(f"{{{SVG}}}g[@data-id]"):
-        for title in frame.findall(f"{{{SVG}}}text") if "cluster" in frame.attrib["class"].split() else ():
-            frame.remove(title)
-            halo = {"stroke": ground, "stroke-width": "5", "stroke-linejoin": "round", "paint-order": "stroke"}
+    halo = {"stroke": ground, "stroke-width": "5", "stroke-linejoin": "round", "paint-order": "stroke"}
+    frames = [part for part in picture if "cluster" in part.get("class", "").split()]
+    for frame in frames:
+        for title in frame.findall(f"{{{SVG}}}text"):
             title.attrib.update(halo)
+            frame.remove(title)
             picture.append(title)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.graph.story.test_storyboard import computations, micrograd, neuron, wanted
+from tests.graph.storyboard.test_storyboard import computations, micrograd, neuron, wanted
 from tinygrad_mnist import Tensor, graph
-from tinygrad_mnist.graph.story.board import Storyboard
+from tinygrad_mnist.graph.storyboard.data import Storyboard
 
 
 class Page(HTMLParser):

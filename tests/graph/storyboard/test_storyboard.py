@@ -13,8 +13,8 @@ from tests.graph.strategies import SAMPLED
 from tinygrad_mnist import Tensor, checkpoint, graph, nn
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.engine.tensor import apply
-from tinygrad_mnist.graph.story.derivatives import FORMULAE, formula
-from tinygrad_mnist.graph.story.entries import Entries
+from tinygrad_mnist.graph.storyboard.data import Entries
+from tinygrad_mnist.graph.storyboard.formulas import FORMULAE, formula
 from tinygrad_mnist.testing.strategies import op_inputs
 
 UNARY = (np.tanh, np.exp, np.sin, np.negative, lambda x: x**2, lambda x: 2 * x, lambda x: x[::-1].copy())
@@ -85,15 +85,15 @@ def test_contributions_add_up(computation: tuple[Tensor, dict[str, Tensor]]) -> 
     counts: Counter[str] = Counter()
     for step in board.steps:
         np.testing.assert_allclose(array(step.incoming), totals[step.quantity])
-        for share in step.shares:
-            if share.before is None:
-                assert share.target not in totals
+        for one in step.contributions:
+            if one.before is None:
+                assert one.target not in totals
             else:
-                np.testing.assert_array_equal(array(share.before), totals[share.target])
-            totals[share.target] = totals.get(share.target, 0) + array(share.part)
-            counts[share.target] += 1
-            assert share.arrived == counts[share.target] <= share.expected
-            np.testing.assert_array_equal(array(share.total), totals[share.target])
+                np.testing.assert_array_equal(array(one.before), totals[one.target])
+            totals[one.target] = totals.get(one.target, 0) + array(one.part)
+            counts[one.target] += 1
+            assert one.arrived == counts[one.target] <= one.expected
+            np.testing.assert_array_equal(array(one.total), totals[one.target])
     for quantity in board.quantities:
         assert quantity.uses == counts[quantity.id]
         if quantity.gradient is not None:
@@ -106,10 +106,10 @@ def test_what_comes_in_times_the_local_derivative_goes_out(
 ) -> None:
     board = graph.storyboard(*computation)
     for step in board.steps:
-        for share in step.shares:
-            local, g = array(share.local or Entries.of(0)), array(step.incoming)
-            part = g.ravel() @ local if share.jacobian else (g * local).ravel()
-            np.testing.assert_allclose(part, array(share.part).ravel(), rtol=1e-9, atol=1e-12)
+        for one in step.contributions:
+            local, g = array(one.local or Entries.of(0)), array(step.incoming)
+            part = g.ravel() @ local if one.jacobian else (g * local).ravel()
+            np.testing.assert_allclose(part, array(one.part).ravel(), rtol=1e-9, atol=1e-12)
 
 
 @given(st.data())
@@ -177,11 +177,11 @@ def test_a_step_of_the_text() -> None:
 def test_the_same_tensor_twice_gets_two_contributions() -> None:
     x = wanted(3.0)
     [step] = graph.storyboard(x * x, {"x": x}).steps
-    assert [(share.part.text(), share.arrived, share.expected) for share in step.shares] == [
+    assert [(one.part.text(), one.arrived, one.expected) for one in step.contributions] == [
         ("3", 1, 2),
         ("3", 2, 2),
     ]
-    assert step.shares[1].total.text() == "6"
+    assert step.contributions[1].total.text() == "6"
 
 
 def test_the_tape_and_the_gradients_stay_as_they_are() -> None:
@@ -249,7 +249,7 @@ def test_large_arrays_are_told_by_their_statistics() -> None:
     board = graph.storyboard(np.sum(x * x), {"x": x})
     assert board.gradients["x"].entries == ()
     assert board.gradients["x"].text() == "100, from 0 to 198, norm 1146"
-    [first, _] = board.steps[-1].shares
+    [first, _] = board.steps[-1].contributions
     assert first.local is not None
     assert first.local.text() == "100, from 0 to 99, norm 573"
 
@@ -257,14 +257,14 @@ def test_large_arrays_are_told_by_their_statistics() -> None:
 def test_a_large_jacobian_is_left_out() -> None:
     w, x = wanted(np.ones((3, 5))), np.ones((5, 4))
     step = graph.storyboard(np.sum(w @ x), {"w": w}).steps[-1]
-    assert step.shares[0].local is None
+    assert step.contributions[0].local is None
 
 
 def test_an_operation_without_a_formula_is_told_by_its_numbers() -> None:
     x = wanted(0.5)
     [step] = graph.storyboard(np.sinc(x), {"x": x}).steps
-    assert step.shares[0].formula == ""
-    assert step.shares[0].local is not None
+    assert step.contributions[0].formula == ""
+    assert step.contributions[0].local is not None
 
 
 # ---- what cannot be told ---------------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_a_formula_is_what_the_rule_computes(name: str, x: float) -> None:
 def test_the_derivative_of_a_power(exponent: float, text: str) -> None:
     x = wanted(1.7)
     [step] = graph.storyboard(x**exponent, {"x": x}).steps
-    assert step.shares[0].formula == text
+    assert step.contributions[0].formula == text
     (x**exponent).backward()
     assert x.grad is not None
     assert evaluated(text.replace("^−0.5", "^(−0.5)"), x=1.7) == pytest.approx(x.grad.item())
