@@ -141,7 +141,7 @@ class _Builder:
         }
 
     def storyboard(self, came: Sequence[tuple[Node, Any]], arrived: Mapping[Any, Any]) -> Storyboard:
-        """Make the storyboard of the gradients that came to operations, and of those that arrived at arrays."""
+        """Make the storyboard, from the gradients that came to operations and arrived at arrays."""
         parts = [_parts(node, g) for node, g in came]
         uses = Counter(
             self.sources[self.ids[node], position]
@@ -164,7 +164,7 @@ class _Builder:
         return Storyboard(title, self._quantities(gradients, uses), tuple(steps))
 
     def _names(self, loss: Any, given: Mapping[str, Any]) -> dict[Key, str]:
-        """Name each array and result: by the user's name, else ``x1``, ``c1``, ``v1``, and ``L`` for the loss."""
+        """Name each array and result: as the user does, else ``x1``, ``c1``, ``v1``; the loss is ``L``."""
         own = {value.origin: name for name, value in given.items() if hasattr(value, "origin")}
         taken = {*given, *(node.name for node in self.graph.nodes if node.kind != OPERATION)}
         free = _free_names(taken)

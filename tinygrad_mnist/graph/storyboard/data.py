@@ -237,7 +237,7 @@ class Storyboard:
         return to_text(self)
 
     def html(self) -> str:
-        """Return the storyboard as a page: buttons, arrow keys and a slider step through it, without a network.
+        """Return the storyboard as a page with buttons, arrow keys and a slider; it needs no network.
 
         Raises
         ------

@@ -6,7 +6,6 @@ Graphviz places the cards of the page's picture and draws the lines between them
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
@@ -19,26 +18,23 @@ from tinygrad_mnist.graph.formats.layout import render
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
 from tinygrad_mnist.graph.storyboard.data import Contribution, Entries, Quantity, Step, Storyboard
 
+SVG: Final = "{http://www.w3.org/2000/svg}"
+
 LABEL: Final = 9
 """Characters of the longest label of a line."""
 
+LABEL_HEIGHT: Final = 26
+"""Height of the place for it, in pixels."""
+
 ORDINALS: Final = (
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
+    *("first", "second", "third", "fourth", "fifth"),
+    *("sixth", "seventh", "eighth", "ninth", "tenth"),
 )
 
 HEIGHT: Final = 84
 NARROWEST: Final = 128
 WIDEST: Final = 290
-"""Sizes of a card, in pixels."""
+"""Height of a card, its least width, and the greatest that its heading gives it, in pixels."""
 
 CHARACTER: Final = 7.6
 DIGIT: Final = 9.2
@@ -290,27 +286,19 @@ def _table_rows(board: Storyboard) -> Iterator[str]:
 def picture(board: Storyboard) -> str:
     """Return the computation as SVG, with the gradients at the end; the page's script shows others.
 
-    Graphviz is given empty boxes, and lines whose labels hold as many zeros as they will hold characters. It
-    gives back places, and the cards are drawn there: so their texts can be changed, and follow the page's style.
+    Graphviz places empty boxes and draws the lines. The cards are written here, where the boxes are, so that
+    they have the style of the page, and its script can change their texts.
     """
     drawn = ElementTree.fromstring(render(_dot(board), "svg"))
-    svg = "{http://www.w3.org/2000/svg}"
+    [whole] = drawn.findall(f"{SVG}g")
+    places = {part.attrib["id"]: part for part in whole.findall(f"{SVG}g")}
     width, height = drawn.attrib["viewBox"].split()[2:]
-    [whole] = drawn.findall(f"{svg}g")
-    parts = []
-    for part in whole.findall(f"{svg}g"):
-        kind, _, number = part.attrib["id"].partition("-")
-        if kind == "line":
-            path, label = part.find(f"{svg}path"), part.find(f"{svg}text")
-            place = "" if label is None else f' x="{label.attrib["x"]}" y="{label.attrib["y"]}"'
-            parts.append(
-                f'<g class="line" id="line-{number}"><path d="{path.attrib["d"]}"/><text{place}></text></g>'
-            )
-        else:
-            corners = re.findall(r"(-?[\d.]+),(-?[\d.]+)", part.find(f"{svg}polygon").attrib["points"])
-            left, right = (pick(float(x) for x, _ in corners) for pick in (min, max))
-            top = min(float(y) for _, y in corners)
-            parts.append(_card(int(number), board.quantities[int(number)], left, top, right - left))
+    # In the order of the numbers, by which the page's script knows lines and cards; Graphviz has another.
+    lines = [_line(number, places) for number in range(len(_uses(board)))]
+    cards = [
+        _card(number, quantity, *_sides(places[f"card-{number}"]))
+        for number, quantity in enumerate(board.quantities)
+    ]
     return "\n".join(
         [
             f'<svg class="computation" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -318,14 +306,18 @@ def picture(board: Storyboard) -> str:
             '<defs><marker id="back" viewBox="0 0 10 10" refX="1" refY="5" markerWidth="4.5" '
             'markerHeight="4.5" orient="auto"><path d="M10 0L0 5L10 10z"/></marker></defs>',
             f'<g transform="{whole.attrib["transform"]}">',
-            *parts,
+            *lines,
+            *cards,
             "</g></svg>",
         ]
     )
 
 
 def _dot(board: Storyboard) -> str:
-    """Return the computation from left to right in Graphviz's language: sizes and numbers, no user's text."""
+    """Return the computation from left to right in Graphviz's language: sizes and numbers, no user's text.
+
+    A label is a box too, in the middle of its line, or it would stand beside a line that is not its own.
+    """
     cards = {quantity.id: number for number, quantity in enumerate(board.quantities)}
     labels = {
         (step.quantity, one.argument): len(one.part.short(LABEL))
@@ -334,17 +326,22 @@ def _dot(board: Storyboard) -> str:
     }
     longest = _longest_gradients(board)
     rows = [
-        'digraph { rankdir=LR outputorder=edgesfirst ordering=in pad="0.3" nodesep="0.25" ranksep="0.5"',
-        f'node [shape=box fixedsize=true label="" height="{HEIGHT / 72:.3f}"]',
-        "edge [dir=none tailport=e headport=w fontsize=15]",
+        'digraph { rankdir=LR pad="0.3" nodesep="0.2" ranksep="0.33"',
+        'node [shape=box fixedsize=true label=""] edge [dir=none tailport=e headport=w]',
     ]
     for number, quantity in enumerate(board.quantities):
         numbers = max(len(quantity.value.short()), longest.get(quantity.id, 0))
-        wanted = max(NARROWEST, 32 + CHARACTER * len(quantity.equation), 98 + DIGIT * numbers)
-        rows.append(f'card{number} [id="card-{number}" width="{min(wanted, WIDEST) / 72:.3f}"]')
+        heading = min(32 + CHARACTER * len(quantity.equation), WIDEST)  # what is longer ends in "…"
+        width = max(NARROWEST, heading, 98 + DIGIT * numbers)
+        rows.append(f'card{number} [id="card-{number}" width="{width / 72:.3f}" height="{HEIGHT / 72:.3f}"]')
     for number, (source, target, argument) in enumerate(_uses(board)):
-        zeros = "0" * labels.get((target, argument), 0)
-        rows.append(f'card{cards[source]} -> card{cards[target]} [id="line-{number}" label="{zeros}"]')
+        width = DIGIT * labels.get((target, argument), 0)
+        rows += [
+            f'label{number} [id="label-{number}" width="{width / 72:.3f}" height="{LABEL_HEIGHT / 72:.3f}"]',
+            f'card{cards[source]} -> label{number} [id="start-{number}"]',
+            # The weight keeps the label of a long line just before its end, and not among other cards.
+            f'label{number} -> card{cards[target]} [id="end-{number}" weight=2]',
+        ]
     return "\n".join([*rows, "}"])
 
 
@@ -368,8 +365,28 @@ def _longest_gradients(board: Storyboard) -> dict[str, int]:
     return longest
 
 
-def _card(number: int, quantity: Quantity, left: float, top: float, width: float) -> str:
-    """Return a card: name and expression, value and gradient, and the sign of an operation at its side."""
+def _sides(box: ElementTree.Element) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a box that Graphviz drew."""
+    [outline] = box.findall(f"{SVG}polygon")
+    corners = [corner.split(",") for corner in outline.attrib["points"].split()]
+    xs, ys = ([float(corner[axis]) for corner in corners] for axis in (0, 1))
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _line(number: int, places: Mapping[str, ElementTree.Element]) -> str:
+    """Return a line, through the place of its label, which is empty until something flows."""
+    [start], [end] = (places[f"{part}-{number}"].findall(f"{SVG}path") for part in ("start", "end"))
+    left, top, right, bottom = _sides(places[f"label-{number}"])
+    path = start.attrib["d"] + end.attrib["d"].replace("M", "L")
+    return (
+        f'<g class="line" id="line-{number}"><path d="{path}"/>'
+        f'<text x="{(left + right) / 2:.1f}" y="{(top + bottom) / 2 - 5:.1f}"></text></g>'
+    )
+
+
+def _card(number: int, quantity: Quantity, left: float, top: float, right: float, bottom: float) -> str:
+    """Return a card: name and expression, value, gradient, and at its side the sign of the operation."""
+    width = right - left
     fits = int((width - 26) / CHARACTER)
     heading = quantity.equation
     shown = heading if len(heading) <= fits else heading[: fits - 1] + "…"
