@@ -171,15 +171,15 @@ class Difference:
             If the suffix is another.
         """
         path = Path(path)
-        writer = WRITERS.get(path.suffix.lower())
+        writer = FORMATS.get(path.suffix.lower())
         if writer is None:
-            known = ", ".join(WRITERS)
+            known = ", ".join(FORMATS)
             raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in {known}")
         target_of(path)  # raises before any work is done
         return write(path, writer(self, **options))
 
 
-WRITERS: Final[dict[str, Callable[..., str | bytes]]] = {
+FORMATS: Final[dict[str, Callable[..., str | bytes]]] = {
     ".svg": Difference.svg,
     ".png": Difference.png,
     ".pdf": Difference.pdf,

@@ -12,7 +12,7 @@ from tinygrad_mnist.graph.drawing import MARKS, Box, Drawing
 from tinygrad_mnist.graph.graph import Graph
 from tinygrad_mnist.graph.views.draw import draw as draw_graph
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a Difference has methods that draw it, and stands above
     from tinygrad_mnist.graph.diff import Change, Difference
 
 Part = Node | Cluster

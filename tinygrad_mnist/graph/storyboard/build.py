@@ -174,14 +174,8 @@ class _Builder:
                 names[node.id, 0] = node.name or free("x" if node.kind == PARAMETER else "c")
         for origin, id in self.ids.items():
             if type(origin.out) is tuple:
-                # A Tensor that is one of several results has a node of its own, which says which.
-                known = {
-                    one.static["index"]: name
-                    for one, name in own.items()
-                    if type(one) is Node and one.op is one_of and one.parents[0] is origin
-                }
-                for index in range(len(origin.out)):
-                    names[id, index] = known.get(index) or free("v")
+                known = _names_of_results(origin, own)
+                names.update({(id, i): known.get(i) or free("v") for i in range(len(origin.out))})
             elif origin is loss.origin:
                 names[id, 0] = own.get(origin) or ("L" if "L" not in taken else "loss")
             else:
@@ -266,6 +260,18 @@ class _Builder:
                 if source is not None:
                     values.setdefault(source[0], Entries.of(array))
         return values
+
+
+def _names_of_results(origin: Node, own: Mapping[Any, str]) -> dict[int, str]:
+    """Return the user's names of the results of an operation that returns several, by their positions.
+
+    A Tensor that is one of several results has a node of its own on the tape, which holds the position.
+    """
+    return {
+        node.static["index"]: name
+        for node, name in own.items()
+        if type(node) is Node and node.op is one_of and node.parents[0] is origin
+    }
 
 
 def _free_names(taken: Collection[str]) -> Callable[[str], str]:

@@ -259,9 +259,9 @@ class Storyboard:
             If Graphviz is not installed, which draws the page.
         """
         path = Path(path)
-        writer = WRITERS.get(path.suffix.lower())
+        writer = FORMATS.get(path.suffix.lower())
         if writer is None:
-            known = " or ".join(WRITERS)
+            known = " or ".join(FORMATS)
             raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in {known}")
         target_of(path)  # raises before any work is done
         return write(path, writer(self))
@@ -275,7 +275,7 @@ class Storyboard:
         return to_frame(self)
 
 
-WRITERS: Final[dict[str, Callable[[Storyboard], str]]] = {
+FORMATS: Final[dict[str, Callable[[Storyboard], str]]] = {
     ".html": Storyboard.html,
     ".txt": lambda board: board.text() + "\n",
 }

@@ -10,13 +10,15 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
 from tinygrad_mnist.graph.errors import LayoutError
 from tinygrad_mnist.graph.formats.layout import render
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT
-from tinygrad_mnist.graph.storyboard.data import Contribution, Entries, Quantity, Step, Storyboard
+
+if TYPE_CHECKING:  # the data has methods that write it, and stands above
+    from tinygrad_mnist.graph.storyboard.data import Contribution, Entries, Quantity, Step, Storyboard
 
 SVG: Final = "{http://www.w3.org/2000/svg}"
 
