@@ -248,7 +248,7 @@ def test_a_frozen_parameter_is_a_change() -> None:
     assert "requires no gradient any longer" in kinds
 
 
-def test_a_negative_tolerance_is_refused() -> None:
+def test_a_negative_tolerance_is_an_error() -> None:
     with pytest.raises(ValueError, match="statistics=-1 was given; expected a tolerance of 0 or more"):
         graph.diff(BASE, BASE, statistics=-1)
 
@@ -396,7 +396,7 @@ def test_every_activation_of_a_long_model_is_another() -> None:
 
 
 def test_a_long_model_that_grows_and_changes_everywhere() -> None:
-    """It takes part of a second; by the bare `SequenceMatcher`, minutes."""
+    """Take part of a second, where `SequenceMatcher` by itself takes ten."""
     a, b = blocks(200), blocks(210, nn.Tanh, extra=range(0, 200, 3))
     found = graph.diff(a, b)
     assert [node.name for node in found.removed] == ["relu"] * 200
@@ -425,7 +425,7 @@ def test_what_was_inserted_into_a_long_sequence_is_all_that_is_left(places: set[
     assert all(long[i] == words[j] for i, j in pairs)
 
 
-def test_what_is_no_graph_is_refused() -> None:
+def test_what_is_no_graph_is_an_error() -> None:
     with pytest.raises(
         TypeError, match=r"given a Sequential; expected two Graphs, as model.graph\(x\) makes"
     ):

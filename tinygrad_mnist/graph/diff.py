@@ -437,10 +437,10 @@ def _gaps(found: Sequence[tuple[int, int]], *lengths: int) -> list[tuple[range, 
 def _equal(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Return places of equal words, in order: the common beginning and end, and long runs between them.
 
-    `SequenceMatcher` takes time by the number of pairs of equal words, for each run that it finds: minutes
-    for some thousand words of ten kinds. Where there are many pairs, words are numbered, and so each is
-    equal to one other: the third ``relu`` to the third. That holds for words that both sequences have
-    equally often, and only these are looked at; all common words, if there is none.
+    `SequenceMatcher` looks at all pairs of equal words, again for each run that it finds: two models of 350
+    blocks, of 4,600 operations of a dozen kinds, take it 30 s. So in long sequences words are numbered: the
+    third ``relu`` of one is the third of the other, and each word is in one pair. That holds for words that
+    both have equally often, so only these are kept; all common words, if there are none of these.
     """
     head = _common(a, b)
     tail = _common(a[head:][::-1], b[head:][::-1])  # of what the beginning left

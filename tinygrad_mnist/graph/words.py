@@ -107,7 +107,7 @@ def number_text(x: float | None) -> str:
 
 
 def math_text(x: float) -> str:
-    """Write a number as mathematics does, with four digits.
+    """Return a number with four digits, in the signs of mathematics.
 
     Examples
     --------
