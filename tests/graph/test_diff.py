@@ -396,7 +396,7 @@ def test_every_activation_of_a_long_model_is_another() -> None:
 
 
 def test_a_long_model_that_grows_and_changes_everywhere() -> None:
-    """Take part of a second, where `SequenceMatcher` by itself takes ten."""
+    """Take a second at most: without numbered words, it would be many times as long."""
     a, b = blocks(200), blocks(210, nn.Tanh, extra=range(0, 200, 3))
     found = graph.diff(a, b)
     assert [node.name for node in found.removed] == ["relu"] * 200

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from itertools import combinations
@@ -14,7 +15,6 @@ from hypothesis import given, settings
 
 from tests.graph.storyboard.computations import computations, micrograd, neuron, wanted
 from tinygrad_mnist import Tensor, graph
-from tinygrad_mnist.graph.formats import layout
 from tinygrad_mnist.graph.storyboard.page import states
 
 pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
@@ -117,7 +117,7 @@ def test_the_page_is_the_same_in_each_run() -> None:
 
 def test_without_graphviz_there_is_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
     board = graph.storyboard(*micrograd())
     with pytest.raises(graph.LayoutError, match=r"drawing needs the program 'dot' \(install Graphviz\)"):
         board.save(tmp_path / "page.html")

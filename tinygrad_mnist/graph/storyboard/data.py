@@ -1,4 +1,4 @@
-"""What a storyboard holds, as plain frozen data: quantities, and the steps of the backward pass."""
+"""The data of a storyboard, plain and frozen: quantities, and the steps of the backward pass."""
 
 from __future__ import annotations
 
