@@ -5,6 +5,7 @@ Everything that `graph` writes takes its numbers from here, so that the same num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -99,6 +100,19 @@ def number_text(x: float | None) -> str:
     ('0.000123', '2', '-')
     """
     return "-" if x is None else f"{x:.3g}"
+
+
+def math_text(x: float) -> str:
+    """Return a number with four digits, in the signs of mathematics.
+
+    Examples
+    --------
+    >>> math_text(-2.0), math_text(1 / 3), math_text(-0.0), math_text(-float("inf"))
+    ('−2', '0.3333', '0', '−∞')
+    """
+    if math.isnan(x):
+        return "NaN"
+    return f"{x + 0.0:.4g}".replace("-", "−").replace("e+0", "e").replace("inf", "∞")
 
 
 def seconds_text(seconds: float | None) -> str:

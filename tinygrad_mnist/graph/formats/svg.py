@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing, Group
 from tinygrad_mnist.graph.formats.dot import FONT, ends, node_name, printable, to_dot
-from tinygrad_mnist.graph.formats.frames import clear_titles
 from tinygrad_mnist.graph.formats.layout import HEAVIEST, TooLarge, load, render
 from tinygrad_mnist.graph.formats.theme import DARK, class_name, mark_words, palette, rules, signed
 
@@ -53,7 +52,7 @@ def to_svg(drawing: Drawing, theme: str = "auto", prefix: str = "") -> str:
         )
     root = ElementTree.fromstring(render(to_dot(drawing, base), "svg"))
     _describe(root, drawing, prefix)
-    clear_titles(root)
+    _lift_titles(root, palette(base)["panel"])
     used = _classify_colours(root, base)
     root.set("class", f"tinygrad-graph {theme}")
     root.set("role", "group")
@@ -96,6 +95,22 @@ def _describe(root: ElementTree.Element, drawing: Drawing, prefix: str) -> None:
         title = ElementTree.Element(f"{{{SVG}}}title")
         title.text = printable("\n".join(filter(None, words)))
         part.insert(0, title)
+
+
+def _lift_titles(root: ElementTree.Element, ground: str) -> None:
+    """Draw the titles of frames last, each with a halo in the colour of the frame's ground.
+
+    Graphviz routes arrows around boxes, but not around these titles. So an arrow passes behind the letters.
+    """
+    picture = root.find(f"{{{SVG}}}g")
+    assert picture is not None  # Graphviz writes one group around all others
+    halo = {"stroke": ground, "stroke-width": "5", "stroke-linejoin": "round", "paint-order": "stroke"}
+    frames = [part for part in picture if "cluster" in part.get("class", "").split()]
+    for frame in frames:
+        for title in frame.findall(f"{{{SVG}}}text"):
+            title.attrib.update(halo)
+            frame.remove(title)
+            picture.append(title)
 
 
 def _node(part: ElementTree.Element, box: Box) -> tuple[list[str], dict[str, str]]:

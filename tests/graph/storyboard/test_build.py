@@ -1,6 +1,5 @@
-"""A storyboard tells the truth: its numbers are those of backward(), its formulae those of the rules."""
+"""The numbers of a storyboard are those of backward()."""
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -9,57 +8,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.graph.storyboard.computations import computations, micrograd, neuron, wanted
 from tests.graph.strategies import SAMPLED
 from tinygrad_mnist import Tensor, checkpoint, graph, nn
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.engine.tensor import apply
-from tinygrad_mnist.graph.story.derivatives import FORMULAE, formula
-from tinygrad_mnist.graph.story.entries import Entries
+from tinygrad_mnist.graph.storyboard.data import Entries
 from tinygrad_mnist.testing.strategies import op_inputs
-
-UNARY = (np.tanh, np.exp, np.sin, np.negative, lambda x: x**2, lambda x: 2 * x, lambda x: x[::-1].copy())
-BINARY = (
-    np.add,
-    np.subtract,
-    np.multiply,
-    np.maximum,
-    lambda x, y: x / (2 + y * y),
-    lambda x, y: np.sum(x * y) + x,
-)
-
-
-def wanted(value: Any) -> Tensor:
-    return Tensor(np.asarray(value, dtype=np.float64), requires_grad=True)
-
-
-def micrograd() -> tuple[Tensor, dict[str, Tensor]]:
-    """The example of Karpathy's lecture."""
-    names = {name: wanted(value) for name, value in {"a": 2.0, "b": -3.0, "c": 10.0, "f": -2.0}.items()}
-    names["e"] = names["a"] * names["b"]
-    names["d"] = names["e"] + names["c"]
-    return names["d"] * names["f"], names
-
-
-def neuron() -> tuple[Tensor, dict[str, Tensor]]:
-    values = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
-    names = {name: wanted(value) for name, value in values.items()}
-    sums = names["w1"] * names["x1"] + names["w2"] * names["x2"] + names["b"]
-    return np.tanh(sums), names
-
-
-@st.composite
-def computations(draw: st.DrawFn) -> tuple[Tensor, dict[str, Tensor]]:
-    """A scalar of a few operations on small vectors, with tensors used once, often or never."""
-    numbers = st.floats(-2, 2, width=16)
-    leaves = [wanted(draw(st.lists(numbers, min_size=3, max_size=3))) for _ in range(draw(st.integers(1, 3)))]
-    pool = list(leaves)
-    for _ in range(draw(st.integers(0, 8))):
-        x, y = draw(st.sampled_from(pool)), draw(st.sampled_from(pool))
-        pool.append(
-            draw(st.sampled_from(BINARY))(x, y) if draw(st.booleans()) else draw(st.sampled_from(UNARY))(x)
-        )
-    loss = np.sum(np.tanh(pool[-1]) * draw(st.sampled_from(pool)))
-    return loss, {f"p{i}": leaf for i, leaf in enumerate(leaves)}
 
 
 def array(entries: Entries) -> Any:
@@ -85,15 +40,15 @@ def test_contributions_add_up(computation: tuple[Tensor, dict[str, Tensor]]) -> 
     counts: Counter[str] = Counter()
     for step in board.steps:
         np.testing.assert_allclose(array(step.incoming), totals[step.quantity])
-        for share in step.shares:
-            if share.before is None:
-                assert share.target not in totals
+        for one in step.contributions:
+            if one.before is None:
+                assert one.target not in totals
             else:
-                np.testing.assert_array_equal(array(share.before), totals[share.target])
-            totals[share.target] = totals.get(share.target, 0) + array(share.part)
-            counts[share.target] += 1
-            assert share.arrived == counts[share.target] <= share.expected
-            np.testing.assert_array_equal(array(share.total), totals[share.target])
+                np.testing.assert_array_equal(array(one.before), totals[one.target])
+            totals[one.target] = totals.get(one.target, 0) + array(one.part)
+            counts[one.target] += 1
+            assert one.arrived == counts[one.target] <= one.expected
+            np.testing.assert_array_equal(array(one.total), totals[one.target])
     for quantity in board.quantities:
         assert quantity.uses == counts[quantity.id]
         if quantity.gradient is not None:
@@ -106,14 +61,14 @@ def test_what_comes_in_times_the_local_derivative_goes_out(
 ) -> None:
     board = graph.storyboard(*computation)
     for step in board.steps:
-        for share in step.shares:
-            local, g = array(share.local or Entries.of(0)), array(step.incoming)
-            part = g.ravel() @ local if share.jacobian else (g * local).ravel()
-            np.testing.assert_allclose(part, array(share.part).ravel(), rtol=1e-9, atol=1e-12)
+        for one in step.contributions:
+            local, g = array(one.local or Entries.of(0)), array(step.incoming)
+            part = g.ravel() @ local if one.jacobian else (g * local).ravel()
+            np.testing.assert_allclose(part, array(one.part).ravel(), rtol=1e-9, atol=1e-12)
 
 
 @given(st.data())
-def test_every_registered_operation_can_be_told_of(data: st.DataObject) -> None:
+def test_every_registered_operation_has_a_storyboard(data: st.DataObject) -> None:
     op = REGISTRY[data.draw(st.sampled_from(SAMPLED))]
     arguments, static = data.draw(op_inputs(op))
     tensors = [
@@ -131,7 +86,7 @@ def test_every_registered_operation_can_be_told_of(data: st.DataObject) -> None:
         assert gradient == Entries.of(names[name].grad.data)
 
 
-def test_an_empty_result_has_a_story() -> None:
+def test_an_empty_result_has_a_storyboard() -> None:
     x, y = wanted(np.zeros(0)), wanted(1.0)
     gradients = graph.storyboard(np.sum(x + y), {"x": x, "y": y}).gradients
     assert (gradients["x"].shape, gradients["y"].entries) == ((0,), (0.0,))
@@ -177,11 +132,11 @@ def test_a_step_of_the_text() -> None:
 def test_the_same_tensor_twice_gets_two_contributions() -> None:
     x = wanted(3.0)
     [step] = graph.storyboard(x * x, {"x": x}).steps
-    assert [(share.part.text(), share.arrived, share.expected) for share in step.shares] == [
+    assert [(one.part.text(), one.arrived, one.expected) for one in step.contributions] == [
         ("3", 1, 2),
         ("3", 2, 2),
     ]
-    assert step.shares[1].total.text() == "6"
+    assert step.contributions[1].total.text() == "6"
 
 
 def test_the_tape_and_the_gradients_stay_as_they_are() -> None:
@@ -224,7 +179,7 @@ def test_a_name_that_is_taken_is_not_made_up() -> None:
     assert [quantity.name for quantity in board.quantities] == ["L", "v1", "v2", "x1", "loss"]
 
 
-def test_several_results_are_told_of() -> None:
+def test_several_results_have_gradients() -> None:
     x = wanted([[2.0, 1.0], [1.0, 3.0]])
     values, vectors = np.linalg.eigh(x)
     loss = np.sum(values[:1]) + np.sum(vectors * np.array([[1.0, 0.5], [0.2, 0.1]]))
@@ -244,12 +199,12 @@ def test_a_checkpointed_function_is_one_operation() -> None:
     np.testing.assert_allclose(array(told), x.grad.data)
 
 
-def test_large_arrays_are_told_by_their_statistics() -> None:
+def test_large_arrays_are_summarised_by_their_statistics() -> None:
     x = wanted(np.arange(100.0))
     board = graph.storyboard(np.sum(x * x), {"x": x})
     assert board.gradients["x"].entries == ()
     assert board.gradients["x"].text() == "100, from 0 to 198, norm 1146"
-    [first, _] = board.steps[-1].shares
+    [first, _] = board.steps[-1].contributions
     assert first.local is not None
     assert first.local.text() == "100, from 0 to 99, norm 573"
 
@@ -257,25 +212,25 @@ def test_large_arrays_are_told_by_their_statistics() -> None:
 def test_a_large_jacobian_is_left_out() -> None:
     w, x = wanted(np.ones((3, 5))), np.ones((5, 4))
     step = graph.storyboard(np.sum(w @ x), {"w": w}).steps[-1]
-    assert step.shares[0].local is None
+    assert step.contributions[0].local is None
 
 
-def test_an_operation_without_a_formula_is_told_by_its_numbers() -> None:
+def test_an_operation_without_a_formula_has_its_numbers() -> None:
     x = wanted(0.5)
     [step] = graph.storyboard(np.sinc(x), {"x": x}).steps
-    assert step.shares[0].formula == ""
-    assert step.shares[0].local is not None
+    assert step.contributions[0].formula == ""
+    assert step.contributions[0].local is not None
 
 
-# ---- what cannot be told ---------------------------------------------------------------------------------
+# ---- errors ---------------------------------------------------------------------------------
 
 
-def test_more_than_a_scalar_is_refused() -> None:
+def test_more_than_a_scalar_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"shape \(3,\) was asked for; expected a scalar"):
         graph.storyboard(wanted([1.0, 2.0, 3.0]) * 2)
 
 
-def test_a_freed_tape_is_refused() -> None:
+def test_a_freed_tape_is_an_error() -> None:
     x = wanted(3.0)
     loss = x * x
     loss.backward()
@@ -283,7 +238,7 @@ def test_a_freed_tape_is_refused() -> None:
         graph.storyboard(loss)
 
 
-def test_too_many_operations_are_refused() -> None:
+def test_too_many_operations_are_an_error() -> None:
     x = wanted(0.1)
     y = x
     for _ in range(60):
@@ -294,60 +249,11 @@ def test_too_many_operations_are_refused() -> None:
 
 
 @pytest.mark.parametrize("loss", [wanted(1.0), Tensor(1.0)], ids=["leaf", "constant"])
-def test_what_has_no_tape_is_refused(loss: Tensor) -> None:
+def test_what_has_no_tape_is_an_error(loss: Tensor) -> None:
     with pytest.raises(ValueError, match="without a tape"):
         graph.storyboard(loss)
 
 
-def test_what_is_no_tensor_is_refused() -> None:
+def test_what_is_no_tensor_is_an_error() -> None:
     with pytest.raises(TypeError, match="storyboard of a float"):
         graph.storyboard(1.0)
-
-
-# ---- the formulae ----------------------------------------------------------------------------------------
-
-WORDS = {"−": "-", "·": "*", "^": "**", "²": "**2", "sign": "np.sign", "ln": "np.log", "σ": "sigmoid"}
-NUMERIC = sorted(
-    name for name, texts in FORMULAE.items() if not any("each" in text or ":" in text for text in texts)
-)
-POINTS = {"log": 0.7, "arctanh": 0.3}
-
-
-def evaluated(text: str, **values: Any) -> float:
-    """A formula's number: its words and signs are those of Python but for a few."""
-    if found := re.fullmatch(r"1 where (.*), else 0", text):
-        return float(eval(found[1], {}, values))
-    for sign, python in WORDS.items():
-        text = text.replace(sign, python)
-    text = re.sub(r"(np\.\w+|sinh|cosh|\bsin|\bcos) (\w+)", r"\1(\2)", text)
-    functions = {name: getattr(np, name) for name in ("sin", "cos", "sinh", "cosh")}
-    return float(eval(text, {"np": np, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), **functions}, values))
-
-
-@pytest.mark.parametrize("name", [name for name in NUMERIC if name not in ("astype", "getitem", "where")])
-@pytest.mark.parametrize("x", [0.7, 1.3])
-def test_a_formula_is_what_the_rule_computes(name: str, x: float) -> None:
-    op, texts = REGISTRY[name], FORMULAE[name]
-    values = [np.array(x), np.array(0.9)][: len(texts)]
-    tensors = [wanted(value) for value in values]
-    out = op(*tensors)
-    out.backward()
-    for position, tensor in enumerate(tensors):
-        assert tensor.grad is not None
-        text = formula(name, position, values, ["x", "y"][: len(values)], "z")
-        number = evaluated(text, x=x, y=0.9, z=out.item())
-        assert number == pytest.approx(tensor.grad.item(), rel=1e-12), text
-
-
-@pytest.mark.parametrize(("exponent", "text"), [(3, "3 · x²"), (2, "2 · x"), (0.5, "0.5 · x^−0.5")])
-def test_the_derivative_of_a_power(exponent: float, text: str) -> None:
-    x = wanted(1.7)
-    [step] = graph.storyboard(x**exponent, {"x": x}).steps
-    assert step.shares[0].formula == text
-    (x**exponent).backward()
-    assert x.grad is not None
-    assert evaluated(text.replace("^−0.5", "^(−0.5)"), x=1.7) == pytest.approx(x.grad.item())
-
-
-def test_every_formula_is_of_an_operation() -> None:
-    assert FORMULAE.keys() <= REGISTRY.keys()

@@ -4,17 +4,20 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
-from tests.graph.story.test_storyboard import computations, micrograd, neuron, wanted
+from tests.graph.storyboard.computations import computations, micrograd, neuron, wanted
 from tinygrad_mnist import Tensor, graph
-from tinygrad_mnist.graph.story.board import Storyboard
+from tinygrad_mnist.graph.storyboard.page import states
+
+pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
 
 
 class Page(HTMLParser):
@@ -34,21 +37,21 @@ class Page(HTMLParser):
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action")]
 
 
-def states(board: Storyboard) -> Any:
-    found = re.search(r'<script type="application/json" id="states">(.*?)</script>', board.html(), re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
-
-
 @given(computations())
+@settings(max_examples=10)  # each is drawn, by another process
 def test_the_page_holds_every_step_and_card(computation: tuple[Tensor, dict[str, Tensor]]) -> None:
     board = graph.storyboard(*computation)
-    page = Page(board.html())
+    text = board.html()
+    page = Page(text)
     assert len(page.ids) == len(set(page.ids))
-    assert page.classes["step"] == len(board.steps) + 2 == len(states(board))
+    assert page.classes["step"] == len(board.steps) + 2
     assert page.classes["card"] == len(board.quantities)
     assert page.classes["line"] == sum(len(quantity.takes) for quantity in board.quantities)
     assert page.addresses == []
+    held = re.search(r'<script type="application/json" id="states">(.*?)</script>', text, re.DOTALL)
+    assert held is not None
+    assert json.loads(held[1]) == states(board)
+    assert len(states(board)) == len(board.steps) + 2
 
 
 @given(computations())
@@ -64,22 +67,65 @@ def test_the_states_end_with_every_gradient(computation: tuple[Tensor, dict[str,
             assert shown[card] == (quantity.gradient.text(), max(quantity.uses, 1), max(quantity.uses, 1))
 
 
-def test_cards_do_not_overlap() -> None:
-    places = re.findall(
-        r'id="card-\d+" transform="translate\(([\d.]+) ([\d.]+)\)">.*?width="(\d+)" height="(\d+)"',
-        graph.storyboard(*neuron()).html(),
-        re.DOTALL,
+def cards(page: str) -> list[tuple[float, float, float, float]]:
+    """Left, top, right and bottom of each card."""
+    found = re.findall(
+        r'id="card-\d+" transform="translate\((\S+) (\S+)\)">.*?width="(\d+)" height="(\d+)"', page, re.DOTALL
     )
-    boxes = [tuple(map(float, place)) for place in places]
-    assert len(boxes) == 10
-    for i, (x, y, width, height) in enumerate(boxes):
-        for to_x, to_y, to_width, to_height in boxes[:i]:
-            apart = x + width <= to_x or to_x + to_width <= x or y + height <= to_y or to_y + to_height <= y
-            assert apart
+    places = [tuple(map(float, place)) for place in found]
+    return [(x, y, x + width, y + height) for x, y, width, height in places]
+
+
+@given(computations())
+@settings(max_examples=10)
+def test_cards_do_not_overlap(computation: tuple[Tensor, dict[str, Tensor]]) -> None:
+    board = graph.storyboard(*computation)
+    boxes = cards(board.html())
+    assert len(boxes) == len(board.quantities)
+    for (left, top, right, bottom), (to_left, to_top, to_right, to_bottom) in combinations(boxes, 2):
+        assert right <= to_left or to_right <= left or bottom <= to_top or to_bottom <= top
+
+
+@given(computations())
+@settings(max_examples=10)
+def test_lines_go_from_card_to_card_and_their_labels_stand_between(
+    computation: tuple[Tensor, dict[str, Tensor]],
+) -> None:
+    board = graph.storyboard(*computation)
+    page = board.html()
+    boxes = cards(page)
+    numbers = {quantity.id: number for number, quantity in enumerate(board.quantities)}
+    ends = [
+        (boxes[numbers[source]], box)
+        for quantity, box in zip(board.quantities, boxes, strict=True)
+        for source, _ in quantity.takes
+    ]
+    lines = re.findall(r'class="line" id="line-(\d+)"><path d="(.*?)"/><text x="(\S+)" y="(\S+)">', page)
+    assert [int(number) for number, *_ in lines] == list(range(len(ends)))
+    for (_, path, x, y), (start, end) in zip(lines, ends, strict=True):
+        first, *_, last = [
+            tuple(map(float, point.split(","))) for point in re.findall(r"[-\d.]+,[-\d.]+", path)
+        ]
+        assert first == pytest.approx((start[2], (start[1] + start[3]) / 2), abs=2)
+        assert last == pytest.approx((end[0], (end[1] + end[3]) / 2), abs=2)
+        assert not any(box[0] < float(x) < box[2] and box[1] < float(y) < box[3] for box in boxes)
 
 
 def test_the_page_is_the_same_in_each_run() -> None:
     assert graph.storyboard(*neuron()).html() == graph.storyboard(*neuron()).html()
+
+
+def test_without_graphviz_there_is_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    board = graph.storyboard(*micrograd())
+    with pytest.raises(graph.LayoutError, match=r"drawing needs the program 'dot' \(install Graphviz\)"):
+        board.save(tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
+    assert board.save(tmp_path / "page.txt").read_text("utf-8") == str(board) + "\n"
+    shown = board._repr_html_()
+    assert shown.startswith("<pre>L = (a × b + c) × f\n")
+    assert "no picture: drawing needs the program" in shown
 
 
 def test_names_are_written_as_they_are() -> None:

@@ -1,16 +1,20 @@
 """A difference says what was added, removed and changed, and nothing else."""
 
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.graph.strategies import recordings
 from tinygrad_mnist import Tensor, graph, nn
-from tinygrad_mnist.graph.comparison import matching
-from tinygrad_mnist.graph.comparison.union import both
+from tinygrad_mnist.graph.diff import aligned
+from tinygrad_mnist.graph.diff_drawing import union
 from tinygrad_mnist.graph.drawing import Drawing
 
 NOTHING = graph.Graph((), (), (), ())
@@ -244,7 +248,7 @@ def test_a_frozen_parameter_is_a_change() -> None:
     assert "requires no gradient any longer" in kinds
 
 
-def test_a_negative_tolerance_is_refused() -> None:
+def test_a_negative_tolerance_is_an_error() -> None:
     with pytest.raises(ValueError, match="statistics=-1 was given; expected a tolerance of 0 or more"):
         graph.diff(BASE, BASE, statistics=-1)
 
@@ -293,13 +297,13 @@ def test_every_node_is_added_removed_or_the_same(a: graph.Graph, b: graph.Graph)
 @given(recordings(), recordings())
 def test_both_graphs_are_in_their_union(a: graph.Graph, b: graph.Graph) -> None:
     found = graph.diff(a, b)
-    union, removed = both(found)
-    ids = [node.id for node in union.nodes]
-    assert len(ids) == len(set(ids)) == len(b.nodes) + len(removed)
-    assert len({cluster.id for cluster in union.clusters}) == len(union.clusters)
-    assert {edge.source for edge in union.edges} | {edge.target for edge in union.edges} <= set(ids)
-    assert {node.cluster for node in union.nodes} - {""} <= {cluster.id for cluster in union.clusters}
-    assert [node for node in union.nodes if node.id not in removed] == list(b.nodes)
+    both = union(found)
+    ids = [node.id for node in both.nodes]
+    assert len(ids) == len(set(ids)) == len(b.nodes) + len(found.removed)
+    assert len({cluster.id for cluster in both.clusters}) == len(both.clusters)
+    assert {edge.source for edge in both.edges} | {edge.target for edge in both.edges} <= set(ids)
+    assert {node.cluster for node in both.nodes} - {""} <= {cluster.id for cluster in both.clusters}
+    assert [node for node in both.nodes if not node.id.endswith("~removed")] == list(b.nodes)
 
 
 @given(recordings(), recordings())
@@ -356,20 +360,6 @@ def test_it_is_saved_by_suffix(tmp_path: Path) -> None:
         found.save(tmp_path / "diff.html")
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), [("abcabba", "cbabac"), ("", "ab"), ("ab", ""), ("xaby", "ab"), ("ab", "cd")]
-)
-def test_the_shortest_edit_leaves_a_longest_common_subsequence(a: str, b: str) -> None:
-    pairs = matching._shortest_edit(a, b)
-    assert pairs == sorted(pairs)
-    assert [a[i] for i, _ in pairs] == [b[j] for _, j in pairs]
-    longest = np.zeros((len(a) + 1, len(b) + 1), int)
-    for i, j in np.ndindex(len(a), len(b)):
-        both_ways = max(longest[i, j + 1], longest[i + 1, j])
-        longest[i + 1, j + 1] = longest[i, j] + 1 if a[i] == b[j] else both_ways
-    assert len(pairs) == longest[-1, -1]
-
-
 def test_two_layers_far_apart_in_a_long_model() -> None:
     def deep(*extra: int) -> graph.Graph:
         layers: list[nn.Module] = []
@@ -380,8 +370,82 @@ def test_two_layers_far_apart_in_a_long_model() -> None:
     assert told(graph.diff(deep(), deep(5, 590))).keys() == {"added", "modules added", "renamed"}
 
 
-def test_what_is_no_graph_is_refused() -> None:
+class Block(nn.Module):
+    """Some operations of which a long model has the same again and again."""
+
+    def __init__(self, activation: type[nn.Module], extra: bool) -> None:
+        super().__init__()
+        self.linear, self.activation = nn.Linear(2, 2, rng=0), activation()
+        self.extra = nn.Sigmoid() if extra else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.extra(self.activation(self.linear(x)) * 2.0)
+        return x + h * h - np.tanh(h)
+
+
+def blocks(count: int, activation: type[nn.Module] = nn.ReLU, extra: Sequence[int] = ()) -> graph.Graph:
+    model = nn.Sequential(*(Block(activation, i in extra) for i in range(count)))
+    return model.graph(np.ones((1, 2), np.float32))
+
+
+def test_every_activation_of_a_long_model_is_another() -> None:
+    found = told(graph.diff(blocks(200), blocks(200, nn.Tanh)))
+    assert {what: len(ids) for what, ids in found.items()} == {
+        **{"added": 200, "removed": 200, "modules added": 200, "modules removed": 200}
+    }
+
+
+def test_a_long_model_that_grows_and_changes_everywhere() -> None:
+    """Take a second at most: without numbered words, it would be many times as long."""
+    a, b = blocks(200), blocks(210, nn.Tanh, extra=range(0, 200, 3))
+    found = graph.diff(a, b)
+    assert [node.name for node in found.removed] == ["relu"] * 200
+    names = Counter(node.name for node in found.added if node.kind == "operation")
+    assert names == {"tanh": 210 + 10, "sigmoid": 67, "linear": 10, "multiply": 20, "add": 10, "subtract": 10}
+
+
+@given(st.text("abcd", max_size=12), st.text("abcd", max_size=12))
+def test_what_is_aligned_is_in_order_and_equal_or_one_for_one(a: str, b: str) -> None:
+    pairs = aligned([a], [b])
+    assert all(i < to_i and j < to_j for (i, j), (to_i, to_j) in pairwise(pairs))
+    for (i, j), (to_i, to_j) in pairwise([(-1, -1), *pairs, (len(a), len(b))]):
+        assert not set(a[i + 1 : to_i]) & set(b[j + 1 : to_j])  # nothing equal is left between
+    for before, (i, j), after in zip([(-1, -1), *pairs], pairs, [*pairs[1:], (len(a), len(b))], strict=False):
+        assert a[i] == b[j] or (i - before[0], j - before[1], after[0] - i, after[1] - j) == (1, 1, 1, 1)
+
+
+@given(st.sets(st.integers(0, 800), max_size=8))
+def test_what_was_inserted_into_a_long_sequence_is_all_that_is_left(places: set[int]) -> None:
+    long = "ab" * 400
+    words = list(long)
+    for place in sorted({0, *places, 800}, reverse=True):  # at both ends, so nothing is trimmed
+        words.insert(place, "X")
+    pairs = aligned([long], [words])
+    assert [i for i, _ in pairs] == list(range(800))
+    assert all(long[i] == words[j] for i, j in pairs)
+
+
+def test_what_is_no_graph_is_an_error() -> None:
     with pytest.raises(
         TypeError, match=r"given a Sequential; expected two Graphs, as model.graph\(x\) makes"
     ):
         graph.diff(model(), BASE)  # type: ignore[arg-type]
+
+
+# ---- in a notebook ---------------------------------------------------------------------------------------
+
+
+def test_a_notebook_shows_the_picture_and_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    found = graph.diff((x * x).graph(), (x + x).graph())
+    shown = found._repr_mimebundle_()
+    assert shown["text/plain"].startswith(found.text())
+    assert shown.keys() & {"image/svg+xml", "text/html"}
+
+    def fail(*arguments: object) -> str:
+        raise RecursionError("deep")
+
+    monkeypatch.setattr(graph.Difference, "drawing", fail)
+    assert "no picture: deep" in found._repr_mimebundle_()["text/html"]
+    monkeypatch.setattr(graph.Difference, "text", fail)
+    assert found._repr_mimebundle_() == {"text/plain": "a difference, which could not be told: deep"}

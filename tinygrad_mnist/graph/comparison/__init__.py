@@ -1,1 +1,0 @@
-"""What was added, removed and changed between two graphs."""

@@ -1,1 +1,0 @@
-"""The storyboard: the backward pass of a small computation, one operation at a time."""

@@ -1,0 +1,1 @@
+"""Storyboards: the backward pass of a small computation, one operation at a time."""
