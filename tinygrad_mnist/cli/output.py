@@ -1,4 +1,4 @@
-"""What the user is told: notices, tables, and one sentence for each error that the user can put right."""
+"""Notices to the user: sentences, tables, and one sentence for each error that the user can put right."""
 
 from __future__ import annotations
 

@@ -17,15 +17,21 @@ REAL: Final = "fbiu"
 """NumPy's kinds of the dtypes that a Tensor may have: floats, booleans, signed and unsigned integers."""
 
 
+def kind_of(array: Any) -> str:
+    """Return NumPy's kind of an array, a Tensor or a dtype: ``"f"`` for floats, ``"i"`` for integers."""
+    kind: str = getattr(array, "dtype", array).kind
+    return kind
+
+
 def is_float(array: Any) -> bool:
-    """Return whether an array, a Tensor or anything else with a ``dtype`` holds floats.
+    """Return whether an array, a Tensor or a dtype is one of floats.
 
     Examples
     --------
     >>> is_float(np.zeros(3, np.float32)), is_float(np.arange(3))
     (True, False)
     """
-    return bool(array.dtype.kind == FLOAT)
+    return kind_of(array) == FLOAT
 
 
 def is_integer(array: Any) -> bool:
@@ -36,7 +42,7 @@ def is_integer(array: Any) -> bool:
     >>> is_integer(np.arange(3)), is_integer(np.array(True))
     (True, False)
     """
-    return array.dtype.kind in "iu"
+    return kind_of(array) in "iu"
 
 
 def is_real(array: Any) -> bool:
@@ -47,7 +53,7 @@ def is_real(array: Any) -> bool:
     >>> is_real(np.arange(3)), is_real(np.array("text"))
     (True, False)
     """
-    return array.dtype.kind in REAL
+    return kind_of(array) in REAL
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:

@@ -25,8 +25,8 @@ class Recorder:
     What a gradient rule computes inside is not reported: a rule is known by what it returns.
     """
 
-    insides = True
-    """Whether the operations inside a checkpointed function are reported too, the first time and again."""
+    enters_checkpoints = True
+    """True if operations inside a checkpointed function are reported too, the first time and again."""
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Note that an operation ran; ``node`` is None where it was not put on the tape."""
@@ -74,7 +74,7 @@ def unmuted() -> Iterator[None]:
     listener = recorder.get()
     if isinstance(listener, Muted):
         listener = listener.listener
-    with observed_by(listener if listener is None or listener.insides else Muted(listener)):
+    with observed_by(listener if listener is None or listener.enters_checkpoints else Muted(listener)):
         yield
 
 

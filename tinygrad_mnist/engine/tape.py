@@ -239,12 +239,16 @@ def _walk(
                 watching.walked(node, g, pending, arrived)
         if not retain:
             node.free()
-    return _after_hooks(arrived) if targets is None else arrived
+    if targets is None:
+        _run_leaf_hooks(arrived)
+    return arrived
 
 
-def _after_hooks(arrived: dict[Leaf, Any]) -> dict[Any, Any]:
-    """Return the cotangents of leaves after the leaves' hooks, which wait until a cotangent is complete."""
-    return {leaf: run_hooks(leaf, g) if leaf.hooks else g for leaf, g in arrived.items()}
+def _run_leaf_hooks(arrived: dict[Any, Any]) -> None:
+    """Replace the cotangents of leaves by what their hooks return; only now is each cotangent complete."""
+    for leaf, g in arrived.items():
+        if leaf.hooks:
+            arrived[leaf] = run_hooks(leaf, g)  # in place, as recorders were given this dict
 
 
 def _send(node: Node, g: Any, pending: dict[Any, Any], heap: list[tuple[int, Any]]) -> None:

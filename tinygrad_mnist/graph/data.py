@@ -58,7 +58,7 @@ class Statistics:
 
     @property
     def finite(self) -> bool:
-        """Whether all entries are finite."""
+        """True if all entries are finite."""
         return not (self.nan or self.inf)
 
     @classmethod
@@ -319,7 +319,7 @@ class Graph:
 
     @property
     def has_gradients(self) -> bool:
-        """Whether a backward pass was seen."""
+        """True if a backward pass was seen."""
         return any(value.gradient is not None for node in self.nodes for value in node.values)
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.graph.data import Statistics, Value
 
 LONGEST: Final = 40
@@ -41,7 +42,7 @@ def argument_text(value: Any) -> str:
     if isinstance(value, np.ndarray) and value.ndim:
         text = f"array {shape_text(value.shape)}"
     elif isinstance(value, (np.ndarray, np.generic, float)):
-        text = f"{np.asarray(value)[()]:.4g}" if np.asarray(value).dtype.kind == "f" else str(value)
+        text = f"{np.asarray(value)[()]:.4g}" if is_float(np.asarray(value)) else str(value)
     elif isinstance(value, slice):
         ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
         text = ":".join(ends[: 3 if ends[2] else 2])

@@ -179,7 +179,7 @@ Event = tuple[str, int, float]
 class _Stopwatch(Recorder):
     """A recorder that looks at the clock when an operation has run, and does nothing else."""
 
-    insides = False
+    enters_checkpoints = False
 
     def __init__(self) -> None:
         self.forward: list[Event] = []

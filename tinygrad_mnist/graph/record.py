@@ -57,7 +57,7 @@ class Recording(Recorder):
         Names of other arrays. An array is known by its identity: a slice of it is another array.
     """
 
-    insides = False
+    enters_checkpoints = False
 
     def __init__(self, model: Any = None, names: Mapping[str, Any] | None = None) -> None:
         self._nodes: dict[str, Node] = {}  # by provisional id

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
@@ -389,7 +390,7 @@ def _with_defaults(
         If weight or bias have another shape.
     """
     if weight is None:
-        weight = np.ones(shape, input.dtype if input.dtype.kind == "f" else np.float64)
+        weight = np.ones(shape, float_dtype(input.dtype))
     if bias is None:
         bias = np.zeros(shape, weight.dtype)
     if weight.shape != shape or bias.shape != shape:
@@ -436,7 +437,7 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RN
     if not training or p == 0:
         return input
     input = as_input(input)
-    dtype = input.dtype if input.dtype.kind == "f" else np.dtype(np.float64)
+    dtype = float_dtype(input.dtype)
     # In float32 whatever the dtype: half the random bits, and equal seeds drop the same elements in every
     # dtype.
     keep = generator(rng).random(input.shape, np.float32) >= p
@@ -519,7 +520,7 @@ def cross_entropy(
     array([0.6931, 1.3863])
     """
     input, target = as_input(input), as_input(target)
-    if target.ndim == 2 and target.dtype.kind != "f":
+    if target.ndim == 2 and not is_float(target):
         target = target.astype(input.dtype)  # one-hot integers
     # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
     # NumPy's rule.
@@ -556,7 +557,7 @@ def nll_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") 
     """
     input = as_input(input)
     labels = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if input.ndim != 2 or labels.shape != input.shape[:1] or labels.dtype.kind not in "iu":
+    if input.ndim != 2 or labels.shape != input.shape[:1] or not is_integer(labels):
         raise ValueError(
             f"input of shape {input.shape} and target of shape {labels.shape} and dtype {labels.dtype} "
             "were given; expected (N, C) and integer labels of shape (N,)"
@@ -666,7 +667,7 @@ def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike 
            [1, 0, 0]])
     """
     labels = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if labels.dtype.kind not in "iu":
+    if not is_integer(labels):
         raise TypeError(f"labels of dtype {labels.dtype} were given; expected integers")
     if num_classes < 0:
         num_classes = int(labels.max(initial=-1)) + 1
@@ -698,9 +699,9 @@ def _floats_of_one_shape(input: TensorLike, target: TensorLike) -> tuple[TensorL
         raise ValueError(
             f"input of shape {input.shape} and target of shape {target.shape} were given; expected one shape"
         )
-    if input.dtype.kind != "f":
-        input = input.astype(target.dtype if target.dtype.kind == "f" else np.float64)
-    if target.dtype.kind != "f":
+    if not is_float(input):
+        input = input.astype(float_dtype(target.dtype))
+    if not is_float(target):
         target = target.astype(input.dtype)
     return input, target
 
@@ -720,7 +721,7 @@ def _reduced(losses: Any, reduction: str) -> Tensor:
 
 def _mean(losses: Any) -> Any:
     n = losses.size
-    if losses.ndim != 1 or n == 0 or losses.dtype.kind != "f":  # an array of integers cannot hold 1 / n
+    if losses.ndim != 1 or n == 0 or not is_float(losses):  # an array of integers cannot hold 1 / n
         return losses.mean()
     # Measured: forward and backward together, this product takes 12 us less than a mean.
     return losses @ np.full(n, 1 / n, losses.dtype)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, write_values
@@ -331,16 +332,16 @@ class Module:
             If the dtype is not a floating-point one.
         """
         dtype = np.dtype(dtype)
-        if dtype.kind != "f":
+        if not is_float(dtype):
             raise TypeError(f"a module was asked to take dtype {dtype}; expected a floating-point one")
         for parameter in self.parameters():
-            if parameter.dtype.kind == "f":
+            if is_float(parameter):
                 parameter.data = parameter.data.astype(dtype)
                 if parameter.grad is not None:
                     parameter.grad = Tensor(parameter.grad.data.astype(dtype))
         for module in self.modules():
             for name, buffer in module._named(BUFFER, UNSAVED_BUFFER):
-                if buffer.dtype.kind == "f":
+                if is_float(buffer):
                     vars(module)[name] = buffer.astype(dtype)
         return self
 

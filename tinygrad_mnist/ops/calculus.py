@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.ops.elementwise import as_float, double
@@ -157,7 +158,7 @@ def _interp_to_infinity(x: Any, xp: Any, fp: Any, left: Any, right: Any) -> Any:
 def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * math.pi) -> Any:
     if getattr(period, "requires_grad", False):
         raise TypeError("unwrap has no gradient by its period; compose it of np.diff, np.round and np.cumsum")
-    if p.dtype.kind != "f" and not isinstance(period, int):
+    if not is_float(p) and not isinstance(period, int):
         p = p.astype(np.float64)
     # NumPy adds whole periods, which are constants: those are taken from its result
     unwrapped = np.unwrap(p.data, discont, axis, period=period)
@@ -212,7 +213,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 def _ends(*ends: Any) -> tuple[Any, ...]:
     """Return the ends in one shape and one floating dtype."""
     dtype = np.result_type(*map(values_of, ends))
-    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    dtype = float_dtype(dtype)
     return tuple(np.broadcast_arrays(*(as_array(end).astype(dtype) for end in ends)))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float, is_integer
 from tinygrad_mnist.engine.op import (
     DISTINCT,
     INSIDE_UNIT,
@@ -36,12 +37,12 @@ from tinygrad_mnist.engine.tensor import Tensor
 def floating(x: Any) -> Any:
     """Return an array in the floating dtype that NumPy's ``exp`` would compute in: float16 for uint8, say."""
     x = np.asarray(x)
-    return x if x.dtype.kind == "f" else x.astype(np.result_type(x.dtype, np.float16))
+    return x if is_float(x) else x.astype(np.result_type(x.dtype, np.float16))
 
 
 def as_float(x: Any) -> Any:
     """Return a Tensor or array of floats as it is, and any other one in float64."""
-    return x if x.dtype.kind == "f" else x.astype(np.float64)
+    return x if is_float(x) else x.astype(np.float64)
 
 
 def double(x: Any) -> Any:
@@ -277,7 +278,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max:
 
 def _range(dtype: Any) -> tuple[float, float]:
     """Return the least and the greatest value, as Python numbers, which leave the dtype as it is."""
-    if dtype.kind in "iu":
+    if is_integer(dtype):
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     return (False, True) if dtype.kind == "b" else (-math.inf, math.inf)
 
@@ -305,7 +306,7 @@ def divmod_(x: Any, y: Any) -> tuple[Any, Any]:
 
 @implements(np.modf)
 def modf(x: Any) -> tuple[Any, Any]:
-    x = x if x.dtype.kind == "f" else x.astype(np.modf(np.zeros(1, x.dtype))[0].dtype)
+    x = x if is_float(x) else x.astype(np.modf(np.zeros(1, x.dtype))[0].dtype)
     return np.fmod(np.where(np.isinf(x), 0, x), 1), np.trunc(x)
 
 

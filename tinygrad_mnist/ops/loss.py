@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float, is_integer
 from tinygrad_mnist.engine.op import Domain, Sample, fused
 from tinygrad_mnist.ops.elementwise import floating
 from tinygrad_mnist.ops.normalization import filled
@@ -68,9 +69,9 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
     n, classes = logits.shape
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} was given; expected a number from 0 to 1")
-    if np.ndim(targets) == 2 and targets.shape == logits.shape and targets.dtype.kind == "f":
+    if np.ndim(targets) == 2 and targets.shape == logits.shape and is_float(targets):
         return n, classes
-    if np.shape(targets) != (n,) or targets.dtype.kind not in "iu":
+    if np.shape(targets) != (n,) or not is_integer(targets):
         raise ValueError(
             f"targets of shape {np.shape(targets)} and dtype {targets.dtype} were given for logits of shape "
             f"{logits.shape}; expected integer labels of shape {(n,)}, or probabilities as floats of shape "

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import POSITIVE, REAL, Sample, fused
 
 _LARGE = 64_000
@@ -21,7 +22,7 @@ _LARGE = 64_000
 def _promoted(x: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
     """Return the arrays in the one floating dtype that NumPy would compute in; usually they have it."""
     dtype = x.dtype
-    if weight.dtype is dtype and bias.dtype is dtype and dtype.kind == "f":
+    if weight.dtype is dtype and bias.dtype is dtype and is_float(dtype):
         return x, weight, bias
     dtype = np.result_type(x, weight, bias, np.float16)
     return tuple(array.astype(dtype, copy=False) for array in (x, weight, bias))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import UFUNCS, EachArgument, Sample, implements, multilinear
 from tinygrad_mnist.ops.shape import as_array
 
@@ -317,7 +318,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     if x.ndim != 1:
         raise ValueError(f"vander: shape {x.shape} was given; expected one axis")
     exponents = np.arange(len(x) if N is None else N)
-    if x.dtype.kind == "f":
+    if is_float(x):
         exponents = exponents.astype(x.dtype)
     return x[:, None] ** (exponents if increasing else exponents[::-1])
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from tinygrad_mnist.engine.dtypes import is_integer
 from tinygrad_mnist.engine.op import FUNCTIONS, Sample, implements, linear
 from tinygrad_mnist.ops.indexing import pick, positions
 from tinygrad_mnist.ops.nondifferentiable import values_of
@@ -240,7 +241,7 @@ def _framed(x: Any, widths: list[list[int]], frame: Callable[..., Any]) -> Any:
 
 def _in_dtype(x: Any, dtype: Any) -> Any:
     """Return ``x`` in a dtype, rounded if that is one of integers."""
-    return (np.rint(x) if dtype.kind in "iu" else x).astype(dtype)
+    return (np.rint(x) if is_integer(dtype) else x).astype(dtype)
 
 
 def _nearest(x: Any, axis: int, side: int, count: int) -> Any:
@@ -253,5 +254,5 @@ def _ramp(x: Any, end: Any, axis: int, side: int, width: int) -> Any:
     """Return even steps from ``end``, the outermost, towards the element at the edge, which is left out."""
     edge = np.squeeze(_nearest(x, axis, side, 1), axis)
     ramp = np.linspace(end, edge, width, endpoint=False, axis=axis)
-    ramp = np.floor(ramp) if x.dtype.kind in "iu" else ramp
+    ramp = np.floor(ramp) if is_integer(x) else ramp
     return np.flip(ramp, axis) if side else ramp

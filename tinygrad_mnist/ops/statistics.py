@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor, apply
 from tinygrad_mnist.ops.elementwise import double, root_or_zero
@@ -252,7 +253,7 @@ for _name in ("quantile", "percentile", "nanquantile", "nanpercentile"):
 
 def _filled(a: Any, value: float) -> Any:
     """Return ``a`` with a value in the place of each NaN."""
-    return np.where(np.isnan(values_of(a)), value, a) if a.dtype.kind == "f" else a
+    return np.where(np.isnan(values_of(a)), value, a) if is_float(a) else a
 
 
 def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
@@ -261,7 +262,7 @@ def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 def _mean_dtype(a: Any) -> Any:
-    return a.dtype if a.dtype.kind == "f" else np.dtype(np.float64)
+    return float_dtype(a.dtype)
 
 
 def _warn(message: str, needed: Any) -> None:
@@ -323,7 +324,7 @@ implements(np.nanmin)(_extreme(np.min, np.inf))
 
 @implements(np.nanmean)
 def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    if a.dtype.kind != "f":
+    if not is_float(a):
         return np.mean(a, axis=axis, keepdims=keepdims)
     count = _count(a, axis, keepdims)
     _warn("Mean of empty slice", count == 0)
@@ -340,7 +341,7 @@ def nanvar(
     keepdims: bool = False,
     mean: Any = None,
 ) -> Any:
-    a = a if values_of(a).dtype.kind == "f" else double(a)
+    a = a if is_float(values_of(a)) else double(a)
     count = _count(a, axis, True)
     freedom = _count(a, axis, keepdims) - (ddof if correction is None else correction)
     _warn("Degrees of freedom <= 0 for slice.", freedom <= 0)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
 
@@ -160,7 +161,7 @@ class Optimizer:
                 raise ValueError(
                     f"{which} is the result of an operation; only what a user made can be optimised"
                 )
-            if parameter.dtype.kind != "f":
+            if not is_float(parameter):
                 raise TypeError(
                     f"{which} has dtype {parameter.dtype}; only floating-point tensors can be optimised"
                 )

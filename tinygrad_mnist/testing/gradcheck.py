@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
 from tinygrad_mnist.testing.jacobians import (
@@ -326,7 +327,7 @@ def _checked_outputs(function: Function, primals: Sequence[Array], dtype: str) -
     again = tuple(out.data for out in function(*(primal.copy() for primal in primals)))
     for out, other in zip(outs, again, strict=True):
         if out.dtype != dtype:
-            given = "" if out.dtype.kind != "f" else f" for {dtype}"
+            given = "" if not is_float(out) else f" for {dtype}"
             raise ValueError(f"gradcheck's function returned {out.dtype}{given}; expected {dtype}")
         if not np.all(np.isfinite(out)):
             raise ValueError("gradcheck's function is not finite at the inputs; choose others")

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, reject, settings
 from numpy.typing import NDArray
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import REGISTRY, Op
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.testing.gradcheck import gradcheck
@@ -109,7 +110,7 @@ def differentiable(op: Op, arguments: Sequence[Any]) -> list[int]:
         i
         for i, argument in enumerate(arguments)
         if isinstance(argument, np.ndarray)
-        and argument.dtype.kind == "f"
+        and is_float(argument)
         and (op.kind == "fused" or op.rules[i] is not None)
     ]
 

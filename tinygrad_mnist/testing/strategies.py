@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import Domain, EachArgument, Op, Sample
 
 Array = NDArray[Any]
@@ -470,7 +471,7 @@ def laid_out(array: Array, layout: str) -> Array:
         case "fortran":
             return array.copy(order="F")
         case "strided":
-            between = np.nan if array.dtype.kind == "f" else 0  # the gaps of the view, which nobody must read
+            between = np.nan if is_float(array) else 0  # the gaps of the view, which nobody must read
             wide = np.full(tuple(2 * n for n in array.shape), between, array.dtype)
             strided: Array = wide[_every(2, array.ndim)]
             strided[...] = array

@@ -114,7 +114,7 @@ class Recipe:
 
     @property
     def full_batch(self) -> bool:
-        """Whether each step sees the whole training part."""
+        """True if each step sees the whole training part."""
         return self.batch_size is None
 
     def changed(self, **changes: Any) -> Recipe:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import float_dtype
 from tinygrad_mnist.engine.errors import describe, raise_freed
 from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
 from tinygrad_mnist.engine.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
@@ -86,7 +87,7 @@ def jvp(
 
 
 def _zero_tangent(out: Tensor) -> Any:
-    return np.zeros(out.shape, out.dtype if out.dtype.kind == "f" else float)
+    return np.zeros(out.shape, float_dtype(out.dtype))
 
 
 def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:

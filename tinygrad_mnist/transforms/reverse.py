@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.transforms.trace import Trace, argument_positions, as_tensor, matching_leaves, trace
@@ -154,7 +155,7 @@ def _copied(primals: Any) -> Any:
 
 def _scalar(traced: Trace, transform: str) -> Tensor:
     """Return the one number that a function returned; raise if it returned anything else."""
-    if len(traced.outs) != 1 or traced.outs[0].size != 1 or traced.outs[0].dtype.kind != "f":
+    if len(traced.outs) != 1 or traced.outs[0].size != 1 or not is_float(traced.outs[0]):
         returned = ", ".join(f"shape {out.shape} and dtype {out.dtype}" for out in traced.outs) or "nothing"
         raise TypeError(
             f"{transform} differentiates a function that returns one floating-point number; this one "

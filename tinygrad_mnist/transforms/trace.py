@@ -17,6 +17,7 @@ import numpy as np
 
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.engine import errors
+from tinygrad_mnist.engine.dtypes import is_float, is_real
 from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording, walk
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, leaves_like, unflatten
@@ -237,7 +238,7 @@ def matching_leaves(values: Any, structure: Any, likes: Sequence[Any], name: str
         value = leaf if isinstance(leaf, Tensor) else errors.as_array(leaf)
         if value.shape != like.shape:
             raise ValueError(f"{name} has a leaf of shape {value.shape}; expected {like.shape}")
-        if value.dtype.kind not in "fbiu":
+        if not is_real(value):
             raise TypeError(f"{name} has a leaf of dtype {value.dtype}; expected {like.dtype}")
         out.append(value if value.dtype == like.dtype else value.astype(like.dtype))
     return out
@@ -266,7 +267,7 @@ def _float_arrays(
     for position, (leaves, _) in zip(positions, trees, strict=True):
         for leaf in leaves:
             data = as_array(leaf)
-            if data.dtype.kind != "f":
+            if not is_float(data):
                 raise TypeError(
                     f"{transform} was given dtype {data.dtype} for argument {position}; it differentiates "
                     "floats only, so convert it first, as in np.asarray(x, float)"

@@ -110,7 +110,7 @@ def _checked(loss: Any) -> list[Node]:
 class _Gradients(Recorder):
     """A recorder of the gradient that comes to each node."""
 
-    insides = False
+    enters_checkpoints = False
 
     def __init__(self) -> None:
         self.came: list[tuple[Any, Any]] = []
