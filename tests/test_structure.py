@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "__init__": {"_version"},
     "files": set(),
+    "numbers": set(),
     "engine": set(),
     "op": {"engine"},
     "ops": {"engine"},
@@ -33,11 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": CALCULUS,
     "optim": CALCULUS,
     "testing": CALCULUS,
-    "graph": {"engine", "files"},
+    "graph": {"engine", "files", "numbers"},
     "data": {"files"},
-    "plots": {"files"},
-    "training": {*CALCULUS, "nn", "optim", "graph", "data", "plots", "files", "_version"},
-    "cli": {*CALCULUS, "nn", "optim", "testing", "graph", "data", "plots", "training", "files", "__init__"},
+    "plots": {"files", "numbers"},
+    "training": {*CALCULUS, "nn", "optim", "graph", "data", "plots", "files", "numbers", "_version"},
+    "cli": {*CALCULUS, "nn", "optim", "testing", "graph", "data", "plots", "training", "files", "numbers", "__init__"},
     "__main__": {"cli"},
 }
 

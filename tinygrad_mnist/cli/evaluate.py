@@ -23,18 +23,18 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the accuracy, and that of each digit."""
     use_threads(arguments)
 
+    from tinygrad_mnist.numbers import percent_text
     from tinygrad_mnist.training import evaluate_checkpoint, load_checkpoint
-    from tinygrad_mnist.training.format import percent
     from tinygrad_mnist.training.training_data import data_title
 
     found = evaluate_checkpoint(load_checkpoint(arguments.checkpoint), arguments.data, notify)
     print(
-        f"test accuracy {percent(found.accuracy)} on {found.images:,} test images of "
+        f"test accuracy {percent_text(found.accuracy)} on {found.images:,} test images of "
         f"{data_title(found.data, found.source)} "
         f"({found.images - found.correct:,} wrong), loss {found.loss:.4f}"
     )
     rows = [
-        (name, f"{images:,}", percent(correct / images) if images else "-", confused_with)
+        (name, f"{images:,}", percent_text(correct / images) if images else "-", confused_with)
         for name, images, correct, confused_with in found.classes
     ]
     print_table(("digit", "images", "accuracy", "taken most often for"), rows)

@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from time import perf_counter
 
     from tinygrad_mnist.files import require_writable, write_error, write_json
+    from tinygrad_mnist.numbers import count_text
     from tinygrad_mnist.training import RecipeError
-    from tinygrad_mnist.training.format import count
 
     if arguments.json:
         try:
@@ -75,8 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{found.name}: {found.failure}")
     seconds = perf_counter() - start
     print(
-        f"\n{count(len(findings), 'operation')}, {count(sum(f.examples for f in findings), 'example')}, "
-        f"{count(sum(f.entries for f in findings), 'derivative')} to order {arguments.order} "
+        f"\n{count_text(len(findings), 'operation')}, "
+        f"{count_text(sum(f.examples for f in findings), 'example')}, "
+        f"{count_text(sum(f.entries for f in findings), 'derivative')} to order {arguments.order} "
         f"in {seconds:.0f} s: " + (f"{len(failed)} not right" if failed else "all right")
     )
     if arguments.json:

@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a line for each picture; a picture that cannot be read has its sentence on standard error."""
     use_threads(arguments)
 
+    from tinygrad_mnist.numbers import percent_text
     from tinygrad_mnist.training import load_checkpoint, predict_picture
-    from tinygrad_mnist.training.format import percent
 
     checkpoint = load_checkpoint(arguments.checkpoint)
     classes = checkpoint.class_names if arguments.probabilities else ()
@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
             notify(explained[0])
             status = FAILED
             continue
-        shares = [percent(share, 1) for share in found.probabilities] if arguments.probabilities else []
-        rows.append((name, found.name, percent(found.confidence, 1), *shares))
+        shares = [percent_text(share, 1) for share in found.probabilities] if arguments.probabilities else []
+        rows.append((name, found.name, percent_text(found.confidence, 1), *shares))
     if rows:
         print_table(("image", "digit", "confidence", *classes), rows)
         _warn_of_small_digits(checkpoint)
@@ -66,11 +66,11 @@ def _warn_of_small_digits(checkpoint: Checkpoint) -> None:
     """Tell the user that a model of the bundled digits is not made for other people's handwriting."""
     if checkpoint.origin.get("data") != "digits":
         return
-    from tinygrad_mnist.training.format import size
+    from tinygrad_mnist.numbers import size_text
 
     images = checkpoint.origin.get("train_images")
     count = f"{images:,} " if isinstance(images, int) else ""
     notify(
-        f"this model was trained on {count}small digits of {size(checkpoint.image_shape)} pixels, and often "
-        "errs on other people's handwriting; train on MNIST to have your own recognised"
+        f"this model was trained on {count}small digits of {size_text(checkpoint.image_shape)} pixels, and "
+        "often errs on other people's handwriting; train on MNIST to have your own recognised"
     )

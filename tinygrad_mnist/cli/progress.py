@@ -8,8 +8,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final, TextIO
 
+from tinygrad_mnist.numbers import count_text, duration_text, percent_text
 from tinygrad_mnist.training import OPTIMIZERS, Plan, Recipe, Record, Reporter
-from tinygrad_mnist.training.format import count, duration, percent
 
 Notify = Callable[[str], None]
 
@@ -76,8 +76,9 @@ class Plain(Quiet):
     def evaluated(self, record: Record, best: bool) -> None:
         """Print loss and accuracies."""
         self._print(
-            f"{self._position(record.step)}  loss {record.train_loss:.4f}  accuracy: training "
-            f"{percent(record.train_accuracy):>8}, validation {percent(record.validation_accuracy):>8}"
+            f"{self._position(record.step)}  loss {record.train_loss:.4f}  "
+            f"accuracy: training {percent_text(record.train_accuracy):>8}, "
+            f"validation {percent_text(record.validation_accuracy):>8}"
             f"{' *' if best else '  '} {record.seconds:6.1f} s"
         )
 
@@ -119,7 +120,7 @@ class Live(Plain):
         """Print loss and accuracies."""
         self._wipe()
         super().evaluated(record, best)
-        self._validation = f"  validation {percent(record.validation_accuracy)}"
+        self._validation = f"  validation {percent_text(record.validation_accuracy)}"
 
     def interrupted(self) -> None:
         """Say that the best state is being evaluated."""
@@ -137,7 +138,8 @@ class Live(Plain):
         bar_width = max(0, min(24, columns - 70))
         bar = f"[{'#' * round(done * bar_width):{bar_width}}] " if bar_width >= 6 else ""
         left = seconds / done - seconds
-        line = f"{bar}{self._position(step)}  loss {self._loss:.4f}{self._validation}  {duration(left)} left"
+        loss = f"loss {self._loss:.4f}{self._validation}"
+        line = f"{bar}{self._position(step)}  {loss}  {duration_text(left)} left"
         line = line[: max(columns - 1, 1)]  # a line that is full would begin another
         self._show(line)
 
@@ -173,5 +175,5 @@ def traits(recipe: Recipe) -> list[str]:
         f"{recipe.optimizer} at {recipe.lr:g} ({recipe.schedule}){decay if recipe.weight_decay else ''}",
         *([f"gradient norm at most {recipe.clip_norm:g}"] if recipe.clip_norm is not None else []),
         "full batch" if recipe.batch_size is None else f"batches of {recipe.batch_size}",
-        count(recipe.epochs, "iteration" if recipe.full_batch else "epoch"),
+        count_text(recipe.epochs, "iteration" if recipe.full_batch else "epoch"),
     ]

@@ -112,23 +112,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _data_line(dataset: Dataset) -> str:
     """Return the size of a data set, in a line."""
-    from tinygrad_mnist.training.format import size
+    from tinygrad_mnist.numbers import size_text
 
     return (
         f"data {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
-        f"images of {size(dataset.image_shape)} pixels, {dataset.classes} classes"
+        f"images of {size_text(dataset.image_shape)} pixels, {dataset.classes} classes"
     )
 
 
 def _summary_line(outcome: Outcome) -> str:
     """Return all that matters of a run, in one line."""
-    from tinygrad_mnist.training.format import percent
+    from tinygrad_mnist.numbers import percent_text
 
     summary = outcome.summary
     return (
-        f"recipe {summary['recipe']}, {_title(outcome)}: test accuracy {percent(summary['test_accuracy'])} "
-        f"(training {percent(summary['train_accuracy'])}, "
-        f"validation {percent(summary['validation_accuracy'])}), "
+        f"recipe {summary['recipe']}, {_title(outcome)}: "
+        f"test accuracy {percent_text(summary['test_accuracy'])} "
+        f"(training {percent_text(summary['train_accuracy'])}, "
+        f"validation {percent_text(summary['validation_accuracy'])}), "
         f"{_epochs(outcome)} in {summary['train_seconds']:.2f} s"
         f"{', interrupted' if summary['interrupted'] else ''}, {outcome.directory}"
     )
@@ -136,12 +137,12 @@ def _summary_line(outcome: Outcome) -> str:
 
 def _summary(outcome: Outcome) -> str:
     """Return the accuracies, times and files of a run."""
-    from tinygrad_mnist.training.format import percent
+    from tinygrad_mnist.numbers import percent_text
 
     summary = outcome.summary
     step = "iteration" if outcome.checkpoint.recipe.full_batch else "step"
     test, validation, training = (
-        percent(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
+        percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
     return "\n".join(
@@ -161,9 +162,10 @@ def _summary(outcome: Outcome) -> str:
 
 def _epochs(outcome: Outcome) -> str:
     """Return the number of epochs, or of iterations, where each sees all images."""
-    from tinygrad_mnist.training.format import count
+    from tinygrad_mnist.numbers import count_text
 
-    return count(outcome.summary["epochs"], "iteration" if outcome.checkpoint.recipe.full_batch else "epoch")
+    unit = "iteration" if outcome.checkpoint.recipe.full_batch else "epoch"
+    return count_text(outcome.summary["epochs"], unit)
 
 
 def _title(outcome: Outcome) -> str:

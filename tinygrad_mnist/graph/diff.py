@@ -18,7 +18,8 @@ from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Edge, Graph, Node, Statistics
 from tinygrad_mnist.graph.diff_drawing import draw
 from tinygrad_mnist.graph.drawing import Drawing
-from tinygrad_mnist.graph.numbers import count_text, number_text, shape_text, value_text
+from tinygrad_mnist.graph.labels import value_text
+from tinygrad_mnist.numbers import count_text, number_text, shape_text
 
 MOST_PAIRS: Final = 100_000
 """Pairs of equal items up to which `SequenceMatcher` looks at all: it takes 0.05 s at most."""

@@ -15,15 +15,9 @@ from tinygrad_mnist.graph.boxes import group_with_title, kept_bytes, nodes_of, w
 from tinygrad_mnist.graph.data import OPERATION, Edge, Graph, Node, Statistics, parameter_count
 from tinygrad_mnist.graph.drawing import MARKS, NO_GRADIENT, Arrow, Box, Drawing
 from tinygrad_mnist.graph.folding import BUDGET, boxes_to_depth, boxes_within, closed
+from tinygrad_mnist.graph.labels import nonfinite_text
 from tinygrad_mnist.graph.nonfinite import nonfinite, worst
-from tinygrad_mnist.graph.numbers import (
-    bytes_text,
-    count_text,
-    nonfinite_text,
-    number_text,
-    seconds_text,
-    shape_text,
-)
+from tinygrad_mnist.numbers import bytes_text, count_text, number_text, seconds_text, shape_text
 
 GRADIENTS: Final = "at an arrow: the norm of the gradient; a wider arrow is a larger norm"
 FOLDED_GRADIENTS: Final = (

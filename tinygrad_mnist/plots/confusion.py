@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.plots.figure import GREY, INK, PALE, PathLike, new_figure, percent, style, write
+from tinygrad_mnist.numbers import percent_text
+from tinygrad_mnist.plots.figure import GREY, INK, PALE, PathLike, new_figure, style, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +73,7 @@ def plot_confusion(
     _shares(axes, counts)
     _frame(axes, names)
     total, right = int(counts.sum()), int(np.trace(counts))
-    line = f"{right:,} of {total:,} right ({percent(right / max(total, 1), 2)})"
+    line = f"{right:,} of {total:,} right ({percent_text(right / max(total, 1), 2)})"
     width, height = figure.get_size_inches()
     figure.text(0.2 / width, 1 - 0.32 / height, title or line, fontsize=14, fontweight="bold", color=INK)
     return write(figure, path)
@@ -123,7 +124,7 @@ def _shares(axes: Axes, counts: Counts) -> None:
     """Write the share of each true class that is recognised, to the right of its row."""
     edge = len(counts) - 0.35
     for i, of_class in enumerate(counts.sum(axis=1)):
-        share = percent(counts[i, i] / of_class, 1) if of_class else "–"
+        share = percent_text(counts[i, i] / of_class, 1) if of_class else "–"
         axes.text(edge, i, share, ha="left", va="center", fontsize=9, color=INK)
     axes.text(edge, -0.68, "recognised", ha="left", va="bottom", fontsize=9, color=GREY)
 

@@ -1,4 +1,4 @@
-"""The parts that all pictures share: a blank figure, one style of axes, colours, percent, writing a file."""
+"""The parts that all pictures share: a blank figure, one style of axes, colours, writing a file."""
 
 from __future__ import annotations
 
@@ -45,11 +45,6 @@ def style(axes: Axes) -> None:
         spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=0.8)
     axes.tick_params(colors=GREY, labelsize=9, length=3, width=0.8)
     axes.grid(False)
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """Return a share of 1 as text: "97.5 %"."""
-    return f"{share:.{digits}%}".replace("%", " %")
 
 
 def write(figure: Figure, path: PathLike | None) -> Path | Figure:

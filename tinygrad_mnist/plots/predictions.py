@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.plots.figure import GREY, INK, PALE, VERMILLION, PathLike, new_figure, percent, write
+from tinygrad_mnist.numbers import percent_text
+from tinygrad_mnist.plots.figure import GREY, INK, PALE, VERMILLION, PathLike, new_figure, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,4 +176,4 @@ def _caption(axes: Axes, left: float, top: float, said: Any, truth: Any, sure: f
 
 def _confidence(share: float) -> str:
     """Return a probability in whole percent; one that would round up to 100 % is given as ">99 %"."""
-    return ">99 %" if 0.995 <= share < 1 else percent(share)
+    return ">99 %" if 0.995 <= share < 1 else percent_text(share, 0)

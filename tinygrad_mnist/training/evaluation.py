@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.nn import Module
+from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.format import size
 from tinygrad_mnist.training.prediction import BATCH, Standardize, predict
 from tinygrad_mnist.training.training_data import load_data
 
@@ -150,9 +150,9 @@ def evaluate_checkpoint(
     dataset, source = load_data(asked, notify)
     if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
         raise CheckpointError(
-            f"the model takes images of {size(checkpoint.image_shape)} pixels in "
-            f"{len(checkpoint.class_names)} classes, but {dataset.name} has {size(dataset.image_shape)} in "
-            f"{dataset.classes}; name other data"
+            f"the model takes images of {size_text(checkpoint.image_shape)} pixels in "
+            f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
+            f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
         )
     found = evaluate(checkpoint.model, dataset.test_images, dataset.test_labels, checkpoint.standardizer)
     # the confusion matrix: a row for each true class, a column for each predicted one

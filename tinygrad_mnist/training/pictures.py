@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import graph, nn, plots
 from tinygrad_mnist.data import DataError, Dataset, Standardizer
 from tinygrad_mnist.files import replacing
+from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.directory import (
@@ -27,7 +28,6 @@ from tinygrad_mnist.training.directory import (
     RunDirectory,
 )
 from tinygrad_mnist.training.errors import RunError, writing
-from tinygrad_mnist.training.format import percent, size
 from tinygrad_mnist.training.loop import History
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
@@ -159,7 +159,7 @@ def _draw_predictions(
     mistakes = rng.permutation(wrong)[:_COLUMNS]
     shown = np.concatenate([np.sort(some), np.sort(mistakes)])
     accuracy = 1 - len(wrong) / len(guesses)
-    title = f"{percent(accuracy)} of {len(guesses):,} unseen digits are recognised: {len(some)} of them"
+    title = f"{percent_text(accuracy)} of {len(guesses):,} unseen digits are recognised: {len(some)} of them"
     if len(mistakes):
         title += f", and {len(mistakes)} of the {len(wrong):,} mistakes"
     plots.plot_predictions(
@@ -204,7 +204,7 @@ def graph_of_checkpoint(
         images, labels = dataset.train_images[:count], dataset.train_labels[:count]
         if images.shape[1:] != checkpoint.image_shape:
             raise DataError(
-                f"the model takes images of {size(checkpoint.image_shape)} pixels, not those of "
+                f"the model takes images of {size_text(checkpoint.image_shape)} pixels, not those of "
                 f"{dataset.name}"
             )
     except DataError as error:

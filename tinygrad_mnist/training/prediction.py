@@ -18,9 +18,9 @@ from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.format import size
 
 Standardize = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -111,7 +111,7 @@ def predict_picture(
     height, width = checkpoint.image_shape
     if height != width:
         raise CheckpointError(
-            f"the model takes images of {size((height, width))} pixels; only square ones are drawn"
+            f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
         )
     file, own_index = _with_index(os.fspath(path))
     picture = read_image(file, index if own_index is None else own_index)

@@ -17,12 +17,12 @@ import numpy as np
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import write_json, write_json_lines
+from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.format import percent
 from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
 from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
@@ -133,7 +133,7 @@ def train(
         dataset,
         on_test.probabilities,
         result.history,
-        f"{recipe.name}, {title}: {percent(on_test.accuracy)} of the test part recognised",
+        f"{recipe.name}, {title}: {percent_text(on_test.accuracy)} of the test part recognised",
         rngs["sample"],
         recorder.notify,
     )

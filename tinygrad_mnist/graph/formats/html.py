@@ -23,8 +23,9 @@ from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.formats.layout import HEAVIEST, LayoutError, TooLarge, fitting, load
 from tinygrad_mnist.graph.formats.svg import to_svg
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, rules
-from tinygrad_mnist.graph.numbers import bytes_text, nonfinite_text, number_text, seconds_text, value_text
+from tinygrad_mnist.graph.labels import nonfinite_text, value_text
 from tinygrad_mnist.graph.views import VIEWS, draw
+from tinygrad_mnist.numbers import bytes_text, number_text, seconds_text
 
 SCRIPTS: Final = ("picture.js", "graph.js", "lists.js")
 

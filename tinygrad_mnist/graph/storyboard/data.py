@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_mnist.files import target_of, write
 from tinygrad_mnist.graph.data import PARAMETER, Statistics
-from tinygrad_mnist.graph.numbers import math_text, shape_text
+from tinygrad_mnist.numbers import math_text, shape_text
 
 MOST: Final = 64
 """Entries of the largest array that is written out."""

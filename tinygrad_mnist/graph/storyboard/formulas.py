@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tinygrad_mnist.graph.data import OPERATION, Graph
-from tinygrad_mnist.graph.numbers import argument_text, arguments_text, math_text
+from tinygrad_mnist.graph.labels import argument_text, arguments_text
+from tinygrad_mnist.numbers import math_text
 
 Key = tuple[str, int]
 """A result: the id of its node, and its position among the results there."""

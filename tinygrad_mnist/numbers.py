@@ -1,0 +1,123 @@
+"""Numbers as text: percent, counts, times, bytes, shapes.
+
+Whatever the package prints, draws or writes takes its numbers from here, so that the same number looks the
+same everywhere. This module is below all others and imports none of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def percent_text(share: float, digits: int = 2) -> str:
+    """Return a share of 1 in percent.
+
+    Examples
+    --------
+    >>> percent_text(0.98254), percent_text(0.5, 0)
+    ('98.25 %', '50 %')
+    """
+    return f"{100 * share:.{digits}f} %"
+
+
+def count_text(number: float, noun: str) -> str:
+    """Return a number of things, in the singular or plural; a fraction has two decimals at most.
+
+    Examples
+    --------
+    >>> count_text(1, "module"), count_text(52_650, "parameter"), count_text(0.38882, "epoch")
+    ('1 module', '52,650 parameters', '0.39 epochs')
+    """
+    digits = f"{number:,}" if isinstance(number, int) else f"{round(number, 2):,.10g}"
+    return f"{digits} {noun}{'' if number == 1 else 's'}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return whole seconds, in minutes where they are many: how long a person waits.
+
+    Examples
+    --------
+    >>> duration_text(4.4), duration_text(250)
+    ('4 s', '4 min 10 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """Return a time in the unit that suits it; a dash for None.
+
+    Examples
+    --------
+    >>> seconds_text(0.0000123), seconds_text(0.0045), seconds_text(None)
+    ('12.3 µs', '4.5 ms', '-')
+    """
+    if seconds is None:
+        return "-"
+    for scale, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * scale < 1000:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def bytes_text(count: int) -> str:
+    """Return the text of a number of bytes.
+
+    Examples
+    --------
+    >>> bytes_text(40), bytes_text(200_704), bytes_text(3_400_000)
+    ('40 B', '196 KiB', '3.24 MiB')
+    """
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return the text of a shape.
+
+    Examples
+    --------
+    >>> shape_text((128, 64)), shape_text((10,)), shape_text(())
+    ('128×64', '10', 'scalar')
+    """
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def size_text(shape: tuple[int, int]) -> str:
+    """Return height and width of an image, in signs that every terminal has.
+
+    Examples
+    --------
+    >>> size_text((28, 28))
+    '28 x 28'
+    """
+    return f"{shape[0]} x {shape[1]}"
+
+
+def number_text(x: float | None) -> str:
+    """Return a number with three significant digits; a dash for None.
+
+    Examples
+    --------
+    >>> number_text(0.00012345), number_text(2.0), number_text(None)
+    ('0.000123', '2', '-')
+    """
+    return "-" if x is None else f"{x:.3g}"
+
+
+def math_text(x: float) -> str:
+    """Return a number with four digits, in the signs of mathematics.
+
+    Examples
+    --------
+    >>> math_text(-2.0), math_text(1 / 3), math_text(-0.0), math_text(-float("inf"))
+    ('−2', '0.3333', '0', '−∞')
+    """
+    if math.isnan(x):
+        return "NaN"
+    return f"{x + 0.0:.4g}".replace("-", "−").replace("e+0", "e").replace("inf", "∞")
