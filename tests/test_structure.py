@@ -38,7 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"files"},
     "plots": {"files", "numbers"},
     "training": {*CALCULUS, "nn", "optim", "graph", "data", "plots", "files", "numbers", "_version"},
-    "cli": {*CALCULUS, "nn", "optim", "testing", "graph", "data", "plots", "training", "files", "numbers", "__init__"},
+    "cli": {
+        *(*CALCULUS, "nn", "optim", "testing", "graph", "data", "plots", "training"),
+        *("files", "numbers", "__init__"),
+    },
     "__main__": {"cli"},
 }
 
