@@ -4,13 +4,12 @@ For a line through the inputs, :func:`verdicts` takes these steps.
 
 1. Take the numeric derivative; where it disagrees with the tape, take a second one at other steps.
 2. Where both still disagree, or the function seems bent, look at both sides: at a kink the one-sided
-derivatives have
-   to bracket the gradient.
+   derivatives have to bracket the gradient.
 3. Where an entry fails by so little that rounding may be the reason, measure that rounding.
 4. Where it fails by more, measure the noise of the function: an error that noise explains is undecided, not
-wrong.
+   wrong.
 
-The later steps are dear, and are taken only for what the earlier ones leave.
+The later steps cost more, and are taken only for what the earlier ones leave.
 """
 
 from __future__ import annotations
