@@ -1,16 +1,13 @@
 """The check of a large Jacobian: products with random signs instead of every entry.
 
 If a Jacobian J is wrong, ``u @ J @ v`` of random signs u and v shows it with a probability of at least 1/4
-(Freivalds 1977): J v differs in some row with a probability of at least 1/2, and then so does ``u @ (J @
-v)``. Some such products find a wrong one almost certainly. Two things would hide an error from them, and are
-met beforehand:
+(Freivalds 1977): J v differs in some row with a probability of at least 1/2, and then so does u J v. Some
+such products find a wrong Jacobian almost certainly. Two things would hide an error from them:
 
 - A small entry is lost beside large ones. So the Jacobian is cut into strata of entries of like size, and
-each stratum
-  gets the full number of products.
+  each stratum gets the full number of products.
 - A function with a kink by one input has no derivative along a direction that moves it. So columns with a
-kink are
-  compared entry by entry, and directions leave them out.
+  kink are compared entry by entry, and directions leave them out.
 """
 
 from __future__ import annotations
