@@ -10,8 +10,8 @@ import pytest
 
 from tinygrad_mnist import Tensor, files, graph, nn
 from tinygrad_mnist.graph import Graph
+from tinygrad_mnist.graph.formats import FORMATS
 from tinygrad_mnist.graph.formats.theme import DARK
-from tinygrad_mnist.graph.methods import FORMATS
 from tinygrad_mnist.graph.views import VIEWS
 
 

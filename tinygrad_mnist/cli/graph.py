@@ -101,11 +101,11 @@ def _terminal() -> dict[str, Any]:
 def _require_writable(path: str) -> None:
     """Raise the error for a file that could not be written, before the work."""
     from tinygrad_mnist.files import write_error
-    from tinygrad_mnist.graph.methods import writer_of
+    from tinygrad_mnist.graph.formats import FORMATS, writer_of
     from tinygrad_mnist.training import RecipeError
 
     try:
-        writer_of(path)
+        writer_of(path, FORMATS)
     except ValueError as error:
         raise RecipeError(f"--output: {error}") from error
     except OSError as error:

@@ -14,10 +14,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from tinygrad_mnist.files import target_of, write
+from tinygrad_mnist.files import write
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Edge, Graph, Node, Statistics
 from tinygrad_mnist.graph.diff_drawing import draw
 from tinygrad_mnist.graph.drawing import Drawing
+from tinygrad_mnist.graph.formats import writer_of
 from tinygrad_mnist.graph.labels import value_text
 from tinygrad_mnist.numbers import count_text, number_text, shape_text
 
@@ -170,12 +171,7 @@ class Difference:
         ValueError
             If the suffix is another.
         """
-        path = Path(path)
-        writer = FORMATS.get(path.suffix.lower())
-        if writer is None:
-            known = ", ".join(FORMATS)
-            raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in {known}")
-        target_of(path)  # raises before any work is done
+        writer = writer_of(path, FORMATS)  # before any work
         return write(path, writer(self, **options))
 
 

@@ -1,4 +1,4 @@
-"""The methods of `Graph` that draw and write, and the table of formats.
+"""The methods of `Graph` that draw and write.
 
 They stand above the views and the formats, and are put on `Graph` from here: so the plain data knows nothing
 of pictures. A format is loaded when it is asked for, with what it needs.
@@ -12,13 +12,14 @@ from html import escape
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from tinygrad_mnist.files import target_of, write
+from tinygrad_mnist.files import write
 from tinygrad_mnist.graph import views
 from tinygrad_mnist.graph.data import Graph
 from tinygrad_mnist.graph.drawing import Drawing
 from tinygrad_mnist.graph.folding import BUDGET
+from tinygrad_mnist.graph.formats import FORMATS, writer_of
 
 
 def draw(
@@ -102,34 +103,6 @@ def text(self: Graph, view: str = "modules", *, color: bool = False, **options: 
 # ---- files -------------------------------------------------------------------------------------------------
 
 
-def _markdown(graph: Graph, view: str, **options: Any) -> str:
-    return f"```mermaid\n{graph.mermaid(view, **options)}```\n"
-
-
-def _whole_text(graph: Graph, view: str, **options: Any) -> str:
-    return graph.text(view, **{"width": None, **options})  # nothing is shortened
-
-
-def _whole_json(graph: Graph, view: str, **options: Any) -> str:
-    return graph.json()  # all of it, whatever a picture would show
-
-
-FORMATS: Final[dict[str, Callable[..., str | bytes]]] = {
-    ".dot": dot,
-    ".gv": dot,
-    ".svg": svg,
-    ".png": png,
-    ".pdf": pdf,
-    ".html": html,
-    ".mmd": mermaid,
-    ".mermaid": mermaid,
-    ".md": _markdown,
-    ".txt": _whole_text,
-    ".json": _whole_json,
-}
-"""All formats of files: by suffix, what writes a graph and a view."""
-
-
 def save(self: Graph, path: str | PathLike[str], view: str = "modules", **options: Any) -> Path:
     """Write a file in the format that its suffix names, all or nothing, and return its path.
 
@@ -148,19 +121,8 @@ def save(self: Graph, path: str | PathLike[str], view: str = "modules", **option
     OSError
         If it cannot be written: there is no such directory, or it is one itself.
     """
-    writer = writer_of(path)  # before any work
+    writer = writer_of(path, FORMATS)  # before any work
     return write(path, writer(self, view, **options))
-
-
-def writer_of(path: str | PathLike[str]) -> Callable[..., str | bytes]:
-    """Return what writes a graph to a path; errors as for `save`."""
-    writer = FORMATS.get(Path(path).suffix.lower())
-    if writer is None:
-        known = ", ".join(FORMATS)
-        name = Path(path).name
-        raise ValueError(f"cannot tell a format by {name!r}; expected a name that ends in {known}")
-    target_of(path)
-    return writer
 
 
 # ---- notebooks -----------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def test_it_is_saved_by_suffix(tmp_path: Path) -> None:
     assert board.save(tmp_path / "page.html").read_text("utf-8") == board.html()
     assert board.save(tmp_path / "page.TXT").read_text("utf-8") == board.text() + "\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.TXT", "page.html"]
-    with pytest.raises(ValueError, match=r"'page.doc'; expected a name that ends in .html or .txt"):
+    with pytest.raises(ValueError, match=r"'page.doc'; expected a name that ends in .html, .txt"):
         board.save(tmp_path / "page.doc")
     with pytest.raises(FileNotFoundError, match="make it first"):
         board.save(tmp_path / "nowhere" / "page.html")

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.files import target_of, write
+from tinygrad_mnist.files import write
 from tinygrad_mnist.graph.data import PARAMETER, Statistics
+from tinygrad_mnist.graph.formats import writer_of
 from tinygrad_mnist.numbers import math_text, shape_text
 
 MOST: Final = 64
@@ -258,12 +259,7 @@ class Storyboard:
         LayoutError
             If Graphviz is not installed, which draws the page.
         """
-        path = Path(path)
-        writer = FORMATS.get(path.suffix.lower())
-        if writer is None:
-            known = " or ".join(FORMATS)
-            raise ValueError(f"cannot tell a format by {path.name!r}; expected a name that ends in {known}")
-        target_of(path)  # raises before any work is done
+        writer = writer_of(path, FORMATS)  # before any work
         return write(path, writer(self))
 
     def __str__(self) -> str:
