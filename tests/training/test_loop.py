@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import (
     OPTIMIZERS,
@@ -118,27 +119,35 @@ def test_the_state_that_was_the_best_is_left_in_the_model(small: Recipe, pattern
     assert not model.training
 
 
-def test_what_came_after_the_best_state_is_forgotten(
-    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where step 16 was the best, going on to step 32 leaves what ending after step 16 leaves."""
-    monkeypatch.setattr(Record, "better_than", lambda self, other: self.step <= 16)
-    _, whole, _ = train(small, patterns)
-    _, ended, _ = train(small, patterns, listener=Listener(interrupt_after=17))
+def test_what_came_after_the_best_state_is_forgotten(small: Recipe, patterns: Dataset) -> None:
+    """Going on after the best step leaves what ending there leaves."""
+    recipe = small.changed(lr=0.3, schedule="constant", epochs=8)
+    done, whole, _ = train(recipe, patterns)
+    assert done.best.step < done.history.records[-1].step
+    _, ended, _ = train(recipe, patterns, listener=Listener(interrupt_after=done.best.step + 1))
     np.testing.assert_equal(whole.state_dict(), ended.state_dict())
 
 
 @pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
-def test_every_step_is_in_training_mode(
-    small: Recipe, patterns: Dataset, mode: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever mode the model came in, and after an evaluation too: batch norm counts the steps."""
-    monkeypatch.setattr(Record, "better_than", lambda self, other: True)  # the last state is kept
+def test_every_step_is_in_training_mode(small: Recipe, patterns: Dataset, mode: bool) -> None:
+    """Whatever mode the model came in, and after an evaluation too."""
+
+    class Watched(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+            self.modes: list[bool] = []
+
+        def forward(self, x: Any) -> Any:
+            self.modes.append(self.training)
+            return self.model(x)
+
     rngs = generators(0)
     parts = split(patterns, small.validation, rngs["split"])
-    model = build_model(small, parts.features, parts.classes).train(mode)
-    fit(small, model, parts, rngs=rngs)
-    assert model.state_dict()["1.num_batches_tracked"] == 32
+    model = Watched(build_model(small, parts.features, parts.classes)).train(mode)
+    done = fit(small, model, parts, rngs=rngs)
+    assert len(done.history.losses) == model.modes.count(True) == 32
+    assert model.modes.count(False) >= 4  # the evaluations
 
 
 def test_full_batch_is_one_step_an_epoch(small: Recipe, patterns: Dataset) -> None:
