@@ -39,9 +39,9 @@ class TestNothingElseChanges:
             "from importlib.util import find_spec; from tests.graph.storyboard.computations import neuron\n"
             "found = recorded(model_of())\n"
             "other = graph.diff(found, model_of().eval().graph(X))\n"
-            "texts = [found.json(), found.dot('backward'), found.text(width=99), found.html(), other.dot()]\n"
+            "texts = [found.json(), found.dot('backward'), found.text(width=99), found.html()]\n"
             "board = graph.storyboard(*neuron())\n"
-            "texts += [board.text(), *([board.html()] if find_spec('pygraphviz') else [])]\n"
+            "texts += [other.dot(), other.text(), board.text(), *([board.html()] if find_spec('pygraphviz') else [])]\n"
             "print(sha256(''.join(texts).encode()).hexdigest())"
         )
         told = {
