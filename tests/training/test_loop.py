@@ -16,6 +16,7 @@ from tinygrad_mnist.training import (
     Reporter,
     evaluate,
     fit,
+    loop,
 )
 from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.loop import History
@@ -148,6 +149,51 @@ def test_every_step_is_in_training_mode(small: Recipe, patterns: Dataset, mode: 
     done = fit(small, model, parts, rngs=rngs)
     assert len(done.history.losses) == model.modes.count(True) == 32
     assert model.modes.count(False) >= 4  # the evaluations
+
+
+def test_evaluations_are_no_training_time(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a step takes a second and an evaluation an hour."""
+
+    class Clock(Reporter):
+        now = 0.0
+
+        def stepped(self, step: int, loss: float) -> None:
+            self.now += 1
+
+        def evaluated(self, record: Record, best: bool) -> None:
+            self.now += 3600
+
+    clock = Clock()
+    monkeypatch.setattr(loop, "perf_counter", lambda: clock.now)
+    assert train(small, patterns, listener=clock)[0].seconds == 32
+
+
+def test_training_accuracy_is_that_of_one_sample_of_the_training_part(
+    small: Recipe, patterns: Dataset
+) -> None:
+    class Watched(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+            self.seen: list[Any] = []
+
+        def forward(self, x: Any) -> Any:
+            if not self.training:
+                self.seen.append(np.asarray(x.data))
+            return self.model(x)
+
+    rngs = generators(0)
+    parts = split(patterns, small.validation, rngs["split"])
+    model = Watched(build_model(small, parts.features, parts.classes))
+    fit(small, model, parts, rngs=rngs)
+    samples = model.seen[1::2]  # of each pair of evaluations, the first is on the validation part
+    assert len(samples) == 4
+    assert all(np.array_equal(one, samples[0]) for one in samples)
+    rows = {row.tobytes() for row in samples[0]}
+    assert len(rows) == len(samples[0]) == len(parts.validation_images)
+    assert rows <= {row.tobytes() for row in parts.standardizer(parts.train_images)}
 
 
 def test_full_batch_is_one_step_an_epoch(small: Recipe, patterns: Dataset) -> None:
