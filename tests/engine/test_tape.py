@@ -339,6 +339,22 @@ def test_each_of_several_results_gets_all_of_its_cotangents() -> None:
         np.testing.assert_array_equal(array_of_grad(x), 11 * factor)
 
 
+def test_a_result_that_its_own_gradient_depends_on_gets_both_cotangents() -> None:
+    operation = Op(
+        "square_and_cube",
+        lambda x: (x**2, x**3),
+        "general",
+        rules=(lambda g, out, x: g[0] * 2 * x + g[1] * 3 * out[0],),
+        samples="matrix",
+    )
+    x = leaf([1.0, -2.0])
+    square, cube = operation(x)
+    cube.backward(np.ones(2), create_graph=True)
+    gradient, x.grad = x.grad, None
+    (gradient + square).backward(np.ones(2))  # 3 x**2 by the result in the rule, and x**2
+    np.testing.assert_array_equal(array_of_grad(x), 8 * x.data)
+
+
 def test_a_result_that_is_returned_twice_leaves_the_cotangents_as_they_are() -> None:
     def f(x: Any) -> Any:
         y = x * 3.0
@@ -360,13 +376,21 @@ def test_a_walk_stops_at_its_targets_whatever_their_age() -> None:
     assert {node: float(g) for node, g in arrived.items()} == {old.origin: 3.0, young.origin: 1.0}
 
 
-def test_what_a_function_captured_keeps_its_tape() -> None:
-    """It is older than the arguments, so the walk of the transform does not come there."""
+def test_a_walk_does_not_go_to_what_is_older_than_its_targets() -> None:
+    """So the tape of what a function captured is neither walked nor freed by a transform."""
+    calls = []
+
+    def rule(g: Any, out: Any, x: Any) -> Any:
+        calls.append(g)
+        return 2 * g
+
+    operation = Op("double", lambda x: 2 * x, "linear", rules=(rule,), samples="matrix")
     x = leaf(2.0)
-    outside = x * x
+    outside = operation(x)
     assert grad(lambda z: z * outside)(3.0).item() == 4.0
+    assert calls == []
     outside.backward()
-    assert array_of_grad(x) == 4.0
+    assert array_of_grad(x) == 2.0
 
 
 @pytest.mark.parametrize(
