@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +44,27 @@ def test_a_full_disk_is_told_by_the_path_that_was_given(
     with pytest.raises(OSError, match="No space left on device") as raised:
         write(tmp_path / "a.txt", "x")
     assert raised.value.filename == str(tmp_path / "a.txt")
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut could leave an empty file in the place of the old one."""
+    order: list[str] = []
+
+    def noted(name: str) -> Callable[..., None]:
+        call = getattr(os, name)
+
+        def run(*arguments: Any) -> None:
+            order.append(name)
+            call(*arguments)
+
+        return run
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, noted(name))
+    write(tmp_path / "a.txt", "x")
+    assert order == ["fsync", "replace"]
 
 
 def test_it_may_be_read_by_others_as_any_new_file(tmp_path: Path) -> None:

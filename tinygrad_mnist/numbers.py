@@ -56,9 +56,9 @@ def seconds_text(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     for scale, unit in ((1e6, "µs"), (1e3, "ms")):
-        if seconds * scale < 1000:
+        if seconds * scale < 999.5:  # from there on it rounds to the next unit
             return f"{seconds * scale:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{_without_exponent(seconds)} s"
 
 
 def bytes_text(count: int) -> str:
@@ -71,10 +71,15 @@ def bytes_text(count: int) -> str:
     """
     size, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB"):
-        if size < 1024:
+        if size < 1023.5:  # from there on it rounds to the next unit
             break
         size, unit = size / 1024, larger
-    return f"{count} B" if unit == "B" else f"{size:.3g} {unit}"
+    return f"{_without_exponent(size)} {unit}"
+
+
+def _without_exponent(x: float) -> str:
+    """Return a positive number with three significant digits, or all of its whole ones if they are more."""
+    return f"{x:.3g}" if x < 999.5 else f"{x:.0f}"
 
 
 def shape_text(shape: Sequence[int]) -> str:

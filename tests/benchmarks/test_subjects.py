@@ -108,16 +108,15 @@ def test_mnist_that_is_not_where_it_should_be_leaves_a_subject_out(
 def test_a_peer_that_is_not_installed_is_named_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(peers, "_said", set())
+    monkeypatch.setitem(peers.INSTALL, "a peer of this test", "make bench")
 
     def enter() -> None:
         raise ModuleNotFoundError
 
-    peers.take_part("JAX", enter)
-    peers.take_part("JAX", enter)
-    assert (
-        capsys.readouterr().out == "JAX is not installed and does not take part; to install it: make bench\n"
-    )
+    peers.take_part("a peer of this test", enter)
+    peers.take_part("a peer of this test", enter)
+    said = "a peer of this test is not installed and does not take part; to install it: make bench\n"
+    assert capsys.readouterr().out == said
 
 
 def test_an_import_is_not_timed_with_its_compilation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

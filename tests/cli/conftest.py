@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,7 +53,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mnist_like() -> Path:
+def mnist_like(encode_idx: Callable[[np.ndarray], bytes]) -> Path:
     """A folder with the four files of MNIST, and few images in them: the bundled digits, made larger."""
     folder = Path("data")
     folder.mkdir()
@@ -65,8 +64,9 @@ def mnist_like() -> Path:
     }
     for part, (images, labels) in parts.items():
         enlarged = np.pad(images.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))
-        _write_idx(folder / f"{part}-images-idx3-ubyte.gz", enlarged)
-        _write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+        for name, array in (("images-idx3", enlarged), ("labels-idx1", labels)):
+            content = gzip.compress(encode_idx(array.astype(np.uint8)))
+            (folder / f"{part}-{name}-ubyte.gz").write_bytes(content)
     return folder
 
 
@@ -86,11 +86,6 @@ def execute(command: list[str]) -> Callable[..., "subprocess.CompletedProcess[st
     return run
 
 
-def _write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    path.write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
-
-
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command that must fail with one sentence, and return the sentence."""
@@ -106,9 +101,3 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return notes[0]
 
     return run
-
-
-@pytest.fixture
-def write_idx() -> Callable[[Path, np.ndarray], None]:
-    """Write an array of bytes as a gzipped IDX file."""
-    return _write_idx

@@ -106,11 +106,11 @@ def test_predict_says_what_a_model_of_small_digits_is_not_made_for(
 
 
 def test_predict_takes_pictures_out_of_a_stack(
-    run_directory: Path, capsys: pytest.CaptureFixture[str], write_idx: Callable[[Path, np.ndarray], None]
+    run_directory: Path, capsys: pytest.CaptureFixture[str], encode_idx: Callable[[np.ndarray], bytes]
 ) -> None:
     digits = load_digits()
     np.save("stack.npy", digits.test_images[:8])
-    write_idx(Path("stack.idx"), digits.test_images[:8])
+    Path("stack.idx").write_bytes(encode_idx(digits.test_images[:8]))
     assert (
         main(["predict", str(run_directory), "stack.npy:3", "stack.idx:3", "stack.npy", "--index", "5"]) == 0
     )

@@ -139,6 +139,12 @@ def test_results_that_need_no_gradient_are_watched() -> None:
         Tensor([1.0]) / Tensor([0.0])
 
 
+def test_each_of_several_results_is_watched() -> None:
+    singular = Tensor(np.zeros((2, 2)), requires_grad=True)  # of sign 0, which is finite, and logarithm -inf
+    with detect_anomaly(), pytest.raises(AnomalyError, match="the result of 'slogdet' is not finite: -inf"):
+        np.linalg.slogdet(singular)
+
+
 def test_integers_and_booleans_are_finite() -> None:
     with detect_anomaly():
         assert (Tensor([1, 2]) > 1).tolist() == [False, True]
@@ -159,6 +165,16 @@ def test_an_array_that_was_changed_after_it_was_recorded_is_found(which: str) ->
     expected = {"argument": "argument 0 of 'multiply'", "constant": "argument 1 of 'multiply'"}
     assert str(raised.value).startswith(expected.get(which, "argument 0 of 'sum'"))
     assert line_of("# the product" if which != "result" else "# the sum") in str(raised.value)
+
+
+def test_a_result_that_was_changed_before_anything_used_it_is_found() -> None:
+    with detect_anomaly():
+        y = np.exp(leaf(1.0, 2.0))
+        result = y.data
+        result.flags.writeable = True
+        result[0] = 7.0
+        with pytest.raises(AnomalyError, match="the result of 'exp' was changed after it was recorded"):
+            y.backward(np.ones(2))
 
 
 def test_an_array_that_is_left_alone_raises_nothing() -> None:

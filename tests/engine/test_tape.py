@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, nn, no_grad
+from tinygrad_mnist import Tensor, grad, nn, no_grad, vjp
 from tinygrad_mnist.engine.op import REGISTRY, Op
-from tinygrad_mnist.engine.tape import Node
+from tinygrad_mnist.engine.tape import Node, walk
 
 DEEP = 100_000
 
@@ -321,6 +321,76 @@ def test_a_tensor_that_is_used_twice_gets_both_parts(f: Any, expected: float | N
     x = leaf(3.0)
     f(x).backward()
     np.testing.assert_allclose(array_of_grad(x), 27 * (np.log(3) + 1) if expected is None else expected)
+
+
+def test_each_of_several_results_gets_all_of_its_cotangents() -> None:
+    """Of the result that is used, both times; of the one that is not, zeros."""
+    operation = Op(
+        "twice_and_thrice",
+        lambda x: (2 * x, 3 * x),
+        "linear",
+        rules=(lambda g, out, x: 2 * g[0] + 3 * g[1],),
+        samples="matrix",
+    )
+    for index, factor in ((0, 2.0), (1, 3.0)):
+        x = leaf([1.0, -2.0])
+        part = operation(x)[index]
+        (part + part * 10).backward(np.ones(2))
+        np.testing.assert_array_equal(array_of_grad(x), 11 * factor)
+
+
+def test_a_result_that_its_own_gradient_depends_on_gets_both_cotangents() -> None:
+    operation = Op(
+        "square_and_cube",
+        lambda x: (x**2, x**3),
+        "general",
+        rules=(lambda g, out, x: g[0] * 2 * x + g[1] * 3 * out[0],),
+        samples="matrix",
+    )
+    x = leaf([1.0, -2.0])
+    square, cube = operation(x)
+    cube.backward(np.ones(2), create_graph=True)
+    gradient, x.grad = x.grad, None
+    (gradient + square).backward(np.ones(2))  # 3 x**2 by the result in the rule, and x**2
+    np.testing.assert_array_equal(array_of_grad(x), 8 * x.data)
+
+
+def test_a_result_that_is_returned_twice_leaves_the_cotangents_as_they_are() -> None:
+    def f(x: Any) -> Any:
+        y = x * 3.0
+        return y, y
+
+    _, pullback = vjp(f, np.ones(2))
+    g, other = np.ones(2), np.full(2, 10.0)
+    np.testing.assert_array_equal(pullback((g, other))[0], [33, 33])
+    np.testing.assert_array_equal(np.stack([g, other]), [[1, 1], [10, 10]])
+
+
+def test_a_walk_stops_at_its_targets_whatever_their_age() -> None:
+    x = leaf(1.0)
+    old = x * 2.0
+    between = old * 3.0
+    young = between * 5.0
+    out = young + between
+    arrived = walk([(out.origin, np.array(1.0))], targets=[old.origin, young.origin], retain=True)
+    assert {node: float(g) for node, g in arrived.items()} == {old.origin: 3.0, young.origin: 1.0}
+
+
+def test_a_walk_does_not_go_to_what_is_older_than_its_targets() -> None:
+    """So the tape of what a function captured is neither walked nor freed by a transform."""
+    calls = []
+
+    def rule(g: Any, out: Any, x: Any) -> Any:
+        calls.append(g)
+        return 2 * g
+
+    operation = Op("double", lambda x: 2 * x, "linear", rules=(rule,), samples="matrix")
+    x = leaf(2.0)
+    outside = operation(x)
+    assert grad(lambda z: z * outside)(3.0).item() == 4.0
+    assert calls == []
+    outside.backward()
+    assert array_of_grad(x) == 2.0
 
 
 @pytest.mark.parametrize(

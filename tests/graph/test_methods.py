@@ -62,6 +62,14 @@ def test_options_reach_the_format(traced: Graph, tmp_path: Path) -> None:
     assert DARK["paper"] in traced.save(tmp_path / "a.dot", "operations", theme="dark").read_text("utf-8")
 
 
+def test_a_text_file_is_not_shortened(tmp_path: Path) -> None:
+    long = "a_name_that_goes_on_" * 8
+    x = Tensor(2.0, requires_grad=True)
+    found = (x * x).graph(names={long: x})
+    assert long not in found.text("operations")
+    assert long in found.save(tmp_path / "a.txt", "operations").read_text("utf-8")
+
+
 def test_an_unknown_suffix_is_an_error(traced: Graph, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"cannot tell a format by 'graph.bmp'; .* \.dot, \.gv, \.svg, \.png"

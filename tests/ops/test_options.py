@@ -9,7 +9,6 @@ import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tests.ops.calls import A
 from tests.ops.test_coverage import assert_same
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.ops.nondifferentiable import _position_of_out
 
 
 @pytest.mark.parametrize(
@@ -171,7 +170,3 @@ def test_the_variance_of_nothing_has_an_empty_gradient_without_a_warning() -> No
     np.sum(out).backward()
     assert x.grad is not None
     assert x.grad.shape == (2, 0)
-
-
-def test_a_function_whose_signature_python_cannot_tell_takes_no_out() -> None:
-    assert _position_of_out(max) is None  # as np.lexsort in NumPy 2.1

@@ -188,6 +188,14 @@ def test_the_values_of_another_model_are_listed(path: Path) -> None:
         assert name in message
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(path: Path, value: float) -> None:
+    def change(arrays: dict[str, Any]) -> None:
+        arrays["model.0.bias"][1] = value
+
+    assert "not finite, in 0.bias" in refusal(rewritten(path, change))
+
+
 def test_a_recipe_that_does_not_fit_the_values(path: Path) -> None:
     message = refusal(with_header(path, recipe=RECIPE.changed(hidden=(6,)).to_dict()))
     assert "another model" in message

@@ -36,8 +36,10 @@ def test_the_layers_are_those_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation_can_be_built(activation: str) -> None:
+def test_every_activation_is_built_as_what_it_is_called(activation: str) -> None:
     model = build_model(RECIPES["three-layer"].changed(activation=activation, hidden=(3,)), 4, 2)
+    kind = activation.replace("-", "")
+    assert kind in [type(layer).__name__.lower() for layer in model.children()]
     assert np.isfinite(model(Tensor(np.ones((2, 4), np.float32))).detach().numpy()).all()
 
 
@@ -66,6 +68,7 @@ def test_every_optimizer_is_built_as_what_it_is_called(name: str) -> None:
     recipe = RECIPES["three-layer"].changed(optimizer=name, weight_decay=0.25)
     optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
     assert type(optimizer) is KINDS[name]
+    assert OPTIMIZERS[name].decoupled is (KINDS[name] is optim.AdamW)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (recipe.lr, 0.25)
 
 
@@ -91,6 +94,20 @@ def test_every_schedule_goes_with_every_optimizer(schedule: str, name: str, step
         rates.append(optimizer.param_groups[0]["lr"])
         made.step()
     assert 0 < max(rates) <= recipe.lr * (1 + 1e-12)
+
+
+def test_a_schedule_is_over_when_training_is() -> None:
+    ends = {}
+    for schedule in SCHEDULES:
+        recipe = RECIPES["three-layer"].changed(optimizer="sgd", schedule=schedule, lr=0.5)
+        optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+        made = build_schedule(recipe, optimizer, 20)
+        for _ in range(19):
+            if made is not None:
+                made.step()
+        ends[schedule] = optimizer.param_groups[0]["lr"]
+    assert ends.pop("constant") == 0.5
+    assert all(0 < rate < 0.01 for rate in ends.values()), ends
 
 
 def test_a_single_step_is_at_the_rate_of_the_recipe() -> None:

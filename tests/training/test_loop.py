@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import (
     OPTIMIZERS,
@@ -15,6 +16,7 @@ from tinygrad_mnist.training import (
     Reporter,
     evaluate,
     fit,
+    loop,
 )
 from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.loop import History
@@ -118,27 +120,80 @@ def test_the_state_that_was_the_best_is_left_in_the_model(small: Recipe, pattern
     assert not model.training
 
 
-def test_what_came_after_the_best_state_is_forgotten(
-    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where step 16 was the best, going on to step 32 leaves what ending after step 16 leaves."""
-    monkeypatch.setattr(Record, "better_than", lambda self, other: self.step <= 16)
-    _, whole, _ = train(small, patterns)
-    _, ended, _ = train(small, patterns, listener=Listener(interrupt_after=17))
+def test_what_came_after_the_best_state_is_forgotten(small: Recipe, patterns: Dataset) -> None:
+    """Going on after the best step leaves what ending there leaves."""
+    recipe = small.changed(lr=0.3, schedule="constant", epochs=8)
+    done, whole, _ = train(recipe, patterns)
+    assert done.best.step < done.history.records[-1].step
+    _, ended, _ = train(recipe, patterns, listener=Listener(interrupt_after=done.best.step + 1))
     np.testing.assert_equal(whole.state_dict(), ended.state_dict())
 
 
 @pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
-def test_every_step_is_in_training_mode(
-    small: Recipe, patterns: Dataset, mode: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever mode the model came in, and after an evaluation too: batch norm counts the steps."""
-    monkeypatch.setattr(Record, "better_than", lambda self, other: True)  # the last state is kept
+def test_every_step_is_in_training_mode(small: Recipe, patterns: Dataset, mode: bool) -> None:
+    """Whatever mode the model came in, and after an evaluation too."""
+
+    class Watched(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+            self.modes: list[bool] = []
+
+        def forward(self, x: Any) -> Any:
+            self.modes.append(self.training)
+            return self.model(x)
+
     rngs = generators(0)
     parts = split(patterns, small.validation, rngs["split"])
-    model = build_model(small, parts.features, parts.classes).train(mode)
+    model = Watched(build_model(small, parts.features, parts.classes)).train(mode)
+    done = fit(small, model, parts, rngs=rngs)
+    assert len(done.history.losses) == model.modes.count(True) == 32
+    assert model.modes.count(False) >= 4  # the evaluations
+
+
+def test_evaluations_are_no_training_time(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock on which a step takes a second and an evaluation an hour."""
+
+    class Clock(Reporter):
+        now = 0.0
+
+        def stepped(self, step: int, loss: float) -> None:
+            self.now += 1
+
+        def evaluated(self, record: Record, best: bool) -> None:
+            self.now += 3600
+
+    clock = Clock()
+    monkeypatch.setattr(loop, "perf_counter", lambda: clock.now)
+    assert train(small, patterns, listener=clock)[0].seconds == 32
+
+
+def test_training_accuracy_is_that_of_one_sample_of_the_training_part(
+    small: Recipe, patterns: Dataset
+) -> None:
+    class Watched(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model = model
+            self.seen: list[Any] = []
+
+        def forward(self, x: Any) -> Any:
+            if not self.training:
+                self.seen.append(np.asarray(x.data))
+            return self.model(x)
+
+    rngs = generators(0)
+    parts = split(patterns, small.validation, rngs["split"])
+    model = Watched(build_model(small, parts.features, parts.classes))
     fit(small, model, parts, rngs=rngs)
-    assert model.state_dict()["1.num_batches_tracked"] == 32
+    samples = model.seen[1::2]  # of each pair of evaluations, the first is on the validation part
+    assert len(samples) == 4
+    assert all(np.array_equal(one, samples[0]) for one in samples)
+    rows = {row.tobytes() for row in samples[0]}
+    assert len(rows) == len(samples[0]) == len(parts.validation_images)
+    assert rows <= {row.tobytes() for row in parts.standardizer(parts.train_images)}
 
 
 def test_full_batch_is_one_step_an_epoch(small: Recipe, patterns: Dataset) -> None:

@@ -45,7 +45,7 @@ def test_without_a_layout_there_is_no_graph_and_that_is_said(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("tinygrad_mnist.graph.formats.layout.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
     told = Notices()
     train(small, patterns, out="run", reporter=told)
     (notice,) = [notice for notice in told.notices if "no graph was drawn" in notice]

@@ -8,20 +8,6 @@ from tinygrad_mnist import data, training
 from tinygrad_mnist.training import OPTIMIZERS, RECIPES, Recipe, RecipeError, find_recipe
 
 
-def test_the_five_recipes_are_there() -> None:
-    assert list(RECIPES) == [
-        "default",
-        "batchnorm-deep",
-        "batchnorm-deep-fullbatch",
-        "three-layer",
-        "digits",
-    ]
-
-
-def test_a_recipe_is_listed_under_its_own_name() -> None:
-    assert all(recipe.name == name for name, recipe in RECIPES.items())
-
-
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_a_recipe_survives_json(recipe: Recipe) -> None:
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
@@ -34,12 +20,6 @@ def test_the_ancestors_network_is_kept() -> None:
             True,
             True,
         )
-
-
-def test_full_batch_means_a_thousand_iterations() -> None:
-    recipe = RECIPES["batchnorm-deep-fullbatch"]
-    assert recipe.full_batch
-    assert recipe.epochs == 1000
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tinygrad_mnist.data import DataError, Dataset, load, load_digits
-from tinygrad_mnist.training import DATASETS, RECIPES, DatasetChoice, choose, training_data
+from tinygrad_mnist.training import DATASETS, RECIPES, DatasetChoice, choose
 
 
 def test_digits_take_the_recipe_made_for_them() -> None:
@@ -41,10 +41,10 @@ def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_directory_is_remembered_by_its_full_path(
-    patterns: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mnist_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_data, "load", lambda name, notify: patterns)
-    assert choose(data="here").source == str(tmp_path.resolve() / "here")
+    monkeypatch.chdir(mnist_directory.parent)
+    assert choose(data=mnist_directory.name).source == str(mnist_directory.resolve())
 
 
 def test_a_data_set_of_ones_own_is_remembered_by_its_name(

@@ -59,6 +59,14 @@ def test_parameters_that_are_used_get_their_gradients() -> None:
         np.testing.assert_allclose(again, plain, rtol=1e-6)
 
 
+def test_a_parameter_that_is_returned_as_it_is_gets_both_parts() -> None:
+    w, x = Tensor([2.0, 3.0], requires_grad=True), Tensor([5.0, 7.0], requires_grad=True)
+    same, product = checkpoint(lambda x: (w, w * x))(x)
+    (same + product * 10).backward(np.ones(2))
+    assert w.grad is not None
+    np.testing.assert_array_equal(w.grad.data, [51, 71])
+
+
 def test_trees_and_other_arguments_pass_through() -> None:
     def g(tree: Any, scale: float, *, name: str) -> Any:
         assert name == "g"

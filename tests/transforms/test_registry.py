@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist import Tensor, jvp, vjp
 from tinygrad_mnist.engine.op import REGISTRY, Op
-from tinygrad_mnist.testing.properties import differentiable_function as _function
+from tinygrad_mnist.testing.properties import differentiable_function
 from tinygrad_mnist.testing.strategies import op_inputs
 
 DIFFERENTIABLE = [op for op in REGISTRY.values() if op.kind != "constant"]
@@ -33,7 +33,7 @@ def outputs(out: Any) -> list[Any]:
 @settings(max_examples=15)
 @given(data=st.data())
 def test_the_tangent_is_the_derivative_along_a_line(op: Op, data: st.DataObject) -> None:
-    values, primals = _function(op, *data.draw(op_inputs(op)))
+    values, primals = differentiable_function(op, *data.draw(op_inputs(op)))
     vectors = [direction(primal.shape, i) for i, primal in enumerate(primals)]
 
     def function(*arguments: Any) -> Any:
@@ -65,7 +65,7 @@ def test_the_tangent_is_the_derivative_along_a_line(op: Op, data: st.DataObject)
 @settings(max_examples=10)
 @given(data=st.data())
 def test_forward_and_reverse_mode_are_transposes(op: Op, data: st.DataObject) -> None:
-    function, primals = _function(op, *data.draw(op_inputs(op)))
+    function, primals = differentiable_function(op, *data.draw(op_inputs(op)))
     vectors = [direction(primal.shape, i) for i, primal in enumerate(primals)]
     out, tangent = jvp(function, primals, vectors)
     _, pullback = vjp(function, *primals)
@@ -81,7 +81,7 @@ def test_forward_and_reverse_mode_are_transposes(op: Op, data: st.DataObject) ->
 @settings(max_examples=5)
 @given(data=st.data())
 def test_tangents_that_are_recorded_are_the_same(op: Op, data: st.DataObject) -> None:
-    function, primals = _function(op, *data.draw(op_inputs(op)))
+    function, primals = differentiable_function(op, *data.draw(op_inputs(op)))
     vectors = [direction(primal.shape, i) for i, primal in enumerate(primals)]
     plain = outputs(jvp(function, primals, vectors)[1])
     leaves = [Tensor(primal, requires_grad=True) for primal in primals]
@@ -99,7 +99,7 @@ def test_float32_tangents_stay_float32(op: Op, data: st.DataObject) -> None:
     if "dtype" in static:
         return
     narrow = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float64 else a for a in arguments]
-    function, primals = _function(op, narrow, static)
+    function, primals = differentiable_function(op, narrow, static)
     out, tangent = jvp(function, primals, [direction(p.shape, i) for i, p in enumerate(primals)])
     for one, moved in zip(outputs(out), outputs(tangent), strict=True):
         if one.dtype.kind == "f":

@@ -259,7 +259,6 @@ def test_the_theme_follows_the_system_and_can_be_switched(page: Page) -> None:
         return page.evaluate(f"[{ground}, {fill}]")
 
     light = colours()
-    assert light[0] == "rgb(255, 255, 255)"
     page.emulate_media(color_scheme="dark")
     expect(page.locator("#theme")).to_have_attribute("aria-pressed", "true")
     dark = colours()

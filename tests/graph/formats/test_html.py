@@ -97,14 +97,6 @@ def test_the_page_needs_nothing_else() -> None:
     assert policy == ["default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"]
 
 
-def test_two_runs_give_the_same_page() -> None:
-    def once() -> str:
-        x = Tensor(np.arange(3.0), requires_grad=True)
-        return np.sum(np.exp(x) * x).graph(names={"x": x}).html()
-
-    assert once() == once()
-
-
 @pictures
 def test_each_level_has_a_part_for_each_box_and_arrow() -> None:
     page = small().html()
