@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import io
 import os
+import pkgutil
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -247,3 +248,60 @@ def test_links_lead_to_files() -> None:
     links = [(page, link) for page in pages for link in links_of(page)]
     broken = [f"{name_of(page)}: {link}" for page, link in links if not (page.parent / link).exists()]
     assert broken == []
+
+
+# ---- names of files and modules --------------------------------------------------------------------------
+
+FILES = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.*") if ".venv" not in path.parts}
+MADE_BY_RUNS = re.compile(r"(runs?|generated|_build)/|\.json$|\.html$")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield the pages and the sources that name files, each with its text; CHANGELOG names what went."""
+    folders = [ROOT / name for name in ("docs", "tinygrad_mnist", "examples", "scripts", "benchmarks")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.*")) if MADE.isdisjoint(path.parts)]
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", *paths]:
+        if path.suffix in {"", ".py", ".md"}:
+            yield name_of(path), path.read_text("utf-8")
+
+
+def test_files_that_are_named_exist() -> None:
+    missing = [
+        f"{name}: {file}"
+        for name, text in texts()
+        for file in re.findall(r"(?<![\w/.{}*<-])((?:[\w-]+/)+[\w-]+\.\w{2,4})\b", text)
+        if not any(known == file or known.endswith(f"/{file}") for known in FILES)
+        and not MADE_BY_RUNS.search(file)
+    ]
+    assert missing == []
+
+
+def is_there(dotted: str) -> bool:
+    """Say whether a dotted name of the package is a module, or something in one."""
+    # The second, as the function `graph.storyboard` has the name of a folder, and is found in its place.
+    for find in (pkgutil.resolve_name, importlib.util.find_spec):
+        with contextlib.suppress(AttributeError, ModuleNotFoundError):
+            if find(dotted) is not None:
+                return True
+    return False
+
+
+def test_names_of_the_package_that_are_written_out_exist() -> None:
+    missing = [
+        f"{name}: {dotted}"
+        for name, text in texts()
+        for dotted in re.findall(r"tinygrad_mnist(?:\.[a-zA-Z]\w*)+", text)
+        if not dotted.endswith((".py", ".toml")) and not is_there(dotted)
+    ]
+    assert missing == []
+
+
+def test_the_architecture_lists_the_package_and_the_engine() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    listing = re.search(r"```text\ntinygrad_mnist/\n(.*?)```", text, flags=re.DOTALL)
+    assert listing is not None
+    entries = re.findall(r"^(?:  |    )([\w.]+/?) ", listing[1], flags=re.MULTILINE)
+    package = ROOT / "tinygrad_mnist"
+    there = [f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()]
+    there += [path.name for folder in (package, package / "engine") for path in folder.glob("[a-z]*.py")]
+    assert sorted(entries) == sorted(there)
