@@ -67,12 +67,13 @@ def public_values(module: str) -> list[tuple[str, str]]:
 
 
 def left_out(name: str) -> list[str]:
-    """Return what the page of a class does not show: methods that it refuses, slots without a docstring."""
+    """Return what the page of a class does not show: what it does not support, slots without a docstring."""
     module, _, cls = name.rpartition(".")
     loaded = getattr(importlib.import_module(module), cls)
     texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
     texts |= dict.fromkeys(vars(loaded).get("__annotations__", ()), "")  # the class itself lists its fields
-    return [each for each, text in texts.items() if not text or text.startswith(("Refused", "Attribute"))]
+    unshown = ("Not supported", "Attribute")
+    return [each for each, text in texts.items() if not text or text.startswith(unshown)]
 
 
 # A page for each goes to docs/generated, which git ignores.

@@ -259,9 +259,9 @@ MADE_BY_RUNS = re.compile(r"(runs?|generated|_build)/|\.json$|\.html$")
 def texts() -> Iterator[tuple[str, str]]:
     """Yield the pages and the sources that name files, each with its text; CHANGELOG names what went."""
     folders = [ROOT / name for name in ("docs", "tinygrad_mnist", "examples", "scripts", "benchmarks")]
-    paths = [path for folder in folders for path in sorted(folder.rglob("*.*")) if MADE.isdisjoint(path.parts)]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.*"))]
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", *paths]:
-        if path.suffix in {"", ".py", ".md"}:
+        if path.suffix in {"", ".py", ".md"} and MADE.isdisjoint(path.parts):
             yield name_of(path), path.read_text("utf-8")
 
 

@@ -109,7 +109,7 @@ class Recipe:
 
     @property
     def layers(self) -> str:
-        """The hidden layers in short: ``256-128``."""
+        """The hidden layers in short, as ``256-128``."""
         return "-".join(map(str, self.hidden)) or "none"
 
     @property
