@@ -19,6 +19,7 @@ import pytest
 import tinygrad_mnist
 from tinygrad_mnist import op, transforms
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
+from tinygrad_mnist.training import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -58,11 +59,14 @@ PAGES = [
 ]
 
 
+TABLES: tuple[Any, ...] = (REGISTRY, UFUNCS, FUNCTIONS, OPTIMIZERS, os.environ)
+
+
 @pytest.fixture
 def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let a page declare operations, set variables and write files, and forget all of it afterwards."""
+    """Let a page declare operations, add choices, set variables, write files; forget all of it afterwards."""
     monkeypatch.chdir(tmp_path)
-    before = [(registry, dict(registry)) for registry in (REGISTRY, UFUNCS, FUNCTIONS, os.environ)]
+    before = [(table, dict(table)) for table in TABLES]
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("hypothesis"):
             from hypothesis import settings
@@ -70,9 +74,9 @@ def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             settings.register_profile("before the page", settings.default)
             stack.callback(settings.load_profile, "before the page")
         yield
-    for registry, entries in before:
-        registry.clear()
-        registry.update(entries)
+    for table, entries in before:
+        table.clear()
+        table.update(entries)
 
 
 def run_session(code: str, names: dict[str, Any], page: Path) -> None:
