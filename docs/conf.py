@@ -86,6 +86,7 @@ autosummary_context = {
     "public": {module: public_names(module) for module in MODULES},
     "values": {module: public_values(module) for module in MODULES},
 }
+default_role = "py:obj"  # `name` in a docstring is a link where it names something
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it in words, and NumPy's spelled-out types fill five lines
@@ -146,6 +147,26 @@ def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lin
     lines[start:] = split
 
 
+def write_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Write NumPy's default that stands for an argument that was not given as NumPy's pages do."""
+    return (signature and signature.replace("=_NO", "=<no value>")), returned
+
+
+def leave_out(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out methods that the package calls and a user does not; None leaves the choice to Sphinx."""
+    cls, _, method = getattr(obj, "__qualname__", "").rpartition(".")
+    return True if method == "extra_repr" or (cls == "Recording" and method != "graph") else None
+
+
+def write_fields(app: Any, doctree: Any) -> None:
+    """Write "Attributes" where Sphinx writes "Variables"."""
+    for name in doctree.findall(nodes.field_name):
+        if name.astext() == "Variables":
+            name.replace(name[0], nodes.Text("Attributes"))
+
+
 def write_dashes(app: Any, doctree: Any) -> None:
     """Put a dash between a parameter and what is said of it, where Sphinx writes two hyphens."""
     for text in list(doctree.findall(nodes.Text)):
@@ -177,4 +198,7 @@ def setup(app: Any) -> None:
     app.connect("config-inited", write_commands)
     app.connect("autodoc-process-docstring", split_attributes, priority=400)
     app.connect("autodoc-process-docstring", mend_markup, priority=401)
+    app.connect("autodoc-process-signature", write_signature)
+    app.connect("autodoc-skip-member", leave_out)
+    app.connect("doctree-read", write_fields)
     app.connect("doctree-read", write_dashes)

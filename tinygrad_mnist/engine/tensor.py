@@ -728,11 +728,11 @@ class Tensor:
         return _call(np.argpartition, self, kth, axis, kind, order)
 
     def conj(self) -> Tensor:
-        """Return ``np.conj(t)``: of real numbers, themselves."""
+        """Return ``np.conj(t)``, which is ``t``, as all its numbers are real."""
         return _call(np.copy, self)
 
     def conjugate(self) -> Tensor:
-        """Return ``np.conjugate(t)``: of real numbers, themselves."""
+        """Return ``np.conjugate(t)``, which is ``t``, as all its numbers are real."""
         return _call(np.copy, self)
 
     def nonzero(self) -> Any:
