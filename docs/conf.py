@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from docutils import nodes
+from sphinx import addnodes
 
 from tinygrad_mnist._version import __version__
 
@@ -157,7 +158,8 @@ def write_signature(
 def leave_out(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
     """Leave out methods that the package calls and a user does not; None leaves the choice to Sphinx."""
     cls, _, method = getattr(obj, "__qualname__", "").rpartition(".")
-    return True if method == "extra_repr" or (cls == "Recording" and method != "graph") else None
+    own = method in ("extra_repr", "count_batch") or name in ("option_checks", "enters_checkpoints")
+    return True if own or (cls == "Recording" and method != "graph") else None
 
 
 def write_fields(app: Any, doctree: Any) -> None:
@@ -165,6 +167,13 @@ def write_fields(app: Any, doctree: Any) -> None:
     for name in doctree.findall(nodes.field_name):
         if name.astext() == "Variables":
             name.replace(name[0], nodes.Text("Attributes"))
+
+
+def unlink_words(app: Any, doctree: Any) -> None:
+    """Take the link off "shape" and such words in the type of a parameter: it leads to `Tensor.shape`."""
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        if link["reftype"] == "class" and link["reftarget"].islower() and "." not in link["reftarget"]:
+            link.replace_self(link.children)
 
 
 def write_dashes(app: Any, doctree: Any) -> None:
@@ -201,4 +210,5 @@ def setup(app: Any) -> None:
     app.connect("autodoc-process-signature", write_signature)
     app.connect("autodoc-skip-member", leave_out)
     app.connect("doctree-read", write_fields)
+    app.connect("doctree-read", unlink_words)
     app.connect("doctree-read", write_dashes)

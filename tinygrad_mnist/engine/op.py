@@ -225,7 +225,7 @@ def elementwise(
     domain: Domain | tuple[Domain, ...] = REAL,
     **options: Any,
 ) -> Op:
-    """Declare an operation that acts on each element; ``rules`` holds one rule an argument.
+    """Declare an operation that acts on each element; ``rules`` are one for each argument.
 
     Each rule is ``g`` times a local derivative, so the same rule serves reverse and forward mode.
 
@@ -264,7 +264,7 @@ def multilinear(forward: Callable[..., Any], rules: Rules, name: str | None = No
 
 
 def general(forward: Callable[..., Any], *rules: Rule | None, name: str | None = None, **options: Any) -> Op:
-    """Declare any other operation, by one rule an argument."""
+    """Declare any other operation, by one rule for each argument."""
     return register(Op(_name(forward, name), forward, "general", rules, **options))
 
 

@@ -25,8 +25,10 @@ class Recipe:
 
     Parameters
     ----------
-    name, description : str
-        The name by which it is found, and one line about it.
+    name : str
+        The name by which it is found.
+    description : str
+        One line about it.
     hidden : tuple of int
         Units of each hidden layer; empty for none (softmax regression).
     model : str
