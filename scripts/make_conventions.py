@@ -45,9 +45,9 @@ PARAGRAPHS = (
     "bounds, as one of x alone.",
     "The table holds the gradients of `sum(f)` at the point that is named, one number for each element; `;` "
     "stands between the gradients of several arguments. Every cell was measured, in reverse mode, in float64 "
-    "and in float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result that "
-    "asks for none. `tests/engine/test_conventions.py` measures our column again in both dtypes, the others "
-    "where those releases are installed, and more cases.",
+    "and in float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result "
+    "that asks for none. `tests/engine/test_conventions.py` measures our column again in both dtypes, the "
+    "others where those releases are installed, and more cases.",
 )
 
 
