@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from docutils import nodes
+from sphinx import addnodes
 
 from tinygrad_mnist._version import __version__
 
@@ -67,12 +68,13 @@ def public_values(module: str) -> list[tuple[str, str]]:
 
 
 def left_out(name: str) -> list[str]:
-    """Return what the page of a class does not show: methods that it refuses, slots without a docstring."""
+    """Return what the page of a class does not show: what it does not support, slots without a docstring."""
     module, _, cls = name.rpartition(".")
     loaded = getattr(importlib.import_module(module), cls)
     texts = {each: inspect.getdoc(inspect.getattr_static(loaded, each)) or "" for each in dir(loaded)}
     texts |= dict.fromkeys(vars(loaded).get("__annotations__", ()), "")  # the class itself lists its fields
-    return [each for each, text in texts.items() if not text or text.startswith(("Refused", "Attribute"))]
+    unshown = ("Not supported", "Attribute")
+    return [each for each, text in texts.items() if not text or text.startswith(unshown)]
 
 
 # A page for each goes to docs/generated, which git ignores.
@@ -85,6 +87,7 @@ autosummary_context = {
     "public": {module: public_names(module) for module in MODULES},
     "values": {module: public_values(module) for module in MODULES},
 }
+default_role = "py:obj"  # `name` in a docstring is a link where it names something
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say it in words, and NumPy's spelled-out types fill five lines
@@ -145,6 +148,34 @@ def split_attributes(app: Any, what: str, name: str, obj: Any, options: Any, lin
     lines[start:] = split
 
 
+def write_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Write NumPy's default that stands for an argument that was not given as NumPy's pages do."""
+    return (signature and signature.replace("=_NO", "=<no value>")), returned
+
+
+def leave_out(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out methods that the package calls and a user does not; None leaves the choice to Sphinx."""
+    cls, _, method = getattr(obj, "__qualname__", "").rpartition(".")
+    own = method in ("extra_repr", "count_batch") or name in ("option_checks", "enters_checkpoints")
+    return True if own or (cls == "Recording" and method != "graph") else None
+
+
+def write_fields(app: Any, doctree: Any) -> None:
+    """Write "Attributes" where Sphinx writes "Variables"."""
+    for name in doctree.findall(nodes.field_name):
+        if name.astext() == "Variables":
+            name.replace(name[0], nodes.Text("Attributes"))
+
+
+def unlink_words(app: Any, doctree: Any) -> None:
+    """Take the link off "shape" and such words in the type of a parameter: it leads to `Tensor.shape`."""
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        if link["reftype"] == "class" and link["reftarget"].islower() and "." not in link["reftarget"]:
+            link.replace_self(link.children)
+
+
 def write_dashes(app: Any, doctree: Any) -> None:
     """Put a dash between a parameter and what is said of it, where Sphinx writes two hyphens."""
     for text in list(doctree.findall(nodes.Text)):
@@ -176,4 +207,8 @@ def setup(app: Any) -> None:
     app.connect("config-inited", write_commands)
     app.connect("autodoc-process-docstring", split_attributes, priority=400)
     app.connect("autodoc-process-docstring", mend_markup, priority=401)
+    app.connect("autodoc-process-signature", write_signature)
+    app.connect("autodoc-skip-member", leave_out)
+    app.connect("doctree-read", write_fields)
+    app.connect("doctree-read", unlink_words)
     app.connect("doctree-read", write_dashes)

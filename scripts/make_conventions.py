@@ -43,11 +43,11 @@ PARAGRAPHS = (
     "finite derivative is never touched, so that second derivatives stay right. A function of two arguments "
     "(`maximum(x, y)`, also where y is a constant) is judged as one of both; `relu`, and `clip` at constant "
     "bounds, as one of x alone.",
-    "The table holds the gradients of `sum(f)` at the point that is named, one number an element; `;` stands "
-    "between the gradients of several arguments. Every cell was measured, in reverse mode, in float64 and in "
-    "float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result that "
-    "asks for none. `tests/engine/test_conventions.py` measures our column again in both dtypes, the others "
-    "where those releases are installed, and more cases.",
+    "The table holds the gradients of `sum(f)` at the point that is named, one number for each element; `;` "
+    "stands between the gradients of several arguments. Every cell was measured, in reverse mode, in float64 "
+    "and in float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result "
+    "that asks for none. `tests/engine/test_conventions.py` measures our column again in both dtypes, the "
+    "others where those releases are installed, and more cases.",
 )
 
 

@@ -5,8 +5,8 @@ From the repository's root::
     python scripts/make_coverage.py
 
 with the NumPy whose functions the page shall list. A callable is *differentiable*, *piecewise constant*,
-*refused* or *not dispatched*. One that a new release of NumPy adds is *undecided* until it is declared or
-stands in a table; a test fails for it.
+*not supported* or *not dispatched*. One that a new release of NumPy adds is *undecided* until it is declared
+or stands in a table; a test fails for it.
 """
 
 from __future__ import annotations
@@ -82,11 +82,9 @@ METHODS_WITHOUT_GRADIENT: Final = frozenset(
 )
 """Methods of an ndarray that Tensors have, and whose results need no gradient."""
 
-REFUSED_OPTIONS = (
+UNSUPPORTED_OPTIONS = (
     "Arguments may be given by position or by name, as in NumPy. An option with NumPy's default changes "
-    "nothing. A function that lacks one of these options refuses it with a TypeError that names it; "
-    "so does an option "
-    "that is not listed here."
+    "nothing. A function that lacks an option raises a TypeError that names it, and says what to use instead."
 )
 HEADINGS = {
     "differentiable": (
@@ -94,14 +92,14 @@ HEADINGS = {
         "They give NumPy's value, and first and second derivatives; but `np.vander` keeps float32, which "
         "NumPy makes float64. Those that write (`np.put`, `np.copyto` ...) do so as `t[index] = value` does. "
         "`np.full_like(a, value)` asks only its first argument: where `a` is an array, a value that "
-        "requires a gradient is refused; use `np.full_like(Tensor(a), value)`.",
+        "requires a gradient is an error; use `np.full_like(Tensor(a), value)`.",
     ),
     "piecewise constant": (
         "Piecewise constant",
         "Positions, counts, comparisons, steps, and what is said of an array rather than of its values. The "
         "result needs no gradient, rightly.",
     ),
-    "refused": ("Refused", "A TypeError names the function and says what to use instead."),
+    "not supported": ("Not supported", "A TypeError names the function and says what to use instead."),
     "not dispatched": (
         "Not dispatched by NumPy",
         "NumPy never asks a Tensor about these. Where one of them makes an array of a Tensor that requires a "
@@ -144,7 +142,7 @@ def _decide(name: str, function: Any, notes: dict[str, str]) -> Decision:
     if function in FUNCTIONS or (isinstance(function, np.ufunc) and function in UFUNCS):
         return Decision(name, "differentiable")
     if (advice := UNSUPPORTED.get(called(function))) is not None:
-        return Decision(name, "refused", advice)
+        return Decision(name, "not supported", advice)
     if name in notes:
         return Decision(name, "not dispatched", notes[name])
     if isinstance(function, type):
@@ -159,7 +157,7 @@ def _is_constant(ufunc: np.ufunc) -> bool:
 def _decide_method(method: str) -> Decision:
     name = f"ndarray.{method}"
     if name in UNSUPPORTED:
-        return Decision(name, "refused", UNSUPPORTED[name])
+        return Decision(name, "not supported", UNSUPPORTED[name])
     if not hasattr(Tensor, method):
         return Decision(name, "undecided")
     return Decision(name, "piecewise constant" if method in METHODS_WITHOUT_GRADIENT else "differentiable")
@@ -208,7 +206,8 @@ def page() -> str:
             "",
             *_rows([one for one in everything if one.state == state]),
         ]
-    lines += ["", "## Refused options", "", fill(REFUSED_OPTIONS, WIDTH), "", "| | |", "|---|---|"]
+    lines += ["", "## Options that are not supported", "", fill(UNSUPPORTED_OPTIONS, WIDTH), ""]
+    lines += ["| | |", "|---|---|"]
     lines += [f"| `{option}=` | {advice} |" for option, advice in OPTIONS.items()]
     return "\n".join(lines) + "\n"
 

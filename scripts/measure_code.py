@@ -1,12 +1,13 @@
 """Measure the package: modules, lines of code, comments, the largest functions, how docstrings begin.
 
-Run ``python scripts/measure_code.py [FOLDER]``. The numbers say where to look, not what is good.
+Run ``python scripts/measure_code.py [FOLDER OR FILE ...]``. The numbers say where to look, not what is good.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import os
 import sys
 import tokenize
 from collections import Counter
@@ -77,18 +78,19 @@ def first_words(tree: ast.Module) -> list[str]:
     return [doc.split()[0].strip("`:,.") for doc in docs if doc]
 
 
-def main(folder: Path) -> None:
-    """Print the measures of every Python file below a folder."""
+def main(places: list[Path]) -> None:
+    """Print the measures of some Python files, and of every one below some folders."""
     code = comments = modules = lines = 0
     functions: list[Function] = []
     words: Counter[str] = Counter()
-    for path in sorted(folder.rglob("*.py")):
+    files = {file for place in places for file in [place, *place.rglob("*.py")] if file.is_file()}
+    for path in sorted(files):
         source = path.read_text("utf-8")
         tree = ast.parse(source)
         own = lines_of(source, tree)
         modules, lines = modules + 1, lines + source.count("\n")
         code, comments = code + len(own.code), comments + own.comments
-        functions += functions_of(tree, path.relative_to(folder.parent).as_posix(), own.code)
+        functions += functions_of(tree, os.path.relpath(path), own.code)
         words.update(first_words(tree))
     print(f"{modules} modules, {lines:,} lines, {code:,} of them code")
     print(f"{100 * comments / max(code, 1):.1f} comments per 100 lines of code")
@@ -102,4 +104,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else PACKAGE)
+    main([Path(name) for name in sys.argv[1:]] or [PACKAGE])

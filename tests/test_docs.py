@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import io
 import os
+import pkgutil
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pytest
 import tinygrad_mnist
 from tinygrad_mnist import op, transforms
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
+from tinygrad_mnist.training import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -57,11 +59,14 @@ PAGES = [
 ]
 
 
+TABLES: tuple[Any, ...] = (REGISTRY, UFUNCS, FUNCTIONS, OPTIMIZERS, os.environ)
+
+
 @pytest.fixture
 def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let a page declare operations, set variables and write files, and forget all of it afterwards."""
+    """Let a page declare operations, add choices, set variables, write files; forget all of it afterwards."""
     monkeypatch.chdir(tmp_path)
-    before = [(registry, dict(registry)) for registry in (REGISTRY, UFUNCS, FUNCTIONS, os.environ)]
+    before = [(table, dict(table)) for table in TABLES]
     with contextlib.ExitStack() as stack:
         if importlib.util.find_spec("hypothesis"):
             from hypothesis import settings
@@ -69,9 +74,9 @@ def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             settings.register_profile("before the page", settings.default)
             stack.callback(settings.load_profile, "before the page")
         yield
-    for registry, entries in before:
-        registry.clear()
-        registry.update(entries)
+    for table, entries in before:
+        table.clear()
+        table.update(entries)
 
 
 def run_session(code: str, names: dict[str, Any], page: Path) -> None:
@@ -247,3 +252,60 @@ def test_links_lead_to_files() -> None:
     links = [(page, link) for page in pages for link in links_of(page)]
     broken = [f"{name_of(page)}: {link}" for page, link in links if not (page.parent / link).exists()]
     assert broken == []
+
+
+# ---- names of files and modules --------------------------------------------------------------------------
+
+FILES = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.*") if ".venv" not in path.parts}
+MADE_BY_RUNS = re.compile(r"(runs?|generated|_build)/|\.json$|\.html$")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield the pages and the sources that name files, each with its text; CHANGELOG names what went."""
+    folders = [ROOT / name for name in ("docs", "tinygrad_mnist", "examples", "scripts", "benchmarks")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.*"))]
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "Makefile", *paths]:
+        if path.suffix in {"", ".py", ".md"} and MADE.isdisjoint(path.parts):
+            yield name_of(path), path.read_text("utf-8")
+
+
+def test_files_that_are_named_exist() -> None:
+    missing = [
+        f"{name}: {file}"
+        for name, text in texts()
+        for file in re.findall(r"(?<![\w/.{}*<-])((?:[\w-]+/)+[\w-]+\.\w{2,4})\b", text)
+        if not any(known == file or known.endswith(f"/{file}") for known in FILES)
+        and not MADE_BY_RUNS.search(file)
+    ]
+    assert missing == []
+
+
+def is_there(dotted: str) -> bool:
+    """Say whether a dotted name of the package is a module, or something in one."""
+    # The second, as the function `graph.storyboard` has the name of a folder, and is found in its place.
+    for find in (pkgutil.resolve_name, importlib.util.find_spec):
+        with contextlib.suppress(AttributeError, ModuleNotFoundError):
+            if find(dotted) is not None:
+                return True
+    return False
+
+
+def test_names_of_the_package_that_are_written_out_exist() -> None:
+    missing = [
+        f"{name}: {dotted}"
+        for name, text in texts()
+        for dotted in re.findall(r"tinygrad_mnist(?:\.[a-zA-Z]\w*)+", text)
+        if not dotted.endswith((".py", ".toml")) and not is_there(dotted)
+    ]
+    assert missing == []
+
+
+def test_the_architecture_lists_the_package_and_the_engine() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    listing = re.search(r"```text\ntinygrad_mnist/\n(.*?)```", text, flags=re.DOTALL)
+    assert listing is not None
+    entries = re.findall(r"^(?:  |    )([\w.]+/?) ", listing[1], flags=re.MULTILINE)
+    package = ROOT / "tinygrad_mnist"
+    there = [f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()]
+    there += [path.name for folder in (package, package / "engine") for path in folder.glob("[a-z]*.py")]
+    assert sorted(entries) == sorted(there)

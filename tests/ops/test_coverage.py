@@ -279,10 +279,10 @@ def test_a_piecewise_constant_function_has_numpys_value_and_no_gradient(decision
         assert not any(isinstance(one, Tensor) and one.requires_grad for one in parts(out))
 
 
-# ---- refused ---------------------------------------------------------------------------------------------
+# ---- not supported ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("decision", named("refused"))
+@pytest.mark.parametrize("decision", named("not supported"))
 def test_a_refused_function_raises_a_type_error_that_names_it_and_says_what_to_use(
     decision: coverage.Decision,
 ) -> None:
@@ -303,7 +303,7 @@ def test_a_refused_function_raises_a_type_error_that_names_it_and_says_what_to_u
     assert all(decision.note in message for message in named)
 
 
-@pytest.mark.parametrize("decision", named("refused", of="ndarray"))
+@pytest.mark.parametrize("decision", named("not supported", of="ndarray"))
 def test_a_refused_method_raises_a_type_error_that_names_it(decision: coverage.Decision) -> None:
     method = decision.name.removeprefix("ndarray.")
     with pytest.raises(TypeError, match=rf"numpy.ndarray.{method} has no gradient"):

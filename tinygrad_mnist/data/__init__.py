@@ -1,8 +1,8 @@
-"""Data sets, and the way from them to a training step.
+"""Data sets, and their batches for training.
 
 `load` finds a data set by its name. `batches` yields it in parts, with a `Standardizer` for the images, and
 `one_hot` for the labels if a loss needs it. `stratified_split` sets a validation part aside. A fault in a
-file, an image or a label raises a `DataError`. This folder needs NumPy alone and knows nothing of models.
+file, an image or a label raises a `DataError`. It needs NumPy alone.
 """
 
 from tinygrad_mnist.data.batches import batches, one_hot, stratified_split

@@ -60,7 +60,7 @@ class Sample:
     Parameters
     ----------
     shapes : tuple of shapes
-        One shape an argument; values are drawn from the operation's domain.
+        One shape for each argument; values are drawn from the operation's domain.
     static : mapping
         Keyword arguments of the call, passed as they are.
     constants : mapping
@@ -107,11 +107,11 @@ class Op:
     kind : str
         One of ``elementwise``, ``linear``, ``multilinear``, ``general``, ``fused``, ``constant``.
     rules : sequence of callables
-        One rule an argument (None where an argument has no gradient); empty for fused operations.
+        One rule for each argument (None where an argument has no gradient); empty for fused operations.
     joint : callable, optional
         A fused operation's rule for all arguments, on arrays alone:
         ``joint(g, needed, out, saved, *arrays, **static)`` returns one array (or None) an argument, which
-        nobody else holds. ``needed`` holds one bool an argument.
+        nobody else holds. ``needed`` holds one bool for each argument.
     formula : callable, optional
         The same function in plain NumPy. It documents a fused operation, is the oracle it is tested against,
         and is what is differentiated for a second derivative.
@@ -121,7 +121,7 @@ class Op:
     label : str
         What a drawing shows (``name`` when empty).
     domain : Domain or tuple of Domain
-        On which inputs the operation is checked; one for all arguments, or one an argument.
+        On which inputs the operation is checked; one for all arguments, or one for each.
     samples : str or tuple of Sample
         ``"broadcast"``, ``"reduction"`` or ``"index"`` name families that the check draws from.
     broadcasts : bool
@@ -225,7 +225,7 @@ def elementwise(
     domain: Domain | tuple[Domain, ...] = REAL,
     **options: Any,
 ) -> Op:
-    """Declare an operation that acts on each element; ``rules`` holds one rule an argument.
+    """Declare an operation that acts on each element; ``rules`` are one for each argument.
 
     Each rule is ``g`` times a local derivative, so the same rule serves reverse and forward mode.
 
@@ -264,7 +264,7 @@ def multilinear(forward: Callable[..., Any], rules: Rules, name: str | None = No
 
 
 def general(forward: Callable[..., Any], *rules: Rule | None, name: str | None = None, **options: Any) -> Op:
-    """Declare any other operation, by one rule an argument."""
+    """Declare any other operation, by one rule for each argument."""
     return register(Op(_name(forward, name), forward, "general", rules, **options))
 
 

@@ -728,11 +728,11 @@ class Tensor:
         return _call(np.argpartition, self, kth, axis, kind, order)
 
     def conj(self) -> Tensor:
-        """Return ``np.conj(t)``: of real numbers, themselves."""
+        """Return ``np.conj(t)``, which is ``t``, as all its numbers are real."""
         return _call(np.copy, self)
 
     def conjugate(self) -> Tensor:
-        """Return ``np.conjugate(t)``: of real numbers, themselves."""
+        """Return ``np.conjugate(t)``, which is ``t``, as all its numbers are real."""
         return _call(np.copy, self)
 
     def nonzero(self) -> Any:
@@ -775,12 +775,12 @@ class Tensor:
 
     @property
     def real(self) -> Tensor:
-        """The same as ``np.real(t)``: of real numbers, themselves."""
+        """The Tensor itself, as all its numbers are real; the same as ``np.real(t)``."""
         return _call(np.real, self)
 
     @property
     def imag(self) -> Tensor:
-        """The same as ``np.imag(t)``: of real numbers, zeros; no gradient."""
+        """Zeros, as all numbers are real, and without a gradient; the same as ``np.imag(t)``."""
         return _call(np.imag, self)
 
     @property
@@ -795,7 +795,7 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """The device that holds the values: always ``"cpu"``."""
+        """The device that holds the values, which is always ``"cpu"``."""
         return "cpu"
 
     def __round__(self, ndigits: int | None = None) -> Tensor:

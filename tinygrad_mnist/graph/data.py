@@ -379,7 +379,7 @@ class Graph:
     # ---- as JSON ---------------------------------------------------------------------------------------
 
     def json(self) -> str:
-        """Return the graph as JSON: a line a node, edge and cluster, so that versions compare by lines."""
+        """Return the graph as JSON: one line for each node, edge and cluster, fit for ``diff``."""
         parts = [f'"format": {json.dumps(FORMAT)}']
         for name in ("clusters", "nodes", "edges"):
             rows = ",\n".join(

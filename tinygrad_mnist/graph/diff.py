@@ -49,14 +49,22 @@ class Difference:
 
     Attributes
     ----------
-    a, b : Graph
-        Before and after.
-    added, removed : tuple of Node
-        Operations and arrays of which only the second, or only the first graph has one.
+    a : Graph
+        The graph before.
+    b : Graph
+        The graph after.
+    added : tuple of Node
+        Operations and arrays that only ``b`` has.
+    removed : tuple of Node
+        Operations and arrays that only ``a`` has.
     changed : tuple of Change
-        Operations and arrays.
-    modules_added, modules_removed : tuple of Cluster
+        Operations and arrays that both have, and that differ.
+    modules_added : tuple of Cluster
+        Modules that only ``b`` has.
+    modules_removed : tuple of Cluster
+        Modules that only ``a`` has.
     modules_changed : tuple of Change
+        Modules that both have, and that differ.
     renamed : tuple of (str, str)
         Modules that have another name, as those after an inserted layer; ids in both graphs.
     same : tuple of (str, str)
@@ -194,8 +202,10 @@ def diff(a: Graph, b: Graph, *, statistics: float | None = None) -> Difference:
 
     Parameters
     ----------
-    a, b : Graph
-        Before and after.
+    a : Graph
+        The graph before.
+    b : Graph
+        The graph after.
     statistics : float, optional
         Compare the statistics of values and gradients too, and report what differs by more than this part of
         the largest entry.

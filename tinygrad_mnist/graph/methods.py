@@ -35,7 +35,7 @@ def draw(
     Parameters
     ----------
     view : str
-        ``modules`` (a box a module call), ``operations`` (every operation, inside its modules),
+        ``modules`` (a box for each call of a module), ``operations`` (every operation, inside its modules),
         ``backward`` (the gradients, arrows reversed) or ``profile`` (times and memory).
     depth : int, optional
         How many levels of modules to open; by default as many as the budget allows.

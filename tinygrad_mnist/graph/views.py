@@ -67,7 +67,7 @@ class View:
 
 
 VIEWS: Final = {
-    "modules": View("Modules"),  # a box a module call
+    "modules": View("Modules"),  # a box for each call of a module
     "operations": View("Operations", operations=True),  # every operation, inside its modules
     "backward": View("Backward", gradients=True),  # arrows reversed
     "profile": View("Profile", costs=True),  # times and memory

@@ -492,7 +492,7 @@ def cross_entropy(
     target : Tensor or ndarray
         Integer labels of shape (N,); or one-hot rows or probabilities of shape (N, C).
     reduction : str
-        ``mean`` over the rows, ``sum``, or ``none`` for one number a row.
+        ``mean`` over the rows, ``sum``, or ``none`` for one number for each row.
     label_smoothing : float
         The share of the uniform distribution that is mixed into the target, from 0 to 1.
 

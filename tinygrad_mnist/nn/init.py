@@ -16,6 +16,11 @@ from tinygrad_mnist.engine.random_state import draws
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import write_values
 
+__all__ = [
+    "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "manual_seed", "normal_", "ones_",
+    "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+]  # fmt: skip
+
 RNG: TypeAlias = "np.random.Generator | np.random.SeedSequence | int | None"
 """A source of random numbers: a generator, a seed, or None for the seed of `manual_seed`."""
 

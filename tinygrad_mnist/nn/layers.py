@@ -24,8 +24,10 @@ class Linear(Module):
 
     Parameters
     ----------
-    in_features, out_features : int
-        The lengths of the last axis of input and output.
+    in_features : int
+        The length of the last axis of the input.
+    out_features : int
+        The length of the last axis of the output.
     bias : bool
         Whether a bias is added.
     dtype : dtype
@@ -135,10 +137,14 @@ class BatchNorm1d(Module):
 
     Attributes
     ----------
-    weight, bias : Parameter or None
-        Shape (C,), at first 1 and 0.
-    running_mean, running_var : ndarray or None
-        Shape (C,), at first 0 and 1; the variance is the unbiased one.
+    weight : Parameter or None
+        Shape (C,), at first 1.
+    bias : Parameter or None
+        Shape (C,), at first 0.
+    running_mean : ndarray or None
+        Shape (C,), at first 0.
+    running_var : ndarray or None
+        Shape (C,), at first 1; the unbiased variance.
     num_batches_tracked : ndarray or None
         The number of batches that went into them; int64, shape ().
 
@@ -271,8 +277,10 @@ class LayerNorm(Module):
 
     Attributes
     ----------
-    weight, bias : Parameter or None
-        Shape ``normalized_shape``, at first 1 and 0.
+    weight : Parameter or None
+        Shape ``normalized_shape``, at first 1.
+    bias : Parameter or None
+        Shape ``normalized_shape``, at first 0.
 
     Raises
     ------

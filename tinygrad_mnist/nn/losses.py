@@ -32,7 +32,7 @@ class CrossEntropyLoss(_Loss):
     Parameters
     ----------
     reduction : str
-        ``mean`` over the rows, ``sum``, or ``none`` for one number a row.
+        ``mean`` over the rows, ``sum``, or ``none`` for one number for each row.
     label_smoothing : float
         The share of the uniform distribution that is mixed into the target, from 0 to 1.
 

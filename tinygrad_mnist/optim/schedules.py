@@ -425,8 +425,10 @@ class OneCycleLR(LRScheduler):
         The curve: half a cosine, or a straight line.
     cycle_momentum : bool
         Whether the momentum is moved as well: the first of the ``betas``, or ``momentum`` if there are none.
-    base_momentum, max_momentum : float or sequence of float
-        The lowest and the largest momentum, at least 0 and less than 1.
+    base_momentum : float or sequence of float
+        The lowest momentum, at least 0 and less than 1.
+    max_momentum : float or sequence of float
+        The largest momentum, at least 0 and less than 1.
     div_factor : float
         ``max_lr`` divided by the first rate, above 0.
     final_div_factor : float

@@ -1,6 +1,6 @@
 """Pictures of data and of training, by matplotlib (the extra `plot`).
 
-They know arrays and plain histories, nothing of models. Each is drawn on a figure of its own, without the
+They take arrays and plain histories, not models. Each is drawn on a figure of its own, without the
 global state of matplotlib: they need no screen, and may be drawn in threads. Each file is written whole or
 not at all.
 """

@@ -1,4 +1,4 @@
-"""Proofs that a gradient is right: ``gradcheck`` for a function, ``check_op`` for a declared operation.
+"""Checks of gradients: ``gradcheck`` for a function, ``check_op`` for a declared operation.
 
 ``gradcheck`` needs NumPy alone. ``check_op`` and ``strategies`` draw inputs with Hypothesis, which comes
 with ``pip install 'tinygrad_mnist[testing]'`` and is imported when they are first used. A pytest plugin

@@ -1,6 +1,12 @@
 """The pytest plugin: a fixture ``gradcheck``, and Hypothesis profiles ``fast``, ``ci`` and ``thorough``.
 
-It comes with the package, as an entry point. A profile is chosen by ``pytest --hypothesis-profile=thorough``.
+It comes with the package, as an entry point. A test that has an argument ``gradcheck`` gets
+`tinygrad_mnist.testing.gradcheck`::
+
+    def test_my_function(gradcheck):
+        gradcheck(my_function, np.array([0.5, 2.0]), order=2)
+
+``pytest --hypothesis-profile=thorough`` chooses a profile. Each sets the number of examples, and no deadline.
 """
 
 from __future__ import annotations
@@ -9,6 +15,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
+
+__all__ = ["PROFILES"]
 
 PROFILES: Final = {"fast": 10, "ci": 100, "thorough": 1000}
 """Examples for each test, by profile."""

@@ -59,8 +59,10 @@ class Entry:
         Name of the output: ``output 0``, at order 2 ``gradient 0``.
     output_index : tuple of int
         Index in that output.
-    analytic, numeric : float
-        The derivative from the tape, and from central differences.
+    analytic : float
+        The derivative from the tape.
+    numeric : float
+        The derivative from central differences.
     uncertainty : float
         Largest error of the numeric one.
     error : float
@@ -70,8 +72,10 @@ class Entry:
     verdict : str
         ``smooth``, ``valid subgradient`` (a kink: the one-sided derivatives bracket it), ``wrong``, or
         ``undecided`` where the numeric derivative is too uncertain to tell.
-    left, right : float or None
-        The one-sided derivatives, where a kink made it necessary to look at them.
+    left : float or None
+        The derivative from the left, where a kink made it necessary.
+    right : float or None
+        The derivative from the right, likewise.
     within : float or None
         Largest distance of that kink from the point: no step can tell a nearer one from one at the point.
     noise : float or None

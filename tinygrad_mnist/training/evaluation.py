@@ -99,9 +99,11 @@ class CheckpointEvaluation:
     data : str
         The data set's name.
     source : str
-        What is to be asked for to get it again: a name in `DATASETS`, or a directory.
-    images, correct : int
-        How many there are, and how many of them were recognised.
+        The name in `DATASETS` or the directory by which it is loaded again.
+    images : int
+        The number of images.
+    correct : int
+        The number of them that were recognised.
     loss : float
         Mean cross-entropy in nats.
     classes : tuple of ClassEvaluation

@@ -275,12 +275,18 @@ class Plan:
         The model and how it is trained.
     parameters : int
         Numbers that are learned.
-    train_images, validation_images : int
-        Size of the two parts.
-    features, classes : int
-        Width of the input and of the output.
-    steps_per_epoch, steps : int
-        Steps in an epoch and in all.
+    train_images : int
+        Images to train on.
+    validation_images : int
+        Images to validate on.
+    features : int
+        Width of the input.
+    classes : int
+        Width of the output.
+    steps_per_epoch : int
+        Steps in an epoch.
+    steps : int
+        Steps in all.
     """
 
     recipe: Recipe
@@ -311,9 +317,10 @@ class Record:
         Mean loss of the steps since the last record, in training mode.
     train_accuracy : float
         Of a fixed sample of the training part, in evaluation mode; 0 to 1, as all accuracies.
-    validation_loss, validation_accuracy : float
-        On the whole validation part, in evaluation mode; the loss is the one that is trained, label smoothing
-        included.
+    validation_loss : float
+        On the whole validation part, in evaluation mode; the loss that is trained, label smoothing included.
+    validation_accuracy : float
+        On the whole validation part, in evaluation mode.
     """
 
     step: int
@@ -361,22 +368,22 @@ class History:
 
 
 class Reporter:
-    """The receiver of news about a training. This one ignores them; the command line has others that print.
+    """The methods that training calls as it goes on. They do nothing here; those of the command line print.
 
-    Override the methods whose news you want. Time spent in `stepped` counts as training.
+    Override those that you want. Time spent in `stepped` counts as training.
     """
 
     def started(self, plan: Plan) -> None:
-        """Hear that training begins."""
+        """Receive the plan before training begins."""
 
     def stepped(self, step: int, loss: float) -> None:
-        """Hear that step number ``step``, counted from 1, is done; called after each one."""
+        """Receive the loss of step number ``step``, counted from 1; called after each step."""
 
     def evaluated(self, record: Record, best: bool) -> None:
-        """Hear how the model did on the validation part; ``best`` if never better before."""
+        """Receive an evaluation on the validation part; ``best`` is True if none before was better."""
 
     def interrupted(self) -> None:
-        """Hear that the user pressed Ctrl-C after something had been learned; training ends."""
+        """Note that the user pressed Ctrl-C after something had been learned, so that training ends."""
 
     def notify(self, sentence: str) -> None:
-        """Hear something that the user should know, as that a file could not be written."""
+        """Receive a sentence for the user, for example that a file could not be written."""

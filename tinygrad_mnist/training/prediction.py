@@ -63,7 +63,7 @@ def predict(
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The digit that a model sees on a picture.
+    """The digit that a model predicts for a picture.
 
     Parameters
     ----------

@@ -25,8 +25,10 @@ class Recipe:
 
     Parameters
     ----------
-    name, description : str
-        The name by which it is found, and one line about it.
+    name : str
+        The name by which it is found.
+    description : str
+        One line about it.
     hidden : tuple of int
         Units of each hidden layer; empty for none (softmax regression).
     model : str
@@ -109,7 +111,7 @@ class Recipe:
 
     @property
     def layers(self) -> str:
-        """The hidden layers in short: ``256-128``."""
+        """The hidden layers in short, as ``256-128``."""
         return "-".join(map(str, self.hidden)) or "none"
 
     @property

@@ -49,7 +49,7 @@ def set_threads(count: int) -> str | None:
     Returns
     -------
     str or None
-        None if it is done and is wise; otherwise a sentence that tells the user what is not.
+        None if the number is set and suits this machine; otherwise a sentence that tells the user why not.
 
     Raises
     ------

@@ -132,7 +132,7 @@ class Quantity:
 
     @property
     def equation(self) -> str:
-        """The name and how it was computed: ``e = a × b``."""
+        """The name and how it was computed, as ``e = a × b``."""
         return f"{self.name} = {self.expression}" if self.expression else self.name
 
 
