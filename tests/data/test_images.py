@@ -104,6 +104,13 @@ def test_a_stack_gives_the_picture_of_the_index(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "digits.npy", 1), GREY[::-1])
 
 
+def test_a_picture_that_is_nearly_black_is_scaled_as_the_others_of_its_stack(tmp_path: Path) -> None:
+    black = np.zeros(GREY.shape)
+    black[1, 1] = 1
+    np.save(tmp_path / "digits.npy", np.stack([GREY.astype(np.float64), black]))
+    np.testing.assert_array_equal(read_image(tmp_path / "digits.npy", 1), black)
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_an_idx_file_gives_the_picture_of_the_index(
     tmp_path: Path, encode_idx: Callable[[NDArray[Any]], bytes], zipped: bool

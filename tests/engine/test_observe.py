@@ -99,6 +99,15 @@ def test_a_hook_is_differentiated_with_the_backward_pass() -> None:
     assert gradient(x) == [8.0]
 
 
+def test_an_array_that_a_hook_returns_stays_its_own() -> None:
+    x, kept = leaf(1.0, 2.0), np.array([5.0, 6.0])
+    x.register_hook(lambda g: kept)
+    np.sum(x * 3.0).backward()
+    assert gradient(x) == [5.0, 6.0]
+    assert x.grad is not None
+    assert not np.shares_memory(x.grad.data, kept)
+
+
 def test_a_hook_acts_inside_transforms() -> None:
     def f(x: Any) -> Any:
         y = x * 2.0
@@ -156,7 +165,7 @@ def test_hooks_and_handles_keep_no_tape_alive() -> None:
         x = leaf(1.0)
         y = x * 2.0
         handle = y.register_hook(lambda g: g)
-        dead = weakref.ref(y)
+        dead = weakref.ref(y.origin)
         del y
         assert dead() is None  # without the garbage collector
         handle.remove()

@@ -156,6 +156,19 @@ def test_shapes_stand_where_they_change() -> None:
     assert loss.marks == ("output",)
 
 
+def test_a_parameter_does_not_hide_that_the_shape_changed() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(np.ones((2, 3)))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.weight
+
+    drawing = nn.Sequential(Scale(), nn.ReLU()).graph(np.ones((1, 3))).draw()
+    assert arrow_of(drawing, "model/0", "model/1").label == "2×3"
+
+
 def test_operations_stand_inside_their_modules() -> None:
     drawing = step().draw("operations")
     box = box_of(drawing, "model/0/linear#1")
@@ -265,6 +278,23 @@ def test_norms_of_gradients_are_labels_and_widths() -> None:
     widths = {float(arrow.label): arrow.weight for arrow in known}
     assert [widths[norm] for norm in sorted(widths)] == sorted(widths.values())
     assert max(widths.values()) == 3
+
+
+def test_a_gradient_that_is_next_to_nothing_does_not_even_out_the_widths() -> None:
+    x = Tensor(np.array([1.0]), requires_grad=True)
+    with graph.record(names={"x": x}) as tape:
+        np.sum(np.sin(x * 1e-20) * 0.1).backward()
+    drawing = tape.graph().draw("backward")
+    assert [(arrow.label, arrow.weight) for arrow in drawing.arrows] == [
+        ("1e-21", 1.0), ("0.1", 2.5), ("0.1", 2.5), ("1", 3.0)
+    ]  # fmt: skip
+
+
+def test_both_uses_by_one_operation_are_one_gradient() -> None:
+    x = Tensor(np.array([3.0]), requires_grad=True)
+    with graph.record(names={"x": x}) as tape:
+        np.sum(x * x + np.sin(x)).backward()
+    assert arrow_of(tape.graph().draw("backward"), "multiply#1", "x").label == "6, 2 uses"
 
 
 def test_what_can_carry_no_gradient_is_drawn_without_a_warning() -> None:
@@ -378,6 +408,14 @@ def test_the_first_gradient_that_is_not_finite_is_marked_on_the_way_back() -> No
     assert box_of(drawing, "sum#1").marks == ("output",)
     assert "inf" in arrow_of(drawing, "sqrt#1", "multiply#1").label
     assert all("origin" not in box.marks for box in traced.draw().boxes)
+
+
+def test_an_origin_of_values_is_marked_as_one_though_its_gradient_came_in_spoiled() -> None:
+    x = Tensor(np.array([0.0, 1.0]), requires_grad=True)
+    with np.errstate(all="ignore"), graph.record(names={"x": x}) as tape:
+        z = np.log(x)
+        np.sum(z * z).backward()
+    assert box_of(tape.graph().draw("backward"), "log#1").marks == ("origin",)
 
 
 def test_a_closed_module_tells_which_of_its_operations_began_it() -> None:

@@ -147,6 +147,24 @@ class TestLeftToTheModules:
         assert "linear_batch_norm_relu" not in operations(out)
         assert np.array_equal(out.data, one_by_one(apart, X).data)
 
+    def test_a_subclass_of_the_last(self) -> None:
+        class Doubled(nn.ReLU):
+            def forward(self, input: Any) -> Tensor:
+                return 2 * super().forward(input)
+
+        model = model_of()
+        plain = nn.Sequential(*list(model)[:2])(X)
+        np.testing.assert_array_equal(
+            nn.Sequential(*list(model)[:2], Doubled())(X).data, 2 * np.maximum(plain.data, 0)
+        )
+
+    def test_evaluation_with_a_tape(self) -> None:
+        """So that a gradient by an input can be had of a model that is done."""
+        model = model_of().eval()
+        found = state_after_a_step(model, nn.Sequential.__call__)
+        assert_same_bits(found, state_after_a_step(model_of().eval(), one_by_one))
+        assert model[0].weight.grad is not None
+
     def test_a_subclass(self) -> None:
         class Loud(nn.Linear):
             def forward(self, input: Any) -> Tensor:

@@ -14,12 +14,15 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
 
 
 def test_the_ancestors_network_is_kept() -> None:
+    """And its 1000 iterations, as the README says."""
     for name in ("batchnorm-deep", "batchnorm-deep-fullbatch"):
         assert (RECIPES[name].hidden, RECIPES[name].batch_norm, RECIPES[name].one_hot) == (
             (64, 32, 16),
             True,
             True,
         )
+    assert RECIPES["batchnorm-deep-fullbatch"].full_batch
+    assert RECIPES["batchnorm-deep-fullbatch"].epochs == 1000
 
 
 @pytest.mark.parametrize(
