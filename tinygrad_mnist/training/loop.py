@@ -361,22 +361,23 @@ class History:
 
 
 class Reporter:
-    """The receiver of news about a training. This one ignores them; the command line has others that print.
+    """The base class of what reports on a training: the command line has subclasses that print.
 
-    Override the methods whose news you want. Time spent in `stepped` counts as training.
+    The loop calls each method when the thing has happened; here they do nothing. The time that `stepped`
+    takes counts as training.
     """
 
     def started(self, plan: Plan) -> None:
-        """Hear that training begins."""
+        """Report that training begins."""
 
     def stepped(self, step: int, loss: float) -> None:
-        """Hear that step number ``step``, counted from 1, is done; called after each one."""
+        """Report that step number ``step``, counted from 1, is done; called after each one."""
 
     def evaluated(self, record: Record, best: bool) -> None:
-        """Hear how the model did on the validation part; ``best`` if never better before."""
+        """Report how the model did on the validation part; ``best`` if never better before."""
 
     def interrupted(self) -> None:
-        """Hear that the user pressed Ctrl-C after something had been learned; training ends."""
+        """Report that the user pressed Ctrl-C after something had been learned; training ends."""
 
     def notify(self, sentence: str) -> None:
-        """Hear something that the user should know, as that a file could not be written."""
+        """Report something that the user should know, as that a file could not be written."""
