@@ -87,7 +87,7 @@ def execute(command: list[str]) -> Callable[..., "subprocess.CompletedProcess[st
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def error_of(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command that must fail with one sentence, and return the sentence."""
 
     def run(*arguments: object, status: int = 1) -> str:

@@ -8,7 +8,7 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
 
-Refused = Callable[..., str]
+ErrorOf = Callable[..., str]
 
 
 @pytest.fixture
@@ -38,43 +38,43 @@ def test_evaluate_takes_the_checkpoint_itself(
     assert "on 359 test images of the bundled digits" in capsys.readouterr().out
 
 
-def test_evaluate_on_images_of_another_size(run_directory: Path, refused: Refused, mnist_like: Path) -> None:
-    message = refused("evaluate", run_directory, "--data", mnist_like)
+def test_evaluate_on_images_of_another_size(run_directory: Path, error_of: ErrorOf, mnist_like: Path) -> None:
+    message = error_of("evaluate", run_directory, "--data", mnist_like)
     assert "8 x 8 pixels" in message
     assert "28 x 28" in message
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-def test_a_run_that_does_not_exist(refused: Refused, command: str) -> None:
+def test_a_run_that_does_not_exist(error_of: ErrorOf, command: str) -> None:
     more = ["x.png"] if command == "predict" else []
-    assert "nowhere does not exist" in refused(command, "nowhere", *more)
+    assert "nowhere does not exist" in error_of(command, "nowhere", *more)
 
 
-def test_a_run_without_a_checkpoint(refused: Refused) -> None:
+def test_a_run_without_a_checkpoint(error_of: ErrorOf) -> None:
     Path("empty").mkdir()
-    assert "empty has no checkpoint.npz" in refused("evaluate", "empty")
+    assert "empty has no checkpoint.npz" in error_of("evaluate", "empty")
 
 
-def test_a_checkpoint_that_is_cut_off(run_directory: Path, refused: Refused) -> None:
+def test_a_checkpoint_that_is_cut_off(run_directory: Path, error_of: ErrorOf) -> None:
     content = (run_directory / "checkpoint.npz").read_bytes()
     Path("cut.npz").write_bytes(content[: len(content) // 2])
-    assert "cut.npz is cut off or damaged" in refused("evaluate", "cut.npz")
+    assert "cut.npz is cut off or damaged" in error_of("evaluate", "cut.npz")
 
 
-def test_a_checkpoint_of_another_model(run_directory: Path, refused: Refused) -> None:
+def test_a_checkpoint_of_another_model(run_directory: Path, error_of: ErrorOf) -> None:
     with np.load(run_directory / "checkpoint.npz") as content:
         arrays = dict(content)
     arrays["model.9.weight"] = arrays.pop("model.0.weight")
     np.savez("other.npz", **arrays)
-    message = refused("evaluate", "other.npz")
+    message = error_of("evaluate", "other.npz")
     assert "another model" in message
     assert "0.weight" in message
     assert "9.weight" in message
 
 
-def test_a_text_is_no_checkpoint(refused: Refused) -> None:
+def test_a_text_is_no_checkpoint(error_of: ErrorOf) -> None:
     Path("notes.txt").write_text("hello")
-    assert "notes.txt is no checkpoint" in refused("evaluate", "notes.txt")
+    assert "notes.txt is no checkpoint" in error_of("evaluate", "notes.txt")
 
 
 def test_predict_prints_digit_and_confidence(
@@ -132,33 +132,33 @@ def test_one_bad_picture_does_not_hide_the_others(
 @pytest.mark.parametrize(
     ("name", "content"), [("notes.txt", b"just text"), ("empty.png", b""), ("cut.npy", b"\x93NUMPY\x01\x00v")]
 )
-def test_a_file_that_is_no_picture(run_directory: Path, refused: Refused, name: str, content: bytes) -> None:
+def test_a_file_that_is_no_picture(run_directory: Path, error_of: ErrorOf, name: str, content: bytes) -> None:
     pytest.importorskip("PIL.Image")
     Path(name).write_bytes(content)
-    assert name in refused("predict", run_directory, name)
+    assert name in error_of("predict", run_directory, name)
 
 
-def test_a_stack_without_a_number(run_directory: Path, refused: Refused) -> None:
+def test_a_stack_without_a_number(run_directory: Path, error_of: ErrorOf) -> None:
     np.save("stack.npy", load_digits().test_images[:8])
-    assert "0 to 7" in refused("predict", run_directory, "stack.npy")
+    assert "0 to 7" in error_of("predict", run_directory, "stack.npy")
 
 
-def test_a_number_beyond_the_stack(run_directory: Path, refused: Refused) -> None:
+def test_a_number_beyond_the_stack(run_directory: Path, error_of: ErrorOf) -> None:
     np.save("stack.npy", load_digits().test_images[:8])
-    assert "8 pictures" in refused("predict", run_directory, "stack.npy:8")
+    assert "8 pictures" in error_of("predict", run_directory, "stack.npy:8")
 
 
-def test_predict_without_a_picture(run_directory: Path, refused: Refused) -> None:
-    assert "IMAGE" in refused("predict", run_directory, status=2)
+def test_predict_without_a_picture(run_directory: Path, error_of: ErrorOf) -> None:
+    assert "IMAGE" in error_of("predict", run_directory, status=2)
 
 
-def test_a_checkpoint_with_numbers_that_are_none(run_directory: Path, refused: Refused) -> None:
+def test_a_checkpoint_with_numbers_that_are_none(run_directory: Path, error_of: ErrorOf) -> None:
     with np.load(run_directory / "checkpoint.npz") as content:
         arrays = dict(content)
     arrays["model.0.weight"] = np.full_like(arrays["model.0.weight"], np.nan)
     np.savez("nan.npz", **arrays)
-    assert "not finite, in 0.weight" in refused("evaluate", "nan.npz")
+    assert "not finite, in 0.weight" in error_of("evaluate", "nan.npz")
 
 
-def test_evaluate_with_a_variable_that_is_not_set(run_directory: Path, refused: Refused) -> None:
-    assert "--data: it is empty" in refused("evaluate", run_directory, "--data", "", status=2)
+def test_evaluate_with_a_variable_that_is_not_set(run_directory: Path, error_of: ErrorOf) -> None:
+    assert "--data: it is empty" in error_of("evaluate", run_directory, "--data", "", status=2)

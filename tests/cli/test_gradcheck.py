@@ -83,17 +83,17 @@ def test_findings_are_written_as_json(tmp_path: Path) -> None:
         ("gone.py:f", "there is no file gone.py"),
     ],
 )
-def test_a_mistake_is_one_sentence(what: str, sentence: str, refused: Callable[..., str]) -> None:
-    assert sentence in refused("gradcheck", what, status=2)
+def test_a_mistake_is_one_sentence(what: str, sentence: str, error_of: Callable[..., str]) -> None:
+    assert sentence in error_of("gradcheck", what, status=2)
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"), [("CUB", "did you mean CUBE"), ("nothing", "returns (f, input, ...)")]
 )
 def test_a_mistake_in_a_file_is_one_sentence(
-    own: Path, name: str, sentence: str, refused: Callable[..., str]
+    own: Path, name: str, sentence: str, error_of: Callable[..., str]
 ) -> None:
-    assert sentence in refused("gradcheck", f"{own}:{name}", status=2)
+    assert sentence in error_of("gradcheck", f"{own}:{name}", status=2)
 
 
 @pytest.mark.parametrize(
@@ -110,24 +110,24 @@ def test_a_mistake_in_a_file_is_one_sentence(
     ],
 )
 def test_a_file_that_cannot_be_used_is_one_sentence(
-    source: str, sentence: str, tmp_path: Path, refused: Callable[..., str]
+    source: str, sentence: str, tmp_path: Path, error_of: Callable[..., str]
 ) -> None:
     path = tmp_path / "broken.py"
     path.write_text(source)
-    assert sentence in refused("gradcheck", f"{path}:f", status=2)
+    assert sentence in error_of("gradcheck", f"{path}:f", status=2)
 
 
-def test_a_function_that_fails_is_one_sentence(tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_a_function_that_fails_is_one_sentence(tmp_path: Path, error_of: Callable[..., str]) -> None:
     path = tmp_path / "fails.py"
     path.write_text(
         "def fails(x):\n    return x.there_is_no_such_method()\n\ndef case():\n    return fails, 1.0"
     )
-    assert "AttributeError: 'Tensor' object" in refused("gradcheck", f"{path}:case", status=1)
+    assert "AttributeError: 'Tensor' object" in error_of("gradcheck", f"{path}:case", status=1)
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "100001", "1000000000"])
-def test_more_examples_than_anybody_waits_for_are_refused(count: str, refused: Callable[..., str]) -> None:
-    assert f"{count} is not between 1 and 100,000" in refused(
+def test_more_examples_than_anybody_waits_for_are_refused(count: str, error_of: Callable[..., str]) -> None:
+    assert f"{count} is not between 1 and 100,000" in error_of(
         "gradcheck", "exp", "--examples", count, status=2
     )
 
@@ -150,11 +150,11 @@ def test_one_is_not_many(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[-1].startswith("1 operation, 1 example, ")
 
 
-def test_a_file_without_a_name_is_told_what_is_in_it(own: Path, refused: Callable[..., str]) -> None:
-    sentence = refused("gradcheck", own, status=2)
+def test_a_file_without_a_name_is_told_what_is_in_it(own: Path, error_of: Callable[..., str]) -> None:
+    sentence = error_of("gradcheck", own, status=2)
     assert sentence.endswith("add :NAME, which may be CUBE, WRONG, case, half, nothing")
 
 
-def test_only_what_is_near_is_suggested(own: Path, refused: Callable[..., str]) -> None:
-    assert "may be CUBE, WRONG" in refused("gradcheck", f"{own}:nope", status=2)
-    assert "did you mean" not in refused("gradcheck", "nonsense", status=2)
+def test_only_what_is_near_is_suggested(own: Path, error_of: Callable[..., str]) -> None:
+    assert "may be CUBE, WRONG" in error_of("gradcheck", f"{own}:nope", status=2)
+    assert "did you mean" not in error_of("gradcheck", "nonsense", status=2)

@@ -18,7 +18,7 @@ from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.training import load_checkpoint
 from tinygrad_mnist.training.pictures import graph_of_checkpoint
 
-Refused = Callable[..., str]
+ErrorOf = Callable[..., str]
 
 needs_layout = pytest.mark.skipif(
     shutil.which("dot") is None and find_spec("pygraphviz") is None,
@@ -140,20 +140,20 @@ def test_the_views_that_are_offered_are_those_that_there_are(run_directory: Path
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_suffix_that_is_offered_is_a_format(suffix: str, refused: Refused) -> None:
+def test_every_suffix_that_is_offered_is_a_format(suffix: str, error_of: ErrorOf) -> None:
     """So that what is said to be wrong is the run."""
-    assert "nowhere does not exist" in refused("graph", "nowhere", "-o", f"graph{suffix}")
+    assert "nowhere does not exist" in error_of("graph", "nowhere", "-o", f"graph{suffix}")
 
 
 class TestMistakes:
-    def test_a_run_that_does_not_exist(self, refused: Refused) -> None:
-        assert "nowhere does not exist" in refused("graph", "nowhere")
+    def test_a_run_that_does_not_exist(self, error_of: ErrorOf) -> None:
+        assert "nowhere does not exist" in error_of("graph", "nowhere")
 
-    def test_a_run_and_a_recipe(self, refused: Refused) -> None:
-        assert "not allowed with argument" in refused("graph", "run", "--recipe", "digits", status=2)
+    def test_a_run_and_a_recipe(self, error_of: ErrorOf) -> None:
+        assert "not allowed with argument" in error_of("graph", "run", "--recipe", "digits", status=2)
 
-    def test_a_recipe_that_does_not_exist(self, refused: Refused) -> None:
-        assert "digits" in refused("graph", "--recipe", "digts", status=2)
+    def test_a_recipe_that_does_not_exist(self, error_of: ErrorOf) -> None:
+        assert "digits" in error_of("graph", "--recipe", "digts", status=2)
 
     @pytest.mark.parametrize(
         ("output", "sentence"),
@@ -165,28 +165,28 @@ class TestMistakes:
     )
     @pytest.mark.parametrize("what", [["no such run"], ["--data", "no such data"]])
     def test_a_file_that_cannot_be_written_is_told_before_anything_is_loaded(
-        self, refused: Refused, output: str, sentence: str, what: list[str]
+        self, error_of: ErrorOf, output: str, sentence: str, what: list[str]
     ) -> None:
         Path("folder.svg").mkdir()
-        assert sentence in refused("graph", *what, "-o", output, status=2)
+        assert sentence in error_of("graph", *what, "-o", output, status=2)
 
-    def test_a_module_that_does_not_exist(self, refused: Refused, run_directory: Path) -> None:
-        assert "is no module of this graph; near it: model/4" in refused(
+    def test_a_module_that_does_not_exist(self, error_of: ErrorOf, run_directory: Path) -> None:
+        assert "is no module of this graph; near it: model/4" in error_of(
             "graph", run_directory, "--expand", "model/44"
         )
 
-    def test_a_depth_below_zero(self, refused: Refused, run_directory: Path) -> None:
-        assert "--depth" in refused("graph", run_directory, "--depth", "-1", status=2)
+    def test_a_depth_below_zero(self, error_of: ErrorOf, run_directory: Path) -> None:
+        assert "--depth" in error_of("graph", run_directory, "--depth", "-1", status=2)
 
-    def test_data_of_another_size(self, refused: Refused, run_directory: Path, mnist_like: Path) -> None:
-        assert "8 x 8 pixels" in refused("graph", run_directory, "--data", mnist_like)
+    def test_data_of_another_size(self, error_of: ErrorOf, run_directory: Path, mnist_like: Path) -> None:
+        assert "8 x 8 pixels" in error_of("graph", run_directory, "--data", mnist_like)
 
     def test_nothing_that_lays_out(
-        self, refused: Refused, run_directory: Path, monkeypatch: pytest.MonkeyPatch
+        self, error_of: ErrorOf, run_directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("PATH", "")
         monkeypatch.setitem(sys.modules, "pygraphviz", None)
-        assert "drawing needs the program 'dot'" in refused("graph", run_directory, "-o", "graph.svg")
+        assert "drawing needs the program 'dot'" in error_of("graph", run_directory, "-o", "graph.svg")
         assert not Path("graph.svg").exists()
         assert main(["graph", str(run_directory), "-o", "graph.json"]) == 0
         json.loads(Path("graph.json").read_text("utf-8"))

@@ -14,7 +14,7 @@ from tinygrad_mnist.training import DATASETS, OPTIMIZERS, RECIPES, DatasetChoice
 from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.directory import RunDirectory
 
-Refused = Callable[..., str]
+ErrorOf = Callable[..., str]
 QUICK = ["train", "--data", "digits", "--epochs", "2", "--hidden", "8", "--out", "run"]
 
 
@@ -208,53 +208,53 @@ def test_every_optimizer_is_offered(name: str, capsys: pytest.CaptureFixture[str
         (["--out", ""], "--out: it is empty"),
     ],
 )
-def test_a_misuse_is_one_sentence(refused: Refused, arguments: list[str], word: str) -> None:
-    assert word in refused("train", *arguments, status=2)
+def test_a_misuse_is_one_sentence(error_of: ErrorOf, arguments: list[str], word: str) -> None:
+    assert word in error_of("train", *arguments, status=2)
 
 
-def test_a_data_directory_that_is_missing(refused: Refused) -> None:
-    assert "no data set and no directory called 'nowhere'" in refused("train", "--data", "nowhere")
+def test_a_data_directory_that_is_missing(error_of: ErrorOf) -> None:
+    assert "no data set and no directory called 'nowhere'" in error_of("train", "--data", "nowhere")
 
 
-def test_a_data_directory_without_the_files(refused: Refused) -> None:
+def test_a_data_directory_without_the_files(error_of: ErrorOf) -> None:
     Path("empty").mkdir()
-    assert "lacks train-images-idx3-ubyte" in refused("train", "--data", "empty")
+    assert "lacks train-images-idx3-ubyte" in error_of("train", "--data", "empty")
 
 
-def test_a_data_file_that_is_cut_off(refused: Refused, mnist_like: Path) -> None:
+def test_a_data_file_that_is_cut_off(error_of: ErrorOf, mnist_like: Path) -> None:
     path = mnist_like / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-500])
-    assert path.name in refused("train", "--data", mnist_like)
+    assert path.name in error_of("train", "--data", mnist_like)
 
 
-def test_a_data_file_of_another_kind(refused: Refused, mnist_like: Path) -> None:
+def test_a_data_file_of_another_kind(error_of: ErrorOf, mnist_like: Path) -> None:
     path = mnist_like / "t10k-labels-idx1-ubyte.gz"
     path.write_text("labels")
-    assert path.name in refused("train", "--data", mnist_like)
+    assert path.name in error_of("train", "--data", mnist_like)
 
 
-def test_an_out_directory_with_other_things(refused: Refused) -> None:
+def test_an_out_directory_with_other_things(error_of: ErrorOf) -> None:
     Path("run").mkdir()
     Path("run/thesis.tex").write_text("")
-    assert "thesis.tex" in refused(*QUICK)
+    assert "thesis.tex" in error_of(*QUICK)
 
 
-def test_an_out_directory_that_cannot_be_made(refused: Refused) -> None:
+def test_an_out_directory_that_cannot_be_made(error_of: ErrorOf) -> None:
     Path("file").write_text("")
-    assert "cannot be written to" in refused("train", "--data", "digits", "--out", "file/run")
+    assert "cannot be written to" in error_of("train", "--data", "digits", "--out", "file/run")
 
 
-def test_a_loss_that_grows_beyond_all_bounds(refused: Refused) -> None:
+def test_a_loss_that_grows_beyond_all_bounds(error_of: ErrorOf) -> None:
     options = ["--recipe", "three-layer", "--optimizer", "sgd", "--lr", "1e30", "--clip-norm", "1e30"]
-    assert "training has diverged" in refused(*QUICK, *options)
+    assert "training has diverged" in error_of(*QUICK, *options)
 
 
-def test_a_disk_that_is_full(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full(error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert "No space left on device" in refused(*QUICK)
+    assert "No space left on device" in error_of(*QUICK)
 
 
 def test_a_disk_that_is_full_at_the_end(
@@ -295,12 +295,12 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
         main(QUICK)
 
 
-def test_memory_that_does_not_suffice(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_does_not_suffice(error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(run_module, "fit", fail)
-    assert "not enough memory" in refused(*QUICK)
+    assert "not enough memory" in error_of(*QUICK)
 
 
 # ---- MNIST itself --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from tinygrad_mnist.data.download import RemoteFile
 # ---- by name -------------------------------------------------------------------------------------------
 
 
-def refuse(sentence: str) -> None:
+def fail_if_notified(sentence: str) -> None:
     pytest.fail(f"nothing was to be said, but: {sentence}")
 
 
@@ -37,11 +37,11 @@ def no_mirror(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_digits_are_the_digits() -> None:
-    assert load("digits", notify=refuse).name == "digits"
+    assert load("digits", notify=fail_if_notified).name == "digits"
 
 
 def test_a_directory_gives_its_name(mnist_directory: Path) -> None:
-    dataset = load(mnist_directory, notify=refuse)
+    dataset = load(mnist_directory, notify=fail_if_notified)
     assert dataset.name == "some-mnist"
     assert len(dataset.train_images) == 30
 
@@ -60,7 +60,7 @@ def test_mnist_comes_from_the_directory_in_the_environment(
     name: str, mnist_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(mnist_directory))
-    dataset = load(name, notify=refuse)
+    dataset = load(name, notify=fail_if_notified)
     assert dataset.name == "mnist"
     assert len(dataset.train_images) == 30
 
@@ -71,7 +71,7 @@ def test_a_wrong_directory_in_the_environment_is_an_error(
 ) -> None:
     monkeypatch.setenv("TINYGRAD_MNIST_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"lacks train-images-idx3-ubyte, .* of the four files"):
-        load(name, notify=refuse)
+        load(name, notify=fail_if_notified)
 
 
 def test_auto_takes_the_digits_where_there_is_no_network_and_says_so_in_a_sentence(no_mirror: None) -> None:
@@ -111,12 +111,12 @@ def test_mnist_by_name_is_an_error_where_there_is_no_network(no_mirror: None) ->
     with pytest.raises(
         DataUnavailableError, match=r"could not be downloaded.*, or name a directory .* --data DIR"
     ):
-        load("mnist", notify=refuse)
+        load("mnist", notify=fail_if_notified)
 
 
 def test_an_empty_name_is_an_error() -> None:
     with pytest.raises(DataError, match="name of the data set is empty"):
-        load("", notify=refuse)
+        load("", notify=fail_if_notified)
 
 
 # ---- a data set ----------------------------------------------------------------------------------------

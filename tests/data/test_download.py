@@ -138,7 +138,7 @@ def silent_address() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def refused(directory: Path, *addresses: str) -> str:
+def error_of(directory: Path, *addresses: str) -> str:
     with pytest.raises(DataUnavailableError, match="numbers could not be downloaded") as raised:
         download_files([FILE], directory, addresses, progress=False)
     assert not directory.exists() or os.listdir(directory) == []
@@ -175,7 +175,7 @@ def test_a_file_that_is_there_is_replaced(mirrors: Mirrors, tmp_path: Path) -> N
 def test_a_mirror_that_fails_is_asked_again_only_if_that_may_help_and_then_the_other_one_is(
     behaviour: str, times: int, mirrors: Mirrors, tmp_path: Path
 ) -> None:
-    refused(tmp_path / "empty", mirrors.at(behaviour))
+    error_of(tmp_path / "empty", mirrors.at(behaviour))
     assert mirrors.asked[behaviour] == times
     download_files([FILE], tmp_path, [mirrors.at(behaviour), mirrors.at("good")], progress=False)
     assert (tmp_path / "numbers").read_bytes() == CONTENT
@@ -197,7 +197,7 @@ def test_a_mirror_that_fails_is_asked_again_only_if_that_may_help_and_then_the_o
 def test_the_error_names_mirror_and_fault(
     behaviour: str, fault: str, mirrors: Mirrors, tmp_path: Path
 ) -> None:
-    message = refused(tmp_path, mirrors.at(behaviour))
+    message = error_of(tmp_path, mirrors.at(behaviour))
     assert f"127.0.0.1:{mirrors.server.server_port}: " in message
     assert fault in message
 
@@ -218,7 +218,7 @@ def test_a_silent_mirror_is_given_up(
 def test_a_mirror_that_sends_next_to_nothing_is_given_up(
     behaviour: str, mirrors: Mirrors, hasty: None, tmp_path: Path
 ) -> None:
-    message = refused(tmp_path, mirrors.at(behaviour))
+    message = error_of(tmp_path, mirrors.at(behaviour))
     assert "no answer for 0.3 seconds" in message
     assert mirrors.asked[behaviour] == 1
 
@@ -235,7 +235,7 @@ def test_a_name_service_that_hangs_is_given_up(
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
-        assert "no answer" in refused(tmp_path, "http://mirror.example/")
+        assert "no answer" in error_of(tmp_path, "http://mirror.example/")
     finally:
         over.set()
 
@@ -253,7 +253,7 @@ def test_a_name_that_is_not_found_is_not_looked_up_again(
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     monkeypatch.setattr(download, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
-    message = refused(tmp_path, "http://one.example/", "http://other.example/")
+    message = error_of(tmp_path, "http://one.example/", "http://other.example/")
     assert "one.example: it cannot be reached; other.example: it cannot be reached" in message
 
 

@@ -183,6 +183,13 @@ def test_a_backward_through_a_shared_part_that_was_freed_says_so() -> None:
         other.backward()
 
 
+def test_a_backward_of_another_of_several_results_that_were_freed_says_so() -> None:
+    q, r = np.linalg.qr(leaf(np.eye(2) + 1.0))
+    np.sum(q).backward()
+    with pytest.raises(RuntimeError, match=r"'qr'.*freed"):
+        np.sum(r).backward()
+
+
 def test_a_failed_second_backward_leaves_the_gradient() -> None:
     x = leaf(2.0)
     y = x * x

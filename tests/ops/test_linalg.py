@@ -296,7 +296,7 @@ def test_norms_carry_nan_and_of_nothing_are_zero() -> None:
         assert la.norm(Tensor(np.empty(0)), order).item() == 0
 
 
-# ---- refusals --------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------
 
 X = Tensor(2 * np.eye(2), requires_grad=True)
 ROW = X[:1]

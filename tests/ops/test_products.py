@@ -180,7 +180,7 @@ def test_multi_dot_takes_the_cheapest_order() -> None:
     assert out.origin.arrays[1].shape == (1, 1)
 
 
-# ---- refusals --------------------------------------------------------------------------------------------
+# ---- errors ----------------------------------------------------------------------------------------------
 
 X = Tensor(np.ones((2, 3)), requires_grad=True)
 UNSUPPORTED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {

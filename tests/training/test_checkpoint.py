@@ -55,7 +55,7 @@ def with_header(path: Path, **entries: Any) -> Path:
     return rewritten(path, change)
 
 
-def refusal(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
     message = str(caught.value)
@@ -98,7 +98,7 @@ def test_an_older_file_is_replaced_whole(checkpoint: Checkpoint, path: Path) -> 
 
 
 def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
-    assert "does not exist" in refusal(tmp_path / "nowhere.npz")
+    assert "does not exist" in error_of(tmp_path / "nowhere.npz")
 
 
 def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
@@ -110,14 +110,14 @@ def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
 def test_a_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.txt"
     path.write_bytes(content)
-    assert "is no checkpoint" in refusal(path)
+    assert "is no checkpoint" in error_of(path)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
 def test_a_file_that_is_cut_off(path: Path, share: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert "cut off or damaged" in refusal(path)
+    assert "cut off or damaged" in error_of(path)
 
 
 def test_a_file_with_a_flipped_bit(path: Path) -> None:
@@ -126,32 +126,32 @@ def test_a_file_with_a_flipped_bit(path: Path) -> None:
         at = content.index(arrays["model.0.weight"].tobytes("A")[:40])
     content[at] ^= 1
     path.write_bytes(content)
-    assert "cut off or damaged" in refusal(path)
+    assert "cut off or damaged" in error_of(path)
 
 
 def test_arrays_of_somebody_else(tmp_path: Path) -> None:
     np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
-    assert "no checkpoint of tinygrad_mnist" in refusal(tmp_path / "arrays.npz")
+    assert "no checkpoint of tinygrad_mnist" in error_of(tmp_path / "arrays.npz")
 
 
 def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", checkpoint=np.array([{"a": 1}], dtype=object))
-    assert "damaged" in refusal(tmp_path / "objects.npz")
+    assert "damaged" in error_of(tmp_path / "objects.npz")
 
 
 def test_a_header_that_is_no_json(path: Path) -> None:
-    assert "no JSON" in refusal(rewritten(path, lambda arrays: arrays.update(checkpoint=np.array("{"))))
+    assert "no JSON" in error_of(rewritten(path, lambda arrays: arrays.update(checkpoint=np.array("{"))))
 
 
 @pytest.mark.parametrize("header", ["[]", "{}", "3"])
 def test_a_header_that_lacks_entries(path: Path, header: str) -> None:
-    message = refusal(rewritten(path, lambda arrays: arrays.update(checkpoint=np.array(header))))
+    message = error_of(rewritten(path, lambda arrays: arrays.update(checkpoint=np.array(header))))
     assert "lacks format" in message
     assert "recipe" in message
 
 
 def test_a_later_format_is_named(path: Path) -> None:
-    assert "format 99" in refusal(with_header(path, format=99))
+    assert "format 99" in error_of(with_header(path, format=99))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_later_format_is_named(path: Path) -> None:
     ],
 )
 def test_a_header_that_makes_no_sense(path: Path, entries: dict[str, Any]) -> None:
-    assert "header that cannot be used" in refusal(with_header(path, **entries))
+    assert "header that cannot be used" in error_of(with_header(path, **entries))
 
 
 def test_the_values_of_another_model_are_listed(path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_values_of_another_model_are_listed(path: Path) -> None:
         arrays["model.8.weight"] = arrays.pop("model.6.weight")
         arrays["model.0.weight"] = arrays["model.0.weight"][:, 1:]
 
-    message = refusal(rewritten(path, change))
+    message = error_of(rewritten(path, change))
     assert "another model" in message
     for name in ("6.weight", "8.weight", "0.weight", "(6, 11)", "(6, 12)"):
         assert name in message
@@ -193,11 +193,11 @@ def test_values_that_are_not_finite_are_named(path: Path, value: float) -> None:
     def change(arrays: dict[str, Any]) -> None:
         arrays["model.0.bias"][1] = value
 
-    assert "not finite, in 0.bias" in refusal(rewritten(path, change))
+    assert "not finite, in 0.bias" in error_of(rewritten(path, change))
 
 
 def test_a_recipe_that_does_not_fit_the_values(path: Path) -> None:
-    message = refusal(with_header(path, recipe=RECIPE.changed(hidden=(6,)).to_dict()))
+    message = error_of(with_header(path, recipe=RECIPE.changed(hidden=(6,)).to_dict()))
     assert "another model" in message
 
 

@@ -76,7 +76,7 @@ def fit_arguments(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments that are in NumPy's order in the order of ``function``; raise for one it lacks.
+    """Reorder arguments from NumPy's order to that of ``function``; raise for one that it lacks.
 
     Parameters
     ----------

@@ -265,7 +265,8 @@ def _gather(node: Node, g: Any, pending: dict[Any, Any], heap: list[tuple[int, A
     whole: Any = node.parents[0]
     index = node.static["index"]
     if whole not in pending:
-        _send(whole, [None] * len(whole.out), pending, heap)
+        # Its results are counted here, as an earlier walk may have freed them there: the visit says so.
+        _send(whole, [None] * len(node.arrays or ()), pending, heap)
     before = pending[whole][index]
     pending[whole][index] = g if before is None else before + g
 

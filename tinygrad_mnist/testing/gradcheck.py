@@ -130,7 +130,7 @@ def gradcheck(
     ...
     tinygrad_mnist.testing.report.GradientError: the gradient is wrong in 3 of 9 entries...
     """
-    _refuse_options(f, order, modes, rtol, atol, confidence)
+    _check_options(f, order, modes, rtol, atol, confidence)
     function, primals, names = _of_floats(f, inputs)
     shadow = tuple(primal.astype(np.float64) for primal in primals)
     outs = _checked_outputs(function, shadow, "float64")
@@ -149,9 +149,9 @@ def gradcheck(
     try:
         report = _report(problems, modes, confidence, seed)
     except (DiscontinuityError, GradientError):
-        _refuse_changed(function, shadow, outs)  # then this is the reason, and not the gradient
+        _check_unchanged(function, shadow, outs)  # then this is the reason, and not the gradient
         raise
-    _refuse_changed(function, shadow, outs)
+    _check_unchanged(function, shadow, outs)
     return report
 
 
@@ -258,7 +258,7 @@ def _compare_together(problem: Problem, jacobian: Array, point: Array, rows: Arr
 # ---- inputs, outputs and determinism ---------------------------------------------------------------------
 
 
-def _refuse_options(
+def _check_options(
     f: Any, order: int, modes: Sequence[str], rtol: float | None, atol: float, confidence: float
 ) -> None:
     """Raise an error if an option of `gradcheck` makes no sense."""
@@ -341,7 +341,7 @@ def _checked_outputs(function: Function, primals: Sequence[Array], dtype: str) -
     return outs
 
 
-def _refuse_changed(function: Function, primals: Sequence[Array], outs: Sequence[Array]) -> None:
+def _check_unchanged(function: Function, primals: Sequence[Array], outs: Sequence[Array]) -> None:
     """Raise a ValueError if the outputs at the inputs are no longer what they were before the differences."""
     for out, again in zip(outs, function(*(primal.copy() for primal in primals)), strict=True):
         if not np.array_equal(out, again.data):

@@ -234,7 +234,7 @@ def diagnose(entries: Iterable[Entry]) -> str:
     wrong = [e for e in moving if e.verdict == WRONG]
     if not wrong:
         return ""
-    sentences = (recognise(wrong) for recognise in MISTAKES)
+    sentences = (describe(wrong) for describe in MISTAKES)
     return next(filter(None, sentences)).format(where=_where(wrong, moving))
 
 

@@ -104,7 +104,7 @@ def _surveyed(op: Op, order: int, examples: int, dtype: str) -> Finding:
         if on_kinks:
             # Second derivatives do not exist on kinks.
             _each(op_inputs_on_kinks(op), on_kinks, checks.check_where_finite)
-        checks.refuse_noise_alone()
+        checks.raise_if_only_noise()
     except GradientError as error:
         verdict = error.report.failures[0].verdict
         failure = f"{error}\n\n{checks.script()}"
@@ -165,7 +165,7 @@ class _Checks:
         if all(np.all(np.isfinite(one)) for one in results):
             self.check(call, order=1)
 
-    def refuse_noise_alone(self) -> None:
+    def raise_if_only_noise(self) -> None:
         """Raise the first error of a noisy call if no call could be decided."""
         if self.noisy and not self.reports:
             error, self.last = self.noisy[0]

@@ -101,7 +101,10 @@ def _numeric(line: Line, curve: Curve, analytic: Iterable[Array], by: Place) -> 
 
 
 def _less_certain(first: Difference, second: Difference) -> Difference:
-    """Return the first estimate, no more certain than both together: noise is another number each time."""
+    """Return the first estimate with the larger uncertainty: its own, or its distance to the second.
+
+    Where a function is noisy, two estimates from other steps differ, however certain each of them seems.
+    """
     with np.errstate(invalid="ignore"):
         apart = np.abs(first.derivative - second.derivative)
     counts = np.isfinite(second.uncertainty) & (second.step <= TOLERANCES.second_opinion_step)
@@ -161,7 +164,7 @@ class _Sides:
 
     @cached_property
     def persist(self) -> Array:
-        """Mask of the numbers whose sides differ at every step; it is dear, and asked for at a kink only."""
+        """Mask of where the sides differ at every step. It is slow, so it is computed at kinks only."""
         gap = self.right.derivative - self.left.derivative
         return persists(self.curve, self.at, gap, self.grain)
 
@@ -325,7 +328,11 @@ def _larger(entries: Sequence[Entry]) -> Array:
 
 
 def _without_noise(line: Line, mode: str, entries: list[Entry], numeric: Difference) -> list[Entry]:
-    """Return the entries; those are smooth, or undecided, whose failure rounding, or noise, explains."""
+    """Return the entries with a milder verdict where a failure has another reason than a wrong gradient.
+
+    An entry that fails by no more than its rounding is smooth; one that the noise of the function explains
+    is undecided.
+    """
     if all(entry.passed for entry in entries):
         return entries
     entries = _accept_rounding(line, mode, entries, numeric)
@@ -393,7 +400,7 @@ def _is_explained(
 
 
 def _slope_noise(values_noise: Array, step: Array | float) -> Array:
-    """Return what noise of some size makes of a slope: it is divided by the smallest of the steps."""
+    """Return the noise of a slope: that of the values, divided by the smallest step of the extrapolation."""
     return TOLERANCES.safety * 2.0**TOLERANCES.richardson_levels * values_noise / step
 
 
@@ -405,7 +412,7 @@ def _stairs(line: Line, entries: Sequence[Entry], numeric: Difference) -> tuple[
 
 
 def _accept_rounding(line: Line, mode: str, entries: list[Entry], numeric: Difference) -> list[Entry]:
-    """Return the entries; those are smooth that fail by less than rounding makes of both derivatives.
+    """Return the entries; one that fails by no more than the rounding of both derivatives becomes smooth.
 
     What cancels to 0 in one formula leaves a rounding in another, which the differences see: another one
     wherever the inputs are a little to the side. What is detached or forgotten stays as it is, or moves as

@@ -232,7 +232,7 @@ def versions() -> dict[str, str]:
 
 
 class _Recorder(Reporter):
-    """Writes metrics and the best checkpoint as they come, and passes all on to another reporter."""
+    """A reporter that writes metrics and the best checkpoint as they come, and tells another reporter all."""
 
     def __init__(self, reporter: Reporter, directory: RunDirectory, checkpoint: Checkpoint) -> None:
         self.reporter, self.directory, self.checkpoint = reporter, directory, checkpoint

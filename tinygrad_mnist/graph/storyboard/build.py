@@ -120,7 +120,7 @@ class _Gradients(Recorder):
 
 
 class _Builder:
-    """Puts together what the graph, the tape and the walk know of a computation."""
+    """The maker of a storyboard, from what the graph, the tape and the walk know of a computation."""
 
     def __init__(self, loss: Any, nodes: Sequence[Node], names: dict[str, Any]) -> None:
         self.nodes = nodes
