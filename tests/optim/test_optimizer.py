@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.optim.test_flat_parameters import every_kind, give_gradients, make, parameters_of
-from tinygrad_mnist import Tensor, optim
+from tinygrad_mnist import Tensor, nn, optim
 from tinygrad_mnist.optim.flat_parameters import Block
 from tinygrad_mnist.optim.optimizer import OptionChecks, require_nonnegative
 
@@ -88,6 +88,7 @@ same = parameter()
         ([{"params": same}, {"params": same}], ValueError, "parameter 0 of parameter group 1 is given twice"),
         (same, TypeError, r"a single Tensor; give a list of them: \[parameter\]"),
         ({same}, TypeError, "a set, which has no order"),
+        (nn.Sequential(nn.Linear(2, 2)), TypeError, "a Sequential; give its parameters: model.parameters"),
         ([same, np.ones(3)], TypeError, "parameter 1 of parameter group 0 is a ndarray, not a Tensor"),
         ([("weight", same)], TypeError, "parameter 0 of parameter group 0 is a tuple, not a Tensor"),
         ([{"params": same}, same], TypeError, "parameter group 1 must be a dict"),

@@ -345,7 +345,8 @@ class Optimizer:
         """Update a block of parameters in place, and return its progress, such as the number of its steps.
 
         ``progress`` is what was returned in the last step of these parameters, None in the first. Parameters
-        with equal progress share a block, so it must be a value that can be compared.
+        with equal progress share a block, so it must be a value that can be compared. If it is None, the
+        state of the parameters is not saved.
         """
         raise NotImplementedError
 
@@ -380,6 +381,8 @@ def _in_order(params: Iterable[Any]) -> list[Any]:
         raise TypeError(
             "params is a set, which has no order, so that a saved state could not be loaded; give a list"
         )
+    if hasattr(params, "parameters"):  # a module; a container of modules can even be iterated
+        raise TypeError(f"params is a {type(params).__name__}; give its parameters: model.parameters()")
     return list(params)
 
 
