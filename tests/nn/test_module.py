@@ -372,6 +372,11 @@ def test_without_strict_the_rest_is_loaded_and_the_others_are_returned() -> None
     np.testing.assert_array_equal(net[0].bias.data, [4, 4])
 
 
+def test_the_path_of_a_file_is_no_state_dict() -> None:
+    with pytest.raises(TypeError, match=r"a str was given; load a file first, as in .*np\.load\(path\)"):
+        small_model().load_state_dict("model.npz")  # type: ignore[arg-type]
+
+
 def test_a_wrong_shape_is_an_error_without_strict_too() -> None:
     with pytest.raises(ValueError, match=r"0\.bias: shape \(3,\) was given; expected \(2,\)"):
         small_model().load_state_dict({"0.bias": np.zeros(3)}, strict=False)

@@ -295,10 +295,17 @@ class Module:
 
         Raises
         ------
+        TypeError
+            If it is no mapping, such as the path of a file.
         ValueError
             If it does not fit. The one message lists every entry that is missing, unexpected or of a wrong
             shape or dtype, and nothing was loaded.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"a state dict has arrays by name, but a {type(state).__name__} was given; "
+                "load a file first, as in load_state_dict(np.load(path))"
+            )
         entries = self._state()
         missing = [name for name in entries if name not in state]
         unexpected = [name for name in state if name not in entries]
