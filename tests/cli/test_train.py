@@ -47,7 +47,7 @@ def test_plain_lines_say_on_which_part_an_accuracy_is(capsys: pytest.CaptureFixt
 def test_what_is_measured_on_a_sample_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--epochs", "1"]) == 0
     out = capsys.readouterr().out
-    assert "training accuracy, on 144 of the images to train on" in out
+    assert "accuracy on 144 of the training images" in out
     assert ", 1 epoch\n" in out
     assert re.search(r"training \S+ % \(now on all its images\)", out)
 

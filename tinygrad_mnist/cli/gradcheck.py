@@ -1,4 +1,4 @@
-"""Prove that gradients are right: of every operation, of some, or of a function of your own."""
+"""Check the gradients of every operation, of some, or of a function of your own, by finite differences."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def find_subjects(names: Sequence[str]) -> list[Subject]:
             raise RecipeError(f"{name} is piecewise constant: it has no gradient to check")
         else:
             near = get_close_matches(name, known, 3)
-            hint = f"did you mean {' or '.join(near)}?" if near else "without names all are checked"
+            hint = f"did you mean {' or '.join(near)}?" if near else "without names, all are checked"
             raise RecipeError(f"there is no operation {name!r} with a gradient; {hint}")
     return subjects
 
@@ -265,7 +265,7 @@ def _of_function(make: Any, where: str) -> Subject:
         f, *inputs = make()
     except (Exception, SystemExit) as error:
         raise RecipeError(
-            f"{where} is to be a function without arguments that returns (f, input, ...); {_in_words(error)}"
+            f"{where} must be a function without arguments that returns (f, input, ...); {_in_words(error)}"
         ) from error
 
     def check(order: int, examples: int, dtype: str) -> Finding:

@@ -85,8 +85,8 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=1,
         metavar="N",
-        help="threads that BLAS computes with (default 1: more can take ten times as long where cores are "
-        "shared; small models are trained by one, where threadpoolctl is installed)",
+        help="threads that BLAS computes with (default 1). More can be ten times slower where other programs "
+        "use the cores. Where threadpoolctl is installed, a small model is trained by one in any case",
     )
 
 

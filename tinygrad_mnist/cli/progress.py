@@ -69,8 +69,9 @@ class Plain(Quiet):
             f"{plan.parameters:,} parameters, {plan.steps:,} steps"
         )
         self._print(
-            f"on the way: loss, the mean of the steps since the line before; training accuracy, on "
-            f"{min(plan.train_images, plan.validation_images):,} of the images to train on"
+            f"each line: mean loss since the line before; accuracy on "
+            f"{min(plan.train_images, plan.validation_images):,} of the training images and on the "
+            "validation images; * if that is the best so far"
         )
 
     def evaluated(self, record: Record, best: bool) -> None:

@@ -94,7 +94,7 @@ def _read_npy(file: BinaryIO, path: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(file, allow_pickle=False))
     except Exception as error:  # the parser of a damaged header raises anything, MemoryError included
-        raise DataError(f"{path} is no sound NPY file of numbers ({_first_line(error)})") from error
+        raise DataError(f"{path} cannot be read as an NPY file of numbers ({_first_line(error)})") from error
 
 
 def _read_with_pillow(file: BinaryIO, path: Path) -> NDArray[Any]:
@@ -116,7 +116,9 @@ def _read_with_pillow(file: BinaryIO, path: Path) -> NDArray[Any]:
         except DataError:
             raise
         except UnidentifiedImageError as error:
-            raise DataError(f"{path} is not a picture of any format that can be read here") from error
+            raise DataError(
+                f"{path} is not a picture in a format that can be read; expected a PNG, JPEG, NPY or IDX file"
+            ) from error
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataError(too_large) from error
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error ... on damaged bytes

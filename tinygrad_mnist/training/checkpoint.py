@@ -34,6 +34,7 @@ the file; another entry in the header does not need that."""
 _HEADER = "checkpoint"
 _PREFIX = "model."
 _ENTRIES = ("format", "tinygrad_mnist", "recipe", "image_shape", "class_names", "standardizer", "origin")
+_WHAT_TO_NAME = "name a directory that 'tinygrad-mnist train' has written"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def _find(path: Path) -> Path:
     if path.is_dir():
         if not (path / CHECKPOINT).exists():
             raise CheckpointError(
-                f"{path} has no {CHECKPOINT}; name a directory that 'tinygrad-mnist train' has written"
+                f"{path} has no {CHECKPOINT}; {_WHAT_TO_NAME}"
             )
         return path / CHECKPOINT
     if not path.exists():
@@ -152,7 +153,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     text = arrays.pop(_HEADER, None)
     if text is None or text.dtype.kind != "U":
         raise CheckpointError(
-            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it has no header"
+            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it has no header; {_WHAT_TO_NAME}"
         )
     state = {name.removeprefix(_PREFIX): array for name, array in arrays.items()}
     return _read_header(path, str(text)), state
@@ -174,7 +175,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         ) from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
-    raise CheckpointError(f"{path} is no checkpoint (nor any .npz file)")
+    raise CheckpointError(f"{path} is no checkpoint, nor any .npz file; {_WHAT_TO_NAME}")
 
 
 def _read_header(path: Path, text: str) -> dict[str, Any]:
