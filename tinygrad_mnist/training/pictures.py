@@ -161,7 +161,8 @@ def _draw_predictions(
     accuracy = 1 - len(wrong) / len(guesses)
     title = f"{percent_text(accuracy)} of {len(guesses):,} unseen digits are recognised: {len(some)} of them"
     if len(mistakes):
-        title += f", and {len(mistakes)} of the {len(wrong):,} mistakes"
+        which = f"{len(mistakes)} of the" if len(mistakes) < len(wrong) else "all"
+        title += f", and {which} {len(wrong):,} mistakes" if len(wrong) > 1 else ", and the only mistake"
     plots.plot_predictions(
         dataset.test_images[shown],
         guesses[shown],
