@@ -375,7 +375,7 @@ class Tensor:
         if gradient is None:
             if self._array.size != 1:
                 raise RuntimeError(
-                    f"backward of a Tensor of shape {self.shape}: only a scalar has a gradient without more; "
+                    f"backward of a Tensor of shape {self.shape}: only a scalar can do without a cotangent; "
                     "reduce it first (np.sum, np.mean) or pass a cotangent of its shape, backward(gradient)"
                 )
             return _wrapped(np.ones(self._array.shape, self._array.dtype))

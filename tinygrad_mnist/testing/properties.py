@@ -164,7 +164,8 @@ def value(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None
     """Check that the forward function agrees with the formula, where there is one."""
     if op.formula is not None:
         expected = op.formula(*arguments, **static)
-        _assert_same(op(*arguments, **static), expected, TOLERANCES.same_rtol)
+        where = "the forward pass and the formula differ"
+        _assert_same(op(*arguments, **static), expected, TOLERANCES.same_rtol, where)
 
 
 def first_order(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> None:

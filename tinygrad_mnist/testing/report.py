@@ -243,7 +243,7 @@ def _where(wrong: list[Entry], moving: list[Entry]) -> str:
     names = sorted({e.input for e in wrong})
     if len(names) == 1 and len(wrong) == sum(e.input == names[0] for e in moving):
         return f"in every entry by {names[0]}"
-    return "in every entry" if len(wrong) == len(moving) else f"in {len(wrong)} of {len(moving)} entries"
+    return "in every entry" if len(wrong) == len(moving) else f"in {len(wrong)} of them"
 
 
 def _not_linear(wrong: list[Entry]) -> str:
