@@ -126,7 +126,7 @@ def test_one_cycle_cycles_the_momentum_of_those_that_have_one(name: str) -> None
     build_schedule(recipe, optimizer, 10)
     after = optimizer.param_groups[0]
     changed = {key for key in ("momentum", "betas") if before.get(key) != after.get(key)}
-    assert changed == {"momentum": {"momentum"}, "adam": {"betas"}, "adamw": {"betas"}}.get(name, set())
+    assert changed == {key for key in ("momentum", "betas") if before.get(key)}
 
 
 # ---- a row that is added to a table ------------------------------------------------------------------------
