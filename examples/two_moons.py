@@ -9,7 +9,7 @@ from tinygrad_mnist import nn, no_grad, optim, plots
 
 
 def two_moons(n: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 2) on two half circles, the second turned and shifted, and which one each is on (n,)."""
+    """Return points (n, 2) on two half circles, the second turned and shifted, and the circle of each."""
     labels = np.arange(n) % 2
     angle = rng.uniform(0, np.pi, n)
     sign = 1 - 2 * labels
