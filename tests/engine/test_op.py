@@ -54,6 +54,10 @@ def double(x: Any) -> Any:
         ({"kind": "fused", "samples": SAMPLES}, "a joint rule belongs to kind 'fused'"),
         ({"kind": "general", "samples": SAMPLES, "joint": double}, "a joint rule belongs to kind 'fused'"),
         ({"kind": "fused", "samples": SAMPLES, "joint": double}, "'double' needs the plain formula"),
+        (
+            {"kind": "general", "samples": SAMPLES, "rules": (double, double)},
+            "'double' has 2 rules, but a sample of 1 arguments; give a rule for each argument",
+        ),
     ],
 )
 def test_a_declaration_that_lacks_something_is_refused(options: dict[str, Any], message: str) -> None:

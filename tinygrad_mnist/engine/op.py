@@ -154,6 +154,13 @@ class Op:
             raise ValueError(f"operation {self.name!r}: a joint rule belongs to kind 'fused', and only to it")
         if self.kind == "fused" and self.formula is None:
             raise ValueError(f"fused operation {self.name!r} needs the plain formula that it speeds up")
+        if self.rules and not isinstance(self.rules, EachArgument) and not isinstance(self.samples, str):
+            for sample in self.samples:
+                if len(self.rules) != len(sample.shapes):
+                    raise ValueError(
+                        f"operation {self.name!r} has {len(self.rules)} rules, but a sample of {len(sample.shapes)} "
+                        "arguments; give a rule for each argument, or None where there is no gradient"
+                    )
 
     def __call__(self, *arguments: Any, **static: Any) -> Any:
         """Run on arrays; or, where an argument is a Tensor, let it record the operation."""
