@@ -159,7 +159,7 @@ class Op:
                 if len(self.rules) != len(sample.shapes):
                     raise ValueError(
                         f"operation {self.name!r} has {len(self.rules)} rules, but a sample of "
-                        f"{len(sample.shapes)} arguments; give a rule for each argument, or None where there is no gradient"
+                        f"{len(sample.shapes)} arguments; give a rule for each argument, or None"
                     )
 
     def __call__(self, *arguments: Any, **static: Any) -> Any:
