@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tinygrad_mnist.cli.options import add_data, add_threads, use_threads
 from tinygrad_mnist.cli.output import notify, print_table
+from tinygrad_mnist.cli.shared_options import add_data, add_threads, use_threads
 
 NAME: Final = "evaluate"
 HELP: Final = "evaluate a trained model on digits that it has not seen"

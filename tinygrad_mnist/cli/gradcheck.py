@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tinygrad_mnist.cli.options import whole_number
 from tinygrad_mnist.cli.output import FAILED
+from tinygrad_mnist.cli.shared_options import whole_number
 
 if TYPE_CHECKING:
     from types import ModuleType

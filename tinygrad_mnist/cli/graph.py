@@ -8,7 +8,7 @@ import sys
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
-from tinygrad_mnist.cli import options
+from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("checkpoint", metavar="RUN", nargs="?", help="a run directory, or a checkpoint")
-    options.add_recipe(what, "a recipe, with new weights")
-    options.add_data(
+    shared_options.add_recipe(what, "a recipe, with new weights")
+    shared_options.add_data(
         parser, "the images that go through the model (default: what it was, or would be, trained on)"
     )
     parser.add_argument(
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a box a module (default), every operation, the gradients, or times and memory",
     )
     parser.add_argument(
-        "--depth", type=options.at_least(0), metavar="N", help="how many levels of modules to open"
+        "--depth", type=shared_options.at_least(0), metavar="N", help="how many levels of modules to open"
     )
     parser.add_argument(
         "--expand", action="append", default=[], metavar="PATH", help="a module to open all the same: model/3"
@@ -46,17 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--output",
-        type=options.name,
+        type=shared_options.name,
         metavar="FILE",
         help=f"the file to write; its suffix says what: {' '.join(SUFFIXES)} (default: an outline on the "
         "terminal)",
     )
-    options.add_threads(parser)
+    shared_options.add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw."""
-    options.use_threads(arguments)
+    shared_options.use_threads(arguments)
 
     if arguments.output is not None:
         _require_writable(arguments.output)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from tinygrad_mnist.cli.options import add_threads, use_threads, whole_number
 from tinygrad_mnist.cli.output import FAILED, explain, notify, print_table
+from tinygrad_mnist.cli.shared_options import add_threads, use_threads, whole_number
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from tinygrad_mnist.cli import options
+from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import FAILED, notify
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ def _changes() -> dict[str, dict[str, Any]]:
 
     decoupled = ", ".join(name for name, choice in OPTIMIZERS.items() if choice.decoupled)
     return {
-        "epochs": {"type": options.whole_number, "metavar": "N", "help": "passes through the data"},
-        "batch_size": {"type": options.batch_size, "metavar": "N", "help": "images a step, or 'full'"},
-        "lr": {"type": options.number, "metavar": "X", "help": "learning rate"},
+        "epochs": {"type": shared_options.whole_number, "metavar": "N", "help": "passes through the data"},
+        "batch_size": {"type": shared_options.batch_size, "metavar": "N", "help": "images a step, or 'full'"},
+        "lr": {"type": shared_options.number, "metavar": "X", "help": "learning rate"},
         "hidden": {
-            "type": options.hidden,
+            "type": shared_options.hidden,
             "metavar": "256,128",
             "help": "units of the hidden layers, or 'none'",
         },
@@ -36,11 +36,11 @@ def _changes() -> dict[str, dict[str, Any]]:
             "help": "optimiser; comes with a learning rate of its own unless --lr is given",
         },
         "weight_decay": {
-            "type": options.number,
+            "type": shared_options.number,
             "metavar": "X",
             "help": f"L2 penalty; decoupled in {decoupled}",
         },
-        "clip_norm": {"type": options.number, "metavar": "X", "help": "greatest norm of the gradient"},
+        "clip_norm": {"type": shared_options.number, "metavar": "X", "help": "greatest norm of the gradient"},
     }
 
 
@@ -51,8 +51,8 @@ def _flag(field: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    options.add_recipe(parser, "what to train")
-    options.add_data(
+    shared_options.add_recipe(parser, "what to train")
+    shared_options.add_data(
         parser,
         "auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
         "digits; DIR has the four files of MNIST",
@@ -63,15 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         changes.add_argument(_flag(field), default=argparse.SUPPRESS, **settings)
     parser.add_argument(
         "--seed",
-        type=options.at_least(0),
+        type=shared_options.at_least(0),
         default=0,
         metavar="N",
         help="equal seeds give equal results (default 0)",
     )
-    options.add_threads(parser)
+    shared_options.add_threads(parser)
     parser.add_argument(
         "--out",
-        type=options.name,
+        type=shared_options.name,
         metavar="DIR",
         help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
     )
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         if error.field not in changes:
             raise
         raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
-    options.use_threads(arguments)
+    shared_options.use_threads(arguments)
 
     from tinygrad_mnist.cli.progress import make_reporter
     from tinygrad_mnist.training import choose, train

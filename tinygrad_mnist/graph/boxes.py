@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tinygrad_mnist.graph.data import INPUT, OPERATION, PARAMETER, Graph, Node, parameter_count
+from tinygrad_mnist.graph.descriptions import statistics_text
 from tinygrad_mnist.graph.drawing import Box, Group
 from tinygrad_mnist.graph.folding import is_loop
-from tinygrad_mnist.graph.labels import statistics_text
 from tinygrad_mnist.graph.profile import peak
 from tinygrad_mnist.numbers import bytes_text, count_text, seconds_text, shape_text
 

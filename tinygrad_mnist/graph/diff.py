@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.files import write
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER, Cluster, Edge, Graph, Node, Statistics
+from tinygrad_mnist.graph.descriptions import value_text
 from tinygrad_mnist.graph.diff_drawing import draw
 from tinygrad_mnist.graph.drawing import Drawing
 from tinygrad_mnist.graph.formats import writer_of
-from tinygrad_mnist.graph.labels import value_text
 from tinygrad_mnist.numbers import count_text, number_text, shape_text
 
 MOST_PAIRS: Final = 100_000

@@ -28,7 +28,7 @@ from tinygrad_mnist.graph.data import (
     Statistics,
     Value,
 )
-from tinygrad_mnist.graph.labels import arguments_text
+from tinygrad_mnist.graph.descriptions import arguments_text
 
 Alive = ReferenceType[np.ndarray[Any, Any]]
 """A reference that tells whether an array is still the one that had this id, and does not keep it."""

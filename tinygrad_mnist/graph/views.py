@@ -13,9 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.graph.boxes import group_with_title, kept_bytes, nodes_of, with_costs, with_words
 from tinygrad_mnist.graph.data import OPERATION, Edge, Graph, Node, Statistics, parameter_count
+from tinygrad_mnist.graph.descriptions import nonfinite_text
 from tinygrad_mnist.graph.drawing import MARKS, NO_GRADIENT, Arrow, Box, Drawing
 from tinygrad_mnist.graph.folding import BUDGET, boxes_to_depth, boxes_within, closed
-from tinygrad_mnist.graph.labels import nonfinite_text
 from tinygrad_mnist.graph.nonfinite import nonfinite, worst
 from tinygrad_mnist.numbers import bytes_text, count_text, number_text, seconds_text, shape_text
 

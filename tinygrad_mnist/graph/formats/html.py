@@ -17,13 +17,13 @@ from string import Template
 from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.graph.data import Cluster, Graph, Node, Statistics
+from tinygrad_mnist.graph.descriptions import nonfinite_text, value_text
 from tinygrad_mnist.graph.drawing import Drawing
 from tinygrad_mnist.graph.folding import BUDGET
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.formats.layout import HEAVIEST, LayoutError, TooLarge, fitting, load
 from tinygrad_mnist.graph.formats.svg import to_svg
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, rules
-from tinygrad_mnist.graph.labels import nonfinite_text, value_text
 from tinygrad_mnist.graph.views import VIEWS, draw
 from tinygrad_mnist.numbers import bytes_text, number_text, seconds_text
 

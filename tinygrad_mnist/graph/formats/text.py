@@ -25,10 +25,10 @@ from tinygrad_mnist.graph.data import (
     Value,
     parameter_count,
 )
+from tinygrad_mnist.graph.descriptions import value_text
 from tinygrad_mnist.graph.drawing import NO_GRADIENT, Box, Drawing
 from tinygrad_mnist.graph.folding import BUDGET, is_loop
 from tinygrad_mnist.graph.formats.dot import printable
-from tinygrad_mnist.graph.labels import value_text
 from tinygrad_mnist.graph.nonfinite import nonfinite, worst
 from tinygrad_mnist.graph.views import VIEWS, notes, title, without_words
 from tinygrad_mnist.numbers import bytes_text, count_text, number_text, seconds_text, shape_text

@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_mnist.engine.observe import Recorder, observed_by
 from tinygrad_mnist.engine.tape import Node, boundary, one_of, walk
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER
-from tinygrad_mnist.graph.labels import argument_text
+from tinygrad_mnist.graph.descriptions import argument_text
 from tinygrad_mnist.graph.storyboard.data import MOST, Contribution, Entries, Quantity, Step, Storyboard
 from tinygrad_mnist.graph.storyboard.formulas import Key, expression, formula, whole_expression
 from tinygrad_mnist.graph.trace import in_time_order, trace

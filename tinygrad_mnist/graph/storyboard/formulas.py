@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tinygrad_mnist.graph.data import OPERATION, Graph
-from tinygrad_mnist.graph.labels import argument_text, arguments_text
+from tinygrad_mnist.graph.descriptions import argument_text, arguments_text
 from tinygrad_mnist.numbers import math_text
 
 Key = tuple[str, int]
