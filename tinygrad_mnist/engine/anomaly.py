@@ -103,8 +103,7 @@ class _Detector(Recorder):
                 raise AnomalyError(_report(what, _values(one), *details))
         for position, parent in enumerate(node.parents):
             part = cotangents.get(parent) if parent in cotangents else arrived.get(parent)
-            # A list: the parent has several results, and not all of their cotangents are there yet.
-            if part is None or type(part) is list or _is_finite(_values(part)):
+            if part is None or _is_finite(_values(part)):
                 continue
             name = f" ({_named(parent)})" if type(parent) is Leaf else ""
             what = f"the gradient of '{node.op.name}' by argument {position}{name} is not finite"

@@ -133,8 +133,9 @@ class Handle:
 def add_hook(place: Any, hook: Hook) -> Handle:
     """Register a hook that sees, and may replace, the gradients that come to a Node or Leaf."""
     number = next(_numbers)
-    # A new dict, so that a hook may register another one while the hooks of this place run.
-    place.hooks = {**(place.hooks or {}), number: hook}
+    if place.hooks is None:
+        place.hooks = {}
+    place.hooks[number] = hook
     return Handle(place, number)
 
 
@@ -179,6 +180,6 @@ def tensor_hook(hook: Hook, lift: Callable[[Any, Any], Any]) -> Hook:
 
 def run_hooks(place: Any, g: Any) -> Any:
     """Return a gradient after the hooks of a Node or Leaf, which run in the order of registration."""
-    for hook in tuple(place.hooks.values()):
+    for hook in tuple(place.hooks.values()):  # a copy: a hook may register or remove hooks while they run
         g = hook(g)
     return g
