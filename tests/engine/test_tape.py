@@ -13,7 +13,9 @@ import pytest
 
 from tinygrad_mnist import Tensor, grad, nn, no_grad, vjp
 from tinygrad_mnist.engine.op import REGISTRY, Op
-from tinygrad_mnist.engine.tape import Node, walk
+from tinygrad_mnist.engine.tape import Node
+from tinygrad_mnist.engine.tensor import _lift
+from tinygrad_mnist.engine.walk import walk
 
 DEEP = 100_000
 
@@ -379,7 +381,7 @@ def test_a_walk_stops_at_its_targets_whatever_their_age() -> None:
     between = old * 3.0
     young = between * 5.0
     out = young + between
-    arrived = walk([(out.origin, np.array(1.0))], targets=[old.origin, young.origin], retain=True)
+    arrived = walk([(out.origin, np.array(1.0))], _lift, targets=[old.origin, young.origin], retain=True)
     assert {node: float(g) for node, g in arrived.items()} == {old.origin: 3.0, young.origin: 1.0}
 
 

@@ -37,6 +37,9 @@ class Recorder:
     def left(self, module: Any) -> None:
         """Note that a module has run."""
 
+    def began(self) -> None:
+        """Note that the pass back over the tape begins of which `walked` is told."""
+
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         """Note that a walk passed ``node`` with cotangent ``g``; its parents' are in one of the two dicts."""
 

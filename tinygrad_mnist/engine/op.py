@@ -126,8 +126,18 @@ class Op:
         ``"broadcast"``, ``"reduction"`` or ``"index"`` name families that the check draws from.
     broadcasts : bool
         Whether arguments broadcast, so that the walk sums a cotangent down to its argument's shape.
-    singular : bool
-        Whether a local derivative can be infinite: the guard of the walk is on for these only.
+    chooses : bool
+        Whether a result is made of some elements of an argument and not of others, whatever these are, as a
+        maximum is: the rule gives the others 0 without a product, as ``np.where`` does. Of linear operations
+        this is known without being said.
+    stacked : bool
+        Whether the arguments are stacks of matrices in their last two axes, each with a result of its own.
+    nested : callable, optional
+        A rule for all arguments that walks a tape of its own: ``nested(walk, g, reach, out, *arrays,
+        **static)`` returns the cotangents and how far they reach (see `engine.reach`);
+        ``walk(seeds, targets, reaches)`` continues the walk that has come here on that tape.
+    nested_jvp : callable, optional
+        The same for forward mode: ``nested_jvp(push, tangents, reaches, out, *arrays, **static)``.
     """
 
     name: str
@@ -141,7 +151,10 @@ class Op:
     domain: Domain | tuple[Domain, ...] = REAL
     samples: str | tuple[Sample, ...] = ()
     broadcasts: bool = False
-    singular: bool = False
+    chooses: bool = False
+    stacked: bool = False
+    nested: Callable[..., Any] | None = None
+    nested_jvp: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

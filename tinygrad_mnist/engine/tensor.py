@@ -33,7 +33,8 @@ from tinygrad_mnist.engine.errors import (
 )
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
-from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording, walk
+from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
+from tinygrad_mnist.engine.walk import walk
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -116,8 +117,7 @@ def _several(op: Op, arrays: tuple[Any, ...], out: tuple[Any, ...], parents: Any
     if whole is None:
         return tuple(_wrapped(one) for one in out)
     return tuple(
-        _lift(one, node if is_float(one) else None)
-        for one, node in zip(out, whole.outputs(), strict=True)
+        _lift(one, node if is_float(one) else None) for one, node in zip(out, whole.outputs(), strict=True)
     )
 
 
@@ -361,12 +361,12 @@ class Tensor:
         elif create_graph:
             token = recording.set(True)  # under no_grad too: create_graph asks for it
             try:
-                for leaf, part in walk([(origin, cotangent)], lift=_lift, retain=True).items():
+                for leaf, part in walk([(origin, cotangent)], _lift, record=True).items():
                     leaf.grad = part if leaf.grad is None else leaf.grad + part
             finally:
                 recording.reset(token)
         else:
-            for leaf, part in walk([(origin, cotangent._array)], retain=retain_graph).items():
+            for leaf, part in walk([(origin, cotangent._array)], _lift, retain=retain_graph).items():
                 # A new array, never `+=`: somebody may hold the gradient of before.
                 leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._array + part)
 

@@ -18,7 +18,8 @@ import numpy as np
 from tinygrad_mnist.engine.observe import Recorder, observed_by
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.engine.tape import Node as TapeNode
-from tinygrad_mnist.engine.tape import walk
+from tinygrad_mnist.engine.tensor import _lift
+from tinygrad_mnist.engine.walk import walk
 from tinygrad_mnist.graph.data import OPERATION, Graph, Node
 from tinygrad_mnist.graph.record import Recording
 
@@ -165,7 +166,7 @@ class _Step:
             if type(getattr(loss, "origin", None)) is TapeNode:
                 cotangent = np.ones_like(loss.data)
                 start()
-                walk([(loss.origin, cotangent)])  # leaves .grad alone, of x too
+                walk([(loss.origin, cotangent)], _lift)  # leaves .grad alone, of x too
 
 
 def _cross_entropy(output: Any, y: Any) -> Any:
@@ -198,6 +199,9 @@ class _Stopwatch(Recorder):
         if node is not None:
             self._places[node.time] = place
         self._last = perf_counter()
+
+    def began(self) -> None:
+        self.start()
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         seconds = perf_counter() - self._last

@@ -72,7 +72,6 @@ divide = elementwise(
     lambda g, out, x, y: g / y,
     lambda g, out, x, y: -g * out / y,
     domain=(REAL, NONZERO),
-    singular=True,
     label="÷",
 )
 STEP = (Domain(2.2, 2.6), Domain(0.9, 1.05))  # between two steps of the quotient
@@ -88,7 +87,7 @@ fmod = elementwise(
     np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.rint((x - out) / y), domain=STEP
 )
 # 1 / x has the slope -1 / x**2 = -out**2
-reciprocal = elementwise(np.reciprocal, lambda g, out, x: -g * out * out, domain=NONZERO, singular=True)
+reciprocal = elementwise(np.reciprocal, lambda g, out, x: -g * out * out, domain=NONZERO)
 square = elementwise(np.square, lambda g, out, x: 2 * g * x, label="²")
 absolute = elementwise(np.absolute, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
 fabs = elementwise(np.fabs, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
@@ -128,22 +127,20 @@ power = elementwise(
     _power_by_exponent,
     name="power",
     domain=(POSITIVE, REAL),
-    singular=True,
     label="**",
 )
 UFUNCS[np.power] = power
 
 # ---- exponentials and logarithms -------------------------------------------------------------------------
 
-# These are declared singular as they overflow: the unchosen branch of an ELU must give no 0 * inf.
-exp = elementwise(np.exp, lambda g, out, x: g * out, singular=True)
-expm1 = elementwise(np.expm1, lambda g, out, x: g * (out + 1), singular=True)
-log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE, singular=True)
-log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0), singular=True)
-exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2), singular=True)
-log2 = elementwise(np.log2, lambda g, out, x: g / x / math.log(2), domain=POSITIVE, singular=True)
-log10 = elementwise(np.log10, lambda g, out, x: g / x / math.log(10), domain=POSITIVE, singular=True)
-cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZERO, singular=True, label="∛")
+exp = elementwise(np.exp, lambda g, out, x: g * out)
+expm1 = elementwise(np.expm1, lambda g, out, x: g * (out + 1))
+log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE)
+log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0))
+exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2))
+log2 = elementwise(np.log2, lambda g, out, x: g / x / math.log(2), domain=POSITIVE)
+log10 = elementwise(np.log10, lambda g, out, x: g / x / math.log(10), domain=POSITIVE)
+cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZERO, label="∛")
 
 
 def _share(x: Any, y: Any, scale: float) -> Any:
@@ -162,28 +159,27 @@ logaddexp2 = elementwise(
     lambda g, out, x, y: g * _share(x, y, math.log(2)),
     lambda g, out, x, y: g * _share(y, x, math.log(2)),
 )
-sqrt = elementwise(np.sqrt, lambda g, out, x: g * 0.5 / out, domain=POSITIVE, singular=True, label="√")
+sqrt = elementwise(np.sqrt, lambda g, out, x: g * 0.5 / out, domain=POSITIVE, label="√")
 
 # ---- trigonometric and hyperbolic ------------------------------------------------------------------------
 
 sin = elementwise(np.sin, lambda g, out, x: g * np.cos(x))
 cos = elementwise(np.cos, lambda g, out, x: -g * np.sin(x))
 tan = elementwise(np.tan, lambda g, out, x: g * (1 + out * out), domain=Domain(-1.2, 1.2))
-arcsin = elementwise(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x), domain=INSIDE_UNIT, singular=True)
-arccos = elementwise(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x), domain=INSIDE_UNIT, singular=True)
+arcsin = elementwise(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x), domain=INSIDE_UNIT)
+arccos = elementwise(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x), domain=INSIDE_UNIT)
 arctan = elementwise(np.arctan, lambda g, out, x: g / (1 + x * x))
-sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x), singular=True)
-cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x), singular=True)
+sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
+cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
 tanh = elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
 arcsinh = elementwise(np.arcsinh, lambda g, out, x: g / np.hypot(1, x))
 arccosh = elementwise(
     np.arccosh,
     lambda g, out, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)),  # x * x - 1 would cancel near 1
     domain=Domain(1.2, 4.0),
-    singular=True,
 )
 arctanh = elementwise(  # 1 - x * x would cancel near 1
-    np.arctanh, lambda g, out, x: g / ((1 - x) * (1 + x)), domain=INSIDE_UNIT, singular=True
+    np.arctanh, lambda g, out, x: g / ((1 - x) * (1 + x)), domain=INSIDE_UNIT
 )
 hypot = elementwise(  # at (0, 0) the subgradient of least norm
     np.hypot,
@@ -196,7 +192,6 @@ arctan2 = elementwise(  # divided by hypot twice, as x * x + y * y overflows for
     lambda g, out, y, x: g * (x / np.hypot(x, y) / np.hypot(x, y)),
     lambda g, out, y, x: -g * (y / np.hypot(x, y) / np.hypot(x, y)),
     domain=(NONZERO, NONZERO),
-    singular=True,
 )
 
 # ---- choosing --------------------------------------------------------------------------------------------
@@ -212,12 +207,14 @@ maximum = elementwise(
     lambda g, out, x, y: _where_larger(g, x, y),
     lambda g, out, x, y: _where_larger(g, y, x),
     domain=DISTINCT,
+    chooses=True,
 )
 minimum = elementwise(
     np.minimum,
     lambda g, out, x, y: _where_larger(g, y, x),
     lambda g, out, x, y: _where_larger(g, x, y),
     domain=DISTINCT,
+    chooses=True,
 )
 
 
@@ -231,12 +228,14 @@ fmax = elementwise(
     lambda g, out, x, y: _where_chosen(g, x, y),
     lambda g, out, x, y: np.where(np.isnan(y), 0, _where_chosen(g, y, x)),
     domain=DISTINCT,
+    chooses=True,
 )
 fmin = elementwise(
     np.fmin,
     lambda g, out, x, y: _where_chosen(g, -x, -y),
     lambda g, out, x, y: np.where(np.isnan(y), 0, _where_chosen(g, -y, -x)),
     domain=DISTINCT,
+    chooses=True,
 )
 where = linear(
     np.where,
@@ -256,6 +255,7 @@ between = elementwise(
     None,
     None,
     name="clip",
+    chooses=True,
     domain=Domain(kinks=(-1.0, 1.5)),
     samples=tuple(Sample((shape, (), ()), constants={1: -1.0, 2: 1.5}) for shape in ((4,), (2, 3), ())),
 )
@@ -377,7 +377,6 @@ xlogy = elementwise(
     name="xlogy",
     formula=lambda x, y: x * np.log(y),
     domain=(REAL, POSITIVE),
-    singular=True,
 )
 """``x log(y)``, and 0 where x is 0, for every y that is a number: a term of an entropy."""
 
@@ -488,7 +487,6 @@ i0_derivative: Op = elementwise(
     _i0_forward,
     lambda g, out, x, order: g * i0_derivative(x, order=order + 1),
     name="i0",
-    singular=True,
     samples=tuple(Sample((shape,), {"order": n}) for shape in ((), (2, 3), (4,)) for n in (0, 1, 2)),
 )
 

@@ -40,16 +40,12 @@ def dominant(x: Any) -> Any:
 def inverse_or_nan(x: Any) -> Any:
     """Return the inverse, and NaN for a singular matrix, for which ``np.linalg.inv`` raises.
 
-    A stack holds many matrices: one that is singular must not keep the others from their gradients.
+    A stack holds many matrices: one that is singular must not keep the others from their gradients. It stays
+    a function of x, by a term that is NaN times x there, so that its derivatives are NaN, too.
     """
     singular = (np.linalg.slogdet(x)[0] == 0)[..., None, None]
-    inverse = np.linalg.inv(np.where(singular, np.eye(x.shape[-1], dtype=x.dtype), x))
-    return np.where(singular, np.nan, inverse)
-
-
-def _or_nan(known: Any, value: Any, g: Any) -> Any:
-    """Return ``value`` where it is known, 0 where nobody asks for it (``g`` is 0), and NaN elsewhere."""
-    return np.where(known, value, np.where(g == 0, 0, np.nan))
+    eye = np.eye(x.shape[-1], dtype=x.dtype)
+    return np.linalg.inv(np.where(singular, eye, x)) + np.where(singular, np.nan, 0).astype(x.dtype) * x
 
 
 # ---- equations and inverses ------------------------------------------------------------------------------
@@ -59,6 +55,7 @@ solve_ = general(
     lambda g, out, a, b: -np.linalg.solve(a.mT, g) @ out.mT,
     lambda g, out, a, b: np.linalg.solve(a.mT, g),
     broadcasts=True,
+    stacked=True,
     samples=tuple(
         Sample(shapes, prepare={0: dominant})
         for shapes in (((2, 2), (2, 1)), ((3, 3), (3, 2)), ((2, 2, 2), (2, 3)), ((2, 2), (2, 2, 1)))
@@ -67,6 +64,7 @@ solve_ = general(
 inv = general(
     np.linalg.inv,
     lambda g, out, x: -(out.mT @ g @ out.mT),
+    stacked=True,
     samples=tuple(Sample((shape,), prepare={0: dominant}) for shape in ((1, 1), (3, 3), (2, 2, 2))),
 )
 
@@ -81,6 +79,7 @@ pinv_ = general(
     lambda x, rcond: np.linalg.pinv(x, rcond),
     _pinv_rule,
     name="pinv",
+    stacked=True,
     samples=tuple(
         Sample((shape,), {"rcond": 1e-15}, prepare={0: dominant})
         for shape in ((2, 2), (3, 2), (1, 3), (2, 2, 3))
@@ -199,6 +198,7 @@ def _det_rule(g: Any, out: Any, x: Any) -> Any:
 det = general(
     np.linalg.det,
     _det_rule,
+    stacked=True,
     samples=(
         *(Sample((shape,)) for shape in ((1, 1), (2, 2), (3, 3), (2, 2, 2), (0, 0))),
         Sample(((5, 5),), prepare={0: dominant}),
@@ -206,12 +206,9 @@ det = general(
 )
 slogdet_ = general(
     lambda x: tuple(np.linalg.slogdet(x)),
-    lambda g, out, x: _or_nan(
-        (out[0] != 0)[..., None, None],
-        g[1][..., None, None] * inverse_or_nan(x).mT,
-        g[1][..., None, None],
-    ),
+    lambda g, out, x: g[1][..., None, None] * inverse_or_nan(x).mT,
     name="slogdet",
+    stacked=True,
     samples=tuple(Sample((shape,), prepare={0: dominant}) for shape in ((1, 1), (3, 3), (2, 2, 2))),
 )
 
@@ -265,7 +262,9 @@ def _cholesky_rule(g: Any, out: Any, x: Any) -> Any:
     return _on_lower(inverse.mT @ _half_open(out.mT @ g) @ inverse)
 
 
-cholesky_ = general(np.linalg.cholesky, _cholesky_rule, samples=_samples((1, 1), (3, 3), (2, 2, 2)))
+cholesky_ = general(
+    np.linalg.cholesky, _cholesky_rule, stacked=True, samples=_samples((1, 1), (3, 3), (2, 2, 2))
+)
 
 
 @implements(np.linalg.cholesky)
@@ -303,6 +302,7 @@ qr_ = general(
     lambda x: tuple(np.linalg.qr(x)),
     _qr_rule,
     name="qr",
+    stacked=True,
     samples=_samples((2, 2), (3, 2), (2, 3), (2, 3, 2)),
 )
 _QRResult = type(np.linalg.qr(np.eye(1)))
@@ -319,15 +319,22 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 # ---- eigenvalues and singular values ---------------------------------------------------------------------
 
 
+def _unknown_slope(x: Any) -> Any:
+    """Return 0 where x is 0 and NaN elsewhere, with NaN for a derivative: 0 times one that is infinite."""
+    return np.where(x == 0, 0 * np.cbrt(x), np.nan * x)
+
+
 def _rotation(m: Any, gaps: Any) -> Any:
     """Return the antisymmetric part of ``m`` divided by ``gaps``: the rate at which two vectors turn.
 
     Two vectors of one value have a gap of 0: this is 0 if nobody asks for these vectors, and NaN otherwise.
     """
-    asked = ((m != 0) | (m.mT != 0)) & ~np.eye(m.shape[-1], dtype=bool)
+    own = np.eye(m.shape[-1], dtype=bool)  # a vector does not turn towards itself
     tied = gaps == 0
     turned = (m - m.mT) / np.where(tied, 2, 2 * gaps)
-    return np.where(tied, np.where(asked, np.nan, 0), turned)
+    if not np.any(tied & ~own):
+        return np.where(own, 0, turned)
+    return np.where(own, 0, np.where(tied, _unknown_slope(m) + _unknown_slope(m.mT), turned))
 
 
 def _on_diagonal(values: Any) -> Any:
@@ -346,6 +353,7 @@ eigh_ = general(
     lambda x, UPLO: tuple(np.linalg.eigh(x, UPLO)),
     _eigh_rule,
     name="eigh",
+    stacked=True,
     samples=_samples((1, 1), (3, 3), (2, 2, 2), UPLO="L") + _samples((3, 3), UPLO="U"),
 )
 _EighResult = type(np.linalg.eigh(np.eye(1)))
@@ -367,7 +375,8 @@ def _per_value(columns: Any, s: Any) -> Any:
     """Return columns divided by their singular values; 0 / 0 is 0, and every other number by 0 is NaN."""
     s = s[..., None, :]
     zero = s == 0
-    return np.where(zero, np.where(columns == 0, 0, np.nan), columns / np.where(zero, 1, s))
+    divided = columns / np.where(zero, 1, s)
+    return np.where(zero, _unknown_slope(columns), divided) if np.any(zero) else divided
 
 
 def _completed(g: Any, vectors: Any, k: int) -> tuple[Any, Any]:
@@ -385,9 +394,10 @@ def _svd_rule(g: tuple[Any, ...], out: tuple[Any, ...], x: Any, full_matrices: b
 
     Townsend (2016), "Differentiating the singular value decomposition", section 1.1. Its factors
     1 / (s_i^2 - s_j^2) are split into partial fractions of s_i - s_j and s_i + s_j: a tie of two values then
-    spoils only what depends on it. A singular value of 0 is a kink, as in the absolute value: gradient 0.
+    spoils only what depends on it. A singular value of 0 is a kink, as in a norm: gradient 0.
     """
     s = out[1]
+    slope = np.where(s == 0, _unknown_slope(s), 1)
     k = s.shape[-1]
     gu, u = _completed(g[0], out[0], k)
     gv, v = _completed(g[2].mT, out[2].mT, k)
@@ -396,7 +406,7 @@ def _svd_rule(g: tuple[Any, ...], out: tuple[Any, ...], x: Any, full_matrices: b
     inner = (
         _rotation(by_u + by_v, row - column)
         + _rotation(by_u - by_v, row + column)
-        + _on_diagonal(np.sign(s) * g[1])
+        + _on_diagonal(slope * g[1])
     )
     gradient = u @ inner @ v.mT
     if x.shape[-2] > k:
@@ -410,6 +420,7 @@ svd_ = general(
     lambda x, full_matrices: tuple(np.linalg.svd(x, full_matrices)),
     _svd_rule,
     name="svd",
+    stacked=True,
     samples=_samples((1, 1), (2, 2), (3, 2), (2, 3), (2, 2, 2), full_matrices=False),
 )
 _SVDResult = type(np.linalg.svd(np.eye(1)))

@@ -358,7 +358,7 @@ def _einsum_rule(
 
     Two cases need another operand. A letter that only this operand has, or that has length 1 in the others,
     was summed over: a vector of ones spreads the cotangent along it. A letter that the operand repeats picks
-    its diagonal: the second one gets a new name, and an identity matrix puts the cotangent on the diagonal.
+    its diagonal: the second one gets a new name and is spread along, too; what is off the diagonal becomes 0.
     """
     terms, result = _explicit(subscripts, tuple(np.ndim(operand) for operand in operands))
     others = [(terms[i], operands[i]) for i in range(len(terms)) if i != position]
@@ -367,11 +367,13 @@ def _einsum_rule(
         for letter, n in zip(term, np.shape(array), strict=True):
             lengths[letter] = max(n, lengths.get(letter, n))
     spare = iter(sorted(set(_LETTERS) - set(subscripts) - set(lengths)))
-    target = ""
-    for letter, n in zip(terms[position], operands[position].shape, strict=True):
+    target, on_diagonal = "", np.ones((), bool)
+    for axis, (letter, n) in enumerate(zip(terms[position], operands[position].shape, strict=True)):
         if letter in target:
             twin = next(spare)
-            others.append((letter + twin, np.eye(n, dtype=g.dtype)))
+            others.append((twin, np.ones(n, dtype=g.dtype)))
+            indices = np.indices(operands[position].shape, sparse=True)
+            on_diagonal = on_diagonal & (indices[target.index(letter)] == indices[axis])
             target += twin
         else:
             if lengths.get(letter, -1) < n:
@@ -380,12 +382,14 @@ def _einsum_rule(
     left = ",".join([result, *(term for term, _ in others)])
     if not isinstance(optimize, (bool, str)):
         optimize = True  # a path that was given holds for the operands of the forward pass only
-    return np.einsum(f"{left}->{target}", g, *(array for _, array in others), optimize=optimize)
+    part = np.einsum(f"{left}->{target}", g, *(array for _, array in others), optimize=optimize)
+    return part if on_diagonal.ndim == 0 else np.where(on_diagonal, part, 0)  # a product by 0 may be NaN
 
 
 einsum_ = multilinear(
     lambda *operands, subscripts, optimize=False: np.einsum(subscripts, *operands, optimize=optimize),
     EachArgument(_einsum_rule),
+    chooses=True,  # a subscript twice in one operand takes its diagonal
     name="einsum",
     broadcasts=True,
     samples=tuple(

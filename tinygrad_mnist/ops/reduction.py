@@ -43,14 +43,16 @@ mean_ = linear(
 
 def _extreme(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     """Return the cotangent split evenly among ties: the subgradient of least norm; a NaN counts as chosen."""
-    chosen = ((x == _spread(out, axis, keepdims)) | np.isnan(x)).astype(g.dtype)
-    return _spread(g, axis, keepdims) * (chosen / np.maximum(np.sum(chosen, axis=axis, keepdims=True), 1))
+    chosen = (x == _spread(out, axis, keepdims)) | np.isnan(x)
+    count = np.maximum(np.sum(chosen.astype(g.dtype), axis=axis, keepdims=True), 1)
+    return np.where(chosen, _spread(g, axis, keepdims) / count, 0)
 
 
 max_ = general(
     lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims),
     _extreme,
     name="max",
+    chooses=True,
     domain=DISTINCT,
     samples="reduction",
 )
@@ -58,6 +60,7 @@ min_ = general(
     lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims),
     _extreme,
     name="min",
+    chooses=True,
     domain=DISTINCT,
     samples="reduction",
 )

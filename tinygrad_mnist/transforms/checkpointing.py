@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from threading import get_ident
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.engine.observe import recorder, unmuted
-from tinygrad_mnist.engine.op import EachArgument, Op, Sample
+from tinygrad_mnist.engine.op import Op, Sample
 from tinygrad_mnist.engine.random_state import Draws
-from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording, walk
+from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
-from tinygrad_mnist.transforms.forward import in_time_order, push
+from tinygrad_mnist.transforms.forward import in_time_order
 from tinygrad_mnist.transforms.trace import taped, without_shared_memory
 
 
@@ -100,7 +99,6 @@ class _Replay:
         self.outputs: list[int] = []  # the positions of differentiable results among all
         self.outside: list[Any] = []  # nodes and leaves that f used without being given them
         self.generators: list[np.random.Generator] = []  # that layers drew from, as they were before
-        self.pending: dict[int, dict[int, Any]] = {}  # by thread: cotangents computed, and not asked for yet
 
     def _run(self, arrays: Sequence[Any], parents: Sequence[Any], again: bool) -> tuple[list[Node], Any]:
         """Run the function on a tape that begins at boundaries; return these and the result."""
@@ -170,23 +168,40 @@ class _Replay:
         """Return the results of the node, or their cotangents, as a sequence, even if there is only one."""
         return [value] if len(self.outputs) == 1 else value
 
-    def cotangents(self, g: Any, out: Any, arguments: Sequence[Any]) -> list[Any]:
-        """Return the cotangents of all arguments of the node."""
+    def cotangents(
+        self, walk: Callable[..., Any], g: Any, reach: Any, out: Any, arguments: Sequence[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the cotangents of all arguments of the node, and how far they reach."""
         boundaries, origins = self.run_again(arguments, out)
         gs = self.as_sequence(g)
+        reaches = [None] * len(gs) if reach is None else self.as_sequence(reach)
         on_tensors = any(isinstance(one, Tensor) for one in gs)
         seeds = [
             (origin, Tensor(one) if on_tensors and not isinstance(one, Tensor) else one)
             for origin, one in zip(origins, gs, strict=True)
-            if type(origin) is Node
         ]
+        on_tape = [i for i, origin in enumerate(origins) if type(origin) is Node]
         targets = [*boundaries, *self.outside]
         with unmuted():
-            arrived = walk(seeds, targets=targets, lift=_lift if on_tensors else None, retain=on_tensors)
+            arrived, reached, _ = walk([seeds[i] for i in on_tape], targets, [reaches[i] for i in on_tape])
         for origin, one in zip(origins, gs, strict=True):
             if type(origin) is Leaf:  # a parameter that was returned as it is: there is no tape to walk
                 arrived[origin] = one if origin not in arrived else arrived[origin] + one
-        return without_shared_memory([arrived.get(target) for target in targets], gs)
+        parts = without_shared_memory([arrived.get(target) for target in targets], gs)
+        return parts, [reached.get(target) for target in targets]
+
+    def tangents(
+        self, push: Callable[..., Any], parts: Sequence[Any], reaches: Any, out: Any, arguments: Sequence[Any]
+    ) -> tuple[Any, Any]:
+        """Return the tangents of the results, and how far they reach."""
+        boundaries, origins = self.run_again(arguments, out)
+        starts = [*boundaries, *self.outside]
+        seeds = {node: part for node, part in zip(starts, parts, strict=True) if part is not None}
+        order = in_time_order(origins, [node for node in starts if type(node) is Node])
+        arrived, reached = push(seeds, order, dict(zip(starts, reaches, strict=True)))
+        tangents = tuple(arrived.get(origin) for origin in origins)
+        reach = tuple(reached.get(origin) for origin in origins)
+        return (tangents[0], reach[0]) if len(tangents) == 1 else (tangents, reach)
 
 
 def _all_same(results: Sequence[Any], expected: Sequence[Any]) -> bool:
@@ -225,38 +240,13 @@ def _used_from_outside(results: Sequence[Tensor], boundaries: Sequence[Node], st
     return found
 
 
-def _rule(position: int, g: Any, out: Any, *arguments: Any, replay: _Replay) -> Any:
-    """Return the cotangent of one argument of the node.
-
-    The walk asks for one argument after the other. All are computed when the first is asked for, in one run
-    of the function, and wait for the others in ``pending``: for each thread, as several may walk the same
-    tape.
-    """
-    parts = replay.pending.get(get_ident())
-    if parts is None or position not in parts:
-        parts = replay.pending[get_ident()] = dict(enumerate(replay.cotangents(g, out, arguments)))
-    part = parts.pop(position)
-    if not parts:
-        del replay.pending[get_ident()]
-    return part
-
-
-def _jvp(parts: Sequence[Any], out: Any, *arguments: Any, replay: _Replay) -> Any:
-    """Return the tangent of the results: run the function again, and push the tangents along its tape."""
-    boundaries, origins = replay.run_again(arguments, out)
-    starts = [*boundaries, *replay.outside]
-    seeds = {node: part for node, part in zip(starts, parts, strict=True) if part is not None}
-    lift = _lift if any(isinstance(part, Tensor) for part in seeds.values()) else None
-    arrived = push(seeds, in_time_order(origins, [node for node in starts if type(node) is Node]), lift)
-    tangents = tuple(arrived.get(origin) for origin in origins)
-    return tangents[0] if len(tangents) == 1 else tangents
-
-
 checkpointed = Op(
     "checkpoint",
     lambda *arrays, replay: None,
     "general",
-    EachArgument(_rule),
-    jvp=_jvp,
+    nested=lambda walk, g, reach, out, *arguments, replay: replay.cotangents(walk, g, reach, out, arguments),
+    nested_jvp=lambda push, parts, reaches, out, *arguments, replay: replay.tangents(
+        push, parts, reaches, out, arguments
+    ),
     samples=(Sample(((2,),)),),
 )

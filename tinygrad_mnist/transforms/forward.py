@@ -7,15 +7,18 @@ tangent of each node follows from the kind of its operation, by the table `_TANG
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import float_dtype
 from tinygrad_mnist.engine.errors import describe, raise_freed
 from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
-from tinygrad_mnist.engine.tape import Lift, Node, _lifted, boundary, guard, one_of, walk
+from tinygrad_mnist.engine.reach import Reach, found, joined, kept, narrowed, probe, reach_of_seed, whole
+from tinygrad_mnist.engine.tape import Node, boundary, one_of
 from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.engine.walk import Pass, has_nan, lifted
 from tinygrad_mnist.transforms.reverse import gradient_of
 from tinygrad_mnist.transforms.trace import as_array, as_tensor, matching_leaves, origin_node, taped, trace
 
@@ -73,14 +76,14 @@ def jvp(
     # then Tensors on the caller's tape.
     traced.tensors_given = traced.tensors_given or on_tensors
     traced.on_tape = traced.on_tape or (traced.caller_records and on_tensors)
-    lift: Lift | None = _lift if traced.on_tape else None
     vectors = [as_tensor(vector) if traced.on_tape else as_array(vector) for vector in vectors]
     with taped():
         order = in_time_order(traced.origins, traced.boundaries)
-        arrived = push(dict(zip(traced.boundaries, vectors, strict=True)), order, lift)
+        starts = dict(zip(traced.boundaries, vectors, strict=True))
+        arrived = push(starts, order, traced.origins, traced.on_tape)
     moved = [
-        _zero_tangent(out) if (tangent := arrived.get(origin)) is None else tangent
-        for out, origin in zip(traced.outs, traced.origins, strict=True)
+        _zero_tangent(out) if tangent is None else tangent
+        for out, tangent in zip(traced.outs, arrived, strict=True)
     ]
     out, tangent_out = traced.results(traced.outs), traced.results(moved)
     return (out, tangent_out, traced.aux) if has_aux else (out, tangent_out)
@@ -146,155 +149,263 @@ def in_time_order(origins: Iterable[Node | None], boundaries: Iterable[Node]) ->
     return sorted(seen - stops, key=lambda node: node.time)
 
 
-def push(tangents: Mapping[Node, Any], order: Sequence[Node], lift: Lift | None) -> dict[Any, Any]:
-    """Push tangents along the tape.
+def push(
+    tangents: Mapping[Node, Any], order: Sequence[Node], origins: Sequence[Node | None], record: bool
+) -> list[Any]:
+    """Push tangents along the tape, and return those of its results.
+
+    As in a walk back, a second and careful pass follows if NaN arrives, or if the pass is recorded: nothing
+    comes from what was not chosen.
 
     Parameters
     ----------
     tangents : mapping
-        The tangents to start with, by Node: arrays, or Tensors if ``lift`` is given.
+        The tangents to start with, by Node: arrays, or Tensors with ``record``. Exact zeros in them are left
+        out of the derivative.
     order : sequence of Node
         The nodes to pass, from `in_time_order`.
-    lift : callable, optional
-        Makes Tensors of what is on the tape, so that the rules themselves are recorded.
+    origins : sequence of Node or None
+        The nodes of the results.
+    record : bool
+        Whether the rules run on Tensors, so that they are recorded.
 
     Returns
     -------
-    dict
-        The tangents by Node, in the shape and dtype of the node's result. A node that does not depend on
-        those to start with is absent.
+    list
+        The tangent of each result, in its shape and dtype; None for one that does not depend on those to
+        start with.
     """
-    arrived: dict[Any, Any] = dict(tangents)
     watching = recorder.get()
-    # A recorder is told the tangents, not the operations by which the rules compute them.
-    with observed_by(None if watching is None else Muted(watching)):
-        for node in order:
-            parts = [arrived.get(parent) for parent in node.parents]
-            if all(part is None for part in parts):
-                continue
-            try:
-                tangent = _tangent(node, parts, lift)
-            except Exception as error:
-                error.add_note(f"in the tangent of '{node.op.name}' of {describe(node.arrays or ())}")
-                raise
-            if tangent is not None:
-                arrived[node] = tangent
-                if watching is not None:
-                    watching.pushed(node, tangent)
-    return arrived
+    careful = record
+    if not record:
+        with observed_by(None), np.errstate(divide="ignore", invalid="ignore"):
+            arrived, _ = Push(record=False, careful=False).along(tangents, order)
+        careful = any(has_nan(arrived[origin]) for origin in origins if origin in arrived)
+    if careful or watching is not None:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore" if careful else None):
+            arrived, _ = Push(record, careful).along(tangents, order)
+    return [None if origin is None else arrived.get(origin) for origin in origins]
 
 
-def _tangent(node: Node, parts: Sequence[Any], lift: Lift | None) -> Any:
-    """Return the tangent of a node's result (a tuple, if there are several) from those of its arguments.
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One pass of tangents along a tape, and along those that operations on it keep to themselves.
 
-    ``parts`` are the tangents of the arguments: None for an argument that does not change.
+    Attributes
+    ----------
+    record : bool
+        Whether the rules run on Tensors and are recorded.
+    careful : bool
+        Whether reach is carried beside tangents (see `engine.reach`).
     """
-    op = node.op
-    if op is one_of:
-        return parts[0][node.static["index"]]
-    arguments: Any = node.arrays
-    out = node.out
-    if lift is not None:
-        arguments, out = _lifted(node, arguments, lift)
-    several = type(node.out) is tuple
-    if op.jvp is not None:
-        tangent = op.jvp(parts, out, *arguments, **node.static)
-    else:
-        # The shortcut for elementwise operations needs one result: a cotangent, in its rule, is one array
-        # then.
-        kind = "general" if several and op.kind == "elementwise" else op.kind
-        tangent = _TANGENT_OF_KIND[kind](node, parts, arguments, out, lift)
-    if tangent is None:
-        return None
-    if several:
-        return tuple(_fitted(part, one) for part, one in zip(tangent, node.out, strict=True))
-    return _fitted(tangent, node.out)
+
+    record: bool
+    careful: bool
+
+    def along(
+        self, tangents: Mapping[Node, Any], order: Sequence[Node], reaches: Mapping[Node, Reach] | None = None
+    ) -> tuple[dict[Any, Any], dict[Any, Reach]]:
+        """Pass the nodes of ``order``; return the tangent of each, and how far it reaches.
+
+        ``reaches`` are those of the tangents; when absent, a user gave these, and their zeros are no part of
+        them.
+        """
+        arrived: dict[Any, Any] = dict(tangents)
+        reached: dict[Any, Reach] = {}
+        if self.careful:
+            reached |= (
+                {node: reach_of_seed(part) for node, part in tangents.items()} if reaches is None else reaches
+            )
+        watching = recorder.get()
+        # A recorder is told the tangents, not the operations by which the rules compute them.
+        with observed_by(None if watching is None else Muted(watching)):
+            for node in order:
+                parts = [arrived.get(parent) for parent in node.parents]
+                if all(part is None for part in parts):
+                    continue
+                try:
+                    tangent, reach = self._tangent(node, parts, [reached.get(p) for p in node.parents])
+                except Exception as error:
+                    error.add_note(f"in the tangent of '{node.op.name}' of {describe(node.arrays or ())}")
+                    raise
+                if tangent is not None:
+                    arrived[node], reached[node] = tangent, reach
+                    if watching is not None:
+                        watching.pushed(node, tangent)
+        return arrived, reached
+
+    def _tangent(self, node: Node, parts: Sequence[Any], reaches: Sequence[Reach]) -> tuple[Any, Reach]:
+        """Return the tangent of a node's result from those of its arguments, and how far it reaches.
+
+        ``parts`` are the tangents of the arguments: None for an argument that does not change. Of several
+        results the tangents are a tuple.
+        """
+        op = node.op
+        if op is one_of:
+            index = node.static["index"]
+            return parts[0][index], None if reaches[0] is None else reaches[0][index]
+        arguments: Any = node.arrays
+        out = node.out
+        if self.record:
+            arguments, out = lifted(node, _lift)
+        several = type(node.out) is tuple
+        if op.nested_jvp is not None:
+            tangent, reach = op.nested_jvp(self.along, parts, reaches, out, *arguments, **node.static)
+        else:
+            # The shortcut for elementwise operations needs one result: a cotangent, in its rule, is one array
+            # then.
+            kind = "general" if several and op.kind == "elementwise" else op.kind
+            tangent, reach = _TANGENT_OF_KIND[kind](self, node, parts, reaches, arguments, out)
+        if tangent is None:
+            return None, None
+        if several:
+            fitted = tuple(_fitted(part, one) for part, one in zip(tangent, node.out, strict=True))
+            return fitted, reach
+        return _fitted(tangent, node.out), reach
 
 
 def _elementwise_tangent(
-    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
-) -> Any:
+    pass_: Push,
+    node: Node,
+    parts: Sequence[Any],
+    reaches: Sequence[Reach],
+    arguments: Sequence[Any],
+    out: Any,
+) -> tuple[Any, Reach]:
     """Return the sum over the arguments of tangent times local derivative.
 
     The gradient rule of an elementwise operation multiplies the cotangent by the local derivative. A tangent
     is multiplied by the same, so the rule serves both modes.
     """
-    total = None
+    total, reached = None, None
     for position, part in enumerate(parts):
         rule = node.op.rules[position]
         if part is None or rule is None:
             continue
-        part = _fitted(part, node.out)  # broadcast, as the argument was
-        if node.op.singular:
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                part = guard(rule(part, out, *arguments, **node.static), part)
-        else:
-            part = rule(part, out, *arguments, **node.static)
-        total = part if total is None else total + part
-    return total
+        term = rule(_fitted(part, node.out), out, *arguments, **node.static)  # broadcast, as the argument was
+        reach = None
+        if pass_.careful:
+            reach = whole(reaches[position], node.out.shape)
+            if node.op.chooses:
+                reach = found(rule(probe(reach, node.out), node.out, *(node.arrays or ()), **node.static))
+            term = kept(term, reach)
+        total, reached = (term, reach) if total is None else (total + term, joined(reached, reach))
+    return total, reached
 
 
 def _linear_tangent(
-    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
-) -> Any:
+    pass_: Push,
+    node: Node,
+    parts: Sequence[Any],
+    reaches: Sequence[Reach],
+    arguments: Sequence[Any],
+    out: Any,
+) -> tuple[Any, Reach]:
     """Return the operation itself, applied to the tangents: a linear function is its own derivative.
 
     An argument without a rule, such as the condition of ``where``, is no part of the linear function and
     stays.
     """
-    tangents = [
-        argument if node.op.rules[position] is None else _zeros(array) if part is None else part
-        for position, (part, argument, array) in enumerate(
-            zip(parts, arguments, node.arrays or (), strict=True)
-        )
+    arrays = node.arrays or ()
+
+    def applied(tangents: Sequence[Any], arguments: Sequence[Any]) -> Any:
+        if node.op.jvp is not None:
+            return node.op.jvp(tangents, node.out, *arguments, **node.static)
+        moved = [
+            argument if node.op.rules[i] is None else _zeros(array) if tangent is None else tangent
+            for i, (tangent, argument, array) in enumerate(zip(tangents, arguments, arrays, strict=True))
+        ]
+        return node.op(*moved, **node.static)
+
+    if not pass_.careful:
+        return applied(parts, arguments), None
+    probes = [
+        None if part is None else probe(reach, array)
+        for part, reach, array in zip(parts, reaches, arrays, strict=True)
     ]
-    return node.op(*tangents, **node.static)
+    return applied(parts, arguments), found(applied(probes, arrays))
 
 
 def _multilinear_tangent(
-    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
-) -> Any:
+    pass_: Push,
+    node: Node,
+    parts: Sequence[Any],
+    reaches: Sequence[Reach],
+    arguments: Sequence[Any],
+    out: Any,
+) -> tuple[Any, Reach]:
     """Return the sum over the arguments of the operation with that argument replaced by its tangent.
 
     It is the product rule: d(x y) = dx y + x dy.
     """
-    total: Any = None
+    total, reached = None, None
     for position, part in enumerate(parts):
         if part is None:
             continue
-        replaced = [*arguments[:position], part, *arguments[position + 1 :]]
-        term = node.op(*replaced, **node.static)
-        if total is None:
-            total = term
-        elif isinstance(term, tuple):
-            total = tuple(a + b for a, b in zip(total, term, strict=True))
-        else:
-            total = total + term
-    return total
+        others, reach = arguments, None
+        if reaches[position] is not None:
+            others, reach = _meeting(node, position, reaches[position], arguments)
+        term = node.op(*others[:position], part, *others[position + 1 :], **node.static)
+        term = kept(term, reach)
+        total, reached = (term, reach) if total is None else (total + term, joined(reached, reach))
+    return total, reached
+
+
+def _meeting(
+    node: Node, position: int, reach: Reach, arguments: Sequence[Any]
+) -> tuple[Sequence[Any], Reach]:
+    """Return the arguments with zeros where they meet nothing of a tangent but what is out of its reach.
+
+    And return how far the product reaches. A product sums over terms: one whose tangent is out of reach must
+    not bring NaN into the sum.
+    """
+    op, arrays, static = node.op, node.arrays or (), node.static
+    probes = [np.ones_like(array) for array in arrays]
+    probes[position] = probe(reach, arrays[position])
+    others = [
+        argument
+        if i == position or (rule := op.rules[i]) is None
+        else kept(
+            argument, narrowed(found(rule(np.ones_like(node.out), node.out, *probes, **static)), array.shape)
+        )
+        for i, (argument, array) in enumerate(zip(arguments, arrays, strict=True))
+    ]
+    return others, found(op(*probes, **static))
 
 
 def _fused_tangent(
-    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
-) -> Any:
+    pass_: Push,
+    node: Node,
+    parts: Sequence[Any],
+    reaches: Sequence[Reach],
+    arguments: Sequence[Any],
+    out: Any,
+) -> tuple[Any, Reach]:
     """Record the plain formula, and return what comes out of pushing the tangents along its tape."""
     assert node.op.formula is not None
-    seeds, given = {}, list(arguments)
+    seeds, starts, given = {}, {}, list(arguments)
     for position, part in enumerate(parts):
         if part is not None:
             array = (node.arrays or ())[position]
-            start = boundary(array, node.parents[position] if lift is not None else None)
-            given[position], seeds[start] = _lift(array, start), part
+            start = boundary(array, node.parents[position] if pass_.record else None)
+            given[position], seeds[start], starts[start] = _lift(array, start), part, reaches[position]
     result = node.op.formula(*given, **node.static)
     results = result if isinstance(result, tuple) else (result,)
     origins = [origin_node(one) for one in results]
-    arrived = push(seeds, in_time_order(origins, seeds), lift)
+    arrived, reached = pass_.along(seeds, in_time_order(origins, seeds), starts)
     tangents = tuple(arrived.get(origin) for origin in origins)
-    return tangents if isinstance(result, tuple) else tangents[0]
+    reach = tuple(reached.get(origin) for origin in origins)
+    return (tangents, reach) if isinstance(result, tuple) else (tangents[0], reach[0])
 
 
 def _transposed_tangent(
-    node: Node, parts: Sequence[Any], arguments: Sequence[Any], out: Any, lift: Lift | None
-) -> Any:
+    pass_: Push,
+    node: Node,
+    parts: Sequence[Any],
+    reaches: Sequence[Reach],
+    arguments: Sequence[Any],
+    out: Any,
+) -> tuple[Any, Reach]:
     """Return the tangent by the gradient rules alone: the transpose of the transposed Jacobian.
 
     A rule multiplies a cotangent ``g`` by the transposed Jacobian, so it is linear in ``g``. It is recorded
@@ -311,22 +422,23 @@ def _transposed_tangent(
     starts = [boundary(one) for one in ones]
     cotangents = tuple(_lift(one, start) for one, start in zip(ones, starts, strict=True))
     g = cotangents if several else cotangents[0]
-    seeds = []
+    seeds, seed_reaches = [], []
     for position, part in enumerate(parts):
         rule = node.op.rules[position]
         if part is None or rule is None:
             continue
-        # The values of the rule on ones do not matter, so neither does what they overflow to.
-        with np.errstate(all="ignore" if node.op.singular else None):
+        with np.errstate(over="ignore"):  # the values of the rule on ones do not matter
             ruled = rule(g, out, *arguments, **node.static)
         if isinstance(ruled, Tensor) and (origin := origin_node(ruled)) is not None:
             seeds.append((origin, _fitted(part, ruled)))
-    arrived = walk(seeds, targets=starts, lift=lift, retain=lift is not None)
+            seed_reaches.append(whole(reaches[position], ruled.shape))
+    arrived, reached, _ = Pass(_lift, pass_.record, pass_.careful).over(seeds, starts, seed_reaches)
     tangents = tuple(arrived.get(start) for start in starts)
-    return tangents if several else tangents[0]
+    reach = tuple(reached.get(start) for start in starts)
+    return (tangents, reach) if several else (tangents[0], reach[0])
 
 
-_TANGENT_OF_KIND = {
+_TANGENT_OF_KIND: Final[dict[str, Callable[..., tuple[Any, Reach]]]] = {
     "elementwise": _elementwise_tangent,
     "linear": _linear_tangent,
     "multilinear": _multilinear_tangent,

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.engine.tape import Lift
-from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import unflatten
 from tinygrad_mnist.transforms.forward import in_time_order, push
 from tinygrad_mnist.transforms.reverse import Argnums, gradient_of
@@ -149,14 +148,14 @@ def _by_columns(traced: Trace) -> list[list[Any]]:
 
     Each element of an argument takes one pass along the tape, and gives one column.
     """
-    lift: Lift | None = _lift if traced.on_tape else None
     order = in_time_order(traced.origins, traced.boundaries)
     columns: list[list[list[Any]]] = [[[] for _ in traced.primals] for _ in traced.outs]
     for position, (node, primal) in enumerate(zip(traced.boundaries, traced.primals, strict=True)):
         for basis in _basis(primal.shape, primal.dtype):
-            arrived = push({node: basis if lift is None else Tensor(basis)}, order, lift)
-            for column, origin in zip(columns, traced.origins, strict=True):
-                column[position].append(arrived.get(origin))
+            start = {node: Tensor(basis) if traced.on_tape else basis}
+            arrived = push(start, order, traced.origins, traced.on_tape)
+            for column, tangent in zip(columns, arrived, strict=True):
+                column[position].append(tangent)
     return [
         [_block(parts, out, primal, -1) for parts, primal in zip(column, traced.primals, strict=True)]
         for column, out in zip(columns, traced.outs, strict=True)

@@ -18,9 +18,10 @@ import numpy as np
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.engine import errors
 from tinygrad_mnist.engine.dtypes import is_float, is_real
-from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording, walk
+from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, leaves_like, unflatten
+from tinygrad_mnist.engine.walk import walk
 
 
 @contextmanager
@@ -101,9 +102,9 @@ class Trace:
         ]
         if on_tensors:
             with taped():
-                arrived = walk(seeds, targets=self.boundaries, lift=_lift, retain=True)
+                arrived = walk(seeds, _lift, targets=self.boundaries, record=True)
         else:
-            arrived = walk(seeds, targets=self.boundaries, retain=retain)
+            arrived = walk(seeds, _lift, targets=self.boundaries, retain=retain)
         parts = [
             arrived[node] if node in arrived else _zeros(primal, on_tensors)
             for node, primal in zip(self.boundaries, self.primals, strict=True)
@@ -162,9 +163,9 @@ def trace(
     outs = list(map(as_tensor, out_leaves))
     origins = list(map(origin_node, outs))
     tensors_given = any(isinstance(leaf, Tensor) for leaf in leaves)
+    returned = [*outs, *(leaf for leaf in flatten(aux)[0] if isinstance(leaf, Tensor))]
     on_tape = caller_records and (
-        any(parent is not None for parent in parents)
-        or _uses_outer_tape(origins, boundaries, leaves=tensors_given)
+        any(parent is not None for parent in parents) or _uses_outer_tape(returned, boundaries)
     )
     traced = Trace(
         primals, boundaries, structures, outs, origins, out_structure, None, tensors_given, caller_records,
@@ -288,25 +289,21 @@ def _aux_result(aux: Any, traced: Trace) -> Any:
     )
 
 
-def _uses_outer_tape(origins: Sequence[Node | None], boundaries: Sequence[Node], leaves: bool) -> bool:
-    """Return whether a result depends on a node older than the boundaries: one that an outer transform made.
+def _uses_outer_tape(results: Sequence[Tensor], boundaries: Sequence[Node]) -> bool:
+    """Return whether a result depends on what the function did not get as an argument but is on a tape.
 
-    With ``leaves``, a parameter counts, too. It does if the caller gave a Tensor, who then may want to
-    differentiate the gradient by it; arrays in, arrays out otherwise.
+    That is a leaf, such as a parameter of a module that the function captured, or a node that is older than
+    the boundaries. A gradient of what the transform returns is to go there.
     """
     oldest = min((node.time for node in boundaries), default=0)
-    stops = set(boundaries)
-    waiting = [origin for origin in origins if origin is not None]
-    seen = set(waiting)
+    seen: set[Any] = {None, *boundaries}
+    waiting = [result.origin for result in results]
     while waiting:
         node = waiting.pop()
-        if node in stops:
+        if node in seen:
             continue
-        if node.time < oldest:
+        if type(node) is Leaf or node.time < oldest:
             return True
-        if leaves and any(type(parent) is Leaf for parent in node.parents):
-            return True
-        new = {parent for parent in node.parents if type(parent) is Node and parent not in seen}
-        seen |= new
-        waiting.extend(new)
+        seen.add(node)
+        waiting.extend(node.parents)
     return False

@@ -15,7 +15,9 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.engine.observe import Recorder, observed_by
-from tinygrad_mnist.engine.tape import Node, boundary, one_of, walk
+from tinygrad_mnist.engine.tape import Node, boundary, one_of
+from tinygrad_mnist.engine.tensor import _lift
+from tinygrad_mnist.engine.walk import walk
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER
 from tinygrad_mnist.graph.descriptions import argument_text
 from tinygrad_mnist.graph.storyboard.data import MOST, Contribution, Entries, Quantity, Step, Storyboard
@@ -79,7 +81,7 @@ def storyboard(loss: Any, names: Mapping[str, Any] | None = None) -> Storyboard:
     nodes = _checked(loss)
     recorder = _Gradients()
     with observed_by(recorder):
-        arrived = walk([(loss.origin, np.ones_like(loss.data))], retain=True)
+        arrived = walk([(loss.origin, np.ones_like(loss.data))], _lift, retain=True)
     with observed_by(None):  # what is computed from here on is no part of the computation
         return _Builder(loss, nodes, dict(names or {})).storyboard(recorder.came, arrived)
 
@@ -303,7 +305,7 @@ def _parts(node: Node, g: Any) -> list[Any]:
         for array, parent in zip(arrays, node.parents, strict=True)
     ]
     copy = Node(node.op, arrays, node.out, node.saved, tuple(ends), node.static)
-    arrived = walk([(copy, g)], targets=[end for end in ends if end is not None], retain=True)
+    arrived = walk([(copy, g)], _lift, targets=[end for end in ends if end is not None], retain=True)
     return [None if end is None else arrived.get(end) for end in ends]
 
 
