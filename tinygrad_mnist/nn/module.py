@@ -7,6 +7,8 @@ messages of errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
@@ -29,6 +31,9 @@ PARAMETER: Final = "parameter"
 BUFFER: Final = "buffer"
 UNSAVED_BUFFER: Final = "buffer outside the state dict"
 MODULE: Final = "module"
+
+_evaluating: ContextVar[bool] = ContextVar("evaluating", default=False)
+"""True while all modules behave as in evaluation mode, in this thread or task."""
 
 
 class Module:
@@ -75,12 +80,23 @@ class Module:
     Scale()  # factor (2,): 2 parameters
     """
 
-    training: bool
     _registered: dict[str, str]  # name: kind
     _path: str  # this module's own name in the model, with a dot at the end
 
     def __init__(self) -> None:
         vars(self).update(_registered={}, _path="", training=True)
+
+    @property
+    def training(self) -> bool:
+        """Whether layers behave as in training: the mode of this module, unless `evaluation_mode` holds."""
+        try:
+            return vars(self)["training"] and not _evaluating.get()
+        except KeyError:
+            raise AttributeError(name="training", obj=self) from None  # __getattr__ says what is wrong
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; each module defines it. Call the module itself rather than this."""
@@ -423,6 +439,29 @@ class Module:
 
     def __repr__(self) -> str:
         return _model_text(self)
+
+
+@contextmanager
+def evaluation_mode() -> Iterator[None]:
+    """Let all modules behave as in evaluation mode, in this thread or task; no module is changed.
+
+    So models can be used by several threads at the same time, one of which may train them.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import nn
+    >>> layer = nn.Dropout()
+    >>> with evaluation_mode():
+    ...     layer.training
+    False
+    >>> layer.training
+    True
+    """
+    token = _evaluating.set(True)
+    try:
+        yield
+    finally:
+        _evaluating.reset(token)
 
 
 def _joined(prefix: str, name: str) -> str:

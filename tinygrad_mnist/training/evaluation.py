@@ -50,7 +50,7 @@ def evaluate(
     Parameters
     ----------
     model : Module
-        From rows of pixels to logits; it is in the mode that it was in when this returns.
+        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
     labels : ndarray

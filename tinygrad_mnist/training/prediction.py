@@ -18,6 +18,7 @@ from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
@@ -33,10 +34,13 @@ def predict(
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
+    Several threads may predict with the same model at the same time, even while another trains it: the mode
+    of the model is not switched.
+
     Parameters
     ----------
     model : Module
-        From rows of pixels to logits; used in evaluation mode, and afterwards in the mode that it was in.
+        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
     standardize : callable
@@ -50,14 +54,9 @@ def predict(
         float32, shape (n, classes).
     """
     parts = []
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
-                parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
-    finally:
-        model.train(was_training)
+    with no_grad(), evaluation_mode():
+        for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
+            parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
     return np.concatenate(parts)
 
 
