@@ -186,9 +186,11 @@ class Lock:
     taken
     """
 
+    _descriptor: int | None = None
+
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
-        self._descriptor: int | None = None
+        self._process = os.getpid()
         while self._descriptor is None:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
@@ -218,15 +220,22 @@ class Lock:
     def release(self) -> None:
         """Let the lock go, and remove its file; a second time does nothing."""
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            # removed while it is held, so that nobody can have locked what is removed; Windows removes no
-            # open file, and nobody else's
-            with suppress(OSError):
-                self.path.unlink()
+        if descriptor is None:
+            return
+        if os.name == "nt":  # which removes no open file
             os.close(descriptor)
-            if os.name == "nt":
-                with suppress(OSError):
-                    self.path.unlink()
+            self._remove()
+        else:  # removed while it is held: what is removed is nobody else's
+            if os.getpid() == self._process:  # and not a copy of it that a fork made
+                self._remove()
+            os.close(descriptor)
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
+
+    def __del__(self) -> None:
+        self.release()
 
 
 if sys.platform == "win32":

@@ -160,11 +160,12 @@ def test_pictures_from_many_threads_leave_the_filters_of_warnings(
     digits_model: Checkpoint, tmp_path: Path
 ) -> None:
     image = pytest.importorskip("PIL.Image")
-    image.fromarray(load_digits().test_images[0]).save(tmp_path / "digit.png")
+    path = tmp_path / "digit.png"
+    image.fromarray(load_digits().test_images[0]).save(path)
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda path: predict_picture(digits_model, path), [tmp_path / "digit.png"] * 40))
-    assert len({one.name for one in found}) == 1
+        names = list(threads.map(lambda path: predict_picture(digits_model, path).name, [path] * 40))
+    assert len(set(names)) == 1
     assert list(warnings.filters) == before
 
 
