@@ -12,10 +12,31 @@ FAILED = 1
 MISUSED = 2
 
 
+def printable(text: str) -> str:
+    r"""Return a line of text in which signs that a terminal does not show, but acts on, are spelt out.
+
+    Names of files and classes, and whatever else stands in a file, may hold such signs: new lines, colours,
+    moves of the cursor, a change of the direction of writing. All that the commands print comes through here.
+
+    Examples
+    --------
+    >>> print(printable("3\x1b[2J\u202e é"))
+    3\x1b[2J\u202e é
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def show(*lines: str) -> None:
+    """Print lines on standard output."""
+    print(*map(printable, lines), sep="\n", flush=True)
+
+
 def notify(sentence: str) -> None:
     """Print a notice on standard error, after all that was printed before it on standard output."""
     sys.stdout.flush()
-    print(f"tinygrad-mnist: {sentence}", file=sys.stderr, flush=True)
+    print(f"tinygrad-mnist: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -28,8 +49,9 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     1    2
     333  4
     """
-    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-    for row in (heading, *rows):
+    lines = [[printable(entry) for entry in row] for row in (heading, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
         print("  ".join(f"{entry:{width}}" for entry, width in zip(row, widths, strict=True)).rstrip())
 
 

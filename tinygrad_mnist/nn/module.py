@@ -88,7 +88,7 @@ class Module:
 
     @property
     def training(self) -> bool:
-        """Whether layers behave as in training: the mode of this module, unless `evaluation_mode` holds."""
+        """The mode: True where layers behave as in training; False, too, inside `evaluation_mode`."""
         try:
             return vars(self)["training"] and not _evaluating.get()
         except KeyError:

@@ -43,6 +43,9 @@ POINTS: Final = 120
 IMAGES: Final = 128
 """Images in a step that is drawn, where the recipe takes all."""
 
+MOST_RANDOM_IMAGES: Final = 4096
+"""Images in a step that is drawn with random ones, where the recipe says more: a file may say anything."""
+
 _COLUMNS, _ROWS = 10, 3
 
 
@@ -213,6 +216,7 @@ def graph_of_checkpoint(
             raise
         notify(f"The graph is drawn with random images: {error}")
         rng = np.random.default_rng(0)
+        count = min(count, MOST_RANDOM_IMAGES)
         images = rng.integers(0, 256, (count, *checkpoint.image_shape), np.uint8)
         labels = rng.integers(0, len(checkpoint.class_names), count)
     return graph_of_step(

@@ -105,7 +105,7 @@ def predict_picture(
     DataError
         If it cannot be read, or shows nothing.
     CheckpointError
-        If the model's images are not square.
+        If the model's images are not square, or its weights are so large that it has no finite output.
     """
     height, width = checkpoint.image_shape
     if height != width:
@@ -118,9 +118,31 @@ def predict_picture(
         image = prepare_digit(picture, height)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    probabilities = predict(checkpoint.model, image[np.newaxis], checkpoint.standardizer)[0]
+    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis])[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
+
+
+def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the probabilities that a trained model gives each class, all of them finite.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    images : ndarray
+        Shape (n, height, width).
+
+    Raises
+    ------
+    CheckpointError
+        If a probability is not finite, as weights from a file may be too large to compute with.
+    """
+    with np.errstate(all="ignore"):
+        probabilities = predict(checkpoint.model, images, checkpoint.standardizer)
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError("the weights of the model are too large to compute with; train it again")
+    return probabilities
 
 
 def _with_index(path: str) -> tuple[Path, int | None]:
