@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tinygrad_mnist.cli.output import FAILED, printable, show
+from tinygrad_mnist.cli.output import FAILED, show
 from tinygrad_mnist.cli.shared_options import whole_number
+from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from types import ModuleType

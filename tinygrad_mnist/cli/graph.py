@@ -9,7 +9,8 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import notify, printable
+from tinygrad_mnist.cli.output import notify
+from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph

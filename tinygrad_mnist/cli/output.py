@@ -1,8 +1,14 @@
-"""Notices to the user: sentences, tables, and one sentence for each error that the user can put right."""
+"""Notices to the user: sentences, tables, and one sentence for each error that the user can put right.
+
+All that the commands print comes through here, and through `printable`: names of files and classes may hold
+signs that a terminal acts on.
+"""
 
 from __future__ import annotations
 
 import sys
+
+from tinygrad_mnist.numbers import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,22 +16,6 @@ if TYPE_CHECKING:
 
 FAILED = 1
 MISUSED = 2
-
-
-def printable(text: str) -> str:
-    r"""Return a line of text in which signs that a terminal does not show, but acts on, are spelt out.
-
-    Names of files and classes, and whatever else stands in a file, may hold such signs: new lines, colours,
-    moves of the cursor, a change of the direction of writing. All that the commands print comes through here.
-
-    Examples
-    --------
-    >>> print(printable("3\x1b[2J\u202e é"))
-    3\x1b[2J\u202e é
-    """
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def show(*lines: str) -> None:

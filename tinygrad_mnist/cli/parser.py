@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import evaluate, gradcheck, graph, predict, recipes, train
-from tinygrad_mnist.cli.output import MISUSED, printable
+from tinygrad_mnist.cli.output import MISUSED
+from tinygrad_mnist.numbers import printable
 
 
 class Parser(argparse.ArgumentParser):

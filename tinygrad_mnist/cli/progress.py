@@ -8,8 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final, TextIO
 
-from tinygrad_mnist.cli.output import printable
-from tinygrad_mnist.numbers import count_text, duration_text, percent_text
+from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable
 from tinygrad_mnist.training import OPTIMIZERS, Plan, Recipe, Record, Reporter
 
 Notify = Callable[[str], None]

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import FAILED, notify, printable, show
+from tinygrad_mnist.cli.output import FAILED, notify, show
+from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Dataset

@@ -314,8 +314,8 @@ class Module:
         TypeError
             If it is no mapping, such as the path of a file.
         ValueError
-            If it does not fit. The one message lists every entry that is missing, unexpected or of a wrong
-            shape or dtype, and nothing was loaded.
+            If it does not fit. The one message lists every entry that is missing, unexpected, of a wrong
+            shape or dtype, beyond the range of the dtype here, or damaged in its file; nothing was loaded.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -336,7 +336,7 @@ class Module:
             if name in state:
                 try:
                     values[name] = _value_for(entry, state[name])
-                except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's too, on np.asarray
+                except Exception as error:  # PyTorch's on np.asarray; zipfile's and zlib's of a damaged file
                     problems.append(f"{name}: {error}")
         if problems:
             raise ValueError(
@@ -539,7 +539,7 @@ def _value_for(entry: Tensor | Array, value: Any) -> Array:
     Raises
     ------
     ValueError
-        If shape or dtype do not fit, or the entry cannot be written to.
+        If shape or dtype do not fit, a number would become infinite, or the entry cannot be written to.
     """
     array = _as_array(value)
     if array.shape != entry.shape:
@@ -548,7 +548,11 @@ def _value_for(entry: Tensor | Array, value: Any) -> Array:
         raise ValueError(f"dtype {array.dtype} was given; expected {entry.dtype}")
     if not isinstance(entry, Tensor) and not entry.flags.writeable:
         raise ValueError("the buffer is a read-only array; register one that can be written to")
-    return array.astype(entry.dtype)
+    with np.errstate(over="ignore"):
+        values = array.astype(entry.dtype)
+    if array.dtype != values.dtype and is_float(values) and np.any(np.isinf(values) & np.isfinite(array)):
+        raise ValueError(f"numbers beyond the range of {entry.dtype} were given")
+    return values
 
 
 # ---- errors ----------------------------------------------------------------------------------------------

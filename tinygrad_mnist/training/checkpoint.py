@@ -8,6 +8,7 @@ and where the values come from.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
-from tinygrad_mnist.numbers import bytes_text
+from tinygrad_mnist.numbers import bytes_text, printable
 from tinygrad_mnist.training.choices import build_model, state_outline
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
@@ -209,7 +210,7 @@ def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     try:
         return {name: check(header[name]) for name, check in _SETTINGS.items()}
     except (ValueError, RecursionError) as error:  # those of Recipe and Standardizer, too
-        text = str(error)
+        text = printable(str(error))
         raise CheckpointError(
             f"{path} has a header that cannot be used: {text[:300]}{'...' * (len(text) > 300)}"
         ) from error
@@ -308,12 +309,12 @@ def _read_state(
         *chain.from_iterable(_misfits(name, entries[name], *expected[name]) for name in entries),
     ]
     if faults:
-        more = f"; and {len(faults) - _MOST_FAULTS:,} more" if len(faults) > _MOST_FAULTS else ""
+        more = "; and more" if len(faults) > _MOST_FAULTS else ""
         raise CheckpointError(
             f"{path} holds another model than its recipe describes: {'; '.join(faults[:_MOST_FAULTS])}{more}"
         )
     file.require_moderate(found)
-    state = {_bare(name): file.read(name, entry) for name, entry in entries.items()}
+    state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}
     senseless: dict[str, list[str]] = {}
     for name, values in state.items():
         if fault := _fault(name, values):
@@ -325,7 +326,9 @@ def _read_state(
 
 
 def _bare(name: str) -> str:
-    return name.removeprefix(_PREFIX)
+    """Return the name that an entry has in the model, for a sentence."""
+    name = printable(name.removeprefix(_PREFIX))
+    return name if len(name) <= 100 else f"{name[:100]}..."
 
 
 def _misfits(name: str, found: Entry, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[str]:
@@ -338,8 +341,8 @@ def _misfits(name: str, found: Entry, shape: tuple[int, ...], dtype: np.dtype[An
 
 def _fault(name: str, values: NDArray[Any]) -> str | None:
     """Return what is wrong with numbers that no training ends with."""
-    least, largest = np.min(values, initial=0), np.max(values, initial=0)
-    if not (np.isfinite(least) and np.isfinite(largest)):
+    least, largest = float(np.min(values, initial=0)), float(np.max(values, initial=0))
+    if not (math.isfinite(least) and math.isfinite(largest)):
         return "numbers that are not finite"
     if largest > _LARGEST or least < -_LARGEST:
         return f"numbers beyond {_LARGEST:g}, with which nothing can be computed"

@@ -7,6 +7,7 @@ refused in one sentence.
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import zipfile
@@ -157,6 +158,8 @@ def _worded(path: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the beginning of the file
+            raise CheckpointError(f"{path} {_DAMAGED}") from error
         raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise CheckpointError(f"{path} needs more memory than there is") from error
