@@ -275,6 +275,8 @@ def test_texts_that_are_no_header(text: str) -> None:
         ("class_names", ["a", "b", "a"], "'a'"),
         ("class_names", ["a", "b", "\ud800"], "class_names"),
         ("class_names", ["a", "b", ""], "class_names"),
+        ("class_names", ["a", "b", "b "], "'b'"),
+        ("class_names", ["a", "b", "c" * 10_000], "class_names"),
         ("class_names", ["a", "b", 3], "class_names"),
         ("class_names", "abc", "class_names"),
         ("standardizer", {"mean": 0, "std": 5e-324}, "standardizer"),

@@ -90,7 +90,7 @@ class Module:
     def training(self) -> bool:
         """The mode: True where layers behave as in training; False, too, inside `evaluation_mode`."""
         try:
-            return vars(self)["training"] and not _evaluating.get()
+            return self.__dict__["training"] and not _evaluating.get()
         except KeyError:
             raise AttributeError(name="training", obj=self) from None  # __getattr__ says what is wrong
 
@@ -445,7 +445,9 @@ class Module:
 def evaluation_mode() -> Iterator[None]:
     """Let all modules behave as in evaluation mode, in this thread or task; no module is changed.
 
-    So models can be used by several threads at the same time, one of which may train them.
+    So models can be used by several threads at the same time, one of which may train them. A forward that
+    starts threads of its own has to pass its context on to them, by `contextvars.copy_context`, as for
+    `no_grad`.
 
     Examples
     --------

@@ -46,6 +46,7 @@ _LONGEST_HEADER: Final = 1 << 23
 _LARGEST: Final = 1e15
 """The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
 _LARGEST_PIXEL: Final = 1e6
+_LONGEST_NAME: Final = 200
 _WHAT_TO_NAME = "name a directory that 'tinygrad-mnist train' has written"
 
 
@@ -233,9 +234,9 @@ def _class_names(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) < 2:
         raise ValueError(f"class_names must be two texts or more, not {_shown(value)}")
     for name in value:
-        if not isinstance(name, str) or not name.strip() or not _is_unicode(name):
-            raise ValueError(f"class_names must be texts, but one is {_shown(name)}")
-    name, count = Counter(value).most_common(1)[0]
+        if not isinstance(name, str) or not 0 < len(name.strip()) <= _LONGEST_NAME or not _is_unicode(name):
+            raise ValueError(f"class_names must be short texts, but one is {_shown(name)}")
+    name, count = Counter(map(str.strip, value)).most_common(1)[0]
     if count > 1:
         raise ValueError(f"class_names must differ, but {count} are {_shown(name)}")
     return tuple(value)
@@ -270,7 +271,7 @@ def _origin(value: Any) -> dict[str, Any]:
 def _is_path(text: str) -> bool:
     """Return whether a text may be the name of a file."""
     try:
-        return bool(text) and b"\0" not in os.fsencode(text)
+        return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
 
