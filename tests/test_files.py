@@ -141,6 +141,12 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, {"b": None}], "c": "é"}
 
 
+def test_half_a_character_comes_back(tmp_path: Path) -> None:
+    """As in the name of a directory that is no UTF-8."""
+    write_json(tmp_path / "a.json", {"a": "é\udcff"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"a": "é\udcff"}
+
+
 def test_json_lines_have_a_line_each(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "a.jsonl", [{"a": 1}, {"a": float("nan")}])
     assert (tmp_path / "a.jsonl").read_text() == '{"a": 1}\n{"a": null}\n'

@@ -120,9 +120,15 @@ def write_error(path: PathLike, error: OSError) -> str:
 
 
 def write(path: PathLike, content: str | bytes) -> Path:
-    """Write a file, whole or not at all; return its path."""
+    r"""Write a file, whole or not at all; return its path.
+
+    Text is UTF-8. Names of files may hold half a character, which is no text: it is spelt ``\udcff``, which
+    JSON reads back.
+    """
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
     with replacing(path) as unfinished:
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+        unfinished.write_bytes(content)
     return Path(path)
 
 

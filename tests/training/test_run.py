@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -265,3 +266,11 @@ def test_a_run_that_failed_leaves_no_lock(small: Recipe, patterns: Dataset) -> N
         train(small, patterns, seed=-1, out="a/run")
     assert not Path("a").exists()
     train(small, patterns, seed=1, out="a/run")
+
+
+def test_data_of_any_name_is_trained_on(small: Recipe, patterns: Dataset) -> None:
+    """The name is that of a directory, and may be no UTF-8."""
+    odd = "\x1b[31m\udcff"
+    train(small.changed(epochs=1), replace(patterns, name=odd), out="run")
+    assert read(Path("run/summary.json"))["data"] == odd
+    assert load_checkpoint("run").origin["dataset"] == odd
