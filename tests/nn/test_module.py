@@ -2,6 +2,7 @@ import copy
 import io
 import pickle
 import traceback
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -357,6 +358,26 @@ def test_a_file_that_is_damaged_is_named_by_its_entry_and_nothing_is_loaded() ->
     with np.load(io.BytesIO(content)) as file, pytest.raises(ValueError, match="weight: Bad CRC-32"):
         net.load_state_dict(file)
     np.testing.assert_equal(net.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("array", "word"),
+    [
+        (np.zeros((3000, 3000), np.float32), r"shape \(3000, 3000\) was given; expected \(1, 2\)"),
+        (np.zeros((1, 2), "<U2000000"), "dtype <U2000000 was given; expected float32"),
+        (np.array([[None, None]]), "dtype object was given; expected float32"),
+    ],
+    ids=["shape", "dtype", "pickled"],
+)
+def test_an_array_in_a_file_that_does_not_fit_is_not_read(array, word) -> None:
+    net, buffer = nn.Linear(2, 1), io.BytesIO()
+    np.savez_compressed(buffer, weight=array, bias=np.zeros(1, np.float32))
+    with np.load(io.BytesIO(buffer.getvalue())) as file:
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=f"weight: {word}"):
+            net.load_state_dict(file)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
 
 
 def test_a_model_is_in_evaluation_mode_for_one_thread_alone() -> None:

@@ -335,6 +335,7 @@ class Module:
         for name, entry in entries.items():
             if name in state:
                 try:
+                    _require_header_fits(entry, state, name)
                     values[name] = _value_for(entry, state[name])
                 except Exception as error:  # PyTorch's on np.asarray; zipfile's and zlib's of a damaged file
                     problems.append(f"{name}: {error}")
@@ -532,6 +533,30 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+def _require_header_fits(entry: Tensor | Array, state: Mapping[str, Any], name: str) -> None:
+    """Raise a ValueError if an array in an ``.npz`` file does not fit, before its numbers are read.
+
+    A file of a few megabytes may hold an array of zeros that takes all memory.
+    """
+    if not isinstance(state, np.lib.npyio.NpzFile) or (opened := state.zip) is None:
+        return
+    member = name if name in opened.namelist() else f"{name}.npy"
+    with opened.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version in read:
+            shape, _, dtype = read[version](stream)
+            _require_fit(entry, shape, dtype)
+
+
+def _require_fit(entry: Tensor | Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise a ValueError if an array of this shape and dtype cannot be written to the entry."""
+    if shape != entry.shape:
+        raise ValueError(f"shape {shape} was given; expected {entry.shape}")
+    if not np.can_cast(dtype, entry.dtype, "same_kind"):
+        raise ValueError(f"dtype {dtype} was given; expected {entry.dtype}")
+
+
 def _value_for(entry: Tensor | Array, value: Any) -> Array:
     """Return a value as a new array in the dtype of the parameter or buffer that it shall be written to.
 
@@ -544,10 +569,7 @@ def _value_for(entry: Tensor | Array, value: Any) -> Array:
         If shape or dtype do not fit, a number would become infinite, or the entry cannot be written to.
     """
     array = _as_array(value)
-    if array.shape != entry.shape:
-        raise ValueError(f"shape {array.shape} was given; expected {entry.shape}")
-    if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
-        raise ValueError(f"dtype {array.dtype} was given; expected {entry.dtype}")
+    _require_fit(entry, array.shape, array.dtype)
     if not isinstance(entry, Tensor) and not entry.flags.writeable:
         raise ValueError("the buffer is a read-only array; register one that can be written to")
     with np.errstate(over="ignore"):
