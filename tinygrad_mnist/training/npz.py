@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from tinygrad_mnist.numbers import bytes_text
 from tinygrad_mnist.training.errors import CheckpointError
 
-NO_ARCHIVE: Final = "is no checkpoint, nor any .npz file"
 _DAMAGED: Final = "is cut off or damaged; take another copy of it, or train again"
 
 _SUFFIX: Final = ".npy"
@@ -71,7 +70,10 @@ class NpzReader:
         self.path = path
         # looked at first, as zipfile would take any file that has an archive at its end
         if file.read(4) != b"PK\x03\x04":
-            raise CheckpointError(f"{path} {NO_ARCHIVE}")
+            raise CheckpointError(
+                f"{path} is no checkpoint, nor any .npz file; name a directory that 'tinygrad-mnist train' "
+                "has written"
+            )
         self._size = file.seek(0, 2)
         self._archive = zipfile.ZipFile(file)
         self._members = {member.filename: member for member in self._archive.infolist()}
