@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.data import load_digits
-from tinygrad_mnist.training import run
+from tinygrad_mnist.data import Standardizer, load_digits
+from tinygrad_mnist.training import RECIPES, Checkpoint, run, save_checkpoint
+from tinygrad_mnist.training.choices import build_model
 
 ErrorOf = Callable[..., str]
 
@@ -293,3 +294,17 @@ def test_a_recipe_of_huge_batches_can_be_drawn(
         run_directory, "huge.npz", recipe={**recipe, "batch_size": 10**18}, origin={"data": "gone"}
     )
     assert "random images" in shown(capsys, "graph", path)
+
+
+def test_a_model_of_fewer_classes_than_its_data(
+    capsys: pytest.CaptureFixture[str], error_of: ErrorOf
+) -> None:
+    recipe = RECIPES["digits"].changed(hidden=(4,))
+    model, standardizer = build_model(recipe, 64, 3), Standardizer(70, 90)
+    few = Checkpoint(model, recipe, (8, 8), ("a", "b", "c"), standardizer, {"data": "digits"})
+    save_checkpoint("few.npz", few)
+    assert "3 classes" in error_of("evaluate", "few.npz")
+    assert "3 classes" in error_of("graph", "few.npz", "--data", "digits")
+    assert "random images: the model takes images of 8 x 8 pixels in 3 classes" in shown(
+        capsys, "graph", "few.npz"
+    )

@@ -206,10 +206,11 @@ def graph_of_checkpoint(
     try:
         dataset, _ = load_data(asked, notify)
         images, labels = dataset.train_images[:count], dataset.train_labels[:count]
-        if images.shape[1:] != checkpoint.image_shape:
+        classes = len(checkpoint.class_names)
+        if images.shape[1:] != checkpoint.image_shape or dataset.classes > classes:
             raise DataError(
-                f"the model takes images of {size_text(checkpoint.image_shape)} pixels, not those of "
-                f"{dataset.name}"
+                f"the model takes images of {size_text(checkpoint.image_shape)} pixels in {classes} classes, "
+                f"not those of {dataset.name}"
             )
     except DataError as error:
         if data is not None:
