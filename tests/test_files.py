@@ -1,15 +1,27 @@
 """Files are there whole or not at all; links and devices stay what they are."""
 
+import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tinygrad_mnist.files import replacing, require_writable, write, write_json, write_json_lines
+from tinygrad_mnist.files import (
+    Lock,
+    LockedError,
+    replacing,
+    require_writable,
+    write,
+    write_json,
+    write_json_lines,
+)
 
 
 def test_a_file_is_written_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -129,6 +141,128 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, {"b": None}], "c": "é"}
 
 
+def test_half_a_character_comes_back(tmp_path: Path) -> None:
+    """As in the name of a directory that is no UTF-8."""
+    write_json(tmp_path / "a.json", {"a": "é\udcff"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"a": "é\udcff"}
+
+
 def test_json_lines_have_a_line_each(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "a.jsonl", [{"a": 1}, {"a": float("nan")}])
     assert (tmp_path / "a.jsonl").read_text() == '{"a": 1}\n{"a": null}\n'
+
+
+# ---- many writers of one file -----------------------------------------------------------------------------
+
+SIZE = 4000
+WRITE = """
+import sys
+from tinygrad_mnist.files import write
+for number in range(30):
+    write(sys.argv[1], sys.argv[2] * int(sys.argv[3]))
+"""
+
+
+def test_threads_and_processes_may_write_the_same_file(tmp_path: Path) -> None:
+    """Each reader sees one text whole, no writer fails, the last one stays, and nothing else is left."""
+    path = tmp_path / "a.txt"
+    write(path, "_" * SIZE)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", WRITE, str(path), letter, str(SIZE)]) for letter in "ab"
+    ]
+    texts: set[str] = set()
+    with ThreadPoolExecutor(8) as threads:
+        written = [threads.submit(write, path, letter * SIZE) for letter in "cdef" for _ in range(20)]
+        while any(process.poll() is None for process in processes) or not all(one.done() for one in written):
+            texts.add(path.read_text())
+    assert [one.result() for one in written] == [path] * len(written)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert all(text == text[0] * SIZE for text in texts)
+    write(path, "last")
+    assert path.read_text() == "last"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_writers_with_the_number_of_the_same_process_have_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in two containers."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    with replacing(tmp_path / "a.txt") as first, replacing(tmp_path / "a.txt") as second:
+        assert first != second
+        assert first.parent == second.parent == tmp_path
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "a.txt").read_text() == "first"  # its writer was done last
+
+
+@pytest.mark.parametrize("name", ["ä" * 120 + ".txt", "x." + "y" * 250, ".hidden", "z" * 255])
+def test_a_long_name_is_no_hindrance(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, "x")
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+# ---- locks ------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "lock")
+    with pytest.raises(LockedError, match=f"process {os.getpid()} on"):
+        Lock(tmp_path / "lock")
+    lock.release()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    Lock(tmp_path / "lock").release()
+
+
+def test_a_lock_that_nobody_refers_to_is_let_go(tmp_path: Path) -> None:
+    Lock(tmp_path / "lock")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_a_killed_process_left_is_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("process 1 on another machine")
+    Lock(tmp_path / "lock").release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_hold_a_lock_one_after_the_other(tmp_path: Path) -> None:
+    """The file is removed and made again all the time; still no two hold it at once."""
+    held: list[int] = []
+
+    def hold(number: int) -> bool | None:
+        try:
+            lock = Lock(tmp_path / "lock")
+        except LockedError:
+            return None
+        held.append(number)
+        alone = held == [number]
+        held.remove(number)
+        lock.release()
+        return alone
+
+    with ThreadPoolExecutor(8) as threads:
+        alone = {one for one in threads.map(hold, range(200)) if one is not None}
+    assert alone == {True}
+    assert held == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is POSIX's")
+def test_a_file_system_without_locks_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    Lock(tmp_path / "lock").release()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_copy_in_a_forked_process_does_not_let_it_go(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom tinygrad_mnist.files import Lock, LockedError\nlock = Lock(sys.argv[1])\n"
+        "child = os.fork()\nif not child:\n    del lock\n    os._exit(0)\nos.waitpid(child, 0)\n"
+        "try:\n    Lock(sys.argv[1])\nexcept LockedError:\n    print('held')"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path / "lock")], capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("held\n", "")

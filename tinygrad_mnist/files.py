@@ -1,6 +1,7 @@
-"""Files that are written whole or not at all: under another name first, and renamed when they are complete.
+"""Files that are written whole or not at all, and locks between processes.
 
-This module is below all others. What cannot be written is an `OSError` here; `write_error` words it.
+A file is written under another name first, and renamed when it is complete. This module is below all others.
+What cannot be written is an `OSError` here; `write_error` words it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import errno
 import json
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,9 @@ PathLike = str | os.PathLike[str]
 @contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
     """Give a path to write to, which takes the place of ``path`` at the end, unless an error came between.
+
+    Threads and processes may write the same file at the same time: each writes a file of its own, readers see
+    one of them whole, and the last one stays.
 
     A link stays, and the file that it points to is replaced. A device or a pipe is written to, not replaced.
 
@@ -52,9 +57,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    # The suffix stays last, as NumPy and matplotlib choose the format by it. The process number keeps two
-    # processes that write the same file apart.
-    unfinished = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    unfinished = _beside(target)
     try:
         yield unfinished
         # Renaming a file whose contents are not on the disk yet could leave an empty file after a power cut.
@@ -68,6 +71,19 @@ def replacing(path: PathLike) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    """Return a path in the same directory that nobody else writes to.
+
+    The suffix stays last, as NumPy and matplotlib choose the format by it. Writers of the same file are kept
+    apart by a number that the system draws: threads share that of their process, and containers may have
+    equal ones.
+    """
+    stem, suffix = target.stem.removeprefix("."), target.suffix
+    if len(stem) + len(suffix) > 50:  # a name may have 255 bytes in all, and a character 4
+        stem, suffix = stem[:25], suffix[:25]
+    return target.with_name(f".{stem}.{os.urandom(8).hex()}.part{suffix}")
 
 
 def target_of(path: PathLike) -> Path:
@@ -104,9 +120,15 @@ def write_error(path: PathLike, error: OSError) -> str:
 
 
 def write(path: PathLike, content: str | bytes) -> Path:
-    """Write a file, whole or not at all; return its path."""
+    r"""Write a file, whole or not at all; return its path.
+
+    Text is UTF-8. Names of files may hold half a character, which is no text: it is spelt ``\udcff``, which
+    JSON reads back.
+    """
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
     with replacing(path) as unfinished:
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+        unfinished.write_bytes(content)
     return Path(path)
 
 
@@ -131,3 +153,130 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+# ---- locks ------------------------------------------------------------------------------------------------
+
+
+class LockedError(Exception):
+    """A lock that another holds; its text says who, as far as that is known."""
+
+
+class Lock:
+    """A lock that one process, and one owner in it, can hold. The system lets it go when the process dies.
+
+    So a process that was killed leaves no lock behind, at most the small file, which the next one takes over.
+
+    Parameters
+    ----------
+    path : path-like
+        The file that stands for the lock, in a directory that is there. It is removed with the lock.
+
+    Raises
+    ------
+    LockedError
+        If another holds it.
+    OSError
+        If the file cannot be made. A file system without locks is none: then there is nothing to hold.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lock = Lock(Path(folder, "lock"))
+    ...     try:
+    ...         Lock(Path(folder, "lock"))
+    ...     except LockedError:
+    ...         print("taken")
+    ...     lock.release()
+    taken
+    """
+
+    _descriptor: int | None = None
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        self._process = os.getpid()
+        while self._descriptor is None:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                if not _lock(descriptor):
+                    raise LockedError(_owner(descriptor))
+                if self._is_at_path(descriptor):
+                    self._sign(descriptor)
+                    self._descriptor = descriptor
+            finally:
+                if self._descriptor is None:
+                    os.close(descriptor)
+
+    def _is_at_path(self, descriptor: int) -> bool:
+        """Return whether the file is still there: its last holder may have removed it after it was opened."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def _sign(self, descriptor: int) -> None:
+        """Write down who holds the lock."""
+        from platform import node  # here, as the command line starts without it
+
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {node() or 'this machine'}\n".encode())
+
+    def release(self) -> None:
+        """Let the lock go, and remove its file; a second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        if os.name == "nt":  # which removes no open file
+            os.close(descriptor)
+            self._remove()
+        else:  # removed while it is held: what is removed is nobody else's
+            if os.getpid() == self._process:  # and not a copy of it that a fork made
+                self._remove()
+            os.close(descriptor)
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            self.path.unlink()
+
+    def __del__(self) -> None:
+        self.release()
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> bool:
+        """Lock a byte beyond the text of the file, which others may read; return whether it was free."""
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> bool:
+        """Lock the file; return whether it was free."""
+        try:
+            # not lockf, which is the process's: two threads would both get it
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+        return True
+
+
+def _owner(descriptor: int) -> str:
+    """Return what the holder of a lock wrote into its file."""
+    with suppress(OSError):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
+    return "another process"

@@ -1,4 +1,4 @@
-"""Numbers as text: percent, counts, times, bytes, shapes.
+"""Numbers as text: percent, counts, times, bytes, shapes; and text of unknown origin as text to print.
 
 Whatever the package prints, draws or writes takes its numbers from here, so that the same number looks the
 same everywhere. This module is below all others and imports none of them.
@@ -126,3 +126,19 @@ def math_text(x: float) -> str:
     if math.isnan(x):
         return "NaN"
     return f"{x + 0.0:.4g}".replace("-", "−").replace("e+0", "e").replace("inf", "∞")
+
+
+def printable(text: str) -> str:
+    r"""Return a line of text in which signs that a terminal does not show, but acts on, are spelt out.
+
+    Names of files and classes, and whatever else stands in a file, may hold such signs: new lines, colours,
+    moves of the cursor, a change of the direction of writing.
+
+    Examples
+    --------
+    >>> print(printable("3\x1b[2J\u202e é"))
+    3\x1b[2J\u202e é
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

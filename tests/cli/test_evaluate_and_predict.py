@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,9 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.data import load_digits
+from tinygrad_mnist.data import Standardizer, load_digits
+from tinygrad_mnist.training import RECIPES, Checkpoint, run, save_checkpoint
+from tinygrad_mnist.training.choices import build_model
 
 ErrorOf = Callable[..., str]
 
@@ -162,3 +165,146 @@ def test_a_checkpoint_with_numbers_that_are_none(run_directory: Path, error_of: 
 
 def test_evaluate_with_a_variable_that_is_not_set(run_directory: Path, error_of: ErrorOf) -> None:
     assert "--data: it is empty" in error_of("evaluate", run_directory, "--data", "", status=2)
+
+
+# ---- text of unknown origin -------------------------------------------------------------------------------
+
+ESCAPES = "\x1b[31m\x07\u202e\r\n\x9b2J\ud800"
+
+
+def with_header(run_directory: Path, name: str, **entries: object) -> str:
+    """Write the checkpoint with other entries in its header; return its path."""
+    with np.load(run_directory / "checkpoint.npz") as content:
+        arrays = dict(content)
+    arrays["checkpoint"] = np.array(json.dumps({**json.loads(str(arrays["checkpoint"])), **entries}))
+    with open(name, "wb") as file:
+        np.savez(file, **arrays)
+    return name
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What a command prints, which is printable, line by line."""
+    capsys.readouterr()
+    main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    text = captured.out + captured.err
+    assert "Traceback" not in text
+    assert all(line.isprintable() for line in text.split("\n"))
+    return text
+
+
+def test_class_names_do_not_reach_the_terminal_as_they_are(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{digit}\x1b[2J\x9b\u202e\r" for digit in range(10)]
+    path = with_header(run_directory, "names.npz", class_names=names)
+    np.save("stack.npy", load_digits().test_images[:8])
+    assert r"0\x1b[2J\x9b\u202e\r" in shown(capsys, "evaluate", path)
+    assert r"9\x1b[2J" in shown(capsys, "predict", path, "stack.npy:3", "--probabilities")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"format": ESCAPES},
+        {"format": 2, "tinygrad_mnist": ESCAPES},
+        {"origin": {"data": ESCAPES}},
+        {"origin": {"data": "digits" + ESCAPES[:-1]}},
+        {"class_names": [ESCAPES, *"12345678", "9"]},
+        {"recipe": {ESCAPES: 1}},
+        {"recipe": {ESCAPES[:-1]: 1}},
+        {"image_shape": ESCAPES},
+    ],
+)
+@pytest.mark.parametrize("command", ["evaluate", "predict", "graph"])
+def test_what_a_checkpoint_says_does_not_reach_the_terminal_as_it_is(
+    run_directory: Path, capsys: pytest.CaptureFixture[str], entries: dict[str, object], command: str
+) -> None:
+    path = with_header(run_directory, "header.npz", **entries)
+    np.save("digit.npy", load_digits().test_images[0])
+    shown(capsys, command, path, *(["digit.npy"] if command == "predict" else []))
+
+
+def test_names_of_files_do_not_reach_the_terminal_as_they_are(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = "x\x1b[31m\u202e"
+    for command in (
+        ["evaluate", odd],
+        ["evaluate", run_directory, "--data", odd],
+        ["predict", run_directory, odd],
+        ["predict", odd, odd],
+        ["predict", run_directory, "x.png", "--index", odd],
+        ["graph", odd],
+        ["graph", run_directory, "-o", f"{odd}.txt"],
+        ["graph", run_directory, "-o", odd],
+        ["graph", run_directory, "--expand", odd],
+        ["train", "--recipe", odd],
+        ["train", "--data", odd],
+        ["train", "--lr", odd],
+        ["gradcheck", odd],
+        ["gradcheck", f"{odd}.py:f"],
+        ["recipes", odd],
+        [odd],
+    ):
+        assert r"\x1b[31m\u202e" in shown(capsys, *command), command
+
+
+def test_a_run_in_a_directory_of_an_odd_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "draw_pictures", lambda *_: ((), ()))
+    arguments = ["train", "--recipe", "digits", "--epochs", "1", "--hidden", "none", "--out", "x\x1b[31m"]
+    assert r"x\x1b[31m/summary.json" in shown(capsys, *arguments).replace("\\\\", "/")
+    assert r"x\x1b[31m" in shown(capsys, *arguments, "--quiet")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "graph"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model.0.weight": lambda old: old + 3e38}, ["beyond 1e+15, with which nothing", "0.weight"]),
+        ({"model.1.running_var": lambda old: -old}, ["a negative variance, in 1.running_var"]),
+        ({"model.0.bias": lambda old: old.astype(np.int8)}, ["0.bias: dtype int8 was given"]),
+        ({"model.0.bias": lambda old: old.astype(object)}, ["'model.0.bias' is pickled"]),
+    ],
+)
+def test_useless_weights_are_refused_by_name(
+    run_directory: Path,
+    error_of: ErrorOf,
+    command: str,
+    change: dict[str, Callable[[np.ndarray], np.ndarray]],
+    words: list[str],
+) -> None:
+    with np.load(run_directory / "checkpoint.npz") as content:
+        arrays = dict(content)
+    arrays |= {name: function(arrays[name]) for name, function in change.items()}
+    np.savez("useless.npz", **arrays)
+    message = error_of(command, "useless.npz", *(["x.png"] if command == "predict" else []))
+    assert all(word in message for word in words), message
+
+
+def test_a_recipe_of_huge_batches_can_be_drawn(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the data is gone, the batch is drawn at random, and a file may ask for any number of images."""
+    with np.load(run_directory / "checkpoint.npz") as content:
+        recipe = json.loads(str(content["checkpoint"]))["recipe"]
+    path = with_header(
+        run_directory, "huge.npz", recipe={**recipe, "batch_size": 10**18}, origin={"data": "gone"}
+    )
+    assert "random images" in shown(capsys, "graph", path)
+
+
+def test_a_model_of_fewer_classes_than_its_data(
+    capsys: pytest.CaptureFixture[str], error_of: ErrorOf
+) -> None:
+    recipe = RECIPES["digits"].changed(hidden=(4,))
+    model, standardizer = build_model(recipe, 64, 3), Standardizer(70, 90)
+    few = Checkpoint(model, recipe, (8, 8), ("a", "b", "c"), standardizer, {"data": "digits"})
+    save_checkpoint("few.npz", few)
+    assert "3 classes" in error_of("evaluate", "few.npz")
+    assert "3 classes" in error_of("graph", "few.npz", "--data", "digits")
+    assert "random images: the model takes images of 8 x 8 pixels in 3 classes" in shown(
+        capsys, "graph", "few.npz"
+    )

@@ -1,11 +1,15 @@
 import copy
+import io
 import pickle
 import traceback
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist.nn.module import evaluation_mode
 
 
 class Scale(nn.Module):
@@ -328,6 +332,67 @@ def test_a_model_may_be_given_its_own_parameters_exchanged(of) -> None:
     net.load_state_dict({"weight": of(net.bias), "bias": of(net.weight)})
     np.testing.assert_array_equal(net.weight.data, [0, 0])
     np.testing.assert_array_equal(net.bias.data, [1, 1])
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.float32, 1e300), (np.float32, -1e39), (np.float16, 70000)])
+def test_a_number_that_would_become_infinite_is_refused_by_name(dtype, value) -> None:
+    net = nn.Linear(2, 1).astype(dtype)
+    before = net.state_dict()
+    with pytest.raises(ValueError, match=f"weight: numbers beyond the range of {np.dtype(dtype)} were given"):
+        net.load_state_dict({"weight": [[1.0, value]], "bias": [0.0]})
+    np.testing.assert_equal(net.state_dict(), before)
+
+
+def test_what_is_infinite_stays_infinite() -> None:
+    net = nn.Linear(2, 1)
+    net.load_state_dict({"weight": [[np.inf, -np.inf]], "bias": [np.nan]})
+    np.testing.assert_array_equal(net.weight.data, [[np.inf, -np.inf]])
+
+
+def test_a_file_that_is_damaged_is_named_by_its_entry_and_nothing_is_loaded() -> None:
+    net, buffer = nn.Linear(2, 1), io.BytesIO()
+    before = net.state_dict()
+    np.savez(buffer, weight=np.array([[7.0, 8.0]], np.float32), bias=np.zeros(1, np.float32))
+    content = bytearray(buffer.getvalue())
+    content[content.index(np.array([7.0, 8.0], np.float32).tobytes())] ^= 1
+    with np.load(io.BytesIO(content)) as file, pytest.raises(ValueError, match="weight: Bad CRC-32"):
+        net.load_state_dict(file)
+    np.testing.assert_equal(net.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("array", "word"),
+    [
+        (np.zeros((3000, 3000), np.float32), r"shape \(3000, 3000\) was given; expected \(1, 2\)"),
+        (np.zeros((1, 2), "<U2000000"), "dtype <U2000000 was given; expected float32"),
+        (np.array([[None, None]]), "dtype object was given; expected float32"),
+    ],
+    ids=["shape", "dtype", "pickled"],
+)
+def test_an_array_in_a_file_that_does_not_fit_is_not_read(array, word) -> None:
+    net, buffer = nn.Linear(2, 1), io.BytesIO()
+    np.savez_compressed(buffer, weight=array, bias=np.zeros(1, np.float32))
+    with np.load(io.BytesIO(buffer.getvalue())) as file:
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=f"weight: {word}"):
+            net.load_state_dict(file)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
+
+
+def test_a_model_is_in_evaluation_mode_for_one_thread_alone() -> None:
+    net = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+    with evaluation_mode(), ThreadPoolExecutor(1) as other:
+        assert [module.training for module in net.modules()] == [False] * 3
+        seen = other.submit(lambda: [module.training for module in net.modules()]).result()
+    assert seen == [module.training for module in net.modules()] == [True, True, False]
+
+
+def test_the_mode_of_a_copy_is_that_of_the_module_itself() -> None:
+    net = nn.Dropout()
+    with evaluation_mode():
+        twins = copy.deepcopy(net), pickle.loads(pickle.dumps(net))
+    assert [twin.training for twin in twins] == [True, True]
 
 
 def test_where_a_buffer_is_read_only_nothing_is_loaded() -> None:

@@ -277,3 +277,8 @@ def test_of_an_even_scale_nothing_is_said() -> None:
     figure = plot_training([{"epoch": k, "train_loss": 1.0, "train_accuracy": 0.5} for k in (1, 2)])
     assert isinstance(figure, Figure)
     assert [axes.get_title(loc="right") for axes in figure.axes] == ["", ""]
+
+
+def test_a_title_with_dollar_signs_is_no_mathematics(tmp_path: Path) -> None:
+    """It may hold the name of a directory."""
+    assert isinstance(plot_training(HISTORY, tmp_path / "a.png", title="on $\\frac$: 98 %"), Path)

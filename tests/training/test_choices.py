@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, nn, optim
 from tinygrad_mnist.data import Dataset
@@ -18,7 +20,7 @@ from tinygrad_mnist.training import (
     load_checkpoint,
     train,
 )
-from tinygrad_mnist.training.choices import build_model, build_optimizer, build_schedule
+from tinygrad_mnist.training.choices import build_model, build_optimizer, build_schedule, state_outline
 from tinygrad_mnist.training.seeds import generators
 
 
@@ -127,6 +129,31 @@ def test_one_cycle_cycles_the_momentum_of_those_that_have_one(name: str) -> None
     after = optimizer.param_groups[0]
     changed = {key for key in ("momentum", "betas") if before.get(key) != after.get(key)}
     assert changed == {key for key in ("momentum", "betas") if before.get(key)}
+
+
+@given(
+    st.lists(st.integers(1, 5), max_size=3),
+    st.sampled_from(list(ACTIVATIONS)),
+    st.booleans(),
+    st.sampled_from([0.0, 0.5]),
+    st.integers(1, 6),
+    st.integers(2, 4),
+)
+def test_the_outline_of_a_model_is_that_of_its_state_dict(
+    hidden: list[int], activation: str, batch_norm: bool, dropout: float, features: int, classes: int
+) -> None:
+    recipe = RECIPES["default"].changed(
+        hidden=tuple(hidden), activation=activation, batch_norm=batch_norm, dropout=dropout
+    )
+    built = build_model(recipe, features, classes).state_dict()
+    expected = [(name, value.shape, value.dtype.name) for name, value in built.items()]
+    assert list(state_outline(recipe, features, classes)) == expected
+
+
+def test_the_outline_has_the_parameters_of_an_activation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ACTIVATIONS, "norm", lambda: nn.LayerNorm(3))
+    recipe = RECIPES["default"].changed(hidden=(3, 3), activation="norm")
+    assert {name for name, _, _ in state_outline(recipe, 4, 2)} == set(build_model(recipe, 4, 2).state_dict())
 
 
 # ---- a row that is added to a table ------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 import os
 import re
+import subprocess
 import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tinygrad_mnist.files import replacing
 from tinygrad_mnist.training import RunError
-from tinygrad_mnist.training.directory import FILES, RunDirectory
+from tinygrad_mnist.training.directory import FILES, LOCK, RunDirectory
 
 
 def test_the_default_is_named_after_recipe_and_time() -> None:
@@ -58,11 +62,26 @@ def test_somebodys_summary_beside_a_run_is_not_touched(tmp_path: Path) -> None:
         RunDirectory(tmp_path, "default")
 
 
-@pytest.mark.parametrize("name", [".checkpoint.123.part.npz", ".metrics.123.part.jsonl", ".probe.9.part"])
+@pytest.mark.parametrize(
+    "name", [".checkpoint.123.part.npz", ".metrics.123.part.jsonl", ".probe.9.part", LOCK]
+)
 def test_what_a_run_that_was_killed_left_is_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("half")
-    RunDirectory(tmp_path, "default").clear()
+    with RunDirectory(tmp_path, "default") as made:
+        made.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["checkpoint.npz", "metrics.jsonl", "training.png"])
+def test_the_name_of_a_file_that_is_being_written_is_known(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as unfinished, replacing(unfinished) as inner:
+        for path in (unfinished, inner):
+            path.write_text("half")
+        with RunDirectory(tmp_path, "default") as made:
+            made.clear()
+        assert list(tmp_path.iterdir()) == []
+        for path in (inner, unfinished):
+            path.write_text("whole")
 
 
 def test_somebodys_hidden_file_is_not_touched(tmp_path: Path) -> None:
@@ -73,11 +92,11 @@ def test_somebodys_hidden_file_is_not_touched(tmp_path: Path) -> None:
 
 def test_an_earlier_run_is_kept_until_there_is_something_new(tmp_path: Path) -> None:
     write_run(tmp_path)
-    made = RunDirectory(tmp_path, "default")
-    assert made.replaces
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(FILES)
-    made.clear()
-    assert list(tmp_path.iterdir()) == []
+    with RunDirectory(tmp_path, "default") as made:
+        assert made.replaces
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([LOCK, *FILES])
+        made.clear("checkpoint.npz")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
 def test_other_things_are_not_touched(tmp_path: Path) -> None:
@@ -124,3 +143,79 @@ def test_what_has_something_in_it_stays() -> None:
 def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
     RunDirectory(tmp_path, "default").release()
     assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("content", [b"PK\x05\x06" + b"\xff" * 18, b"[" * 100_000], ids=["zip", "nested"])
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "checkpoint.npz"])
+def test_damaged_files_of_a_run_are_somebody_elses(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match="holds other things than an earlier run"):
+        RunDirectory(tmp_path, "default")
+
+
+def test_a_checkpoint_that_zipfile_cannot_read_is_somebody_elses(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    content = bytearray((tmp_path / "checkpoint.npz").read_bytes())
+    content[content.rindex(b"PK\x01\x02") + 6] = 255  # the version of zip that is needed to read it
+    (tmp_path / "checkpoint.npz").write_bytes(content)
+    with pytest.raises(NotImplementedError):
+        zipfile.ZipFile(tmp_path / "checkpoint.npz")
+    with pytest.raises(RunError, match=r"checkpoint\.npz"):
+        RunDirectory(tmp_path, "default")
+
+
+# ---- one run at a time ------------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from tinygrad_mnist.training.directory import RunDirectory
+held = RunDirectory(sys.argv[1], "default")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_run_in_the_directory_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    with RunDirectory(tmp_path, "default"):
+        with pytest.raises(RunError, match=f"another run is writing into .*process {os.getpid()} on"):
+            RunDirectory(tmp_path, "default")
+        assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([LOCK, *FILES])
+    RunDirectory(tmp_path, "default").release()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(FILES)
+
+
+def test_of_many_threads_one_gets_the_directory(tmp_path: Path) -> None:
+    def ask(_: int) -> RunDirectory | None:
+        try:
+            return RunDirectory(tmp_path / "run", "default")
+        except RunError:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        made = [one for one in threads.map(ask, range(32)) if one is not None]
+    assert len(made) == 1
+    made[0].release()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_lock_of_a_process_dies_with_it(tmp_path: Path) -> None:
+    """By kill -9, which runs nothing of ours at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match=f"process {other.pid} on"):
+            RunDirectory(tmp_path, "default")
+        other.kill()
+    assert (tmp_path / LOCK).exists()
+    RunDirectory(tmp_path, "default").release()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_new_directories_of_one_second_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda _: RunDirectory(None, "default"), range(24)))
+    assert len({one.path for one in made}) == 24

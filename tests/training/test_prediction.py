@@ -1,9 +1,11 @@
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinygrad_mnist import nn
+from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import DataError, Standardizer, load_digits
 from tinygrad_mnist.training import Checkpoint, predict, predict_picture
 
@@ -110,3 +112,65 @@ def test_a_number_below_zero_is_a_number(digits_model: Checkpoint, tmp_path: Pat
     np.save(tmp_path / "stack.npy", load_digits().test_images[:3])
     with pytest.raises(DataError, match=r"stack\.npy holds 3 pictures.* none of index -1"):
         predict_picture(digits_model, f"{tmp_path / 'stack.npy'}:-1")
+
+
+# ---- from several threads ---------------------------------------------------------------------------------
+
+
+def test_a_part_that_was_set_to_another_mode_stays_in_it(model: nn.Module, images: np.ndarray) -> None:
+    """As a batch norm that is frozen in a model that is trained."""
+    modes = [True, True, False, True, False]
+    for module, mode in zip(model.modules(), modes, strict=True):
+        module.training = mode
+    predict(model, images, STANDARDIZER)
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_predictions_from_many_threads_are_those_of_one(model: nn.Module, images: np.ndarray) -> None:
+    before, expected = model.state_dict(), predict(model, images, STANDARDIZER, 1)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: predict(model, images, STANDARDIZER, 1), range(24)))
+    assert all(module.training for module in model.modules())
+    for one in found:
+        np.testing.assert_array_equal(one, expected)
+    np.testing.assert_equal(model.state_dict(), before)
+
+
+def test_who_trains_at_the_same_time_is_not_disturbed(images: np.ndarray) -> None:
+    """The training step takes place while the prediction is in the middle of a forward."""
+    modes = []
+
+    def note_modes() -> None:
+        modes.append([module.training for module in whole.modules()])
+
+    class Meanwhile(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                with ThreadPoolExecutor(1) as other:
+                    other.submit(note_modes).result()
+            note_modes()
+            return x
+
+    whole = nn.Sequential(nn.Linear(9, 3, rng=0), Meanwhile(), nn.Dropout(0.5, rng=0))
+    predict(whole, images, STANDARDIZER)
+    assert modes == [[True] * 4, [False] * 4]
+
+
+def test_pictures_from_many_threads_leave_the_filters_of_warnings(
+    digits_model: Checkpoint, tmp_path: Path
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    path = tmp_path / "digit.png"
+    image.fromarray(load_digits().test_images[0]).save(path)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        names = list(threads.map(lambda path: predict_picture(digits_model, path).name, [path] * 40))
+    assert len(set(names)) == 1
+    assert list(warnings.filters) == before
+
+
+def test_an_error_in_the_model_leaves_its_mode(images: np.ndarray) -> None:
+    model = nn.Sequential(nn.Linear(8, 3))
+    with pytest.raises(ValueError, match="shape"):
+        predict(model, images, STANDARDIZER)
+    assert model.training

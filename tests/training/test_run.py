@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from tinygrad_mnist.training import (
     evaluate,
     load_checkpoint,
     loop,
+    run,
     train,
 )
 from tinygrad_mnist.training.directory import FILES
@@ -220,3 +222,55 @@ def test_a_data_set_that_is_too_small_to_split(small: Recipe) -> None:
     tiny = Dataset("tiny", images, np.array([0, 1, 1]), images, np.array([0, 1, 1]), classes=2)
     with pytest.raises(DataError, match="holding out"):
         train(small.changed(validation=0.01), tiny)
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in directory.iterdir()}
+
+
+@pytest.mark.parametrize("failing", ["save_checkpoint", "write_json_lines"])
+def test_an_earlier_run_is_whole_until_the_new_checkpoint_is(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    """A disk that is full when the first file is written costs nothing; later the new checkpoint is there."""
+    train(small, patterns, seed=3, out="run")
+    before = files_of(Path("run"))
+
+    def full(*_: object) -> None:
+        raise RunError("cannot be written (No space left on device)")
+
+    monkeypatch.setattr(run, failing, full)
+    with pytest.raises(RunError, match="No space left"):
+        train(small, patterns, seed=4, out="run")
+    if failing == "save_checkpoint":
+        assert files_of(Path("run")) == before
+    else:
+        assert list(files_of(Path("run"))) == ["checkpoint.npz"]
+        assert load_checkpoint("run").origin["seed"] == 4
+
+
+def test_a_second_training_in_the_same_directory_is_refused(small: Recipe, patterns: Dataset) -> None:
+    class Second(Reporter):
+        def stepped(self, step: int, loss: float) -> None:
+            if step == 1:
+                with pytest.raises(RunError, match="another run is writing into run"):
+                    train(small, patterns, seed=4, out="run")
+
+    outcome = train(small, patterns, seed=3, out="run", reporter=Second())
+    assert outcome.summary["seed"] == load_checkpoint("run").origin["seed"] == 3
+    assert not [entry for entry in Path("run").iterdir() if entry.name.startswith(".")]
+
+
+def test_a_run_that_failed_leaves_no_lock(small: Recipe, patterns: Dataset) -> None:
+    with pytest.raises(TrainingError):
+        train(small, patterns, seed=-1, out="a/run")
+    assert not Path("a").exists()
+    train(small, patterns, seed=1, out="a/run")
+
+
+def test_data_of_any_name_is_trained_on(small: Recipe, patterns: Dataset) -> None:
+    """The name is that of a directory, and may be no UTF-8."""
+    odd = "\x1b[31m\udcff"
+    train(small.changed(epochs=1), replace(patterns, name=odd), out="run")
+    assert read(Path("run/summary.json"))["data"] == odd
+    assert load_checkpoint("run").origin["dataset"] == odd

@@ -102,3 +102,15 @@ def test_training_a_small_model_takes_one_thread() -> None:
         "print(threads_in_use())"
     )
     assert answer(code).splitlines() == ["one thread", "1", "2"]
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="there is one core only")
+def test_of_two_trainings_at_a_time_the_last_to_end_takes_the_limit_away() -> None:
+    pytest.importorskip("threadpoolctl")
+    code = (
+        "set_threads(2)\nfirst, second = threads_for(1), threads_for(1)\n"
+        "first.__enter__(), second.__enter__()\nseen = [threads_in_use()]\n"
+        "first.__exit__(None, None, None)\nseen.append(threads_in_use())\n"
+        "second.__exit__(None, None, None)\nprint(seen, threads_in_use())"
+    )
+    assert answer(code) == "[1, 1] 2"

@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_mnist.data import DataError, Dataset, load, load_digits
 from tinygrad_mnist.training import DATASETS, RECIPES, DatasetChoice, choose
+from tinygrad_mnist.training.training_data import data_title
 
 
 def test_digits_take_the_recipe_made_for_them() -> None:
@@ -64,3 +65,7 @@ def test_changes_to_a_recipe_that_is_given_hold_for_the_one_that_takes_its_place
 def test_the_names_in_the_table_are_those_that_data_knows() -> None:
     with pytest.raises(DataError, match=f"choose among {', '.join(DATASETS)} and a directory"):
         load("no such data")
+
+
+def test_the_name_of_a_directory_is_printable_in_a_sentence() -> None:
+    assert data_title("a\x1b[31m\udcffé", "/data") == r"a\x1b[31m\udcffé"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tinygrad_mnist.cli.output import notify, print_table
+from tinygrad_mnist.cli.output import notify, print_table, show
 from tinygrad_mnist.cli.shared_options import add_data, add_threads, use_threads
 
 NAME: Final = "evaluate"
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.training.training_data import data_title
 
     found = evaluate_checkpoint(load_checkpoint(arguments.checkpoint), arguments.data, notify)
-    print(
+    show(
         f"test accuracy {percent_text(found.accuracy)} on {found.images:,} test images of "
         f"{data_title(found.data, found.source)} "
         f"({found.images - found.correct:,} wrong), loss {found.loss:.4f}"

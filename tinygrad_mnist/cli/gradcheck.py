@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tinygrad_mnist.cli.output import FAILED
+from tinygrad_mnist.cli.output import FAILED, show
 from tinygrad_mnist.cli.shared_options import whole_number
+from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -72,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     findings = _check_all(find_subjects(arguments.ops), arguments)
     failed = [found for found in findings if found.verdict != "right"]
     for found in failed:
-        print(f"\n{found.name}: {found.failure}")
+        show("", *f"{found.name}: {found.failure}".split("\n"))
     seconds = perf_counter() - start
     print(
         f"\n{count_text(len(findings), 'operation')}, "
@@ -246,7 +247,8 @@ def _of_file(where: str) -> Subject:
         hint = f"did you mean {near[0]}?" if near else _offer(module)
         raise RecipeError(f"{file} defines no {name!r}; {hint}")
     found = getattr(module, name)
-    return _of_op(found, where) if isinstance(found, Op) else _of_function(found, where)
+    shown = printable(where)
+    return _of_op(found, shown) if isinstance(found, Op) else _of_function(found, shown)
 
 
 def _of_function(make: Any, where: str) -> Subject:

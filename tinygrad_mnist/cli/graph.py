@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify
+from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -88,7 +89,7 @@ def _drawn(found: Graph, arguments: argparse.Namespace) -> str:
         return found.text(arguments.view, **view, **_terminal())
     with writing(arguments.output):
         path = found.save(arguments.output, arguments.view, **view)
-    return f"{path}: {found.draw(arguments.view, **view).title}"
+    return f"{printable(str(path))}: {found.draw(arguments.view, **view).title}"
 
 
 def _terminal() -> dict[str, Any]:

@@ -1,8 +1,14 @@
-"""Notices to the user: sentences, tables, and one sentence for each error that the user can put right."""
+"""Notices to the user: sentences, tables, and one sentence for each error that the user can put right.
+
+All that the commands print comes through here, and through `printable`: names of files and classes may hold
+signs that a terminal acts on.
+"""
 
 from __future__ import annotations
 
 import sys
+
+from tinygrad_mnist.numbers import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,10 +18,15 @@ FAILED = 1
 MISUSED = 2
 
 
+def show(*lines: str) -> None:
+    """Print lines on standard output."""
+    print(*map(printable, lines), sep="\n", flush=True)
+
+
 def notify(sentence: str) -> None:
     """Print a notice on standard error, after all that was printed before it on standard output."""
     sys.stdout.flush()
-    print(f"tinygrad-mnist: {sentence}", file=sys.stderr, flush=True)
+    print(f"tinygrad-mnist: {printable(sentence)}", file=sys.stderr, flush=True)
 
 
 def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -28,8 +39,9 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     1    2
     333  4
     """
-    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-    for row in (heading, *rows):
+    lines = [[printable(entry) for entry in row] for row in (heading, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
         print("  ".join(f"{entry:{width}}" for entry, width in zip(row, widths, strict=True)).rstrip())
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import evaluate, gradcheck, graph, predict, recipes, train
 from tinygrad_mnist.cli.output import MISUSED
+from tinygrad_mnist.numbers import printable
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the sentence and the status of a misused command."""
-        self.exit(MISUSED, f"tinygrad-mnist: {message} (see {self.prog} --help)\n")
+        self.exit(MISUSED, f"tinygrad-mnist: {printable(message)} (see {self.prog} --help)\n")
 
 
 class CommandParser(Parser):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final, TextIO
 
-from tinygrad_mnist.numbers import count_text, duration_text, percent_text
+from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable
 from tinygrad_mnist.training import OPTIMIZERS, Plan, Recipe, Record, Reporter
 
 Notify = Callable[[str], None]
@@ -90,7 +90,7 @@ class Plain(Quiet):
         return f"epoch {step / self.plan.steps_per_epoch:{len(str(epochs)) + 2}.1f}/{epochs}"
 
     def _print(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
+        print(printable(line), file=self.stream, flush=True)
 
 
 class Live(Plain):

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import FAILED, notify
+from tinygrad_mnist.cli.output import FAILED, notify, show
+from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Dataset
@@ -97,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     choice = choose(recipe, changes, arguments.data, notify)
     if not arguments.quiet:
-        print(_data_line(choice.dataset), flush=True)
+        show(_data_line(choice.dataset))
     outcome = train(
         choice.recipe,
         choice.dataset,
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         source=choice.source,
         reporter=make_reporter(sys.stdout, arguments.quiet, notify),
     )
-    print(_summary_line(outcome) if arguments.quiet else _summary(outcome))
+    show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
     return FAILED if outcome.missing else 0
 
 
@@ -155,7 +156,7 @@ def _summary(outcome: Outcome) -> str:
             f"trained{', until it was interrupted,' if summary['interrupted'] else ''} for "
             f"{summary['train_seconds']:.2f} s: {_epochs(outcome)}, "
             f"{summary['images_per_second']:,.0f} images a second",
-            *(f"  {path}" for path in files),
+            *(f"  {printable(str(path))}" for path in files),
         ]
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -28,6 +29,9 @@ MAX_PIXELS = 64_000_000
 """The largest picture that is read: a phone's camera makes smaller ones, a decompression bomb larger ones."""
 
 _NPY_MAGIC = b"\x93NUMPY"
+
+_filters = Lock()
+"""Held while the filters of warnings are changed and put back, as they are those of the whole process."""
 
 
 def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
@@ -105,7 +109,7 @@ def _read_with_pillow(file: BinaryIO, path: Path) -> NDArray[Any]:
             f'Pillow is needed to read {path}: install it with pip install "tinygrad_mnist[images]".'
         ) from error
     too_large = f"{path} has more than {MAX_PIXELS:,} pixels; scale it down, a few hundred a side are plenty"
-    with warnings.catch_warnings():
+    with _filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks of decoders; real faults are raised
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:

@@ -7,6 +7,8 @@ messages of errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
@@ -29,6 +31,9 @@ PARAMETER: Final = "parameter"
 BUFFER: Final = "buffer"
 UNSAVED_BUFFER: Final = "buffer outside the state dict"
 MODULE: Final = "module"
+
+_evaluating: ContextVar[bool] = ContextVar("evaluating", default=False)
+"""True while all modules behave as in evaluation mode, in this thread or task."""
 
 
 class Module:
@@ -75,12 +80,23 @@ class Module:
     Scale()  # factor (2,): 2 parameters
     """
 
-    training: bool
     _registered: dict[str, str]  # name: kind
     _path: str  # this module's own name in the model, with a dot at the end
 
     def __init__(self) -> None:
         vars(self).update(_registered={}, _path="", training=True)
+
+    @property
+    def training(self) -> bool:
+        """The mode: True where layers behave as in training; False, too, inside `evaluation_mode`."""
+        try:
+            return self.__dict__["training"] and not _evaluating.get()
+        except KeyError:
+            raise AttributeError(name="training", obj=self) from None  # __getattr__ says what is wrong
+
+    @training.setter
+    def training(self, mode: bool) -> None:
+        vars(self)["training"] = mode
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output; each module defines it. Call the module itself rather than this."""
@@ -298,8 +314,8 @@ class Module:
         TypeError
             If it is no mapping, such as the path of a file.
         ValueError
-            If it does not fit. The one message lists every entry that is missing, unexpected or of a wrong
-            shape or dtype, and nothing was loaded.
+            If it does not fit. The one message lists every entry that is missing, unexpected, of a wrong
+            shape or dtype, beyond the range of the dtype here, or damaged in its file; nothing was loaded.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -319,8 +335,9 @@ class Module:
         for name, entry in entries.items():
             if name in state:
                 try:
+                    _require_header_fits(entry, state, name)
                     values[name] = _value_for(entry, state[name])
-                except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's too, on np.asarray
+                except Exception as error:  # PyTorch's on np.asarray; zipfile's and zlib's of a damaged file
                     problems.append(f"{name}: {error}")
         if problems:
             raise ValueError(
@@ -425,6 +442,31 @@ class Module:
         return _model_text(self)
 
 
+@contextmanager
+def evaluation_mode() -> Iterator[None]:
+    """Let all modules behave as in evaluation mode, in this thread or task; no module is changed.
+
+    So models can be used by several threads at the same time, one of which may train them. A forward that
+    starts threads of its own has to pass its context on to them, by `contextvars.copy_context`, as for
+    `no_grad`.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist import nn
+    >>> layer = nn.Dropout()
+    >>> with evaluation_mode():
+    ...     layer.training
+    False
+    >>> layer.training
+    True
+    """
+    token = _evaluating.set(True)
+    try:
+        yield
+    finally:
+        _evaluating.reset(token)
+
+
 def _joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
@@ -491,6 +533,30 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+def _require_header_fits(entry: Tensor | Array, state: Mapping[str, Any], name: str) -> None:
+    """Raise a ValueError if an array in an ``.npz`` file does not fit, before its numbers are read.
+
+    A file of a few megabytes may hold an array of zeros that takes all memory.
+    """
+    if not isinstance(state, np.lib.npyio.NpzFile) or (opened := state.zip) is None:
+        return
+    member = name if name in opened.namelist() else f"{name}.npy"
+    with opened.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version in read:
+            shape, _, dtype = read[version](stream)
+            _require_fit(entry, shape, dtype)
+
+
+def _require_fit(entry: Tensor | Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise a ValueError if an array of this shape and dtype cannot be written to the entry."""
+    if shape != entry.shape:
+        raise ValueError(f"shape {shape} was given; expected {entry.shape}")
+    if not np.can_cast(dtype, entry.dtype, "same_kind"):
+        raise ValueError(f"dtype {dtype} was given; expected {entry.dtype}")
+
+
 def _value_for(entry: Tensor | Array, value: Any) -> Array:
     """Return a value as a new array in the dtype of the parameter or buffer that it shall be written to.
 
@@ -500,16 +566,17 @@ def _value_for(entry: Tensor | Array, value: Any) -> Array:
     Raises
     ------
     ValueError
-        If shape or dtype do not fit, or the entry cannot be written to.
+        If shape or dtype do not fit, a number would become infinite, or the entry cannot be written to.
     """
     array = _as_array(value)
-    if array.shape != entry.shape:
-        raise ValueError(f"shape {array.shape} was given; expected {entry.shape}")
-    if not np.can_cast(array.dtype, entry.dtype, "same_kind"):
-        raise ValueError(f"dtype {array.dtype} was given; expected {entry.dtype}")
+    _require_fit(entry, array.shape, array.dtype)
     if not isinstance(entry, Tensor) and not entry.flags.writeable:
         raise ValueError("the buffer is a read-only array; register one that can be written to")
-    return array.astype(entry.dtype)
+    with np.errstate(over="ignore"):
+        values = array.astype(entry.dtype)
+    if array.dtype != values.dtype and is_float(values) and np.any(np.isinf(values) & np.isfinite(array)):
+        raise ValueError(f"numbers beyond the range of {entry.dtype} were given")
+    return values
 
 
 # ---- errors ----------------------------------------------------------------------------------------------

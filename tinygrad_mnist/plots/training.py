@@ -79,7 +79,8 @@ def plot_training(
     """
     figure = new_figure(9.6, 4.2)
     size = 14 * min(1, _TITLE_LENGTH / max(len(title), 1))
-    figure.text(0.065, 0.9, title, fontsize=size, fontweight="bold", color=INK)
+    # no mathematics: the title may hold the name of a directory with two dollar signs
+    figure.text(0.065, 0.9, title, fontsize=size, fontweight="bold", color=INK, parse_math=False)
     left = figure.add_axes((0.065, 0.14, 0.335, 0.62))
     right = figure.add_axes((0.565, 0.14, 0.335, 0.62))
     key, times = _times(history)

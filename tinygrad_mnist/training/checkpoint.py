@@ -8,11 +8,14 @@ and where the values come from.
 from __future__ import annotations
 
 import json
+import math
 import os
-import zipfile
-import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +24,13 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Standardizer
+from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.numbers import bytes_text, printable
+from tinygrad_mnist.training.choices import build_model, state_outline
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
+from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 
 FORMAT: Final = 1
@@ -34,6 +40,13 @@ the file; another entry in the header does not need that."""
 _HEADER = "checkpoint"
 _PREFIX = "model."
 _ENTRIES = ("format", "tinygrad_mnist", "recipe", "image_shape", "class_names", "standardizer", "origin")
+_MOST_FAULTS: Final = 10
+_LONGEST_HEADER: Final = 1 << 23
+"""Bytes, four for each sign: room for tens of thousands of layers and classes."""
+_LARGEST: Final = 1e15
+"""The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
+_LARGEST_PIXEL: Final = 1e6
+_LONGEST_NAME: Final = 200
 _WHAT_TO_NAME = "name a directory that 'tinygrad-mnist train' has written"
 
 
@@ -92,12 +105,16 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     }
     arrays = {_PREFIX + name: np.asarray(value) for name, value in checkpoint.model.state_dict().items()}
     arrays[_HEADER] = np.array(json.dumps(header, allow_nan=False))
-    with writing(path), replacing(path) as unfinished:
-        np.savez(unfinished, **arrays)  # type: ignore[arg-type]
+    # opened here, as NumPy would add ".npz" to any other name
+    with writing(path), replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read what `save_checkpoint` wrote.
+
+    The file may be anybody's. Names, shapes and dtypes are compared with the recipe first; no model is built
+    and no weights are read before they fit.
 
     Parameters
     ----------
@@ -112,102 +129,238 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If there is none, it is damaged, a value is not finite, or its values are another model's than
-        it says; the one message lists whatever is missing, unexpected or of another shape.
+        If there is none, it is damaged, its values cannot be those of a trained model (not finite, too large,
+        a negative variance), or they are another model's than it says; the one message lists whatever is
+        missing, unexpected, or of another shape or dtype.
     """
     path = _find(Path(path))
-    header, state = _read(path)
-    recipe, image_shape, class_names, standardizer = _configuration(path, header)
-    model = build_model(recipe, image_shape[0] * image_shape[1], len(class_names))
-    try:
-        model.load_state_dict(state)
-    except ValueError as error:  # a heading, and a line for each fault
-        faults = "; ".join(line.strip(" -") for line in str(error).splitlines()[1:])
-        raise CheckpointError(f"{path} holds another model than its recipe describes: {faults}") from error
-    infinite = [name for name, value in state.items() if not np.isfinite(value).all()]
-    if infinite:
-        raise CheckpointError(
-            f"{path} holds numbers that are not finite, in {', '.join(infinite)}; take another copy of it, "
-            "or train again"
-        )
+    with open_npz(path) as file:
+        settings = _settings(path, _read_header(path, file))
+        height, width = settings["image_shape"]
+        sizes = settings["recipe"], height * width, len(settings["class_names"])
+        state = _read_state(path, file, *sizes)
+    model = build_model(*sizes)
+    model.load_state_dict(state)
     model.eval()
-    return Checkpoint(model, recipe, image_shape, class_names, standardizer, dict(header["origin"]))
+    _require_finite_output(path, model, height * width, settings["standardizer"])
+    return Checkpoint(model=model, **settings)
 
 
 def _find(path: Path) -> Path:
     """Return the checkpoint that is meant: the file itself, or that of a run directory."""
-    if path.is_dir():
-        if not (path / CHECKPOINT).exists():
-            raise CheckpointError(
-                f"{path} has no {CHECKPOINT}; {_WHAT_TO_NAME}"
-            )
-        return path / CHECKPOINT
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist; name a run directory or a checkpoint in it")
+    try:
+        if path.is_dir():
+            if not (path / CHECKPOINT).exists():
+                raise CheckpointError(f"{path} has no {CHECKPOINT}; {_WHAT_TO_NAME}")
+            path /= CHECKPOINT
+        elif not path.exists():
+            raise CheckpointError(f"{path} does not exist; name a run directory or a checkpoint in it")
+        if not path.is_file():  # opening a pipe would wait for somebody to write
+            raise CheckpointError(f"{path} is no file; {_WHAT_TO_NAME}")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the header, with all its entries, and the arrays of the model."""
-    arrays = _read_arrays(path)
-    text = arrays.pop(_HEADER, None)
-    if text is None or text.dtype.kind != "U":
+# ---- the header ------------------------------------------------------------------------------------------
+
+
+def _read_header(path: Path, file: NpzReader) -> dict[str, Any]:
+    """Return the header from its JSON, if it has all entries and its format is known."""
+    entry = file.entry(_HEADER) if _HEADER in file.names else None
+    if entry is None or entry.dtype.kind != "U" or entry.shape != ():
         raise CheckpointError(
             f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it has no header; {_WHAT_TO_NAME}"
         )
-    state = {name.removeprefix(_PREFIX): array for name, array in arrays.items()}
-    return _read_header(path, str(text)), state
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return all arrays of the file."""
+    if entry.dtype.itemsize > _LONGEST_HEADER:
+        raise CheckpointError(f"{path} is damaged: its header has {bytes_text(entry.dtype.itemsize)}")
     try:
-        with path.open("rb") as file:
-            # looked at first, as np.load would take a file of one array too, and name pickle for any other
-            is_archive = file.read(4) == b"PK\x03\x04"
-            file.seek(0)
-            if is_archive:
-                with np.load(file, allow_pickle=False) as content:
-                    return {name: content[name] for name in content.files}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, MemoryError) as error:
-        raise CheckpointError(
-            f"{path} is cut off or damaged; take another copy of it, or train again"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
-    raise CheckpointError(f"{path} is no checkpoint, nor any .npz file; {_WHAT_TO_NAME}")
-
-
-def _read_header(path: Path, text: str) -> dict[str, Any]:
-    """Return the header from its JSON, if it has all entries and its format is known."""
-    try:
-        header = json.loads(text)
-    except ValueError as error:
+        header = json.loads(str(file.read(_HEADER, entry)), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: its header is no JSON") from error
     found: dict[str, Any] = header if isinstance(header, dict) else {}
     missing = [name for name in _ENTRIES if name not in found]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint: its header lacks {', '.join(missing)}")
-    if found["format"] != FORMAT:
+    if type(found["format"]) is not int or found["format"] != FORMAT:  # True == 1
         raise CheckpointError(
-            f"{path} has format {found['format']!r}, written by tinygrad_mnist {found['tinygrad_mnist']}; "
-            f"this is {__version__}, which reads format {FORMAT}"
+            f"{path} has format {_shown(found['format'])}, written by tinygrad_mnist "
+            f"{_shown(found['tinygrad_mnist'])}; this is {__version__}, which reads format {FORMAT}"
         )
     return found
 
 
-def _configuration(
-    path: Path, header: dict[str, Any]
-) -> tuple[Recipe, tuple[int, int], tuple[str, ...], Standardizer]:
-    """Return the values that the header describes; it may say anything, as anybody may have written it."""
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 60
+_shown = _REPR.repr
+"""Return a value from the file for a sentence: in one line, and not too long."""
+
+
+def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `Checkpoint` that the header describes.
+
+    Raises
+    ------
+    CheckpointError
+        If one of them cannot be used. The header may say anything, as anybody may have written it.
+    """
     try:
-        recipe = Recipe.from_dict(header["recipe"])
-        height, width = (int(side) for side in header["image_shape"])
-        class_names = tuple(map(str, header["class_names"]))
-        standardizer = Standardizer.from_state(header["standardizer"])
-        dict(header["origin"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path} has a header that cannot be used: {error}") from error
-    if height < 1 or width < 1 or len(class_names) < 2:
-        raise CheckpointError(f"{path} has a header that cannot be used: no image, or less than two classes")
-    return recipe, (height, width), class_names, standardizer
+        return {name: check(header[name]) for name, check in _SETTINGS.items()}
+    except (ValueError, RecursionError) as error:  # those of Recipe and Standardizer, too
+        text = printable(str(error))
+        raise CheckpointError(
+            f"{path} has a header that cannot be used: {text[:300]}{'...' * (len(text) > 300)}"
+        ) from error
+
+
+def _recipe(value: Any) -> Recipe:
+    if not isinstance(value, dict):
+        raise ValueError(f"recipe must be values by name, not {_shown(value)}")
+    return Recipe.from_dict(value)
+
+
+def _image_shape(value: Any) -> tuple[int, int]:
+    match value:
+        case [int(height), int(width)] if type(height) is type(width) is int and height > 0 and width > 0:
+            return height, width
+    raise ValueError(f"image_shape must be two whole numbers above 0, not {_shown(value)}")
+
+
+def _class_names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) < 2:
+        raise ValueError(f"class_names must be two texts or more, not {_shown(value)}")
+    for name in value:
+        if not isinstance(name, str) or not 0 < len(name.strip()) <= _LONGEST_NAME or not _is_unicode(name):
+            raise ValueError(f"class_names must be short texts, but one is {_shown(name)}")
+    name, count = Counter(map(str.strip, value)).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"class_names must differ, but {count} are {_shown(name)}")
+    return tuple(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text can be written to a file: JSON can also spell half a character."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def _standardizer(value: Any) -> Standardizer:
+    if not isinstance(value, dict) or any(type(number) not in (int, float) for number in value.values()):
+        raise ValueError(f"standardizer must be two numbers, mean and std, not {_shown(value)}")
+    found = Standardizer.from_state(value)
+    if abs(found.mean) > _LARGEST_PIXEL or not 1 / _LARGEST_PIXEL <= found.std <= _LARGEST_PIXEL:
+        raise ValueError(f"standardizer must have the mean and std of images, not {_shown(value)}")
+    return found
+
+
+def _origin(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"origin must be values by name, not {_shown(value)}")
+    data = value.get("data", "auto")
+    if not isinstance(data, str) or not _is_path(data):
+        raise ValueError(f"origin must name the data, not {_shown(data)}")
+    images = value.get("train_images", 0)
+    if type(images) is not int or not 0 <= images < 1 << 63:
+        raise ValueError(f"origin must have the number of train_images, not {_shown(images)}")
+    return value
+
+
+def _is_path(text: str) -> bool:
+    """Return whether a text may be the name of a file."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+_SETTINGS: Final[dict[str, Callable[[Any], Any]]] = {
+    "recipe": _recipe,
+    "image_shape": _image_shape,
+    "class_names": _class_names,
+    "standardizer": _standardizer,
+    "origin": _origin,
+}
+"""For each setting a function that returns it from JSON, and raises a ValueError if it makes no sense."""
+
+
+# ---- the weights -----------------------------------------------------------------------------------------
+
+
+def _read_state(
+    path: Path, file: NpzReader, recipe: Recipe, features: int, classes: int
+) -> dict[str, NDArray[Any]]:
+    """Return the values of the model, if they are those that the recipe describes and make sense."""
+    found = [name for name in file.names if name != _HEADER]
+    # a model with more entries than the file has is not needed to its end
+    expected = {
+        _PREFIX + name: (shape, np.dtype(dtype))
+        for name, shape, dtype in islice(state_outline(recipe, features, classes), len(found) + _MOST_FAULTS)
+    }
+    entries = {name: file.entry(name) for name in found if name in expected}
+    faults = [
+        *(
+            f"missing: {_bare(name)} of shape {_shown(expected[name][0])}"
+            for name in expected
+            if name not in entries
+        ),
+        *(f"unexpected: {_bare(name)}" for name in found if name not in expected),
+        *chain.from_iterable(_misfits(name, entries[name], *expected[name]) for name in entries),
+    ]
+    if faults:
+        more = "; and more" if len(faults) > _MOST_FAULTS else ""
+        raise CheckpointError(
+            f"{path} holds another model than its recipe describes: {'; '.join(faults[:_MOST_FAULTS])}{more}"
+        )
+    file.require_moderate(found)
+    state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}
+    senseless: dict[str, list[str]] = {}
+    for name, values in state.items():
+        if fault := _fault(name, values):
+            senseless.setdefault(fault, []).append(name)
+    if senseless:
+        what = "; ".join(f"{fault}, in {', '.join(names[:10])}" for fault, names in senseless.items())
+        raise CheckpointError(f"{path} holds {what}; take another copy of it, or train again")
+    return state
+
+
+def _bare(name: str) -> str:
+    """Return the name that an entry has in the model, for a sentence."""
+    name = printable(name.removeprefix(_PREFIX))
+    return name if len(name) <= 100 else f"{name[:100]}..."
+
+
+def _misfits(name: str, found: Entry, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[str]:
+    """Yield what does not fit of an array, by its header."""
+    if found.shape != shape:
+        yield f"{_bare(name)}: shape {_shown(found.shape)} was given; expected {_shown(shape)}"
+    if found.dtype.kind != dtype.kind or found.dtype.itemsize > 8:
+        yield f"{_bare(name)}: dtype {found.dtype} was given; expected {dtype}"
+
+
+def _fault(name: str, values: NDArray[Any]) -> str | None:
+    """Return what is wrong with numbers that no training ends with."""
+    least, largest = float(np.min(values, initial=0)), float(np.max(values, initial=0))
+    if not (math.isfinite(least) and math.isfinite(largest)):
+        return "numbers that are not finite"
+    if largest > _LARGEST or least < -_LARGEST:
+        return f"numbers beyond {_LARGEST:g}, with which nothing can be computed"
+    if least < 0 and name.endswith("running_var"):
+        return "a negative variance"
+    if least < 0 and name.endswith("num_batches_tracked"):
+        return "a negative count"
+    return None
+
+
+def _require_finite_output(path: Path, model: nn.Module, features: int, standardizer: Standardizer) -> None:
+    """Raise an error if a black and a white image have no finite logits."""
+    images = np.repeat(np.array([[0], [255]], np.uint8), features, axis=1)
+    with no_grad(), np.errstate(all="ignore"):
+        logits = model(standardizer(images)).numpy()
+    if not np.isfinite(logits).all():
+        raise CheckpointError(
+            f"{path} holds weights that are too large together: nothing can be computed with them; take "
+            "another copy of it, or train again"
+        )

@@ -19,7 +19,7 @@ help. Hence the makers import what they make, when they are called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,9 @@ def build_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> op
 
 # ---- models and their activations ------------------------------------------------------------------------
 
+StateEntry = tuple[str, tuple[int, ...], str]
+"""An entry of a state dict in outline: name, shape and the name of the dtype."""
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": _nn("ReLU"),
     "leaky-relu": _nn("LeakyReLU"),
@@ -169,6 +172,30 @@ def _mlp(
     layers.append(nn.Linear(width, classes, rng=rng))
     return nn.Sequential(*layers)
 
+
+def _mlp_state(recipe: Recipe, features: int, classes: int) -> Iterator[StateEntry]:
+    """Yield the state dict of `_mlp` in outline."""
+    activation = ACTIVATIONS[recipe.activation]().state_dict()
+    width, position = features, 0
+    for units in recipe.hidden:
+        yield f"{position}.weight", (units, width), "float32"
+        yield f"{position}.bias", (units,), "float32"
+        position += 1
+        if recipe.batch_norm:
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                yield f"{position}.{name}", (units,), "float32"
+            yield f"{position}.num_batches_tracked", (), "int64"
+            position += 1
+        for name, value in activation.items():
+            yield f"{position}.{name}", value.shape, value.dtype.name
+        position += 2 if recipe.dropout else 1
+        width = units
+    yield f"{position}.weight", (classes, width), "float32"
+    yield f"{position}.bias", (classes,), "float32"
+
+
+_STATES: dict[Callable[..., Any], Callable[[Recipe, int, int], Iterator[StateEntry]]] = {_mlp: _mlp_state}
+"""For functions in `MODELS`, one that yields the state dict in outline. There need not be one."""
 
 MODELS: dict[str, Callable[..., nn.Sequential]] = {"mlp": _mlp}
 """The models by name: a function of what `build_model` takes, in its order."""
@@ -208,6 +235,30 @@ def build_model(
     ['0.bias', '0.weight', '1.bias']
     """
     return MODELS[recipe.model](recipe, features, classes, rng, dropout_rng)
+
+
+def state_outline(recipe: Recipe, features: int, classes: int) -> Iterator[StateEntry]:
+    """Yield the entries of the state dict of `build_model`, if possible without building the model.
+
+    A file says how large a model is, and may say anything: it is compared with this before memory is taken.
+
+    Yields
+    ------
+    StateEntry
+        Name, shape and the name of the dtype.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.training import RECIPES
+    >>> list(state_outline(RECIPES["digits"].changed(hidden=()), 64, 10))
+    [('0.weight', (10, 64), 'float32'), ('0.bias', (10,), 'float32')]
+    """
+    outline = _STATES.get(MODELS[recipe.model])
+    if outline is not None:
+        yield from outline(recipe, features, classes)
+        return
+    for name, value in build_model(recipe, features, classes).state_dict().items():
+        yield name, value.shape, value.dtype.name
 
 
 # ---- data sets -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Run directories: their place, their files, and when an old one may be replaced."""
+"""Run directories: their place, their files, who may write into one, and when an old run may be replaced."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import zipfile
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
+from tinygrad_mnist.files import Lock, LockedError
 from tinygrad_mnist.training.errors import RunError
 
 SUMMARY: Final = "summary.json"
@@ -22,14 +23,15 @@ GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
+LOCK: Final = ".tinygrad_mnist.lock"
 PARENT: Final = Path("runs")
 
 
 class RunDirectory:
-    """A directory that one run writes into.
+    """A directory that one run writes into, and no other at the same time.
 
-    It exists once this is made. What an earlier run left there is removed by `clear`, when there is something
-    new to write, and not before.
+    It exists, and is locked, once this is made. In a ``with`` statement it is released at the end. What an
+    earlier run left there is removed by `clear`, when the new run has a file that is whole, and not before.
 
     Parameters
     ----------
@@ -49,23 +51,49 @@ class RunDirectory:
     Raises
     ------
     RunError
-        If the directory holds other things, or cannot be made or written to.
+        If the directory holds other things, cannot be made or written to, or another run writes into it.
     """
 
     def __init__(self, out: str | os.PathLike[str] | None, recipe: str) -> None:
         self._made: list[Path] = []  # the parents first
-        self.path = _unused(recipe) if out is None else Path(os.path.expanduser(out))
+        self._lock: Lock | None = None
+        self.path = Path() if out is None else Path(os.path.expanduser(out))
         self.replaces = False
         try:
-            self._claim()
+            if out is None:
+                self._make_new(recipe)
+            else:
+                self._claim()
+            self._lock = Lock(self.file(LOCK))
+            self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
+        except LockedError as error:
+            raise RunError(
+                f"another run is writing into {self.path} ({error}); wait until it has ended, or name "
+                "another directory"
+            ) from error
         except OSError as error:
             self.release()
             raise RunError(
                 f"{self.path} cannot be written to ({error.strerror or error}); name another directory"
             ) from error
 
+    def _make_new(self, recipe: str) -> None:
+        """Make ``runs/<recipe>-<time>``, with a number if another run has that already."""
+        stem = f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
+        self.path, number = PARENT / stem, 1
+        self._make(PARENT)
+        while True:
+            try:
+                self.path.mkdir()
+            except FileExistsError:
+                number += 1
+                self.path = PARENT / f"{stem}-{number}"
+            else:
+                self._made.append(self.path)
+                return
+
     def _claim(self) -> None:
-        """Make the directory, if it is not there, and see that files can be written in it."""
+        """Make the directory, if it is not there; otherwise see that it holds nothing but a run."""
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; name a directory")
         if self.path.is_dir():
@@ -76,36 +104,46 @@ class RunDirectory:
                     f"{self.path} holds other things than an earlier run ({', '.join(others[:3])}{more}); "
                     "name a new directory"
                 )
-            self.replaces = any(self.path.iterdir())
-        for path in [*reversed(self.path.parents), self.path]:
+        self._make(self.path)
+
+    def _make(self, directory: Path) -> None:
+        """Make a directory and its parents, those that are not there."""
+        for path in [*reversed(directory.parents), directory]:
             if not path.exists():
                 path.mkdir(exist_ok=True)
                 self._made.append(path)
-        probe = self.path / f".probe.{os.getpid()}.part"
-        probe.touch()
-        probe.unlink()
 
     def file(self, name: str) -> Path:
         """Return the path of one of its files."""
         return self.path / name
 
-    def clear(self) -> None:
-        """Remove what an earlier run left."""
-        for entry in list(self.path.iterdir()):
-            if entry.name in FILES or _PART.fullmatch(entry.name):
+    def clear(self, *keep: str) -> None:
+        """Remove what an earlier run left, except the files that are named: the new run has replaced them."""
+        # the summary goes first: a machine that stops in between leaves none beside the files of another run
+        for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name != SUMMARY):
+            if (entry.name in FILES and entry.name not in keep) or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Remove the directory and the parents that were made for it, if there is nothing in them."""
+        """Let others write here, and remove the directory and the parents that were made for nothing."""
+        if self._lock is not None:
+            self._lock.release()
         with suppress(OSError):
             for path in reversed(self._made):
                 path.rmdir()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 # ---- which files are a run's -----------------------------------------------------------------------------
 
 _PART: Final = re.compile(
-    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|probe)\.\d+\.part(\.\w+)?(\.[0-9a-f]{32}\.tmp)?"
+    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
+    r"(\.[0-9a-f]{32}\.tmp)?"
 )
 """The names of files that were being written when a run was killed."""
 
@@ -121,15 +159,16 @@ def _foreign(directory: Path) -> list[str]:
             run.append(entry.name)
         elif entry.name in PICTURES and entry.is_file():
             pictures.append(entry.name)
-        elif not _PART.fullmatch(entry.name):
+        elif entry.name != LOCK and not _PART.fullmatch(entry.name):
             others.append(entry.name)
     return sorted(others if run else others + pictures)
 
 
 def _is_summary(path: Path) -> bool:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError:
+        with path.open(encoding="utf-8") as file:
+            content = json.loads(file.read(1 << 22))
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and {"recipe", "config", "test_accuracy"} <= content.keys()
 
@@ -138,7 +177,7 @@ def _is_metrics(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8") as file:
             first = json.loads(file.readline(1 << 16))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(first, dict) and {"step", "train_loss"} <= first.keys()
 
@@ -147,19 +186,11 @@ def _is_checkpoint(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return "checkpoint.npy" in archive.namelist()
-    except zipfile.BadZipFile:
+    except OSError:
+        raise
+    except Exception:  # zipfile raises all sorts of errors for damaged bytes
         return False
 
 
 _RECOGNISED: Final = {SUMMARY: _is_summary, METRICS: _is_metrics, CHECKPOINT: _is_checkpoint}
 """The files that make a directory a run, and how each is told from somebody's file of the same name."""
-
-
-def _unused(recipe: str) -> Path:
-    """Return ``runs/<recipe>-<time>``, with a number if that is taken."""
-    stem = f"{recipe}-{datetime.now():%Y%m%d-%H%M%S}"
-    path, number = PARENT / stem, 1
-    while path.exists():
-        number += 1
-        path = PARENT / f"{stem}-{number}"
-    return path

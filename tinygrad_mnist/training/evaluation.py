@@ -13,7 +13,7 @@ from tinygrad_mnist.nn import Module
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import BATCH, Standardize, predict
+from tinygrad_mnist.training.prediction import BATCH, Standardize, predict, predict_by_checkpoint
 from tinygrad_mnist.training.training_data import load_data
 
 
@@ -50,7 +50,7 @@ def evaluate(
     Parameters
     ----------
     model : Module
-        From rows of pixels to logits; it is in the mode that it was in when this returns.
+        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
     labels : ndarray
@@ -66,7 +66,13 @@ def evaluate(
     -------
     Evaluation
     """
-    probabilities = predict(model, images, standardize, batch_size)
+    return _compared(predict(model, images, standardize, batch_size), labels, label_smoothing)
+
+
+def _compared(
+    probabilities: NDArray[np.float32], labels: NDArray[Any], label_smoothing: float = 0.0
+) -> Evaluation:
+    """Return loss and accuracy of probabilities beside the true labels."""
     correct = np.count_nonzero(probabilities.argmax(axis=1) == labels)
     # A probability may be 0 in float32: then it is taken as the smallest that float32 can say. The sum is in
     # float64, as tens of thousands of terms in float32 would cost digits that are printed.
@@ -144,7 +150,8 @@ def evaluate_checkpoint(
     Raises
     ------
     CheckpointError
-        If the images are of another size than the model's, or of other classes.
+        If the images are of another size than the model's, or of other classes; or if the model's weights are
+        so large that it has no finite output.
     DataError
         If the data cannot be had.
     """
@@ -156,7 +163,7 @@ def evaluate_checkpoint(
             f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
             f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
         )
-    found = evaluate(checkpoint.model, dataset.test_images, dataset.test_labels, checkpoint.standardizer)
+    found = _compared(predict_by_checkpoint(checkpoint, dataset.test_images), dataset.test_labels)
     # the confusion matrix: a row for each true class, a column for each predicted one
     counts = np.zeros((dataset.classes, dataset.classes), np.int64)
     np.add.at(counts, (dataset.test_labels, found.probabilities.argmax(axis=1)), 1)

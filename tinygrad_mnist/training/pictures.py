@@ -43,6 +43,9 @@ POINTS: Final = 120
 IMAGES: Final = 128
 """Images in a step that is drawn, where the recipe takes all."""
 
+MOST_RANDOM_IMAGES: Final = 4096
+"""Images in a step that is drawn with random ones, where the recipe says more: a file may say anything."""
+
 _COLUMNS, _ROWS = 10, 3
 
 
@@ -203,16 +206,18 @@ def graph_of_checkpoint(
     try:
         dataset, _ = load_data(asked, notify)
         images, labels = dataset.train_images[:count], dataset.train_labels[:count]
-        if images.shape[1:] != checkpoint.image_shape:
+        classes = len(checkpoint.class_names)
+        if images.shape[1:] != checkpoint.image_shape or dataset.classes > classes:
             raise DataError(
-                f"the model takes images of {size_text(checkpoint.image_shape)} pixels, not those of "
-                f"{dataset.name}"
+                f"the model takes images of {size_text(checkpoint.image_shape)} pixels in {classes} classes, "
+                f"not those of {dataset.name}"
             )
     except DataError as error:
         if data is not None:
             raise
         notify(f"The graph is drawn with random images: {error}")
         rng = np.random.default_rng(0)
+        count = min(count, MOST_RANDOM_IMAGES)
         images = rng.integers(0, 256, (count, *checkpoint.image_shape), np.uint8)
         labels = rng.integers(0, len(checkpoint.class_names), count)
     return graph_of_step(

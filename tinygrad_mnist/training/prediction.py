@@ -18,6 +18,7 @@ from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
@@ -33,10 +34,13 @@ def predict(
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
+    Several threads may predict with the same model at the same time, even while another trains it: the mode
+    of the model is not switched.
+
     Parameters
     ----------
     model : Module
-        From rows of pixels to logits; used in evaluation mode, and afterwards in the mode that it was in.
+        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
     standardize : callable
@@ -50,14 +54,9 @@ def predict(
         float32, shape (n, classes).
     """
     parts = []
-    was_training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
-                parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
-    finally:
-        model.train(was_training)
+    with no_grad(), evaluation_mode():
+        for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
+            parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
     return np.concatenate(parts)
 
 
@@ -106,7 +105,7 @@ def predict_picture(
     DataError
         If it cannot be read, or shows nothing.
     CheckpointError
-        If the model's images are not square.
+        If the model's images are not square, or its weights are so large that it has no finite output.
     """
     height, width = checkpoint.image_shape
     if height != width:
@@ -119,9 +118,31 @@ def predict_picture(
         image = prepare_digit(picture, height)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    probabilities = predict(checkpoint.model, image[np.newaxis], checkpoint.standardizer)[0]
+    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis])[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
+
+
+def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the probabilities that a trained model gives each class, all of them finite.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    images : ndarray
+        Shape (n, height, width).
+
+    Raises
+    ------
+    CheckpointError
+        If a probability is not finite, as weights from a file may be too large to compute with.
+    """
+    with np.errstate(all="ignore"):
+        probabilities = predict(checkpoint.model, images, checkpoint.standardizer)
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError("the weights of the model are too large to compute with; train it again")
+    return probabilities
 
 
 def _with_index(path: str) -> tuple[Path, int | None]:

@@ -116,11 +116,24 @@ def train(
     KeyboardInterrupt
         If the user pressed Ctrl-C before anything was learned; the directory is then as it was.
     """
+    with RunDirectory(out, recipe.name) as directory:
+        return _train(recipe, dataset, seed, directory, source, reporter)
+
+
+def _train(
+    recipe: Recipe,
+    dataset: Dataset,
+    seed: int,
+    directory: RunDirectory,
+    source: str | None,
+    reporter: Reporter | None,
+) -> Outcome:
+    """Train and evaluate, and write the files of the run."""
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
     model, standardizer = checkpoint.model, checkpoint.standardizer
-    recorder = _Recorder(reporter or Reporter(), RunDirectory(out, recipe.name), checkpoint)
+    recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
     result = _fit(recorder, parts, rngs)
     on_train = evaluate(model, parts.train_images, parts.train_labels, standardizer)
     on_test = evaluate(model, dataset.test_images, dataset.test_labels, standardizer)
@@ -244,15 +257,15 @@ class _Recorder(Reporter):
         self.reporter.started(plan)
 
     def evaluated(self, record: Record, best: bool) -> None:
+        if best:
+            save_checkpoint(self.directory.file(CHECKPOINT), self.checkpoint)
+            self.best = record
         if not self.records:
-            self.directory.clear()  # not before: until now an earlier run could be kept
+            self.directory.clear(CHECKPOINT)  # not before: until now an earlier run is whole
         self.records.append(record)
         metrics = self.directory.file(METRICS)
         with writing(metrics):
             write_json_lines(metrics, [entry.to_dict() for entry in self.records])
-        if best:
-            save_checkpoint(self.directory.file(CHECKPOINT), self.checkpoint)
-            self.best = record
         self.reporter.evaluated(record, best)
 
     def interrupted(self) -> None:

@@ -14,7 +14,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from threading import Lock
+from typing import Any, Final
 
 VARIABLES: Final = (
     "OPENBLAS_NUM_THREADS",
@@ -122,11 +123,45 @@ def threads_for(multiplications: int) -> Iterator[str | None]:
     ...     threads_in_use() in (1, None)
     True
     """
-    count = threads_in_use()
-    if multiplications >= WORTH_SHARING or count in (1, None):
+    with _limit.changing:
+        count = _limit.before if _limit.users else threads_in_use()
+        limited = multiplications < WORTH_SHARING and count not in (1, None)
+        if limited:
+            _limit.enter(count)
+    if not limited:
         yield None
         return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    try:
         yield f"one thread computes the small matrices of this model, as {count} would wait for each other"
+    finally:
+        with _limit.changing:
+            _limit.leave()
+
+
+class _Limit:
+    """The limit of one thread while any of several trainings wants it; the last one to end takes it away.
+
+    BLAS has one number of threads for the whole process. A training that took the limit away for itself would
+    take it from another that goes on in another thread of Python.
+    """
+
+    def __init__(self) -> None:
+        self.changing = Lock()  # held around all that follows
+        self.users = 0
+        self.before: int | None = None
+        self.limits: Any = None
+
+    def enter(self, count: int | None) -> None:
+        from threadpoolctl import threadpool_limits
+
+        if not self.users:
+            self.before, self.limits = count, threadpool_limits(limits=1, user_api="blas")
+        self.users += 1
+
+    def leave(self) -> None:
+        self.users -= 1
+        if not self.users:
+            self.limits.restore_original_limits()
+
+
+_limit: Final = _Limit()

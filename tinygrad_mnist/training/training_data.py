@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import Dataset, Standardizer, load, stratified_split
+from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.choices import DATASETS
 from tinygrad_mnist.training.recipes import Recipe, find_recipe
 
@@ -98,12 +99,14 @@ def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[
 def data_title(name: str, source: str) -> str:
     """Return the name of a data set in a sentence, by its source: a directory may be called ``digits`` too.
 
+    A directory may be called anything, so its name is made printable.
+
     Examples
     --------
     >>> data_title("digits", "digits"), data_title("digits", "/home/me/digits")
     ('the bundled digits', 'digits')
     """
-    return DATASETS[source].title if source in DATASETS else name
+    return DATASETS[source].title if source in DATASETS else printable(name)
 
 
 @dataclass(frozen=True, eq=False)
