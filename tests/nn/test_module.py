@@ -567,7 +567,7 @@ def test_a_module_that_is_not_registered_is_named_within_the_one_that_called_it(
     class Hides(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = [nn.Linear(2, 2)]
+            object.__setattr__(self, "layers", [nn.Linear(2, 2)])  # on purpose
 
         def forward(self, x):
             return self.layers[0](x)

@@ -6,10 +6,14 @@ messages of errors.
 
 from __future__ import annotations
 
+import sys
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import chain
+from functools import cached_property
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +33,12 @@ PARAMETER: Final = "parameter"
 BUFFER: Final = "buffer"
 UNSAVED_BUFFER: Final = "buffer outside the state dict"
 MODULE: Final = "module"
+
+PLAIN_CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
+"""The containers that register nothing of what is in them."""
+
+SEARCHED: Final = 100
+"""How many elements of a plain container are looked at: a list of modules begins with modules."""
 
 
 class Module:
@@ -50,7 +60,13 @@ class Module:
     TypeError
         If a registered name is given a value of another kind.
     ValueError
-        If a name cannot be registered.
+        If a name cannot be registered: it is empty, has a dot, or the class has a method or property of it.
+
+    Warns
+    -----
+    UserWarning
+        If modules or parameters are put on a module in a plain list, tuple, set or dict, which would not
+        register them; `ModuleList`, `ModuleDict`, `ParameterList` and `ParameterDict` do.
 
     Notes
     -----
@@ -133,14 +149,7 @@ class Module:
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         registered = self._registered
-        if not name or "." in name:
-            raise ValueError(
-                f"{name!r} cannot be the name of a {kind}: it must not be empty nor contain a dot"
-            )
-        if hasattr(Module, name) or name in ("training", "_registered", "_path"):
-            raise ValueError(
-                f"{name!r} cannot be the name of a {kind}: every Module has an attribute of that name"
-            )
+        self._check_name(name, kind)
         if registered.get(name) != kind:
             registered.pop(name, None)  # a dict would keep the old place; as another kind it comes last
             registered[name] = kind
@@ -155,6 +164,24 @@ class Module:
                 for own, parameter in module.named_parameters(path, recurse=False):
                     parameter.name = own
 
+    def _check_name(self, name: str, kind: str) -> None:
+        """Raise if nothing of this kind can be registered under a name."""
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r} cannot be the name of a {kind}: a name is a string")
+        if not name or "." in name:
+            raise ValueError(
+                f"{name!r} cannot be the name of a {kind}: it must not be empty nor contain a dot"
+            )
+        if hasattr(Module, name) or name in ("training", "_registered", "_path", "_containers"):
+            raise ValueError(
+                f"{name!r} cannot be the name of a {kind}: every Module has an attribute of that name"
+            )
+        if clash := _descriptor_kind(type(self), name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a {kind}: {type(self).__name__} has a {clash} of that name, "
+                "and one would hide the other; rename one of them"
+            )
+
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             self._register(name, PARAMETER, value)
@@ -162,6 +189,10 @@ class Module:
             self._register(name, MODULE, value)
         elif (kind := vars(self).get("_registered", {}).get(name)) is None:
             object.__setattr__(self, name, value)
+            if isinstance(value, PLAIN_CONTAINERS):
+                vars(self).setdefault("_containers", {})[name] = False
+                if "_registered" in vars(self):
+                    self._warn_of_unregistered(name)
         elif value is None:
             vars(self)[name] = None
         elif kind in (BUFFER, UNSAVED_BUFFER) and isinstance(value, (np.ndarray, np.generic, Tensor)):
@@ -170,6 +201,28 @@ class Module:
             expected = {PARAMETER: "a Parameter", MODULE: "a Module"}.get(kind, "an array")
             raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_class_name(value)}")
 
+    def _warn_of_unregistered(self, *names: str) -> None:
+        """Warn, once for each attribute, of modules and parameters in plain containers of this module.
+
+        Without names, of all its attributes: a list may have been filled after it was put here.
+        """
+        containers: dict[str, bool] = vars(self)["_containers"]  # whether it was warned of, by name
+        for name in names or tuple(containers):
+            value = vars(self).get(name)
+            if containers[name] or not isinstance(value, PLAIN_CONTAINERS) or not (found := _members_in(value)):
+                continue
+            registered = {
+                id(own)
+                for _, module in self._everywhere()
+                for own in (module, *(parameter for _, parameter in module._named(PARAMETER)))
+            }
+            for steps, member in found:
+                if id(member) not in registered:
+                    containers[name] = True
+                    text = _unregistered_text(type(self).__name__, name, value, steps, member)
+                    warnings.warn(text, stacklevel=_levels_to_caller())
+                    break
+
     def __getattr__(self, name: str) -> Any:
         # Python calls this only for a name that is not there: there is no cost to attributes that exist.
         kind = type(self).__name__
@@ -177,6 +230,10 @@ class Module:
             raise AttributeError(
                 f"{kind}.__init__ must call super().__init__() before anything else", name=name, obj=self
             )
+        if _class_attribute(type(self), name) is not None:
+            # A property raised an AttributeError of its own, which Python dropped to ask here. Read again, the
+            # property raises it again, and it says what is missing.
+            return object.__getattribute__(self, name)
         raise AttributeError(f"{kind!r} has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
@@ -249,6 +306,8 @@ class Module:
     def _unique(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
         seen = set()  # of identities: two equal arrays are two buffers
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            if "_containers" in vars(module):
+                module._warn_of_unregistered()
             for name, value in module._named(*kinds):
                 if id(value) not in seen:
                     seen.add(id(value))
@@ -258,6 +317,9 @@ class Module:
 
     def _state(self) -> dict[str, Any]:
         """Return what the state dict lists, by path: a shared parameter under each of its paths."""
+        for module in self.modules():
+            if "_containers" in vars(module):
+                module._warn_of_unregistered()
         return {
             _joined(path, name): value
             for path, module in self._everywhere()
@@ -358,6 +420,8 @@ class Module:
         """Switch this module and all below it to training mode; with False, to evaluation mode."""
         for module in self.modules():
             module.training = mode
+            if "_containers" in vars(module):
+                module._warn_of_unregistered()
         return self
 
     def eval(self) -> Self:
@@ -435,6 +499,83 @@ def _as_array(value: Any) -> Array:
 
 def _class_name(value: object) -> str:
     return type(value).__name__ + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
+
+
+# ---- names that a class has taken ------------------------------------------------------------------------
+
+
+def _class_attribute(cls: type, name: str) -> Any:
+    """Return what a class or one of its bases defines under a name, as it is written there; None for nothing."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _descriptor_kind(cls: type, name: str) -> str | None:
+    """Return what a class has under a name that no attribute of an instance may have; None if it may.
+
+    A plain default, such as ``bias = None`` in the body of the class, gives way to the attribute. A property
+    does not, and a method or cached_property would be lost behind it.
+    """
+    attribute = _class_attribute(cls, name)
+    if not hasattr(type(attribute), "__get__"):
+        return None
+    if isinstance(attribute, (property, cached_property)):
+        return type(attribute).__name__
+    return "method" if callable(attribute) or isinstance(attribute, classmethod) else "descriptor"
+
+
+# ---- modules in plain containers -------------------------------------------------------------------------
+
+
+def _members_in(container: Any) -> list[tuple[tuple[Any, ...], Module | Parameter]]:
+    """Return the modules and parameters in nested plain containers, each with the keys that lead to it.
+
+    Only the first `SEARCHED` elements of each container are looked at, and as many containers: an attribute
+    may be a vocabulary, or a history that grows.
+    """
+    found: list[tuple[tuple[Any, ...], Module | Parameter]] = []
+    waiting = [((), container)]
+    for steps, holder in waiting:  # it grows meanwhile
+        pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
+        for key, value in islice(pairs, SEARCHED):
+            if isinstance(value, (Module, Parameter)):
+                found.append(((*steps, key), value))
+            elif isinstance(value, PLAIN_CONTAINERS) and len(waiting) < SEARCHED:
+                waiting.append(((*steps, key), value))
+    return found
+
+
+def _unregistered_text(
+    owner: str, name: str, container: Any, steps: tuple[Any, ...], member: Module | Parameter
+) -> str:
+    """Return the warning of a module or parameter that a plain container keeps from being registered."""
+    is_module = isinstance(member, Module)
+    wanted = []  # what registers, from the outermost container to the innermost
+    holder, place = container, name
+    for number, key in enumerate(steps, 1):
+        is_dict = isinstance(holder, dict)
+        kind = "Module" if is_module or number < len(steps) else "Parameter"
+        wanted.append(f"nn.{kind}{'Dict' if is_dict else 'List'}")
+        if is_dict or isinstance(holder, (list, tuple, deque)):
+            place += f"[{key!r}]"
+            holder = holder[key]
+        else:  # a set has no keys
+            holder = next(islice(holder, key, None))
+    what, lost = ("modules", ", and train() and eval() do not reach them") if is_module else ("parameters", "")
+    return (
+        f"{owner}.{name} is a plain {type(container).__name__}, and {place} in it is a {type(member).__name__}: "
+        f"{what} in it are not registered, so they are not among parameters() and not trained, and not in the "
+        f"state dict{lost}. Write self.{name} = {' of '.join(wanted)}(...); or, to keep them out on purpose, "
+        f"object.__setattr__(self, {name!r}, ...)"
+    )
+
+
+def _levels_to_caller() -> int:
+    """Return the ``stacklevel`` at which a warning points at the first line outside of this package."""
+    package = __name__.partition(".")[0]
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 # ---- as text ---------------------------------------------------------------------------------------------

@@ -114,7 +114,8 @@ class Optimizer:
         entries: list[Any] = _in_order(params)
         if not entries:
             raise ValueError(
-                "no parameters to optimise: params is empty (a generator that was already used up?)"
+                "no parameters to optimise: params is empty. Was a generator used up before, or are the modules "
+                "in a plain list, which registers nothing (nn.ModuleList does)?"
             )
         if isinstance(entries[0], Mapping):
             for entry in entries:
