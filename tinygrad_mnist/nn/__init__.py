@@ -20,6 +20,7 @@ from tinygrad_mnist.nn.layers import BatchNorm1d, Dropout, Flatten, Identity, La
 from tinygrad_mnist.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.parameter import Parameter
+from tinygrad_mnist.nn.stateless import functional_call
 
 __all__ = [
     "BCEWithLogitsLoss",
@@ -47,6 +48,7 @@ __all__ = [
     "Softmax",
     "Tanh",
     "functional",
+    "functional_call",
     "init",
     "manual_seed",
 ]
