@@ -27,7 +27,7 @@ NUMBER = "0"
 
 
 class _Container(Module, Generic[Member]):
-    """What all containers share: members of one kind, registered under their names, in order."""
+    """The base of all containers: members of one kind, registered under their names, in order."""
 
     _kind: ClassVar[str] = MODULE
 
@@ -69,7 +69,7 @@ class _Container(Module, Generic[Member]):
 
 
 class _List(_Container[Member]):
-    """Members under the names ``0``, ``1``, ...: all that a list can do, and PyTorch's containers."""
+    """The base of those by position: members under the names ``0``, ``1``, ..., and the methods of a list."""
 
     def __init__(self, members: Iterable[Any] | None = None) -> None:
         super().__init__()
@@ -346,7 +346,7 @@ def _as_parameter(container: Module, value: object) -> Parameter:
 
 
 class _Dict(_Container[Member]):
-    """Members under names of their own: what dicts of modules and of parameters share."""
+    """The base of those by name, with the methods of a dict."""
 
     def __init__(self, members: Any = None) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, write_values
@@ -154,6 +155,7 @@ class Module:
             registered.pop(name, None)  # a dict would keep the old place; as another kind it comes last
             registered[name] = kind
         vars(self)[name] = value
+        add_holder(self)
         # Names run from the root of the model. A model is often put together from the inside, so adding a
         # module renames everything below it.
         if isinstance(value, Parameter):
@@ -248,6 +250,12 @@ class Module:
         for name, kind in self._registered.items():
             if kind in kinds and (value := values[name]) is not None:
                 yield name, value
+
+    def _held(self) -> Iterator[tuple[str, Any]]:
+        """Yield the own parameters and buffers, each with what an error calls it."""
+        for name, kind in tuple(self._registered.items()):  # another thread may be registering meanwhile
+            if kind != MODULE and (value := vars(self).get(name)) is not None:
+                yield f"{'parameter' if kind == PARAMETER else 'buffer'} {self._path + name!r}", value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules that are registered in this one, with their names; each once."""
@@ -378,10 +386,14 @@ class Module:
         # All values are checked and converted before the first is written, so that an error leaves the model
         # as it was.
         values: dict[str, Array] = {}
+        first: dict[int, str] = {}  # the first name of each parameter and buffer, which may have several
         for name, entry in entries.items():
             if name in state:
                 try:
                     values[name] = _value_for(entry, state[name])
+                    twin = first.setdefault(id(entry), name)
+                    if not np.array_equal(values[twin], values[name], equal_nan=True):
+                        problems.append(f"{name}: it is {twin} in this model, but has another value in the state")
                 except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's too, on np.asarray
                     problems.append(f"{name}: {error}")
         if problems:
