@@ -13,8 +13,8 @@ from tinygrad_mnist._version import __version__
 if TYPE_CHECKING:
     from tinygrad_mnist import data, graph, nn, op, optim
     from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
-    from tinygrad_mnist.engine.tape import no_grad
     from tinygrad_mnist.engine.ravel import ravel_pytree
+    from tinygrad_mnist.engine.tape import no_grad
     from tinygrad_mnist.engine.tensor import Tensor
     from tinygrad_mnist.nn.stateless import functional_call
     from tinygrad_mnist.transforms import (

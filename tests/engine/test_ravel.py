@@ -17,7 +17,9 @@ class Pair(NamedTuple):
     second: Any
 
 
-leaves = arrays(np.float64, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), elements=st.floats(-9, 9))
+leaves = arrays(
+    np.float64, array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3), elements=st.floats(-9, 9)
+)
 trees = st.recursive(
     leaves | st.none(),
     lambda parts: st.one_of(
@@ -65,13 +67,17 @@ def test_one_dtype_takes_any() -> None:
 
 
 def test_several_dtypes_are_promoted_and_each_leaf_gets_back_its_own() -> None:
-    tree = OrderedDict(count=np.array([1, 2]), half=np.ones(1, np.float16), single=np.ones((1, 1), np.float32))
+    tree = OrderedDict(
+        count=np.array([1, 2]), half=np.ones(1, np.float16), single=np.ones((1, 1), np.float32)
+    )
     flat, unravel = ravel_pytree(tree)
     assert flat.dtype == np.result_type(np.int64, np.float16, np.float32)
     again = unravel(2 * flat)
     assert [leaf.dtype for leaf in again.values()] == [leaf.dtype for leaf in tree.values()]
     np.testing.assert_array_equal(again["count"], [2, 4])
-    with pytest.raises(TypeError, match="was given dtype float32; expected float64, .* int64, float16, float32"):
+    with pytest.raises(
+        TypeError, match=r"was given dtype float32; expected float64, .* int64, float16, float32"
+    ):
         unravel(flat.astype(np.float32))
     with pytest.raises(ValueError, match=r"\[1.5 2.5\] for a leaf of dtype int64"):
         unravel(flat + 0.5)

@@ -235,7 +235,8 @@ def test_a_list_does_what_a_plain_list_does(kind, member, data) -> None:
         assert list(map(id, ours)) == list(map(id, plain))
         assert list(ours._registered) == [str(i) for i in range(len(plain))]
         assert (new in ours) == any(new is one for one in plain)
-        assert list(map(id, ours + [new])) == list(map(id, [*plain, new]))
+        whole = ours + [new]  # noqa: RUF005
+        assert list(map(id, whole)) == list(map(id, [*plain, new]))
 
 
 @every_list
@@ -248,7 +249,9 @@ def test_positions_that_do_not_exist_are_index_errors(kind, member) -> None:
             lambda at: members.__delitem__(at),
             members.pop,
         ):
-            with pytest.raises(IndexError, match=f"index {wrong} is out of range: this {kind.__name__} has 2 members"):
+            with pytest.raises(
+                IndexError, match=f"index {wrong} is out of range: this {kind.__name__} has 2 members"
+            ):
                 attempt(wrong)
     with pytest.raises(IndexError, match="index 3 is out of range"):
         members.insert(3, member())
@@ -269,7 +272,7 @@ def test_what_is_no_member_is_refused(kind, member, given) -> None:
 def test_a_slice_of_a_list_leaves_the_names_in_the_model_alone() -> None:
     net = Net()
     net.layers.append(nn.Linear(2, 2))
-    part = net.layers[1:] + [nn.ReLU()]
+    part = net.layers[1:] + [nn.ReLU()]  # noqa: RUF005
     assert list(part.state_dict()) == ["1.weight", "1.bias"]
     assert net.layers[2].weight.name == "layers.2.weight"
 
@@ -330,7 +333,9 @@ def test_a_dict_does_what_a_plain_dict_does(kind, member) -> None:
         ({"eval": None}, ValueError, "every Module has an attribute of that name"),
     ],
 )
-def test_what_does_not_belong_in_a_dict_is_refused_before_anything_is_added(kind, member, given, error, message) -> None:
+def test_what_does_not_belong_in_a_dict_is_refused_before_anything_is_added(
+    kind, member, given, error, message
+) -> None:
     members = kind({"a": member()})
     if isinstance(given, dict):
         given = {"new": member(), **{name: value or member() for name, value in given.items()}}

@@ -107,7 +107,9 @@ def test_a_wrong_shape_is_said_with_what_is_expected(shape: tuple[int, ...], bia
 def test_a_replaced_weight_is_named_with_the_shape_that_the_layer_was_made_for() -> None:
     layer = nn.Linear(3, 2)
     layer.weight = nn.Parameter(np.ones((3, 2), np.float32))
-    with pytest.raises(ValueError, match=r"bias .* expected \(3,\) \(the layer was made with a weight of shape \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"bias .* expected \(3,\) \(the layer was made with a weight of shape \(2, 3\)"
+    ):
         layer(np.ones((1, 2), np.float32))
     layer.weight = nn.Parameter(np.ones(3, np.float32))
     with pytest.raises(ValueError, match=r"weight of shape \(3,\) is here; expected two axes, as \(2, 3\)"):
@@ -123,9 +125,11 @@ def test_a_wrong_bias_is_not_called_a_wrong_input(bias: tuple[int, ...]) -> None
             layer(x)
 
 
-@pytest.mark.parametrize("given", [[[1.0, 2.0, 3.0], [1.0]], np.array([["a", "b", "c"]])], ids=["ragged", "text"])
+@pytest.mark.parametrize(
+    "given", [[[1.0, 2.0, 3.0], [1.0]], np.array([["a", "b", "c"]])], ids=["ragged", "text"]
+)
 def test_an_error_of_something_else_keeps_its_words(given: object) -> None:
-    with pytest.raises(ValueError, match="inhomogeneous|data type"):
+    with pytest.raises(ValueError, match=r"inhomogeneous|data type"):
         nn.Linear(3, 2)(given)
 
 
@@ -209,7 +213,9 @@ def test_training_after_evaluation_does_not_spoil_the_gradient(rng) -> None:
         ((3, 3, 0), r"in training was given an empty last axis: input of shape \(3, 3, 0\)"),
     ],
 )
-def test_too_few_values_in_training_are_an_error_that_says_which(shape: tuple[int, ...], message: str) -> None:
+def test_too_few_values_in_training_are_an_error_that_says_which(
+    shape: tuple[int, ...], message: str
+) -> None:
     layer = nn.BatchNorm1d(3)
     with pytest.raises(ValueError, match=message):
         layer(np.ones(shape, np.float32))
@@ -217,7 +223,9 @@ def test_too_few_values_in_training_are_an_error_that_says_which(shape: tuple[in
     assert layer.eval()(np.ones(shape, np.float32)).shape == shape
 
 
-@pytest.mark.parametrize(("shape", "values"), [((1, 3), "one value"), ((0, 3), "no values"), ((2, 3, 0), "no values")])
+@pytest.mark.parametrize(
+    ("shape", "values"), [((1, 3), "one value"), ((0, 3), "no values"), ((2, 3, 0), "no values")]
+)
 def test_an_evaluation_by_the_batch_says_that_it_is_one(shape: tuple[int, ...], values: str) -> None:
     layer = nn.BatchNorm1d(3, track_running_stats=False).eval()
     with pytest.raises(ValueError, match=f"has {values} a channel, and without running statistics") as caught:

@@ -131,13 +131,22 @@ def test_a_forgotten_super_init_is_said(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([nn.ReLU()], r"held is a plain list, and held\[0\] in it is a ReLU: .* self.held = nn.ModuleList\(\.\.\.\)"),
+        (
+            [nn.ReLU()],
+            r"held is a plain list, and held\[0\] in it is a ReLU: .* self.held = nn.ModuleList\(\.\.\.\)",
+        ),
         ((1, nn.ReLU()), r"a plain tuple, and held\[1\] in it is a ReLU: .* nn.ModuleList\("),
         ({"a": nn.ReLU()}, r"a plain dict, and held\['a'\] in it is a ReLU: .* nn.ModuleDict\("),
         ({nn.ReLU()}, r"a plain set, and held in it is a ReLU: .* nn.ModuleList\("),
         (deque([nn.ReLU()]), r"a plain deque, and held\[0\] in it .* nn.ModuleList\("),
-        ({"a": [(3, nn.ReLU())]}, r"held\['a'\]\[0\]\[1\] in it .* nn.ModuleDict of nn.ModuleList of nn.ModuleList\("),
-        ([nn.Parameter(np.ones(1))], r"held\[0\] in it is a Parameter: .*parameters in it .* nn.ParameterList\("),
+        (
+            {"a": [(3, nn.ReLU())]},
+            r"held\['a'\]\[0\]\[1\] in it .* nn.ModuleDict of nn.ModuleList of nn.ModuleList\(",
+        ),
+        (
+            [nn.Parameter(np.ones(1))],
+            r"held\[0\] in it is a Parameter: .*parameters in it .* nn.ParameterList\(",
+        ),
         ({"a": nn.Parameter(np.ones(1))}, r"nn.ParameterDict\("),
         ([{"a": nn.Parameter(np.ones(1))}], r"nn.ModuleList of nn.ParameterDict\("),
     ],
@@ -153,7 +162,13 @@ def test_modules_in_a_plain_container_are_warned_of(value: object, message: str)
 
 
 @pytest.mark.parametrize(
-    "use", [nn.Module.eval, nn.Module.state_dict, lambda m: list(m.parameters()), lambda m: nn.Sequential(m).train()]
+    "use",
+    [
+        nn.Module.eval,
+        nn.Module.state_dict,
+        lambda m: list(m.parameters()),
+        lambda m: nn.Sequential(m).train(),
+    ],
 )
 def test_a_list_that_is_filled_later_is_warned_of_when_the_module_is_used(use) -> None:
     module = nn.Module()

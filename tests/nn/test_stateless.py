@@ -13,9 +13,9 @@ Y = np.random.default_rng(1).standard_normal((6, 2))
 
 
 def network() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2, rng=1)
-    ).astype(np.float64)
+    return nn.Sequential(nn.Linear(3, 4, rng=0), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2, rng=1)).astype(
+        np.float64
+    )
 
 
 def parameters(model: nn.Module) -> dict[str, Any]:
@@ -79,7 +79,9 @@ def test_its_gradient_is_that_of_backward(training: bool) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_gradient_through_an_update_is_that_of_central_differences(training: bool, central_differences) -> None:
+def test_the_gradient_through_an_update_is_that_of_central_differences(
+    training: bool, central_differences
+) -> None:
     """The update of meta-learning: the gradient of the loss after a step, which has second derivatives."""
     model = network().train(training)
     flat, unravel = ravel_pytree(parameters(model))

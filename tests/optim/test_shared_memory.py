@@ -98,7 +98,9 @@ def test_pytorch_updates_tied_weights_alike(kind: str) -> None:
     np.testing.assert_allclose(model[0].weight.data, theirs[0].weight.detach().numpy(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("groups", [lambda ps: [{"params": [p]} for p in ps], list], ids=["two groups", "one"])
+@pytest.mark.parametrize(
+    "groups", [lambda ps: [{"params": [p]} for p in ps], list], ids=["two groups", "one"]
+)
 def test_two_parameters_of_one_array_are_one(groups: Any) -> None:
     model = nn.ParameterList([])
     array = np.zeros(3)
@@ -144,7 +146,9 @@ class Watcher(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("view", [lambda a: a, lambda a: a.T, lambda a: a[:1]], ids=["all", "transposed", "part"])
+@pytest.mark.parametrize(
+    "view", [lambda a: a, lambda a: a.T, lambda a: a[:1]], ids=["all", "transposed", "part"]
+)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_buffer_that_views_a_parameter_follows_it(view: Any, when: str) -> None:
     layer = nn.Linear(4, 4, rng=0)
@@ -235,7 +239,7 @@ def test_a_step_makes_tapes_of_what_shares_the_memory_stale() -> None:
     model = autoencoder()
     tie(model)
     optimizer = optim.SGD(model[0].parameters(), lr=0.1)
-    loss = np.sum(model[1].weight**2)
+    loss = np.sum(model[1].weight ** 2)
     train(model, optimizer, steps=1)
     with pytest.raises(RuntimeError, match=r"1\.weight"):
         loss.backward()

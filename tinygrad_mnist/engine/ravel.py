@@ -54,10 +54,14 @@ def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
     array([2., 2., 2., 2., 0., 0.])
     """
     leaves, structure = flatten(tree)
-    arrays = [leaf if isinstance(leaf, Tensor) else check_dtype(as_array(leaf), "ravel_pytree") for leaf in leaves]
+    arrays = [
+        leaf if isinstance(leaf, Tensor) else check_dtype(as_array(leaf), "ravel_pytree") for leaf in leaves
+    ]
     # Python's numbers are weak: a float32 array beside 2.0 stays float32.
     weak = [isinstance(leaf, (bool, int, float)) for leaf in leaves]
-    votes = [leaf if is_weak else array.dtype for leaf, array, is_weak in zip(leaves, arrays, weak, strict=True)]
+    votes = [
+        leaf if is_weak else array.dtype for leaf, array, is_weak in zip(leaves, arrays, weak, strict=True)
+    ]
     dtype = np.result_type(*votes) if votes else np.dtype(float)
     dtypes = [dtype if is_weak else array.dtype for array, is_weak in zip(arrays, weak, strict=True)]
     shapes = [array.shape for array in arrays]
@@ -76,8 +80,8 @@ def ravel_pytree(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         if is_mixed and vector.dtype != dtype:
             names = ", ".join(dict.fromkeys(map(str, dtypes)))
             raise TypeError(
-                f"unravel was given dtype {vector.dtype}; expected {dtype}, to which the leaves of {names} were "
-                "promoted"
+                f"unravel was given dtype {vector.dtype}; expected {dtype}, to which the leaves of {names} "
+                "were promoted"
             )
         sections = zip(ends[:-1], ends[1:], shapes, dtypes, strict=True)
         return unflatten(

@@ -34,8 +34,8 @@ class _Container(Module, Generic[Member]):
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Raise: what is in a container is called, not the container."""
         raise NotImplementedError(
-            f"a {type(self).__name__} computes nothing itself; use what is in it one by one, in the forward() "
-            "of the module that holds it"
+            f"a {type(self).__name__} computes nothing itself; use what is in it one by one, in the "
+            "forward() of the module that holds it"
         )
 
     def _checked(self, value: object) -> Member:
@@ -84,10 +84,12 @@ class _List(_Container[Member]):
         """Return an index as one that counts from the front; raise IndexError if there is none such."""
         count, position = len(self), as_index(index)
         if not -count <= position < count:
-            raise IndexError(f"index {position} is out of range: this {type(self).__name__} has {count} members")
+            raise IndexError(
+                f"index {position} is out of range: this {type(self).__name__} has {count} members"
+            )
         return position % count
 
-    def _checked_all(self, values: Iterable[Any]) -> list[Member]:
+    def _checked_all(self, values: Any) -> list[Member]:
         """Return the members that an iterable holds; all are checked before the first is registered."""
         if not isinstance(values, Iterable) or isinstance(values, (str, Mapping, _Dict)):
             raise TypeError(
@@ -171,8 +173,9 @@ class _List(_Container[Member]):
 
     def __add__(self, others: Iterable[Any]) -> Self:
         """Return a container of these members and others, which are shared."""
-        added = [(NUMBER, other) for other in self._checked_all(others)]
-        whole = self._slice([*self._all(), *added])
+        members = self._all()
+        members += [(NUMBER, other) for other in self._checked_all(others)]
+        whole = self._slice(members)
         vars(whole)["training"] = self.training
         return whole
 
@@ -249,7 +252,7 @@ class Sequential(_List[Module]):
         hint = "; pass its elements, Sequential(*modules)" if isinstance(value, (list, tuple)) else ""
         return _check_module(self, value, hint)
 
-    def _slice(self, members: list[tuple[str, Module]]) -> Sequential:  # type: ignore[override]
+    def _slice(self, members: list[tuple[str, Module]]) -> Sequential:
         names = [name for name, _ in members]
         if len(set(names)) < len(names):  # two Sequentials were added
             members = [(str(i) if name.isdecimal() else name, m) for i, (name, m) in enumerate(members)]
@@ -395,7 +398,7 @@ class _Dict(_Container[Member]):
         self._replace_all([])
 
     def update(self, members: Any) -> None:
-        """Add what a mapping, or an iterable of pairs (name, member), has; a name that is here is replaced."""
+        """Add the members of a mapping, or pairs (name, member), in the place of those of the same names."""
         for name, member in self._checked_pairs(members):
             self._register(name, self._kind, member)
 
@@ -405,13 +408,14 @@ class _Dict(_Container[Member]):
         pairs = members.items() if isinstance(members, (Mapping, _Dict)) else members
         if not isinstance(pairs, Iterable) or isinstance(pairs, (str, Tensor, np.ndarray)):
             raise TypeError(
-                f"{kind} was given a {type(members).__name__}; expected a dict from names, or pairs (name, value)"
+                f"{kind} was given a {type(members).__name__}; expected a dict, or pairs (name, value)"
             )
         checked = []
         for number, pair in enumerate(pairs):
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise TypeError(
-                    f"{kind} was given a {type(pair).__name__} as element {number}; expected a pair (name, value)"
+                    f"{kind} was given a {type(pair).__name__} as element {number}; expected a pair "
+                    "(name, value)"
                 )
             self._check_name(pair[0], self._kind)
             checked.append((pair[0], self._checked(pair[1])))
@@ -482,7 +486,7 @@ class ParameterDict(_Dict[Parameter]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return what is under a name, or the default."""
-        return self[key] if key in self else default
+        return dict(self._all()).get(key, default)
 
     def setdefault(self, key: str, default: Any) -> Parameter:
         """Return what is under a name; if there is nothing, put the default there first."""
@@ -507,7 +511,7 @@ class ParameterDict(_Dict[Parameter]):
         return ParameterDict((key, np.array(values)) for key in keys)
 
     def __reversed__(self) -> Iterator[str]:
-        return reversed(self.keys())
+        return reversed([name for name, _ in self._all()])
 
     def __or__(self, others: Any) -> ParameterDict:
         """Return a dict of these parameters and others, which are shared; the others win."""

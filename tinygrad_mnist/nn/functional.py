@@ -323,7 +323,9 @@ def statistics_updater(
 
     def update(mean: Array, var: Array) -> None:
         if running_mean is not None:
-            if running_mean.shape != mean.shape or (running_var is not None and running_var.shape != var.shape):
+            if running_mean.shape != mean.shape or (
+                running_var is not None and running_var.shape != var.shape
+            ):
                 _check_statistics(running_mean, running_var, mean.shape)
             _move_towards(running_mean, mean, momentum, 1.0)
         if running_var is not None:

@@ -103,13 +103,15 @@ class Linear(Module):
             raise
 
     def _wrong_shape_message(self, input: TensorLike) -> str | None:
-        """Return what does not fit, as somebody may have put another weight or bias here; None if all does."""
+        """Return what does not fit, the input or a weight or bias that was replaced; None if all does."""
         weight, own = self.weight.shape, (self.out_features, self.in_features)
         if len(weight) != 2:
             return f"weight of shape {weight} is here; expected two axes, as {own}"
         replaced = "" if weight == own else f" (the layer was made with a weight of shape {own})"
         if self.bias is not None and (bias := np.shape(self.bias)) != weight[:1]:
-            return f"bias of shape {bias} does not fit weight of shape {weight}; expected {weight[:1]}{replaced}"
+            return (
+                f"bias of shape {bias} does not fit weight of shape {weight}; expected {weight[:1]}{replaced}"
+            )
         shape = as_input(input).shape
         if shape[-1:] == weight[1:]:
             return None
@@ -264,8 +266,8 @@ class BatchNorm1d(Module):
             values = "one value" if count else "no values"
             raise ValueError(
                 f"input of shape {shape} has {values} a channel, and without running statistics "
-                "(track_running_stats=False) evaluation normalises by the mean and variance of the batch, too; "
-                "evaluate more at once, or make the layer with track_running_stats=True"
+                "(track_running_stats=False) evaluation normalises by those of the batch, too; evaluate more "
+                "at once, or make the layer with track_running_stats=True"
             )
 
     def count_batch(self) -> None:

@@ -211,7 +211,11 @@ class Module:
         containers: dict[str, bool] = vars(self)["_containers"]  # whether it was warned of, by name
         for name in names or tuple(containers):
             value = vars(self).get(name)
-            if containers[name] or not isinstance(value, PLAIN_CONTAINERS) or not (found := _members_in(value)):
+            if (
+                containers[name]
+                or not isinstance(value, PLAIN_CONTAINERS)
+                or not (found := _members_in(value))
+            ):
                 continue
             registered = {
                 id(own)
@@ -233,8 +237,8 @@ class Module:
                 f"{kind}.__init__ must call super().__init__() before anything else", name=name, obj=self
             )
         if _class_attribute(type(self), name) is not None:
-            # A property raised an AttributeError of its own, which Python dropped to ask here. Read again, the
-            # property raises it again, and it says what is missing.
+            # A property raised an AttributeError of its own, which Python dropped to ask here. Read again, it
+            # raises it again, and that says what is missing.
             return object.__getattribute__(self, name)
         raise AttributeError(f"{kind!r} has no attribute {name!r}", name=name, obj=self)
 
@@ -393,7 +397,9 @@ class Module:
                     values[name] = _value_for(entry, state[name])
                     twin = first.setdefault(id(entry), name)
                     if not np.array_equal(values[twin], values[name], equal_nan=True):
-                        problems.append(f"{name}: it is {twin} in this model, but has another value in the state")
+                        problems.append(
+                            f"{name}: it is {twin} in this model, but has another value in the state"
+                        )
                 except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch's too, on np.asarray
                     problems.append(f"{name}: {error}")
         if problems:
@@ -517,7 +523,7 @@ def _class_name(value: object) -> str:
 
 
 def _class_attribute(cls: type, name: str) -> Any:
-    """Return what a class or one of its bases defines under a name, as it is written there; None for nothing."""
+    """Return what a class or one of its bases defines under a name, as it stands there; None for nothing."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
 
 
@@ -545,7 +551,7 @@ def _members_in(container: Any) -> list[tuple[tuple[Any, ...], Module | Paramete
     may be a vocabulary, or a history that grows.
     """
     found: list[tuple[tuple[Any, ...], Module | Parameter]] = []
-    waiting = [((), container)]
+    waiting: list[tuple[tuple[Any, ...], Any]] = [((), container)]
     for steps, holder in waiting:  # it grows meanwhile
         pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
         for key, value in islice(pairs, SEARCHED):
@@ -572,12 +578,14 @@ def _unregistered_text(
             holder = holder[key]
         else:  # a set has no keys
             holder = next(islice(holder, key, None))
-    what, lost = ("modules", ", and train() and eval() do not reach them") if is_module else ("parameters", "")
+    what, lost = (
+        ("modules", ", and train() and eval() do not reach them") if is_module else ("parameters", "")
+    )
     return (
-        f"{owner}.{name} is a plain {type(container).__name__}, and {place} in it is a {type(member).__name__}: "
-        f"{what} in it are not registered, so they are not among parameters() and not trained, and not in the "
-        f"state dict{lost}. Write self.{name} = {' of '.join(wanted)}(...); or, to keep them out on purpose, "
-        f"object.__setattr__(self, {name!r}, ...)"
+        f"{owner}.{name} is a plain {type(container).__name__}, and {place} in it is a "
+        f"{type(member).__name__}: {what} in it are not registered, so they are not among parameters() and "
+        f"not trained, and not in the state dict{lost}. Write self.{name} = {' of '.join(wanted)}(...); or, "
+        f"to keep them out on purpose, object.__setattr__(self, {name!r}, ...)"
     )
 
 

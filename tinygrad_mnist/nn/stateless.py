@@ -95,19 +95,17 @@ def functional_call(
             if slot not in given and id(_value(slot)) not in tied
         ]
     if problems:
-        raise ValueError(
-            "\n  - ".join([f"the state does not fit this {type(module).__name__}:", *problems])
-        )
+        raise ValueError("\n  - ".join([f"the state does not fit this {type(module).__name__}:", *problems]))
     inputs, options = _unpacked(inputs, options)
     with _replaced(wanted):
         out = module(*inputs, **options)
-        _return_buffers(state, values, slots, wanted)
+        _return_buffers(state, slots, wanted)
     return out
 
 
 def _merged(state: State | Sequence[State]) -> dict[str, Any]:
     """Return the entries of one mapping, or of several."""
-    states = [state] if isinstance(state, Mapping) else state
+    states: Any = [state] if isinstance(state, Mapping) else state
     if not isinstance(states, Sequence) or not all(isinstance(each, Mapping) for each in states):
         raise TypeError(
             f"a state has Tensors or arrays by name, but a {type(state).__name__} was given; "
@@ -210,15 +208,15 @@ def _replaced(wanted: dict[Slot, Any]) -> Iterator[None]:
             vars(owner)[name] = value
 
 
-def _return_buffers(
-    state: Any, values: dict[str, Any], slots: dict[str, Slot], wanted: dict[Slot, Any]
-) -> None:
+def _return_buffers(state: Any, slots: dict[str, Slot], wanted: dict[Slot, Any]) -> None:
     """Put into the given states the arrays that the call assigned to buffers; most are written in place."""
     for each in [state] if isinstance(state, Mapping) else state:
-        for name in each if isinstance(each, MutableMapping) else ():
-            slot = slots[name]
-            is_number = isinstance(each[name], (int, np.generic))  # what was written into was made of it
-            if slot[0]._registered.get(slot[1]) != PARAMETER:
-                new = _value(slot)
-                if new is not wanted[slot] or is_number:
-                    each[name] = new
+        if not isinstance(each, MutableMapping):
+            continue
+        for name, given in each.items():
+            owner, own = slots[name]
+            new = vars(owner).get(own)
+            # A number cannot be written into: an array was made of it.
+            is_new = new is not wanted[owner, own] or isinstance(given, (int, np.generic))
+            if is_new and owner._registered.get(own) != PARAMETER:
+                each[name] = new

@@ -6,8 +6,8 @@ each is a view of its section of that array, in the memory order that it had. An
 `Block`: a section that fits into the cache, of as many parameters as possible. Nothing here knows a formula
 or computes a gradient.
 
-A parameter that shares its memory, with another one that it is tied to or with a buffer, would come apart from
-it. It stays where it is, alone, and is updated there.
+A parameter that shares its memory, with another one that it is tied to or with a buffer, would come apart
+from it. It stays where it is, alone, and is updated there.
 """
 
 from __future__ import annotations
@@ -369,10 +369,10 @@ def _check_updatable(parameters: Sequence[Tensor], index: int, other: str) -> No
         return
     why = "its elements do not lie side by side" if flags.writeable else "it is read-only there"
     raise ValueError(
-        f"{describe_parameter(parameters[index], index)} shares memory with {other}, and {why}, so that it cannot "
-        "be updated together with it. To have one weight in two places, use one Parameter "
-        "(decoder.weight = encoder.weight), or compute with a part of it or its transpose in forward(); to have "
-        "two, give it memory of its own (parameter.data = parameter.data.copy())"
+        f"{describe_parameter(parameters[index], index)} shares memory with {other}, and {why}, so that it "
+        "cannot be updated together with it. To have one weight in two places, use one Parameter "
+        "(decoder.weight = encoder.weight), or compute with a part of it or its transpose in forward(); to "
+        "have two, give it memory of its own (parameter.data = parameter.data.copy())"
     )
 
 

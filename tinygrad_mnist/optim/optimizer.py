@@ -114,8 +114,8 @@ class Optimizer:
         entries: list[Any] = _in_order(params)
         if not entries:
             raise ValueError(
-                "no parameters to optimise: params is empty. Was a generator used up before, or are the modules "
-                "in a plain list, which registers nothing (nn.ModuleList does)?"
+                "no parameters to optimise: params is empty (a generator that was already used up, or "
+                "modules in a plain list instead of an nn.ModuleList?)"
             )
         if isinstance(entries[0], Mapping):
             for entry in entries:

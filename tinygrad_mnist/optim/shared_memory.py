@@ -63,6 +63,6 @@ def _overlapping(arrays: Sequence[Array], wanted: int) -> Iterator[tuple[int, in
 
 def _share(one: Array, other: Array) -> bool:
     try:
-        return np.shares_memory(one, other, max_work=10_000)
+        return np.shares_memory(one, other, max_work=10_000)  # type: ignore[arg-type]  # any number is allowed
     except np.exceptions.TooHardError:  # views so entangled that it takes long to tell; safe is to say yes
         return True
