@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, functional_call, grad, jvp, nn, no_grad, ravel_pytree
+from tinygrad_mnist import Tensor, checkpoint, functional_call, grad, jvp, nn, no_grad, ravel_pytree
 
 F = nn.functional
 X = np.random.default_rng(0).standard_normal((6, 3))
@@ -156,6 +156,37 @@ def test_calls_nest() -> None:
 
     ones = {"inner.weight": np.ones((2, 2)), "inner.bias": np.ones(2)}
     np.testing.assert_array_equal(functional_call(Outer(), ones, np.ones((1, 2))).data, [[3, 3]])
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own values", "other values"])
+def test_a_checkpoint_inside_runs_again_with_the_values_of_the_call(own: bool) -> None:
+    class Saving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4, rng=0), nn.Linear(4, 2, rng=1)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.hidden(x))
+
+        def hidden(self, x: Any) -> Any:
+            return np.tanh(self.first(checkpoint(np.sin)(x)))
+
+    class Checkpointed(Saving):
+        def hidden(self, x: Any) -> Any:
+            return checkpoint(super().hidden)(x)
+
+    plain, saving = Saving().astype(np.float64), Checkpointed().astype(np.float64)
+    weights = parameters(saving) if own else {name: value + 0.5 for name, value in parameters(saving).items()}
+    expected, found = (grad(lambda w, m=m: loss(m, w))(weights) for m in (plain, saving))
+    tensors = {name: Tensor(value, requires_grad=True) for name, value in weights.items()}
+    loss(saving, tensors).backward()
+    tangent = {name: np.ones_like(value) for name, value in weights.items()}
+    pushed = [jvp(lambda w, m=m: loss(m, w), (weights,), (tangent,))[1] for m in (plain, saving)]
+    for name, slope in expected.items():
+        np.testing.assert_allclose(found[name], slope, rtol=1e-12)
+        np.testing.assert_allclose(tensors[name].grad.data, slope, rtol=1e-12)
+    np.testing.assert_allclose(*pushed)
+    assert all(parameter.grad is None for parameter in saving.parameters())
 
 
 # ---- tied weights ----------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.surroundings import surroundings
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.module import BUFFER, PARAMETER, UNSAVED_BUFFER, Module
@@ -199,11 +201,13 @@ def _unpacked(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[A
 def _replaced(wanted: dict[Slot, Any]) -> Iterator[None]:
     """Put values into slots, and afterwards what was there before, whatever happened."""
     before = {slot: _value(slot) for slot in wanted}
+    token = surroundings.set((*surroundings.get(), partial(_replaced, wanted)))
     try:
         for (owner, name), value in wanted.items():
             vars(owner)[name] = value
         yield
     finally:
+        surroundings.reset(token)
         for (owner, name), value in before.items():
             vars(owner)[name] = value
 
