@@ -368,3 +368,28 @@ def test_a_dict_of_parameters_has_the_rest_of_pytorchs_methods() -> None:
 def test_parameters_are_made_of_floats_only(value) -> None:
     with pytest.raises(TypeError, match="int64"):
         nn.ParameterList([value])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda m: nn.ModuleList([m]), nn.Sequential, lambda m: nn.ModuleDict({"a": m})]
+)
+def test_a_class_instead_of_a_module_is_said(make) -> None:
+    with pytest.raises(TypeError, match=r"given the class ReLU; expected modules, as ReLU\(\) makes one"):
+        make(nn.ReLU)
+
+
+@pytest.mark.parametrize("base", [nn.ModuleList, nn.Sequential])
+def test_a_part_of_a_subclass_is_one_with_its_attributes(base) -> None:
+    class Stack(base):
+        def __init__(self, depth: int) -> None:
+            modules = [nn.Linear(1, 1) for _ in range(depth)]
+            super().__init__(*([modules] if base is nn.ModuleList else modules))
+            self.depth = depth
+
+    stack = Stack(3).eval()
+    part = stack[1:]
+    assert (type(part), len(part), part.depth, part.training) == (Stack, 2, 3, False)
+    assert part[0] is stack[1]
+    assert stack[2].weight.name == "2.weight"
+    del part[0]
+    assert len(stack) == 3

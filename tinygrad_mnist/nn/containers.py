@@ -16,11 +16,14 @@ from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.fused import fused_hidden_layer
 from tinygrad_mnist.nn.module import MODULE, PARAMETER, Module
-from tinygrad_mnist.nn.parameter import Parameter
+from tinygrad_mnist.nn.parameter import Array, Parameter
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 Member = TypeVar("Member", Module, Parameter)
+Given = TypeVar("Given")
+Members = Mapping[str, Given] | Iterable[tuple[str, Given]]
+"""What a dict of members is made from."""
 
 NUMBER = "0"
 """The name of a member that is to be numbered by its position."""
@@ -53,13 +56,17 @@ class _Container(Module, Generic[Member]):
         for position, (name, member) in enumerate(members):
             self._register(str(position) if name.isdecimal() else name, self._kind, member)
 
-    def _hold(self, members: Iterable[tuple[str, Member]]) -> Self:
-        """Register members that keep their names in the model that they come from; return this container."""
+    def _with(self, members: Iterable[tuple[str, Member]]) -> Self:
+        """Return a shallow copy with other members, which keep their names in the model they come from."""
+        twin = object.__new__(type(self))
+        own = dict(self._all())
+        vars(twin).update({name: value for name, value in vars(self).items() if name not in own})
+        vars(twin)["_registered"] = {name: kind for name, kind in self._registered.items() if name not in own}
         for name, member in members:
             self._check_name(name, self._kind)
-            self._registered[name] = self._kind
-            vars(self)[name] = member
-        return self
+            twin._registered[name] = self._kind
+            vars(twin)[name] = member
+        return twin
 
     def __len__(self) -> int:
         return len(self._all())
@@ -71,14 +78,9 @@ class _Container(Module, Generic[Member]):
 class _List(_Container[Member]):
     """The base of those by position: members under the names ``0``, ``1``, ..., and the methods of a list."""
 
-    def __init__(self, members: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        if members is not None:
-            self.extend(members)
-
-    def _slice(self, members: list[tuple[str, Member]]) -> Self:
-        """Return a container of some members, which are shared."""
-        return type(self)()._hold((str(i), member) for i, (_, member) in enumerate(members))
+    def _part(self, members: list[tuple[str, Member]]) -> Self:
+        """Return a copy that shares some members, numbered anew."""
+        return self._with((str(position), member) for position, (_, member) in enumerate(members))
 
     def _position(self, index: int) -> int:
         """Return an index as one that counts from the front; raise IndexError if there is none such."""
@@ -158,9 +160,7 @@ class _List(_Container[Member]):
         """Return the member at a position; of a slice, a container that shares its members."""
         if not isinstance(index, slice):
             return self._all()[self._position(index)][1]
-        part = self._slice(self._all()[index])
-        vars(part)["training"] = self.training
-        return part
+        return self._part(self._all()[index])
 
     def __setitem__(self, index: int, member: Member) -> None:
         name = self._all()[self._position(index)][0]
@@ -175,9 +175,7 @@ class _List(_Container[Member]):
         """Return a container of these members and others, which are shared."""
         members = self._all()
         members += [(NUMBER, other) for other in self._checked_all(others)]
-        whole = self._slice(members)
-        vars(whole)["training"] = self.training
-        return whole
+        return self._part(members)
 
     def __iadd__(self, others: Iterable[Any]) -> Self:
         return self.extend(others)
@@ -185,9 +183,10 @@ class _List(_Container[Member]):
 
 def _check_module(container: Module, value: object, hint: str = "") -> Module:
     if not isinstance(value, Module):
-        raise TypeError(
-            f"{type(container).__name__} was given a {type(value).__name__}; expected modules{hint}"
-        )
+        given = f"a {type(value).__name__}"
+        if isinstance(value, type):
+            given, hint = f"the class {value.__name__}", f", as {value.__name__}() makes one"
+        raise TypeError(f"{type(container).__name__} was given {given}; expected modules{hint}")
     return value
 
 
@@ -252,11 +251,11 @@ class Sequential(_List[Module]):
         hint = "; pass its elements, Sequential(*modules)" if isinstance(value, (list, tuple)) else ""
         return _check_module(self, value, hint)
 
-    def _slice(self, members: list[tuple[str, Module]]) -> Sequential:
+    def _part(self, members: list[tuple[str, Module]]) -> Self:
         names = [name for name, _ in members]
         if len(set(names)) < len(names):  # two Sequentials were added
-            members = [(str(i) if name.isdecimal() else name, m) for i, (name, m) in enumerate(members)]
-        return Sequential()._hold(members)
+            return super()._part(members)
+        return self._with(members)
 
 
 class ModuleList(_List[Module]):
@@ -296,6 +295,11 @@ class ModuleList(_List[Module]):
     (1, False)
     """
 
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.extend(modules)
+
     def _checked(self, value: object) -> Module:
         hint = "; for a list in a list, put a ModuleList in it" if isinstance(value, (list, tuple)) else ""
         return _check_module(self, value, hint)
@@ -330,6 +334,11 @@ class ParameterList(_List[Parameter]):
 
     _kind: ClassVar[str] = PARAMETER
 
+    def __init__(self, values: Iterable[Tensor | Array] | None = None) -> None:
+        super().__init__()
+        if values is not None:
+            self.extend(values)
+
     def _checked(self, value: object) -> Parameter:
         return _as_parameter(self, value)
 
@@ -350,11 +359,6 @@ def _as_parameter(container: Module, value: object) -> Parameter:
 
 class _Dict(_Container[Member]):
     """The base of those by name, with the methods of a dict."""
-
-    def __init__(self, members: Any = None) -> None:
-        super().__init__()
-        if members is not None:
-            self.update(members)
 
     def __getitem__(self, key: str) -> Member:
         if self._registered.get(key) != self._kind:
@@ -449,6 +453,11 @@ class ModuleDict(_Dict[Module]):
     Linear(8, 2)  # weight (2, 8), bias (2,): 18 parameters
     """
 
+    def __init__(self, modules: Members[Module] | None = None) -> None:
+        super().__init__()
+        if modules is not None:
+            self.update(modules)
+
     def _checked(self, value: object) -> Module:
         return _check_module(self, value)
 
@@ -458,7 +467,7 @@ class ParameterDict(_Dict[Parameter]):
 
     Parameters
     ----------
-    values : mapping or iterable of pairs, optional
+    parameters : mapping or iterable of pairs, optional
         Parameters by name; of Tensors and floating-point arrays, parameters are made. A name is that of an
         attribute: it has no dot, and is not one of a method.
 
@@ -481,6 +490,11 @@ class ParameterDict(_Dict[Parameter]):
 
     _kind: ClassVar[str] = PARAMETER
 
+    def __init__(self, parameters: Members[Tensor | Array] | None = None) -> None:
+        super().__init__()
+        if parameters is not None:
+            self.update(parameters)
+
     def _checked(self, value: object) -> Parameter:
         return _as_parameter(self, value)
 
@@ -501,11 +515,11 @@ class ParameterDict(_Dict[Parameter]):
         key = next(reversed(self))
         return key, self.pop(key)
 
-    def copy(self) -> ParameterDict:
+    def copy(self) -> Self:
         """Return another dict of the same parameters, which are shared."""
-        return ParameterDict()._hold(self._all())
+        return self._with(self._all())
 
-    def fromkeys(self, keys: Iterable[str], default: Tensor | np.ndarray[Any, Any]) -> ParameterDict:
+    def fromkeys(self, keys: Iterable[str], default: Tensor | Array) -> ParameterDict:
         """Return a new dict with the values of a default under all names, in a parameter of its own each."""
         values = default.data if isinstance(default, Tensor) else default
         return ParameterDict((key, np.array(values)) for key in keys)
@@ -513,12 +527,12 @@ class ParameterDict(_Dict[Parameter]):
     def __reversed__(self) -> Iterator[str]:
         return reversed([name for name, _ in self._all()])
 
-    def __or__(self, others: Any) -> ParameterDict:
+    def __or__(self, others: Any) -> Self:
         """Return a dict of these parameters and others, which are shared; the others win."""
-        return self.copy()._hold(self._checked_pairs(others))
+        return self._with([*self._all(), *self._checked_pairs(others)])
 
-    def __ror__(self, others: Any) -> ParameterDict:
-        return ParameterDict()._hold(self._checked_pairs(others))._hold(self._all())
+    def __ror__(self, others: Any) -> Self:
+        return self._with([*self._checked_pairs(others), *self._all()])
 
     def __ior__(self, others: Any) -> Self:
         self.update(others)
