@@ -296,15 +296,20 @@ def test_usually_all_is_in_one_flat_array() -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_a_copy_of_a_tied_optimizer_goes_on_by_itself(duplicate: Any) -> None:
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_copy_is_tied_too_and_goes_on_by_itself(duplicate: Any, trained: bool) -> None:
     model = autoencoder()
     tie(model)
     optimizer = optim.SGD(model.parameters(), lr=0.1)
-    train(model, optimizer)
-    twin, other = duplicate((model, optimizer))
+    if trained:
+        train(model, optimizer)
     before = model.state_dict()
+    twin, other = duplicate(duplicate((model, optimizer)))
     train(twin, other)
+    assert is_tied(twin)
     np.testing.assert_equal(model.state_dict(), before)
+    train(model, optimizer)
+    np.testing.assert_allclose(twin[0].weight.data, model[0].weight.data, rtol=1e-6)
 
 
 def test_a_module_dies_with_its_last_reference() -> None:

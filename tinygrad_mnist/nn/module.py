@@ -6,14 +6,11 @@ messages of errors.
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -24,6 +21,7 @@ from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, write_values
+from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -34,12 +32,6 @@ PARAMETER: Final = "parameter"
 BUFFER: Final = "buffer"
 UNSAVED_BUFFER: Final = "buffer outside the state dict"
 MODULE: Final = "module"
-
-PLAIN_CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
-"""The containers that register nothing of what is in them."""
-
-SEARCHED: Final = 100
-"""How many elements of a plain container are looked at: a list of modules begins with modules."""
 
 
 class Module:
@@ -208,26 +200,19 @@ class Module:
 
         Without names, of all its attributes: a list may have been filled after it was put here.
         """
-        containers: dict[str, bool] = vars(self)["_containers"]  # whether it was warned of, by name
-        for name in names or tuple(containers):
+        was_said: dict[str, bool] = vars(self)["_containers"]
+        for name in names or tuple(was_said):
             value = vars(self).get(name)
-            if (
-                containers[name]
-                or not isinstance(value, PLAIN_CONTAINERS)
-                or not (found := _members_in(value))
-            ):
+            if was_said[name] or not (found := members_in(value, (Module, Parameter))):
                 continue
             registered = {
-                id(own)
-                for _, module in self._everywhere()
-                for own in (module, *(parameter for _, parameter in module._named(PARAMETER)))
+                id(member) for _, module in self._everywhere() for member in _with_parameters(module)
             }
-            for steps, member in found:
-                if id(member) not in registered:
-                    containers[name] = True
-                    text = _unregistered_text(type(self).__name__, name, value, steps, member)
-                    warnings.warn(text, stacklevel=_levels_to_caller())
-                    break
+            unregistered = [(keys, member) for keys, member in found if id(member) not in registered]
+            if unregistered:
+                was_said[name] = True
+                keys, member = unregistered[0]
+                warn_of_member(type(self).__name__, name, value, keys, member, isinstance(member, Module))
 
     def __getattr__(self, name: str) -> Any:
         # Python calls this only for a name that is not there: there is no cost to attributes that exist.
@@ -254,6 +239,13 @@ class Module:
         for name, kind in self._registered.items():
             if kind in kinds and (value := values[name]) is not None:
                 yield name, value
+
+    def __setstate__(self, state: Any) -> None:  # of a copy, or from a pickle
+        attributes, slots = state if isinstance(state, tuple) else (state, {})
+        vars(self).update(attributes or {})
+        for name, value in slots.items():
+            object.__setattr__(self, name, value)
+        add_holder(self)
 
     def _held(self) -> Iterator[tuple[str, Any]]:
         """Yield the own parameters and buffers, each with what an error calls it."""
@@ -519,6 +511,13 @@ def _class_name(value: object) -> str:
     return type(value).__name__ + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
 
 
+def _with_parameters(module: Module) -> Iterator[Module | Parameter]:
+    """Yield a module and its own parameters."""
+    yield module
+    for _, parameter in module._named(PARAMETER):
+        yield parameter
+
+
 # ---- names that a class has taken ------------------------------------------------------------------------
 
 
@@ -539,63 +538,6 @@ def _descriptor_kind(cls: type, name: str) -> str | None:
     if isinstance(attribute, (property, cached_property)):
         return type(attribute).__name__
     return "method" if callable(attribute) or isinstance(attribute, classmethod) else "descriptor"
-
-
-# ---- modules in plain containers -------------------------------------------------------------------------
-
-
-def _members_in(container: Any) -> list[tuple[tuple[Any, ...], Module | Parameter]]:
-    """Return the modules and parameters in nested plain containers, each with the keys that lead to it.
-
-    Only the first `SEARCHED` elements of each container are looked at, and as many containers: an attribute
-    may be a vocabulary, or a history that grows.
-    """
-    found: list[tuple[tuple[Any, ...], Module | Parameter]] = []
-    waiting: list[tuple[tuple[Any, ...], Any]] = [((), container)]
-    for steps, holder in waiting:  # it grows meanwhile
-        pairs = holder.items() if isinstance(holder, dict) else enumerate(holder)
-        for key, value in islice(pairs, SEARCHED):
-            if isinstance(value, (Module, Parameter)):
-                found.append(((*steps, key), value))
-            elif isinstance(value, PLAIN_CONTAINERS) and len(waiting) < SEARCHED:
-                waiting.append(((*steps, key), value))
-    return found
-
-
-def _unregistered_text(
-    owner: str, name: str, container: Any, steps: tuple[Any, ...], member: Module | Parameter
-) -> str:
-    """Return the warning of a module or parameter that a plain container keeps from being registered."""
-    is_module = isinstance(member, Module)
-    wanted = []  # what registers, from the outermost container to the innermost
-    holder, place = container, name
-    for number, key in enumerate(steps, 1):
-        is_dict = isinstance(holder, dict)
-        kind = "Module" if is_module or number < len(steps) else "Parameter"
-        wanted.append(f"nn.{kind}{'Dict' if is_dict else 'List'}")
-        if is_dict or isinstance(holder, (list, tuple, deque)):
-            place += f"[{key!r}]"
-            holder = holder[key]
-        else:  # a set has no keys
-            holder = next(islice(holder, key, None))
-    what, lost = (
-        ("modules", ", and train() and eval() do not reach them") if is_module else ("parameters", "")
-    )
-    return (
-        f"{owner}.{name} is a plain {type(container).__name__}, and {place} in it is a "
-        f"{type(member).__name__}: {what} in it are not registered, so they are not among parameters() and "
-        f"not trained, and not in the state dict{lost}. Write self.{name} = {' of '.join(wanted)}(...); or, "
-        f"to keep them out on purpose, object.__setattr__(self, {name!r}, ...)"
-    )
-
-
-def _levels_to_caller() -> int:
-    """Return the ``stacklevel`` at which a warning points at the first line outside of this package."""
-    package = __name__.partition(".")[0]
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 # ---- as text ---------------------------------------------------------------------------------------------
