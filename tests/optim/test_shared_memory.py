@@ -312,6 +312,21 @@ def test_a_copy_is_tied_too_and_goes_on_by_itself(duplicate: Any, trained: bool)
     np.testing.assert_allclose(twin[0].weight.data, model[0].weight.data, rtol=1e-6)
 
 
+def test_a_conversion_to_another_dtype_keeps_them_together() -> None:
+    model = autoencoder()
+    tie(model)
+    model.append(Watcher(model[0].weight.data[::-1]))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    train(model, optimizer)
+    values = model[0].weight.data.copy()
+    model.astype(np.float64)
+    np.testing.assert_array_equal(model[0].weight.data, values)
+    assert model[1].weight.dtype == model[2].seen.dtype == np.float64
+    train(model, optimizer)
+    assert is_tied(model)
+    np.testing.assert_array_equal(model[2].seen, model[0].weight.data[::-1])
+
+
 def test_a_module_dies_with_its_last_reference() -> None:
     layer = nn.Linear(2, 2)
     dead = weakref.ref(layer)

@@ -20,7 +20,7 @@ from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.parameter import Array, Parameter, write_values
+from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
 from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
 
 if TYPE_CHECKING:
@@ -413,15 +413,16 @@ class Module:
         dtype = np.dtype(dtype)
         if not is_float(dtype):
             raise TypeError(f"a module was asked to take dtype {dtype}; expected a floating-point one")
+        done: dict[int, tuple[Array, Array]] = {}
         for parameter in self.parameters():
             if is_float(parameter):
-                parameter.data = parameter.data.astype(dtype)
+                parameter.data = converted(parameter.data, dtype, done)
                 if parameter.grad is not None:
                     parameter.grad = Tensor(parameter.grad.data.astype(dtype))
         for module in self.modules():
             for name, buffer in module._named(BUFFER, UNSAVED_BUFFER):
                 if is_float(buffer):
-                    vars(module)[name] = buffer.astype(dtype)
+                    vars(module)[name] = converted(buffer, dtype, done)
         return self
 
     # ---- changes to all modules or parameters ----------------------------------------------------------

@@ -129,6 +129,28 @@ def _view(owner: Array, layout: Layout | None) -> Array:
     return np.ndarray(shape, owner.dtype, owner.ravel(order="K"), first, strides)
 
 
+def converted(array: Array, dtype: np.dtype[Any], done: dict[int, tuple[Array, Array]]) -> Array:
+    """Return an array in another dtype; what shared memory with it shares memory with the result.
+
+    Parameters
+    ----------
+    array : ndarray
+        The array.
+    dtype : dtype
+        The dtype.
+    done : dict
+        The owners that were converted before, and their conversions, by the identity of the owner.
+    """
+    owner, layout = _owner_and_layout(array)
+    if id(owner) not in done:
+        done[id(owner)] = owner, owner.astype(dtype)
+    if layout is not None:
+        shape, strides, first = layout
+        old, new = owner.itemsize, dtype.itemsize
+        layout = shape, tuple(stride // old * new for stride in strides), first // old * new
+    return _view(done[id(owner)][1], layout)
+
+
 def write_values(target: Tensor | Array, values: Any) -> None:
     """Write values into a parameter or buffer; the array, its dtype and its memory order stay."""
     if not isinstance(target, Tensor):
