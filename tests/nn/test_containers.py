@@ -393,3 +393,75 @@ def test_a_part_of_a_subclass_is_one_with_its_attributes(base) -> None:
     assert stack[2].weight.name == "2.weight"
     del part[0]
     assert len(stack) == 3
+
+
+def change_containers(nn, ones) -> list[list[str]]:
+    """Change containers in all ways that ours and PyTorch's have; return the names after each change."""
+    found = []
+
+    def note(container) -> None:
+        found.append(list(container.state_dict()))
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2, bias=False))
+    note(model[1:])
+    model.insert(1, nn.LayerNorm(2))
+    model.append(nn.Linear(2, 1)).extend([nn.Linear(1, 1)])
+    note(model)
+    model.pop(0)
+    del model[1]
+    model += nn.Sequential(nn.Linear(3, 3))
+    model[0] = nn.Linear(4, 4)
+    note(model)
+    note(model + nn.Sequential(nn.Linear(5, 5)))
+
+    layers = nn.ModuleList([nn.Linear(1, 1), nn.Linear(1, 1, bias=False)])
+    layers.insert(0, nn.LayerNorm(1))
+    layers += [nn.ReLU(), nn.Linear(1, 1)]
+    note(layers)
+    note(layers[-2:])
+    layers.pop(1)
+    del layers[:2]
+    note(layers + [nn.Linear(1, 1)])  # noqa: RUF005
+
+    heads = nn.ModuleDict([["b", nn.Linear(1, 1)], ["a", nn.Linear(1, 1)]])
+    heads.update({"c": nn.Linear(1, 1, bias=False), "b": nn.Linear(1, 1, bias=False)})
+    heads.pop("a")
+    note(heads)
+
+    scales = nn.ParameterList([ones(1), ones(2)])
+    scales.append(ones(1)).extend([ones(3)])
+    scales += [ones(1)]
+    note(scales)
+    note(scales[1:3])
+
+    shifts = nn.ParameterDict({"a": ones(1), "b": ones(1)})
+    shifts.setdefault("d", ones(1))
+    shifts["c"] = ones(1)
+    shifts.popitem()
+    note(shifts | {"e": ones(1)})
+    return found
+
+
+# By PyTorch 2.13.
+RECORDED = [
+    "2.weight",
+    "0.weight 0.bias 1.weight 1.bias 3.weight 4.weight 4.bias 5.weight 5.bias",
+    "0.weight 0.bias 1.weight 2.weight 2.bias 3.weight 3.bias 4.weight 4.bias",
+    "0.weight 0.bias 1.weight 2.weight 2.bias 3.weight 3.bias 4.weight 4.bias 5.weight 5.bias",
+    "0.weight 0.bias 1.weight 1.bias 2.weight 4.weight 4.bias",
+    "1.weight 1.bias",
+    "1.weight 1.bias 2.weight 2.bias",
+    "b.weight c.weight",
+    "0 1 2 3 4",
+    "0 1",
+    "a b d e",
+]
+
+
+@pytest.mark.peers
+def test_the_names_after_changes_are_pytorchs(torch) -> None:
+    assert change_containers(nn, np.ones) == change_containers(torch.nn, torch.ones)
+
+
+def test_the_names_after_changes_are_those_that_pytorch_gave() -> None:
+    assert [" ".join(names) for names in change_containers(nn, np.ones)] == RECORDED

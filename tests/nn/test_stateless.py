@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, checkpoint, functional_call, grad, jvp, nn, no_grad, ravel_pytree
+from tinygrad_mnist import Tensor, checkpoint, functional_call, grad, hessian, jvp, nn, no_grad, ravel_pytree
 
 F = nn.functional
 X = np.random.default_rng(0).standard_normal((6, 3))
@@ -156,6 +156,13 @@ def test_calls_nest() -> None:
 
     ones = {"inner.weight": np.ones((2, 2)), "inner.bias": np.ones(2)}
     np.testing.assert_array_equal(functional_call(Outer(), ones, np.ones((1, 2))).data, [[3, 3]])
+
+
+def test_the_hessian_of_least_squares_is_the_matrix_of_moments() -> None:
+    model = nn.Linear(3, 1, bias=False).astype(np.float64)
+    flat, unravel = ravel_pytree(parameters(model))
+    found = hessian(lambda vector: loss(model, unravel(vector), X, Y[:, :1]))(flat)
+    np.testing.assert_allclose(found, 2 * X.T @ X / len(X), rtol=1e-12)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own values", "other values"])

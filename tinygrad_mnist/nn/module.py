@@ -388,7 +388,7 @@ class Module:
                 try:
                     values[name] = _value_for(entry, state[name])
                     twin = first.setdefault(id(entry), name)
-                    if not np.array_equal(values[twin], values[name], equal_nan=True):
+                    if twin != name and not np.array_equal(values[twin], values[name], equal_nan=True):
                         problems.append(
                             f"{name}: it is {twin} in this model, but has another value in the state"
                         )
