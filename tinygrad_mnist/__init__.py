@@ -13,8 +13,10 @@ from tinygrad_mnist._version import __version__
 if TYPE_CHECKING:
     from tinygrad_mnist import data, graph, nn, op, optim
     from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
+    from tinygrad_mnist.engine.ravel import ravel_pytree
     from tinygrad_mnist.engine.tape import no_grad
     from tinygrad_mnist.engine.tensor import Tensor
+    from tinygrad_mnist.nn.stateless import functional_call
     from tinygrad_mnist.transforms import (
         checkpoint,
         grad,
@@ -31,6 +33,8 @@ _WHERE = {
     "Tensor": "engine.tensor",
     "detect_anomaly": "engine.anomaly",
     "no_grad": "engine.tape",
+    "functional_call": "nn.stateless",
+    "ravel_pytree": "engine.ravel",
     "checkpoint": "transforms",
     "grad": "transforms",
     "hessian": "transforms",
@@ -47,6 +51,7 @@ __all__ = [
     "AnomalyError", "Tensor", "__version__", "detect_anomaly", "no_grad",
     "data", "graph", "nn", "op", "optim",
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
+    "functional_call", "ravel_pytree",
 ]
 # fmt: on
 

@@ -199,10 +199,10 @@ class TestLeftToTheModules:
         [
             (
                 lambda model: setattr(model[1], "bias", nn.Parameter(np.zeros(1))),
-                r"1 \(BatchNorm1d\): weight",
+                r"1 \(BatchNorm1d\): bias of shape",
             ),
             (lambda model: setattr(model[1], "num_features", 5), r"1 \(BatchNorm1d\): input of shape"),
-            (lambda model: setattr(model[0], "weight", nn.Parameter(np.zeros(6))), r"0 \(Linear\): input"),
+            (lambda model: setattr(model[0], "weight", nn.Parameter(np.zeros(6))), r"0 \(Linear\): weight"),
         ],
         ids=["a shift for one column", "other features", "a weight of one axis"],
     )

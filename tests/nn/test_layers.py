@@ -104,6 +104,35 @@ def test_a_wrong_shape_is_said_with_what_is_expected(shape: tuple[int, ...], bia
     assert str(caught.value) == message
 
 
+def test_a_replaced_weight_is_named_with_the_shape_that_the_layer_was_made_for() -> None:
+    layer = nn.Linear(3, 2)
+    layer.weight = nn.Parameter(np.ones((3, 2), np.float32))
+    with pytest.raises(
+        ValueError, match=r"bias .* expected \(3,\) \(the layer was made with a weight of shape \(2, 3\)"
+    ):
+        layer(np.ones((1, 2), np.float32))
+    layer.weight = nn.Parameter(np.ones(3, np.float32))
+    with pytest.raises(ValueError, match=r"weight of shape \(3,\) is here; expected two axes, as \(2, 3\)"):
+        layer(np.ones((1, 2), np.float32))
+
+
+@pytest.mark.parametrize("bias", [(1,), (1, 2), (3,)])
+def test_a_wrong_bias_is_not_called_a_wrong_input(bias: tuple[int, ...]) -> None:
+    layer = nn.Linear(3, 2)
+    layer.bias = nn.Parameter(np.zeros(bias, np.float32))
+    for x in (np.ones((4, 3), np.float32), np.ones((4, 2), np.float32)):
+        with pytest.raises(ValueError, match=r"bias of shape .* does not fit"):
+            layer(x)
+
+
+@pytest.mark.parametrize(
+    "given", [[[1.0, 2.0, 3.0], [1.0]], np.array([["a", "b", "c"]])], ids=["ragged", "text"]
+)
+def test_an_error_of_something_else_keeps_its_words(given: object) -> None:
+    with pytest.raises(ValueError, match=r"inhomogeneous|data type"):
+        nn.Linear(3, 2)(given)
+
+
 def test_without_bias_there_is_none() -> None:
     layer = nn.Linear(3, 2, bias=False)
     assert layer.bias is None
@@ -174,13 +203,47 @@ def test_training_after_evaluation_does_not_spoil_the_gradient(rng) -> None:
     np.testing.assert_allclose(layer.weight.grad.data, expected)
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1), (0, 3)])
-def test_one_value_a_channel_in_training_is_an_error_that_suggests_drop_last(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3), r"more than one value a channel; got input of shape \(1, 3\)\..*drop_last=True"),
+        ((1, 3, 1), r"more than one value a channel; got input of shape \(1, 3, 1\)\..*drop_last=True"),
+        ((0, 3), r"in training was given an empty batch: input of shape \(0, 3\)"),
+        ((0, 3, 2), r"in training was given an empty batch: input of shape \(0, 3, 2\)"),
+        ((3, 3, 0), r"in training was given an empty last axis: input of shape \(3, 3, 0\)"),
+    ],
+)
+def test_too_few_values_in_training_are_an_error_that_says_which(
+    shape: tuple[int, ...], message: str
+) -> None:
     layer = nn.BatchNorm1d(3)
-    with pytest.raises(ValueError, match=r"got input of shape \([01], 3\).*drop_last=True"):
+    with pytest.raises(ValueError, match=message):
         layer(np.ones(shape, np.float32))
     assert layer.num_batches_tracked == 0
     assert layer.eval()(np.ones(shape, np.float32)).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "values"), [((1, 3), "one value"), ((0, 3), "no values"), ((2, 3, 0), "no values")]
+)
+def test_an_evaluation_by_the_batch_says_that_it_is_one(shape: tuple[int, ...], values: str) -> None:
+    layer = nn.BatchNorm1d(3, track_running_stats=False).eval()
+    with pytest.raises(ValueError, match=f"has {values} a channel, and without running statistics") as caught:
+        layer(np.ones(shape, np.float32))
+    assert ".eval()" not in str(caught.value)
+    layer(np.ones((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var"])
+@pytest.mark.parametrize("length", [1, 4])
+@pytest.mark.parametrize("training", [True, False])
+def test_wrong_running_statistics_are_named_and_nothing_moves(name: str, length: int, training: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU()).train(training)
+    setattr(model[1], name, np.ones(length, np.float32))
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=rf"{name} of shape \({length},\) was given; expected \(3,\)"):
+        model(np.ones((2, 3), np.float32))
+    np.testing.assert_equal(model.state_dict(), before)
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 2), (4, 2, 3), (1, 3, 2, 2)])
@@ -222,7 +285,7 @@ def test_no_grad_still_moves_the_running_statistics() -> None:
 def test_evaluation_by_function_needs_running_statistics() -> None:
     with pytest.raises(ValueError, match="running_mean and running_var"):
         F.batch_norm(np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"weight .* expected shape"):
+    with pytest.raises(ValueError, match=r"weight of shape \(2,\) was given; expected \(3,\)"):
         F.batch_norm(np.ones((2, 3)), weight=np.ones(2), training=True)
     with pytest.raises(ValueError, match=r"expected \(N, C\)"):
         F.batch_norm(np.ones(3), training=True)

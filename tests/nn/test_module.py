@@ -1,8 +1,10 @@
 import copy
+import functools
 import io
 import pickle
 import traceback
 import tracemalloc
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -125,6 +127,202 @@ def test_a_forgotten_super_init_is_said(value: object) -> None:
 
     with pytest.raises(AttributeError, match=r"Forgetful\.__init__ must call super\(\)\.__init__\(\)"):
         Forgetful()
+
+
+# ---- modules in plain containers -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            [nn.ReLU()],
+            r"held is a plain list, and held\[0\] in it is a ReLU: .* self.held = nn.ModuleList\(\.\.\.\)",
+        ),
+        ((1, nn.ReLU()), r"a plain tuple, and held\[1\] in it is a ReLU: .* nn.ModuleList\("),
+        ({"a": nn.ReLU()}, r"a plain dict, and held\['a'\] in it is a ReLU: .* nn.ModuleDict\("),
+        ({nn.ReLU()}, r"a plain set, and held in it is a ReLU: .* nn.ModuleList\("),
+        (deque([nn.ReLU()]), r"a plain deque, and held\[0\] in it .* nn.ModuleList\("),
+        (
+            {"a": [(3, nn.ReLU())]},
+            r"held\['a'\]\[0\]\[1\] in it .* nn.ModuleDict of nn.ModuleList of nn.ModuleList\(",
+        ),
+        (
+            [nn.Parameter(np.ones(1))],
+            r"held\[0\] in it is a Parameter: .*parameters in it .* nn.ParameterList\(",
+        ),
+        ({"a": nn.Parameter(np.ones(1))}, r"nn.ParameterDict\("),
+        ([{"a": nn.Parameter(np.ones(1))}], r"nn.ModuleList of nn.ParameterDict\("),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_modules_in_a_plain_container_are_warned_of(value: object, message: str) -> None:
+    module = nn.Module()
+    with pytest.warns(UserWarning, match=r"Module\.held is .*" + message.removeprefix("held is ")) as caught:
+        module.held = value
+    assert module.held is value
+    assert caught[0].filename == __file__
+    module.train().state_dict()  # it is said once
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        nn.Module.eval,
+        nn.Module.state_dict,
+        lambda m: list(m.parameters()),
+        lambda m: nn.Sequential(m).train(),
+    ],
+)
+def test_a_list_that_is_filled_later_is_warned_of_when_the_module_is_used(use) -> None:
+    module = nn.Module()
+    module.held = []
+    module.held.append(nn.ReLU())
+    with pytest.warns(UserWarning, match=r"held\[0\]") as caught:
+        use(module)
+    assert len(caught) == 1
+    use(module)
+
+
+def test_what_is_registered_may_be_in_a_plain_container_too() -> None:
+    module = Scale()
+    module.all = [module.inner, {"factor": module.factor, "weight": module.inner.weight}]
+    module.names = ["a", [1, 2], {"b": 3}]
+    module.itself = loop = []
+    loop.append(loop)
+    object.__setattr__(module, "teacher", [nn.ReLU()])  # on purpose
+    module.eval().state_dict()
+
+
+def test_a_list_before_super_init_is_warned_of_later() -> None:
+    class Early(nn.Module):
+        def __init__(self) -> None:
+            self.held = [nn.ReLU()]
+            super().__init__()
+
+    early = Early()
+    with pytest.warns(UserWarning, match=r"Early\.held"):
+        early.eval()
+
+
+# ---- names that the class has taken ----------------------------------------------------------------------
+
+
+class Taken(nn.Module):
+    default = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    @property
+    def plain(self):
+        return "the property"
+
+    @property
+    def settable(self):
+        return "the property"
+
+    @settable.setter
+    def settable(self, value):
+        self.calls += 1
+
+    @functools.cached_property
+    def cached(self):
+        return "the property"
+
+    def method(self):
+        return "the method"
+
+    @staticmethod
+    def static():
+        return "the method"
+
+    @classmethod
+    def of_class(cls):
+        return "the method"
+
+
+class TakenBelow(Taken):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["parameter", "module", "buffer"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("plain", "property"), ("settable", "property"), ("cached", "cached_property"),
+        ("method", "method"), ("static", "method"), ("of_class", "method"),
+    ],
+)  # fmt: skip
+def test_a_name_that_the_class_has_taken_is_refused(name: str, what: str, kind: str) -> None:
+    module = TakenBelow()
+    value = {"parameter": nn.Parameter(np.ones(1)), "module": nn.ReLU(), "buffer": np.ones(1)}[kind]
+    before = getattr(module, name)
+    message = f"'{name}' cannot be the name of a {kind}: TakenBelow has a {what} of that name"
+    with pytest.raises(ValueError, match=message):
+        getattr(module, f"register_{kind}")(name, value)
+    if kind != "buffer":
+        with pytest.raises(ValueError, match=message):
+            setattr(module, name, value)
+    assert getattr(module, name) == before
+    assert not module.state_dict()
+    assert not list(module.children())
+
+
+def test_a_plain_default_of_the_class_gives_way() -> None:
+    module = Taken()
+    module.default = nn.Parameter(np.ones(1))
+    assert list(module.state_dict()) == ["default"]
+    assert module.default.name == "default"
+
+
+class Slips(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    @property
+    def width(self):
+        return self.layer.out_feature  # a slip: out_features
+
+    @property
+    def twice(self):
+        return 2 * self.width
+
+    @functools.cached_property
+    def cached(self):
+        return self.missing
+
+    class Reads:
+        def __get__(self, instance, owner):
+            return [].wrong
+
+    described = Reads()
+
+    def forward(self, x):
+        return x * self.twice
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("width", "'Linear' has no attribute 'out_feature'"),
+        ("twice", "'Linear' has no attribute 'out_feature'"),
+        ("cached", "'Slips' has no attribute 'missing'"),
+        ("described", "'list' object has no attribute 'wrong'"),
+        ("absent", "'Slips' has no attribute 'absent'"),
+    ],
+)
+def test_a_slip_inside_a_property_says_what_is_missing(name: str, message: str) -> None:
+    with pytest.raises(AttributeError, match=message):
+        getattr(Slips(), name)
+    assert not hasattr(Slips(), name)
+
+
+def test_a_slip_inside_a_property_is_named_through_a_call() -> None:
+    with pytest.raises(AttributeError, match=r"^0 \(Slips\): 'Linear' has no attribute 'out_feature'"):
+        nn.Sequential(Slips())(1)
 
 
 def test_an_unknown_attribute_is_an_attribute_error_that_names_both() -> None:
@@ -632,7 +830,7 @@ def test_a_module_that_is_not_registered_is_named_within_the_one_that_called_it(
     class Hides(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.layers = [nn.Linear(2, 2)]
+            object.__setattr__(self, "layers", [nn.Linear(2, 2)])  # on purpose
 
         def forward(self, x):
             return self.layers[0](x)

@@ -67,3 +67,39 @@ def test_repr_shows_name_and_whether_it_is_frozen() -> None:
     parameter.name = "0.bias"
     assert repr(parameter) == "Parameter([1., 1.], name='0.bias')"
     assert repr(parameter.requires_grad_(False)) == "Parameter([1., 1.], name='0.bias', requires_grad=False)"
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6.0).reshape(2, 3),
+        np.arange(6.0).reshape(2, 3).T,
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)).T[::-1],
+        np.arange(12.0).reshape(4, 3)[1:3],
+        np.arange(12.0).reshape(4, 3)[:, ::2],
+        np.broadcast_to(np.float32(1), (2, 2)),
+        np.array(1.0),
+        np.zeros((0, 3)).T,
+    ],
+    ids=str,
+)
+def test_a_copy_of_any_view_has_its_values_and_memory_of_its_own(twin_of, array) -> None:
+    parameter = nn.Parameter(array)
+    twin = twin_of(parameter)
+    np.testing.assert_array_equal(twin.data, array)
+    assert twin.data.dtype == array.dtype
+    assert not np.shares_memory(twin.data, array)
+    if array.flags.forc:
+        assert twin.data.strides == array.strides
+    twin.data[...] = 7
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
+def test_parameters_of_one_array_are_so_in_a_copy(twin_of) -> None:
+    array = np.arange(6.0).reshape(2, 3)
+    twins = twin_of([nn.Parameter(view) for view in (array.T, array, array.reshape(-1)[::-1])])
+    twins[0].data[0, 0] = 7
+    assert twins[1].data[0, 0] == twins[2].data[-1] == 7
+    assert array[0, 0] == 0

@@ -14,12 +14,13 @@ Examples
 
 from tinygrad_mnist.nn import functional, init
 from tinygrad_mnist.nn.activations import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
-from tinygrad_mnist.nn.containers import Sequential
+from tinygrad_mnist.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from tinygrad_mnist.nn.init import manual_seed
 from tinygrad_mnist.nn.layers import BatchNorm1d, Dropout, Flatten, Identity, LayerNorm, Linear
 from tinygrad_mnist.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.parameter import Parameter
+from tinygrad_mnist.nn.stateless import functional_call
 
 __all__ = [
     "BCEWithLogitsLoss",
@@ -35,14 +36,19 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "NLLLoss",
     "Parameter",
+    "ParameterDict",
+    "ParameterList",
     "ReLU",
     "Sequential",
     "Sigmoid",
     "Softmax",
     "Tanh",
     "functional",
+    "functional_call",
     "init",
     "manual_seed",
 ]

@@ -255,6 +255,8 @@ def batch_norm(
     input = as_input(input)
     if input.ndim == 3:
         n, channels, length = input.shape
+        if training and n * length < 2:
+            raise _too_few_values(input.shape)
         rows = input.transpose(0, 2, 1).reshape(n * length, channels)
         flat = batch_norm(rows, running_mean, running_var, weight, bias, training, momentum, eps)
         return flat.reshape(n, length, channels).transpose(0, 2, 1)
@@ -267,6 +269,7 @@ def batch_norm(
         raise ValueError(
             "batch norm in evaluation needs running_mean and running_var; expected arrays, not None"
         )
+    _check_statistics(running_mean, running_var, input.shape[1:])
     # One scale and one shift a channel. The copy keeps the running mean off the tape: training writes into
     # it, and a backward pass that comes later would read the new values.
     scale = weight / np.sqrt(running_var + eps)
@@ -284,13 +287,24 @@ def _batch_norm_training(
 ) -> Tensor:
     n = input.shape[0]
     if n < 2:
-        raise ValueError(
-            f"batch norm in training needs more than one value a channel; got input of shape {input.shape}. "
-            "Leave out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
-        )
+        raise _too_few_values(input.shape)
     update = statistics_updater(running_mean, running_var, momentum, n)
     out: Tensor = normalization.batch_norm(input, weight, bias, eps=eps, observe=update)
     return out
+
+
+def _too_few_values(shape: tuple[int, ...]) -> ValueError:
+    """Return the error of an input of which no mean and variance can be taken in each channel."""
+    if shape[0] * math.prod(shape[2:]) == 1:
+        return ValueError(
+            f"batch norm in training needs more than one value a channel; got input of shape {shape}. Leave "
+            "out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
+        )
+    where = "an empty batch" if shape[0] == 0 else "an empty last axis"
+    return ValueError(
+        f"batch norm in training was given {where}: input of shape {shape} has no value to take a mean of; "
+        "leave it out"
+    )
 
 
 def statistics_updater(
@@ -309,11 +323,22 @@ def statistics_updater(
 
     def update(mean: Array, var: Array) -> None:
         if running_mean is not None:
+            if running_mean.shape != mean.shape or (
+                running_var is not None and running_var.shape != var.shape
+            ):
+                _check_statistics(running_mean, running_var, mean.shape)
             _move_towards(running_mean, mean, momentum, 1.0)
         if running_var is not None:
             _move_towards(running_var, var, momentum, n / (n - 1))  # the unbiased variance
 
     return update
+
+
+def _check_statistics(mean: Array | None, var: Array | None, shape: tuple[int, ...]) -> None:
+    """Raise if running statistics are not one number a channel; NumPy would broadcast a single one."""
+    for name, array in (("running_mean", mean), ("running_var", var)):
+        if array is not None and array.shape != shape:
+            raise ValueError(f"{name} of shape {array.shape} was given; expected {shape}")
 
 
 def _move_towards(running: Array, new: Array, momentum: float, factor: float) -> None:
@@ -394,9 +419,8 @@ def _with_defaults(
     if bias is None:
         bias = np.zeros(shape, weight.dtype)
     if weight.shape != shape or bias.shape != shape:
-        raise ValueError(
-            f"weight {weight.shape} and bias {bias.shape} were given; expected shape {shape} of both"
-        )
+        name, wrong = ("weight", weight) if weight.shape != shape else ("bias", bias)
+        raise ValueError(f"{name} of shape {wrong.shape} was given; expected {shape}")
     if input.dtype != weight.dtype and input.dtype != (dtype := np.result_type(input.dtype, weight.dtype)):
         input = input.astype(dtype)
     return input, weight, bias

@@ -93,20 +93,30 @@ class Linear(Module):
 
     def forward(self, input: TensorLike) -> Tensor:
         """Return ``input @ weight.T + bias``; shape (..., in_features) becomes (..., out_features)."""
-        # The operation checks the shapes; here its error gets the words of the layer. A call that succeeds
-        # pays nothing for that.
+        # The operation checks the shapes; here an error of them gets the words of the layer. A call that
+        # succeeds pays nothing for that.
         try:
             return F.linear(input, self.weight, self.bias)
         except ValueError as error:
-            raise ValueError(self._wrong_shape_message(input)) from error
+            if message := self._wrong_shape_message(input):
+                raise ValueError(message) from error
+            raise
 
-    def _wrong_shape_message(self, input: TensorLike) -> str:
-        shape, weight = np.shape(input), self.weight.shape
-        if self.bias is not None and shape[-1:] == weight[1:]:  # then somebody has put another bias here
-            bias = self.bias.shape
-            return f"bias of shape {bias} does not fit weight of shape {weight}; expected {weight[:1]}"
-        expected = f"(..., {self.in_features})"
-        return f"input of shape {shape} does not fit weight of shape {weight}; expected {expected}"
+    def _wrong_shape_message(self, input: TensorLike) -> str | None:
+        """Return what does not fit, the input or a weight or bias that was replaced; None if all does."""
+        weight, own = self.weight.shape, (self.out_features, self.in_features)
+        if len(weight) != 2:
+            return f"weight of shape {weight} is here; expected two axes, as {own}"
+        replaced = "" if weight == own else f" (the layer was made with a weight of shape {own})"
+        if self.bias is not None and (bias := np.shape(self.bias)) != weight[:1]:
+            return (
+                f"bias of shape {bias} does not fit weight of shape {weight}; expected {weight[:1]}{replaced}"
+            )
+        shape = as_input(input).shape
+        if shape[-1:] == weight[1:]:
+            return None
+        expected = f"(..., {weight[1]})"
+        return f"input of shape {shape} does not fit weight of shape {weight}; expected {expected}{replaced}"
 
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""
@@ -233,6 +243,8 @@ class BatchNorm1d(Module):
         momentum = self.momentum
         if momentum is None:  # a plain mean over n batches moves by 1 / n
             momentum = 0.0 if count is None else 1 / (int(count) + 1)
+        if self.running_mean is None and not self.training:
+            self._check_evaluation_by_batch(shape)
         out = F.batch_norm(
             input,
             self.running_mean,
@@ -246,6 +258,17 @@ class BatchNorm1d(Module):
         if count is not None and not is_replay():  # a checkpointed function that runs again has been counted
             self.count_batch()
         return out
+
+    def _check_evaluation_by_batch(self, shape: tuple[int, ...]) -> None:
+        """Raise if a batch is to be evaluated by its own statistics, and has none."""
+        count = shape[0] * math.prod(shape[2:])
+        if count < 2:
+            values = "one value" if count else "no values"
+            raise ValueError(
+                f"input of shape {shape} has {values} a channel, and without running statistics "
+                "(track_running_stats=False) evaluation normalises by those of the batch, too; evaluate more "
+                "at once, or make the layer with track_running_stats=True"
+            )
 
     def count_batch(self) -> None:
         """Add 1 to the number of batches."""

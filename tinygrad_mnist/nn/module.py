@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -18,9 +19,11 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.parameter import Array, Parameter, write_values
+from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
+from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -55,7 +58,13 @@ class Module:
     TypeError
         If a registered name is given a value of another kind.
     ValueError
-        If a name cannot be registered.
+        If a name cannot be registered: it is empty, has a dot, or the class has a method or property of it.
+
+    Warns
+    -----
+    UserWarning
+        If modules or parameters are put on a module in a plain list, tuple, set or dict, which would not
+        register them; `ModuleList`, `ModuleDict`, `ParameterList` and `ParameterDict` do.
 
     Notes
     -----
@@ -149,18 +158,12 @@ class Module:
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         registered = self._registered
-        if not name or "." in name:
-            raise ValueError(
-                f"{name!r} cannot be the name of a {kind}: it must not be empty nor contain a dot"
-            )
-        if hasattr(Module, name) or name in ("training", "_registered", "_path"):
-            raise ValueError(
-                f"{name!r} cannot be the name of a {kind}: every Module has an attribute of that name"
-            )
+        self._check_name(name, kind)
         if registered.get(name) != kind:
             registered.pop(name, None)  # a dict would keep the old place; as another kind it comes last
             registered[name] = kind
         vars(self)[name] = value
+        add_holder(self)
         # Names run from the root of the model. A model is often put together from the inside, so adding a
         # module renames everything below it.
         if isinstance(value, Parameter):
@@ -171,6 +174,24 @@ class Module:
                 for own, parameter in module.named_parameters(path, recurse=False):
                     parameter.name = own
 
+    def _check_name(self, name: str, kind: str) -> None:
+        """Raise if nothing of this kind can be registered under a name."""
+        if not isinstance(name, str):
+            raise TypeError(f"{name!r} cannot be the name of a {kind}: a name is a string")
+        if not name or "." in name:
+            raise ValueError(
+                f"{name!r} cannot be the name of a {kind}: it must not be empty nor contain a dot"
+            )
+        if hasattr(Module, name) or name in ("training", "_registered", "_path", "_containers"):
+            raise ValueError(
+                f"{name!r} cannot be the name of a {kind}: every Module has an attribute of that name"
+            )
+        if clash := _descriptor_kind(type(self), name):
+            raise ValueError(
+                f"{name!r} cannot be the name of a {kind}: {type(self).__name__} has a {clash} of that name, "
+                "and one would hide the other; rename one of them"
+            )
+
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter):
             self._register(name, PARAMETER, value)
@@ -178,6 +199,10 @@ class Module:
             self._register(name, MODULE, value)
         elif (kind := vars(self).get("_registered", {}).get(name)) is None:
             object.__setattr__(self, name, value)
+            if isinstance(value, PLAIN_CONTAINERS):
+                vars(self).setdefault("_containers", {})[name] = False
+                if "_registered" in vars(self):
+                    self._warn_of_unregistered(name)
         elif value is None:
             vars(self)[name] = None
         elif kind in (BUFFER, UNSAVED_BUFFER) and isinstance(value, (np.ndarray, np.generic, Tensor)):
@@ -186,6 +211,25 @@ class Module:
             expected = {PARAMETER: "a Parameter", MODULE: "a Module"}.get(kind, "an array")
             raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_class_name(value)}")
 
+    def _warn_of_unregistered(self, *names: str) -> None:
+        """Warn, once for each attribute, of modules and parameters in plain containers of this module.
+
+        Without names, of all its attributes: a list may have been filled after it was put here.
+        """
+        was_said: dict[str, bool] = vars(self)["_containers"]
+        for name in names or tuple(was_said):
+            value = vars(self).get(name)
+            if was_said[name] or not (found := members_in(value, (Module, Parameter))):
+                continue
+            registered = {
+                id(member) for _, module in self._everywhere() for member in _with_parameters(module)
+            }
+            unregistered = [(keys, member) for keys, member in found if id(member) not in registered]
+            if unregistered:
+                was_said[name] = True
+                keys, member = unregistered[0]
+                warn_of_member(type(self).__name__, name, value, keys, member, isinstance(member, Module))
+
     def __getattr__(self, name: str) -> Any:
         # Python calls this only for a name that is not there: there is no cost to attributes that exist.
         kind = type(self).__name__
@@ -193,6 +237,10 @@ class Module:
             raise AttributeError(
                 f"{kind}.__init__ must call super().__init__() before anything else", name=name, obj=self
             )
+        if _class_attribute(type(self), name) is not None:
+            # A property raised an AttributeError of its own, which Python dropped to ask here. Read again, it
+            # raises it again, and that says what is missing.
+            return object.__getattribute__(self, name)
         raise AttributeError(f"{kind!r} has no attribute {name!r}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
@@ -207,6 +255,19 @@ class Module:
         for name, kind in self._registered.items():
             if kind in kinds and (value := values[name]) is not None:
                 yield name, value
+
+    def __setstate__(self, state: Any) -> None:  # of a copy, or from a pickle
+        attributes, slots = state if isinstance(state, tuple) else (state, {})
+        vars(self).update(attributes or {})
+        for name, value in slots.items():
+            object.__setattr__(self, name, value)
+        add_holder(self)
+
+    def _held(self) -> Iterator[tuple[str, Any]]:
+        """Yield the own parameters and buffers, each with what an error calls it."""
+        for name, kind in tuple(self._registered.items()):  # another thread may be registering meanwhile
+            if kind != MODULE and (value := vars(self).get(name)) is not None:
+                yield f"{'parameter' if kind == PARAMETER else 'buffer'} {self._path + name!r}", value
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules that are registered in this one, with their names; each once."""
@@ -265,6 +326,8 @@ class Module:
     def _unique(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
         seen = set()  # of identities: two equal arrays are two buffers
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            if "_containers" in vars(module):
+                module._warn_of_unregistered()
             for name, value in module._named(*kinds):
                 if id(value) not in seen:
                     seen.add(id(value))
@@ -274,6 +337,9 @@ class Module:
 
     def _state(self) -> dict[str, Any]:
         """Return what the state dict lists, by path: a shared parameter under each of its paths."""
+        for module in self.modules():
+            if "_containers" in vars(module):
+                module._warn_of_unregistered()
         return {
             _joined(path, name): value
             for path, module in self._everywhere()
@@ -332,11 +398,17 @@ class Module:
         # All values are checked and converted before the first is written, so that an error leaves the model
         # as it was.
         values: dict[str, Array] = {}
+        first: dict[int, str] = {}  # the first name of each parameter and buffer, which may have several
         for name, entry in entries.items():
             if name in state:
                 try:
                     _require_header_fits(entry, state, name)
                     values[name] = _value_for(entry, state[name])
+                    twin = first.setdefault(id(entry), name)
+                    if twin != name and not np.array_equal(values[twin], values[name], equal_nan=True):
+                        problems.append(
+                            f"{name}: it is {twin} in this model, but has another value in the state"
+                        )
                 except Exception as error:  # PyTorch's on np.asarray; zipfile's and zlib's of a damaged file
                     problems.append(f"{name}: {error}")
         if problems:
@@ -358,15 +430,16 @@ class Module:
         dtype = np.dtype(dtype)
         if not is_float(dtype):
             raise TypeError(f"a module was asked to take dtype {dtype}; expected a floating-point one")
+        done: dict[int, tuple[Array, Array]] = {}
         for parameter in self.parameters():
             if is_float(parameter):
-                parameter.data = parameter.data.astype(dtype)
+                parameter.data = converted(parameter.data, dtype, done)
                 if parameter.grad is not None:
                     parameter.grad = Tensor(parameter.grad.data.astype(dtype))
         for module in self.modules():
             for name, buffer in module._named(BUFFER, UNSAVED_BUFFER):
                 if is_float(buffer):
-                    vars(module)[name] = buffer.astype(dtype)
+                    vars(module)[name] = converted(buffer, dtype, done)
         return self
 
     # ---- changes to all modules or parameters ----------------------------------------------------------
@@ -375,6 +448,8 @@ class Module:
         """Switch this module and all below it to training mode; with False, to evaluation mode."""
         for module in self.modules():
             module.training = mode
+            if "_containers" in vars(module):
+                module._warn_of_unregistered()
         return self
 
     def eval(self) -> Self:
@@ -477,6 +552,35 @@ def _as_array(value: Any) -> Array:
 
 def _class_name(value: object) -> str:
     return type(value).__name__ + (" (wrap it in nn.Parameter)" if type(value) is Tensor else "")
+
+
+def _with_parameters(module: Module) -> Iterator[Module | Parameter]:
+    """Yield a module and its own parameters."""
+    yield module
+    for _, parameter in module._named(PARAMETER):
+        yield parameter
+
+
+# ---- names that a class has taken ------------------------------------------------------------------------
+
+
+def _class_attribute(cls: type, name: str) -> Any:
+    """Return what a class or one of its bases defines under a name, as it stands there; None for nothing."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), None)
+
+
+def _descriptor_kind(cls: type, name: str) -> str | None:
+    """Return what a class has under a name that no attribute of an instance may have; None if it may.
+
+    A plain default, such as ``bias = None`` in the body of the class, gives way to the attribute. A property
+    does not, and a method or cached_property would be lost behind it.
+    """
+    attribute = _class_attribute(cls, name)
+    if not hasattr(type(attribute), "__get__"):
+        return None
+    if isinstance(attribute, (property, cached_property)):
+        return type(attribute).__name__
+    return "method" if callable(attribute) or isinstance(attribute, classmethod) else "descriptor"
 
 
 # ---- as text ---------------------------------------------------------------------------------------------

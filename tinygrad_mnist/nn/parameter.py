@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, Self
 
 import numpy as np
@@ -76,10 +77,13 @@ class Parameter(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = super().__deepcopy__(memo)
         twin._name = self._name
+        owner, layout = _owner_and_layout(self._array)
+        twin._array = _view(deepcopy(owner, memo), layout)
         return twin
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpickled, (type(self), self.data, self.requires_grad, self._name)
+        owner, layout = _owner_and_layout(self._array)
+        return _unpickled, (type(self), owner, self.requires_grad, self._name, layout)
 
     def __repr__(self) -> str:
         name = f", name={self._name!r}" if self._name else ""
@@ -90,10 +94,61 @@ class Parameter(Tensor):
         return f"Parameter{values}{name}{frozen})"
 
 
-def _unpickled(kind: type[Parameter], data: Any, requires_grad: bool, name: str | None) -> Parameter:
-    parameter = kind(data, requires_grad)
+Layout = tuple[tuple[int, ...], tuple[int, ...], int]
+"""The shape, the strides and the first byte of a view in the memory of another array."""
+
+
+def _unpickled(
+    kind: type[Parameter], owner: Array, requires_grad: bool, name: str | None, layout: Layout | None = None
+) -> Parameter:
+    parameter = kind(_view(owner, layout), requires_grad)
     parameter.name = name
     return parameter
+
+
+def _owner_and_layout(array: Array) -> tuple[Array, Layout | None]:
+    """Return the array that a view shows all elements of, and how; of any other array, itself and None.
+
+    Parameters that are tied by ``decoder.weight.data = encoder.weight.data.T`` have one owner. Copied or
+    pickled by it, which a copier does once, they stay tied.
+    """
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if owner is array or owner.size != array.size or owner.dtype != array.dtype or not owner.flags.forc:
+        return array, None
+    first = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    return owner, (array.shape, array.strides, first)
+
+
+def _view(owner: Array, layout: Layout | None) -> Array:
+    """Return the view that has a layout in the memory of an array; without one, the array itself."""
+    if layout is None:
+        return owner
+    shape, strides, first = layout
+    return np.ndarray(shape, owner.dtype, owner.ravel(order="K"), first, strides)
+
+
+def converted(array: Array, dtype: np.dtype[Any], done: dict[int, tuple[Array, Array]]) -> Array:
+    """Return an array in another dtype; what shared memory with it shares memory with the result.
+
+    Parameters
+    ----------
+    array : ndarray
+        The array.
+    dtype : dtype
+        The dtype.
+    done : dict
+        The owners that were converted before, and their conversions, by the identity of the owner.
+    """
+    owner, layout = _owner_and_layout(array)
+    if id(owner) not in done:
+        done[id(owner)] = owner, owner.astype(dtype)
+    if layout is not None:
+        shape, strides, first = layout
+        old, new = owner.itemsize, dtype.itemsize
+        layout = shape, tuple(stride // old * new for stride in strides), first // old * new
+    return _view(done[id(owner)][1], layout)
 
 
 def write_values(target: Tensor | Array, values: Any) -> None:

@@ -5,11 +5,14 @@ the parameters of a group that have one dtype lie in one flat array (`FlatParame
 each is a view of its section of that array, in the memory order that it had. An update formula runs on a
 `Block`: a section that fits into the cache, of as many parameters as possible. Nothing here knows a formula
 or computes a gradient.
+
+A parameter that shares its memory, with another one that it is tied to or with a buffer, would come apart
+from it. It stays where it is, alone, and is updated there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import is_
 from typing import Any, Literal
 
@@ -18,6 +21,7 @@ import numpy.typing as npt
 
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.optim.shared_memory import describe_parameter, partners
 
 __all__ = ["Array", "Block", "FlatGroup", "FlatParameters", "Run", "describe_parameter"]
 
@@ -34,7 +38,12 @@ class FlatGroup:
     ----------
     parameters : sequence of Tensor
         Floating-point Tensors. The ``data`` of each is replaced by a view of a flat array with the same
-        values.
+        values, unless it shares its memory.
+
+    Raises
+    ------
+    ValueError
+        If one shares its memory, and cannot be updated there.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -44,7 +53,7 @@ class FlatGroup:
     def adopt(self) -> list[FlatParameters]:
         """Return the flat arrays, with the values of arrays that were assigned to ``data`` copied in."""
         adopted = [flat.adopt() for flat in self.flats]
-        if not all(adopted):  # a parameter has got another dtype, so that it belongs into another flat array
+        if not all(adopted):  # a parameter belongs elsewhere: it has another dtype, or shares its memory now
             states = self.states()
             self.flats = _flatten(self.parameters)
             self.restore(states)
@@ -72,6 +81,13 @@ class FlatGroup:
 class FlatParameters:
     """Parameters of one dtype in one flat array, and the optimiser's state in arrays of the same layout.
 
+    Parameters
+    ----------
+    parameters : sequence of Tensor
+        Tensors of one dtype, which are moved.
+    beside : sequence of Tensor, optional
+        What lies in the memory of the one parameter there is, which then is not moved.
+
     Attributes
     ----------
     values : ndarray, shape (n,)
@@ -84,19 +100,26 @@ class FlatParameters:
         steps; None before the first. Parameters are updated together as long as their progress is equal.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], beside: Sequence[Tensor] | None = None) -> None:
         self.parameters = tuple(parameters)
+        self.beside = beside
         self.orders = [_memory_order(parameter.data) for parameter in self.parameters]
-        self.values: Array = np.empty(sum(p.size for p in self.parameters), self.parameters[0].dtype)
+        if beside is None:
+            self.values: Array = np.empty(sum(p.size for p in self.parameters), self.parameters[0].dtype)
+        else:
+            self.values = self.parameters[0].data.reshape(-1, order=self.orders[0])  # a view
         self.state: dict[str, Array] = {}
         self.progress: list[Any] = [None] * len(self.parameters)
         self._lay_out()
-        self.adopt()
+        if beside is None:
+            self._take_over(range(len(self.parameters)))
 
     def _lay_out(self) -> None:
         ends = np.cumsum([p.size for p in self.parameters]).tolist()
         self.bounds: list[int] = [0, *ends]
         self.views = [self._view(self.values, index) for index in range(len(self.parameters))]
+        if self.beside is not None:
+            self.views = [self.parameters[0].data]  # the array itself, not another view of its memory
         self.capacity = BLOCK_BYTES // self.values.itemsize
         self.scratch = np.empty((2, min(self.values.size, self.capacity)), self.values.dtype)
         self.shapes = [view.shape for view in self.views]
@@ -104,7 +127,8 @@ class FlatParameters:
 
     def __getstate__(self) -> dict[str, Any]:
         made_by_layout = ("bounds", "views", "capacity", "scratch", "shapes", "_joined")
-        return {name: value for name, value in vars(self).items() if name not in made_by_layout}
+        state = {name: value for name, value in vars(self).items() if name not in made_by_layout}
+        return {**state, "beside": None}  # a copy is moved, or found to share its memory, in the next step
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         # A view that is copied or pickled becomes an array of its own. So the views are made anew, and the
@@ -118,9 +142,10 @@ class FlatParameters:
         return section.reshape(self.parameters[index].shape, order=self.orders[index])
 
     def adopt(self) -> bool:
-        """Copy arrays that were assigned to ``data`` into our views; return False if one has another dtype.
+        """Copy arrays that were assigned to ``data`` into our views; return False if one belongs elsewhere.
 
-        Usually nothing was assigned, and one comparison of identities tells so.
+        It does if it has another dtype, or shares memory with another parameter or a buffer. Usually nothing
+        was assigned, and one comparison of identities tells so.
         """
         arrays = [parameter._array for parameter in self.parameters]
         if all(map(is_, arrays, self.views)):
@@ -128,12 +153,20 @@ class FlatParameters:
         foreign = [index for index, view in enumerate(self.views) if arrays[index] is not view]
         if any(self.parameters[index].dtype != self.values.dtype for index in foreign):
             return False
+        # What shares a view of ours with a parameter that has left it must not be overwritten either.
+        left = [Tensor(self.views[index]) for index in foreign]
+        if self.beside is not None or partners([*self.parameters, *left]):
+            return False
+        self._take_over(foreign)
+        return True
+
+    def _take_over(self, indices: Iterable[int]) -> None:
+        """Copy the arrays of some parameters into our views, and put these in their place."""
         # All are copied before the first is written: two parameters may have exchanged their arrays.
-        copies = [arrays[index].copy() for index in foreign]
-        for index, array in zip(foreign, copies, strict=True):
+        copies = [(index, self.parameters[index].data.copy()) for index in indices]
+        for index, array in copies:
             self.views[index][...] = array
             self.parameters[index].data = self.views[index]
-        return True
 
     def gradients(self) -> list[Array | None]:
         """Return the gradient of each parameter in our dtype, or None; they must not be written to.
@@ -246,7 +279,9 @@ class Run:
     def finish(self, progress: Any) -> None:
         """Store the new progress of the parameters, and mark their values as written, for older tapes."""
         self.flat.progress[self.first : self.last] = [progress] * (self.last - self.first)
-        parameters = self.flat.parameters[self.first : self.last]
+        parameters: Sequence[Tensor] = self.flat.parameters[self.first : self.last]
+        if self.flat.beside:
+            parameters = [*parameters, *self.flat.beside]
         mark_written([leaf for parameter in parameters if (leaf := parameter._leaf) is not None])
 
 
@@ -311,17 +346,34 @@ class Block:
         return whole
 
 
-def describe_parameter(parameter: Tensor, index: int) -> str:
-    """Return how errors call a parameter: by its name if it has one, else by its index."""
-    name = getattr(parameter, "name", None)
-    return f"parameter {name!r}" if name else f"parameter {index}"
-
-
 def _flatten(parameters: Sequence[Tensor]) -> list[FlatParameters]:
+    """Return parameters in flat arrays: one for each dtype, and for each that shares its memory its own."""
+    sharing = partners(parameters)
+    for index, found in sharing.items():
+        _check_updatable(parameters, index, found[0][0])
     by_dtype: dict[np.dtype[Any], list[Tensor]] = {}
-    for parameter in parameters:
-        by_dtype.setdefault(parameter.dtype, []).append(parameter)
-    return [FlatParameters(members) for members in by_dtype.values()]
+    for index, parameter in enumerate(parameters):
+        if index not in sharing:
+            by_dtype.setdefault(parameter.dtype, []).append(parameter)
+    alone = [
+        FlatParameters([parameters[index]], [other for _, other in found if isinstance(other, Tensor)])
+        for index, found in sharing.items()
+    ]
+    return [*map(FlatParameters, by_dtype.values()), *alone]
+
+
+def _check_updatable(parameters: Sequence[Tensor], index: int, other: str) -> None:
+    """Raise if a parameter that shares memory with another cannot be updated where it is."""
+    flags = parameters[index].data.flags
+    if flags.forc and flags.writeable:
+        return
+    why = "its elements do not lie side by side" if flags.writeable else "it is read-only there"
+    raise ValueError(
+        f"{describe_parameter(parameters[index], index)} shares memory with {other}, and {why}, so that it "
+        "cannot be updated together with it. To have one weight in two places, use one Parameter "
+        "(decoder.weight = encoder.weight), or compute with a part of it or its transpose in forward(); to "
+        "have two, give it memory of its own (parameter.data = parameter.data.copy())"
+    )
 
 
 def _memory_order(array: npt.NDArray[Any]) -> Literal["C", "F"]:

@@ -48,8 +48,9 @@ class Optimizer:
     The parameters of a group are laid side by side in one flat array (one for each dtype) and updated
     together. For that, ``p.data`` of each parameter becomes a view of that array when the optimiser is made;
     values and memory order stay the same. Another array may be assigned to ``p.data`` later: the next `step`
-    copies its values. Gradients are only read. The optimiser has to be made before the forward pass, as a
-    tape that was recorded earlier counts as stale.
+    copies its values. A parameter whose memory another one, or a buffer of a module, shares stays where it
+    is, so that they stay together. Gradients are only read. The optimiser has to be made before the forward
+    pass, as a tape that was recorded earlier counts as stale.
 
     A subclass states in `option_checks` which options there are and in `state_names` which arrays it keeps,
     and defines `_update`, the formula. It runs on whole blocks of parameters, as 1-D arrays.
@@ -114,7 +115,8 @@ class Optimizer:
         entries: list[Any] = _in_order(params)
         if not entries:
             raise ValueError(
-                "no parameters to optimise: params is empty (a generator that was already used up?)"
+                "no parameters to optimise: params is empty (a generator that was already used up, or "
+                "modules in a plain list instead of an nn.ModuleList?)"
             )
         if isinstance(entries[0], Mapping):
             for entry in entries:

@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_mnist.engine.observe import recorder, unmuted
 from tinygrad_mnist.engine.op import Op, Sample
 from tinygrad_mnist.engine.random_state import Draws
+from tinygrad_mnist.engine.surroundings import entered, surroundings
 from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
@@ -99,6 +100,7 @@ class _Replay:
         self.outputs: list[int] = []  # the positions of differentiable results among all
         self.outside: list[Any] = []  # nodes and leaves that f used without being given them
         self.generators: list[np.random.Generator] = []  # that layers drew from, as they were before
+        self.surroundings = surroundings.get()
 
     def _run(self, arrays: Sequence[Any], parents: Sequence[Any], again: bool) -> tuple[list[Node], Any]:
         """Run the function on a tape that begins at boundaries; return these and the result."""
@@ -107,7 +109,8 @@ class _Replay:
         for position, array, node in zip(self.inputs, arrays, boundaries, strict=True):
             leaves[position] = _lift(array, node)
         args, kwargs = unflatten(self.structure, leaves)
-        with Draws(self.generators, again).noted(), taped(), unmuted():
+        around = entered(self.surroundings if again else ())
+        with around, Draws(self.generators, again).noted(), taped(), unmuted():
             return boundaries, self.f(*args, **kwargs)
 
     def run_first(self) -> Any:
