@@ -17,7 +17,7 @@ from tinygrad_mnist.engine.reach import argument_reach, broadcast_axes, joined, 
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the values, which are infinite or NaN
 
-softmax, log_softmax = REGISTRY["softmax"], REGISTRY["log_softmax"]
+softmax, log_softmax, logsumexp = (REGISTRY[name] for name in ("softmax", "log_softmax", "logsumexp"))
 MASK = np.array([False, True, False, True])
 Function = Callable[[Any], Any]
 
@@ -33,7 +33,9 @@ SINGULAR: dict[str, tuple[Function, float]] = {
     "sin(1 / x)": (lambda x: np.sin(1 / x), 0.0),
     "hypot(log(x), 1)": (lambda x: np.hypot(np.log(x), 1.0), 0.0),
     "einsum": (lambda x: np.einsum("i,i->i", x, np.log(x)), 0.0),
-    "einsum of a diagonal": (lambda x: np.einsum("ii->i", x[:, None] + np.diag(np.ones(x.size)) * np.log(x)), 0.0),
+    "einsum of a diagonal": (
+        lambda x: np.einsum("ii->i", x[:, None] + np.diag(np.ones(x.size)) * np.log(x)), 0.0,
+    ),
     "log(1 + exp(x))": (lambda x: np.log(1 + np.exp(x)), 2000.0),
     "0 ** x": (lambda x: 0.0**x, -1.0),
     "x ** x": (lambda x: x**x, 0.0),
@@ -42,7 +44,7 @@ SINGULAR: dict[str, tuple[Function, float]] = {
     "tan of inf": (np.tan, np.inf),
     "NaN": (lambda x: x * x * np.exp(x), np.nan),
     "softmax of rows": (lambda x: softmax(np.stack([x, 1 / x], axis=1), axis=1)[:, 0], 0.0),
-    "logsumexp of rows": (lambda x: REGISTRY["logsumexp"](np.stack([x, 1 / x], axis=1), axis=1, keepdims=False), 0.0),
+    "logsumexp of rows": (lambda x: logsumexp(np.stack([x, 1 / x], axis=1), axis=1, keepdims=False), 0.0),
     "log_softmax of rows": (lambda x: log_softmax(np.stack([x, np.log(x)], axis=1), axis=1)[:, 0], 0.0),
     "norm of rows": (lambda x: np.linalg.norm(np.stack([x, 1 / x], axis=1), axis=1), 0.0),
     "std of rows": (lambda x: np.std(np.stack([x, 1 / x], axis=1), axis=1), 0.0),
@@ -54,7 +56,9 @@ SINGULAR: dict[str, tuple[Function, float]] = {
     "relu(1 / x)": (lambda x: F.relu(1 / x), 0.0),
     "softplus(1 / x)": (lambda x: REGISTRY["softplus"](1 / x), 0.0),
     "slogdet": (lambda x: np.linalg.slogdet(x[:, None, None] * np.eye(2))[1], 0.0),
-    "inverse": (lambda x: np.linalg.inv(x[:, None, None] * np.eye(2) + 1 / x[:, None, None])[:, 0, 1], np.inf),
+    "inverse": (
+        lambda x: np.linalg.inv(x[:, None, None] * np.eye(2) + 1 / x[:, None, None])[:, 0, 1], np.inf,
+    ),
     "a checkpoint": (checkpoint(lambda x: x * np.log(x)), 0.0),
     "one of a checkpoint's results": (lambda x: checkpoint(lambda x: (np.log(x), x**1.5))(x)[1], 0.0),
 }  # fmt: skip
@@ -127,7 +131,7 @@ def test_whatever_chose_leaves_out_what_it_did_not_choose(case: str) -> None:
 
 
 EXTREMES: dict[str, tuple[Function, float]] = {
-    "maximum": (lambda x: np.maximum(-np.sqrt(x), -10.0 + 0 * np.where(MASK, x, 0)), 0.0),
+    "maximum": (lambda x: np.maximum(np.log(x), -2.0), 0.0),
     "clip": (lambda x: np.clip(np.log(x), -2.0, 2.0), 0.0),
     "relu": (lambda x: F.relu(2 + np.log(x)), 0.0),
     "max": (lambda x: np.max(np.stack([np.log(x), -np.ones(4)], axis=1), axis=1), 0.0),
@@ -135,7 +139,7 @@ EXTREMES: dict[str, tuple[Function, float]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [name for name in EXTREMES if name != "maximum"])
+@pytest.mark.parametrize("case", EXTREMES)
 def test_an_extreme_leaves_out_what_was_less(case: str) -> None:
     f, at = EXTREMES[case]
     x = points(at)
@@ -179,9 +183,8 @@ def test_the_entropy_of_a_masked_softmax() -> None:
     logits = np.array([0.1, 0.2, 0.3, -1.0])
     expected = np.insert(grad(compact)(logits[allowed]), 2, 0.0)
     np.testing.assert_allclose(grad(entropy)(logits), expected, atol=1e-12)
-    np.testing.assert_allclose(
-        np.delete(np.delete(hessian(entropy)(logits), 2, 0), 2, 1), hessian(compact)(logits[allowed]), atol=1e-12
-    )
+    second = hessian(entropy)(logits)[np.ix_(allowed, allowed)]
+    np.testing.assert_allclose(second, hessian(compact)(logits[allowed]), atol=1e-12)
 
 
 # ---- what is zero is not dead ----------------------------------------------------------------------------

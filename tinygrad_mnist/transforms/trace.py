@@ -297,7 +297,7 @@ def _uses_outer_tape(results: Sequence[Tensor], boundaries: Sequence[Node]) -> b
     """
     oldest = min((node.time for node in boundaries), default=0)
     seen: set[Any] = {None, *boundaries}
-    waiting = [result.origin for result in results]
+    waiting: list[Any] = [result.origin for result in results]
     while waiting:
         node = waiting.pop()
         if node in seen:
