@@ -12,13 +12,25 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
+from tinygrad_mnist.engine.dtypes import float_dtype
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.ops import activation, elementwise, loss, normalization
+from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input
+from tinygrad_mnist.nn.loss_functions import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    one_hot,
+    smooth_l1_loss,
+)
+from tinygrad_mnist.ops import activation, elementwise, normalization
 from tinygrad_mnist.ops.linear import linear as linear_operation
 
 __all__ = [
@@ -40,14 +52,6 @@ __all__ = [
     "softmax",
     "tanh",
 ]
-
-Array = NDArray[Any]
-TensorLike = Tensor | Array
-
-
-def as_input(value: Tensor | ArrayLike) -> TensorLike:
-    """Return a Tensor as it is and anything else as an array, so that it has a shape and a dtype."""
-    return value if isinstance(value, Tensor) else np.asarray(value)
 
 
 # ---- activations -----------------------------------------------------------------------------------------
@@ -475,253 +479,3 @@ def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorL
             f"start_dim={start_dim} comes after end_dim={end_dim} in shape {shape}; exchange them"
         )
     return input.reshape(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
-
-
-# ---- losses ----------------------------------------------------------------------------------------------
-
-
-def cross_entropy(
-    input: TensorLike, target: TensorLike, *, reduction: str = "mean", label_smoothing: float = 0.0
-) -> Tensor:
-    """Return ``-sum(target * log_softmax(input))`` of each row, reduced.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Logits, shape (N, C).
-    target : Tensor or ndarray
-        Integer labels of shape (N,); or one-hot rows or probabilities of shape (N, C).
-    reduction : str
-        ``mean`` over the rows, ``sum``, or ``none`` for one number for each row.
-    label_smoothing : float
-        The share of the uniform distribution that is mixed into the target, from 0 to 1.
-
-    Returns
-    -------
-    Tensor
-        A scalar; shape (N,) for ``none``.
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not fit, or an option is unknown.
-    IndexError
-        If a label is not a class.
-
-    References
-    ----------
-    Szegedy et al. (2016), "Rethinking the Inception architecture", section 7, for the label smoothing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> logits = np.log(np.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]))
-    >>> cross_entropy(logits, np.array([0, 0]), reduction="none").round(4)
-    array([0.6931, 1.3863])
-    """
-    input, target = as_input(input), as_input(target)
-    if target.ndim == 2 and not is_float(target):
-        target = target.astype(input.dtype)  # one-hot integers
-    # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
-    # NumPy's rule.
-    if reduction not in ("mean", "sum") or not input.size:
-        return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction)
-    out: Tensor = loss.cross_entropy(input, target, label_smoothing=label_smoothing, reduction=reduction)
-    return out
-
-
-def nll_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
-    """Return the negative log-likelihood: minus the entry of each row at its label, reduced.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Log-probabilities, shape (N, C), as `log_softmax` gives them.
-    target : Tensor or ndarray
-        Integer labels, shape (N,).
-    reduction : str
-        ``mean``, ``sum`` or ``none``.
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not fit.
-    IndexError
-        If a label is not a class.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(nll_loss(np.array([[-1.0, -2.0], [-3.0, -4.0]]), np.array([0, 1])))
-    2.5
-    """
-    input = as_input(input)
-    labels = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if input.ndim != 2 or labels.shape != input.shape[:1] or not is_integer(labels):
-        raise ValueError(
-            f"input of shape {input.shape} and target of shape {labels.shape} and dtype {labels.dtype} "
-            "were given; expected (N, C) and integer labels of shape (N,)"
-        )
-    n, classes = input.shape
-    _check_labels(labels, classes)
-    return _reduced(-input[np.arange(n), labels], reduction)
-
-
-def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
-    """Return ``(input - target)**2``, reduced over all elements.
-
-    Parameters
-    ----------
-    input, target : Tensor or ndarray
-        Arrays of one shape. Integers and booleans are converted to the dtype of the other, or to float64.
-    reduction : str
-        ``mean``, ``sum`` or ``none``.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ. Broadcasting them would nearly always hide a mistake.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
-    2.0
-    """
-    input, target = _floats_of_one_shape(input, target)
-    return _reduced(np.square(input - target), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    input: TensorLike,
-    target: TensorLike,
-    *,
-    reduction: str = "mean",
-    pos_weight: TensorLike | float | None = None,
-) -> Tensor:
-    """Return the binary cross-entropy of ``s = sigmoid(input)``, without overflow, reduced.
-
-    It is ``-p * target * log(s) - (1 - target) * log(1 - s)`` of each element, with ``p = pos_weight``.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Logits, any shape.
-    target : Tensor or ndarray
-        Probabilities, of the same shape; integers and booleans are converted to floats.
-    reduction : str
-        ``mean``, ``sum`` or ``none``.
-    pos_weight : array_like, optional
-        The weight ``p`` of the positive examples, broadcast to the shape of the input.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> binary_cross_entropy_with_logits(np.array([0.0, -1000.0]), np.array([1.0, 1.0]), reduction="none")
-    array([6.9314...e-01, 1.0000...e+03])
-    """
-    input, target = _floats_of_one_shape(input, target)
-    # With x = input and tail = log(1 + exp(-|x|)): -log(s) is tail for x >= 0 and tail - x for x < 0, and
-    # -log(1 - s) is tail + x and tail. So each side of 0 has a formula that does not overflow and cancels
-    # nothing, and is smooth there, unlike |x|: the gradient at 0 is right, too.
-    positive = input >= 0
-    tail = np.log1p(np.exp(np.where(positive, -input, input)))
-    share: Any = target if pos_weight is None else pos_weight * target
-    slope = np.where(positive, 1 - target, -share)
-    return _reduced(slope * input + (1 - target + share) * tail, reduction)
-
-
-def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike = np.int64) -> NDArray[Any]:
-    """Return a row for each label, with 1 at its class and 0 elsewhere.
-
-    Parameters
-    ----------
-    target : array_like
-        Integer labels, any shape.
-    num_classes : int
-        The length of a row; by default one more than the largest label.
-    dtype : dtype
-        The dtype of the result.
-
-    Returns
-    -------
-    ndarray
-        Shape (*target.shape, num_classes).
-
-    Raises
-    ------
-    TypeError
-        If the labels are not integers.
-    IndexError
-        If a label is not a class.
-
-    Examples
-    --------
-    >>> one_hot([1, 0], 3)
-    array([[0, 1, 0],
-           [1, 0, 0]])
-    """
-    labels = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if not is_integer(labels):
-        raise TypeError(f"labels of dtype {labels.dtype} were given; expected integers")
-    if num_classes < 0:
-        num_classes = int(labels.max(initial=-1)) + 1
-    _check_labels(labels, num_classes)
-    rows = np.zeros((*labels.shape, num_classes), dtype)
-    np.put_along_axis(rows, labels[..., None], 1, axis=-1)
-    return rows
-
-
-def _check_labels(labels: NDArray[Any], classes: int) -> None:
-    """Raise an IndexError that names the first label that is no class."""
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
-
-
-def _floats_of_one_shape(input: TensorLike, target: TensorLike) -> tuple[TensorLike, TensorLike]:
-    """Return input and target as floats, of the dtype of the other if only one is.
-
-    A difference of unsigned integers would wrap around, and NumPy raises for one of booleans.
-
-    Raises
-    ------
-    ValueError
-        If they have different shapes.
-    """
-    input, target = as_input(input), as_input(target)
-    if input.shape != target.shape:
-        raise ValueError(
-            f"input of shape {input.shape} and target of shape {target.shape} were given; expected one shape"
-        )
-    if not is_float(input):
-        input = input.astype(float_dtype(target.dtype))
-    if not is_float(target):
-        target = target.astype(input.dtype)
-    return input, target
-
-
-def _reduced(losses: Any, reduction: str) -> Tensor:
-    out: Tensor
-    if reduction == "mean":
-        out = _mean(losses)
-    elif reduction == "sum":
-        out = losses.sum()
-    elif reduction == "none":
-        out = losses
-    else:
-        raise ValueError(f"reduction={reduction!r} was given; expected 'mean', 'sum' or 'none'")
-    return out
-
-
-def _mean(losses: Any) -> Any:
-    n = losses.size
-    if losses.ndim != 1 or n == 0 or not is_float(losses):  # an array of integers cannot hold 1 / n
-        return losses.mean()
-    # Measured: forward and backward together, this product takes 12 us less than a mean.
-    return losses @ np.full(n, 1 / n, losses.dtype)
