@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tinygrad_mnist.engine.dtypes import float_dtype
+from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input
+from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, values_of
 from tinygrad_mnist.nn.loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -35,11 +34,19 @@ from tinygrad_mnist.ops.linear import linear as linear_operation
 
 __all__ = [
     "batch_norm",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
+    "elu",
+    "embedding",
     "flatten",
     "gelu",
+    "group_norm",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
@@ -48,11 +55,14 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "relu",
+    "rms_norm",
     "sigmoid",
+    "silu",
+    "smooth_l1_loss",
     "softmax",
+    "softplus",
     "tanh",
 ]
-
 
 # ---- activations -----------------------------------------------------------------------------------------
 
@@ -129,6 +139,90 @@ def sigmoid(input: TensorLike) -> Tensor:
     """
     out: Tensor = elementwise.sigmoid(input)
     return out
+
+
+def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
+    """Return the exponential linear unit: ``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere.
+
+    References
+    ----------
+    Clevert, Unterthiner & Hochreiter (2016), "Fast and accurate deep network learning by exponential linear
+    units (ELUs)", equation 15.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> elu(np.array([-1.0, 2.0])).round(4)
+    array([-0.6321,  2.    ])
+    """
+    input = as_input(input)
+    positive = input > 0
+    # Where x is positive the exponential is not used, so it is that of 0, which does not overflow.
+    return np.where(positive, input, alpha * np.expm1(np.where(positive, 0, input)))  # type: ignore[return-value]
+
+
+def silu(input: TensorLike) -> Tensor:
+    """Return the sigmoid linear unit ``x * sigmoid(x)``, also called swish; 0 at -inf.
+
+    References
+    ----------
+    Elfwing, Uchibe & Doya (2018), "Sigmoid-weighted linear units", equation 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> silu(np.array([-1.0, 2.0])).round(4)
+    array([-0.2689,  1.7616])
+    """
+    # Below the bound the value and both derivatives are 0 in every dtype; at -inf, -inf * 0 would be NaN.
+    bounded = np.maximum(as_input(input), _SILU_IS_ZERO)
+    return bounded * sigmoid(bounded)  # type: ignore[return-value]
+
+
+_SILU_IS_ZERO = -2e4
+"""A number at which ``x * exp(x)`` has underflowed to 0, even in NumPy's longest dtype."""
+
+
+def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return ``log(1 + exp(beta * x)) / beta``, without overflow; any shape.
+
+    Where ``beta * x > threshold`` it is ``x`` itself.
+
+    Raises
+    ------
+    ValueError
+        If ``beta`` is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softplus(np.array([0.0, 1000.0])).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
+    if not beta:
+        raise ValueError(f"beta={beta} was given; expected another number than 0")
+    input = as_input(input)
+    scaled = input * beta
+    return np.where(scaled > threshold, input, elementwise.softplus(scaled) / beta)  # type: ignore[return-value]
+
+
+def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Return ``x`` clipped to the interval from ``min_val`` to ``max_val``, with gradient 0 at its ends.
+
+    Raises
+    ------
+    ValueError
+        If ``min_val`` is greater than ``max_val``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hardtanh(np.array([-3.0, 0.5, 3.0]))
+    array([-1. ,  0.5,  1. ])
+    """
+    if not min_val <= max_val:
+        raise ValueError(f"min_val={min_val} and max_val={max_val} were given; expected min_val <= max_val")
+    return np.clip(as_input(input), min_val, max_val)  # type: ignore[return-value]
 
 
 def softmax(input: TensorLike, dim: int) -> Tensor:
@@ -366,11 +460,8 @@ def layer_norm(
     >>> layer_norm(np.array([[1.0, 3.0]]), 2, eps=0.0)
     array([[-1.,  1.]])
     """
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    input, shape = _last_axes(input, normalized_shape)
     axes = len(shape)
-    input = as_input(input)
-    if not axes or input.shape[-axes:] != shape:
-        raise ValueError(f"input of shape {input.shape} was given; expected its last axes to be {shape}")
     input, weight, bias = _with_defaults(input, shape, weight, bias)
     if axes == 1:
         out: Tensor = normalization.layer_norm(input, weight, bias, eps=eps)
@@ -379,6 +470,127 @@ def layer_norm(
     rows = input.reshape(*input.shape[:-axes], math.prod(shape))
     out = normalization.layer_norm(rows, weight.reshape(-1), bias.reshape(-1), eps=eps)
     return out.reshape(input.shape)
+
+
+def _last_axes(
+    input: TensorLike, normalized_shape: int | list[int] | tuple[int, ...]
+) -> tuple[TensorLike, tuple[int, ...]]:
+    """Return the input and the shape that is normalised over; raise if that is not the shape of its end."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    input = as_input(input)
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ValueError(f"input of shape {input.shape} was given; expected its last axes to be {shape}")
+    return input, shape
+
+
+def rms_norm(
+    input: TensorLike,
+    normalized_shape: int | list[int] | tuple[int, ...],
+    weight: TensorLike | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Divide by the root of the mean square over the last axes, each sample by itself; then scale.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        Shape (..., *normalized_shape).
+    normalized_shape : int or sequence of int
+        The lengths of the axes to normalise over.
+    weight : Tensor or ndarray, optional
+        Shape ``normalized_shape``.
+    eps : float, optional
+        A number that is added to the mean square; by default the machine epsilon of the input's dtype.
+
+    Returns
+    -------
+    Tensor
+        The shape of the input.
+
+    Raises
+    ------
+    ValueError
+        If the last axes of the input are not ``normalized_shape``, or the weight has another shape.
+
+    References
+    ----------
+    Zhang & Sennrich (2019), "Root mean square layer normalization", equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rms_norm(np.array([[1.0, 7.0]]), 2, eps=0.0)
+    array([[0.2, 1.4]])
+    """
+    input, shape = _last_axes(input, normalized_shape)
+    input, weight, _ = _with_defaults(input, shape, weight, None)
+    dtype = input.dtype
+    if eps is None:
+        eps = float(np.finfo(dtype).eps)
+    if dtype == np.float16:  # for storage: squares and their means are taken in float32
+        input = input.astype(np.float32)
+    axes = tuple(range(-len(shape), 0))
+    normalised = input / np.sqrt(np.mean(np.square(input), axis=axes, keepdims=True) + eps)
+    out: Tensor = normalised.astype(dtype) * weight
+    return out
+
+
+def group_norm(
+    input: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each group of channels of each sample by itself; then scale and shift each channel.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        Shape (N, C) or (N, C, d1, ...).
+    num_groups : int
+        The number of groups; it divides C.
+    weight, bias : Tensor or ndarray, optional
+        Shape (C,).
+    eps : float
+        A number that is added to the variance.
+
+    Returns
+    -------
+    Tensor
+        The shape of the input.
+
+    Raises
+    ------
+    ValueError
+        If the groups do not divide the channels, weight or bias have another shape, or the input has fewer
+        than two axes.
+
+    References
+    ----------
+    Wu & He (2018), "Group normalization", equation 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_norm(np.array([[1.0, 3.0, 10.0, 30.0]]), 2, eps=0.0)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    input = as_input(input)
+    if input.ndim < 2:
+        raise ValueError(f"input of shape {input.shape} was given; expected (N, C) or (N, C, d1, ...)")
+    n, channels = input.shape[:2]
+    if num_groups < 1 or channels % num_groups:
+        raise ValueError(
+            f"num_groups={num_groups} was given for input of shape {input.shape}; expected a divisor of its "
+            f"{channels} channels"
+        )
+    input, weight, bias = _with_defaults(input, (channels,), weight, bias)
+    length = math.prod(input.shape[1:]) // num_groups
+    groups = layer_norm(input.reshape(n, num_groups, length), length, eps=eps)
+    by_channel = (channels, *(1,) * (input.ndim - 2))
+    out = groups.reshape(input.shape) * weight.reshape(by_channel) + bias.reshape(by_channel)
+    return out
 
 
 def _with_defaults(
@@ -449,6 +661,64 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RN
     if p < 1:
         mask *= 1 / (1 - p)
     return input * mask
+
+
+def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:
+    """Return the row of a table for each index; the gradients of an index that occurs twice add up.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        Integer indices, any shape.
+    weight : Tensor or ndarray
+        The table, shape (num_embeddings, embedding_dim).
+    padding_idx : int, optional
+        The index of a row that gets no gradient; a negative one counts from the end.
+
+    Returns
+    -------
+    Tensor
+        Shape (*input.shape, embedding_dim).
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    ValueError
+        If the table has not two axes.
+    IndexError
+        If an index or ``padding_idx`` is no row of the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> embedding(np.array([2, 0]), np.array([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]))
+    array([[2. , 2.5],
+           [0. , 0.5]])
+    """
+    weight, indices = as_input(weight), values_of(as_input(input))
+    if weight.ndim != 2:
+        raise ValueError(
+            f"weight of shape {weight.shape} was given; expected (num_embeddings, embedding_dim)"
+        )
+    if not is_integer(indices):
+        raise TypeError(f"indices of dtype {indices.dtype} were given; expected integers")
+    length = weight.shape[0]
+    if indices.size and not (indices.min() >= 0 and indices.max() < length):
+        wrong = indices[(indices < 0) | (indices >= length)][0]
+        raise IndexError(f"index {wrong} is not one of the {length} rows 0 to {length - 1} of the table")
+    rows: Tensor = weight[indices]  # type: ignore[assignment]
+    if padding_idx is None:
+        return rows
+    is_padding = (indices == padding_row(padding_idx, length))[..., None]
+    return np.where(is_padding, values_of(rows), rows)  # type: ignore[return-value]
+
+
+def padding_row(padding_idx: int, length: int) -> int:
+    """Return the index of the padding in a table, counted from its beginning."""
+    if not -length <= padding_idx < length:
+        raise IndexError(f"padding_idx={padding_idx} is not one of the {length} rows of the table")
+    return padding_idx % length
 
 
 def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorLike:

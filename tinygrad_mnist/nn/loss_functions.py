@@ -1,7 +1,7 @@
 """The losses as functions; `functional` offers them, and `losses` wraps them in modules.
 
-What has weight 0 or probability 0 contributes 0 to a loss, also where it is multiplied by infinity: a class that
-is masked away by a logit of -inf, or an ignored row of NaN.
+What has the weight or the probability 0 contributes 0 to a loss, even where it is multiplied by infinity: a
+class that is masked away by a logit of -inf, say.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def cross_entropy(
     ignore_index : int
         The label of rows that are left out: they contribute nothing to the loss, its mean and its gradient.
     reduction : str
-        ``mean``, ``sum``, or ``none`` for one number for each row. With labels, ``mean`` divides by the sum of
-        the weights of the labels; with probabilities, by the number of rows.
+        ``mean``, ``sum``, or ``none`` for one number for each row. ``mean`` divides by the sum of the weights
+        of the labels; for probabilities, by the number of rows.
     label_smoothing : float
         The share of the uniform distribution that is mixed into the target, from 0 to 1.
 
@@ -89,8 +89,15 @@ def cross_entropy(
     """
     input, target = as_input(input), as_input(target)
     if input.dtype == _HALF:  # float16 is for storage: its exponentials and sums are taken in float32
-        options = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
-        return cross_entropy(input.astype(np.float32), target, weight, **options).astype(_HALF)
+        wide = cross_entropy(
+            input.astype(np.float32),
+            target,
+            weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+        return wide.astype(_HALF)
     if weight is None and ignore_index == IGNORED and input.ndim == 2:
         try:
             return _plain_cross_entropy(input, target, reduction, label_smoothing)
@@ -135,8 +142,8 @@ def _weighted_cross_entropy(
     else:
         if ignore_index >= 0:
             raise ValueError(
-                f"ignore_index={ignore_index} was given with probabilities as targets; expected integer labels: "
-                "leave out rows of probabilities by setting them to 0"
+                f"ignore_index={ignore_index} was given with probabilities as targets; it is for labels: "
+                "to leave out a row of probabilities, set it to 0"
             )
         kept, share = None, np.ones((), rows.dtype)
     targets = targets.astype(rows.dtype)
@@ -198,14 +205,15 @@ def nll_loss(
 
 
 _MISFIT: Final = (
-    "input of shape {} and target of shape {} and dtype {} were given; expected input (N, C), (N, C, d1, ...) or "
-    "(C,), and as target {} of that shape without C"
+    "input of shape {} and target of shape {} and dtype {} were given; expected input (N, C), (N, C, d1, ...)"
+    " or (C,), and as target {} of that shape without C"
 )
 
 
-def _rows(input: TensorLike, target: TensorLike) -> tuple[Any, Any, tuple[int, ...]]:
+def _rows(logits: TensorLike, targets: TensorLike) -> tuple[Any, Any, tuple[int, ...]]:
     """Return logits as rows (n, C), labels (n,) or probabilities (n, C), and the shape of the losses."""
-    input, target = as_input(input), as_input(target)
+    input: Any = as_input(logits)
+    target: Any = as_input(targets)
     if not is_float(input):
         input = input.astype(float_dtype(input.dtype))
     axis = min(input.ndim - 1, 1)
@@ -351,7 +359,7 @@ def smooth_l1_loss(
 ) -> Tensor:
     """Return ``|d|`` of ``d = input - target``, rounded off by a parabola where it is less than ``beta``.
 
-    It is ``d**2 / (2 * beta)`` where ``|d| < beta``, and ``|d| - beta / 2`` elsewhere: the Huber loss divided by
+    It is ``d**2 / (2 * beta)`` where ``|d| < beta``, and ``|d| - beta / 2`` elsewhere: the Huber loss over
     ``beta``.
 
     Parameters
@@ -396,8 +404,8 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Return ``-target * log(input) - (1 - target) * log(1 - input)``, weighted and reduced.
 
-    Each logarithm is at least -100, as in PyTorch, so the loss is finite; where it would be less, the gradient
-    is 0. For logits, `binary_cross_entropy_with_logits` is exact everywhere.
+    Each logarithm is at least -100, as in PyTorch, so the loss is finite. Where it would be less, the
+    gradient is 0. For logits, `binary_cross_entropy_with_logits` is exact everywhere.
 
     Parameters
     ----------
@@ -427,8 +435,8 @@ def binary_cross_entropy(
     if not np.all((values >= 0) & (values <= 1)):
         wrong = values[~((values >= 0) & (values <= 1))][0]
         raise ValueError(
-            f"input with the element {wrong} was given; expected probabilities from 0 to 1: apply sigmoid, or "
-            "pass logits to binary_cross_entropy_with_logits"
+            f"input with the element {wrong} was given; expected probabilities from 0 to 1: apply sigmoid, "
+            "or pass logits to binary_cross_entropy_with_logits"
         )
     losses = -(target * _bounded_log(input) + (1 - target) * _bounded_log1p(-input))
     return _reduced(_weighted(losses, weight), reduction)
@@ -534,8 +542,8 @@ def kl_div(
     else:
         if np.any(values_of(target) < 0):
             raise ValueError(
-                "target with negative numbers was given; expected probabilities, or log_target=True with their "
-                "logarithms"
+                "target with negative numbers was given; expected probabilities, or their logarithms with "
+                "log_target=True"
             )
         # p log(p) is 0 at 0, where the logarithm is infinite
         own = target * np.log(np.where(target == 0, 1, target))
@@ -639,8 +647,8 @@ def _broadcast_weight(weight: TensorLike | float, like: TensorLike, name: str) -
         fits = False
     if not fits:
         raise ValueError(
-            f"{name} of shape {weight.shape} was given for input of shape {like.shape}; expected a shape that "
-            "broadcasts to it"
+            f"{name} of shape {weight.shape} was given for input of shape {like.shape}; expected a shape "
+            "that broadcasts to it"
         )
     return weight.astype(like.dtype)
 

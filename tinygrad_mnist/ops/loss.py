@@ -1,4 +1,4 @@
-"""What losses need of their own: softmax cross-entropy, fused, with its plain formula; a product with weights.
+"""Operations of losses: softmax cross-entropy, fused, with its plain formula; the product with a weight.
 
 All other losses are composed, in `nn`.
 """
