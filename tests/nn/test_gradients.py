@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from tests.nn.cases import LAYERS as FURTHER_LAYERS
+from tests.nn.cases import LOSSES, LayerCase, LossCase, reductions
 from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist.testing import gradcheck
 
 LAYERS = [
     (nn.Linear(3, 2), (4, 3)),
@@ -27,23 +30,6 @@ LAYERS = [
     (nn.LogSoftmax(dim=0), (4, 3)),
     (nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)), (3, 2, 3)),
 ]
-LABELS = np.array([2, 0, 1, 2])
-SOFT = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
-LOSSES = [
-    (loss(reduction=reduction, **options), target)
-    for reduction in ("mean", "sum", "none")
-    for loss, options, target in (
-        (nn.CrossEntropyLoss, {}, LABELS),
-        (nn.CrossEntropyLoss, {"label_smoothing": 0.2}, LABELS),
-        (nn.CrossEntropyLoss, {"label_smoothing": 0.2}, SOFT),
-        (nn.NLLLoss, {}, LABELS),
-        (nn.MSELoss, {}, SOFT),
-        (nn.BCEWithLogitsLoss, {}, SOFT),
-        (nn.BCEWithLogitsLoss, {"pos_weight": [1.0, 2.0, 0.5]}, SOFT),
-    )
-]
-
-
 def check(module: nn.Module, values: np.ndarray, rest: tuple, rng, central_differences) -> None:
     module.astype(np.float64)
     module.zero_grad()
@@ -67,6 +53,38 @@ def test_the_gradient_of_a_layer(module: nn.Module, shape, rng, central_differen
     check(module, rng.standard_normal(shape), (), rng, central_differences)
 
 
-@pytest.mark.parametrize(("module", "target"), LOSSES)
-def test_the_gradient_of_a_loss(module: nn.Module, target, rng, central_differences) -> None:
-    check(module, rng.standard_normal((4, 3)), (target,), rng, central_differences)
+@pytest.mark.parametrize("case", FURTHER_LAYERS, ids=lambda case: case.id)
+def test_the_gradient_of_a_further_layer(case: LayerCase, rng, central_differences) -> None:
+    check(case.build(), case.input.copy(), (), rng, central_differences)
+
+
+@pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
+def test_the_gradient_of_a_loss(case: LossCase, rng, central_differences) -> None:
+    for reduction in reductions(case.name):
+        loss = getattr(nn, case.name)(reduction=reduction, **case.options)
+        check(loss, case.input.copy(), (case.target,), rng, central_differences)
+
+
+SMOOTH = [case for case in LOSSES if case.input.size <= 12]
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.id)
+def test_a_loss_passes_the_check_in_both_modes_and_orders(case: LossCase) -> None:
+    loss = getattr(nn, case.name)(**case.options)
+    assert gradcheck(lambda x: loss(x, case.target), case.input, order=2).passed
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in LOSSES if case.target.dtype.kind == "f" and case.input.size <= 12],
+    ids=lambda case: case.id,
+)
+def test_a_target_of_probabilities_gets_a_gradient(case: LossCase) -> None:
+    loss = getattr(nn, case.name)(**case.options)
+    assert gradcheck(loss, case.input, case.target, order=2).passed
+
+
+@pytest.mark.parametrize("case", [c for c in FURTHER_LAYERS if c.input.size <= 12], ids=lambda case: case.id)
+def test_a_further_layer_passes_the_check_in_both_modes_and_orders(case: LayerCase) -> None:
+    layer = case.build().astype(np.float64)
+    assert gradcheck(layer, case.input, order=2).passed
