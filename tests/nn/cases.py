@@ -45,7 +45,9 @@ class LossCase(NamedTuple):
     def id(self) -> str:
         options = ",".join(f"{key}={np.asarray(value).tolist()}" for key, value in self.options.items())
         ignored = " some ignored" if np.any(self.target == -100) else ""
-        return f"{self.name}({options}) {self.input.shape} {self.target.dtype.kind}{self.target.shape}{ignored}"
+        return (
+            f"{self.name}({options}) {self.input.shape} {self.target.dtype.kind}{self.target.shape}{ignored}"
+        )
 
 
 LABELS = np.array([2, 0, 1, 2])
@@ -68,7 +70,9 @@ LOSSES = [
         )
     ),
     LossCase("CrossEntropyLoss", {}, ROWS, np.array([2, -100, 1, -100])),
-    LossCase("CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.3}, ROWS, np.array([2, -100, 1, -100])),
+    LossCase(
+        "CrossEntropyLoss", {"weight": WEIGHT, "label_smoothing": 0.3}, ROWS, np.array([2, -100, 1, -100])
+    ),
     *(
         LossCase("NLLLoss", {**weight, **ignored}, input, target)
         for weight in ({}, {"weight": WEIGHT})

@@ -30,6 +30,8 @@ LAYERS = [
     (nn.LogSoftmax(dim=0), (4, 3)),
     (nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)), (3, 2, 3)),
 ]
+
+
 def check(module: nn.Module, values: np.ndarray, rest: tuple, rng, central_differences) -> None:
     module.astype(np.float64)
     module.zero_grad()

@@ -16,7 +16,7 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, values_of
+from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
 from tinygrad_mnist.nn.loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -174,13 +174,14 @@ def silu(input: TensorLike) -> Tensor:
     >>> silu(np.array([-1.0, 2.0])).round(4)
     array([-0.2689,  1.7616])
     """
-    # Below the bound the value and both derivatives are 0 in every dtype; at -inf, -inf * 0 would be NaN.
-    bounded = np.maximum(as_input(input), _SILU_IS_ZERO)
-    return bounded * sigmoid(bounded)  # type: ignore[return-value]
+    input = as_input(input)
+    far = np.abs(input) > _SILU_IS_RELU
+    near = np.where(far, 0, input)  # at -inf and inf, infinity times 0 would be NaN
+    return np.where(far, relu(input), near * sigmoid(near))  # type: ignore[return-value]
 
 
-_SILU_IS_ZERO = -2e4
-"""A number at which ``x * exp(x)`` has underflowed to 0, even in NumPy's longest dtype."""
+_SILU_IS_RELU = 2e4
+"""A distance from 0 at which ``exp(-x)`` has underflowed to 0, even in NumPy's longest dtype."""
 
 
 def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -510,7 +511,8 @@ def rms_norm(
     Raises
     ------
     ValueError
-        If the last axes of the input are not ``normalized_shape``, or the weight has another shape.
+        If the last axes of the input are not ``normalized_shape``, the weight has another shape, or ``eps``
+        is negative.
 
     References
     ----------
@@ -527,10 +529,18 @@ def rms_norm(
     dtype = input.dtype
     if eps is None:
         eps = float(np.finfo(dtype).eps)
+    if not eps >= 0:
+        raise ValueError(f"eps={eps} was given; expected 0 or a positive number")
     if dtype == np.float16:  # for storage: squares and their means are taken in float32
         input = input.astype(np.float32)
     axes = tuple(range(-len(shape), 0))
-    normalised = input / np.sqrt(np.mean(np.square(input), axis=axes, keepdims=True) + eps)
+    # The root is taken of numbers up to 1, as squares of the input might overflow or be 0. The result does
+    # not depend on the scale, so neither do its derivatives.
+    scale = np.maximum(np.max(np.abs(detached(input)), axis=axes, keepdims=True, initial=0), math.sqrt(eps))
+    scale = np.where(scale == 0, 1, scale)
+    ratio = input / scale
+    mean_square = np.mean(np.square(ratio), axis=axes, keepdims=True)
+    normalised = ratio / np.sqrt(mean_square + np.square(math.sqrt(eps) / scale))
     out: Tensor = normalised.astype(dtype) * weight
     return out
 
@@ -711,7 +721,7 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
     if padding_idx is None:
         return rows
     is_padding = (indices == padding_row(padding_idx, length))[..., None]
-    return np.where(is_padding, values_of(rows), rows)  # type: ignore[return-value]
+    return np.where(is_padding, detached(rows), rows)  # type: ignore[return-value]
 
 
 def padding_row(padding_idx: int, length: int) -> int:

@@ -26,9 +26,14 @@ def as_input(value: Tensor | ArrayLike) -> TensorLike:
     if isinstance(value, Tensor):
         return value
     array: Array = value if type(value) is np.ndarray else as_array(value)
-    return array if is_real(array) else check_dtype(array, "it")
+    return array if is_real(array) else check_dtype(array, "a layer or loss")
 
 
 def values_of(value: TensorLike) -> Array:
     """Return the array of a Tensor, and an array as it is."""
     return value.data if isinstance(value, Tensor) else value
+
+
+def detached(value: TensorLike) -> TensorLike:
+    """Return a Tensor without its tape, and an array as it is."""
+    return value.detach() if isinstance(value, Tensor) else value

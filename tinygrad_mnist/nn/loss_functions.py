@@ -87,7 +87,7 @@ def cross_entropy(
     >>> float(cross_entropy(logits, np.array([0, -1]), ignore_index=-1))
     0.693147...
     """
-    input, target = as_input(input), as_input(target)
+    input, target = as_input(input), _as_target(target)
     if input.dtype == _HALF:  # float16 is for storage: its exponentials and sums are taken in float32
         wide = cross_entropy(
             input.astype(np.float32),
@@ -111,7 +111,7 @@ def _plain_cross_entropy(
     input: TensorLike, target: TensorLike, reduction: str, label_smoothing: float
 ) -> Tensor:
     """Return the loss of logits (N, C), where all classes weigh the same and no label is left out."""
-    if target.ndim == 2 and not is_float(target):
+    if target.shape == input.shape and not is_float(target):
         target = _one_hot_floats(target, 1, float_dtype(input.dtype))
     # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
     # NumPy's rule.
@@ -132,26 +132,44 @@ def _weighted_cross_entropy(
     """Return the loss in general: one of rows of weighted probabilities, which need not sum to 1."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} was given; expected a number from 0 to 1")
-    rows, targets, shape = _rows(input, target)
-    count: Any
-    if targets.ndim == 1:
-        kept = _kept(targets, rows.shape[1], ignore_index)
-        rows = np.where(kept[:, None], rows, 0)  # so that not even a NaN in an ignored row has a gradient
-        targets = (targets[:, None] == np.arange(rows.shape[1])) & kept[:, None]
-        share = kept[:, None].astype(rows.dtype)
+    soft = input.ndim > 0 and target.shape == input.shape
+    if soft:
+        rows, targets, kept, shape = _probability_rows(input, target, ignore_index)
     else:
-        if ignore_index >= 0:
-            raise ValueError(
-                f"ignore_index={ignore_index} was given with probabilities as targets; it is for labels: "
-                "to leave out a row of probabilities, set it to 0"
-            )
-        kept, share = None, np.ones((), rows.dtype)
-    targets = targets.astype(rows.dtype)
+        rows, targets, kept, shape = _one_hot_rows(input, target, ignore_index)
+    share = kept[:, None].astype(rows.dtype)
     if weight is not None:
         share = share * _class_weight(weight, rows)
-    count = len(rows) if kept is None else np.sum(share * targets)
+    count = len(rows) if soft else np.sum(share * targets)
     smoothed = (1 - label_smoothing) * targets + label_smoothing / rows.shape[1]
     return _reduced(loss.cross_entropy(rows, share * smoothed), reduction, shape, count)
+
+
+def _probability_rows(
+    input: TensorLike, target: TensorLike, ignore_index: int
+) -> tuple[Any, Any, Array, tuple[int, ...]]:
+    """Return logits and probabilities as rows (n, C), that all rows are kept, and the shape of the losses."""
+    if ignore_index >= 0:
+        raise ValueError(
+            f"ignore_index={ignore_index} was given with probabilities as targets; it is for labels: to "
+            "leave out a row of probabilities, set it to 0"
+        )
+    axis = _class_axis(input)
+    rows = _as_rows(input, axis)
+    if not is_float(target):
+        target = _one_hot_floats(target, axis, rows.dtype)
+    return rows, _as_rows(target, axis), np.ones(len(rows), bool), _without(input.shape, axis)
+
+
+def _one_hot_rows(
+    input: TensorLike, target: TensorLike, ignore_index: int
+) -> tuple[Any, Any, Array, tuple[int, ...]]:
+    """Return logits as rows (n, C), one-hot rows of labels, which are kept, and the shape of the losses."""
+    rows, labels, shape = _labelled_rows(input, target, " (or probabilities of the input's shape)")
+    kept = _kept(labels, rows.shape[1], ignore_index)
+    rows = np.where(kept[:, None], rows, 0)  # so that not even a NaN in an ignored row has a gradient
+    one_hot_rows = (labels[:, None] == np.arange(rows.shape[1])).astype(rows.dtype)
+    return rows, one_hot_rows, kept, shape
 
 
 def nll_loss(
@@ -192,9 +210,7 @@ def nll_loss(
     >>> float(nll_loss(np.array([[-1.0, -2.0], [-3.0, -4.0]]), np.array([0, 1])))
     2.5
     """
-    rows, labels, shape = _rows(input, target)
-    if labels.ndim != 1:
-        raise ValueError(_MISFIT.format(np.shape(input), np.shape(target), labels.dtype, "integer labels"))
+    rows, labels, shape = _labelled_rows(as_input(input), _as_target(target))
     kept = _kept(labels, rows.shape[1], ignore_index)
     labels = np.where(kept, labels, 0)
     share = kept.astype(rows.dtype)
@@ -204,32 +220,53 @@ def nll_loss(
     return _reduced(losses, reduction, shape, np.sum(share))
 
 
-_MISFIT: Final = (
-    "input of shape {} and target of shape {} and dtype {} were given; expected input (N, C), (N, C, d1, ...)"
-    " or (C,), and as target {} of that shape without C"
-)
+def _as_target(target: TensorLike) -> TensorLike:
+    """Return a target as `as_input` does, with an error for masked arrays that says what to do."""
+    if type(target) is not np.ndarray and isinstance(target, np.ma.MaskedArray):
+        raise TypeError(
+            "target is a masked array, and its masked labels would count; leave them out with "
+            "target.filled(ignore_index), where ignore_index is -100 unless another one is given"
+        )
+    return as_input(target)
 
 
-def _rows(logits: TensorLike, targets: TensorLike) -> tuple[Any, Any, tuple[int, ...]]:
-    """Return logits as rows (n, C), labels (n,) or probabilities (n, C), and the shape of the losses."""
-    input: Any = as_input(logits)
-    target: Any = as_input(targets)
-    if not is_float(input):
-        input = input.astype(float_dtype(input.dtype))
-    axis = min(input.ndim - 1, 1)
-    shape = input.shape[:axis] + input.shape[axis + 1 :] if input.ndim else ()
-    soft = target.shape == input.shape
-    if not input.ndim or not (soft or (target.shape == shape and is_integer(target))):
-        expected = "integer labels (or probabilities of the input's shape)"
-        raise ValueError(_MISFIT.format(input.shape, target.shape, target.dtype, expected))
-    classes = input.shape[axis]
-    by_row = (math.prod(shape), classes)
-    rows = np.moveaxis(input, axis, -1).reshape(by_row)
-    if soft:
-        if not is_float(target):
-            target = _one_hot_floats(target, axis, rows.dtype)
-        return rows, np.moveaxis(target, axis, -1).reshape(by_row), shape
-    return rows, values_of(target).reshape(-1), shape
+def _class_axis(input: TensorLike) -> int:
+    """Return the axis of the classes: the second, or the only one."""
+    return min(input.ndim - 1, 1)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _labelled_rows(
+    input: TensorLike, target: TensorLike, alternative: str = ""
+) -> tuple[Any, Array, tuple[int, ...]]:
+    """Return an input as rows (n, C), the labels (n,), and the shape of the losses.
+
+    Raises
+    ------
+    ValueError
+        If the target does not hold a label for each row; the ``alternative`` is what else might be given.
+    """
+    if not input.ndim:
+        raise ValueError("input of shape () was given; expected (N, C), (N, C, d1, ...) or (C,)")
+    axis = _class_axis(input)
+    shape = _without(input.shape, axis)
+    if target.shape != shape or not is_integer(target):
+        raise ValueError(
+            f"input of shape {input.shape} and target of shape {target.shape} and dtype {target.dtype} were "
+            f"given; expected integer labels of shape {shape}{alternative}"
+        )
+    return _as_rows(input, axis), values_of(target).reshape(-1), shape
+
+
+def _as_rows(values: Any, axis: int) -> Any:
+    """Return values as floats in rows (n, C), where ``axis`` is that of the classes."""
+    if not is_float(values):
+        values = values.astype(float_dtype(values.dtype))
+    last = np.moveaxis(values, axis, -1)
+    return last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
 
 
 def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
@@ -238,7 +275,7 @@ def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
     if np.any((values != 0) & (values != 1)) or np.any(np.sum(values, axis=axis) > 1):
         raise ValueError(
             f"target of shape {values.shape} and dtype {values.dtype} was given, whose rows are not one-hot; "
-            "expected integer labels of the input's shape without C, or probabilities as floats"
+            "expected one-hot rows, probabilities as floats, or labels: one number instead of a row"
         )
     return values.astype(dtype)
 
@@ -257,6 +294,7 @@ def _class_weight(weight: TensorLike, rows: TensorLike) -> TensorLike:
         raise ValueError(
             f"weight of shape {weight.shape} was given for {rows.shape[1]} classes; expected {rows.shape[1:]}"
         )
+    _check_no_nan(weight, "weight", "one number for each class")
     return weight.astype(rows.dtype)
 
 
@@ -348,10 +386,14 @@ def huber_loss(
         raise ValueError(f"delta={delta} was given; expected a positive number")
     input, target = _floats_of_one_shape(input, target)
     difference = input - target
-    # One formula for both pieces, without a square that overflows: with q the difference clipped to
-    # [-delta, delta], it is d * (d - d / 2) inside and delta * (|d| - delta / 2) outside.
-    clipped = np.clip(difference, -delta, delta)
-    return _reduced(clipped * (difference - 0.5 * clipped), reduction)
+    near, distance = _near(difference, delta)
+    return _reduced(np.where(near, 0.5 * distance**2, delta * (np.abs(difference) - 0.5 * delta)), reduction)
+
+
+def _near(difference: Any, bound: float) -> tuple[Any, Any]:
+    """Return where a difference is less than the bound, and the difference there; 0 elsewhere."""
+    near = np.abs(difference) < bound
+    return near, np.where(near, difference, 0)  # so that no square overflows where it is not used
 
 
 def smooth_l1_loss(
@@ -392,8 +434,9 @@ def smooth_l1_loss(
         return l1_loss(input, target, reduction=reduction)
     input, target = _floats_of_one_shape(input, target)
     difference = input - target
-    clipped = np.clip(difference, -beta, beta)  # as in huber_loss
-    return _reduced(clipped / beta * (difference - 0.5 * clipped), reduction)
+    near, distance = _near(difference, beta)
+    square = 0.5 * distance * (distance / beta)
+    return _reduced(np.where(near, square, np.abs(difference) - 0.5 * beta), reduction)
 
 
 # ---- losses of probabilities -----------------------------------------------------------------------------
@@ -538,7 +581,9 @@ def kl_div(
     input, target = _floats_of_one_shape(input, target)
     _check_no_nan(target)
     if log_target:
-        losses = multiply_no_nan(target - input, np.exp(target))
+        share = np.exp(target)
+        used = share != 0  # elsewhere both logarithms may be -inf, and their difference NaN
+        losses = share * (np.where(used, target, 0) - np.where(used, input, 0))
     else:
         if np.any(values_of(target) < 0):
             raise ValueError(
@@ -605,10 +650,10 @@ def _check_labels(labels: NDArray[Any], classes: int) -> None:
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
 
 
-def _check_no_nan(target: TensorLike) -> None:
-    """Raise a ValueError for probabilities that are no numbers."""
-    if np.isnan(values_of(target)).any():
-        raise ValueError("target with NaN was given; expected probabilities")
+def _check_no_nan(values: TensorLike, name: str = "target", expected: str = "probabilities") -> None:
+    """Raise a ValueError for what is not a number."""
+    if np.isnan(values_of(values)).any():
+        raise ValueError(f"{name} with NaN was given; expected {expected}")
 
 
 def _floats_of_one_shape(input: TensorLike, target: TensorLike) -> tuple[TensorLike, TensorLike]:
@@ -650,6 +695,7 @@ def _broadcast_weight(weight: TensorLike | float, like: TensorLike, name: str) -
             f"{name} of shape {weight.shape} was given for input of shape {like.shape}; expected a shape "
             "that broadcasts to it"
         )
+    _check_no_nan(weight, name, "numbers")
     return weight.astype(like.dtype)
 
 
