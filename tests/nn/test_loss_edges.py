@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, hessian, jvp, nn
+from tinygrad_mnist import Tensor, grad, hessian, jvp, nn
 
 F = nn.functional
 INF, NAN = np.inf, np.nan
@@ -139,6 +139,34 @@ def test_bce_of_probabilities_is_that_of_logits() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda logs: F.nll_loss(logs, np.array([-100, 1]), reduction="sum"),
+        lambda logs: F.nll_loss(logs, np.array([0, 1]), [0.0, 1.0], reduction="sum"),
+        lambda logs: F.kl_div(logs, np.array([[0.0, 0.0], [0.0, 1.0]]), reduction="sum"),
+        lambda logs: F.kl_div(logs, np.array([[-INF, -INF], [-INF, 0.0]]), reduction="sum", log_target=True),
+    ],
+    ids=["ignored", "weight 0", "probability 0", "logarithm -inf"],
+)
+def test_the_logarithm_of_0_that_has_no_share_leaks_nothing(loss) -> None:
+    p = np.array([[0.0, 0.5], [0.0, 0.5]])
+    found = derivatives(lambda p: loss(np.log(p)), p)
+    assert found[0] == pytest.approx(np.log(2))
+    np.testing.assert_allclose(found[1], [[0, 0], [0, -2]])
+    assert found[2] == pytest.approx(-2)
+    np.testing.assert_allclose(found[3], np.diag([0, 0, 0, 4.0]))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_share_of_0_that_is_differentiated_keeps_its_mixed_derivative(share: float) -> None:
+    def slope(target):
+        return grad(lambda x: F.kl_div(x, target, reduction="sum"))(Tensor([-1.0, -2.0]))[0]
+
+    np.testing.assert_array_equal(np.asarray(grad(slope)(np.array([share, 1.0]))), [-1, 0])
+
+
 # ---- differences -----------------------------------------------------------------------------------------
 
 
@@ -234,13 +262,28 @@ def test_one_row_without_a_batch_is_a_batch_of_one() -> None:
     assert F.cross_entropy(row, np.array([0.5, 0.0, 0.5]), reduction="none").shape == ()
 
 
-def test_float16_is_reduced_in_float32() -> None:
-    rng = np.random.default_rng(0)
-    logits, labels = rng.standard_normal((20_000, 4)).astype(np.float16), rng.integers(0, 4, 20_000)
-    exact = float(F.cross_entropy(logits.astype(np.float64), labels))
-    loss = F.cross_entropy(Tensor(logits), labels)
-    assert loss.dtype == np.float16
-    assert float(loss) == pytest.approx(exact, rel=1e-3)
+HALVES = np.random.default_rng(0).uniform(0.1, 0.9, (20_000, 4)).astype(np.float16)
+MANY = np.random.default_rng(1).integers(0, 4, 20_000)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: F.cross_entropy(x, MANY),
+        lambda x: F.cross_entropy(x, MANY, [1.0, 2.0, 0.5, 1.0]),
+        lambda x: F.nll_loss(x, MANY),
+        lambda x: F.nll_loss(x, MANY, [1.0, 2.0, 0.5, 1.0]),
+        lambda x: F.mse_loss(x, HALVES[::-1]),
+        lambda x: F.l1_loss(x, HALVES[::-1]),
+        lambda x: F.binary_cross_entropy(x, HALVES[::-1]),
+        lambda x: F.binary_cross_entropy_with_logits(x[:, 0], HALVES[::-1, 0]),
+        lambda x: F.kl_div(np.log(x), HALVES[::-1], reduction="batchmean"),
+    ],
+)
+def test_float16_is_reduced_in_float32(loss) -> None:
+    out = loss(Tensor(HALVES))
+    assert out.dtype == np.float16
+    assert float(out) == pytest.approx(float(loss(HALVES.astype(np.float64))), rel=3e-3)
 
 
 # ---- what is no target -----------------------------------------------------------------------------------
