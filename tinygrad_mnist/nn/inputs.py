@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.engine.dtypes import is_real
+from tinygrad_mnist.engine.dtypes import REAL
 from tinygrad_mnist.engine.errors import as_array, check_dtype
 from tinygrad_mnist.engine.tensor import Tensor
 
@@ -26,7 +26,7 @@ def as_input(value: Tensor | ArrayLike) -> TensorLike:
     if isinstance(value, Tensor):
         return value
     array: Array = value if type(value) is np.ndarray else as_array(value)
-    return array if is_real(array) else check_dtype(array, "a layer or loss")
+    return array if array.dtype.kind in REAL else check_dtype(array, "a layer or loss")
 
 
 def values_of(value: TensorLike) -> Array:

@@ -87,7 +87,9 @@ def cross_entropy(
     >>> float(cross_entropy(logits, np.array([0, -1]), ignore_index=-1))
     0.693147...
     """
-    input, target = as_input(input), _as_target(target)
+    input = as_input(input)
+    if type(target) is not np.ndarray:
+        target = _as_target(target)
     if input.dtype == _HALF:  # float16 is for storage: its exponentials and sums are taken in float32
         wide = cross_entropy(
             input.astype(np.float32),
@@ -111,7 +113,7 @@ def _plain_cross_entropy(
     input: TensorLike, target: TensorLike, reduction: str, label_smoothing: float
 ) -> Tensor:
     """Return the loss of logits (N, C), where all classes weigh the same and no label is left out."""
-    if target.shape == input.shape and not is_float(target):
+    if target.ndim == 2 and not is_float(target) and target.shape == input.shape:
         target = _one_hot_floats(target, 1, float_dtype(input.dtype))
     # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
     # NumPy's rule.
@@ -275,7 +277,7 @@ def _as_rows(values: Any, axis: int) -> Any:
 
 def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
     """Return one-hot rows of integers or booleans as floats; raise for other integers."""
-    values = values_of(target)
+    values = values_of(as_input(target))
     if np.any((values != 0) & (values != 1)) or np.any(np.sum(values, axis=axis) > 1):
         raise ValueError(
             f"target of shape {values.shape} and dtype {values.dtype} was given, whose rows are not one-hot; "

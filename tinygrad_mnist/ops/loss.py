@@ -64,12 +64,19 @@ def _forward(
             uniform = log_total - shifted.dot(filled(classes, 1 / classes, shifted.dtype))
             out = (1 - label_smoothing) * out + label_smoothing * uniform
     else:
-        smoothed = _smoothed(targets, label_smoothing)
-        # as in multiply_no_nan: a class of probability 0 contributes 0, even if its logit is -inf
-        losses = np.where(smoothed == 0, 0, log_total[:, None] - shifted)
+        smoothed, losses = _smoothed(targets, label_smoothing), log_total[:, None] - shifted
         out = np.einsum("ij,ij->i", smoothed, losses)
+        if np.isnan(out).any():  # rare, so that the usual case pays for one look only
+            out = _without_masked(smoothed, losses)
     weight = _weight(n, reduction)
     return out if weight is None else filled(n, weight, out.dtype).dot(out), (softmax, labelled)
+
+
+def _without_masked(targets: Any, losses: Any) -> Any:
+    """Return the loss of each row, in which a class of probability 0 is 0, even if its logit is -inf."""
+    if np.isnan(targets).any():
+        raise ValueError("targets with NaN were given; expected probabilities")
+    return np.einsum("ij,ij->i", targets, np.where(targets == 0, 0, losses))
 
 
 @lru_cache(maxsize=32)
@@ -92,8 +99,6 @@ def _checked(logits: Any, targets: Any, label_smoothing: float) -> tuple[int, in
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} was given; expected a number from 0 to 1")
     if np.ndim(targets) == 2 and targets.shape == logits.shape and is_float(targets):
-        if np.isnan(targets).any():
-            raise ValueError("targets with NaN were given; expected probabilities")
         return n, classes
     if np.shape(targets) != (n,) or not is_integer(targets):
         raise ValueError(
