@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.engine.dtypes import REAL
 from tinygrad_mnist.engine.errors import as_array, check_dtype
 from tinygrad_mnist.engine.tensor import Tensor
 
@@ -21,12 +20,18 @@ def as_input(value: Tensor | ArrayLike) -> TensorLike:
     Raises
     ------
     TypeError
-        For a masked array, whose mask would be lost, for a matrix, and for what holds no real numbers.
+        For a masked array, whose mask would be lost, and for a matrix.
     """
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) or type(value) is np.ndarray:
         return value
-    array: Array = value if type(value) is np.ndarray else as_array(value)
-    return array if array.dtype.kind in REAL else check_dtype(array, "a layer or loss")
+    array: Array = as_array(value)
+    return array
+
+
+def real_input(value: Tensor | ArrayLike) -> TensorLike:
+    """Return what `as_input` does; raise a TypeError for what holds no real numbers, too."""
+    value = as_input(value)
+    return value if isinstance(value, Tensor) else check_dtype(value, "a loss")
 
 
 def values_of(value: TensorLike) -> Array:

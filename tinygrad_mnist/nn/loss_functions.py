@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, values_of
+from tinygrad_mnist.nn.inputs import Array, TensorLike, real_input, values_of
 from tinygrad_mnist.ops import loss
 from tinygrad_mnist.ops.loss import multiply_no_nan
 
@@ -87,7 +87,8 @@ def cross_entropy(
     >>> float(cross_entropy(logits, np.array([0, -1]), ignore_index=-1))
     0.693147...
     """
-    input = as_input(input)
+    if not isinstance(input, Tensor):
+        input = real_input(input)
     if type(target) is not np.ndarray:
         target = _as_target(target)
     if input.dtype == _HALF:  # float16 is for storage: its exponentials and sums are taken in float32
@@ -212,7 +213,7 @@ def nll_loss(
     >>> float(nll_loss(np.array([[-1.0, -2.0], [-3.0, -4.0]]), np.array([0, 1])))
     2.5
     """
-    input, target = as_input(input), _as_target(target)
+    input, target = real_input(input), _as_target(target)
     if input.dtype == _HALF:  # as in cross_entropy
         wide = input.astype(np.float32)
         return nll_loss(wide, target, weight, ignore_index=ignore_index, reduction=reduction).astype(_HALF)
@@ -227,13 +228,13 @@ def nll_loss(
 
 
 def _as_target(target: TensorLike) -> TensorLike:
-    """Return a target as `as_input` does, with an error for masked arrays that says what to do."""
+    """Return a target as `real_input` does, with an error for masked arrays that says what to do."""
     if type(target) is not np.ndarray and isinstance(target, np.ma.MaskedArray):
         raise TypeError(
             "target is a masked array, and its masked labels would count; leave them out with "
             "target.filled(ignore_index), where ignore_index is -100 unless another one is given"
         )
-    return as_input(target)
+    return real_input(target)
 
 
 def _class_axis(input: TensorLike) -> int:
@@ -277,7 +278,7 @@ def _as_rows(values: Any, axis: int) -> Any:
 
 def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
     """Return one-hot rows of integers or booleans as floats; raise for other integers."""
-    values = values_of(as_input(target))
+    values = values_of(real_input(target))
     if np.any((values != 0) & (values != 1)) or np.any(np.sum(values, axis=axis) > 1):
         raise ValueError(
             f"target of shape {values.shape} and dtype {values.dtype} was given, whose rows are not one-hot; "
@@ -295,7 +296,7 @@ def _kept(labels: Array, classes: int, ignore_index: int) -> NDArray[np.bool_]:
 
 def _class_weight(weight: TensorLike, rows: TensorLike) -> TensorLike:
     """Return the weights of the classes in the dtype of the rows; raise if there is not one for each."""
-    weight = as_input(weight)
+    weight = real_input(weight)
     if weight.shape != rows.shape[1:]:
         raise ValueError(
             f"weight of shape {weight.shape} was given for {rows.shape[1]} classes; expected {rows.shape[1:]}"
@@ -638,7 +639,7 @@ def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike 
     array([[0, 1, 0],
            [1, 0, 0]])
     """
-    labels = values_of(as_input(target))
+    labels = values_of(real_input(target))
     if not is_integer(labels):
         raise TypeError(f"labels of dtype {labels.dtype} were given; expected integers")
     if num_classes < 0:
@@ -672,7 +673,7 @@ def _floats_of_one_shape(input: TensorLike, target: TensorLike) -> tuple[TensorL
     ValueError
         If they have different shapes.
     """
-    input, target = as_input(input), as_input(target)
+    input, target = real_input(input), real_input(target)
     if input.shape != target.shape:
         raise ValueError(
             f"input of shape {input.shape} and target of shape {target.shape} were given; expected one shape"
@@ -702,7 +703,7 @@ def _times_share(values: Any, share: Any) -> Any:
 
 def _broadcast_weight(weight: TensorLike | float, like: TensorLike, name: str) -> TensorLike:
     """Return weights in the dtype of ``like``; raise if they do not broadcast to its shape."""
-    weight = as_input(weight)
+    weight = real_input(weight)
     try:
         fits = np.broadcast_shapes(weight.shape, like.shape) == like.shape
     except ValueError:
