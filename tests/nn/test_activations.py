@@ -17,6 +17,13 @@ CASES = [
         lambda x: F.gelu(x, "tanh"),
         lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
     ),
+    (nn.ELU(), F.elu, lambda x: x if x > 0 else math.expm1(x)),
+    (nn.ELU(0.3), lambda x: F.elu(x, 0.3), lambda x: x if x > 0 else 0.3 * math.expm1(x)),
+    (nn.SiLU(), F.silu, lambda x: x / (1 + math.exp(-x))),
+    (nn.Softplus(), F.softplus, lambda x: math.log1p(math.exp(x))),
+    (nn.Softplus(3.0), lambda x: F.softplus(x, 3.0), lambda x: math.log1p(math.exp(3 * x)) / 3),
+    (nn.Hardtanh(), F.hardtanh, lambda x: min(max(x, -1), 1)),
+    (nn.Hardtanh(-0.5, 2.0), lambda x: F.hardtanh(x, -0.5, 2.0), lambda x: min(max(x, -0.5), 2)),
     (nn.Tanh(), F.tanh, math.tanh),
     (nn.Sigmoid(), F.sigmoid, lambda x: 1 / (1 + math.exp(-x))),
 ]
@@ -94,3 +101,87 @@ def test_relu_of_any_size_is_the_maximum(shape: tuple[int, ...], dtype: type, or
     x = np.array(np.random.default_rng(0).standard_normal(shape), dtype, order=order)
     for out in (F.relu(x), F.relu(x)):  # nothing is left over from one call to the next
         np.testing.assert_array_equal(out, np.where(x > 0, x, 0))
+
+
+FAR = [-np.inf, -1e4, -800.0, 800.0, 1e4, np.inf]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize(
+    ("function", "left"), [(F.elu, -1.0), (F.silu, 0.0), (F.softplus, 0.0)], ids=["elu", "silu", "softplus"]
+)
+def test_far_out_an_activation_is_constant_or_the_identity(function, left: float, dtype: type) -> None:
+    far = np.array(FAR, dtype)
+    x = Tensor(far, requires_grad=True)
+    out = function(x)
+    np.sum(out[1:-1]).backward(create_graph=True)
+    first = x.grad
+    x.grad = None
+    np.sum(first).backward()
+    tiny = np.finfo(np.float32).tiny
+    np.testing.assert_allclose(out.data, [left] * 3 + FAR[3:], atol=tiny)
+    np.testing.assert_allclose(first.data[1:-1], [0, 0, 1, 1], atol=tiny)
+    np.testing.assert_allclose(x.grad.data, np.zeros(6), atol=tiny)
+    assert (out.dtype, first.dtype) == (dtype, dtype)
+
+
+@pytest.mark.parametrize("function", [F.elu, F.silu, F.softplus, F.hardtanh], ids=lambda f: f.__name__)
+def test_activations_let_infinities_and_nan_through(function) -> None:
+    x = np.array([-np.inf, np.inf, np.nan])
+    out, slopes = jvp(function, (x,), (np.ones(3),))
+    assert np.isnan(out[2])
+    np.testing.assert_array_equal(slopes[:2], [0, 0 if function is F.hardtanh else 1])
+    leaf = Tensor(x, requires_grad=True)
+    function(leaf).backward(np.ones(3))
+    np.testing.assert_array_equal(leaf.grad.data[:2], slopes[:2])
+
+
+def test_elu_at_0_has_the_derivatives_from_the_left() -> None:
+    x = Tensor([0.0], requires_grad=True)
+    F.elu(x, 0.5).backward(create_graph=True)
+    first = x.grad
+    x.grad = None
+    first.backward()
+    assert (first.item(), x.grad.item()) == (0.5, 0.5)
+
+
+def test_softplus_is_the_identity_above_its_threshold() -> None:
+    x = Tensor([1.0, 2.0, 2.5], requires_grad=True)
+    out = F.softplus(x, beta=2.0, threshold=4.0)
+    out.backward(np.ones(3))
+    assert out.data[2] == 2.5
+    assert out.data[1] > 2
+    np.testing.assert_allclose(x.grad.data, [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(-4)), 1])
+
+
+def test_hardtanh_has_gradient_0_at_its_ends() -> None:
+    x = Tensor([-1.0, 0.5, 1.0], requires_grad=True)
+    F.hardtanh(x).backward(np.ones(3))
+    np.testing.assert_array_equal(x.grad.data, [0, 1, 0])
+
+
+@pytest.mark.parametrize("function", [F.elu, F.silu, F.softplus, F.hardtanh], ids=lambda f: f.__name__)
+def test_integers_and_lists_count_as_numbers(function) -> None:
+    np.testing.assert_array_equal(function([-2, 3]), function(np.array([-2.0, 3.0])))
+    np.testing.assert_array_equal(function(np.array([-2, 3])), function(np.array([-2.0, 3.0])))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Softplus(beta=0.0),
+        lambda: F.softplus(np.ones(1), beta=0),
+        lambda: nn.Hardtanh(1.0, 1.0),
+        lambda: F.hardtanh(np.ones(1), 1.0, -1.0),
+    ],
+)
+def test_an_argument_that_makes_no_activation_is_an_error(make) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        make()
+
+
+def test_activations_show_their_arguments_as_pytorch_does() -> None:
+    assert repr(nn.Sequential(nn.ELU(), nn.SiLU())).count("ELU(alpha=1.0)") == 1
+    assert repr(nn.SiLU()) == "SiLU()"
+    assert repr(nn.Softplus()) == "Softplus(beta=1.0, threshold=20.0)"
+    assert repr(nn.Hardtanh()) == "Hardtanh(min_val=-1.0, max_val=1.0)"

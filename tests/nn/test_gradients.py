@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from tests.nn.cases import LAYERS as FURTHER_LAYERS
+from tests.nn.cases import LOSSES, LayerCase, LossCase, numbers, shares
 from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist.testing import gradcheck
 
 LAYERS = [
     (nn.Linear(3, 2), (4, 3)),
@@ -26,21 +29,6 @@ LAYERS = [
     (nn.Softmax(dim=1), (4, 3)),
     (nn.LogSoftmax(dim=0), (4, 3)),
     (nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 2)), (3, 2, 3)),
-]
-LABELS = np.array([2, 0, 1, 2])
-SOFT = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
-LOSSES = [
-    (loss(reduction=reduction, **options), target)
-    for reduction in ("mean", "sum", "none")
-    for loss, options, target in (
-        (nn.CrossEntropyLoss, {}, LABELS),
-        (nn.CrossEntropyLoss, {"label_smoothing": 0.2}, LABELS),
-        (nn.CrossEntropyLoss, {"label_smoothing": 0.2}, SOFT),
-        (nn.NLLLoss, {}, LABELS),
-        (nn.MSELoss, {}, SOFT),
-        (nn.BCEWithLogitsLoss, {}, SOFT),
-        (nn.BCEWithLogitsLoss, {"pos_weight": [1.0, 2.0, 0.5]}, SOFT),
-    )
 ]
 
 
@@ -67,6 +55,52 @@ def test_the_gradient_of_a_layer(module: nn.Module, shape, rng, central_differen
     check(module, rng.standard_normal(shape), (), rng, central_differences)
 
 
-@pytest.mark.parametrize(("module", "target"), LOSSES)
-def test_the_gradient_of_a_loss(module: nn.Module, target, rng, central_differences) -> None:
-    check(module, rng.standard_normal((4, 3)), (target,), rng, central_differences)
+@pytest.mark.parametrize("case", FURTHER_LAYERS, ids=lambda case: case.id)
+def test_the_gradient_of_a_further_layer(case: LayerCase, rng, central_differences) -> None:
+    check(case.build(), case.input.copy(), (), rng, central_differences)
+
+
+@pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
+def test_the_gradient_of_a_loss(case: LossCase, rng, central_differences) -> None:
+    loss = getattr(nn, case.name)(reduction="none", **case.options)
+    check(loss, case.input.copy(), (case.target,), rng, central_differences)
+
+
+X, P, Q = numbers(2, 3), shares(2, 3), shares(2, 3)[::-1].copy()
+W = np.array([0.5, 2.0, 1.25])
+BY_INPUT = [
+    (nn.CrossEntropyLoss(W, ignore_index=1, label_smoothing=0.2), X, np.array([2, 1])),
+    (nn.CrossEntropyLoss(W), X[:, :, None], np.array([[2], [0]])),
+    (nn.NLLLoss(W, ignore_index=1), X, np.array([2, 1])),
+    (nn.L1Loss(), X, P),
+    (nn.SmoothL1Loss(beta=2.0), X, P),
+    (nn.HuberLoss(delta=2.0), X, P),
+]
+BY_BOTH = [
+    (nn.CrossEntropyLoss(W, label_smoothing=0.2), X, P),
+    (nn.BCELoss(W), Q, P),
+    (nn.BCEWithLogitsLoss(W, pos_weight=W[::-1]), X, P),
+    (nn.KLDivLoss(reduction="batchmean"), X, P),
+    (nn.KLDivLoss(log_target=True), X, np.log(P)),
+]
+
+
+@pytest.mark.parametrize(("loss", "input", "target"), BY_INPUT + BY_BOTH, ids=repr)
+def test_a_loss_passes_the_check_in_both_modes_and_orders(loss: nn.Module, input, target) -> None:
+    assert gradcheck(lambda x: loss(x, target), input, order=2).passed
+
+
+@pytest.mark.parametrize(("loss", "input", "target"), BY_BOTH, ids=repr)
+def test_a_target_of_probabilities_gets_a_gradient(loss: nn.Module, input, target) -> None:
+    assert gradcheck(loss, input, target).passed
+
+
+SMALL = [
+    (nn.ELU(0.3), X), (nn.SiLU(), X), (nn.Softplus(2.0), X), (nn.Hardtanh(), X), (nn.RMSNorm(3), X),
+    (nn.GroupNorm(2, 4), numbers(2, 4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "input"), SMALL, ids=repr)
+def test_a_layer_passes_the_check_in_both_modes_and_orders(layer: nn.Module, input) -> None:
+    assert gradcheck(layer.astype(np.float64), input, order=2).passed

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tests.nn.cases import LAYERS as MORE_LAYERS
+from tests.nn.cases import LOSSES, LayerCase, LossCase, reductions
 from tinygrad_mnist import Tensor, nn
 
 pytestmark = pytest.mark.peers
@@ -43,6 +45,11 @@ def test_a_layer_agrees(name: str, args, options, shape, torch, agrees) -> None:
     agrees(getattr(nn, name)(*args, **options), getattr(torch.nn, name)(*args, **options), shape)
 
 
+@pytest.mark.parametrize("case", MORE_LAYERS, ids=lambda case: case.id)
+def test_a_further_layer_agrees(case: LayerCase, torch, agrees) -> None:
+    agrees(case.build(), case.build(torch.nn), case.input.shape)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"affine": False}, {"track_running_stats": False}, {"momentum": None}]
 )
@@ -65,35 +72,44 @@ def test_a_deep_model_agrees_over_several_batches(torch, agrees) -> None:
     agrees(model(nn), model(torch.nn), (9, 3, 4), calls=3)
 
 
-LABELS = np.array([2, 0, 1, 2])
-SOFT = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")  # PyTorch's advice about KLDivLoss
+@pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
+def test_a_loss_agrees(case: LossCase, torch, rng) -> None:
+    theirs = {key: torch.tensor(v) if isinstance(v, np.ndarray) else v for key, v in case.options.items()}
+    for reduction in reductions(case.name):
+        x, tx = Tensor(case.input, requires_grad=True), torch.tensor(case.input, requires_grad=True)
+        out = getattr(nn, case.name)(reduction=reduction, **case.options)(x, case.target)
+        tout = getattr(torch.nn, case.name)(reduction=reduction, **theirs)(tx, torch.tensor(case.target))
+        assert out.shape == tuple(tout.shape)
+        np.testing.assert_allclose(out.data, tout.detach().numpy(), rtol=1e-12, atol=1e-14)
+        cotangent = rng.standard_normal(out.shape)
+        out.backward(cotangent)
+        tout.backward(torch.tensor(cotangent))
+        np.testing.assert_allclose(x.grad.data, tx.grad.numpy(), rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize(
-    ("name", "options", "target"),
-    [
-        ("CrossEntropyLoss", {}, LABELS),
-        ("CrossEntropyLoss", {"label_smoothing": 0.2}, LABELS),
-        ("CrossEntropyLoss", {}, SOFT),
-        ("CrossEntropyLoss", {"label_smoothing": 0.2}, SOFT),
-        ("NLLLoss", {}, LABELS),
-        ("MSELoss", {}, SOFT),
-        ("BCEWithLogitsLoss", {}, SOFT),
-        ("BCEWithLogitsLoss", {"pos_weight": np.array([1.0, 2.0, 0.5])}, SOFT),
-    ],
-)
-def test_a_loss_agrees(name: str, options, target, reduction: str, torch, rng) -> None:
-    values = rng.standard_normal((4, 3)) * 4
-    x, tx = Tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
-    out = getattr(nn, name)(reduction=reduction, **options)(x, target)
-    options = {key: torch.tensor(v) if isinstance(v, np.ndarray) else v for key, v in options.items()}
-    tout = getattr(torch.nn, name)(reduction=reduction, **options)(tx, torch.tensor(target))
-    np.testing.assert_allclose(out.data, tout.detach().numpy(), rtol=1e-12)
-    cotangent = rng.standard_normal(out.shape)
-    out.backward(cotangent)
-    tout.backward(torch.tensor(cotangent))
-    np.testing.assert_allclose(x.grad.data, tx.grad.numpy(), rtol=1e-10, atol=1e-14)
+@pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
+def test_a_loss_has_pytorchs_state(case: LossCase, torch) -> None:
+    theirs = {key: torch.tensor(v) if isinstance(v, np.ndarray) else v for key, v in case.options.items()}
+    state = getattr(torch.nn, case.name)(**theirs).state_dict()
+    ours = getattr(nn, case.name)(**case.options).state_dict()
+    assert list(ours) == list(state)
+    for name, value in state.items():
+        np.testing.assert_array_equal(ours[name], value.numpy())
+
+
+@pytest.mark.parametrize("padding_idx", [None, 1, -1])
+def test_an_embedding_agrees(padding_idx: int | None, torch) -> None:
+    indices = np.array([[0, 1, 1], [4, 3, 0]])
+    ours, theirs = nn.Embedding(5, 3, padding_idx), torch.nn.Embedding(5, 3, padding_idx)
+    ours.load_state_dict(theirs.state_dict())
+    out, tout = ours(indices), theirs(torch.tensor(indices))
+    np.testing.assert_array_equal(out.data, tout.detach().numpy(), strict=True)
+    out.backward(np.ones(out.shape, np.float32))
+    tout.backward(torch.ones(tout.shape))
+    np.testing.assert_array_equal(ours.weight.grad.data, theirs.weight.grad.numpy(), strict=True)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert ours.extra_repr() == theirs.extra_repr()
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -108,7 +124,8 @@ def test_functional_batch_norm_agrees(training: bool, torch, rng) -> None:
 
 
 def test_one_hot_agrees(torch) -> None:
-    ours = nn.functional.one_hot(LABELS, 5)
-    theirs = torch.nn.functional.one_hot(torch.tensor(LABELS), 5).numpy()
+    labels = np.array([2, 0, 1, 2])
+    ours = nn.functional.one_hot(labels, 5)
+    theirs = torch.nn.functional.one_hot(torch.tensor(labels), 5).numpy()
     np.testing.assert_array_equal(ours, theirs)
     assert ours.dtype == theirs.dtype

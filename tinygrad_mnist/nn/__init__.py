@@ -13,23 +13,55 @@ Examples
 """
 
 from tinygrad_mnist.nn import functional, init
-from tinygrad_mnist.nn.activations import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tinygrad_mnist.nn.activations import (
+    ELU,
+    GELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from tinygrad_mnist.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from tinygrad_mnist.nn.embedding import Embedding
 from tinygrad_mnist.nn.init import manual_seed
 from tinygrad_mnist.nn.layers import BatchNorm1d, Dropout, Flatten, Identity, LayerNorm, Linear
-from tinygrad_mnist.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, NLLLoss
+from tinygrad_mnist.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    SmoothL1Loss,
+)
 from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.nn.normalization_layers import GroupNorm, RMSNorm
 from tinygrad_mnist.nn.parameter import Parameter
 from tinygrad_mnist.nn.stateless import functional_call
 
 __all__ = [
+    "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "CrossEntropyLoss",
     "Dropout",
+    "ELU",
+    "Embedding",
     "Flatten",
     "GELU",
+    "GroupNorm",
+    "Hardtanh",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -42,10 +74,14 @@ __all__ = [
     "Parameter",
     "ParameterDict",
     "ParameterList",
+    "RMSNorm",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
+    "Softplus",
     "Tanh",
     "functional",
     "functional_call",

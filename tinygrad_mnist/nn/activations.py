@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.nn.functional import TensorLike
+from tinygrad_mnist.nn.inputs import TensorLike
 from tinygrad_mnist.nn.module import Module
 
 
@@ -44,6 +44,122 @@ class LeakyReLU(Module):
     def extra_repr(self) -> str:
         """Return the argument, as ``repr`` shows it."""
         return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """The exponential linear unit: ``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere; any shape.
+
+    References
+    ----------
+    Clevert, Unterthiner & Hochreiter (2016), "Fast and accurate deep network learning by exponential linear
+    units (ELUs)", equation 15.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ELU()(np.array([-1.0, 2.0])).round(4)
+    array([-0.6321,  2.    ])
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Return the exponential linear unit of each element."""
+        return F.elu(input, self.alpha)
+
+    def extra_repr(self) -> str:
+        """Return the argument, as ``repr`` shows it."""
+        return f"alpha={self.alpha}"
+
+
+class SiLU(Module):
+    """The sigmoid linear unit ``x * sigmoid(x)``, also called swish; any shape.
+
+    References
+    ----------
+    Elfwing, Uchibe & Doya (2018), "Sigmoid-weighted linear units", equation 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SiLU()(np.array([-1.0, 2.0])).round(4)
+    array([-0.2689,  1.7616])
+    """
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Return ``input * sigmoid(input)`` of each element."""
+        return F.silu(input)
+
+
+class Softplus(Module):
+    """The smooth rectifier ``log(1 + exp(beta * x)) / beta``, without overflow; any shape.
+
+    Parameters
+    ----------
+    beta : float
+        The sharpness of the bend at 0; not 0.
+    threshold : float
+        Where ``beta * x`` is greater, the result is ``x`` itself.
+
+    Raises
+    ------
+    ValueError
+        If ``beta`` is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softplus()(np.array([0.0, 30.0])).round(4)
+    array([ 0.6931, 30.    ])
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        if not beta:
+            raise ValueError(f"Softplus(beta={beta}) was asked for; expected another number than 0")
+        self.beta = beta
+        self.threshold = threshold
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Return the smooth rectifier of each element."""
+        return F.softplus(input, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as ``repr`` shows them."""
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Hardtanh(Module):
+    """``x`` clipped to the interval from ``min_val`` to ``max_val``; any shape.
+
+    Raises
+    ------
+    ValueError
+        If ``min_val`` is not less than ``max_val``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Hardtanh()(np.array([-3.0, 0.5, 3.0]))
+    array([-1. ,  0.5,  1. ])
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        super().__init__()
+        if not min_val < max_val:
+            raise ValueError(f"Hardtanh({min_val}, {max_val}) was asked for; expected min_val < max_val")
+        self.min_val = min_val
+        self.max_val = max_val
+
+    def forward(self, input: TensorLike) -> Tensor:
+        """Return each element, clipped."""
+        return F.hardtanh(input, self.min_val, self.max_val)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as ``repr`` shows them."""
+        return f"min_val={self.min_val}, max_val={self.max_val}"
 
 
 class GELU(Module):

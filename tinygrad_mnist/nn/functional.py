@@ -8,26 +8,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
-from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
+from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.ops import activation, elementwise, loss, normalization
+from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
+from tinygrad_mnist.nn.loss_functions import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    one_hot,
+    smooth_l1_loss,
+)
+from tinygrad_mnist.ops import activation, elementwise, normalization
 from tinygrad_mnist.ops.linear import linear as linear_operation
 
 __all__ = [
     "batch_norm",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
+    "elu",
+    "embedding",
     "flatten",
     "gelu",
+    "group_norm",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
@@ -36,19 +55,14 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "relu",
+    "rms_norm",
     "sigmoid",
+    "silu",
+    "smooth_l1_loss",
     "softmax",
+    "softplus",
     "tanh",
 ]
-
-Array = NDArray[Any]
-TensorLike = Tensor | Array
-
-
-def as_input(value: Tensor | ArrayLike) -> TensorLike:
-    """Return a Tensor as it is and anything else as an array, so that it has a shape and a dtype."""
-    return value if isinstance(value, Tensor) else np.asarray(value)
-
 
 # ---- activations -----------------------------------------------------------------------------------------
 
@@ -125,6 +139,91 @@ def sigmoid(input: TensorLike) -> Tensor:
     """
     out: Tensor = elementwise.sigmoid(input)
     return out
+
+
+def elu(input: TensorLike, alpha: float = 1.0) -> Tensor:
+    """Return the exponential linear unit: ``x`` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere.
+
+    References
+    ----------
+    Clevert, Unterthiner & Hochreiter (2016), "Fast and accurate deep network learning by exponential linear
+    units (ELUs)", equation 15.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> elu(np.array([-1.0, 2.0])).round(4)
+    array([-0.6321,  2.    ])
+    """
+    input = as_input(input)
+    positive = input > 0
+    # Where x is positive the exponential is not used, so it is that of 0, which does not overflow.
+    return np.where(positive, input, alpha * np.expm1(np.where(positive, 0, input)))  # type: ignore[return-value]
+
+
+def silu(input: TensorLike) -> Tensor:
+    """Return the sigmoid linear unit ``x * sigmoid(x)``, also called swish; 0 at -inf.
+
+    References
+    ----------
+    Elfwing, Uchibe & Doya (2018), "Sigmoid-weighted linear units", equation 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> silu(np.array([-1.0, 2.0])).round(4)
+    array([-0.2689,  1.7616])
+    """
+    input = as_input(input)
+    far = np.abs(input) > _SILU_IS_RELU
+    near = np.where(far, 0, input)  # at -inf and inf, infinity times 0 would be NaN
+    return np.where(far, relu(input), near * sigmoid(near))  # type: ignore[return-value]
+
+
+_SILU_IS_RELU = 2e4
+"""A distance from 0 at which ``exp(-x)`` has underflowed to 0, even in NumPy's longest dtype."""
+
+
+def softplus(input: TensorLike, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return ``log(1 + exp(beta * x)) / beta``, without overflow; any shape.
+
+    Where ``beta * x > threshold`` it is ``x`` itself.
+
+    Raises
+    ------
+    ValueError
+        If ``beta`` is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softplus(np.array([0.0, 1000.0])).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
+    if not beta:
+        raise ValueError(f"beta={beta} was given; expected another number than 0")
+    input = as_input(input)
+    scaled = input * beta
+    return np.where(scaled > threshold, input, elementwise.softplus(scaled) / beta)  # type: ignore[return-value]
+
+
+def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """Return ``x`` clipped to the interval from ``min_val`` to ``max_val``, with gradient 0 at its ends.
+
+    Raises
+    ------
+    ValueError
+        If ``min_val`` is greater than ``max_val``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hardtanh(np.array([-3.0, 0.5, 3.0]))
+    array([-1. ,  0.5,  1. ])
+    """
+    if not min_val <= max_val:
+        raise ValueError(f"min_val={min_val} and max_val={max_val} were given; expected min_val <= max_val")
+    return np.clip(as_input(input), min_val, max_val)  # type: ignore[return-value]
 
 
 def softmax(input: TensorLike, dim: int) -> Tensor:
@@ -387,11 +486,8 @@ def layer_norm(
     >>> layer_norm(np.array([[1.0, 3.0]]), 2, eps=0.0)
     array([[-1.,  1.]])
     """
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    input, shape = _last_axes(input, normalized_shape)
     axes = len(shape)
-    input = as_input(input)
-    if not axes or input.shape[-axes:] != shape:
-        raise ValueError(f"input of shape {input.shape} was given; expected its last axes to be {shape}")
     input, weight, bias = _with_defaults(input, shape, weight, bias)
     if axes == 1:
         out: Tensor = normalization.layer_norm(input, weight, bias, eps=eps)
@@ -400,6 +496,136 @@ def layer_norm(
     rows = input.reshape(*input.shape[:-axes], math.prod(shape))
     out = normalization.layer_norm(rows, weight.reshape(-1), bias.reshape(-1), eps=eps)
     return out.reshape(input.shape)
+
+
+def _last_axes(
+    input: TensorLike, normalized_shape: int | list[int] | tuple[int, ...]
+) -> tuple[TensorLike, tuple[int, ...]]:
+    """Return the input and the shape that is normalised over; raise if that is not the shape of its end."""
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    input = as_input(input)
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise ValueError(f"input of shape {input.shape} was given; expected its last axes to be {shape}")
+    return input, shape
+
+
+def rms_norm(
+    input: TensorLike,
+    normalized_shape: int | list[int] | tuple[int, ...],
+    weight: TensorLike | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Divide by the root of the mean square over the last axes, each sample by itself; then scale.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        Shape (..., *normalized_shape).
+    normalized_shape : int or sequence of int
+        The lengths of the axes to normalise over.
+    weight : Tensor or ndarray, optional
+        Shape ``normalized_shape``.
+    eps : float, optional
+        A number that is added to the mean square; by default the machine epsilon of the input's dtype.
+
+    Returns
+    -------
+    Tensor
+        The shape of the input.
+
+    Raises
+    ------
+    ValueError
+        If the last axes of the input are not ``normalized_shape``, the weight has another shape, or ``eps``
+        is negative.
+
+    References
+    ----------
+    Zhang & Sennrich (2019), "Root mean square layer normalization", equation 4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rms_norm(np.array([[1.0, 7.0]]), 2, eps=0.0)
+    array([[0.2, 1.4]])
+    """
+    input, shape = _last_axes(input, normalized_shape)
+    input, weight, _ = _with_defaults(input, shape, weight, None)
+    dtype = input.dtype
+    if eps is None:
+        eps = float(np.finfo(dtype).eps)
+    if not eps >= 0:
+        raise ValueError(f"eps={eps} was given; expected 0 or a positive number")
+    if dtype == np.float16:  # for storage: squares and their means are taken in float32
+        input = input.astype(np.float32)
+    axes = tuple(range(-len(shape), 0))
+    # The root is taken of numbers up to 1, as squares of the input might overflow or be 0. The result does
+    # not depend on the scale, so neither do its derivatives.
+    scale = np.maximum(np.max(np.abs(detached(input)), axis=axes, keepdims=True, initial=0), math.sqrt(eps))
+    scale = np.where(scale == 0, 1, scale)
+    ratio = input / scale
+    mean_square = np.mean(np.square(ratio), axis=axes, keepdims=True)
+    normalised = ratio / np.sqrt(mean_square + np.square(math.sqrt(eps) / scale))
+    out: Tensor = normalised.astype(dtype) * weight
+    return out
+
+
+def group_norm(
+    input: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each group of channels of each sample by itself; then scale and shift each channel.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        Shape (N, C) or (N, C, d1, ...).
+    num_groups : int
+        The number of groups; it divides C.
+    weight, bias : Tensor or ndarray, optional
+        Shape (C,).
+    eps : float
+        A number that is added to the variance.
+
+    Returns
+    -------
+    Tensor
+        The shape of the input.
+
+    Raises
+    ------
+    ValueError
+        If the groups do not divide the channels, weight or bias have another shape, or the input has fewer
+        than two axes.
+
+    References
+    ----------
+    Wu & He (2018), "Group normalization", equation 7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_norm(np.array([[1.0, 3.0, 10.0, 30.0]]), 2, eps=0.0)
+    array([[-1.,  1., -1.,  1.]])
+    """
+    input = as_input(input)
+    if input.ndim < 2:
+        raise ValueError(f"input of shape {input.shape} was given; expected (N, C) or (N, C, d1, ...)")
+    n, channels = input.shape[:2]
+    if num_groups < 1 or channels % num_groups:
+        raise ValueError(
+            f"num_groups={num_groups} was given for input of shape {input.shape}; expected a divisor of its "
+            f"{channels} channels"
+        )
+    input, weight, bias = _with_defaults(input, (channels,), weight, bias)
+    length = math.prod(input.shape[1:]) // num_groups
+    groups = layer_norm(input.reshape(n, num_groups, length), length, eps=eps)
+    by_channel = (channels, *(1,) * (input.ndim - 2))
+    out = groups.reshape(input.shape) * weight.reshape(by_channel) + bias.reshape(by_channel)
+    return out
 
 
 def _with_defaults(
@@ -471,6 +697,64 @@ def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RN
     return input * mask
 
 
+def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:
+    """Return the row of a table for each index; the gradients of an index that occurs twice add up.
+
+    Parameters
+    ----------
+    input : Tensor or ndarray
+        Integer indices, any shape.
+    weight : Tensor or ndarray
+        The table, shape (num_embeddings, embedding_dim).
+    padding_idx : int, optional
+        The index of a row that gets no gradient; a negative one counts from the end.
+
+    Returns
+    -------
+    Tensor
+        Shape (*input.shape, embedding_dim).
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    ValueError
+        If the table has not two axes.
+    IndexError
+        If an index or ``padding_idx`` is no row of the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> embedding(np.array([2, 0]), np.array([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]))
+    array([[2. , 2.5],
+           [0. , 0.5]])
+    """
+    weight, indices = as_input(weight), values_of(as_input(input))
+    if weight.ndim != 2:
+        raise ValueError(
+            f"weight of shape {weight.shape} was given; expected (num_embeddings, embedding_dim)"
+        )
+    if not is_integer(indices):
+        raise TypeError(f"indices of dtype {indices.dtype} were given; expected integers")
+    length = weight.shape[0]
+    if indices.size and not (indices.min() >= 0 and indices.max() < length):
+        wrong = indices[(indices < 0) | (indices >= length)][0]
+        raise IndexError(f"index {wrong} is not one of the {length} rows 0 to {length - 1} of the table")
+    rows: Tensor = weight[indices]  # type: ignore[assignment]
+    if padding_idx is None:
+        return rows
+    is_padding = (indices == padding_row(padding_idx, length))[..., None]
+    return np.where(is_padding, detached(rows), rows)  # type: ignore[return-value]
+
+
+def padding_row(padding_idx: int, length: int) -> int:
+    """Return the index of the padding in a table, counted from its beginning."""
+    if not -length <= padding_idx < length:
+        raise IndexError(f"padding_idx={padding_idx} is not one of the {length} rows of the table")
+    return padding_idx % length
+
+
 def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorLike:
     """Join the axes from ``start_dim`` to ``end_dim`` (included) into one.
 
@@ -499,253 +783,3 @@ def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorL
             f"start_dim={start_dim} comes after end_dim={end_dim} in shape {shape}; exchange them"
         )
     return input.reshape(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
-
-
-# ---- losses ----------------------------------------------------------------------------------------------
-
-
-def cross_entropy(
-    input: TensorLike, target: TensorLike, *, reduction: str = "mean", label_smoothing: float = 0.0
-) -> Tensor:
-    """Return ``-sum(target * log_softmax(input))`` of each row, reduced.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Logits, shape (N, C).
-    target : Tensor or ndarray
-        Integer labels of shape (N,); or one-hot rows or probabilities of shape (N, C).
-    reduction : str
-        ``mean`` over the rows, ``sum``, or ``none`` for one number for each row.
-    label_smoothing : float
-        The share of the uniform distribution that is mixed into the target, from 0 to 1.
-
-    Returns
-    -------
-    Tensor
-        A scalar; shape (N,) for ``none``.
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not fit, or an option is unknown.
-    IndexError
-        If a label is not a class.
-
-    References
-    ----------
-    Szegedy et al. (2016), "Rethinking the Inception architecture", section 7, for the label smoothing.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> logits = np.log(np.array([[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]]))
-    >>> cross_entropy(logits, np.array([0, 0]), reduction="none").round(4)
-    array([0.6931, 1.3863])
-    """
-    input, target = as_input(input), as_input(target)
-    if target.ndim == 2 and not is_float(target):
-        target = target.astype(input.dtype)  # one-hot integers
-    # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
-    # NumPy's rule.
-    if reduction not in ("mean", "sum") or not input.size:
-        return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction)
-    out: Tensor = loss.cross_entropy(input, target, label_smoothing=label_smoothing, reduction=reduction)
-    return out
-
-
-def nll_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
-    """Return the negative log-likelihood: minus the entry of each row at its label, reduced.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Log-probabilities, shape (N, C), as `log_softmax` gives them.
-    target : Tensor or ndarray
-        Integer labels, shape (N,).
-    reduction : str
-        ``mean``, ``sum`` or ``none``.
-
-    Raises
-    ------
-    ValueError
-        If shapes or dtypes do not fit.
-    IndexError
-        If a label is not a class.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(nll_loss(np.array([[-1.0, -2.0], [-3.0, -4.0]]), np.array([0, 1])))
-    2.5
-    """
-    input = as_input(input)
-    labels = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if input.ndim != 2 or labels.shape != input.shape[:1] or not is_integer(labels):
-        raise ValueError(
-            f"input of shape {input.shape} and target of shape {labels.shape} and dtype {labels.dtype} "
-            "were given; expected (N, C) and integer labels of shape (N,)"
-        )
-    n, classes = input.shape
-    _check_labels(labels, classes)
-    return _reduced(-input[np.arange(n), labels], reduction)
-
-
-def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
-    """Return ``(input - target)**2``, reduced over all elements.
-
-    Parameters
-    ----------
-    input, target : Tensor or ndarray
-        Arrays of one shape. Integers and booleans are converted to the dtype of the other, or to float64.
-    reduction : str
-        ``mean``, ``sum`` or ``none``.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ. Broadcasting them would nearly always hide a mistake.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> float(mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
-    2.0
-    """
-    input, target = _floats_of_one_shape(input, target)
-    return _reduced(np.square(input - target), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    input: TensorLike,
-    target: TensorLike,
-    *,
-    reduction: str = "mean",
-    pos_weight: TensorLike | float | None = None,
-) -> Tensor:
-    """Return the binary cross-entropy of ``s = sigmoid(input)``, without overflow, reduced.
-
-    It is ``-p * target * log(s) - (1 - target) * log(1 - s)`` of each element, with ``p = pos_weight``.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Logits, any shape.
-    target : Tensor or ndarray
-        Probabilities, of the same shape; integers and booleans are converted to floats.
-    reduction : str
-        ``mean``, ``sum`` or ``none``.
-    pos_weight : array_like, optional
-        The weight ``p`` of the positive examples, broadcast to the shape of the input.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> binary_cross_entropy_with_logits(np.array([0.0, -1000.0]), np.array([1.0, 1.0]), reduction="none")
-    array([6.9314...e-01, 1.0000...e+03])
-    """
-    input, target = _floats_of_one_shape(input, target)
-    # With x = input and tail = log(1 + exp(-|x|)): -log(s) is tail for x >= 0 and tail - x for x < 0, and
-    # -log(1 - s) is tail + x and tail. So each side of 0 has a formula that does not overflow and cancels
-    # nothing, and is smooth there, unlike |x|: the gradient at 0 is right, too.
-    positive = input >= 0
-    tail = np.log1p(np.exp(np.where(positive, -input, input)))
-    share: Any = target if pos_weight is None else pos_weight * target
-    slope = np.where(positive, 1 - target, -share)
-    return _reduced(slope * input + (1 - target + share) * tail, reduction)
-
-
-def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike = np.int64) -> NDArray[Any]:
-    """Return a row for each label, with 1 at its class and 0 elsewhere.
-
-    Parameters
-    ----------
-    target : array_like
-        Integer labels, any shape.
-    num_classes : int
-        The length of a row; by default one more than the largest label.
-    dtype : dtype
-        The dtype of the result.
-
-    Returns
-    -------
-    ndarray
-        Shape (*target.shape, num_classes).
-
-    Raises
-    ------
-    TypeError
-        If the labels are not integers.
-    IndexError
-        If a label is not a class.
-
-    Examples
-    --------
-    >>> one_hot([1, 0], 3)
-    array([[0, 1, 0],
-           [1, 0, 0]])
-    """
-    labels = target.data if isinstance(target, Tensor) else np.asarray(target)
-    if not is_integer(labels):
-        raise TypeError(f"labels of dtype {labels.dtype} were given; expected integers")
-    if num_classes < 0:
-        num_classes = int(labels.max(initial=-1)) + 1
-    _check_labels(labels, num_classes)
-    rows = np.zeros((*labels.shape, num_classes), dtype)
-    np.put_along_axis(rows, labels[..., None], 1, axis=-1)
-    return rows
-
-
-def _check_labels(labels: NDArray[Any], classes: int) -> None:
-    """Raise an IndexError that names the first label that is no class."""
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
-
-
-def _floats_of_one_shape(input: TensorLike, target: TensorLike) -> tuple[TensorLike, TensorLike]:
-    """Return input and target as floats, of the dtype of the other if only one is.
-
-    A difference of unsigned integers would wrap around, and NumPy raises for one of booleans.
-
-    Raises
-    ------
-    ValueError
-        If they have different shapes.
-    """
-    input, target = as_input(input), as_input(target)
-    if input.shape != target.shape:
-        raise ValueError(
-            f"input of shape {input.shape} and target of shape {target.shape} were given; expected one shape"
-        )
-    if not is_float(input):
-        input = input.astype(float_dtype(target.dtype))
-    if not is_float(target):
-        target = target.astype(input.dtype)
-    return input, target
-
-
-def _reduced(losses: Any, reduction: str) -> Tensor:
-    out: Tensor
-    if reduction == "mean":
-        out = _mean(losses)
-    elif reduction == "sum":
-        out = losses.sum()
-    elif reduction == "none":
-        out = losses
-    else:
-        raise ValueError(f"reduction={reduction!r} was given; expected 'mean', 'sum' or 'none'")
-    return out
-
-
-def _mean(losses: Any) -> Any:
-    n = losses.size
-    if losses.ndim != 1 or n == 0 or not is_float(losses):  # an array of integers cannot hold 1 / n
-        return losses.mean()
-    # Measured: forward and backward together, this product takes 12 us less than a mean.
-    return losses @ np.full(n, 1 / n, losses.dtype)

@@ -12,7 +12,7 @@ from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
-from tinygrad_mnist.nn.functional import TensorLike, as_input
+from tinygrad_mnist.nn.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.module import Module, Parameter
 
 
@@ -139,9 +139,11 @@ class BatchNorm1d(Module):
         The share of each batch in the running statistics: 0.1 moves them a tenth of the way. None makes them
         plain means over all batches.
     affine : bool
-        Whether there are a weight and a bias.
+        Whether there is a weight (and, with ``bias``, a bias).
     track_running_stats : bool
         Whether there are running statistics; without them, evaluation uses those of the batch, too.
+    bias : bool
+        Whether there is a bias, too.
     dtype : dtype
         The dtype of parameters and running statistics.
 
@@ -193,6 +195,7 @@ class BatchNorm1d(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
+        bias: bool = True,
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__()
@@ -206,7 +209,8 @@ class BatchNorm1d(Module):
         self.affine = affine
         self.track_running_stats = track_running_stats
         self.register_parameter("weight", Parameter(np.ones(num_features, dtype)) if affine else None)
-        self.register_parameter("bias", Parameter(np.zeros(num_features, dtype)) if affine else None)
+        has_bias = affine and bias
+        self.register_parameter("bias", Parameter(np.zeros(num_features, dtype)) if has_bias else None)
         tracked = track_running_stats
         self.register_buffer("running_mean", np.zeros(num_features, dtype) if tracked else None)
         self.register_buffer("running_var", np.ones(num_features, dtype) if tracked else None)
@@ -226,8 +230,9 @@ class BatchNorm1d(Module):
     def reset_parameters(self) -> None:
         """Reset the weight to 1, the bias to 0 and the running statistics to no batches."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: TensorLike) -> Tensor:
@@ -279,7 +284,8 @@ class BatchNorm1d(Module):
         """Return the arguments that are not the defaults, as ``repr`` shows them."""
         usual = {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
         own = {name: getattr(self, name) for name in usual}
-        return f"{self.num_features}" + "".join(f", {k}={v!r}" for k, v in own.items() if v != usual[k])
+        text = f"{self.num_features}" + "".join(f", {k}={v!r}" for k, v in own.items() if v != usual[k])
+        return text if self.bias is not None or not self.affine else f"{text}, bias=False"
 
 
 class LayerNorm(Module):

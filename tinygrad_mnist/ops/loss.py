@@ -1,4 +1,7 @@
-"""Softmax cross-entropy: the one loss that is an operation of its own, fused, with its plain formula."""
+"""Operations of losses: softmax cross-entropy, fused, with its plain formula; the product with a weight.
+
+All other losses are composed, in `nn`.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,25 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float, is_integer
-from tinygrad_mnist.engine.op import Domain, Sample, fused
+from tinygrad_mnist.engine.op import Domain, Sample, elementwise, fused
 from tinygrad_mnist.ops.elementwise import floating
 from tinygrad_mnist.ops.normalization import filled
+
+multiply_no_nan = elementwise(
+    lambda x, y: np.where(y == 0, 0, x) * y,
+    lambda g, out, x, y: g * y,
+    lambda g, out, x, y: g * x,
+    name="multiply_no_nan",
+    formula=lambda x, y: x * y,
+    label="×",
+)
+"""``x * y``, and 0 where y is 0, even if x is infinite or NaN; the name is TensorFlow's.
+
+What has the weight or the probability 0 contributes nothing to a loss: a class that is masked away by a logit
+of -inf, say.
+"""
+
+# ---- softmax cross-entropy -------------------------------------------------------------------------------
 
 
 @cache
@@ -45,9 +64,19 @@ def _forward(
             uniform = log_total - shifted.dot(filled(classes, 1 / classes, shifted.dtype))
             out = (1 - label_smoothing) * out + label_smoothing * uniform
     else:
-        out = np.einsum("ij,ij->i", _smoothed(targets, label_smoothing), log_total[:, None] - shifted)
+        smoothed, losses = _smoothed(targets, label_smoothing), log_total[:, None] - shifted
+        out = np.einsum("ij,ij->i", smoothed, losses)
+        if np.isnan(out).any():  # rare, so that the usual case pays for one look only
+            out = _without_masked(smoothed, losses)
     weight = _weight(n, reduction)
     return out if weight is None else filled(n, weight, out.dtype).dot(out), (softmax, labelled)
+
+
+def _without_masked(targets: Any, losses: Any) -> Any:
+    """Return the loss of each row, in which a class of probability 0 is 0, even if its logit is -inf."""
+    if np.isnan(targets).any():
+        raise ValueError("targets with NaN were given; expected probabilities")
+    return np.einsum("ij,ij->i", targets, np.where(targets == 0, 0, losses))
 
 
 @lru_cache(maxsize=32)
@@ -129,8 +158,8 @@ def _formula(logits: Any, targets: Any, label_smoothing: float = 0.0, reduction:
     shifted = logits - np.max(logits, axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
     if targets.ndim == 1:
-        targets = np.eye(logits.shape[1], dtype=logits.dtype)[targets]
-    rows = -np.sum(_smoothed(targets, label_smoothing) * log_softmax, axis=1)
+        targets = (targets[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
+    rows = -np.sum(multiply_no_nan(log_softmax, _smoothed(targets, label_smoothing)), axis=1)
     return np.mean(rows) if reduction == "mean" else np.sum(rows) if reduction == "sum" else rows
 
 

@@ -1,0 +1,44 @@
+"""The inputs of layers and losses: Tensors, or anything that NumPy makes an array of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinygrad_mnist.engine.errors import as_array, check_dtype
+from tinygrad_mnist.engine.tensor import Tensor
+
+Array = NDArray[Any]
+TensorLike = Tensor | Array
+
+
+def as_input(value: Tensor | ArrayLike) -> TensorLike:
+    """Return a Tensor as it is and anything else as an array, so that it has a shape and a dtype.
+
+    Raises
+    ------
+    TypeError
+        For a masked array, whose mask would be lost, and for a matrix.
+    """
+    if isinstance(value, Tensor) or type(value) is np.ndarray:
+        return value
+    array: Array = as_array(value)
+    return array
+
+
+def real_input(value: Tensor | ArrayLike) -> TensorLike:
+    """Return what `as_input` does; raise a TypeError for what holds no real numbers, too."""
+    value = as_input(value)
+    return value if isinstance(value, Tensor) else check_dtype(value, "a loss")
+
+
+def values_of(value: TensorLike) -> Array:
+    """Return the array of a Tensor, and an array as it is."""
+    return value.data if isinstance(value, Tensor) else value
+
+
+def detached(value: TensorLike) -> TensorLike:
+    """Return a Tensor without its tape, and an array as it is."""
+    return value.detach() if isinstance(value, Tensor) else value
