@@ -12,14 +12,14 @@ that no gradient rule needs to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ContextDecorator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.decorators import FunctionDecorator
 from tinygrad_mnist.engine.errors import check_not_stale, describe, raise_freed
 from tinygrad_mnist.engine.observe import Muted, Recorder, observed_by, recorder, run_hooks
 from tinygrad_mnist.engine.op import Op, Rule, Sample, linear
@@ -31,8 +31,11 @@ _clock = count(1)
 _last_write = 0
 
 
-class no_grad(ContextDecorator):
-    """Switch recording off: results inside need no gradient. Serves as a decorator too.
+class no_grad(FunctionDecorator):
+    """Switch recording off: results inside need no gradient.
+
+    It serves as a decorator too, of a function of any kind. That of a generator or coroutine holds while the
+    body runs, and not in between, where the caller runs.
 
     Examples
     --------
@@ -41,16 +44,21 @@ class no_grad(ContextDecorator):
     >>> with no_grad():
     ...     (x * x).requires_grad
     False
+    >>> @no_grad()
+    ... def powers(x):
+    ...     yield x * x
+    >>> next(powers(x)).requires_grad
+    False
     """
 
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []  # the last one is of the innermost `with`
+
     def __enter__(self) -> None:
-        self._token = recording.set(False)
+        self._tokens.append(recording.set(False))
 
     def __exit__(self, *_: object) -> None:
-        recording.reset(self._token)
-
-    def _recreate_cm(self) -> Self:  # one for each call of a decorated function
-        return type(self)()
+        recording.reset(self._tokens.pop())
 
 
 class Leaf:
