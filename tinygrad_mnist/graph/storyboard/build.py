@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.engine.observe import Recorder, observed_by
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, observed_by
 from tinygrad_mnist.engine.tape import Node, boundary, one_of, walk
 from tinygrad_mnist.graph.data import OPERATION, PARAMETER
 from tinygrad_mnist.graph.descriptions import argument_text
@@ -78,7 +78,7 @@ def storyboard(loss: Any, names: Mapping[str, Any] | None = None) -> Storyboard:
     """
     nodes = _checked(loss)
     recorder = _Gradients()
-    with observed_by(recorder):
+    with also_observed_by(recorder):
         arrived = walk([(loss.origin, np.ones_like(loss.data))], retain=True)
     with observed_by(None):  # what is computed from here on is no part of the computation
         return _Builder(loss, nodes, dict(names or {})).storyboard(recorder.came, arrived)
