@@ -136,7 +136,7 @@ def _asynchronous_generator(
 
 
 class _Awaitable:
-    """What is awaited by running a generator."""
+    """An object whose ``await`` runs a generator."""
 
     def __init__(self, steps: Generator[Any, Any, Any]) -> None:
         self.steps = steps

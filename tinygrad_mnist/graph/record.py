@@ -45,7 +45,7 @@ class _Call:
 
 
 class _Progress(local):
-    """What goes on in one thread: a context that is copied to others takes a recording along."""
+    """The state of a recording in one thread: a context that is copied takes a recording to others."""
 
     def __init__(self, top: _Call) -> None:  # once a thread
         self.calls = [top]  # of modules, the innermost last

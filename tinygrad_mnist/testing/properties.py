@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import REGISTRY, Op
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing.gradient_check import gradcheck
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError
 from tinygrad_mnist.testing.strategies import LAYOUTS, MAGNITUDES, Call, laid_out, op_inputs
 from tinygrad_mnist.testing.tolerances import TOLERANCES
