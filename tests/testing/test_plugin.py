@@ -54,7 +54,7 @@ def test_a_session_that_does_not_use_it_loads_neither_numpy_nor_hypothesis(tmp_p
     assert loaded(said) == ["tinygrad_mnist", *(f"tinygrad_mnist.{name}" for name in own)]
 
 
-@pytest.mark.parametrize(("profile", "examples"), plugin.PROFILES.items())
+@pytest.mark.parametrize(("profile", "examples"), [("fast", 10), ("thorough", 1000)])
 def test_a_profile_can_be_chosen_in_any_project(profile: str, examples: int, tmp_path: Path) -> None:
     test = (
         "from hypothesis import settings\n"
@@ -75,15 +75,11 @@ def test_a_profile_of_the_project_wins(tmp_path: Path) -> None:
     session(tmp_path, test, "-p", "project", "--hypothesis-profile=fast")
 
 
-def test_the_fixture_serves_any_project(tmp_path: Path) -> None:
-    said = session(tmp_path, "def test_one(gradcheck): assert gradcheck(lambda x: x * x, 3.0).passed")
+def test_the_fixture_serves_any_project_also_one_without_hypothesis(tmp_path: Path) -> None:
+    test = "def test_one(gradcheck): assert gradcheck(lambda x: x * x, 3.0).passed"
+    said = session(tmp_path, test, "-p", "no:hypothesispytest")
     assert "1 passed" in said
     assert "hypothesis" not in loaded(said)
-
-
-def test_sessions_work_without_hypothesis(tmp_path: Path) -> None:
-    said = session(tmp_path, "def test_one(gradcheck): pass", "-p", "no:hypothesispytest")
-    assert "1 passed" in said
 
 
 # ---- scripts that repeat a failure -----------------------------------------------------------------------
