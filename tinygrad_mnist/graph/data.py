@@ -155,7 +155,8 @@ class Node:
         ``model/bn1/weight`` for a parameter, ``input#1`` for an array, ``constant#1`` for one that was made
         inside a module.
     kind : str
-        ``operation``, ``parameter`` (anything that a user asked a gradient for), ``buffer`` or ``input``.
+        ``operation``, ``parameter`` (of a module; without modules, anything that a user asked a gradient
+        for), ``buffer`` or ``input`` (one that a module is given may require a gradient).
     name : str
         Name of the operation, path of the parameter or buffer (``bn1.weight``), name of the input.
     label : str
@@ -236,7 +237,7 @@ class Cluster:
     id : str
         The path of the module: ``model/bn1``; a second call of it is ``model/bn1@2``.
     name : str
-        Its own name: ``bn1``.
+        Its own name: ``bn1``; ``encoder.bn1`` where nothing but its path tells of ``encoder``.
     kind : str
         Its class; empty where only the names of parameters tell that it exists.
     parent : str

@@ -142,11 +142,15 @@ class Recording(Recorder):
         final = _Ids()
         nodes: list[Node] = []
         edges: list[Edge] = []
+        inputs = self._inputs_of_modules(operations)
         for operation in operations:
             own = self._nodes[operation]
             # A source without an id is an array at its first use: operations come before their uses.
             new = dict.fromkeys(e.source for e in self._edges[operation] if e.source not in final.of)
-            nodes += [final.give(self._with_cluster(array, own.cluster)) for array in new]
+            nodes += [
+                final.give(_as_input(self._nodes[array]) if array in inputs else self._with_cluster(array, own.cluster))
+                for array in new
+            ]
             nodes.append(final.give(own))
             edges += [
                 replace(edge, source=final.of[edge.source], target=final.of[operation])
@@ -154,6 +158,21 @@ class Recording(Recorder):
             ]
         outputs = dict.fromkeys(final.of[end] for end in ends)
         return Graph(tuple(nodes), tuple(edges), self._needed_clusters(nodes), tuple(outputs))
+
+    def _inputs_of_modules(self, operations: Sequence[str]) -> set[str]:
+        """Return the arrays that require a gradient and are no parameters: a module with parameters is given them.
+
+        It may be given what was computed from them, too. What belongs to no module and is given to none, such
+        as a factor of the loss, is a parameter.
+        """
+        own = {self._by_leaf[leaf] for leaf in self._by_leaf if self.path_of(leaf)}
+        with_parameters = {
+            self._nodes[operation].cluster.partition("/")[0]
+            for operation in operations
+            if any(edge.source in own for edge in self._edges[operation])
+        } - {""}
+        inside = [one for one in operations if self._nodes[one].cluster.partition("/")[0] in with_parameters]
+        return (set(self._by_leaf.values()) - own) & self._ancestors(inside) if inside else set()
 
     def _with_cluster(self, array: str, user: str) -> Node:
         """Return an array with its cluster: that of its module if it is around the first user, else none."""
@@ -203,7 +222,7 @@ class Recording(Recorder):
         parent = around.cluster.id
         cluster = Cluster(
             (f"{parent}/" if parent else "") + name + (f"@{len(calls)}" if len(calls) > 1 else ""),
-            name.rpartition("/")[2],
+            name.replace("/", "."),
             type(module).__name__,
             parent,
             len(calls),
@@ -504,6 +523,11 @@ class _Ids:
         self._taken.add(free)
         self.of[node.id] = free
         return replace(node, id=free)
+
+
+def _as_input(node: Node) -> Node:
+    """Return an array that requires a gradient as one that a module is given."""
+    return replace(node, kind=INPUT, label=node.label if node.name else INPUT)
 
 
 def _own_name(node: Node) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, observed_by
 from tinygrad_mnist.engine.tape import Node, boundary, one_of, walk
-from tinygrad_mnist.graph.data import OPERATION, PARAMETER
+from tinygrad_mnist.graph.data import OPERATION
 from tinygrad_mnist.graph.descriptions import argument_text
 from tinygrad_mnist.graph.storyboard.data import MOST, Contribution, Entries, Quantity, Step, Storyboard
 from tinygrad_mnist.graph.storyboard.formulas import Key, expression, formula, whole_expression
@@ -171,7 +171,7 @@ class _Builder:
         names: dict[Key, str] = {}
         for node in self.graph.nodes:
             if node.kind != OPERATION:
-                names[node.id, 0] = node.name or free("x" if node.kind == PARAMETER else "c")
+                names[node.id, 0] = node.name or free("x" if node.requires_grad else "c")
         for origin, id in self.ids.items():
             if type(origin.out) is tuple:
                 known = _names_of_results(origin, own)
