@@ -164,7 +164,7 @@ def test_a_mask_of_infinity_is_no_anomaly(masked: Any) -> None:
 @pytest.mark.parametrize(
     ("f", "message"),
     [
-        (lambda x: np.log(np.where(ALLOWED, x, -np.inf) * 0 + 1), "the result of 'multiply' is not finite: nan"),
+        (lambda x: np.where(ALLOWED, x, -np.inf) * 0 + 1, "the result of 'multiply' is not finite: nan"),
         (lambda x: np.exp(x * 1e4 + HIDDEN), "the result of 'exp' is not finite: inf at index"),
         (lambda x: (x + HIDDEN) @ np.ones((3, 2)), "the result of 'matmul' is not finite: -inf"),
         (lambda x: (x + HIDDEN) - (x + HIDDEN), "the result of 'subtract' is not finite: nan"),

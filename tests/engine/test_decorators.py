@@ -1,4 +1,4 @@
-"""``no_grad`` and ``detect_anomaly`` as decorators: they hold while a body runs, whatever kind of function it is."""
+"""``no_grad`` and ``detect_anomaly`` as decorators: they hold while a body runs, of any kind of function."""
 
 import asyncio
 import functools
@@ -273,7 +273,7 @@ def test_close_of_a_generator_returns_and_refuses_what_that_of_a_plain_one_does(
         try:
             yield 1
         except GeneratorExit:
-            return 2  # noqa: B901
+            return 2
 
     def goes_on() -> Iterator[int]:
         with suppress(GeneratorExit):

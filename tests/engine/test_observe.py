@@ -381,7 +381,8 @@ def test_each_thread_and_task_has_recorders_of_its_own() -> None:
     with also_observed_by(outer):
         asyncio.run(tasks())  # a task takes a copy of the context along
         threads = [
-            Thread(target=lambda n=name, to=to: list(run(n, to))) for name, to in zip(names, listeners, strict=True)
+            Thread(target=lambda n=name, to=to: list(run(n, to)))
+            for name, to in zip(names, listeners, strict=True)
         ]
         for thread in threads:  # a thread begins with none
             thread.start()

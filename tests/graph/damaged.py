@@ -15,8 +15,10 @@ from tinygrad_mnist import Tensor, checkpoint, graph, nn
 def seeds() -> tuple[str, ...]:
     """Small graphs of every kind: modules, loops, several results, gradients, costs, masks, names, NaN."""
     x = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
-    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm1d(3), nn.ReLU(), nn.Sequential(nn.Linear(3, 2, rng=0)))
-    with graph.record(model, {"x <&> \"x\"": x}) as tape:
+    model = nn.Sequential(
+        nn.Linear(3, 3, rng=0), nn.BatchNorm1d(3), nn.ReLU(), nn.Sequential(nn.Linear(3, 2, rng=0))
+    )
+    with graph.record(model, {'x <&> "x"': x}) as tape:
         for _ in range(2):
             np.sum(model(x)).backward()
     leaf = Tensor(np.array([[2.0, 0.5], [0.0, 1.0]]), requires_grad=True)
@@ -31,10 +33,11 @@ def seeds() -> tuple[str, ...]:
 
 
 VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 2**31, 2**63 - 1, 2**63, 10**30, 10**400, 0.0, -0.0, 0.5, -1.5, 1e308, -1e308,
-    5e-324, float("nan"), float("inf"), "", "x", "model", "model/0", "model@2", "sum#1", "/", "#1", "·", "a\nb", "\x00",
-    "\x1b[31m", "\ud800", "﷐", "<b>&amp;\"'", "}]", "%s{0}", "\\N\\l", "x" * 300, [], {}, [[]], [0], [1, 2], [-1], [None],
-    [0] * 70, [2**62, 2**62], {"id": "x"}, "operation", "parameter", "buffer", "input",
+    None, True, False, 0, 1, -1, 2, 2**31, 2**63 - 1, 2**63, 10**30, 10**400, 0.0, -0.0, 0.5, -1.5, 1e308,
+    -1e308, 5e-324, float("nan"), float("inf"), "", "x", "model", "model/0", "model@2", "sum#1", "/", "#1",
+    "a\nb", "\x00", "\x1b[31m", "\ud800", "\ufdd0", "<b>&amp;\"'", "}]", "%s{0}", "\\N\\l", "x" * 300,
+    [], {}, [[]], [0], [1, 2], [-1], [None], [0] * 70, [2**62, 2**62], {"id": "x"}, "·", "operation",
+    "parameter", "buffer", "input",
 ]  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def at(value: Any, place: tuple[Any, ...]) -> Any:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> str:
-    """Text of a graph of which some values were replaced, removed, repeated or exchanged, or some characters."""
+    """Text of a graph with some values replaced, removed, repeated or exchanged, or some characters."""
     seed = draw(st.sampled_from(seeds()))
     data = json.loads(seed)
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
@@ -68,7 +71,9 @@ def damaged(draw: st.DrawFn) -> str:
             case "repeat" if isinstance(holder, list):
                 holder.insert(draw(st.integers(0, len(holder))), copy.deepcopy(holder[key]))
             case "add" if isinstance(holder, dict):
-                holder[draw(st.sampled_from(["id", "kind", "gradient", "call", "extra"]))] = copy.deepcopy(other)
+                holder[draw(st.sampled_from(["id", "kind", "gradient", "call", "extra"]))] = copy.deepcopy(
+                    other
+                )
             case _:
                 holder[key] = copy.deepcopy(other)
         if not places(data)[1:]:
@@ -76,7 +81,9 @@ def damaged(draw: st.DrawFn) -> str:
     text = json.dumps(data, ensure_ascii=draw(st.booleans()))
     if draw(st.integers(0, 9)) == 0:
         start = draw(st.integers(0, len(text)))
-        text = text[:start] + draw(st.sampled_from(["", "[", "}", '"', "\x00", "1", ",,", "[" * 5000])) + text[
-            start + draw(st.integers(0, 40)) :
-        ]
+        text = (
+            text[:start]
+            + draw(st.sampled_from(["", "[", "}", '"', "\x00", "1", ",,", "[" * 5000]))
+            + text[start + draw(st.integers(0, 40)) :]
+        )
     return text

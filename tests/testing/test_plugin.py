@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture, Hypothesis profiles beside those of the project, and no cost where it is not used."""
+"""The pytest plugin: a fixture, Hypothesis profiles beside those of the project, and no cost without use."""
 
 import subprocess
 import sys
@@ -69,7 +69,8 @@ def test_a_profile_can_be_chosen_in_any_project(profile: str, examples: int, tmp
 def test_a_profile_of_the_project_wins(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").touch()
     (tmp_path / "project.py").write_text(
-        "from hypothesis import settings\nsettings.register_profile('fast', max_examples=7)\n", encoding="utf-8"
+        "from hypothesis import settings\nsettings.register_profile('fast', max_examples=7)\n",
+        encoding="utf-8",
     )
     test = "from hypothesis import settings\ndef test_one(): assert settings().max_examples == 7"
     session(tmp_path, test, "-p", "project", "--hypothesis-profile=fast")

@@ -7,7 +7,7 @@ recorder: it attaches to the tape from outside, and costs nothing while it is of
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any

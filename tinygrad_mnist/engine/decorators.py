@@ -38,7 +38,7 @@ class FunctionDecorator(AbstractContextManager[None], ContextDecorator):
             If ``function`` is a class, or cannot be called.
         """
         if isinstance(function, (staticmethod, classmethod)):
-            return type(function)(self(function.__func__))  # type: ignore[return-value]
+            return type(function)(self(function.__func__))
         name = type(self).__name__
         if isinstance(function, type):
             raise TypeError(

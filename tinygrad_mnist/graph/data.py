@@ -459,15 +459,20 @@ def _check_clusters(graph: Graph) -> None:
         _require(cluster.id, f"{place} has no id")
         _require(cluster.id not in seen, f"{place} has the id {id} of a cluster before it")
         parent = quoted(cluster.parent)
-        _require(not cluster.parent or cluster.parent in seen, f"{place} is inside {parent}; no cluster before it is")
+        _require(
+            not cluster.parent or cluster.parent in seen,
+            f"{place} is inside {parent}; no cluster before it is",
+        )
         inside = _is_inside(cluster.id, cluster.parent)
-        _require(inside, f"{place} has the id {id}; expected one that begins with that of its parent, {parent}")
+        _require(
+            inside, f"{place} has the id {id}; expected one that begins with that of its parent, {parent}"
+        )
         _require(cluster.call, f"{place} is call 0; expected 1 for the first call")
         seen.add(cluster.id)
 
 
 def _check_nodes(graph: Graph) -> None:
-    """Raise a ValueError unless each node has an id of its own, a cluster that is there, and possible values."""
+    """Raise a ValueError unless each node has an id of its own, a cluster that is there, and values."""
     clusters = {"", *graph.clusters_by_id}
     seen: set[str] = set()
     for i, node in enumerate(graph.nodes):
@@ -479,11 +484,15 @@ def _check_nodes(graph: Graph) -> None:
         is_operation = node.kind == OPERATION
         taken = is_operation and node.id in clusters
         _require(not taken, f"{place} has the id {id} of a cluster")
-        _require(node.cluster in clusters, f"{place} is in cluster {quoted(node.cluster)}, which is not there")
+        _require(
+            node.cluster in clusters, f"{place} is in cluster {quoted(node.cluster)}, which is not there"
+        )
         inside = _is_inside(node.id, node.cluster)
         _require(inside, f"{place} has the id {id}; expected one that begins with its cluster's")
         _require(node.values, f"{place} has no value; expected at least one")
-        _require(is_operation or len(node.values) == 1, f"{place} is an array of several values; expected one")
+        _require(
+            is_operation or len(node.values) == 1, f"{place} is an array of several values; expected one"
+        )
         for name in ("forward_seconds", "backward_seconds"):
             _require((getattr(node, name) or 0) >= 0, f"{place}.{name} is negative")
         for j, value in enumerate(node.values):
@@ -521,7 +530,10 @@ def _check_edges(graph: Graph) -> None:
         earlier = order[edge.source] < order[edge.target]
         _require(earlier, f"{place} goes from {source} to {target}, which does not come after it")
         value_count = len(graph.by_id[edge.source].values)
-        _require(edge.output < value_count, f"{place} takes output {edge.output} of {source}, which has {value_count}")
+        _require(
+            edge.output < value_count,
+            f"{place} takes output {edge.output} of {source}, which has {value_count}",
+        )
         argument = (edge.target, edge.argument)
         _require(argument not in taken, f"{place} is a second edge to argument {edge.argument} of {target}")
         taken.add(argument)
@@ -529,7 +541,9 @@ def _check_edges(graph: Graph) -> None:
             size = graph.by_id[edge.source].values[edge.output].size
             _check_statistics(edge.gradient, size, f"{place}.gradient")
     for i, output in enumerate(graph.outputs):
-        _require(output in operations, f"outputs[{i}] is {quoted(output)}, which is no operation that is there")
+        _require(
+            output in operations, f"outputs[{i}] is {quoted(output)}, which is no operation that is there"
+        )
     _require(len(set(graph.outputs)) == len(graph.outputs), "outputs names an operation twice")
 
 

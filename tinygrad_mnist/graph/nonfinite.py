@@ -85,7 +85,9 @@ def _is_masked(graph: Graph, node: Node, came_in: Sequence[Edge], found: dict[st
     sources = [graph.by_id[edge.source].values[edge.output] for edge in came_in]
     for value in spoiled:
         most = sum(
-            source.statistics.inf * ceil(value.size / (source.size or 1)) for source in sources if source.statistics
+            source.statistics.inf * ceil(value.size / (source.size or 1))
+            for source in sources
+            if source.statistics
         )
         if value.statistics is not None and value.statistics.inf > most:
             return False

@@ -108,7 +108,9 @@ def _of_type(kind: type, name: str, value: Any, place: str) -> Any:
 def _text(value: Any, place: str) -> str:
     text: str = _of_type(str, "a text", value, place)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"{place} is {quoted(text)}, which holds half a character; no file can be written of it")
+        raise ValueError(
+            f"{place} is {quoted(text)}, which holds half a character; no file can be written of it"
+        )
     return text
 
 

@@ -147,10 +147,10 @@ class Recording(Recorder):
             own = self._nodes[operation]
             # A source without an id is an array at its first use: operations come before their uses.
             new = dict.fromkeys(e.source for e in self._edges[operation] if e.source not in final.of)
-            nodes += [
-                final.give(_as_input(self._nodes[array]) if array in inputs else self._with_cluster(array, own.cluster))
-                for array in new
-            ]
+            for array in new:
+                is_input = array in inputs
+                node = _as_input(self._nodes[array]) if is_input else self._with_cluster(array, own.cluster)
+                nodes.append(final.give(node))
             nodes.append(final.give(own))
             edges += [
                 replace(edge, source=final.of[edge.source], target=final.of[operation])
@@ -160,9 +160,9 @@ class Recording(Recorder):
         return Graph(tuple(nodes), tuple(edges), self._needed_clusters(nodes), tuple(outputs))
 
     def _inputs_of_modules(self, operations: Sequence[str]) -> set[str]:
-        """Return the arrays that require a gradient and are no parameters: a module with parameters is given them.
+        """Return the arrays that require a gradient and are inputs: of a module that has parameters.
 
-        It may be given what was computed from them, too. What belongs to no module and is given to none, such
+        It is given them, or what was computed from them. What belongs to no module and is given to none, such
         as a factor of the loss, is a parameter.
         """
         own = {self._by_leaf[leaf] for leaf in self._by_leaf if self.path_of(leaf)}
@@ -294,9 +294,7 @@ class Recording(Recorder):
         with self._lock:
             self._note_gradients(node, g, cotangents, arrived)
 
-    def _note_gradients(
-        self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]
-    ) -> None:
+    def _note_gradients(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         own = self._by_node.get(node)
         if own is None:
             return  # it ran before this was on
