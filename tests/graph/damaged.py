@@ -63,9 +63,13 @@ def damaged(draw: st.DrawFn) -> str:
             break
         *around, key = draw(st.sampled_from(places(data)[1:]))
         holder, other = at(data, tuple(around)), at(data, draw(st.sampled_from(places(data))))
-        match draw(st.sampled_from(["replace", "replace", "remove", "repeat", "exchange", "add"])):
+        ways = ["replace", "resemble", "resemble", "remove", "repeat", "exchange", "add"]
+        match draw(st.sampled_from(ways)):
             case "replace":
                 holder[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
+            case "resemble":  # what stands there may be of this kind, so that more of these are read
+                alike = [value for value in VALUES if type(value) is type(holder[key])]
+                holder[key] = copy.deepcopy(draw(st.sampled_from(alike or [None])))
             case "remove":
                 del holder[key]
             case "repeat" if isinstance(holder, list):

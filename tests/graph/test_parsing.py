@@ -194,3 +194,21 @@ def test_a_field_that_has_a_default_may_be_missing_and_a_whole_number_serves_as_
     found = Graph.from_json(json.dumps(data))
     assert found.nodes[0].value.statistics.min == 3.0  # type: ignore[union-attr]
     draw_all(found, "text", "dot", "mermaid", "svg")
+
+
+def nested(levels: int) -> str:
+    """A graph of one operation inside so many clusters."""
+    ids = ["/".join(["m"] * (level + 1)) for level in range(levels)]
+    clusters = [{"id": id, "name": "m", "parent": id.removesuffix("m").rstrip("/")} for id in ids]
+    value = {"shape": [], "dtype": "float64", "bytes": 8}
+    node = {"kind": "operation", "name": "a", "label": "a", "cluster": ids[-1], "values": [value]}
+    node["id"] = f"{ids[-1]}/a#1"
+    return json.dumps({"format": FORMAT, "nodes": [node], "edges": [], "clusters": clusters, "outputs": []})
+
+
+def test_clusters_may_be_nested_as_deeply_as_they_can_be_drawn() -> None:
+    found = Graph.from_json(nested(400))
+    for write in (found.text, found.dot, found.mermaid):
+        write("operations", depth=400)
+    with pytest.raises(ValueError, match="a cluster has 400 around it; expected less than 400"):
+        Graph.from_json(nested(401))

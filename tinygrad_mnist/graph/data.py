@@ -35,6 +35,9 @@ CONSTANT: Final = "constant"
 MOST_AXES: Final = 64
 """Most axes of an array, which are NumPy's."""
 
+MOST_LEVELS: Final = 400
+"""Most clusters around each other in a graph that is read: Python itself runs no more modules inside modules."""
+
 NOISE: Final = 1e-6
 """Smallest mean or deviation, relative to the largest entry, that is not shown as 0 for being roundoff."""
 
@@ -469,6 +472,8 @@ def _check_clusters(graph: Graph) -> None:
         )
         _require(cluster.call, f"{place} is call 0; expected 1 for the first call")
         seen.add(cluster.id)
+    deepest = max(graph.levels.values(), default=0)
+    _require(deepest < MOST_LEVELS, f"a cluster has {deepest} around it; expected less than {MOST_LEVELS}")
 
 
 def _check_nodes(graph: Graph) -> None:
