@@ -450,3 +450,46 @@ def test_modules_of_one_name_in_two_places_are_told_apart() -> None:
 def test_a_fold_of_modules_of_one_name_names_its_ends_by_their_places() -> None:
     found = Siamese(*"abcdefgh").graph(X[:, :2])
     assert "a.linear … h.linear" in found.text(depth=1, budget=3)
+
+
+# ---- a recording that ends, or fails, in the middle ------------------------------------------------------
+
+
+class Opens(nn.Module):
+    """A module that records what it does itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x: Any) -> Any:
+        with graph.record() as self.tape:
+            return self.linear(x)
+
+
+def test_a_recording_in_a_module_hears_what_runs_in_it_and_the_outer_one_too() -> None:
+    model = Opens()
+    with graph.record() as outer:
+        model(X)
+    assert ids(outer.graph()) == ids(model.tape.graph()) == ["model/linear/linear#1"]
+
+
+class Unspeakable(nn.Module):
+    """A module that a recording cannot describe."""
+
+    def extra_repr(self) -> str:
+        raise RuntimeError("no words")
+
+    def forward(self, x: Any) -> Any:
+        return x * 2
+
+
+def test_a_module_that_cannot_be_described_leaves_nothing_behind() -> None:
+    model = model_of()
+    with graph.record() as outer, graph.record() as inner:
+        with pytest.raises(RuntimeError, match="no words"):
+            nn.Sequential(nn.Linear(6, 4), Unspeakable())(X)
+        model(X)
+    assert ids(outer.graph()) == ids(inner.graph())
+    tops = {cluster.id for cluster in outer.graph().clusters if not cluster.parent}
+    assert tops == {"model", "Sequential"}

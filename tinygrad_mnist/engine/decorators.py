@@ -26,8 +26,9 @@ class FunctionDecorator(AbstractContextManager[None], ContextDecorator):
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Self:
         """Return a manager; of a function, return it decorated."""
-        manager = super().__new__(cls)
-        return manager if function is None else manager(function)  # type: ignore[return-value]
+        if function is None:
+            return object.__new__(cls)
+        return cls()(function)  # type: ignore[return-value]
 
     def __call__(self, function: Function) -> Function:
         """Return a function that runs inside a manager of its own at each call.

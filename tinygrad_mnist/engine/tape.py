@@ -51,14 +51,16 @@ class no_grad(FunctionDecorator):
     False
     """
 
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []  # the last one is of the innermost `with`
+    _entered: tuple[Token[bool], Any] | None = None
+    """The token of the innermost ``with`` of this object, and those around it."""
 
     def __enter__(self) -> None:
-        self._tokens.append(recording.set(False))
+        self._entered = recording.set(False), self._entered
 
     def __exit__(self, *_: object) -> None:
-        recording.reset(self._tokens.pop())
+        assert self._entered is not None
+        token, self._entered = self._entered
+        recording.reset(token)
 
 
 class Leaf:

@@ -36,7 +36,7 @@ MOST_AXES: Final = 64
 """Most axes of an array, which are NumPy's."""
 
 MOST_LEVELS: Final = 400
-"""Most clusters around each other in a graph that is read: Python itself runs no more modules inside modules."""
+"""Most clusters around each other in a graph that is read: Python runs no more modules inside modules."""
 
 NOISE: Final = 1e-6
 """Smallest mean or deviation, relative to the largest entry, that is not shown as 0 for being roundoff."""
