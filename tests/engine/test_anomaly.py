@@ -133,9 +133,18 @@ def scores() -> Tensor:
     return Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
 
 
+def with_hidden(x: Any, index: Any, value: Any) -> Any:
+    x = x * 1.0
+    x[index] = value
+    return x
+
+
 @pytest.mark.parametrize(
     "masked",
     [
+        lambda x: with_hidden(x, ~ALLOWED, -np.inf),
+        lambda x: with_hidden(x, (slice(None), [0, 2]), np.array([0.0, -np.inf])),
+        lambda x: with_hidden(x, ([0, 1], [1, 2]), np.full(2, -np.inf)),
         lambda x: np.where(ALLOWED, x, -np.inf),
         lambda x: np.where(ALLOWED, x, np.full((2, 3), -np.inf)),
         lambda x: np.where(ALLOWED, x, Tensor(-np.inf)),

@@ -439,7 +439,17 @@ def test_a_closed_module_tells_which_of_its_operations_began_it() -> None:
 
 ALLOWED = np.array([[True, False, True], [True, True, False]])
 HIDDEN = np.where(ALLOWED, 0.0, -np.inf)
+
+
+def with_hidden(x: Any, value: Any) -> Any:
+    x = x * 1.0
+    x[([0, 1], [1, 2])] = value
+    return x
+
+
 MASKED: list[Any] = [
+    lambda x: with_hidden(x, -np.inf),
+    lambda x: with_hidden(x, np.full(2, -np.inf)),
     lambda x: np.where(ALLOWED, x, -np.inf),
     lambda x: np.where(ALLOWED, x, np.full((2, 3), -np.inf)),
     lambda x: x + HIDDEN,

@@ -218,12 +218,14 @@ def _only_as_given(op: Any, arrays: Sequence[Any], static: Mapping[str, Any], ou
     if np.any(np.isnan(out)):
         return False
     infinite = [np.isinf(array) for array in arrays if isinstance(array, (np.ndarray, float))]
-    if op.kind in ("linear", "general") and not op.broadcasts:
-        return any(np.any(one) for one in infinite) or any(map(_holds_infinity, static.values()))
+    anywhere = any(map(np.any, infinite)) or any(map(_holds_infinity, static.values()))
+    rearranges = op.kind in ("linear", "general")
+    if rearranges and not op.broadcasts:
+        return anywhere
     try:
         given = np.broadcast_to(np.logical_or.reduce(np.broadcast_arrays(*infinite)), out.shape)
     except ValueError:  # it goes not element by element
-        return False
+        return rearranges and anywhere
     return not np.any(np.isinf(out) & ~given)
 
 
