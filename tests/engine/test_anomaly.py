@@ -125,6 +125,73 @@ def test_tangents_are_watched_too() -> None:
         jvp(np.sqrt, (np.zeros(2),), (np.ones(2),))
 
 
+ALLOWED = np.array([[True, False, True], [True, True, False]])
+HIDDEN = np.where(ALLOWED, 0.0, -np.inf)
+
+
+def scores() -> Tensor:
+    return Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+
+
+def with_hidden(x: Any, index: Any, value: Any) -> Any:
+    x = x * 1.0
+    x[index] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    "masked",
+    [
+        lambda x: with_hidden(x, ~ALLOWED, -np.inf),
+        lambda x: with_hidden(x, (slice(None), [0, 2]), np.array([0.0, -np.inf])),
+        lambda x: with_hidden(x, ([0, 1], [1, 2]), np.full(2, -np.inf)),
+        lambda x: np.where(ALLOWED, x, -np.inf),
+        lambda x: np.where(ALLOWED, x, np.full((2, 3), -np.inf)),
+        lambda x: np.where(ALLOWED, x, Tensor(-np.inf)),
+        lambda x: x + HIDDEN,
+        lambda x: x + Tensor(HIDDEN),
+        lambda x: x + np.where(ALLOWED, 0.5, -np.inf),  # a bias and a mask in one
+        lambda x: (x + HIDDEN) * 0.125,
+        lambda x: np.transpose(np.transpose(x) + HIDDEN.T),
+        lambda x: np.concatenate([x, Tensor(HIDDEN[:, :1])], axis=1),
+        lambda x: np.pad(x, ((0, 0), (1, 1)), constant_values=-np.inf),
+        lambda x: -np.where(ALLOWED, -x, np.inf),
+    ],
+)
+def test_a_mask_of_infinity_is_no_anomaly(masked: Any) -> None:
+    x = scores()
+    softmax = nn.Softmax(-1)
+    with detect_anomaly():
+        hidden = masked(x)
+        top = np.max(hidden, axis=-1, keepdims=True)
+        weights = np.exp(hidden - top)
+        weights = weights / np.sum(weights, axis=-1, keepdims=True)
+        np.sum(top + np.sum(np.square(weights) + softmax(hidden) * 2.0)).backward()
+    assert np.all(np.isfinite(x.grad.data))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (lambda x: np.where(ALLOWED, x, -np.inf) * 0 + 1, "the result of 'multiply' is not finite: nan"),
+        (lambda x: np.exp(x * 1e4 + HIDDEN), "the result of 'exp' is not finite: inf at index"),
+        (lambda x: (x + HIDDEN) @ np.ones((3, 2)), "the result of 'matmul' is not finite: -inf"),
+        (lambda x: (x + HIDDEN) - (x + HIDDEN), "the result of 'subtract' is not finite: nan"),
+        (lambda x: np.where(ALLOWED, x, np.nan), "the result of 'where' is not finite: nan"),
+        (lambda x: x + np.array([np.inf, 1.0, 2.0]), "argument 1 of 'add' is not finite already: inf"),
+        (lambda x: np.log(x), "the result of 'log' is not finite: -inf"),
+    ],
+)
+def test_what_a_mask_makes_wrong_is_an_anomaly(f: Any, message: str) -> None:
+    with detect_anomaly(), pytest.raises(AnomalyError, match=message):
+        f(scores())
+
+
+def test_a_parameter_is_no_mask() -> None:
+    with detect_anomaly(), pytest.raises(AnomalyError, match=r"argument 1 of 'add' is not finite already"):
+        scores() + Tensor(HIDDEN, requires_grad=True)
+
+
 def test_transforms_and_checkpoints_are_watched() -> None:
     with detect_anomaly():
         with pytest.raises(AnomalyError, match="'log'"):

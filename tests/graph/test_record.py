@@ -345,3 +345,151 @@ def test_only_what_comes_from_outside_is_an_input() -> None:
 
 def test_where_no_array_was_given_none_is_called_a_constant() -> None:
     assert labels_of(Shifted(), [1.0, 2.0, 3.0]) == ["input", "input"]
+
+
+# ---- inputs that require a gradient, and modules of one name ---------------------------------------------
+
+
+def saliency(x: Any) -> Tensor:
+    return Tensor(x, requires_grad=True)
+
+
+def kinds(found: graph.Graph) -> dict[str, str]:
+    return {node.id: node.kind for node in found.nodes if node.requires_grad and node.kind != "operation"}
+
+
+PARAMETERS = {"model/weight": "parameter", "model/bias": "parameter"}
+MAKERS: dict[str, Any] = {
+    "graph": lambda model, x, y: model.graph(x),
+    "trace": lambda model, x, y: graph.trace(model(x)),
+    "trace of a model": lambda model, x, y: graph.trace(model(x), model=model),
+    "profile": graph.profile,
+    "scaled": lambda model, x, y: graph.trace(model((x - 0.5) / 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_input_that_requires_a_gradient_is_no_parameter(name: str) -> None:
+    found = MAKERS[name](nn.Linear(6, 4), saliency(X), Y)
+    assert kinds(found) == {**PARAMETERS, "input#1": "input"}
+    assert sum(node.value.size for node in found.parameters) == 28
+    assert "28 parameters" in found.text().splitlines()[0]
+    assert "inputs: input#1 5×6 float32" in found.text()
+
+
+def test_an_input_that_requires_a_gradient_keeps_its_name_and_gradient() -> None:
+    model, x = nn.Linear(6, 4), saliency(X)
+    with graph.record(model, names={"picture": x}) as tape:
+        nn.CrossEntropyLoss()(model(x), Y).backward()
+    found = tape.graph()
+    assert kinds(found) == {**PARAMETERS, "picture": "input"}
+    assert found.by_id["picture"].value.gradient == Statistics.of(x.grad.data)  # type: ignore[union-attr]
+    for view in ("modules", "operations", "backward"):
+        assert "picture" in found.text(view)
+        assert "28 parameters" in found.text(view).splitlines()[0]
+        assert "picture" in found.dot(view)
+
+
+def test_what_is_trained_beside_a_model_is_a_parameter() -> None:
+    model, factor = nn.Linear(6, 4), Tensor(2.0, requires_grad=True)
+    found = np.mean(model(saliency(X)) * factor).graph(names={"factor": factor})
+    assert kinds(found) == {**PARAMETERS, "input#1": "input", "factor": "parameter"}
+
+
+def test_without_a_module_that_has_parameters_what_requires_a_gradient_is_one() -> None:
+    weight = saliency(np.ones((6, 3)))
+    with graph.record(names={"weight": weight}) as tape:
+        nn.CrossEntropyLoss()(nn.ReLU()(np.asarray(X, float) @ weight), Y).backward()
+    assert kinds(tape.graph()) == {"weight": "parameter"}
+    named = nn.Linear(6, 4)
+    assert kinds(named.graph(X)) == PARAMETERS
+    found = graph.trace(named(X), names={"mine": named.weight})
+    assert kinds(found) == {"mine": "parameter", "model/bias": "parameter"}
+
+
+def test_an_input_that_requires_a_gradient_has_a_name_and_a_gradient_in_a_storyboard() -> None:
+    model, x = nn.Linear(2, 1), saliency(np.ones((1, 2), np.float32))
+    board = graph.storyboard(np.sum(model(x)), {"x": x})
+    assert set(board.gradients) == {"x", "weight", "bias"}
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def encode(self, x: Any) -> Any:
+        return self.linear(x)
+
+
+class Siamese(nn.Module):
+    """Modules called through a method that is not ``forward``: no call of theirs is seen."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+        for name in names:
+            setattr(self, name, Encoder())
+
+    def forward(self, x: Any) -> Any:
+        for name in self.names:
+            x = getattr(self, name).encode(x)
+        return x
+
+
+def test_modules_of_one_name_in_two_places_are_told_apart() -> None:
+    found = Siamese("left", "right").graph(X[:, :2])
+    assert [cluster.name for cluster in found.clusters] == ["model", "left.linear", "right.linear"]
+    rows = [line.split()[1] for line in found.text().splitlines() if "Linear" in line]
+    assert rows == ["left.linear", "right.linear"]
+    for text in (found.dot("operations"), found.mermaid("operations"), found.html()):
+        assert "left.linear" in text
+        assert "right.linear" in text
+
+
+def test_a_fold_of_modules_of_one_name_names_its_ends_by_their_places() -> None:
+    found = Siamese(*"abcdefgh").graph(X[:, :2])
+    assert "a.linear … h.linear" in found.text(depth=1, budget=3)
+
+
+# ---- a recording that ends, or fails, in the middle ------------------------------------------------------
+
+
+class Opens(nn.Module):
+    """A module that records what it does itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x: Any) -> Any:
+        with graph.record() as self.tape:
+            return self.linear(x)
+
+
+def test_a_recording_in_a_module_hears_what_runs_in_it_and_the_outer_one_too() -> None:
+    model = Opens()
+    with graph.record() as outer:
+        model(X)
+    assert ids(outer.graph()) == ids(model.tape.graph()) == ["model/linear/linear#1"]
+
+
+class Unspeakable(nn.Module):
+    """A module that a recording cannot describe."""
+
+    def extra_repr(self) -> str:
+        raise RuntimeError("no words")
+
+    def forward(self, x: Any) -> Any:
+        return x * 2
+
+
+def test_a_module_that_cannot_be_described_leaves_nothing_behind() -> None:
+    model = model_of()
+    with graph.record() as outer, graph.record() as inner:
+        with pytest.raises(RuntimeError, match="no words"):
+            nn.Sequential(nn.Linear(6, 4), Unspeakable())(X)
+        model(X)
+    assert ids(outer.graph()) == ids(inner.graph())
+    tops = {cluster.id for cluster in outer.graph().clusters if not cluster.parent}
+    assert tops == {"model", "Sequential"}

@@ -12,6 +12,7 @@ from tests.graph.strategies import recordings
 from tinygrad_mnist import Tensor, graph, nn
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.graph.drawing import MARKS, Arrow, Box, Drawing
+from tinygrad_mnist.graph.nonfinite import nonfinite
 from tinygrad_mnist.graph.views import VIEWS, View
 
 RNG = np.random.default_rng(0)
@@ -432,3 +433,60 @@ def test_a_closed_module_tells_which_of_its_operations_began_it() -> None:
     (note,) = (note for note in traced.draw().notes if "not finite" in note)
     assert note == f'not finite from {origin.id} on; expand=["{origin.cluster}"] shows it'
     assert box_of(traced.draw(expand=[origin.cluster]), origin.id).marks == ("origin",)
+
+
+# ---- masks -----------------------------------------------------------------------------------------------
+
+ALLOWED = np.array([[True, False, True], [True, True, False]])
+HIDDEN = np.where(ALLOWED, 0.0, -np.inf)
+
+
+def with_hidden(x: Any, value: Any) -> Any:
+    x = x * 1.0
+    x[([0, 1], [1, 2])] = value
+    return x
+
+
+MASKED: list[Any] = [
+    lambda x: with_hidden(x, -np.inf),
+    lambda x: with_hidden(x, np.full(2, -np.inf)),
+    lambda x: np.where(ALLOWED, x, -np.inf),
+    lambda x: np.where(ALLOWED, x, np.full((2, 3), -np.inf)),
+    lambda x: x + HIDDEN,
+    lambda x: (x + HIDDEN) * 0.125,
+    lambda x: np.transpose(np.transpose(x) + HIDDEN.T),
+    lambda x: x + np.where(ALLOWED[0], 0.0, -np.inf),
+    lambda x: np.pad(x, 1, constant_values=-np.inf),
+]
+
+
+def marked(result: Any) -> dict[str, str]:
+    """What is not finite, and its mark, by id."""
+    found = result.graph()
+    values, gradients = nonfinite(found, gradients=True)
+    assert not gradients
+    for view in ("modules", "operations"):
+        assert ("not finite" in found.text(view)) <= bool(values)
+        assert ("start here" in found.dot(view)) == any(one.mark == "origin" for one in values.values())
+    return {id: one.mark for id, one in values.items()}
+
+
+@pytest.mark.parametrize("mask", MASKED)
+def test_a_mask_of_infinity_is_no_origin_and_spoils_nothing(mask: Any) -> None:
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    hidden = mask(x)
+    assert marked(hidden) == {}
+    assert marked(np.exp(hidden[:, :1] - 1)) == {}
+    assert marked(nn.Softmax(-1)(x + HIDDEN)) == {}
+
+
+def test_what_a_mask_makes_wrong_is_an_origin() -> None:
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    with np.errstate(all="ignore"):
+        all_hidden = np.where(np.zeros((2, 3), bool), x, -np.inf)
+        assert marked(all_hidden - np.max(all_hidden, axis=1, keepdims=True)) == {"subtract#1": "origin"}
+        assert marked(np.log(np.where(ALLOWED, x, -np.inf) * 0) + 1) == {
+            "multiply#1": "origin", "log#1": "spoiled", "add#1": "spoiled",
+        }  # fmt: skip
+        assert marked(np.exp(1e4 * x) + HIDDEN) == {"exp#1": "origin", "add#1": "spoiled"}
+        assert marked(np.where(ALLOWED, np.log(x - 1), -np.inf))["log#1"] == "origin"

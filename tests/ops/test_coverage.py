@@ -12,7 +12,7 @@ from scripts import make_coverage as coverage
 from tests.ops.calls import CALLS, CONSTANT_CALLS, IN_PLACE, A, Call, call
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.engine.op import FUNCTIONS, UFUNCS, UNSUPPORTED
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing import gradcheck
 
 TABLE = coverage.decisions()
 

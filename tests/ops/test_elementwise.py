@@ -16,7 +16,7 @@ from tinygrad_mnist.ops.elementwise import (
     softplus,
     xlogy,
 )
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing import gradcheck
 
 INF, NAN = np.inf, np.nan
 ROWS: dict[str, tuple[Any, tuple[Any, ...], tuple[Any, ...]]] = {

@@ -36,7 +36,7 @@ from tests.ops.calls import (
 )  # fmt: skip
 from tests.ops.test_coverage import assert_same, calls_of, leaves_of, numpys, on, parts, results
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing import gradcheck
 
 STATES = {
     one.name: one.state

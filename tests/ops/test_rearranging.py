@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing import gradcheck
 
 
 def numbered(shape: tuple[int, ...]) -> Any:

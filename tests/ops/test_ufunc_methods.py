@@ -14,7 +14,7 @@ from tests.ops.calls import INTEGERS, MASK, SIGNED, A, B, Call, call
 from tests.ops.test_coverage import assert_same, leaves_of, on, parts, results
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.engine.op import FUNCTIONS, UFUNCS
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing import gradcheck
 
 METHODS = {
     f"{method.__self__.__name__}.{method.__name__}": method

@@ -7,16 +7,17 @@ recorder: it attaches to the tape from outside, and costs nothing while it is of
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
+from tinygrad_mnist.engine.decorators import FunctionDecorator
 from tinygrad_mnist.engine.dtypes import is_float
-from tinygrad_mnist.engine.observe import Recorder, module, observed_by, users_line
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, module, users_line
 from tinygrad_mnist.engine.tape import Leaf, Node
 
 
@@ -24,15 +25,19 @@ class AnomalyError(FloatingPointError):
     """A value that is not finite came up, or an array was changed between forward and backward."""
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+class detect_anomaly(FunctionDecorator):
     """Raise at the first value that is not finite, forward or backward, with all that is known about it.
 
     The error names the operation, the shape, the index of the first bad entry and how many there are, the
     parameters that took part, the path of the module, and the line of the user's that called. And arrays are
     remembered by checksums: one that somebody wrote to between forward and backward is found out.
 
-    Everything inside is several times slower. Infinities that are meant (a mask of ``-inf``) are found too.
+    Infinities that are meant are no anomaly: those of a mask, as in ``np.where(mask, scores, -np.inf)`` or
+    ``scores + mask``, and what they make infinite in the same place. A mask is an infinite number, or an
+    array without a gradient that is finite nowhere but at 0, or holds no other infinity than ``-inf``.
+
+    Everything inside is several times slower. Other recorders that are on are told what they always are. It
+    serves as a decorator too, of a function of any kind.
 
     Raises
     ------
@@ -53,8 +58,18 @@ def detect_anomaly() -> Iterator[None]:
       applied to: float64 (2,), requires a gradient
       at: ...
     """
-    with observed_by(_Detector()):
-        yield
+
+    def __init__(self) -> None:
+        self._detector = _Detector()
+        self._open: list[AbstractContextManager[None]] = []  # the last one is of the innermost `with`
+
+    def __enter__(self) -> None:
+        observed = also_observed_by(self._detector)
+        observed.__enter__()
+        self._open.append(observed)
+
+    def __exit__(self, *exception: Any) -> None:
+        self._open.pop().__exit__(*exception)
 
 
 @dataclass
@@ -70,20 +85,35 @@ class _Detector(Recorder):
     def __init__(self) -> None:
         # Weak, so that a node that is freed takes its entry along: a long training under this does not grow.
         self.calls: WeakKeyDictionary[Node, _Call] = WeakKeyDictionary()
+        # Results with infinities that came from a mask, by id; a reference tells whether it is still the one.
+        self.masked: dict[int, ReferenceType[Any]] = {}
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         line, place = users_line(), _module_path()
-        for position, array in enumerate(arrays):
-            if isinstance(array, np.ndarray) and not _is_finite(array):
+        parents = (None,) * len(arrays) if node is None else node.parents
+        for position, (array, parent) in enumerate(zip(arrays, parents, strict=True)):
+            if isinstance(array, np.ndarray) and not (_is_finite(array) or self._is_meant(array, parent)):
                 what = f"argument {position} of '{op.name}' is not finite already"
                 raise AnomalyError(_report(what, array, op, arrays, node, line, place))
         for one in out if type(out) is tuple else (out,):
-            if not _is_finite(one):
+            if _is_finite(one):
+                continue
+            if not _only_as_given(op, arrays, static, one):
                 raise AnomalyError(
                     _report(f"the result of '{op.name}' is not finite", one, op, arrays, node, line, place)
                 )
+            self._note_masked(one)
         if node is not None:
             self.calls[node] = _Call(line, place, _checksums(node))
+
+    def _is_meant(self, array: Any, parent: Any) -> bool:
+        """Return whether the infinities of an argument came from a mask, or are one."""
+        known = self.masked.get(id(array))
+        return (known is not None and known() is array) or (parent is None and _is_mask(array))
+
+    def _note_masked(self, array: Any) -> None:
+        key = id(array)
+        self.masked[key] = ref(array, lambda _: self.masked.pop(key, None))
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         call = self.calls.get(node)
@@ -167,7 +197,43 @@ def _values(value: Any) -> Any:
 
 
 def _is_finite(array: Any) -> bool:
-    return not is_float(array) or bool(np.all(np.isfinite(array)))
+    is_array = isinstance(array, (np.ndarray, np.generic))
+    return not (is_array and is_float(array)) or bool(np.all(np.isfinite(array)))
+
+
+def _is_mask(array: Any) -> bool:
+    """Return whether a constant that is not finite is a mask: 0 and infinity, or no infinity but ``-inf``."""
+    if np.any(np.isnan(array)):
+        return False
+    infinite = np.isinf(array)
+    return not np.any(np.where(infinite, 0, array)) or bool(np.all(array[infinite] < 0))
+
+
+def _only_as_given(op: Any, arrays: Sequence[Any], static: Mapping[str, Any], out: Any) -> bool:
+    """Return whether a result has only infinities that the arguments, which were meant to, had there.
+
+    What rearranges, sums or compares entries may have those that it was given anywhere. A product of arrays
+    may not: no mask goes through one.
+    """
+    if np.any(np.isnan(out)):
+        return False
+    infinite = [np.isinf(array) for array in arrays if isinstance(array, (np.ndarray, float))]
+    anywhere = any(map(np.any, infinite)) or any(map(_holds_infinity, static.values()))
+    rearranges = op.kind in ("linear", "general")
+    if rearranges and not op.broadcasts:
+        return anywhere
+    try:
+        given = np.broadcast_to(np.logical_or.reduce(np.broadcast_arrays(*infinite)), out.shape)
+    except ValueError:  # it goes not element by element
+        return rearranges and anywhere
+    return not np.any(np.isinf(out) & ~given)
+
+
+def _holds_infinity(value: Any) -> bool:
+    """Return whether an option is infinite, as ``constant_values=-np.inf`` is."""
+    if isinstance(value, (tuple, list)):
+        return any(map(_holds_infinity, value))
+    return isinstance(value, (float, np.floating, np.ndarray)) and bool(np.any(np.isinf(value)))
 
 
 def _checksums(node: Any) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Observers of the tape: recorders, which are told all that happens, and hooks on single gradients.
 
 Neither costs anything while it is off: the tape asks once an operation whether a recorder is on, and once a
-node whether it has hooks. Nothing here knows a Tensor.
+node whether it has hooks. Recorders nest: all that are on are told, the outermost first. Nothing here knows a
+Tensor.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from itertools import count
 from typing import Any
@@ -54,16 +55,66 @@ class Muted(Recorder):
         self.listener = listener
 
 
+class Several(Recorder):
+    """The recorders that are on at the same time, as one.
+
+    If one of them raises, the others are told all the same.
+    """
+
+    def __init__(self, listeners: Iterable[Recorder]) -> None:
+        self.listeners = tuple(dict.fromkeys(listeners))  # each once
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        error: BaseException | None = None
+        for listener in self.listeners:
+            try:
+                getattr(listener, method)(*arguments)
+            except BaseException as raised:
+                if error is not None:
+                    raised.__context__ = error
+                error = raised
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # it holds this frame
+
+    def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
+        """Tell all that an operation ran."""
+        self._tell("applied", op, arrays, out, node, static)
+
+    def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
+        """Tell all that a walk passed a node."""
+        self._tell("walked", node, g, cotangents, arrived)
+
+    def pushed(self, node: Any, tangent: Any) -> None:
+        """Tell all that forward mode passed a node."""
+        self._tell("pushed", node, tangent)
+
+
 recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
-"""The recorder of this thread or task, if any."""
+"""The recorder of this thread or task, if any: `Several` where more than one is on."""
 
 module: ContextVar[Any] = ContextVar("module", default=None)
 """The innermost module that runs; kept up only while a recorder is on."""
 
 
+def _listeners(of: Recorder | None) -> tuple[Recorder, ...]:
+    """Return the recorders that one stands for."""
+    if isinstance(of, Several):
+        return of.listeners
+    return () if of is None else (of,)
+
+
+def _together(listeners: Iterable[Recorder]) -> Recorder | None:
+    """Return one recorder that stands for some."""
+    several = Several(listeners)
+    return several if len(several.listeners) > 1 else next(iter(several.listeners), None)
+
+
 @contextmanager
 def observed_by(listener: Recorder | None) -> Iterator[None]:
-    """Report to a recorder what happens inside; None reports to nobody."""
+    """Report what happens inside to one recorder, and to no other; None reports to nobody."""
     token = recorder.set(listener)
     try:
         yield
@@ -72,27 +123,36 @@ def observed_by(listener: Recorder | None) -> Iterator[None]:
 
 
 @contextmanager
+def also_observed_by(listener: Recorder) -> Iterator[None]:
+    """Report what happens inside to a recorder too, besides those that are on already."""
+    with observed_by(_together((*_listeners(recorder.get()), listener))):
+        yield
+
+
+@contextmanager
 def unmuted() -> Iterator[None]:
     """Report what happens inside even in a rule: a checkpoint's rule runs a user's function again."""
     listener = recorder.get()
     if isinstance(listener, Muted):
         listener = listener.listener
-    with observed_by(listener if listener is None or listener.enters_checkpoints else Muted(listener)):
+    with observed_by(
+        _together(one if one.enters_checkpoints else Muted(one) for one in _listeners(listener))
+    ):
         yield
 
 
 @contextmanager
 def inside(this: Any, given: Any = ()) -> Iterator[None]:
-    """Report that a module runs, and with what arguments; a recorder must be on."""
-    listener = recorder.get()
-    assert listener is not None
-    token = module.set(this)
-    listener.entered(this, given)
-    try:
+    """Report that a module runs, and with what arguments; a recorder must be on.
+
+    Each recorder that was told that it begins is told that it has run, whatever is raised in between.
+    """
+    with ExitStack() as ends:
+        ends.callback(module.reset, module.set(this))
+        for listener in _listeners(recorder.get()):
+            listener.entered(this, given)
+            ends.callback(listener.left, this)
         yield
-    finally:
-        listener.left(this)
-        module.reset(token)
 
 
 _HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # the package, not this folder

@@ -9,11 +9,11 @@ backwards only, so a tape dies with its output, without the garbage collector. W
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ContextDecorator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from itertools import count
-from typing import Any, Self
+from typing import Any
 
+from tinygrad_mnist.engine.decorators import FunctionDecorator
 from tinygrad_mnist.engine.op import Op, Sample, linear
 
 recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -23,8 +23,11 @@ _clock = count(1)
 _last_write = 0
 
 
-class no_grad(ContextDecorator):
-    """Switch recording off: results inside need no gradient. Serves as a decorator too.
+class no_grad(FunctionDecorator):
+    """Switch recording off: results inside need no gradient.
+
+    It serves as a decorator too, of a function of any kind. That of a generator or coroutine holds while the
+    body runs, and not in between, where the caller runs.
 
     Examples
     --------
@@ -33,16 +36,23 @@ class no_grad(ContextDecorator):
     >>> with no_grad():
     ...     (x * x).requires_grad
     False
+    >>> @no_grad()
+    ... def powers(x):
+    ...     yield x * x
+    >>> next(powers(x)).requires_grad
+    False
     """
 
+    _entered: tuple[Token[bool], Any] | None = None
+    """The token of the innermost ``with`` of this object, and those around it."""
+
     def __enter__(self) -> None:
-        self._token = recording.set(False)
+        self._entered = recording.set(False), self._entered
 
     def __exit__(self, *_: object) -> None:
-        recording.reset(self._token)
-
-    def _recreate_cm(self) -> Self:  # one for each call of a decorated function
-        return type(self)()
+        assert self._entered is not None
+        token, self._entered = self._entered
+        recording.reset(token)
 
 
 class Leaf:

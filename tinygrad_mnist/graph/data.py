@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.graph.parsing import LARGEST, loaded, parsed, quoted, require_keys
+
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import methods
 
@@ -29,6 +31,12 @@ INPUT: Final = "input"
 
 CONSTANT: Final = "constant"
 """The label of an input without a name that was made inside a module."""
+
+MOST_AXES: Final = 64
+"""Most axes of an array, which are NumPy's."""
+
+MOST_LEVELS: Final = 400
+"""Most clusters around each other in a graph that is read: Python runs no more modules inside modules."""
 
 NOISE: Final = 1e-6
 """Smallest mean or deviation, relative to the largest entry, that is not shown as 0 for being roundoff."""
@@ -155,7 +163,8 @@ class Node:
         ``model/bn1/weight`` for a parameter, ``input#1`` for an array, ``constant#1`` for one that was made
         inside a module.
     kind : str
-        ``operation``, ``parameter`` (anything that a user asked a gradient for), ``buffer`` or ``input``.
+        ``operation``, ``parameter`` (of a module; without modules, anything that a user asked a gradient
+        for), ``buffer`` or ``input`` (one that a module is given may require a gradient).
     name : str
         Name of the operation, path of the parameter or buffer (``bn1.weight``), name of the input.
     label : str
@@ -236,7 +245,7 @@ class Cluster:
     id : str
         The path of the module: ``model/bn1``; a second call of it is ``model/bn1@2``.
     name : str
-        Its own name: ``bn1``.
+        Its own name: ``bn1``; ``encoder.bn1`` where nothing but its path tells of ``encoder``.
     kind : str
         Its class; empty where only the names of parameters tell that it exists.
     parent : str
@@ -396,20 +405,25 @@ class Graph:
         Raises
         ------
         ValueError
-            If the text is something else.
+            If the text is something else, or tells of a graph that cannot be: with an edge from nowhere, a
+            cluster inside itself, an array of -3 entries. The error says where.
         """
         try:
-            data = json.loads(text)
-            if data["format"] != FORMAT:
-                raise ValueError(f"it says format {data['format']!r}; expected {FORMAT!r}")
-            return cls(
-                tuple(Node(**{**row, "values": tuple(map(_value, row["values"]))}) for row in data["nodes"]),
-                tuple(Edge(**{**row, "gradient": _statistics(row.get("gradient"))}) for row in data["edges"]),
-                tuple(Cluster(**row) for row in data["clusters"]),
-                tuple(data["outputs"]),
-            )
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            data = loaded(text)
+            if type(data) is not dict:
+                raise ValueError(f"it holds {quoted(data)}; expected an object with 'format': {FORMAT!r}")
+            if (given := data.pop("format", None)) != FORMAT:
+                raise ValueError(f"its 'format' is {quoted(given)}; expected {FORMAT!r}")
+            names = ("nodes", "edges", "clusters", "outputs")
+            require_keys(data, names, names, "it")
+            kinds = (tuple[Node, ...], tuple[Edge, ...], tuple[Cluster, ...], tuple[str, ...])
+            graph = cls(*(parsed(kind, data[name], name) for name, kind in zip(names, kinds, strict=True)))
+            _check_clusters(graph)
+            _check_nodes(graph)
+            _check_edges(graph)
+        except ValueError as error:
             raise ValueError(f"this text is no graph in JSON: {error}") from error
+        return graph
 
 
 def parameter_count(nodes: Iterable[Node]) -> int:
@@ -432,10 +446,112 @@ def _pruned(row: Any) -> dict[str, Any]:
     return kept
 
 
-def _value(row: dict[str, Any]) -> Value:
-    summaries = {name: _statistics(row.get(name)) for name in ("statistics", "gradient")}
-    return Value(**{**row, **summaries, "shape": tuple(row["shape"])})
+# ---- what a graph that is read has to be -----------------------------------------------------------------
 
 
-def _statistics(row: dict[str, Any] | None) -> Statistics | None:
-    return None if row is None else Statistics(**row)
+def _require(holds: object, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _check_clusters(graph: Graph) -> None:
+    """Raise a ValueError unless each cluster has an id of its own and comes after the one around it."""
+    seen: set[str] = set()
+    for i, cluster in enumerate(graph.clusters):
+        place, id = f"clusters[{i}]", quoted(cluster.id)
+        _require(cluster.id, f"{place} has no id")
+        _require(cluster.id not in seen, f"{place} has the id {id} of a cluster before it")
+        parent = quoted(cluster.parent)
+        _require(
+            not cluster.parent or cluster.parent in seen,
+            f"{place} is inside {parent}; no cluster before it is",
+        )
+        inside = _is_inside(cluster.id, cluster.parent)
+        _require(
+            inside, f"{place} has the id {id}; expected one that begins with that of its parent, {parent}"
+        )
+        _require(cluster.call, f"{place} is call 0; expected 1 for the first call")
+        seen.add(cluster.id)
+    deepest = max(graph.levels.values(), default=0)
+    _require(deepest < MOST_LEVELS, f"a cluster has {deepest} around it; expected less than {MOST_LEVELS}")
+
+
+def _check_nodes(graph: Graph) -> None:
+    """Raise a ValueError unless each node has an id of its own, a cluster that is there, and values."""
+    clusters = {"", *graph.clusters_by_id}
+    seen: set[str] = set()
+    for i, node in enumerate(graph.nodes):
+        place, id = f"nodes[{i}]", quoted(node.id)
+        kinds = (OPERATION, PARAMETER, BUFFER, INPUT)
+        _require(node.kind in kinds, f"{place} is of kind {quoted(node.kind)}; expected one of {kinds}")
+        _require(node.id, f"{place} has no id")
+        _require(node.id not in seen, f"{place} has the id {id} of a node before it")
+        is_operation = node.kind == OPERATION
+        taken = is_operation and node.id in clusters
+        _require(not taken, f"{place} has the id {id} of a cluster")
+        _require(
+            node.cluster in clusters, f"{place} is in cluster {quoted(node.cluster)}, which is not there"
+        )
+        inside = _is_inside(node.id, node.cluster)
+        _require(inside, f"{place} has the id {id}; expected one that begins with its cluster's")
+        _require(node.values, f"{place} has no value; expected at least one")
+        _require(
+            is_operation or len(node.values) == 1, f"{place} is an array of several values; expected one"
+        )
+        for name in ("forward_seconds", "backward_seconds"):
+            _require((getattr(node, name) or 0) >= 0, f"{place}.{name} is negative")
+        for j, value in enumerate(node.values):
+            _check_value(value, f"{place}.values[{j}]")
+        seen.add(node.id)
+    _require(graph.operations, "it has no operation")
+
+
+def _check_value(value: Value, place: str) -> None:
+    """Raise a ValueError unless an array can have this shape, and its entries these statistics."""
+    axes = len(value.shape)
+    _require(axes <= MOST_AXES, f"{place} has {axes} axes; expected at most {MOST_AXES}")
+    _require(value.size <= LARGEST, f"{place} has more entries than an array can have")
+    for name, statistics in (("statistics", value.statistics), ("gradient", value.gradient)):
+        if statistics is not None:
+            _check_statistics(statistics, value.size, f"{place}.{name}")
+
+
+def _check_statistics(statistics: Statistics, size: int, place: str) -> None:
+    bad = statistics.nan + statistics.inf
+    _require(bad <= size, f"{place} counts {bad} entries that are not finite; the array has {size}")
+    for name in ("std", "norm"):
+        _require((getattr(statistics, name) or 0) >= 0, f"{place}.{name} is negative")
+
+
+def _check_edges(graph: Graph) -> None:
+    """Raise a ValueError unless edges and outputs go from nodes that are there to later operations."""
+    order = {node.id: i for i, node in enumerate(graph.nodes)}
+    operations = {node.id for node in graph.operations}
+    taken: set[tuple[str, int]] = set()
+    for i, edge in enumerate(graph.edges):
+        place, source, target = f"edges[{i}]", quoted(edge.source), quoted(edge.target)
+        _require(edge.source in order, f"{place} comes from {source}, which is not there")
+        _require(edge.target in operations, f"{place} goes to {target}, which is no operation that is there")
+        earlier = order[edge.source] < order[edge.target]
+        _require(earlier, f"{place} goes from {source} to {target}, which does not come after it")
+        value_count = len(graph.by_id[edge.source].values)
+        _require(
+            edge.output < value_count,
+            f"{place} takes output {edge.output} of {source}, which has {value_count}",
+        )
+        argument = (edge.target, edge.argument)
+        _require(argument not in taken, f"{place} is a second edge to argument {edge.argument} of {target}")
+        taken.add(argument)
+        if edge.gradient is not None:
+            size = graph.by_id[edge.source].values[edge.output].size
+            _check_statistics(edge.gradient, size, f"{place}.gradient")
+    for i, output in enumerate(graph.outputs):
+        _require(
+            output in operations, f"outputs[{i}] is {quoted(output)}, which is no operation that is there"
+        )
+    _require(len(set(graph.outputs)) == len(graph.outputs), "outputs names an operation twice")
+
+
+def _is_inside(id: str, around: str) -> bool:
+    """Return whether an id continues that of the cluster around it."""
+    return not around or (id.startswith(f"{around}/") and len(id) > len(around) + 1)

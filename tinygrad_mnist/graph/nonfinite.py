@@ -1,11 +1,21 @@
-"""The values and gradients that are not finite: their origin, and what they spoil."""
+"""The values and gradients that are not finite: their origin, and what they spoil.
+
+The infinities of a mask, as in ``where(mask, scores, -inf)``, are meant: they are neither.
+"""
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
+from typing import Final
 
-from tinygrad_mnist.graph.data import Graph, Node, Statistics, Value
+from tinygrad_mnist.graph.data import INPUT, Edge, Graph, Node, Statistics, Value
+
+INFINITE_ARGUMENT: Final = re.compile(r"(?<![\w.])inf\b")
+"""Matches an infinite number among the arguments of an operation, as their text tells them."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +49,49 @@ def worst(found: dict[str, NonFinite], nodes: Sequence[Node]) -> NonFinite | Non
 
 
 def _in_values(graph: Graph) -> dict[str, NonFinite]:
-    came_in = set()
+    came_in: dict[str, list[Edge]] = defaultdict(list)
     for edge in graph.edges:
-        value = graph.by_id[edge.source].values[edge.output]
-        if value.statistics is not None and not value.statistics.finite:
-            came_in.add(edge.target)
-    found = {}
+        if not _is_finite(graph.by_id[edge.source].values[edge.output]):
+            came_in[edge.target].append(edge)
+    found: dict[str, NonFinite] = {}
     for node in graph.nodes:
-        if text := _text([(value.statistics, value) for value in node.values]):
-            found[node.id] = _finding(text, node.id not in came_in)
+        text = _text([(value.statistics, value) for value in node.values])
+        if text and not _is_masked(graph, node, came_in[node.id], found):
+            found[node.id] = _finding(text, not any(edge.source in found for edge in came_in[node.id]))
     return found
+
+
+def _is_finite(value: Value) -> bool:
+    return value.statistics is None or value.statistics.finite
+
+
+def _is_masked(graph: Graph, node: Node, came_in: Sequence[Edge], found: dict[str, NonFinite]) -> bool:
+    """Return whether what is not finite in the values of a node are infinities that a mask put there.
+
+    A mask is an infinite number, or a constant of 0 and infinities. The arguments of an operation are known
+    as numbers of infinite entries: there can be no more of them in a result of the same size.
+    """
+    spoiled = [value for value in node.values if not _is_finite(value)]
+    if any(value.statistics is None or value.statistics.nan for value in spoiled):
+        return False
+    if node.kind == INPUT:
+        return not node.requires_grad and all(
+            value.statistics is not None and not value.statistics.norm for value in spoiled
+        )
+    if any(edge.source in found for edge in came_in):
+        return False
+    if INFINITE_ARGUMENT.search(node.arguments):
+        return True
+    sources = [graph.by_id[edge.source].values[edge.output] for edge in came_in]
+    for value in spoiled:
+        most = sum(
+            source.statistics.inf * ceil(value.size / (source.size or 1))
+            for source in sources
+            if source.statistics
+        )
+        if value.statistics is not None and value.statistics.inf > most:
+            return False
+    return True
 
 
 def _in_gradients(graph: Graph) -> dict[str, NonFinite]:

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import RLock, local
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 
-from tinygrad_mnist.engine.observe import Recorder, observed_by, users_line
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, users_line
 from tinygrad_mnist.engine.tape import Leaf, one_of
 from tinygrad_mnist.engine.tape import Node as TapeNode
 from tinygrad_mnist.graph.data import (
@@ -41,6 +42,16 @@ class _Call:
     cluster: Cluster
     path: str  # the module's path in its model, with a dot at the end
     inner: dict[str, list[Any]] = field(default_factory=dict)  # the modules called in here, once a call
+
+
+class _Progress(local):
+    """The state of a recording in one thread: a context that is copied takes a recording to others."""
+
+    def __init__(self, top: _Call) -> None:  # once a thread
+        self.calls = [top]  # of modules, the innermost last
+        self.given: set[int] = set()  # ids of the arrays that the outermost call was given
+        # The walk that goes on, known by its dict of what has arrived, and the sums seen so far at each node.
+        self.walk: tuple[Any, dict[Any, Any]] = (None, {})
 
 
 class Recording(Recorder):
@@ -72,11 +83,9 @@ class Recording(Recorder):
         self._paths: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of the modules of the model
         self._at_top: set[str] = set()  # parameters that the user named: they belong to no module
         self.clusters: dict[str, Cluster] = {}
-        self._stack = [_Call(Cluster("", ""), "")]
-        self._given: set[int] = set()  # ids of the arrays that the outermost call was given
+        self._now = _Progress(_Call(Cluster("", ""), ""))
+        self._lock = RLock()
         self._model: Any = None
-        # The walk that goes on, known by its dict of what has arrived, and the sums seen so far at each node.
-        self._walk: tuple[Any, dict[Any, Any]] = (None, {})
         for name, value in (names or {}).items():
             self._name(name, value)
         if model is not None:
@@ -133,11 +142,15 @@ class Recording(Recorder):
         final = _Ids()
         nodes: list[Node] = []
         edges: list[Edge] = []
+        inputs = self._inputs_of_modules(operations)
         for operation in operations:
             own = self._nodes[operation]
             # A source without an id is an array at its first use: operations come before their uses.
             new = dict.fromkeys(e.source for e in self._edges[operation] if e.source not in final.of)
-            nodes += [final.give(self._with_cluster(array, own.cluster)) for array in new]
+            for array in new:
+                is_input = array in inputs
+                node = _as_input(self._nodes[array]) if is_input else self._with_cluster(array, own.cluster)
+                nodes.append(final.give(node))
             nodes.append(final.give(own))
             edges += [
                 replace(edge, source=final.of[edge.source], target=final.of[operation])
@@ -145,6 +158,21 @@ class Recording(Recorder):
             ]
         outputs = dict.fromkeys(final.of[end] for end in ends)
         return Graph(tuple(nodes), tuple(edges), self._needed_clusters(nodes), tuple(outputs))
+
+    def _inputs_of_modules(self, operations: Sequence[str]) -> set[str]:
+        """Return the arrays that require a gradient and are inputs: of a module that has parameters.
+
+        It is given them, or what was computed from them. What belongs to no module and is given to none, such
+        as a factor of the loss, is a parameter.
+        """
+        own = {self._by_leaf[leaf] for leaf in self._by_leaf if self.path_of(leaf)}
+        with_parameters = {
+            self._nodes[operation].cluster.partition("/")[0]
+            for operation in operations
+            if any(edge.source in own for edge in self._edges[operation])
+        } - {""}
+        inside = [one for one in operations if self._nodes[one].cluster.partition("/")[0] in with_parameters]
+        return (set(self._by_leaf.values()) - own) & self._ancestors(inside) if inside else set()
 
     def _with_cluster(self, array: str, user: str) -> Node:
         """Return an array with its cluster: that of its module if it is around the first user, else none."""
@@ -174,43 +202,47 @@ class Recording(Recorder):
     def let_go(self) -> None:
         """Forget the modules and the gradients of the last walk, and keep summaries alone."""
         self._read_hooked()
-        self._model, self._stack, self._walk = None, self._stack[:1], (None, {})
-        self._stack[0].inner.clear()
+        self._model, self._now = None, _Progress(_Call(Cluster("", ""), ""))
 
     # ---- what the tape tells ---------------------------------------------------------------------------
 
     def entered(self, module: Any, given: Any = ()) -> None:
         """Note that a module runs, and the names of its parameters and buffers."""
+        with self._lock:
+            self._enter(module, given)
+
+    def _enter(self, module: Any, given: Any) -> None:
         self._know(module)
-        if len(self._stack) == 1:
-            self._given = {id(_root(array)) for array in _arrays_in(given)}
-        around = self._stack[-1]
+        if len(self._now.calls) == 1:
+            self._now.given = {id(_root(array)) for array in _arrays_in(given)}
+        around = self._now.calls[-1]
         name = self._call_name(module, around)
         calls = around.inner.setdefault(name, [])
         calls.append(module)
         parent = around.cluster.id
         cluster = Cluster(
             (f"{parent}/" if parent else "") + name + (f"@{len(calls)}" if len(calls) > 1 else ""),
-            name.rpartition("/")[2],
+            name.replace("/", "."),
             type(module).__name__,
             parent,
             len(calls),
             module.extra_repr(),
         )
         self.clusters[cluster.id] = cluster
-        self._stack.append(_Call(cluster, self._path(module)))
+        self._now.calls.append(_Call(cluster, self._path(module)))
 
     def left(self, module: Any) -> None:
         """Note that a module has run."""
-        self._stack.pop()
+        if len(self._now.calls) > 1:  # else the recording ended while the module ran
+            self._now.calls.pop()
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Note an operation: its arguments, their sources, and its results."""
         # A path that starts at the user's folder would differ from machine to machine.
         path, colon, line = users_line().partition(":")
-        self.add(
-            op, arrays, out, node, static, self._stack[-1].cluster.id, os.path.basename(path) + colon + line
-        )
+        around = self._now.calls[-1].cluster.id
+        with self._lock:
+            self.add(op, arrays, out, node, static, around, os.path.basename(path) + colon + line)
 
     def add(
         self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any, cluster: str, line: str
@@ -259,15 +291,19 @@ class Recording(Recorder):
 
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         """Note the gradient that came to a node, and what it sent on to its arguments."""
+        with self._lock:
+            self._note_gradients(node, g, cotangents, arrived)
+
+    def _note_gradients(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         own = self._by_node.get(node)
         if own is None:
             return  # it ran before this was on
         for index, one in enumerate(g if type(g) is tuple else (g,)):
             self._receive(own, one, index)
-        if self._walk[0] is not arrived:
+        if self._now.walk[0] is not arrived:
             self._read_hooked()
-            self._walk = (arrived, {})
-        self._walk[1].pop(node, None)  # nothing more comes here
+            self._now.walk = (arrived, {})
+        self._now.walk[1].pop(node, None)  # nothing more comes here
         sent: dict[Any, Statistics | None] = {}  # once a parent, for all uses of it together
         edges = self._edges[own]
         for position, edge in enumerate(edges):
@@ -285,7 +321,7 @@ class Recording(Recorder):
 
     def _read_hooked(self) -> None:
         """Take the gradients of leaves once more after their hooks, which run at the end of a walk."""
-        for leaf, gradient in (self._walk[0] or {}).items():
+        for leaf, gradient in (self._now.walk[0] or {}).items():
             if leaf.hooks and (own := self._by_leaf.get(leaf)) is not None:
                 self._receive(own, gradient)
 
@@ -296,8 +332,8 @@ class Recording(Recorder):
         """
         if total is None or type(total) is list:
             return None
-        total, before = _plain(total), self._walk[1].get(parent)
-        self._walk[1][parent] = total
+        total, before = _plain(total), self._now.walk[1].get(parent)
+        self._now.walk[1][parent] = total
         if type(parent) is Leaf and parent in self._by_leaf:
             self._receive(self._by_leaf[parent], total)
         return Statistics.of(total if before is None else total - before)
@@ -348,7 +384,7 @@ class Recording(Recorder):
 
         A module that was given no array at all may have made one of a list that it was given.
         """
-        return len(self._stack) > 1 and bool(self._given) and id(_root(array)) not in self._given
+        return len(self._now.calls) > 1 and bool(self._now.given) and id(_root(array)) not in self._now.given
 
     def path_of(self, leaf: Leaf) -> str:
         """Return the path of a parameter in its model; empty if it has none."""
@@ -415,7 +451,7 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     """Record what is computed inside: modules, source lines, values, and gradients if it is walked back.
 
     Nothing is kept but summaries, so ``backward()`` may free the tape, and the graph can be drawn after it.
-    A recording inside of this one takes over: this one does not hear what that one hears.
+    Recordings nest: each hears all that happens while it is on. So it does beside `detect_anomaly`.
 
     Parameters
     ----------
@@ -441,7 +477,7 @@ def record(model: Any = None, names: Mapping[str, Any] | None = None) -> Iterato
     ['model/0/linear#1', 'model/1/relu#1', 'sum#1']
     """
     recording = Recording(model, names)
-    with observed_by(recording):
+    with also_observed_by(recording):
         try:
             yield recording
         finally:
@@ -485,6 +521,11 @@ class _Ids:
         self._taken.add(free)
         self.of[node.id] = free
         return replace(node, id=free)
+
+
+def _as_input(node: Node) -> Node:
+    """Return an array that requires a gradient as one that a module is given."""
+    return replace(node, kind=INPUT, label=node.label if node.name else INPUT)
 
 
 def _own_name(node: Node) -> str:

@@ -1,31 +1,30 @@
 """Checks of gradients: ``gradcheck`` for a function, ``check_op`` for a declared operation.
 
 ``gradcheck`` needs NumPy alone. ``check_op`` and ``strategies`` draw inputs with Hypothesis, which comes
-with ``pip install 'tinygrad_mnist[testing]'`` and is imported when they are first used. A pytest plugin
-offers ``gradcheck`` as a fixture, and the Hypothesis profiles ``fast``, ``ci`` and ``thorough``.
+with ``pip install 'tinygrad_mnist[testing]'``. A pytest plugin offers ``gradcheck`` as a fixture, and the
+Hypothesis profiles ``fast``, ``ci`` and ``thorough``. The names are loaded when they are first used, as the
+plugin is part of every session of pytest.
 """
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from tinygrad_mnist.testing.gradcheck import gradcheck
-from tinygrad_mnist.testing.report import Entry, GradientError, Report
 
 if TYPE_CHECKING:
     from tinygrad_mnist.testing import strategies
+    from tinygrad_mnist.testing.gradient_check import gradcheck
     from tinygrad_mnist.testing.properties import check_op
+    from tinygrad_mnist.testing.report import Entry, GradientError, Report
 
 __all__ = ["Entry", "GradientError", "Report", "check_op", "gradcheck", "strategies"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("check_op", "strategies"):
+    if name not in __all__:
         raise AttributeError(f"module 'tinygrad_mnist.testing' has no attribute {name!r}")
     try:
-        strategies = importlib.import_module("tinygrad_mnist.testing.strategies")
-        properties = importlib.import_module("tinygrad_mnist.testing.properties")
+        value = _loaded(name)
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
@@ -34,4 +33,19 @@ def __getattr__(name: str) -> Any:
             "pip install 'tinygrad_mnist[testing]'",
             name=error.name,
         ) from error
-    return strategies if name == "strategies" else properties.check_op
+    globals()[name] = value
+    return value
+
+
+def _loaded(name: str) -> Any:
+    if name == "strategies":
+        return import_module("tinygrad_mnist.testing.strategies")
+    if name == "check_op":
+        return import_module("tinygrad_mnist.testing.properties").check_op
+    if name == "gradcheck":
+        return import_module("tinygrad_mnist.testing.gradient_check").gradcheck
+    return getattr(import_module("tinygrad_mnist.testing.report"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

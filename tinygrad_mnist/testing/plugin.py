@@ -7,10 +7,14 @@ It comes with the package, as an entry point. A test that has an argument ``grad
         gradcheck(my_function, np.array([0.5, 2.0]), order=2)
 
 ``pytest --hypothesis-profile=thorough`` chooses a profile. Each sets the number of examples, and no deadline.
+
+Every session of pytest loads this file, those of other projects too. So what it needs is imported when it is
+used: without the fixture and a profile that is neither NumPy nor Hypothesis.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,13 +26,18 @@ PROFILES: Final = {"fast": 10, "ci": 100, "thorough": 1000}
 """Examples for each test, by profile."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis's own plugin, which loads the profile
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the profiles, where Hypothesis is installed and no such profile exists already."""
-    try:
-        from hypothesis import settings
-        from hypothesis.errors import InvalidArgument
-    except ModuleNotFoundError:
-        return
+    """Register the profiles if one is asked for, or Hypothesis is imported already."""
+    if config.getoption("--hypothesis-profile", default=None) in PROFILES or "hypothesis" in sys.modules:
+        _register()
+
+
+def _register() -> None:
+    """Register each profile, unless one of its name exists already."""
+    from hypothesis import settings
+    from hypothesis.errors import InvalidArgument
+
     for name, examples in PROFILES.items():
         try:
             settings.get_profile(name)
@@ -39,6 +48,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(name="gradcheck")
 def gradcheck_fixture() -> Callable[..., Any]:
     """`tinygrad_mnist.testing.gradcheck`, for a test of a gradient in one line."""
-    from tinygrad_mnist.testing.gradcheck import gradcheck
+    from tinygrad_mnist.testing.gradient_check import gradcheck
 
     return gradcheck

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import HypothesisException
 
 from tinygrad_mnist.engine.op import Domain, Op
-from tinygrad_mnist.testing.gradcheck import gradcheck
+from tinygrad_mnist.testing.gradient_check import gradcheck
 from tinygrad_mnist.testing.properties import differentiable_function, narrowed, script_of
 from tinygrad_mnist.testing.report import DiscontinuityError, GradientError, Report
 from tinygrad_mnist.testing.strategies import Call, has_kinks, op_inputs, op_inputs_on_kinks

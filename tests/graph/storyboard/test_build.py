@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.graph.storyboard.computations import computations, micrograd, neuron, wanted
 from tests.graph.strategies import SAMPLED
-from tinygrad_mnist import Tensor, checkpoint, graph, nn
+from tinygrad_mnist import AnomalyError, Tensor, checkpoint, detect_anomaly, graph, nn
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.engine.tensor import apply
 from tinygrad_mnist.graph.storyboard.data import Entries
@@ -149,13 +149,19 @@ def test_the_tape_and_the_gradients_stay_as_they_are() -> None:
     assert x.grad.item() == 13.0
 
 
-def test_a_recorder_that_is_on_is_told_nothing() -> None:
+def test_a_recorder_that_is_on_is_told_of_the_walk_and_of_nothing_else() -> None:
     x = wanted(3.0)
     with graph.record() as tape:
         loss = np.exp(x)
         graph.storyboard(loss)
-    assert len(tape.graph().operations) == 1
-    assert not tape.graph().has_gradients
+    assert [node.id for node in tape.graph().operations] == ["exp#1"]
+    assert tape.graph().has_gradients
+
+
+def test_a_detector_of_anomalies_that_is_on_finds_one_in_the_walk() -> None:
+    x = wanted(0.0)
+    with detect_anomaly(), np.errstate(divide="ignore"), pytest.raises(AnomalyError, match="'sqrt'"):
+        graph.storyboard(np.sqrt(x))
 
 
 def test_a_hook_is_seen() -> None:

@@ -201,13 +201,19 @@ def _names(graph: Graph, box: Box) -> tuple[str, str]:
         what = ", ".join(unit[:3]) + (", …" if len(unit) > 3 else "")
         what += f" x{box.repeats:,}" if box.repeats else ""
         what += " steps" if is_loop(graph, box) else ""
-        ends = (one.rpartition("/")[2] for one in (first, box.members[-1]))
-        return " … ".join(ends), what
+        return " … ".join(_place(graph, one) for one in (first, box.members[-1])), what
     if box.kind in ("module", OPEN):
         cluster = graph.clusters_by_id[first]
         call = f" (call {cluster.call})" if cluster.call > 1 else ""
         return cluster.name + call, cluster.kind + (f" ({cluster.detail})" if cluster.detail else "")
     return graph.by_id[first].name, graph.by_id[first].arguments
+
+
+def _place(graph: Graph, member: str) -> str:
+    """Return the id of an operation or module as seen from the module around it."""
+    cluster = graph.clusters_by_id.get(member)
+    around = graph.by_id[member].cluster if cluster is None else cluster.parent
+    return member.removeprefix(f"{around}/").replace("/", ".")
 
 
 class _Uses:

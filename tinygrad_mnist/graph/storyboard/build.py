@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.engine.observe import Recorder, observed_by
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, observed_by
 from tinygrad_mnist.engine.tape import Node, boundary, one_of
 from tinygrad_mnist.engine.tensor import _lift
 from tinygrad_mnist.engine.walk import walk
-from tinygrad_mnist.graph.data import OPERATION, PARAMETER
+from tinygrad_mnist.graph.data import OPERATION
 from tinygrad_mnist.graph.descriptions import argument_text
 from tinygrad_mnist.graph.storyboard.data import MOST, Contribution, Entries, Quantity, Step, Storyboard
 from tinygrad_mnist.graph.storyboard.formulas import Key, expression, formula, whole_expression
@@ -80,7 +80,7 @@ def storyboard(loss: Any, names: Mapping[str, Any] | None = None) -> Storyboard:
     """
     nodes = _checked(loss)
     recorder = _Gradients()
-    with observed_by(recorder):
+    with also_observed_by(recorder):
         arrived = walk([(loss.origin, np.ones_like(loss.data))], _lift, retain=True)
     with observed_by(None):  # what is computed from here on is no part of the computation
         return _Builder(loss, nodes, dict(names or {})).storyboard(recorder.came, arrived)
@@ -173,7 +173,7 @@ class _Builder:
         names: dict[Key, str] = {}
         for node in self.graph.nodes:
             if node.kind != OPERATION:
-                names[node.id, 0] = node.name or free("x" if node.kind == PARAMETER else "c")
+                names[node.id, 0] = node.name or free("x" if node.requires_grad else "c")
         for origin, id in self.ids.items():
             if type(origin.out) is tuple:
                 known = _names_of_results(origin, own)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.files import write
-from tinygrad_mnist.graph.data import PARAMETER, Statistics
+from tinygrad_mnist.graph.data import OPERATION, Statistics
 from tinygrad_mnist.graph.formats import writer_of
 from tinygrad_mnist.numbers import math_text, shape_text
 
@@ -224,7 +224,7 @@ class Storyboard:
         return {
             quantity.name: quantity.gradient
             for quantity in self.quantities
-            if quantity.kind == PARAMETER and quantity.gradient is not None
+            if quantity.kind != OPERATION and quantity.gradient is not None
         }
 
     def quantity(self, id: str) -> Quantity:
