@@ -20,6 +20,11 @@ def single(x: Any) -> Any:
     return x.astype(np.float32) if x.dtype == HALF else x
 
 
+def stored(out: Any, dtype: Any) -> Any:
+    """Return a result that was computed by way of `single` in the dtype that it is stored in."""
+    return out.astype(HALF) if dtype == HALF else out
+
+
 def in_single(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that computes in float32 where its first argument is float16."""
 

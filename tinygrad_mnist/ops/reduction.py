@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
-from tinygrad_mnist.ops.norms import direction, power_of_two, spread, vector_norm
+from tinygrad_mnist.ops.norms import direction, power_of_two, root_of_powers, spread
 from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.shape import as_array
 
@@ -305,7 +305,7 @@ def _std(
     if mean is None:
         return std_(a, axis=axis, ddof=ddof, keepdims=keepdims)
     apart = a - mean
-    size = vector_norm(apart, axis=axis, keepdims=keepdims)
+    size = root_of_powers(apart, order=2, axis=axis, keepdims=keepdims)
     return size / math.sqrt(max(_count(size, apart) - ddof, 0))
 
 
