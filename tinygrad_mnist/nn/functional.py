@@ -19,6 +19,7 @@ from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
 from tinygrad_mnist.ops import activation, elementwise, loss, normalization
+from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.linear import linear as linear_operation
 from tinygrad_mnist.ops.softmax import log_softmax as log_softmax_operation
 from tinygrad_mnist.ops.softmax import softmax as softmax_operation
@@ -271,8 +272,9 @@ def batch_norm(
         )
     # One scale and one shift a channel. The copy keeps the running mean off the tape: training writes into
     # it, and a backward pass that comes later would read the new values.
-    scale = weight / np.sqrt(running_var + eps)
-    return input * scale + (bias - running_mean.copy() * scale)  # type: ignore[return-value]
+    scale = single(weight) / np.sqrt(single(running_var) + eps)
+    out = single(input) * scale + (bias - running_mean.copy() * scale)
+    return stored(out, input.dtype)  # type: ignore[no-any-return]
 
 
 def _batch_norm_training(

@@ -134,6 +134,7 @@ def _vector_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
 
 # ---- norms of matrices -----------------------------------------------------------------------------------
 
+
 def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
     rows, columns = axes
     if order in (None, "fro", "f"):

@@ -103,7 +103,8 @@ def dot(a: Any, b: Any) -> Any:
     if b.ndim <= 2:
         return a @ b
     n, *kept = np.moveaxis(b, -2, 0).shape
-    return np.reshape(np.matmul(a, np.reshape(np.moveaxis(b, -2, 0), (n, math.prod(kept)))), (*a.shape[:-1], *kept))
+    columns = np.reshape(np.moveaxis(b, -2, 0), (n, math.prod(kept)))
+    return np.reshape(np.matmul(a, columns), (*a.shape[:-1], *kept))
 
 
 @implements(np.vdot)

@@ -11,8 +11,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
-from tinygrad_mnist.ops.norms import direction, power_of_two, root_of_powers, spread
 from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.norms import direction, power_of_two, root_of_powers, spread
 from tinygrad_mnist.ops.shape import as_array
 
 Axis = int | tuple[int, ...] | None
@@ -64,10 +64,16 @@ min_ = general(
 )
 
 
-def _centred(x: Any, axis: Axis) -> Any:
-    """Return the deviations from the mean, less their own mean: the first mean is rounded."""
+def deviations(x: Any, axis: Axis) -> Any:
+    """Return the deviations from the mean: exactly 0 for numbers that are all the same.
+
+    The mean is rounded, which shows where the numbers are large beside their deviations. So the mean of the
+    deviations is subtracted, too; and of equal numbers all that is left, without a change of the derivative.
+    """
     apart = x - np.mean(x, axis=axis, keepdims=True)
-    return apart - np.mean(apart, axis=axis, keepdims=True)
+    apart = apart - np.mean(apart, axis=axis, keepdims=True)
+    lowest, highest = (f(values_of(x), axis=axis, keepdims=True) for f in (np.min, np.max))
+    return apart - np.where(lowest == highest, values_of(apart), 0)
 
 
 @rule_in_single
@@ -76,23 +82,20 @@ def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -
         return spread(g, x, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 2 / freedom if freedom > 0 else np.nan
-    return spread(g, x, axis, keepdims) * factor * _centred(x, axis)
+    return spread(g, x, axis, keepdims) * factor * deviations(x, axis)
 
 
 @rule_in_single
 def _std_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
     """Return ``g`` times the direction of the deviations, over the root of the degrees of freedom.
 
-    It is 0 for a constant input: the subgradient of least norm, as the deviation is convex. The extremes tell
-    whether the input is constant, as the deviations of a constant may be rounding instead of 0.
+    It is 0 for a constant input: the subgradient of least norm, as the deviation is convex.
     """
     if not x.size:
         return spread(g, x, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 1 / math.sqrt(freedom) if freedom > 0 else np.nan
-    lowest, highest = (f(values_of(x), axis=axis, keepdims=True) for f in (np.min, np.max))
-    is_constant = (lowest == highest) & np.isfinite(lowest)
-    apart = np.where(is_constant, 0, _centred(x / power_of_two(x, axis), axis))
+    apart = deviations(x / power_of_two(x, axis), axis)
     return spread(g, x, axis, keepdims) * factor * direction(apart, axis)
 
 
