@@ -1,9 +1,9 @@
 """Norms of vectors and matrices, and the direction of a vector: ``x / norm(x)``, whatever the size of ``x``.
 
 All norms are convex. Where one is not smooth, its gradient is the subgradient of least norm: 0 at the origin,
-and an even split among elements, rows or singular values that share the maximum. Its slope jumps there, so
-its second derivative is NaN; but a norm that is straight on both sides of its kink (of order 1 and inf) has
-second derivative 0.
+and an even split among elements, rows or singular values that share the maximum. At the origin the gradient
+jumps, so the second derivative is NaN there. At its other kinks a norm of order 1 or inf is straight on both
+sides, as the absolute value and the maximum that it is made of: second derivative 0.
 
 Values are NumPy's, which are 0 or inf where squares underflow or overflow. Gradients are computed from the
 vector divided by a power of two near its largest element, so they are right there too.
@@ -31,18 +31,28 @@ def spread(g: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     return g if keepdims or axis is None or not x.ndim else np.expand_dims(g, axis)
 
 
+_NOWHERE = (
+    Sample(((2, 3), ()), constants={1: np.array(False)}),
+    Sample(((2, 2), (2, 1)), constants={1: np.zeros((2, 1), bool)}),
+)
 slope_undefined = elementwise(
-    lambda x, at: x.copy(),
+    lambda x, at: np.positive(x),
     lambda g, out, x, at: np.where(at, np.nan, g),
     None,
     name="slope_undefined",
-    samples=(
-        Sample(((2, 3), ()), constants={1: np.array(False)}),
-        Sample(((2, 2), (2, 1)), constants={1: np.zeros((2, 1), bool)}),
-    ),
+    samples=_NOWHERE,
 )
-"""The values of ``x``; where ``at`` is true, their derivative is NaN. A gradient has its jumps there: at the
-kink of a function it is a convention, and its own slope is not 0."""
+"""The same numbers, whose derivative is NaN where ``at`` is true. A gradient is a convention at the kink of a
+function, so it has no slope there; 0 would be wrong."""
+
+kink = elementwise(
+    lambda x, at: np.positive(x),
+    lambda g, out, x, at: g * (1 + slope_undefined(np.where(at, x, 0), at)),
+    None,
+    name="kink",
+    samples=_NOWHERE,
+)
+"""The same numbers, whose second derivative is NaN where ``at`` is true: ``x`` is 0 there."""
 
 # ---- the direction of a vector ---------------------------------------------------------------------------
 
@@ -118,17 +128,18 @@ def _largest(x: Any, axis: Any, keepdims: bool = False) -> Any:
     return (np.max if x.size else np.sum)(x, axis=axis, keepdims=keepdims)
 
 
+def _kink_at_origin(x: Any, axes: Axes) -> Any:
+    return kink(x, np.all(values_of(x) == 0, axis=axes, keepdims=True))
+
+
 def _vector_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
     if isinstance(order, str):
         raise ValueError(f"norm: invalid norm order {order!r} for vectors; expected a number or np.inf")
-    if order == np.inf:
-        return _largest(np.abs(x), axes, keepdims)
-    if order == -np.inf:
-        return np.min(np.abs(x), axis=axes, keepdims=keepdims)
     if order == 0:
         return np.sum((x != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
-    if order == 1:
-        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
+    straight: dict[float, Callable[..., Any]] = {1: np.sum, np.inf: _largest, -np.inf: np.min}
+    if order in straight:
+        return straight[order](np.abs(_kink_at_origin(x, axes)), axis=axes, keepdims=keepdims)
     return root_of_powers(x, order=2 if order is None else order, axis=axes, keepdims=keepdims)
 
 
@@ -140,7 +151,8 @@ def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
     if order in (None, "fro", "f"):
         return root_of_powers(x, order=2, axis=axes, keepdims=keepdims)
     if order in (1, -1, np.inf, -np.inf):
-        sums = np.sum(np.abs(x), axis=rows if abs(order) == 1 else columns, keepdims=True)
+        size = np.abs(_kink_at_origin(x, axes))
+        sums = np.sum(size, axis=rows if abs(order) == 1 else columns, keepdims=True)
         return (_largest if order > 0 else np.min)(sums, axis=axes, keepdims=keepdims)
     reductions: dict[Any, Callable[..., Any]] = {2: _largest, -2: np.min, "nuc": np.sum}
     if order not in reductions:
@@ -148,8 +160,13 @@ def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
             f"norm: invalid norm order {order!r} for matrices; expected 'fro', 'nuc', 1, -1, 2, -2, np.inf "
             "or -np.inf"
         )
-    values = reductions[order](np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1))), axis=-1)
-    return np.expand_dims(values, axes) if keepdims else values
+    values = np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1)))
+    largest = np.max(values_of(values), axis=-1, keepdims=True, initial=0)
+    # a matrix of lower rank: by rounding, its singular values are almost 0
+    smallest = max(x.shape[rows], x.shape[columns]) * np.finfo(values.dtype).eps * largest
+    values = kink(values, largest == 0 if order == 2 else values_of(values) <= smallest)
+    out = reductions[order](values, axis=-1)
+    return np.expand_dims(out, axes) if keepdims else out
 
 
 @implements(np.linalg.norm)
