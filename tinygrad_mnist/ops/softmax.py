@@ -55,6 +55,8 @@ softmax = general(
 @in_single
 def _log_softmax_forward(x: Any, axis: Axis) -> Any:
     out = np.asarray(_less_its_maximum(floating(x), axis))
+    if not out.size:
+        return out
     out -= np.log(np.sum(np.exp(out), axis=axis, keepdims=True))
     return out
 
