@@ -55,6 +55,8 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "batch_norm in evaluation": (
         lambda x: F.batch_norm(x, np.zeros(3, np.float16), np.zeros(3, np.float16), eps=1e-6), SMALL,
     ),
+    "einsum": (lambda x: np.einsum("ij->j", x), COLUMNS[:8000]),
+    "einsum of two": (lambda x: np.einsum("ij,ik->jk", x, COLUMNS[:8000]), COLUMNS[:8000]),
     "repeated indices": (lambda x: x[np.zeros(5000, int)], ONES[:1]),
     "take": (lambda x: np.take(x, np.zeros(5000, int)), ONES[:1]),
     "linspace": (lambda x: np.linspace(x, 1, 3001)[[1, 2500, 3000]], np.zeros((), np.float16)),

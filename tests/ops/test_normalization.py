@@ -1,4 +1,4 @@
-"""Batch norm and layer norm of constant, large, small and shifted numbers: the fused operations and formulae."""
+"""Batch norm and layer norm of constant, small and shifted numbers: the fused operations and the formulae."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""logsumexp, softmax and log_softmax: their derivatives add up to what they must, whatever the entries are."""
+"""logsumexp, softmax and log_softmax: derivatives add up to what they must, whatever the entries are."""
 
 from typing import Any
 

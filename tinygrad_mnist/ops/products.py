@@ -17,6 +17,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import UFUNCS, EachArgument, Sample, implements, multilinear
+from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.shape import as_array
 
 
@@ -361,6 +362,7 @@ def _einsum_rule(
     was summed over: a vector of ones spreads the cotangent along it. A letter that the operand repeats picks
     its diagonal: the second one gets a new name, and an identity matrix puts the cotangent on the diagonal.
     """
+    g = single(g)
     terms, result = _explicit(subscripts, tuple(np.ndim(operand) for operand in operands))
     others = [(terms[i], operands[i]) for i in range(len(terms)) if i != position]
     lengths: dict[str, int] = {}
@@ -384,8 +386,14 @@ def _einsum_rule(
     return np.einsum(f"{left}->{target}", g, *(array for _, array in others), optimize=optimize)
 
 
+def _einsum_forward(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
+    dtype = np.result_type(*operands)
+    computed_in: dict[str, Any] = {"dtype": np.float32} if dtype == HALF else {}  # NumPy would add up in float16
+    return stored(np.einsum(subscripts, *operands, optimize=optimize, **computed_in), dtype)
+
+
 einsum_ = multilinear(
-    lambda *operands, subscripts, optimize=False: np.einsum(subscripts, *operands, optimize=optimize),
+    _einsum_forward,
     EachArgument(_einsum_rule),
     name="einsum",
     broadcasts=True,
