@@ -387,8 +387,8 @@ def _einsum_rule(
 
 
 def _einsum_forward(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
-    dtype = np.result_type(*operands)
-    computed_in: dict[str, Any] = {"dtype": np.float32} if dtype == HALF else {}  # NumPy would add up in float16
+    dtype = np.result_type(*operands)  # of float16, NumPy would add up in float16
+    computed_in: dict[str, Any] = {"dtype": np.float32} if dtype == HALF else {}
     return stored(np.einsum(subscripts, *operands, optimize=optimize, **computed_in), dtype)
 
 

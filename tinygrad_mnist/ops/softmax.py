@@ -39,7 +39,7 @@ def _softmax_rule(g: Any, out: Any, x: Any, axis: Axis) -> Any:
 
 _ALONG = tuple(
     Sample((shape,), {"axis": axis})
-    for shape, axis in (((3,), 0), ((2, 3), -1), ((2, 3), 0), ((1, 1), 1), ((2, 2, 2), 1), ((2, 3), (0, 1)))
+    for shape, axis in (((3,), 0), ((2, 3), -1), ((2, 3), 0), ((1, 1), 1), ((2, 2, 2), 1))
 )
 softmax = general(
     _softmax_forward,
