@@ -72,8 +72,10 @@ def deviations(x: Any, axis: Axis) -> Any:
     """
     apart = x - np.mean(x, axis=axis, keepdims=True)
     apart = apart - np.mean(apart, axis=axis, keepdims=True)
-    lowest, highest = (f(values_of(x), axis=axis, keepdims=True) for f in (np.min, np.max))
-    return apart - np.where(lowest == highest, values_of(apart), 0)
+    lowest = np.min(values_of(x), axis=axis, keepdims=True, initial=np.inf)
+    highest = np.max(values_of(x), axis=axis, keepdims=True, initial=-np.inf)
+    constant = lowest == highest
+    return apart - np.where(constant, values_of(apart), 0) if np.any(constant) else apart
 
 
 @rule_in_single
@@ -82,7 +84,7 @@ def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -
         return spread(g, x, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 2 / freedom if freedom > 0 else np.nan
-    return spread(g, x, axis, keepdims) * factor * deviations(x, axis)
+    return spread(g, x, axis, keepdims) * factor * (x - np.mean(x, axis=axis, keepdims=True))
 
 
 @rule_in_single

@@ -98,11 +98,14 @@ def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any
     depends on how they are approached: their gradient is NaN.
     """
     top = np.max(values_of(x), axis=axis, keepdims=True, initial=-np.inf)
-    ordinary, infinite = np.isfinite(top), values_of(x) == np.inf
-    alone = np.sum(infinite, axis=axis, keepdims=True) == 1
-    limit = np.where(infinite & ~alone | np.isnan(top), np.nan, infinite)
-    share = np.where(ordinary, softmax(np.where(ordinary, x, 0), axis=axis), limit)
-    return spread(g, x, axis, keepdims) * share.astype(g.dtype)
+    ordinary = np.isfinite(top)
+    share = softmax(x if np.all(ordinary) else np.where(ordinary, x, 0), axis=axis)
+    if not np.all(ordinary):
+        infinite = values_of(x) == np.inf
+        alone = np.sum(infinite, axis=axis, keepdims=True) == 1
+        limit = np.where(infinite & ~alone | np.isnan(top), np.nan, infinite)
+        share = np.where(ordinary, share, limit.astype(x.dtype))
+    return spread(g, x, axis, keepdims) * share
 
 
 logsumexp = general(
