@@ -12,7 +12,6 @@ from tinygrad_mnist import Tensor, grad, jvp
 REDUCTIONS = (
     np.sum, np.mean, np.max, np.min, np.prod, np.var, np.std, np.ptp, np.average, np.median,
     np.nansum, np.nanmean, np.nanmax, np.nanmin, np.nanprod, np.nanvar, np.nanstd, np.nanmedian,
-    np.add.reduce, np.multiply.reduce, np.maximum.reduce, np.minimum.reduce,
 )  # fmt: skip
 SCANS = (np.cumsum, np.cumprod, np.nancumsum, np.nancumprod, np.cumulative_sum, np.cumulative_prod)
 NORMS = (np.linalg.norm, np.linalg.vector_norm)
@@ -25,6 +24,7 @@ def along(function: Any, *args: Any, **options: Any) -> Callable[..., Any]:
 CALLS: dict[str, Callable[..., Any]] = {
     **{f"{f.__qualname__}": along(f) for f in (*REDUCTIONS, *SCANS, *NORMS)},
     **{f"{f.__qualname__}, kept": along(f, keepdims=True) for f in REDUCTIONS},
+    **{f"{f.__name__}.reduce": along(f.reduce) for f in (np.add, np.multiply, np.maximum, np.minimum)},
     "var, ddof": along(np.var, ddof=0.5),
     "std, mean": along(np.std, mean=0.5),
     "max, initial": along(np.max, initial=1.0),
