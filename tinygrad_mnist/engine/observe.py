@@ -83,6 +83,10 @@ class Several(Recorder):
         """Tell all that an operation ran."""
         self._tell("applied", op, arrays, out, node, static)
 
+    def began(self) -> None:
+        """Tell all that a pass back over the tape begins."""
+        self._tell("began")
+
     def walked(self, node: Any, g: Any, cotangents: dict[Any, Any], arrived: dict[Any, Any]) -> None:
         """Tell all that a walk passed a node."""
         self._tell("walked", node, g, cotangents, arrived)

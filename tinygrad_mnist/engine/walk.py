@@ -461,4 +461,6 @@ def _fit(op: Op, part: Any, array: Any) -> Any:
 
 def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum ``g`` down to ``shape``: the transpose of NumPy's broadcasting."""
+    if g.dtype == np.float16:  # in which a sum of ones stands still at 2048
+        g = g.astype(np.float32)
     return np.reshape(np.sum(g, axis=broadcast_axes(g.shape, shape)), shape)

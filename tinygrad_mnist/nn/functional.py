@@ -30,7 +30,10 @@ from tinygrad_mnist.nn.loss_functions import (
     smooth_l1_loss,
 )
 from tinygrad_mnist.ops import activation, elementwise, normalization
+from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.linear import linear as linear_operation
+from tinygrad_mnist.ops.softmax import log_softmax as log_softmax_operation
+from tinygrad_mnist.ops.softmax import softmax as softmax_operation
 
 __all__ = [
     "batch_norm",
@@ -240,7 +243,7 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
     >>> softmax(np.array([[1000.0, 1000.0]]), dim=1)
     array([[0.5, 0.5]])
     """
-    out: Tensor = activation.softmax(input, axis=dim)
+    out: Tensor = softmax_operation(input, axis=dim)
     return out
 
 
@@ -258,7 +261,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
     >>> log_softmax(np.array([[1000.0, 0.0]]), dim=1)
     array([[    0., -1000.]])
     """
-    out: Tensor = activation.log_softmax(input, axis=dim)
+    out: Tensor = log_softmax_operation(input, axis=dim)
     return out
 
 
@@ -371,8 +374,9 @@ def batch_norm(
     _check_statistics(running_mean, running_var, input.shape[1:])
     # One scale and one shift a channel. The copy keeps the running mean off the tape: training writes into
     # it, and a backward pass that comes later would read the new values.
-    scale = weight / np.sqrt(running_var + eps)
-    return input * scale + (bias - running_mean.copy() * scale)  # type: ignore[return-value]
+    scale = single(weight) / np.sqrt(single(running_var) + eps)
+    out = single(input) * scale + (bias - running_mean.copy() * scale)
+    return stored(out, input.dtype)  # type: ignore[no-any-return]
 
 
 def _batch_norm_training(

@@ -10,10 +10,12 @@ from tinygrad_mnist.ops import (
     loss,
     nondifferentiable,
     normalization,
+    norms,
     products,
     rearranging,
     reduction,
     shape,
+    softmax,
     statistics,
 )
 
@@ -30,10 +32,12 @@ __all__ = [
     "loss",
     "nondifferentiable",
     "normalization",
+    "norms",
     "products",
     "rearranging",
     "reduction",
     "shape",
+    "softmax",
     "statistics",
     "ufunc_methods",
 ]

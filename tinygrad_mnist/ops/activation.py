@@ -1,4 +1,4 @@
-"""Activations: relu, leaky_relu, gelu, softmax, log_softmax; sigmoid and softplus are in elementwise."""
+"""Activations: relu, leaky_relu, gelu; sigmoid and softplus are in elementwise, softmax in softmax."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
-from tinygrad_mnist.engine.op import Domain, Sample, fused, general
-from tinygrad_mnist.ops.elementwise import erf, floating, sigmoid
+from tinygrad_mnist.engine.op import Domain, Sample, fused
+from tinygrad_mnist.ops.elementwise import erf, sigmoid
 
 KINKED = Domain(kinks=(0.0,))
 
@@ -135,42 +135,4 @@ gelu = fused(
     name="gelu",
     domain=Domain(-5.0),  # further down 1 + erf(x) is mostly rounding
     samples=tuple(Sample((shape,), {"approximate": a}) for shape in ((), (2, 3)) for a in ("none", "tanh")),
-)
-
-# ---- softmax ---------------------------------------------------------------------------------------------
-
-
-def _softmax_forward(x: Any, axis: int) -> Any:
-    x = floating(x)
-    # a row less its maximum has the same softmax, and its exponentials are at most 1
-    out = x - np.max(x, axis=axis, keepdims=True)
-    np.exp(out, out=out)
-    out /= np.sum(out, axis=axis, keepdims=True)
-    return out
-
-
-def _log_softmax_forward(x: Any, axis: int) -> Any:
-    x = floating(x)
-    out = x - np.max(x, axis=axis, keepdims=True)
-    out -= np.log(np.sum(np.exp(out), axis=axis, keepdims=True))
-    return out
-
-
-_ALONG = tuple(
-    Sample((shape,), {"axis": axis})
-    for shape, axis in (((3,), 0), ((2, 3), -1), ((2, 3), 0), ((1, 1), 1), ((2, 2, 2), 1))
-)
-softmax = general(
-    _softmax_forward,
-    lambda g, out, x, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True)),
-    name="softmax",
-    formula=lambda x, axis: np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True),
-    samples=_ALONG,
-)
-log_softmax = general(
-    _log_softmax_forward,
-    lambda g, out, x, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True),
-    name="log_softmax",
-    formula=lambda x, axis: x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True)),
-    samples=_ALONG,
 )

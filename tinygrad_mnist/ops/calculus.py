@@ -12,6 +12,7 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.ops.elementwise import as_float, double
+from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.shape import as_array
 
@@ -102,7 +103,9 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     y = np.moveaxis(as_array(y), axis, -1)
     if x is not None:
         dx = np.diff(x) if np.ndim(x) == 1 else np.diff(np.moveaxis(as_array(x), axis, -1))
-    return np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2, axis=-1)
+    dtype = np.result_type(y.dtype, values_of(dx))
+    y = single(y)
+    return stored(np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2, axis=-1), dtype)
 
 
 # ---- interpolation ---------------------------------------------------------------------------------------
@@ -176,6 +179,7 @@ def linspace(
 ) -> Any:
     start, stop = _ends(start, stop)
     rows = max(num - 1 if endpoint else num, 0)
+    dtype, start, stop = start.dtype, single(start), single(stop)
     part = _row_numbers(num, start)
     step = (stop - start) / rows if rows else (stop - start) * np.nan
     grid = part * step + start if rows else np.broadcast_to(start, (num, *start.shape))
@@ -183,8 +187,8 @@ def linspace(
         grid = np.where(
             part == num - 1, stop, grid
         )  # exactly the end, with its gradient, whatever the rounding
-    grid = np.moveaxis(grid, 0, axis)
-    return (grid, step) if retstep else grid
+    grid = stored(np.moveaxis(grid, 0, axis), dtype)
+    return (grid, stored(step, dtype)) if retstep else grid
 
 
 @implements(np.logspace)

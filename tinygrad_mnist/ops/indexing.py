@@ -16,6 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tinygrad_mnist.engine.dispatch import raise_unsupported_option
 from tinygrad_mnist.engine.op import Op, Sample, implements, linear
 from tinygrad_mnist.engine.tensor import apply
+from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.shape import as_array
 
@@ -30,11 +31,12 @@ def _may_repeat(index: Any) -> bool:
 
 
 def _scatter(g: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    out = np.zeros(shape, dtype=g.dtype)
     if _may_repeat(index):
+        out = np.zeros(shape, dtype=single(g).dtype)
         np.add.at(out, index, g)  # adds once for each repeat
-    else:
-        out[index] = g  # the same, and many times faster
+        return stored(out, g.dtype)
+    out = np.zeros(shape, dtype=g.dtype)
+    out[index] = g  # the same, and many times faster
     return out
 
 
@@ -122,6 +124,7 @@ def pick(a: Any, index: Any) -> Any:
 @implements(np.take)
 def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     if axis is not None:
+        a = np.atleast_1d(a)  # an axis of a number is one of length 1, as in NumPy
         axis = normalize_axis_index(axis, np.ndim(a), "take")
     along = np.arange(a.size if axis is None else a.shape[axis])
     chosen = np.take(along, values_of(indices), mode=mode)  # type: ignore[call-overload]
@@ -186,7 +189,8 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind") -> None:
 @implements(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     chosen = np.flatnonzero(values_of(condition))
-    return pick(np.ravel(a), chosen) if axis is None else pick(a, (*_before(axis, np.ndim(a)), chosen))
+    a = np.ravel(a) if axis is None else np.atleast_1d(a)
+    return pick(a, (*_before(0 if axis is None else axis, np.ndim(a)), chosen))
 
 
 @implements(np.extract)

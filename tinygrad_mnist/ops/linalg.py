@@ -1,4 +1,4 @@
-"""Linear algebra: equations, inverses, determinants, factorisations, norms; batched as in NumPy.
+"""Linear algebra: equations, inverses, determinants, factorisations; batched as in NumPy.
 
 Nine functions are declared with rules, and the others are formulae of these. The rules are those of Giles
 (2008, "Collected matrix derivative results for forward and reverse mode algorithmic differentiation", in
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import Sample, general, implements
-from tinygrad_mnist.ops.elementwise import as_float, root_or_zero
+from tinygrad_mnist.ops.elementwise import as_float
+from tinygrad_mnist.ops.norms import norm
 from tinygrad_mnist.ops.shape import as_array
 
 Axes = tuple[int, ...]
@@ -440,92 +440,7 @@ def svdvals(x: Any, /) -> Any:
     return svd_(x, full_matrices=False)[1]
 
 
-# ---- norms and the condition number ----------------------------------------------------------------------
-
-# All are convex. Where one is not smooth, its gradient is the subgradient of least norm: 0 at the origin, and
-# an even split among elements, rows or singular values that share the maximum.
-
-
-def _largest(x: Any, axis: Any, keepdims: bool = False) -> Any:
-    """Return the maximum of numbers that are not negative, and 0 if there are none."""
-    return (np.max if x.size else np.sum)(x, axis=axis, keepdims=keepdims)
-
-
-def _root_of_squares(x: Any, axes: Axes, keepdims: bool) -> Any:
-    return root_or_zero(np.sum(x * x, axis=axes, keepdims=keepdims))
-
-
-def _root_of_powers(x: Any, order: float, axes: Axes, keepdims: bool) -> Any:
-    """Return the root of a sum of powers; an element that is 0 has gradient 0, whatever the order.
-
-    So it is in PyTorch, for orders less than 1 too, where the slope at 0 is infinite.
-    """
-    zero = x == 0
-    powers = np.where(zero, 0.0 if order > 0 else np.inf, np.abs(np.where(zero, 1, x)) ** order)
-    total = np.sum(powers, axis=axes, keepdims=keepdims)
-    unbounded = total == (0.0 if order > 0 else np.inf)
-    return np.where(unbounded, 0, np.where(unbounded, 1, total) ** (1 / order))
-
-
-def _vector_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
-    if isinstance(order, str):
-        raise ValueError(f"norm: invalid norm order {order!r} for vectors; expected a number or np.inf")
-    if order is None or order == 2:
-        return _root_of_squares(x, axes, keepdims)
-    if order == np.inf:
-        return _largest(np.abs(x), axes, keepdims)
-    if order == -np.inf:
-        return np.min(np.abs(x), axis=axes, keepdims=keepdims)
-    if order == 0:
-        return np.sum((x != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
-    if order == 1:
-        return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
-    return _root_of_powers(x, order, axes, keepdims)
-
-
-def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
-    rows, columns = axes
-    if order in (None, "fro", "f"):
-        return _root_of_squares(x, axes, keepdims)
-    if order in (1, -1, np.inf, -np.inf):
-        sums = np.sum(np.abs(x), axis=rows if abs(order) == 1 else columns, keepdims=True)
-        return (_largest if order > 0 else np.min)(sums, axis=axes, keepdims=keepdims)
-    reductions: dict[Any, Callable[..., Any]] = {2: _largest, -2: np.min, "nuc": np.sum}
-    if order not in reductions:
-        raise ValueError(
-            f"norm: invalid norm order {order!r} for matrices; expected 'fro', 'nuc', 1, -1, 2, -2, np.inf "
-            "or -np.inf"
-        )
-    values = reductions[order](np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1))), axis=-1)
-    return np.expand_dims(values, axes) if keepdims else values
-
-
-@implements(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    x = as_float(x)
-    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "norm: axis")
-    if axis is None and ord is None:
-        return _root_of_squares(x, axes, keepdims)
-    if len(axes) == 1:
-        return _vector_norm(x, ord, axes, keepdims)
-    if len(axes) == 2:
-        return _matrix_norm(x, ord, axes, keepdims)
-    raise ValueError(
-        f"norm: ord={ord!r} over {len(axes)} axes was given for shape {x.shape}; expected one axis (a vector "
-        "norm) or two (a matrix norm)"
-    )
-
-
-@implements(np.linalg.vector_norm)
-def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
-    x = as_float(x)
-    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "vector_norm: axis")
-    return _vector_norm(x, ord, axes, keepdims)
-
-
-@implements(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    return norm(x, ord, (-2, -1), keepdims)
+# ---- the condition number ---------------------------------------------------------------------------------
 
 
 @implements(np.linalg.cond)

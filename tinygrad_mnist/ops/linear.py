@@ -84,11 +84,11 @@ def _block_forward(
     shares = averaging(centred)
     mean = shares.dot(centred)
     centred -= mean
-    out, var, scale = normalised(centred, shares, gamma, beta, eps)
+    out, mean, var, saved = normalised(centred, mean, shares, gamma, beta, eps)
     rectified(out, out=out)
     if observe is not None:
         observe(mean, var)
-    return out, (centred, scale)
+    return out, saved
 
 
 def _block_joint(

@@ -14,9 +14,15 @@ import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import POSITIVE, REAL, Sample, fused
+from tinygrad_mnist.ops.half import HALF, single, stored
+from tinygrad_mnist.ops.reduction import deviations
 
 _LARGE = 64_000
 """Elements above which einsum sums products faster than a temporary array of products and its sum."""
+
+_FAR = 4.0
+"""Standard deviations between the mean and 0 above which the rounding of the mean is corrected. (Of the
+columns of batch norm, the root of the mean square counts: that is one product.)"""
 
 
 def _promoted(x: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
@@ -66,27 +72,42 @@ def _batch_norm_forward(x: Any, weight: Any, bias: Any, eps: float, observe: Any
     ``observe(mean, var)`` is called with the statistics of the batch, the variance biased, of shape (c,).
     """
     x, weight, bias = _promoted(x, weight, bias)
+    if x.dtype == HALF:
+        out, saved = _batch_norm_forward(single(x), single(weight), single(bias), eps, observe)
+        return out.astype(HALF), saved
     shares = averaging(x)
     mean = shares.dot(x)
-    centred = x - mean
-    out, var, scale = normalised(centred, shares, weight, bias, eps)
+    out, mean, var, saved = normalised(x - mean, mean, shares, weight, bias, eps)
     if observe is not None:
         observe(mean, var)
-    return out, (centred, scale)
+    return out, saved
 
 
-def normalised(centred: Any, shares: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
-    """Return centred columns scaled to variance 1 and by ``weight``, and shifted; the variance; its scale."""
+def normalised(
+    centred: Any, mean: Any, shares: Any, weight: Any, bias: Any, eps: float
+) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
+    """Return columns less their mean scaled to variance 1 and by ``weight``, and shifted.
+
+    Behind these come the mean and the variance, and what the gradient needs.
+    """
     if centred.size <= 4 * _LARGE:  # the array of squares is still in the cache, and takes the result
         out = centred * centred
         var = shares.dot(out)
     else:
         out = np.empty_like(centred)
         var = np.einsum("ij,ij->j", centred, centred) / centred.shape[0]
-    scale = 1 / np.sqrt(var + eps)
-    np.multiply(centred, weight * scale, out=out)
+    scale = var + eps
+    np.reciprocal(np.sqrt(scale, scale), scale)  # in one array: measured, a fifth faster
+    distance = mean * scale
+    if distance.dot(distance) > _FAR * _FAR * distance.size:  # then the rounding of the mean would show
+        mean = mean + np.mean(centred, axis=0)
+        centred = deviations(centred, 0)
+        var = np.mean(centred * centred, axis=0)
+        scale = 1 / np.sqrt(var + eps)
+    weight_scale = weight * scale
+    np.multiply(centred, weight_scale, out=out)
     out += bias
-    return out, var, scale
+    return out, mean, var, (centred, scale, weight_scale)
 
 
 def batch_norm_joint(
@@ -94,7 +115,8 @@ def batch_norm_joint(
 ) -> tuple[Any, ...]:
     # With the normalised values z = centred * scale and the cotangent h = g * weight of z, that of x is
     # scale * (h - mean(h) - z * mean(h * z)); both means are parts of the gradients of bias and weight.
-    centred, scale = saved
+    centred, scale, weight_scale = saved
+    g = single(g)
     n = x.shape[0]
     ones = filled(n, 1.0, g.dtype)
     weight_part = scale * (ones.dot(g * centred) if g.size <= _LARGE else np.einsum("ij,ij->j", g, centred))
@@ -104,13 +126,14 @@ def batch_norm_joint(
     part = centred * (weight_part * scale * (-1 / n))
     part += g
     part -= bias_part * (1 / n)
-    part *= weight * scale
+    part *= weight_scale
     return part, weight_part, bias_part
 
 
 def batch_norm_formula(x: Any, weight: Any, bias: Any, eps: float, observe: Any = None) -> Any:
-    centred = x - np.mean(x, axis=0)
-    return centred / np.sqrt(np.mean(centred**2, axis=0) + eps) * weight + bias
+    centred = deviations(single(x), 0)
+    out = centred / np.sqrt(np.mean(centred**2, axis=0) + eps) * weight + bias
+    return stored(out, np.result_type(x.dtype, weight.dtype, bias.dtype))
 
 
 batch_norm = fused(
@@ -125,6 +148,11 @@ batch_norm = fused(
 # ---- layer norm ------------------------------------------------------------------------------------------
 
 
+def _row_means(x: Any) -> Any:
+    """Return the mean along the last axis, kept: a third of the time of ``np.mean`` for short rows."""
+    return np.add.reduce(x, axis=-1, keepdims=True) / x.shape[-1]
+
+
 def _layer_norm_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any]:
     """Return ``x`` normalised over its last axis, and what the gradient needs.
 
@@ -133,8 +161,16 @@ def _layer_norm_forward(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any
     x, weight, bias = _promoted(x, weight, bias)
     if not x.size:
         return x.copy(), (x, None)
-    centred = x - np.mean(x, axis=-1, keepdims=True)
-    scale = 1 / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + eps)
+    if x.dtype == HALF:
+        out, saved = _layer_norm_forward(single(x), single(weight), single(bias), eps)
+        return out.astype(HALF), saved
+    mean = _row_means(x)
+    centred = x - mean
+    scale = 1 / np.sqrt(_row_means(centred * centred) + eps)
+    mean *= scale
+    if np.maximum.reduce(mean, axis=None) > _FAR or np.minimum.reduce(mean, axis=None) < -_FAR:
+        centred = deviations(centred, -1)
+        scale = 1 / np.sqrt(_row_means(centred * centred) + eps)
     centred *= scale  # from here on, normalised
     out = centred * weight
     out += bias
@@ -145,6 +181,7 @@ def _layer_norm_joint(
     g: Any, needed: Any, out: Any, saved: Any, x: Any, weight: Any, bias: Any, eps: float
 ) -> tuple[Any, ...]:
     normalised, scale = saved
+    g, weight = single(g), single(weight)
     if not x.size:
         return np.zeros_like(x), np.zeros_like(weight), np.zeros_like(bias)
     g_rows = as_rows(g)
@@ -153,16 +190,17 @@ def _layer_norm_joint(
     if not needed[0]:
         return None, weight_part, bias_part
     part = g * weight
-    slope = np.mean(part * normalised, axis=-1, keepdims=True)
-    part -= np.mean(part, axis=-1, keepdims=True)
+    slope = _row_means(part * normalised)
+    part -= _row_means(part)
     part -= normalised * slope
     part *= scale
     return part, weight_part, bias_part
 
 
 def _layer_norm_formula(x: Any, weight: Any, bias: Any, eps: float) -> Any:
-    centred = x - np.mean(x, axis=-1, keepdims=True)
-    return centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + eps) * weight + bias
+    centred = deviations(single(x), -1)
+    out = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + eps) * weight + bias
+    return stored(out, np.result_type(x.dtype, weight.dtype, bias.dtype))
 
 
 layer_norm = fused(

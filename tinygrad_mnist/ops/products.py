@@ -17,6 +17,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import UFUNCS, EachArgument, Sample, implements, multilinear
+from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.shape import as_array
 
 
@@ -103,7 +104,8 @@ def dot(a: Any, b: Any) -> Any:
     if b.ndim <= 2:
         return a @ b
     n, *kept = np.moveaxis(b, -2, 0).shape
-    return np.reshape(np.matmul(a, np.reshape(np.moveaxis(b, -2, 0), (n, -1))), (*a.shape[:-1], *kept))
+    columns = np.reshape(np.moveaxis(b, -2, 0), (n, math.prod(kept)))
+    return np.reshape(np.matmul(a, columns), (*a.shape[:-1], *kept))
 
 
 @implements(np.vdot)
@@ -360,6 +362,7 @@ def _einsum_rule(
     was summed over: a vector of ones spreads the cotangent along it. A letter that the operand repeats picks
     its diagonal: the second one gets a new name and is spread along, too; what is off the diagonal becomes 0.
     """
+    g = single(g)
     terms, result = _explicit(subscripts, tuple(np.ndim(operand) for operand in operands))
     others = [(terms[i], operands[i]) for i in range(len(terms)) if i != position]
     lengths: dict[str, int] = {}
@@ -386,8 +389,14 @@ def _einsum_rule(
     return part if on_diagonal.ndim == 0 else np.where(on_diagonal, part, 0)  # a product by 0 may be NaN
 
 
+def _einsum_forward(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
+    dtype = np.result_type(*operands)  # of float16, NumPy would add up in float16
+    computed_in: dict[str, Any] = {"dtype": np.float32} if dtype == HALF else {}
+    return stored(np.einsum(subscripts, *operands, optimize=optimize, **computed_in), dtype)
+
+
 einsum_ = multilinear(
-    lambda *operands, subscripts, optimize=False: np.einsum(subscripts, *operands, optimize=optimize),
+    _einsum_forward,
     EachArgument(_einsum_rule),
     chooses=True,  # a subscript twice in one operand takes its diagonal
     name="einsum",

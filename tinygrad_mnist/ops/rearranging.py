@@ -36,11 +36,16 @@ def by_positions(function: Callable[..., Any]) -> Callable[..., Any]:
     return move
 
 
-for _function in (np.roll, np.repeat, np.tile, np.delete, np.resize):
+for _function in (np.roll, np.repeat, np.tile, np.delete):
     FUNCTIONS[_function] = by_positions(_function)
 
 
-_turned = by_positions(np.rot90)
+_resized, _turned = by_positions(np.resize), by_positions(np.rot90)
+
+
+@implements(np.resize)
+def resize(a: Any, new_shape: Any) -> Any:
+    return _resized(a, new_shape) if np.size(a) else np.zeros_like(a, shape=new_shape)
 
 
 @implements(np.rot90)

@@ -1,4 +1,4 @@
-"""Reductions and accumulations: sums, means, extremes, variances, products, logsumexp, cumsum, cumprod."""
+"""Reductions and accumulations: sums, means, extremes, variances, products, cumsum, cumprod."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
-from tinygrad_mnist.ops.elementwise import floating, root_or_zero
+from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
+from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.norms import direction, power_of_two, root_of_powers, spread
 from tinygrad_mnist.ops.shape import as_array
 
 Axis = int | tuple[int, ...] | None
-
-
-def _spread(g: Any, axis: Axis, keepdims: bool) -> Any:
-    """Return a cotangent with the reduced axes back as length 1, so that it broadcasts to the argument."""
-    return g if keepdims or axis is None else np.expand_dims(g, axis)
 
 
 def _count(out: Any, x: Any) -> float:
@@ -27,25 +24,28 @@ def _count(out: Any, x: Any) -> float:
 
 
 sum_ = linear(
-    lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims),
-    lambda g, out, x, axis, keepdims: np.broadcast_to(_spread(g, axis, keepdims), x.shape),
+    in_single(lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims)),
+    lambda g, out, x, axis, keepdims: np.broadcast_to(spread(g, x, axis, keepdims), x.shape),
     name="sum",
     label="Σ",
     samples="reduction",
 )
 mean_ = linear(
-    lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims),
-    lambda g, out, x, axis, keepdims: np.broadcast_to(_spread(g / _count(out, x), axis, keepdims), x.shape),
+    lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims),  # of float16, in float32
+    lambda g, out, x, axis, keepdims: np.broadcast_to(
+        spread(single(g) / _count(out, x), x, axis, keepdims), x.shape
+    ),
     name="mean",
     samples="reduction",
 )
 
 
+@rule_in_single
 def _extreme(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     """Return the cotangent split evenly among ties: the subgradient of least norm; a NaN counts as chosen."""
-    chosen = (x == _spread(out, axis, keepdims)) | np.isnan(x)
+    chosen = (x == spread(out, x, axis, keepdims)) | np.isnan(x)
     count = np.maximum(np.sum(chosen.astype(g.dtype), axis=axis, keepdims=True), 1)
-    return np.where(chosen, _spread(g, axis, keepdims) / count, 0)
+    return np.where(chosen, spread(g, x, axis, keepdims) / count, 0)
 
 
 max_ = general(
@@ -66,31 +66,45 @@ min_ = general(
 )
 
 
+def deviations(x: Any, axis: Axis) -> Any:
+    """Return the deviations from the mean: exactly 0 for numbers that are all the same.
+
+    The mean is rounded, which shows where the numbers are large beside their deviations. So the mean of the
+    deviations is subtracted, too; and of equal numbers all that is left, without a change of the derivative.
+    """
+    apart = x - np.mean(x, axis=axis, keepdims=True)
+    apart = apart - np.mean(apart, axis=axis, keepdims=True)
+    lowest = np.min(values_of(x), axis=axis, keepdims=True, initial=np.inf)
+    highest = np.max(values_of(x), axis=axis, keepdims=True, initial=-np.inf)
+    constant = lowest == highest
+    return apart - np.where(constant, values_of(apart), 0) if np.any(constant) else apart
+
+
+@rule_in_single
 def _var_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
     if not x.size:
-        return _spread(g, axis, keepdims) * x
+        return spread(g, x, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 2 / freedom if freedom > 0 else np.nan
-    return _spread(g, axis, keepdims) * factor * (x - np.mean(x, axis=axis, keepdims=True))
+    return spread(g, x, axis, keepdims) * factor * (x - np.mean(x, axis=axis, keepdims=True))
 
 
+@rule_in_single
 def _std_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
-    """Return ``g (x - mean) / (freedom out)``, and 0 for a constant input, where ``out`` is 0.
+    """Return ``g`` times the direction of the deviations, over the root of the degrees of freedom.
 
-    That is the subgradient of least norm, as the deviation is convex. The extremes tell whether the input is
-    constant: the mean is rounded, so ``out`` may be tiny instead of 0.
+    It is 0 for a constant input: the subgradient of least norm, as the deviation is convex.
     """
     if not x.size:
-        return _spread(g, axis, keepdims) * x
+        return spread(g, x, axis, keepdims) * x
     freedom = _count(out, x) - ddof
-    factor = 1 / freedom if freedom > 0 else np.nan
-    is_constant = np.max(x, axis=axis, keepdims=True) == np.min(x, axis=axis, keepdims=True)
-    scale = _spread(g, axis, keepdims) / np.where(is_constant, 1, _spread(out, axis, keepdims))
-    return np.where(is_constant, 0, factor * scale * (x - np.mean(x, axis=axis, keepdims=True)))
+    factor = 1 / math.sqrt(freedom) if freedom > 0 else np.nan
+    apart = deviations(x / power_of_two(x, axis), axis)
+    return spread(g, x, axis, keepdims) * factor * direction(apart, axis)
 
 
 var_ = general(
-    lambda x, axis, ddof, keepdims: np.var(x, axis=axis, ddof=ddof, keepdims=keepdims),
+    in_single(lambda x, axis, ddof, keepdims: np.var(x, axis=axis, ddof=ddof, keepdims=keepdims)),
     _var_rule,
     name="var",
     samples=tuple(
@@ -100,7 +114,7 @@ var_ = general(
     ),
 )
 std_ = general(
-    lambda x, axis, ddof, keepdims: np.std(x, axis=axis, ddof=ddof, keepdims=keepdims),
+    in_single(lambda x, axis, ddof, keepdims: np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)),
     _std_rule,
     name="std",
     domain=DISTINCT,
@@ -110,7 +124,7 @@ std_ = general(
 
 def _split_axes(x: Any, axis: Axis) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the axes that stay, and those that are reduced."""
-    reduced = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim)
+    reduced = tuple(range(x.ndim)) if axis is None or not x.ndim else normalize_axis_tuple(axis, x.ndim)
     return tuple(a for a in range(x.ndim) if a not in reduced), reduced
 
 
@@ -118,6 +132,9 @@ def _joined_last(x: Any, kept: tuple[int, ...], reduced: tuple[int, ...]) -> Any
     """Return ``x`` with its reduced axes moved to the end and joined into one."""
     moved = np.transpose(x, kept + reduced)
     return np.reshape(moved, (*moved.shape[: len(kept)], math.prod(moved.shape[len(kept) :])))
+
+
+_prod = in_single(np.prod)
 
 
 def _prod_joint(
@@ -128,14 +145,16 @@ def _prod_joint(
     The others are those before an element and those after it: two accumulated products, shifted by one.
     """
     kept, reduced = _split_axes(x, axis)
+    x, g = single(x), single(g)
     last = _joined_last(x, kept, reduced)
     before, after = np.ones_like(last), np.ones_like(last)
     np.cumprod(last[..., :-1], axis=-1, out=before[..., 1:])
     np.cumprod(last[..., :0:-1], axis=-1, out=after[..., -2::-1])
     others = (before * after).reshape([x.shape[a] for a in kept + reduced])
-    return (others.transpose(np.argsort(kept + reduced)) * _spread(g, axis, keepdims),)
+    return (others.transpose(np.argsort(kept + reduced)) * spread(g, x, axis, keepdims),)
 
 
+@in_single
 def _prod_formula(x: Any, axis: Axis, keepdims: bool) -> Any:
     """Return the product by multiplying one half by the other until one element is left.
 
@@ -151,7 +170,7 @@ def _prod_formula(x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 prod_ = fused(
-    lambda x, axis, keepdims: (np.prod(x, axis=axis, keepdims=keepdims), None),
+    lambda x, axis, keepdims: (_prod(x, axis=axis, keepdims=keepdims), None),
     _prod_joint,
     _prod_formula,
     name="prod",
@@ -161,45 +180,15 @@ prod_ = fused(
 )
 
 
-def _logsumexp_forward(x: Any, axis: Axis, keepdims: bool) -> Any:
-    # less its maximum, no exponential of a row overflows; a row of -inf alone has none to subtract
-    x = floating(x)
-    top = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
-    with np.errstate(divide="ignore", over="ignore"):  # log(0) is -inf; beside an inf, exp may overflow
-        out = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return out if keepdims else np.squeeze(out, axis=axis)
-
-
-def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
-    """Return ``g`` times the softmax of x. A row of nothing but -inf (masked away) has gradient 0.
-
-    One inf takes all, by continuity. Several would share it in a way that depends on how they are approached:
-    their gradient is NaN.
-    """
-    total, infinite = _spread(out, axis, keepdims), x == np.inf
-    share = np.exp(np.where(infinite, 0, x) - np.where(total == -np.inf, 0, total))
-    alone = np.sum(infinite, axis=axis, keepdims=True) == 1
-    return _spread(g, axis, keepdims) * np.where(infinite & alone, 1, np.where(infinite, np.nan, share))
-
-
-logsumexp = general(
-    _logsumexp_forward,
-    _logsumexp_rule,
-    name="logsumexp",
-    formula=lambda x, axis, keepdims: np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims)),
-    samples="reduction",
-)
-
-
+@rule_in_single
 def _cumsum_rule(g: Any, out: Any, x: Any, axis: int | None) -> Any:
-    if axis is None:
+    if axis is None or not x.ndim:
         return np.reshape(np.flip(np.cumsum(np.flip(g, 0), axis=0), 0), x.shape)
     return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
 
 
 cumsum_ = linear(
-    lambda x, axis: np.cumsum(x, axis=axis),
+    in_single(lambda x, axis: np.cumsum(x, axis=axis)),
     _cumsum_rule,
     name="cumsum",
     samples=tuple(
@@ -209,30 +198,38 @@ cumsum_ = linear(
 )
 
 
+_cumprod_forward = in_single(np.cumprod)
+
+
 def _cumprod_joint(g: Any, needed: Any, out: Any, saved: Any, x: Any, axis: int) -> tuple[Any, ...]:
     """Return the cotangent without a division, which fails at zeros.
 
     An element is a factor of its own product and of all later ones. So its gradient is the product of what
     stands before it, times a sum over what stands behind it, by Horner's rule from the end.
     """
-    x, g, out = (np.moveaxis(a, axis, 0) for a in (x, g, out))
+    shape = x.shape
+    if x.dtype == HALF:
+        x, g = single(x), single(g)
+        out = np.cumprod(x, axis=axis)
+    x, g, out = (np.moveaxis(np.atleast_1d(a), axis, 0) for a in (x, g, out))
     part = np.empty_like(g)
     behind = np.zeros_like(g[0]) if len(g) else None
     for i in reversed(range(len(g))):
         behind = g[i] + x[i + 1] * behind if i + 1 < len(g) else g[i]
         part[i] = behind * out[i - 1] if i else behind
-    return (np.moveaxis(part, 0, axis).copy(),)
+    return (np.moveaxis(part, 0, axis).copy().reshape(shape),)
 
 
+@in_single
 def _cumprod_formula(x: Any, axis: int) -> Any:
     rows: list[Any] = []
-    for row in np.moveaxis(x, axis, 0):
+    for row in np.moveaxis(np.atleast_1d(x), axis, 0):
         rows.append(rows[-1] * row if rows else row)
     return np.stack(rows, axis=axis) if rows else x
 
 
 cumprod_ = fused(
-    lambda x, axis: (np.cumprod(x, axis=axis), None),
+    lambda x, axis: (_cumprod_forward(x, axis=axis), None),
     _cumprod_joint,
     _cumprod_formula,
     name="cumprod",
@@ -292,7 +289,11 @@ def _var(
     ddof = ddof if correction is None else correction
     if mean is None:
         return var_(a, axis=axis, ddof=ddof, keepdims=keepdims)
-    apart = a - mean
+    return _var_about(a - mean, axis, ddof, keepdims)
+
+
+@in_single
+def _var_about(apart: Any, axis: Axis, ddof: float, keepdims: bool) -> Any:
     total = np.sum(apart * apart, axis=axis, keepdims=keepdims)
     return total / max(_count(total, apart) - ddof, 0)
 
@@ -310,7 +311,9 @@ def _std(
     ddof = ddof if correction is None else correction
     if mean is None:
         return std_(a, axis=axis, ddof=ddof, keepdims=keepdims)
-    return root_or_zero(_var(a, axis, ddof=ddof, keepdims=keepdims, mean=mean))
+    apart = a - mean
+    size = root_of_powers(apart, order=2, axis=axis, keepdims=keepdims)
+    return size / math.sqrt(max(_count(size, apart) - ddof, 0))
 
 
 @implements(np.cumsum)

@@ -106,7 +106,7 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 @implements(np.squeeze)
 def squeeze(a: Any, axis: Any = None) -> Any:
-    if axis is None:
+    if axis is None or (not a.ndim and axis in (0, -1)):  # NumPy takes these of a number, too
         return reshape_(a, shape=tuple(n for n in a.shape if n != 1))
     axes = normalize_axis_tuple(axis, a.ndim)
     if any(a.shape[i] != 1 for i in axes):
@@ -124,6 +124,8 @@ def expand_dims(a: Any, axis: Any) -> Any:
 
 @implements(np.transpose)
 def transpose(a: Any, axes: Any = None) -> Any:
+    if isinstance(axes, (int, np.integer)):
+        axes = (axes,)
     return transpose_(a, axes=None if axes is None else tuple(axes))
 
 

@@ -16,9 +16,11 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor, apply
-from tinygrad_mnist.ops.elementwise import double, root_or_zero
+from tinygrad_mnist.ops.elementwise import double
+from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.indexing import scatter_add
 from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.norms import root_of_powers
 from tinygrad_mnist.ops.rearranging import sort
 from tinygrad_mnist.ops.shape import as_array
 
@@ -50,13 +52,14 @@ def average(
             )
         weights = np.transpose(weights, tuple(int(i) for i in np.argsort(axes)))
         weights = np.reshape(weights, tuple(n if i in axes else 1 for i, n in enumerate(a.shape)))
-    if a.dtype.kind in "iub":
-        weights = double(weights)
+    weights = double(weights) if a.dtype.kind in "iub" else as_array(weights)
+    dtype = np.result_type(a.dtype, weights.dtype)
+    weights = single(weights)
     total = np.sum(weights, axis=axis, keepdims=keepdims)
     if np.any(total == 0):
         raise ZeroDivisionError("average: the weights sum to zero")
-    mean = np.sum(np.multiply(a, weights), axis=axis, keepdims=keepdims) / total
-    return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
+    mean = stored(np.sum(np.multiply(single(a), weights), axis=axis, keepdims=keepdims) / total, dtype)
+    return (mean, np.broadcast_to(stored(total, dtype), mean.shape)) if returned else mean
 
 
 @implements(np.ptp)
@@ -257,12 +260,9 @@ def _filled(a: Any, value: float) -> Any:
 
 
 def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
-    """Return how many elements along the axes are not NaN, in the dtype of a mean."""
-    return np.sum(~np.isnan(values_of(a)), axis=axis, keepdims=keepdims, dtype=_mean_dtype(a))
-
-
-def _mean_dtype(a: Any) -> Any:
-    return float_dtype(a.dtype)
+    """Return how many elements along the axes are not NaN, in the dtype in which a mean is computed."""
+    dtype = float_dtype(single(a).dtype)
+    return np.sum(~np.isnan(values_of(a)), axis=axis, keepdims=keepdims, dtype=dtype)
 
 
 def _warn(message: str, needed: Any) -> None:
@@ -328,7 +328,22 @@ def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
         return np.mean(a, axis=axis, keepdims=keepdims)
     count = _count(a, axis, keepdims)
     _warn("Mean of empty slice", count == 0)
-    return np.sum(_filled(a, 0), axis=axis, keepdims=keepdims) / np.where(count == 0, np.nan, count)
+    total = np.sum(_filled(single(a), 0), axis=axis, keepdims=keepdims)
+    return stored(total / np.where(count == 0, np.nan, count), a.dtype)
+
+
+def _deviations(a: Any, axis: Axis, mean: Any) -> Any:
+    """Return the deviations from a mean of what is not NaN, and 0 in the place of each NaN."""
+    if mean is None:
+        mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(_count(a, axis, True), 1)
+    return np.where(np.isnan(values_of(a)), 0, a - mean)  # not _filled(a - mean): an inf - inf must show
+
+
+def _freedom(a: Any, axis: Axis, ddof: float, correction: float | None, keepdims: bool) -> Any:
+    """Return the degrees of freedom, and NaN in the place of none."""
+    freedom = _count(a, axis, keepdims) - (ddof if correction is None else correction)
+    _warn("Degrees of freedom <= 0 for slice.", freedom <= 0)
+    return np.where(freedom > 0, freedom, np.nan)
 
 
 @implements(np.nanvar)
@@ -342,13 +357,9 @@ def nanvar(
     mean: Any = None,
 ) -> Any:
     a = a if is_float(values_of(a)) else double(a)
-    count = _count(a, axis, True)
-    freedom = _count(a, axis, keepdims) - (ddof if correction is None else correction)
-    _warn("Degrees of freedom <= 0 for slice.", freedom <= 0)
-    if mean is None:
-        mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(count, 1)
-    apart = np.where(np.isnan(values_of(a)), 0, a - mean)  # not _filled(a - mean): an inf - inf must show
-    return np.sum(apart * apart, axis=axis, keepdims=keepdims) / np.where(freedom > 0, freedom, np.nan)
+    apart = _deviations(single(a), axis, mean)
+    total = np.sum(apart * apart, axis=axis, keepdims=keepdims)
+    return stored(total / _freedom(a, axis, ddof, correction, keepdims), a.dtype)
 
 
 @implements(np.nanstd)
@@ -361,5 +372,6 @@ def nanstd(
     keepdims: bool = False,
     mean: Any = None,
 ) -> Any:
-    var = nanvar(a, axis, ddof=ddof, correction=correction, keepdims=keepdims, mean=mean)
-    return root_or_zero(var)
+    a = a if is_float(values_of(a)) else double(a)
+    size = root_of_powers(_deviations(single(a), axis, mean), order=2, axis=axis, keepdims=keepdims)
+    return stored(size / np.sqrt(_freedom(a, axis, ddof, correction, keepdims)), a.dtype)
