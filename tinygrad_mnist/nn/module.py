@@ -370,11 +370,14 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradient of every parameter to None; or with False, where there is one, to zeros."""
         for module in self.modules():
             for _, parameter in module._named(PARAMETER):
-                parameter.grad = None
+                if set_to_none or parameter.grad is None:
+                    parameter.grad = None
+                else:
+                    parameter.grad = Tensor(np.zeros_like(parameter.grad.data))
 
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call a function with each module, this one last, for instance to initialise; return this module."""
