@@ -126,7 +126,7 @@ Axis = int | tuple[int, ...] | None
 _NO: Any = np._NoValue
 
 
-def _operator(name: str) -> tuple[Operator, Operator, Operator]:
+def _operator(name: str, symbol: str = "") -> tuple[Operator, Operator, Operator]:
     """Return an operator, its reflection and its in-place form, for an operation in the registry."""
 
     def operator(self: Tensor, other: Any) -> Tensor:
@@ -137,7 +137,7 @@ def _operator(name: str) -> tuple[Operator, Operator, Operator]:
 
     def in_place(self: Tensor, other: Any) -> Tensor:
         # Nothing is written into: the Tensor becomes the result, so that older nodes keep their values.
-        check_assignable(self._array, self.origin)
+        check_assignable(self._array, self.origin, f"{symbol}=", other)
         return self._become(apply(REGISTRY[name], (self, other)))
 
     return operator, reflected, in_place
@@ -815,6 +815,8 @@ class Tensor:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         op = UFUNCS.get(ufunc) if method == "__call__" else None
+        if "out" in kwargs and method == "__call__" and _loses_no_gradient(inputs, kwargs["out"]):
+            return ufunc(*(t._array if isinstance(t, Tensor) else t for t in inputs), **kwargs)
         if op is not None:
             if kwargs:
                 check_options(name, kwargs)
@@ -845,19 +847,19 @@ class Tensor:
 
     __hash__ = object.__hash__
 
-    __add__, __radd__, __iadd__ = _operator("add")
-    __sub__, __rsub__, __isub__ = _operator("subtract")
-    __mul__, __rmul__, __imul__ = _operator("multiply")
-    __truediv__, __rtruediv__, __itruediv__ = _operator("divide")
-    __floordiv__, __rfloordiv__, __ifloordiv__ = _operator("floor_divide")
-    __mod__, __rmod__, __imod__ = _operator("remainder")
-    _, __rpow__, __ipow__ = _operator("power")
-    __matmul__, __rmatmul__, __imatmul__ = _operator("matmul")
-    __and__, __rand__, __iand__ = _operator("bitwise_and")
-    __or__, __ror__, __ior__ = _operator("bitwise_or")
-    __xor__, __rxor__, __ixor__ = _operator("bitwise_xor")
-    __lshift__, __rlshift__, __ilshift__ = _operator("left_shift")
-    __rshift__, __rrshift__, __irshift__ = _operator("right_shift")
+    __add__, __radd__, __iadd__ = _operator("add", "+")
+    __sub__, __rsub__, __isub__ = _operator("subtract", "-")
+    __mul__, __rmul__, __imul__ = _operator("multiply", "*")
+    __truediv__, __rtruediv__, __itruediv__ = _operator("divide", "/")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _operator("floor_divide", "//")
+    __mod__, __rmod__, __imod__ = _operator("remainder", "%")
+    _, __rpow__, __ipow__ = _operator("power", "**")
+    __matmul__, __rmatmul__, __imatmul__ = _operator("matmul", "@")
+    __and__, __rand__, __iand__ = _operator("bitwise_and", "&")
+    __or__, __ror__, __ior__ = _operator("bitwise_or", "|")
+    __xor__, __rxor__, __ixor__ = _operator("bitwise_xor", "^")
+    __lshift__, __rlshift__, __ilshift__ = _operator("left_shift", "<<")
+    __rshift__, __rrshift__, __irshift__ = _operator("right_shift", ">>")
     __lt__, __gt__, _ = _operator("less")
     __le__, __ge__, _ = _operator("less_equal")
     __eq__ = _operator("equal")[0]  # type: ignore[assignment]
@@ -884,7 +886,7 @@ class Tensor:
         return apply(REGISTRY["getitem"], (self,), {"index": _plain_index(index)})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        check_assignable(self._array, self.origin)
+        check_assignable(self._array, self.origin, "=", value)
         self._become(apply(REGISTRY["set_at"], (self, value), {"index": _plain_index(index)}))
 
     def _become(self, result: Tensor) -> Self:
@@ -936,6 +938,13 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     with error_context(function.__name__, args):
         result: Tensor = run(*args, **kwargs)
     return result
+
+
+def _loses_no_gradient(inputs: tuple[Any, ...], out: tuple[Any, ...]) -> bool:
+    """Return whether arrays take in Tensors that require no gradient, as in ``w.data -= 0.1 * w.grad``."""
+    return not any(isinstance(array, Tensor) for array in out) and all(
+        value.origin is None for value in inputs if isinstance(value, Tensor)
+    )
 
 
 def _op(name: str, tensor: Any, **static: Any) -> Tensor:
