@@ -111,8 +111,8 @@ def check_assignable(data: Any, origin: Any, operator: str, value: Any) -> None:
         target = "w[i]" if operator == "=" else "w"
         v = "v.data" if getattr(value, "requires_grad", False) else "v"
         raise TypeError(
-            f"{name} of shape {data.shape} requires a gradient, so `{target} {operator} v` cannot change it, not "
-            f"even under no_grad; write `{target.replace('w', 'w.data')} {operator} {v}` to change the "
+            f"{name} of shape {data.shape} requires a gradient, so `{target} {operator} v` cannot change it, "
+            f"not even under no_grad; write `{target.replace('w', 'w.data')} {operator} {v}` to change the "
             "values without a gradient, or change a copy (w.copy())"
         )
     # NumPy would write through a view into the array behind it; here that array would silently keep its

@@ -8,6 +8,7 @@ No mathematics is done here. ndarray's methods, a line each, call the NumPy func
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ from tinygrad_mnist.engine.errors import (
 )
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
+from tinygrad_mnist.engine.pytorch_names import keyword_advice, pytorch_methods
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording, walk
 
 if TYPE_CHECKING:
@@ -238,7 +240,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self._array.size
+        return _Size(self._array.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -683,8 +685,13 @@ class Tensor:
 
     def flatten(self, order: str = "C") -> Tensor:
         """Return ``np.ravel(t)``, under the name that ndarray and PyTorch use."""
-        if order not in ("C", "F"):
+        if order in ("A", "K"):
             raise_unsupported_option("ndarray.flatten", "order")
+        if order not in ("C", "F"):
+            raise TypeError(
+                f"flatten was given {order!r}; expected the order 'C' or 'F'. It joins all axes: to keep the "
+                "first, write x.reshape(len(x), -1)"
+            )
         return _call(np.ravel, self, order)
 
     def exp(self) -> Tensor:
@@ -807,6 +814,9 @@ class Tensor:
     def __rdivmod__(self, other: Any) -> Any:
         return _call(np.divmod, other, self)
 
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name not in _PYTORCH_METHODS]
+
     # ---- NumPy's two protocols -------------------------------------------------------------------------
 
     def __apply_op__(self, op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> Tensor:
@@ -898,6 +908,45 @@ class Tensor:
         self._array, self.origin = result._array, result.origin
         return self
 
+
+class _Size(int):
+    """A number of elements, which somebody who comes from PyTorch calls as a method."""
+
+    __slots__ = ()
+
+    def __call__(self, *dim: Any) -> Any:
+        raise TypeError(
+            "size is a number here, as in NumPy; write x.shape for x.size(), and x.shape[0] for x.size(0)"
+        )
+
+
+def _with_keyword_advice(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method whose error for a keyword of PyTorch's, such as ``dim=``, says NumPy's."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except TypeError as error:
+            if advice := keyword_advice(kwargs):
+                raise TypeError(f"{method.__qualname__} does not take {advice}") from error
+            raise
+
+    return call
+
+
+for _name in (
+    "sum", "mean", "max", "min", "var", "std", "prod", "cumsum", "cumprod", "logsumexp", "argmax", "argmin",
+    "all", "any", "squeeze", "flatten", "argsort", "swapaxes", "transpose", "take", "repeat", "diagonal",
+    "trace",
+):  # fmt: skip
+    setattr(Tensor, _name, _with_keyword_advice(getattr(Tensor, _name)))
+
+_PYTORCH_METHODS = {method.name: method for method in pytorch_methods() if not hasattr(Tensor, method.name)}
+"""Methods of PyTorch's that have another name here: an error says which."""
+
+for _name, _method in _PYTORCH_METHODS.items():
+    setattr(Tensor, _name, _method)
 
 _new = object.__new__
 

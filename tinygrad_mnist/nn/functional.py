@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
+from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
@@ -725,3 +726,9 @@ def _mean(losses: Any) -> Any:
         return losses.mean()
     # Measured: forward and backward together, this product takes 12 us less than a mean.
     return losses @ np.full(n, 1 / n, losses.dtype)
+
+
+if not TYPE_CHECKING:  # to a type checker an unknown name stays an error
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name)
