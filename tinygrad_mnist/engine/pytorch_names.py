@@ -6,7 +6,6 @@ run: ``x``, ``y`` and ``w`` in it stand for Tensors.
 
 from __future__ import annotations
 
-import difflib
 import dis
 import sys
 from collections.abc import Iterable
@@ -438,5 +437,7 @@ def _public(place: str) -> list[str]:
 
 
 def _similar(own: str, name: str) -> str:
+    import difflib  # only for errors, and not with every start
+
     close = difflib.get_close_matches(name, _public(own), 1, 0.8)
     return f"; did you mean {close[0]!r}?" if close else ""
