@@ -9,6 +9,7 @@ from __future__ import annotations
 import dis
 import sys
 from collections.abc import Iterable
+from inspect import getattr_static
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
 
-__all__ = ["PyTorchMethod", "keyword_advice", "missing_name", "pytorch_methods"]
+__all__ = ["PyTorchNames", "keyword_advice", "missing_name"]
 
 _CPU: Final = "leave it out: all Tensors are on the CPU"
 _LAYOUT: Final = "leave it out: a Tensor promises no layout in memory"
@@ -101,6 +102,7 @@ METHODS: Final[dict[str, str]] = {
     "retain_grad": "a hook sees the gradient of a result: write `x.register_hook(print)`",
     "register_post_accumulate_grad_hook": "write `x.register_hook(print)`",
     # indexing
+    "at": "assign to a copy: `z = x.copy(); z[index] = 7.0`",
     "gather": "write `np.take_along_axis(x, indices, axis=axis)`",
     "take_along_dim": "write `np.take_along_axis(x, indices, axis=axis)`",
     "scatter": "assign to a copy: `z = x.copy(); z[index] = y[index]`",
@@ -357,10 +359,27 @@ class PyTorchMethod:
         )
 
 
-def pytorch_methods() -> list[PyTorchMethod]:
-    """Return an attribute for each method of PyTorch's that is told of."""
-    names = {*METHODS, *NUMPY_METHODS}
-    return [PyTorchMethod(name) for name in {*names, *IN_PLACE, *(f"{n}_" for n in names | OWN_METHODS)}]
+class PyTorchNames:
+    """The base of Tensor, with the methods of PyTorch's that Tensors do not have, as errors.
+
+    A base, so that what Tensor defines itself comes first, and that ``help(Tensor)`` lists these names apart.
+    """
+
+    __slots__ = ()
+
+    def __dir__(self) -> list[str]:
+        kind = type(self)  # looked at and not asked, as a property such as T runs an operation
+        names = object.__dir__(self)
+        return [n for n in names if not isinstance(getattr_static(kind, n, None), PyTorchMethod)]
+
+
+PYTORCH_METHODS: Final = {
+    *METHODS, *NUMPY_METHODS, *IN_PLACE, *(f"{name}_" for name in {*METHODS, *NUMPY_METHODS, *OWN_METHODS}),
+}  # fmt: skip
+"""All methods of PyTorch's that are told of."""
+
+for _name in PYTORCH_METHODS:
+    setattr(PyTorchNames, _name, PyTorchMethod(_name))
 
 
 def missing_name(module: str, name: str) -> Exception:

@@ -34,7 +34,7 @@ from tinygrad_mnist.engine.errors import (
 )
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
-from tinygrad_mnist.engine.pytorch_names import keyword_advice, pytorch_methods
+from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording, walk
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _operator(name: str, symbol: str = "") -> tuple[Operator, Operator, Operator
     return operator, reflected, in_place
 
 
-class Tensor:
+class Tensor(PyTorchNames):
     """An array, and how it was made if a gradient may be wanted.
 
     Parameters
@@ -814,9 +814,6 @@ class Tensor:
     def __rdivmod__(self, other: Any) -> Any:
         return _call(np.divmod, other, self)
 
-    def __dir__(self) -> list[str]:
-        return [name for name in object.__dir__(self) if name not in _PYTORCH_METHODS]
-
     # ---- NumPy's two protocols -------------------------------------------------------------------------
 
     def __apply_op__(self, op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> Tensor:
@@ -941,12 +938,6 @@ for _name in (
     "trace",
 ):  # fmt: skip
     setattr(Tensor, _name, _with_keyword_advice(getattr(Tensor, _name)))
-
-_PYTORCH_METHODS = {method.name: method for method in pytorch_methods() if not hasattr(Tensor, method.name)}
-"""Methods of PyTorch's that have another name here: an error says which."""
-
-for _name, _method in _PYTORCH_METHODS.items():
-    setattr(Tensor, _name, _method)
 
 _new = object.__new__
 
