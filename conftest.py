@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if inherited:
         config.hook.pytest_deselected(items=inherited)
         items[:] = [item for item in items if item not in inherited]
+
+
+@pytest.fixture(autouse=True)
+def operations_of_a_doctest(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Take back the operations that an example in a docstring declares."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    from tinygrad_mnist.engine.op import REGISTRY
+
+    before = dict(REGISTRY)
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Declare an operation of your own, get its gradient rule wrong, and let the check find and explain it.
 
     python examples/check_your_own_op.py
-    tinygrad-mnist gradcheck examples/check_your_own_op.py:RIGHT --order 2
+    tinygrad-mnist gradcheck examples/check_your_own_op.py:swish --order 2
 
 The operation is swish(x) = x * s(x), where s is the sigmoid, 1 / (1 + exp(-x)). By the product rule its
 derivative is s(x) + x * s'(x), and s' = s * (1 - s).
@@ -10,7 +10,7 @@ derivative is s(x) + x * s'(x), and s' = s * (1 - s).
 import numpy as np
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.op import Domain, Op
+from tinygrad_mnist.op import Domain, elementwise
 from tinygrad_mnist.testing import GradientError, check_op, gradcheck
 
 
@@ -18,21 +18,19 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def swish(rule) -> Op:
-    """Return the operation with a rule: ``rule(g, out, x)`` is the cotangent of x, given that of ``out``."""
-    return Op(
-        "swish",
-        lambda x: x * sigmoid(x),
-        "elementwise",
-        rules=(rule,),
-        domain=Domain(-4.0, 4.0),  # where it is checked
-        samples="broadcast",
-        broadcasts=True,
-    )
-
-
-WRONG = swish(lambda g, out, x: g * sigmoid(x))  # the second term of the product rule was forgotten
-RIGHT = swish(lambda g, out, x: g * (sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x))))
+# A rule is the gradient by x, given the gradient g by the result `out`: g times the derivative.
+wrong_swish = elementwise(
+    lambda x: x * sigmoid(x),
+    lambda g, out, x: g * sigmoid(x),  # the second term of the product rule was forgotten
+    name="wrong_swish",
+    domain=Domain(-4.0, 4.0),  # where it is checked
+)
+swish = elementwise(
+    lambda x: x * sigmoid(x),
+    lambda g, out, x: g * (sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x))),
+    name="swish",
+    domain=Domain(-4.0, 4.0),
+)
 
 
 def main() -> None:
@@ -41,7 +39,7 @@ def main() -> None:
     print("1. A wrong rule is found. 3 results by 3 inputs are 9 entries of the Jacobian; 'analytic' is what")
     print("the rule says, 'numeric' what differences of values say:\n")
     try:
-        gradcheck(WRONG, x, modes=["reverse"])
+        gradcheck(wrong_swish, x, modes=["reverse"])
     except GradientError as error:
         print(error)
         entries = error.report.entries
@@ -58,12 +56,12 @@ def main() -> None:
     )
     print("would pass: check at several points.")
 
-    check_op(RIGHT, max_examples=10)
+    check_op(swish, max_examples=10)
     print(
         "\n3. The right rule passes: value, both modes, second order, float32, memory layouts, and the rest."
     )
     leaf = Tensor(x, requires_grad=True)
-    np.sum(RIGHT(leaf)).backward()
+    np.sum(swish(leaf)).backward()
     print("Its gradient:", leaf.grad)
 
 

@@ -63,7 +63,12 @@ def __getattr__(name: str) -> Any:
     elif name in _MODULES:
         value = importlib.import_module(f"tinygrad_mnist.{name}")
     else:
-        raise AttributeError(f"module 'tinygrad_mnist' has no attribute {name!r}")
+        from tinygrad_mnist.engine.pytorch_names import missing_name
+
+        if not name.startswith("_"):  # a name of PyTorch's may be one of these
+            for module in ("tinygrad_mnist.nn", "tinygrad_mnist.optim", "tinygrad_mnist.data"):
+                importlib.import_module(module)
+        raise missing_name(__name__, name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,6 @@
 """``t[i] = v`` and ``t += v`` give a Tensor a new value and a new node; nobody else notices."""
 
+import contextlib
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -159,7 +160,7 @@ def leaf() -> Tensor:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (leaf, "a Tensor of shape .* requires a gradient, so it cannot be assigned to"),
+        (leaf, r"a Tensor of shape .* requires a gradient, so `w.* v` cannot change it"),
         (lambda: nn.Linear(3, 2).weight, "parameter 'weight' of shape .* requires a gradient"),
         (lambda: leaf()[:1], "made by 'getitem' and cannot be assigned to"),
         (lambda: leaf().reshape(3, 2), "made by 'reshape'"),
@@ -230,3 +231,76 @@ def test_under_no_grad_the_new_value_needs_no_gradient() -> None:
     with no_grad():
         y[0] = 1.0
     assert not y.requires_grad
+
+
+# ---- an update by hand, as people who come from PyTorch write it ------------------------------------------
+
+
+def weight_with_gradient() -> Tensor:
+    w = Tensor(np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), requires_grad=True)
+    w.grad = Tensor(np.full((2, 2), 0.5, np.float32))
+    return w
+
+
+IN_PLACE_SYMBOLS = ["+=", "-=", "*=", "/=", "//=", "%=", "**=", "@="]
+
+
+@pytest.mark.parametrize("symbol", IN_PLACE_SYMBOLS)
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("v", ["0.1 * w.grad", "2 * w.grad.data", "np.ones((2, 2))", "other"])
+def test_the_error_of_a_leaf_in_place_shows_the_line_that_works(
+    symbol: str, recorded: bool, v: str
+) -> None:
+    w, other = weight_with_gradient(), weight_with_gradient()
+    names = {"w": w, "other": other, "np": np}
+    before = w.data.copy()
+    with contextlib.nullcontext() if recorded else no_grad():
+        with pytest.raises(TypeError, match="requires a gradient") as raised:
+            exec(f"w {symbol} {v}", names)
+        np.testing.assert_array_equal(w.data, before)
+        line = str(raised.value).split("write `")[1].split("`")[0]
+        assert line.startswith(f"w.data {symbol} v")
+        exec(line, names | {"v": eval(v, names)})
+    expected = {"w": before, "v": np.asarray(eval(v, names | {"other": other.data}))}
+    exec(f"w {symbol} v", expected)
+    np.testing.assert_allclose(w.data, expected["w"], rtol=1e-6)
+    assert w.dtype == np.float32
+    assert w.is_leaf
+    assert w.requires_grad
+
+
+@pytest.mark.parametrize("v", ["7.0", "w.grad[0]", "other[0]"])
+def test_the_error_of_an_index_of_a_leaf_shows_the_line_that_works(v: str) -> None:
+    w, other = weight_with_gradient(), weight_with_gradient()
+    names = {"w": w, "other": other}
+    with pytest.raises(TypeError, match=r"`w\[i\] = v` cannot change it") as raised:
+        exec(f"w[0] = {v}", names)
+    line = str(raised.value).split("write `")[1].split("`")[0]
+    exec(line, names | {"v": eval(v, names), "i": 0})
+    np.testing.assert_array_equal(w.data[0], eval(v, names | {"other": other.data}))
+
+
+def test_an_element_of_a_leaf_in_place_shows_the_line_that_works() -> None:
+    for around in (contextlib.nullcontext, no_grad):
+        w = weight_with_gradient()
+        with around(), pytest.raises(TypeError, match=r"another leaf, t\.data\[i\] -= v"):
+            w[0] -= 1.0
+        w.data[0] -= 1.0
+        assert w.tolist()[0] == [0.0, 1.0]
+
+
+def test_an_array_takes_in_a_tensor_without_a_gradient_in_place() -> None:
+    w = weight_with_gradient()
+    array, y = w.data, np.sum(w * w)
+    w.data -= 0.1 * w.grad
+    assert w.data is array
+    np.testing.assert_allclose(array, [[0.95, 1.95], [2.95, 3.95]])
+    with pytest.raises(RuntimeError, match="was changed"):
+        y.backward()
+    array += Tensor(1.0)
+    np.add(array, Tensor(np.ones((2, 2))), out=array, where=np.eye(2, dtype=bool))
+    np.testing.assert_allclose(array, [[2.95, 2.95], [3.95, 5.95]])
+    with pytest.raises(TypeError, match="an ndarray takes in place no Tensor that requires a gradient"):
+        array += w
+    with pytest.raises(TypeError, match="does not take out="):
+        np.add(Tensor(1.0), 1.0, out=Tensor(1.0))  # type: ignore[call-overload]

@@ -273,7 +273,7 @@ def test_batch_norm_of_one_row_says_what_to_do(dtype: Any) -> None:
 
 
 def test_batch_norm_of_one_row_works_in_evaluation(dtype: Any) -> None:
-    assert nn.BatchNorm1d(2).eval()(Tensor(np.ones((1, 2), dtype))).shape == (1, 2)
+    assert nn.BatchNorm1d(2, dtype=dtype).eval()(Tensor(np.ones((1, 2), dtype))).shape == (1, 2)
 
 
 @pytest.mark.parametrize("f", [np.median, lambda x: np.median(x[:3])])

@@ -1,5 +1,6 @@
 """A declaration is checked when made, runs on arrays and on Tensors, and is found by NumPy's dispatch."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,9 +74,100 @@ def test_the_kinds_in_the_registry_are_the_known_ones() -> None:
     assert {op.kind for op in REGISTRY.values()} == set(KINDS)
 
 
+# ---- a name that is declared again -----------------------------------------------------------------------
+
+
 def test_a_name_is_declared_once() -> None:
-    with pytest.raises(ValueError, match="an operation named 'exp' is registered already"):
+    message = r"an operation named 'exp' is registered already \(.*elementwise.py, line \d+\); choose another"
+    with pytest.raises(ValueError, match=message):
         register(Op("exp", np.exp, "constant"))
+
+
+DECLARATION = "op = elementwise(lambda x: {} * x, lambda g, out, x: {} * g, name='again')"
+
+
+def declare_in(file: str, factor: int, lines: int = 0, **names: Any) -> Op:
+    """Run the code of a file that declares an operation, after some empty lines."""
+    names["elementwise"] = elementwise
+    exec(compile("\n" * lines + DECLARATION.format(factor, factor), file, "exec"), names)
+    op = names["op"]
+    assert isinstance(op, Op)
+    return op
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("<ipython-input-1-0a1b2c>", "<ipython-input-2-9f8e7d>", {"__name__": "__main__"}),
+        ("/tmp/ipykernel_123/456.py", "/tmp/ipykernel_123/789.py", {"__name__": "__main__"}),
+        ("<stdin>", "<stdin>", {"__name__": "__main__"}),
+        ("/shell/1", "/shell/2", {"__name__": "__main__"}),
+        ("/code/own.py", "/code/own.py", {"__name__": "own", "__file__": "/code/own.py"}),
+        ("/code/own.py", "/code/own.py", {"__name__": "__main__", "__file__": "/code/own.py"}),
+    ],
+    ids=["IPython", "a notebook", "the console", "another console", "a reload", "a script"],
+)
+@pytest.mark.parametrize("moved", [0, 3])
+def test_a_declaration_that_is_run_again_replaces_the_one_of_before(
+    first: str, second: str, names: dict[str, Any], moved: int
+) -> None:
+    declare_in(first, 2, **names)
+    op = declare_in(second, 3, moved, **names)
+    assert REGISTRY["again"] is op
+    x = Tensor(1.0, requires_grad=True)
+    op(x).backward()
+    assert x.grad is not None
+    assert (op(x).item(), x.grad.item()) == (3, 3)
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_name_declared_in_another_place_is_an_error_that_says_where() -> None:
+    op = declare_in("/code/own.py", 2, 4, __name__="own", __file__="/code/own.py")
+    with pytest.raises(ValueError, match=r"'again' is registered already \(/code/own.py, line 5\)"):
+        declare_in("/code/other.py", 3, __name__="other", __file__="/code/other.py")
+    with pytest.raises(ValueError, match="registered already"):
+        declare_in("<stdin>", 3, __name__="__main__")
+    assert REGISTRY["again"] is op
+
+
+@pytest.mark.usefixtures("registries")
+def test_two_declarations_of_one_name_in_one_file_are_an_error() -> None:
+    twice = "\n".join([DECLARATION.format(2, 2), "", DECLARATION.format(3, 3)])
+    names = {"__name__": "own", "__file__": "/code/own.py", "elementwise": elementwise}
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"\(/code/own.py, line 1\)"):
+            exec(compile(twice, "/code/own.py", "exec"), names)
+
+    def here() -> Op:
+        return elementwise(double, lambda g, out, x: 2 * g, name="here")
+
+    def there() -> Op:
+        return elementwise(double, lambda g, out, x: 2 * g, name="here")
+
+    assert here() is not here()
+    with pytest.raises(ValueError, match="registered already"):
+        there()
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_replaced_operation_gives_up_its_numpy_functions() -> None:
+    old, new = (
+        register(Op("ptp_twice", double, "general", samples=SAMPLES, rules=(None,)), *functions)
+        for functions in ([double, np.nextafter], [np.nextafter])
+    )
+    assert old is not new
+    assert double not in FUNCTIONS
+    assert UFUNCS[np.nextafter] is new
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_declaration_that_fails_leaves_the_one_of_before() -> None:
+    for function in (np.nextafter, np.sin):
+        with contextlib.suppress(ValueError):
+            register(Op("nearest", double, "general", samples=SAMPLES, rules=(None,)), function)
+    assert UFUNCS[np.nextafter] is REGISTRY["nearest"]
+    assert UFUNCS[np.sin] is REGISTRY["sin"]
 
 
 def test_repr_names_operation_and_kind() -> None:

@@ -185,6 +185,7 @@ class TestLeftToTheModules:
         with pytest.raises(ValueError, match=message):
             model_of()(x)
 
+    @pytest.mark.filterwarnings("ignore:.*computes in float64")
     def test_a_list(self) -> None:
         assert fused_hidden_layer(list(model_of()), 0, [[1] * 6] * 3) is None  # of integers
         assert model_of()([[1] * 6] * 3).shape == (3, 3)

@@ -54,6 +54,7 @@ def test_linear_takes_any_number_of_leading_axes(shape: tuple[int, ...], rng: np
     ],
     ids=repr,
 )
+@pytest.mark.filterwarnings("ignore:.*computes in float64")
 def test_a_nested_list_is_taken_as_an_array(layer: nn.Module) -> None:
     rows = [[1.0, 2.0], [3.0, 5.0]]
     with no_grad():
@@ -74,6 +75,7 @@ def test_a_nested_list_is_taken_as_an_array(layer: nn.Module) -> None:
     ],
     ids=["linear", "batch_norm", "batch_norm_eval", "layer_norm"],
 )
+@pytest.mark.filterwarnings("ignore:.*computes in float64")
 def test_dtypes_are_promoted_as_numpy_does(make, given: str, parameters: str, expected: str) -> None:
     layer = make(np.dtype(parameters))
     out = layer(np.arange(12).reshape(4, 3).astype(given))
@@ -260,6 +262,7 @@ def test_statistics_are_not_recorded_where_they_are_not_tracked(rng) -> None:
     layer.reset_parameters()
 
 
+@pytest.mark.filterwarnings("ignore:.*computes in float64")
 def test_integers_are_normalised_as_floats() -> None:
     out = nn.BatchNorm1d(1, affine=False, eps=0.0)(np.array([[1], [3]]))
     np.testing.assert_allclose(out, [[-1], [1]])
@@ -317,6 +320,7 @@ def test_layer_norm_has_pytorchs_parameters() -> None:
     assert list(nn.LayerNorm(3, elementwise_affine=False).state_dict()) == []
 
 
+@pytest.mark.filterwarnings("ignore:.*computes in float64")
 def test_layer_norm_takes_one_sample(rng) -> None:
     x = rng.standard_normal((1, 3))
     np.testing.assert_allclose(nn.LayerNorm(3)(x).data[0], nn.LayerNorm(3)(x[0]).data)

@@ -35,6 +35,21 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam_no_momentum": ("Adam", {"lr": 0.02, "betas": (0.0, 0.99)}),
     "adamw": ("AdamW", {"lr": 0.05}),
     "adamw_decay": ("AdamW", {"lr": 0.05, "weight_decay": 0.3, "betas": (0.8, 0.95)}),
+    "sgd_maximize": ("SGD", {"lr": 0.01, "maximize": True}),
+    "sgd_maximize_everything": (
+        "SGD",
+        {"lr": 0.01, "maximize": True, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
+    ),
+    "rmsprop_maximize": (
+        "RMSprop",
+        {"maximize": True, "momentum": 0.5, "weight_decay": 0.1, "centered": True, "alpha": 0.9},
+    ),
+    "adam_maximize_l2": ("Adam", {"lr": 0.02, "maximize": True, "weight_decay": 0.1}),
+    "adam_amsgrad": ("Adam", {"lr": 0.05, "amsgrad": True, "betas": (0.9, 0.9)}),
+    "adamw_amsgrad_maximize": (
+        "AdamW",
+        {"lr": 0.02, "amsgrad": True, "maximize": True, "betas": (0.7, 0.8), "weight_decay": 0.2},
+    ),
 }
 
 SCHEDULES: dict[str, tuple[str, dict[str, Any]]] = {

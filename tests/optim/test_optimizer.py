@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.optim.test_flat_parameters import every_kind, give_gradients, make, parameters_of
-from tinygrad_mnist import Tensor, nn, optim
+from tinygrad_mnist import Tensor, nn, no_grad, optim
 from tinygrad_mnist.optim.flat_parameters import Block
 from tinygrad_mnist.optim.optimizer import OptionChecks, require_nonnegative
 
@@ -59,6 +60,147 @@ def test_zero_grad_sets_none() -> None:
     assert weight.grad is None
 
 
+@pytest.mark.parametrize("owner", [lambda layer: optim.SGD(layer.parameters()), lambda layer: layer])
+def test_zero_grad_sets_zeros_where_there_is_a_gradient(owner: Any) -> None:
+    layer = nn.Linear(2, 3)
+    layer.weight.grad = Tensor(np.ones((3, 2), np.float32))
+    kept = layer.weight.grad.data
+    owner(layer).zero_grad(set_to_none=False)
+    assert layer.weight.grad.dtype == np.float32
+    np.testing.assert_array_equal(layer.weight.grad.data, np.zeros((3, 2)))
+    assert layer.bias is not None
+    assert layer.bias.grad is None
+    np.testing.assert_array_equal(kept, np.ones((3, 2)))
+
+
+# The step with a closure.
+
+
+@every_kind
+@pytest.mark.parametrize("around", [contextlib.nullcontext, no_grad])
+def test_a_closure_computes_the_gradients_of_the_step(kind: str, around: Any) -> None:
+    ours, others = parameters_of([(3,)]), parameters_of([(3,)])
+    optimizer, plain = make(kind, ours), make(kind, others)
+
+    def loss_of(parameters: list[Tensor], optimizer: optim.Optimizer) -> Tensor:
+        optimizer.zero_grad()
+        loss = np.sum(parameters[0] ** 2)
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        with around():
+            loss = optimizer.step(lambda: loss_of(ours, optimizer))
+        expected = loss_of(others, plain)
+        assert plain.step() is None
+        assert loss.item() == expected.item()
+    np.testing.assert_array_equal(ours[0].data, others[0].data)
+
+
+def test_a_closure_that_raises_changes_nothing() -> None:
+    (weight,) = parameters = [parameter()]
+    weight.grad = Tensor(np.ones(3))
+    with pytest.raises(ZeroDivisionError), no_grad():
+        optim.SGD(parameters).step(lambda: 1 / 0)
+    np.testing.assert_array_equal(weight.data, np.ones(3))
+    assert not (weight * 2).is_leaf  # recording is as it was
+
+
+def test_a_loss_in_the_place_of_a_closure_is_an_error() -> None:
+    with pytest.raises(TypeError, match=r"step was given a Tensor; .*After loss.backward\(\), call step\(\)"):
+        optim.SGD([parameter()]).step(Tensor(1.0))  # type: ignore[arg-type]
+
+
+# Small and large numbers.
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Adam", {}),
+        ("Adam", {"amsgrad": True}),
+        ("AdamW", {}),
+        ("RMSprop", {}),
+        ("RMSprop", {"centered": True, "momentum": 0.9}),
+        ("SGD", {"momentum": 0.9}),
+    ],
+)
+@pytest.mark.parametrize("size", [0.0, 1e-7, 1e-4, 10.0, 6e4])
+def test_parameters_of_float16_are_computed_on_in_float32(
+    kind: str, options: dict[str, Any], size: float
+) -> None:
+    start = np.array([1.0, -2.0, 0.5, 0.0], np.float16)
+    half, single = Tensor(start, requires_grad=True), Tensor(start.astype(np.float32), requires_grad=True)
+    optimizers = [getattr(optim, kind)([one], lr=1e-3, **options) for one in (half, single)]
+    for _ in range(3):
+        before = single.data.copy()
+        half.data[...] = before  # what is stored is rounded; compared is one step from the same place
+        single.data[...] = half.data
+        for one, optimizer in zip((half, single), optimizers, strict=True):
+            one.grad = Tensor(np.full(4, size, np.float16))
+            optimizer.step()
+        np.testing.assert_array_equal(half.data, single.data.astype(np.float16))
+    state, expected = (optimizer.state_dict()["state"] for optimizer in optimizers)
+    np.testing.assert_equal(state, expected)
+
+
+def test_a_state_in_float16_of_before_is_gone_on_with() -> None:
+    (half,) = parameters = parameters_of([(3,)], dtype=np.float16)
+    optimizer = optim.Adam(parameters)
+    half.grad = Tensor(np.ones(3, np.float16))
+    optimizer.step()
+    state = optimizer.state_dict()
+    for name in ("exp_avg", "exp_avg_sq"):
+        state["state"][0][name] = state["state"][0][name].astype(np.float16)
+    optimizer.load_state_dict(state)
+    optimizer.step()
+    assert np.isfinite(half.data).all()
+    assert optimizer.state_dict()["state"][0]["exp_avg"].dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd"])
+def test_a_state_that_was_saved_without_the_later_options_is_loaded(name: str) -> None:
+    _, optimizer = trained(name)
+    state = optimizer.state_dict()
+    for option in ("maximize", "amsgrad"):
+        state["param_groups"][0].pop(option, None)
+    other = make(name, parameters_of([(2, 3), (3,), (4,)]), maximize=True)
+    other.load_state_dict(state)
+    assert other.param_groups[0]["maximize"] is False
+    np.testing.assert_equal(other.state_dict(), optimizer.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "RMSprop"])
+def test_a_large_gradient_does_not_overflow_before_its_mean_square_does(kind: str) -> None:
+    """In PyTorch, too, each of 200 steps of 0.1 is as long for a gradient of 1e19 as for one of 1."""
+    moved = {}
+    for size in (1.0, 1e19):
+        weight = Tensor(np.zeros(1, np.float32), requires_grad=True)
+        optimizer = getattr(optim, kind)([weight], lr=0.1)
+        weight.grad = Tensor(np.full(1, size, np.float32))
+        for _ in range(200):
+            optimizer.step()
+        moved[size] = weight.data.item()
+    assert moved[1e19] == pytest.approx(moved[1.0], rel=1e-4)
+    assert moved[1.0] < -18
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+def test_with_amsgrad_a_shrinking_mean_square_makes_no_step_longer(kind: str) -> None:
+    lengths = {}
+    for amsgrad in (False, True):
+        weight = Tensor(np.zeros(1), requires_grad=True)
+        optimizer = getattr(optim, kind)([weight], betas=(0.0, 0.5), amsgrad=amsgrad, weight_decay=0.0)
+        lengths[amsgrad] = []
+        for size in (100.0, *[1.0] * 60):
+            before = weight.data.item()
+            weight.grad = Tensor(np.array([size]))
+            optimizer.step()
+            lengths[amsgrad].append(abs(weight.data.item() - before))
+    assert lengths[False][-1] == pytest.approx(1e-3, rel=1e-3)  # the large gradient is forgotten
+    assert lengths[True][-1] < 2e-5
+
+
 def test_the_repr_shows_what_and_how() -> None:
     optimizer = optim.SGD(
         [{"params": parameters_of([(300, 5), (5,)]), "name": "body"}, {"params": parameter(), "lr": 0.5}]
@@ -66,9 +208,9 @@ def test_the_repr_shows_what_and_how() -> None:
     assert repr(optimizer) == (
         "SGD(\n"
         "  group body: 2 parameters, 1,505 values (float64): "
-        "lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False\n"
+        "lr=0.001, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False\n"
         "  group 1: 1 parameter, 3 values (float64): "
-        "lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False\n"
+        "lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False\n"
         ")"
     )
 
@@ -273,7 +415,7 @@ def test_one_error_lists_every_mismatch() -> None:
     state = optimizer.state_dict()
     state["state"][0]["exp_avg"] = np.zeros((3, 2))
     del state["state"][1]["exp_avg_sq"]
-    state["state"][1]["max_exp_avg_sq"] = np.zeros(3)
+    state["state"][1]["max_avg_sq"] = np.zeros(3)
     state["state"][7] = {}
     state["param_groups"][0].update(amsgrad=True, colour="red", lr=-1.0)
     del state["param_groups"][0]["eps"]
@@ -283,11 +425,12 @@ def test_one_error_lists_every_mismatch() -> None:
     assert str(raised.value).splitlines()[1:] == [
         "  - parameter group 0 lacks 'eps'",
         "  - parameter group 0: lr must be finite and at least 0, not -1.0",
-        "  - parameter group 0 has amsgrad=True, which Adam cannot do",
         "  - parameter group 0 has the unknown option 'colour'",
+        "  - 'max_exp_avg_sq' of parameter 0 is missing",
         "  - 'exp_avg' of parameter 0 has shape (3, 2), the parameter (2, 3)",
         "  - 'exp_avg_sq' of parameter 1 is missing",
-        "  - 'max_exp_avg_sq' of parameter 1 is unexpected",
+        "  - 'max_exp_avg_sq' of parameter 1 is missing",
+        "  - 'max_avg_sq' of parameter 1 is unexpected",
         "  - there is a state for parameter 7, which no group has",
     ]
     np.testing.assert_equal(optimizer.state_dict(), before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,35 @@ def test_an_optimizer_under_one_cycle_agrees_with_torch(kind: str) -> None:
         their_schedule.step()
         our_schedule.step()
         assert_same(ours, theirs)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_one_cycle_agrees_with_torch_where_that_comes_to_its_end(
+    anneal_strategy: str, three_phase: bool
+) -> None:
+    """With a larger pct_start, three phases of PyTorch's take longer than the cycle."""
+    torch = pytest.importorskip("torch")
+    for total, pct_start in itertools.product((2, 3, 10, 11), (0.0, 0.3, 0.45)):
+        options = dict(
+            max_lr=1.0,
+            total_steps=total,
+            pct_start=pct_start,
+            anneal_strategy=anneal_strategy,
+            three_phase=three_phase,
+        )
+        theirs = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], momentum=0.5)
+        ours = optim.SGD([Tensor(np.zeros(1), requires_grad=True)], momentum=0.5)
+        their_schedule = torch.optim.lr_scheduler.OneCycleLR(theirs, **options)
+        our_schedule = optim.OneCycleLR(ours, **options)
+        for _ in range(total):
+            expected, found = theirs.param_groups[0], ours.param_groups[0]
+            assert found["lr"] == pytest.approx(expected["lr"], rel=1e-9)
+            assert found["momentum"] == pytest.approx(expected["momentum"], rel=1e-9)
+            theirs.step()
+            their_schedule.step()
+            our_schedule.step()
 
 
 @pytest.mark.peers

@@ -101,6 +101,32 @@ def test_a_phase_of_one_cycle_may_be_empty(pct_start: float, three_phase: bool) 
     assert all(0 < rate <= 0.1 + 1e-12 for (rate,) in rates_of(schedule, 12))
 
 
+@pytest.mark.parametrize("three_phase", [False, True])
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
+@pytest.mark.parametrize("pct_start", [0.0, 0.3, 0.5, 0.55, 0.8, 1.0])
+def test_one_cycle_ends_with_its_last_step_whatever_its_phases(
+    pct_start: float, anneal_strategy: str, three_phase: bool
+) -> None:
+    for total in (1, 2, 3, 10):
+        optimizer = optim.SGD([Tensor(1.0, requires_grad=True)], momentum=0.9)
+        schedule = optim.OneCycleLR(
+            optimizer,
+            max_lr=1.0,
+            total_steps=total,
+            pct_start=pct_start,
+            anneal_strategy=anneal_strategy,
+            three_phase=three_phase,
+        )
+        rates, momenta = [], []
+        for _ in range(2 * total + 3):
+            rates += schedule.get_last_lr()
+            momenta.append(optimizer.param_groups[0]["momentum"])
+            schedule.step()
+        assert rates[total - 1 :] == [pytest.approx(1 / 25 / 1e4)] * (total + 4)
+        assert momenta[total - 1 :] == [0.95] * (total + 4)
+        assert min(rates[: total - 1], default=1) > 1 / 25 / 1e4
+
+
 def test_the_next_of_a_sequence_begins_at_its_milestone() -> None:
     optimizer = optimizer_with(1.0)
     parts = [

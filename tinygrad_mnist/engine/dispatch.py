@@ -17,8 +17,8 @@ import numpy as np
 from tinygrad_mnist.engine.op import UNSUPPORTED
 
 OPTIONS: Final[dict[str, str]] = {
-    "out": "assign its result, as in t[...] = result; and an ndarray takes no Tensor in place, so write "
-    "a = a + t, or a += t.detach().numpy()",
+    "out": "assign its result, as in t[...] = result; and an ndarray takes in place no Tensor that requires "
+    "a gradient, so write a = a + t, or a += t.detach().numpy()",
     "where": "use np.where on the argument or on the result",
     "dtype": "convert the argument or the result with .astype(dtype)",
     "casting": "convert the arguments with .astype(dtype) first",

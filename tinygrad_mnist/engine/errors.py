@@ -92,7 +92,7 @@ def check_not_stale(node: Any) -> None:
             )
 
 
-def check_assignable(data: Any, origin: Any) -> None:
+def check_assignable(data: Any, origin: Any, operator: str, value: Any) -> None:
     """Raise if a Tensor cannot be assigned to: a leaf that requires a gradient, or a view of another.
 
     Parameters
@@ -101,12 +101,19 @@ def check_assignable(data: Any, origin: Any) -> None:
         Its values.
     origin : Node, Leaf or None
         Where it came from.
+    operator : str
+        What assigns, such as ``-=``; ``=`` for an assignment to an index.
+    value : object
+        What is assigned.
     """
     if hasattr(origin, "grad"):
         name = f"parameter '{origin.name}'" if origin.name else "a Tensor"
+        target = "w[i]" if operator == "=" else "w"
+        v = "v.data" if getattr(value, "requires_grad", False) else "v"
         raise TypeError(
-            f"{name} of shape {data.shape} requires a gradient, so it cannot be assigned to; assign to a "
-            "copy of it (.copy()), or to its .data where no gradient is meant"
+            f"{name} of shape {data.shape} requires a gradient, so `{target} {operator} v` cannot change it, "
+            f"not even under no_grad; write `{target.replace('w', 'w.data')} {operator} {v}` to change the "
+            "values without a gradient, or change a copy (w.copy())"
         )
     # NumPy would write through a view into the array behind it; here that array would silently keep its
     # values. A view is read-only if nothing recorded it (see `apply`); of a recorded one, the arguments tell.
@@ -115,11 +122,13 @@ def check_assignable(data: Any, origin: Any) -> None:
         return
     is_view = not data.flags.writeable if arrays is None else any(_shares(data, array) for array in arrays)
     if is_view:
+        symbol = operator.removesuffix("=") or "+"
         how = "an index, a reshape or another view" if origin is None else f"'{origin.op.name}'"
         raise TypeError(
             f"a Tensor of shape {data.shape} was made by {how} and cannot be assigned to, as NumPy would "
-            "write into the array behind it; assign to that one, as in t[i] = t[i] + v for t[i] += v, or to "
-            "a copy (.copy())"
+            f"write into the array behind it; assign to that one, as in t[i] = t[i] {symbol} v for "
+            f"t[i] {symbol}= v (where t is a parameter or another leaf, t.data[i] {symbol}= v), or to a copy "
+            "(.copy())"
         )
 
 

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.engine.declaration import Place, place_of_declaration
+
 Rule = Callable[..., Any]
 """``rule(g, out, *arrays, **static)``: the cotangent of one argument, linear in ``g``."""
 
@@ -203,6 +205,9 @@ CONSTANTS: Final[set[Callable[..., Any]]] = set()
 """Keys of FUNCTIONS whose results need no gradient, as they are piecewise constant; they take all of NumPy's
 options."""
 
+_PLACES: Final[dict[str, Place]] = {}
+"""Where each operation was declared."""
+
 UNSUPPORTED: Final[dict[str, str]] = {}
 """The advice for each NumPy function that raises on Tensors, by its name (``fft.rfft``, ``add.at``)."""
 
@@ -210,22 +215,34 @@ UNSUPPORTED: Final[dict[str, str]] = {}
 def register(op: Op, *functions: Callable[..., Any]) -> Op:
     """Put an operation into the registry, as what the given NumPy functions do on Tensors.
 
+    A declaration that is run again, as in a cell of a notebook or a module that is reloaded, replaces the one
+    of before, also for the NumPy functions.
+
     Raises
     ------
     ValueError
-        If an operation of that name is registered already.
+        If an operation of that name was declared elsewhere, or a NumPy function has an operation already.
     """
-    if op.name in REGISTRY:
-        raise ValueError(f"an operation named {op.name!r} is registered already; choose another name")
+    place, old, before = place_of_declaration(__name__), REGISTRY.get(op.name), _PLACES.get(op.name)
+    if old is not None and (before is None or not before.is_repeated_by(place)):
+        where = f" ({before})" if before is not None else ""
+        raise ValueError(
+            f"an operation named {op.name!r} is registered already{where}; choose another name"
+        )
+    tables: tuple[dict[Any, Any], ...] = (UFUNCS, FUNCTIONS)
     # All checks come before the first entry, so that a declaration that fails leaves nothing behind.
     for function in functions:
-        if function in UFUNCS or function in FUNCTIONS:
+        if any(table.get(function, old) is not old for table in tables):
             name = _name(function, None)
             raise ValueError(
                 f"numpy.{name} has its operation already, and one more would change every use of it; declare "
                 f"yours on a function of its own, such as lambda x: np.{name}(x)"
             )
-    REGISTRY[op.name] = op
+    if old is not None:
+        for table in tables:
+            for function in [function for function, held in table.items() if held is old]:
+                del table[function]
+    REGISTRY[op.name], _PLACES[op.name] = op, place
     for function in functions:
         if isinstance(function, np.ufunc):
             UFUNCS[function] = op
@@ -249,12 +266,45 @@ def elementwise(
 
     Each rule is ``g`` times a local derivative, so the same rule serves reverse and forward mode.
 
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*arrays, **static)``. Of a ufunc, the operation becomes what it does on Tensors.
+    *rules : callable or None
+        ``rule(g, out, *arrays, **static)`` for each argument: the gradient ``g`` by the result, times the
+        derivative of the result by this argument. None where an argument has no gradient.
+    name : str, optional
+        The name in the registry, in errors and drawings; that of ``forward`` when absent.
+    domain : Domain or tuple of Domain
+        Where the operation is checked; see `Op`, as for all further ``options``.
+
+    Returns
+    -------
+    Op
+        The operation, to be called on arrays and Tensors.
+
+    Raises
+    ------
+    ValueError
+        If the name was declared elsewhere, or what is declared does not fit together.
+
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_mnist.engine.op import UFUNCS
-    >>> UFUNCS[np.multiply]
-    <Op multiply, elementwise>
+    >>> from tinygrad_mnist import Tensor
+    >>> from tinygrad_mnist.op import Domain, elementwise
+    >>> softsign = elementwise(
+    ...     lambda x: x / (1 + np.abs(x)),
+    ...     lambda g, out, x: g / (1 + np.abs(x)) ** 2,
+    ...     name="softsign",
+    ...     domain=Domain(kinks=(0.0,)),
+    ... )
+    >>> softsign(np.array([1.0, -3.0]))
+    array([ 0.5 , -0.75])
+    >>> x = Tensor([1.0, -3.0], requires_grad=True)
+    >>> softsign(x).sum().backward()
+    >>> x.grad
+    Tensor([0.25  , 0.0625])
     """
     op = Op(
         _name(forward, name),
@@ -274,17 +324,143 @@ def linear(
     name: str | None = None,
     **options: Any,
 ) -> Op:
-    """Declare an operation that is linear in its arguments together: its forward is its own derivative."""
+    """Declare an operation that is linear in its arguments together: its forward is its own derivative.
+
+    That is, ``f(a x + b y) = a f(x) + b f(y)``. The rule is the transpose of the operation.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*arrays, **static)``.
+    *rule : callable or None
+        ``rule(g, out, *arrays, **static)``, one for each argument; or give them as ``rules``.
+    rules : sequence of callables or EachArgument
+        The rules of an operation with any number of arguments.
+    name : str, optional
+        The name in the registry, in errors and drawings; that of ``forward`` when absent.
+    **options
+        ``samples``, on which the operation is checked, and whatever else `Op` takes.
+
+    Returns
+    -------
+    Op
+        The operation, to be called on arrays and Tensors.
+
+    Raises
+    ------
+    ValueError
+        If the name was declared elsewhere, or what is declared does not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor
+    >>> from tinygrad_mnist.op import Sample, linear
+    >>> differences = linear(
+    ...     lambda x: x[1:] - x[:-1],
+    ...     lambda g, out, x: np.concatenate([-g[:1], g[:-1] - g[1:], g[-1:]]),
+    ...     name="differences",
+    ...     samples=(Sample(((4,),)),),
+    ... )
+    >>> differences(np.array([1.0, 4.0, 9.0]))
+    array([3., 5.])
+    >>> x = Tensor([1.0, 4.0, 9.0], requires_grad=True)
+    >>> np.sum(differences(x) ** 2).backward()
+    >>> x.grad
+    Tensor([-6., -4., 10.])
+    """
     return register(Op(_name(forward, name), forward, "linear", rule or rules, **options))
 
 
 def multilinear(forward: Callable[..., Any], rules: Rules, name: str | None = None, **options: Any) -> Op:
-    """Declare an operation that is linear in each argument alone (a product)."""
+    """Declare an operation that is linear in each argument alone (a product).
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*arrays, **static)``.
+    rules : sequence of callables
+        ``rule(g, out, *arrays, **static)`` for each argument; it may use the other arguments.
+    name : str, optional
+        The name in the registry, in errors and drawings; that of ``forward`` when absent.
+    **options
+        ``samples``, on which the operation is checked, and whatever else `Op` takes.
+
+    Returns
+    -------
+    Op
+        The operation, to be called on arrays and Tensors.
+
+    Raises
+    ------
+    ValueError
+        If the name was declared elsewhere, or what is declared does not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor
+    >>> from tinygrad_mnist.op import Sample, multilinear
+    >>> weighted_sum = multilinear(
+    ...     lambda w, x: w @ x,
+    ...     (lambda g, out, w, x: g * x, lambda g, out, w, x: g * w),
+    ...     name="weighted_sum",
+    ...     samples=(Sample(((3,), (3,))),),
+    ... )
+    >>> w = Tensor([1.0, 2.0], requires_grad=True)
+    >>> loss = weighted_sum(w, np.array([10.0, 20.0]))
+    >>> loss.backward()
+    >>> loss.item(), w.grad
+    (50.0, Tensor([10., 20.]))
+    """
     return register(Op(_name(forward, name), forward, "multilinear", rules, **options))
 
 
 def general(forward: Callable[..., Any], *rules: Rule | None, name: str | None = None, **options: Any) -> Op:
-    """Declare any other operation, by one rule for each argument."""
+    """Declare any other operation, by one rule for each argument.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*arrays, **static)``. Options that are no arrays, such as ``axis``, are keywords.
+    *rules : callable or None
+        ``rule(g, out, *arrays, **static)`` for each argument: its gradient, given the gradient ``g`` by the
+        result. It calls NumPy's functions and writes into no array, so it can be differentiated itself.
+    name : str, optional
+        The name in the registry, in errors and drawings; that of ``forward`` when absent.
+    **options
+        ``samples``, on which the operation is checked, and whatever else `Op` takes.
+
+    Returns
+    -------
+    Op
+        The operation, to be called on arrays and Tensors.
+
+    Raises
+    ------
+    ValueError
+        If the name was declared elsewhere, or what is declared does not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor
+    >>> from tinygrad_mnist.op import Domain, Sample, general
+    >>> def geometric_mean_rule(g, out, x, axis):
+    ...     return np.expand_dims(g * out, axis) / (x.shape[axis] * x)
+    >>> geometric_mean = general(
+    ...     lambda x, axis: np.exp(np.mean(np.log(x), axis=axis)),
+    ...     geometric_mean_rule,
+    ...     name="geometric_mean",
+    ...     domain=Domain(0.2),
+    ...     samples=(Sample(((3,),), {"axis": 0}), Sample(((2, 3),), {"axis": -1})),
+    ... )
+    >>> x = Tensor([1.0, 4.0], requires_grad=True)
+    >>> mean = geometric_mean(x, axis=0)
+    >>> mean.backward()
+    >>> mean.item(), x.grad
+    (2.0, Tensor([1.  , 0.25]))
+    """
     return register(Op(_name(forward, name), forward, "general", rules, **options))
 
 
@@ -295,7 +471,56 @@ def fused(
     name: str,
     **options: Any,
 ) -> Op:
-    """Declare a fast version of a plain formula: forward and joint rule on arrays, and the formula."""
+    """Declare a fast version of a plain formula: forward and joint rule on arrays, and the formula.
+
+    Parameters
+    ----------
+    forward : callable
+        ``forward(*arrays, **static)`` returns the result, and what the rule needs later.
+    joint : callable
+        ``joint(g, needed, out, saved, *arrays, **static)`` returns the gradients of all arguments: arrays
+        that nobody else holds, or None where ``needed`` is false. It runs on arrays alone.
+    formula : callable
+        The same function in plain NumPy: the check compares with it, and second derivatives are its.
+    name : str
+        The name in the registry, in errors and drawings.
+    **options
+        ``samples``, on which the operation is checked, and whatever else `Op` takes.
+
+    Returns
+    -------
+    Op
+        The operation, to be called on arrays and Tensors.
+
+    Raises
+    ------
+    ValueError
+        If the name was declared elsewhere, or what is declared does not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor
+    >>> from tinygrad_mnist.op import Sample, fused
+    >>> def forward(x, y):
+    ...     difference = x - y
+    ...     return difference @ difference, difference
+    >>> def joint(g, needed, out, difference, x, y):
+    ...     part = 2 * g * difference
+    ...     return part if needed[0] else None, -part if needed[1] else None
+    >>> squared_distance = fused(
+    ...     forward,
+    ...     joint,
+    ...     lambda x, y: np.sum((x - y) ** 2),
+    ...     name="squared_distance",
+    ...     samples=(Sample(((3,), (3,))),),
+    ... )
+    >>> x = Tensor([1.0, 4.0], requires_grad=True)
+    >>> distance = squared_distance(x, np.array([0.0, 2.0]))
+    >>> distance.backward()
+    >>> distance.item(), x.grad
+    (5.0, Tensor([2., 4.]))
+    """
     return register(Op(name, forward, "fused", joint=joint, formula=formula, **options))
 
 

@@ -8,6 +8,7 @@ No mathematics is done here. ndarray's methods, a line each, call the NumPy func
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -33,6 +34,7 @@ from tinygrad_mnist.engine.errors import (
 )
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
+from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
 from tinygrad_mnist.engine.walk import walk
 
@@ -126,7 +128,7 @@ Axis = int | tuple[int, ...] | None
 _NO: Any = np._NoValue
 
 
-def _operator(name: str) -> tuple[Operator, Operator, Operator]:
+def _operator(name: str, symbol: str = "") -> tuple[Operator, Operator, Operator]:
     """Return an operator, its reflection and its in-place form, for an operation in the registry."""
 
     def operator(self: Tensor, other: Any) -> Tensor:
@@ -137,13 +139,13 @@ def _operator(name: str) -> tuple[Operator, Operator, Operator]:
 
     def in_place(self: Tensor, other: Any) -> Tensor:
         # Nothing is written into: the Tensor becomes the result, so that older nodes keep their values.
-        check_assignable(self._array, self.origin)
+        check_assignable(self._array, self.origin, f"{symbol}=", other)
         return self._become(apply(REGISTRY[name], (self, other)))
 
     return operator, reflected, in_place
 
 
-class Tensor:
+class Tensor(PyTorchNames):
     """An array, and how it was made if a gradient may be wanted.
 
     Parameters
@@ -238,7 +240,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self._array.size
+        return _Size(self._array.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -683,8 +685,13 @@ class Tensor:
 
     def flatten(self, order: str = "C") -> Tensor:
         """Return ``np.ravel(t)``, under the name that ndarray and PyTorch use."""
-        if order not in ("C", "F"):
+        if order in ("A", "K"):
             raise_unsupported_option("ndarray.flatten", "order")
+        if order not in ("C", "F"):
+            raise TypeError(
+                f"flatten was given {order!r}; expected the order 'C' or 'F'. It joins all axes: to keep the "
+                "first, write x.reshape(len(x), -1)"
+            )
         return _call(np.ravel, self, order)
 
     def exp(self) -> Tensor:
@@ -815,6 +822,8 @@ class Tensor:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         op = UFUNCS.get(ufunc) if method == "__call__" else None
+        if "out" in kwargs and method == "__call__" and _loses_no_gradient(inputs, kwargs["out"]):
+            return ufunc(*(t._array if isinstance(t, Tensor) else t for t in inputs), **kwargs)
         if op is not None:
             if kwargs:
                 check_options(name, kwargs)
@@ -845,19 +854,19 @@ class Tensor:
 
     __hash__ = object.__hash__
 
-    __add__, __radd__, __iadd__ = _operator("add")
-    __sub__, __rsub__, __isub__ = _operator("subtract")
-    __mul__, __rmul__, __imul__ = _operator("multiply")
-    __truediv__, __rtruediv__, __itruediv__ = _operator("divide")
-    __floordiv__, __rfloordiv__, __ifloordiv__ = _operator("floor_divide")
-    __mod__, __rmod__, __imod__ = _operator("remainder")
-    _, __rpow__, __ipow__ = _operator("power")
-    __matmul__, __rmatmul__, __imatmul__ = _operator("matmul")
-    __and__, __rand__, __iand__ = _operator("bitwise_and")
-    __or__, __ror__, __ior__ = _operator("bitwise_or")
-    __xor__, __rxor__, __ixor__ = _operator("bitwise_xor")
-    __lshift__, __rlshift__, __ilshift__ = _operator("left_shift")
-    __rshift__, __rrshift__, __irshift__ = _operator("right_shift")
+    __add__, __radd__, __iadd__ = _operator("add", "+")
+    __sub__, __rsub__, __isub__ = _operator("subtract", "-")
+    __mul__, __rmul__, __imul__ = _operator("multiply", "*")
+    __truediv__, __rtruediv__, __itruediv__ = _operator("divide", "/")
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _operator("floor_divide", "//")
+    __mod__, __rmod__, __imod__ = _operator("remainder", "%")
+    _, __rpow__, __ipow__ = _operator("power", "**")
+    __matmul__, __rmatmul__, __imatmul__ = _operator("matmul", "@")
+    __and__, __rand__, __iand__ = _operator("bitwise_and", "&")
+    __or__, __ror__, __ior__ = _operator("bitwise_or", "|")
+    __xor__, __rxor__, __ixor__ = _operator("bitwise_xor", "^")
+    __lshift__, __rlshift__, __ilshift__ = _operator("left_shift", "<<")
+    __rshift__, __rrshift__, __irshift__ = _operator("right_shift", ">>")
     __lt__, __gt__, _ = _operator("less")
     __le__, __ge__, _ = _operator("less_equal")
     __eq__ = _operator("equal")[0]  # type: ignore[assignment]
@@ -884,7 +893,7 @@ class Tensor:
         return apply(REGISTRY["getitem"], (self,), {"index": _plain_index(index)})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        check_assignable(self._array, self.origin)
+        check_assignable(self._array, self.origin, "=", value)
         self._become(apply(REGISTRY["set_at"], (self, value), {"index": _plain_index(index)}))
 
     def _become(self, result: Tensor) -> Self:
@@ -896,6 +905,39 @@ class Tensor:
         self._array, self.origin = result._array, result.origin
         return self
 
+
+class _Size(int):
+    """A number of elements, which somebody who comes from PyTorch calls as a method."""
+
+    __slots__ = ()
+
+    def __call__(self, *dim: Any) -> Any:
+        raise TypeError(
+            "size is a number here, as in NumPy; write x.shape for x.size(), and x.shape[0] for x.size(0)"
+        )
+
+
+def _with_keyword_advice(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method whose error for a keyword of PyTorch's, such as ``dim=``, says NumPy's."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except TypeError as error:
+            if advice := keyword_advice(kwargs):
+                raise TypeError(f"{method.__qualname__} does not take {advice}") from error
+            raise
+
+    return call
+
+
+for _name in (
+    "sum", "mean", "max", "min", "var", "std", "prod", "cumsum", "cumprod", "logsumexp", "argmax", "argmin",
+    "all", "any", "squeeze", "flatten", "argsort", "swapaxes", "transpose", "take", "repeat", "diagonal",
+    "trace",
+):  # fmt: skip
+    setattr(Tensor, _name, _with_keyword_advice(getattr(Tensor, _name)))
 
 _new = object.__new__
 
@@ -936,6 +978,13 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     with error_context(function.__name__, args):
         result: Tensor = run(*args, **kwargs)
     return result
+
+
+def _loses_no_gradient(inputs: tuple[Any, ...], out: tuple[Any, ...]) -> bool:
+    """Return whether arrays take in Tensors that require no gradient, as in ``w.data -= 0.1 * w.grad``."""
+    return not any(isinstance(array, Tensor) for array in out) and all(
+        value.origin is None for value in inputs if isinstance(value, Tensor)
+    )
 
 
 def _op(name: str, tensor: Any, **static: Any) -> Tensor:

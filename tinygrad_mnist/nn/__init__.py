@@ -12,6 +12,9 @@ Examples
 {'0.weight': (8, 4), '0.bias': (8,), '1.weight': (8,), '1.bias': (8,), '3.weight': (3, 8), '3.bias': (3,)}
 """
 
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.nn import functional, init
 from tinygrad_mnist.nn.activations import (
     ELU,
@@ -88,3 +91,9 @@ __all__ = [
     "init",
     "manual_seed",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker an unknown name stays an error
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
+from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
@@ -787,3 +789,9 @@ def flatten(input: TensorLike, start_dim: int = 0, end_dim: int = -1) -> TensorL
             f"start_dim={start_dim} comes after end_dim={end_dim} in shape {shape}; exchange them"
         )
     return input.reshape(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+
+
+if not TYPE_CHECKING:  # to a type checker an unknown name stays an error
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from threading import Lock
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.engine.random_state import draws
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import write_values
@@ -256,3 +257,9 @@ def _fan(tensor: Tensor, mode: str) -> float:
     if mode not in fans:
         raise ValueError(f"mode={mode!r} was given; expected one of {[*fans]}")
     return fans[mode]
+
+
+if not TYPE_CHECKING:  # to a type checker an unknown name stays an error
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name)

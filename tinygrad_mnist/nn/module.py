@@ -24,6 +24,7 @@ from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
 from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
+from tinygrad_mnist.nn.promotion import FLOAT64, warn_of_float64
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -91,6 +92,7 @@ class Module:
 
     _registered: dict[str, str]  # name: kind
     _path: str  # this module's own name in the model, with a dot at the end
+    _float64_settled = False  # whether there is nothing more to say about results of float64
 
     def __init__(self) -> None:
         vars(self).update(_registered={}, _path="", training=True)
@@ -117,13 +119,22 @@ class Module:
         """Run ``forward``; an error in it names the path of the module in which it arose."""
         try:
             if recorder.get() is None:  # the usual case, kept free of the context manager
-                return self.forward(*inputs, **options)
-            with inside(self, (inputs, options)):
-                return self.forward(*inputs, **options)
+                output = self.forward(*inputs, **options)
+            else:
+                with inside(self, (inputs, options)):
+                    output = self.forward(*inputs, **options)
         except Exception as error:
             # Children first: the error usually comes from one, and a shared module may stand deeper, too.
             add_module_path(error, self, chain(self.named_children(), self.named_modules()))
             raise
+        # Of the whole model only, which has no path, and of it only the dtype of the result, as this is hot.
+        if (
+            not self._path
+            and (type(output) is not Tensor or output._array.dtype == FLOAT64)
+            and not self._float64_settled
+        ):
+            vars(self)["_float64_settled"] = warn_of_float64(self, (inputs, options), output)
+        return output
 
     # ---- registration ----------------------------------------------------------------------------------
 
@@ -437,6 +448,7 @@ class Module:
                 if parameter.grad is not None:
                     parameter.grad = Tensor(parameter.grad.data.astype(dtype))
         for module in self.modules():
+            vars(module)["_float64_settled"] = False
             for name, buffer in module._named(BUFFER, UNSAVED_BUFFER):
                 if is_float(buffer):
                     vars(module)[name] = converted(buffer, dtype, done)
@@ -462,11 +474,14 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradient of every parameter to None; or with False, where there is one, to zeros."""
         for module in self.modules():
             for _, parameter in module._named(PARAMETER):
-                parameter.grad = None
+                if set_to_none or parameter.grad is None:
+                    parameter.grad = None
+                else:
+                    parameter.grad = Tensor(np.zeros_like(parameter.grad.data))
 
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call a function with each module, this one last, for instance to initialise; return this module."""

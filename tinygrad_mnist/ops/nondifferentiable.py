@@ -108,7 +108,7 @@ HISTOGRAMS: Final = "counts have no gradient: use np.bincount(positions, weights
 DATES: Final = "it is a function of dates"
 FILES: Final = "it would be written without its gradient: save t.detach().numpy()"
 IN_PLACE: Final = "it works in place"
-BYTES: Final = "a Tensor shows values, not memory: use .astype(dtype) or .data"
+BYTES: Final = "a Tensor shows values, not memory: use .reshape(shape), .astype(dtype) or .data"
 
 UNSUPPORTED_BY_ADVICE: Final[dict[str, tuple[str, ...]]] = {
     COMPLEX: (

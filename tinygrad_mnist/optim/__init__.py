@@ -22,6 +22,9 @@ Examples
 True
 """
 
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.optim.adam import Adam, AdamW
 from tinygrad_mnist.optim.clipping import clip_grad_norm_, clip_grad_value_
 from tinygrad_mnist.optim.optimizer import Optimizer
@@ -53,3 +56,9 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker an unknown name stays an error
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name)

@@ -13,6 +13,8 @@ from tinygrad_mnist.optim.optimizer import (
     Optimizer,
     OptionChecks,
     ParameterGroups,
+    direction,
+    require_flag,
     require_nonnegative,
     require_rates,
 )
@@ -21,11 +23,10 @@ __all__ = ["Adam", "AdamW"]
 
 
 class Averages(NamedTuple):
-    """The progress of a parameter: its steps, and the betas by which its averages are scaled; see `Adam`."""
+    """The progress of a parameter: its steps, and the scale of the running mean that is kept; see `Adam`."""
 
     step: int
-    beta1: float
-    beta2: float
+    scale: float
 
 
 class Adam(Optimizer):
@@ -38,7 +39,9 @@ class Adam(Optimizer):
         v <- beta2 v + (1 - beta2) g^2
         p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-    Each parameter counts its own steps ``t``: one that has no gradient is skipped, and does not count.
+    With ``maximize``, ``-g`` is in the place of ``g`` from the first line on; with ``amsgrad``, the largest
+    ``v`` so far is in the place of ``v`` in the last. Each parameter counts its own steps ``t``: one that has
+    no gradient is skipped, and does not count.
 
     Parameters
     ----------
@@ -52,17 +55,26 @@ class Adam(Optimizer):
         Added to the root, at least 0.
     weight_decay : float
         Factor of the L2 penalty, at least 0; for decoupled decay see `AdamW`.
+    amsgrad : bool
+        Whether to divide by the largest mean square so far, so that no step grows because ``v`` shrinks.
+    maximize : bool
+        Whether to go up the gradient instead of down.
 
     Notes
     -----
-    The optimiser keeps ``m / (1 - beta1)`` and ``v / (1 - beta2)``, which saves the multiplication of the
-    gradient by ``1 - beta``; the bias corrections become factors of ``lr`` and ``eps``. A step is then 12
-    passes over a block. `state_dict` and `load_state_dict` convert to and from ``m`` and ``v``, so a resumed
-    run is the same to within rounding, not to the bit.
+    The gradient is multiplied once, by ``c = sqrt(1 - beta2)``: its square is then what ``v`` takes up, and
+    the running mean is kept as ``c m / (1 - beta1)``. The bias corrections become factors of ``lr`` and
+    ``eps``. `state_dict` and `load_state_dict` convert to and from ``m``, so a resumed run is the same to
+    within rounding, not to the bit.
+
+    Parameters of float16 are computed on in float32, and their state is float32: ``eps`` and small squares
+    would be 0 in float16.
 
     References
     ----------
     .. [1] D. P. Kingma and J. Ba (2015), "Adam: a method for stochastic optimization", ICLR, algorithm 1.
+    .. [2] S. J. Reddi, S. Kale and S. Kumar (2018), "On the convergence of Adam and beyond", ICLR (amsgrad);
+       the largest ``v`` is taken before the bias correction, as in PyTorch.
 
     Examples
     --------
@@ -75,10 +87,6 @@ class Adam(Optimizer):
     >>> optimizer.step()  # the first step is lr long, whatever the gradient
     >>> weight.data.round(6)
     array([ 0.9, -1.9])
-    >>> optimizer
-    Adam(
-      group 0: 1 parameter, 2 values (float64): lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0.0
-    )
     """
 
     option_checks: ClassVar[OptionChecks] = {
@@ -86,8 +94,10 @@ class Adam(Optimizer):
         "betas": partial(require_rates, count=2),
         "eps": require_nonnegative,
         "weight_decay": require_nonnegative,
+        "amsgrad": require_flag,
+        "maximize": require_flag,
     }
-    state_names = ("exp_avg", "exp_avg_sq")
+    state_names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
         self,
@@ -96,51 +106,63 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+        super().__init__(
+            params,
+            dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize),
+        )
 
     def _update(self, block: Block, options: dict[str, Any], progress: Averages | None) -> Averages:
         lr, (beta1, beta2), eps = options["lr"], options["betas"], options["eps"]
-        last = progress or Averages(0, beta1, beta2)
+        c = math.sqrt(1 - beta2)
+        scale = c / (1 - beta1)
+        last = progress or Averages(0, scale)
         step = last.step + 1
-        g = self._gradient_with_decay(block, options)
+        g = self._scaled_gradient(block, options, c)
         # Scratch memory in the place of g where that is allowed: it is in the cache already, and g is not
         # needed once it is squared.
         p, t = block.values, block.scratch_after(g)
         m, v = block.state("exp_avg"), block.state("exp_avg_sq")
 
-        # m and v are m / (1 - beta1) and v / (1 - beta2) of the docstring. If a schedule such as OneCycleLR
-        # has moved a beta since the last step, the second factor brings the average to its new scale.
-        m *= beta1 * ((1 - last.beta1) / (1 - beta1))
+        # m is c m / (1 - beta1) of the docstring. If a schedule such as OneCycleLR has moved a beta since the
+        # last step, the quotient brings it to its new scale. v is v itself: c g is squared, and not g, whose
+        # square overflows 1 / (1 - beta2) = 1000 times as early.
+        m *= beta1 * (scale / last.scale)
         m += g
-        v *= beta2 * ((1 - last.beta2) / (1 - beta2))
-        v += np.multiply(g, g, out=t)
+        v *= beta2
+        v += np.square(g, out=t)
+        if options["amsgrad"]:
+            largest = block.state("max_exp_avg_sq")
+            v = np.maximum(largest, v, out=largest)
 
-        # With m_hat = mean * m and sqrt(v_hat) = root * sqrt(v), the step m_hat / (sqrt(v_hat) + eps) is
-        # (mean / root) * m / (sqrt(v) + eps / root): the factors are numbers, and no pass over the arrays.
-        mean = (1 - beta1) / (1 - beta1**step)
-        root = math.sqrt((1 - beta2) / (1 - beta2**step))
+        # With root^2 = 1 - beta2^t, the step m_hat / (sqrt(v) / root + eps) is root m_hat / (sqrt(v) + root
+        # eps): the factors are numbers, and no pass over the arrays.
+        root = math.sqrt(1 - beta2**step)
         np.sqrt(v, out=t)
-        t += eps / root
+        t += root * eps
         np.divide(m, t, out=t)
-        t *= lr * mean / root
+        t *= lr * root / (scale * (1 - beta1**step))
         p -= t
-        return Averages(step, beta1, beta2)
+        return Averages(step, scale)
 
-    def _gradient_with_decay(self, block: Block, options: dict[str, Any]) -> Array:
-        """Return the gradient that enters the averages, with the L2 penalty."""
-        return block.penalised_gradient(options["weight_decay"])
+    def _scaled_gradient(self, block: Block, options: dict[str, Any], c: float) -> Array:
+        """Return ``c`` times the gradient that enters the averages, with the L2 penalty."""
+        sign = direction(options)
+        return block.penalised_gradient(sign * options["weight_decay"], sign * c)
+
+    def _required_state(self, options: dict[str, Any]) -> tuple[str, ...]:
+        return ("step", *self.state_names[: 3 if options["amsgrad"] else 2])
 
     def _export_state(self, progress: Averages, arrays: dict[str, Array]) -> dict[str, Any]:
-        return {
-            "step": progress.step,
-            "exp_avg": np.multiply(arrays["exp_avg"], 1 - progress.beta1, out=arrays["exp_avg"]),
-            "exp_avg_sq": np.multiply(arrays["exp_avg_sq"], 1 - progress.beta2, out=arrays["exp_avg_sq"]),
-        }
+        arrays["exp_avg"] /= progress.scale
+        return {"step": progress.step, **arrays}
 
     def _import_state(self, entry: dict[str, Any]) -> tuple[Averages, dict[str, Array]]:
-        # Saved are m and v themselves: the scales of betas of 0. The next step brings them to its own scale.
-        return Averages(entry["step"], 0.0, 0.0), {name: entry[name] for name in self.state_names}
+        # Saved is m itself, of scale 1. The next step brings it to its own scale.
+        return Averages(entry["step"], 1.0), {name: array for name, array in entry.items() if name != "step"}
 
 
 class AdamW(Adam):
@@ -162,6 +184,8 @@ class AdamW(Adam):
         Added to the root, at least 0.
     weight_decay : float
         Decay in units of ``lr``, at least 0.
+    amsgrad, maximize : bool
+        As in `Adam`.
 
     References
     ----------
@@ -188,12 +212,15 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
-    def _gradient_with_decay(self, block: Block, options: dict[str, Any]) -> Array:
-        """Return the gradient as it is, after the parameters themselves have decayed."""
+    def _scaled_gradient(self, block: Block, options: dict[str, Any], c: float) -> Array:
+        """Return ``c`` times the gradient as it is, after the parameters themselves have decayed."""
         p, decay = block.values, options["lr"] * options["weight_decay"]
         if decay:
             p *= 1 - decay
-        return block.gradient
+        return block.penalised_gradient(0.0, direction(options) * c)

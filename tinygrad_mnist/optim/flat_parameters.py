@@ -92,6 +92,8 @@ class FlatParameters:
     ----------
     values : ndarray, shape (n,)
         All parameters, one after the other.
+    dtype : dtype
+        The dtype of the arithmetic and of the state: that of the parameters, but float32 for float16.
     state : dict of str to ndarray, shape (n,)
         The arrays that the optimiser keeps, such as a momentum buffer. Each is made when it is first asked
         for, of zeros.
@@ -120,13 +122,18 @@ class FlatParameters:
         self.views = [self._view(self.values, index) for index in range(len(self.parameters))]
         if self.beside is not None:
             self.views = [self.parameters[0].data]  # the array itself, not another view of its memory
-        self.capacity = BLOCK_BYTES // self.values.itemsize
-        self.scratch = np.empty((2, min(self.values.size, self.capacity)), self.values.dtype)
+        # float16 is for storage: a square of 1e-4, or an eps of 1e-8, is 0 in it. float32 computes.
+        self.dtype: np.dtype[Any] = np.result_type(self.values.dtype, np.float32)
+        self.is_storage = self.dtype != self.values.dtype
+        self.capacity = BLOCK_BYTES // self.dtype.itemsize
+        self.scratch = np.empty((2, min(self.values.size, self.capacity)), self.dtype)
         self.shapes = [view.shape for view in self.views]
         self._joined: dict[tuple[int, int], tuple[Array, list[Array]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        made_by_layout = ("bounds", "views", "capacity", "scratch", "shapes", "_joined")
+        made_by_layout = {
+            *["bounds", "views", "dtype", "is_storage", "capacity", "scratch", "shapes", "_joined"]
+        }
         state = {name: value for name, value in vars(self).items() if name not in made_by_layout}
         return {**state, "beside": None}  # a copy is moved, or found to share its memory, in the next step
 
@@ -169,7 +176,7 @@ class FlatParameters:
             self.parameters[index].data = self.views[index]
 
     def gradients(self) -> list[Array | None]:
-        """Return the gradient of each parameter in our dtype, or None; they must not be written to.
+        """Return the gradient of each parameter in `dtype`, or None; they must not be written to.
 
         Raises
         ------
@@ -177,7 +184,7 @@ class FlatParameters:
             If a gradient has another shape than its parameter.
         """
         found: list[Array | None] = []
-        dtype = self.values.dtype
+        dtype = self.dtype
         for parameter, shape in zip(self.parameters, self.shapes, strict=True):
             grad = parameter.grad
             gradient = None if grad is None else grad._array
@@ -236,7 +243,7 @@ class FlatParameters:
         """Return the flat state array of a name; the first time, zeros."""
         array = self.state.get(name)
         if array is None:
-            array = self.state[name] = np.zeros_like(self.values)
+            array = self.state[name] = np.zeros(self.values.size, self.dtype)
         return array
 
     def parameter_state(self, index: int) -> dict[str, Array]:
@@ -291,7 +298,7 @@ class Block:
     Attributes
     ----------
     values : ndarray, shape (n,)
-        The parameters, to be written in place.
+        The parameters, to be written in place; of float16 ones a copy in float32, which `store` writes back.
     scratch : ndarray, shape (n,)
         Memory for intermediate results; its contents mean nothing.
     """
@@ -310,6 +317,8 @@ class Block:
         self._start = start
         self._stop = stop
         self.values = flat.values[start:stop]
+        if flat.is_storage:
+            self.values = self.values.astype(flat.dtype)
         self._gradients = gradients
         self._joined = joined
         self.scratch: Array = flat.scratch[0, : stop - start]
@@ -318,22 +327,34 @@ class Block:
         """Return scratch memory for a formula that no longer needs the gradient: its array, if it is ours."""
         return gradient if gradient is self._joined[0] else self.scratch
 
+    def store(self) -> None:
+        """Write the values back, if they are a copy in another dtype than the parameters have."""
+        if self._flat.is_storage:
+            self._flat.values[self._start : self._stop] = self.values
+
     def state(self, name: str) -> Array:
         """Return the state array of a name, to be written in place; before the first step, zeros."""
         return self._flat.state_array(name)[self._start : self._stop]
 
-    def penalised_gradient(self, weight_decay: float) -> Array:
-        """Return ``gradient + weight_decay * values``, the gradient with an L2 penalty.
+    def penalised_gradient(self, weight_decay: float, scale: float = 1.0) -> Array:
+        """Return ``scale * (gradient + weight_decay * values)``: the gradient with an L2 penalty, scaled.
 
-        It is in memory of our own, which may be written to; except without a penalty, when it is `gradient`.
+        It is in memory of our own, which may be written to; except without a penalty and a scale, when it is
+        `gradient`.
         """
-        if not weight_decay:
+        if weight_decay:
+            penalised, parts = self._joined
+            np.multiply(self.values, weight_decay, out=penalised)
+            for part, gradient in zip(parts, self._gradients, strict=True):
+                part += gradient
+            return penalised if scale == 1 else np.multiply(penalised, scale, out=penalised)
+        if scale == 1:
             return self.gradient
-        penalised, parts = self._joined
-        np.multiply(self.values, weight_decay, out=penalised)
+        whole, parts = self._joined
+        factor = np.array(scale, whole.dtype)  # half as long as with a float, where the parts are small
         for part, gradient in zip(parts, self._gradients, strict=True):
-            part += gradient
-        return penalised
+            np.multiply(gradient, factor, part)
+        return whole
 
     @property
     def gradient(self) -> Array:

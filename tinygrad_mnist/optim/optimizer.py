@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
 
@@ -33,8 +33,8 @@ SCHEDULE_KEYS = frozenset({"initial_lr", "max_lr", "min_lr", "base_momentum", "m
 FREE_KEYS = SCHEDULE_KEYS | {"name"}
 """The entries that a parameter group may have besides its options."""
 
-PYTORCH_ONLY = {"maximize": False, "amsgrad": False}
-"""Options of PyTorch that are missing here, and the values with which PyTorch computes the same as we do."""
+LATER_OPTIONS = {"maximize": False, "amsgrad": False}
+"""Options that earlier versions did not have, and what a state that was saved without them did."""
 
 PYTORCH_IRRELEVANT = frozenset(
     {"foreach", "fused", "capturable", "differentiable", "decoupled_weight_decay", "param_names"}
@@ -171,28 +171,69 @@ class Optimizer:
                 raise ValueError(f"{which} is given twice, first in parameter group {seen[id(parameter)]}")
             seen[id(parameter)] = len(self.param_groups)
 
-    def zero_grad(self) -> None:
-        """Set the gradient of every parameter to None; arrays that are held elsewhere do not change."""
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Remove the gradient of every parameter; arrays that are held elsewhere do not change.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            Whether it becomes None, so that `step` skips the parameter. Otherwise it becomes zeros, by which
+            momentum and weight decay still move the parameter; where it is None, it stays None.
+        """
         for group in self.param_groups:
             for parameter in group["params"]:
-                if (leaf := parameter._leaf) is not None:
-                    leaf.grad = None
+                leaf = parameter._leaf
+                if leaf is None or leaf.grad is None:
+                    continue
+                leaf.grad = None if set_to_none else Tensor(np.zeros_like(leaf.grad._array))
 
-    def step(self) -> None:
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
 
         A parameter whose ``grad`` is None is skipped: neither its value nor its state changes.
 
+        Parameters
+        ----------
+        closure : callable, optional
+            Computes the gradients first, and returns the loss: ``zero_grad``, the model, ``backward``. It
+            is recorded under `no_grad`, too.
+
+        Returns
+        -------
+        object
+            What the closure returned; None without one.
+
         Raises
         ------
+        TypeError
+            If ``closure`` cannot be called, such as a loss.
         ValueError
             If a gradient has another shape than its parameter; then nothing has been updated.
         RuntimeError
             If ``"params"`` of a group was replaced.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_mnist import Tensor, optim
+        >>> weight = Tensor(np.array([1.0, -2.0]), requires_grad=True)
+        >>> optimizer = optim.SGD([weight], lr=0.25)
+        >>> def closure():
+        ...     optimizer.zero_grad()
+        ...     loss = np.sum(weight**2)
+        ...     loss.backward()
+        ...     return loss
+        >>> optimizer.step(closure).item()
+        5.0
+        >>> weight.data
+        array([ 0.5, -1. ])
         """
-        held = [flat_group.parameters for flat_group in self._flat_groups]
-        if not all(map(operator.is_, (group["params"] for group in self.param_groups), held)):
-            raise RuntimeError("the 'params' of a parameter group were replaced; use add_param_group instead")
+        loss = None if closure is None else _call_closure(closure)
+        for group, flat_group in zip(self.param_groups, self._flat_groups, strict=True):
+            if group["params"] is not flat_group.parameters:
+                raise RuntimeError(
+                    "the 'params' of a parameter group were replaced; use add_param_group instead"
+                )
         # All gradients are looked at before the first update, so that an error in one leaves everything as it
         # was.
         work = [
@@ -205,7 +246,9 @@ class Optimizer:
                 progress = run.progress
                 for block in run.blocks():  # each gets the progress before the step: it is one step for all
                     progress = self._update(block, group, run.progress)
+                    block.store()
                 run.finish(progress)
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue later, in PyTorch's layout.
@@ -284,6 +327,7 @@ class Optimizer:
 
     def _read_options(self, entry: Mapping[str, Any], where: str, problems: list[str]) -> dict[str, Any]:
         """Return the options of a saved group, and list in ``problems`` what is wrong with them."""
+        entry = {**{name: value for name, value in LATER_OPTIONS.items() if name in self.defaults}, **entry}
         missing = [name for name in self.defaults if name not in entry]
         if missing:
             problems.append(f"{where} lacks {', '.join(map(repr, missing))}")
@@ -295,9 +339,7 @@ class Optimizer:
         for name, value in entry.items():
             if name in FREE_KEYS:
                 options[name] = value
-            elif name in PYTORCH_ONLY and value != PYTORCH_ONLY[name]:
-                problems.append(f"{where} has {name}={value!r}, which {type(self).__name__} cannot do")
-            elif name not in {"params", *self.defaults, *PYTORCH_ONLY, *PYTORCH_IRRELEVANT}:
+            elif name not in {"params", *self.defaults, *PYTORCH_IRRELEVANT}:
                 problems.append(f"{where} has the unknown option {name!r}")
         return options
 
@@ -367,6 +409,24 @@ class Optimizer:
     def _import_state(self, entry: dict[str, Any]) -> tuple[Any, dict[str, Array]]:
         """Return the progress and the state arrays of an entry: the inverse of `_export_state`."""
         return entry["step"], {name: array for name, array in entry.items() if name != "step"}
+
+
+def _call_closure(closure: Callable[[], Any]) -> Any:
+    if not callable(closure):
+        raise TypeError(
+            f"step was given a {type(closure).__name__}; expected nothing, or a function without arguments "
+            "that computes the gradients and returns the loss. After loss.backward(), call step()"
+        )
+    token = recording.set(True)
+    try:
+        return closure()
+    finally:
+        recording.reset(token)
+
+
+def direction(options: Mapping[str, Any]) -> float:
+    """Return -1 if the options say ``maximize``, for the gradient is then followed upwards, else 1."""
+    return -1.0 if options["maximize"] else 1.0
 
 
 def _parameters_of(group: Any, where: str) -> tuple[Any, ...]:

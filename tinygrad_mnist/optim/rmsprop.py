@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from tinygrad_mnist.optim.optimizer import (
     Optimizer,
     OptionChecks,
     ParameterGroups,
+    direction,
     require_flag,
     require_nonnegative,
     require_rate,
@@ -48,6 +50,8 @@ class RMSprop(Optimizer):
         Momentum, at least 0; 0 for none.
     centered : bool
         Divide by the running standard deviation.
+    maximize : bool
+        Whether to go up the gradient instead of down: ``-g`` in the place of ``g``, from the first line on.
 
     References
     ----------
@@ -76,6 +80,7 @@ class RMSprop(Optimizer):
         "weight_decay": require_nonnegative,
         "momentum": require_nonnegative,
         "centered": require_flag,
+        "maximize": require_flag,
     }
     state_names = ("square_avg", "grad_avg", "momentum_buffer")
 
@@ -88,11 +93,19 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
             dict(
-                lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered
+                lr=lr,
+                alpha=alpha,
+                eps=eps,
+                weight_decay=weight_decay,
+                momentum=momentum,
+                centered=centered,
+                maximize=maximize,
             ),
         )
 
@@ -100,17 +113,17 @@ class RMSprop(Optimizer):
         # The progress is the number of steps. The formula does not need it; PyTorch's state dict contains it.
         lr, alpha, eps, momentum = options["lr"], options["alpha"], options["eps"], options["momentum"]
         p, t = block.values, block.scratch
-        g = block.penalised_gradient(options["weight_decay"])
+        sign = direction(options)
+        g = block.penalised_gradient(sign * options["weight_decay"], sign)
         s = block.state("square_avg")
         s *= alpha
-        np.multiply(g, g, out=t)
-        t *= 1 - alpha
-        s += t
+        np.multiply(g, math.sqrt(1 - alpha), out=t)  # before it is squared, which overflows the earlier
+        s += np.square(t, out=t)
         if options["centered"]:
             m = block.state("grad_avg")
             m *= alpha
             m += np.multiply(g, 1 - alpha, out=t)
-            np.multiply(m, m, out=t)
+            np.square(m, out=t)
             np.subtract(s, t, out=t)
             np.maximum(t, 0, out=t)  # by rounding, a variance near 0 may be negative
             np.sqrt(t, out=t)

@@ -406,8 +406,9 @@ class OneCycleLR(LRScheduler):
 
     The rate begins with ``max_lr / div_factor``, is largest after the fraction ``pct_start`` of the steps,
     and ends with ``max_lr / (div_factor final_div_factor)``. The momentum goes from ``max_momentum`` to
-    ``base_momentum`` and back. The schedule is to be stepped after each batch; after the last step the rate
-    stays the lowest.
+    ``base_momentum`` and back. The schedule is to be stepped after each batch. In the last step the rate is
+    the lowest, and it stays so. (PyTorch raises after the last step. With three phases and a ``pct_start``
+    above 0.5 the first two take longer than the cycle, and PyTorch's rate does not come to its lowest.)
 
     Parameters
     ----------
@@ -522,6 +523,8 @@ class OneCycleLR(LRScheduler):
     def _interpolate(self, epoch: int, first: float, middle: float, back: float, last: float) -> float:
         """Return the value after ``epoch`` steps, on the way from ``first`` by ``middle`` to ``last``."""
         rise, end = self.pct_start * self.total_steps, self.total_steps - 1
+        if epoch >= end:  # also where the inner phases take longer than all steps
+            return last
         # Each phase by its last step, its first value and its last value. As in PyTorch, the last steps of
         # the inner phases need not be whole numbers.
         if self.three_phase:
@@ -532,7 +535,7 @@ class OneCycleLR(LRScheduler):
         begin = phases[number - 1][0] if number else 0.0
         finish, start_value, end_value = phases[number]
         fraction = (epoch - begin) / (finish - begin) if finish > begin else 1.0
-        return ANNEALING[self.anneal_strategy](start_value, end_value, min(fraction, 1.0))
+        return ANNEALING[self.anneal_strategy](start_value, end_value, fraction)
 
     def _set_epoch(self, epoch: int) -> None:
         super()._set_epoch(epoch)

@@ -11,6 +11,7 @@ from tinygrad_mnist.optim.optimizer import (
     Optimizer,
     OptionChecks,
     ParameterGroups,
+    direction,
     require_flag,
     require_nonnegative,
     require_number,
@@ -44,6 +45,8 @@ class SGD(Optimizer):
         Factor of the L2 penalty, at least 0.
     nesterov : bool
         Look ahead along the momentum; needs momentum, and no dampening.
+    maximize : bool
+        Whether to go up the gradient instead of down: ``-g`` in the place of ``g``, from the first line on.
 
     References
     ----------
@@ -73,6 +76,7 @@ class SGD(Optimizer):
         "dampening": require_number,
         "weight_decay": require_nonnegative,
         "nesterov": require_flag,
+        "maximize": require_flag,
     }
     state_names = ("momentum_buffer",)
 
@@ -84,10 +88,19 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         super().__init__(
             params,
-            dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov),
+            dict(
+                lr=lr,
+                momentum=momentum,
+                dampening=dampening,
+                weight_decay=weight_decay,
+                nesterov=nesterov,
+                maximize=maximize,
+            ),
         )
 
     def _check_options(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +117,8 @@ class SGD(Optimizer):
         # without dampening, as in PyTorch.
         lr, momentum, dampening = options["lr"], options["momentum"], options["dampening"]
         p, t = block.values, block.scratch
-        g = block.penalised_gradient(options["weight_decay"])
+        sign = direction(options)
+        g = block.penalised_gradient(sign * options["weight_decay"], sign)
         if momentum:
             b = block.state("momentum_buffer")
             if progress is None:
