@@ -38,11 +38,16 @@ TITLE = "Gradients at kinks, ties and poles"
 PARAGRAPHS = (
     "One rule, in order of precedence: the true derivative where it exists; for a convex function the "
     "subgradient of least norm; for a concave one the supergradient of least norm; the limit by continuity; "
-    "otherwise NaN. And one guard: where the local derivative is not finite and the cotangent is exactly 0, "
-    "the product is 0, so that the branch that `where` did not choose cannot poison the one that it did. A "
-    "finite derivative is never touched, so that second derivatives stay right. A function of two arguments "
-    "(`maximum(x, y)`, also where y is a constant) is judged as one of both; `relu`, and `clip` at constant "
-    "bounds, as one of x alone.",
+    "otherwise NaN. And one rule of what was left out: an element that `where`, `select`, `clip`, `maximum`, "
+    "an index or a NaN-skipping function did not choose contributes nothing to any derivative, in every mode "
+    "and order, whatever is computed from it and however infinite its slopes are. That is known from the "
+    "structure, not guessed from a cotangent that is 0: one that happens to be 0 times an infinite slope is "
+    "NaN, as in IEEE arithmetic, in both modes, never a silent 0 where the true derivative is another. "
+    "Operations with a convention of their own at a singular point (`norm`, `std`, `hypot` at 0) keep it. A "
+    "function of two arguments (`maximum(x, y)`, also where y is a constant) is judged as one of both; "
+    "`relu`, and `clip` at constant bounds, as one of x alone. At a kink of `abs`, `relu`, `maximum` and "
+    "`clip` the second derivative is 0: they are straight on both sides. Where the slope itself is infinite, "
+    "as that of `norm` at 0, the second derivative is the true one or NaN, never 0.",
     "The table holds the gradients of `sum(f)` at the point that is named, one number for each element; `;` "
     "stands between the gradients of several arguments. Every cell was measured, in reverse mode, in float64 "
     "and in float32, with {peers}, on the CPU, by `scripts/make_conventions.py`. *No gradient* is a result "
@@ -63,6 +68,8 @@ class Row:
     remark: str = ""
     shows: Callable[[Any], str] | None = None
     """A text that stands for a gradient, in place of its numbers."""
+    order: int = 1
+    """2 for the gradient of the sum of the gradient: the sums of the rows of the Hessian."""
 
 
 Gradients = Callable[[Row, list[Any]], "list[Any] | None"]
@@ -88,18 +95,45 @@ ROWS = (
         lambda t, x: t.max(x, dim=0).values,
     ),
     Row("`relu` at 0", (0,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x)),
+    Row("`relu` at NaN", (np.nan,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x)),
+    Row(
+        "`maximum(x, 0)` at NaN", (np.nan,), lambda m, x: m.np.maximum(x, 0),
+        lambda t, x: t.maximum(x, t.zeros_like(x)),
+    ),
     Row("`abs` at 0", (0,), lambda m, x: m.np.abs(x), lambda t, x: t.abs(x)),
     Row("`sqrt` at 0", (0,), lambda m, x: m.np.sqrt(x), lambda t, x: t.sqrt(x)),
-    Row("`0 * sqrt(x)` at 0", (0,), lambda m, x: 0 * m.np.sqrt(x), lambda t, x: 0 * t.sqrt(x), "the guard"),
+    Row("`0 * sqrt(x)` at 0", (0,), lambda m, x: 0 * m.np.sqrt(x), lambda t, x: 0 * t.sqrt(x), "0 by value"),
+    Row(
+        "`sqrt(x) ** 2` at 0", (0,), lambda m, x: m.np.sqrt(x) ** 2, lambda t, x: t.sqrt(x) ** 2,
+        "0 by value; the true one is 1",
+    ),
+    Row(
+        "`exp(sum(log(x)))` at 0, 3", ([0, 3],), lambda m, x: m.np.exp(m.np.sum(m.np.log(x))),
+        lambda t, x: t.exp(t.sum(t.log(x))), "the true one is 3, 0",
+    ),
     Row(
         "`where(x > 0, log(x), 0)` at -1, 0, 2", ([-1, 0, 2],),
         lambda m, x: m.np.where(x > 0, m.np.log(x), 0),
-        lambda t, x: t.where(x > 0, t.log(x), 0), "the guard",
+        lambda t, x: t.where(x > 0, t.log(x), 0), "not chosen",
+    ),
+    Row(
+        "`where(x > 0, x * log(x), 0)` at 0, 1", ([0, 1],),
+        lambda m, x: m.np.where(x > 0, x * m.np.log(x), 0),
+        lambda t, x: t.where(x > 0, x * t.log(x), 0), "not chosen",
+    ),
+    Row(
+        "`where(x > 0, log(x) ** 2, 0)` at 0, 1", ([0, 1],),
+        lambda m, x: m.np.where(x > 0, m.np.log(x) ** 2, 0),
+        lambda t, x: t.where(x > 0, t.log(x) ** 2, 0), "not chosen",
+    ),
+    Row(
+        "`nanmean(x * x)` of NaN, 1, 3", ([np.nan, 1, 3],), lambda m, x: m.np.nanmean(x * x),
+        lambda t, x: t.nanmean(x * x), "not chosen",
     ),
     Row(
         "`where(x < 10, exp(x), x)` at 2000", (2000,), lambda m, x: m.np.where(x < 10, m.np.exp(x), x),
         lambda t, x: t.where(x < 10, t.exp(x), x),
-        "the guard; `expm1`, `exp2`, `sinh`, `cosh`, `i0` likewise",
+        "not chosen; `expm1`, `exp2`, `sinh`, `cosh`, `i0` likewise",
     ),
     Row(
         "`norm` at 0, 0", ([0, 0],), lambda m, x: m.np.linalg.norm(x), lambda t, x: t.linalg.vector_norm(x),
@@ -216,6 +250,38 @@ ROWS = (
         "`arctan2(y, x)` at 0, 0", (0, 0), lambda m, y, x: m.np.arctan2(y, x),
         lambda t, y, x: t.arctan2(y, x),
     ),
+    *(
+        Row(f"second derivative of {case}", at, ours, torchs, remark, order=2)
+        for case, at, ours, torchs, remark in (
+            (
+                "`norm(x) ** 2 / 2` at 0, 0", ([0, 0],), lambda m, x: m.np.linalg.norm(x) ** 2 / 2,
+                lambda t, x: t.linalg.vector_norm(x) ** 2 / 2, "the true one is 1",
+            ),
+            (
+                "`hypot(x, y) ** 2 / 2` at 0, 0", (0, 0), lambda m, x, y: m.np.hypot(x, y) ** 2 / 2,
+                lambda t, x, y: t.hypot(x, y) ** 2 / 2, "the true one is 1",
+            ),
+            (
+                "`std(x) ** 2` of 2, 2", ([2, 2],), lambda m, x: m.np.std(x) ** 2,
+                lambda t, x: t.std(x, correction=0) ** 2, "the true one is 0, in each row",
+            ),
+            (
+                "`sqrt(sum(x * x)) ** 2 / 2` at 0, 0", ([0, 0],),
+                lambda m, x: m.np.sqrt(m.np.sum(x * x)) ** 2 / 2,
+                lambda t, x: t.sqrt(t.sum(x * x)) ** 2 / 2, "the true one is 1",
+            ),
+            ("`abs` at 0", (0,), lambda m, x: m.np.abs(x), lambda t, x: t.abs(x), "straight on both sides"),
+            ("`relu` at 0", (0,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x), "likewise"),
+            (
+                "`maximum(x, 0)` at 0", (0,), lambda m, x: m.np.maximum(x, 0),
+                lambda t, x: t.maximum(x, t.zeros_like(x)), "likewise",
+            ),
+            (
+                "`clip(x, -1, 1)` at 1", (1,), lambda m, x: m.np.clip(x, -1, 1),
+                lambda t, x: t.clip(x, -1, 1), "likewise",
+            ),
+        )
+    ),
     Row(
         "float32 in: `3.0 * mean(x ** 2.0)`", ([1, 2],), lambda m, x: 3.0 * m.np.mean(x**2.0),
         lambda t, x: 3.0 * t.mean(x**2.0), shows=lambda g: "the input's dtype",
@@ -239,8 +305,15 @@ def ours() -> Gradients:
         out = row.numpy(names, *leaves)
         if not getattr(out, "requires_grad", False):
             return None
-        out.backward(np.ones(out.shape, out.dtype))
-        return [leaf.grad.data for leaf in leaves]
+        out.backward(np.ones(out.shape, out.dtype), create_graph=row.order == 2)
+        if row.order == 2:
+            total = sum(np.sum(leaf.grad) for leaf in leaves)
+            for leaf in leaves:
+                leaf.grad = None
+            if not getattr(total, "requires_grad", False):
+                return [np.zeros_like(leaf.data) for leaf in leaves]
+            total.backward()
+        return [np.zeros_like(leaf.data) if leaf.grad is None else leaf.grad.data for leaf in leaves]
 
     return gradients
 
@@ -253,7 +326,13 @@ def pytorchs() -> Gradients:
         out = row.torch(torch, *leaves)
         if not out.requires_grad:
             return None
-        return [g.numpy() for g in torch.autograd.grad(out, leaves, torch.ones_like(out))]
+        found = torch.autograd.grad(out, leaves, torch.ones_like(out), create_graph=row.order == 2)
+        if row.order == 2:
+            total = sum(g.sum() for g in found)
+            if not total.requires_grad:
+                return [np.zeros_like(array) for array in arrays]
+            found = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        return [g.detach().numpy() for g in found]
 
     return gradients
 
@@ -264,8 +343,15 @@ def jaxs() -> Gradients:
     names = SimpleNamespace(np=jax.numpy, nn=jax.nn)
 
     def gradients(row: Row, arrays: list[Any]) -> list[Any] | None:
-        out, pullback = jax.vjp(lambda *x: row.numpy(names, *x), *map(jax.numpy.asarray, arrays))
-        return [np.asarray(g) for g in pullback(jax.numpy.ones_like(out))]
+        def first(*x: Any) -> Any:
+            out, pullback = jax.vjp(lambda *x: row.numpy(names, *x), *x)
+            return pullback(jax.numpy.ones_like(out))
+
+        given = [jax.numpy.asarray(array) for array in arrays]
+        if row.order == 1:
+            return [np.asarray(g) for g in first(*given)]
+        total = jax.grad(lambda *x: sum(g.sum() for g in first(*x)), argnums=tuple(range(len(given))))
+        return [np.asarray(g) for g in total(*given)]
 
     return gradients
 

@@ -150,7 +150,9 @@ def test_an_extreme_leaves_out_what_was_less(case: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nanmean", "nansum", "nanstd", "nanvar", "nanmax", "nanmedian"])
-@pytest.mark.parametrize("square", [lambda x: x * x, np.square, lambda x: x**2, np.exp], ids=str)
+@pytest.mark.parametrize(
+    "square", [lambda x: x * x, np.square, lambda x: x**2, np.exp], ids=["x * x", "square", "x ** 2", "exp"]
+)
 def test_functions_that_skip_nan_leave_it_out(name: str, square: Function) -> None:
     f = getattr(np, name)
     x = np.array([np.nan, 1.0, 2.0, 4.0])

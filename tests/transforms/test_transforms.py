@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, checkpoint, grad, hessian, hvp, jvp, no_grad, value_and_grad, vjp
+from tinygrad_mnist import (
+    Tensor,
+    checkpoint,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    nn,
+    no_grad,
+    optim,
+    value_and_grad,
+    vjp,
+)
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.nn.functional import cross_entropy
 
@@ -159,7 +172,7 @@ def test_float32_stays_float32() -> None:
     assert {out.dtype, tangent.dtype, pullback(V)[0].dtype, grad(np.sum)(x).dtype} == {np.dtype("f4")}
 
 
-def test_the_guard_at_singular_points_holds_for_tangents() -> None:
+def test_zeros_in_a_tangent_that_is_given_are_left_out() -> None:
     _, tangent = jvp(np.sqrt, (np.array([0.0, 4.0]),), (np.array([0.0, 1.0]),))
     assert tangent.tolist() == [0.0, 0.25]
     with np.errstate(divide="ignore"):
@@ -348,3 +361,103 @@ def test_threads_do_not_disturb_each_other() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(8)))
+
+
+# ---- what the function captured --------------------------------------------------------------------------
+
+
+def captured(transform: Any, f: Any, x: Any) -> Any:
+    """The last result of a transform of ``f``, at an array."""
+    result = {
+        "grad": lambda: grad(f)(x),
+        "value_and_grad": lambda: value_and_grad(f)(x)[1],
+        "value": lambda: value_and_grad(f)(x)[0],
+        "aux": lambda: grad(lambda x: (np.sum(x * x), f(x)), has_aux=True)(x)[1],
+        "vjp": lambda: vjp(f, x)[1](np.ones(()))[0],
+        "jvp": lambda: jvp(f, (x,), (np.ones_like(x),))[1],
+        "jacobian": lambda: jacobian(f)(x),
+        "hessian": lambda: hessian(f)(x),
+        "hvp": lambda: hvp(f, (x,), (np.ones_like(x),)),
+    }[transform]()
+    return result
+
+
+TRANSFORMS = ["grad", "value_and_grad", "value", "aux", "vjp", "jvp", "jacobian", "hessian", "hvp"]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_what_a_transform_returns_is_on_the_tape_if_a_parameter_was_captured(transform: str) -> None:
+    """Else a loss that contains it would be trained without that term, and without a word."""
+    x, w = np.array([0.5, -1.0]), np.array([2.0, 3.0])
+    parameter = Tensor(w, requires_grad=True)
+
+    def loss(w: Any) -> Any:
+        return np.sum(captured(transform, lambda x: np.sum(np.sin(w * x) * x), x) ** 2)
+
+    np.sum(loss(parameter)).backward()
+    assert parameter.grad is not None
+    steps = 1e-6 * np.eye(2)
+    difference = [(loss(w + step) - loss(w - step)) / 2e-6 for step in steps]
+    np.testing.assert_allclose(parameter.grad.data, difference, rtol=1e-6)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_transform_of_arrays_returns_arrays_if_nothing_was_captured_or_recorded(transform: str) -> None:
+    x, parameter = np.array([0.5, -1.0]), Tensor(np.array([2.0, 3.0]), requires_grad=True)
+    assert isinstance(captured(transform, lambda x: np.sum(np.sin(x) * x), x), np.ndarray)
+    with no_grad():
+        assert isinstance(captured(transform, lambda x: np.sum(np.sin(parameter * x)), x), np.ndarray)
+
+
+def test_a_parameter_that_is_returned_as_it_is_stays_on_the_tape() -> None:
+    parameter = Tensor(2.0, requires_grad=True)
+    value, gradient = value_and_grad(lambda x: parameter)(np.ones(2))
+    assert value.requires_grad
+    np.testing.assert_array_equal(np.asarray(gradient), [0, 0])
+
+
+# ---- operations of several results -----------------------------------------------------------------------
+
+SEVERAL = {
+    "slogdet": lambda a: np.linalg.slogdet(a)[1],
+    "svd": lambda a: np.sum(np.linalg.svd(a)[0] ** 3),
+    "svdvals": lambda a: np.sum(np.linalg.svdvals(a) ** 2),
+    "eigh": lambda a: np.sum(np.linalg.eigh(a)[1] ** 4),
+    "eigvalsh": lambda a: np.sum(np.linalg.eigvalsh(a) ** 3),
+    "qr": lambda a: np.sum(np.linalg.qr(a)[1] ** 2),
+    "norm 2": lambda a: np.linalg.norm(a, 2),
+    "norm nuc": lambda a: np.linalg.norm(a, "nuc"),
+    "cond": np.linalg.cond,
+    "a checkpoint of a tuple": lambda a: sum(np.sum(b) for b in checkpoint(lambda a: (a * a, np.exp(a)))(a)),
+    "a checkpoint of a dict": lambda a: np.sum(checkpoint(lambda a: {"b": a * a, "c": a})(a)["b"]),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_operations_of_several_results_in_a_checkpoint_and_after_a_write(case: str) -> None:
+    f, a = SEVERAL[case], np.array([[3.0, 1.0], [0.5, 2.0]])
+    v = np.array([[1.0, -1.0], [0.5, 2.0]])
+    expected, tangent, second = grad(f)(a), jvp(f, (a,), (v,))[1], hvp(f, (a,), (v,))
+    for g in (checkpoint(f), checkpoint(checkpoint(f))):
+        np.testing.assert_allclose(grad(g)(a), expected, rtol=1e-12)
+        np.testing.assert_allclose(jvp(g, (a,), (v,))[1], tangent, rtol=1e-9)
+        np.testing.assert_allclose(hvp(g, (a,), (v,)), second, rtol=1e-9)
+    leaf, other = Tensor(a, requires_grad=True), nn.Parameter(np.ones(2))
+    out = f(leaf)
+    np.sum(other * other).backward()
+    optim.SGD([other], lr=0.1).step()  # a write to a leaf that has nothing to do with it
+    out.backward()
+    assert leaf.grad is not None
+    np.testing.assert_allclose(leaf.grad.data, expected, rtol=1e-12)
+
+
+def test_a_checkpoint_of_a_generator_function_is_refused() -> None:
+    def rows(x: Any) -> Any:
+        yield x
+
+    async def later(x: Any) -> Any:
+        return x
+
+    for f in (rows, later):
+        with pytest.raises(TypeError, match="returns its results"):
+            checkpoint(f)

@@ -136,10 +136,12 @@ class _HookResults:
 
 
 def has_nan(g: Any) -> bool:
-    """Return whether an array holds NaN. The sum of squares tells: the others among them cannot make NaN."""
-    if g.dtype.char in "fd" and g.flags.c_contiguous:
-        total = np.vdot(g, g)  # in BLAS, and without the warning for an overflow
-        return bool(total != total)
+    """Return whether an array holds NaN. The sum of squares tells: nothing else among them makes NaN."""
+    if g.dtype.char in "fd":
+        rows = g if g.flags.c_contiguous else g.T
+        if rows.flags.c_contiguous:
+            total = np.vdot(rows, rows)  # in BLAS, and without a warning for an overflow
+            return bool(total != total)
     return bool(np.isnan(g).any())
 
 

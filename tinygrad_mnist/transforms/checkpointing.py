@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises
     ------
+    TypeError
+        If ``f`` is a generator, a coroutine or an asynchronous generator function.
     RuntimeError
         In the backward pass, if ``f`` computes another result than the first time.
 
@@ -68,6 +71,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> np.allclose(x.grad.data, np.exp(np.sin([1, 2])) * np.cos([1, 2]))
     True
     """
+    if isgeneratorfunction(f) or iscoroutinefunction(f) or isasyncgenfunction(f):
+        raise TypeError(
+            f"checkpoint was given {getattr(f, '__qualname__', f)}, whose body runs only after the call; "
+            "give it a function that returns its results"
+        )
 
     @wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -45,7 +45,8 @@ def jvp(
         ``f(*primals)``.
     tangent_out : array, Tensor, or a tree of them
         The derivative of ``out`` in that direction; zeros where ``f`` does not depend on its arguments. On
-        arrays these are arrays; on Tensors, Tensors that are on the tape.
+        arrays these are arrays; on Tensors, or where ``f`` uses a Tensor that requires a gradient, Tensors
+        that are on the tape.
     aux : object
         Only with ``has_aux``.
 

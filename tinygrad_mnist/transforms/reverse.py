@@ -36,7 +36,8 @@ def value_and_grad(
     callable
         It takes the same arguments and returns ``(value, gradient)``, or ``((value, aux), gradient)``. The
         gradient has the structure of the argument; for several ``argnums`` it is a tuple of them. Of arrays
-        these are arrays; of Tensors, Tensors that are on the tape. An argument that ``f`` does not use has a
+        these are arrays; of Tensors, or where ``f`` uses a Tensor that requires a gradient, Tensors that are
+        on the tape. An argument that ``f`` does not use has a
         gradient of zeros.
 
     Raises
