@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from tinygrad_mnist.data import DataError, load_digits, read_idx
-from tinygrad_mnist.data.images import MAX_PIXELS, prepare_digit, read_image
+from tinygrad_mnist.data.images import MAX_PIXELS, read_image
+from tinygrad_mnist.data.prepare import prepare_digit
 
 Grey = NDArray[np.uint8]
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)
