@@ -5,21 +5,23 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Levels = NDArray[np.int16]
+
 _SIDE = 1024
 """Pixels a side that are enough to tell ink from page."""
 _CONTRAST = 64
-"""Grey values between ink and page, or between a dark and a light part of what is seen."""
-_ALIKE = 8
-"""Grey values that may lie between two pixels of the same colour."""
+"""Grey values between ink and paper, at least."""
+_SOFT = 16
+"""Grey values by which a soft edge differs from the ink inside, at least."""
 
 
 def page(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> float:
     """Return the grey value to lay a picture on.
 
-    A cut-out has paper of its own: what borders on the transparent parts is of one level, and there is another
-    level inside. Then the page continues the paper. Else the ink stands alone. Its page is the colour that is
-    stored in the transparent parts, as long as the ink is not like it; a colour key is that of the page. Where
-    it is, as programs often erase to black, the page is the contrary.
+    A cut-out has paper of its own, and the page continues it. Else the ink stands alone, and its page is white
+    or black: whichever its soft edges go over to, or the contrary of the ink where they are hard. The grey
+    value that is stored in the transparent parts is a better one, if it lies on the same side: a colour key
+    is the colour of the page. Often it is not, as programs erase to black.
 
     Parameters
     ----------
@@ -32,18 +34,32 @@ def page(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> float:
     -------
     float
         From 0 to 255.
+
+    Examples
+    --------
+    A dark stroke on nothing; what is stored around it is as dark:
+
+    >>> alpha = np.array([[0, 0, 0], [0, 255, 0], [0, 0, 0]], np.uint8)
+    >>> page(np.full((3, 3), 20, np.uint8), alpha)
+    255.0
     """
     step = -(-max(grey.shape) // _SIDE)
     levels, alpha = grey[::step, ::step].astype(np.int16), alpha[::step, ::step]
     solid = alpha >= max(int(alpha.max()), 1) / 2
-    touching = solid & _spread(~solid)
-    inner = solid & ~touching
-    paper = _paper(levels, touching, inner)
+    if not solid.any():
+        return 255.0  # nothing is seen on any page
+    at_edge = solid & _spread(~solid)
+    inside = solid & ~at_edge
+    stored = _stored(levels[alpha == 0], levels[solid])
+    if not (inside.any() and at_edge.any()):
+        return _page_of_thin_strokes(levels[solid], stored)
+    paper = _paper(levels[at_edge], levels[inside])
     if paper is not None:
         return paper
-    seen, hidden = levels[solid], levels[alpha == 0]
-    ink = float(np.median(levels[inner] if inner.any() else seen))
-    return _behind(seen, ink, float(np.median(hidden)) if hidden.size else ink)
+    ink, edge = float(np.median(levels[inside])), float(np.median(levels[at_edge]))
+    white = edge > ink if abs(edge - ink) >= _SOFT else ink < 128
+    end = 255.0 if white else 0.0
+    return stored if stored is not None and abs(stored - end) < abs(stored - ink) else end
 
 
 def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -54,30 +70,33 @@ def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return spread
 
 
-def _paper(
-    levels: NDArray[np.int16], touching: NDArray[np.bool_], inner: NDArray[np.bool_]
-) -> float | None:
-    """Return the level of the paper that a cut-out has of its own; None if it has none."""
-    if not (touching.any() and inner.any()):
+def _stored(hidden: Levels, seen: Levels) -> float | None:
+    """Return the grey value that is stored in the transparent parts; None if it is the ink's, or unknown."""
+    if not hidden.size:
         return None
-    low, high = np.quantile(levels[inner], (0.005, 0.995))
-    lower, level, upper = np.quantile(levels[touching], (0.25, 0.5, 0.75))
-    is_level = upper - lower <= (high - low) / 3
-    return float(level) if high - low >= _CONTRAST and is_level else None
+    level = float(np.median(hidden))
+    return None if np.mean(seen == level) >= 0.02 else level
 
 
-def _behind(seen: NDArray[np.int16], ink: float, hidden: float) -> float:
-    """Return the page of ink that stands alone, whose transparent parts have the grey value `hidden`."""
+def _paper(edge: Levels, inside: Levels) -> float | None:
+    """Return the level of the paper that a cut-out has of its own; None if it has none.
+
+    Paper is of one level where it borders on the transparent parts, and much of the picture has that level.
+    """
+    low, high = np.quantile(inside, (0.005, 0.995))
+    lower, level, upper = np.quantile(edge, (0.25, 0.5, 0.75))
+    slack = (high - low) / 6
+    is_even = upper - lower <= 2 * slack and np.mean(np.abs(inside - level) <= slack) >= 0.25
+    return float(level) if is_even and high - low >= _CONTRAST else None
+
+
+def _page_of_thin_strokes(seen: Levels, stored: float | None) -> float:
+    """Return the page of strokes that have no inside, so that any of their pixels may belong to a soft edge."""
     low, high = np.quantile(seen, (0.02, 0.98))
-    if np.mean(np.abs(seen - hidden) <= _ALIKE) >= 0.1:
-        return _contrary(hidden)
-    if high - low < _CONTRAST:  # ink of one level
-        return hidden if abs(hidden - ink) >= _CONTRAST else _contrary(ink)
-    # its edges go over into the page
-    if min(abs(hidden - low), abs(hidden - high)) <= 3 * _ALIKE:
-        return hidden
-    return 255.0 if 255 - high < low else 0.0
-
-
-def _contrary(level: float) -> float:
-    return 255.0 if level < 128 else 0.0
+    if stored is None or high - low < _CONTRAST:
+        return 255.0 if low < 255 - high else 0.0
+    # soft edges nearly reach the page; what is stored is believed, unless they come much nearer to the other end
+    near, far = (255 - high, low) if stored >= 128 else (low, 255 - high)
+    if near <= far + 2 * _SOFT:
+        return stored
+    return 0.0 if stored >= 128 else 255.0
