@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.interrupts import raised_in_imports
 from tinygrad_mnist.cli.output import FAILED, notify
 
 if TYPE_CHECKING:
@@ -98,15 +99,18 @@ def run(arguments: argparse.Namespace) -> int:
     choice = choose(recipe, changes, arguments.data, notify)
     if not arguments.quiet:
         print(_data_line(choice.dataset), flush=True)
-    outcome = train(
-        choice.recipe,
-        choice.dataset,
-        seed=arguments.seed,
-        out=arguments.out,
-        source=choice.source,
-        reporter=make_reporter(sys.stdout, arguments.quiet, notify),
-    )
-    print(_summary_line(outcome) if arguments.quiet else _summary(outcome))
+    with raised_in_imports():
+        outcome = train(
+            choice.recipe,
+            choice.dataset,
+            seed=arguments.seed,
+            out=arguments.out,
+            source=choice.source,
+            reporter=make_reporter(sys.stdout, arguments.quiet, notify),
+        )
+        print(_summary_line(outcome) if arguments.quiet else _summary(outcome), flush=True)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     return FAILED if outcome.missing else 0
 
 
