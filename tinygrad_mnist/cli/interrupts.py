@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM, as the command line takes them.
 
-Both raise `KeyboardInterrupt`. While modules are imported, Python may turn that into another error, or drop it
-and print a traceback. So the process ends there at once, as nothing is half done then.
+Both raise `KeyboardInterrupt`. While modules are imported, Python may turn that into another error, or drop
+it and print a traceback. So the process ends there at once, as nothing is half done then.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 SENTENCE: Final = "tinygrad-mnist: interrupted"
 
-_DEFAULTS: Final = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_DEFAULTS: Final[dict[signal.Signals, Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
 """The signals, and how Python takes each; where it is taken otherwise, as under nohup, that stays."""
 
 _leaves_imports = False

@@ -290,8 +290,8 @@ def _read_images(directory: Path, name: str) -> NDArray[np.uint8]:
     with open_idx(_path(directory, name)) as stored:
         if stored.dtype != np.uint8 or stored.shape[1:] != _IMAGE_SHAPE or stored.shape[0] == 0:
             raise DataError(
-                f"{stored.path} has {stored.dtype.name} values of shape {stored.shape}, where images of MNIST are "
-                "uint8 of shape (n, 28, 28); put the right file there"
+                f"{stored.path} has {stored.dtype.name} values of shape {stored.shape}, where images of "
+                "MNIST are uint8 of shape (n, 28, 28); put the right file there"
             )
         return stored.read()
 
@@ -300,15 +300,15 @@ def _read_labels(directory: Path, name: str) -> NDArray[np.uint8]:
     with open_idx(_path(directory, name)) as stored:
         if stored.dtype != np.uint8 or len(stored.shape) != 1 or stored.shape[0] == 0:
             raise DataError(
-                f"{stored.path} has {stored.dtype.name} values of shape {stored.shape}, where labels of MNIST are "
-                "uint8 of shape (n,); put the right file there"
+                f"{stored.path} has {stored.dtype.name} values of shape {stored.shape}, where labels of "
+                "MNIST are uint8 of shape (n,); put the right file there"
             )
         labels = stored.read()
     if labels.max() >= _CLASSES:
         position = int(np.argmax(labels))
         raise DataError(
-            f"{stored.path} has the label {labels[position]} at position {position}, where labels of MNIST are "
-            "0 to 9; put the right file there"
+            f"{stored.path} has the label {labels[position]} at position {position}, where labels of MNIST "
+            "are 0 to 9; put the right file there"
         )
     return labels
 

@@ -111,8 +111,8 @@ class StoredArray:
     def claim(self) -> str:
         """The size that the header promises, as a part of a sentence."""
         return (
-            f"its header promises {' x '.join(map(str, self.shape))} elements of {self.dtype.itemsize} bytes, "
-            f"{self.nbytes:,} bytes in all"
+            f"its header promises {' x '.join(map(str, self.shape))} elements of {self.dtype.itemsize} "
+            f"bytes, {self.nbytes:,} bytes in all"
         )
 
     @property
@@ -230,8 +230,8 @@ def _check_unzipped_size(stored: StoredArray, size: int | None) -> None:
         )
     if stored.nbytes > MAX_UNZIPPED:
         raise DataError(
-            f"{stored.path} is a gzip file that is too large: {stored.claim}, and at most {MAX_UNZIPPED:,} are "
-            "unzipped; if you trust it, unzip it by gunzip and name the file that comes of it"
+            f"{stored.path} is a gzip file that is too large: {stored.claim}, and at most {MAX_UNZIPPED:,} "
+            "are unzipped; if you trust it, unzip it by gunzip and name the file that comes of it"
         )
 
 

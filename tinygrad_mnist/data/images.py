@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ _NPY_MAGIC = b"\x93NUMPY"
 _STRIP = 1 << 20
 """Pixels that are converted at a time."""
 _ENOUGH = 2048
-"""Pixels a side that are enough for a digit: a JPEG with more is decoded at a half, a quarter or an eighth."""
+"""Pixels a side that are enough for a digit: a larger JPEG is decoded at a half, a quarter or an eighth."""
 
 _filters = Lock()
 """Held while the filters of warnings are changed and put back, as they are those of the whole process."""
@@ -117,7 +117,8 @@ def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
             check_index(path, None, index)
             _check_size(image, path)
             grey = _grey_values(image, path)
-            return np.ascontiguousarray(_TURNED.get(_orientation(image), lambda turned: turned)(grey))
+            turn = _TURNED.get(_orientation(image))
+            return grey if turn is None else np.ascontiguousarray(turn(grey))
 
 
 @contextmanager
@@ -177,12 +178,13 @@ def _grey_values(image: Image.Image, path: Path) -> Grey:
     grey = np.empty((image.height, image.width), np.uint8)
     if not image.has_transparency_data:
         for rows, strip in _strips(image):
-            grey[rows] = strip if strip.mode == "L" else strip.convert("RGB").convert("L")
+            grey[rows] = np.asarray(strip if strip.mode == "L" else strip.convert("RGB").convert("L"))
         return grey_levels(path, grey, int(grey.min()), int(grey.max()))
     alpha = np.empty_like(grey)
     for rows, strip in _strips(image):
         rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
-        grey[rows], alpha[rows] = rgba.convert("RGB").convert("L"), rgba.getchannel("A")
+        grey[rows] = np.asarray(rgba.convert("RGB").convert("L"))
+        alpha[rows] = np.asarray(rgba.getchannel("A"))
     fill = page(grey, alpha)
     for rows, _ in _strips(image):
         share = alpha[rows] / 255
@@ -210,7 +212,7 @@ def _wide_values(image: Image.Image, path: Path) -> Grey:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return how the camera was held, as EXIF counts: 1 is upright; so is what is not said, or said wrongly."""
+    """Return how the camera was held, as EXIF counts: 1 is upright, and what is taken for unknown."""
     with suppress(Exception):  # what a damaged EXIF raises is no reason to lose the picture
         return int(image.getexif().get(0x0112, 1))
     return 1

@@ -9,6 +9,8 @@ _FEW = 32
 """Levels of 255 between the darkest and the lightest pixel; a picture with fewer has little contrast."""
 _FINEST = 2.0**-10
 """The least contrast, as a share of the lightest pixel; what is less is rounding and noise."""
+_LEAST = 1e-9
+"""The least contrast at all."""
 _BLOCK = 1 << 20
 
 
@@ -45,7 +47,7 @@ def black_and_white(low: float, high: float, dtype: DTypeLike) -> tuple[float, f
         white = 2.0 ** int(np.ceil(high)).bit_length() - 1
     contrast = high - low
     is_fine = kind == "f" or white > 255  # finer than a byte
-    if contrast > _FINEST * max(abs(low), abs(high)) and (
+    if contrast > max(_FINEST * max(abs(low), abs(high)), _LEAST) and (
         low < 0 or (is_fine and 255 * contrast < _FEW * white)
     ):
         return float(low), float(high)

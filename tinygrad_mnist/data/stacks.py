@@ -1,8 +1,8 @@
 """One picture of the array in an NPY or IDX file, without the others in memory.
 
-The header says what there is, so what cannot be a picture is refused before anything is read. The file is then
-read once, a megabyte at a time: the levels of all pictures are on one scale, as one of them may be nearly
-black.
+The header says what there is, so what cannot be a picture is refused before anything is read. The file is
+then read once, a megabyte at a time: the levels of all pictures are on one scale, as one of them may be
+nearly black.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def read_picture(stored: StoredArray, index: int | None) -> NDArray[np.uint8]:
 
 
 def grey_levels(path: Path, pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Return pixels as bytes; raise if `low` and `high`, of these and of others like them, are out of range."""
+    """Return pixels as bytes; raise if `low` and `high`, of these and others like them, are out of range."""
     if not (low >= 0 and high <= _HIGHEST):
         raise DataError(
             f"{path} holds values from {low:g} to {high:g}, where 0 to 255 (or 0 to 1, or to 65535) was "
@@ -130,13 +130,13 @@ def _check(stored: StoredArray, index: int | None) -> None:
     path, shape, dtype = stored.path, stored.shape, stored.dtype
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise DataError(
-            f"{path} holds an array of shape {shape}, where a picture (h, w) or a stack of pictures (n, h, w) "
-            "was expected"
+            f"{path} holds an array of shape {shape}, where a picture (h, w) or a stack of pictures "
+            "(n, h, w) was expected"
         )
     if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[1] > 4:
         raise DataError(
-            f"{path} holds a colour picture (h, w, channels), to judge by its shape {shape}, where grey values "
-            "were expected, (h, w), or (n, h, w) for a stack; save it as those, or as a PNG"
+            f"{path} holds a colour picture (h, w, channels), to judge by its shape {shape}, where grey "
+            "values were expected, (h, w), or (n, h, w) for a stack; save it as those, or as a PNG"
         )
     check_index(path, None if len(shape) == 2 else shape[0], index)
     if dtype.kind not in _NUMBERS:
@@ -160,8 +160,6 @@ def check_index(path: Path, pictures: int | None, index: int | None) -> None:
             )
         return
     if index is None:
-        raise DataError(
-            f"{path} holds {pictures} pictures; choose one by an index from 0 to {pictures - 1}"
-        )
+        raise DataError(f"{path} holds {pictures} pictures; choose one by an index from 0 to {pictures - 1}")
     if not 0 <= index < pictures:
         raise DataError(f"{path} holds {pictures} pictures, counted from 0; it has none of index {index}")

@@ -18,10 +18,10 @@ _SOFT = 16
 def page(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> float:
     """Return the grey value to lay a picture on.
 
-    A cut-out has paper of its own, and the page continues it. Else the ink stands alone, and its page is white
-    or black: whichever its soft edges go over to, or the contrary of the ink where they are hard. The grey
-    value that is stored in the transparent parts is a better one, if it lies on the same side: a colour key
-    is the colour of the page. Often it is not, as programs erase to black.
+    A cut-out has paper of its own, and the page continues it. Else the ink stands alone, and its page is
+    white or black: whichever its soft edges go over to, or the contrary of the ink where they are hard. The
+    grey value that is stored in the transparent parts is a better one, if it lies on the same side: a colour
+    key is the colour of the page. Often it is not, as programs erase to black.
 
     Parameters
     ----------
@@ -91,11 +91,11 @@ def _paper(edge: Levels, inside: Levels) -> float | None:
 
 
 def _page_of_thin_strokes(seen: Levels, stored: float | None) -> float:
-    """Return the page of strokes that have no inside, so that any of their pixels may belong to a soft edge."""
+    """Return the page of strokes that have no inside: any of their pixels may belong to a soft edge."""
     low, high = np.quantile(seen, (0.02, 0.98))
     if stored is None or high - low < _CONTRAST:
         return 255.0 if low < 255 - high else 0.0
-    # soft edges nearly reach the page; what is stored is believed, unless they come much nearer to the other end
+    # soft edges nearly reach the page; what is stored is believed, unless they come nearer to the other end
     near, far = (255 - high, low) if stored >= 128 else (low, 255 - high)
     if near <= far + 2 * _SOFT:
         return stored
