@@ -147,7 +147,8 @@ def _too_large(path: Path) -> str:
 
 def _check_size(image: Image.Image, path: Path) -> None:
     """Raise if a picture, of which the header has been read, would take too much memory."""
-    if image.width * image.height > MAX_PIXELS:
+    tags = getattr(image, "tag_v2", {})  # a TIFF is decoded by tiles, which may be larger than it is
+    if max(image.width * image.height, tags.get(322, 0) * tags.get(323, 0)) > MAX_PIXELS:
         raise DataError(_too_large(path))
     size, pixel = f"{image.width} x {image.height}", _bytes_of_pixel(image)
     if image.format == "JPEG" and not image.info.get("progressive"):
@@ -173,6 +174,8 @@ def _bytes_of_pixel(image: Image.Image) -> int:
 def _grey_values(image: Image.Image, path: Path) -> Grey:
     """Return the grey values (h, w) of a picture, its transparent parts filled so that the ink stands out."""
     image.load()
+    if image.width * image.height > MAX_PIXELS:  # an icon is as large as the picture inside it
+        raise DataError(_too_large(path))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _wide_values(image, path)
     grey = np.empty((image.height, image.width), np.uint8)

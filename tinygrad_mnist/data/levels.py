@@ -18,9 +18,9 @@ def black_and_white(low: float, high: float, dtype: DTypeLike) -> tuple[float, f
     """Return the values that stand for black and for white in pictures of this dtype and range.
 
     Whole numbers up to 255 are bytes, and larger ones fill the least number of bits that holds them: a camera
-    of 10 bits writes 0 to 1023 into files of 16 bits. Numbers up to 1 are shares of white, so whole ones are
-    black and white. Where there is more than a byte can tell, little contrast is stretched, as it would be
-    lost by rounding.
+    of 10 bits writes 0 to 1023 into files of 16 bits. So do those below 8, unless they are bytes, of which
+    such dark ones are noise. Numbers up to 1 are shares of white, so whole ones are black and white. Where
+    there is more than a byte can tell, little contrast is stretched, as it would be lost by rounding.
 
     Parameters
     ----------
@@ -39,12 +39,12 @@ def black_and_white(low: float, high: float, dtype: DTypeLike) -> tuple[float, f
     >>> black_and_white(0, 1023, "uint16"), black_and_white(0, 1, "int64"), black_and_white(0.5, 0.51, "f4")
     ((0.0, 1023.0), (0.0, 1.0), (0.5, 0.51))
     """
-    kind = np.dtype(dtype).kind
+    kind, is_byte = np.dtype(dtype).kind, np.dtype(dtype) == np.uint8
     white = 255.0
     if kind == "b" or high == 1 or (kind == "f" and high <= 1):
         white = 1.0
-    elif high > 255:
-        white = 2.0 ** int(np.ceil(high)).bit_length() - 1
+    elif high > 255 or (high < 8 and kind in "iu" and not is_byte):
+        white = 2.0 ** max(int(np.ceil(high)).bit_length(), 1) - 1
     contrast = high - low
     is_fine = kind == "f" or white > 255  # finer than a byte
     if contrast > max(_FINEST * max(abs(low), abs(high)), _LEAST) and (

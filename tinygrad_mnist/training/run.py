@@ -138,7 +138,7 @@ def train(
 
 @dataclass(frozen=True, eq=False)
 class _Finished:
-    """What is known of a run when it has been evaluated."""
+    """A run that has been evaluated: its summary, the test part, and what could not be written."""
 
     summary: dict[str, Any]
     on_test: Evaluation
