@@ -32,7 +32,7 @@ def as_interrupts(is_program: bool) -> Iterator[None]:
     ----------
     is_program : bool
         Whether the process is that of the command line. Then a signal during an import ends it, and a later
-        one ends it without a word; else the handlers that were there come back.
+        one changes nothing, as all is done; else the handlers that were there come back.
     """
     global _leaves_imports
     _leaves_imports = is_program
@@ -49,7 +49,7 @@ def as_interrupts(is_program: bool) -> Iterator[None]:
     finally:
         _leaves_imports = False
         for number in taken:
-            signal.signal(number, signal.SIG_DFL if is_program else _DEFAULTS[number])
+            signal.signal(number, signal.SIG_IGN if is_program else _DEFAULTS[number])
 
 
 @contextmanager
