@@ -241,6 +241,13 @@ def test_ctrl_c_after_training_does_not_cost_the_accuracy(
     assert complete(Path("run"), patterns)["interrupted"] is False  # all steps were done
 
 
+def test_ctrl_c_in_the_first_step_is_a_run_of_one_step(small: Recipe, patterns: Dataset) -> None:
+    """It comes when the step is done, and its time is not measured yet."""
+    train(small, patterns, out="run", reporter=Impatient(interrupt_after=1))
+    summary = complete(Path("run"), patterns)
+    assert (summary["steps"], summary["images_per_second"]) == (1, 0.0)
+
+
 def test_the_second_ctrl_c_ends_at_once_and_keeps_the_best_state(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

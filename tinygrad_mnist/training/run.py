@@ -261,7 +261,7 @@ def _summary(
         "best_step": result.best.step,
         "interrupted": result.interrupted,
         "train_seconds": result.seconds,
-        "images_per_second": result.images / result.seconds,
+        "images_per_second": result.images / result.seconds if result.seconds else 0.0,  # Ctrl-C in the first
         "train_accuracy": on_train.accuracy,
         "validation_accuracy": result.best.validation_accuracy,
         "test_accuracy": on_test.accuracy,
