@@ -153,6 +153,7 @@ class _Training:
             interrupted = True
             self.reporter.interrupted()
             if self.best is None:
+                self.history.records.clear()  # of an evaluation that was interrupted
                 self._evaluate()
             best = self._load_best()
         return Fit(
