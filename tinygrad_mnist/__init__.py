@@ -6,11 +6,13 @@ The public names are loaded when they are first used, so that the command line s
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from tinygrad_mnist._version import __version__
 
+TYPE_CHECKING = False  # as in typing, which takes as long to import as all of this
 if TYPE_CHECKING:
+    from typing import Any
+
     from tinygrad_mnist import data, graph, nn, op, optim
     from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
     from tinygrad_mnist.engine.ravel import ravel_pytree

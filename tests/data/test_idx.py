@@ -1,5 +1,7 @@
 import contextlib
 import gzip
+import os
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, read_idx
+from tinygrad_mnist.data.idx import StoredArray
 
 Encode = Callable[[NDArray[Any]], bytes]
 DTYPES = ["u1", "i1", "i2", "i4", "f4", "f8"]
@@ -157,3 +160,91 @@ def test_whatever_the_bytes_are_only_a_data_error_is_raised(content: bytes, path
     path.write_bytes(content)
     with contextlib.suppress(DataError):
         read_idx(path)
+
+
+def header(dtype: int, *shape: int) -> bytes:
+    return bytes([0, 0, dtype, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape)
+
+
+def test_what_a_gzip_file_unzips_to_is_limited_by_its_header(path: Path) -> None:
+    zeros = gzip.compress(header(0x08, 3900, 1000, 1000) + bytes(1 << 22), 1)
+    message = fault(path, zeros + gzip.compress(bytes(1 << 20), 1) * 3900)
+    assert "3,900,000,000 bytes in all, and at most 268,435,456 are unzipped" in message
+    assert "truncated" in fault(path, zeros)  # so short a file cannot hold as much
+
+
+@pytest.mark.parametrize("promised", [5, 7])
+def test_a_plain_file_of_another_size_is_refused_by_its_header(
+    promised: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoredArray, "chunks", None)
+    assert ("longer" if promised == 5 else "truncated") in fault(path, header(0x08, promised) + bytes(6))
+
+
+def test_a_large_file_takes_the_memory_of_its_array_and_no_more(path: Path) -> None:
+    path.write_bytes(gzip.compress(header(0x0E, 1000, 1000) + bytes(8_000_000), 1))
+    tracemalloc.start()
+    try:
+        read_idx(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8_000_000 + 5_000_000
+
+
+def test_a_pipe_has_no_size_and_is_read(path: Path, encode_idx: Encode, tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("a system without named pipes")
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=[encode_idx(SMALL)])
+    writer.start()
+    with pytest.raises(DataError, match="cannot be read"):  # to look whether it is gzipped is to go back
+        read_idx(fifo)
+    writer.join()
+
+
+SEEDS = [
+    header(0x08, 2, 3) + bytes(range(6)),
+    header(0x0D, 4) + np.arange(4, dtype=">f4").tobytes(),
+    header(0x0B, 0, 5),
+    header(0x09, 2, 2, 2) + bytes(8),
+]
+SEEDS += [gzip.compress(seed, mtime=0) for seed in SEEDS]
+
+
+@settings(max_examples=500)
+@given(
+    content=st.sampled_from(SEEDS),
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, 40),
+            st.integers(0, 3),
+            st.binary(max_size=4) | st.sampled_from([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_a_damaged_file_gives_an_array_or_a_sentence_in_little_memory(
+    content: bytes, changes: list[tuple[int, int, bytes]], path: Path
+) -> None:
+    damaged = bytearray(content)
+    for place, removed, new in changes:
+        damaged[place : place + removed] = new
+    path.write_bytes(damaged)
+    sentence = ""
+    tracemalloc.start()
+    try:
+        array = read_idx(path)
+    except DataError as error:
+        sentence = str(error)
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 5_000_000
+    if sentence:
+        assert str(path) in sentence
+        assert "\n" not in sentence
+    else:
+        assert array.nbytes <= len(damaged) * 1032

@@ -1,7 +1,9 @@
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,10 @@ from tinygrad_mnist.training import (
     evaluate,
     load_checkpoint,
     loop,
-    run,
     train,
 )
-from tinygrad_mnist.training.directory import FILES
+from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.directory import FILES, RunDirectory
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import split
 
@@ -192,6 +194,146 @@ def test_ctrl_c_before_anything_was_learned_keeps_the_earlier_run(small: Recipe,
     assert read(Path("run/summary.json"))["seed"] == 3
 
 
+def interrupting_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, call: int) -> None:
+    """Have Ctrl-C pressed in the middle of that call of a function, and never again."""
+    real, calls = getattr(where, name), iter(range(1, 1000))
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(where, name, interrupted)
+
+
+def complete(directory: Path, patterns: Dataset) -> dict[str, Any]:
+    """The summary of a run of which nothing is lost or half written."""
+    summary: dict[str, Any] = read(directory / "summary.json")
+    kept = load_checkpoint(directory)
+    tested = evaluate(kept.model, patterns.test_images, patterns.test_labels, kept.standardizer)
+    assert tested.accuracy == summary["test_accuracy"]
+    steps = [json.loads(line)["step"] for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    assert summary["best_step"] in steps
+    assert steps == sorted(set(steps))
+    assert not list(directory.glob(".*"))
+    return summary
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("name", ["save_checkpoint", "write_json_lines"])
+def test_ctrl_c_while_something_is_written_loses_nothing(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+) -> None:
+    train(small.changed(epochs=1), patterns, seed=5, out="run")  # an earlier run
+    interrupting_once(monkeypatch, run_module, name, call)
+    train(small, patterns, seed=3, out="run")
+    summary = complete(Path("run"), patterns)
+    assert (summary["interrupted"], summary["seed"]) == (True, 3)
+    assert summary["steps"] == 8 * call
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_ctrl_c_after_training_does_not_cost_the_accuracy(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    interrupting_once(monkeypatch, run_module, "evaluate", call)
+    train(small, patterns, out="run")
+    assert complete(Path("run"), patterns)["interrupted"] is False  # all steps were done
+
+
+def test_ctrl_c_in_the_first_step_is_a_run_of_one_step(small: Recipe, patterns: Dataset) -> None:
+    """It comes when the step is done, and its time is not measured yet."""
+    train(small, patterns, out="run", reporter=Impatient(interrupt_after=1))
+    summary = complete(Path("run"), patterns)
+    assert (summary["steps"], summary["images_per_second"]) == (1, 0.0)
+
+
+def test_the_second_ctrl_c_ends_at_once_and_keeps_the_best_state(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupting_once(monkeypatch, run_module, "evaluate", 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(small, patterns, out="run", reporter=Impatient(interrupt_after=11))
+    load_checkpoint("run")
+    assert not Path("run/summary.json").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("__set_name__")])
+def test_ctrl_c_while_pictures_are_drawn_ends_the_drawing_alone(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def drawing(directory: RunDirectory, *_: object) -> None:
+        directory.file("predictions.png").write_bytes(b"drawn")
+        raise error from KeyboardInterrupt()
+
+    monkeypatch.setattr(run_module, "draw_pictures", drawing)
+    outcome = train(small, patterns, out="run")
+    assert outcome.interrupted
+    assert outcome.summary == complete(Path("run"), patterns)
+    assert [path.name for path in outcome.pictures] == ["predictions.png"]
+    assert [path.name for path in outcome.missing] == ["training.png", "graph.svg", "graph.html"]
+
+
+def test_a_fault_while_pictures_are_drawn_is_raised(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drawing(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(run_module, "draw_pictures", drawing)
+    with pytest.raises(RuntimeError, match="a fault"):
+        train(small, patterns, out="run")
+
+
+TRACED = tuple(
+    str(Path("tinygrad_mnist", name)) for name in ("training/run.py", "training/loop.py", "files.py")
+)
+
+
+def interrupted_at_line(number: int | None, call: Callable[[], object]) -> int:
+    """Call, press Ctrl-C before that line of this package is run; return the lines that were run."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.endswith(TRACED):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == number:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # it may come between open and with
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # and into __del__
+def test_ctrl_c_at_any_line_leaves_a_whole_run_or_none(small: Recipe, patterns: Dataset) -> None:
+    recipe = small.changed(epochs=2)
+    lines = interrupted_at_line(None, lambda: train(recipe, patterns, out="whole"))
+    raised = 0
+    points = range(1, lines, lines // 40)
+    for point in points:
+        out = Path(f"run{point}")
+        try:
+            # tracing ends where a trace function raises, so there is one Ctrl-C
+            interrupted_at_line(point, lambda out=out: train(recipe, patterns, out=out))
+        except KeyboardInterrupt:
+            raised += 1
+            if list(out.glob("[!.]*")):
+                load_checkpoint(out)
+        else:
+            complete(out, patterns)
+    assert raised < len(points) / 2
+
+
 def test_divergence_keeps_what_was_good(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,7 +381,7 @@ def test_an_earlier_run_is_whole_until_the_new_checkpoint_is(
     def full(*_: object) -> None:
         raise RunError("cannot be written (No space left on device)")
 
-    monkeypatch.setattr(run, failing, full)
+    monkeypatch.setattr(run_module, failing, full)
     with pytest.raises(RunError, match="No space left"):
         train(small, patterns, seed=4, out="run")
     if failing == "save_checkpoint":

@@ -32,14 +32,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 1 if something failed; 2 if the command was misused; 130 after Ctrl-C, if it came
-        before anything was learned; 141 if nobody reads the output any longer.
+        The exit status: 0; 1 if something failed; 2 if the command was misused; 141 if nobody reads the
+        output any longer. 130 after Ctrl-C and 143 after SIGTERM, but for one that ends a training which has
+        learned something: then the rest is done.
 
     Examples
     --------
     >>> main(["train", "--recipe", "digts"])
     2
     """
+    try:
+        from tinygrad_mnist.cli.interrupts import as_interrupts
+
+        with as_interrupts(is_program=argv is None):
+            return _run(argv)
+    except KeyboardInterrupt:  # before the import above was done
+        print("tinygrad-mnist: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run one command; return its exit status."""
+    from tinygrad_mnist.cli.interrupts import SENTENCE, status_of
+
     try:
         from tinygrad_mnist.cli.parser import make_parser
 
@@ -48,9 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
-    except KeyboardInterrupt:  # before the imports above were done, too
-        print("tinygrad-mnist: interrupted", file=sys.stderr)  # nothing may be imported yet
-        return INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        print(SENTENCE, file=sys.stderr)
+        return status_of(interrupt)
     except SystemExit as stop:  # argparse ends so: after --help with 0, after a mistake with 2
         return stop.code if isinstance(stop.code, int) else 1
     except BrokenPipeError:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.interrupts import raised_in_imports
 from tinygrad_mnist.cli.output import FAILED, notify, show
 from tinygrad_mnist.numbers import printable
 
@@ -99,15 +100,18 @@ def run(arguments: argparse.Namespace) -> int:
     choice = choose(recipe, changes, arguments.data, notify)
     if not arguments.quiet:
         show(_data_line(choice.dataset))
-    outcome = train(
-        choice.recipe,
-        choice.dataset,
-        seed=arguments.seed,
-        out=arguments.out,
-        source=choice.source,
-        reporter=make_reporter(sys.stdout, arguments.quiet, notify),
-    )
-    show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
+    with raised_in_imports():
+        outcome = train(
+            choice.recipe,
+            choice.dataset,
+            seed=arguments.seed,
+            out=arguments.out,
+            source=choice.source,
+            reporter=make_reporter(sys.stdout, arguments.quiet, notify),
+        )
+        show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     return FAILED if outcome.missing else 0
 
 

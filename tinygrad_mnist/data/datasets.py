@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.download import FILES, MIRRORS, cache_directory, download_files
 from tinygrad_mnist.data.errors import DataError, DataUnavailableError
-from tinygrad_mnist.data.idx import read_idx
+from tinygrad_mnist.data.idx import open_idx
 
 NAMES = ("auto", "mnist", "digits")
 """The names that `load` knows; everything else is a directory."""
@@ -287,29 +287,28 @@ def _read_part(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def _read_images(directory: Path, name: str) -> NDArray[np.uint8]:
-    path = _path(directory, name)
-    images = read_idx(path)
-    if images.dtype != np.uint8 or images.shape[1:] != _IMAGE_SHAPE or len(images) == 0:
-        raise DataError(
-            f"{path} has {images.dtype} values of shape {images.shape}, where images of MNIST are uint8 of "
-            "shape (n, 28, 28); put the right file there"
-        )
-    return images
+    with open_idx(_path(directory, name)) as stored:
+        if stored.dtype != np.uint8 or stored.shape[1:] != _IMAGE_SHAPE or stored.shape[0] == 0:
+            raise DataError(
+                f"{stored.path} has {stored.dtype.name} values of shape {stored.shape}, where images of "
+                "MNIST are uint8 of shape (n, 28, 28); put the right file there"
+            )
+        return stored.read()
 
 
 def _read_labels(directory: Path, name: str) -> NDArray[np.uint8]:
-    path = _path(directory, name)
-    labels = read_idx(path)
-    if labels.dtype != np.uint8 or labels.ndim != 1 or len(labels) == 0:
-        raise DataError(
-            f"{path} has {labels.dtype} values of shape {labels.shape}, where labels of MNIST are uint8 of "
-            "shape (n,); put the right file there"
-        )
+    with open_idx(_path(directory, name)) as stored:
+        if stored.dtype != np.uint8 or len(stored.shape) != 1 or stored.shape[0] == 0:
+            raise DataError(
+                f"{stored.path} has {stored.dtype.name} values of shape {stored.shape}, where labels of "
+                "MNIST are uint8 of shape (n,); put the right file there"
+            )
+        labels = stored.read()
     if labels.max() >= _CLASSES:
         position = int(np.argmax(labels))
         raise DataError(
-            f"{path} has the label {labels[position]} at position {position}, where labels of MNIST are 0 to "
-            "9; put the right file there"
+            f"{stored.path} has the label {labels[position]} at position {position}, where labels of MNIST "
+            "are 0 to 9; put the right file there"
         )
     return labels
 

@@ -9,7 +9,11 @@ gzipped. Every other content is a `DataError`; nothing is guessed.
 import gzip
 import math
 import os
+import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,8 +33,13 @@ TYPE_CODES: dict[int, np.dtype[Any]] = {
 """The dtype of the elements of an IDX file, in the byte order of the file, by its type code."""
 
 GZIP_MAGIC = b"\x1f\x8b"
+MAX_UNZIPPED = 1 << 28
+"""The most bytes that are unzipped: five times the images of MNIST."""
+
 _MOST_DIMENSIONS = 32
 """The most dimensions that are read: more than anybody needs, fewer than NumPy can hold."""
+_MOST_OF_A_BYTE = 1032
+"""The most bytes that one byte of a gzip file can stand for: Deflate writes 258 bytes in 2 bits."""
 _CHUNK = 1 << 20
 _AGAIN = "fetch it again"
 
@@ -53,7 +62,8 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ------
     DataError
         The file cannot be read, is no IDX file, is shorter or longer than its header says, has an unknown
-        type code or impossible dimensions, or its gzip stream is damaged.
+        type code or impossible dimensions, its gzip stream is damaged, or is to become more than
+        `MAX_UNZIPPED` bytes. What the header tells is told before the elements are read.
 
     Examples
     --------
@@ -66,6 +76,107 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     array([[  1,   2,   3],
            [256, 257, 258]], dtype=int16)
     """
+    with open_idx(path) as stored:
+        return stored.read()
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in an open file, of which the header has been read, and the elements have not.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dtype : dtype
+        The dtype of the elements in the file.
+    shape : tuple of int
+        The shape that the header promises.
+    stream : binary file
+        It stands at the first element.
+    is_fortran : bool, optional
+        Whether the first dimension runs fastest in the file, and not the last.
+    is_whole : bool, optional
+        Whether the file ends with the last element.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    stream: BinaryIO | gzip.GzipFile
+    is_fortran: bool = False
+    is_whole: bool = True
+
+    @property
+    def claim(self) -> str:
+        """The size that the header promises, as a part of a sentence."""
+        return (
+            f"its header promises {' x '.join(map(str, self.shape))} elements of {self.dtype.itemsize} "
+            f"bytes, {self.nbytes:,} bytes in all"
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes that the header promises."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def chunks(self) -> Iterator[NDArray[Any]]:
+        """Yield all elements in the order of the file, a megabyte at a time; raise unless that is all."""
+        most = _CHUNK // self.dtype.itemsize * self.dtype.itemsize
+        done = 0
+        while done < self.nbytes:
+            chunk = self.stream.read(min(most, self.nbytes - done))
+            done += len(chunk)
+            if len(chunk) % self.dtype.itemsize or not chunk:
+                raise self.truncated(done)
+            yield np.frombuffer(chunk, self.dtype)
+        if self.is_whole and self.stream.read(1):
+            raise self.too_long()
+
+    def read(self) -> NDArray[Any]:
+        """Return the array, in native byte order."""
+        try:
+            array: NDArray[Any] = np.empty(self.shape, self.dtype.newbyteorder("="))
+        except (ValueError, MemoryError) as error:
+            raise DataError(
+                f"{self.path} has dimensions that no array can have here: {self.claim}; {_AGAIN}"
+            ) from error
+        elements, done = array.reshape(-1), 0
+        for chunk in self.chunks():
+            elements[done : done + len(chunk)] = chunk
+            done += len(chunk)
+        return array
+
+    def truncated(self, found: int) -> DataError:
+        """Return the error for a file that has fewer bytes than its header promises."""
+        return DataError(f"{self.path} is truncated: {self.claim}, and only {found:,} follow it; {_AGAIN}")
+
+    def too_long(self) -> DataError:
+        """Return the error for a file that has more bytes than its header promises."""
+        return DataError(
+            f"{self.path} is longer than it should be: {self.claim}, and more follow them; {_AGAIN}"
+        )
+
+
+@contextmanager
+def open_idx(path: str | os.PathLike[str]) -> Iterator[StoredArray]:
+    """Open an IDX file, gzipped or not, read its header, and compare what it promises with the file's size.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Yields
+    ------
+    StoredArray
+        The array in it, to be read inside the context.
+
+    Raises
+    ------
+    DataError
+        As `read_idx`; what is wrong with the elements is raised inside the context, when they are read.
+    """
     path = Path(path)
     if os.path.isdir(path):
         raise DataError(f"{path} is a directory, where an IDX file was expected; name a file")
@@ -74,9 +185,14 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
             zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             file.seek(0)
             if not zipped:
-                return _read_stream(path, file)
+                stored = StoredArray(path, *_read_header(path, file), file)
+                _check_size(stored, size_of(file))
+                yield stored
+                return
             with gzip.GzipFile(fileobj=file) as stream:
-                return _read_stream(path, stream)
+                stored = StoredArray(path, *_read_header(path, stream), stream)
+                _check_unzipped_size(stored, size_of(file))
+                yield stored
     except EOFError as error:
         raise DataError(
             f"{path} is a truncated gzip file: it ends before its stream does; {_AGAIN}"
@@ -89,24 +205,34 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         ) from error
 
 
-def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile) -> NDArray[Any]:
-    dtype, shape = _read_header(path, stream)
-    elements = math.prod(shape) * dtype.itemsize
-    dimensions = " x ".join(map(str, shape))
-    claim = f"its header promises {dimensions} elements of {dtype.itemsize} bytes, {elements:,} bytes in all"
-    content = bytearray()  # grows with what the file holds: a header that lies must not take memory
-    while len(content) < elements:
-        chunk = stream.read(min(_CHUNK, elements - len(content)))
-        if not chunk:
-            raise DataError(f"{path} is truncated: {claim}, and only {len(content):,} follow it; {_AGAIN}")
-        content += chunk
-    if stream.read(1):
-        raise DataError(f"{path} is longer than it should be: {claim}, and more follow them; {_AGAIN}")
-    try:
-        array = np.frombuffer(content, dtype).reshape(shape)
-    except ValueError as error:
-        raise DataError(f"{path} has dimensions that no array can have: {claim}; {_AGAIN}") from error
-    return array.astype(dtype.newbyteorder("="), copy=False)
+def size_of(file: BinaryIO) -> int | None:
+    """Return the number of bytes of a file; None for what has no size, as a pipe."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _check_size(stored: StoredArray, size: int | None) -> None:
+    """Raise if a file has other bytes behind its header than that promises."""
+    if size is None:
+        return
+    found = size - stored.stream.tell()
+    if found < stored.nbytes:
+        raise stored.truncated(found)
+    if found > stored.nbytes:
+        raise stored.too_long()
+
+
+def _check_unzipped_size(stored: StoredArray, size: int | None) -> None:
+    """Raise if a gzip file of this size cannot hold what is promised, or it is more than is unzipped."""
+    if size is not None and stored.nbytes > size * _MOST_OF_A_BYTE:
+        raise DataError(
+            f"{stored.path} is truncated: {stored.claim}, more than {size:,} bytes of gzip can hold; {_AGAIN}"
+        )
+    if stored.nbytes > MAX_UNZIPPED:
+        raise DataError(
+            f"{stored.path} is a gzip file that is too large: {stored.claim}, and at most {MAX_UNZIPPED:,} "
+            "are unzipped; if you trust it, unzip it by gunzip and name the file that comes of it"
+        )
 
 
 def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> tuple[np.dtype[Any], tuple[int, ...]]:

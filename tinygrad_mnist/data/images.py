@@ -1,34 +1,37 @@
-"""A user's picture of a digit: read its grey values, and make it look like the training digits.
+"""The grey values of a picture in a file: of any format that Pillow reads, NPY or IDX.
 
-A picture may be of any format that Pillow reads, an NPY or an IDX file. The ink on it is found, dark on light
-or light on dark, then scaled and placed as the training digits are. Standardisation is not done here: it
-belongs to whoever holds the statistics of the training images.
+How large a picture is stands in its header, so one that would take too much memory is refused before it is
+read. The rest is done in strips, as the numbers behind a pixel may take ten times the room of the pixel.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.data.idx import GZIP_MAGIC, TYPE_CODES, read_idx
+from tinygrad_mnist.data.idx import GZIP_MAGIC, TYPE_CODES, open_idx
+from tinygrad_mnist.data.stacks import MAX_BYTES, MAX_PIXELS, check_index, grey_levels, open_npy, read_picture
+from tinygrad_mnist.data.transparency import page
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Grey = NDArray[np.uint8]
-Ink = NDArray[np.float64]
-
-MAX_PIXELS = 64_000_000
-"""The largest picture that is read: a phone's camera makes smaller ones, a decompression bomb larger ones."""
 
 _NPY_MAGIC = b"\x93NUMPY"
+_STRIP = 1 << 20
+"""Pixels that are converted at a time."""
+_ENOUGH = 2048
+"""Pixels a side that are enough for a digit: a larger JPEG is decoded at a half, a quarter or an eighth."""
 
 _filters = Lock()
 """Held while the filters of warnings are changed and put back, as they are those of the whole process."""
@@ -41,8 +44,9 @@ def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
     ----------
     path : path-like
         A picture in any format, size and mode that Pillow reads (transparent parts get the background that
-        lets the ink be seen); an NPY file with one picture (h, w) or a stack (n, h, w), of integers in 0..255
-        or of 16 bits, or floats in 0..1 or 0..255; or an IDX file with the same, gzipped or not.
+        lets the ink be seen, and of an animation the first frame is read); an NPY file with one picture
+        (h, w) or a stack (n, h, w), of booleans, integers or floats, see
+        `tinygrad_mnist.data.levels.black_and_white`; or an IDX file with the same, gzipped or not.
     index : int, optional
         The number of a picture in a stack, counted from 0. A stack needs it, a single picture does not take
         it.
@@ -50,7 +54,7 @@ def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
     Returns
     -------
     ndarray, shape (h, w), uint8
-        0 is black, 255 white. The array is the caller's own.
+        0 is black, 255 white. The array is the caller's own. A large JPEG is scaled down.
 
     Raises
     ------
@@ -78,14 +82,16 @@ def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
             file.seek(0)
             if not magic:
                 raise DataError(f"{path} is empty, where a picture was expected")
+            if magic == _NPY_MAGIC:
+                return read_picture(open_npy(path, file), index)
             if not _is_idx(magic):
-                pixels = _read_npy(file, path) if magic == _NPY_MAGIC else _read_with_pillow(file, path)
-                return _one_of(pixels, index, path)
+                return _read_with_pillow(file, path, index)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    return _one_of(read_idx(path), index, path)
+    with open_idx(path) as stored:
+        return read_picture(stored, index)
 
 
 def _is_idx(magic: bytes) -> bool:
@@ -94,363 +100,134 @@ def _is_idx(magic: bytes) -> bool:
     return plain or magic.startswith(GZIP_MAGIC)
 
 
-def _read_npy(file: BinaryIO, path: Path) -> NDArray[Any]:
-    try:
-        return np.asarray(np.load(file, allow_pickle=False))
-    except Exception as error:  # the parser of a damaged header raises anything, MemoryError included
-        raise DataError(f"{path} cannot be read as an NPY file of numbers ({_first_line(error)})") from error
+# ---- pictures that Pillow reads ----------------------------------------------------------------------------
 
 
-def _read_with_pillow(file: BinaryIO, path: Path) -> NDArray[Any]:
+def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise ImportError(
             f'Pillow is needed to read {path}: install it with pip install "tinygrad_mnist[images]".'
         ) from error
-    too_large = f"{path} has more than {MAX_PIXELS:,} pixels; scale it down, a few hundred a side are plenty"
-    with _filters, warnings.catch_warnings():
+    with _filters, warnings.catch_warnings(), _explained(path):
         warnings.simplefilter("ignore")  # remarks of decoders; real faults are raised
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            with Image.open(file) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(too_large)
-                return _grey_values(ImageOps.exif_transpose(image))
-        except DataError:
-            raise
-        except UnidentifiedImageError as error:
-            raise DataError(
-                f"{path} is not a picture in a format that can be read; expected a PNG, JPEG, NPY or IDX file"
-            ) from error
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DataError(too_large) from error
-        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error ... on damaged bytes
-            raise DataError(f"{path} is damaged or cut off ({_first_line(error)})") from error
+        with Image.open(file) as image:
+            check_index(path, None, index)
+            _check_size(image, path)
+            grey = _grey_values(image, path)
+            turn = _TURNED.get(_orientation(image))
+            return grey if turn is None else np.ascontiguousarray(turn(grey))
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error's text without its full stop, or the error's name if it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raise what is wrong with a picture as a `DataError` that names it."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} is not a picture in a format that can be read; expected a PNG, JPEG, NPY or IDX file"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(_too_large(path)) from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error ... on damaged bytes
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(f"{path} is damaged or cut off ({lines[0].rstrip('. ')})") from error
 
 
-def _grey_values(image: Image.Image) -> NDArray[Any]:
+def _too_large(path: Path) -> str:
+    return f"{path} has more than {MAX_PIXELS:,} pixels; scale it down, a few hundred a side are plenty"
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    """Raise if a picture, of which the header has been read, would take too much memory."""
+    tags = getattr(image, "tag_v2", {})  # a TIFF is decoded by tiles, which may be larger than it is
+    if max(image.width * image.height, tags.get(322, 0) * tags.get(323, 0)) > MAX_PIXELS:
+        raise DataError(_too_large(path))
+    size, pixel = f"{image.width} x {image.height}", _bytes_of_pixel(image)
+    if image.format == "JPEG" and not image.info.get("progressive"):
+        image.draft("L", (_ENOUGH, _ENOUGH))  # changes nothing where there are not twice as many
+        pixel = 2  # the decoder holds some rows only
+    needed = image.width * image.height * pixel
+    if needed > MAX_BYTES:
+        raise DataError(
+            f"{path} has {size} pixels, which take {needed:,} bytes to read, and at most {MAX_BYTES:,} are "
+            "taken; scale it down, a few hundred pixels a side are plenty"
+        )
+
+
+def _bytes_of_pixel(image: Image.Image) -> int:
+    """Return the memory that Pillow takes for a pixel; a decoder of whole pictures takes it several times."""
+    if image.mode.startswith("I;16"):
+        pixel = 2
+    else:
+        pixel = 1 if image.mode in ("1", "L", "P") else 4
+    return pixel * {"WEBP": 3, "AVIF": 3, "JPEG2000": 2, "JPEG": 3}.get(image.format or "", 1)
+
+
+def _grey_values(image: Image.Image, path: Path) -> Grey:
     """Return the grey values (h, w) of a picture, its transparent parts filled so that the ink stands out."""
+    image.load()
+    if image.width * image.height > MAX_PIXELS:  # an icon is as large as the picture inside it
+        raise DataError(_too_large(path))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return np.asarray(image)
+        return _wide_values(image, path)
+    grey = np.empty((image.height, image.width), np.uint8)
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB").convert("L") if image.mode != "L" else image)
-    rgba = image.convert("RGBA")
-    grey = np.asarray(rgba.convert("RGB").convert("L"), np.float64)
-    alpha = np.asarray(rgba.getchannel("A"), np.float64) / 255
-    # If nearly all visible pixels are dark, or nearly none, they are ink alone: fill with the contrary. Else
-    # the picture has paper of its own: fill with that.
-    seen = max(float(alpha.sum()), 1e-12)
-    dark = float(alpha[grey < 128].sum()) / seen
-    ink_alone = dark < 0.02 or dark > 0.98
-    fill = 255.0 if ink_alone == (dark > 0.5) else 0.0
-    return np.rint(alpha * grey + (1 - alpha) * fill).astype(np.uint8)
+        for rows, strip in _strips(image):
+            grey[rows] = np.asarray(strip if strip.mode == "L" else strip.convert("RGB").convert("L"))
+        return grey_levels(path, grey, int(grey.min()), int(grey.max()))
+    alpha = np.empty_like(grey)
+    for rows, strip in _strips(image):
+        rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
+        grey[rows] = np.asarray(rgba.convert("RGB").convert("L"))
+        alpha[rows] = np.asarray(rgba.getchannel("A"))
+    fill = page(grey, alpha)
+    for rows, _ in _strips(image):
+        share = alpha[rows] / 255
+        grey[rows] = np.rint(share * grey[rows] + (1 - share) * fill)
+    return grey
 
 
-def _one_of(pixels: NDArray[Any], index: int | None, path: Path) -> Grey:
-    """Return one picture of those that a file holds, in bytes."""
-    if pixels.ndim not in (2, 3) or pixels.size == 0:
-        raise DataError(
-            f"{path} holds an array of shape {pixels.shape}, where a picture (h, w) or a stack of pictures "
-            "(n, h, w) was expected"
-        )
-    if pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4) and pixels.shape[1] > 4:
-        raise DataError(
-            f"{path} holds a colour picture (h, w, channels), to judge by its shape {pixels.shape}, where "
-            "grey values were expected, (h, w), or (n, h, w) for a stack; save it as those, or as a PNG"
-        )
-    if pixels.ndim == 2 and index is not None:
-        raise DataError(f"{path} holds a single picture, which takes no index, but index {index} was given")
-    if pixels.ndim == 3 and index is None:
-        raise DataError(
-            f"{path} holds {len(pixels)} pictures; choose one by an index from 0 to {len(pixels) - 1}"
-        )
-    if index is not None and not 0 <= index < len(pixels):
-        raise DataError(f"{path} holds {len(pixels)} pictures, counted from 0; it has none of index {index}")
-    if pixels.shape[-2] * pixels.shape[-1] > MAX_PIXELS:
-        raise DataError(f"{path} has pictures of more than {MAX_PIXELS:,} pixels each; scale them down")
-    scale = _scale_to_bytes(pixels, path)  # of the whole stack, as one picture of it may be nearly black
-    picture = pixels if index is None else pixels[index]
-    return np.array(np.rint(picture.astype(np.float64) * scale), dtype=np.uint8)
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield a picture in strips of whole rows, each with the rows that it has."""
+    height = max(1, _STRIP // image.width)
+    for top in range(0, image.height, height):
+        bottom = min(top + height, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
 
 
-def _scale_to_bytes(pixels: NDArray[Any], path: Path) -> float:
-    """Return the factor that brings pixels to 0..255, by their dtype and range."""
-    if pixels.dtype == np.uint8:
-        return 1.0
-    if pixels.dtype.kind not in "buif":
-        raise DataError(f"{path} holds values of type {pixels.dtype}, where grey values were expected")
-    low, high = float(pixels.min()), float(pixels.max())
-    if pixels.dtype.kind == "b" or (pixels.dtype.kind == "f" and low >= 0 and high <= 1):
-        return 255.0
-    if low >= 0 and high <= 255:
-        return 1.0
-    if pixels.dtype.kind in "ui" and low >= 0 and high <= 65535:
-        return 1 / 257
-    raise DataError(f"{path} holds values from {low:g} to {high:g}, where 0 to 255 (or 0 to 1) was expected")
+def _wide_values(image: Image.Image, path: Path) -> Grey:
+    """Return the grey values of a picture of 16 or 32 bits."""
+    strips = ((rows, np.asarray(strip)) for rows, strip in _strips(image))
+    rows, strip = next(strips)
+    values = np.empty((image.height, image.width), strip.dtype)
+    values[rows] = strip
+    for rows, strip in strips:
+        values[rows] = strip
+    return grey_levels(path, values, float(values.min()), float(values.max()))
 
 
-# ---- a digit as the training digits are ----------------------------------------------------------------
-
-_WORKING_SIDE = 2048  # larger pictures are averaged down by a whole factor first
-_PLANE_SIDE = 64  # a picture with this side or more may be a photograph, whose paper is lit unevenly
-_LEAST_CONTRAST = 8.0  # grey levels between paper and ink; a picture with less is blank
-_FAINT = 0.1  # of the strongest ink; fainter pixels do not widen the digit's box
-_FINE = 8  # strokes are measured and thickened on a grid that is this much finer than the result
+def _orientation(image: Image.Image) -> int:
+    """Return how the camera was held, as EXIF counts: 1 is upright, and what is taken for unknown."""
+    with suppress(Exception):  # what a damaged EXIF raises is no reason to lose the picture
+        return int(image.getexif().get(0x0112, 1))
+    return 1
 
 
-def prepare_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None) -> NDArray[np.uint8]:
-    """Make a picture of one digit look like the training digits.
-
-    It is done as MNIST was made (LeCun, Bottou, Bengio and Haffner, 1998, section III.A). The ink is scaled,
-    with its aspect kept, until its longer side is 20 of 28 pixels. It is placed with its centre of mass in
-    the middle of the square. Before that, the border of the picture shows the level of the paper, which is
-    subtracted, with an even gradient of light. Strokes thinner than a pen's are thickened. At last the ink is
-    stretched to the full range.
-
-    Digits of side 8 are made as those of UCI (Alpaydin and Kaynak, 1998), by the steps of NIST's programs:
-    set upright, drawn out to 20 of 32 pixels in width and all 32 in height, and counted in blocks of 4 x 4.
-
-    A picture that has this size, scale and place already is only stretched in contrast, and turned to light
-    on dark.
-
-    Parameters
-    ----------
-    image : array_like, shape (h, w)
-        Grey values, dark on light or light on dark, of any finite range that spans at least 8 levels.
-    size : int
-        The side of the result.
-    fill : float, optional
-        The digit's longer side as a share of the square's, in (0, 1]; by default 20/28, and 1 for `size` 8.
-
-    Returns
-    -------
-    ndarray, shape (size, size), uint8
-        The digit, light (255) on dark (0).
-
-    Raises
-    ------
-    DataError
-        The picture is blank, not two-dimensional, or not finite.
-
-    Examples
-    --------
-    A black bar on white paper, not in the middle:
-
-    >>> paper = np.full((60, 80), 255, np.uint8)
-    >>> paper[10:50, 5:13] = 0
-    >>> digit = prepare_digit(paper)
-    >>> digit.shape, digit.dtype
-    ((28, 28), dtype('uint8'))
-    >>> rows, columns = np.nonzero(digit)
-    >>> int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
-    (4, 23, 12, 15)
-    """
-    if size < 1 or (fill is not None and not 0 < fill <= 1):
-        raise ValueError(f"size must be 1 or more and fill in (0, 1], but {size=} and {fill=} were given")
-    # `box` is the longer side of the ink in the result
-    box = size if size == 8 and fill is None else max(1, round(size * (20 / 28 if fill is None else fill)))
-    ink = _ink(_values(image))
-    if ink.shape == (size, size) and _is_placed(ink, box):
-        placed = ink / ink.max()
-    elif size == 8 and fill is None:
-        placed = _as_uci(ink)
-    else:
-        placed = _as_mnist(ink, size, box)
-    digit: NDArray[np.uint8] = np.rint(255 * placed).astype(np.uint8)
-    return digit
-
-
-def _values(image: ArrayLike) -> Ink:
-    """Return the picture as floats, its sides averaged down to the working size."""
-    pixels = np.asarray(image)
-    if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "buif":
-        raise DataError(
-            f"a picture (h, w) of numbers was expected, not shape {pixels.shape} of {pixels.dtype}"
-        )
-    if pixels.dtype.kind == "b":
-        pixels = pixels * np.uint8(255)
-    step = -(-max(pixels.shape) // _WORKING_SIDE)
-    if step > 1 and min(pixels.shape) >= step:
-        rows, columns = (side - side % step for side in pixels.shape)
-        pixels = pixels[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
-    values = pixels.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise DataError("the picture holds values that are not finite")
-    return values
-
-
-def _ink(image: Ink) -> Ink:
-    """Return the distance (h, w) of each pixel from the paper: 0 on the paper, positive on ink."""
-    paper, noise = _paper(image)
-    away = image - paper
-    if -away.min() > away.max():  # the farthest pixel is darker than the paper: dark on light
-        away = -away
-    ink: Ink = np.maximum(away - noise, 0)
-    if np.ptp(image) < _LEAST_CONTRAST:
-        raise DataError("the picture is blank: it shows no digit that stands out from its background")
-    if ink.max() < max(_LEAST_CONTRAST, noise):
-        raise DataError(
-            "no digit stands out from the background of the picture, which is blank or too uneven; take one "
-            "on plain paper"
-        )
-    return ink
-
-
-def _paper(image: Ink) -> tuple[Ink, float]:
-    """Return the level of the paper, which broadcasts to (h, w), and the height of its noise.
-
-    Both come from the border. Ink may touch it: pixels far from its median are left out. The spread is
-    measured by the median distance, which a few inked pixels do not change; 1.4826 times it is the deviation
-    of a normal distribution. The paper of a photograph is a plane, fitted by least squares.
-    """
-    height, width = image.shape
-    depth = max(1, min(height, width) // 50)
-    border = np.ones(image.shape, bool)
-    border[depth : height - depth, depth : width - depth] = False
-    values = image[border]
-    median = np.median(values)
-    distance = np.abs(values - median)
-    slack = max(3 * 1.4826 * float(np.median(distance)), _FAINT / 3 * float(np.ptp(image)))
-    is_paper = distance <= slack
-    values = values[is_paper]
-    if min(height, width) < _PLANE_SIDE:
-        return np.full((1, 1), np.median(values)), 3 * float(values.std())
-    rows, columns = np.nonzero(border)
-    terms = np.stack([np.ones(values.size), rows[is_paper] / height, columns[is_paper] / width], axis=1)
-    (level, down, across), *_ = np.linalg.lstsq(terms, values, rcond=None)
-    plane = level + down * np.arange(height)[:, None] / height + across * np.arange(width) / width
-    return plane, 3 * float((values - plane[border][is_paper]).std())
-
-
-def _box(ink: Ink) -> tuple[slice, slice]:
-    """Return the smallest rectangle around all ink that is not faint."""
-    strong = ink > _FAINT * ink.max()
-    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def _centre(ink: Ink) -> tuple[float, float]:
-    """Return the centre of mass, in pixels from the top and from the left: (0.5, 0.5) for the first pixel."""
-    height, width = ink.shape
-    mass = ink.sum()
-    down = ink.sum(axis=1) @ (np.arange(height) + 0.5) / mass
-    across = ink.sum(axis=0) @ (np.arange(width) + 0.5) / mass
-    return float(down), float(across)
-
-
-def _is_placed(ink: Ink, box: int) -> bool:
-    """Return whether the ink of a square picture has its size and place already.
-
-    MNIST's digits were moved by whole pixels: their centres lie within one pixel beyond the middle. Those of
-    UCI were not placed by their centres, which lie within one and a quarter pixels around the middle.
-    """
-    rows, columns = _box(ink)
-    longer = max(rows.stop - rows.start, columns.stop - columns.start)
-    middle = ink.shape[0] / 2
-    low, high = (-1.25, 1.25) if box == ink.shape[0] else (-0.05, 1.05)
-    return box - 1 <= longer <= box and all(low <= centre - middle <= high for centre in _centre(ink))
-
-
-def _as_mnist(ink: Ink, size: int, box: int) -> Ink:
-    """Return the ink scaled until its longer side is `box`, its centre of mass in the middle of a square."""
-    digit = ink[_box(ink)]
-    if not box - 1 <= max(digit.shape) <= box:  # ink that fits to a pixel is only moved, so it stays sharp
-        longer = box * _FINE
-        digit = _thickened(_scaled(digit, longer, longer), pen=0.13 * longer)
-        digit = _scaled(digit, box, box)
-    corner = [
-        min(max(size // 2 - int(centre), 0), size - side)
-        for centre, side in zip(_centre(digit), digit.shape, strict=True)
-    ]
-    square = np.zeros((size, size))
-    square[corner[0] : corner[0] + digit.shape[0], corner[1] : corner[1] + digit.shape[1]] = _saturated(digit)
-    return square
-
-
-def _as_uci(ink: Ink) -> Ink:
-    """Return the ink set upright, drawn out to the full height and 5/8 of the width of a square of side 8."""
-    side = 8 * _FINE
-    width = side * 20 // 32
-    bitmap = (_saturated(ink) > 0.5).astype(np.float64)
-    digit = _upright(_scaled(bitmap[_box(bitmap)], side, side))
-    digit = _scaled(digit[_box(digit)], side, width, stretch=1.5)
-    digit = _thickened(digit, pen=5 / 32 * side)
-    digit = _scaled(digit, side, width, stretch=1.5)
-    above, left = ((side - length) // 2 for length in digit.shape)
-    square = np.zeros((side, side))
-    square[above : above + digit.shape[0], left : left + digit.shape[1]] = digit
-    blocks: Ink = square.reshape(8, _FINE, 8, _FINE).mean(axis=(1, 3))
-    blocks /= blocks.max()
-    return blocks
-
-
-def _scaled(digit: Ink, height: int, width: int, stretch: float = 1.0) -> Ink:
-    """Return a digit scaled to fit a box; one side may be drawn out up to `stretch` times the other."""
-    factors = (height / digit.shape[0], width / digit.shape[1])
-    least = min(factors)
-    rows, columns = (
-        _resampling(side, max(1, round(side * min(factor, least * stretch))))
-        for side, factor in zip(digit.shape, factors, strict=True)
-    )
-    return rows @ digit @ columns.T
-
-
-def _saturated(digit: Ink) -> Ink:
-    """Return ink in 0..1, the strongest tenth of it at 1: a pen's stroke is black except for its rims."""
-    strong: Ink = np.minimum(digit / np.quantile(digit[digit > _FAINT * digit.max()], 0.9), 1)
-    return strong
-
-
-def _thickened(digit: Ink, pen: float) -> Ink:
-    """Return a digit whose strokes are `pen` pixels wide at least, dilated by a disc and cut to its new box.
-
-    The mean width of a stroke is twice its area divided by its perimeter. The total variation of a black and
-    white picture is the perimeter.
-    """
-    digit = np.pad(_saturated(digit), 1)
-    down, across = np.diff(digit, axis=0)[:, :-1], np.diff(digit, axis=1)[:-1]
-    radius = (pen - 2 * float(digit.sum() / np.hypot(down, across).sum())) / 2
-    if radius < 0.5:
-        return digit[_box(digit)]
-    reach = int(np.ceil(radius))
-    digit = np.pad(digit, reach)
-    thick = digit.copy()
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            if x * x + y * y <= radius * radius:
-                np.maximum(thick, np.roll(digit, (y, x), axis=(0, 1)), out=thick)
-    return thick[_box(thick)]
-
-
-def _upright(digit: Ink) -> Ink:
-    """Return a digit set upright: its rows are moved by whole pixels until its mixed second moment is 0."""
-    height, width = digit.shape
-    middle, across = _centre(digit)
-    y = np.arange(height)[:, None] + 0.5 - middle
-    x = np.arange(width) + 0.5 - across
-    lean = np.clip((digit * y * x).sum() / max(float((digit * y * y).sum()), 1e-12), -1, 1)
-    shift = np.rint(lean * y).astype(np.intp)
-    reach = int(np.abs(shift).max())
-    columns = np.arange(width + 2 * reach) + shift
-    return np.take_along_axis(np.pad(digit, ((0, 0), (2 * reach, 2 * reach))), columns + reach, axis=1)
-
-
-def _resampling(old: int, new: int) -> Ink:
-    """Return the matrix (new, old) that resamples an axis: by areas to shrink it, linearly to grow it."""
-    if new <= old:
-        edges = np.arange(new + 1) * (old / new)
-        left = np.maximum(edges[:-1, None], np.arange(old))
-        right = np.minimum(edges[1:, None], np.arange(1, old + 1))
-        weights = np.maximum(right - left, 0)
-    else:
-        centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-        weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(old)), 0)
-    matrix: Ink = weights / weights.sum(axis=1, keepdims=True)
-    return matrix
+_TURNED: dict[int, Callable[[Grey], Grey]] = {
+    2: lambda grey: grey[:, ::-1],
+    3: lambda grey: grey[::-1, ::-1],
+    4: lambda grey: grey[::-1],
+    5: lambda grey: grey.T,
+    6: lambda grey: grey.T[:, ::-1],
+    7: lambda grey: grey.T[::-1, ::-1],
+    8: lambda grey: grey.T[::-1],
+}
+"""A picture set upright, by the orientation that its EXIF data tell (JEITA CP-3451, section 4.6.4)."""

@@ -40,6 +40,15 @@ class DivergedError(TrainingError):
     """A loss that is no longer finite, so that going on would be pointless."""
 
 
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return whether an error is Ctrl-C, or came of it: what imports modules may turn it into another."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 @contextmanager
 def writing(path: PathLike) -> Iterator[None]:
     """Raise a `RunError` that names the file, where the system raises an `OSError` inside."""

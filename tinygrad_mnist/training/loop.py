@@ -138,8 +138,7 @@ class _Training:
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
         self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
         self.history = History(steps_per_epoch)
-        self.best: Record | None = None
-        self.best_state: State = {}
+        self.best: tuple[Record, State] | None = None
         self.seconds = 0.0
 
     def run(self) -> Fit:
@@ -147,24 +146,32 @@ class _Training:
         interrupted = False
         try:
             self._train()
+            best = self._load_best()
         except KeyboardInterrupt:
             if not self.history.losses:
                 raise  # nothing was learned yet: there is nothing to keep
             interrupted = True
             self.reporter.interrupted()
             if self.best is None:
+                self.history.records.clear()  # of an evaluation that was interrupted
                 self._evaluate()
-        assert self.best is not None
-        self.model.load_state_dict(self.best_state)
-        self.model.eval()
+            best = self._load_best()
         return Fit(
             plan=self.plan,
             history=self.history,
-            best=self.best,
+            best=best,
             seconds=self.seconds,
             images=len(self.history.losses) * self.batch_size,
             interrupted=interrupted,
         )
+
+    def _load_best(self) -> Record:
+        """Put the model into the best state; return its record."""
+        assert self.best is not None
+        record, state = self.best
+        self.model.load_state_dict(state)
+        self.model.eval()
+        return record
 
     def _train(self) -> None:
         """Do all steps, with the evaluations among them. To stop early would be to leave the loop here."""
@@ -249,9 +256,9 @@ class _Training:
             validation_accuracy=validation.accuracy,
         )
         history.records.append(record)
-        best = record.better_than(self.best)
+        best = record.better_than(self.best and self.best[0])
         if best:
-            self.best_state, self.best = self.model.state_dict(), record  # a copy: training goes on
+            self.best = record, self.model.state_dict()  # a copy, as training goes on; at once, for Ctrl-C
         self.reporter.evaluated(record, best)
 
     def _diverged(self, finding: str) -> DivergedError:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, batches
-from tinygrad_mnist.data.images import prepare_digit, read_image
+from tinygrad_mnist.data.images import read_image
+from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import Module

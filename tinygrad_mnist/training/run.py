@@ -20,10 +20,10 @@ from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, SUMMARY, RunDirectory
-from tinygrad_mnist.training.errors import DivergedError, RunError, writing
+from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
+from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
+from tinygrad_mnist.training.loop import Fit, History, Plan, Record, Reporter, fit
 from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
@@ -47,6 +47,8 @@ class Outcome:
         The trained model.
     missing : tuple of Path
         Files that could not be written after training, as on a full disk. The reporter was told why.
+    interrupted : bool
+        Whether Ctrl-C ended the drawing of the pictures; those that are not there are in `missing`, too.
     """
 
     summary: dict[str, Any]
@@ -54,6 +56,7 @@ class Outcome:
     pictures: tuple[Path, ...]
     checkpoint: Checkpoint
     missing: tuple[Path, ...] = ()
+    interrupted: bool = False
 
 
 def train(
@@ -114,7 +117,9 @@ def train(
     DataError
         If the data does not fit the recipe.
     KeyboardInterrupt
-        If the user pressed Ctrl-C before anything was learned; the directory is then as it was.
+        If the user pressed Ctrl-C before anything was learned; the directory is then as it was. Later, the
+        first one ends training, and the best state is kept and evaluated all the same; the second one ends
+        the run at once. One that comes while the pictures are drawn ends that, and nothing is raised.
     """
     with RunDirectory(out, recipe.name) as directory:
         return _train(recipe, dataset, seed, directory, source, reporter)
@@ -132,25 +137,68 @@ def _train(
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
-    model, standardizer = checkpoint.model, checkpoint.standardizer
     recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
     result = _fit(recorder, parts, rngs)
+    try:
+        finished = _finish(recorder, dataset, parts, result)
+    except KeyboardInterrupt:
+        if result.interrupted:
+            raise
+        recorder.interrupted()
+        finished = _finish(recorder, dataset, parts, result)
+    return _with_pictures(finished, recorder, dataset, result.history, rngs["sample"])
+
+
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """A run that has been evaluated: its summary, the test part, and what could not be written."""
+
+    summary: dict[str, Any]
+    on_test: Evaluation
+    missing: tuple[Path, ...]
+
+
+def _finish(recorder: _Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Finished:
+    """Evaluate the best state on the training and the test part, and write the summary."""
+    recorder.complete(result)
+    checkpoint = recorder.checkpoint
+    model, standardizer = checkpoint.model, checkpoint.standardizer
     on_train = evaluate(model, parts.train_images, parts.train_labels, standardizer)
     on_test = evaluate(model, dataset.test_images, dataset.test_labels, standardizer)
     summary = _summary(checkpoint, dataset, parts, result, on_train, on_test)
-    unwritten = recorder.write_summary(summary)
+    return _Finished(summary, on_test, recorder.write_summary(summary))
+
+
+def _with_pictures(
+    finished: _Finished, recorder: _Recorder, dataset: Dataset, history: History, rng: np.random.Generator
+) -> Outcome:
+    """Draw the pictures; Ctrl-C ends that, and costs nothing else."""
+    directory, checkpoint, summary = recorder.directory, recorder.checkpoint, finished.summary
     title = data_title(dataset.name, summary["data_source"])
-    pictures, undrawn = draw_pictures(
-        recorder.directory,
-        checkpoint,
-        dataset,
-        on_test.probabilities,
-        result.history,
-        f"{recipe.name}, {title}: {percent_text(on_test.accuracy)} of the test part recognised",
-        rngs["sample"],
-        recorder.notify,
+    interrupted = False
+    try:
+        pictures, undrawn = draw_pictures(
+            directory,
+            checkpoint,
+            dataset,
+            finished.on_test.probabilities,
+            history,
+            f"{checkpoint.recipe.name}, {title}: {percent_text(finished.on_test.accuracy)} of the test part "
+            "recognised",
+            rng,
+            recorder.notify,
+        )
+    except BaseException as error:
+        if not is_interrupt(error):
+            raise
+        interrupted = True
+        paths = [directory.file(name) for name in PICTURES]
+        pictures = tuple(path for path in paths if path.exists())
+        undrawn = tuple(path for path in paths if path not in pictures)
+        recorder.notify(f"interrupted: {', '.join(path.name for path in undrawn)} not drawn")
+    return Outcome(
+        summary, directory.path, pictures, checkpoint, finished.missing + undrawn, interrupted=interrupted
     )
-    return Outcome(summary, recorder.directory.path, pictures, checkpoint, unwritten + undrawn)
 
 
 def _untrained(
@@ -213,7 +261,7 @@ def _summary(
         "best_step": result.best.step,
         "interrupted": result.interrupted,
         "train_seconds": result.seconds,
-        "images_per_second": result.images / result.seconds,
+        "images_per_second": result.images / result.seconds if result.seconds else 0.0,  # Ctrl-C in the first
         "train_accuracy": on_train.accuracy,
         "validation_accuracy": result.best.validation_accuracy,
         "test_accuracy": on_test.accuracy,
@@ -249,7 +297,7 @@ class _Recorder(Reporter):
 
     def __init__(self, reporter: Reporter, directory: RunDirectory, checkpoint: Checkpoint) -> None:
         self.reporter, self.directory, self.checkpoint = reporter, directory, checkpoint
-        self.records: list[Record] = []
+        self.records: list[Record] = []  # those that are on the disk; so is the state of the best
         self.best: Record | None = None
         self.stepped = reporter.stepped  # type: ignore[method-assign]  # once a step: without a detour
 
@@ -257,16 +305,25 @@ class _Recorder(Reporter):
         self.reporter.started(plan)
 
     def evaluated(self, record: Record, best: bool) -> None:
-        if best:
+        self._write([*self.records, record], record if best else self.best)
+        self.reporter.evaluated(record, best)
+
+    def complete(self, result: Fit) -> None:
+        """Write what Ctrl-C kept from being written at the last evaluation; the model has the best state."""
+        self._write(result.history.records, result.best)
+
+    def _write(self, records: list[Record], best: Record | None) -> None:
+        """Write the checkpoint and the metrics, where they are not on the disk already."""
+        if best is not self.best:
             save_checkpoint(self.directory.file(CHECKPOINT), self.checkpoint)
-            self.best = record
+            self.best = best
         if not self.records:
             self.directory.clear(CHECKPOINT)  # not before: until now an earlier run is whole
-        self.records.append(record)
-        metrics = self.directory.file(METRICS)
-        with writing(metrics):
-            write_json_lines(metrics, [entry.to_dict() for entry in self.records])
-        self.reporter.evaluated(record, best)
+        if len(records) > len(self.records):
+            metrics = self.directory.file(METRICS)
+            with writing(metrics):
+                write_json_lines(metrics, [record.to_dict() for record in records])
+            self.records = list(records)
 
     def interrupted(self) -> None:
         self.reporter.interrupted()

@@ -1,0 +1,79 @@
+"""Ctrl-C and SIGTERM, as the command line takes them.
+
+Both raise `KeyboardInterrupt`. While modules are imported, Python may turn that into another error, or drop
+it and print a traceback. So the process ends there at once, as nothing is half done then.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+SENTENCE: Final = "tinygrad-mnist: interrupted"
+
+_DEFAULTS: Final[dict[signal.Signals, Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+"""The signals, and how Python takes each; where it is taken otherwise, as under nohup, that stays."""
+
+_leaves_imports = False
+
+
+@contextmanager
+def as_interrupts(is_program: bool) -> Iterator[None]:
+    """Take both signals inside.
+
+    Parameters
+    ----------
+    is_program : bool
+        Whether the process is that of the command line. Then a signal during an import ends it, and a later
+        one changes nothing, as all is done; else the handlers that were there come back.
+    """
+    global _leaves_imports
+    _leaves_imports = is_program
+    taken = []
+    for number, default in _DEFAULTS.items():
+        if signal.getsignal(number) == default:
+            try:
+                signal.signal(number, _interrupt)
+            except ValueError:  # in another thread than the main one, which no signal reaches
+                break
+            taken.append(number)
+    try:
+        yield
+    finally:
+        _leaves_imports = False
+        for number in taken:
+            signal.signal(number, signal.SIG_IGN if is_program else _DEFAULTS[number])
+
+
+@contextmanager
+def raised_in_imports() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` inside while modules are imported, too, as there is something to be kept."""
+    global _leaves_imports
+    before, _leaves_imports = _leaves_imports, False
+    try:
+        yield
+    finally:
+        _leaves_imports = before
+
+
+def status_of(interrupt: KeyboardInterrupt) -> int:
+    """Return the exit status after an interrupt: 128 and the number of the signal, as shells count."""
+    number = interrupt.args[0] if interrupt.args else None
+    return 128 + (number if isinstance(number, int) else signal.SIGINT)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    interrupt = KeyboardInterrupt(int(number))
+    while _leaves_imports and frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, f"{SENTENCE}\n".encode())
+            os._exit(status_of(interrupt))
+        frame = frame.f_back
+    raise interrupt
