@@ -36,7 +36,10 @@ MEASURED_WITH: Final[Mapping[str, str]] = {
     "erf_derivative": "erf",
     "inverse_power": "arctan2",
     "logistic": "sigmoid",
+    "normal_cdf": "gelu",
+    "normal_pdf": "gelu",
     "power_term": "power",
+    "rectifier": "relu",
     "sech_squared": "tanh",
     "share": "logaddexp",
 }
@@ -172,7 +175,7 @@ def _arithmetic() -> dict[str, tuple[Reference, ...]]:
                 lambda x, y: x / y,
                 (lambda x, y: 1 / y, lambda x, y: -x / y**2),
                 (_zero, lambda x, y: -1 / y**2, lambda x, y: 2 * x / y**3),
-                within=lambda x, y: y != 0,
+                within=lambda x, y: _normal(x) & _normal(y),
             ),
         ),
         # the quotient is an integer that a float holds: beyond, one cannot say which one is meant
@@ -448,7 +451,7 @@ def _trigonometric() -> dict[str, tuple[Reference, ...]]:
                     lambda y, x: (y - x) * (y + x) / (x * x + y * y) ** 2,
                     lambda y, x: 2 * x * y / (x * x + y * y) ** 2,
                 ),
-                within=lambda y, x: (y != 0) & (x != 0),
+                within=lambda y, x: _normal(y) & _normal(x),
             ),
         ),
     }
@@ -572,7 +575,8 @@ def points(reference: Reference, dtype: DTypeLike, count: int) -> list[Any]:
         columns = [np.concatenate([columns[0], edges])]
     else:
         x, y = columns
-        y[::2] = x[::2] * (1 + 10.0 ** rng.uniform(-7, 0, len(x[::2]))).astype(dtype)
+        with np.errstate(over="ignore"):
+            y[::2] = x[::2] * (1 + 10.0 ** rng.uniform(-7, 0, len(x[::2]))).astype(dtype)
         x[1::8] = rng.choice(edges, len(x[1::8]))
         y[3::8] = rng.choice(edges, len(y[3::8]))
         columns = [x, y]
@@ -665,7 +669,7 @@ def _measure_one(op: Op, reference: Reference, dtype: DTypeLike, count: int, exe
     arguments, ulps = points(reference, dtype, count), _Ulps(np.dtype(dtype))
     numbers = _as_mpmath(arguments)
     values = [reference.value(*row) for row in numbers]
-    kept = np.array([abs(value) < ulps.end for value in values])
+    kept = np.array([abs(value) <= ulps.largest for value in values])
     if exempt and reference.exempt is not None:
         with np.errstate(all="ignore"):
             kept &= ~reference.exempt(*(arguments[i].astype(np.float64) for i in free))
@@ -736,6 +740,7 @@ class _Ulps:
         info, self.mp = np.finfo(dtype), _mpmath()
         self.digits = info.nmant + 1
         self.least = int(info.minexp) - int(info.nmant)
+        self.largest = float(info.max)
         self.end = self.mp.mpf(2) ** int(info.maxexp)
 
     def errors(self, computed: Array, truth: Function, numbers: Sequence[tuple[Any, ...]]) -> Array:
