@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import Domain, Sample, elementwise, fused, general
 from tinygrad_mnist.ops.elementwise import floating, has_nan, sigmoid
-from tinygrad_mnist.ops.normal_distribution import FARTHEST, normal_cdf, tail_and_density
+from tinygrad_mnist.ops.normal_distribution import DENSITY_AT_0, FARTHEST, gelu_derivative, mills_and_bell
 
 KINKED = Domain(kinks=(0.0,))
 
@@ -141,9 +141,10 @@ def _gelu_forward(x: Any, approximate: str) -> tuple[Any, Any]:
     a = np.asarray(np.abs(x))
     np.minimum(a, FARTHEST, out=a)
     if approximate == "none":
-        tail, density = tail_and_density(a)
-        density *= a
-        slope = np.subtract(tail, density, out=density)
+        tail, bell = mills_and_bell(a)
+        slope = tail - a * DENSITY_AT_0
+        tail *= bell
+        slope *= bell
     elif approximate == "tanh":
         tail, slope = _logistic_tail(a)
     else:
@@ -152,11 +153,11 @@ def _gelu_forward(x: Any, approximate: str) -> tuple[Any, Any]:
     out = np.asarray(rectified(x))
     out -= a
     positive = (x > 0).astype(x.dtype)
-    flipped = np.multiply(slope, positive, out=tail)
+    flipped = np.multiply(slope, positive, out=tail)  # slope + positive * (1 - 2 * slope), in place
     flipped *= 2
     slope -= flipped
     slope += positive
-    return out, slope
+    return out, slope.astype(x.dtype, copy=False)
 
 
 def _logistic_tail(a: Any) -> tuple[Any, Any]:
@@ -186,11 +187,10 @@ def _gelu_joint(g: Any, needed: Any, out: Any, slope: Any, x: Any, approximate: 
 
 
 def _gelu_formula(x: Any, approximate: str) -> Any:
-    inside = np.clip(x, -FARTHEST, FARTHEST)  # at infinity the product would be inf * 0
     if approximate == "none":
-        cdf = normal_cdf(inside)
-    else:
-        cdf = sigmoid(math.sqrt(8 / math.pi) * inside * (1 + 0.044715 * np.square(inside)))
+        return gelu_derivative(x, order=0)
+    inside = np.clip(x, -FARTHEST, FARTHEST)  # at infinity the product would be inf * 0
+    cdf = sigmoid(math.sqrt(8 / math.pi) * inside * (1 + 0.044715 * np.square(inside)))
     return np.where(x > FARTHEST, x, inside * cdf)
 
 

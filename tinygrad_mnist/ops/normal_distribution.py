@@ -1,4 +1,4 @@
-"""The normal distribution: its tail with all digits, as far down as a float reaches.
+"""The tail of the normal distribution, and gelu of it, with all digits as far down as a float reaches.
 
 ``1 + erf(x)`` has none left below x = -6. Here the tail is ``exp(-x**2 / 2)`` times Mills' ratio, which is a
 smooth function that a polynomial approximates.
@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.engine.op import elementwise
-from tinygrad_mnist.ops.elementwise import exp_of_square, floating
+from tinygrad_mnist.engine.op import Op, Sample, elementwise
+from tinygrad_mnist.ops.elementwise import double, exp_of_square, floating
 
 FARTHEST = 40.0
 """A number beyond which the tail is less than any float64."""
+
+DENSITY_AT_0 = 1 / math.sqrt(2 * math.pi)
 
 _MILLS = {
     4: (3.0, (
@@ -41,33 +43,55 @@ underflows.
 """
 
 
-def tail_and_density(a: Any) -> tuple[Any, Any]:
-    """Return the probability of less than -a, and the density at a, of an array between 0 and FARTHEST."""
+def mills_and_bell(a: Any) -> tuple[Any, Any]:
+    """Return Mills' ratio divided by sqrt(2 pi), and exp(-a**2 / 2), of an array between 0 and FARTHEST.
+
+    Their product is the probability of less than -a. The arrays are the caller's own, in float32 for float16.
+    """
+    a = a.astype(np.float32) if a.dtype.itemsize < 4 else a
     c, coefficients = _MILLS[4 if a.dtype.itemsize < 8 else 8]
-    wide = a.astype(np.float32) if a.dtype.itemsize < 4 else a
-    whole = np.asarray(wide + c)
-    t = np.asarray(wide - c)
+    whole = np.asarray(a + c)
+    t = np.asarray(a - c)
     t /= whole
     ratio = np.full_like(t, coefficients[-1])
     for coefficient in coefficients[-2::-1]:  # Horner's scheme
         ratio *= t
         ratio += coefficient
     ratio /= whole
-    bell = np.asarray(exp_of_square(wide, -0.5))
-    ratio *= bell
-    bell *= 1 / math.sqrt(2 * math.pi)
-    return ratio.astype(a.dtype, copy=False), bell.astype(a.dtype, copy=False)
+    return ratio, np.asarray(exp_of_square(a, -0.5))
 
 
-def _normal_cdf_forward(x: Any) -> Any:
-    x = floating(x)
-    tail, _ = tail_and_density(np.minimum(np.abs(x), FARTHEST))
-    return np.abs((x > 0) - tail)  # the tail, or 1 less the tail
+def _gelu_derivative_forward(x: Any, order: int) -> Any:
+    """Return the ``order``-th derivative of x times the normal distribution function.
+
+    From the second on it is the density times a polynomial: 2 - x**2, and then p' - x p of the one before.
+    """
+    dtype = floating(x).dtype
+    x = np.clip(double(x), -FARTHEST, FARTHEST) if order else double(x)
+    if order < 2:
+        a = np.minimum(np.abs(x), FARTHEST)
+        ratio, bell = mills_and_bell(a)
+        below = bell * (ratio - a * DENSITY_AT_0) if order else -a * (ratio * bell)  # the result at -a
+        above = 1 - below if order else x + below
+        return np.where(x > 0, above, np.where(x <= 0, below, x)).astype(dtype)
+    head = x.astype(np.float32).astype(x.dtype)
+    tail = x - head
+    factor = 2 - head * head - 2 * head * tail - tail * tail  # 2 - x * x; both large products are exact
+    if order > 2:
+        # imported here, as it takes a tenth of the time of NumPy's own import, and few need it
+        from numpy.polynomial import Polynomial
+
+        line, polynomial = Polynomial([0, 1]), Polynomial([2, 0, -1])
+        for _ in range(order - 2):
+            polynomial = polynomial.deriv() - line * polynomial
+        factor = polynomial(x)
+    root = exp_of_square(x, -0.25)  # twice, as the density underflows before the product does
+    return (factor * DENSITY_AT_0 * root * root).astype(dtype)
 
 
-normal_pdf = elementwise(
-    lambda x: exp_of_square(floating(x), -0.5) * (1 / math.sqrt(2 * math.pi)),
-    lambda g, out, x: g * (-np.clip(x, -FARTHEST, FARTHEST) * out),  # at infinity 0, not inf * 0
-    name="normal_pdf",
+gelu_derivative: Op = elementwise(
+    _gelu_derivative_forward,
+    lambda g, out, x, order: g * gelu_derivative(x, order=order + 1),
+    name="gelu_derivative",
+    samples=tuple(Sample((shape,), {"order": n}) for shape in ((), (3,)) for n in (0, 1, 2)),
 )
-normal_cdf = elementwise(_normal_cdf_forward, lambda g, out, x: g * normal_pdf(x), name="normal_cdf")
