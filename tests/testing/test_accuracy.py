@@ -16,9 +16,9 @@ from tinygrad_mnist.testing.accuracy import (
     MEASURED_WITH,
     measure,
     points,
-    references,
     unmeasured,
 )
+from tinygrad_mnist.testing.true_functions import multiprecision, references
 
 F = nn.functional
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "accuracy.md"
@@ -33,7 +33,7 @@ def test_derivatives_are_within_the_bounds(name: str, dtype: Any) -> None:
 
 
 def test_every_elementwise_operation_is_measured() -> None:
-    assert unmeasured() == [], "give them a reference in tinygrad_mnist/testing/accuracy.py"
+    assert unmeasured() == [], "give them a reference in tinygrad_mnist/testing/true_functions.py"
     assert set(MEASURED_WITH) <= set(REGISTRY)
     assert set(MEASURED_WITH.values()) <= set(references())
 
@@ -78,13 +78,9 @@ def test_a_wrong_derivative_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_mpmath_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_mnist.testing import accuracy
-
     monkeypatch.setitem(sys.modules, "mpmath", None)
-    accuracy._mpmath.cache_clear()
     with pytest.raises(ModuleNotFoundError, match="pip install mpmath"):
-        accuracy._mpmath()
-    accuracy._mpmath.cache_clear()
+        multiprecision.__wrapped__()
 
 
 def test_an_operation_without_a_reference_is_named() -> None:
