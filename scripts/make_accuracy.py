@@ -43,8 +43,10 @@ INTRODUCTION = (
     "float32. Half a unit is the best that a float can do.",
     f"No first derivative is off by more than {BOUNDS[1]:.0f} ulp and no second one by more than "
     f"{BOUNDS[2]:.0f}, but for {len(EXCEPTIONS)} operations at some points, which are named below. "
-    "Values are NumPy's own, and have no bound. The page is written by `scripts/make_accuracy.py`; a "
-    "test holds the bounds on fewer points, and fails for an operation that nobody measures.",
+    "Values are NumPy's own, and have no bound: near its zero `logaddexp` cancels, `sinc` of the largest "
+    "floats is NaN, `i0` overflows too early in float32. The page is written by "
+    "`scripts/make_accuracy.py`; a test holds the bounds on fewer points, and fails for an operation that "
+    "nobody measures.",
 )
 METHOD = (
     "A third of the points are of all sizes, from the smallest subnormal number to the largest "
