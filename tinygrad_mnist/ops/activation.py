@@ -43,7 +43,8 @@ def rectified(x: Any, out: Any = None) -> Any:
     return np.maximum(x, _zeros_of_shape(x.dtype, x.shape), out=out)
 
 
-_BITS = {np.dtype(f"f{n}"): np.dtype(f"i{n}") for n in (2, 4, 8)}
+_BITS = {"e": np.dtype("i2"), "f": np.dtype("i4"), "d": np.dtype("i8")}
+"""Integers as wide as floats, by the character of these: a dtype as the key takes longer to look up."""
 
 
 def relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any, ...]:
@@ -52,7 +53,7 @@ def relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any,
     The bits of ``g`` are multiplied, as integers: of floats, 0 times inf would be NaN. Measured on (256, 512)
     float32 with random signs: this takes 49 µs, np.where 670.
     """
-    bits = _BITS.get(g.dtype)
+    bits = _BITS.get(g.dtype.char)
     if bits is None:
         part = np.where(out != 0, g, 0)
     else:
