@@ -94,3 +94,11 @@ def test_relu_of_any_size_is_the_maximum(shape: tuple[int, ...], dtype: type, or
     x = np.array(np.random.default_rng(0).standard_normal(shape), dtype, order=order)
     for out in (F.relu(x), F.relu(x)):  # nothing is left over from one call to the next
         np.testing.assert_array_equal(out, np.where(x > 0, x, 0))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1500])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_relu_at_either_zero_has_gradient_0(dtype: type, size: int) -> None:
+    x = Tensor(np.array([0.0, -0.0, 2.0] * size, dtype), requires_grad=True)
+    F.relu(x).backward(np.full(3 * size, np.inf, dtype))
+    np.testing.assert_array_equal(x.grad.data, [0, 0, np.inf] * size)

@@ -286,7 +286,7 @@ def _sech_squared_forward(x: Any) -> Any:
     """Return ``1 / cosh(x)**2``, which 1 - tanh(x)**2 is too, but with no digit left where tanh is near 1."""
     with np.errstate(over="ignore"):  # 1 / inf is 0, rightly
         out = np.asarray(np.cosh(x))
-    np.divide(1, out, out=out)
+    np.reciprocal(out, out=out)
     out *= out
     return out
 
