@@ -720,8 +720,8 @@ def _i0_forward(x: Any, order: int) -> Any:
     if order == 0:
         return np.i0(x).astype(x.dtype)
     wide = np.abs(x.astype(np.float64))
-    inside = np.fmin(wide, 1e3)  # beyond, all is infinite
-    nodes = 8 + int(3 * math.sqrt(min(np.fmax.reduce(inside, axis=None, initial=0), 720)))
+    inside = np.where(np.isnan(wide), 0, np.minimum(wide, 1e3))  # beyond, all is infinite
+    nodes = 8 + int(3 * math.sqrt(min(np.max(inside, initial=0), 720)))
     out = np.zeros_like(wide)
     for t in (math.pi * (np.arange(nodes)[::-1] + 0.5) / (2 * nodes)).tolist():  # the small terms first
         # exp(-x) times sinh or cosh of x cos t; 1 - cos t is 2 sin^2(t / 2)
