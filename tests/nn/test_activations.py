@@ -185,3 +185,11 @@ def test_activations_show_their_arguments_as_pytorch_does() -> None:
     assert repr(nn.SiLU()) == "SiLU()"
     assert repr(nn.Softplus()) == "Softplus(beta=1.0, threshold=20.0)"
     assert repr(nn.Hardtanh()) == "Hardtanh(min_val=-1.0, max_val=1.0)"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1500])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_relu_at_either_zero_has_gradient_0(dtype: type, size: int) -> None:
+    x = Tensor(np.array([0.0, -0.0, 2.0] * size, dtype), requires_grad=True)
+    F.relu(x).backward(np.full(3 * size, np.inf, dtype))
+    np.testing.assert_array_equal(x.grad.data, [0, 0, np.inf] * size)

@@ -158,7 +158,7 @@ def test_an_equivalent_mutant_is_one(mutation: str, name: str, position: int) ->
 
 NO_CURVATURE = {
     "positive", "negative", "add", "subtract", "remainder", "absolute", "maximum", "minimum", "max", "min",
-    "clip", "fmod", "fabs", "copysign", "ldexp", "deg2rad", "rad2deg", "fmax", "fmin",
+    "clip", "fmod", "fabs", "copysign", "ldexp", "deg2rad", "rad2deg", "fmax", "fmin", "rectifier",
 }  # fmt: skip
 CURVED = [op for op in DIFFERENTIABLE if op.kind not in ("linear", "fused") and op.name not in NO_CURVATURE]
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine import tape
+from tinygrad_mnist.engine.dtypes import has_nan
 from tinygrad_mnist.engine.errors import check_not_stale, describe, raise_freed
 from tinygrad_mnist.engine.observe import Muted, Recorder, observed_by, recorder, run_hooks
 from tinygrad_mnist.engine.op import Op
@@ -133,16 +134,6 @@ class _HookResults:
         if in_doubt:
             self.results.append(None if result is g else result)
         return result
-
-
-def has_nan(g: Any) -> bool:
-    """Return whether an array holds NaN. The sum of squares tells: nothing else among them makes NaN."""
-    if g.dtype.char in "fd":
-        rows = g if g.flags.c_contiguous else g.T
-        if rows.flags.c_contiguous:
-            total = np.vdot(rows, rows)  # in BLAS, and without a warning for an overflow
-            return bool(total != total)
-    return bool(np.isnan(g).any())
 
 
 @dataclass(slots=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.engine.dtypes import is_float
-from tinygrad_mnist.engine.op import Domain, Sample, fused
-from tinygrad_mnist.ops.elementwise import erf, sigmoid
+from tinygrad_mnist.engine.dtypes import has_nan, is_float
+from tinygrad_mnist.engine.op import Domain, Sample, elementwise, fused
+from tinygrad_mnist.ops.elementwise import floating, sigmoid
+from tinygrad_mnist.ops.normal_distribution import DENSITY_AT_0, FARTHEST, gelu_derivative, mills_and_bell
 
 KINKED = Domain(kinks=(0.0,))
 
@@ -26,6 +27,11 @@ def _zeros(dtype: Any) -> Any:
     return zeros
 
 
+@lru_cache(maxsize=64)
+def _zeros_of_shape(dtype: Any, shape: tuple[int, ...]) -> Any:
+    return _zeros(dtype)[: math.prod(shape)].reshape(shape)
+
+
 def rectified(x: Any, out: Any = None) -> Any:
     """Return ``max(x, 0)`` of each element.
 
@@ -34,30 +40,58 @@ def rectified(x: Any, out: Any = None) -> Any:
     x = np.asarray(x)
     if not _FEWEST <= x.size <= _MOST or not is_float(x) or not x.flags.c_contiguous:
         return np.maximum(x, 0, out=out)
-    return np.maximum(x, _zeros(x.dtype)[: x.size].reshape(x.shape), out=out)
+    return np.maximum(x, _zeros_of_shape(x.dtype, x.shape), out=out)
 
 
-_BITS = {np.dtype(f"f{n}"): np.dtype(f"i{n}") for n in (2, 4, 8)}
+_BITS = {"f": np.dtype("u4"), "d": np.dtype("u8")}
+"""Integers as wide as floats, by the character of these: a dtype as the key takes longer to look up."""
 
 
 def relu_joint(g: Any, needed: Any, out: Any, saved: None, x: Any) -> tuple[Any, ...]:
-    """Return ``g`` where the result is not 0, and 0 elsewhere.
+    """Return ``g`` where the result is not 0, 0 elsewhere, and NaN where the result is NaN.
 
-    The bits of ``g`` are multiplied, as integers: of floats, 0 times inf would be NaN. Measured on (256, 512)
-    float32 with random signs: this takes 49 µs, np.where 670.
+    The bits of ``g`` are multiplied by 0 or 1, as integers: of floats, 0 times inf would be NaN. The sign of
+    the result's own bits is that 0 or 1, as `rectified` gives no -0 in these dtypes. Measured on (256, 512)
+    float32 with random signs: this takes 42 µs, np.where 670.
     """
-    bits = _BITS.get(g.dtype)
+    bits = _BITS.get(g.dtype.char)
     if bits is None:
-        return (np.where(out != 0, g, 0),)
-    part = (out != 0).astype(bits)
-    part *= g.view(bits)
-    return (part.view(g.dtype),)
+        part = np.where(out != 0, g, 0)
+    else:
+        part = np.sign(out.view(bits))
+        part *= g.view(bits)
+        part = part.view(g.dtype)
+    if has_nan(out):
+        part = np.where(np.isnan(out), out, part)
+    return (part,)
+
+
+def _rectifier_forward(x: Any, negative_slope: float) -> Any:
+    return np.where(x > 0, x, np.where(x <= 0, negative_slope * x if negative_slope else 0, x))
+
+
+def _rectifier_rule(g: Any, out: Any, x: Any, negative_slope: float) -> Any:
+    below = negative_slope * g if negative_slope else 0
+    return np.where(x > 0, g, np.where(x <= 0, below, np.nan).astype(g.dtype))
+
+
+rectifier = elementwise(
+    _rectifier_forward,
+    _rectifier_rule,
+    name="rectifier",
+    chooses=True,
+    domain=KINKED,
+    samples=tuple(
+        Sample((shape,), {"negative_slope": slope}) for shape in ((), (2, 3)) for slope in (0.0, 0.3)
+    ),
+)
+"""The plain formula of relu and leaky_relu: ``x`` where it is positive, and else a multiple of it, or 0."""
 
 
 relu = fused(
     lambda x: (rectified(x), None),
     relu_joint,
-    lambda x: np.where(x > 0, x, 0),
+    lambda x: rectifier(x, negative_slope=0),
     name="relu",
     domain=KINKED,
     samples="broadcast",
@@ -71,19 +105,24 @@ def _leaky_relu_joint(
     part *= 1 - negative_slope
     part += negative_slope
     part *= g
+    if has_nan(out):
+        part = np.where(np.isnan(out), out, part)
     return (part,)
 
 
 def _leaky_relu_forward(x: Any, negative_slope: float) -> tuple[Any, None]:
     out = np.asarray(x * negative_slope)  # NumPy makes a scalar of a 0-d result, and copyto needs an array
-    np.copyto(out, x, where=x > 0)
+    if 0 < negative_slope <= 1:  # measured: a tenth of the time of copyto
+        np.maximum(x, out, out=out)
+    else:
+        np.copyto(out, x, where=x > 0)
     return out, None
 
 
 leaky_relu = fused(
     _leaky_relu_forward,
     _leaky_relu_joint,
-    lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
+    lambda x, negative_slope: rectifier(x, negative_slope=negative_slope),
     name="leaky_relu",
     domain=KINKED,
     samples=tuple(
@@ -95,37 +134,67 @@ leaky_relu = fused(
 
 
 def _gelu_forward(x: Any, approximate: str) -> tuple[Any, Any]:
-    """Return x times the normal distribution function, or its approximation by tanh, and that factor.
+    """Return x times the normal distribution function, or its approximation by tanh, and the derivative.
 
-    Hendrycks & Gimpel (2016), "Gaussian error linear units". The approximation is (1 + tanh(z)) / 2, written
-    as the sigmoid of 2z: it loses no digits where tanh is near -1.
+    Hendrycks & Gimpel (2016), "Gaussian error linear units". The approximation is (1 + tanh(z)) / 2, which is
+    the sigmoid of 2z. Both are computed for a = -|x|, where the function is small and none of its digits may
+    be lost: f(x) is max(x, 0) + f(a), and f'(x) is 1 - f'(a) where x is positive.
     """
+    x = np.asarray(floating(x))
+    a = np.asarray(np.abs(x))
+    np.minimum(a, FARTHEST, out=a)
     if approximate == "none":
-        cdf = 0.5 * (1 + erf(x * math.sqrt(0.5)))
+        tail, bell = mills_and_bell(a)
+        slope = tail - a * DENSITY_AT_0
+        tail *= bell
+        slope *= bell
     elif approximate == "tanh":
-        with np.errstate(over="ignore"):  # exp overflows for large negative x, where the quotient is 0
-            cdf = 1 / (1 + np.exp(-math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x)))
+        tail, slope = _logistic_tail(a)
     else:
         raise ValueError(f"approximate={approximate!r} given; expected 'none' or 'tanh'")
-    return x * cdf, cdf
+    a *= tail
+    out = np.asarray(rectified(x))
+    out -= a
+    positive = (x > 0).astype(x.dtype)
+    flipped = np.multiply(slope, positive, out=tail)  # slope + positive * (1 - 2 * slope), in place
+    flipped *= 2
+    slope -= flipped
+    slope += positive
+    return out, slope.astype(x.dtype, copy=False)
 
 
-def _gelu_joint(g: Any, needed: Any, out: Any, cdf: Any, x: Any, approximate: str) -> tuple[Any, ...]:
-    # the derivative of x cdf(x) is cdf + x cdf'; that of a sigmoid s is s (1 - s)
-    if approximate == "none":
-        slope = np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    else:
-        slope = 2 * cdf * (1 - cdf) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x))
-    slope *= x
-    slope += cdf
-    slope *= g
-    return (slope,)
+def _logistic_tail(a: Any) -> tuple[Any, Any]:
+    """Return s = sigmoid(-u) for u = sqrt(8/pi) (a + 0.044715 a**3), and the derivative of x s by x = -a.
+
+    In place, as each new array costs as much as a step. The derivative is s (1 - a u' (1 - s)).
+    """
+    scale = math.sqrt(8 / math.pi)
+    square = np.asarray(a * a)
+    tail = np.asarray(square * (-0.044715 * scale))
+    tail -= scale
+    tail *= a
+    np.exp(tail, out=tail)
+    whole = 1 + tail
+    tail /= whole
+    square *= 3 * 0.044715 * scale
+    square += scale
+    square *= a
+    square /= whole
+    slope = np.subtract(1, square, out=square)
+    slope *= tail
+    return tail, slope
+
+
+def _gelu_joint(g: Any, needed: Any, out: Any, slope: Any, x: Any, approximate: str) -> tuple[Any, ...]:
+    return (g * slope,)
 
 
 def _gelu_formula(x: Any, approximate: str) -> Any:
     if approximate == "none":
-        return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
-    return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x**3))
+        return gelu_derivative(x, order=0)
+    inside = np.clip(x, -FARTHEST, FARTHEST)  # at infinity the product would be inf * 0
+    cdf = sigmoid(math.sqrt(8 / math.pi) * inside * (1 + 0.044715 * np.square(inside)))
+    return np.where(x > FARTHEST, x, inside * cdf)
 
 
 gelu = fused(
@@ -133,6 +202,5 @@ gelu = fused(
     _gelu_joint,
     _gelu_formula,
     name="gelu",
-    domain=Domain(-5.0),  # further down 1 + erf(x) is mostly rounding
     samples=tuple(Sample((shape,), {"approximate": a}) for shape in ((), (2, 3)) for a in ("none", "tanh")),
 )

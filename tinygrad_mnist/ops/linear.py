@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.op import Domain, Sample, fused
-from tinygrad_mnist.ops.activation import rectified, relu_joint
+from tinygrad_mnist.ops.activation import rectified, rectifier, relu_joint
 from tinygrad_mnist.ops.normalization import (
     as_rows,
     averaging,
@@ -105,7 +105,7 @@ def _block_formula(
     x: Any, weight: Any, bias: Any, gamma: Any, beta: Any, eps: float, observe: Any = None
 ) -> Any:
     out = batch_norm_formula(_linear_formula(x, weight, bias), gamma, beta, eps)
-    return np.where(out > 0, out, 0)
+    return rectifier(out, negative_slope=0)
 
 
 linear_batch_norm_relu = fused(

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.engine.dtypes import float_dtype
+from tinygrad_mnist.engine.dtypes import float_dtype, has_nan
 from tinygrad_mnist.engine.errors import describe, raise_freed
 from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
 from tinygrad_mnist.engine.reach import Reach, found, joined, kept, narrowed, probe, reach_of_seed, whole
 from tinygrad_mnist.engine.tape import Node, boundary, one_of
 from tinygrad_mnist.engine.tensor import Tensor, _lift
-from tinygrad_mnist.engine.walk import Pass, has_nan, lifted
+from tinygrad_mnist.engine.walk import Pass, lifted
 from tinygrad_mnist.transforms.reverse import gradient_of
 from tinygrad_mnist.transforms.trace import as_array, as_tensor, matching_leaves, origin_node, taped, trace
 
