@@ -12,6 +12,7 @@ F = nn.functional
     ("shape", "normalized"), [((4, 3), 3), ((2, 3, 5), (3, 5)), ((2, 3, 5), [5]), ((3,), 3)]
 )
 @pytest.mark.parametrize("eps", [None, 0.1])
+@pytest.mark.filterwarnings("ignore:.*computes in float64")
 def test_rms_norm_is_its_formula(shape, normalized, eps, rng) -> None:
     x = rng.standard_normal(shape)
     axes = tuple(range(-(1 if isinstance(normalized, int) else len(normalized)), 0))

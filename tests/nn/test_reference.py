@@ -27,7 +27,7 @@ def compare(f: Callable[[Any], Any], values: np.ndarray, expected: dict[str, Any
     np.testing.assert_allclose(value.data, expected["value"], rtol=1e-12)
     np.testing.assert_allclose(gradient.data.ravel(), expected["gradient"], rtol=1e-10, atol=1e-13)
     pushed = jvp(f, (values,), (along,))[1]
-    np.testing.assert_allclose(pushed, np.sum(gradient.data * along), rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(float(pushed), np.sum(gradient.data * along), rtol=1e-10, atol=1e-13)
     x.grad = None
     slope = np.sum(gradient * along)
     if slope.requires_grad:

@@ -103,7 +103,8 @@ def walk(
         for node in visited:
             node.free()
     if targets is None:
-        _run_leaf_hooks(arrived)
+        with _UNHEARD if watching is None else observed_by(Muted(watching)):
+            _run_leaf_hooks(arrived)
     return arrived
 
 
@@ -322,16 +323,17 @@ class Pass:
         """Return the cotangents of all arguments by a walk over the operation's own tape, and their reach.
 
         For a fused operation this is the tape of its plain formula: the joint rule works on arrays alone, so
-        it cannot be recorded, and it does not know what was chosen inside.
+        it cannot be recorded, and it does not know what was chosen, before it or inside. If all of its result
+        is reached, only the reach is asked of the formula.
         """
         op, static = node.op, node.static
         arrays: Any = node.arrays
         if op.nested is not None:
             arguments, out = lifted(node, self.lift) if self.record else (arrays, node.out)
-            parts: tuple[Sequence[Any], Sequence[Reach]] = op.nested(
+            nested: tuple[Sequence[Any], Sequence[Reach]] = op.nested(
                 self.over, g, reach, out, *arguments, **static
             )
-            return parts
+            return nested
         assert op.formula is not None
         boundaries = [
             None if parent is None else boundary(array, parent)
@@ -350,7 +352,13 @@ class Pass:
             return [None] * len(arrays), [None] * len(arrays)
         targets = [under for under in boundaries if under is not None]
         arrived, reached, _ = self.over([(out.origin, g)], targets, [reach])
-        return [arrived.get(under) for under in boundaries], [reached.get(under) for under in boundaries]
+        parts, reaches = ([found.get(under) for under in boundaries] for found in (arrived, reached))
+        if reach is None and not self.record:
+            parts = [
+                None if part is None else kept(part, whole(part_reach, part.shape))
+                for part, part_reach in zip(_joint_parts(node, g), reaches, strict=True)
+            ]
+        return parts, reaches
 
     def _arriving(self, before: Any, part: Any, g: Any, node: Node) -> Any:
         """Return the cotangent of a leaf after a part came from a node whose own cotangent was ``g``.

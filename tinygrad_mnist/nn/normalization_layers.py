@@ -118,8 +118,8 @@ class GroupNorm(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> GroupNorm(2, 4)(np.array([[1.0, 3.0, 10.0, 30.0]])).detach().numpy().round(3)
-    array([[-1.,  1., -1.,  1.]])
+    >>> GroupNorm(2, 4)(np.array([[1, 3, 10, 30]], np.float32)).detach().numpy().round(3)
+    array([[-1.,  1., -1.,  1.]], dtype=float32)
     """
 
     weight: Parameter | None

@@ -76,7 +76,11 @@ def direction(x: Any, axis: Axis) -> Any:
     x = x / power_of_two(x, axis)
     squares = np.sum(x * x, axis=axis, keepdims=True)
     zero = values_of(squares) == 0
-    return slope_undefined(x / np.sqrt(np.where(zero, 1, squares)), zero)
+    parts = x / np.sqrt(np.where(zero, 1, squares))
+    if not np.any(zero):
+        return parts
+    # The sum, which is 0, makes each part depend on all of the vector, as it does elsewhere.
+    return slope_undefined(parts + np.where(zero, np.sum(x, axis=axis, keepdims=True), 0), zero)
 
 
 def _slope(x: Any, order: float, axis: Axis) -> Any:
@@ -90,7 +94,13 @@ def _slope(x: Any, order: float, axis: Axis) -> Any:
     total = np.sum(np.where(zero, 0 if order > 0 else np.inf, size**order), axis=axis, keepdims=True)
     none = values_of(total) == (0 if order > 0 else np.inf)
     part = np.sign(x) * (size / np.where(none, 1, total) ** (1 / order)) ** (order - 1)
-    return slope_undefined(np.where(zero | none, 0, part), (none | zero) if order < 2 else none)
+    undefined = zero if order < 2 else zero & none
+    part = np.where(zero | none, 0, part)
+    if not np.any(undefined):
+        return part
+    zeros = np.where(zero, x, 0)
+    zeros = np.where(none, np.sum(zeros, axis=axis, keepdims=True), zeros)  # as in `direction`
+    return np.where(undefined, slope_undefined(zeros, undefined), part)
 
 
 # ---- norms of vectors ------------------------------------------------------------------------------------

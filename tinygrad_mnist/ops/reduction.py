@@ -99,6 +99,8 @@ def _std_rule(g: Any, out: Any, x: Any, axis: Axis, ddof: int, keepdims: bool) -
         return spread(g, x, axis, keepdims) * x
     freedom = _count(out, x) - ddof
     factor = 1 / math.sqrt(freedom) if freedom > 0 else np.nan
+    if freedom > 0 and freedom + ddof == 1:  # one number does not deviate, wherever it goes
+        return spread(g, x, axis, keepdims) * np.zeros_like(x)
     apart = deviations(x / power_of_two(x, axis), axis)
     return spread(g, x, axis, keepdims) * factor * direction(apart, axis)
 

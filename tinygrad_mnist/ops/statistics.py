@@ -334,9 +334,13 @@ def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 def _deviations(a: Any, axis: Axis, mean: Any) -> Any:
     """Return the deviations from a mean of what is not NaN, and 0 in the place of each NaN."""
+    out = np.isnan(values_of(a))
     if mean is None:
-        mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(_count(a, axis, True), 1)
-    return np.where(np.isnan(values_of(a)), 0, a - mean)  # not _filled(a - mean): an inf - inf must show
+        count = _count(a, axis, True)
+        mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(count, 1)
+        # one number does not deviate, wherever it goes
+        out = out | ((count == 1) & np.isfinite(values_of(a)))
+    return np.where(out, 0, a - mean)  # not _filled(a - mean): an inf - inf must show
 
 
 def _freedom(a: Any, axis: Axis, ddof: float, correction: float | None, keepdims: bool) -> Any:

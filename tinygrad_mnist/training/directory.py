@@ -23,7 +23,7 @@ GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
-LOCK: Final = ".tinygrad_mnist.lock"
+LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
 
 
