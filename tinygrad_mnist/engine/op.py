@@ -128,6 +128,13 @@ class Op:
         ``"broadcast"``, ``"reduction"`` or ``"index"`` name families that the check draws from.
     broadcasts : bool
         Whether arguments broadcast, so that the walk sums a cotangent down to its argument's shape.
+    singular : bool
+        Whether a local derivative can be infinite, as that of a square root at 0. NumPy's warnings are off
+        while its rules run: what divides by 0 off the chosen path is no news, and what does on it shows.
+    may_hold_nan : callable, optional
+        Of a fused operation, a faster way to see whether NaN is among the cotangents of its arguments than a
+        look at each: ``may_hold_nan(out, parts)`` is False only if there is none, or none that comes from
+        what was not chosen.
     chooses : bool
         Whether a result is made of some elements of an argument and not of others, whatever these are, as a
         maximum is: the rule gives the others 0 without a product, as ``np.where`` does. Of linear operations
@@ -153,6 +160,8 @@ class Op:
     domain: Domain | tuple[Domain, ...] = REAL
     samples: str | tuple[Sample, ...] = ()
     broadcasts: bool = False
+    singular: bool = False
+    may_hold_nan: Callable[[Any, Sequence[Any]], bool] | None = None
     chooses: bool = False
     stacked: bool = False
     nested: Callable[..., Any] | None = None
@@ -226,9 +235,7 @@ def register(op: Op, *functions: Callable[..., Any]) -> Op:
     place, old, before = place_of_declaration(__name__), REGISTRY.get(op.name), _PLACES.get(op.name)
     if old is not None and (before is None or not before.is_repeated_by(place)):
         where = f" ({before})" if before is not None else ""
-        raise ValueError(
-            f"an operation named {op.name!r} is registered already{where}; choose another name"
-        )
+        raise ValueError(f"an operation named {op.name!r} is registered already{where}; choose another name")
     tables: tuple[dict[Any, Any], ...] = (UFUNCS, FUNCTIONS)
     # All checks come before the first entry, so that a declaration that fails leaves nothing behind.
     for function in functions:

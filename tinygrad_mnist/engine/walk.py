@@ -88,16 +88,17 @@ def walk(
     try:
         if not record:
             first = Pass(lift, record=False, careful=False, hooks=hooks)
-            # What divides by 0 off the chosen path is no news, and what does on it can be seen in the result.
-            with np.errstate(divide="ignore", invalid="ignore"), observed_by(None) if again else _UNHEARD:
+            with _UNHEARD if watching is None else observed_by(None):
                 arrived, _, visited = first.over(outputs, targets)
-            careful = any(map(has_nan, arrived.values()))
+            careful = first.met_nan or any(
+                has_nan(g) for place, g in arrived.items() if place in first.unseen
+            )
     except _Doubt:
         careful = True
     if careful or again:
         hooks.repeat()
         last = Pass(lift, record=record, careful=careful, hooks=hooks)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore" if careful else None):
+        with np.errstate(all="ignore") if careful else _UNHEARD:
             arrived, _, visited = last.over(outputs, targets)
     if not (retain or record):
         for node in visited:
@@ -151,12 +152,18 @@ class Pass:
         Whether reach is carried beside cotangents, so that nothing comes from what was not chosen.
     hooks : _HookResults
         What hooks returned in an earlier pass.
+    met_nan : bool
+        Whether a fused operation said that its cotangents may hold NaN; only in a pass that is not careful.
+    unseen : set of Node and Leaf
+        Where something else arrived: whether that is NaN is still to be seen.
     """
 
     lift: Lift
     record: bool
     careful: bool
     hooks: _HookResults = field(default_factory=_HookResults)
+    met_nan: bool = False
+    unseen: set[Any] = field(default_factory=set)
 
     def over(
         self,
@@ -210,6 +217,7 @@ class Pass:
                     reached[node] = None  # a hook may fill what was out of reach
             if node in stops:
                 arrived[node] = g
+                self.unseen.add(node)
                 continue
             if node.time < oldest:
                 continue
@@ -234,6 +242,8 @@ class Pass:
                         heappush(heap, (-parent.time, parent))
                 elif targets is None or parent in stops:
                     arrived[parent] = self._arriving(arrived.get(parent), part, g, node)
+                    if node.op.may_hold_nan is None:
+                        self.unseen.add(parent)
             if watching is not None:
                 watching.walked(node, g, pending, arrived)
         return arrived, reached, visited
@@ -249,6 +259,8 @@ class Pass:
         try:
             if op.joint is not None:
                 joint = _joint_parts(node, g)
+                if op.may_hold_nan is not None and not self.met_nan:
+                    self.met_nan = op.may_hold_nan(out, joint)
             elif op.nested is not None:
                 joint = op.nested(self.over, g, None, out, *arrays, **static)[0]
             for position, parent in enumerate(node.parents):
@@ -258,6 +270,9 @@ class Pass:
                     part = joint[position]
                 elif (rule := op.rules[position]) is None:
                     continue
+                elif op.singular:
+                    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                        part = rule(g, out, *arrays, **static)
                 elif static:
                     part = rule(g, out, *arrays, **static)
                 else:

@@ -73,6 +73,7 @@ divide = elementwise(
     lambda g, out, x, y: -g * out / y,
     domain=(REAL, NONZERO),
     label="÷",
+    singular=True,
 )
 STEP = (Domain(2.2, 2.6), Domain(0.9, 1.05))  # between two steps of the quotient
 # x % y is x - floor(x / y) y, and the floor is constant between its jumps; fmod truncates instead
@@ -87,7 +88,7 @@ fmod = elementwise(
     np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.rint((x - out) / y), domain=STEP
 )
 # 1 / x has the slope -1 / x**2 = -out**2
-reciprocal = elementwise(np.reciprocal, lambda g, out, x: -g * out * out, domain=NONZERO)
+reciprocal = elementwise(np.reciprocal, lambda g, out, x: -g * out * out, domain=NONZERO, singular=True)
 square = elementwise(np.square, lambda g, out, x: 2 * g * x, label="²")
 absolute = elementwise(np.absolute, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
 fabs = elementwise(np.fabs, lambda g, out, x: g * np.sign(x), domain=NONZERO, label="|x|")
@@ -149,6 +150,7 @@ power_term: Op = elementwise(
         Sample(((2,), (2, 2), (2, 2)), {"shift": shift, "logs": logs})
         for shift, logs in ((1, 0), (0, 1), (1, 1))
     ),
+    singular=True,
 )
 
 
@@ -176,19 +178,20 @@ power = elementwise(
     name="power",
     domain=(POSITIVE, REAL),
     label="**",
+    singular=True,
 )
 UFUNCS[np.power] = power
 
 # ---- exponentials and logarithms -------------------------------------------------------------------------
 
-exp = elementwise(np.exp, lambda g, out, x: g * out)
-expm1 = elementwise(np.expm1, lambda g, out, x: g * np.exp(x))
-log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE)
-log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0))
-exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2))
-log2 = elementwise(np.log2, lambda g, out, x: g * (1 / math.log(2)) / x, domain=POSITIVE)
-log10 = elementwise(np.log10, lambda g, out, x: g * (1 / math.log(10)) / x, domain=POSITIVE)
-cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZERO, label="∛")
+exp = elementwise(np.exp, lambda g, out, x: g * out, singular=True)
+expm1 = elementwise(np.expm1, lambda g, out, x: g * np.exp(x), singular=True)
+log = elementwise(np.log, lambda g, out, x: g / x, domain=POSITIVE, singular=True)
+log1p = elementwise(np.log1p, lambda g, out, x: g / (1 + x), domain=Domain(-0.8, 3.0), singular=True)
+exp2 = elementwise(np.exp2, lambda g, out, x: g * out * math.log(2), singular=True)
+log2 = elementwise(np.log2, lambda g, out, x: g * (1 / math.log(2)) / x, domain=POSITIVE, singular=True)
+log10 = elementwise(np.log10, lambda g, out, x: g * (1 / math.log(10)) / x, domain=POSITIVE, singular=True)
+cbrt = elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out), domain=NONZERO, label="∛", singular=True)
 
 
 def _share_forward(x: Any, y: Any, base: int) -> Any:
@@ -231,7 +234,7 @@ logaddexp = elementwise(
 logaddexp2 = elementwise(
     np.logaddexp2, lambda g, out, x, y: g * share(x, y, base=2), lambda g, out, x, y: g * share(y, x, base=2)
 )
-sqrt = elementwise(np.sqrt, lambda g, out, x: g * 0.5 / out, domain=POSITIVE, label="√")
+sqrt = elementwise(np.sqrt, lambda g, out, x: g * 0.5 / out, domain=POSITIVE, label="√", singular=True)
 
 # ---- trigonometric and hyperbolic ------------------------------------------------------------------------
 
@@ -245,18 +248,21 @@ arcsin_derivative = elementwise(
     lambda g, out, x: g * ((x * out) * (out * out)),
     name="arcsin_derivative",
     domain=INSIDE_UNIT,
+    singular=True,
 )
 arccosh_derivative = elementwise(
     lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)),
     lambda g, out, x: -g * ((x * out) * out * out),
     name="arccosh_derivative",
     domain=Domain(1.2, 4.0),
+    singular=True,
 )
 arctanh_derivative = elementwise(
     lambda x: 1 / ((1 - x) * (1 + x)),
     lambda g, out, x: g * (2 * (x * out) * out),
     name="arctanh_derivative",
     domain=INSIDE_UNIT,
+    singular=True,
 )
 
 
@@ -271,13 +277,13 @@ arctan_derivative = elementwise(
     lambda g, out, x: g * (-2 * (x * out) * out),  # x * out first: out * out underflows too early
     name="arctan_derivative",
 )
-arcsin = elementwise(np.arcsin, lambda g, out, x: g * arcsin_derivative(x), domain=INSIDE_UNIT)
+arcsin = elementwise(np.arcsin, lambda g, out, x: g * arcsin_derivative(x), domain=INSIDE_UNIT, singular=True)
 arccos = elementwise(
-    np.arccos, lambda g, out, x: -g * arcsin_derivative(x), domain=INSIDE_UNIT
+    np.arccos, lambda g, out, x: -g * arcsin_derivative(x), domain=INSIDE_UNIT, singular=True
 )
 arctan = elementwise(np.arctan, lambda g, out, x: g * arctan_derivative(x))
-sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
-cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
+sinh = elementwise(np.sinh, lambda g, out, x: g * np.cosh(x), singular=True)
+cosh = elementwise(np.cosh, lambda g, out, x: g * np.sinh(x), singular=True)
 
 
 def _sech_squared_forward(x: Any) -> Any:
@@ -295,10 +301,10 @@ sech_squared = elementwise(
 tanh = elementwise(np.tanh, lambda g, out, x: g * sech_squared(x))
 arcsinh = elementwise(np.arcsinh, lambda g, out, x: g / np.hypot(1, x))
 arccosh = elementwise(
-    np.arccosh, lambda g, out, x: g * arccosh_derivative(x), domain=Domain(1.2, 4.0)
+    np.arccosh, lambda g, out, x: g * arccosh_derivative(x), domain=Domain(1.2, 4.0), singular=True
 )
 arctanh = elementwise(
-    np.arctanh, lambda g, out, x: g * arctanh_derivative(x), domain=INSIDE_UNIT
+    np.arctanh, lambda g, out, x: g * arctanh_derivative(x), domain=INSIDE_UNIT, singular=True
 )
 
 
@@ -371,12 +377,14 @@ inverse_power: Op = elementwise(
     samples=tuple(
         Sample(((2, 3), (2, 1)), {"n": n, "imaginary": part}) for n in (1, 2) for part in (False, True)
     ),
+    singular=True,
 )
 arctan2 = elementwise(  # the imaginary part of log(x + iy), whose derivative is 1 / (x + iy)
     np.arctan2,
     lambda g, out, y, x: g * inverse_power(x, y, n=1, imaginary=False),
     lambda g, out, y, x: g * inverse_power(x, y, n=1, imaginary=True),
     domain=(NONZERO, NONZERO),
+    singular=True,
 )
 
 # ---- choosing --------------------------------------------------------------------------------------------
@@ -574,6 +582,7 @@ xlogy = elementwise(
     name="xlogy",
     formula=lambda x, y: x * np.log(y),
     domain=(REAL, POSITIVE),
+    singular=True,
 )
 """``x log(y)``, and 0 where x is 0, for every y that is a number: a term of an entropy."""
 
@@ -719,6 +728,7 @@ i0_derivative: Op = elementwise(
     _i0_forward,
     lambda g, out, x, order: g * i0_derivative(x, order=order + 1),
     name="i0",
+    singular=True,
     samples=tuple(Sample((shape,), {"order": n}) for shape in ((), (2, 3), (4,)) for n in (0, 1, 2)),
 )
 

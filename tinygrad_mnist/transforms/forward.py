@@ -7,6 +7,7 @@ tangent of each node follows from the kind of its operation, by the table `_TANG
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -179,11 +180,11 @@ def push(
     watching = recorder.get()
     careful = record
     if not record:
-        with observed_by(None), np.errstate(divide="ignore", invalid="ignore"):
+        with observed_by(None):
             arrived, _ = Push(record=False, careful=False).along(tangents, order)
         careful = any(has_nan(arrived[origin]) for origin in origins if origin in arrived)
     if careful or watching is not None:
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore" if careful else None):
+        with np.errstate(all="ignore") if careful else nullcontext():
             arrived, _ = Push(record, careful).along(tangents, order)
     return [None if origin is None else arrived.get(origin) for origin in origins]
 
@@ -283,7 +284,12 @@ def _elementwise_tangent(
         rule = node.op.rules[position]
         if part is None or rule is None:
             continue
-        term = rule(_fitted(part, node.out), out, *arguments, **node.static)  # broadcast, as the argument was
+        with (
+            np.errstate(divide="ignore", invalid="ignore", over="ignore")
+            if node.op.singular
+            else nullcontext()
+        ):
+            term = rule(_fitted(part, node.out), out, *arguments, **node.static)  # broadcast, as the argument
         reach = None
         if pass_.careful:
             reach = whole(reaches[position], node.out.shape)
@@ -428,7 +434,7 @@ def _transposed_tangent(
         rule = node.op.rules[position]
         if part is None or rule is None:
             continue
-        with np.errstate(over="ignore"):  # the values of the rule on ones do not matter
+        with np.errstate(all="ignore"):  # the values of the rule on ones do not matter
             ruled = rule(g, out, *arguments, **node.static)
         if isinstance(ruled, Tensor) and (origin := origin_node(ruled)) is not None:
             seeds.append((origin, _fitted(part, ruled)))
