@@ -116,6 +116,9 @@ def _arithmetic() -> dict[str, tuple[Reference, ...]]:
     floor = mp.floor
     return {
         "positive": (Reference(lambda x: x, (_one,)),),
+        # where they have a derivative
+        "slope_undefined": (Reference(lambda x, at: x, (_one, None), fixed={1: False}),),
+        "kink": (Reference(lambda x, at: x, (_one, None), fixed={1: False}),),
         "negative": (Reference(lambda x: -x, (lambda x: -1,)),),
         "add": (Reference(lambda x, y: x + y, (_one, _one)),),
         "subtract": (Reference(lambda x, y: x - y, (_one, lambda x, y: -1)),),
