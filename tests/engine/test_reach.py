@@ -345,3 +345,57 @@ def test_the_rule_says_which_elements_a_linear_operation_reaches() -> None:
     x = np.arange(4.0)
     reach = argument_reach(REGISTRY["getitem"], 0, None, x[1:3], (x,), {"index": slice(1, 3)})
     np.testing.assert_array_equal(reach, [False, True, True, False])
+
+
+def test_a_hook_that_removes_itself_keeps_its_result_in_the_second_pass() -> None:
+    def gradients(first: float) -> tuple[Any, Any]:
+        x = Tensor(np.array([first, 2.0]), requires_grad=True)
+        w = Tensor(np.ones(2), requires_grad=True)
+        a = w * 1.0
+        a.register_hook(lambda g: g * 7)
+        q = np.log(x) * x * 1.0
+        handle = q.register_hook(lambda g: (handle.remove(), g * 3)[1])
+        (np.sum(np.where(MASK[:2], q, 0.0)) + np.sum(a)).backward()
+        assert x.grad is not None
+        assert w.grad is not None
+        return x.grad.data[1], w.grad.data
+
+    for one, other in zip(gradients(0.0), gradients(1.0), strict=True):
+        np.testing.assert_allclose(one, other)
+
+
+@pytest.mark.parametrize("hook", [lambda g: g, lambda g: np.clip(g.data, -1, 1), lambda g: None])
+def test_a_hook_that_fills_nothing_does_not_bring_nan_back(hook: Function) -> None:
+    x = Tensor(np.array([0.0, 2.0]), requires_grad=True)
+    y = np.log(x)
+    y.register_hook(hook)
+    np.sum(np.where(x.data > 0, y, 0.0)).backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.data, [0.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda y: np.maximum(y, -5.0), lambda y: np.minimum(y, 5.0), lambda y: np.clip(y, -5.0, 5.0),
+        lambda y: F.relu(y + 5) - 5, lambda y: F.leaky_relu(y), lambda y: np.fmax(y, -5.0),
+    ],
+)  # fmt: skip
+def test_a_choice_between_nans_that_was_not_chosen_leaks_nothing(choose: Function) -> None:
+    x = np.array([-1.0, 2.0])
+
+    def f(x: Any) -> Any:
+        return np.sum(np.where(x > 0, choose(np.log(x)), 0.0))
+
+    np.testing.assert_allclose(grad(f)(x), [0.0, 0.5])
+    np.testing.assert_allclose(jvp(f, (x,), (np.ones(2),))[1], 0.5)
+    np.testing.assert_allclose(hessian(f)(x), np.diag([0.0, -0.25]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_backward_pass_of_what_was_not_chosen_warns_of_nothing() -> None:
+    x = Tensor(np.array([0.0, 2.0]), requires_grad=True)
+    for f in (lambda x: x * np.log(x), lambda x: np.sin(1 / x), lambda x: np.log(x) * np.mean(x)):
+        with np.errstate(all="ignore"):
+            y = np.sum(np.where(x.data > 0, f(x), 0.0))
+        y.backward()

@@ -125,7 +125,14 @@ def argument_reach(
         out, arrays = tame(out), [tame(array) for array in arrays]
     rule = op.rules[position]
     assert rule is not None
-    return found(rule(probe(reach, out), out, *arrays, **static))
+    there = found(rule(probe(reach, out), out, *arrays, **static))
+    # The rule of a maximum is NaN where its result is, whether or not that is reached.
+    return both(there, reach) if op.kind == "elementwise" else there
+
+
+def both(one: Reach, other: Reach) -> Reach:
+    """Return where both of two reaches are."""
+    return other if one is None else one if other is None else one & other
 
 
 def _reach_of_stack(reach: Reach, out: Any, position: int, arrays: Sequence[Any]) -> Reach:

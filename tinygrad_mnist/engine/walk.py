@@ -7,7 +7,7 @@ are dealt with here, once, so that no gradient rule needs to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -88,7 +88,9 @@ def walk(
     try:
         if not record:
             first = Pass(lift, record=False, careful=False, hooks=hooks)
-            with _UNHEARD if watching is None else observed_by(None):
+            # What divides by 0 off the chosen path is no news, and what does on it shows in the result.
+            quiet = np.errstate(divide="ignore", invalid="ignore")
+            with quiet, _UNHEARD if watching is None else observed_by(None):
                 arrived, _, visited = first.over(outputs, targets)
             careful = first.met_nan or any(
                 has_nan(g) for place, g in arrived.items() if place in first.unseen
@@ -110,32 +112,49 @@ def walk(
 
 
 class _Doubt(Exception):
-    """A hook was about to be given a NaN that a careful pass may not find."""
+    """Raised before a hook would see a NaN that may come from what was not chosen."""
 
 
 class _HookResults:
-    """The results of hooks, in the order in which they ran: a second pass takes these and runs none twice."""
+    """What hooks returned in a first pass: a second pass takes these, and runs none of them again.
+
+    They are kept by node. A checkpoint makes new nodes each time it runs: there they are kept by the node of
+    the checkpoint and their order.
+    """
 
     def __init__(self) -> None:
-        self.results: list[Any] = []
-        self.next: int | None = None  # None in the first pass
+        self.results: dict[Any, Any] = {}  # None where a hook left the gradient as it was
+        self.repeating = False
+        self.checkpoint: Any = None  # the node whose own tape is walked
+        self.count = 0  # of the hooked nodes met on that tape
 
     def repeat(self) -> None:
-        """Begin again: the next hooks to run are those that have run already."""
-        self.next = 0
+        """Begin the second pass."""
+        self.repeating = True
 
     def run(self, node: Node, g: Any, in_doubt: bool) -> Any:
         """Return ``g`` after the hooks of a node; ``g`` itself if they left it as it was."""
-        if self.next is not None and self.next < len(self.results):
-            self.next += 1
-            result = self.results[self.next - 1]
+        key: Any = node
+        if self.checkpoint is not None:
+            key, self.count = (self.checkpoint, self.count), self.count + 1
+        if self.repeating and key in self.results:
+            result = self.results[key]
             return g if result is None else result
         if in_doubt and has_nan(g):
             raise _Doubt
         result = run_hooks(node, g)
         if in_doubt:
-            self.results.append(None if result is g else result)
+            self.results[key] = None if result is g else result
         return result
+
+    def inside(self, node: Node, walk_tape: Callable[[], Any]) -> Any:
+        """Return what a walk over the tape of a checkpoint returns; its hooks are known by that."""
+        before = self.checkpoint, self.count
+        self.checkpoint, self.count = (node if self.checkpoint is None else (*before, node)), 0
+        try:
+            return walk_tape()
+        finally:
+            self.checkpoint, self.count = before
 
 
 @dataclass(slots=True)
@@ -198,6 +217,7 @@ class Pass:
         arrived: dict[Any, Any] = {}  # cotangents of targets, or of leaves
         reached: dict[Any, Reach] = {}  # by Node and Leaf, the reach of its cotangent; only in a careful pass
         visited: list[Node] = []
+        hooked = self.hooks.results if self.hooks.repeating else ()  # also where hooks removed themselves
         for position, (node, g) in enumerate(outputs):
             _send(node, g, pending, heap)
             if careful:
@@ -210,11 +230,11 @@ class Pass:
         while heap:
             node = heappop(heap)[1]
             g = pending.pop(node)
-            if node.hooks:
+            if node.hooks or node in hooked:
                 before = g
                 g = self.hooks.run(node, g, not self.record)
-                if careful and g is not before:
-                    reached[node] = None  # a hook may fill what was out of reach
+                if careful and g is not before:  # a hook may fill what was out of reach
+                    reached[node] = joined(reached[node], getattr(g, "_array", g) != 0)
             if node in stops:
                 arrived[node] = g
                 self.unseen.add(node)
@@ -262,7 +282,7 @@ class Pass:
                 if op.may_hold_nan is not None and not self.met_nan:
                     self.met_nan = op.may_hold_nan(out, joint)
             elif op.nested is not None:
-                joint = op.nested(self.over, g, None, out, *arrays, **static)[0]
+                joint = self._over_own_tape(node, g, None, out, arrays)[0]
             for position, parent in enumerate(node.parents):
                 if parent is None:
                     continue
@@ -334,6 +354,17 @@ class Pass:
             reaches.append(part_reach)
         return parts, reaches
 
+    def _over_own_tape(
+        self, node: Node, g: Any, reach: Reach, out: Any, arguments: Sequence[Any]
+    ) -> tuple[Sequence[Any], Sequence[Reach]]:
+        """Return the cotangents of a checkpoint's arguments, and how far they reach."""
+        nested = node.op.nested
+        assert nested is not None
+        found: tuple[Sequence[Any], Sequence[Reach]] = self.hooks.inside(
+            node, lambda: nested(self.over, g, reach, out, *arguments, **node.static)
+        )
+        return found
+
     def _nested_parts(self, node: Node, g: Any, reach: Reach) -> tuple[Sequence[Any], Sequence[Reach]]:
         """Return the cotangents of all arguments by a walk over the operation's own tape, and their reach.
 
@@ -345,10 +376,7 @@ class Pass:
         arrays: Any = node.arrays
         if op.nested is not None:
             arguments, out = lifted(node, self.lift) if self.record else (arrays, node.out)
-            nested: tuple[Sequence[Any], Sequence[Reach]] = op.nested(
-                self.over, g, reach, out, *arguments, **static
-            )
-            return nested
+            return self._over_own_tape(node, g, reach, out, arguments)
         assert op.formula is not None
         boundaries = [
             None if parent is None else boundary(array, parent)

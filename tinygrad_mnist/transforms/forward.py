@@ -16,7 +16,17 @@ import numpy as np
 from tinygrad_mnist.engine.dtypes import float_dtype, has_nan
 from tinygrad_mnist.engine.errors import describe, raise_freed
 from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
-from tinygrad_mnist.engine.reach import Reach, found, joined, kept, narrowed, probe, reach_of_seed, whole
+from tinygrad_mnist.engine.reach import (
+    Reach,
+    both,
+    found,
+    joined,
+    kept,
+    narrowed,
+    probe,
+    reach_of_seed,
+    whole,
+)
 from tinygrad_mnist.engine.tape import Node, boundary, one_of
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.walk import Pass, lifted
@@ -294,7 +304,8 @@ def _elementwise_tangent(
         if pass_.careful:
             reach = whole(reaches[position], node.out.shape)
             if node.op.chooses:
-                reach = found(rule(probe(reach, node.out), node.out, *(node.arrays or ()), **node.static))
+                there = found(rule(probe(reach, node.out), node.out, *(node.arrays or ()), **node.static))
+                reach = both(there, reach)
             term = kept(term, reach)
         total, reached = (term, reach) if total is None else (total + term, joined(reached, reach))
     return total, reached
