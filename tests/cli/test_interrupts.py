@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from tinygrad_mnist.training import run
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 TRAIN = ["train", "--recipe", "digits", "--epochs", "1", "--quiet", "--out", "run"]
+
+
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """Let Ctrl-C be heard, even where the tests run in the background of a shell, which ignores it there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @posix

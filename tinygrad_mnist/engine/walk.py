@@ -116,7 +116,7 @@ class _Doubt(Exception):
 
 
 class _HookResults:
-    """What hooks returned in a first pass: a second pass takes these, and runs none of them again.
+    """The results of hooks in a first pass: a second pass takes these, and runs none of them again.
 
     They are kept by node. A checkpoint makes new nodes each time it runs: there they are kept by the node of
     the checkpoint and their order.
