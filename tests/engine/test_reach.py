@@ -399,3 +399,35 @@ def test_the_backward_pass_of_what_was_not_chosen_warns_of_nothing() -> None:
         with np.errstate(all="ignore"):
             y = np.sum(np.where(x.data > 0, f(x), 0.0))
         y.backward()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("frozen", ["none", "weight", "bias"])
+def test_a_linear_layer_of_parameters_tells_of_nan_that_was_not_chosen(bad: float, frozen: str) -> None:
+    """The walk does not look at the gradient of the weight itself, as that takes time."""
+    x = np.array([[1.0, 2.0], [0.5, bad], [3.0, -1.0]])
+    rows = np.isfinite(x).all(axis=1, keepdims=True)
+    w = Tensor(np.array([[0.5, 2.0], [1.0, -1.0]]), requires_grad=frozen != "weight")
+    b = Tensor(np.array([0.1, 0.2]), requires_grad=frozen != "bias")
+    with np.errstate(invalid="ignore"):
+        np.sum(np.where(rows, F.linear(x, w, b), 0.0)).backward()
+    found = {"weight": w.grad, "bias": b.grad}
+    expected = {"weight": np.tile(x[[0, 2]].sum(axis=0), (2, 1)), "bias": [2.0, 2.0]}
+    for name, value in expected.items():
+        if name != frozen:
+            gradient = found[name]
+            assert gradient is not None
+            np.testing.assert_array_equal(gradient.data, value)
+
+
+def test_a_linear_layer_tells_of_nan_in_what_comes_from_behind_it() -> None:
+    x = np.array([[1.0, 2.0], [0.0, 0.0]])
+    w, b = Tensor(np.eye(2), requires_grad=True), Tensor(np.zeros(2), requires_grad=True)
+    with np.errstate(all="ignore"):
+        y = F.linear(x, w, b)
+        np.sum(np.where(x > 0, y * np.log(y), 0.0)).backward()
+    assert w.grad is not None
+    assert b.grad is not None
+    slope = np.log(x[0]) + 1
+    np.testing.assert_allclose(w.grad.data, np.outer(slope, x[0]))
+    np.testing.assert_allclose(b.grad.data, slope)

@@ -639,3 +639,12 @@ def test_an_exception_in_a_recorded_walk_under_no_grad_leaves_recording_off() ->
         with pytest.raises(ArithmeticError):
             y.backward(create_graph=True)
         assert not is_recording()
+
+
+def test_a_float16_gradient_of_what_was_broadcast_is_summed_in_float32() -> None:
+    """In float16 a sum of ones stands still at 2048."""
+    bias = Tensor(np.zeros(2, np.float16), requires_grad=True)
+    out = np.zeros((8000, 2), np.float16) + bias
+    out.backward(np.ones((8000, 2), np.float16))
+    np.testing.assert_array_equal(array_of_grad(bias), np.full(2, 8000, np.float16))
+    assert array_of_grad(bias).dtype == np.float16
