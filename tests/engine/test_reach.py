@@ -295,13 +295,27 @@ def test_hooks_inside_a_checkpoint_fire_once() -> None:
     assert len(came) == 1
 
 
-def test_a_hook_may_fill_what_was_out_of_reach() -> None:
+@pytest.mark.parametrize("careful", [False, True])
+def test_a_hook_may_fill_what_was_out_of_reach(careful: bool) -> None:
     x = Tensor(np.array([0.0, 4.0]), requires_grad=True)
     y = np.sqrt(x)
     y.register_hook(lambda g: np.ones(2))
-    np.sum(np.where(x.data > 0, y, 0.0)).backward()
+    np.sum(np.where(x.data > 0, y, 0.0)).backward(create_graph=careful)
     assert x.grad is not None
     np.testing.assert_array_equal(x.grad.data, [np.inf, 0.25])
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x, w: x @ w, lambda x, w: np.einsum("i,i->", x, w), np.dot,
+        lambda x, w: F.linear(x, w[None])[0],
+    ],
+)  # fmt: skip
+def test_what_a_tangent_does_not_reach_adds_nothing_to_a_product(product: Any) -> None:
+    x, w = np.array([3.0, 5.0]), np.array([2.0, np.inf])
+    assert jvp(lambda x: product(x, w), (x,), (np.array([1.0, 0.0]),))[1] == 2.0
+    np.testing.assert_array_equal(jacobian(lambda x: product(x, w))(x), w)
 
 
 def test_a_recorder_is_told_of_each_gradient_once_and_of_the_right_one() -> None:
