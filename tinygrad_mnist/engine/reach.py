@@ -1,14 +1,15 @@
 """Reach: the elements at which a cotangent, or a tangent, can arrive at all.
 
 An element that ``where``, an index or a maximum did not choose contributes nothing to a derivative, however
-infinite the slopes behind it are. Its cotangent is 0, and a rule would multiply that 0 by the slope: NaN. The
-0 itself cannot tell, as a cotangent that is 0 by value must give NaN there, as in IEEE arithmetic. So a
-careful walk carries, beside each cotangent, where it can arrive: its reach, a boolean array of the
-cotangent's shape, or None for everywhere. What a rule returns for elements out of reach is set to 0.
+infinite the slopes behind it are. Its cotangent is 0, and a rule would multiply that 0 by the slope: NaN. Not
+every 0 is one of an element that was not chosen: a cotangent that happens to be 0 must give NaN there, as in
+IEEE arithmetic. So a careful walk carries, beside each cotangent, where it can arrive: its reach, a boolean
+array of the cotangent's shape, or None for everywhere. What a rule returns for elements out of reach is set
+to 0.
 
 How far the cotangents of the arguments reach is asked of the rules themselves. A *probe* is a cotangent that
-is NaN within reach and 0 elsewhere. A rule that adds, copies, selects or multiplies by finite numbers leads
-the NaN to all that it reaches, and nothing else.
+is NaN within reach and 0 elsewhere. A rule that adds, copies, selects or multiplies by finite numbers makes
+NaN of what depends on an element within reach, and 0 of all else.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def reach_of_seed(g: Any) -> Reach:
     """
     if g is None or getattr(g, "origin", None) is not None:
         return None
-    return _simplest(np.asarray(getattr(g, "data", g) if not isinstance(g, np.ndarray) else g) != 0)
+    return _simplest(np.asarray(getattr(g, "_array", g)) != 0)
 
 
 def _simplest(reach: Any) -> Reach:
@@ -52,7 +53,7 @@ def joined(one: Reach, other: Reach) -> Reach:
     return None if one is None or other is None else _simplest(one | other)
 
 
-def whole(reach: Reach, shape: tuple[int, ...]) -> Reach:
+def broadcast_reach(reach: Reach, shape: tuple[int, ...]) -> Reach:
     """Return a reach in the shape of its cotangent."""
     return None if reach is None else np.broadcast_to(reach, shape)
 
@@ -77,20 +78,20 @@ def probe(reach: Reach, like: Any) -> Any:
         return tuple(map(probe, [None] * len(like) if reach is None else reach, like))
     if reach is None:
         return np.full(like.shape, np.nan, like.dtype)
-    return np.where(whole(reach, like.shape), np.nan, 0).astype(like.dtype)
+    return np.where(broadcast_reach(reach, like.shape), np.nan, 0).astype(like.dtype)
 
 
-def found(probed: Any) -> Reach:
+def reach_of_probe(probed: Any) -> Reach:
     """Return how far a probe got; a tuple for several results."""
     if type(probed) is tuple:
-        return tuple(map(found, probed))
+        return tuple(map(reach_of_probe, probed))
     return _simplest(np.isnan(probed))
 
 
-def tame(value: Any) -> Any:
+def with_finite_values(value: Any) -> Any:
     """Return an array with 1 for each NaN and infinity, so that 0 times it is 0; of a tuple, a tuple."""
     if type(value) is tuple:
-        return tuple(map(tame, value))
+        return tuple(map(with_finite_values, value))
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return value
     return np.where(np.isfinite(value), value, 1)
@@ -122,10 +123,10 @@ def argument_reach(
     if op.kind == "multilinear":
         arrays = [np.ones_like(array) for array in arrays]
     elif not op.chooses and op.kind == "general":
-        out, arrays = tame(out), [tame(array) for array in arrays]
+        out, arrays = with_finite_values(out), [with_finite_values(array) for array in arrays]
     rule = op.rules[position]
     assert rule is not None
-    there = found(rule(probe(reach, out), out, *arrays, **static))
+    there = reach_of_probe(rule(probe(reach, out), out, *arrays, **static))
     # The rule of a maximum is NaN where its result is, whether or not that is reached.
     return both(there, reach) if op.kind == "elementwise" else there
 

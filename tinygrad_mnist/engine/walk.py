@@ -25,12 +25,12 @@ from tinygrad_mnist.engine.reach import (
     Reach,
     argument_reach,
     broadcast_axes,
+    broadcast_reach,
     cleaned,
     joined,
     kept,
     narrowed,
     reach_of_seed,
-    whole,
 )
 from tinygrad_mnist.engine.tape import Leaf, Lift, Node, boundary, one_of, recording
 
@@ -52,9 +52,9 @@ def walk(
     deliver each part to where that argument came from, an older node or a leaf. Go on until none is left.
 
     The first pass multiplies as IEEE arithmetic does. Where the cotangent of an element that was not chosen,
-    an exact 0, meets an infinite slope, NaN comes up, and arrives. So only if NaN arrives, or the pass is
-    recorded for derivatives of higher orders, a careful pass follows, which knows what was not chosen (see
-    `engine.reach`).
+    an exact 0, meets an infinite slope, the product is NaN. If NaN arrives, the tape is walked a second time,
+    with care for what was not chosen (see `engine.reach`). A walk that is recorded, for derivatives of higher
+    orders, is careful from the start.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def walk(
     """
     watching = recorder.get()
     hooks = _HookResults()
-    again = record or watching is not None  # a recorder is told of the last pass only
+    told = watching is not None  # a recorder is told of the last pass only, so there has to be a second one
     careful = record
     try:
         if not record:
@@ -93,11 +93,11 @@ def walk(
             with quiet, _UNHEARD if watching is None else observed_by(None):
                 arrived, _, visited = first.over(outputs, targets)
             careful = first.met_nan or any(
-                has_nan(g) for place, g in arrived.items() if place in first.unseen
+                has_nan(g) for place, g in arrived.items() if place in first.to_check
             )
     except _Doubt:
         careful = True
-    if careful or again:
+    if careful or told:
         hooks.repeat()
         last = Pass(lift, record=record, careful=careful, hooks=hooks)
         with np.errstate(all="ignore") if careful else _UNHEARD:
@@ -125,18 +125,23 @@ class _HookResults:
     def __init__(self) -> None:
         self.results: dict[Any, Any] = {}  # None where a hook left the gradient as it was
         self.repeating = False
-        self.checkpoint: Any = None  # the node whose own tape is walked
-        self.count = 0  # of the hooked nodes met on that tape
+        self.checkpoint: Any = None  # the key of the checkpoint whose tape is walked
+        self.count = 0  # of the keys that were made on that tape
 
     def repeat(self) -> None:
         """Begin the second pass."""
         self.repeating = True
 
+    def _key(self, node: Node) -> Any:
+        """Return what a node has in common with the one in its place in the other pass."""
+        if self.checkpoint is None:
+            return node
+        self.count += 1
+        return self.checkpoint, self.count
+
     def run(self, node: Node, g: Any, in_doubt: bool) -> Any:
         """Return ``g`` after the hooks of a node; ``g`` itself if they left it as it was."""
-        key: Any = node
-        if self.checkpoint is not None:
-            key, self.count = (self.checkpoint, self.count), self.count + 1
+        key = self._key(node)
         if self.repeating and key in self.results:
             result = self.results[key]
             return g if result is None else result
@@ -148,9 +153,10 @@ class _HookResults:
         return result
 
     def inside(self, node: Node, walk_tape: Callable[[], Any]) -> Any:
-        """Return what a walk over the tape of a checkpoint returns; its hooks are known by that."""
+        """Return what a walk over the tape of a checkpoint returns."""
+        key = self._key(node)
         before = self.checkpoint, self.count
-        self.checkpoint, self.count = (node if self.checkpoint is None else (*before, node)), 0
+        self.checkpoint, self.count = key, 0
         try:
             return walk_tape()
         finally:
@@ -159,7 +165,7 @@ class _HookResults:
 
 @dataclass(slots=True)
 class Pass:
-    """One pass over a tape, and over those that operations on it keep to themselves.
+    """One pass over a tape, and over the tapes of the checkpoints and fused formulae on it.
 
     Attributes
     ----------
@@ -173,8 +179,8 @@ class Pass:
         What hooks returned in an earlier pass.
     met_nan : bool
         Whether a fused operation said that its cotangents may hold NaN; only in a pass that is not careful.
-    unseen : set of Node and Leaf
-        Where something else arrived: whether that is NaN is still to be seen.
+    to_check : set of Node and Leaf
+        Where something else arrived, which is still to be checked for NaN.
     """
 
     lift: Lift
@@ -182,7 +188,7 @@ class Pass:
     careful: bool
     hooks: _HookResults = field(default_factory=_HookResults)
     met_nan: bool = False
-    unseen: set[Any] = field(default_factory=set)
+    to_check: set[Any] = field(default_factory=set)
 
     def over(
         self,
@@ -209,8 +215,8 @@ class Pass:
         reaches: Sequence[Reach] | None,
         watching: Recorder | None,
     ) -> Arrived:
-        # Over its usual size, as the steps that every node takes are written out: each call here would cost a
-        # small operation some 4 % of its backward pass.
+        # This function is longer than others, as the steps that every node takes are written out: each call
+        # here would cost a small operation some 4 % of its backward pass.
         careful, last_write = self.careful, tape.last_write()
         pending: dict[Any, Any] = {}  # cotangents of nodes that are still to be visited
         heap: list[tuple[int, Any]] = []  # these nodes, the newest first
@@ -221,7 +227,7 @@ class Pass:
         for position, (node, g) in enumerate(outputs):
             _send(node, g, pending, heap)
             if careful:
-                reach = reach_of_seed(g) if reaches is None else whole(reaches[position], g.shape)
+                reach = reach_of_seed(g) if reaches is None else broadcast_reach(reaches[position], g.shape)
                 _send_reach(node, reach, reached)
         stops = frozenset(targets or ())
         # A parent is older than its child, so a node older than every target leads to none of them.
@@ -237,7 +243,7 @@ class Pass:
                     reached[node] = joined(reached[node], getattr(g, "_array", g) != 0)
             if node in stops:
                 arrived[node] = g
-                self.unseen.add(node)
+                self.to_check.add(node)
                 continue
             if node.time < oldest:
                 continue
@@ -263,7 +269,7 @@ class Pass:
                 elif targets is None or parent in stops:
                     arrived[parent] = self._arriving(arrived.get(parent), part, g, node)
                     if node.op.may_hold_nan is None:
-                        self.unseen.add(parent)
+                        self.to_check.add(parent)
             if watching is not None:
                 watching.walked(node, g, pending, arrived)
         return arrived, reached, visited
@@ -398,7 +404,7 @@ class Pass:
         parts, reaches = ([found.get(under) for under in boundaries] for found in (arrived, reached))
         if reach is None and not self.record:
             parts = [
-                None if part is None else kept(part, whole(part_reach, part.shape))
+                None if part is None else kept(part, broadcast_reach(part_reach, part.shape))
                 for part, part_reach in zip(_joint_parts(node, g), reaches, strict=True)
             ]
         return parts, reaches

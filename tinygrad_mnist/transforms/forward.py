@@ -19,13 +19,13 @@ from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
 from tinygrad_mnist.engine.reach import (
     Reach,
     both,
-    found,
+    broadcast_reach,
     joined,
     kept,
     narrowed,
     probe,
+    reach_of_probe,
     reach_of_seed,
-    whole,
 )
 from tinygrad_mnist.engine.tape import Node, boundary, one_of
 from tinygrad_mnist.engine.tensor import Tensor, _lift
@@ -201,7 +201,7 @@ def push(
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """One pass of tangents along a tape, and along those that operations on it keep to themselves.
+    """One pass of tangents along a tape, and along the tapes of the checkpoints and fused formulae on it.
 
     Attributes
     ----------
@@ -302,9 +302,11 @@ def _elementwise_tangent(
             term = rule(_fitted(part, node.out), out, *arguments, **node.static)  # broadcast, as the argument
         reach = None
         if pass_.careful:
-            reach = whole(reaches[position], node.out.shape)
+            reach = broadcast_reach(reaches[position], node.out.shape)
             if node.op.chooses:
-                there = found(rule(probe(reach, node.out), node.out, *(node.arrays or ()), **node.static))
+                there = reach_of_probe(
+                    rule(probe(reach, node.out), node.out, *(node.arrays or ()), **node.static)
+                )
                 reach = both(there, reach)
             term = kept(term, reach)
         total, reached = (term, reach) if total is None else (total + term, joined(reached, reach))
@@ -341,7 +343,7 @@ def _linear_tangent(
         None if part is None else probe(reach, array)
         for part, reach, array in zip(parts, reaches, arrays, strict=True)
     ]
-    return applied(parts, arguments), found(applied(probes, arrays))
+    return applied(parts, arguments), reach_of_probe(applied(probes, arrays))
 
 
 def _multilinear_tangent(
@@ -384,11 +386,12 @@ def _meeting(
         argument
         if i == position or (rule := op.rules[i]) is None
         else kept(
-            argument, narrowed(found(rule(np.ones_like(node.out), node.out, *probes, **static)), array.shape)
+            argument,
+            narrowed(reach_of_probe(rule(np.ones_like(node.out), node.out, *probes, **static)), array.shape),
         )
         for i, (argument, array) in enumerate(zip(arguments, arrays, strict=True))
     ]
-    return others, found(op(*probes, **static))
+    return others, reach_of_probe(op(*probes, **static))
 
 
 def _fused_tangent(
@@ -449,7 +452,7 @@ def _transposed_tangent(
             ruled = rule(g, out, *arguments, **node.static)
         if isinstance(ruled, Tensor) and (origin := origin_node(ruled)) is not None:
             seeds.append((origin, _fitted(part, ruled)))
-            seed_reaches.append(whole(reaches[position], ruled.shape))
+            seed_reaches.append(broadcast_reach(reaches[position], ruled.shape))
     arrived, reached, _ = Pass(_lift, pass_.record, pass_.careful).over(seeds, starts, seed_reaches)
     tangents = tuple(arrived.get(start) for start in starts)
     reach = tuple(reached.get(start) for start in starts)
