@@ -62,6 +62,8 @@ METHOD = (
     "not exist: what it is there is [a convention](gradient_conventions.md).",
     "Arguments of `divide`, `power`, `xlogy`, `hypot` and `arctan2` are not subnormal: quotients of "
     "such have lost digits already.",
+    "Three operations are the package's own: `multiply_no_nan` is a product in which 0 times anything is 0; "
+    "`kink` and `slope_undefined` pass numbers on and mark where a slope does not exist.",
     "A fast joint rule (of `relu`, `leaky_relu` and `gelu`) is measured, and so is the formula beside it.",
 )
 READING = (

@@ -263,7 +263,7 @@ ROWS = (
             ),
             (
                 "`std(x) ** 2` of 2, 2", ([2, 2],), lambda m, x: m.np.std(x) ** 2,
-                lambda t, x: t.std(x, correction=0) ** 2, "the true one is 0, in each row",
+                lambda t, x: t.std(x, correction=0) ** 2, "each row of the true one sums to 0",
             ),
             (
                 "`sqrt(sum(x * x)) ** 2 / 2` at 0, 0", ([0, 0],),
@@ -271,6 +271,10 @@ ROWS = (
                 lambda t, x: t.sqrt(t.sum(x * x)) ** 2 / 2, "the true one is 1",
             ),
             ("`abs` at 0", (0,), lambda m, x: m.np.abs(x), lambda t, x: t.abs(x), "straight on both sides"),
+            (
+                "`abs(x) ** 2 / 2` at 0", (0,), lambda m, x: m.np.abs(x) ** 2 / 2,
+                lambda t, x: t.abs(x) ** 2 / 2, "the true one is 1; `abs` is straight, and its slope there 0",
+            ),
             ("`relu` at 0", (0,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x), "likewise"),
             (
                 "`maximum(x, 0)` at 0", (0,), lambda m, x: m.np.maximum(x, 0),
