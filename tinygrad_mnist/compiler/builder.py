@@ -8,6 +8,7 @@ subexpression). One that changes nothing gives its argument, and one of constant
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from itertools import count
 from typing import Any, Final
 
@@ -30,9 +31,11 @@ class Builder:
 
     def __init__(self) -> None:
         self.program = Program()
+        self.log: list[tuple[str, str]] = []  # what was asked for, and at which line of the user's
         self._numbers = count()
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
+        self._sources: dict[Value, Instruction] = {}
 
     def value(self, shape: Sequence[int], dtype: Any) -> Value:
         """Return a new value, which nothing defines yet."""
@@ -91,15 +94,15 @@ class Builder:
             What two instructions of the same inputs have in common if they compute the same; without one,
             that is told by the static arguments of those that a loop can spell.
         """
+        self.log.append((f"{name} {[v.shape for v in inputs]} {shapes} {_digest(static)}", line))
         (shape, dtype), *more = shapes
-        if not more and (same := self._simplified(name, inputs, shape, dtype)) is not None:
+        if not more and (same := self._simplified(name, inputs, shape, dtype, static)) is not None:
             return (same,)
         if key is None and (name in ELEMENTWISE or name in VIEWS or static is _NOTHING):
             key = ()
         known = None
         if key is not None and not effect:
-            static_key = tuple((option, repr(static[option])) for option in sorted(static))
-            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), static_key, key)
+            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), _digest(static), key)
             if known in self._known:
                 return self._known[known]
         if not effect and not more and self._is_foldable(inputs, shape):
@@ -108,9 +111,9 @@ class Builder:
             results = (self.constant(np.asarray(folded, dtype)),)
         else:
             results = tuple(self.value(*one) for one in shapes)
-            self.program.instructions.append(
-                Instruction(name, tuple(inputs), results, dict(static), run, line, effect)
-            )
+            written = Instruction(name, tuple(inputs), results, dict(static), run, line, effect)
+            self.program.instructions.append(written)
+            self._sources[results[0]] = written
         if known is not None:
             self._known[known] = results
         return results
@@ -124,12 +127,34 @@ class Builder:
         )
 
     def _simplified(
-        self, name: str, inputs: Sequence[Value], shape: tuple[int, ...], dtype: Any
+        self,
+        name: str,
+        inputs: Sequence[Value],
+        shape: tuple[int, ...],
+        dtype: Any,
+        static: Mapping[str, Any],
     ) -> Value | None:
         """Return the argument that an instruction would only repeat, bit for bit; None if it does more."""
+        if name == "astype" and (source := self._sources.get(inputs[0])) is not None:
+            if source.name == "where" and all(map(self.is_constant, source.inputs[1:])):
+                # a choice between two numbers is made in the dtype that is asked for
+                choices = [
+                    self.constant(self.program.constants[value].astype(dtype)) for value in source.inputs[1:]
+                ]
+                chosen = [source.inputs[0], *choices]
+                return self.instruction("where", chosen, [(shape, dtype)], {}, source.run, line=source.line)[
+                    0
+                ]
         if not inputs or inputs[0].dtype != dtype:
             return None
         first = inputs[0]
+        source = self._sources.get(first)
+        if name == "transpose" and source is not None and source.name == "transpose":
+            if source.inputs[0].shape == shape and _undoes(static["axes"], source.static["axes"]):
+                return source.inputs[0]
+        if name == "reshape" and source is not None and source.name == "reshape":
+            if source.inputs[0].shape == shape:
+                return source.inputs[0]
         if name in ("reshape", "broadcast_to", "astype", "identity", "positive") and first.shape == shape:
             return first
         if name == "multiply":
@@ -155,6 +180,22 @@ class Builder:
         program.instructions = kept[::-1]
         program.constants = {value: array for value, array in program.constants.items() if value in needed}
         return program
+
+
+def _undoes(axes: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether one order of axes brings back what another one has moved."""
+    return all(other[axis] == place for place, axis in enumerate(axes))
+
+
+def _digest(static: Any) -> str:
+    """Return what tells static arguments apart: arrays by all their elements."""
+    if isinstance(static, Mapping):
+        return ", ".join(f"{name}={_digest(static[name])}" for name in sorted(static))
+    if isinstance(static, (list, tuple)):
+        return f"({', '.join(map(_digest, static))})"
+    if isinstance(static, np.ndarray):
+        return f"{static.dtype} {static.shape} {sha256(static.tobytes()).hexdigest()}"
+    return repr(static)
 
 
 _NOTHING: Final[Mapping[str, Any]] = {}
