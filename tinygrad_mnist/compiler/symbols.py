@@ -125,6 +125,9 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         method = getattr(_lift(self, None), name)
         return _on_symbols(method) if callable(method) else as_symbol(method)
 
+    def __apply_op__(self, op: Any, arguments: Any, static: Any) -> Any:
+        return _symbols_of(_tracing().apply(op, _tensors_of(tuple(arguments)), static))
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
         if out is not None and not all(isinstance(one, Symbol) for one in out):
