@@ -182,18 +182,24 @@ class _Preparation:
                 self.conditions.append(self.not_nan(value))
 
     def made(
-        self, name: str, of: Value, shape: tuple[int, ...], dtype: Any, run: Any, static: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        of: tuple[Value, ...],
+        shape: tuple[int, ...],
+        dtype: Any,
+        run: Any,
+        static: Mapping[str, Any] | None = None,
     ) -> Value:
-        """Append an instruction of one argument, and return its result."""
+        """Append an instruction, and return its result."""
         result = Value(self.number, shape, np.dtype(dtype))
         self.number += 1
-        line = self.ready.producers[of].line if of in self.ready.producers else ""
-        self.add(Instruction(name, (of,), (result,), static or {}, run, line))
+        line = self.ready.producers[of[0]].line if of[0] in self.ready.producers else ""
+        self.add(Instruction(name, of, (result,), static or {}, run, line))
         return result
 
     def copied(self, value: Value) -> Value:
         """Return a value with the same elements, in C order."""
-        return self.made("identity", value, value.shape, value.dtype, lambda array: np.array(array, order="C"))
+        return self.made("identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C"))
 
     def computed(self, values: Iterable[Value]) -> list[Value]:
         """Return the values with copies in the place of views, inputs, and of what stands there a second time."""
@@ -210,18 +216,17 @@ class _Preparation:
         result = []
         for target, new in last.items():
             if new.dtype != target.dtype:
-                new = self.made("astype", new, new.shape, target.dtype, _Cast(target.dtype))
+                new = self.made("astype", (new,), new.shape, target.dtype, _Cast(target.dtype))
             if new.shape != target.shape:
-                new = self.made("broadcast_to", new, target.shape, target.dtype, _Broadcast(target.shape))
+                new = self.made("broadcast_to", (new,), target.shape, target.dtype, _Broadcast(target.shape))
             result.append((new, target))
         return result
 
     def not_nan(self, value: Value) -> Value:
-        """Return a condition: no element of a value is NaN."""
-        nan = self.made("isnan", value, value.shape, bool, np.isnan)
+        """Return a condition: no element of a value is NaN, as only NaN differs from itself."""
+        known = self.made("equal", (value, value), value.shape, bool, np.equal)
         static = {"axis": tuple(range(value.ndim)), "keepdims": False}
-        some = self.made("any", nan, (), bool, np.any, static)
-        return self.made("logical_not", some, (), bool, np.logical_not)
+        return self.made("all", (known,), (), bool, np.all, static)
 
 
 @dataclass(frozen=True)
