@@ -16,7 +16,7 @@ import ctypes
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,15 +36,18 @@ spelling stands for either type: there the library's configuration has the last 
 
 _LETTER: Final = {"float32": "s", "float64": "d"}
 
-_BYTES: Final = {"float": 4, "double": 8}
-
 _REGISTERS: Final = {512: 32, 256: 16, 128: 16}
 """How many vectors a CPU holds at once, by their bits."""
 
-_UNROLL: Final = 4
+_STACK: Final = 65536
+"""The most bytes of a copy on the stack, which in a thread may be small."""
 
-_STACK: Final = 16384
+_CACHE: Final = 32768
+"""The bytes of the first cache."""
 
+_TALL: Final = 256
+_WIDE: Final = 128
+"""The least `m` and `n` for which it is worth while to copy columns of B, so that they lie close together."""
 
 @dataclass(frozen=True)
 class Blas:
@@ -184,6 +187,55 @@ def _multiplies(blas: Blas, letter: str) -> bool:
     return np.array_equal(out, [[20, 23, 26, 29], [56, 68, 80, 92]])
 
 
+@dataclass(frozen=True)
+class _Product:
+    """A product of a fixed shape, as :func:`generated` was asked for it."""
+
+    m: int
+    n: int
+    k: int
+    transposed_a: bool
+    transposed_b: bool
+    strides: tuple[int, int, int]
+    real: str
+    bias: bool
+
+    @property
+    def size(self) -> int:
+        """The bytes of one element."""
+        return 4 if self.real == "float" else 8
+
+    @property
+    def along_a(self) -> tuple[int, int]:
+        """From one row of op(A) to the next, and from one column to the next, in elements."""
+        return (1, self.strides[0]) if self.transposed_a else (self.strides[0], 1)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How the result is cut into blocks, each of which fits the registers.
+
+    Where the blocks of this size do not fill the result, the last ones begin earlier and compute some elements a
+    second time, to equal bits. That needs no code for remainders.
+
+    Attributes
+    ----------
+    height : int
+        The rows of a block.
+    lanes : int
+        The elements of a vector.
+    vectors : int
+        The vectors side by side in a block.
+    columns : int
+        The columns of a block: ``lanes * vectors``, or fewer if the result itself is narrower than a vector.
+    """
+
+    height: int
+    lanes: int
+    vectors: int
+    columns: int
+
+
 def generated(
     name: str,
     m: int,
@@ -205,24 +257,24 @@ def generated(
         void @name(ptr a, ptr b, ptr bias, ptr c, i64 begin, i64 end)     ; bias=True
 
     It computes the rows from ``begin`` to ``end`` of `C`, so ``0, m`` for all of it. Threads can share a product
-    by rows; :func:`rows` says at which multiples a cut costs nothing. `C` must overlap neither argument.
+    by rows, cut at multiples of :func:`rows`. A call may also compute rows outside its own, to the same bits as
+    the call that they belong to. `C` must overlap neither argument. The text is as good without optimisation.
 
     Parameters
     ----------
     name : str
         The name of the function.
     m, n, k : int
-        `C` has `m` rows and `n` columns, the sum runs over `k`. All lie in C order. There is no text for a size
-        of 0.
+        `C` has `m` rows and `n` columns, the sum runs over `k`. For a size of 0 there is no text.
     transposed_a : bool
-        Whether `A` lies as ``(k, m)``, instead of ``(m, k)``.
+        Whether `A` lies as ``(k, m)``, instead of ``(m, k)``. All three lie in C order.
     transposed_b : bool
-        Whether `B` lies as ``(n, k)``, instead of ``(k, n)``. It is then turned around on the stack first, so
-        there is no text where `k` is very large.
+        Whether `B` lies as ``(n, k)``, instead of ``(k, n)``. Some columns at a time are then turned around on
+        the stack. So there is no text for a large `k`.
     dtype : dtype
         float32 or float64.
     vector_bits : int
-        128, 256 or 512: the width of the machine's registers.
+        The width of the machine's registers: 128, 256 or 512.
     bias : bool
         Whether a row of `n` numbers is added to each row of `C`.
     strides : tuple of int, optional
@@ -231,61 +283,69 @@ def generated(
     if not (m and n and k) or np.dtype(dtype).name not in _LETTER:
         return None
     real = "float" if np.dtype(dtype) == np.float32 else "double"
-    lda, ldb, ldc = strides or (m if transposed_a else k, k if transposed_b else n, n)
-    product = _Product(m, n, k, transposed_a, transposed_b, lda, ldb, ldc, real, bias)
-    lanes = vector_bits // (32 if real == "float" else 64)
-    height, panels = _cut(m, n, lanes, _REGISTERS[vector_bits])
-    if transposed_b and max(panel.width for panel in panels) * k > _STACK:
+    usual = (m if transposed_a else k, k if transposed_b else n, n)
+    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias)
+    cut = _cut(m, n, k, product.size, vector_bits)
+    fits = cut.columns * k * product.size <= _STACK
+    if transposed_b and not fits:
         return None
-    code = _Code()
-    for panel in panels:
-        _panel(code, product, panel, height)
+    code = _Code(real)
+    first = code.label()
+    code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
+    code.begin(first)
+    with code.loop(n, cut.columns) as column:
+        right, stride = code.place("%b", (column, 1)), product.strides[1]
+        if transposed_b:
+            right, stride = _turned(code, product, cut, column), cut.columns
+        elif fits and m >= _TALL and n >= _WIDE:
+            right, stride = _copied(code, product, cut, right), cut.columns
+        with code.loop("%end", cut.height, start="%begin", last=m - cut.height) as row:
+            _block(code, product, cut, (row, column), (right, stride))
     arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
-    head = f"define void @{name}({arguments}, i64 %begin, i64 %end) "
-    head += f'noinline nounwind "prefer-vector-width"="{vector_bits}" {{\nentry:\n'
-    return head + "\n".join(code.allocations + code.lines) + "\n  ret void\n}\n"
+    return (
+        f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
+        f'"prefer-vector-width"="{vector_bits}" {{\nentry:\n'
+        + "\n".join(code.allocations + code.lines)
+        + "\n  br label %done\ndone:\n  ret void\n}\n"
+    )
 
 
-@dataclass(frozen=True)
-class _Product:
-    """What :func:`generated` was asked for."""
-
-    m: int
-    n: int
-    k: int
-    transposed_a: bool
-    transposed_b: bool
-    lda: int
-    ldb: int
-    ldc: int
-    real: str
-    bias: bool
+def rows(m: int, n: int, k: int, *, dtype: Any = np.float32, vector_bits: int = 512) -> int:
+    """Return the height of the blocks of a generated product: threads share it by multiples of that."""
+    return _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits).height
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """Some columns of the result, as vectors: the `lanes` of each, and the columns at which they begin.
+def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
+    """Return the blocks that take least time, by a rough count of half cycles.
 
-    Where the number of columns is no multiple of `lanes`, the last vector begins earlier and computes some
-    columns a second time, to equal bits: that needs no masks and no tails.
+    One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
+    each in a cycle; a vector counts six times if the columns of op(B) do not stay in the first cache. A sum
+    waits about four cycles for the step before it. At the end, each row of the block is written to a place of
+    its own.
     """
-
-    lanes: int
-    columns: tuple[int, ...]
-
-    @property
-    def width(self) -> int:
-        """How many columns there are from the first to the last."""
-        return self.columns[-1] - self.columns[0] + self.lanes
+    lanes, registers = vector_bits // (8 * size), _REGISTERS[vector_bits]
+    while lanes >= 2 * n:
+        lanes //= 2
+    most = -(-n // lanes)
+    cuts = {}
+    for vectors in range(1, min(most, 8) + 1):
+        blocks = -(-m // min(m, (registers - 1 - vectors) // vectors))
+        height = -(-m // blocks)
+        load = 1 if k * vectors * lanes * size <= _CACHE else 6
+        step = max(height * vectors, height + load * vectors, 8)
+        time = blocks * -(-most // vectors) * (k * step + height * (vectors + 4))
+        cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
+    return min(cuts, key=lambda cut: cuts[cut])
 
 
 class _Code:
     """The text of a function under construction."""
 
-    def __init__(self) -> None:
+    def __init__(self, real: str) -> None:
+        self.real = real
         self.allocations: list[str] = []
         self.lines: list[str] = []
-        self.block = "entry"
+        self._block = "entry"
         self._numbers = itertools.count()
 
     def label(self) -> str:
@@ -293,7 +353,7 @@ class _Code:
         return f"x{next(self._numbers)}"
 
     def add(self, line: str) -> None:
-        """Append a line that gives no value."""
+        """Append a line."""
         self.lines.append("  " + line)
 
     def new(self, expression: str) -> str:
@@ -305,208 +365,189 @@ class _Code:
     def begin(self, block: str) -> None:
         """Begin a basic block."""
         self.lines.append(f"{block}:")
-        self.block = block
+        self._block = block
 
-    def place(self, real: str, base: str, *terms: tuple[str | int, int]) -> str:
-        """Return the address of element ``sum(index * stride)`` behind a base."""
-        constant = sum(index * stride for index, stride in terms if isinstance(index, int))
+    def place(self, base: str, *terms: tuple[str | int, int]) -> str:
+        """Return the address of the element ``sum(index * stride)`` behind a base."""
+        constant = 0
         for index, stride in terms:
-            if isinstance(index, str):
+            if isinstance(index, int):
+                constant += index * stride
+            elif index != "0":
                 offset = index if stride == 1 else self.new(f"mul nsw i64 {index}, {stride}")
-                base = self.new(f"getelementptr inbounds {real}, ptr {base}, i64 {offset}")
-        return self.new(f"getelementptr inbounds {real}, ptr {base}, i64 {constant}") if constant else base
+                base = self.new(f"getelementptr inbounds {self.real}, ptr {base}, i64 {offset}")
+        return self.new(f"getelementptr inbounds {self.real}, ptr {base}, i64 {constant}") if constant else base
+
+    def load(self, base: str, at: int, lanes: int, filled: int) -> str:
+        """Load a vector of which only the first elements are in memory: by parts, each a power of two."""
+        align, whole, position = 4 if self.real == "float" else 8, "", 0
+        while position < filled:
+            part = 1 << ((filled - position).bit_length() - 1)
+            place = self.place(base, (at + position, 1))
+            loaded = self.new(f"load <{part} x {self.real}>, ptr {place}, align {align}")
+            if part == lanes:
+                return loaded
+            wide = self.shuffle(part, loaded, loaded, [min(i, part - 1) for i in range(lanes)])
+            old, new = range(position), range(lanes, 2 * lanes - position)
+            whole = self.shuffle(lanes, whole, wide, [*old, *new]) if whole else wide
+            position += part
+        return whole
+
+    def store(self, base: str, at: int, vector: str, lanes: int, filled: int) -> None:
+        """Store the first elements of a vector, by parts too."""
+        align, position = 4 if self.real == "float" else 8, 0
+        while position < filled:
+            part = 1 << ((filled - position).bit_length() - 1)
+            piece = vector
+            if part != lanes:
+                piece = self.shuffle(lanes, vector, vector, range(position, position + part))
+            place = self.place(base, (at + position, 1))
+            self.add(f"store <{part} x {self.real}> {piece}, ptr {place}, align {align}")
+            position += part
+
+    def shuffle(self, lanes: int, first: str, second: str, order: Iterable[int]) -> str:
+        """Return a vector of chosen elements of two vectors of so many lanes."""
+        mask = [f"i32 {number}" for number in order]
+        vector = f"<{lanes} x {self.real}>"
+        chosen = f"<{len(mask)} x i32> <{', '.join(mask)}>"
+        return self.new(f"shufflevector {vector} {first}, {vector} {second}, {chosen}")
 
     @contextmanager
-    def loop(self, start: str, stop: str, step: int) -> Iterator[str]:
-        """Repeat the code inside for an index from start by steps, at least once, while it is below stop."""
-        body, index, following = self.label(), "%" + self.label(), "%" + self.label()
-        before = self.block
+    def loop(
+        self,
+        stop: str | int,
+        step: int,
+        *,
+        start: str = "0",
+        last: int | None = None,
+        carried: dict[Any, str] | None = None,
+        kind: str = "",
+    ) -> Iterator[str]:
+        """Repeat the code inside for an index from start by steps, at least once, while it is below stop.
+
+        An index above `last` is lowered to it; where stop is a number, so that the last step ends there. The
+        values in `carried`, of one type, go on from one round to the next: inside, the dict holds what they are
+        at the beginning of a round, and has to be given what they are at its end.
+        """
+        if isinstance(stop, int):
+            if stop <= step:
+                yield "0"
+                return
+            last = stop - step if stop % step else None
+        carried = {} if carried is None else carried
+        body, after, counter, following = self.label(), self.label(), "%" + self.label(), "%" + self.label()
+        before, starts, names = self._block, dict(carried), {key: "%" + self.label() for key in carried}
         self.add(f"br label %{body}")
         self.begin(body)
-        phi = len(self.lines)
-        self.lines.append("")
+        head, index = len(self.lines), counter
+        if last is not None:
+            index = self.at_most(counter, last)
+        carried.update(names)
         yield index
-        self.lines[phi] = f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{self.block} ]"
-        self.add(f"{following} = add nuw nsw i64 {index}, {step}")
-        more, after = self.new(f"icmp slt i64 {following}, {stop}"), self.label()
+        phis = [(counter, "i64", start, following)]
+        phis += [(names[key], kind, starts[key], carried[key]) for key in carried]
+        self.lines[head:head] = [
+            f"  {name} = phi {type_} [ {first}, %{before} ], [ {next_}, %{self._block} ]"
+            for name, type_, first, next_ in phis
+        ]
+        self.add(f"{following} = add nsw i64 {counter}, {step}")
+        more = self.new(f"icmp slt i64 {following}, {stop}")
         self.add(f"br i1 {more}, label %{body}, label %{after}")
         self.begin(after)
 
-
-def _panel(code: _Code, product: _Product, panel: _Panel, height: int) -> None:
-    """Write the rows from begin to end of a panel: blocks of a height, the last of which ends at the end.
-
-    The last block too computes again what does not fill it. Only fewer rows than one block are done row by row.
-    """
-    b, ldb, column = "%b", product.ldb, panel.columns[0]
-    if product.transposed_b:
-        b, ldb, column = _turned(code, product, panel), panel.width, 0
-    shift = column - panel.columns[0]
-    blocks, rows, after = code.label(), code.label(), code.label()
-    count = code.new("sub nsw i64 %end, %begin")
-    some = code.new(f"icmp sgt i64 {count}, 0")
-    enough = code.new(f"icmp sge i64 {count}, {height}")
-    first = code.label()
-    code.add(f"br i1 {enough}, label %{blocks}, label %{first}")
-    code.begin(blocks)
-    last = code.new(f"sub nsw i64 %end, {height}")
-    with code.loop("%begin", "%end", height) as row:
-        over = code.new(f"icmp sgt i64 {row}, {last}")
-        row = code.new(f"select i1 {over}, i64 {last}, i64 {row}")
-        _block(code, product, panel, row, height, (b, ldb, shift))
-    code.add(f"br label %{after}")
-    code.begin(first)
-    code.add(f"br i1 {some}, label %{rows}, label %{after}")
-    code.begin(rows)
-    with code.loop("%begin", "%end", 1) as row:
-        _block(code, product, panel, row, 1, (b, ldb, shift))
-    code.add(f"br label %{after}")
-    code.begin(after)
+    def at_most(self, index: str, last: int) -> str:
+        """Return the smaller one of an index and a number."""
+        over = self.new(f"icmp sgt i64 {index}, {last}")
+        return self.new(f"select i1 {over}, i64 {last}, i64 {index}")
 
 
 def _block(
-    code: _Code, product: _Product, panel: _Panel, row: str, height: int, right: tuple[str, int, int]
+    code: _Code, product: _Product, cut: _Cut, corner: tuple[str, str], right: tuple[str, int]
 ) -> None:
-    """Write one block of the result: all its sums in registers, over all of k, and then their stores.
+    """Write one block of the result: its sums in registers over all of k, then their stores.
 
-    `right` is where op(B) lies: its address, its stride, and what to add to a column.
+    `corner` is its first row and column in C; `right` the address of its columns of op(B), and from one row of
+    them to the next.
     """
-    vector = f"<{panel.lanes} x {product.real}>"
-    cells = [(i, column) for i in range(height) for column in panel.columns]
-    unroll = next(times for times in (_UNROLL, 2, 1) if product.k % times == 0)
-    before, sums = code.block, {cell: "zeroinitializer" for cell in cells}
-    with code.loop("0", str(product.k), unroll) as k:
-        here = len(code.lines)
-        phis = {cell: "%" + code.label() for cell in cells}
-        results = phis
+    row, column = corner
+    vector, filled = f"<{cut.lanes} x {code.real}>", min(cut.lanes, cut.columns)
+    along_row, along_k = product.along_a
+    left = code.place("%a", (row, along_row))
+    sums = {(i, v): "zeroinitializer" for i in range(cut.height) for v in range(cut.vectors)}
+    unroll = 1 if product.k % 2 else 2
+    with code.loop(product.k, unroll, carried=sums, kind=vector) as k:
+        a, b = code.place(left, (k, along_k)), code.place(right[0], (k, right[1]))
         for step in range(unroll):
-            results = _step(code, product, panel, (row, k, step), results, right)
-        code.lines[here:here] = [
-            f"  {phis[cell]} = phi {vector} [ {sums[cell]}, %{before} ], [ {results[cell]}, %{code.block} ]"
-            for cell in cells
-        ]
-    for column in panel.columns:
+            loads = [
+                code.load(b, step * right[1] + v * cut.lanes, cut.lanes, filled) for v in range(cut.vectors)
+            ]
+            for i in range(cut.height):
+                number = code.new(
+                    f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}"
+                )
+                first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
+                factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
+                for v in range(cut.vectors):
+                    term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
+                    sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
+    corner_of_c = code.place("%c", (row, product.strides[2]), (column, 1))
+    for v in range(cut.vectors):
         if product.bias:
-            place = code.place(product.real, "%bias", (column, 1))
-            bias = code.new(f"load {vector}, ptr {place}, align {_BYTES[product.real]}")
-        for i in range(height):
-            result = results[i, column]
+            bias = code.load(code.place("%bias", (column, 1)), v * cut.lanes, cut.lanes, filled)
+        for i in range(cut.height):
+            result = sums[i, v]
             if product.bias:
                 result = code.new(f"fadd {vector} {result}, {bias}")
-            place = code.place(product.real, "%c", (row, product.ldc), (i, product.ldc), (column, 1))
-            code.add(f"store {vector} {result}, ptr {place}, align {_BYTES[product.real]}")
+            code.store(corner_of_c, i * product.strides[2] + v * cut.lanes, result, cut.lanes, filled)
 
 
-def _step(
-    code: _Code,
-    product: _Product,
-    panel: _Panel,
-    at: tuple[str, str, int],
-    sums: dict[tuple[int, int], str],
-    right: tuple[str, int, int],
-) -> dict[tuple[int, int], str]:
-    """Write one step of the sums of a block: a column of op(A) times a row of op(B)."""
-    (row, k, step), (b, ldb, shift), real, bytes_ = at, right, product.real, _BYTES[product.real]
-    vector = f"<{panel.lanes} x {real}>"
-    rights, results = {}, {}
-    for column in panel.columns:
-        place = code.place(real, b, (k, ldb), (step, ldb), (column + shift, 1))
-        rights[column] = code.new(f"load {vector}, ptr {place}, align {bytes_}")
-    along_row, along_k = (1, product.lda) if product.transposed_a else (product.lda, 1)
-    for i in range(max(i for i, _ in sums) + 1):
-        place = code.place(real, "%a", (row, along_row), (k, along_k), (i, along_row), (step, along_k))
-        number = code.new(f"load {real}, ptr {place}, align {bytes_}")
-        one = code.new(f"insertelement {vector} poison, {real} {number}, i64 0")
-        left = code.new(
-            f"shufflevector {vector} {one}, {vector} poison, <{panel.lanes} x i32> zeroinitializer"
-        )
-        for column in panel.columns:
-            term = code.new(f"fmul contract {vector} {left}, {rights[column]}")
-            results[i, column] = code.new(f"fadd contract {vector} {sums[i, column]}, {term}")
-    return results
-
-
-def _turned(code: _Code, product: _Product, panel: _Panel) -> str:
-    """Write a copy of a panel of B that lies as (k, columns), and return its address.
-
-    Squares are turned in registers; where they do not fit, the last ones begin earlier.
-    """
-    real, width, k = product.real, panel.width, product.k
-    copy = "%" + code.label()
-    code.allocations.append(f"  {copy} = alloca [{width * k} x {real}], align 64")
-    lanes = panel.lanes
-    while lanes > min(width, k):
-        lanes //= 2
-    vector, bytes_ = f"<{lanes} x {real}>", _BYTES[real]
-    last = width - lanes
-    with code.loop("0", str(width), lanes) as column, code.loop("0", str(k), lanes) as step:
-        column = _at_most(code, column, last)
-        step = _at_most(code, step, k - lanes)
-        rows = []
-        for i in range(lanes):
-            place = code.place(
-                real, "%b", (column, product.ldb), (i + panel.columns[0], product.ldb), (step, 1)
-            )
-            rows.append(code.new(f"load {vector}, ptr {place}, align {bytes_}"))
-        for i, turned in enumerate(_transposed(code, vector, rows)):
-            place = code.place(real, copy, (step, width), (i, width), (column, 1))
-            code.add(f"store {vector} {turned}, ptr {place}, align {bytes_}")
+def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
+    """Write a copy of some columns of B, with nothing between the rows, and return its address."""
+    copy = _scratch(code, product, cut)
+    with code.loop(product.k, 1) as k:
+        source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
+        for v in range(cut.vectors):
+            code.store(target, v * cut.lanes, code.load(source, v * cut.lanes, cut.lanes, cut.lanes), cut.lanes, cut.lanes)
     return copy
 
 
-def _at_most(code: _Code, index: str, last: int) -> str:
-    """Write the smaller one of an index and a constant."""
-    over = code.new(f"icmp sgt i64 {index}, {last}")
-    return code.new(f"select i1 {over}, i64 {last}, i64 {index}")
-
-
-def _transposed(code: _Code, vector: str, rows: list[str]) -> list[str]:
-    """Write the transposition of a square of vectors: blocks of half the size change places, then of a quarter."""
-    lanes, half = len(rows), len(rows) // 2
-    while half:
-        swapped = list(rows)
-        for i in range(lanes):
-            if i & half:
-                continue
-            upper, lower = rows[i], rows[i | half]
-            for result, first in ((i, 0), (i | half, half)):
-                mask = [(first + (j & ~half)) + (lanes - 0 if j & half else 0) for j in range(lanes)]
-                text = ", ".join(f"i32 {number}" for number in mask)
-                swapped[result] = code.new(
-                    f"shufflevector {vector} {upper}, {vector} {lower}, <{lanes} x i32> <{text}>"
-                )
-        rows, half = swapped, half // 2
-    return rows
-
-
-def _cut(m: int, n: int, lanes: int, registers: int) -> tuple[int, list[_Panel]]:
-    """Return the height of a block, and the panels of vectors: what fills the registers and wastes least."""
-    while lanes > n:
+def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
+    """Write a copy of some columns of op(B), which lie as rows, and return its address: squares are turned."""
+    copy = _scratch(code, product, cut)
+    lanes = cut.lanes
+    while lanes > min(cut.columns, product.k):
         lanes //= 2
-    columns = [*range(0, n - lanes + 1, lanes), *([n - lanes] if n % lanes else [])]
-    best = None
-    for most in range(1, 5):
-        number = -(-len(columns) // most)
-        size = -(-len(columns) // number)
-        height = min(m, (registers - size - 1) // size)
-        height = -(-m // -(-m // height))
-        # Cost of one step of k over all blocks, in FMAs or loads, whichever take longer; both run two a cycle.
-        blocks = -(-m // height) * number
-        cost = blocks * max(height * size, height + size + 2)
-        if best is None or cost < best[0]:
-            best = cost, height, number
-    assert best is not None
-    _, height, number = best
-    edges = [len(columns) * i // number for i in range(number + 1)]
-    return height, [
-        _Panel(lanes, tuple(columns[lo:hi])) for lo, hi in itertools.pairwise(edges)
-    ]
+    start = code.place("%b", (column, product.strides[1]))
+    with code.loop(cut.columns, lanes) as j, code.loop(product.k, lanes) as k:
+        source = code.place(start, (j, product.strides[1]), (k, 1))
+        target = code.place(copy, (k, cut.columns), (j, 1))
+        square = [code.load(source, i * product.strides[1], lanes, lanes) for i in range(lanes)]
+        for i, turned in enumerate(_transposed(code, square)):
+            code.store(target, i * cut.columns, turned, lanes, lanes)
+    return copy
 
 
-def rows(m: int, n: int, *, dtype: Any = np.float32, vector_bits: int = 512) -> int:
-    """Return the height of the blocks in which a generated product works: cut a product at multiples of it."""
-    lanes = vector_bits // (8 * np.dtype(dtype).itemsize)
-    return _cut(m, n, lanes, _REGISTERS[vector_bits])[0]
+def _scratch(code: _Code, product: _Product, cut: _Cut) -> str:
+    """Return the address of an array on the stack for all rows of some columns of op(B)."""
+    code.allocations.append(f"  %copy = alloca [{product.k * cut.columns} x {code.real}], align 64")
+    return "%copy"
+
+
+def _transposed(code: _Code, square: list[str]) -> list[str]:
+    """Return the columns of a square, given its rows: quarters change places, then quarters of quarters."""
+    lanes = len(square)
+    half = lanes // 2
+    while half:
+        result = list(square)
+        for i in range(lanes):
+            if not i & half:
+                first, second = square[i], square[i | half]
+                low = [j if not j & half else lanes + (j ^ half) for j in range(lanes)]
+                high = [j ^ half if not j & half else lanes + j for j in range(lanes)]
+                result[i] = code.shuffle(lanes, first, second, low)
+                result[i | half] = code.shuffle(lanes, first, second, high)
+        square, half = result, half // 2
+    return square
 
 
 def choose(
