@@ -26,7 +26,7 @@ TYPES: Final[Mapping[np.dtype[Any], str]] = {
 BLOCK: Final = 1024
 """A longer innermost sum is a sum of blocks of so many elements: its rounding error does not grow with its length."""
 
-FUNCTIONS: Final = frozenset("exp expm1 exp2 log log1p log2 log10 sin cos tanh erf".split())
+FUNCTIONS: Final = frozenset(["exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "erf"])
 """What `functions` defines."""
 
 _ARITHMETIC: Final = {

@@ -21,7 +21,7 @@ DTYPES: Final = frozenset(
 """What the elements of a compiled loop may be, in the byte order of the machine."""
 
 FLOATS: Final = frozenset(
-    """reciprocal sqrt exp expm1 exp2 log log1p log2 log10 sin cos tanh erf copysign divide fmax fmin""".split()
+    ["reciprocal", "sqrt", "exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "erf", "copysign", "divide", "fmax", "fmin"]
 )
 """Operations that a loop does on floats alone."""
 
