@@ -1,7 +1,13 @@
-"""What ``jit`` raises when a function cannot be compiled, or must not be compiled again."""
+"""The error of a function that cannot be compiled."""
 
 from __future__ import annotations
 
 
 class JitError(RuntimeError):
-    """A function that `jit` was given cannot be replayed, or was compiled again where that is an error."""
+    """What a jitted function does that cannot be replayed; the message says where, and what to write.
+
+    Examples
+    --------
+    >>> issubclass(JitError, RuntimeError)
+    True
+    """
