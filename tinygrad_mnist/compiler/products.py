@@ -36,10 +36,11 @@ spelling stands for either type: there the library's configuration has the last 
 
 _LETTER: Final = {"float32": "s", "float64": "d"}
 
-_REGISTERS: Final = {512: 32, 256: 16, 128: 16}
-"""How many vectors a CPU holds at once, by their bits."""
+_HEIGHTS: Final = {512: (26, 13, 8, 6, 4, 3, 3, 2), 256: (8, 6, 3, 2), 128: (8, 4, 2, 2)}
+"""The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of two,
+and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
 
-_STACK: Final = 65536
+_STACK: Final = 131072
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
 _CACHE: Final = 32768
@@ -323,17 +324,17 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
     waits about four cycles for the step before it. At the end, each row of the block is written to a place of
     its own.
     """
-    lanes, registers = vector_bits // (8 * size), _REGISTERS[vector_bits]
+    lanes = vector_bits // (8 * size)
     while lanes >= 2 * n:
         lanes //= 2
-    most = -(-n // lanes)
+    across = -(-n // lanes)
     cuts = {}
-    for vectors in range(1, min(most, 8) + 1):
-        blocks = -(-m // min(m, (registers - 1 - vectors) // vectors))
+    for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
+        blocks = -(-m // most)
         height = -(-m // blocks)
         load = 1 if k * vectors * lanes * size <= _CACHE else 6
         step = max(height * vectors, height + load * vectors, 8)
-        time = blocks * -(-most // vectors) * (k * step + height * (vectors + 4))
+        time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
     return min(cuts, key=lambda cut: cuts[cut])
 
@@ -503,11 +504,16 @@ def _block(
 
 def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
     """Write a copy of some columns of B, with nothing between the rows, and return its address."""
-    copy = _scratch(code, product, cut)
-    with code.loop(product.k, 1) as k:
+    copy, lanes = _scratch(code, product, cut), cut.lanes
+    # Several rows are read before one is written: a read behind a write whose address agrees in the last twelve
+    # bits waits for it, and rows of 512 floats all agree.
+    several = min(product.k, 8)
+    with code.loop(product.k, several) as k:
         source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
-        for v in range(cut.vectors):
-            code.store(target, v * cut.lanes, code.load(source, v * cut.lanes, cut.lanes, cut.lanes), cut.lanes, cut.lanes)
+        places = [(i, v * lanes) for i in range(several) for v in range(cut.vectors)]
+        loads = [code.load(source, i * product.strides[1] + j, lanes, lanes) for i, j in places]
+        for (i, j), vector in zip(places, loads, strict=True):
+            code.store(target, i * cut.columns + j, vector, lanes, lanes)
     return copy
 
 
