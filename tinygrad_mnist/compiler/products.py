@@ -43,8 +43,8 @@ and so on. Read off the machine code: with one row more, some sums go through me
 _STACK: Final = 131072
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
-_CACHE: Final = 32768
-"""The bytes of the first cache."""
+_CACHE: Final = 65536
+"""The bytes of columns of op(B) that come from near enough to cost no more than other loads."""
 
 _TALL: Final = 256
 _WIDE: Final = 128
@@ -228,13 +228,19 @@ class _Cut:
     vectors : int
         The vectors side by side in a block.
     columns : int
-        The columns of a block: ``lanes * vectors``, or fewer if the result itself is narrower than a vector.
+        The columns of a block. If they are fewer than ``lanes * vectors``, the last vector begins earlier; and
+        if they are fewer than a single vector, that is filled in part.
     """
 
     height: int
     lanes: int
     vectors: int
     columns: int
+
+    @property
+    def starts(self) -> list[int]:
+        """At which column of the block each vector begins."""
+        return [max(0, min(v * self.lanes, self.columns - self.lanes)) for v in range(self.vectors)]
 
 
 def generated(
@@ -479,9 +485,7 @@ def _block(
     with code.loop(product.k, unroll, carried=sums, kind=vector) as k:
         a, b = code.place(left, (k, along_k)), code.place(right[0], (k, right[1]))
         for step in range(unroll):
-            loads = [
-                code.load(b, step * right[1] + v * cut.lanes, cut.lanes, filled) for v in range(cut.vectors)
-            ]
+            loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
             for i in range(cut.height):
                 number = code.new(
                     f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}"
@@ -492,14 +496,14 @@ def _block(
                     term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
                     sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
     corner_of_c = code.place("%c", (row, product.strides[2]), (column, 1))
-    for v in range(cut.vectors):
+    for v, start in enumerate(cut.starts):
         if product.bias:
-            bias = code.load(code.place("%bias", (column, 1)), v * cut.lanes, cut.lanes, filled)
+            bias = code.load(code.place("%bias", (column, 1)), start, cut.lanes, filled)
         for i in range(cut.height):
             result = sums[i, v]
             if product.bias:
                 result = code.new(f"fadd {vector} {result}, {bias}")
-            code.store(corner_of_c, i * product.strides[2] + v * cut.lanes, result, cut.lanes, filled)
+            code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
 
 
 def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
@@ -510,7 +514,7 @@ def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
     several = min(product.k, 8)
     with code.loop(product.k, several) as k:
         source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
-        places = [(i, v * lanes) for i in range(several) for v in range(cut.vectors)]
+        places = [(i, start) for i in range(several) for start in cut.starts]
         loads = [code.load(source, i * product.strides[1] + j, lanes, lanes) for i, j in places]
         for (i, j), vector in zip(places, loads, strict=True):
             code.store(target, i * cut.columns + j, vector, lanes, lanes)
