@@ -23,7 +23,7 @@ from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Inst
 COST: Final[Mapping[str, int]] = defaultdict(
     lambda: 1,
     dict.fromkeys(
-        ["exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "erf", "divide", "sqrt", "reciprocal", "power"], 12
+        "exp expm1 exp2 log log1p log2 log10 sin cos tanh erf divide sqrt reciprocal power".split(), 12
     ),
 )
 """What an element of an operation costs, in additions."""
@@ -308,8 +308,8 @@ class _Keeping:
             ends = (
                 self.ready.kinds[instruction] in ("product", "call")
                 or instruction.name in REDUCTIONS
-                or (instruction.outputs[0] in self.kept
-                and any(user_size > instruction.outputs[0].size for user_size in self._user_sizes(instruction)))
+                or instruction.outputs[0] in self.kept
+                and any(user_size > instruction.outputs[0].size for user_size in self._user_sizes(instruction))
             )
             for value in instruction.outputs:
                 after[value] = level + bool(ends)

@@ -26,12 +26,6 @@ TYPES: Final[Mapping[np.dtype[Any], str]] = {
 BLOCK: Final = 1024
 """A longer innermost sum is a sum of blocks of so many elements: its rounding error does not grow with its length."""
 
-<<<<<<< HEAD
-FUNCTIONS: Final = frozenset(["exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tanh", "erf"])
-"""What `functions` defines."""
-
-=======
->>>>>>> backend
 _ARITHMETIC: Final = {
     "add": ("fadd", "add", "add"),
     "subtract": ("fsub", "sub", "sub"),
