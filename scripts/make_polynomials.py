@@ -125,6 +125,14 @@ FITS = (
         {"float32": 8, "float64": 19},
     ),
     Fit(
+        "TANH",
+        "``(tanh(x) - x) / x**3`` in ``x**2``, for ``abs(x) <= 0.55``",
+        lambda s: (mp.tanh(mp.sqrt(s)) / mp.sqrt(s) - 1) / s if s else -mp.mpf(1) / 3,
+        lambda s: mp.sqrt(s) ** 3 / mp.tanh(mp.sqrt(s)) if s else mp.mpf(0),
+        (0, mp.mpf("0.551") ** 2),
+        {"float32": 4, "float64": 10},
+    ),
+    Fit(
         "ERF",
         "``erf(x) / x - 1`` in ``x**2``, for ``abs(x) <= 1``",
         lambda s: mp.erf(mp.sqrt(s)) / mp.sqrt(s) - 1 if s else 2 / mp.sqrt(mp.pi) - 1,

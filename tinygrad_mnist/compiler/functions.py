@@ -294,16 +294,13 @@ def times_power_of_two(x: Expression, k: Expression) -> Expression:
     return x * power_of_two(half) * power_of_two(k - half)
 
 
-def without_multiples_of_ln2(x: Expression) -> tuple[Expression, Expression]:
-    """Return ``(k, r)`` with ``x = k * ln(2) + r``, an integer and a small rest."""
+def without_multiples_of_ln2(x: Expression) -> tuple[Expression, Expression, Expression]:
+    """Return ``(k, r, missing)``, an integer, a small rest and its rounding: ``x = k * ln(2) + r + missing``."""
     number, k = nearest_integer(x * (1 / LN2))
     high, low = x.form.split(LN2)
-    return k, fma(number, -low, fma(number, -high, x))
-
-
-def expm1_of_rest(r: Expression) -> Expression:
-    """Return ``exp(r) - 1`` for ``abs(r) <= ln(2) / 2``."""
-    return fma(r * r, polynomial(r, polynomials.EXP[r.form.dtype]), r)
+    exact = fma(number, -high, x)
+    r = fma(number, -low, exact)
+    return k, r, fma(number, -low, exact - r)
 
 
 def exp2_of_rest(r: Expression) -> Expression:
@@ -311,18 +308,24 @@ def exp2_of_rest(r: Expression) -> Expression:
     return fma(r, polynomial(r, polynomials.EXP2[r.form.dtype]), 1)
 
 
+def split_exp(x: Expression) -> tuple[Expression, Expression]:
+    """Return ``(k, exp(r))``, whose ``2**k * exp(r)`` is ``exp(x)``."""
+    k, r, _ = without_multiples_of_ln2(x)
+    return k, 1 + fma(r * r, polynomial(r, polynomials.EXP[x.form.dtype]), r)
+
+
 def half_of_expm1(x: Expression) -> Expression:
     """Return half of ``exp(x) - 1 = 2**k * (exp(r) - 1) + (2**k - 1)``; half, as 2**k may be too large."""
-    k, r = without_multiples_of_ln2(x)
+    k, r, missing = without_multiples_of_ln2(x)
     half = power_of_two(k - 1)
-    return fma(half, expm1_of_rest(r), half - 0.5)
+    curved = fma(r * r, polynomial(r, polynomials.EXP[r.form.dtype]), missing)
+    return fma(half, curved, fma(half, r, half - 0.5))
 
 
 def exp(x: Expression) -> Expression:
     """Return ``2**k * exp(r)``."""
-    x = clamp(x, x.form.least_exponent * LN2, x.form.overflowing_exponent * LN2)
-    k, r = without_multiples_of_ln2(x)
-    return times_power_of_two(1 + expm1_of_rest(r), k)
+    k, power = split_exp(clamp(x, x.form.least_exponent * LN2, x.form.overflowing_exponent * LN2))
+    return times_power_of_two(power, k)
 
 
 def exp2(x: Expression) -> Expression:
@@ -340,10 +343,12 @@ def expm1(x: Expression) -> Expression:
 
 
 def tanh(x: Expression) -> Expression:
-    """Return ``e / (e + 2)`` with ``e = exp(2 * abs(x)) - 1``: nothing cancels. Near 0 it is x."""
-    form = x.form
-    half = half_of_expm1(at_most(2 * abs(x), (form.fraction + 3) * LN2))
-    return select(abs(x) < 2.0 ** -(form.fraction // 2 + 3), x, copysign(half / (half + 1), x))
+    """Return ``x + x**3 * P(x**2)`` up to 0.55, where tanh is 1/2, and then ``1 - 2 / (exp(2 * abs(x)) + 1)``."""
+    size, square = abs(x), x * x
+    small = fma(size, square * polynomial(square, polynomials.TANH[x.form.dtype]), size)
+    k, power = split_exp(at_most(2 * size, (x.form.fraction + 3) * LN2))
+    large = 1 - 2 / fma(power, power_of_two(k), 1)
+    return copysign(select(size < 0.55, small, large), x)
 
 
 ERF_IS_ONE: Final = {"float32": 4.0, "float64": 6.0}
