@@ -243,14 +243,18 @@ def select(condition: Expression, x: Number, y: Number) -> Expression:
 
 
 def polynomial(x: Expression, coefficients: Sequence[float]) -> Expression:
-    """Return a polynomial by Estrin's scheme: halves that do not wait for each other, and few roundings."""
-    powers = [x]
-    terms = [x.constant(c) for c in coefficients]
-    while len(terms) > 1:
-        pairs = [fma(powers[-1], high, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + ([terms[-1]] if len(terms) % 2 else [])
-        powers.append(powers[-1] * powers[-1])
-    return terms[0]
+    """Return a polynomial by Horner's rule, even and odd powers apart: two chains that do not wait for each other."""
+    square = x * x
+    even, odd = (horner(square, coefficients[start::2]) for start in (0, 1))
+    return fma(odd, x, even)
+
+
+def horner(x: Expression, coefficients: Sequence[float]) -> Expression:
+    """Return a polynomial by Horner's rule."""
+    result = x.constant(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = fma(result, x, coefficient)
+    return result
 
 
 def at_most(x: Expression, bound: Number) -> Expression:
