@@ -19,7 +19,7 @@ llvm = pytest.importorskip("llvmlite.binding")
 DTYPES = tuple(FORMATS)
 TESTS_OF_VALUES = ("isnan", "isinf", "isfinite")
 # Those that LLVM has no instruction for: they are measured.
-APPROXIMATE = tuple("exp exp2 expm1 log log2 log10 log1p tanh erf".split())
+APPROXIMATE = tuple("exp exp2 expm1 log log2 log10 log1p tanh erf sin cos".split())
 EXACT = tuple(name for name in FUNCTIONS if name not in (*APPROXIMATE, *TESTS_OF_VALUES))
 Array = np.ndarray[Any, Any]
 
