@@ -303,6 +303,7 @@ class Executable:
         self._lasts: list[int] = []
         self._overlaps = False
         self._direct: dict[Value, Any] = {}
+        self._no_memory = [None] * len(self._outputs)
 
     def _at(self, value: Value, place: Place) -> Any:
         if not value.size:
@@ -322,19 +323,25 @@ class Executable:
             The inputs. Those that the program writes to are changed.
         scalars : sequence of float
             The numbers that go in.
-        into : sequence of ndarray, optional
-            Arrays that the outputs are put into, instead of new ones. None of them shares memory with an input.
+        into : sequence, optional
+            For each output an array that it is put into and its address, or None for a new array. None of
+            them shares memory with an input, and each lies in C order.
         """
         with self._lock:
             self._take(arrays)
             if self._overlaps:
                 return self._interpreted(arrays, scalars, into)
             self._pack(self._arena, 0, *scalars)
-            outputs = [np.empty(v.shape, v.dtype) if view is None else view for v, view in self._outputs]
-            for (value, view), output in zip(self._outputs, outputs, strict=True):
+            given = self._no_memory if into is None else into
+            outputs = []
+            for (value, view), place in zip(self._outputs, given, strict=True):
                 if view is None:
-                    self._direct[value] = output
-                    self._table[self.memory.direct[value]] = _address(output)
+                    if place is None:
+                        view = np.empty(value.shape, value.dtype)
+                        place = view, _address(view)
+                    view, self._table[self.memory.direct[value]] = place
+                    self._direct[value] = view
+                outputs.append(view)
             for part in self._parts:
                 if isinstance(part, Instruction):
                     self._run(part)
@@ -528,10 +535,14 @@ def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
 
 
 def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
-    """Copy the outputs to where the caller wants them."""
+    """Copy the outputs to where the caller wants them, if they are not there."""
+    filled = []
     for place, result in zip(into, results, strict=True):
-        place[...] = result
-    return list(into)
+        if place is not None and place[0] is not result:
+            place[0][...] = result
+            result = place[0]
+        filled.append(result)
+    return filled
 
 
 def build(program: Program, *, threads: int = 1) -> Executable:

@@ -19,6 +19,8 @@ from weakref import ref
 
 import numpy as np
 
+from tinygrad_mnist.engine.structure import structure_changed
+
 
 class Recorder:
     """The base class of recorders: each method is called when something happens; subclasses override them.
@@ -103,6 +105,7 @@ class Several(Recorder):
 
 recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 """The recorder of this thread or task, if any: `Several` where more than one is on."""
+
 
 def tracer() -> Any:
     """Return what traces the running function in order to compile it; None where nothing does."""
@@ -206,6 +209,7 @@ class Handle:
         place = self._place()
         if place is not None and place.hooks:
             place.hooks.pop(self._number, None)
+            structure_changed()
 
 
 def add_hook(place: Any, hook: Hook) -> Handle:
