@@ -261,7 +261,7 @@ def initialise(world: World, values: dict[str, Any]) -> None:
 
 def add_in_place(world: World, values: dict[str, Any]) -> None:
     with no_grad():
-        world.model[3].bias += 1.0
+        world.model[3].bias.data += 1.0
 
 
 CHANGES = [load, assign, assign_in_fortran_order, assign_in_c_order, write, initialise, add_in_place]
