@@ -62,6 +62,7 @@ class _Module:
         self.functions: set[tuple[str, np.dtype[Any]]] = set()
         self.names: dict[str, str] = {}
         self.texts: list[str] = []
+        self.products: dict[Any, str | None] = {}
         self.symbols: dict[str, int] = {}
         self.lines: list[str] = []
         self.count = 0
@@ -138,15 +139,39 @@ class _Module:
 
         (a, ta, lda), (b, tb, ldb), (c, _, ldc) = lies(first), lies(second), lies(result)
         (m, k), n = first.shape[-2:], second.shape[-1]
+        shape = {"transposed_a": ta, "transposed_b": tb, "dtype": result.dtype}
+        if products.choose(m, n, k, **shape) == "generated":
+            name = self.generated(m, n, k, strides=(lda, ldb, ldc), **shape)
+            if name:
+                self.add(f"call void @{name}(ptr {a}, ptr {b}, ptr {c}, i64 0, i64 {m})")
+                return
         blas = products.blas(result.dtype)
         assert blas
-        name, kind, size = ("tg_sgemm" if itemsize == 4 else "tg_dgemm"), "float" if itemsize == 4 else "double", blas.integer
-        self.symbols[name] = blas.address
-        types = ["i32"] * 3 + [size] * 3 + [kind, "ptr", size, "ptr", size, kind, "ptr", size]
-        self.declared.add(f"declare void @{name}({', '.join(types)})")
         one, zero = literal(1, result.dtype), literal(0, result.dtype)
         numbers = [101, 112 if ta else 111, 112 if tb else 111, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
-        self.add(f"call void @{name}({', '.join(f'{t} {v}' for t, v in zip(types, numbers, strict=True))})")
+        name, types = self.blas_function(result.dtype, blas)
+        arguments = ", ".join(f"{kind} {number}" for kind, number in zip(types, numbers, strict=True))
+        self.add(f"call void @{name}({arguments})")
+
+    def generated(self, *sizes: int, **shape: Any) -> str | None:
+        """Return the name of a generated product, whose text is added the first time; None if there is none."""
+        key = (sizes, tuple(shape.items()))
+        if key not in self.products:
+            name = f"product{len(self.products)}"
+            text = products.generated(name, *sizes, vector_bits=machine.vector_bits(), **shape)
+            self.products[key] = None if text is None else name
+            if text is not None:
+                self.texts.append(text.replace("define void", "define internal void", 1))
+        return self.products[key]
+
+    def blas_function(self, dtype: np.dtype[Any], blas: products.Blas) -> tuple[str, list[str]]:
+        """Return the name of BLAS's product and the types of its arguments."""
+        name, real = ("tg_sgemm", "float") if dtype.itemsize == 4 else ("tg_dgemm", "double")
+        size = blas.integer
+        types = ["i32"] * 3 + [size] * 3 + [real, "ptr", size, "ptr", size, real, "ptr", size]
+        self.symbols[name] = blas.address
+        self.declared.add(f"declare void @{name}({', '.join(types)})")
+        return name, types
 
     def check(self) -> None:
         """Add a return of 0, unless all conditions hold."""
@@ -162,13 +187,14 @@ class _Module:
     def text(self) -> str:
         """Return the whole module."""
         kernels = [text.replace("{name}", name) for text, name in self.names.items()]
-        defined = [functions.definition(name, dtype) for name, dtype in sorted(self.functions, key=str)]
-        for text in defined:
-            self.declared.update(line for line in text.splitlines() if line.startswith("declare"))
-        defined = ["\n".join(l for l in text.splitlines() if not l.startswith("declare")) for text in defined]
+        asked = sorted((name, dtype.name) for name, dtype in self.functions)
+        lines = functions.definitions(asked).splitlines()
+        # LLVM takes a declaration once.
+        declared = self.declared | {line for line in lines if line.startswith("declare")}
+        defined = [line for line in lines if not line.startswith("declare")]
         bits = machine.preferred_vector_bits()
         attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" }}\n'
-        return "\n".join([*sorted(self.declared), *defined, *kernels, *self.texts, attributes])
+        return "\n".join([*sorted(declared), *defined, *kernels, *self.texts, attributes])
 
 
 class Executable:

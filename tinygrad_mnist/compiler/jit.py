@@ -13,7 +13,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import update_wrapper
 from threading import RLock

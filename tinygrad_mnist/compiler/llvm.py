@@ -6,14 +6,14 @@ may be reassociated, so that it runs in vectors: it is then a sum of many partia
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.loops import Access, Accumulator, Literal, Nest, Operand, Operation, Register
+from tinygrad_mnist.compiler.functions import FUNCTIONS
+from tinygrad_mnist.compiler.loops import Access, Accumulator, Literal, Nest, Operand, Operation, Register, identity
 
 TYPES: Final[Mapping[np.dtype[Any], str]] = {
     np.dtype("?"): "i1",
@@ -25,9 +25,6 @@ TYPES: Final[Mapping[np.dtype[Any], str]] = {
 
 BLOCK: Final = 1024
 """A longer innermost sum is a sum of blocks of so many elements: its rounding error does not grow with its length."""
-
-FUNCTIONS: Final = frozenset("exp expm1 exp2 log log1p log2 log10 sin cos tanh erf".split())
-"""What `functions` defines."""
 
 _ARITHMETIC: Final = {
     "add": ("fadd", "add", "add"),
@@ -54,16 +51,6 @@ _BITWISE: Final = {
     "bitwise_or": "or",
     "bitwise_xor": "xor",
 }
-
-_INTRINSICS: Final = {
-    "sqrt": "llvm.sqrt",
-    "floor": "llvm.floor",
-    "ceil": "llvm.ceil",
-    "rint": "llvm.rint",
-    "trunc": "llvm.trunc",
-    "copysign": "llvm.copysign",
-}
-
 
 def memory_type(dtype: np.dtype[Any]) -> str:
     """Return the type of an element of memory: a bool takes a byte."""
@@ -287,8 +274,6 @@ class Function:
 
     def begin(self, number: int, accumulator: Accumulator) -> None:
         """Spell the start of an accumulator."""
-        from tinygrad_mnist.compiler.loops import identity
-
         start = identity(accumulator.reduction, accumulator.dtype)
         names = {f"%acc{number}": TYPES[accumulator.dtype]}
         if self.compensated(accumulator):
@@ -409,11 +394,12 @@ class Function:
             return self.make(f"{compare} {_COMPARISONS[name][which]} {kind} {a[0]}, {a[1]}")
         if name in _BITWISE:
             return self.make(f"{_BITWISE[name]} {kind} {a[0]}, {a[1]}")
-        if name in FUNCTIONS:
+        if which == 0 and name in FUNCTIONS:
             self.functions.add((name, dtype))
-            return self.make(f"call {kind} @tg_{name}_{short(dtype)}({kind} {a[0]})")
-        if name in _INTRINSICS:
-            return self.call(_INTRINSICS[name], kind, *a) if which == 0 else a[0]
+            arguments = ", ".join(f"{kind} {operand}" for operand in a)
+            return self.make(f"call {TYPES[result.dtype]} @tg_{name}_{short(dtype)}({arguments})")
+        if name in ("floor", "ceil", "rint", "trunc"):
+            return a[0]  # of an integer
         return getattr(self, name)(operands, result, kind, *a)  # type: ignore[no-any-return]
 
     def where(self, operands: Any, result: Register, kind: str, condition: str, first: str, second: str) -> str:
@@ -434,36 +420,24 @@ class Function:
             return self.make(f"trunc {kind} {a} to {to}")
         return self.make(f"{'sext' if old.kind == 'i' else 'zext'} {kind} {a} to {to}")
 
+    # Of integers, as those of floats are in `functions`.
+
     def negative(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        return self.make(f"fneg {kind} {a}" if result.dtype.kind == "f" else f"sub {kind} 0, {a}")
+        return self.make(f"sub {kind} 0, {a}")
 
     def absolute(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        if result.dtype.kind == "f":
-            return self.call("llvm.fabs", kind, a)
         if result.dtype.kind != "i":
             return a
-        negative = self.make(f"sub {kind} 0, {a}")
         below = self.make(f"icmp slt {kind} {a}, 0")
-        return self.make(f"select i1 {below}, {kind} {negative}, {kind} {a}")
-
-    def reciprocal(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        return self.make(f"fdiv {kind} {literal(1, result.dtype)}, {a}")
+        return self.make(f"select i1 {below}, {kind} {self.make(f'sub {kind} 0, {a}')}, {kind} {a}")
 
     def sign(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        dtype = result.dtype
-        zero, one = literal(0, dtype), literal(1, dtype)
-        signed, compare = ("o", "fcmp") if dtype.kind == "f" else ("s" if dtype.kind == "i" else "u", "icmp")
-        above = self.make(f"{compare} {signed}gt {kind} {a}, {zero}")
-        # A NaN stays what it is; so does zero.
-        value = self.make(f"select i1 {above}, {kind} {one}, {kind} {a}")
-        if dtype.kind == "u":
-            return value
-        below = self.make(f"{compare} {signed}lt {kind} {a}, {zero}")
-        value = self.make(f"select i1 {below}, {kind} {literal(-1, dtype)}, {kind} {value}")
-        if dtype.kind == "i":
-            return value
-        empty = self.make(f"fcmp oeq {kind} {a}, {zero}")
-        return self.make(f"select i1 {empty}, {kind} {zero}, {kind} {value}")
+        some = self.make(f"icmp ne {kind} {a}, 0")
+        above = self.make(f"select i1 {some}, {kind} 1, {kind} 0")
+        if result.dtype.kind == "u":
+            return above
+        below = self.make(f"icmp slt {kind} {a}, 0")
+        return self.make(f"select i1 {below}, {kind} -1, {kind} {above}")
 
     def invert(self, operands: Any, result: Register, kind: str, a: str) -> str:
         return self.make(f"xor {kind} {a}, {'true' if result.dtype == bool else '-1'}")
@@ -472,50 +446,23 @@ class Function:
         return self.make(f"xor i1 {a}, true")
 
     def isnan(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        return self.make(f"fcmp uno {kind} {a}, {a}") if operands[0].dtype.kind == "f" else "false"
+        return "false"
 
     def isinf(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        return self.against_infinity(operands, kind, a, "oeq", "false")
+        return "false"
 
     def isfinite(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        return self.against_infinity(operands, kind, a, "olt", "true")
-
-    def against_infinity(self, operands: Any, kind: str, a: str, comparison: str, otherwise: str) -> str:
-        if operands[0].dtype.kind != "f":
-            return otherwise
-        size = self.call("llvm.fabs", kind, a)
-        return self.make(f"fcmp {comparison} {kind} {size}, {literal(math.inf, operands[0].dtype)}")
+        return "true"
 
     def maximum(self, operands: Any, result: Register, kind: str, a: str, b: str) -> str:
-        return self.larger(operands, kind, a, b, "gt")
+        return self.larger(result, kind, a, b, "gt")
 
     def minimum(self, operands: Any, result: Register, kind: str, a: str, b: str) -> str:
-        return self.larger(operands, kind, a, b, "lt")
+        return self.larger(result, kind, a, b, "lt")
 
-    def larger(self, operands: tuple[Operand, ...], kind: str, a: str, b: str, comparison: str) -> str:
-        """Spell a maximum or minimum that is NaN where an argument is."""
-        dtype = operands[0].dtype
-        if dtype.kind != "f":
-            first = self.make(f"icmp {'s' if dtype.kind == 'i' else 'u'}{comparison} {kind} {a}, {b}")
-            return self.make(f"select i1 {first}, {kind} {a}, {kind} {b}")
-        if isinstance(operands[0], Literal):
-            operands, a, b = operands[::-1], b, a
-        if isinstance(operands[1], Literal) and operands[1].value == operands[1].value:
-            # The number is no NaN; unordered or larger, the other one is taken.
-            first = self.make(f"fcmp u{comparison} {kind} {a}, {b}")
-            return self.make(f"select i1 {first}, {kind} {a}, {kind} {b}")
-        first = self.make(f"fcmp o{comparison} {kind} {a}, {b}")
-        nan = self.make(f"fcmp uno {kind} {a}, {a}")
-        return self.make(f"select i1 {self.make(f'or i1 {first}, {nan}')}, {kind} {a}, {kind} {b}")
+    fmax, fmin = maximum, minimum
 
-    def fmax(self, operands: Any, result: Register, kind: str, a: str, b: str) -> str:
-        return self.larger_number(kind, a, b, "gt")
-
-    def fmin(self, operands: Any, result: Register, kind: str, a: str, b: str) -> str:
-        return self.larger_number(kind, a, b, "lt")
-
-    def larger_number(self, kind: str, a: str, b: str, comparison: str) -> str:
-        """Spell a maximum or minimum that is NaN only where both arguments are."""
-        first = self.make(f"fcmp o{comparison} {kind} {a}, {b}")
-        nan = self.make(f"fcmp uno {kind} {b}, {b}")
-        return self.make(f"select i1 {self.make(f'or i1 {first}, {nan}')}, {kind} {a}, {kind} {b}")
+    def larger(self, result: Register, kind: str, a: str, b: str, comparison: str) -> str:
+        sign = "s" if result.dtype.kind == "i" else "u"
+        first = self.make(f"icmp {sign}{comparison} {kind} {a}, {b}")
+        return self.make(f"select i1 {first}, {kind} {a}, {kind} {b}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.compiler.functions import FUNCTIONS
 from tinygrad_mnist.compiler.layout import Layout, blas_order, contiguous, only_ones_differ, viewed
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Program, Value
 
@@ -21,7 +22,7 @@ DTYPES: Final = frozenset(
 """What the elements of a compiled loop may be, in the byte order of the machine."""
 
 FLOATS: Final = frozenset(
-    """reciprocal sqrt exp expm1 exp2 log log1p log2 log10 sin cos tanh erf copysign divide fmax fmin""".split()
+    """reciprocal sqrt exp expm1 exp2 log log1p log2 log10 sin cos tanh erf copysign divide""".split()
 )
 """Operations that a loop does on floats alone."""
 
@@ -91,7 +92,7 @@ def spells(instruction: Instruction, uniform: Mapping[Value, Any]) -> bool:
         # What C makes of a float that no integer is near to is not defined; NumPy does as its compiler did.
         return of[0].kind != "f" or result.kind in "fb"
     if name in FLOATS:
-        return result.kind == "f"
+        return result.kind == "f" and (name in FUNCTIONS or name == "divide")
     if name == "power":
         return result.kind == "f" and exponent(instruction, uniform) is not None
     if name in ("subtract", "negative", "sign", "square", "add", "multiply"):

@@ -101,6 +101,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             else tuple(int(np.prod(self.shape[axis + 1 :])) * self.itemsize for axis in range(self.ndim))
         )
 
+    @property
+    def data(self) -> Symbol:
+        """The symbol itself, which whoever takes it for a Tensor takes for the array."""
+        return self
+
     def copy(self, order: str = "C") -> Symbol:
         """Return another symbol of the same values: what is written into one is not seen in the other."""
         return Symbol(self.value, self.weak)
@@ -120,7 +125,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(name)
-        if name in ("item", "tolist", "tobytes", "data", "ctypes", "tofile"):
+        if name in ("item", "tolist", "tobytes", "ctypes", "tofile"):
             raise_read(f"the value of {self!r}")
         method = getattr(_lift(self, None), name)
         return _on_symbols(method) if callable(method) else as_symbol(method)
