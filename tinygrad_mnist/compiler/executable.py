@@ -286,7 +286,9 @@ class Executable:
         self._direct: dict[Value, Any] = {}
 
     def _at(self, value: Value, place: Place) -> Any:
-        return np.ndarray(value.shape, value.dtype, self._arena.data if value.size else b"", place.offset if value.size else 0)
+        if not value.size:
+            return np.empty(value.shape, value.dtype)
+        return np.ndarray(value.shape, value.dtype, self._arena.data, place.offset)
 
     # Calling ---------------------------------------------------------------------------------------------
 
