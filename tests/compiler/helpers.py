@@ -9,8 +9,11 @@ from __future__ import annotations
 import copy
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -76,6 +79,7 @@ def equal_to_eager(
     """
     eager, jitted = make(identity), make(jit)
     kept: list[tuple[Any, Any]] = []
+    runs: list[Any] = []
     for i, call in enumerate(calls):
         given, results = [], []
         for world in (eager, jitted):
@@ -84,7 +88,8 @@ def equal_to_eager(
             arguments = call() if callable(call) else copy.deepcopy(tuple(call))
             given.append(arguments)
             expected = results[0] if results else None
-            results.append(outcome(world.step, arguments, may_raise=not results or is_error(expected)))
+            with watched(world.step) as runs:
+                results.append(outcome(world.step, arguments, may_raise=not results or is_error(expected)))
         where = f"call {i}"
         assert_close(results[0], results[1], f"{where}, result", rtol)
         assert_close(given[0], given[1], f"{where}, arguments", rtol)
@@ -93,11 +98,31 @@ def equal_to_eager(
         kept.append((results[0], results[1]))
     for i, (expected, result) in enumerate(kept):  # later calls have changed none of them
         assert_close(expected, result, f"result of call {i}, at the end", rtol)
+    if compilations == 1 and len(calls) > 1 and not is_error(kept[-1][0]):
+        assert not runs, "the last call ran Python again, and no program"
     if compilations is not None:
         low, high = (compilations, compilations) if isinstance(compilations, int) else compilations
         reasons = [(one.reason, one.signature) for one in jitted.step.compilations]  # type: ignore[attr-defined]
         assert low <= len(reasons) <= high, f"{len(reasons)} compilations, because of {reasons}"
     return jitted
+
+
+@contextmanager
+def watched(step: Any) -> Iterator[list[Any]]:
+    """Note each time that the Python of a jitted function is run."""
+    code = getattr(inspect.unwrap(step), "__code__", None)
+    runs: list[Any] = []
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is code:
+            runs.append(frame.f_lineno)
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        yield runs
+    finally:
+        sys.setprofile(before)
 
 
 def is_error(result: Any) -> bool:

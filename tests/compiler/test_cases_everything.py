@@ -18,6 +18,7 @@ from tests.compiler.helpers import (
     World,
     assert_close,
     batches,
+    equal_or_refused,
     equal_to_eager,
     network,
     plain_network,
@@ -568,3 +569,34 @@ def test_gradcheck_takes_a_jitted_function(order: int) -> None:
     for f in (energy, lambda x: np.exp(x) * np.tanh(x), lambda x: F.log_softmax(np.log(2 + np.cos(x)), dim=0)):
         gradcheck(jit(f), X, order=order)
         gradcheck(jit(grad(lambda x, f=f: np.sum(f(x) * V))), X, order=order)
+
+
+ON_ARRAYS = {
+    "dtype of a sum": lambda x: np.sum(x, dtype=np.float32),
+    "where of a sum": lambda x: np.sum(x, where=x > 1),
+    "out": lambda x: np.add(x, 1, out=np.empty((2, 3))),
+    "nanmax": lambda x: np.nanmax(x, axis=1),
+    "flat": lambda x: x.flat[0] * x,
+    "fft": lambda x: np.abs(np.fft.fft(x)),
+    "complex numbers": lambda x: (x * 1j + 1).imag,
+    "unique": lambda x: np.unique(x),
+    "isinstance": lambda x: x * 2 if isinstance(x, np.ndarray) else x,
+    "view": lambda x: x.view(np.int64) + 1,
+    "interp": lambda x: np.interp(x, [0.0, 5.0], [1.0, 2.0]),
+    "array": lambda x: np.array([x[0], x[1]]),
+    "asarray": lambda x: np.asarray(x) * 2,
+    "ascontiguousarray": lambda x: np.ascontiguousarray(x.T),
+    "copy": lambda x: x.copy() + np.copy(x),
+    "iteration": lambda x: [row * i for i, row in enumerate(x)],
+    "unpacking": lambda x: (lambda a, b: a * b)(*x),
+    "zeros_like": lambda x: np.zeros_like(x) + np.ones(x.shape),
+    "nbytes": lambda x: x * x.nbytes,
+    "bincount": lambda x: np.bincount(x.astype(int).ravel(), minlength=8),
+    "in-place": lambda x: np.multiply(x, 2, out=x),
+}
+
+
+@pytest.mark.parametrize("kind", ON_ARRAYS)
+def test_what_arrays_do_and_tensors_do_not_is_eagers_or_refused_at_its_line(kind: str) -> None:
+    arrays = [np.arange(6.0).reshape(2, 3) + i for i in range(3)]
+    equal_or_refused(lambda decorate: World(decorate(ON_ARRAYS[kind])), [(x,) for x in arrays])
