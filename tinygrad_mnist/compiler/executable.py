@@ -7,6 +7,7 @@ table of pointers; the last one looks at the conditions before it writes to the 
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_left
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -283,7 +284,9 @@ class Executable:
         self._targets = {program.inputs.index(target) for _, target in program.writes}
         self._bounds = np.zeros((len(program.inputs), 2), np.int64)
         self._overlaps = False
+        self._written: list[tuple[int, int]] = []  # where the inputs lie that are written to
         self._direct: dict[Value, Any] = {}
+        self._no_memory = [None] * len(self._outputs)
 
     def _at(self, value: Value, place: Place) -> Any:
         if not value.size:
@@ -303,19 +306,25 @@ class Executable:
             The inputs. Those that the program writes to are changed.
         scalars : sequence of float
             The numbers that go in.
-        into : sequence of ndarray, optional
-            Arrays that the outputs are put into, instead of new ones. None of them shares memory with an input.
+        into : sequence, optional
+            For each output an array that it is put into and its address, or None for a new array. None of
+            them shares memory with an input.
         """
         with self._lock:
             self._take(arrays)
             if self._overlaps:
                 return self._interpreted(arrays, scalars, into)
             self._scalars[:] = scalars
-            outputs = [np.empty(v.shape, v.dtype) if view is None else view for v, view in self._outputs]
-            for (value, view), output in zip(self._outputs, outputs, strict=True):
+            given = self._no_memory if into is None else into
+            outputs = []
+            for (value, view), place in zip(self._outputs, given, strict=True):
                 if view is None:
-                    self._direct[value] = output
-                    self._table[self.memory.direct[value]] = _address(output)
+                    if place is None:
+                        view = np.empty(value.shape, value.dtype)
+                        place = view, _address(view)
+                    view, self._table[self.memory.direct[value]] = place
+                    self._direct[value] = view
+                outputs.append(view)
             for part in self._parts:
                 if isinstance(part, Instruction):
                     self._run(part)
@@ -334,10 +343,14 @@ class Executable:
             raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
         if all(same):
             return
-        for number, known in enumerate(same):
-            if not known:
-                self._take_one(number, arrays[number])
-        self._overlaps = self._written_overlaps()
+        changed = [number for number, known in enumerate(same) if not known]
+        for number in changed:
+            self._take_one(number, arrays[number])
+        if self._overlaps or not self._targets.isdisjoint(changed):
+            self._overlaps = self._written_overlaps()
+            self._written = _joined([(*self._bounds[number].tolist(),) for number in self._targets])
+        elif any(_is_near(self._written, *self._bounds[number].tolist()) for number in changed):
+            self._overlaps = self._written_overlaps()
 
     def _take_one(self, number: int, array: Any) -> None:
         value = self.program.inputs[number]
@@ -358,7 +371,7 @@ class Executable:
         lows, highs = self._bounds[:, 0], self._bounds[:, 1]
         for target in self._targets:
             near = (lows < highs[target]) & (highs > lows[target])
-            if near.sum() > 1:
+            if np.count_nonzero(near) > 1:
                 for other in np.flatnonzero(near):
                     if other != target and np.shares_memory(self._arrays[target], self._arrays[other]):
                         return True
@@ -482,11 +495,32 @@ def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
     )
 
 
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans of addresses in order, with those that touch joined to one."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found
+
+
+def _is_near(spans: Sequence[tuple[int, int]], low: int, high: int) -> bool:
+    """Return whether one of some spans in order, which do not touch, has an address in common with another."""
+    after = bisect_left(spans, (high, 0))  # the first that begins at the end or later
+    return after > 0 and spans[after - 1][1] > low
+
+
 def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
     """Copy the outputs to where the caller wants them."""
+    filled = []
     for place, result in zip(into, results, strict=True):
-        place[...] = result
-    return list(into)
+        if place is not None and place[0] is not result:
+            place[0][...] = result
+            result = place[0]
+        filled.append(result)
+    return filled
 
 
 def build(program: Program, *, threads: int = 1) -> Executable:
