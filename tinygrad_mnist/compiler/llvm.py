@@ -405,6 +405,8 @@ class Function:
             self.functions.add((name, dtype))
             arguments = ", ".join(f"{kind} {operand}" for operand in a)
             return self.make(f"call {TYPES[result.dtype]} @tg_{name}_{short(dtype)}({arguments})")
+        if name == "power":  # as the library of C has it
+            return self.call("llvm.pow", kind, *a)
         if name in ("floor", "ceil", "rint", "trunc"):
             return a[0]  # of an integer
         return getattr(self, name)(operands, result, kind, *a)  # type: ignore[no-any-return]

@@ -262,8 +262,8 @@ class _Spelling:
         result = instruction.outputs[0].dtype
         arguments = [self.value(v, broadcast(index, v.shape)) for v in instruction.inputs]
         name = instruction.name
-        if name == "power":
-            return self.power(self.cast(arguments[0], result), exponent(instruction, self.ready.uniform))
+        if name == "power" and (by := exponent(instruction, self.ready.uniform)) is not None:
+            return self.power(self.cast(arguments[0], result), by)
         if name in ("astype", "identity", "positive"):
             return self.cast(arguments[0], result)
         if name == "where":
@@ -279,7 +279,7 @@ class _Spelling:
         depth = max((o.depth for o in operands if isinstance(o, Register)), default=0)
         return self.put(depth, name, dtype, *operands)
 
-    def power(self, base: Operand, by: float | None) -> Operand:
+    def power(self, base: Operand, by: float) -> Operand:
         if by == 1:
             return base
         if by == 0.5:

@@ -6,8 +6,11 @@ have to make on the side: what `interpret` makes of the program stays the same.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import methodcaller
 from typing import Any, Final
 
 import numpy as np
@@ -94,7 +97,7 @@ def spells(instruction: Instruction, uniform: Mapping[Value, Any]) -> bool:
     if name in FLOATS:
         return result.kind == "f" and (name in FUNCTIONS or name == "divide")
     if name == "power":
-        return result.kind == "f" and exponent(instruction, uniform) is not None
+        return result.kind == "f"
     if name in ("subtract", "negative", "sign", "square", "add", "multiply"):
         return result != bool
     if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
@@ -148,6 +151,13 @@ class _Preparation:
                 if first != 0 or not np.signbit(array).any():
                     self.ready.uniform[value] = first
 
+        self.users: dict[Value, list[Instruction]] = defaultdict(list)
+        for instruction in program.instructions:
+            for value in instruction.inputs:
+                self.users[value].append(instruction)
+        self.asked_for = {*program.outputs, *program.numbers, *program.conditions, *program.watched}
+        self.asked_for.update(new for new, _ in program.writes)
+
     def _place(self, value: Value, root: Value, layout: Layout) -> None:
         self.ready.roots[value], self.ready.layouts[value] = root, layout
 
@@ -161,13 +171,13 @@ class _Preparation:
                 for value in instruction.inputs
             )
             if arguments != instruction.inputs:
-                instruction = _replaced(instruction, arguments)
+                instruction = replace(instruction, inputs=arguments)
         if kind == "view":
             (source,) = instruction.inputs
             layout = viewed(instruction, self.ready.layouts[source])
             if layout is None:
                 source = self.copied(source)
-                instruction = _replaced(instruction, (source,))
+                instruction = replace(instruction, inputs=(source,))
                 layout = viewed(instruction, self.ready.layouts[source])
                 assert layout is not None, "a contiguous array can be reshaped without a copy"
             self._place(instruction.outputs[0], self.ready.roots[source], layout)
@@ -181,6 +191,25 @@ class _Preparation:
             if value in self.watched:  # while it is still in the cache
                 self.watched.remove(value)
                 self.conditions.append(self.not_nan(value))
+
+    def is_only_transposed(self, instruction: Instruction) -> bool:
+        """Return whether nothing reads a product but one transposition of its matrices."""
+        (result,) = instruction.outputs
+        users = self.users[result]
+        return len(users) == 1 and result not in self.asked_for and swaps_matrices(users[0])
+
+    def transposed_product(self, product: Instruction, transposition: Instruction) -> None:
+        """Append the transpose of a product as the product of the transposes: it is then nowhere copied."""
+        first, second = (self.matrices_swapped(value) for value in product.inputs)
+        self.add(replace(product, inputs=(second, first), outputs=transposition.outputs, run=np.matmul))
+
+    def matrices_swapped(self, value: Value) -> Value:
+        """Append a view of a stack of matrices, each transposed."""
+        axes = (*range(value.ndim - 2), value.ndim - 1, value.ndim - 2)
+        shape = tuple(value.shape[axis] for axis in axes)
+        return self.made(
+            "transpose", (value,), shape, value.dtype, methodcaller("transpose", axes), {"axes": axes}
+        )
 
     def made(
         self,
@@ -217,9 +246,9 @@ class _Preparation:
         result = []
         for target, new in last.items():
             if new.dtype != target.dtype:
-                new = self.made("astype", (new,), new.shape, target.dtype, _Cast(target.dtype))
+                new = self.made("astype", (new,), new.shape, target.dtype, methodcaller("astype", target.dtype))
             if new.shape != target.shape:
-                new = self.made("broadcast_to", (new,), target.shape, target.dtype, _Broadcast(target.shape))
+                new = self.made("broadcast_to", (new,), target.shape, target.dtype, partial(np.broadcast_to, shape=target.shape))
             if self.ready.roots[new] not in self.ready.producers:
                 new = self.copied(new)  # so that it can be kept, if it is a view of what is written to
             result.append((new, target))
@@ -230,34 +259,6 @@ class _Preparation:
         known = self.made("equal", (value, value), value.shape, bool, np.equal)
         static = {"axis": tuple(range(value.ndim)), "keepdims": False}
         return self.made("all", (known,), (), bool, np.all, static)
-
-
-@dataclass(frozen=True)
-class _Cast:
-    dtype: np.dtype[Any]
-
-    def __call__(self, array: Any) -> Any:
-        return array.astype(self.dtype)
-
-
-@dataclass(frozen=True)
-class _Broadcast:
-    shape: tuple[int, ...]
-
-    def __call__(self, array: Any) -> Any:
-        return np.broadcast_to(array, self.shape)
-
-
-def _replaced(instruction: Instruction, inputs: tuple[Value, ...]) -> Instruction:
-    return Instruction(
-        instruction.name,
-        inputs,
-        instruction.outputs,
-        instruction.static,
-        instruction.run,
-        instruction.line,
-        instruction.effect,
-    )
 
 
 def prepare(program: Program, *, blas: bool = True) -> Prepared:
@@ -271,14 +272,27 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
         Whether there are products by BLAS; without them, NumPy multiplies matrices.
     """
     work = _Preparation(program, blas=blas)
+    products: dict[Value, Instruction] = {}
     for instruction in needed(program):
-        work.add(instruction)
+        if instruction.name == "matmul" and work.is_only_transposed(instruction):
+            products[instruction.outputs[0]] = instruction
+        elif instruction.inputs and instruction.inputs[0] in products:
+            work.transposed_product(products[instruction.inputs[0]], instruction)
+        else:
+            work.add(instruction)
     work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs
     work.program.writes = work.writes()
     work.program.outputs = work.computed(program.outputs)
     work.program.numbers = work.computed(program.numbers)
     work.program.conditions = work.computed(work.conditions)
     return work.ready
+
+
+def swaps_matrices(instruction: Instruction) -> bool:
+    """Return whether an instruction transposes each matrix of a stack."""
+    axes = instruction.static.get("axes", ())
+    last = len(axes) - 1
+    return instruction.name == "transpose" and last > 0 and axes == (*range(last - 1), last, last - 1)
 
 
 def only_moves_axes(view: Instruction) -> bool:
