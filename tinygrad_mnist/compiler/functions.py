@@ -108,11 +108,10 @@ class Body:
         return Expression(self, type_, name)
 
     def call(self, intrinsic: str, *arguments: Expression) -> Expression:
-        """Call one of LLVM's functions on numbers of one type, and declare it."""
-        type_ = arguments[0].type
-        name = f"@llvm.{intrinsic}.{'f32' if type_ == 'float' else 'f64' if type_ == 'double' else type_}"
-        self.needs[f"declare {type_} {name}({', '.join([type_] * len(arguments))})"] = None
-        return self.emit(type_, f"call {type_} {name}({', '.join(f'{type_} {a.text}' for a in arguments)})")
+        """Call one of LLVM's functions on numbers of the format. (They need no declaration.)"""
+        type_, suffix = self.form.real, self.form.suffix
+        values = ", ".join(f"{type_} {argument.text}" for argument in arguments)
+        return self.emit(type_, f"call {type_} @llvm.{intrinsic}.{suffix}({values})")
 
 
 class Expression:
@@ -205,6 +204,13 @@ class Expression:
     def is_nan(self) -> Expression:
         """Compare with itself: only NaN differs."""
         return self.body.emit("i1", f"fcmp uno {self.type} {self.text}, {self.text}")
+
+    def is_whole(self) -> Expression:
+        """Compare with its floor: integers and infinities are equal."""
+        return self.body.call("floor", self).equals(self)
+
+    def __invert__(self) -> Expression:
+        return self ^ 1
 
     def __neg__(self) -> Expression:
         return self.body.emit(self.type, f"fneg {self.type} {self.text}") if self.is_real else 0 - self
@@ -323,12 +329,12 @@ def exp2(x: Expression) -> Expression:
     limited = clamp(x, x.form.least_exponent, x.form.overflowing_exponent)
     number, k = nearest_integer(limited, 0.5)
     half = power_of_two(k)
-    return exp2_of_rest(fma(number, -2, limited)) * half * half
+    return exp2_of_rest(fma(number, -2, limited), x.form.dtype) * half * half
 
 
-def exp2_of_rest(r: Expression) -> Expression:
-    """Return ``2**r`` for ``abs(r) <= 1``."""
-    return fma(r, polynomial(r, polynomials.EXP2[r.form.dtype]), 1)
+def exp2_of_rest(r: Expression, dtype: str) -> Expression:
+    """Return ``2**r`` for ``abs(r) <= 1``, by a polynomial that is as precise as a dtype."""
+    return fma(r, polynomial(r, polynomials.EXP2[dtype]), 1)
 
 
 def expm1(x: Expression) -> Expression:
@@ -347,7 +353,7 @@ def tanh(x: Expression) -> Expression:
     dtype, size, square = x.form.dtype, abs(x), x * x
     small = fma(size, square * polynomial(square, polynomials.TANH[dtype]), size)
     # from there an error of the exponential counts for three eighths of itself, and soon for nothing
-    limited = at_most(size, (x.form.fraction + 3) * LN2 / 2)
+    limited = at_most(size, (x.form.fraction + 6) * LN2 / 2)
     number, k = nearest_integer(limited, 2 / LN2)
     r = fma(number, -LN2 / 2, limited)
     power = fma(r, polynomial(r, polynomials.EXP_TWICE[dtype]), 1)
@@ -365,7 +371,7 @@ def erf(x: Expression) -> Expression:
     small = fma(x, polynomial(x * x, polynomials.ERF[dtype]), x)
     exponent = polynomial(at_most(size, ERF_IS_ONE[dtype]) - 1, polynomials.ERFC[dtype])
     number, k = nearest_integer(exponent)
-    large = 1 - exp2_of_rest(exponent - number) * power_of_two(k)
+    large = 1 - exp2_of_rest(exponent - number, dtype) * power_of_two(k)
     return select(size < 1, small, copysign(large, x))
 
 
@@ -396,9 +402,13 @@ def log_of_parts(k: Expression, f: Expression, base: Fraction | None) -> Express
 
 def where_logarithm(x: Expression, inside: Expression, bound: float) -> Expression:
     """Return a logarithm that is -inf at its bound and NaN below; infinity and NaN are their own."""
-    inside = select(x < math.inf, inside, x)
-    outside = select(x < bound, math.nan, select(x.equals(bound), x.constant(-math.inf), x))
-    return select(x > bound, inside, outside)
+    outside = select(x.equals(bound), x.constant(-math.inf), math.nan)
+    return select(x > bound, where_finite(x, inside), outside)
+
+
+def where_finite(x: Expression, value: Expression) -> Expression:
+    """Return the value, but x where it is infinite or NaN."""
+    return select(x < math.inf, value, x)
 
 
 def log(x: Expression, base: Fraction | None = None) -> Expression:
@@ -496,23 +506,72 @@ def widened(x: Expression) -> Expression:
 
 
 def by_library_where_far(name: str, x: Expression, near: Expression) -> Expression:
-    """Return `near`, but what the system's library says where x is large.
+    """Return `near`, but what the system's library says where x is large: the one branch among the functions.
 
-    The one branch among the functions. The call is in a function of its own, which LLVM does not inline, lest
-    it makes the loop's every element one.
+    LLVM vectorises no loop with a call in a branch, unless it knows a function that does the same to a vector
+    and a mask. So there is one for each length of vector: it calls the library if any element is far.
     """
-    body, type_, slow = x.body, x.type, f"@tg_library_{name}_{x.form.suffix}"
-    library = f"@llvm.{name}.{x.form.suffix}"
-    body.needs[f"declare {type_} {library}({type_})"] = None
-    body.needs[
-        f"define internal {type_} {slow}({type_} %x) noinline nounwind willreturn memory(none) {{\n"
-        f"  %y = call {type_} {library}({type_} %x)\n  ret {type_} %y\n}}"
-    ] = None
-    far = abs(x) > NEAR
-    body.lines += ["  br label %check", "check:", f"  br i1 {far.text}, label %library, label %done", "library:"]
-    called = body.emit(type_, f"call {type_} {slow}({type_} {x.text})")
+    body, type_, suffix = x.body, x.type, x.form.suffix
+    far = f"tg_far_{name}_{suffix}"
+    body.needs[FAR_SCALAR.format(name=name, suffix=suffix, type=type_)] = None
+    for length in VECTOR_LENGTHS:
+        body.needs[FAR_VECTOR.format(name=name, suffix=suffix, type=type_, length=length)] = None
+    variants = ",".join(f"_ZGV_LLVM_M{length}v_{far}({far}_{length})" for length in VECTOR_LENGTHS)
+    is_far = abs(x) > NEAR
+    body.lines += ["  br label %start", "start:", f"  br i1 {is_far.text}, label %library, label %done", "library:"]
+    call = f'call {type_} @{far}({type_} {x.text}) "vector-function-abi-variant"="{variants}"'
+    called = body.emit(type_, call)
     body.lines += ["  br label %done", "done:"]
-    return body.emit(type_, f"phi {type_} [{near.text}, %check], [{called.text}, %library]")
+    return body.emit(type_, f"phi {type_} [{near.text}, %start], [{called.text}, %library]")
+
+
+VECTOR_LENGTHS: Final = (2, 4, 8, 16)
+
+# Neither may be inlined, lest LLVM calls the library for all elements at once; nor may those for vectors be
+# dropped before a loop is vectorised, which is why they are not internal.
+FAR_SCALAR: Final = """\
+define internal {type} @tg_far_{name}_{suffix}({type} %x) noinline nounwind willreturn memory(none) {{
+  %y = call {type} @llvm.{name}.{suffix}({type} %x)
+  ret {type} %y
+}}"""
+FAR_VECTOR: Final = """\
+define weak_odr hidden <{length} x {type}> @tg_far_{name}_{suffix}_{length}(<{length} x {type}> %x, <{length} x i1> %far)
+    noinline nounwind willreturn memory(none) {{
+  %any = call i1 @llvm.vector.reduce.or.v{length}i1(<{length} x i1> %far)
+  br i1 %any, label %some, label %done
+some:
+  %safe = select <{length} x i1> %far, <{length} x {type}> %x, <{length} x {type}> zeroinitializer
+  %y = call <{length} x {type}> @llvm.{name}.v{length}{suffix}(<{length} x {type}> %safe)
+  br label %done
+done:
+  %result = phi <{length} x {type}> [zeroinitializer, %0], [%y, %some]
+  ret <{length} x {type}> %result
+}}"""
+
+
+# ---- powers ----------------------------------------------------------------------------------------------
+
+
+def power(x: Expression, y: Expression) -> Expression:
+    """Return ``x**y``: of float32 in double precision, of float64 by the system's library."""
+    if x.form.dtype == "float64":
+        return x.body.call("pow", x, y)
+    size = abs(x)
+    whole, odd = y.is_whole(), ~(0.5 * y).is_whole()
+    result = power_of_positive(widened(size), widened(y)).convert("fptrunc", x.type, x.body)
+    result = select(whole & odd, copysign(result, x), result)
+    result = select((x < 0) & (size < math.inf) & ~whole, math.nan, result)
+    return select(x.equals(1) | y.equals(0), 1, result)
+
+
+def power_of_positive(x: Expression, y: Expression) -> Expression:
+    """Return ``2**(y * log2(x))`` of doubles that are float32 and not negative."""
+    k, z = exponent_and_significand(x)
+    log2 = select(x.equals(0), -math.inf, where_finite(x, log_of_parts(k, z - 1, LN2)))
+    # infinite powers of 1 are 1; any other number gives 0 or infinity to a power of 1e300
+    exponent = clamp(clamp(y, -1e300, 1e300) * log2, -200, 200)
+    number, k = nearest_integer(exponent)
+    return exp2_of_rest(exponent - number, "float32") * power_of_two(k)
 
 
 # ---- choosing --------------------------------------------------------------------------------------------
@@ -562,6 +621,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Expression]]] = {
     "erf": erf,
     "sin": sin,
     "cos": cos,
+    "power": power,
     "sqrt": intrinsic("sqrt"),
     "square": lambda x: x * x,
     "reciprocal": lambda x: 1 / x,
