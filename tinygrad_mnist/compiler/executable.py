@@ -18,10 +18,11 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_mnist.compiler import functions, machine, products
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, plan
-from tinygrad_mnist.compiler.layout import blas_order
+from tinygrad_mnist.compiler.layout import blas_order, contiguous
 from tinygrad_mnist.compiler.llvm import Function, literal, ranged
 from tinygrad_mnist.compiler.loops import nest
 from tinygrad_mnist.compiler.memory import Memory, Place, assign
@@ -53,6 +54,25 @@ class Report:
     read: int
     written: int
     commit: bool
+
+
+@dataclass(frozen=True)
+class _Output:
+    """An output: a view of the arena that is copied at the end, or, without one, an entry of the table.
+
+    In the memory of its root, whose elements lie in C order, its axes may have another order.
+    """
+
+    value: Value
+    root: Value
+    strides: tuple[int, ...]
+    view: Any
+    entry: int
+
+    def new(self) -> Any:
+        """Return an array for it."""
+        array = np.empty(self.root.shape, self.root.dtype)
+        return array if self.value is self.root else as_strided(array, self.value.shape, self.strides)
 
 
 class _Module:
@@ -292,7 +312,7 @@ class Executable:
             value: self._at(value, place) for value, place in memory.places.items() if place.entry == 0
         }
         # What each call copies out, or None where machine code fills the array itself.
-        self._outputs = [(value, self._views.get(value)) for value in program.outputs]
+        self._outputs = [self._output(value) for value in program.outputs]
         self._entries = [memory.inputs[value] for value in program.inputs]
         self._arrays: list[Any] = [None] * len(program.inputs)
         self._targets = {program.inputs.index(target) for _, target in program.writes}
@@ -309,6 +329,13 @@ class Executable:
         if not value.size:
             return np.empty(value.shape, value.dtype)
         return np.ndarray(value.shape, value.dtype, self._arena.data, place.offset)
+
+    def _output(self, value: Value) -> _Output:
+        root, layout = self.plan.ready.roots[value], self.plan.ready.layouts[value]
+        view = None
+        if root in self._views:
+            view = as_strided(self._views[root], value.shape, layout.strides)
+        return _Output(value, root, layout.strides, view, self.memory.direct.get(root, 0))
 
     # Calling ---------------------------------------------------------------------------------------------
 
@@ -334,13 +361,14 @@ class Executable:
             self._pack(self._arena, 0, *scalars)
             given = self._no_memory if into is None else into
             outputs = []
-            for (value, view), place in zip(self._outputs, given, strict=True):
+            for output, place in zip(self._outputs, given, strict=True):
+                view = output.view
                 if view is None:
                     if place is None:
-                        view = np.empty(value.shape, value.dtype)
+                        view = output.new()
                         place = view, _address(view)
-                    view, self._table[self.memory.direct[value]] = place
-                    self._direct[value] = view
+                    view, self._table[output.entry] = place
+                    self._direct[output.root] = view
                 outputs.append(view)
             for part in self._parts:
                 if isinstance(part, Instruction):
@@ -348,8 +376,8 @@ class Executable:
                 elif not part(self._table_address):
                     return None
             results = [
-                output if view is None else view.copy()
-                for (_, view), output in zip(self._outputs, outputs, strict=True)
+                array if output.view is None else array.copy(order="K")
+                for output, array in zip(self._outputs, outputs, strict=True)
             ]
             return (results if into is None else _filled(into, results)), list(self._numbers)
 
@@ -436,7 +464,7 @@ class Executable:
         if value in self._constants:
             return self._constants[value]
         if value in self._direct:
-            return self._direct[value]
+            return as_strided(self._direct[value], value.shape, contiguous(value).strides)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
             return self._arrays[self.program.inputs.index(value)]
@@ -480,9 +508,10 @@ class Executable:
             ]
             self._take(copies)
             self._pack(self._arena, 0, *scalars)
-            for value, entry in self.memory.direct.items():
-                self._direct[value] = np.empty(value.shape, value.dtype)
-                self._table[entry] = _address(self._direct[value])
+            for output in self._outputs:
+                if output.view is None:
+                    self._direct[output.root] = output.new()
+                    self._table[output.entry] = _address(self._direct[output.root])
             effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
             times = _times([*runs, partial(kind(code.address("empty")), table)], 1 if effects else rounds)
             self._arrays = [None] * len(self._arrays)

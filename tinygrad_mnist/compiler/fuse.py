@@ -217,7 +217,8 @@ class _Keeping:
     def __init__(self, ready: Prepared):
         self.ready = ready
         program = ready.program
-        self.kept: set[Value] = {*program.outputs, *program.numbers, *program.conditions}
+        self.kept: set[Value] = {*program.numbers, *program.conditions}
+        self.kept.update(ready.roots[value] for value in program.outputs)
         self.users: dict[Value, list[Instruction]] = defaultdict(list)
         for instruction in program.instructions:
             for value in dict.fromkeys(instruction.inputs):

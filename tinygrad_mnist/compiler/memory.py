@@ -107,7 +107,8 @@ def assign(plan: Plan) -> Memory:
         for value in values:
             entries[value] = memory.entries
             memory.places[value] = Place(entries[value], 0)
-    for value in program.outputs:
+    outputs = [plan.ready.roots[value] for value in program.outputs]
+    for value in outputs:
         if value.size * value.dtype.itemsize >= DIRECT:
             memory.direct[value] = memory.entries
             memory.places[value] = Place(memory.direct[value], 0)
@@ -123,7 +124,8 @@ def _share(plan: Plan, memory: Memory, arena: _Arena) -> None:
     pieces = [*plan.pieces, *plan.commit]
     for step, piece in enumerate(pieces):
         last.update(dict.fromkeys(plan.reads(piece), step))
-    last.update(dict.fromkeys((*program.outputs, *program.numbers, *program.conditions), len(pieces)))
+    outputs = [plan.ready.roots[value] for value in program.outputs]
+    last.update(dict.fromkeys((*outputs, *program.numbers, *program.conditions), len(pieces)))
     alive: list[tuple[Value, int, int]] = []
     for step, piece in enumerate(plan.pieces):
         for value in plan.stores(piece):

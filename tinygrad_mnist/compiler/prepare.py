@@ -6,7 +6,6 @@ have to make on the side: what `interpret` makes of the program stays the same.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -40,8 +39,8 @@ class Prepared:
     Attributes
     ----------
     program : Program
-        It has no `watched`: they have become conditions. Each output, number and condition is computed by an
-        instruction that is no view, and no two of the outputs are the same value.
+        It has no `watched`: they have become conditions. Each number and condition is computed by an instruction
+        that is no view. So is each output, but for the order of its axes; no two of them share memory.
     kinds : dict of Instruction to str
         ``loop``, ``view``, ``product`` or ``call``: how each instruction is run.
     producers : dict of Value to Instruction
@@ -151,12 +150,7 @@ class _Preparation:
                 if first != 0 or not np.signbit(array).any():
                     self.ready.uniform[value] = first
 
-        self.users: dict[Value, list[Instruction]] = defaultdict(list)
-        for instruction in program.instructions:
-            for value in instruction.inputs:
-                self.users[value].append(instruction)
-        self.asked_for = {*program.outputs, *program.numbers, *program.conditions, *program.watched}
-        self.asked_for.update(new for new, _ in program.writes)
+        self.by_columns = _wanted_by_columns(program)
 
     def _place(self, value: Value, root: Value, layout: Layout) -> None:
         self.ready.roots[value], self.ready.layouts[value] = root, layout
@@ -192,20 +186,29 @@ class _Preparation:
                 self.watched.remove(value)
                 self.conditions.append(self.not_nan(value))
 
-    def is_only_transposed(self, instruction: Instruction) -> bool:
-        """Return whether nothing reads a product but one transposition of its matrices."""
-        (result,) = instruction.outputs
-        users = self.users[result]
-        return len(users) == 1 and result not in self.asked_for and swaps_matrices(users[0])
-
-    def transposed_product(self, product: Instruction, transposition: Instruction) -> None:
-        """Append the transpose of a product as the product of the transposes: it is then nowhere copied."""
+    def product(self, product: Instruction) -> None:
+        """Append a product; one that is wanted column by column as the transpose of the product of the transposes."""
+        (result,) = product.outputs
+        if result not in self.by_columns:
+            self.add(product)
+            return
         first, second = (self.matrices_swapped(value) for value in product.inputs)
-        self.add(replace(product, inputs=(second, first), outputs=transposition.outputs, run=np.matmul))
+        axes = swapped(result.ndim)
+        shape = tuple(result.shape[axis] for axis in axes)
+        stored = self.made("matmul", (second, first), shape, result.dtype, np.matmul)
+        self.add(
+            replace(
+                product,
+                name="transpose",
+                inputs=(stored,),
+                static={"axes": axes},
+                run=methodcaller("transpose", axes),
+            )
+        )
 
     def matrices_swapped(self, value: Value) -> Value:
         """Append a view of a stack of matrices, each transposed."""
-        axes = (*range(value.ndim - 2), value.ndim - 1, value.ndim - 2)
+        axes = swapped(value.ndim)
         shape = tuple(value.shape[axis] for axis in axes)
         return self.made(
             "transpose", (value,), shape, value.dtype, methodcaller("transpose", axes), {"axes": axes}
@@ -240,6 +243,27 @@ class _Preparation:
             result.append(self.copied(value) if view or value in result else value)
         return result
 
+    def outputs(self) -> list[Value]:
+        """Return the outputs, with copies in the place of those that do not fill the memory of a computed value."""
+        result: list[Value] = []
+        taken: set[Value] = set()
+        for value in self.old.outputs:
+            root = self.ready.roots[value]
+            if root not in self.ready.producers or root in taken or not self.fills(value):
+                value = self.copied(value)
+            taken.add(self.ready.roots[value])
+            result.append(value)
+        return result
+
+    def fills(self, value: Value) -> bool:
+        """Return whether a value is the whole memory of its root, perhaps with its axes in another order."""
+        layout = self.ready.layouts[value]
+        return (
+            value.size == self.ready.roots[value].size
+            and layout.offset == 0
+            and all(stride > 0 for n, stride in zip(value.shape, layout.strides, strict=True) if n > 1)
+        )
+
     def writes(self) -> list[tuple[Value, Value]]:
         """Return the writes, each new value with the shape and dtype of its target; the last of several."""
         last = {target: new for new, target in self.old.writes}
@@ -272,27 +296,54 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
         Whether there are products by BLAS; without them, NumPy multiplies matrices.
     """
     work = _Preparation(program, blas=blas)
-    products: dict[Value, Instruction] = {}
     for instruction in needed(program):
-        if instruction.name == "matmul" and work.is_only_transposed(instruction):
-            products[instruction.outputs[0]] = instruction
-        elif instruction.inputs and instruction.inputs[0] in products:
-            work.transposed_product(products[instruction.inputs[0]], instruction)
+        if instruction.name == "matmul" and instruction.outputs[0].ndim > 1:
+            work.product(instruction)
         else:
             work.add(instruction)
     work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs
     work.program.writes = work.writes()
-    work.program.outputs = work.computed(program.outputs)
+    work.program.outputs = work.outputs()
     work.program.numbers = work.computed(program.numbers)
     work.program.conditions = work.computed(work.conditions)
     return work.ready
 
 
-def swaps_matrices(instruction: Instruction) -> bool:
-    """Return whether an instruction transposes each matrix of a stack."""
-    axes = instruction.static.get("axes", ())
-    last = len(axes) - 1
-    return instruction.name == "transpose" and last > 0 and axes == (*range(last - 1), last, last - 1)
+def swapped(ndim: int) -> tuple[int, ...]:
+    """Return the axes of a stack of matrices, each transposed.
+
+    >>> swapped(3)
+    (0, 2, 1)
+    """
+    return (*range(ndim - 2), ndim - 1, ndim - 2)
+
+
+def _wanted_by_columns(program: Program) -> set[Value]:
+    """Return the products that are written, as gradients are, to memory that lies column by column.
+
+    If the product lies so too, the update goes through all of its arrays step by step.
+    """
+    producers = {value: i for i in program.instructions for value in i.outputs}
+    strides = dict(zip(program.inputs, program.strides, strict=True))
+    waiting = [(new, strides[target]) for new, target in program.writes if new.shape == target.shape]
+    seen: set[tuple[Value, tuple[int, ...]]] = set()
+    found = set()
+    while waiting:
+        entry = waiting.pop()
+        value, lies = entry
+        producer = producers.get(value)
+        if entry in seen or producer is None:
+            continue
+        seen.add(entry)
+        if producer.name == "matmul" and value.ndim > 1:
+            if lies[-2] < lies[-1] and min(value.shape[-2:]) > 1:
+                found.add(value)
+        elif producer.name == "transpose":
+            places = dict(zip(producer.static["axes"], lies, strict=True))
+            waiting.append((producer.inputs[0], tuple(places[axis] for axis in range(value.ndim))))
+        elif producer.name in ELEMENTWISE:
+            waiting += [(argument, lies) for argument in producer.inputs if argument.shape == value.shape]
+    return found
 
 
 def only_moves_axes(view: Instruction) -> bool:
