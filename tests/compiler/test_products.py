@@ -82,16 +82,23 @@ def test_wide_products_whose_columns_are_copied_first() -> None:
         assert (np.abs(out - expected) <= tolerance).all(), layout
 
 
-def test_rows_in_pieces_have_the_bits_of_the_whole() -> None:
-    cases = [((53, 26, 19), layout) for layout in LAYOUTS]
-    height = products.rows(53, 26, 19)
-    for (sizes, layout), product in zip(cases, _compiled(cases), strict=True):
+@pytest.mark.parametrize("sizes", [(53, 26, 19), (130, 300, 290), (400, 40, 300)])
+def test_pieces_have_the_bits_of_the_whole(sizes: tuple[int, int, int]) -> None:
+    m, n, _ = sizes
+    by, ranges = products.pieces(*sizes)
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == (m if by == "rows" else n)
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
+    cases = [(sizes, layout) for layout in LAYOUTS]
+    alone, shared = _compiled(cases), _compiled(cases, by=by)
+    for (_, layout), one, share in zip(cases, alone, shared, strict=True):
         a, b = _operands(*sizes, layout, np.float32)
-        whole, pieces = np.empty((2, 53, 26), np.float32)
-        product(a, b, whole, begin=0, end=53)
-        for begin in range(0, 53, height):
-            product(a, b, pieces, begin=begin, end=min(begin + height, 53))
-        assert whole.tobytes() == pieces.tobytes()
+        whole, together = np.full((2, m, n), np.nan, np.float32)
+        one(a, b, whole, begin=0, end=m)
+        for begin, end in ranges:
+            share(a, b, together, begin=begin, end=end)
+        assert whole.tobytes() == together.tobytes()
+        assert not np.isnan(whole).any()
 
 
 def test_an_empty_range_of_rows_writes_nothing() -> None:

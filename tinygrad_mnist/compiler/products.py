@@ -83,6 +83,10 @@ _COPIED: Final = 1 << 17
 first. Rows far apart fall into the same few places of a cache, and the more rows of `C`, the less one copy
 costs."""
 
+_WORTH_A_PIECE: Final = 1_500_000
+"""The multiplications that take about 20 microseconds."""
+
+
 @dataclass(frozen=True)
 class Blas:
     """The ``gemm`` of the BLAS that NumPy has loaded.
@@ -297,6 +301,7 @@ def generated(
     vector_bits: int = 512,
     bias: bool = False,
     strides: tuple[int, int, int] | None = None,
+    by: Literal["rows", "columns"] = "rows",
 ) -> str | None:
     """Return the LLVM IR of a product ``C = op(A) @ op(B)`` of a fixed shape, or None if there is none.
 
@@ -305,10 +310,9 @@ def generated(
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)               ; bias=False
         void @name(ptr a, ptr b, ptr bias, ptr c, i64 begin, i64 end)     ; bias=True
 
-    It computes the rows from ``begin`` to ``end`` of `C`, so ``0, m`` for all of it. Threads can share a
-    product by rows, cut at multiples of :func:`rows`. A call may also compute rows outside its own, to the
-    same bits as the call that they belong to. `C` must overlap neither argument. The text is as good without
-    optimisation.
+    It computes the rows or columns from ``begin`` to ``end`` of `C`: ``0, m`` or ``0, n`` for all of it.
+    Threads can share a product so; :func:`pieces` says how. A call may also compute a part of the next piece,
+    to the same bits. `C` must overlap neither argument. The text is as good without optimisation.
 
     Parameters
     ----------
@@ -329,6 +333,8 @@ def generated(
         Whether a row of `n` numbers is added to each row of `C`.
     strides : tuple of int, optional
         From one row of `A`, `B` and `C` to the next, in elements, if they are parts of wider matrices.
+    by : str
+        What ``begin`` and ``end`` count: ``"rows"`` or ``"columns"``.
     """
     if not (m and n and k) or np.dtype(dtype).name not in _LETTER:
         return None
@@ -343,13 +349,15 @@ def generated(
     first = code.label()
     code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
     code.begin(first)
-    with code.loop(n, cut.columns) as column:
+    share, whole = ("%end", "%begin"), (m, "0") if by == "columns" else (n, "0")
+    rows, columns = (share, whole) if by == "rows" else (whole, share)
+    with code.loop(columns[0], cut.columns, start=columns[1], last=n - cut.columns) as column:
         right, stride = code.place("%b", (column, 1)), product.strides[1]
         if transposed_b:
             right, stride = _turned(code, product, cut, column), cut.columns
         elif fits and n >= 128 and m * stride * product.size > _COPIED:
             right, stride = _copied(code, product, cut, right), cut.columns
-        with code.loop("%end", cut.height, start="%begin", last=m - cut.height) as row:
+        with code.loop(rows[0], cut.height, start=rows[1], last=m - cut.height) as row:
             _block(code, product, cut, (row, column), (right, stride))
     arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
     return (
@@ -360,9 +368,23 @@ def generated(
     )
 
 
-def rows(m: int, n: int, k: int, *, dtype: Any = np.float32, vector_bits: int = 512) -> int:
-    """Return the height of the blocks of a generated product: threads share it by multiples of that."""
-    return _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits).height
+def pieces(
+    m: int, n: int, k: int, *, dtype: Any = np.float32, vector_bits: int = 512, most: int = 8
+) -> tuple[Literal["rows", "columns"], list[tuple[int, int]]]:
+    """Return how threads share a product: by rows or by columns, and the ranges of the pieces.
+
+    They are cut where blocks end, so that nothing is computed twice; by columns if there are enough, as then
+    no columns of B are copied twice. A piece takes 20 microseconds or more. The sizes alone decide, not the
+    number of threads.
+    """
+    cut = _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits)
+    down, across = -(-m // cut.height), -(-n // cut.columns)
+    by_columns = across >= min(down, 4)
+    blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
+    number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
+    step *= -(-blocks // number)
+    ranges = [(begin, min(begin + step, length)) for begin in range(0, length, step)]
+    return "columns" if by_columns else "rows", ranges
 
 
 def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
