@@ -168,9 +168,10 @@ define internal i1 @is_new(i64 %job, i64 %seen) alwaysinline {
   ret i1 %new
 }
 
-; Wake the threads that sleep. They count themselves before they look at the ticket a last time, and this
-looks at ; the count after the ticket was written: one of the two sees what the other did. define void
-@tg_pool_wake(ptr %pool) { entry:
+; Wake the threads that sleep. They count themselves before they look at the ticket a last time, and this looks
+; at the count after the ticket was written: one of the two sees what the other did.
+define void @tg_pool_wake(ptr %pool) {
+entry:
   %sleeping = getelementptr i8, ptr %pool, i64 192
   %mutex = getelementptr i8, ptr %pool, i64 384
   %condition = getelementptr i8, ptr %pool, i64 640
@@ -234,7 +235,9 @@ define internal void @call_piece(ptr %piece, ptr %argument) {
 }
 
 ; Wait until a counter has reached a number: spin; then let others run; then sleep, so that a core is free for
-the ; thread that is waited for. define internal void @wait(ptr %counter, i64 %number) noinline { entry:
+; the thread that is waited for.
+define internal void @wait(ptr %counter, i64 %number) noinline {
+entry:
   br label %look
 look:
   %tries = phi i64 [ 0, %entry ], [ %tried, %spin ], [ %tried, %yield ], [ %tried, %sleep ]
