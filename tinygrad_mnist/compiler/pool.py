@@ -168,8 +168,8 @@ define internal i1 @is_new(i64 %job, i64 %seen) alwaysinline {
   ret i1 %new
 }
 
-; Wake the threads that sleep. They count themselves before they look at the ticket a last time, and this looks
-; at the count after the ticket was written: one of the two sees what the other did.
+; Wake the threads that sleep. They count themselves before they look at the ticket a last time, and this
+; looks at the count after the ticket was written: one of the two sees what the other did.
 define void @tg_pool_wake(ptr %pool) {
 entry:
   %sleeping = getelementptr i8, ptr %pool, i64 192

@@ -392,7 +392,7 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
 
     One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
     each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them,
-    up to six times. A sum waits about four cycles for the step before it. At the end, each row of the block
+    up to six times. A sum waits up to five cycles for the step before it. At the end, each row of the block
     is written to a place of its own.
     """
     lanes = vector_bits // (8 * size)
@@ -404,7 +404,7 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
         blocks = -(-m // most)
         height = -(-m // blocks)
         load = min(max(1.0, k * vectors * lanes * size / 16384), 6.0)
-        step = max(height * vectors, height + load * vectors, 8)
+        step = max(height * vectors, height + load * vectors, 10)
         time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
     return min(cuts, key=lambda cut: cuts[cut])
