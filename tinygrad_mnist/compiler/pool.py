@@ -7,20 +7,21 @@ thread that the system takes off its core holds up one piece, and without any ot
 the work itself. As pieces are cut by sizes alone, and each is computed by one thread, the bits are those of
 one thread.
 
-A compiled program uses it so::
+A compiled program uses it so. The table is written by :func:`table`, from the pieces of each phase::
 
-    %piece = type { ptr, i64, i64, i64 }          ; function, begin, end, how many must be done first
-    @pieces = internal constant [3 x %piece] [    ; two halves of a loop, and then something of both
-        %piece { ptr @loop, i64 0, i64 128, i64 0 },
-        %piece { ptr @loop, i64 128, i64 256, i64 0 },
-        %piece { ptr @after, i64 0, i64 1, i64 2 }]
+    halves = [("loop", begin, end) for begin, end in ranges(1000, grain=16)]
+    text, count = table("pieces", [halves, [("after", 0, 1)]])      # `after` reads all that `loop` writes
+
+and the program calls, once for all pieces, what returns when they are done::
+
     declare void @tg_pool_run(ptr, ptr, i64, ptr)
-    call void @tg_pool_run(ptr %pool, ptr @pieces, i64 3, ptr %table)     ; returns when all are done
+    call void @tg_pool_run(ptr %pool, ptr @pieces, i64 9, ptr %argument)
 
-with ``symbols={"tg_pool_run": pool.run_address}`` for `compile_ir`, and ``pool.state_address`` as ``%pool``,
-which does not change as long as the pool lives. :meth:`Pool.start` comes before each call: it does nothing
-but look whether the threads are there (after a fork they are not). Pieces of 20 microseconds and more cost
-nothing to hand out; below about 200 microseconds in all, waking a thread costs more than it saves.
+It is compiled with ``symbols={"tg_pool_run": pool(2).run_address}``, and given ``pool(2).state_address`` as
+``%pool``. :meth:`Pool.start` comes before each call: it does nothing but look whether the threads are there
+(after a fork they are not). Pieces of 20 microseconds and more cost nothing to hand out. Below about 200
+microseconds in all, waking a thread costs more than it saves, and beside a busy process a short program loses
+more by waiting for a thread that has no core than it gains.
 
 How it works. The pool's state holds a *ticket*: the number of the job and of its next piece, in one word,
 which a thread takes by adding 1 if it is still what it has read. The number of the job is even while pieces
@@ -37,6 +38,7 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from typing import Any, Final
 
 from tinygrad_mnist.compiler import machine
@@ -274,6 +276,54 @@ _PAUSES: Final = {
 
 _PATIENCE: Final = {"SPINS_BETWEEN_JOBS": 1000, "SPINS_WITHIN_A_JOB": 500, "YIELDS_UNTIL": 600}
 """How often a thread looks again before it sleeps or lets others run: some tens of microseconds."""
+
+
+PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
+"""LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
+
+
+def table(name: str, phases: Iterable[Iterable[tuple[str, int, int]]]) -> tuple[str, int]:
+    """Return the LLVM IR of a table of pieces, a constant of some name, and how many they are.
+
+    Parameters
+    ----------
+    name : str
+        The constant is called ``@name``. Its text uses the type of `PIECE`, which a module defines once.
+    phases : iterable
+        Of each phase its pieces ``(function, begin, end)``. A phase begins when all before it is done; pieces
+        of one phase can run at the same time. A function is
+        ``void @function(ptr argument, i64 begin, i64 end)``.
+
+    Examples
+    --------
+    >>> print(table("pieces", [[("loop", 0, 8), ("loop", 8, 16)], [("sum", 0, 1)]])[0])
+    @pieces = internal constant [3 x %piece] [
+      %piece { ptr @loop, i64 0, i64 8, i64 0 },
+      %piece { ptr @loop, i64 8, i64 16, i64 0 },
+      %piece { ptr @sum, i64 0, i64 1, i64 2 }
+    ]
+    """
+    lines: list[str] = []
+    for phase in phases:
+        first = len(lines)
+        lines += [f"  %piece {{ ptr @{f}, i64 {begin}, i64 {end}, i64 {first} }}" for f, begin, end in phase]
+    body = ",\n".join(lines)
+    return f"@{name} = internal constant [{len(lines)} x %piece] [\n{body}\n]", len(lines)
+
+
+def ranges(length: int, *, grain: int = 1, most: int = 8) -> list[tuple[int, int]]:
+    """Return at most so many ranges that together are ``0, length``, each but the last of whole grains.
+
+    They depend on no number of threads, so that the bits do not either.
+
+    Examples
+    --------
+    >>> ranges(100, grain=16, most=4)
+    [(0, 32), (32, 64), (64, 96), (96, 100)]
+    """
+    grains = -(-length // grain)
+    step = grain * max(1, -(-grains // most))
+    return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
 
 
 def available() -> bool:
