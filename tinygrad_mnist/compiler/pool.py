@@ -47,8 +47,8 @@ _SIZE: Final = 1024
 """The bytes of a pool's state: see the offsets in `_TEXT`, each in a cache line of its own."""
 
 _TEXT: Final = """
-; State: 0 ticket, 64 done, 128 pieces, 136 count, 144 argument, 192 sleeping, 256 stop, 320 owner, 328 alone,
-; 336 caution, 384 mutex, 640 condition.
+; State: 0 ticket, 64 done, 128 pieces, 136 count, 144 argument, 192 sleeping, 256 stop, 320 owner,
+; 328 jobs to run alone, 336 caution, 384 mutex, 640 condition.
 %piece = type { ptr, i64, i64, i64 }
 
 declare i32 @pthread_mutex_init(ptr, ptr)
@@ -71,8 +71,9 @@ define void @tg_pool_init(ptr %pool) {
   ret void
 }
 
-; Run all pieces; with the pool's threads, unless they work for another caller. After a job that had to wait long,
-; as a thread lost its core to another process, some jobs are run alone: 8 at first, then twice as many each time.
+; Run all pieces; with the pool's threads, unless they work for another caller. After a job that had to wait
+; long, as a thread lost its core to another process, some jobs are run alone: 8 at first, then twice as many
+; each time.
 define void @tg_pool_run(ptr %pool, ptr %pieces, i64 %count, ptr %argument) {
 entry:
   %done = getelementptr i8, ptr %pool, i64 64
@@ -297,8 +298,8 @@ _PAUSES: Final = {
 """What tells a processor that a loop only waits, by LLVM's name of its kind."""
 
 _PATIENCE: Final = {"SPINS_BETWEEN_JOBS": 1000, "SPINS_WITHIN_A_JOB": 1000, "SLEEPS_OF_A_GOOD_JOB": 8}
-"""How often a thread looks again before it sleeps, some tens of microseconds; and how often the caller sleeps in
-a job, each time about as long, before the machine counts as busy."""
+"""How often a thread looks again before it sleeps, some tens of microseconds; and how often the caller sleeps
+in a job, each time about as long, before the machine counts as busy."""
 
 PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
 """LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
