@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,18 @@ def test_blas_is_found_where_numpy_has_openblas_and_multiplies(dtype: Any) -> No
     expected, tolerance = _expected(a, b, (False, True))
     assert (np.abs(out - expected) <= tolerance).all()
     assert products.blas(np.dtype(dtype)) is blas
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads what Linux says of a process")
+def test_blas_is_found_among_what_the_process_has_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def addresses() -> set[int | None]:
+        name = products.blas(np.float32)
+        libraries = list(products._loaded_libraries())
+        return {ctypes.cast(library[name.name], ctypes.c_void_p).value for library in libraries if name}
+
+    beside_numpy = addresses()
+    monkeypatch.setattr(np, "__file__", "/elsewhere/numpy/__init__.py")
+    assert addresses() == beside_numpy
 
 
 def test_there_is_no_blas_for_other_dtypes() -> None:

@@ -7,25 +7,26 @@ thread that the system takes off its core holds up one piece, and without any ot
 the work itself. As pieces are cut by sizes alone, and each is computed by one thread, the bits are those of
 one thread.
 
-A compiled program uses it so::
+A compiled program uses it so. The table is written by :func:`table`, from the pieces of each phase::
 
-    %piece = type { ptr, i64, i64, i64 }          ; function, begin, end, how many must be done first
-    @pieces = internal constant [3 x %piece] [    ; two halves of a loop, and then something of both
-        %piece { ptr @loop, i64 0, i64 128, i64 0 },
-        %piece { ptr @loop, i64 128, i64 256, i64 0 },
-        %piece { ptr @after, i64 0, i64 1, i64 2 }]
+    halves = [("loop", begin, end) for begin, end in ranges(1000, grain=16)]
+    text, count = table("pieces", [halves, [("after", 0, 1)]])      # `after` reads all that `loop` writes
+
+and the program calls, once for all pieces, what returns when they are done::
+
     declare void @tg_pool_run(ptr, ptr, i64, ptr)
-    call void @tg_pool_run(ptr %pool, ptr @pieces, i64 3, ptr %table)     ; returns when all are done
+    call void @tg_pool_run(ptr %pool, ptr @pieces, i64 9, ptr %argument)
 
-with ``symbols={"tg_pool_run": pool.run_address}`` for `compile_ir`, and ``pool.state_address`` as ``%pool``,
-which does not change as long as the pool lives. :meth:`Pool.start` comes before each call: it does nothing
-but look whether the threads are there (after a fork they are not). Pieces of 20 microseconds and more cost
-nothing to hand out; below about 200 microseconds in all, waking a thread costs more than it saves.
+It is compiled with ``symbols={"tg_pool_run": pool(2).run_address}``, and given ``pool(2).state_address`` as
+``%pool``. :meth:`Pool.start` comes before each call: it does nothing but look whether the threads are there
+(after a fork they are not). Pieces of 20 microseconds and more cost nothing to hand out. Below about 200
+microseconds in all, waking a thread costs more than it saves, and beside a busy process a short program loses
+more by waiting for a thread that has no core than it gains.
 
 How it works. The pool's state holds a *ticket*: the number of the job and of its next piece, in one word,
 which a thread takes by adding 1 if it is still what it has read. The number of the job is even while pieces
 can be taken. So a thread that comes late takes no piece of a job that it has not read. A second word counts
-the pieces that are done. Who waits spins for a short time, then lets others run, then sleeps. Between jobs a
+the pieces that are done. Who waits spins for a short time, then sleeps. Between jobs a
 thread sleeps on a condition variable, inside one call of machine code and without Python's lock.
 """
 
@@ -37,6 +38,7 @@ import functools
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from typing import Any, Final
 
 from tinygrad_mnist.compiler import machine
@@ -46,7 +48,7 @@ _SIZE: Final = 1024
 
 _TEXT: Final = """
 ; State: 0 ticket, 64 done, 128 pieces, 136 count, 144 argument, 192 sleeping, 256 stop, 320 owner,
-; 384 mutex, 640 condition.
+; 328 jobs to run alone, 336 caution, 384 mutex, 640 condition.
 %piece = type { ptr, i64, i64, i64 }
 
 declare i32 @pthread_mutex_init(ptr, ptr)
@@ -55,8 +57,9 @@ declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
-declare i32 @sched_yield()
 declare i32 @usleep(i32)
+declare i64 @llvm.smax.i64(i64, i64)
+declare i64 @llvm.smin.i64(i64, i64)
 DECLARE_PAUSE
 
 define void @tg_pool_init(ptr %pool) {
@@ -68,7 +71,9 @@ define void @tg_pool_init(ptr %pool) {
   ret void
 }
 
-; Run all pieces; with the pool's threads, unless they work for another caller.
+; Run all pieces; with the pool's threads, unless they work for another caller. After a job that had to wait
+; long, as a thread lost its core to another process, some jobs are run alone: 8 at first, then twice as many
+; each time.
 define void @tg_pool_run(ptr %pool, ptr %pieces, i64 %count, ptr %argument) {
 entry:
   %done = getelementptr i8, ptr %pool, i64 64
@@ -81,9 +86,20 @@ entry:
 ask:
   %asked = cmpxchg ptr %owner, i64 0, i64 1 acq_rel monotonic
   %ours = extractvalue { i64, i1 } %asked, 1
-  br i1 %ours, label %shared, label %alone
+  br i1 %ours, label %count_down, label %alone
+count_down:
+  %its_alone = getelementptr i8, ptr %pool, i64 328
+  %its_caution = getelementptr i8, ptr %pool, i64 336
+  %jobs_alone = load i64, ptr %its_alone
+  %together = icmp eq i64 %jobs_alone, 0
+  br i1 %together, label %shared, label %give_back
+give_back:
+  %fewer = sub i64 %jobs_alone, 1
+  store i64 %fewer, ptr %its_alone
+  store atomic i64 0, ptr %owner release, align 8
+  br label %alone
 alone:
-  %i = phi i64 [ 0, %ask ], [ %next, %alone ]
+  %i = phi i64 [ 0, %ask ], [ 0, %give_back ], [ %next, %alone ]
   %piece = getelementptr %piece, ptr %pieces, i64 %i
   call void @call_piece(ptr %piece, ptr %argument)
   %next = add i64 %i, 1
@@ -98,10 +114,21 @@ shared:
   %opened = add i64 %before, 4294967296
   store atomic i64 %opened, ptr %pool seq_cst, align 8
   call void @tg_pool_wake(ptr %pool)
-  call void @take(ptr %pool)
-  call void @wait(ptr %done, i64 %count)
+  %slept_between = call i64 @take(ptr %pool)
+  %slept_at_the_end = call i64 @wait(ptr %done, i64 %count)
   %closed = add i64 %opened, 4294967296
   store atomic i64 %closed, ptr %pool release, align 8
+  %slept = add i64 %slept_between, %slept_at_the_end
+  %long = icmp sgt i64 %slept, SLEEPS_OF_A_GOOD_JOB
+  %caution = load i64, ptr %its_caution
+  %less = lshr i64 %caution, 1
+  %twice = shl i64 %caution, 1
+  %some_at_least = call i64 @llvm.smax.i64(i64 %twice, i64 8)
+  %more_caution = call i64 @llvm.smin.i64(i64 %some_at_least, i64 256)
+  %now = select i1 %long, i64 %more_caution, i64 %less
+  store i64 %now, ptr %its_caution
+  %how_many = select i1 %long, i64 %now, i64 0
+  store i64 %how_many, ptr %its_alone
   store atomic i64 0, ptr %owner release, align 8
   br label %end
 end:
@@ -124,7 +151,7 @@ look:
   %new = call i1 @is_new(i64 %job, i64 %seen)
   br i1 %new, label %run, label %idle
 run:
-  call void @take(ptr %pool)
+  %t = call i64 @take(ptr %pool)
   br label %look
 idle:
   %told = load atomic i64, ptr %stop acquire, align 8
@@ -187,8 +214,8 @@ end:
   ret void
 }
 
-; Take pieces and run them until none is left.
-define internal void @take(ptr %pool) noinline {
+; Take pieces and run them until none is left; return how often this thread slept in between.
+define internal i64 @take(ptr %pool) noinline {
 entry:
   %done = getelementptr i8, ptr %pool, i64 64
   %its_pieces = getelementptr i8, ptr %pool, i64 128
@@ -196,6 +223,7 @@ entry:
   %its_argument = getelementptr i8, ptr %pool, i64 144
   br label %look
 look:
+  %slept = phi i64 [ 0, %entry ], [ %slept, %ask ], [ %slept_more, %mine ]
   %ticket = load atomic i64, ptr %pool acquire, align 8
   %closed = and i64 %ticket, 4294967296
   %open = icmp eq i64 %closed, 0
@@ -216,12 +244,13 @@ mine:
   %piece = getelementptr %piece, ptr %pieces, i64 %number
   %its_first = getelementptr %piece, ptr %piece, i64 0, i32 3
   %first = load i64, ptr %its_first, align 8
-  call void @wait(ptr %done, i64 %first)
+  %s = call i64 @wait(ptr %done, i64 %first)
+  %slept_more = add i64 %slept, %s
   call void @call_piece(ptr %piece, ptr %argument)
   %d = atomicrmw add ptr %done, i64 1 acq_rel
   br label %look
 end:
-  ret void
+  ret i64 %slept
 }
 
 define internal void @call_piece(ptr %piece, ptr %argument) {
@@ -234,34 +263,30 @@ define internal void @call_piece(ptr %piece, ptr %argument) {
   ret void
 }
 
-; Wait until a counter has reached a number: spin; then let others run; then sleep, so that a core is free for
-; the thread that is waited for.
-define internal void @wait(ptr %counter, i64 %number) noinline {
+; Wait until a counter has reached a number: spin; then sleep, so that a core is free for the thread that is
+; waited for. Return how often it slept.
+define internal i64 @wait(ptr %counter, i64 %number) noinline {
 entry:
   br label %look
 look:
-  %tries = phi i64 [ 0, %entry ], [ %tried, %spin ], [ %tried, %yield ], [ %tried, %sleep ]
+  %spins = phi i64 [ 0, %entry ], [ %spun, %spin ], [ %spins, %sleep ]
+  %sleeps = phi i64 [ 0, %entry ], [ 0, %spin ], [ %slept, %sleep ]
   %value = load atomic i64, ptr %counter acquire, align 8
   %reached = icmp sge i64 %value, %number
   br i1 %reached, label %end, label %again
 again:
-  %tried = add i64 %tries, 1
-  %patient = icmp slt i64 %tried, SPINS_WITHIN_A_JOB
-  br i1 %patient, label %spin, label %longer
-longer:
-  %fairly = icmp slt i64 %tried, YIELDS_UNTIL
-  br i1 %fairly, label %yield, label %sleep
+  %patient = icmp slt i64 %spins, SPINS_WITHIN_A_JOB
+  br i1 %patient, label %spin, label %sleep
 spin:
+  %spun = add i64 %spins, 1
   PAUSE
   br label %look
-yield:
-  %y = call i32 @sched_yield()
-  br label %look
 sleep:
-  %s = call i32 @usleep(i32 20)
+  %slept = add i64 %sleeps, 1
+  %u = call i32 @usleep(i32 20)
   br label %look
 end:
-  ret void
+  ret i64 %sleeps
 }
 """
 
@@ -272,8 +297,56 @@ _PAUSES: Final = {
 }
 """What tells a processor that a loop only waits, by LLVM's name of its kind."""
 
-_PATIENCE: Final = {"SPINS_BETWEEN_JOBS": 1000, "SPINS_WITHIN_A_JOB": 500, "YIELDS_UNTIL": 600}
-"""How often a thread looks again before it sleeps or lets others run: some tens of microseconds."""
+_PATIENCE: Final = {"SPINS_BETWEEN_JOBS": 1000, "SPINS_WITHIN_A_JOB": 1000, "SLEEPS_OF_A_GOOD_JOB": 8}
+"""How often a thread looks again before it sleeps, some tens of microseconds; and how often the caller sleeps
+in a job, each time about as long, before the machine counts as busy."""
+
+PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
+"""LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
+
+
+def table(name: str, phases: Iterable[Iterable[tuple[str, int, int]]]) -> tuple[str, int]:
+    """Return the LLVM IR of a table of pieces, a constant of some name, and how many they are.
+
+    Parameters
+    ----------
+    name : str
+        The constant is called ``@name``. Its text uses the type of `PIECE`, which a module defines once.
+    phases : iterable
+        Of each phase its pieces ``(function, begin, end)``. A phase begins when all before it is done; pieces
+        of one phase can run at the same time. A function is
+        ``void @function(ptr argument, i64 begin, i64 end)``.
+
+    Examples
+    --------
+    >>> print(table("pieces", [[("loop", 0, 8), ("loop", 8, 16)], [("sum", 0, 1)]])[0])
+    @pieces = internal constant [3 x %piece] [
+      %piece { ptr @loop, i64 0, i64 8, i64 0 },
+      %piece { ptr @loop, i64 8, i64 16, i64 0 },
+      %piece { ptr @sum, i64 0, i64 1, i64 2 }
+    ]
+    """
+    lines: list[str] = []
+    for phase in phases:
+        first = len(lines)
+        lines += [f"  %piece {{ ptr @{f}, i64 {begin}, i64 {end}, i64 {first} }}" for f, begin, end in phase]
+    body = ",\n".join(lines)
+    return f"@{name} = internal constant [{len(lines)} x %piece] [\n{body}\n]", len(lines)
+
+
+def ranges(length: int, *, grain: int = 1, most: int = 8) -> list[tuple[int, int]]:
+    """Return at most so many ranges that together are ``0, length``, each but the last of whole grains.
+
+    They depend on no number of threads, so that the bits do not either.
+
+    Examples
+    --------
+    >>> ranges(100, grain=16, most=4)
+    [(0, 32), (32, 64), (64, 96), (96, 100)]
+    """
+    grains = -(-length // grain)
+    step = grain * max(1, -(-grains // most))
+    return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
 
 
 def available() -> bool:
