@@ -37,7 +37,9 @@ def test_a_random_program_gives_what_numpy_gives(seed):
     wanted = interpret(made.program, expected, made.scalars)
     result = build(made.program)(made.arrays, made.scalars)
     assert (result is None) == (wanted is None)
-    for got, value in zip([] if result is None else result[0], [] if wanted is None else wanted[0], strict=True):
+    for got, value in zip(
+        [] if result is None else result[0], [] if wanted is None else wanted[0], strict=True
+    ):
         assert got.dtype == value.dtype
         assert got.shape == value.shape
         np.testing.assert_allclose(got, value, rtol=1e-3, atol=1e-3)
@@ -46,7 +48,8 @@ def test_a_random_program_gives_what_numpy_gives(seed):
 
 
 def ran(b, arrays, scalars=()):
-    """Run a program twice over, by machine code and by NumPy; check that all is equal, and return the results."""
+    """Run a program twice over, by machine code and by NumPy; check that all is equal, and return the
+    results."""
     copies = [array.copy(order="K") for array in arrays]
     run = build(b.program)
     result = run(arrays, scalars)
@@ -175,7 +178,9 @@ def test_numpy_runs_what_no_loop_can_spell_between_two_parts():
     )
     b.program.outputs += [b.subtract(first, 1.0), second]
     run, _ = ran(b, arrays)
-    assert [report.instructions[0].name for report in run.report() if report.kind == "call"].count("sort") == 1
+    assert [report.instructions[0].name for report in run.report() if report.kind == "call"].count(
+        "sort"
+    ) == 1
 
 
 def test_effects_run_each_once_and_in_order():
@@ -190,7 +195,9 @@ def test_effects_run_each_once_and_in_order():
     b.emit("first", [b.add(x, 1.0)], (3,), float, effect("first"), effect=True)
     result = b.emit("second", [x], (3,), float, effect("second"), effect=True)
     b.program.outputs.append(b.emit("sort", [result], (3,), float, effect("third")))
-    b.program.instructions.append(Instruction("fourth", (x,), (), {}, lambda array: seen.append(("fourth", array)) or (), "", True))
+    b.program.instructions.append(
+        Instruction("fourth", (x,), (), {}, lambda array: seen.append(("fourth", array)) or (), "", True)
+    )
     run = build(b.program)
     for _ in range(2):
         run(arrays)

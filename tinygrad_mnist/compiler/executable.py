@@ -1,7 +1,7 @@
 """From a program to machine code that runs it: :func:`build`, and what it returns, :class:`Executable`.
 
-The code of a program is cut only where NumPy has to run an instruction. Each part is one function, which is given a
-table of pointers; the last one looks at the conditions before it writes to the inputs.
+The code of a program is cut only where NumPy has to run an instruction. Each part is one function, which is
+given a table of pointers; the last one looks at the conditions before it writes to the inputs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 from tinygrad_mnist.compiler import functions, machine, products
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, plan
 from tinygrad_mnist.compiler.layout import blas_order, contiguous
-from tinygrad_mnist.compiler.llvm import Function, literal, ranged
+from tinygrad_mnist.compiler.llvm import function, literal, ranged
 from tinygrad_mnist.compiler.loops import nest
 from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.prepare import prepare
@@ -126,7 +126,7 @@ class _Module:
 
     def kernel(self, kernel: Kernel) -> None:
         made = nest(self.plan, self.memory, kernel)
-        text = Function(made, self.declared, self.functions).text("{name}")
+        text = function(made, self.declared, self.functions)
         name = self.names.setdefault(text, f"kernel{len(self.names)}")
         arguments = [f"ptr {self.pointer(place)}" for place in made.pointers]
         loop = ranged(made)
@@ -181,7 +181,7 @@ class _Module:
         strides: tuple[int, int, int],
         dtype: np.dtype[Any],
     ) -> str | None:
-        """Return the name of a generated product, whose text is added the first time; None if there is none."""
+        """Return the name of a generated product, whose text is added the first time; or None."""
         key = (sizes, transposed, strides, dtype)
         if key not in self.products:
             name = f"product{len(self.products)}"
@@ -358,7 +358,7 @@ class Executable:
             self._take(arrays)
             if self._overlaps:
                 return self._interpreted(arrays, scalars, into)
-            self._pack(self._arena, 0, *scalars)
+            self._pack(self._arena.data, 0, *scalars)
             given = self._no_memory if into is None else into
             outputs = []
             for output, place in zip(self._outputs, given, strict=True):
@@ -385,7 +385,9 @@ class Executable:
         """Put the addresses of the inputs into the table; those of the last call are there."""
         if len(arrays) != len(self._arrays):
             raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
-        changed = [number for number, (a, b) in enumerate(zip(arrays, self._arrays, strict=True)) if a is not b]
+        changed = [
+            number for number, (a, b) in enumerate(zip(arrays, self._arrays, strict=True)) if a is not b
+        ]
         if not changed:
             return
         try:
@@ -406,8 +408,8 @@ class Executable:
         value, strides = self.program.inputs[number], self.program.strides[number]
         if array.shape != value.shape or array.dtype != value.dtype or not _same_strides(array, strides):
             raise ValueError(
-                f"input {number} was compiled for shape {value.shape}, {value.dtype} and strides {strides}, but "
-                f"has shape {array.shape}, {array.dtype} and strides {array.strides}"
+                f"input {number} was compiled for shape {value.shape}, {value.dtype} and strides "
+                f"{strides}, but has shape {array.shape}, {array.dtype} and strides {array.strides}"
             )
         if number in self._targets and not array.flags.writeable:
             raise ValueError(f"input {number} is written to, but is read-only")
@@ -418,7 +420,7 @@ class Executable:
         self._arrays[number] = array
 
     def _may_overlap(self, number: int) -> bool:
-        """Return whether the bytes from the first to the last of an input meet those of what is written to."""
+        """Return whether the span of bytes of an input meets that of what is written to."""
         first, last = self._ends[number]
         earlier = bisect_right(self._firsts, last)
         return earlier > 0 and self._lasts[earlier - 1] >= first
@@ -482,14 +484,16 @@ class Executable:
     def profile(
         self, arrays: Sequence[Any], scalars: Sequence[float] = (), *, rounds: int = 20
     ) -> list[tuple[Report, float]]:
-        """Run each piece by itself, and return what it does and the seconds that it took, the median of some rounds.
+        """Run each piece by itself, and return what it does and the seconds that it took.
 
-        What the program writes to is copied first, so nothing changes; the conditions are not looked at. NumPy's
-        calls run for real, once if one of them has an effect.
+        They are the median of some rounds.
+        What the program writes to is copied first, so nothing changes; the conditions are not looked at.
+        NumPy's calls run for real, once if one of them has an effect.
         """
         with self._lock:
             copies = [
-                array.copy(order="K") if number in self._targets else array for number, array in enumerate(arrays)
+                array.copy(order="K") if number in self._targets else array
+                for number, array in enumerate(arrays)
             ]
             pieces = [*self.plan.pieces, *self.plan.commit]
             module = _Module(self.plan, self.memory)
@@ -507,7 +511,7 @@ class Executable:
                 for number, piece in enumerate(pieces)
             ]
             self._take(copies)
-            self._pack(self._arena, 0, *scalars)
+            self._pack(self._arena.data, 0, *scalars)
             for output in self._outputs:
                 if output.view is None:
                     self._direct[output.root] = output.new()
@@ -515,7 +519,9 @@ class Executable:
             effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
             times = _times([*runs, partial(kind(code.address("empty")), table)], 1 if effects else rounds)
             self._arrays = [None] * len(self._arrays)
-            return [(report, max(0.0, t - times[-1])) for report, t in zip(self.report(), times, strict=False)]
+            return [
+                (report, max(0.0, t - times[-1])) for report, t in zip(self.report(), times, strict=False)
+            ]
 
     def _report(self, piece: Piece, *, commit: bool) -> Report:
         def size(values: Any) -> int:
@@ -528,7 +534,14 @@ class Executable:
         space = piece.instruction.outputs[0].shape if piece.instruction.outputs else ()
         if isinstance(piece, Product):
             space = (*space, piece.instruction.inputs[0].shape[-1])
-        return Report("product" if isinstance(piece, Product) else "call", [piece.instruction], space, read, written, commit)
+        return Report(
+            "product" if isinstance(piece, Product) else "call",
+            [piece.instruction],
+            space,
+            read,
+            written,
+            commit,
+        )
 
 
 def _times(runs: list[Callable[[], Any]], rounds: int) -> list[float]:
@@ -549,17 +562,21 @@ def _address(array: Any) -> int:
 
 
 def _span(value: Value, strides: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many bytes there are before the first element of an array, and up to its last byte from there."""
+    """Return how many bytes there are before the first element of an array, and from there to its last."""
     if not value.size:
         return 0, -1
     ways = [(n - 1) * stride for n, stride in zip(value.shape, strides, strict=True)]
-    return -sum(way for way in ways if way < 0), sum(way for way in ways if way > 0) + value.dtype.itemsize - 1
+    return -sum(way for way in ways if way < 0), sum(
+        way for way in ways if way > 0
+    ) + value.dtype.itemsize - 1
 
 
 def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
     """Return whether an array lies as it was said: along an axis of length 1 nothing moves on."""
-    return array.strides == strides or array.size == 0 or all(
-        n == 1 or a == b for n, a, b in zip(array.shape, array.strides, strides, strict=True)
+    return (
+        array.strides == strides
+        or array.size == 0
+        or all(n == 1 or a == b for n, a, b in zip(array.shape, array.strides, strides, strict=True))
     )
 
 

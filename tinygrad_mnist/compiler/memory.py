@@ -1,8 +1,8 @@
-"""Where each value lies: a table of pointers, and one arena that values share when they are not alive together.
+"""Where each value lies: a table of pointers, and an arena that is shared by what is not alive together.
 
-Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call to
-call; then come the constants, the inputs and those outputs that are computed straight into the array that the
-caller gets.
+Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call
+to call; then come the constants, the inputs and those outputs that are computed straight into the array that
+the caller gets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A program made ready for compilation: the same meaning, in instructions that loops, products and calls can run.
+"""A program made ready for compilation: the same meaning, in what loops, products and calls can run.
 
-:func:`prepare` leaves out what nobody needs, and puts in the copies and casts that the later steps would otherwise
-have to make on the side: what `interpret` makes of the program stays the same.
+:func:`prepare` leaves out what nobody needs, and puts in the copies and casts that the later steps would
+otherwise have to make on the side: what `interpret` makes of the program stays the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,23 @@ DTYPES: Final = frozenset(
 """What the elements of a compiled loop may be, in the byte order of the machine."""
 
 FLOATS: Final = frozenset(
-    """reciprocal sqrt exp expm1 exp2 log log1p log2 log10 sin cos tanh erf copysign divide""".split()
+    [
+        "reciprocal",
+        "sqrt",
+        "exp",
+        "expm1",
+        "exp2",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tanh",
+        "erf",
+        "copysign",
+        "divide",
+    ]
 )
 """Operations that a loop does on floats alone."""
 
@@ -39,8 +55,9 @@ class Prepared:
     Attributes
     ----------
     program : Program
-        It has no `watched`: they have become conditions. Each number and condition is computed by an instruction
-        that is no view. So is each output, but for the order of its axes; no two of them share memory.
+        It has no `watched`: they have become conditions. Each number and condition is computed by an
+        instruction that is no view. So is each output, but for the order of its axes; no two of them share
+        memory.
     kinds : dict of Instruction to str
         ``loop``, ``view``, ``product`` or ``call``: how each instruction is run.
     producers : dict of Value to Instruction
@@ -89,7 +106,7 @@ def spells(instruction: Instruction, uniform: Mapping[Value, Any]) -> bool:
     name, result = instruction.name, instruction.outputs[0].dtype
     of = [value.dtype for value in instruction.inputs]
     if name in REDUCTIONS:
-        return not (name in ("max", "min") and result == bool)
+        return not (name in ("max", "min") and result.kind == "b")
     if name == "astype":
         # What C makes of a float that no integer is near to is not defined; NumPy does as its compiler did.
         return of[0].kind != "f" or result.kind in "fb"
@@ -98,7 +115,7 @@ def spells(instruction: Instruction, uniform: Mapping[Value, Any]) -> bool:
     if name == "power":
         return result.kind == "f"
     if name in ("subtract", "negative", "sign", "square", "add", "multiply"):
-        return result != bool
+        return result.kind != "b"
     if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
         # NumPy compares uint64 with signed integers exactly.
         return not (of[0] != of[1] and np.dtype("u8") in of)
@@ -133,7 +150,9 @@ class _Preparation:
         self.blas = blas
         self.number = 1 + max(
             (value.number for i in program.instructions for value in (*i.inputs, *i.outputs)),
-            default=max((v.number for v in (*program.inputs, *program.scalars, *program.constants)), default=0),
+            default=max(
+                (v.number for v in (*program.inputs, *program.scalars, *program.constants)), default=0
+            ),
         )
         self.old = program
         self.watched = list(dict.fromkeys(program.watched))
@@ -145,10 +164,8 @@ class _Preparation:
         for value in (*program.scalars, *program.constants):
             self._place(value, value, contiguous(value))
         for value, array in program.constants.items():
-            if array.size and value.dtype in DTYPES and (array == (first := array.reshape(-1)[0])).all():
-                # Zeros of either sign are equal.
-                if first != 0 or not np.signbit(array).any():
-                    self.ready.uniform[value] = first
+            if value.dtype in DTYPES and _is_uniform(array):
+                self.ready.uniform[value] = array.reshape(-1)[0]
 
         self.by_columns = _wanted_by_columns(program)
 
@@ -187,7 +204,10 @@ class _Preparation:
                 self.conditions.append(self.not_nan(value))
 
     def product(self, product: Instruction) -> None:
-        """Append a product; one that is wanted column by column as the transpose of the product of the transposes."""
+        """Append a product.
+
+        One that is wanted column by column is the transpose of the product of the transposes.
+        """
         (result,) = product.outputs
         if result not in self.by_columns:
             self.add(product)
@@ -232,10 +252,12 @@ class _Preparation:
 
     def copied(self, value: Value) -> Value:
         """Return a value with the same elements, in C order."""
-        return self.made("identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C"))
+        return self.made(
+            "identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C")
+        )
 
     def computed(self, values: Iterable[Value]) -> list[Value]:
-        """Return the values with copies in the place of views, inputs, and of what stands there a second time."""
+        """Return the values, with copies in the place of views, inputs and of what was there before."""
         result: list[Value] = []
         for value in values:
             producer = self.ready.producers.get(value)
@@ -244,7 +266,7 @@ class _Preparation:
         return result
 
     def outputs(self) -> list[Value]:
-        """Return the outputs, with copies in the place of those that do not fill the memory of a computed value."""
+        """Return the outputs, with copies of those that do not fill the memory of a computed value."""
         result: list[Value] = []
         taken: set[Value] = set()
         for value in self.old.outputs:
@@ -270,9 +292,17 @@ class _Preparation:
         result = []
         for target, new in last.items():
             if new.dtype != target.dtype:
-                new = self.made("astype", (new,), new.shape, target.dtype, methodcaller("astype", target.dtype))
+                new = self.made(
+                    "astype", (new,), new.shape, target.dtype, methodcaller("astype", target.dtype)
+                )
             if new.shape != target.shape:
-                new = self.made("broadcast_to", (new,), target.shape, target.dtype, partial(np.broadcast_to, shape=target.shape))
+                new = self.made(
+                    "broadcast_to",
+                    (new,),
+                    target.shape,
+                    target.dtype,
+                    partial(np.broadcast_to, shape=target.shape),
+                )
             if self.ready.roots[new] not in self.ready.producers:
                 new = self.copied(new)  # so that it can be kept, if it is a view of what is written to
             result.append((new, target))
@@ -307,6 +337,13 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     work.program.numbers = work.computed(program.numbers)
     work.program.conditions = work.computed(work.conditions)
     return work.ready
+
+
+def _is_uniform(array: Any) -> bool:
+    """Return whether all elements of an array are the same; zeros of either sign are equal, but differ."""
+    if not array.size or not (array == (first := array.reshape(-1)[0])).all():
+        return False
+    return bool(first != 0 or array.dtype.kind != "f" or not np.signbit(array).any())
 
 
 def swapped(ndim: int) -> tuple[int, ...]:
