@@ -279,3 +279,31 @@ def test_a_profile_has_a_time_for_each_piece_and_changes_nothing():
     assert [report for report, _ in profile] == step.report()
     assert all(seconds >= 0 for _, seconds in profile)
     assert [array.tobytes() for array in arrays] == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_two_threads_give_the_bits_of_one(dtype):
+    results = []
+    for threads in (1, 2, 2):
+        program, arrays, scalars = mlp_step([300, 256, 130, 10], 256, dtype=dtype)
+        step = build(program, threads=threads)
+        assert step.threads == threads
+        for _ in range(3):
+            outputs, _ = step(arrays, scalars)
+        results.append([array.tobytes() for array in (*arrays, *outputs)])
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_small_program_stays_on_one_thread():
+    program, _, _ = mlp_step([20, 16, 5], 12)
+    assert build(program, threads=2).threads == 1
+
+
+def test_blas_shares_its_products_too(monkeypatch):
+    monkeypatch.setattr("tinygrad_mnist.compiler.products.choose", lambda *sizes, **how: "blas")
+    program, arrays, scalars = mlp_step([300, 256, 130, 10], 256)
+    expected = [array.copy(order="K") for array in arrays]
+    outputs, _ = build(program, threads=2)(arrays, scalars)
+    wanted, _ = interpret(program, expected, scalars)
+    np.testing.assert_allclose(outputs[0], wanted[0], rtol=1e-5)
+    np.testing.assert_allclose(arrays[2], expected[2], atol=1e-4)

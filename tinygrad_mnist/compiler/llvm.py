@@ -91,18 +91,21 @@ def short(dtype: np.dtype[Any]) -> str:
     return f"f{8 * dtype.itemsize}"
 
 
-def ranged(made: Nest) -> int | None:
+def ranged(made: Nest, *, cut: bool = False) -> int | None:
     """Return the loop whose range is an argument of the function; None if there is none.
 
+    Of loops that threads share it is the outermost one.
     Of a single loop it is: then loops that differ only in their lengths, such as the updates of all
     parameters, are one function. A long sum needs its length, to be cut into blocks.
     """
     long = len(made.lengths) == 1 and made.lengths[0] > BLOCK
     sums = any(a.reduction == "sum" and a.dtype.kind == "f" for a in made.accumulators)
-    return 0 if len(made.lengths) == 1 and not (long and sums) else None
+    return 0 if cut or (len(made.lengths) == 1 and not (long and sums)) else None
 
 
-def function(made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]]) -> str:
+def function(
+    made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], *, cut: bool = False
+) -> str:
     """Return the text of a function that runs a nest of loops; its name is to be put for ``{name}``.
 
     Its arguments are a pointer for each of the nest's, and the range of a loop if `ranged` says so.
@@ -115,17 +118,21 @@ def function(made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[
         Declarations that the text needs are added to it.
     functions : set of (str, dtype)
         So are the functions of `functions` that it calls.
+    cut : bool
+        Whether threads share the outermost loop.
     """
-    return _Function(made, declared, functions).text()
+    return _Function(made, declared, functions, ranged(made, cut=cut)).text()
 
 
 class _Function:
     """The work of :func:`function`: lines are appended one by one."""
 
-    def __init__(self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]]):
+    def __init__(
+        self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], loop: int | None
+    ):
         self.nest = made
         self.declared, self.functions = declared, functions
-        self.ranged = ranged(made)
+        self.ranged = loop
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0
