@@ -127,14 +127,6 @@ FITS = (
         {"float32": 5, "float64": 10},
     ),
     Fit(
-        "EXP2",
-        "``(2**r - 1) / r`` for ``abs(r) <= 1``",
-        near_zero(lambda r: (2**r - 1) / r, lambda j: mp.log(2) ** (j + 1) / mp.factorial(j + 1)),
-        lambda r: r / 2**r,
-        (-2 * HALF, 2 * HALF),
-        {"float32": 6, "float64": 12},
-    ),
-    Fit(
         "LOG",
         "``(log(1 + f) - f) / f**2`` for ``sqrt(1/2) <= 1 + f <= sqrt(2)``",
         near_zero(lambda f: (mp.log1p(f) - f) / f**2, lambda j: mp.mpf((-1) ** (j + 1)) / (j + 2)),

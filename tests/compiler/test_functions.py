@@ -105,7 +105,6 @@ def numbers(dtype: str, count: int = 120) -> Array:
     random = np.random.default_rng(7)
     bits = np.dtype(dtype).itemsize * 8
     patterns = random.integers(0, 2**bits, count, dtype=f"uint{bits}").view(dtype)
-    patterns[np.isnan(patterns)] = np.nan  # no signalling ones, of which the fmax of some systems makes NaN
     info = np.finfo(dtype)
     edges = np.array(
         [
@@ -124,7 +123,9 @@ def numbers(dtype: str, count: int = 120) -> Array:
         [random.uniform(-bound, bound, count) for bound in (0.5, 1, 2, 6, 20, 90, 110, 750)]
     ).astype(dtype)
     small = (10.0 ** random.uniform(-12, 0, count) * random.choice([-1, 1], count)).astype(dtype)
-    return np.concatenate([patterns, near, -near, around, -around, spread, small, 1 + small])
+    found = np.concatenate([patterns, near, -near, around, -around, spread, small, 1 + small])
+    found[np.isnan(found)] = np.nan  # no signalling ones, of which the fmax of some systems makes NaN
+    return found
 
 
 def special(dtype: str) -> Array:

@@ -321,20 +321,26 @@ def exp(x: Expression) -> Expression:
     limited = clamp(x, x.form.least_exponent * LN2, x.form.overflowing_exponent * LN2)
     k, r, _ = without_multiples(limited, 2 * LN2)
     half = power_of_two(k)
-    return (1 + fma(r * r, polynomial(r, polynomials.EXP[x.form.dtype]), r)) * half * half
+    return exp_of_rest(r, x.form.dtype) * half * half
 
 
 def exp2(x: Expression) -> Expression:
-    """Return ``2**k * 2**r * 2**k``, as `exp`."""
+    """Return ``2**k * exp(r * ln(2)) * 2**k``, as `exp`."""
     limited = clamp(x, x.form.least_exponent, x.form.overflowing_exponent)
     number, k = nearest_integer(limited, 0.5)
     half = power_of_two(k)
-    return exp2_of_rest(fma(number, -2, limited), x.form.dtype) * half * half
+    return exp_of_rest(fma(number, -2, limited) * LN2, x.form.dtype) * half * half
 
 
-def exp2_of_rest(r: Expression, dtype: str) -> Expression:
-    """Return ``2**r`` for ``abs(r) <= 1``, by a polynomial that is as precise as a dtype."""
-    return fma(r, polynomial(r, polynomials.EXP2[dtype]), 1)
+def exp2_in_range(x: Expression, dtype: str) -> Expression:
+    """Return 2**x where it is a normal number, as precise as a dtype."""
+    number, k = nearest_integer(x)
+    return exp_of_rest((x - number) * LN2, dtype) * power_of_two(k)
+
+
+def exp_of_rest(r: Expression, dtype: str) -> Expression:
+    """Return ``exp(r)`` for ``abs(r) <= ln(2)``, by a polynomial that is as precise as a dtype."""
+    return 1 + fma(r * r, polynomial(r, polynomials.EXP[dtype]), r)
 
 
 def expm1(x: Expression) -> Expression:
@@ -370,8 +376,7 @@ def erf(x: Expression) -> Expression:
     dtype, size = x.form.dtype, abs(x)
     small = fma(x, polynomial(x * x, polynomials.ERF[dtype]), x)
     exponent = polynomial(at_most(size, ERF_IS_ONE[dtype]) - 1, polynomials.ERFC[dtype])
-    number, k = nearest_integer(exponent)
-    large = 1 - exp2_of_rest(exponent - number, dtype) * power_of_two(k)
+    large = 1 - exp2_in_range(exponent, dtype)
     return select(size < 1, small, copysign(large, x))
 
 
@@ -569,9 +574,7 @@ def power_of_positive(x: Expression, y: Expression) -> Expression:
     k, z = exponent_and_significand(x)
     log2 = select(x.equals(0), -math.inf, where_finite(x, log_of_parts(k, z - 1, LN2)))
     # infinite powers of 1 are 1; any other number gives 0 or infinity to a power of 1e300
-    exponent = clamp(clamp(y, -1e300, 1e300) * log2, -200, 200)
-    number, k = nearest_integer(exponent)
-    return exp2_of_rest(exponent - number, "float32") * power_of_two(k)
+    return exp2_in_range(clamp(clamp(y, -1e300, 1e300) * log2, -200, 200), "float32")
 
 
 # ---- choosing --------------------------------------------------------------------------------------------
