@@ -135,6 +135,14 @@ FITS = (
         {"float32": 8, "float64": 19},
     ),
     Fit(
+        "LOG2_OF_QUOTIENT",
+        "``(log2((1 + s) / (1 - s)) / s - c1 - c3 * s**2) / s**4`` in ``s**2``, for z up to ``sqrt(2)``",
+        lambda t: mp.fsum(2 / mp.log(2) / (2 * j + 5) * t**j for j in range(60)),
+        lambda t: t**2 * mp.log(2) / 2,
+        (0, mp.mpf("0.1717") ** 2),
+        {"float64": 7},
+    ),
+    Fit(
         "TANH",
         "``(tanh(x) - x) / x**3`` in ``x**2``, for ``abs(x) <= 0.55``",
         lambda s: (mp.tanh(mp.sqrt(s)) / mp.sqrt(s) - 1) / s if s else -mp.mpf(1) / 3,

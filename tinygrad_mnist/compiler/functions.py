@@ -411,17 +411,27 @@ def where_logarithm(x: Expression, inside: Expression, bound: float) -> Expressi
     return select(x > bound, where_finite(x, inside), outside)
 
 
+def log_of_zero_and_infinity(x: Expression, inside: Expression) -> Expression:
+    """Return a logarithm of a number that is not negative, with those of zero, infinity and NaN."""
+    return select(x.equals(0), -math.inf, where_finite(x, inside))
+
+
 def where_finite(x: Expression, value: Expression) -> Expression:
     """Return the value, but x where it is infinite or NaN."""
     return select(x < math.inf, value, x)
 
 
-def log(x: Expression, base: Fraction | None = None) -> Expression:
-    """Return the logarithm of a number; a subnormal one is made normal first."""
+def exponent_and_significand_of_any(x: Expression) -> tuple[Expression, Expression]:
+    """Return the same; a subnormal number is made normal first."""
     form = x.form
     subnormal = x < 2.0 ** (1 - form.bias)
     k, z = exponent_and_significand(select(subnormal, x * 2.0**form.fraction, x))
-    k = select(subnormal, k - form.fraction, k)
+    return select(subnormal, k - form.fraction, k), z
+
+
+def log(x: Expression, base: Fraction | None = None) -> Expression:
+    """Return the logarithm of a number."""
+    k, z = exponent_and_significand_of_any(x)
     return where_logarithm(x, log_of_parts(k, z - 1, base), 0.0)
 
 
@@ -558,23 +568,93 @@ done:
 
 
 def power(x: Expression, y: Expression) -> Expression:
-    """Return ``x**y``: of float32 in double precision, of float64 by the system's library."""
-    if x.form.dtype == "float64":
-        return x.body.call("pow", x, y)
+    """Return ``x**y``: that of the size of x, with a sign for odd powers, and NaN for roots of negative numbers."""
     size = abs(x)
     whole, odd = y.is_whole(), ~(0.5 * y).is_whole()
-    result = power_of_positive(widened(size), widened(y)).convert("fptrunc", x.type, x.body)
+    result = power_of_float32(size, y) if x.form.dtype == "float32" else power_of_float64(size, y)
     result = select(whole & odd, copysign(result, x), result)
     result = select((x < 0) & (size < math.inf) & ~whole, math.nan, result)
     return select(x.equals(1) | y.equals(0), 1, result)
 
 
-def power_of_positive(x: Expression, y: Expression) -> Expression:
-    """Return ``2**(y * log2(x))`` of doubles that are float32 and not negative."""
-    k, z = exponent_and_significand(x)
-    log2 = select(x.equals(0), -math.inf, where_finite(x, log_of_parts(k, z - 1, LN2)))
+def power_of_float32(x: Expression, y: Expression) -> Expression:
+    """Return ``2**(y * log2(x))`` for ``x >= 0``, computed in double precision."""
+    base, exponent = widened(x), widened(y)
+    k, z = exponent_and_significand(base)
+    log2 = log_of_zero_and_infinity(base, log_of_parts(k, z - 1, LN2))
     # infinite powers of 1 are 1; any other number gives 0 or infinity to a power of 1e300
-    return exp2_in_range(clamp(clamp(y, -1e300, 1e300) * log2, -200, 200), "float32")
+    product = clamp(clamp(exponent, -1e300, 1e300) * log2, -200, 200)
+    return exp2_in_range(product, x.form.dtype).convert("fptrunc", x.type, x.body)
+
+
+def power_of_float64(x: Expression, y: Expression) -> Expression:
+    """Return ``2**(y * log2(x))`` for ``x >= 0``, with logarithm and product as sums of two doubles.
+
+    An error of the exponent is one of the result, relative to it, and the exponent may be 1000.
+    """
+    high, low = log2_of_two_parts(x)
+    high = log_of_zero_and_infinity(x, high)
+    y = clamp(y, -(2.0**80), 2.0**80)
+    product = y * high
+    rest = fma(y, low, exact_fma(y, high, -product))
+    rest = select(abs(product) < 1100, rest, 0)
+    product = clamp(product, -1100, 1100)
+    number, k = nearest_integer(product, 0.5)
+    exponent = sum_of_two_parts((fma(number, -2, product), x.constant(0)), rest)
+    return exp2_of_two_parts(*exponent) * power_of_two(k) * power_of_two(k)
+
+
+def exp2_of_two_parts(r: Expression, rest: Expression) -> Expression:
+    """Return ``2**(r + rest)`` for a double r of at most 1, and a rest of its rounding error."""
+    high = float(LN2)
+    scaled = r * high
+    missing = fma(rest, high, fma(r, LN2 - Fraction(high), exact_fma(r, high, -scaled)))
+    curved = fma(scaled * scaled, polynomial(scaled, polynomials.EXP["float64"]), missing)
+    return 1 + (scaled + curved)
+
+
+def log2_of_two_parts(x: Expression) -> tuple[Expression, Expression]:
+    """Return two doubles whose sum is ``log2(x)``, with an error of 1e-20 of it, for ``x > 0``.
+
+    With ``x = 2**k * z`` and ``s = (z - 1) / (z + 1)`` it is ``k + s * (c1 + s**2 * (c3 + s**2 * Q(s**2)))``, the
+    series of the inverse hyperbolic tangent; the last product is so small that a double is enough for it.
+    """
+    k, z = exponent_and_significand_of_any(x)
+    s = quotient(z - 1, z + 1, (z - 1) - ((z + 1) - 2))
+    square = product_of_two_parts(s, s)
+    last = square[0] * polynomial(square[0], polynomials.LOG2_OF_QUOTIENT["float64"])
+    inner = product_of_two_parts(square, sum_of_two_parts(in_two_parts(x, 2 / (3 * LN2)), last))
+    scale = sum_of_two_parts(in_two_parts(x, 2 / LN2), *inner)
+    high, low = product_of_two_parts(s, scale)
+    return sum_of_two_parts((as_number(k), x.constant(0)), high, low)
+
+
+Parts = tuple[Expression, Expression]
+"""Two doubles that stand for their sum; the second is about the rounding error of the first (Dekker 1971)."""
+
+
+def in_two_parts(x: Expression, number: Fraction) -> Parts:
+    """Return a constant as two doubles."""
+    return x.constant(number), x.constant(number - Fraction(float(number)))
+
+
+def quotient(x: Expression, y: Expression, missing: Expression) -> Parts:
+    """Return ``x / (y + missing)``."""
+    inverse = 1 / y
+    high = x * inverse
+    return high, inverse * fma(-high, missing, exact_fma(-high, y, x))
+
+
+def product_of_two_parts(x: Parts, y: Parts) -> Parts:
+    """Return the product of two sums, less that of their second parts."""
+    high = x[0] * y[0]
+    return high, fma(x[0], y[1], fma(x[1], y[0], exact_fma(x[0], y[0], -high)))
+
+
+def sum_of_two_parts(x: Parts, high: Expression, low: Number = 0) -> Parts:
+    """Return the sum of x and ``high + low``, which is smaller, or x is 0."""
+    total = x[0] + high
+    return total, ((x[0] - total) + high) + (x[1] + low)
 
 
 # ---- choosing --------------------------------------------------------------------------------------------
