@@ -584,7 +584,7 @@ def power_of_float32(x: Expression, y: Expression) -> Expression:
     log2 = log_of_zero_and_infinity(base, log_of_parts(k, z - 1, LN2))
     # infinite powers of 1 are 1; any other number gives 0 or infinity to a power of 1e300
     product = clamp(clamp(exponent, -1e300, 1e300) * log2, -200, 200)
-    return exp2_in_range(product, x.form.dtype).convert("fptrunc", x.type, x.body)
+    return exp2_in_range(product, "float64").convert("fptrunc", x.type, x.body)
 
 
 def power_of_float64(x: Expression, y: Expression) -> Expression:
