@@ -729,7 +729,7 @@ FUNCTIONS: Final[dict[str, Callable[..., Expression]]] = {
 Those with two parameters take two numbers. ``isnan``, ``isinf`` and ``isfinite`` return an ``i1``.
 """
 
-TWO_ARGUMENTS: Final = frozenset("power maximum minimum fmax fmin copysign".split())
+TWO_ARGUMENTS: Final = frozenset(["power", "maximum", "minimum", "fmax", "fmin", "copysign"])
 """The functions of two numbers; all others take one."""
 
 
