@@ -1,4 +1,6 @@
-"""The polynomials of compiled functions, made by scripts/make_polynomials.py: coefficients from degree 0 up.
+"""The polynomials of compiled functions, by their coefficients from degree 0 up.
+
+They are made by scripts/make_polynomials.py.
 
 Each minimises the largest error on its interval, relative to the function that it is a part of. That error
 stands beside it, in units of the dtype's epsilon.
