@@ -128,7 +128,7 @@ class Expression:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is a floating-point number."""
+        """True of a floating-point number, False of an integer or a truth value."""
         return self.type in ("float", "double")
 
     def constant(self, number: Number) -> Expression:

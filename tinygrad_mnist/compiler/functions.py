@@ -19,8 +19,8 @@ from fractions import Fraction
 from functools import cache
 from typing import Final
 
-from . import polynomials
-from .expression import (
+from tinygrad_mnist.compiler import polynomials
+from tinygrad_mnist.compiler.expression import (
     FORMATS,
     Body,
     Expression,
@@ -329,7 +329,7 @@ done:
 
 
 def power(x: Expression, y: Expression) -> Expression:
-    """Return ``x**y`` from that of the size of x: odd powers have its sign, roots of negative numbers are NaN."""
+    """Return ``x**y`` from that of the size of x: odd powers have its sign, roots of a negative x are NaN."""
     size = abs(x)
     whole, odd = y.is_whole(), ~(0.5 * y).is_whole()
     result = power_of_float32(size, y) if x.form.dtype == "float32" else power_of_float64(size, y)
