@@ -88,6 +88,7 @@ def alternating_peaks(errors: Sequence[Any], count: int) -> list[int]:
 
 def near_zero(function: Function, coefficients: Callable[[int], Any]) -> Function:
     """Return the function, by its power series where the difference of two near numbers would be taken."""
+
     def near(x: Any) -> Any:
         if abs(x) < mp.mpf("0.01"):
             return mp.fsum(coefficients(j) * x**j for j in range(20))
