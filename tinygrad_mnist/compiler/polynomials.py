@@ -1,4 +1,6 @@
-"""The polynomials of compiled functions, made by scripts/make_polynomials.py: coefficients from degree 0 up.
+"""The polynomials of compiled functions, by their coefficients from degree 0 up.
+
+They are made by scripts/make_polynomials.py.
 
 Each minimises the largest error on its interval, relative to the function that it is a part of. That error
 stands beside it, in units of the dtype's epsilon.
@@ -118,6 +120,20 @@ LOG: Final = {
     ),
 }
 """``(log(1 + f) - f) / f**2`` for ``sqrt(1/2) <= 1 + f <= sqrt(2)``."""
+
+LOG2_OF_QUOTIENT: Final = {
+    "float64": (  # 3.3e-7
+        0.5770780163555851,
+        0.4121985831113734,
+        0.3205988979071491,
+        0.262308199256018,
+        0.22195223422194787,
+        0.19240257560821628,
+        0.16842825672757694,
+        0.17299633919298918,
+    ),
+}
+"""``(log2((1 + s) / (1 - s)) / s - c1 - c3 * s**2) / s**4`` in ``s**2``, for z up to ``sqrt(2)``."""
 
 TANH: Final = {
     "float32": (  # 0.31
