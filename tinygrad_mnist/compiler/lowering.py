@@ -279,10 +279,7 @@ def _set_at(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) 
 def _matmul(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     one, other = map(tracing.symbol, arrays)
     dtype = np.result_type(one.dtype, other.dtype)
-    first, second = (np.broadcast_to(np.zeros((), bool), each.shape) for each in (one, other))
-    if one.shape[-1:] == other.shape[-2:][:1] != ():  # sums of one element have the same shape, in no time
-        first, second = first[..., :1], second[..., :1, :] if other.ndim > 1 else second[:1]
-    shape = np.matmul(first, second).shape
+    shape = np.matmul(*(np.broadcast_to(np.zeros((), bool), each.shape) for each in (one, other))).shape
     inputs = [cast(tracing, each, dtype) for each in (one, other)]
     return instruction(tracing, "matmul", inputs, shape, dtype, {}, np.matmul)
 
