@@ -23,12 +23,17 @@ AT_MOST = {COLD: 1.0, WARM: 0.1}
 """Seconds."""
 
 
-def seconds(who: str, directory: str) -> float:
-    """Return the processor's seconds of the first calls in a new process, which keeps code in a directory."""
-    kept = {cache.VARIABLE: directory, "TORCHINDUCTOR_CACHE_DIR": directory}
+def seconds(who: str, directory: str, bytecode: str) -> float:
+    """Return the processor's seconds of the first calls in a new process.
+
+    Machine code is kept in one directory, and Python's bytecode in another, also where the environment
+    forbids to write it beside the source.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    kept = {cache.VARIABLE: directory, "TORCHINDUCTOR_CACHE_DIR": directory, "PYTHONPYCACHEPREFIX": bytecode}
     ran = subprocess.run(
         [sys.executable, "-m", "benchmarks.first_calls", who],
-        env={**os.environ, **kept},
+        env={**environment, **kept},
         capture_output=True,
         text=True,
         check=False,
@@ -38,39 +43,40 @@ def seconds(who: str, directory: str) -> float:
     return float(ran.stdout)
 
 
-def cold(who: str) -> float:
-    """Return the seconds where nothing was compiled before."""
+def cold(who: str, bytecode: str) -> float:
+    """Return the seconds where no machine code was kept before."""
     with tempfile.TemporaryDirectory() as directory:
-        return seconds(who, directory)
+        return seconds(who, directory, bytecode)
 
 
 def run(rounds: int = 5) -> list[Table]:
     """Measure ours in turn, and the peers, which take long, once."""
     if (reason := machine.why_unavailable()) is not None:
         raise SkippedError(reason)
-    with tempfile.TemporaryDirectory() as directory:
-        seconds(JIT, directory)
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryDirectory() as bytecode:
+        seconds(JIT, directory, bytecode)
         rivals: dict[str, Callable[[], float]] = {
-            EAGER: partial(cold, EAGER),
-            COLD: partial(cold, JIT),
-            WARM: partial(seconds, JIT, directory),
+            EAGER: partial(cold, EAGER, bytecode),
+            COLD: partial(cold, JIT, bytecode),
+            WARM: partial(seconds, JIT, directory, bytecode),
         }
         values = interleave(rivals, rounds)
         bytes_kept = sum(path.stat().st_size for path in Path(directory).iterdir())
-    timings = {name: Timing.of(less(values[name], values[EAGER])) for name in (COLD, WARM)}
+        timings = {name: Timing.of(less(values[name], values[EAGER])) for name in (COLD, WARM)}
 
-    def enter_pytorch() -> None:
-        import torch  # noqa: F401  (only whether it is there)
+        def enter_pytorch() -> None:
+            import torch  # noqa: F401  (only whether it is there)
 
-        timings[TORCH_COMPILED] = Timing.of(less([cold(TORCH_COMPILED)], [cold(TORCH)]))
+            uncompiled, compiled = (cold(who, bytecode) for who in (TORCH, TORCH_COMPILED))
+            timings[TORCH_COMPILED] = Timing.of([compiled - uncompiled])
 
-    def enter_jax() -> None:
-        import jax  # noqa: F401  (only whether it is there)
+        def enter_jax() -> None:
+            import jax  # noqa: F401  (only whether it is there)
 
-        timings[JAX] = Timing.of([cold(JAX)])
+            timings[JAX] = Timing.of([cold(JAX, bytecode)])
 
-    peers.take_part("PyTorch", enter_pytorch)
-    peers.take_part("JAX", enter_jax)
+        peers.take_part("PyTorch", enter_pytorch)
+        peers.take_part("JAX", enter_jax)
     targets = []
     for name, most in AT_MOST.items():
         amount = limit(most, "s")

@@ -64,11 +64,11 @@ def test_without_a_compiler_of_ours_the_others_race_alone(
     assert capsys.readouterr().out.count("jit does not take part: there is no llvmlite\n") == 1
 
 
-def test_what_compiling_takes_is_more_than_the_same_calls_without() -> None:
+def test_what_compiling_takes_is_more_than_the_same_calls_without(tmp_path: Path) -> None:
     assert compiling.less([1.5, 2.0], [0.5, 0.25]) == [1.0, 1.75]
-    assert compiling.cold(first_calls.EAGER) > 0
+    assert compiling.cold(first_calls.EAGER, str(tmp_path)) > 0
     with pytest.raises(SkippedError, match=r"(?s)the first calls of nobody failed: .*KeyError"):
-        compiling.cold("nobody")
+        compiling.cold("nobody", str(tmp_path))
 
 
 def test_a_step_without_the_penalty_is_found_out() -> None:

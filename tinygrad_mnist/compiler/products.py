@@ -362,7 +362,7 @@ def generated(
     arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
     return (
         f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
-        f'"prefer-vector-width"="{vector_bits}" {{\nentry:\n'
+        f'"vectorised" "prefer-vector-width"="{vector_bits}" {{\nentry:\n'
         + "\n".join(code.allocations + code.lines)
         + "\n  br label %done\ndone:\n  ret void\n}\n"
     )
