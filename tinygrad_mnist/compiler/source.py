@@ -478,7 +478,7 @@ def _imported(function: ast.AST) -> dict[str, Any]:
 
 
 def _made_here(function: ast.AST, declared: set[str]) -> set[str]:
-    """Return the names in a function whose objects it makes itself; not those of arguments and of parts of them.
+    """Return the names in a function whose objects it makes itself: not its arguments, nor parts of them.
 
     A name that is only ever assigned what was there before, as in ``log = self.log``, is not one of them.
     """
