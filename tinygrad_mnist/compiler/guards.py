@@ -91,9 +91,11 @@ class Guards:
             self._add_root("self", function.__self__)
             function = function.__func__
         self._roots.append(("", lambda: function))
-        objects: list[tuple[int | str, Any]] = [
+        given: dict[int | str, Any] = dict(enumerate(args))
+        given.update((kwargs or {}).items())
+        objects = [
             (position, leaf)
-            for position, argument in [*enumerate(args), *(kwargs or {}).items()]
+            for position, argument in given.items()
             for leaf in flatten(argument)[0]
             if is_object(leaf)
         ]

@@ -178,6 +178,10 @@ MOST_GUARDS: Final = 32
 """For how many combinations of objects among the arguments guards are kept."""
 
 
+KeyParts = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
+"""A key as a plain tuple."""
+
+
 class Key(NamedTuple):
     """The key of a call: calls of equal keys may use the same program."""
 
@@ -238,7 +242,7 @@ class Call(NamedTuple):
 # ---- why a key is new ------------------------------------------------------------------------------------
 
 
-def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None = None) -> str:
+def reason(new: KeyParts, known: Iterable[KeyParts], function: Callable[..., Any] | None = None) -> str:
     """Return in words how a key differs from the closest one that is known; ``first call`` if none is.
 
     Parameters
@@ -280,7 +284,7 @@ def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None =
     return text
 
 
-def _facts(key: Key, names: tuple[str, ...]) -> dict[str, Hashable]:
+def _facts(key: KeyParts, names: tuple[str, ...]) -> dict[str, Hashable]:
     """Return what a key says, by name."""
     given, guards, state = key
     return {
