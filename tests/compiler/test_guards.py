@@ -599,6 +599,19 @@ def test_a_schedule_that_ends_at_zero_is_said_once() -> None:
     assert len(keys) == 2
 
 
+def test_a_parameter_is_called_what_it_is_in_its_model() -> None:
+    model = network()
+    a_optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any) -> None:
+        a_optimizer.zero_grad()
+        model(x).sum().backward()
+
+    guards = Guards(step)
+    model[0].bias.requires_grad = False
+    assert changed(guards) == "model.0.bias.requires_grad was True, is False"
+
+
 # ---- no false alarm, no object kept ----------------------------------------------------------------------
 
 

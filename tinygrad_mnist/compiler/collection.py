@@ -79,6 +79,7 @@ class Collection:
         self._seen: dict[int, str] = {}
         self._read: set[tuple[int, str]] = set()  # names in namespaces
         self._globals: dict[str, Any] | None = None  # of the first function
+        self._optimizers: list[tuple[str, Optimizer]] = []
 
     def add_root(self, name: str, value: Any) -> None:
         """Add an object that a call begins with; without a name, the function that is called.
@@ -89,6 +90,11 @@ class Collection:
         self.add(name or "the function", name or ("" if is_function else type(value).__name__), value)
         if name and name != "self":
             self.facts.pop(name, None)
+
+    def finish(self) -> None:
+        """Look into the optimisers, after all else: a parameter is called what it is in its model."""
+        for path, optimizer in self._optimizers:
+            self._add_optimizer(path, optimizer)
 
     def has(self, value: Any) -> bool:
         """Return whether an object was met."""
@@ -166,6 +172,9 @@ class Collection:
             elif name not in _BOOKKEEPING:
                 self.add(f"{path}.{name}", f"{path}.{name}", value)
         self._add_class(type(module))
+
+    def _note_optimizer(self, path: str, optimizer: Optimizer) -> None:
+        self._optimizers.append((path, optimizer))
 
     def _add_optimizer(self, path: str, optimizer: Optimizer) -> None:
         groups = optimizer.param_groups
@@ -318,7 +327,7 @@ _METHODS: Final[tuple[tuple[type, Callable[[Collection, str, Any], None]], ...]]
     (np.ndarray, Collection._add_array),
     (Tensor, Collection._add_tensor),
     (Module, Collection._add_module),
-    (Optimizer, Collection._add_optimizer),
+    (Optimizer, Collection._note_optimizer),
     (types.FunctionType, Collection._add_function),
     (functools.partial, Collection._add_partial),
     (types.ModuleType, Collection._add_python_module),

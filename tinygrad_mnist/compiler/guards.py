@@ -133,6 +133,7 @@ class Guards:
             found = Collection(self._attributes)
             for name, root in self._roots:
                 found.add_root(name, root())
+            found.finish()
             if len(self._attributes) == count:  # else an object that was met before has more to be read
                 return found
 
