@@ -15,7 +15,7 @@ from weakref import ref
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, functional_call, grad, nn, no_grad, optim
+from tinygrad_mnist import Tensor, functional_call, grad, jit, nn, no_grad, optim
 from tinygrad_mnist.compiler.guards import Guards
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.nn import functional as F
@@ -341,6 +341,21 @@ def test_wrapped_functions_are_looked_into(wrap: Any) -> None:
         HERE.SCALE = 0.7  # type: ignore[attr-defined]
         assert changed(guards) == "global 'SCALE' was 0.5, is 0.7"
         HERE.SCALE = 0.5  # type: ignore[attr-defined]
+
+
+def test_what_jit_was_given_is_looked_into() -> None:
+    model = nn.Sequential(nn.Dropout(0.5))
+    inner, step = jit(model), jit(plain_number)
+    guards = Guards(lambda x: step(inner(x)))
+    inner_guards = Guards(inner)
+    model.eval()
+    found = changed(guards)
+    assert found is not None
+    assert "training was True, is False" in found
+    assert changed(inner_guards) is not None
+    model.train()
+    HERE.SCALE = 0.7  # type: ignore[attr-defined]
+    assert changed(guards) == "global 'SCALE' was 0.5, is 0.7"
 
 
 def test_a_method_is_guarded_by_its_object() -> None:

@@ -315,6 +315,16 @@ def steps(x: Any) -> Iterator[Any]:
     yield x
 
 
+def test_a_generator_inside_is_no_finding() -> None:
+    def step(x: Any) -> Any:
+        def parts() -> Iterator[Any]:
+            yield x
+
+        return sum(parts()) + sum(steps(x))
+
+    assert find(step) == []
+
+
 def test_functions_that_run_in_steps() -> None:
     assert [finding.source for finding in find(waits)] == ["await x"]
     assert [finding.source for finding in find(steps)] == ["yield x"]

@@ -298,7 +298,7 @@ class Collection:
         cls = type(value)
         own = getattr(value, "__dict__", None)
         if isinstance(own, dict):
-            if isinstance(wrapped := own.get("__wrapped__"), types.FunctionType):
+            if (wrapped := own.get("__wrapped__")) is not None:
                 self.add(f"the function inside {path}", path, wrapped)
             self._add_attributes(path, own, sorted(self.attributes & own.keys()))
         if _is_library_class(cls):
