@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, detect_anomaly, nn, no_grad
-from tinygrad_mnist.compiler.keys import Key, Keys, modes, reason, signature
+from tinygrad_mnist.compiler.keys import Keys, modes, reason, signature
 from tinygrad_mnist.engine.tree import unflatten
 from tinygrad_mnist.nn.module import evaluation_mode
 
@@ -36,7 +36,7 @@ def function(x: Any, y: Any = None, *rest: Any, mask: Any = None) -> None:
 def why(new: tuple[Any, ...], *known: tuple[Any, ...]) -> str:
     """Return the reason for a call with some arguments, after calls with others."""
     keys = Keys(function)
-    return reason(keys(new, {}).key, [keys(args, {}).key for args in known], function)
+    return reason(keys(new, {})[2], [keys(args, {})[2] for args in known], function)
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -215,17 +215,17 @@ def test_the_closest_key_is_compared_with() -> None:
 
 def test_a_mode_is_a_reason() -> None:
     keys, args = Keys(function), (np.ones(2),)
-    usual = keys(args, {}).key
+    usual = keys(args, {})[2]
     with no_grad():
-        assert reason(keys(args, {}).key, [usual]) == "grad mode was True, is False"
+        assert reason(keys(args, {})[2], [usual]) == "grad mode was True, is False"
     with np.errstate(divide="raise"):
-        text = reason(keys(args, {}).key, [usual])
+        text = reason(keys(args, {})[2], [usual])
     assert text == "np.errstate was warn warn ignore warn, is raise warn ignore warn"
 
 
 def test_arguments_without_names_have_numbers() -> None:
     keys = Keys(function)
-    one, other = (keys((np.ones(n),), {}).key for n in (2, 3))
+    one, other = (keys((np.ones(n),), {})[2] for n in (2, 3))
     assert reason(one, [other]) == "argument 0: shape was (3,), is (2,)"
 
 
@@ -244,25 +244,24 @@ def test_objects_among_the_arguments_have_guards_of_their_own() -> None:
 
     keys, x = Keys(step), np.ones((3, 2), np.float32)
     one, other = nn.Sequential(nn.Dropout(0.5)), nn.Sequential(nn.Dropout(0.5))
-    first, second = keys((one, x), {}).key, keys((other, x), {}).key
+    first, second = keys((one, x), {})[2], keys((other, x), {})[2]
     assert first != second
     other.eval()
-    assert keys((one, x), {}).key == first
-    assert reason(keys((other, x), {}).key, [second], step).startswith("model.training was True, is False")
-    assert keys((other.train(), x), {}).key == second
+    assert keys((one, x), {})[2] == first
+    assert reason(keys((other, x), {})[2], [second], step).startswith("model.training was True, is False")
+    assert keys((other.train(), x), {})[2] == second
 
 
 def test_guards_do_not_grow_with_the_objects_that_are_given() -> None:
     keys = Keys(lambda f, x: f(x))
-    made = {keys((lambda x: x, np.ones(2)), {}).key for _ in range(100)}
+    made = {keys((lambda x: x, np.ones(2)), {})[2] for _ in range(100)}
     assert len(made) == 100
     assert len(keys._guards) <= 32
 
 
 def test_shapes_share_their_guards() -> None:
     keys = Keys(function)
-    assert keys((np.ones(2),), {}).key.guards is keys((np.ones(3), None), {}).key.guards
-    assert isinstance(keys((), {}).key, Key)
+    assert keys((np.ones(2),), {})[2][1] is keys((np.ones(3), None), {})[2][1]
 
 
 def test_a_call_with_everything_has_one_key() -> None:
@@ -270,6 +269,6 @@ def test_a_call_with_everything_has_one_key() -> None:
     keys = Keys(function)
 
     def call() -> Any:
-        return keys((Point(np.ones(2), [None, 1]), model), {"mask": {"rng": rng, "on": True}}).key
+        return keys((Point(np.ones(2), [None, 1]), model), {"mask": {"rng": rng, "on": True}})[2]
 
     assert len({call() for _ in range(100)}) == 1

@@ -231,11 +231,14 @@ class _Watch:
         try:
             if list(map(id, self._contents())) != self.identities:
                 return False
-            if list(map(len, self.sized)) != self.lengths:
+            if self.sized and list(map(len, self.sized)) != self.lengths:
                 return False
             for namespace, names in self.absent:
                 if not namespace.keys().isdisjoint(names):
                     return False
-            return all(group.is_unchanged() for group in self.groups)
+            for group in self.groups:
+                if not group.is_unchanged():
+                    return False
         except _UNREADABLE:
             return False
+        return True

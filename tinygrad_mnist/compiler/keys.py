@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -178,16 +178,10 @@ MOST_GUARDS: Final = 32
 """For how many combinations of objects among the arguments guards are kept."""
 
 
-KeyParts = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
-"""A key as a plain tuple."""
+Key = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
+"""The key of a call: the signature of its arguments, the key of its guards, the modes. It can be hashed."""
 
-
-class Key(NamedTuple):
-    """The key of a call: calls of equal keys may use the same program."""
-
-    signature: Hashable
-    guards: GuardKey
-    modes: tuple[Hashable, ...]
+_ARRAYS: Final = frozenset({np.ndarray, Tensor})
 
 
 class Keys:
@@ -204,45 +198,43 @@ class Keys:
     >>> scale = [0.5]
     >>> keys = Keys(lambda x: x * scale[0])
     >>> _, _, first = keys((np.ones(3),), {})
-    >>> keys((np.zeros(3),), {}).key == first
+    >>> keys((np.zeros(3),), {})[2] == first
     True
     >>> scale[0] = 0.7
-    >>> print(reason(keys((np.ones(3),), {}).key, [first]))
+    >>> print(reason(keys((np.ones(3),), {})[2], [first]))
     scale[0] was 0.5, is 0.7
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._guards: dict[tuple[Hashable, ...], Guards] = {}
+        self._usual: Guards | None = None  # of calls with arrays alone
 
-    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Key]:
         """Return the leaves and the structure of the arguments of a call, and its key."""
         leaves, structure, given = signature(args, kwargs)
-        return Call(leaves, structure, Key(given, self.guards(args, kwargs, leaves).key(), modes()))
+        guards = self._usual
+        if guards is None or not _ARRAYS.issuperset(map(type, leaves)):
+            guards = self.guards(args, kwargs, leaves)
+        return leaves, structure, (given, guards.key(), modes())
 
     def guards(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], leaves: Sequence[Any]) -> Guards:
         """Return the guards of a call: other objects among the arguments have others."""
-        objects = tuple(fact_of(leaf) for leaf in leaves if type(leaf) is not np.ndarray and is_object(leaf))
+        objects = tuple(fact_of(leaf) for leaf in leaves if is_object(leaf))
         guards = self._guards.get(objects)
         if guards is None:
             if len(self._guards) >= MOST_GUARDS:
                 del self._guards[next(iter(self._guards))]  # the oldest
             guards = self._guards[objects] = Guards(self._function, args, kwargs)
+        if not objects:
+            self._usual = guards
         return guards
-
-
-class Call(NamedTuple):
-    """The arguments of a call, taken apart, and its key; see `signature`."""
-
-    leaves: list[Any]
-    structure: Any
-    key: Key
 
 
 # ---- why a key is new ------------------------------------------------------------------------------------
 
 
-def reason(new: KeyParts, known: Iterable[KeyParts], function: Callable[..., Any] | None = None) -> str:
+def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None = None) -> str:
     """Return in words how a key differs from the closest one that is known; ``first call`` if none is.
 
     Parameters
@@ -259,7 +251,7 @@ def reason(new: KeyParts, known: Iterable[KeyParts], function: Callable[..., Any
     >>> import numpy as np
     >>> def step(x, rate): ...
     >>> calls = [(np.ones((128, 784)), 0.1), (np.ones((96, 784)), 0.1), (np.ones((96, 784)), 0.2)]
-    >>> found = [keys(call, {}).key for keys in [Keys(step)] for call in calls]
+    >>> found = [keys(call, {})[2] for keys in [Keys(step)] for call in calls]
     >>> print(reason(found[1], found[:1], step))
     argument x: shape was (128, 784), is (96, 784)
     >>> print(reason(found[2], found[:2], step))
@@ -284,7 +276,7 @@ def reason(new: KeyParts, known: Iterable[KeyParts], function: Callable[..., Any
     return text
 
 
-def _facts(key: KeyParts, names: tuple[str, ...]) -> dict[str, Hashable]:
+def _facts(key: Key, names: tuple[str, ...]) -> dict[str, Hashable]:
     """Return what a key says, by name."""
     given, guards, state = key
     return {
