@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.program import ELEMENTWISE
+from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
 from tinygrad_mnist.engine.observe import users_line
 from tinygrad_mnist.engine.op import Op
@@ -223,7 +223,7 @@ def _reshape(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any])
 
 
 def _transpose(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
-    symbol = tracing.symbol(arrays[0])
+    symbol: Symbol = tracing.symbol(arrays[0])
     axes = static.get("axes")
     axes = tuple(range(symbol.ndim))[::-1] if axes is None else normalize_axis_tuple(axes, symbol.ndim)
     if axes == tuple(range(symbol.ndim)):
@@ -237,7 +237,9 @@ def _transpose(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any
 
 def _broadcast_to(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     symbol = tracing.symbol(arrays[0])
-    shape = np.broadcast_to(np.broadcast_to(np.empty(()), symbol.shape), static["shape"]).shape
+    shape: tuple[int, ...] = np.broadcast_to(
+        np.broadcast_to(np.empty(()), symbol.shape), static["shape"]
+    ).shape
     return instruction(
         tracing, "broadcast_to", [symbol], shape, symbol.dtype, {}, lambda x: np.broadcast_to(x, shape)
     )
@@ -251,7 +253,8 @@ def _is_basic(index: Any) -> bool:
 
 
 def _getitem(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
-    symbol, index = tracing.symbol(arrays[0]), static["index"]
+    symbol: Symbol = tracing.symbol(arrays[0])
+    index = static["index"]
     parts = index if isinstance(index, tuple) else (index,)
     index = tuple(int(part) if isinstance(part, np.integer) else part for part in parts)
     if not _is_basic(index):
@@ -310,12 +313,15 @@ FORMULAS: Final[dict[str, Callable[..., Any]]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
-    "logistic": lambda x: 1 / (1 + np.exp(-x)),
 }
 """Operations whose forward is faster than plain for NumPy, and plain here."""
 
 
 # ---- calls of NumPy --------------------------------------------------------------------------------------
+
+
+_SPELLED: Final = ELEMENTWISE | REDUCTIONS | VIEWS | {"matmul"}
+"""The names that a loop has a meaning for."""
 
 
 class _Hole:
@@ -386,7 +392,7 @@ def call(
     several = isinstance(like, (tuple, list))
     likes = [np.asarray(one) for one in (like if several else (like,))]
     values = tracing.builder.instruction(
-        name,
+        f"call {name}" if name in _SPELLED else name,
         [one.value for one in found],
         [(one.shape, one.dtype) for one in likes],
         {"args": args, **kwargs},
