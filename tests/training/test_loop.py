@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import (
     OPTIMIZERS,
+    Compilation,
     DivergedError,
     Fit,
     Plan,
     Recipe,
     Record,
     Reporter,
+    compilation,
     evaluate,
     fit,
     loop,
@@ -28,6 +31,7 @@ class Listener(Reporter):
     """Keeps all that it is told, and may press Ctrl-C after a step."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
+        self.compilations: list[Compilation] = []
         self.steps: list[int] = []
         self.records: list[Record] = []
         self.best: list[bool] = []
@@ -38,6 +42,9 @@ class Listener(Reporter):
         self.plan = plan
         if self.interrupt_after == 0:
             raise KeyboardInterrupt
+
+    def compiling(self, compilation: Compilation) -> None:
+        self.compilations.append(compilation)
 
     def stepped(self, step: int, loss: float) -> None:
         self.steps.append(step)
@@ -53,14 +60,14 @@ class Listener(Reporter):
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Reporter | None = None
+    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Reporter | None = None, jit: str = "auto"
 ) -> tuple[Fit, Any, Parts]:
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     model = build_model(
         recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    return fit(recipe, model, parts, rngs=rngs, reporter=listener), model, parts
+    return fit(recipe, model, parts, rngs=rngs, reporter=listener, jit=jit), model, parts
 
 
 def test_the_patterns_are_learned(small: Recipe, patterns: Dataset) -> None:
@@ -269,6 +276,77 @@ def test_every_optimizer_learns(small: Recipe, patterns: Dataset, optimizer: str
     done, _, _ = train(small.changed(optimizer=optimizer), patterns)
     assert done.history.losses[-1] < done.history.losses[0]
     assert all(map(math.isfinite, done.history.losses))
+
+
+# ---- compiled --------------------------------------------------------------------------------------------
+
+
+def test_the_step_and_the_model_are_compiled_once(
+    small: Recipe, patterns: Dataset, compiled: list[object]
+) -> None:
+    done, model, _ = train(small, patterns, jit="on")
+    assert len(compiled) == 2
+    assert model in compiled
+    assert done.compilation.compiled
+
+
+def test_the_decision_is_reported_before_the_first_step(
+    small: Recipe, patterns: Dataset, compiled: list[object]
+) -> None:
+    listener = Listener(interrupt_after=1)
+    done, _, _ = train(small, patterns, listener=listener, jit="on")
+    assert listener.compilations == [done.compilation]
+    assert str(done.compilation) == "steps are compiled: jit is on"
+
+
+def test_few_steps_are_not_compiled_unless_asked_for(
+    small: Recipe, patterns: Dataset, compiled: list[object]
+) -> None:
+    long = small.changed(epochs=5000)
+    assert not train(small, patterns)[0].compilation.compiled
+    assert not train(long, patterns, jit="off", listener=Listener(1))[0].compilation.compiled
+    assert compiled == []
+
+
+def refusing(calls: int) -> Any:
+    """A compiler whose functions raise from that call of each on."""
+
+    def compile(function: Any) -> Any:
+        numbers = iter(range(calls))
+
+        def call(*inputs: Any) -> Any:
+            if next(numbers, None) is None:
+                raise JitError("model.py:3, in forward: the value decides\nwhat is done")
+            return function(*inputs)
+
+        return call
+
+    return compile
+
+
+@pytest.mark.parametrize("calls", [0, 3], ids=["step", "evaluation"])
+def test_a_model_that_cannot_be_compiled_is_trained_as_it_is(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiled: list[object], calls: int
+) -> None:
+    """All of it, to the same bits; and the user is told why."""
+    recipe = small.changed(epochs=200, evaluate_every=100)
+    plain = train(recipe, patterns, jit="off", listener=Listener(interrupt_after=20))[0]
+    monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
+    monkeypatch.setattr(compilation, "compiled", refusing(calls))
+    listener = Listener(interrupt_after=20)
+    done, _, _ = train(recipe, patterns, listener=listener)
+    assert done.history.losses == plain.history.losses
+    assert [one.compiled for one in listener.compilations] == [True, False]
+    assert done.compilation == listener.compilations[-1]
+    assert str(done.compilation).endswith("model.py:3, in forward: the value decides what is done")
+
+
+def test_a_model_that_cannot_be_compiled_is_an_error_if_it_has_to_be(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+) -> None:
+    monkeypatch.setattr(compilation, "compiled", refusing(0))
+    with pytest.raises(JitError, match=r"model\.py:3"):
+        train(small, patterns, jit="on")
 
 
 # ---- records ----------------------------------------------------------------------------------------------

@@ -68,7 +68,8 @@ class Checkpoint:
         Fitted on its training images.
     origin : dict
         Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
-        ``seed``.
+        ``seed``. Since version 1.11 also ``jit`` (as asked for) and ``compiled`` (whether the steps were):
+        earlier trainings were not.
     """
 
     model: nn.Sequential

@@ -1,0 +1,72 @@
+import pytest
+
+from tinygrad_mnist.training import JIT, JitChoice, TrainingError, compilation
+from tinygrad_mnist.training.compilation import SWITCH, decide, require
+
+MANY, FEW, NUMBERS = 10_000, 10, 300_000
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler is there, whatever is installed."""
+    monkeypatch.setattr(compilation, "_installed", lambda: True)
+    monkeypatch.delenv(SWITCH, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("jit", "steps", "compiled", "reason"),
+    [
+        ("auto", MANY, True, "10,000 steps of this size are worth it"),
+        ("auto", FEW, False, "10 steps of this size are done sooner than they are compiled"),
+        ("on", MANY, True, "jit is on"),
+        ("on", FEW, True, "jit is on"),
+        ("off", MANY, False, "jit is off"),
+        ("off", FEW, False, "jit is off"),
+    ],
+)
+def test_the_decision_and_its_reason(jit: str, steps: int, compiled: bool, reason: str) -> None:
+    found = decide(jit, steps, NUMBERS)
+    assert (found.jit, found.compiled, found.reason, found.missed) == (jit, compiled, reason, False)
+    assert str(found) == f"steps are {'' if compiled else 'not '}compiled: {reason}"
+
+
+def test_larger_steps_are_worth_it_sooner() -> None:
+    assert [decide("auto", 200, numbers).compiled for numbers in (10**4, 10**5, 10**6, 10**7)] == [
+        *(False, False, True, True),
+    ]
+
+
+def test_without_the_compiler_auto_does_without_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_installed", lambda: False)
+    found = decide("auto", MANY, NUMBERS)
+    assert (found.compiled, found.missed) == (False, True)
+    assert "llvmlite is not installed; install it by pip install \"tinygrad_mnist[jit]\"" in str(found)
+    assert not decide("auto", FEW, NUMBERS).missed
+    assert not decide("off", MANY, NUMBERS).missed
+
+
+def test_without_the_compiler_on_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_installed", lambda: False)
+    for function in (lambda: decide("on", FEW, NUMBERS), lambda: require("on")):
+        with pytest.raises(ImportError, match=r"^jit is on, but llvmlite .* \"tinygrad_mnist\[jit\]\"$"):
+            function()
+    require("auto")
+
+
+def test_what_the_environment_switches_off_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SWITCH, "0")
+    assert decide("auto", MANY, NUMBERS).reason == f"{SWITCH} is 0"
+    with pytest.raises(TrainingError, match=f"jit is on, but {SWITCH} is 0, .*; unset it"):
+        decide("on", MANY, NUMBERS)
+
+
+@pytest.mark.parametrize("jit", ["", "yes", "ON", None, True])
+def test_another_answer_is_refused_with_those_that_there_are(jit: str) -> None:
+    with pytest.raises(TrainingError, match=r"^jit must be one of auto, on, off, not "):
+        decide(jit, MANY, NUMBERS)
+
+
+def test_an_answer_of_ones_own_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(JIT, "reluctantly", JitChoice(lambda worth_it: worth_it, required=True))
+    assert decide("reluctantly", MANY, NUMBERS).compiled
+    assert not decide("reluctantly", FEW, NUMBERS).compiled

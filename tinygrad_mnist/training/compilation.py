@@ -1,0 +1,151 @@
+"""The decision whether a training is compiled, by the recipe and the sizes alone.
+
+Compiled steps round otherwise than steps operation by operation. So that equal seeds give equal bits, the
+decision depends neither on a clock nor on what an earlier run left in a cache. It is made before the first
+step, it is told to the user, and it stands in the files of the run.
+
+This module imports neither NumPy nor the compiler at its top: the command line checks its options first.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from tinygrad_mnist.training.choices import JIT
+from tinygrad_mnist.training.errors import TrainingError
+
+COMPILE_COST: Final = 0.4
+"""Seconds that it takes to compile a step and an evaluation, where no machine code of them is stored."""
+
+SAVED_A_STEP: Final = 1e-4
+"""Seconds that a compiled step saves in any case: the calls of Python and NumPy that it does without."""
+
+SAVED_A_NUMBER: Final = 3e-9
+"""Seconds that it saves for each number: what is used up at once is not written to memory between."""
+
+SWITCH: Final = "TINYGRAD_MNIST_JIT"
+"""The variable of the environment that switches compiling off for a whole process."""
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """The decision whether the steps and the evaluations of a training are compiled.
+
+    Parameters
+    ----------
+    jit : str
+        What was asked for: a name in `JIT`.
+    compiled : bool
+        Whether they are compiled.
+    reason : str
+        Why, as the end of a sentence.
+    missed : bool
+        Whether they would be compiled if that were possible here, so that the user has to be told.
+    """
+
+    jit: str
+    compiled: bool
+    reason: str
+    missed: bool = False
+
+    def __str__(self) -> str:
+        return f"steps are {'' if self.compiled else 'not '}compiled: {self.reason}"
+
+    def applied(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function compiled, or as it is."""
+        return compiled(function) if self.compiled else function
+
+    def failed(self, error: Exception) -> Compilation:
+        """Return the decision for a function that turned out to be none that can be compiled.
+
+        Raises
+        ------
+        Exception
+            The error itself, if compiling is required.
+        """
+        if JIT[self.jit].required:
+            raise error
+        return replace(self, compiled=False, reason=" ".join(str(error).split()), missed=True)
+
+
+def decide(jit: str, steps: int, numbers: int) -> Compilation:
+    """Decide whether a training is compiled.
+
+    Parameters
+    ----------
+    jit : str
+        A name in `JIT`.
+    steps : int
+        Steps that are planned.
+    numbers : int
+        Numbers that a step touches, about: the parameters, and the inputs of all layers.
+
+    Returns
+    -------
+    Compilation
+
+    Raises
+    ------
+    TrainingError
+        If there is no such choice, or compiling is required but switched off.
+    ImportError
+        If compiling is required, but llvmlite is not installed.
+
+    Examples
+    --------
+    >>> print(decide("auto", steps=10, numbers=100_000))
+    steps are not compiled: 10 steps of this size are done sooner than they are compiled
+    >>> print(decide("off", steps=10_000, numbers=100_000))
+    steps are not compiled: jit is off
+    """
+    require(jit)
+    worth_it = steps * (SAVED_A_STEP + SAVED_A_NUMBER * numbers) > COMPILE_COST
+    if not JIT[jit].compiles(worth_it):
+        if JIT[jit].compiles(True):
+            reason = f"{steps:,} steps of this size are done sooner than they are compiled"
+            return Compilation(jit, compiled=False, reason=reason)
+        return Compilation(jit, compiled=False, reason=f"jit is {jit}")
+    if os.environ.get(SWITCH) == "0":
+        return Compilation(jit, compiled=False, reason=f"{SWITCH} is 0")
+    if not _installed():
+        return Compilation(jit, compiled=False, reason=_MISSING, missed=True)
+    if JIT[jit].compiles(False):
+        return Compilation(jit, compiled=True, reason=f"jit is {jit}")
+    return Compilation(jit, compiled=True, reason=f"{steps:,} steps of this size are worth it")
+
+
+def require(jit: str) -> None:
+    """Raise an error if there is no such choice, or if it requires what is not to be had here.
+
+    Raises
+    ------
+    TrainingError, ImportError
+        As `decide` does.
+    """
+    if jit not in JIT:
+        raise TrainingError(f"jit must be one of {', '.join(JIT)}, not {jit!r}")
+    if JIT[jit].required and os.environ.get(SWITCH) == "0":
+        raise TrainingError(f"jit is {jit}, but {SWITCH} is 0, which switches compiling off; unset it")
+    if JIT[jit].required and not _installed():
+        raise ImportError(f"jit is {jit}, but {_MISSING}")
+
+
+_MISSING: Final = 'llvmlite is not installed; install it by pip install "tinygrad_mnist[jit]"'
+
+
+def _installed() -> bool:
+    """Return whether there is what functions are compiled with, without loading it."""
+    modules = ("llvmlite", "tinygrad_mnist.compiler.jit")
+    return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function, or a module, compiled."""
+    from tinygrad_mnist.compiler.jit import jit  # type: ignore[import-not-found]
+
+    made: Callable[..., Any] = jit(function)
+    return made
