@@ -31,8 +31,9 @@ from tinygrad_mnist.engine.errors import (
     describe,
     error_context,
     error_with_context,
+    plain_array,
 )
-from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
+from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook, tracer
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
@@ -67,6 +68,9 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
         The result (a tuple of them, from an operation that returns several); it shares no writable memory
         with anything.
     """
+    watching = recorder.get()
+    if watching is not None and watching.tracer is not None:
+        return watching.tracer.apply(op, arguments, static)  # type: ignore[no-any-return]
     arrays: list[Any] = []
     parents: list[Node | Leaf | None] = []
     wanted = False
@@ -105,7 +109,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
         result.origin = Node(op, tuple(arrays), out, saved, tuple(parents), static)
     else:
         result.origin = None
-    if (watching := recorder.get()) is not None:
+    if watching is not None:
         watching.applied(op, tuple(arrays), out, result.origin, static)
     return result
 
@@ -203,6 +207,8 @@ class Tensor(PyTorchNames):
         Those of a recorded result are read-only: its tape needs them as they are.
         """
         if type(self.origin) is not Node:
+            if (tracing := tracer()) is not None:
+                tracing.capture(self)
             return self._array
         array = self._array.view()
         array.flags.writeable = False
@@ -212,6 +218,8 @@ class Tensor(PyTorchNames):
     def data(self, value: ArrayLike) -> None:
         array = check_dtype(value._array if isinstance(value, Tensor) else as_array(value), ".data")
         check_data(self._array, self.origin, array)
+        if (tracing := tracer()) is not None:
+            tracing.capture(self)
         self._array = array
         self.mark_written()
         if self.grad is not None and self.grad.dtype != array.dtype and is_float(array):
@@ -305,7 +313,11 @@ class Tensor(PyTorchNames):
 
         None, too, while ``requires_grad`` is switched off; it comes back with it.
         """
-        return self.origin.grad if type(self.origin) is Leaf else None
+        if type(self.origin) is not Leaf:
+            return None
+        if (tracing := tracer()) is not None:
+            tracing.capture_gradient(self.origin)
+        return self.origin.grad
 
     @grad.setter
     def grad(self, value: Tensor | Array | None) -> None:
@@ -318,6 +330,8 @@ class Tensor(PyTorchNames):
             if value.shape != self.shape:
                 raise ValueError(f".grad of shape {value.shape} was given to a Tensor of shape {self.shape}")
             value = value if value.dtype == self.dtype else value.astype(self.dtype)
+        if (tracing := tracer()) is not None:
+            tracing.capture_gradient(leaf, read=False)
         leaf.grad = value
 
     def backward(
@@ -359,18 +373,17 @@ class Tensor(PyTorchNames):
         cotangent = self._cotangent(gradient)
         if isinstance(origin, Leaf):
             cotangent = run_hooks(origin, cotangent.copy()) if origin.hooks else cotangent.copy()
-            origin.grad = cotangent if origin.grad is None else origin.grad + cotangent
+            _accumulate(origin, cotangent)
         elif create_graph:
             token = recording.set(True)  # under no_grad too: create_graph asks for it
             try:
                 for leaf, part in walk([(origin, cotangent)], _lift, record=True).items():
-                    leaf.grad = part if leaf.grad is None else leaf.grad + part
+                    _accumulate(leaf, part)
             finally:
                 recording.reset(token)
         else:
             for leaf, part in walk([(origin, cotangent._array)], _lift, retain=retain_graph).items():
-                # A new array, never `+=`: somebody may hold the gradient of before.
-                leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._array + part)
+                _accumulate(leaf, part)
 
     def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Tensor:
         """Return the checked cotangent that backward starts with, in this Tensor's dtype."""
@@ -444,6 +457,12 @@ class Tensor(PyTorchNames):
             raise RuntimeError(
                 "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy()"
             )
+        return self._values()
+
+    def _values(self) -> Array:
+        """Return the array for somebody who reads its values, and not its shape alone."""
+        if (tracing := tracer()) is not None:
+            tracing.read(self)
         return self._array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
@@ -452,27 +471,27 @@ class Tensor(PyTorchNames):
                 "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy(), or "
                 "np.stack to make one Tensor of several"
             )
-        return np.array(self._array, dtype=dtype, copy=copy)
+        return np.array(self._values(), dtype=dtype, copy=copy)
 
     def item(self, *index: Any) -> Any:
         """Return the only element, or the one at an index, as a Python number."""
-        return self._array.item(*index)
+        return self._values().item(*index)
 
     def tolist(self) -> Any:
         """Return the values as nested lists."""
-        return self._array.tolist()
+        return self._values().tolist()
 
     def __float__(self) -> float:
-        return float(self._array.item())
+        return float(self._values().item())
 
     def __int__(self) -> int:
-        return int(self._array.item())
+        return int(self._values().item())
 
     def __index__(self) -> int:
-        return self._array.__index__()
+        return self._values().__index__()
 
     def __bool__(self) -> bool:
-        return bool(self._array)
+        return bool(self._values())
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
@@ -480,7 +499,7 @@ class Tensor(PyTorchNames):
         return (self[i] for i in range(len(self._array)))
 
     def __contains__(self, value: Any) -> bool:
-        return bool(np.any(self._array == (value._array if isinstance(value, Tensor) else value)))
+        return bool(np.any(self._values() == (value._array if isinstance(value, Tensor) else value)))
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
@@ -950,9 +969,21 @@ def _wrapped(array: Any) -> Tensor:
 def _lift(array: Any, origin: Node | Leaf | None) -> Tensor:
     """Return the Tensor of an array that came from ``origin``."""
     result = _new(Tensor)
-    result._array = array if type(array) is np.ndarray else np.asarray(array)
+    result._array = array if type(array) is np.ndarray else plain_array(array)
     result.origin = origin
     return result
+
+
+def _accumulate(leaf: Leaf, part: Any) -> None:
+    """Add a part, a Tensor or an array, to the gradient of a leaf."""
+    if (tracing := tracer()) is not None:
+        tracing.capture_gradient(leaf)
+    before = leaf.grad
+    if isinstance(part, Tensor):
+        leaf.grad = part if before is None else before + part
+    else:
+        # A new array, never `+=`: somebody may hold the gradient of before.
+        leaf.grad = _wrapped(part if before is None else before._array + part)
 
 
 def _plain_index(index: Any) -> Any:
