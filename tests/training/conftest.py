@@ -27,7 +27,7 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def compiler(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What is compiled; it stays as it is."""
     functions: list[object] = []
 

@@ -282,16 +282,16 @@ def test_every_optimizer_learns(small: Recipe, patterns: Dataset, optimizer: str
 
 
 def test_the_step_and_the_model_are_compiled_once(
-    small: Recipe, patterns: Dataset, compiled: list[object]
+    small: Recipe, patterns: Dataset, compiler: list[object]
 ) -> None:
     done, model, _ = train(small, patterns, jit="on")
-    assert len(compiled) == 2
-    assert model in compiled
+    assert len(compiler) == 2
+    assert model in compiler
     assert done.compilation.compiled
 
 
 def test_the_decision_is_reported_before_the_first_step(
-    small: Recipe, patterns: Dataset, compiled: list[object]
+    small: Recipe, patterns: Dataset, compiler: list[object]
 ) -> None:
     listener = Listener(interrupt_after=1)
     done, _, _ = train(small, patterns, listener=listener, jit="on")
@@ -300,12 +300,12 @@ def test_the_decision_is_reported_before_the_first_step(
 
 
 def test_few_steps_are_not_compiled_unless_asked_for(
-    small: Recipe, patterns: Dataset, compiled: list[object]
+    small: Recipe, patterns: Dataset, compiler: list[object]
 ) -> None:
     long = small.changed(epochs=5000)
     assert not train(small, patterns)[0].compilation.compiled
     assert not train(long, patterns, jit="off", listener=Listener(1))[0].compilation.compiled
-    assert compiled == []
+    assert compiler == []
 
 
 def refusing(calls: int) -> Any:
@@ -326,7 +326,7 @@ def refusing(calls: int) -> Any:
 
 @pytest.mark.parametrize("calls", [0, 3], ids=["step", "evaluation"])
 def test_a_model_that_cannot_be_compiled_is_trained_as_it_is(
-    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiled: list[object], calls: int
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiler: list[object], calls: int
 ) -> None:
     """All of it, to the same bits; and the user is told why."""
     recipe = small.changed(epochs=200, evaluate_every=100)
@@ -342,7 +342,7 @@ def test_a_model_that_cannot_be_compiled_is_trained_as_it_is(
 
 
 def test_a_model_that_cannot_be_compiled_is_an_error_if_it_has_to_be(
-    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiled: list[object]
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiler: list[object]
 ) -> None:
     monkeypatch.setattr(compilation, "compiled", refusing(0))
     with pytest.raises(JitError, match=r"model\.py:3"):

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="|".join(JIT),
         help="whether the steps are compiled, which pays from some hundred steps on: auto (the default) "
-        "decides by the recipe and the sizes. They round otherwise: weights differ in the last digits",
+        "decides by the recipe and the sizes. Compiled, weights differ in their last digits",
     )
     shared_options.add_threads(parser)
     parser.add_argument(

@@ -119,6 +119,8 @@ def predict_picture(
             f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
         )
     file, own_index = _with_index(os.fspath(path))
+    if file.exists() and not file.is_file() and not file.is_dir():  # opening a pipe would wait for a writer
+        raise DataError(f"{file} is no regular file, where a picture was expected; write it to a file first")
     picture = read_image(file, index if own_index is None else own_index)
     try:
         image = prepare_digit(picture, height)
