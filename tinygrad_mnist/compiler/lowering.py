@@ -35,9 +35,14 @@ def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, 
     if isinstance(op.forward, np.ufunc) and op.forward.__name__ in ELEMENTWISE:
         return ufunc(tracing, op.forward, arrays)
     formula = FORMULAS.get(op.name) or (op.forward if op.kind == "elementwise" else None)
-    if formula is not None and not isinstance(formula, np.ufunc):
-        with suppress(JitError):
-            return by_formula(tracing, formula, arrays, static)
+    # A forward that calls its own operation is none of simpler ones.
+    if formula is not None and not isinstance(formula, np.ufunc) and op.name not in tracing.lowering:
+        tracing.lowering.append(op.name)
+        try:
+            with suppress(JitError):
+                return by_formula(tracing, formula, arrays, static)
+        finally:
+            tracing.lowering.pop()
     return call(tracing, op.name, op.forward, arrays, static, own=True, joint=op.joint is not None)
 
 
@@ -304,6 +309,7 @@ def _var(x: Any, axis: Any, ddof: int, keepdims: bool) -> Any:
 FORMULAS: Final[dict[str, Callable[..., Any]]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
+    "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
     "logistic": lambda x: 1 / (1 + np.exp(-x)),
 }
 """Operations whose forward is faster than plain for NumPy, and plain here."""

@@ -41,12 +41,24 @@ class _Block:
         """Return the state array of a name, to be written in place."""
         return self._tracing.state(self._flat, name, self._index)
 
+    def trial(self) -> _Block:
+        """Return a block whose results nobody needs."""
+        return _Trial(self._tracing, self._flat, self._index, self.gradient)
+
     def penalised_gradient(self, weight_decay: Any, scale: Any = 1.0) -> Symbol:
         """Return ``scale * (gradient + weight_decay * values)``."""
         gradient = self.gradient.copy()
         if weight_decay:
             gradient = np.multiply(self.values, weight_decay) + gradient
         return gradient if scale == 1 else np.multiply(gradient, scale)
+
+
+class _Trial(_Block):
+    """A block on which the first step is tried out, for what it notes."""
+
+    def state(self, name: str) -> Symbol:
+        """Return a copy of the state array."""
+        return super().state(name).copy()
 
 
 class OptimizerTracer:
@@ -104,7 +116,13 @@ class OptimizerTracer:
             raise ValueError(f"a gradient has shape {gradient.shape}, its parameter {parameter.shape}")
         gradient = gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
         block = _Block(self, flat, index, gradient)
-        progress = optimizer._update(block, options, self._progress_before(flat, index))
+        before = self._progress_before(flat, index)
+        if before is None:
+            # The first call runs in eager, so the program begins with the second step: it takes what the
+            # first one notes.
+            noted = optimizer._update(block.trial(), options, None)
+            before = self._progress_before(flat, index, _now(noted))
+        progress = optimizer._update(block, options, before)
         self._progress[id(flat), index] = progress
         values = block.values
         parameter._array = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
@@ -142,11 +160,11 @@ class OptimizerTracer:
             self._states[key] = flat, Symbol(value), value
         return self._states[key][1]
 
-    def _progress_before(self, flat: Any, index: int) -> Any:
+    def _progress_before(self, flat: Any, index: int, noted: Any = None) -> Any:
         """Return what an optimiser noted for a parameter; equal notes of neighbours are the same numbers."""
         if (id(flat), index) in self._progress:  # a second step in the same call
             return self._progress[id(flat), index]
-        progress = flat.progress[index]
+        progress = noted if flat.progress[index] is None else flat.progress[index]
         key = (id(flat), progress)
         if key not in self._progress_numbers:
             self._progress_numbers[key] = self._numbers(flat, index, progress)
@@ -162,11 +180,10 @@ class OptimizerTracer:
 
     def progress_after(self) -> Iterator[tuple[Any, list[int], Any]]:
         """Yield what is to be noted: a flat array, positions in it, and the note that they share."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        notes: dict[tuple[int, int], Any] = {}
+        groups: dict[tuple[int, Any], list[int]] = {}
+        notes: dict[tuple[int, Any], Any] = {}
         for (flat, index), progress in self._progress.items():
-            before = id(self._progress_numbers.get((flat, self._flats[flat].progress[index])))
-            key = (flat, before)
+            key = (flat, self._flats[flat].progress[index])  # equal before, equal afterwards
             groups.setdefault(key, []).append(index)
             notes[key] = progress
         for key, positions in groups.items():
@@ -213,6 +230,16 @@ class OptimizerTracer:
         # where the powers overflow or underflow, eager divides by the largest entry first
         self.require(((total > 1e-200) & (total < math.inf)) | np.isnan(total) | (total == 0))
         return np.sqrt(total) if order == 2 else total ** (1 / order)
+
+
+def _now(noted: Any) -> Any:
+    """Return what an optimiser noted, with the value that each number has now."""
+    if isinstance(noted, Number):
+        return noted.now
+    if isinstance(noted, tuple):
+        parts = [_now(part) for part in noted]
+        return type(noted)(*parts) if hasattr(noted, "_fields") else tuple(parts)
+    return noted
 
 
 def pattern(group: dict[str, Any], defaults: dict[str, Any]) -> tuple[Any, ...]:

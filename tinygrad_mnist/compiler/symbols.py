@@ -101,6 +101,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
             else tuple(int(np.prod(self.shape[axis + 1 :])) * self.itemsize for axis in range(self.ndim))
         )
 
+    @property
+    def data(self) -> Symbol:
+        """The symbol itself, which whoever takes it for a Tensor takes for the array."""
+        return self
+
     def copy(self, order: str = "C") -> Symbol:
         """Return another symbol of the same values: what is written into one is not seen in the other."""
         return Symbol(self.value, self.weak)
@@ -120,10 +125,13 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(name)
-        if name in ("item", "tolist", "tobytes", "data", "ctypes", "tofile"):
+        if name in ("item", "tolist", "tobytes", "ctypes", "tofile"):
             raise_read(f"the value of {self!r}")
         method = getattr(_lift(self, None), name)
         return _on_symbols(method) if callable(method) else as_symbol(method)
+
+    def __apply_op__(self, op: Any, arguments: Any, static: Any) -> Any:
+        return _symbols_of(_tracing().apply(op, _tensors_of(tuple(arguments)), static))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
@@ -135,8 +143,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         run = ufunc if method == "__call__" else getattr(ufunc, method)
         known = run in UFUNCS or run in FUNCTIONS
         if not known:
-            return tracer().numpy_call(run, inputs, kwargs)
-        result = _symbols_of(run(*map(_tensor_of, inputs), **kwargs))
+            return _tracing().numpy_call(run, inputs, kwargs)
+        result = _on_tensors(run, inputs, kwargs)
         return result if out is None else out[0]._become(result)
 
     def _become(self, result: Symbol) -> Symbol:
@@ -148,8 +156,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
         if func in CONSTANTS or func not in FUNCTIONS:
-            return tracer().numpy_call(func, args, kwargs)
-        return _symbols_of(func(*_tensors_of(args), **_tensors_of(kwargs)))
+            return _tracing().numpy_call(func, args, kwargs)
+        return _on_tensors(func, args, kwargs)
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise_read(f"the value of {self!r}")
@@ -163,7 +171,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         if index is Ellipsis or index == slice(None) or (index == () and not self.shape):
             value = plain(value)
             value = value._array if isinstance(value, Tensor) else value
-            self._become(np.broadcast_to(tracer().symbol(value, self.dtype), self.shape))
+            self._become(np.broadcast_to(_tracing().symbol(value, self.dtype), self.shape))
             return
         raise JitError(
             f"an element of {self!r} is assigned to at {users_line()}; compute the new array (np.where, "
@@ -171,6 +179,29 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     __hash__ = object.__hash__
+
+
+def _tracing() -> Any:
+    """Return the tracer; raise for a symbol that outlived its trace."""
+    found = tracer()
+    if found is None:
+        raise JitError(
+            f"a Tensor of a jitted function is used at {users_line()}, after the function has returned, where "
+            "it has no value; let the function return it"
+        )
+    return found
+
+
+def _on_tensors(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return what a function of NumPy gives for symbols, by what it does on Tensors."""
+    tracing = _tracing()
+    if function in tracing.running:  # it is made of NumPy's function on the values
+        return tracing.numpy_call(function, args, kwargs)
+    tracing.running.append(function)
+    try:
+        return _symbols_of(function(*_tensors_of(args), **_tensors_of(kwargs)))
+    finally:
+        tracing.running.pop()
 
 
 def _tensor_of(value: Any) -> Any:
@@ -270,7 +301,7 @@ def _comparison(name: str) -> Callable[[Number, Any], Any]:
         now = other.now if isinstance(other, Number) else other
         answer = bool(function(self.now, now))
         holds = function(self.tensor, plain(other))
-        tracer().require(holds if answer else np.logical_not(holds))
+        _tracing().require(holds if answer else np.logical_not(holds))
         return answer
 
     return method

@@ -9,9 +9,9 @@ are as they were when the trace is over. What they would have become is in the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -112,9 +112,9 @@ class Traced:
         if len(self.log) != len(first.log):
             shorter = min(len(self.log), len(first.log))
             return max(self.log, first.log, key=len)[shorter][1]
-        for one, other in zip(self.met, first.met, strict=False):
-            if not _is_same_object(one, other):
-                return f"an array, {one!r} and then {other!r}"
+        for (one, array), (other, its_array) in zip(self.met, first.met, strict=False):
+            if one is not other and not _is_same_object(array, its_array):
+                return f"an array, {its_array!r} and then {array!r}"
         for leaf, its in zip(self.results, first.results, strict=False):
             if leaf.kind == "object" and not _is_same_object(leaf.object, its.object):
                 return f"a result, {leaf.object!r} and then {its.object!r}"
@@ -159,7 +159,7 @@ class Tracer(Recorder, OptimizerTracer):
         super().__init__()
         self.tracer = self
         self.first = first
-        self.met: list[Any] = []  # the arrays and Tensors that the function uses, in their order
+        self.met: list[tuple[Any, Any]] = []  # the arrays and Tensors, with arrays, that the function uses
         self.builder = Builder()
         self.slots: list[Slot] = []
         self.scalar_slots: list[Slot] = []
@@ -174,7 +174,8 @@ class Tracer(Recorder, OptimizerTracer):
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.drawn: list[Any] = []
-        self.line = ""
+        self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
+        self.lowering: list[str] = []  # the operations whose formula is running
 
     # ---- values ------------------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Tracer(Recorder, OptimizerTracer):
         """Return the value of a NumPy array that the function uses."""
         known = self.arrays.get(id(array))
         if known is None:
-            self.met.append(array)
+            self.met.append((array, array))
             if self._is_made_anew(array):
                 value = self.builder.constant(array)
             else:
@@ -205,7 +206,7 @@ class Tracer(Recorder, OptimizerTracer):
     def _is_made_anew(self, array: Any) -> bool:
         """Return whether an array or Tensor is not the one that the first trace met: each call makes it."""
         return self.first is not None and not any(
-            array is its for its in self.first.met[len(self.met) - 1 : len(self.met)]
+            array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)]
         )
 
     def capture(self, tensor: Tensor) -> Symbol:
@@ -213,7 +214,7 @@ class Tracer(Recorder, OptimizerTracer):
         array = tensor._array
         if isinstance(array, Symbol):
             return array
-        self.met.append(tensor)
+        self.met.append((tensor, array))
         if tensor.origin is None and self._is_made_anew(tensor):
             tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
             return symbol
@@ -331,11 +332,15 @@ class Tracer(Recorder, OptimizerTracer):
         if not (retain or record):
             for node in visited:
                 node.free()
-        for g in arrived.values():
-            value = self.symbol(g).value
-            if is_float(value):
-                self.builder.program.watched.append(value)
+        self.watch(arrived.values())
         return arrived
+
+    def watch(self, derivatives: Iterable[Any]) -> None:
+        """Let the program look for NaN in derivatives, so that eager, with its care, computes such a call."""
+        for derivative in derivatives:
+            value = self.symbol(derivative).value
+            if is_float(value) and value not in self.builder.program.watched:
+                self.builder.program.watched.append(value)
 
     # ---- modules, generators, schedules ------------------------------------------------------------------
 

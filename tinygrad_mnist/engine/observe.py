@@ -104,6 +104,7 @@ class Several(Recorder):
 recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 """The recorder of this thread or task, if any: `Several` where more than one is on."""
 
+
 def tracer() -> Any:
     """Return what traces the running function in order to compile it; None where nothing does."""
     watching = recorder.get()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.engine.random_state import draws
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import write_values

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
