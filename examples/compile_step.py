@@ -1,7 +1,7 @@
 """A training step, compiled: the same function with `@jit` in front of it.
 
-The first call of `step` records all that it does (the forward, the walk back, the optimiser), and compiles it.
-Later calls run the machine code. It needs the extra `jit`; without it the function runs as it is written.
+The first call of `step` records all that it does, the forward, the walk back and the optimiser, and compiles
+it. Later calls run the machine code. It needs the extra `jit`; without it the function runs as it is.
 """
 
 import argparse

@@ -9,9 +9,9 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import (
     OPTIMIZERS,
-    Compilation,
     DivergedError,
     Fit,
+    JitDecision,
     Plan,
     Recipe,
     Record,
@@ -31,7 +31,7 @@ class Listener(Reporter):
     """Keeps all that it is told, and may press Ctrl-C after a step."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
-        self.compilations: list[Compilation] = []
+        self.compilations: list[JitDecision] = []
         self.steps: list[int] = []
         self.records: list[Record] = []
         self.best: list[bool] = []
@@ -43,7 +43,7 @@ class Listener(Reporter):
         if self.interrupt_after == 0:
             raise KeyboardInterrupt
 
-    def compiling(self, compilation: Compilation) -> None:
+    def compiling(self, compilation: JitDecision) -> None:
         self.compilations.append(compilation)
 
     def stepped(self, step: int, loss: float) -> None:

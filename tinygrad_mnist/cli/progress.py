@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Final, TextIO
 
 from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable
-from tinygrad_mnist.training import OPTIMIZERS, Compilation, Plan, Recipe, Record, Reporter
+from tinygrad_mnist.training import OPTIMIZERS, JitDecision, Plan, Recipe, Record, Reporter
 
 Notify = Callable[[str], None]
 
@@ -46,7 +46,7 @@ class Quiet(Reporter):
         """Print a notice."""
         self._notify(sentence)
 
-    def compiling(self, compilation: Compilation) -> None:
+    def compiling(self, compilation: JitDecision) -> None:
         """Print a notice if the steps would be compiled, but cannot be."""
         if compilation.missed:
             self.notify(str(compilation))
@@ -79,7 +79,7 @@ class Plain(Quiet):
             "validation images; * if that is the best so far"
         )
 
-    def compiling(self, compilation: Compilation) -> None:
+    def compiling(self, compilation: JitDecision) -> None:
         """Print whether the steps are compiled."""
         super().compiling(compilation)
         if not compilation.missed:

@@ -26,7 +26,7 @@ from tinygrad_mnist.training.choices import (
     JitChoice,
     OptimizerChoice,
 )
-from tinygrad_mnist.training.compilation import Compilation
+from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
@@ -62,7 +62,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointEvaluation",
     "Choice",
-    "Compilation",
+    "JitDecision",
     "DatasetChoice",
     "DivergedError",
     "Evaluation",

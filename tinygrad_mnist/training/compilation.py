@@ -32,7 +32,7 @@ SWITCH: Final = "TINYGRAD_MNIST_JIT"
 
 
 @dataclass(frozen=True)
-class Compilation:
+class JitDecision:
     """The decision whether the steps and the evaluations of a training are compiled.
 
     Parameters
@@ -59,7 +59,7 @@ class Compilation:
         """Return a function compiled, or as it is."""
         return compiled(function) if self.compiled else function
 
-    def failed(self, error: Exception) -> Compilation:
+    def failed(self, error: Exception) -> JitDecision:
         """Return the decision for a function that turned out to be none that can be compiled.
 
         Raises
@@ -72,7 +72,7 @@ class Compilation:
         return replace(self, compiled=False, reason=" ".join(str(error).split()), missed=True)
 
 
-def decide(jit: str, steps: int, numbers: int) -> Compilation:
+def decide(jit: str, steps: int, numbers: int) -> JitDecision:
     """Decide whether a training is compiled.
 
     Parameters
@@ -86,7 +86,7 @@ def decide(jit: str, steps: int, numbers: int) -> Compilation:
 
     Returns
     -------
-    Compilation
+    JitDecision
 
     Raises
     ------
@@ -107,15 +107,15 @@ def decide(jit: str, steps: int, numbers: int) -> Compilation:
     if not JIT[jit].compiles(worth_it):
         if JIT[jit].compiles(True):
             reason = f"{steps:,} steps of this size are done sooner than they are compiled"
-            return Compilation(jit, compiled=False, reason=reason)
-        return Compilation(jit, compiled=False, reason=f"jit is {jit}")
+            return JitDecision(jit, compiled=False, reason=reason)
+        return JitDecision(jit, compiled=False, reason=f"jit is {jit}")
     if os.environ.get(SWITCH) == "0":
-        return Compilation(jit, compiled=False, reason=f"{SWITCH} is 0")
+        return JitDecision(jit, compiled=False, reason=f"{SWITCH} is 0")
     if not _installed():
-        return Compilation(jit, compiled=False, reason=_MISSING, missed=True)
+        return JitDecision(jit, compiled=False, reason=_MISSING, missed=True)
     if JIT[jit].compiles(False):
-        return Compilation(jit, compiled=True, reason=f"jit is {jit}")
-    return Compilation(jit, compiled=True, reason=f"{steps:,} steps of this size are worth it")
+        return JitDecision(jit, compiled=True, reason=f"jit is {jit}")
+    return JitDecision(jit, compiled=True, reason=f"{steps:,} steps of this size are worth it")
 
 
 def require(jit: str) -> None:

@@ -21,7 +21,7 @@ from tinygrad_mnist.data import batches, one_hot
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
-from tinygrad_mnist.training.compilation import Compilation, decide
+from tinygrad_mnist.training.compilation import JitDecision, decide
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.recipes import Recipe
@@ -53,7 +53,7 @@ class Fit:
         Images seen in that time, each as often as it was seen.
     interrupted : bool
         Whether the user ended it.
-    compilation : Compilation
+    compilation : JitDecision
         Whether the steps were compiled, and why.
     """
 
@@ -63,7 +63,7 @@ class Fit:
     seconds: float
     images: int
     interrupted: bool
-    compilation: Compilation
+    compilation: JitDecision
 
 
 def fit(
@@ -193,7 +193,7 @@ class _Training:
         self.model.eval()
         return record
 
-    def _compile(self, compilation: Compilation) -> None:
+    def _compile(self, compilation: JitDecision) -> None:
         """Follow the decision: what is compiled is so when it is first called."""
         self.compilation = compilation
         self.update = compilation.applied(self.uncompiled)
@@ -430,7 +430,7 @@ class Reporter:
     def started(self, plan: Plan) -> None:
         """Receive the plan before training begins."""
 
-    def compiling(self, compilation: Compilation) -> None:
+    def compiling(self, compilation: JitDecision) -> None:
         """Receive whether steps are compiled, before the first; once more if the model cannot be."""
 
     def stepped(self, step: int, loss: float) -> None:

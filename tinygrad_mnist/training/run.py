@@ -20,7 +20,7 @@ from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.choices import build_model
-from tinygrad_mnist.training.compilation import Compilation
+from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
@@ -313,7 +313,7 @@ class _Recorder(Reporter):
     def started(self, plan: Plan) -> None:
         self.reporter.started(plan)
 
-    def compiling(self, compilation: Compilation) -> None:
+    def compiling(self, compilation: JitDecision) -> None:
         origin = {**self.checkpoint.origin, "jit": compilation.jit, "compiled": compilation.compiled}
         self.checkpoint = replace(self.checkpoint, origin=origin)
         self.reporter.compiling(compilation)
