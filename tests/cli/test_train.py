@@ -23,6 +23,7 @@ from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.directory import RunDirectory
 
 ErrorOf = Callable[..., str]
+MISSING = "there is no compiler here"
 QUICK = ["train", "--data", "digits", "--epochs", "2", "--hidden", "8", "--out", "run"]
 
 
@@ -200,20 +201,20 @@ def test_whether_the_steps_are_compiled_is_said(capsys: pytest.CaptureFixture[st
 def test_without_the_compiler_auto_trains_and_says_so_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilation, "_installed", lambda: False)
+    monkeypatch.setattr(compilation, "_unavailable", lambda: MISSING)
     monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
     for arguments in (QUICK, [*QUICK, "--quiet"]):
         assert main(arguments) == 0
         printed = capsys.readouterr()
         (notice,) = printed.err.splitlines()[1:]
-        assert notice.endswith('llvmlite is not installed; install it by pip install "tinygrad_mnist[jit]"')
+        assert notice == f"tinygrad-mnist: steps are not compiled: {MISSING}"
         assert "compiled" not in printed.out
         assert not summary()["compiled"]
 
 
 def test_without_the_compiler_on_is_one_sentence(error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "_installed", lambda: False)
-    assert "pip install \"tinygrad_mnist[jit]\"" in error_of(*QUICK, "--jit", "on")
+    monkeypatch.setattr(compilation, "_unavailable", lambda: MISSING)
+    assert f"jit is on, but {MISSING}" in error_of(*QUICK, "--jit", "on")
     assert not Path("run").exists()
 
 

@@ -36,7 +36,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         return function
 
     monkeypatch.setattr(compilation, "compiled", compile)
-    monkeypatch.setattr(compilation, "_installed", lambda: True)
+    monkeypatch.setattr(compilation, "_unavailable", lambda: None)
     return functions
 
 

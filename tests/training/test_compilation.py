@@ -1,15 +1,19 @@
+import subprocess
+import sys
+
 import pytest
 
 from tinygrad_mnist.training import JIT, JitChoice, TrainingError, compilation
 from tinygrad_mnist.training.compilation import SWITCH, decide, require
 
 MANY, FEW, NUMBERS = 10_000, 10, 300_000
+MISSING = "there is no compiler here"
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiler is there, whatever is installed."""
-    monkeypatch.setattr(compilation, "_installed", lambda: True)
+    monkeypatch.setattr(compilation, "_unavailable", lambda: None)
     monkeypatch.delenv(SWITCH, raising=False)
 
 
@@ -37,18 +41,30 @@ def test_larger_steps_are_worth_it_sooner() -> None:
 
 
 def test_without_the_compiler_auto_does_without_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "_installed", lambda: False)
+    monkeypatch.setattr(compilation, "_unavailable", lambda: MISSING)
     found = decide("auto", MANY, NUMBERS)
     assert (found.compiled, found.missed) == (False, True)
-    assert "llvmlite is not installed; install it by pip install \"tinygrad_mnist[jit]\"" in str(found)
+    assert str(found) == f"steps are not compiled: {MISSING}"
     assert not decide("auto", FEW, NUMBERS).missed
     assert not decide("off", MANY, NUMBERS).missed
 
 
-def test_without_the_compiler_on_is_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "_installed", lambda: False)
+def test_the_extra_is_named() -> None:
+    """By the compiler, where llvmlite is not found."""
+    code = (
+        "import sys; sys.modules['llvmlite'] = None\n"
+        "from tinygrad_mnist.training.compilation import require\n"
+        "require('on')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert 'jit is on, but ' in ran.stderr
+    assert 'pip install "tinygrad_mnist[jit]"' in ran.stderr
+
+
+def test_without_the_compiler_on_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_unavailable", lambda: MISSING)
     for function in (lambda: decide("on", FEW, NUMBERS), lambda: require("on")):
-        with pytest.raises(ImportError, match=r"^jit is on, but llvmlite .* \"tinygrad_mnist\[jit\]\"$"):
+        with pytest.raises(TrainingError, match=f"^jit is on, but {MISSING}$"):
             function()
     require("auto")
 

@@ -171,9 +171,9 @@ def _read_header(path: Path, file: NpzReader) -> dict[str, Any]:
     entry = file.entry(_HEADER) if _HEADER in file.names else None
     if entry is None or entry.dtype.kind != "U" or entry.shape != ():
         names = ", ".join(map(_bare, file.names[:3])) + ", ..." * (len(file.names) > 3)
-        found = f"the arrays {names}" if entry is None else f"an array of {entry.dtype} of that name"
+        content = f"the arrays {names}" if entry is None else f"an array of {entry.dtype} of that name"
         raise CheckpointError(
-            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it holds {found}, where a text "
+            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it holds {content}, where a text "
             f"{_HEADER!r} was expected; {_WHAT_TO_NAME}"
         )
     if entry.dtype.itemsize > _LONGEST_HEADER:

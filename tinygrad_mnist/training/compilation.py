@@ -9,7 +9,6 @@ This module imports neither NumPy nor the compiler at its top: the command line 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -91,9 +90,8 @@ def decide(jit: str, steps: int, numbers: int) -> JitDecision:
     Raises
     ------
     TrainingError
-        If there is no such choice, or compiling is required but switched off.
-    ImportError
-        If compiling is required, but llvmlite is not installed.
+        If there is no such choice; or if compiling is required, but switched off or impossible here, as
+        without llvmlite.
 
     Examples
     --------
@@ -111,8 +109,8 @@ def decide(jit: str, steps: int, numbers: int) -> JitDecision:
         return JitDecision(jit, compiled=False, reason=f"jit is {jit}")
     if os.environ.get(SWITCH) == "0":
         return JitDecision(jit, compiled=False, reason=f"{SWITCH} is 0")
-    if not _installed():
-        return JitDecision(jit, compiled=False, reason=_MISSING, missed=True)
+    if problem := _unavailable():
+        return JitDecision(jit, compiled=False, reason=problem, missed=True)
     if JIT[jit].compiles(False):
         return JitDecision(jit, compiled=True, reason=f"jit is {jit}")
     return JitDecision(jit, compiled=True, reason=f"{steps:,} steps of this size are worth it")
@@ -123,29 +121,27 @@ def require(jit: str) -> None:
 
     Raises
     ------
-    TrainingError, ImportError
+    TrainingError
         As `decide` does.
     """
     if jit not in JIT:
         raise TrainingError(f"jit must be one of {', '.join(JIT)}, not {jit!r}")
     if JIT[jit].required and os.environ.get(SWITCH) == "0":
         raise TrainingError(f"jit is {jit}, but {SWITCH} is 0, which switches compiling off; unset it")
-    if JIT[jit].required and not _installed():
-        raise ImportError(f"jit is {jit}, but {_MISSING}")
+    if JIT[jit].required and (problem := _unavailable()):
+        raise TrainingError(f"jit is {jit}, but {problem}")
 
 
-_MISSING: Final = 'llvmlite is not installed; install it by pip install "tinygrad_mnist[jit]"'
+def _unavailable() -> str | None:
+    """Return why nothing can be compiled here, in a sentence; None where it can."""
+    from tinygrad_mnist.compiler.machine import why_unavailable
 
-
-def _installed() -> bool:
-    """Return whether there is what functions are compiled with, without loading it."""
-    modules = ("llvmlite", "tinygrad_mnist.compiler.jit")
-    return all(importlib.util.find_spec(module) is not None for module in modules)
+    return why_unavailable()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function, or a module, compiled."""
-    from tinygrad_mnist.compiler.jit import jit  # type: ignore[import-not-found]
+    from tinygrad_mnist.compiler.jit import jit
 
     made: Callable[..., Any] = jit(function)
     return made

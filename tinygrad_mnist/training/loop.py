@@ -102,7 +102,7 @@ def fit(
     ------
     DivergedError
         If a loss is not finite.
-    TrainingError, ImportError, JitError
+    TrainingError, JitError
         If ``jit`` is no name in `JIT`; or if it is ``"on"``, and nothing, or not this model, can be compiled.
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
