@@ -284,9 +284,12 @@ class Executable:
         self._bounds = np.zeros((len(program.inputs), 2), np.int64)
         self._overlaps = False
         self._direct: dict[Value, Any] = {}
+        self._no_memory = [None] * len(self._outputs)
 
     def _at(self, value: Value, place: Place) -> Any:
-        return np.ndarray(value.shape, value.dtype, self._arena.data if value.size else b"", place.offset if value.size else 0)
+        if not value.size:
+            return np.empty(value.shape, value.dtype)
+        return np.ndarray(value.shape, value.dtype, self._arena.data, place.offset)
 
     # Calling ---------------------------------------------------------------------------------------------
 
@@ -301,19 +304,25 @@ class Executable:
             The inputs. Those that the program writes to are changed.
         scalars : sequence of float
             The numbers that go in.
-        into : sequence of ndarray, optional
-            Arrays that the outputs are put into, instead of new ones. None of them shares memory with an input.
+        into : sequence, optional
+            For each output an array that it is put into and its address, or None for a new array. None of
+            them shares memory with an input.
         """
         with self._lock:
             self._take(arrays)
             if self._overlaps:
                 return self._interpreted(arrays, scalars, into)
             self._scalars[:] = scalars
-            outputs = [np.empty(v.shape, v.dtype) if view is None else view for v, view in self._outputs]
-            for (value, view), output in zip(self._outputs, outputs, strict=True):
+            given = self._no_memory if into is None else into
+            outputs = []
+            for (value, view), place in zip(self._outputs, given, strict=True):
                 if view is None:
-                    self._direct[value] = output
-                    self._table[self.memory.direct[value]] = _address(output)
+                    if place is None:
+                        view = np.empty(value.shape, value.dtype)
+                        place = view, _address(view)
+                    view, self._table[self.memory.direct[value]] = place
+                    self._direct[value] = view
+                outputs.append(view)
             for part in self._parts:
                 if isinstance(part, Instruction):
                     self._run(part)
@@ -482,9 +491,13 @@ def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
 
 def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
     """Copy the outputs to where the caller wants them."""
+    filled = []
     for place, result in zip(into, results, strict=True):
-        place[...] = result
-    return list(into)
+        if place is not None and place[0] is not result:
+            place[0][...] = result
+            result = place[0]
+        filled.append(result)
+    return filled
 
 
 def build(program: Program, *, threads: int = 1) -> Executable:

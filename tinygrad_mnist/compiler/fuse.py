@@ -374,6 +374,17 @@ def _read_at(
             yield ready.roots[value], None
 
 
+def _read_elsewhere(ready: Prepared, kept: set[Value], instruction: Instruction) -> set[Value]:
+    """Return what an instruction reads not at its own index, but as a view for which there must be memory."""
+    result = instruction.inputs if instruction.name in REDUCTIONS else instruction.outputs
+    if ready.kinds[instruction] != "loop" or not result:
+        return set()
+    start = space_index(result[0].shape)
+    arguments = ((value, broadcast(start, value.shape)) for value in instruction.inputs)
+    reads = (read for value, index in arguments for read in _read_at(ready, kept, value, index))
+    return {read for read, index in reads if index is None}
+
+
 class _Schedule:
     """List scheduling: each kernel takes in all that runs over its space and can run by now."""
 
@@ -389,6 +400,8 @@ class _Schedule:
         self.needs = {
             i: {root for root in leaves(ready, kept, i.inputs) if root in ready.producers} for i in self.left
         }
+        # Of these, what is read at places that only memory can be read at.
+        self.needs_memory = {i: self.needs[i] & _read_elsewhere(ready, kept, i) for i in self.left}
 
     def pieces(self) -> list[Piece]:
         found: list[Piece] = []
@@ -430,7 +443,11 @@ class _Schedule:
         for instruction in self.left:
             if instruction in members or self.ready.kinds[instruction] != "loop":
                 continue
-            if self.space(instruction) == space and self.needs[instruction] <= self.done | within:
+            if (
+                self.space(instruction) == space
+                and self.needs[instruction] <= self.done | within
+                and self.needs_memory[instruction] <= self.done
+            ):
                 members[instruction] = None
                 if instruction.name in ELEMENTWISE:
                     within.add(instruction.outputs[0])

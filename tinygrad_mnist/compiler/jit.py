@@ -24,14 +24,15 @@ import numpy as np
 
 from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.executable import Executable, build
-from tinygrad_mnist.compiler.optimizers import pattern
-from tinygrad_mnist.compiler.slots import DrawSlot
-from tinygrad_mnist.compiler.trace import Result, RunsEagerly, Traced, trace
+from tinygrad_mnist.compiler.executable import build
+from tinygrad_mnist.compiler.keys import Guards, modes, reason, signature
+from tinygrad_mnist.compiler.replay import NotNow, Replay
+from tinygrad_mnist.compiler.source import find
+from tinygrad_mnist.compiler.trace import RunsEagerly, trace
 from tinygrad_mnist.engine.observe import recorder
-from tinygrad_mnist.engine.tape import Leaf, mark_written, recording
-from tinygrad_mnist.engine.tensor import Tensor, _wrapped
-from tinygrad_mnist.engine.tree import flatten, unflatten
+from tinygrad_mnist.engine.random_state import is_replay
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.engine.tree import flatten
 
 PROGRAMS: Final = 32
 """Programs that one function keeps. Calls that fit none of them then run as they are."""
@@ -58,115 +59,6 @@ class Compilation:
     seconds: float
 
 
-class _Entry:
-    """A program, and what has to hold so that it may stand for the function."""
-
-    def __init__(self, traced: Traced, executable: Executable) -> None:
-        self.traced = traced
-        self.executable = executable
-        self.is_tensor: list[bool] = []  # of each result: a Tensor, or an array
-        self.draws = [slot for slot in traced.slots if isinstance(slot, DrawSlot)]
-        self.origins = [(slot.tensor, slot.tensor.origin) for slot in traced.slots if hasattr(slot, "tensor")]
-        self.defaults = {
-            id(group): optimizer.defaults
-            for optimizer in traced.optimizers
-            for group in optimizer.param_groups
-        }
-        self.looks = [(value.shape, value.dtype) for value in traced.program.inputs]
-
-    def misfit(self, leaves: Sequence[Any]) -> str | None:
-        """Return what does not fit a call, or None."""
-        traced = self.traced
-        for place, present in traced.presence:
-            leaf = leaves[place].origin if isinstance(place, int) else place
-            if (leaf.grad is not None) is not present:
-                which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
-                return f"the gradient of {which} was {'present' if present else 'None'}, and is not any more"
-        for tensor, origin in self.origins:
-            if tensor.origin is not origin:
-                return f"requires_grad of {getattr(tensor._leaf, 'name', None) or 'a Tensor'} was changed"
-        for leaf in traced.leaves:
-            if leaf.hooks:
-                return f"{leaf.name or 'a Tensor'} has got a hook"
-        for group, before in traced.options:
-            if pattern(group, self.defaults[id(group)]) != before:
-                return "an option of the optimiser became 0 or is no longer, or a flag of it changed"
-        return None
-
-    def is_first_step(self) -> bool:
-        """Return whether an optimiser has noted nothing for a parameter yet: its first step is another one."""
-        return any(
-            flat.progress[position] is None
-            for flat, positions, tree in self.traced.progress
-            if tree is not None
-            for position in positions
-        )
-
-    def arrays(self, leaves: Sequence[Any]) -> list[Any]:
-        """Return what the program reads; generators draw now."""
-        return [slot.fetch(leaves) for slot in self.traced.slots]
-
-    def fits(self, arrays: Sequence[Any]) -> bool:
-        """Return whether arrays have the shapes, dtypes and strides of the inputs."""
-        return all(
-            array.shape == shape and array.dtype == dtype and array.strides == strides
-            for array, (shape, dtype), strides in zip(
-                arrays, self.looks, self.traced.program.strides, strict=True
-            )
-        )
-
-    def run(self, leaves: Sequence[Any]) -> tuple[bool, Any]:
-        """Run the program, and leave behind what the function does: whether it could, and what it returns."""
-        traced = self.traced
-        before = [slot.make(slot.rng).bit_generator.state for slot in self.draws]
-        for optimizer in traced.optimizers:
-            for group in optimizer._flat_groups:
-                group.adopt()
-        arrays = self.arrays(leaves)
-        scalars = [slot.fetch(leaves) for slot in traced.scalars]
-        result = self.executable(arrays, scalars) if self.fits(arrays) else None
-        if result is None:
-            for slot, state in zip(self.draws, before, strict=True):
-                slot.make(slot.rng).bit_generator.state = state
-            return False, None
-        return True, self._committed(leaves, *result)
-
-    def _committed(self, leaves: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
-        """Put what the program computed where the function would have put it."""
-        traced = self.traced
-        if traced.written:
-            mark_written(traced.written)
-        for place, position in traced.gradients:
-            leaf: Leaf = leaves[place].origin if isinstance(place, int) else place
-            leaf.grad = None if position is None else _wrapped(outputs[position])
-        for tensor, position in traced.assigned:
-            tensor._array = outputs[position]
-        for flat, positions, tree in traced.progress:
-            noted = _noted(tree, numbers)
-            for index in positions:
-                flat.progress[index] = noted
-        for schedule in traced.schedules:
-            schedule.step()
-        found = []
-        for number, result in enumerate(traced.results):
-            if result.kind == "output":
-                array = outputs[result.position]
-                found.append(_wrapped(array) if self.is_tensor[number] else array)
-            else:
-                found.append(numbers[result.position] if result.kind == "number" else result.object)
-        return unflatten(traced.structure, found)
-
-
-def _noted(tree: Any, numbers: Sequence[float]) -> Any:
-    """Return what an optimiser notes, with the numbers of the program in their places."""
-    if isinstance(tree, Result):
-        return tree.object(numbers[tree.position])
-    if isinstance(tree, tuple):
-        parts = [_noted(part, numbers) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return tree
-
-
 class Jitted:
     """A function that is compiled when it is called; see `jit`."""
 
@@ -174,7 +66,9 @@ class Jitted:
         update_wrapper(self, function)
         self._function = function
         self._options = fail_on_recompile, threads
-        self._entries: dict[Any, list[_Entry]] = {}
+        self._guards: dict[Any, Guards] = {}  # by the signature of the arguments
+        self._replays: dict[Any, list[Replay]] = {}  # by the whole key
+        self._said: set[str] = set()
         self._eager: dict[Any, str] = {}  # keys of calls that run as they are, and why
         self._methods: dict[int, tuple[Any, Jitted]] = {}
         self._lock = RLock()
@@ -206,82 +100,108 @@ class Jitted:
     def clear(self) -> None:
         """Forget all programs."""
         with self._lock:
-            self._entries.clear()
+            self._guards.clear()
+            self._replays.clear()
             self._eager.clear()
             self.compilations.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if recorder.get() is not None or not _is_on():
+        """Do what the function does: by a program that fits the call, or as it is."""
+        if recorder.get() is not None or is_replay() or not is_on():
             return self._function(*args, **kwargs)
-        leaves, structure, key = _signature(args, kwargs)
+        leaves, structure, given = signature(args, kwargs)
         with self._lock:
-            if key in self._eager:
-                return self._function(*args, **kwargs)
-            why = "first call" if not self.compilations else "the arguments have other shapes or dtypes"
-            for entry in self._entries.get(key, ()):
-                why = entry.misfit(leaves) or ""
-                if not why:
-                    if entry.is_first_step():
-                        return self._function(*args, **kwargs)
-                    done, result = entry.run(leaves)
-                    return result if done else self._function(*args, **kwargs)
-            return self._first(args, kwargs, leaves, structure, key, why)
+            guards = self._guards.get(given)
+            if guards is not None:
+                key = given, guards.key(), modes()
+                why = self._eager.get(key)
+                if why is not None:
+                    return self._function(*args, **kwargs)
+                why = None
+                try:
+                    for replay in self._replays.get(key, ()):
+                        why = replay.misfit(leaves)
+                        if why is None:
+                            return replay.run(leaves)
+                except NotNow:
+                    return self._function(*args, **kwargs)
+            else:
+                why = None
+            return self._first(args, kwargs, leaves, structure, given, why)
 
-    def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, key: Any, why: str) -> Any:
+    def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, given: Any, why: str | None) -> Any:
         """Compile a call that no program fits, and run it as it is."""
         fail_on_recompile, threads = self._options
-        if fail_on_recompile and self.compilations:
-            raise JitError(f"{self!r} was to be compiled once, and would be again: {why}")
+        if given not in self._guards:
+            self._check_source()
+            self._guards[given] = Guards(self._function, args, kwargs)
+        key = given, self._guards[given].key(), modes()
+        why = why or reason(key, [*self._replays, *self._eager], self._function)
+        if self.compilations and fail_on_recompile:
+            raise JitError(f"{self._name} would be compiled again, and fail_on_recompile is set: {why}")
         if len(self.compilations) >= PROGRAMS:
-            if len(self.compilations) == PROGRAMS:
-                warnings.warn(
-                    f"{self!r}: calls that none of its programs fits run as they are from now on; the last one "
-                    f"was compiled since {why}",
-                    stacklevel=3,
-                )
+            self._warn(f"has {PROGRAMS} programs; calls that fit none of them run as they are, the last since {why}")
             self._eager[key] = "too many programs"
             return self._function(*args, **kwargs)
         start = time.perf_counter()
         try:
-            entry = self._compiled(leaves, structure, threads)
+            replay = self._compiled(leaves, structure, threads)
         except RunsEagerly as error:
             self._eager[key] = str(error)
             return self._function(*args, **kwargs)
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
-        self._entries.setdefault(key, []).append(entry)
+        self._replays.setdefault(key, []).append(replay)
         result = self._function(*args, **kwargs)
-        entry.is_tensor = [isinstance(leaf, Tensor) for leaf in flatten(result)[0]]
+        replay.is_tensor = [isinstance(leaf, Tensor) for leaf in flatten(result)[0]]
         return result
 
-    def _compiled(self, leaves: Any, structure: Any, threads: int | None) -> _Entry:
+    def _check_source(self) -> None:
+        """Raise for what the source of the function shows, and a replay would drop or freeze."""
+        findings = find(self._function)
+        if findings:
+            raise JitError(f"{self._name} cannot be compiled: {findings[0]}")
+
+    @property
+    def _name(self) -> str:
+        return getattr(self, "__qualname__", None) or type(self._function).__name__
+
+    def _warn(self, text: str) -> None:
+        """Say something once."""
+        if text.split(";")[0] not in self._said:
+            self._said.add(text.split(";")[0])
+            warnings.warn(f"{self._name} {text}", stacklevel=4)
+
+    def _compiled(self, leaves: Any, structure: Any, threads: int | None) -> Replay:
         with _lock:
             traced = trace(self._function, leaves, structure)
         if traced.on_tape:
-            raise RunsEagerly(
-                "what it returns is on the tape; take the gradient inside, or call it under no_grad"
-            )
-        return _Entry(traced, build(traced.program, threads=threads or 1))
+            raise RunsEagerly("what it returns is on the tape; take the gradient inside, or call it under no_grad")
+        return Replay(traced, build(traced.program, threads=threads or 1))
 
 
 def _restored(function: Callable[..., Any], fail_on_recompile: bool, threads: int | None) -> Jitted:
     return Jitted(function, fail_on_recompile, threads)
 
 
-def _is_on() -> bool:
-    return os.environ.get("TINYGRAD_MNIST_JIT", "1") != "0" and machine.available()
+def is_on() -> bool:
+    """Return whether functions are compiled: ``TINYGRAD_MNIST_JIT=0`` switches it off."""
+    return _IS_ON
 
 
-def _signature(args: Any, kwargs: Any) -> tuple[list[Any], Any, Any]:
-    leaves, structure = flatten((args, kwargs))
-    parts = tuple(
-        (leaf.shape, leaf.dtype.str, leaf.strides, type(leaf.origin))
-        if isinstance(leaf, Tensor)
-        else (leaf.shape, leaf.dtype.str, leaf.strides)
-        if isinstance(leaf, np.ndarray)
-        else (type(leaf), leaf if isinstance(leaf, (int, float, str, bool)) else id(leaf))
-        for leaf in leaves
-    )
-    return leaves, structure, (repr(structure), parts, recording.get())
+def _can_compile() -> bool:
+    if os.environ.get("TINYGRAD_MNIST_JIT", "1") == "0":
+        return False
+    if not machine.available():
+        warnings.warn(
+            "jit needs llvmlite to compile, and runs functions as they are without it; it comes with the extra "
+            "`jit`: pip install 'tinygrad_mnist[jit]'",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+_IS_ON: Final = _can_compile()
 
 
 def _describe(leaves: Sequence[Any]) -> str:

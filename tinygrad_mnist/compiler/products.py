@@ -36,14 +36,15 @@ spelling stands for either type: there the library's configuration has the last 
 
 _LETTER: Final = {"float32": "s", "float64": "d"}
 
-_REGISTERS: Final = {512: 32, 256: 16, 128: 16}
-"""How many vectors a CPU holds at once, by their bits."""
+_HEIGHTS: Final = {512: (26, 13, 8, 6, 4, 3, 3, 2), 256: (8, 6, 3, 2), 128: (8, 4, 2, 2)}
+"""The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of two,
+and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
 
-_STACK: Final = 65536
+_STACK: Final = 131072
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
-_CACHE: Final = 32768
-"""The bytes of the first cache."""
+_CACHE: Final = 65536
+"""The bytes of columns of op(B) that come from near enough to cost no more than other loads."""
 
 _TALL: Final = 256
 _WIDE: Final = 128
@@ -227,13 +228,19 @@ class _Cut:
     vectors : int
         The vectors side by side in a block.
     columns : int
-        The columns of a block: ``lanes * vectors``, or fewer if the result itself is narrower than a vector.
+        The columns of a block. If they are fewer than ``lanes * vectors``, the last vector begins earlier; and
+        if they are fewer than a single vector, that is filled in part.
     """
 
     height: int
     lanes: int
     vectors: int
     columns: int
+
+    @property
+    def starts(self) -> list[int]:
+        """At which column of the block each vector begins."""
+        return [max(0, min(v * self.lanes, self.columns - self.lanes)) for v in range(self.vectors)]
 
 
 def generated(
@@ -323,17 +330,17 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
     waits about four cycles for the step before it. At the end, each row of the block is written to a place of
     its own.
     """
-    lanes, registers = vector_bits // (8 * size), _REGISTERS[vector_bits]
+    lanes = vector_bits // (8 * size)
     while lanes >= 2 * n:
         lanes //= 2
-    most = -(-n // lanes)
+    across = -(-n // lanes)
     cuts = {}
-    for vectors in range(1, min(most, 8) + 1):
-        blocks = -(-m // min(m, (registers - 1 - vectors) // vectors))
+    for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
+        blocks = -(-m // most)
         height = -(-m // blocks)
         load = 1 if k * vectors * lanes * size <= _CACHE else 6
         step = max(height * vectors, height + load * vectors, 8)
-        time = blocks * -(-most // vectors) * (k * step + height * (vectors + 4))
+        time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
     return min(cuts, key=lambda cut: cuts[cut])
 
@@ -478,9 +485,7 @@ def _block(
     with code.loop(product.k, unroll, carried=sums, kind=vector) as k:
         a, b = code.place(left, (k, along_k)), code.place(right[0], (k, right[1]))
         for step in range(unroll):
-            loads = [
-                code.load(b, step * right[1] + v * cut.lanes, cut.lanes, filled) for v in range(cut.vectors)
-            ]
+            loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
             for i in range(cut.height):
                 number = code.new(
                     f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}"
@@ -491,23 +496,28 @@ def _block(
                     term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
                     sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
     corner_of_c = code.place("%c", (row, product.strides[2]), (column, 1))
-    for v in range(cut.vectors):
+    for v, start in enumerate(cut.starts):
         if product.bias:
-            bias = code.load(code.place("%bias", (column, 1)), v * cut.lanes, cut.lanes, filled)
+            bias = code.load(code.place("%bias", (column, 1)), start, cut.lanes, filled)
         for i in range(cut.height):
             result = sums[i, v]
             if product.bias:
                 result = code.new(f"fadd {vector} {result}, {bias}")
-            code.store(corner_of_c, i * product.strides[2] + v * cut.lanes, result, cut.lanes, filled)
+            code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
 
 
 def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
     """Write a copy of some columns of B, with nothing between the rows, and return its address."""
-    copy = _scratch(code, product, cut)
-    with code.loop(product.k, 1) as k:
+    copy, lanes = _scratch(code, product, cut), cut.lanes
+    # Several rows are read before one is written: a read behind a write whose address agrees in the last twelve
+    # bits waits for it, and rows of 512 floats all agree.
+    several = min(product.k, 8)
+    with code.loop(product.k, several) as k:
         source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
-        for v in range(cut.vectors):
-            code.store(target, v * cut.lanes, code.load(source, v * cut.lanes, cut.lanes, cut.lanes), cut.lanes, cut.lanes)
+        places = [(i, start) for i in range(several) for start in cut.starts]
+        loads = [code.load(source, i * product.strides[1] + j, lanes, lanes) for i, j in places]
+        for (i, j), vector in zip(places, loads, strict=True):
+            code.store(target, i * cut.columns + j, vector, lanes, lanes)
     return copy
 
 

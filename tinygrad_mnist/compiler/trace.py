@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from tinygrad_mnist.compiler.slots import (
     DrawSlot,
     GradientSlot,
     Slot,
+    StateSlot,
     TensorSlot,
 )
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
@@ -646,6 +647,11 @@ def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
     return tree
 
 
+_ORDER: Final = [
+    ArgumentSlot, TensorSlot, BufferSlot, StateSlot, GradientSlot, ArgumentGradientSlot, ArraySlot, DrawSlot,
+]  # fmt: skip
+
+
 def _without_unused_inputs(tracing: Tracer) -> Program:
     """Return the program without inputs that it does not use; draws stay, as generators must advance."""
     program = tracing.builder.finished()
@@ -657,6 +663,7 @@ def _without_unused_inputs(tracing: Tracer) -> Program:
         for value, strides, slot in zip(program.inputs, program.strides, tracing.slots, strict=True)
         if value in used or isinstance(slot, (DrawSlot, ArgumentSlot))
     ]
+    kept.sort(key=lambda entry: _ORDER.index(type(entry[2])))  # neighbours of one kind are fetched together
     program.inputs = [value for value, _, _ in kept]
     program.strides = [strides for _, strides, _ in kept]
     tracing.slots = [slot for _, _, slot in kept]

@@ -19,6 +19,8 @@ from weakref import ref
 
 import numpy as np
 
+from tinygrad_mnist.engine.structure import structure_changed
+
 
 class Recorder:
     """The base class of recorders: each method is called when something happens; subclasses override them.
@@ -207,6 +209,7 @@ class Handle:
         place = self._place()
         if place is not None and place.hooks:
             place.hooks.pop(self._number, None)
+            structure_changed()
 
 
 def add_hook(place: Any, hook: Hook) -> Handle:

@@ -36,6 +36,7 @@ from tinygrad_mnist.engine.errors import (
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook, tracer
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
 from tinygrad_mnist.engine.walk import walk
 
@@ -196,7 +197,7 @@ class Tensor(PyTorchNames):
         self._array = array
         self.origin = None
         if requires_grad:
-            self.requires_grad_()
+            self._switch_gradient(True)
 
     # ---- what it is ------------------------------------------------------------------------------------
 
@@ -217,11 +218,14 @@ class Tensor(PyTorchNames):
     @data.setter
     def data(self, value: ArrayLike) -> None:
         array = check_dtype(value._array if isinstance(value, Tensor) else as_array(value), ".data")
-        check_data(self._array, self.origin, array)
+        before = self._array
+        check_data(before, self.origin, array)
         if (tracing := tracer()) is not None:
             tracing.capture(self)
         self._array = array
         self.mark_written()
+        if array.dtype != before.dtype or array.strides != before.strides:
+            structure_changed()
         if self.grad is not None and self.grad.dtype != array.dtype and is_float(array):
             self.grad = self.grad.detach().astype(array.dtype)
 
@@ -285,6 +289,13 @@ class Tensor(PyTorchNames):
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Switch ``requires_grad`` on or off and return this Tensor. Only for Tensors that a user made."""
+        before = self.origin
+        self._switch_gradient(requires_grad)
+        if self.origin is not before:
+            structure_changed()
+        return self
+
+    def _switch_gradient(self, requires_grad: bool) -> None:
         if type(self.origin) is Node:
             if not requires_grad:
                 raise RuntimeError(
@@ -300,7 +311,6 @@ class Tensor(PyTorchNames):
             )
         elif self.origin is None:
             self.origin = self._leaf or Leaf()
-        return self
 
     @property
     def is_leaf(self) -> bool:
@@ -431,7 +441,10 @@ class Tensor(PyTorchNames):
         """
         if self.origin is None:
             raise RuntimeError("a hook on a Tensor that requires no gradient would never be called")
-        return add_hook(self.origin, tensor_hook(hook, _lift))
+        handle = add_hook(self.origin, tensor_hook(hook, _lift))
+        if type(self.origin) is Leaf:  # those of results come and go with each tape
+            structure_changed()
+        return handle
 
     def detach(self) -> Tensor:
         """Return these values without a gradient: a copy of a leaf's, a read-only view of a result's."""

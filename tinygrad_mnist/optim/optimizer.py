@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
@@ -151,6 +152,7 @@ class Optimizer:
         free = {name: group[name] for name in group if name in FREE_KEYS}
         self._flat_groups.append(FlatGroup(parameters))
         self.param_groups.append({"params": parameters, **options, **free})
+        structure_changed()
 
     def _check_parameters(self, parameters: tuple[Any, ...], where: str) -> None:
         if not parameters:
