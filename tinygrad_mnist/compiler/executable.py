@@ -7,6 +7,7 @@ table of pointers; the last one looks at the conditions before it writes to the 
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_left
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -283,6 +284,7 @@ class Executable:
         self._targets = {program.inputs.index(target) for _, target in program.writes}
         self._bounds = np.zeros((len(program.inputs), 2), np.int64)
         self._overlaps = False
+        self._written: list[tuple[int, int]] = []  # where the inputs lie that are written to
         self._direct: dict[Value, Any] = {}
         self._no_memory = [None] * len(self._outputs)
 
@@ -341,10 +343,14 @@ class Executable:
             raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
         if all(same):
             return
-        for number, known in enumerate(same):
-            if not known:
-                self._take_one(number, arrays[number])
-        self._overlaps = self._written_overlaps()
+        changed = [number for number, known in enumerate(same) if not known]
+        for number in changed:
+            self._take_one(number, arrays[number])
+        if self._overlaps or not self._targets.isdisjoint(changed):
+            self._overlaps = self._written_overlaps()
+            self._written = _joined([(*self._bounds[number].tolist(),) for number in self._targets])
+        elif any(_is_near(self._written, *self._bounds[number].tolist()) for number in changed):
+            self._overlaps = self._written_overlaps()
 
     def _take_one(self, number: int, array: Any) -> None:
         value = self.program.inputs[number]
@@ -365,7 +371,7 @@ class Executable:
         lows, highs = self._bounds[:, 0], self._bounds[:, 1]
         for target in self._targets:
             near = (lows < highs[target]) & (highs > lows[target])
-            if near.sum() > 1:
+            if np.count_nonzero(near) > 1:
                 for other in np.flatnonzero(near):
                     if other != target and np.shares_memory(self._arrays[target], self._arrays[other]):
                         return True
@@ -487,6 +493,23 @@ def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
     return array.strides == strides or array.size == 0 or all(
         n == 1 or a == b for n, a, b in zip(array.shape, array.strides, strides, strict=True)
     )
+
+
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans of addresses in order, with those that touch joined to one."""
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(spans):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found
+
+
+def _is_near(spans: Sequence[tuple[int, int]], low: int, high: int) -> bool:
+    """Return whether one of some spans in order, which do not touch, has an address in common with another."""
+    after = bisect_left(spans, (high, 0))  # the first that begins at the end or later
+    return after > 0 and spans[after - 1][1] > low
 
 
 def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
