@@ -1,10 +1,12 @@
+import math
 import subprocess
 import sys
 
 import pytest
 
 from tinygrad_mnist.training import JIT, JitChoice, TrainingError, compilation
-from tinygrad_mnist.training.compilation import SWITCH, decide, require
+from tinygrad_mnist.training.choices import state_outline
+from tinygrad_mnist.training.compilation import SWITCH, decide, numbers_a_step, require
 
 MANY, FEW, NUMBERS = 10_000, 10, 300_000
 MISSING = "there is no compiler here"
@@ -35,9 +37,20 @@ def test_the_decision_and_its_reason(jit: str, steps: int, compiled: bool, reaso
 
 
 def test_larger_steps_are_worth_it_sooner() -> None:
-    assert [decide("auto", 200, numbers).compiled for numbers in (10**4, 10**5, 10**6, 10**7)] == [
+    assert [decide("auto", 1000, numbers).compiled for numbers in (10**4, 10**5, 10**6, 10**7)] == [
         *(False, False, True, True),
     ]
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
+def test_of_the_recipes_all_but_that_of_the_small_digits_are_compiled(recipe: Recipe) -> None:
+    """On their own data, and if they are followed to their end."""
+    images, features = (1294, 64) if recipe.data == "digits" else (57_000, 784)
+    batch_size = recipe.batch_size or images
+    parameters = sum(math.prod(shape) for _, shape, _ in state_outline(recipe, features, 10))
+    numbers = numbers_a_step(recipe, parameters, batch_size, features, 10)
+    steps = recipe.epochs * (images // batch_size)
+    assert decide("auto", steps, numbers).compiled is (recipe.data != "digits")
 
 
 def test_without_the_compiler_auto_does_without_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +66,8 @@ def test_the_extra_is_named() -> None:
     """By the compiler, where llvmlite is not found."""
     code = (
         "import sys; sys.modules['llvmlite'] = None\n"
-        "from tinygrad_mnist.training.compilation import require\n"
+        "from tinygrad_mnist.training.choices import state_outline
+from tinygrad_mnist.training.compilation import require\n"
         "require('on')\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -21,7 +21,7 @@ from tinygrad_mnist.data import batches, one_hot
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
-from tinygrad_mnist.training.compilation import JitDecision, decide
+from tinygrad_mnist.training.compilation import JitDecision, decide, numbers_a_step
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.recipes import Recipe
@@ -149,8 +149,10 @@ class _Training:
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
-        widths = parts.features + sum(recipe.hidden) + parts.classes
-        self.compilation = decide(jit, self.plan.steps, self.plan.parameters + self.batch_size * widths)
+        numbers = numbers_a_step(
+            recipe, self.plan.parameters, self.batch_size, parts.features, parts.classes
+        )
+        self.compilation = decide(jit, self.plan.steps, numbers)
         self.optimizer = build_optimizer(recipe, model)
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
         loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
