@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tinygrad_mnist.training import JIT, JitChoice, TrainingError, compilation
+from tinygrad_mnist.training import JIT, RECIPES, JitChoice, Recipe, TrainingError, compilation
 from tinygrad_mnist.training.choices import state_outline
 from tinygrad_mnist.training.compilation import SWITCH, decide, numbers_a_step, require
 
@@ -66,8 +66,7 @@ def test_the_extra_is_named() -> None:
     """By the compiler, where llvmlite is not found."""
     code = (
         "import sys; sys.modules['llvmlite'] = None\n"
-        "from tinygrad_mnist.training.choices import state_outline
-from tinygrad_mnist.training.compilation import require\n"
+        "from tinygrad_mnist.training.compilation import require\n"
         "require('on')\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
