@@ -198,6 +198,13 @@ def test_whether_the_steps_are_compiled_is_said(capsys: pytest.CaptureFixture[st
     assert "\nsteps are not compiled: jit is off\n" in capsys.readouterr().out
 
 
+def test_compiled_steps_are_said_and_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("llvmlite", reason="the extra `jit` is not installed")
+    assert main([*QUICK, "--jit", "on"]) == 0
+    assert "\nsteps are compiled: jit is on\n" in capsys.readouterr().out
+    assert (summary()["jit"], summary()["compiled"]) == ("on", True)
+
+
 def test_without_the_compiler_auto_trains_and_says_so_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

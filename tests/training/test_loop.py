@@ -1,3 +1,4 @@
+import importlib.util
 import math
 from typing import Any
 
@@ -347,6 +348,79 @@ def test_a_model_that_cannot_be_compiled_is_an_error_if_it_has_to_be(
     monkeypatch.setattr(compilation, "compiled", refusing(0))
     with pytest.raises(JitError, match=r"model\.py:3"):
         train(small, patterns, jit="on")
+
+
+compiler_needed = pytest.mark.skipif(
+    importlib.util.find_spec("llvmlite") is None, reason="the extra `jit` is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def rich(small: Recipe) -> Recipe:
+    """All that a step can have in it."""
+    return small.changed(dropout=0.3, label_smoothing=0.1, clip_norm=0.5, one_hot=True)
+
+
+@pytest.fixture(scope="module")
+def whole(rich: Recipe, patterns: Dataset) -> tuple[Fit, Any, Parts]:
+    """A compiled training from its beginning to its end."""
+    return train(rich, patterns, jit="on")
+
+
+@compiler_needed
+def test_the_losses_of_compiled_steps_are_those_of_eager(
+    rich: Recipe, patterns: Dataset, whole: tuple[Fit, Any, Parts]
+) -> None:
+    eager = train(rich, patterns, jit="off")[0]
+    assert whole[0].history.losses == pytest.approx(eager.history.losses, rel=1e-3)
+    for found, expected in zip(whole[0].history.records, eager.history.records, strict=True):
+        assert (found.lr, found.step) == (expected.lr, expected.step)
+        assert found.validation_loss == pytest.approx(expected.validation_loss, rel=1e-3)
+
+
+@compiler_needed
+def test_equal_seeds_give_equal_bits_of_compiled_steps(
+    rich: Recipe, patterns: Dataset, whole: tuple[Fit, Any, Parts]
+) -> None:
+    again = train(rich, patterns, jit="on")
+    assert again[0].history.losses == whole[0].history.losses
+    np.testing.assert_equal(again[1].state_dict(), whole[1].state_dict())
+
+
+@compiler_needed
+def test_ctrl_c_between_compiled_steps_keeps_the_best_state(
+    rich: Recipe, patterns: Dataset, whole: tuple[Fit, Any, Parts]
+) -> None:
+    done, model, parts = train(rich, patterns, jit="on", listener=Listener(interrupt_after=20))
+    assert done.interrupted
+    assert done.history.losses == whole[0].history.losses[:20]
+    again = evaluate(model, parts.validation_images, parts.validation_labels, parts.standardizer)
+    assert again.accuracy == done.best.validation_accuracy
+
+
+@compiler_needed
+def test_a_loss_of_a_compiled_step_that_is_not_finite_stops_training(
+    small: Recipe, patterns: Dataset
+) -> None:
+    recipe = small.changed(optimizer="sgd", lr=1e30, schedule="constant", batch_norm=False)
+    with pytest.raises(DivergedError, match=r"the loss became (nan|inf)"):
+        train(recipe, patterns, jit="on")
+
+
+@compiler_needed
+def test_step_and_evaluation_are_one_program_each(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    real = compilation.compiled
+
+    def compile(function: Any) -> Any:
+        made.append(real(function))
+        return made[-1]
+
+    monkeypatch.setattr(compilation, "compiled", compile)
+    train(small, patterns, jit="on")
+    assert [len(one.compilations) for one in made] == [1, 1]
 
 
 # ---- records ----------------------------------------------------------------------------------------------
