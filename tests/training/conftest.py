@@ -31,7 +31,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What is compiled; it stays as it is."""
     functions: list[object] = []
 
-    def compile(function: object) -> object:
+    def compile(function: object, threads: int) -> object:
         functions.append(function)
         return function
 

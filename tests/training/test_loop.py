@@ -32,7 +32,7 @@ class Listener(Reporter):
     """Keeps all that it is told, and may press Ctrl-C after a step."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
-        self.compilations: list[JitDecision] = []
+        self.decisions: list[JitDecision] = []
         self.steps: list[int] = []
         self.records: list[Record] = []
         self.best: list[bool] = []
@@ -44,8 +44,8 @@ class Listener(Reporter):
         if self.interrupt_after == 0:
             raise KeyboardInterrupt
 
-    def compiling(self, compilation: JitDecision) -> None:
-        self.compilations.append(compilation)
+    def compiling(self, decision: JitDecision) -> None:
+        self.decisions.append(decision)
 
     def stepped(self, step: int, loss: float) -> None:
         self.steps.append(step)
@@ -288,7 +288,7 @@ def test_the_step_and_the_model_are_compiled_once(
     done, model, _ = train(small, patterns, jit="on")
     assert len(compiler) == 2
     assert model in compiler
-    assert done.compilation.compiled
+    assert done.decision.compiled
 
 
 def test_the_decision_is_reported_before_the_first_step(
@@ -296,23 +296,23 @@ def test_the_decision_is_reported_before_the_first_step(
 ) -> None:
     listener = Listener(interrupt_after=1)
     done, _, _ = train(small, patterns, listener=listener, jit="on")
-    assert listener.compilations == [done.compilation]
-    assert str(done.compilation) == "steps are compiled: jit is on"
+    assert listener.decisions == [done.decision]
+    assert str(done.decision) == "steps are compiled: jit is on"
 
 
 def test_few_steps_are_not_compiled_unless_asked_for(
     small: Recipe, patterns: Dataset, compiler: list[object]
 ) -> None:
     long = small.changed(epochs=5000)
-    assert not train(small, patterns)[0].compilation.compiled
-    assert not train(long, patterns, jit="off", listener=Listener(1))[0].compilation.compiled
+    assert not train(small, patterns)[0].decision.compiled
+    assert not train(long, patterns, jit="off", listener=Listener(1))[0].decision.compiled
     assert compiler == []
 
 
 def refusing(calls: int) -> Any:
     """A compiler whose functions raise from that call of each on."""
 
-    def compile(function: Any) -> Any:
+    def compile(function: Any, threads: int) -> Any:
         numbers = iter(range(calls))
 
         def call(*inputs: Any) -> Any:
@@ -337,9 +337,9 @@ def test_a_model_that_cannot_be_compiled_is_trained_as_it_is(
     listener = Listener(interrupt_after=20)
     done, _, _ = train(recipe, patterns, listener=listener)
     assert done.history.losses == plain.history.losses
-    assert [one.compiled for one in listener.compilations] == [True, False]
-    assert done.compilation == listener.compilations[-1]
-    assert str(done.compilation).endswith("model.py:3, in forward: the value decides what is done")
+    assert [one.compiled for one in listener.decisions] == [True, False]
+    assert done.decision == listener.decisions[-1]
+    assert str(done.decision).endswith("model.py:3, in forward: the value decides what is done")
 
 
 def test_a_model_that_cannot_be_compiled_is_an_error_if_it_has_to_be(
@@ -414,8 +414,8 @@ def test_step_and_evaluation_are_one_program_each(
     made: list[Any] = []
     real = compilation.compiled
 
-    def compile(function: Any) -> Any:
-        made.append(real(function))
+    def compile(function: Any, threads: int) -> Any:
+        made.append(real(function, threads))
         return made[-1]
 
     monkeypatch.setattr(compilation, "compiled", compile)

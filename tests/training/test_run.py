@@ -106,7 +106,7 @@ def test_a_model_that_could_not_be_compiled_is_recorded_as_it_was_trained(
         raise JitError("this model cannot be compiled")
 
     monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
-    monkeypatch.setattr(compilation, "compiled", lambda _: refused)
+    monkeypatch.setattr(compilation, "compiled", lambda *_: refused)
     outcome = train(small.changed(epochs=1), patterns, out="run")
     assert (outcome.summary["compiled"], outcome.summary["compiled_reason"]) == (
         False,

@@ -46,10 +46,10 @@ class Quiet(Reporter):
         """Print a notice."""
         self._notify(sentence)
 
-    def compiling(self, compilation: JitDecision) -> None:
+    def compiling(self, decision: JitDecision) -> None:
         """Print a notice if the steps would be compiled, but cannot be."""
-        if compilation.missed:
-            self.notify(str(compilation))
+        if decision.missed:
+            self.notify(str(decision))
 
     def interrupted(self) -> None:
         """Say that the best state is being evaluated."""
@@ -79,11 +79,11 @@ class Plain(Quiet):
             "validation images; * if that is the best so far"
         )
 
-    def compiling(self, compilation: JitDecision) -> None:
+    def compiling(self, decision: JitDecision) -> None:
         """Print whether the steps are compiled."""
-        super().compiling(compilation)
-        if not compilation.missed:
-            self._print(str(compilation))
+        super().compiling(decision)
+        if not decision.missed:
+            self._print(str(decision))
 
     def evaluated(self, record: Record, best: bool) -> None:
         """Print loss and accuracies."""

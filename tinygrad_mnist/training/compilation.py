@@ -61,9 +61,9 @@ class JitDecision:
     def __str__(self) -> str:
         return f"steps are {'' if self.compiled else 'not '}compiled: {self.reason}"
 
-    def applied(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function compiled, or as it is."""
-        return compiled(function) if self.compiled else function
+    def applied(self, function: Callable[..., Any], threads: int) -> Callable[..., Any]:
+        """Return a function compiled for a number of threads, or as it is."""
+        return compiled(function, threads) if self.compiled else function
 
     def failed(self, error: Exception) -> JitDecision:
         """Return the decision for a function that turned out to be none that can be compiled.
@@ -151,9 +151,9 @@ def _unavailable() -> str | None:
     return why_unavailable()
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function, or a module, compiled."""
+def compiled(function: Callable[..., Any], threads: int) -> Callable[..., Any]:
+    """Return a function, or a module, compiled for a number of threads."""
     from tinygrad_mnist.compiler.jit import jit
 
-    made: Callable[..., Any] = jit(function)
+    made: Callable[..., Any] = jit(function, threads=threads)
     return made

@@ -25,7 +25,7 @@ from tinygrad_mnist.training.compilation import JitDecision, decide, numbers_a_s
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.recipes import Recipe
-from tinygrad_mnist.training.threads import threads_for
+from tinygrad_mnist.training.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.training_data import Parts
 
 State = dict[str, NDArray[Any]]
@@ -53,7 +53,7 @@ class Fit:
         Images seen in that time, each as often as it was seen.
     interrupted : bool
         Whether the user ended it.
-    compilation : JitDecision
+    decision : JitDecision
         Whether the steps were compiled, and why.
     """
 
@@ -63,7 +63,7 @@ class Fit:
     seconds: float
     images: int
     interrupted: bool
-    compilation: JitDecision
+    decision: JitDecision
 
 
 def fit(
@@ -152,7 +152,7 @@ class _Training:
         numbers = numbers_a_step(
             recipe, self.plan.parameters, self.batch_size, parts.features, parts.classes
         )
-        self.compilation = decide(jit, self.plan.steps, numbers)
+        self.decision = decide(jit, self.plan.steps, numbers)
         self.optimizer = build_optimizer(recipe, model)
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
         loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -163,7 +163,6 @@ class _Training:
 
     def run(self) -> Fit:
         self.reporter.started(self.plan)
-        self._compile(self.compilation)
         interrupted = False
         try:
             self._train()
@@ -184,7 +183,7 @@ class _Training:
             seconds=self.seconds,
             images=len(self.history.losses) * self.batch_size,
             interrupted=interrupted,
-            compilation=self.compilation,
+            decision=self.decision,
         )
 
     def _load_best(self) -> Record:
@@ -195,19 +194,20 @@ class _Training:
         self.model.eval()
         return record
 
-    def _compile(self, compilation: JitDecision) -> None:
+    def _compile(self, decision: JitDecision) -> None:
         """Follow the decision: what is compiled is so when it is first called."""
-        self.compilation = compilation
-        self.update = compilation.applied(self.uncompiled)
-        self.forward = compilation.applied(self.model)
-        self.reporter.compiling(compilation)
+        self.decision = decision
+        threads = threads_in_use() or 1
+        self.update = decision.applied(self.uncompiled, threads)
+        self.forward = decision.applied(self.model, threads)
+        self.reporter.compiling(decision)
 
     def _attempt(self, compute: Callable[[], Result]) -> Result:
         """Compute with what is compiled; if it turns out to be none that can be, once more without."""
         try:
             return compute()
         except JitError as error:  # before anything has changed
-            self._compile(self.compilation.failed(error))
+            self._compile(self.decision.failed(error))
             return compute()
 
     def _train(self) -> None:
@@ -216,6 +216,7 @@ class _Training:
         with threads_for(self.batch_size * largest) as notice:
             if notice:
                 self.reporter.notify(notice)
+            self._compile(self.decision)
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -432,7 +433,7 @@ class Reporter:
     def started(self, plan: Plan) -> None:
         """Receive the plan before training begins."""
 
-    def compiling(self, compilation: JitDecision) -> None:
+    def compiling(self, decision: JitDecision) -> None:
         """Receive whether steps are compiled, before the first; once more if the model cannot be."""
 
     def stepped(self, step: int, loss: float) -> None:

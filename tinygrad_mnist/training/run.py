@@ -276,9 +276,9 @@ def _summary(
         "validation_images": len(parts.validation_images),
         "test_images": len(dataset.test_images),
         "threads": threads_in_use(),
-        "jit": result.compilation.jit,
-        "compiled": result.compilation.compiled,
-        "compiled_reason": result.compilation.reason,
+        "jit": result.decision.jit,
+        "compiled": result.decision.compiled,
+        "compiled_reason": result.decision.reason,
         "versions": versions(),
         "config": recipe.to_dict(),
     }
@@ -313,10 +313,10 @@ class _Recorder(Reporter):
     def started(self, plan: Plan) -> None:
         self.reporter.started(plan)
 
-    def compiling(self, compilation: JitDecision) -> None:
-        origin = {**self.checkpoint.origin, "jit": compilation.jit, "compiled": compilation.compiled}
+    def compiling(self, decision: JitDecision) -> None:
+        origin = {**self.checkpoint.origin, "jit": decision.jit, "compiled": decision.compiled}
         self.checkpoint = replace(self.checkpoint, origin=origin)
-        self.reporter.compiling(compilation)
+        self.reporter.compiling(decision)
 
     def evaluated(self, record: Record, best: bool) -> None:
         self._write([*self.records, record], record if best else self.best)
