@@ -193,7 +193,7 @@ def test_every_optimizer_is_offered(name: str, capsys: pytest.CaptureFixture[str
 
 def test_whether_the_steps_are_compiled_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(QUICK) == 0
-    assert "\nsteps are not compiled: 80 steps of this size are done sooner" in capsys.readouterr().out
+    assert "\nsteps are not compiled: 80 steps of this size save less time" in capsys.readouterr().out
     assert main([*QUICK, "--jit", "off"]) == 0
     assert "\nsteps are not compiled: jit is off\n" in capsys.readouterr().out
 

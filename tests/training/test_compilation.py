@@ -22,8 +22,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("jit", "steps", "compiled", "reason"),
     [
-        ("auto", MANY, True, "10,000 steps of this size are worth it"),
-        ("auto", FEW, False, "10 steps of this size are done sooner than they are compiled"),
+        ("auto", MANY, True, "10,000 steps of this size save more time than compiling takes"),
+        ("auto", FEW, False, "10 steps of this size save less time than compiling takes"),
         ("on", MANY, True, "jit is on"),
         ("on", FEW, True, "jit is on"),
         ("off", MANY, False, "jit is off"),

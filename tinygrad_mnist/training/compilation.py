@@ -108,7 +108,7 @@ def decide(jit: str, steps: int, numbers: int) -> JitDecision:
     Examples
     --------
     >>> print(decide("auto", steps=10, numbers=100_000))
-    steps are not compiled: 10 steps of this size are done sooner than they are compiled
+    steps are not compiled: 10 steps of this size save less time than compiling takes
     >>> print(decide("off", steps=10_000, numbers=100_000))
     steps are not compiled: jit is off
     """
@@ -116,7 +116,7 @@ def decide(jit: str, steps: int, numbers: int) -> JitDecision:
     worth_it = steps * (SAVED_A_STEP + SAVED_A_NUMBER * numbers) > COMPILE_COST
     if not JIT[jit].compiles(worth_it):
         if JIT[jit].compiles(True):
-            reason = f"{steps:,} steps of this size are done sooner than they are compiled"
+            reason = f"{steps:,} steps of this size save less time than compiling takes"
             return JitDecision(jit, compiled=False, reason=reason)
         return JitDecision(jit, compiled=False, reason=f"jit is {jit}")
     if os.environ.get(SWITCH) == "0":
@@ -125,7 +125,7 @@ def decide(jit: str, steps: int, numbers: int) -> JitDecision:
         return JitDecision(jit, compiled=False, reason=problem, missed=True)
     if JIT[jit].compiles(False):
         return JitDecision(jit, compiled=True, reason=f"jit is {jit}")
-    return JitDecision(jit, compiled=True, reason=f"{steps:,} steps of this size are worth it")
+    return JitDecision(jit, compiled=True, reason=f"{steps:,} steps of this size save more time than compiling takes")
 
 
 def require(jit: str) -> None:
