@@ -349,7 +349,7 @@ class Picture:
         return render(self.dot(), format)
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write it to ``.svg``, ``.png``, ``.pdf``, ``.dot``, ``.gv``, ``.mmd`` or ``.mermaid``; return the path.
+        """Write it to ``.svg``, ``.png``, ``.pdf``, ``.dot``, ``.gv`` or ``.mmd``, and return the path.
 
         Raises
         ------
