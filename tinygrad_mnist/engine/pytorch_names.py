@@ -338,13 +338,14 @@ KEYWORDS: Final[dict[str, str]] = {
 }
 """For keyword arguments of PyTorch's methods, what to write instead."""
 
-_MODULE_DTYPE: Final = "give the dtype to each layer, as in `nn.Linear(3, 2, dtype=np.float64)`"
+_MODULE_DTYPE: Final = "write `nn.Linear(3, 2).astype(np.float64)`"
 
 MODULE_METHODS: Final[dict[str, str]] = {
     **dict.fromkeys(["cpu", "cuda", "mps", "xpu", "ipu", "to_empty"], _CPU),
-    "to": f"leave it out: all Tensors are on the CPU; for another dtype, {_MODULE_DTYPE}",
+    "to": f"leave it out: all Tensors are on the CPU; for another dtype {_MODULE_DTYPE}",
     **dict.fromkeys(["type", "double", "float"], _MODULE_DTYPE),
-    **dict.fromkeys(["half", "bfloat16"], "train in float32; float16 is for storage here"),
+    "half": "write `nn.Linear(3, 2).astype(np.float16)`",
+    "bfloat16": "NumPy has no bfloat16; write `nn.Linear(3, 2).astype(np.float16)`",
     "share_memory": "leave it out; threads share all memory",
     "compile": "leave it out",
     "get_parameter": 'write `dict(nn.Linear(3, 2).named_parameters())["weight"]`',

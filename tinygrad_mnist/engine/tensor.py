@@ -35,6 +35,7 @@ from tinygrad_mnist.engine.errors import (
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
+from tinygrad_mnist.engine.readings import note_reading
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
 from tinygrad_mnist.engine.walk import walk
 
@@ -446,6 +447,12 @@ class Tensor(PyTorchNames):
             )
         return self._array
 
+    def _values(self) -> Array:
+        """Return the array for somebody who reads its values, and not its shape alone."""
+        if self.origin is not None:
+            note_reading(self.origin)
+        return self._array
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         if self.origin is not None:
             raise TypeError(
@@ -456,17 +463,17 @@ class Tensor(PyTorchNames):
 
     def item(self, *index: Any) -> Any:
         """Return the only element, or the one at an index, as a Python number."""
-        return self._array.item(*index)
+        return self._values().item(*index)
 
     def tolist(self) -> Any:
         """Return the values as nested lists."""
-        return self._array.tolist()
+        return self._values().tolist()
 
     def __float__(self) -> float:
-        return float(self._array.item())
+        return float(self._values().item())
 
     def __int__(self) -> int:
-        return int(self._array.item())
+        return int(self._values().item())
 
     def __index__(self) -> int:
         return self._array.__index__()

@@ -190,9 +190,8 @@ class Module:
     def _check_apart(self, value: Any) -> None:
         """Raise if a value is this module, or a module that holds it."""
         if isinstance(value, Module) and any(module is self for module in value.modules()):
-            raise ValueError(
-                f"a module cannot be in itself: a {_class_name(value)} was given that is, or holds, this {_class_name(self)}"
-            )
+            kinds = f"this {_class_name(self)} was given a {_class_name(value)} that is, or holds, it"
+            raise ValueError(f"a module cannot be in itself: {kinds}")
 
     def _check_name(self, name: str, kind: str) -> None:
         """Raise if nothing of this kind can be registered under a name."""
