@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tinygrad_mnist import data, graph, nn, op, optim
+    from tinygrad_mnist.compiler.errors import JitError
+    from tinygrad_mnist.compiler.jit import jit
     from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
     from tinygrad_mnist.engine.ravel import ravel_pytree
     from tinygrad_mnist.engine.tape import no_grad
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "AnomalyError": "engine.anomaly",
+    "JitError": "compiler.errors",
     "Tensor": "engine.tensor",
     "detect_anomaly": "engine.anomaly",
     "no_grad": "engine.tape",
     "functional_call": "nn.stateless",
+    "jit": "compiler.jit",
     "ravel_pytree": "engine.ravel",
     "checkpoint": "transforms",
     "grad": "transforms",
@@ -46,13 +50,13 @@ _WHERE = {
     "value_and_grad": "transforms",
     "vjp": "transforms",
 }
-_MODULES = ("data", "engine", "graph", "nn", "op", "ops", "optim", "plots", "testing", "training")
+_MODULES = ("compiler", "data", "engine", "graph", "nn", "op", "ops", "optim", "plots", "testing", "training")
 
 # fmt: off
 __all__ = [
-    "AnomalyError", "Tensor", "__version__", "detect_anomaly", "no_grad",
+    "AnomalyError", "JitError", "Tensor", "__version__", "detect_anomaly", "no_grad",
     "data", "graph", "nn", "op", "optim",
-    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp",
+    "checkpoint", "grad", "hessian", "hvp", "jacobian", "jit", "jvp", "value_and_grad", "vjp",
     "functional_call", "ravel_pytree",
 ]
 # fmt: on

@@ -99,6 +99,40 @@ def target_of(path: PathLike) -> Path:
     return target
 
 
+def cache_directory() -> Path:
+    """Return the directory that keeps what can be made or fetched again for this user on this system.
+
+    Returns
+    -------
+    Path
+        ``tinygrad_mnist`` in ``~/Library/Caches`` on macOS, in ``%LOCALAPPDATA%`` on Windows, and in
+        ``$XDG_CACHE_HOME``, else ``~/.cache``, elsewhere. It need not exist.
+
+    Raises
+    ------
+    RuntimeError
+        The user has no home directory.
+
+    Examples
+    --------
+    >>> cache_directory().name
+    'tinygrad_mnist'
+    """
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = _absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    else:
+        base = _absolute("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return base / "tinygrad_mnist"
+
+
+def _absolute(variable: str) -> Path | None:
+    """Return the directory in an environment variable; None if it is relative, which XDG's rules forbid."""
+    path = Path(os.environ.get(variable, ""))
+    return path if path.is_absolute() else None
+
+
 def require_writable(path: PathLike) -> None:
     """Raise an OSError if a file cannot be written at this path, before any work is done for it."""
     from tempfile import TemporaryFile  # here, as the command line starts without it

@@ -8,8 +8,6 @@ with each address and each byte.
 
 import hashlib
 import importlib
-import os
-import sys
 import threading
 import time
 import zlib
@@ -21,6 +19,7 @@ from urllib.parse import urlsplit
 
 from tinygrad_mnist.data.errors import DataUnavailableError
 from tinygrad_mnist.data.idx import GZIP_MAGIC
+from tinygrad_mnist.files import cache_directory as cache_of_the_package
 from tinygrad_mnist.files import write
 
 MIRRORS = (
@@ -322,20 +321,8 @@ def cache_directory() -> Path:
     'tinygrad_mnist'
     """
     try:
-        if sys.platform == "darwin":
-            base = Path.home() / "Library" / "Caches"
-        elif sys.platform == "win32":
-            base = _absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-        else:
-            base = _absolute("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return cache_of_the_package()
     except RuntimeError as error:
         raise DataUnavailableError(
             "this user has no home directory to keep MNIST in; give it one in $HOME"
         ) from error
-    return base / "tinygrad_mnist"
-
-
-def _absolute(variable: str) -> Path | None:
-    """Return the directory in an environment variable; None if it is relative, which XDG's rules forbid."""
-    path = Path(os.environ.get(variable, ""))
-    return path if path.is_absolute() else None

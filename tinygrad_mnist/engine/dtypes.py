@@ -74,6 +74,8 @@ def has_nan(array: Any) -> bool:
     The sum of squares tells: it is NaN then and only then, as squares have no infinity of the other sign.
     Measured: it takes a third of the time of a comparison, 0.7 µs for 8,192 numbers.
     """
+    if getattr(array, "is_symbol", False):
+        return False  # the program that is traced looks for NaN whenever it runs
     if array.dtype.char in "fd":
         rows = array if array.flags.c_contiguous else array.T
         if rows.flags.c_contiguous:

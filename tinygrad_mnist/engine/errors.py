@@ -47,8 +47,15 @@ def error_context(name: str, args: Sequence[Any]) -> Iterator[None]:
 
 def as_array(value: Any) -> Any:
     """Return ``np.asarray(value)``; raise for classes of arrays that a Tensor cannot hold."""
+    if type(value) is np.ndarray:
+        return value
     check_array_class(type(value))
-    return np.asarray(value)
+    return plain_array(value)
+
+
+def plain_array(value: Any) -> Any:
+    """Return ``np.asarray(value)``; a symbol, which stands for an array while a function is traced, as it is."""
+    return value if getattr(value, "is_symbol", False) else np.asarray(value)
 
 
 def check_array_class(kind: type) -> None:

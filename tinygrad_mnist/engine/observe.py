@@ -19,6 +19,8 @@ from weakref import ref
 
 import numpy as np
 
+from tinygrad_mnist.engine.structure import structure_changed
+
 
 class Recorder:
     """The base class of recorders: each method is called when something happens; subclasses override them.
@@ -28,6 +30,9 @@ class Recorder:
 
     enters_checkpoints = True
     """True if operations inside a checkpointed function are reported too, the first time and again."""
+
+    tracer: Any = None
+    """Of the recorder that compiles a function (`compiler.trace.Tracer`), itself: it stands in for NumPy."""
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Note that an operation ran; ``node`` is None where it was not put on the tape."""
@@ -53,6 +58,7 @@ class Muted(Recorder):
 
     def __init__(self, listener: Recorder) -> None:
         self.listener = listener
+        self.tracer = listener.tracer  # what a rule computes is traced, although nobody is told of it
 
 
 class Several(Recorder):
@@ -63,6 +69,7 @@ class Several(Recorder):
 
     def __init__(self, listeners: Iterable[Recorder]) -> None:
         self.listeners = tuple(dict.fromkeys(listeners))  # each once
+        self.tracer = next((one.tracer for one in self.listeners if one.tracer is not None), None)
 
     def _tell(self, method: str, *arguments: Any) -> None:
         error: BaseException | None = None
@@ -98,6 +105,13 @@ class Several(Recorder):
 
 recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 """The recorder of this thread or task, if any: `Several` where more than one is on."""
+
+
+def tracer() -> Any:
+    """Return what traces the running function in order to compile it; None where nothing does."""
+    watching = recorder.get()
+    return None if watching is None else watching.tracer
+
 
 module: ContextVar[Any] = ContextVar("module", default=None)
 """The innermost module that runs; kept up only while a recorder is on."""
@@ -195,6 +209,7 @@ class Handle:
         place = self._place()
         if place is not None and place.hooks:
             place.hooks.pop(self._number, None)
+            structure_changed()
 
 
 def add_hook(place: Any, hook: Hook) -> Handle:

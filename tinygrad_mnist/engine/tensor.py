@@ -31,11 +31,13 @@ from tinygrad_mnist.engine.errors import (
     describe,
     error_context,
     error_with_context,
+    plain_array,
 )
-from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook
+from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook, tracer
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
 from tinygrad_mnist.engine.readings import note_reading
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
 from tinygrad_mnist.engine.walk import walk
 
@@ -68,6 +70,9 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
         The result (a tuple of them, from an operation that returns several); it shares no writable memory
         with anything.
     """
+    watching = recorder.get()
+    if watching is not None and watching.tracer is not None:
+        return watching.tracer.apply(op, arguments, static)  # type: ignore[no-any-return]
     arrays: list[Any] = []
     parents: list[Node | Leaf | None] = []
     wanted = False
@@ -106,7 +111,7 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
         result.origin = Node(op, tuple(arrays), out, saved, tuple(parents), static)
     else:
         result.origin = None
-    if (watching := recorder.get()) is not None:
+    if watching is not None:
         watching.applied(op, tuple(arrays), out, result.origin, static)
     return result
 
@@ -193,7 +198,7 @@ class Tensor(PyTorchNames):
         self._array = array
         self.origin = None
         if requires_grad:
-            self.requires_grad_()
+            self._switch_gradient(True)
 
     # ---- what it is ------------------------------------------------------------------------------------
 
@@ -204,6 +209,8 @@ class Tensor(PyTorchNames):
         Those of a recorded result are read-only: its tape needs them as they are.
         """
         if type(self.origin) is not Node:
+            if (tracing := tracer()) is not None:
+                tracing.capture(self)
             return self._array
         array = self._array.view()
         array.flags.writeable = False
@@ -212,9 +219,14 @@ class Tensor(PyTorchNames):
     @data.setter
     def data(self, value: ArrayLike) -> None:
         array = check_dtype(value._array if isinstance(value, Tensor) else as_array(value), ".data")
-        check_data(self._array, self.origin, array)
+        before = self._array
+        check_data(before, self.origin, array)
+        if (tracing := tracer()) is not None:
+            tracing.capture(self)
         self._array = array
         self.mark_written()
+        if array.dtype != before.dtype or array.strides != before.strides:
+            structure_changed()
         if self.grad is not None and self.grad.dtype != array.dtype and is_float(array):
             self.grad = self.grad.detach().astype(array.dtype)
 
@@ -278,6 +290,13 @@ class Tensor(PyTorchNames):
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Switch ``requires_grad`` on or off and return this Tensor. Only for Tensors that a user made."""
+        before = self.origin
+        self._switch_gradient(requires_grad)
+        if self.origin is not before:
+            structure_changed()
+        return self
+
+    def _switch_gradient(self, requires_grad: bool) -> None:
         if type(self.origin) is Node:
             if not requires_grad:
                 raise RuntimeError(
@@ -293,7 +312,6 @@ class Tensor(PyTorchNames):
             )
         elif self.origin is None:
             self.origin = self._leaf or Leaf()
-        return self
 
     @property
     def is_leaf(self) -> bool:
@@ -306,7 +324,11 @@ class Tensor(PyTorchNames):
 
         None, too, while ``requires_grad`` is switched off; it comes back with it.
         """
-        return self.origin.grad if type(self.origin) is Leaf else None
+        if type(self.origin) is not Leaf:
+            return None
+        if (tracing := tracer()) is not None:
+            tracing.capture_gradient(self.origin)
+        return self.origin.grad
 
     @grad.setter
     def grad(self, value: Tensor | Array | None) -> None:
@@ -319,6 +341,8 @@ class Tensor(PyTorchNames):
             if value.shape != self.shape:
                 raise ValueError(f".grad of shape {value.shape} was given to a Tensor of shape {self.shape}")
             value = value if value.dtype == self.dtype else value.astype(self.dtype)
+        if (tracing := tracer()) is not None:
+            tracing.capture_gradient(leaf, read=False)
         leaf.grad = value
 
     def backward(
@@ -360,18 +384,17 @@ class Tensor(PyTorchNames):
         cotangent = self._cotangent(gradient)
         if isinstance(origin, Leaf):
             cotangent = run_hooks(origin, cotangent.copy()) if origin.hooks else cotangent.copy()
-            origin.grad = cotangent if origin.grad is None else origin.grad + cotangent
+            _accumulate(origin, cotangent)
         elif create_graph:
             token = recording.set(True)  # under no_grad too: create_graph asks for it
             try:
                 for leaf, part in walk([(origin, cotangent)], _lift, record=True).items():
-                    leaf.grad = part if leaf.grad is None else leaf.grad + part
+                    _accumulate(leaf, part)
             finally:
                 recording.reset(token)
         else:
             for leaf, part in walk([(origin, cotangent._array)], _lift, retain=retain_graph).items():
-                # A new array, never `+=`: somebody may hold the gradient of before.
-                leaf.grad = _wrapped(part if leaf.grad is None else leaf.grad._array + part)
+                _accumulate(leaf, part)
 
     def _cotangent(self, gradient: Tensor | ArrayLike | None) -> Tensor:
         """Return the checked cotangent that backward starts with, in this Tensor's dtype."""
@@ -419,7 +442,10 @@ class Tensor(PyTorchNames):
         """
         if self.origin is None:
             raise RuntimeError("a hook on a Tensor that requires no gradient would never be called")
-        return add_hook(self.origin, tensor_hook(hook, _lift))
+        handle = add_hook(self.origin, tensor_hook(hook, _lift))
+        if type(self.origin) is Leaf:  # those of results come and go with each tape
+            structure_changed()
+        return handle
 
     def detach(self) -> Tensor:
         """Return these values without a gradient: a copy of a leaf's, a read-only view of a result's."""
@@ -445,10 +471,12 @@ class Tensor(PyTorchNames):
             raise RuntimeError(
                 "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy()"
             )
-        return self._array
+        return self._values()
 
     def _values(self) -> Array:
         """Return the array for somebody who reads its values, and not its shape alone."""
+        if (tracing := tracer()) is not None:
+            tracing.read(self)
         if self.origin is not None:
             note_reading(self.origin)
         return self._array
@@ -459,7 +487,7 @@ class Tensor(PyTorchNames):
                 "this Tensor requires a gradient, which a NumPy array would lose; use .detach().numpy(), or "
                 "np.stack to make one Tensor of several"
             )
-        return np.array(self._array, dtype=dtype, copy=copy)
+        return np.array(self._values(), dtype=dtype, copy=copy)
 
     def item(self, *index: Any) -> Any:
         """Return the only element, or the one at an index, as a Python number."""
@@ -476,10 +504,10 @@ class Tensor(PyTorchNames):
         return int(self._values().item())
 
     def __index__(self) -> int:
-        return self._array.__index__()
+        return self._values().__index__()
 
     def __bool__(self) -> bool:
-        return bool(self._array)
+        return bool(self._values())
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.ndim == 0:
@@ -487,7 +515,7 @@ class Tensor(PyTorchNames):
         return (self[i] for i in range(len(self._array)))
 
     def __contains__(self, value: Any) -> bool:
-        return bool(np.any(self._array == (value._array if isinstance(value, Tensor) else value)))
+        return bool(np.any(self._values() == (value._array if isinstance(value, Tensor) else value)))
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
@@ -957,9 +985,21 @@ def _wrapped(array: Any) -> Tensor:
 def _lift(array: Any, origin: Node | Leaf | None) -> Tensor:
     """Return the Tensor of an array that came from ``origin``."""
     result = _new(Tensor)
-    result._array = array if type(array) is np.ndarray else np.asarray(array)
+    result._array = array if type(array) is np.ndarray else plain_array(array)
     result.origin = origin
     return result
+
+
+def _accumulate(leaf: Leaf, part: Any) -> None:
+    """Add a part, a Tensor or an array, to the gradient of a leaf."""
+    if (tracing := tracer()) is not None:
+        tracing.capture_gradient(leaf)
+    before = leaf.grad
+    if isinstance(part, Tensor):
+        leaf.grad = part if before is None else before + part
+    else:
+        # A new array, never `+=`: somebody may hold the gradient of before.
+        leaf.grad = _wrapped(part if before is None else before._array + part)
 
 
 def _plain_index(index: Any) -> Any:

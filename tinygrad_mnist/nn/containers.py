@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 import numpy as np
 
 from tinygrad_mnist.engine.observe import recorder
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.fused import fused_hidden_layer
 from tinygrad_mnist.nn.module import MODULE, PARAMETER, Module
@@ -56,6 +57,7 @@ class _Container(Module, Generic[Member]):
             self._check_apart(member)
         for name, _ in self._all():
             del self._registered[name], vars(self)[name]
+        structure_changed()  # also where nothing is registered again
         for position, (name, member) in enumerate(members):
             self._register(str(position) if name.isdecimal() else name, self._kind, member)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.pytorch_names import missing_name
 from tinygrad_mnist.engine.random_state import draws
 from tinygrad_mnist.engine.tensor import Tensor
@@ -69,6 +70,9 @@ def generator(rng: RNG = None) -> np.random.Generator:
     >>> bool(generator(7).random() == generator(7).random())
     True
     """
+    if (tracing := tracer()) is not None:
+        traced: np.random.Generator = tracing.generator(_generator, rng)
+        return traced
     drawn = draws.get()  # set while a checkpointed function runs, which has to draw the same numbers again
     return _generator(rng) if drawn is None else drawn.generator(lambda: _generator(rng))
 

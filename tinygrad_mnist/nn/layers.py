@@ -249,7 +249,7 @@ class BatchNorm1d(Module):
         count = self.num_batches_tracked if self.training else None
         momentum = self.momentum
         if momentum is None:  # a plain mean over n batches moves by 1 / n
-            momentum = 0.0 if count is None else 1 / (int(count) + 1)
+            momentum = 0.0 if count is None else 1 / (count + 1)
         if self.running_mean is None and not self.training:
             self._check_evaluation_by_batch(shape)
         out = F.batch_norm(

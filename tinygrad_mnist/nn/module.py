@@ -22,6 +22,7 @@ from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.pytorch_names import module_method_advice
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
 from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
@@ -176,6 +177,7 @@ class Module:
             registered.pop(name, None)  # a dict would keep the old place; as another kind it comes last
             registered[name] = kind
         vars(self)[name] = value
+        structure_changed()
         add_holder(self)
         # Names run from the root of the model. A model is often put together from the inside, so adding a
         # module renames everything below it.
@@ -217,15 +219,20 @@ class Module:
         elif isinstance(value, Module):
             self._register(name, MODULE, value)
         elif (kind := vars(self).get("_registered", {}).get(name)) is None:
+            before = vars(self).get(name, self)
             object.__setattr__(self, name, value)
+            if value is not before:  # a loop may set the mode before every step
+                structure_changed()
             if isinstance(value, PLAIN_CONTAINERS):
                 vars(self).setdefault("_containers", {})[name] = False
                 if "_registered" in vars(self):
                     self._warn_of_unregistered(name)
         elif value is None:
             vars(self)[name] = None
+            structure_changed()
         elif kind in (BUFFER, UNSAVED_BUFFER) and isinstance(value, (np.ndarray, np.generic, Tensor)):
             vars(self)[name] = _as_array(value)
+            structure_changed()
         else:
             expected = {PARAMETER: "a Parameter", MODULE: "a Module"}.get(kind, "an array")
             raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_class_name(value)}")
@@ -266,6 +273,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         self._registered.pop(name, None)
+        structure_changed()
 
     # ---- iteration -------------------------------------------------------------------------------------
 
@@ -281,6 +289,7 @@ class Module:
         vars(self).update(attributes or {})
         for name, value in slots.items():
             object.__setattr__(self, name, value)
+        structure_changed()
         add_holder(self)
 
     def _held(self) -> Iterator[tuple[str, Any]]:
@@ -461,6 +470,7 @@ class Module:
             for name, buffer in module._named(BUFFER, UNSAVED_BUFFER):
                 if is_float(buffer):
                     vars(module)[name] = converted(buffer, dtype, done)
+        structure_changed()
         return self
 
     # ---- changes to all modules or parameters ----------------------------------------------------------

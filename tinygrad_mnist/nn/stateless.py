@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.surroundings import surroundings
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
@@ -210,11 +211,13 @@ def _replaced(wanted: dict[Slot, Any]) -> Iterator[None]:
     try:
         for (owner, name), value in wanted.items():
             vars(owner)[name] = value
+        structure_changed()
         yield
     finally:
         surroundings.reset(token)
         for (owner, name), value in before.items():
             vars(owner)[name] = value
+        structure_changed()
 
 
 def _return_buffers(state: Any, slots: dict[str, Slot], wanted: dict[Slot, Any]) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float, is_integer
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import Domain, Sample, elementwise, fused
 from tinygrad_mnist.ops.elementwise import floating
+from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.normalization import filled
 
 multiply_no_nan = elementwise(
@@ -155,9 +157,13 @@ def _joint(
 
 
 def _formula(logits: Any, targets: Any, label_smoothing: float = 0.0, reduction: str = "none") -> Any:
-    shifted = logits - np.max(logits, axis=1, keepdims=True)
+    # The result is the same for any number that is subtracted from a row, so nothing is to be differentiated
+    # by the largest.
+    shifted = logits - np.max(values_of(logits), axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
     if targets.ndim == 1:
+        if (tracing := tracer()) is not None:  # the operation itself raises, which a traced one cannot
+            tracing.require(np.all((targets >= 0) & (targets < logits.shape[1])))
         targets = (targets[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
     rows = -np.sum(multiply_no_nan(log_softmax, _smoothed(targets, label_smoothing)), axis=1)
     return np.mean(rows) if reduction == "mean" else np.sum(rows) if reduction == "sum" else rows

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.engine.dispatch import raise_no_gradient, raise_unsupported_option
-from tinygrad_mnist.engine.errors import check_dtype
+from tinygrad_mnist.engine.errors import check_dtype, plain_array
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UNSUPPORTED, constant
 from tinygrad_mnist.engine.tensor import Tensor
 
@@ -51,8 +51,8 @@ def _as_tensors(result: Any, name: str) -> Any:
     """Return a result of NumPy with a Tensor in the place of each array."""
     if isinstance(result, tuple):
         return tuple(_as_tensors(part, name) for part in result)
-    if isinstance(result, (np.ndarray, np.generic)):
-        return Tensor(check_dtype(np.asarray(result), name))
+    if isinstance(result, (np.ndarray, np.generic)) or getattr(result, "is_symbol", False):
+        return Tensor(check_dtype(plain_array(result), name))
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
 from tinygrad_mnist.ops.nondifferentiable import values_of
@@ -73,6 +74,8 @@ def deviations(x: Any, axis: Axis) -> Any:
     deviations is subtracted, too; and of equal numbers all that is left, without a change of the derivative.
     """
     apart = x - np.mean(x, axis=axis, keepdims=True)
+    if tracer() is not None:  # a compiled function cannot look at values
+        return apart
     apart = apart - np.mean(apart, axis=axis, keepdims=True)
     lowest = np.min(values_of(x), axis=axis, keepdims=True, initial=np.inf)
     highest = np.max(values_of(x), axis=axis, keepdims=True, initial=-np.inf)

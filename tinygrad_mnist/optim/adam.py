@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -117,7 +116,7 @@ class Adam(Optimizer):
 
     def _update(self, block: Block, options: dict[str, Any], progress: Averages | None) -> Averages:
         lr, (beta1, beta2), eps = options["lr"], options["betas"], options["eps"]
-        c = math.sqrt(1 - beta2)
+        c = (1 - beta2) ** 0.5
         scale = c / (1 - beta1)
         last = progress or Averages(0, scale)
         step = last.step + 1
@@ -140,7 +139,7 @@ class Adam(Optimizer):
 
         # With root^2 = 1 - beta2^t, the step m_hat / (sqrt(v) / root + eps) is root m_hat / (sqrt(v) + root
         # eps): the factors are numbers, and no pass over the arrays.
-        root = math.sqrt(1 - beta2**step)
+        root = (1 - beta2**step) ** 0.5
         np.sqrt(v, out=t)
         t += root * eps
         np.divide(m, t, out=t)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat_parameters import Array
 from tinygrad_mnist.optim.optimizer import require_number
@@ -72,6 +73,9 @@ def clip_grad_norm_(
     if isinstance(norm_type, bool) or not norm_type > 0:
         raise ValueError(f"norm_type must be above 0, not {norm_type!r}")
     pairs = _with_gradient(parameters)
+    if (tracing := tracer()) is not None:
+        norm: float = tracing.clip_gradient_norm(pairs, max_norm, float(norm_type), error_if_nonfinite)
+        return norm
     total = _total_norm([gradient for _, gradient in pairs], float(norm_type))
     if error_if_nonfinite and not math.isfinite(total):
         raise RuntimeError(
@@ -116,7 +120,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     bound = _require_bound("clip_value", clip_value)
     for parameter, gradient in _with_gradient(parameters):
-        parameter.grad = Tensor(np.clip(gradient, -bound, bound, out=np.empty_like(gradient)))
+        clipped = np.empty_like(gradient) if tracer() is None else None
+        parameter.grad = Tensor(np.clip(gradient, -bound, bound, out=clipped))
 
 
 def _require_bound(name: str, value: float) -> float:

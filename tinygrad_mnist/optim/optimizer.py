@@ -16,7 +16,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.pytorch_names import OPTIMIZER_KEYWORDS, unexpected_keyword
+from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
@@ -159,6 +161,7 @@ class Optimizer:
         free = {name: group[name] for name in group if name in FREE_KEYS}
         self._flat_groups.append(FlatGroup(parameters))
         self.param_groups.append({"params": parameters, **options, **free})
+        structure_changed()
 
     def _check_parameters(self, parameters: tuple[Any, ...], where: str) -> None:
         if not parameters:
@@ -189,10 +192,15 @@ class Optimizer:
             Whether it becomes None, so that `step` skips the parameter. Otherwise it becomes zeros, by which
             momentum and weight decay still move the parameter; where it is None, it stays None.
         """
+        tracing = tracer()
         for group in self.param_groups:
             for parameter in group["params"]:
                 leaf = parameter._leaf
-                if leaf is None or leaf.grad is None:
+                if leaf is None:
+                    continue
+                if tracing is not None:
+                    tracing.capture_gradient(leaf, read=not set_to_none)
+                if leaf.grad is None:
                     continue
                 leaf.grad = None if set_to_none else Tensor(np.zeros_like(leaf.grad._array))
 
@@ -238,6 +246,9 @@ class Optimizer:
         array([ 0.5, -1. ])
         """
         loss = None if closure is None else _call_closure(closure)
+        if (tracing := tracer()) is not None:
+            tracing.optimizer_step(self)
+            return loss
         for group, flat_group in zip(self.param_groups, self._flat_groups, strict=True):
             if group["params"] is not flat_group.parameters:
                 raise RuntimeError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -117,7 +116,7 @@ class RMSprop(Optimizer):
         g = block.penalised_gradient(sign * options["weight_decay"], sign)
         s = block.state("square_avg")
         s *= alpha
-        np.multiply(g, math.sqrt(1 - alpha), out=t)  # before it is squared, which overflows the earlier
+        np.multiply(g, (1 - alpha) ** 0.5, out=t)  # before it is squared, which overflows the earlier
         s += np.square(t, out=t)
         if options["centered"]:
             m = block.state("grad_avg")

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.optim.optimizer import Optimizer, require_flag, require_integer, require_number
 
 __all__ = [
@@ -80,7 +81,10 @@ class LRScheduler:
         RuntimeError
             If a parameter group was added to the optimiser since the schedule was made.
         """
-        self._set_epoch(self.last_epoch + 1)
+        if (tracing := tracer()) is not None:
+            tracing.schedule_step(self)
+        else:
+            self._set_epoch(self.last_epoch + 1)
 
     def get_last_lr(self) -> list[float]:
         """Return the rate of each group that was set last."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.engine.observe import recorder, unmuted
+from tinygrad_mnist.engine.observe import recorder, tracer, unmuted
 from tinygrad_mnist.engine.op import Op, Sample
 from tinygrad_mnist.engine.random_state import Draws
 from tinygrad_mnist.engine.readings import hand_on, noting_readings
@@ -80,7 +80,9 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def run(*args: Any, **kwargs: Any) -> Any:
-        if not recording.get():  # there is no tape to save, and no gradient to come
+        # There may be no tape to save, and no gradient to come. And a compiled program keeps only what it
+        # needs, in memory that it uses again.
+        if not recording.get() or tracer() is not None:
             return f(*args, **kwargs)
         return _Replay(f, args, kwargs).run_first()
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import float_dtype, has_nan
-from tinygrad_mnist.engine.errors import describe, raise_freed
+from tinygrad_mnist.engine.errors import describe, plain_array, raise_freed
 from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
 from tinygrad_mnist.engine.reach import (
     Reach,
@@ -189,6 +189,10 @@ def push(
     """
     watching = recorder.get()
     careful = record
+    if watching is not None and watching.tracer is not None:  # there are no values to be careful with
+        arrived, _ = Push(record, careful=False).along(tangents, order)
+        watching.tracer.watch(arrived[origin] for origin in origins if origin in arrived)
+        return [None if origin is None else arrived.get(origin) for origin in origins]
     if not record:
         with observed_by(None):
             arrived, _ = Push(record=False, careful=False).along(tangents, order)
@@ -470,7 +474,7 @@ _TANGENT_OF_KIND: Final[dict[str, Callable[..., tuple[Any, Reach]]]] = {
 
 
 def _zeros(array: Any) -> Any:
-    return np.zeros_like(array) if isinstance(array, np.ndarray) else type(array)(0)
+    return np.zeros_like(array) if hasattr(array, "dtype") else type(array)(0)
 
 
 def _fitted(part: Any, like: Any) -> Any:
@@ -478,7 +482,7 @@ def _fitted(part: Any, like: Any) -> Any:
     if part is None:
         part = np.zeros(like.shape, like.dtype)
     elif not isinstance(part, (np.ndarray, Tensor)):
-        part = np.asarray(part)  # NumPy makes scalars of 0-d results
+        part = plain_array(part)  # NumPy makes scalars of 0-d results
     if part.dtype != like.dtype:
         part = part.astype(like.dtype)
     return part if part.shape == like.shape else np.broadcast_to(part, like.shape)

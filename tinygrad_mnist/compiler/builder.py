@@ -1,0 +1,201 @@
+"""The builder: writes a program instruction by instruction, and writes nothing twice.
+
+An instruction that was written before, of the same values, gives the value of before (a common
+subexpression). One that changes nothing gives its argument, and one of constants alone is computed here
+(folding). What nothing needs in the end is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from itertools import count
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.compiler.program import ELEMENTWISE, VIEWS, Instruction, Program, Value
+
+LARGEST_FOLDED: Final = 4096
+"""Elements up to which an instruction of constants is computed while tracing."""
+
+
+class Builder:
+    """A program that is being written.
+
+    Attributes
+    ----------
+    program : Program
+        What was written so far.
+    """
+
+    def __init__(self) -> None:
+        self.program = Program()
+        self.log: list[tuple[str, str]] = []  # what was asked for, and at which line of the user's
+        self._numbers = count()
+        self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
+        self._constants: dict[Any, Value] = {}
+        self._sources: dict[Value, Instruction] = {}
+
+    def value(self, shape: Sequence[int], dtype: Any) -> Value:
+        """Return a new value, which nothing defines yet."""
+        return Value(next(self._numbers), tuple(int(length) for length in shape), np.dtype(dtype))
+
+    def input(self, array: Any) -> Value:
+        """Return the value of an array that each call is given; ``array`` shows what it looks like."""
+        value = self.value(array.shape, array.dtype)
+        self.program.inputs.append(value)
+        self.program.strides.append(tuple(array.strides))
+        return value
+
+    def scalar(self) -> Value:
+        """Return the value of a number that each call is given."""
+        value = self.value((), np.float64)
+        self.program.scalars.append(value)
+        return value
+
+    def constant(self, array: Any) -> Value:
+        """Return the value of an array that is the same in each call."""
+        array = np.asarray(array)
+        key = (array.dtype, array.shape, array.tobytes())
+        if key not in self._constants:
+            value = self._constants[key] = self.value(array.shape, array.dtype)
+            array = array.copy()
+            array.flags.writeable = False
+            self.program.constants[value] = array
+        return self._constants[key]
+
+    def is_constant(self, value: Value, number: float | None = None) -> bool:
+        """Return whether a value is a constant; with ``number``, whether all its elements are that."""
+        array = self.program.constants.get(value)
+        return array is not None and (number is None or bool(array.size and (array == number).all()))
+
+    def instruction(
+        self,
+        name: str,
+        inputs: Sequence[Value],
+        shapes: Sequence[tuple[tuple[int, ...], Any]],
+        static: Mapping[str, Any],
+        run: Callable[..., Any],
+        *,
+        line: str = "",
+        effect: bool = False,
+        key: Any = None,
+    ) -> tuple[Value, ...]:
+        """Write an instruction, and return its results.
+
+        Parameters
+        ----------
+        name, inputs, static, run, line, effect
+            See `Instruction`.
+        shapes : sequence of (shape, dtype)
+            What each result looks like.
+        key : hashable, optional
+            What two instructions of the same inputs have in common if they compute the same; without one,
+            that is told by the static arguments of those that a loop can spell.
+        """
+        self.log.append((f"{name} {[v.shape for v in inputs]} {shapes} {_digest(static)}", line))
+        (shape, dtype), *more = shapes
+        if not more and (same := self._simplified(name, inputs, shape, dtype, static)) is not None:
+            return (same,)
+        if key is None and (name in ELEMENTWISE or name in VIEWS or static is _NOTHING):
+            key = ()
+        known = None
+        if key is not None and not effect:
+            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), _digest(static), key)
+            if known in self._known:
+                return self._known[known]
+        if not effect and not more and self._is_foldable(inputs, shape):
+            with np.errstate(all="ignore"):
+                folded = run(*(self.program.constants[value] for value in inputs))
+            results = (self.constant(np.asarray(folded, dtype)),)
+        else:
+            results = tuple(self.value(*one) for one in shapes)
+            written = Instruction(name, tuple(inputs), results, dict(static), run, line, effect)
+            self.program.instructions.append(written)
+            self._sources[results[0]] = written
+        if known is not None:
+            self._known[known] = results
+        return results
+
+    def _is_foldable(self, inputs: Sequence[Value], shape: tuple[int, ...]) -> bool:
+        sizes = [value.size for value in inputs]
+        return (
+            bool(inputs)
+            and max([int(np.prod(shape)), *sizes]) <= LARGEST_FOLDED
+            and all(map(self.is_constant, inputs))
+        )
+
+    def _simplified(
+        self,
+        name: str,
+        inputs: Sequence[Value],
+        shape: tuple[int, ...],
+        dtype: Any,
+        static: Mapping[str, Any],
+    ) -> Value | None:
+        """Return the argument that an instruction would only repeat, bit for bit; None if it does more."""
+        if name == "astype" and (source := self._sources.get(inputs[0])) is not None:
+            if source.name == "where" and all(map(self.is_constant, source.inputs[1:])):
+                # a choice between two numbers is made in the dtype that is asked for
+                choices = [
+                    self.constant(self.program.constants[value].astype(dtype)) for value in source.inputs[1:]
+                ]
+                chosen = [source.inputs[0], *choices]
+                return self.instruction("where", chosen, [(shape, dtype)], {}, source.run, line=source.line)[
+                    0
+                ]
+        if not inputs or inputs[0].dtype != dtype:
+            return None
+        first = inputs[0]
+        source = self._sources.get(first)
+        if name == "transpose" and source is not None and source.name == "transpose":
+            if source.inputs[0].shape == shape and _undoes(static["axes"], source.static["axes"]):
+                return source.inputs[0]
+        if name == "reshape" and source is not None and source.name == "reshape":
+            if source.inputs[0].shape == shape:
+                return source.inputs[0]
+        if name in ("reshape", "broadcast_to", "astype", "identity", "positive") and first.shape == shape:
+            return first
+        if name == "multiply":
+            for one, other in (inputs, inputs[::-1]):
+                if one.shape == shape and self.is_constant(other, 1):
+                    return one
+        if name == "divide" and first.shape == shape and self.is_constant(inputs[1], 1):
+            return first
+        return None
+
+    def finished(self) -> Program:
+        """Return the program without the instructions, constants and inputs that nothing needs."""
+        program = self.program
+        needed = {
+            *program.outputs, *program.numbers, *program.conditions, *program.watched,
+            *(value for pair in program.writes for value in pair),
+        }  # fmt: skip
+        kept = []
+        for instruction in reversed(program.instructions):
+            if instruction.effect or not needed.isdisjoint(instruction.outputs):
+                needed.update(instruction.inputs)
+                kept.append(instruction)
+        program.instructions = kept[::-1]
+        program.constants = {value: array for value, array in program.constants.items() if value in needed}
+        return program
+
+
+def _undoes(axes: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether one order of axes brings back what another one has moved."""
+    return all(other[axis] == place for place, axis in enumerate(axes))
+
+
+def _digest(static: Any) -> str:
+    """Return what tells static arguments apart: arrays by all their elements."""
+    if isinstance(static, Mapping):
+        return ", ".join(f"{name}={_digest(static[name])}" for name in sorted(static))
+    if isinstance(static, (list, tuple)):
+        return f"({', '.join(map(_digest, static))})"
+    if isinstance(static, np.ndarray):
+        return f"{static.dtype} {static.shape} {sha256(static.tobytes()).hexdigest()}"
+    return repr(static)
+
+
+_NOTHING: Final[Mapping[str, Any]] = {}

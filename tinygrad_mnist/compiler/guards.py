@@ -1,0 +1,203 @@
+"""Guards: what a function reads besides its arguments, and whether it is still what it was.
+
+A program that was compiled from a function has its globals, closure, defaults and modules built in. What they
+are is a set of facts, which a `Collection` finds.
+
+To find and compare all facts takes longer than a small step. So each check compares what can be compared
+fast: the version of the structure, and which objects the globals, closures, attributes and containers hold.
+Only if that has changed, all facts are found anew.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from weakref import ref
+
+import numpy as np
+
+from tinygrad_mnist.compiler.collection import Collection, GroupOptions
+from tinygrad_mnist.compiler.facts import Difference, Facts, differences, is_plain
+from tinygrad_mnist.engine.structure import structure_version
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.engine.tree import flatten
+
+KNOWN: Final = 64
+"""How many keys of one function are kept, so that a key that comes again is the same object."""
+
+
+class GuardKey:
+    """The facts about what a function reads, to be hashed and compared."""
+
+    __slots__ = ("__weakref__", "_hash", "facts")
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._hash = hash(frozenset(facts.items()))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, GuardKey) and self._hash == other._hash and self.facts == other.facts
+
+
+class Guards:
+    """What a function reads besides its arguments.
+
+    Parameters
+    ----------
+    function : callable
+        A function, a method, a module, or another callable object. It is kept; the object of a method is not.
+    args, kwargs : tuple, mapping
+        The arguments of a call: what they hold besides arrays, Tensors and plain values, such as a model, is
+        guarded too, under the name of the argument. It is not kept.
+
+    Examples
+    --------
+    >>> scale = [0.5]
+    >>> def f(x):
+    ...     return x * scale[0]
+    >>> guards = Guards(f)
+    >>> guards.check()
+    >>> scale[0] = 0.7
+    >>> print(guards.check())
+    scale[0] was 0.5, is 0.7
+    """
+
+    def __init__(
+        self, function: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        self._roots: list[tuple[str, Callable[[], Any]]] = []
+        while isinstance(function, types.MethodType):
+            self._add_root("self", function.__self__)
+            function = function.__func__
+        self._roots.append(("", lambda: function))
+        for number, argument in enumerate(args):
+            self._add_argument(str(number), argument)
+        for name, argument in (kwargs or {}).items():
+            self._add_argument(name, argument)
+        self._attributes: set[str] = set()  # that the code reads, of whatever object
+        self._known: dict[GuardKey, GuardKey] = {}
+        self._watch: _Watch | None = None
+        self._key = self._first = self.key()
+
+    def _add_argument(self, name: str, argument: Any) -> None:
+        for leaf in flatten(argument)[0]:
+            if not is_plain(leaf) and not isinstance(leaf, (np.ndarray, Tensor)):
+                self._add_root(name, leaf)
+
+    def _add_root(self, name: str, value: Any) -> None:
+        try:
+            self._roots.append((name, ref(value)))
+        except TypeError:  # it admits no weak reference
+            self._roots.append((name, lambda: value))
+
+    def key(self) -> GuardKey:
+        """Return the key of what the function reads now; while nothing changes, the same object."""
+        watch = self._watch
+        if watch is not None and watch.is_unchanged():
+            return self._key
+        while True:
+            version, count = structure_version(), len(self._attributes)
+            found = Collection(self._attributes)
+            for name, root in self._roots:
+                found.add_root(name, root())
+            if len(self._attributes) == count:  # else an object that was seen before has more to be read
+                break
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        key = GuardKey(found.facts)
+        self._key = self._known.setdefault(key, key)
+        self._watch = _Watch(found, version)
+        return self._key
+
+    def check(self) -> Difference | None:
+        """Return the first fact that is another than when these guards were made; None if there is none."""
+        now = self.key()
+        if now is self._first or now == self._first:
+            return None
+        return next(iter(differences(self._first.facts, now.facts)), None)
+
+
+# ---- the fast comparison ---------------------------------------------------------------------------------
+
+_UNREADABLE: Final = (AttributeError, KeyError, RuntimeError, ValueError)
+"""What it raises to read a name that was deleted, a cell that is empty, or a dict while it grows."""
+
+
+class _Watch:
+    """What can be compared fast: which objects were in the places that a collection looked into.
+
+    Numbers, strings and containers are kept, so that no other object gets their identity. Whatever else there
+    was is known by a weak reference: when one of them dies, everything here is dropped.
+    """
+
+    def __init__(self, found: Collection, version: int) -> None:
+        self.version = version
+        self.cells = found.cells
+        self.readers = found.readers
+        self.sequences = found.sequences
+        self.mappings = found.mappings
+        self.sized = [*found.sequences, *found.mappings, *found.large]
+        self.absent = found.absent
+        self.groups: list[GroupOptions] = found.groups
+        self.identities: list[int] | None = None
+        self.lengths: list[int] = []
+        self.kept: list[Any] = []
+        try:
+            contents = self._contents()
+        except _UNREADABLE:  # then all facts are found at each check
+            return
+        own = ref(self)
+
+        def drop(_: object) -> None:
+            if (watch := own()) is not None:
+                watch.drop()
+
+        for value in (*contents, *found.objects):
+            try:
+                self.kept.append(ref(value, drop))
+            except TypeError:
+                self.kept.append(value)
+        self.lengths = list(map(len, self.sized))
+        self.identities = list(map(id, contents))
+
+    def drop(self) -> None:
+        """Let go of everything; the next check finds a change."""
+        self.identities = None
+        for held in (self.kept, self.cells, self.readers, self.sequences, self.mappings):
+            held.clear()
+        for more in (self.sized, self.absent, self.groups):
+            more.clear()
+
+    def _contents(self) -> list[Any]:
+        """Return the objects that are in all places now."""
+        contents = [cell.cell_contents for cell in self.cells]
+        for read, holder in self.readers:
+            contents += read(holder)
+        for sequence in self.sequences:
+            contents += sequence
+        for mapping in self.mappings:
+            contents += mapping
+            contents += mapping.values()
+        return contents
+
+    def is_unchanged(self) -> bool:
+        """Return whether everything is as it was. If not, the facts may still be equal."""
+        if self.version != structure_version() or self.identities is None:
+            return False
+        try:
+            if list(map(id, self._contents())) != self.identities:
+                return False
+            if list(map(len, self.sized)) != self.lengths:
+                return False
+            for namespace, names in self.absent:
+                if not namespace.keys().isdisjoint(names):
+                    return False
+            return all(group.is_unchanged() for group in self.groups)
+        except _UNREADABLE:
+            return False

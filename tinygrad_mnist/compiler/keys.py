@@ -1,0 +1,294 @@
+"""What decides whether a compiled program may be replayed: the key of a call.
+
+It has three parts: the signature of the arguments (`signature`), the surroundings of the function, such as
+its globals and the modules that it uses (`Guards`), and the modes that are on (`modes`). `reason` says in
+words how a key differs from the keys that are known.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.compiler.facts import Plain, Words, differences, fact_of, layout_of
+from tinygrad_mnist.compiler.guards import Guards
+from tinygrad_mnist.engine.observe import recorder
+from tinygrad_mnist.engine.random_state import is_replay
+from tinygrad_mnist.engine.tape import Leaf, recording
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.engine.tree import flatten
+from tinygrad_mnist.nn.module import _evaluating
+
+__all__ = ["Guards", "modes", "reason", "signature"]
+
+_CONTIGUOUS_ALIGNED: Final = 0x101
+_OWNS_ITS_MEMORY: Final = 0x4
+"""Bits of ``array.flags.num``."""
+
+FEW: Final = 16
+"""How many arrays are compared with each other for common memory; of more, only the same object is noted."""
+
+
+# ---- the arguments ---------------------------------------------------------------------------------------
+
+
+def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Hashable]:
+    """Return the leaves of the arguments of a call, their structure, and the key of both.
+
+    Parameters
+    ----------
+    args : tuple
+        The positional arguments: arrays, Tensors and other objects, in nested dicts, lists and (named)
+        tuples.
+    kwargs : mapping
+        The arguments by name; their order does not matter.
+
+    Returns
+    -------
+    leaves : list
+        All leaves in order, Python's numbers and other objects too.
+    structure : object
+        Put together with leaves by `engine.tree.unflatten`, it is ``(args, kwargs)``, the names in order.
+    key : hashable
+        Of arrays and Tensors it has shape, dtype, memory layout, and whether they require a gradient; of
+        anything else the value, or which object it is; and which arrays have memory in common. A NumPy scalar
+        counts by its value, as Python's numbers do: an array of no axes is an input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> batch = np.ones((128, 784), np.float32)
+    >>> leaves, structure, key = signature((batch, 0.1), {})
+    >>> key == signature((batch + 1, 0.1), {})[2], key == signature((batch, 0.2), {})[2]
+    (True, False)
+    """
+    if not kwargs and len(args) < len(_PLAIN_CALLS):  # the usual call, of a few arrays, in 2 microseconds
+        own = _OWNS_ITS_MEMORY
+        parts: list[Any] = []
+        for array in args:
+            if type(array) is not np.ndarray:
+                break
+            flags = array.flags.num
+            if flags & _CONTIGUOUS_ALIGNED != _CONTIGUOUS_ALIGNED:
+                break
+            own &= flags
+            parts.append((array.shape, array.dtype))
+        else:
+            structure, outline = _PLAIN_CALLS[len(args)]
+            common = () if len(args) < 2 else _common_memory(args, bool(own))
+            return list(args), structure, (outline, tuple(parts), common, ())
+    leaves, structure = flatten((args, dict(sorted(kwargs.items()))))
+    arrays = [
+        (number, leaf._array if isinstance(leaf, Tensor) else leaf)
+        for number, leaf in enumerate(leaves)
+        if isinstance(leaf, (Tensor, np.ndarray))
+    ]
+    common = tuple(
+        (arrays[i][0], arrays[j][0], same) for i, j, same in _common_memory([a for _, a in arrays], False)
+    )
+    # Two Tensors may be one object, or two with the same array, and a gradient goes to each of them.
+    tensors = [(n, leaf) for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+    twins = tuple((m, n) for (m, one), (n, other) in combinations(tensors, 2) if one is other)
+    return leaves, structure, (_outline(structure), tuple(map(_leaf_key, leaves)), common, twins)
+
+
+def _common_memory(arrays: Sequence[Any], all_own: bool) -> tuple[tuple[int, int, bool], ...]:
+    """Return the pairs of arrays that may have memory in common, and whether they are the same object."""
+    pairs = list(combinations(range(len(arrays)), 2))
+    return tuple(
+        (i, j, arrays[i] is arrays[j])
+        for i, j in pairs
+        if arrays[i] is arrays[j]
+        or (not all_own and len(arrays) <= FEW and np.may_share_memory(arrays[i], arrays[j]))
+    )
+
+
+def _leaf_key(leaf: Any) -> Hashable:
+    if isinstance(leaf, Tensor):
+        array, origin = leaf._array, leaf.origin
+        gradient = None if origin is None else Words("leaf" if type(origin) is Leaf else "result")
+        hooks = bool(origin is not None and origin.hooks)
+        return array.shape, array.dtype, layout_of(array), type(leaf), gradient, hooks
+    if isinstance(leaf, np.ndarray):
+        layout = layout_of(leaf)
+        if type(leaf) is np.ndarray:
+            return (leaf.shape, leaf.dtype) if layout == "C" else (leaf.shape, leaf.dtype, layout)
+        return leaf.shape, leaf.dtype, layout, type(leaf)
+    return fact_of(leaf)
+
+
+def _outline(structure: Any) -> Hashable:
+    """Return a structure as something that can be hashed."""
+    if structure is None:
+        return None
+    if isinstance(structure, dict):
+        return type(structure), tuple((key, _outline(part)) for key, part in structure.items())
+    if isinstance(structure, (list, tuple)):
+        return type(structure), *map(_outline, structure)
+    return _LEAF
+
+
+_LEAF: Final = "*"
+_PLAIN_STRUCTURES: Final = [flatten(((0,) * count, {}))[1] for count in range(8)]
+_PLAIN_CALLS: Final = [(structure, _outline(structure)) for structure in _PLAIN_STRUCTURES]
+"""The structure of a call with so many arrays, and its outline."""
+
+
+# ---- the modes -------------------------------------------------------------------------------------------
+
+_errors_in_numpy = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
+"""NumPy's own variable of `np.errstate`: to read it takes a tenth of the time of `np.geterr`."""
+
+_known_errstates: dict[int, tuple[Any, Hashable]] = {}
+
+
+def _errstate() -> Hashable:
+    """Return what NumPy does at a division by zero and the like."""
+    if _errors_in_numpy is None:
+        return tuple(np.geterr().values())
+    current = _errors_in_numpy.get(None)
+    known = _known_errstates.get(id(current))
+    if known is None or known[0] is not current:
+        if len(_known_errstates) > FEW:  # each `with np.errstate(...)` makes one
+            _known_errstates.clear()
+        known = _known_errstates[id(current)] = current, tuple(np.geterr().values())
+    return known[1]
+
+
+_MODES: Final = ("grad mode", "evaluation mode", "the replay of a checkpoint", "the recorder", "np.errstate")
+
+
+def modes() -> tuple[Hashable, ...]:
+    """Return the modes that are on in this thread or task, in the order of their names in `reason`.
+
+    They are whether operations are recorded, `evaluation_mode`, whether a checkpointed function runs again,
+    the kind of recorder that is on (that of `detect_anomaly` is one), and `np.errstate`.
+    """
+    watching = recorder.get()
+    observed = None if watching is None else Words(type(watching).__name__)
+    return recording.get(), _evaluating.get(), is_replay(), observed, _errstate()
+
+
+# ---- why a key is new ------------------------------------------------------------------------------------
+
+Key = tuple[Hashable, Any, tuple[Hashable, ...]]
+"""The key of a call: the signature of its arguments, the key of its guards, and the modes."""
+
+
+def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None = None) -> str:
+    """Return in words how a key differs from the closest one that is known; ``first call`` if none is.
+
+    Parameters
+    ----------
+    new : tuple
+        ``(signature, guards, modes)``: what `signature`, `Guards.key` and `modes` returned.
+    known : iterable of tuple
+        Such keys.
+    function : callable, optional
+        Its parameters are the names of the arguments; they are numbers otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def step(x, rate): ...
+    >>> calls = [(np.ones((128, 784)), 0.1), (np.ones((96, 784)), 0.1), (np.ones((96, 784)), 0.2)]
+    >>> keys = [(signature(call, {})[2], None, modes()) for call in calls]
+    >>> print(reason(keys[1], keys[:1], step))
+    argument x: shape was (128, 784), is (96, 784)
+    >>> print(reason(keys[2], keys[:2], step))
+    argument rate was 0.1, is 0.2; Python's numbers are part of the key, an array such as np.array(0.2) is not
+    """
+    names = _parameter_names(function)
+    facts = _facts(new, names)
+    # Of keys that differ in the same number of facts, the one that was added last.
+    found = [differences(_facts(key, names), facts) for key in known]
+    if not found:
+        return "first call"
+    closest = min(reversed(found), key=len)
+    if not closest:
+        return "the same key"
+    first, rest = closest[0], len(closest) - 1
+    text = str(first)
+    is_float = isinstance(first.now, Plain) and issubclass(first.now.type, float)
+    if is_float and first.name.startswith("argument "):
+        text += f"; Python's numbers are part of the key, an array such as np.array({first.now!r}) is not"
+    if rest:
+        text += f" (and {rest} more)"
+    return text
+
+
+def _parameter_names(function: Any) -> tuple[str, ...]:
+    """Return the names of the positional parameters of a function."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # nothing that has a signature
+        return ()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def _facts(key: Key, names: tuple[str, ...]) -> dict[str, Hashable]:
+    """Return what a key says, by name."""
+    given, guards, state = key
+    facts: dict[str, Hashable] = _argument_facts(given, names)
+    facts.update(zip(_MODES, map(_mode_fact, state), strict=True))
+    if guards is not None:
+        facts.update(guards.facts)
+    return facts
+
+
+def _mode_fact(value: Hashable) -> Hashable:
+    """Return a mode as a fact that is shown as it is."""
+    return Words(" ".join(value)) if isinstance(value, tuple) else value
+
+
+def _argument_facts(given: Any, names: tuple[str, ...]) -> dict[str, Hashable]:
+    """Return what the key of a signature says, by name."""
+    (_, positional, (_, named)), keys, common, twins = given
+    count = len(positional) - 1
+    own = [*names[:count], *map(str, range(len(names[:count]), count))]
+    facts: dict[str, Hashable] = {}
+    waiting = [*zip(own, positional[1:], strict=True), *named]
+    waiting.reverse()
+    leaves = iter(keys)
+    found: list[str] = []
+    while waiting:
+        path, outline = waiting.pop()
+        name = f"argument {path}"
+        if outline == _LEAF:
+            found.append(path)
+            facts.update(_leaf_facts(name, next(leaves)))
+        elif outline is None:
+            facts[name] = None
+        else:
+            parts = outline[1] if issubclass(outline[0], dict) else [*enumerate(outline[1:])]
+            of = f" with {', '.join(repr(key) for key, _ in parts)}" if issubclass(outline[0], dict) else ""
+            facts[name] = Words(f"a {outline[0].__name__} of {len(parts)}{of}")
+            waiting += reversed([(f"{path}[{key!r}]", part) for key, part in parts])
+    for i, j, same in common:
+        words = "the same array" if same else "memory in common"
+        facts[f"what arguments {found[i]} and {found[j]} have"] = Words(words)
+    for i, j in twins:
+        facts[f"what arguments {found[i]} and {found[j]} are"] = Words("the same Tensor")
+    return facts
+
+
+_LEAF_FACTS: Final = ("shape", "dtype", "memory layout", "type", "requires_grad", "hooks")
+_USUAL: Final = (None, None, Words("C"), np.ndarray, None, False)
+"""What an array has that is not said in the key of a leaf, in the order of `_LEAF_FACTS`."""
+
+
+def _leaf_facts(name: str, key: Any) -> dict[str, Hashable]:
+    """Return what the key of a leaf says, by name."""
+    if not isinstance(key, tuple):
+        return {name: key}
+    whole = dict(zip(_LEAF_FACTS, (*key, *_USUAL[len(key) :]), strict=True))
+    kind: Any = whole.pop("type")
+    whole["dtype"] = Words(whole["dtype"])
+    return {
+        name: Words("an array" if kind is np.ndarray else f"a {kind.__name__}"),
+        **{f"{name}: {what}": value for what, value in whole.items()},
+    }

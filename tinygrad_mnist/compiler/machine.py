@@ -1,0 +1,272 @@
+"""Machine code: LLVM's language as text in, addresses of functions in memory out.
+
+`llvmlite` does it. It is imported when somebody compiles, as it is an extra and takes 40 ms to load. What was
+compiled once is found again on disk, by a key of all that the machine code depends on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from tinygrad_mnist._version import __version__
+from tinygrad_mnist.compiler.cache import DiskCache, directory_of_machine_code, key_of
+
+FORMAT: Final = "1"
+"""A number to be raised when this file compiles the same text to other code: it is part of the key on disk."""
+
+SPEED: Final = 2
+"""Level of LLVM's optimisation passes. 3 unrolls more: a third more time to compile, no faster steps."""
+
+_DEFINED: Final = re.compile(r'^define (?!internal|private)[^@\n]*@"?([\w.$-]+)', re.MULTILINE)
+_DECLARED: Final = re.compile(r'^declare [^@\n]*@"?((?!llvm\.)[\w.$-]+)', re.MULTILINE)
+
+NO_SYMBOLS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+# ---- llvmlite ------------------------------------------------------------------------------------------------
+
+
+@cache
+def why_unavailable() -> str | None:
+    """Return the sentence that says why nothing can be compiled here; None if it can."""
+    hint = 'pip install "tinygrad_mnist[jit]" brings it'
+    try:
+        import llvmlite.binding as llvm
+    except ImportError:
+        return f"compiling needs the package llvmlite, which is not installed; {hint}"
+    except (OSError, RuntimeError) as error:  # its library cannot be loaded
+        return f"compiling needs the package llvmlite, which does not load ({error})"
+    if not hasattr(llvm, "create_pass_builder"):
+        import llvmlite
+
+        return f"compiling needs a newer llvmlite than {llvmlite.__version__}; {hint}"
+    try:
+        llvm.check_jit_execution()
+    except OSError as error:
+        return f"this system lets no process make code that runs ({error.strerror})"
+    return None
+
+
+def available() -> bool:
+    """Return whether machine code can be made here."""
+    return why_unavailable() is None
+
+
+@cache
+def _llvm() -> Any:
+    """Return llvmlite's binding, ready to compile for this machine; raise ImportError where there is none."""
+    if (reason := why_unavailable()) is not None:
+        raise ImportError(reason)
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+# LLVM is entered by one thread at a time. A process forks only when no thread is inside, or the child would
+# inherit what that thread left half done.
+_LOCK = threading.RLock()
+if sys.platform != "win32":
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
+
+
+# ---- the host ------------------------------------------------------------------------------------------------
+
+
+class Host(NamedTuple):
+    """The processor that code is made for.
+
+    The name alone is not enough: virtual machines show the name of a processor without all that it can do. The
+    features say what is there and what is not.
+    """
+
+    triple: str
+    cpu: str
+    features: Mapping[str, bool]
+
+    @property
+    def features_text(self) -> str:
+        """The features as LLVM reads them, ``"+avx2,-avx512f"``."""
+        return ",".join(("+" if here else "-") + name for name, here in sorted(self.features.items()))
+
+
+@cache
+def host() -> Host:
+    """Return the processor of this machine."""
+    llvm = _llvm()
+    try:
+        features = dict(llvm.get_host_cpu_features())
+    except RuntimeError:  # LLVM cannot tell on every system; the name must do
+        features = {}
+    return Host(llvm.get_default_triple(), llvm.get_host_cpu_name(), features)
+
+
+def vector_bits() -> int:
+    """Return the bits of this machine's widest vectors: 512, 256 or 128."""
+    features = host().features
+    if features.get("avx512f"):
+        return 512
+    return 256 if features.get("avx") else 128
+
+
+def preferred_vector_bits() -> int:
+    """Return the bits of the vectors that loops are best made of: 512, 256 or 128.
+
+    The first processors with vectors of 512 bits, Skylake and Cascade Lake, run slower while they use them.
+    They are known by what their successors and AMD's have and they have not.
+    """
+    slows_down = not host().features.get("avx512vbmi2")
+    return min(vector_bits(), 256) if slows_down else vector_bits()
+
+
+# ---- compiling -----------------------------------------------------------------------------------------------
+
+
+class Compiled:
+    """Machine code in memory, which is there as long as this object is.
+
+    Attributes
+    ----------
+    object_bytes : bytes
+        The code as an object file, not yet bound to addresses.
+    from_disk : bool
+        Whether it was found on disk.
+    """
+
+    def __init__(self, object_bytes: bytes, from_disk: bool, names: frozenset[str], engine: Any) -> None:
+        self.object_bytes = object_bytes
+        self.from_disk = from_disk
+        self._names = names
+        self._engine = engine
+        weakref.finalize(self, _free, engine).atexit = False  # at its end the process frees all
+
+    def address(self, name: str) -> int:
+        """Return the address of a function. It holds as long as this object.
+
+        Raises
+        ------
+        KeyError
+            There is no function of this name that can be called from outside.
+        """
+        if name not in self._names:
+            raise KeyError(f"there is no function {name!r} among {', '.join(sorted(self._names))}")
+        with _LOCK:
+            return int(self._engine.get_function_address(name))
+
+
+def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS) -> Compiled:
+    """Compile a module in LLVM's language for this machine, or find it on disk, and load it.
+
+    Parameters
+    ----------
+    ir : str
+        The text of the module. It names no address, so that the code of one process is right in the next.
+    symbols : mapping of str to int
+        The addresses of what the module declares. It may also declare what the process has, such as C's ``logf``.
+
+    Raises
+    ------
+    ImportError
+        There is no `llvmlite`; the message says how to get it.
+    RuntimeError
+        The text is not LLVM's language, or declares what is not to be found.
+
+    Examples
+    --------
+    >>> import ctypes
+    >>> code = compile_ir("define i64 @twice(i64 %x) {\\n  %y = add i64 %x, %x\\n  ret i64 %y\\n}")
+    >>> ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("twice"))(21)
+    42
+    """
+    llvm = _llvm()
+    disk = DiskCache(directory_of_machine_code())
+    key = _key(ir)
+    found = disk.get(key)
+    with _LOCK:
+        _free_waiting()
+        object_bytes = _object_of(ir) if found is None else found
+        engine = _load(object_bytes, symbols, _DECLARED.findall(ir))
+    if found is None:
+        disk.put(key, object_bytes)
+    return Compiled(object_bytes, found is not None, frozenset(_DEFINED.findall(ir)), engine)
+
+
+def _key(ir: str) -> str:
+    """Return the key of all that the machine code of a text depends on."""
+    import llvmlite
+
+    versions = (__version__, llvmlite.__version__, repr(_llvm().llvm_version_info))
+    return key_of(FORMAT, *versions, host().triple, host().cpu, host().features_text, ir)
+
+
+def _target_machine() -> Any:
+    llvm = _llvm()
+    target = llvm.Target.from_triple(host().triple)
+    return target.create_target_machine(cpu=host().cpu, features=host().features_text, opt=3, jit=True)
+
+
+def _object_of(ir: str) -> bytes:
+    """Return the optimised machine code of a text, as an object file."""
+    llvm = _llvm()
+    machine = _target_machine()
+    context = llvm.create_context()  # of its own, as LLVM's global one only grows
+    with machine, context, llvm.parse_assembly(ir, context) as module:
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        module.verify()
+        options = llvm.create_pipeline_tuning_options(speed_level=SPEED)
+        options.loop_vectorization = True
+        options.loop_interleaving = True
+        options.loop_unrolling = True
+        options.slp_vectorization = False  # loops are vectorised; what is left is not worth the time
+        with options, llvm.create_pass_builder(machine, options) as builder:
+            builder.getModulePassManager().run(module, builder)
+        return bytes(machine.emit_object(module))
+
+
+def _load(object_bytes: bytes, symbols: Mapping[str, int], needed: Iterable[str]) -> Any:
+    """Return an engine that holds the code of an object file in memory, bound to the addresses of its symbols."""
+    llvm = _llvm()
+    # The engine's own module declares the symbols, as it knows addresses by what is declared.
+    declared = llvm.parse_assembly("".join(f'declare void @"{name}"()\n' for name in symbols))
+    engine = llvm.create_mcjit_compiler(declared, _target_machine())
+    for name, address in symbols.items():
+        engine.add_global_mapping(declared.get_function(name), address)
+    for name in needed:  # LLVM would end the process over a name that is nowhere
+        if name not in symbols and not llvm.address_of_symbol(name):
+            raise RuntimeError(f"the module declares {name!r}, which is neither given nor in this process")
+    engine.add_object_file(llvm.ObjectFileRef.from_data(object_bytes))
+    engine.finalize_object()
+    return engine
+
+
+# ---- freeing -------------------------------------------------------------------------------------------------
+
+_waiting: list[Any] = []
+
+
+def _free(engine: Any) -> None:
+    """Free the memory of machine code, now or, if another thread compiles, when it next can be.
+
+    This runs wherever the last reference goes, in any thread and between any two lines: it must not wait.
+    """
+    _waiting.append(engine)
+    if _LOCK.acquire(blocking=False):
+        try:
+            _free_waiting()
+        finally:
+            _LOCK.release()
+
+
+def _free_waiting() -> None:
+    while _waiting:
+        _waiting.pop().close()

@@ -1,0 +1,136 @@
+"""Where each value lies: a table of pointers, and one arena that values share when they are not alive together.
+
+Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call to
+call; then come the constants, the inputs and those outputs that are computed straight into the array that the
+caller gets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from tinygrad_mnist.compiler.fuse import Plan
+from tinygrad_mnist.compiler.program import Value
+
+ALIGNMENT: Final = 64
+"""Bytes that each value in the arena is aligned to: a line of the cache, and the longest vector."""
+
+DIRECT: Final = 8192
+"""An output of at least so many bytes is computed where the caller gets it; a smaller one is copied there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the memory of a value begins: an entry of the table, and bytes from there."""
+
+    entry: int
+    offset: int
+
+
+@dataclass(eq=False)
+class Memory:
+    """Where everything lies.
+
+    Attributes
+    ----------
+    places : dict of Value to Place
+        Where the memory of each root that is read or kept begins.
+    arena : int
+        The bytes of the arena, which is entry 0.
+    constants, inputs, direct : dict of Value to int
+        The entries of the constants, of the inputs and of outputs that are not in the arena.
+    """
+
+    places: dict[Value, Place] = field(default_factory=dict)
+    arena: int = 0
+    constants: dict[Value, int] = field(default_factory=dict)
+    inputs: dict[Value, int] = field(default_factory=dict)
+    direct: dict[Value, int] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> int:
+        """The length of the table."""
+        return 1 + len(self.constants) + len(self.inputs) + len(self.direct)
+
+
+class _Arena:
+    """An arena that hands out the smallest free block that is large enough."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.free: list[tuple[int, int]] = []  # (length, offset)
+
+    def take(self, length: int) -> int:
+        fitting = min((block for block in self.free if block[0] >= length), default=None)
+        if fitting is None:
+            offset = self.size
+            self.size += length
+            return offset
+        self.free.remove(fitting)
+        if fitting[0] > length:
+            self.free.append((fitting[0] - length, fitting[1] + length))
+        return fitting[1]
+
+    def give(self, length: int, offset: int) -> None:
+        """Take a block back, joined with the free ones beside it."""
+        for block in list(self.free):
+            if block[1] + block[0] == offset or offset + length == block[1]:
+                self.free.remove(block)
+                length, offset = length + block[0], min(offset, block[1])
+        self.free.append((length, offset))
+
+
+def rounded(size: int) -> int:
+    """Return a number of bytes, rounded up to whole lines of the cache."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def assign(plan: Plan) -> Memory:
+    """Give each value that is kept, and each that goes in or out, its place.
+
+    Parameters
+    ----------
+    plan : Plan
+        What runs, in order.
+    """
+    program = plan.ready.program
+    memory = Memory()
+    arena = _Arena()
+    scalars = arena.take(rounded(8 * len(program.scalars)))
+    for number, value in enumerate(program.scalars):
+        memory.places[value] = Place(0, scalars + 8 * number)
+    numbers = arena.take(rounded(8 * len(program.numbers)))
+    for number, value in enumerate(program.numbers):
+        memory.places[value] = Place(0, numbers + 8 * number)
+    for values, entries in ((program.constants, memory.constants), (program.inputs, memory.inputs)):
+        for value in values:
+            entries[value] = memory.entries
+            memory.places[value] = Place(entries[value], 0)
+    for value in program.outputs:
+        if value.size * value.dtype.itemsize >= DIRECT:
+            memory.direct[value] = memory.entries
+            memory.places[value] = Place(memory.direct[value], 0)
+    _share(plan, memory, arena)
+    memory.arena = arena.size
+    return memory
+
+
+def _share(plan: Plan, memory: Memory, arena: _Arena) -> None:
+    """Give the kept values places in the arena, each until the last piece that reads it."""
+    program = plan.ready.program
+    last: dict[Value, int] = {}
+    pieces = [*plan.pieces, *plan.commit]
+    for step, piece in enumerate(pieces):
+        last.update(dict.fromkeys(plan.reads(piece), step))
+    last.update(dict.fromkeys((*program.outputs, *program.numbers, *program.conditions), len(pieces)))
+    alive: list[tuple[Value, int, int]] = []
+    for step, piece in enumerate(plan.pieces):
+        for value in plan.stores(piece):
+            if value not in memory.places:
+                length = rounded(value.size * value.dtype.itemsize)
+                memory.places[value] = Place(0, arena.take(length))
+                alive.append((value, length, memory.places[value].offset))
+        for entry in [entry for entry in alive if last.get(entry[0], step) <= step]:
+            alive.remove(entry)
+            arena.give(*entry[1:])

@@ -1,0 +1,254 @@
+"""The optimiser's part of a trace: its own update formula runs on symbols, for each parameter.
+
+Options such as the learning rate and counts of steps are numbers that go into each call of the program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.slots import OptionSlot, ProgressSlot, Slot, StateSlot
+from tinygrad_mnist.compiler.symbols import Number, Symbol
+from tinygrad_mnist.engine.tape import mark_written, recording
+from tinygrad_mnist.engine.tensor import Tensor, _lift
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.compiler.builder import Builder
+
+
+class _Block:
+    """What an update formula works on: one parameter, as `optim.flat_parameters.Block` is a part of many."""
+
+    def __init__(self, tracing: OptimizerTracer, flat: Any, index: int, gradient: Symbol) -> None:
+        self._tracing, self._flat, self._index = tracing, flat, index
+        self.gradient = gradient
+        self.parameter = flat.parameters[index]
+        values = tracing.capture(self.parameter).copy()
+        self.values = values.astype(flat.dtype) if flat.is_storage else values
+        self.scratch = self.values.copy()
+
+    def scratch_after(self, gradient: Symbol) -> Symbol:
+        """Return an array for intermediate results."""
+        return self.scratch
+
+    def state(self, name: str) -> Symbol:
+        """Return the state array of a name, to be written in place."""
+        return self._tracing.state(self._flat, name, self._index)
+
+    def trial(self) -> _Block:
+        """Return a block whose results nobody needs."""
+        return _Trial(self._tracing, self._flat, self._index, self.gradient)
+
+    def penalised_gradient(self, weight_decay: Any, scale: Any = 1.0) -> Symbol:
+        """Return ``scale * (gradient + weight_decay * values)``."""
+        gradient = self.gradient.copy()
+        if weight_decay:
+            gradient = np.multiply(self.values, weight_decay) + gradient
+        return gradient if scale == 1 else np.multiply(gradient, scale)
+
+
+class _Trial(_Block):
+    """A block on which the first step is tried out, for what it notes."""
+
+    def state(self, name: str) -> Symbol:
+        """Return a copy of the state array."""
+        return super().state(name).copy()
+
+
+class OptimizerTracer:
+    """The methods of the tracer that optimisers, gradient clipping and schedules call."""
+
+    builder: Builder
+    slots: list[Slot]
+    schedules: list[Any]
+    in_place: set[int]
+    capture: Callable[[Tensor], Symbol]
+    capture_gradient: Callable[..., None]
+    require: Callable[[Any], None]
+    scalar: Callable[[Slot, float], Number]
+    symbol: Callable[..., Symbol]
+
+    def __init__(self) -> None:
+        self.optimizers: list[Any] = []
+        self.options: list[tuple[dict[str, Any], tuple[Any, ...]]] = []
+        self._states: dict[tuple[int, str, int], tuple[Any, Symbol, Value]] = {}
+        self._option_numbers: dict[tuple[int, str], Any] = {}
+        self._progress: dict[tuple[int, int], Any] = {}  # by flat array and position, what comes next
+        self._progress_numbers: dict[tuple[int, Any], Any] = {}
+        self._flats: dict[int, Any] = {}
+
+    def optimizer_step(self, optimizer: Any) -> None:
+        """Trace the update of every parameter that has a gradient."""
+        if any(schedule.optimizer is optimizer for schedule in self.schedules):
+            raise JitError(
+                "schedule.step() is called before optimizer.step() in a jitted function; call it afterwards, or "
+                "outside of the function"
+            )
+        self.optimizers.append(optimizer)
+        token = recording.set(False)
+        try:
+            for group, flat_group in zip(optimizer.param_groups, optimizer._flat_groups, strict=True):
+                options = self._options(group, optimizer.defaults)
+                for flat in flat_group.flats:
+                    self._flats[id(flat)] = flat
+                    for index in range(len(flat.parameters)):
+                        self._update(optimizer, options, flat, index)
+        finally:
+            recording.reset(token)
+
+    def _update(self, optimizer: Any, options: dict[str, Any], flat: Any, index: int) -> None:
+        """Trace the update of one parameter."""
+        parameter = flat.parameters[index]
+        leaf = parameter._leaf
+        if leaf is None or parameter.origin is None:
+            return  # it is frozen: it has no gradient
+        self.capture_gradient(leaf)
+        if leaf.grad is None:
+            return
+        gradient = self.symbol(leaf.grad)
+        if gradient.shape != parameter.shape:
+            raise ValueError(f"a gradient has shape {gradient.shape}, its parameter {parameter.shape}")
+        gradient = gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
+        block = _Block(self, flat, index, gradient)
+        before = self._progress_before(flat, index)
+        if before is None:
+            # The first call runs in eager, so the program begins with the second step: it takes what the
+            # first one notes.
+            noted = optimizer._update(block.trial(), options, None)
+            before = self._progress_before(flat, index, _now(noted))
+        progress = optimizer._update(block, options, before)
+        self._progress[id(flat), index] = progress
+        values = block.values
+        parameter._array = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
+        self.in_place.add(id(parameter))
+        mark_written((leaf,))
+
+    def _options(self, group: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a group: numbers that each call reads anew, and flags as they are."""
+        found: dict[str, Any] = {}
+        for name in defaults:
+            key = (id(group), name)
+            if key not in self._option_numbers:
+                value = group[name]
+                if type(value) is tuple:
+                    number: Any = tuple(
+                        self.scalar(OptionSlot(group, name, place), part) for place, part in enumerate(value)
+                    )
+                elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                    number = self.scalar(OptionSlot(group, name, None), value)
+                else:
+                    number = value
+                self._option_numbers[key] = number
+            found[name] = self._option_numbers[key]
+        if not any(group is known for known, _ in self.options):
+            self.options.append((group, pattern(group, defaults)))
+        return found
+
+    def state(self, flat: Any, name: str, index: int) -> Symbol:
+        """Return the symbol of a parameter's section of a state array; what is written into it stays."""
+        key = (id(flat), name, index)
+        if key not in self._states:
+            slot = StateSlot(flat, name, index)
+            value = self.builder.input(slot.fetch(()))
+            self.slots.append(slot)
+            self._states[key] = flat, Symbol(value), value
+        return self._states[key][1]
+
+    def _progress_before(self, flat: Any, index: int, noted: Any = None) -> Any:
+        """Return what an optimiser noted for a parameter; equal notes of neighbours are the same numbers."""
+        if (id(flat), index) in self._progress:  # a second step in the same call
+            return self._progress[id(flat), index]
+        progress = noted if flat.progress[index] is None else flat.progress[index]
+        key = (id(flat), progress)
+        if key not in self._progress_numbers:
+            self._progress_numbers[key] = self._numbers(flat, index, progress)
+        return self._progress_numbers[key]
+
+    def _numbers(self, flat: Any, index: int, progress: Any) -> Any:
+        if isinstance(progress, tuple):
+            parts = [self.scalar(ProgressSlot(flat, index, p), part) for p, part in enumerate(progress)]
+            return type(progress)(*parts) if hasattr(progress, "_fields") else tuple(parts)
+        if isinstance(progress, (int, float)) and not isinstance(progress, bool):
+            return self.scalar(ProgressSlot(flat, index, None), progress)
+        return progress
+
+    def progress_after(self) -> Iterator[tuple[Any, list[int], Any]]:
+        """Yield what is to be noted: a flat array, positions in it, and the note that they share."""
+        groups: dict[tuple[int, Any], list[int]] = {}
+        notes: dict[tuple[int, Any], Any] = {}
+        for (flat, index), progress in self._progress.items():
+            key = (flat, self._flats[flat].progress[index])  # equal before, equal afterwards
+            groups.setdefault(key, []).append(index)
+            notes[key] = progress
+        for key, positions in groups.items():
+            yield self._flats[key[0]], positions, notes[key]
+
+    def write_states(self, program: Program) -> None:
+        """Let the program write the state arrays that the updates changed."""
+        for _, symbol, value in self._states.values():
+            if symbol.value is not value:
+                program.writes.append((symbol.value, value))
+
+    # ---- gradient clipping -------------------------------------------------------------------------------
+
+    def clip_gradient_norm(
+        self, pairs: Sequence[tuple[Tensor, Any]], max_norm: float, order: float, error_if_nonfinite: bool
+    ) -> Any:
+        """Trace `optim.clip_grad_norm_`, and return the norm before scaling."""
+        token = recording.set(False)
+        try:
+            gradients = [_lift(self.symbol(gradient), None) for _, gradient in pairs]
+            total = self._norm([gradient for gradient in gradients if gradient.size], order)
+            if error_if_nonfinite:
+                self.require(np.isfinite(total))
+            factor = max_norm / (total + 1e-6)
+            # a factor of 1 changes nothing, and one that is NaN reaches every gradient, as in eager
+            factor = np.where(factor >= 1, 1.0, factor)
+            for (parameter, _), gradient in zip(pairs, gradients, strict=True):
+                parameter.grad = gradient * factor.astype(gradient.dtype)
+            return Number(_lift(Symbol(self.symbol(total).value, weak=True), None), None)
+        finally:
+            recording.reset(token)
+
+    def _norm(self, gradients: Sequence[Tensor], order: float) -> Any:
+        """Return the norm of all gradients together, in float64."""
+        if not gradients:
+            return _lift(self.symbol(np.float64(0.0)), None)
+        if order == math.inf:
+            largest = [np.max(np.abs(gradient)).astype(np.float64) for gradient in gradients]
+            return np.max(np.stack(largest))
+        total: Any = 0.0
+        for gradient in gradients:
+            wide = gradient.astype(np.float64)
+            total = total + np.sum(np.square(wide) if order == 2 else np.abs(wide) ** order)
+        # where the powers overflow or underflow, eager divides by the largest entry first
+        self.require(((total > 1e-200) & (total < math.inf)) | np.isnan(total) | (total == 0))
+        return np.sqrt(total) if order == 2 else total ** (1 / order)
+
+
+def _now(noted: Any) -> Any:
+    """Return what an optimiser noted, with the value that each number has now."""
+    if isinstance(noted, Number):
+        return noted.now
+    if isinstance(noted, tuple):
+        parts = [_now(part) for part in noted]
+        return type(noted)(*parts) if hasattr(noted, "_fields") else tuple(parts)
+    return noted
+
+
+def pattern(group: dict[str, Any], defaults: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what a program depends on in the options of a group: flags, and which numbers are 0."""
+    return tuple(
+        tuple(part == 0 for part in value)
+        if type(value) is tuple
+        else value == 0
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else value
+        for value in map(group.__getitem__, defaults)
+    )

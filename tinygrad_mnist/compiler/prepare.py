@@ -1,0 +1,286 @@
+"""A program made ready for compilation: the same meaning, in instructions that loops, products and calls can run.
+
+:func:`prepare` leaves out what nobody needs, and puts in the copies and casts that the later steps would otherwise
+have to make on the side: what `interpret` makes of the program stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.compiler.functions import FUNCTIONS
+from tinygrad_mnist.compiler.layout import Layout, blas_order, contiguous, only_ones_differ, viewed
+from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Program, Value
+
+DTYPES: Final = frozenset(
+    map(np.dtype, ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")),
+)
+"""What the elements of a compiled loop may be, in the byte order of the machine."""
+
+FLOATS: Final = frozenset(
+    """reciprocal sqrt exp expm1 exp2 log log1p log2 log10 sin cos tanh erf copysign divide""".split()
+)
+"""Operations that a loop does on floats alone."""
+
+POWERS: Final = (-1.0, 0.5, 1.0, 2.0, 3.0)
+"""The exponents that a loop spells without a logarithm."""
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A program made ready, and how each value lies.
+
+    Attributes
+    ----------
+    program : Program
+        It has no `watched`: they have become conditions. Each output, number and condition is computed by an
+        instruction that is no view, and no two of the outputs are the same value.
+    kinds : dict of Instruction to str
+        ``loop``, ``view``, ``product`` or ``call``: how each instruction is run.
+    producers : dict of Value to Instruction
+        What computes each value.
+    roots : dict of Value to Value
+        The value whose memory holds the elements: of a view that of its argument, else the value itself.
+    layouts : dict of Value to Layout
+        How it lies in the memory of its root.
+    uniform : dict of Value to scalar
+        The constants all of whose elements are the same.
+    """
+
+    program: Program
+    kinds: dict[Instruction, str] = field(default_factory=dict)
+    producers: dict[Value, Instruction] = field(default_factory=dict)
+    roots: dict[Value, Value] = field(default_factory=dict)
+    layouts: dict[Value, Layout] = field(default_factory=dict)
+    uniform: dict[Value, Any] = field(default_factory=dict)
+
+
+def needed(program: Program) -> list[Instruction]:
+    """Return the instructions that something needs, in their order."""
+    wanted = {
+        *program.outputs,
+        *program.numbers,
+        *program.conditions,
+        *program.watched,
+        *(new for new, _ in program.writes),
+    }
+    kept = []
+    for instruction in reversed(program.instructions):
+        if instruction.effect or not wanted.isdisjoint(instruction.outputs):
+            kept.append(instruction)
+            wanted.update(instruction.inputs)
+    return kept[::-1]
+
+
+def exponent(instruction: Instruction, uniform: Mapping[Value, Any]) -> float | None:
+    """Return the exponent of a power, where it is one that a loop spells."""
+    value = uniform.get(instruction.inputs[1])
+    return None if value is None or float(value) not in POWERS else float(value)
+
+
+def spells(instruction: Instruction, uniform: Mapping[Value, Any]) -> bool:
+    """Return whether a loop can spell an elementwise operation or a reduction for these dtypes."""
+    name, result = instruction.name, instruction.outputs[0].dtype
+    of = [value.dtype for value in instruction.inputs]
+    if name in REDUCTIONS:
+        return not (name in ("max", "min") and result == bool)
+    if name == "astype":
+        # What C makes of a float that no integer is near to is not defined; NumPy does as its compiler did.
+        return of[0].kind != "f" or result.kind in "fb"
+    if name in FLOATS:
+        return result.kind == "f" and (name in FUNCTIONS or name == "divide")
+    if name == "power":
+        return result.kind == "f" and exponent(instruction, uniform) is not None
+    if name in ("subtract", "negative", "sign", "square", "add", "multiply"):
+        return result != bool
+    if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
+        # NumPy compares uint64 with signed integers exactly.
+        return not (of[0] != of[1] and np.dtype("u8") in of)
+    return True
+
+
+def kind_of(instruction: Instruction, uniform: Mapping[Value, Any], *, blas: bool) -> str:
+    """Return how an instruction is run: ``loop``, ``view``, ``product`` or ``call``."""
+    values = (*instruction.inputs, *instruction.outputs)
+    if (
+        instruction.effect
+        or len(instruction.outputs) != 1
+        or any(value.dtype not in DTYPES or value.size == 0 for value in values)
+    ):
+        return "call"
+    if instruction.name in VIEWS:
+        return "view"
+    if instruction.name == "matmul":
+        first, second = (value.ndim for value in instruction.inputs)
+        floats = all(value.dtype == instruction.outputs[0].dtype for value in values)
+        float_type = instruction.outputs[0].dtype.kind == "f"
+        return "product" if blas and floats and float_type and first >= 2 and second >= 2 else "call"
+    if instruction.name in ELEMENTWISE or instruction.name in REDUCTIONS:
+        return "loop" if spells(instruction, uniform) else "call"
+    return "call"
+
+
+class _Preparation:
+    """The work of :func:`prepare`: instructions are appended one by one, with what they need before them."""
+
+    def __init__(self, program: Program, *, blas: bool):
+        self.blas = blas
+        self.number = 1 + max(
+            (value.number for i in program.instructions for value in (*i.inputs, *i.outputs)),
+            default=max((v.number for v in (*program.inputs, *program.scalars, *program.constants)), default=0),
+        )
+        self.old = program
+        self.watched = list(dict.fromkeys(program.watched))
+        self.conditions = list(dict.fromkeys(program.conditions))
+        self.program = Program(program.inputs, program.strides, program.scalars, program.constants)
+        self.ready = Prepared(self.program)
+        for value, strides in zip(program.inputs, program.strides, strict=True):
+            self._place(value, value, Layout(0, tuple(strides)))
+        for value in (*program.scalars, *program.constants):
+            self._place(value, value, contiguous(value))
+        for value, array in program.constants.items():
+            if array.size and value.dtype in DTYPES and (array == (first := array.reshape(-1)[0])).all():
+                # Zeros of either sign are equal.
+                if first != 0 or not np.signbit(array).any():
+                    self.ready.uniform[value] = first
+
+    def _place(self, value: Value, root: Value, layout: Layout) -> None:
+        self.ready.roots[value], self.ready.layouts[value] = root, layout
+
+    def add(self, instruction: Instruction) -> None:
+        """Append an instruction, and copies of arguments that it cannot read as they lie."""
+        kind = kind_of(instruction, self.ready.uniform, blas=self.blas)
+        if kind == "product":
+            itemsize = instruction.outputs[0].dtype.itemsize
+            arguments = tuple(
+                value if blas_order(self.ready.layouts[value], value.shape, itemsize) else self.copied(value)
+                for value in instruction.inputs
+            )
+            if arguments != instruction.inputs:
+                instruction = _replaced(instruction, arguments)
+        if kind == "view":
+            (source,) = instruction.inputs
+            layout = viewed(instruction, self.ready.layouts[source])
+            if layout is None:
+                source = self.copied(source)
+                instruction = _replaced(instruction, (source,))
+                layout = viewed(instruction, self.ready.layouts[source])
+                assert layout is not None, "a contiguous array can be reshaped without a copy"
+            self._place(instruction.outputs[0], self.ready.roots[source], layout)
+        else:
+            for value in instruction.outputs:
+                self._place(value, value, contiguous(value))
+        self.program.instructions.append(instruction)
+        self.ready.kinds[instruction] = kind
+        for value in instruction.outputs:
+            self.ready.producers[value] = instruction
+            if value in self.watched:  # while it is still in the cache
+                self.watched.remove(value)
+                self.conditions.append(self.not_nan(value))
+
+    def made(
+        self,
+        name: str,
+        of: tuple[Value, ...],
+        shape: tuple[int, ...],
+        dtype: Any,
+        run: Any,
+        static: Mapping[str, Any] | None = None,
+    ) -> Value:
+        """Append an instruction, and return its result."""
+        result = Value(self.number, shape, np.dtype(dtype))
+        self.number += 1
+        line = self.ready.producers[of[0]].line if of[0] in self.ready.producers else ""
+        self.add(Instruction(name, of, (result,), static or {}, run, line))
+        return result
+
+    def copied(self, value: Value) -> Value:
+        """Return a value with the same elements, in C order."""
+        return self.made("identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C"))
+
+    def computed(self, values: Iterable[Value]) -> list[Value]:
+        """Return the values with copies in the place of views, inputs, and of what stands there a second time."""
+        result: list[Value] = []
+        for value in values:
+            producer = self.ready.producers.get(value)
+            view = producer is None or self.ready.kinds[producer] == "view"
+            result.append(self.copied(value) if view or value in result else value)
+        return result
+
+    def writes(self) -> list[tuple[Value, Value]]:
+        """Return the writes, each new value with the shape and dtype of its target; the last of several."""
+        last = {target: new for new, target in self.old.writes}
+        result = []
+        for target, new in last.items():
+            if new.dtype != target.dtype:
+                new = self.made("astype", (new,), new.shape, target.dtype, _Cast(target.dtype))
+            if new.shape != target.shape:
+                new = self.made("broadcast_to", (new,), target.shape, target.dtype, _Broadcast(target.shape))
+            result.append((new, target))
+        return result
+
+    def not_nan(self, value: Value) -> Value:
+        """Return a condition: no element of a value is NaN, as only NaN differs from itself."""
+        known = self.made("equal", (value, value), value.shape, bool, np.equal)
+        static = {"axis": tuple(range(value.ndim)), "keepdims": False}
+        return self.made("all", (known,), (), bool, np.all, static)
+
+
+@dataclass(frozen=True)
+class _Cast:
+    dtype: np.dtype[Any]
+
+    def __call__(self, array: Any) -> Any:
+        return array.astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class _Broadcast:
+    shape: tuple[int, ...]
+
+    def __call__(self, array: Any) -> Any:
+        return np.broadcast_to(array, self.shape)
+
+
+def _replaced(instruction: Instruction, inputs: tuple[Value, ...]) -> Instruction:
+    return Instruction(
+        instruction.name,
+        inputs,
+        instruction.outputs,
+        instruction.static,
+        instruction.run,
+        instruction.line,
+        instruction.effect,
+    )
+
+
+def prepare(program: Program, *, blas: bool = True) -> Prepared:
+    """Return a program with the same meaning, made ready for compilation.
+
+    Parameters
+    ----------
+    program : Program
+        What a call computes.
+    blas : bool
+        Whether there are products by BLAS; without them, NumPy multiplies matrices.
+    """
+    work = _Preparation(program, blas=blas)
+    for instruction in needed(program):
+        work.add(instruction)
+    work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs
+    work.program.writes = work.writes()
+    work.program.outputs = work.computed(program.outputs)
+    work.program.numbers = work.computed(program.numbers)
+    work.program.conditions = work.computed(work.conditions)
+    return work.ready
+
+
+def only_moves_axes(view: Instruction) -> bool:
+    """Return whether a loop over the result of a view knows at once where to read its argument."""
+    if view.name == "reshape":
+        return only_ones_differ(view.inputs[0].shape, view.outputs[0].shape)
+    return view.name in ("transpose", "broadcast_to")

@@ -1,0 +1,569 @@
+"""Matrix products of compiled code: BLAS by pointer, and generated code for narrow ones.
+
+:func:`blas` finds the ``gemm`` of the OpenBLAS that NumPy itself has loaded. Where NumPy's build exports none,
+it returns None, and the program calls ``np.matmul(..., out=)``. :func:`generated` writes a product of one fixed
+shape as LLVM IR. :func:`choose` says which of the two is the faster one, by the sizes alone.
+
+A generated product keeps a block of the result in registers and runs over all of `k` at once. Neither
+argument is copied beforehand, as a BLAS does: for a narrow result that copy costs more than it saves. Each
+element is one chain of ``c = a * b + c`` in the order of `k`. So its bits depend neither on the block that it
+falls into nor on the thread that computes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, Literal
+
+import numpy as np
+
+_SYMBOLS: Final = (
+    ("scipy_cblas_{}gemm64_", "scipy_openblas_{}64_", "i64"),
+    ("scipy_cblas_{}gemm", "scipy_openblas_{}", "i32"),
+    ("cblas_{}gemm64_", "openblas_{}64_", "i64"),
+    ("cblas_{}gemm", "openblas_{}", ""),
+)
+"""How builds of OpenBLAS name their ``gemm`` and their settings, and the type of their integers. The last
+spelling stands for either type: there the library's configuration has the last word."""
+
+_LETTER: Final = {"float32": "s", "float64": "d"}
+
+_HEIGHTS: Final = {512: (26, 13, 8, 6, 4, 3, 3, 2), 256: (8, 6, 3, 2), 128: (8, 4, 2, 2)}
+"""The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of two,
+and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
+
+_STACK: Final = 131072
+"""The most bytes of a copy on the stack, which in a thread may be small."""
+
+_CACHE: Final = 65536
+"""The bytes of columns of op(B) that come from near enough to cost no more than other loads."""
+
+_TALL: Final = 256
+_WIDE: Final = 128
+"""The least `m` and `n` for which it is worth while to copy columns of B, so that they lie close together."""
+
+@dataclass(frozen=True)
+class Blas:
+    """The ``gemm`` of the BLAS that NumPy has loaded.
+
+    Attributes
+    ----------
+    address : int
+        Where the function ``cblas_?gemm(order, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)``
+        stands in memory. The first three are C's ``enum``, so ``i32``.
+    integer : str
+        LLVM's type of its sizes and strides: ``"i64"`` or ``"i32"``.
+    name : str
+        The name of the function in the library.
+    library : CDLL
+        The library, which stays loaded as long as this object lives.
+    settings : str
+        How the library names its settings, such as ``"scipy_openblas_{}64_"``.
+    """
+
+    address: int
+    integer: Literal["i32", "i64"]
+    name: str
+    library: ctypes.CDLL
+    settings: str
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """Let the library run on the calling thread only, inside a ``with`` statement.
+
+        The number of threads belongs to the process. So the first that enters sets it, and the last that
+        leaves sets it back, whichever thread of Python they are on.
+        """
+        _Threads.enter(self)
+        try:
+            yield
+        finally:
+            _Threads.leave(self)
+
+
+class _Threads:
+    """How many callers want OpenBLAS on one thread now, and the number that it had before them."""
+
+    lock = Lock()
+    callers = 0
+    before = 1
+
+    @classmethod
+    def enter(cls, blas: Blas) -> None:
+        """Count one caller more; the first sets the number of threads to 1."""
+        with cls.lock:
+            if cls.callers == 0:
+                cls.before = blas.library[blas.settings.format("get_num_threads")]()
+                if cls.before != 1:
+                    blas.library[blas.settings.format("set_num_threads")](1)
+            cls.callers += 1
+
+    @classmethod
+    def leave(cls, blas: Blas) -> None:
+        """Count one caller less; the last sets the number of threads back."""
+        with cls.lock:
+            cls.callers -= 1
+            if cls.callers == 0 and cls.before != 1:
+                blas.library[blas.settings.format("set_num_threads")](cls.before)
+
+
+@functools.cache
+def blas(dtype: Any) -> Blas | None:
+    """Return ``gemm`` for a dtype in the OpenBLAS that NumPy has loaded, or None if there is none.
+
+    Parameters
+    ----------
+    dtype : dtype
+        float32 or float64; of any other, there is none.
+    """
+    letter = _LETTER.get(np.dtype(dtype).name)
+    if letter is None:
+        return None
+    for library in _loaded_libraries():
+        for product, settings, integer in _SYMBOLS:
+            name = product.format(letter)
+            if not (hasattr(library, name) and hasattr(library, settings.format("get_config"))):
+                continue
+            width = integer or _integer(library, settings)
+            address = ctypes.cast(library[name], ctypes.c_void_p).value
+            found = Blas(address or 0, "i64" if width == "i64" else "i32", name, library, settings)
+            return found if _multiplies(found, letter) else None
+    return None
+
+
+def _integer(library: ctypes.CDLL, settings: str) -> str:
+    """Return the type of integers that a library was built with, from what it says about itself."""
+    describe = library[settings.format("get_config")]
+    describe.restype = ctypes.c_char_p
+    return "i64" if b"USE64BITINT" in describe() else "i32"
+
+
+def _loaded_libraries() -> Iterator[ctypes.CDLL]:
+    """Yield the libraries named OpenBLAS that NumPy has loaded, and load none that it has not.
+
+    Wheels bring theirs along in a folder beside the package or in it. Elsewhere (conda, a distribution), Linux
+    lists what a process has mapped.
+    """
+    package = Path(np.__file__).parent
+    folders = (package.parent / "numpy.libs", package / ".dylibs")
+    paths = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+    paths = [path for path in paths if "openblas" in path.name.lower()]
+    maps = Path("/proc/self/maps")
+    if not paths and maps.exists():
+        mapped = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "openblas" in line}
+        paths = sorted(Path(path) for path in mapped if path.startswith("/"))
+    # RTLD_NOLOAD: a library that is not loaded yet is an error. Windows has no such flag: there a path that
+    # is loaded already gives the same library again.
+    mode = ctypes.DEFAULT_MODE | getattr(os, "RTLD_NOLOAD", 0)
+    for path in paths:
+        try:
+            yield ctypes.CDLL(str(path), mode=mode)
+        except OSError:
+            continue
+
+
+def _multiplies(blas: Blas, letter: str) -> bool:
+    """Return whether ``gemm`` gives the product of two small matrices, so that its arguments are as expected."""
+    integer = ctypes.c_int64 if blas.integer == "i64" else ctypes.c_int32
+    real = ctypes.c_float if letter == "s" else ctypes.c_double
+    enum, pointer = ctypes.c_int32, ctypes.c_void_p
+    # fmt: off
+    product = ctypes.CFUNCTYPE(
+        None, enum, enum, enum, integer, integer, integer, real, pointer, integer, pointer, integer, real,
+        pointer, integer,
+    )(blas.address)
+    # fmt: on
+    x = np.arange(6, dtype=np.dtype(real)).reshape(2, 3)
+    y = np.arange(12, dtype=x.dtype).reshape(3, 4)
+    out = np.full((2, 4), np.nan, x.dtype)
+    product(101, 111, 111, 2, 4, 3, 1.0, x.ctypes.data, 3, y.ctypes.data, 4, 0.0, out.ctypes.data, 4)
+    return np.array_equal(out, [[20, 23, 26, 29], [56, 68, 80, 92]])
+
+
+@dataclass(frozen=True)
+class _Product:
+    """A product of a fixed shape, as :func:`generated` was asked for it."""
+
+    m: int
+    n: int
+    k: int
+    transposed_a: bool
+    transposed_b: bool
+    strides: tuple[int, int, int]
+    real: str
+    bias: bool
+
+    @property
+    def size(self) -> int:
+        """The bytes of one element."""
+        return 4 if self.real == "float" else 8
+
+    @property
+    def along_a(self) -> tuple[int, int]:
+        """From one row of op(A) to the next, and from one column to the next, in elements."""
+        return (1, self.strides[0]) if self.transposed_a else (self.strides[0], 1)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How the result is cut into blocks, each of which fits the registers.
+
+    Where the blocks of this size do not fill the result, the last ones begin earlier and compute some elements a
+    second time, to equal bits. That needs no code for remainders.
+
+    Attributes
+    ----------
+    height : int
+        The rows of a block.
+    lanes : int
+        The elements of a vector.
+    vectors : int
+        The vectors side by side in a block.
+    columns : int
+        The columns of a block. If they are fewer than ``lanes * vectors``, the last vector begins earlier; and
+        if they are fewer than a single vector, that is filled in part.
+    """
+
+    height: int
+    lanes: int
+    vectors: int
+    columns: int
+
+    @property
+    def starts(self) -> list[int]:
+        """At which column of the block each vector begins."""
+        return [max(0, min(v * self.lanes, self.columns - self.lanes)) for v in range(self.vectors)]
+
+
+def generated(
+    name: str,
+    m: int,
+    n: int,
+    k: int,
+    *,
+    transposed_a: bool = False,
+    transposed_b: bool = False,
+    dtype: Any = np.float32,
+    vector_bits: int = 512,
+    bias: bool = False,
+    strides: tuple[int, int, int] | None = None,
+) -> str | None:
+    """Return the LLVM IR of a product ``C = op(A) @ op(B)`` of a fixed shape, or None if there is none.
+
+    The text defines ::
+
+        void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)               ; bias=False
+        void @name(ptr a, ptr b, ptr bias, ptr c, i64 begin, i64 end)     ; bias=True
+
+    It computes the rows from ``begin`` to ``end`` of `C`, so ``0, m`` for all of it. Threads can share a product
+    by rows, cut at multiples of :func:`rows`. A call may also compute rows outside its own, to the same bits as
+    the call that they belong to. `C` must overlap neither argument. The text is as good without optimisation.
+
+    Parameters
+    ----------
+    name : str
+        The name of the function.
+    m, n, k : int
+        `C` has `m` rows and `n` columns, the sum runs over `k`. For a size of 0 there is no text.
+    transposed_a : bool
+        Whether `A` lies as ``(k, m)``, instead of ``(m, k)``. All three lie in C order.
+    transposed_b : bool
+        Whether `B` lies as ``(n, k)``, instead of ``(k, n)``. Some columns at a time are then turned around on
+        the stack. So there is no text for a large `k`.
+    dtype : dtype
+        float32 or float64.
+    vector_bits : int
+        The width of the machine's registers: 128, 256 or 512.
+    bias : bool
+        Whether a row of `n` numbers is added to each row of `C`.
+    strides : tuple of int, optional
+        From one row of `A`, `B` and `C` to the next, in elements, if they are parts of wider matrices.
+    """
+    if not (m and n and k) or np.dtype(dtype).name not in _LETTER:
+        return None
+    real = "float" if np.dtype(dtype) == np.float32 else "double"
+    usual = (m if transposed_a else k, k if transposed_b else n, n)
+    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias)
+    cut = _cut(m, n, k, product.size, vector_bits)
+    fits = cut.columns * k * product.size <= _STACK
+    if transposed_b and not fits:
+        return None
+    code = _Code(real)
+    first = code.label()
+    code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
+    code.begin(first)
+    with code.loop(n, cut.columns) as column:
+        right, stride = code.place("%b", (column, 1)), product.strides[1]
+        if transposed_b:
+            right, stride = _turned(code, product, cut, column), cut.columns
+        elif fits and m >= _TALL and n >= _WIDE:
+            right, stride = _copied(code, product, cut, right), cut.columns
+        with code.loop("%end", cut.height, start="%begin", last=m - cut.height) as row:
+            _block(code, product, cut, (row, column), (right, stride))
+    arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
+    return (
+        f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
+        f'"prefer-vector-width"="{vector_bits}" {{\nentry:\n'
+        + "\n".join(code.allocations + code.lines)
+        + "\n  br label %done\ndone:\n  ret void\n}\n"
+    )
+
+
+def rows(m: int, n: int, k: int, *, dtype: Any = np.float32, vector_bits: int = 512) -> int:
+    """Return the height of the blocks of a generated product: threads share it by multiples of that."""
+    return _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits).height
+
+
+def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
+    """Return the blocks that take least time, by a rough count of half cycles.
+
+    One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
+    each in a cycle; a vector counts six times if the columns of op(B) do not stay in the first cache. A sum
+    waits about four cycles for the step before it. At the end, each row of the block is written to a place of
+    its own.
+    """
+    lanes = vector_bits // (8 * size)
+    while lanes >= 2 * n:
+        lanes //= 2
+    across = -(-n // lanes)
+    cuts = {}
+    for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
+        blocks = -(-m // most)
+        height = -(-m // blocks)
+        load = 1 if k * vectors * lanes * size <= _CACHE else 6
+        step = max(height * vectors, height + load * vectors, 8)
+        time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
+        cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
+    return min(cuts, key=lambda cut: cuts[cut])
+
+
+class _Code:
+    """The text of a function under construction."""
+
+    def __init__(self, real: str) -> None:
+        self.real = real
+        self.allocations: list[str] = []
+        self.lines: list[str] = []
+        self._block = "entry"
+        self._numbers = itertools.count()
+
+    def label(self) -> str:
+        """Return a name that is not taken."""
+        return f"x{next(self._numbers)}"
+
+    def add(self, line: str) -> None:
+        """Append a line."""
+        self.lines.append("  " + line)
+
+    def new(self, expression: str) -> str:
+        """Append a line that gives a value, and return the value's name."""
+        name = "%" + self.label()
+        self.add(f"{name} = {expression}")
+        return name
+
+    def begin(self, block: str) -> None:
+        """Begin a basic block."""
+        self.lines.append(f"{block}:")
+        self._block = block
+
+    def place(self, base: str, *terms: tuple[str | int, int]) -> str:
+        """Return the address of the element ``sum(index * stride)`` behind a base."""
+        constant = 0
+        for index, stride in terms:
+            if isinstance(index, int):
+                constant += index * stride
+            elif index != "0":
+                offset = index if stride == 1 else self.new(f"mul nsw i64 {index}, {stride}")
+                base = self.new(f"getelementptr inbounds {self.real}, ptr {base}, i64 {offset}")
+        return self.new(f"getelementptr inbounds {self.real}, ptr {base}, i64 {constant}") if constant else base
+
+    def load(self, base: str, at: int, lanes: int, filled: int) -> str:
+        """Load a vector of which only the first elements are in memory: by parts, each a power of two."""
+        align, whole, position = 4 if self.real == "float" else 8, "", 0
+        while position < filled:
+            part = 1 << ((filled - position).bit_length() - 1)
+            place = self.place(base, (at + position, 1))
+            loaded = self.new(f"load <{part} x {self.real}>, ptr {place}, align {align}")
+            if part == lanes:
+                return loaded
+            wide = self.shuffle(part, loaded, loaded, [min(i, part - 1) for i in range(lanes)])
+            old, new = range(position), range(lanes, 2 * lanes - position)
+            whole = self.shuffle(lanes, whole, wide, [*old, *new]) if whole else wide
+            position += part
+        return whole
+
+    def store(self, base: str, at: int, vector: str, lanes: int, filled: int) -> None:
+        """Store the first elements of a vector, by parts too."""
+        align, position = 4 if self.real == "float" else 8, 0
+        while position < filled:
+            part = 1 << ((filled - position).bit_length() - 1)
+            piece = vector
+            if part != lanes:
+                piece = self.shuffle(lanes, vector, vector, range(position, position + part))
+            place = self.place(base, (at + position, 1))
+            self.add(f"store <{part} x {self.real}> {piece}, ptr {place}, align {align}")
+            position += part
+
+    def shuffle(self, lanes: int, first: str, second: str, order: Iterable[int]) -> str:
+        """Return a vector of chosen elements of two vectors of so many lanes."""
+        mask = [f"i32 {number}" for number in order]
+        vector = f"<{lanes} x {self.real}>"
+        chosen = f"<{len(mask)} x i32> <{', '.join(mask)}>"
+        return self.new(f"shufflevector {vector} {first}, {vector} {second}, {chosen}")
+
+    @contextmanager
+    def loop(
+        self,
+        stop: str | int,
+        step: int,
+        *,
+        start: str = "0",
+        last: int | None = None,
+        carried: dict[Any, str] | None = None,
+        kind: str = "",
+    ) -> Iterator[str]:
+        """Repeat the code inside for an index from start by steps, at least once, while it is below stop.
+
+        An index above `last` is lowered to it; where stop is a number, so that the last step ends there. The
+        values in `carried`, of one type, go on from one round to the next: inside, the dict holds what they are
+        at the beginning of a round, and has to be given what they are at its end.
+        """
+        if isinstance(stop, int):
+            if stop <= step:
+                yield "0"
+                return
+            last = stop - step if stop % step else None
+        carried = {} if carried is None else carried
+        body, after, counter, following = self.label(), self.label(), "%" + self.label(), "%" + self.label()
+        before, starts, names = self._block, dict(carried), {key: "%" + self.label() for key in carried}
+        self.add(f"br label %{body}")
+        self.begin(body)
+        head, index = len(self.lines), counter
+        if last is not None:
+            index = self.at_most(counter, last)
+        carried.update(names)
+        yield index
+        phis = [(counter, "i64", start, following)]
+        phis += [(names[key], kind, starts[key], carried[key]) for key in carried]
+        self.lines[head:head] = [
+            f"  {name} = phi {type_} [ {first}, %{before} ], [ {next_}, %{self._block} ]"
+            for name, type_, first, next_ in phis
+        ]
+        self.add(f"{following} = add nsw i64 {counter}, {step}")
+        more = self.new(f"icmp slt i64 {following}, {stop}")
+        self.add(f"br i1 {more}, label %{body}, label %{after}")
+        self.begin(after)
+
+    def at_most(self, index: str, last: int) -> str:
+        """Return the smaller one of an index and a number."""
+        over = self.new(f"icmp sgt i64 {index}, {last}")
+        return self.new(f"select i1 {over}, i64 {last}, i64 {index}")
+
+
+def _block(
+    code: _Code, product: _Product, cut: _Cut, corner: tuple[str, str], right: tuple[str, int]
+) -> None:
+    """Write one block of the result: its sums in registers over all of k, then their stores.
+
+    `corner` is its first row and column in C; `right` the address of its columns of op(B), and from one row of
+    them to the next.
+    """
+    row, column = corner
+    vector, filled = f"<{cut.lanes} x {code.real}>", min(cut.lanes, cut.columns)
+    along_row, along_k = product.along_a
+    left = code.place("%a", (row, along_row))
+    sums = {(i, v): "zeroinitializer" for i in range(cut.height) for v in range(cut.vectors)}
+    unroll = 1 if product.k % 2 else 2
+    with code.loop(product.k, unroll, carried=sums, kind=vector) as k:
+        a, b = code.place(left, (k, along_k)), code.place(right[0], (k, right[1]))
+        for step in range(unroll):
+            loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
+            for i in range(cut.height):
+                number = code.new(
+                    f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}"
+                )
+                first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
+                factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
+                for v in range(cut.vectors):
+                    term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
+                    sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
+    corner_of_c = code.place("%c", (row, product.strides[2]), (column, 1))
+    for v, start in enumerate(cut.starts):
+        if product.bias:
+            bias = code.load(code.place("%bias", (column, 1)), start, cut.lanes, filled)
+        for i in range(cut.height):
+            result = sums[i, v]
+            if product.bias:
+                result = code.new(f"fadd {vector} {result}, {bias}")
+            code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
+
+
+def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
+    """Write a copy of some columns of B, with nothing between the rows, and return its address."""
+    copy, lanes = _scratch(code, product, cut), cut.lanes
+    # Several rows are read before one is written: a read behind a write whose address agrees in the last twelve
+    # bits waits for it, and rows of 512 floats all agree.
+    several = min(product.k, 8)
+    with code.loop(product.k, several) as k:
+        source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
+        places = [(i, start) for i in range(several) for start in cut.starts]
+        loads = [code.load(source, i * product.strides[1] + j, lanes, lanes) for i, j in places]
+        for (i, j), vector in zip(places, loads, strict=True):
+            code.store(target, i * cut.columns + j, vector, lanes, lanes)
+    return copy
+
+
+def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
+    """Write a copy of some columns of op(B), which lie as rows, and return its address: squares are turned."""
+    copy = _scratch(code, product, cut)
+    lanes = cut.lanes
+    while lanes > min(cut.columns, product.k):
+        lanes //= 2
+    start = code.place("%b", (column, product.strides[1]))
+    with code.loop(cut.columns, lanes) as j, code.loop(product.k, lanes) as k:
+        source = code.place(start, (j, product.strides[1]), (k, 1))
+        target = code.place(copy, (k, cut.columns), (j, 1))
+        square = [code.load(source, i * product.strides[1], lanes, lanes) for i in range(lanes)]
+        for i, turned in enumerate(_transposed(code, square)):
+            code.store(target, i * cut.columns, turned, lanes, lanes)
+    return copy
+
+
+def _scratch(code: _Code, product: _Product, cut: _Cut) -> str:
+    """Return the address of an array on the stack for all rows of some columns of op(B)."""
+    code.allocations.append(f"  %copy = alloca [{product.k * cut.columns} x {code.real}], align 64")
+    return "%copy"
+
+
+def _transposed(code: _Code, square: list[str]) -> list[str]:
+    """Return the columns of a square, given its rows: quarters change places, then quarters of quarters."""
+    lanes = len(square)
+    half = lanes // 2
+    while half:
+        result = list(square)
+        for i in range(lanes):
+            if not i & half:
+                first, second = square[i], square[i | half]
+                low = [j if not j & half else lanes + (j ^ half) for j in range(lanes)]
+                high = [j ^ half if not j & half else lanes + j for j in range(lanes)]
+                result[i] = code.shuffle(lanes, first, second, low)
+                result[i | half] = code.shuffle(lanes, first, second, high)
+        square, half = result, half // 2
+    return square
+
+
+def choose(
+    m: int, n: int, k: int, *, transposed_a: bool = False, transposed_b: bool = False, dtype: Any = np.float32
+) -> Literal["blas", "generated"]:
+    """Return which kind of product is the faster one, by the sizes alone."""
+    if not (m and n and k) or np.dtype(dtype).name not in _LETTER or (transposed_b and 64 * k > _STACK):
+        return "blas"
+    return "generated" if n * k <= 256 * 784 else "blas"

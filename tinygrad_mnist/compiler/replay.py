@@ -1,0 +1,294 @@
+"""The replay: a program in the place of the function, call after call.
+
+A :class:`Replay` fetches what the program reads, runs it, and puts what it computed where the function would
+have put it. It has to take little time: a small step computes for a few microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from sys import getrefcount
+from typing import Any, Final
+
+from tinygrad_mnist.compiler.executable import Executable
+from tinygrad_mnist.compiler.optimizers import pattern
+from tinygrad_mnist.compiler.slots import (
+    ArgumentSlot,
+    BufferSlot,
+    DrawSlot,
+    OptionSlot,
+    ProgressSlot,
+    Slot,
+    StateSlot,
+    TensorSlot,
+)
+from tinygrad_mnist.compiler.trace import Result, Traced
+from tinygrad_mnist.engine.tape import mark_written
+from tinygrad_mnist.engine.tensor import Tensor, _wrapped
+from tinygrad_mnist.engine.tree import unflatten
+
+
+class NotNow(Exception):
+    """Raised where a call has to run as it is, although a program fits it."""
+
+
+class Replay:
+    """A traced function as a compiled program, with all that a call needs besides.
+
+    Parameters
+    ----------
+    traced : Traced
+        The trace.
+    executable : Executable
+        Its program as machine code.
+    """
+
+    def __init__(self, traced: Traced, executable: Executable) -> None:
+        self.traced = traced
+        self.executable = executable
+        self.is_tensor: list[bool] = []  # of each result: a Tensor, or an array
+        slots = traced.slots
+        self.draws = [slot for slot in slots if isinstance(slot, DrawSlot)]
+        self._fetches = _grouped(slots)
+        self._flats = [
+            (flat, group)
+            for optimizer in traced.optimizers
+            for group in optimizer._flat_groups
+            for flat in group.flats
+        ]
+        self._origins = [slot.tensor for slot in slots if isinstance(slot, TensorSlot)]
+        self._were = [tensor.origin for tensor in self._origins]
+        self._defaults = {
+            id(group): optimizer.defaults
+            for optimizer in traced.optimizers
+            for group in optimizer.param_groups
+        }
+        self._scalars = _Scalars(traced)
+        self._options: list[Any] = []  # the options of the last call, for which the pattern held
+        self._results = [(result.kind, result.position, result.object) for result in traced.results]
+        self._gradients = _Gradients(traced)
+        # one result that is a Tensor is the usual case, and needs no tree
+        self._is_single = len(traced.results) == 1 and repr(traced.structure) == "*"
+
+    def misfit(self, leaves: Sequence[Any]) -> str | None:
+        """Return what does not fit a call, or None."""
+        traced = self.traced
+        for place, present in traced.presence:
+            leaf = leaves[place].origin if isinstance(place, int) else place
+            if (leaf.grad is not None) is not present:
+                which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
+                was = "an array" if present else "None"
+                return f"the gradient of {which} was {was}, and is not any more"
+        for tensor, origin in zip(self._origins, self._were, strict=True):
+            if tensor.origin is not origin:
+                name = getattr(tensor._leaf, "name", None) or f"a Tensor of shape {tensor.shape}"
+                return f"requires_grad of {name} was changed"
+        for leaf in traced.leaves:
+            if leaf.hooks:
+                return f"{leaf.name or 'a Tensor'} has a hook"
+        options = [value for group, _ in traced.options for value in group.values()]
+        if options != self._options:
+            for group, before in traced.options:
+                if pattern(group, self._defaults[id(group)]) != before:
+                    return "an option of the optimiser became 0 or is no longer 0, or a flag of it was changed"
+            self._options = options
+        for flat, positions, tree in traced.progress:
+            if tree is not None and not _are_alike(flat.progress, positions):
+                if any(flat.progress[position] is None for position in positions):
+                    raise NotNow("an optimiser takes its first step for a parameter")
+                return "parameters that an optimiser has updated equally often no longer are"
+        return None
+
+    def run(self, leaves: Sequence[Any]) -> Any:
+        """Run the program, leave behind what the function does, and return what it returns.
+
+        Raises
+        ------
+        NotNow
+            If the program has found that it does not hold for these values; nothing has changed.
+        """
+        for flat, group in self._flats:
+            if not flat.adopt():
+                group.adopt()
+                raise NotNow("a parameter was moved")
+        before = [slot.make(slot.rng).bit_generator.state for slot in self.draws]
+        arrays: list[Any] = []
+        for fetch in self._fetches:
+            arrays += fetch(leaves)
+        into = self._gradients.memory()
+        result = self.executable(arrays, self._scalars.values(), into)
+        if result is None:
+            for slot, state in zip(self.draws, before, strict=True):
+                slot.make(slot.rng).bit_generator.state = state
+            raise NotNow("a condition does not hold, or a gradient has NaN")
+        return self._committed(leaves, *result)
+
+    def _committed(self, leaves: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
+        """Put what the program computed where the function would have put it."""
+        traced = self.traced
+        if traced.written:
+            mark_written(traced.written)
+        self._gradients.put(leaves, outputs)
+        for tensor, position in traced.assigned:
+            tensor._array = outputs[position]
+        for flat, positions, tree in traced.progress:
+            noted = _noted(tree, numbers)
+            progress = flat.progress
+            for index in positions:
+                progress[index] = noted
+        for schedule in traced.schedules:
+            schedule.step()
+        found = [
+            (_wrapped(outputs[position]) if is_tensor else outputs[position])
+            if kind == "output"
+            else numbers[position]
+            if kind == "number"
+            else known
+            for (kind, position, known), is_tensor in zip(self._results, self.is_tensor, strict=True)
+        ]
+        return found[0] if self._is_single else unflatten(traced.structure, found)
+
+
+def _are_alike(progress: Sequence[Any], positions: Sequence[int]) -> bool:
+    """Return whether what is noted for some parameters is equal, and not nothing."""
+    first = progress[positions[0]]
+    return first is not None and all(
+        progress[position] is first or progress[position] == first for position in positions
+    )
+
+
+def _noted(tree: Any, numbers: Sequence[float]) -> Any:
+    """Return what an optimiser notes, with the numbers of the program in their places."""
+    if isinstance(tree, Result):
+        return tree.object(numbers[tree.position])
+    if isinstance(tree, tuple):
+        parts = [_noted(part, numbers) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return tree
+
+
+# ---- fetching --------------------------------------------------------------------------------------------
+
+Fetch = Callable[[Sequence[Any]], list[Any]]
+
+
+def _grouped(slots: Sequence[Slot]) -> list[Fetch]:
+    """Return functions that fetch the arrays of neighbouring slots of one kind together."""
+    fetches: list[Fetch] = []
+    start = 0
+    while start < len(slots):
+        kind = type(slots[start])
+        stop = start
+        while stop < len(slots) and type(slots[stop]) is kind:
+            stop += 1
+        fetches.append(_fetch_of(kind, slots[start:stop]))
+        start = stop
+    return fetches
+
+
+def _fetch_of(kind: type, slots: Sequence[Any]) -> Fetch:
+    if kind is ArgumentSlot:
+        positions = [slot.position for slot in slots]
+        return lambda leaves: [
+            leaf._array if isinstance(leaf := leaves[position], Tensor) else leaf for position in positions
+        ]
+    if kind is TensorSlot:
+        tensors = [slot.tensor for slot in slots]
+        return lambda leaves: [tensor._array for tensor in tensors]
+    if kind is BufferSlot:
+        places = [(vars(slot.module), slot.name) for slot in slots]
+        return lambda leaves: [namespace[name] for namespace, name in places]
+    if kind is StateSlot:
+        return _States(slots)
+    return lambda leaves: [slot.fetch(leaves) for slot in slots]
+
+
+class _States:
+    """The state arrays of an optimiser: sections of a few flat arrays, which seldom are others."""
+
+    def __init__(self, slots: Sequence[StateSlot]) -> None:
+        self.slots = slots
+        self.flats = list({(id(slot.flat), slot.name): (slot.flat, slot.name) for slot in slots}.values())
+        self.wholes: list[Any] = []
+        self.views: list[Any] = []
+
+    def __call__(self, leaves: Sequence[Any]) -> list[Any]:
+        wholes = [flat.state.get(name) for flat, name in self.flats]
+        if len(wholes) != len(self.wholes) or any(
+            one is not other or one is None for one, other in zip(wholes, self.wholes, strict=True)
+        ):
+            self.views = [slot.fetch(leaves) for slot in self.slots]
+            self.wholes = [flat.state[name] for flat, name in self.flats]
+        return self.views
+
+
+class _Scalars:
+    """The numbers that go in: options of optimisers, and what they noted."""
+
+    def __init__(self, traced: Traced) -> None:
+        self.slots = traced.scalars
+        self.readers: list[Callable[[], float]] = [_reader(slot) for slot in traced.scalars]
+
+    def values(self) -> list[float]:
+        """Return the numbers as they are now."""
+        return [read() for read in self.readers]
+
+
+def _reader(slot: Slot) -> Callable[[], float]:
+    if isinstance(slot, OptionSlot):
+        group, name, place = slot.group, slot.name, slot.place
+        if place is None:
+            return lambda: group[name]  # type: ignore[no-any-return]
+        return lambda: group[name][place]  # type: ignore[no-any-return]
+    if isinstance(slot, ProgressSlot):
+        progress, index, place = slot.flat.progress, slot.index, slot.place
+        if place is None:
+            return lambda: progress[index]  # type: ignore[no-any-return]
+        return lambda: progress[index][place]  # type: ignore[no-any-return]
+    return lambda: slot.fetch(())  # type: ignore[no-any-return]
+
+
+class _Gradients:
+    """The gradients that each call leaves, in memory that is used again once nobody else holds it.
+
+    Two sets of arrays take turns: what a call leaves stays as it is while the next one may still fail.
+    """
+
+    def __init__(self, traced: Traced) -> None:
+        self.removed = [place for place, position in traced.gradients if position is None]
+        self.left = [(place, position) for place, position in traced.gradients if position is not None]
+        self.positions = [position for _, position in self.left]
+        self.count = len(traced.program.outputs)
+        self.current: list[tuple[Tensor, int]] = []  # Tensors, and the addresses of their arrays
+        self.spare: list[tuple[Tensor, int]] = []
+
+    def memory(self) -> list[Any] | None:
+        """Return an array for each output that may be written to, and None for the others."""
+        spare = self.spare
+        if not self.left or not spare:
+            return None
+        into: list[Any] = [None] * self.count
+        for position, (tensor, address) in zip(self.positions, spare, strict=True):
+            # The Tensor is held by its tuple, this variable and getrefcount; its array by the Tensor, too.
+            if getrefcount(tensor) <= 3 and getrefcount(array := tensor._array) <= 3:
+                into[position] = array, address
+        return into
+
+    def put(self, leaves: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Leave the gradients of a call with their leaves."""
+        for place in self.removed:
+            (leaves[place].origin if isinstance(place, int) else place).grad = None
+        if not self.left:
+            return
+        spare = self.spare or [_NONE] * len(self.left)
+        found = []
+        for (place, position), known in zip(self.left, spare, strict=True):
+            array = outputs[position]
+            if known[0] is None or known[0]._array is not array:
+                known = _wrapped(array), array.__array_interface__["data"][0]
+            (leaves[place].origin if isinstance(place, int) else place).grad = known[0]
+            found.append(known)
+        self.current, self.spare = found, self.current
+
+
+_NONE: Final[tuple[Any, int]] = (None, 0)

@@ -1,0 +1,232 @@
+"""Slots: where the inputs of a program lie, and where what it computes goes.
+
+A program knows arrays alone. A :class:`Slot` knows whose array an input is: a parameter's, a buffer's, a state
+of the optimiser. It is asked again at each call, so that an array that was replaced in between is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.engine.tape import Leaf
+from tinygrad_mnist.engine.tensor import Tensor
+
+
+class Slot:
+    """A place that holds an array, or a number."""
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return what is there now; ``arguments`` are the leaves of the call's."""
+        raise NotImplementedError
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether another slot, of a second trace, is the same place."""
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def describe(self) -> str:
+        """Return what it is, in words."""
+        return type(self).__name__
+
+
+@dataclass(eq=False)
+class ArgumentSlot(Slot):
+    """An argument of the call, by its position among the leaves."""
+
+    position: int
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the array of the argument."""
+        argument = arguments[self.position]
+        return argument._array if isinstance(argument, Tensor) else argument
+
+    def describe(self) -> str:
+        """Return which argument it is."""
+        return f"argument {self.position}"
+
+
+@dataclass(eq=False)
+class TensorSlot(Slot):
+    """A Tensor that the function uses without being given it, such as a parameter."""
+
+    tensor: Tensor
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the array that the Tensor has now."""
+        return self.tensor._array
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the same Tensor, or one of the same values that was made in the call."""
+        if type(other) is not TensorSlot:
+            return False
+        return self.tensor is other.tensor or _equal(self.tensor._array, other.tensor._array)
+
+    def describe(self) -> str:
+        """Return the name of the parameter, if it is one."""
+        name = getattr(self.tensor._leaf, "name", None)
+        return f"parameter {name}" if name else f"a Tensor of shape {self.tensor.shape}"
+
+
+@dataclass(eq=False)
+class ArraySlot(Slot):
+    """A NumPy array that the function uses without being given it."""
+
+    array: Any
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the array itself."""
+        return self.array
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the same array, or one of the same values that was made in the call."""
+        return type(other) is ArraySlot and (self.array is other.array or _equal(self.array, other.array))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return (
+        one.shape == other.shape
+        and one.dtype == other.dtype
+        and bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
+    )
+
+
+@dataclass(eq=False)
+class BufferSlot(Slot):
+    """A buffer of a module, by its name there."""
+
+    module: Any
+    name: str
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the array that the buffer has now."""
+        return vars(self.module)[self.name]
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the same buffer."""
+        return type(other) is BufferSlot and self.module is other.module and self.name == other.name
+
+    def describe(self) -> str:
+        """Return its name."""
+        return f"buffer {self.name}"
+
+
+@dataclass(eq=False)
+class GradientSlot(Slot):
+    """The gradient that a leaf has before the call."""
+
+    leaf: Leaf
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the array of the gradient."""
+        return self.leaf.grad._array
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the gradient of the same leaf."""
+        return type(other) is GradientSlot and self.leaf is other.leaf
+
+    def describe(self) -> str:
+        """Return the name of the parameter, if it is one."""
+        return f"gradient of {self.leaf.name or 'a Tensor'}"
+
+
+@dataclass(eq=False)
+class ArgumentGradientSlot(ArgumentSlot):
+    """The gradient that an argument has before the call."""
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the array of the gradient."""
+        return arguments[self.position].origin.grad._array
+
+
+@dataclass(eq=False)
+class StateSlot(Slot):
+    """A state array of an optimiser: the section that belongs to one parameter."""
+
+    flat: Any
+    name: str
+    index: int
+
+    def __post_init__(self) -> None:
+        self.whole: Any = None
+        self.view: Any = None
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the section, in the shape of the parameter."""
+        whole = self.flat.state_array(self.name)
+        if whole is not self.whole:
+            self.whole, self.view = whole, self.flat._view(whole, self.index)
+        return self.view
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the same section."""
+        return type(other) is StateSlot and (self.flat, self.name, self.index) == (
+            other.flat, other.name, other.index
+        )  # fmt: skip
+
+    def describe(self) -> str:
+        """Return the name of the state."""
+        return f"state {self.name} of parameter {self.index}"
+
+
+@dataclass(eq=False)
+class DrawSlot(Slot):
+    """Numbers that a generator draws anew for each call."""
+
+    make: Callable[[Any], np.random.Generator]
+    rng: Any
+    method: str
+    arguments: tuple[Any, ...]
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Draw the numbers."""
+        return getattr(self.make(self.rng), self.method)(*self.arguments)
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it draws the same from the same generator."""
+        return type(other) is DrawSlot and (
+            (self.rng is other.rng or self.rng == other.rng)
+            and (self.method, self.arguments) == (other.method, other.arguments)
+        )
+
+
+@dataclass(eq=False)
+class OptionSlot(Slot):
+    """An option of a parameter group, such as its learning rate; ``place`` is a position in a tuple."""
+
+    group: dict[str, Any]
+    name: str
+    place: int | None
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the number that the option has now."""
+        value = self.group[self.name]
+        return value if self.place is None else value[self.place]
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the same option of the same group."""
+        return type(other) is OptionSlot and (
+            self.group is other.group and (self.name, self.place) == (other.name, other.place)
+        )
+
+
+@dataclass(eq=False)
+class ProgressSlot(Slot):
+    """A number that an optimiser keeps for a parameter, such as its steps; ``place`` as in `OptionSlot`."""
+
+    flat: Any
+    index: int
+    place: int | None
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the number that is there now."""
+        value = self.flat.progress[self.index]
+        return value if self.place is None else value[self.place]
+
+    def is_same(self, other: Any) -> bool:
+        """Return whether it is the same number of the same parameter."""
+        return type(other) is ProgressSlot and (
+            self.flat is other.flat and (self.index, self.place) == (other.index, other.place)
+        )

@@ -1,0 +1,677 @@
+"""The trace: a call of a function becomes a program.
+
+A :class:`Tracer` is a recorder that stands in for NumPy: while it is on, an operation on Tensors computes
+nothing, but writes an instruction and returns a Tensor without values (see `symbols`). The walk back over the
+tape, second derivatives and the optimiser's update are Python that calls operations, so they are traced by the
+same means. Nothing that the function finds is changed for good: parameters, gradients, buffers and generators
+are as they were when the trace is over. What they would have become is in the program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler.builder import Builder
+from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.optimizers import OptimizerTracer
+from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.slots import (
+    ArgumentGradientSlot,
+    ArgumentSlot,
+    ArraySlot,
+    BufferSlot,
+    DrawSlot,
+    GradientSlot,
+    Slot,
+    StateSlot,
+    TensorSlot,
+)
+from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
+from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.errors import error_with_context
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer
+from tinygrad_mnist.engine.op import Op
+from tinygrad_mnist.engine.tape import Leaf, Node, recording
+from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.engine.tree import flatten, unflatten
+from tinygrad_mnist.engine.walk import Pass, _fit, lifted
+
+
+class RunsEagerly(Exception):
+    """Raised while tracing where a function has to run as it is; the message says why."""
+
+
+@dataclass
+class Result:
+    """One leaf of what the function returns: an output of the program, a number, or an object as it is."""
+
+    kind: str  # "output", "number" or "object"
+    position: int = 0
+    object: Any = None
+
+
+@dataclass
+class Traced:
+    """A function that was traced.
+
+    Attributes
+    ----------
+    program : Program
+        What it computes.
+    slots : list of Slot
+        Where each input of the program lies.
+    scalars : list of Slot
+        Where each number lies that goes in.
+    presence : list of (Leaf or int, bool)
+        Whether a leaf, or an argument by its position, had a gradient: the program holds for that alone.
+    results : list of Result
+        The leaves of what the function returns; ``structure`` puts them together.
+    gradients : list of (Leaf or int, int or None)
+        The gradients that the call leaves, by the output that holds each; None removes one.
+    assigned : list of (Tensor, int)
+        Tensors whose array is replaced by an output.
+    written : list of Leaf
+        Leaves whose values the program writes, which older tapes are told.
+    progress : list of (flat, positions, tree)
+        What optimisers note for their parameters; numbers of the program are at the leaves of the trees.
+    schedules : list
+        Schedules that are advanced after the call.
+    draws : bool
+        Whether generators are drawn from.
+    """
+
+    program: Program
+    slots: list[Slot]
+    scalars: list[Slot]
+    presence: list[tuple[Any, bool]]
+    results: list[Result]
+    structure: Any
+    gradients: list[tuple[Any, int | None]]
+    assigned: list[tuple[Tensor, int]]
+    written: list[Leaf]
+    progress: list[tuple[Any, list[int], Any]]
+    options: list[tuple[dict[str, Any], tuple[Any, ...]]]
+    schedules: list[Any]
+    leaves: list[Leaf]
+    optimizers: list[Any]
+    met: list[Any]
+    log: list[tuple[str, str]]
+    draws: bool = False
+    on_tape: bool = False
+
+    def difference(self, first: Traced) -> str | None:
+        """Return where the first trace of the same call differs, which a replay would freeze, or None."""
+        for (mine, line), (its, other) in zip(self.log, first.log, strict=False):
+            if mine != its:
+                return line or other
+        if len(self.log) != len(first.log):
+            shorter = min(len(self.log), len(first.log))
+            return max(self.log, first.log, key=len)[shorter][1]
+        for (one, array), (other, its_array) in zip(self.met, first.met, strict=False):
+            if one is not other and not _is_same_object(array, its_array):
+                return f"an array, {its_array!r} and then {array!r}"
+        for leaf, its in zip(self.results, first.results, strict=False):
+            if leaf.kind == "object" and not _is_same_object(leaf.object, its.object):
+                return f"a result, {leaf.object!r} and then {its.object!r}"
+        return None
+
+
+def _is_same_object(one: Any, other: Any) -> bool:
+    """Return whether two traces met the same object, or equal ones that each of them made."""
+    if one is other:
+        return True
+    one, other = (each._array if isinstance(each, Tensor) else each for each in (one, other))
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=is_float(one)))
+    return type(one) is type(other) and isinstance(one, (int, float, str, bool, bytes)) and bool(one == other)
+
+
+@dataclass
+class _Capture:
+    """A Tensor that was found, with what it had before."""
+
+    tensor: Tensor
+    array: Any
+    origin: Any
+    value: Value
+
+
+@dataclass
+class _Buffer:
+    """A buffer of a module, for which a Tensor stands while tracing."""
+
+    module: Any
+    name: str
+    array: Any
+    tensor: Tensor
+    value: Value
+
+
+class Tracer(Recorder, OptimizerTracer):
+    """Writes a program of all that happens while it is on."""
+
+    def __init__(self, first: Tracer | None = None) -> None:
+        super().__init__()
+        self.tracer = self
+        self.first = first
+        self.met: list[tuple[Any, Any]] = []  # the arrays and Tensors, with arrays, that the function uses
+        self.builder = Builder()
+        self.slots: list[Slot] = []
+        self.scalar_slots: list[Slot] = []
+        self.captures: dict[int, _Capture] = {}
+        self.arrays: dict[int, tuple[Any, Value]] = {}
+        self.buffers: list[_Buffer] = []
+        self.modules: set[int] = set()
+        self.leaves: dict[Leaf, Any] = {}  # with the gradient that each had
+        self.first_gradients: dict[Leaf, Value] = {}
+        self.presence: list[tuple[Any, bool]] = []
+        self.argument_leaves: dict[Leaf, int] = {}
+        self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
+        self.schedules: list[Any] = []
+        self.drawn: list[Any] = []
+        self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
+        self.lowering: list[str] = []  # the operations whose formula is running
+
+    # ---- values ------------------------------------------------------------------------------------------
+
+    def symbol(self, value: Any, dtype: Any = None) -> Symbol:
+        """Return the symbol of an array, a number or a Tensor; ``dtype`` is that of a Python number."""
+        value = plain(value)
+        if isinstance(value, Tensor):
+            return self.capture(value)
+        if isinstance(value, Symbol):
+            return value
+        if isinstance(value, np.ndarray):
+            return Symbol(self._array(value))
+        return Symbol(self.builder.constant(np.asarray(value, dtype)))
+
+    def _array(self, array: Any) -> Value:
+        """Return the value of a NumPy array that the function uses."""
+        known = self.arrays.get(id(array))
+        if known is None:
+            self.met.append((array, array))
+            if self._is_made_anew(array):
+                value = self.builder.constant(array)
+            else:
+                value = self.builder.input(array)
+                self.slots.append(ArraySlot(array))
+            known = self.arrays[id(array)] = array, value
+        return known[1]
+
+    def _is_made_anew(self, array: Any) -> bool:
+        """Return whether an array or Tensor is not the one that the first trace met: each call makes it."""
+        return self.first is not None and not any(
+            array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)]
+        )
+
+    def capture(self, tensor: Tensor) -> Symbol:
+        """Return the symbol of a Tensor; one that is met for the first time becomes an input."""
+        array = tensor._array
+        if isinstance(array, Symbol):
+            return array
+        self.met.append((tensor, array))
+        if tensor.origin is None and self._is_made_anew(tensor):
+            tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
+            return symbol
+        value = self.builder.input(array)
+        self.slots.append(TensorSlot(tensor))
+        self.captures[id(tensor)] = _Capture(tensor, array, tensor.origin, value)
+        tensor._array = symbol = Symbol(value)  # type: ignore[assignment]
+        return symbol
+
+    def capture_gradient(self, leaf: Leaf, read: bool = True) -> None:
+        """Note that the gradient of a leaf is read, or replaced without being read."""
+        if leaf in self.leaves:
+            return
+        self.leaves[leaf] = before = leaf.grad
+        position = self.argument_leaves.get(leaf)
+        if not read:
+            return
+        self.presence.append((leaf if position is None else position, before is not None))
+        if before is not None:
+            value = self.builder.input(before._array)
+            self.slots.append(GradientSlot(leaf) if position is None else ArgumentGradientSlot(position))
+            self.first_gradients[leaf] = value
+            leaf.grad = _lift(Symbol(value), None)
+
+    def read(self, tensor: Tensor) -> None:
+        """Raise, as somebody reads the values of a Tensor."""
+        raise_read(f"the value of a Tensor of shape {tensor.shape}")
+
+    def require(self, condition: Any) -> None:
+        """Let the program hold only where a condition of shape () does; else the call runs in eager."""
+        self.builder.program.conditions.append(self.symbol(condition).value)
+
+    def scalar(self, slot: Slot, now: float) -> Number:
+        """Return the number that a slot holds at each call."""
+        value = self.builder.scalar()
+        self.scalar_slots.append(slot)
+        return Number(_lift(Symbol(value, weak=True), None), now)
+
+    # ---- operations --------------------------------------------------------------------------------------
+
+    def apply(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
+        """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
+        arguments = [plain(argument) for argument in arguments]
+        static = {name: _symbolic(value) for name, value in static.items()}
+        if op.joint is not None:
+            try:
+                return self._formula(op, arguments, static)
+            except JitError:
+                if not _is_own(op):
+                    raise
+        arrays = [self._argument(argument) for argument in arguments]
+        parents = tuple(argument.origin if isinstance(argument, Tensor) else None for argument in arguments)
+        try:
+            out = lowering.lower(self, op, arrays, static)
+        except (ValueError, IndexError, TypeError) as error:
+            raise error_with_context(error, op.name, arrays) from error
+        wanted = recording.get() and op.kind != "constant" and any(parent is not None for parent in parents)
+        kept = tuple(array.copy() if isinstance(array, Symbol) else array for array in arrays)
+        if isinstance(out, tuple):
+            whole = Node(op, kept, out, None, parents, static) if wanted else None
+            nodes = whole.outputs() if whole is not None else [None] * len(out)
+            return tuple(
+                _lift(one, node if is_float(one) else None) for one, node in zip(out, nodes, strict=True)
+            )
+        return _lift(
+            out, Node(op, kept, out.copy(), None, parents, static) if wanted and is_float(out) else None
+        )
+
+    def _argument(self, argument: Any) -> Any:
+        """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
+        return argument if type(argument) in (bool, int, float) else self.symbol(_as_known(argument))
+
+    def _formula(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
+        """Run the plain formula of a fused operation, and tell whoever observes the statistics of a batch."""
+        assert op.formula is not None
+        options = dict(static)
+        observe = options.pop("observe", None)
+        given = [
+            argument if type(argument) in (bool, int, float) else self._tensor(argument)
+            for argument in arguments
+        ]
+        out = op.formula(*given, **options)
+        if observe is not None:
+            token = recording.set(False)
+            try:
+                mean = np.mean(given[0], axis=0)
+                observe(mean, np.mean(np.square(given[0] - mean), axis=0))
+            finally:
+                recording.reset(token)
+        return out
+
+    def _tensor(self, argument: Any) -> Tensor:
+        return argument if isinstance(argument, Tensor) else _lift(self.symbol(_as_known(argument)), None)
+
+    def numpy_call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Write a call of a NumPy function that has no gradient."""
+        return lowering.numpy_call(self, function, args, kwargs)
+
+    # ---- the walk ----------------------------------------------------------------------------------------
+
+    def walk(
+        self,
+        outputs: Sequence[tuple[Node, Any]],
+        lift: Any,
+        *,
+        targets: Sequence[Any] | None,
+        record: bool,
+        retain: bool,
+    ) -> dict[Any, Any]:
+        """Trace the walk back over the tape: one plain pass. The program looks for NaN when it runs."""
+        seeds = [(node, g if record else self.symbol(g)) for node, g in outputs]
+        arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
+        if targets is None and any(leaf.hooks for leaf in arrived):
+            raise RunsEagerly("a parameter has a hook (register_hook), which is Python")
+        if not (retain or record):
+            for node in visited:
+                node.free()
+        self.watch(arrived.values())
+        return arrived
+
+    def watch(self, derivatives: Iterable[Any]) -> None:
+        """Let the program look for NaN in derivatives, so that eager, with its care, computes such a call."""
+        for derivative in derivatives:
+            value = self.symbol(derivative).value
+            if is_float(value) and value not in self.builder.program.watched:
+                self.builder.program.watched.append(value)
+
+    # ---- modules, generators, schedules ------------------------------------------------------------------
+
+    def entered(self, module: Any, given: Any = ()) -> None:
+        """Let Tensors stand for the buffers of a module that begins to run."""
+        if id(module) in self.modules:
+            return
+        self.modules.add(id(module))
+        for name, buffer in module._named("buffer", "buffer outside the state dict"):
+            if not isinstance(buffer, np.ndarray):
+                continue
+            value = self.builder.input(buffer)
+            self.slots.append(BufferSlot(module, name))
+            tensor = _lift(Symbol(value), None)
+            self.buffers.append(_Buffer(module, name, buffer, tensor, value))
+            vars(module)[name] = tensor
+
+    def generator(self, make: Callable[[Any], np.random.Generator], rng: Any) -> Any:
+        """Return what a layer draws from: each call of the program draws anew, from the real generator."""
+        return _TracedGenerator(self, make, rng)
+
+    def schedule_step(self, schedule: Any) -> None:
+        """Note that a schedule is advanced, which Python does after the program has run."""
+        self.schedules.append(schedule)
+
+    # ---- beginning and end -------------------------------------------------------------------------------
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Trace what happens inside; afterwards everything is as it was."""
+        try:
+            with also_observed_by(self):
+                yield
+        finally:
+            self.restore()
+
+    def restore(self) -> None:
+        """Give everything back the values that it had."""
+        for capture in self.captures.values():
+            capture.tensor._array, capture.tensor.origin = capture.array, capture.origin
+        for buffer in self.buffers:
+            vars(buffer.module)[buffer.name] = buffer.array
+        for leaf, before in self.leaves.items():
+            leaf.grad = before
+
+
+class _TracedGenerator:
+    """What stands for a generator while tracing."""
+
+    def __init__(self, tracing: Tracer, make: Callable[[Any], np.random.Generator], rng: Any) -> None:
+        self._tracing, self._make, self._rng = tracing, make, rng
+
+    def __getattr__(self, name: str) -> Callable[..., Tensor]:
+        def draw(*arguments: Any) -> Tensor:
+            like = getattr(np.random.default_rng(0), name)(*arguments)
+            value = self._tracing.builder.input(np.asarray(like))
+            self._tracing.slots.append(DrawSlot(self._make, self._rng, name, arguments))
+            self._tracing.drawn.append(self._rng)
+            return _lift(Symbol(value), None)
+
+        return draw
+
+
+class _TracedPass(Pass):
+    """A pass over a tape of symbols: rules run on symbols, or on Tensors where the walk is recorded."""
+
+    __slots__ = ()
+
+    def _parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
+        op, static = node.op, node.static
+        arguments, out = lifted(node, self.lift) if self.record else (node.arrays or (), node.out)
+        parts = []
+        joint = lowering.joint_call(_tracing(), node, g) if op.joint is not None else None
+        for position, (parent, array) in enumerate(zip(node.parents, node.arrays or (), strict=True)):
+            if parent is None:
+                continue
+            if joint is not None:
+                part = joint[position]
+            elif (rule := op.rules[position]) is None:
+                continue
+            else:
+                try:
+                    part = rule(g, out, *arguments, **static)
+                except JitError:
+                    if self.record or not _is_own(op):
+                        raise
+                    part = lowering.rule_call(_tracing(), op, rule, g, out, arguments, static, array)
+            if part is None:
+                continue
+            part = self._fitted(op, part, array)
+            parts.append((parent, part))
+        return parts
+
+    def _fitted(self, op: Op, part: Any, array: Any) -> Any:
+        """Return a part in the shape and dtype of the argument: a symbol, or a Tensor in a recorded walk."""
+        if not self.record:
+            part = _tracing().symbol(part, array.dtype)
+        elif not isinstance(part, Tensor):
+            part = _lift(_tracing().symbol(part, array.dtype), None)
+        if part.shape != array.shape or part.dtype != array.dtype:
+            part = _fit(op, part, array)
+        return part
+
+
+def _tracing() -> Tracer:
+    found = tracer()
+    assert isinstance(found, Tracer)
+    return found
+
+
+def _is_own(op: Op) -> bool:
+    """Return whether an operation is the package's own, so that its Python may run between two loops."""
+    return getattr(op.forward, "__module__", "").startswith("tinygrad_mnist") or isinstance(
+        op.forward, np.ufunc
+    )
+
+
+def _as_known(argument: Any) -> Any:
+    """Return an argument of an operation as an array, a symbol or a Tensor."""
+    if isinstance(argument, (Tensor, Symbol, np.ndarray)):
+        return argument
+    return np.asarray(argument)
+
+
+def _symbolic(value: Any) -> Any:
+    """Return an option with the symbols of Tensors in it, such as an index that is computed."""
+    if isinstance(value, Tensor):
+        return value._array
+    if type(value) in (list, tuple):
+        return type(value)(map(_symbolic, value))
+    return value
+
+
+# ---- a whole call ----------------------------------------------------------------------------------------
+
+
+def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
+    """Trace a call of a function twice, and return what it computes.
+
+    The second trace tells what the first cannot: an array that both met is one that outlives the call, and has
+    to be read again at each; one that each of them made is a constant; and where they differ, a replay would
+    freeze what changes.
+
+    Raises
+    ------
+    JitError
+        If the function reads a value, or computes something else the second time.
+    RunsEagerly
+        If it has to run as it is.
+    """
+    first = Tracer()
+    before = _traced(first, function, leaves, structure)
+    again = _traced(Tracer(first), function, leaves, structure)
+    if (line := again.difference(before)) is not None:
+        raise JitError(
+            f"the function computes something else when it runs again with the same arguments, at {line}; what "
+            "changes from call to call (a counter, a random number, the time) would be frozen: give it as an "
+            "argument, as an array"
+        )
+    return again
+
+
+def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
+    """Trace a call once.
+
+    Parameters
+    ----------
+    function : callable
+        What is called.
+    leaves, structure : list, object
+        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is what it
+        is.
+    """
+    given: list[Any] = []
+    arguments: list[tuple[int, Tensor, Value]] = []
+    known: dict[int, Any] = {}
+    for position, leaf in enumerate(leaves):
+        if not isinstance(leaf, (Tensor, np.ndarray)):
+            given.append(leaf)
+            continue
+        if id(leaf) in known:
+            given.append(known[id(leaf)])
+            continue
+        array = leaf._array if isinstance(leaf, Tensor) else leaf
+        value = tracing.builder.input(array)
+        tracing.slots.append(ArgumentSlot(position))
+        tensor = _lift(Symbol(value), None)
+        if isinstance(leaf, Tensor) and leaf.origin is not None:
+            if not isinstance(leaf.origin, Leaf):
+                raise RunsEagerly("an argument is on a tape: whoever differentiates by it needs the tape")
+            tensor.origin = twin = Leaf(leaf.origin.name)
+            twin.grad = leaf.origin.grad
+            tracing.argument_leaves[twin] = position
+            if leaf.origin.hooks:
+                raise RunsEagerly("an argument has a hook (register_hook), which is Python")
+        arguments.append((position, tensor, value))
+        given.append(tensor)
+        known[id(leaf)] = tensor
+        tracing.arrays[id(array)] = array, value
+    args, kwargs = unflatten(structure, given)
+    with tracing.on():
+        returned = function(*args, **kwargs)
+        for position, tensor, value in arguments:
+            if not isinstance(tensor._array, Symbol) or tensor._array.value is not value:
+                raise JitError(
+                    f"the function writes into its argument {position}; return the new array instead"
+                )
+        return _finished(tracing, returned)
+
+
+def _finished(tracing: Tracer, returned: Any) -> Traced:
+    """Return the trace as data, while everything still has the values that the function left."""
+    program = tracing.builder.program
+    outputs: list[Value] = program.outputs
+    numbers: list[Value] = program.numbers
+
+    def output(symbol: Any) -> int:
+        outputs.append(tracing.symbol(symbol).value)
+        return len(outputs) - 1
+
+    def number(leaf: Any) -> Any:
+        if isinstance(leaf, Number):
+            numbers.append(tracing.symbol(leaf).value)
+            return len(numbers) - 1
+        return None
+
+    result_leaves, structure = flatten(returned)
+    results, on_tape = [], False
+    originals = {id(capture.tensor): capture for capture in tracing.captures.values()}
+    for leaf in result_leaves:
+        if isinstance(leaf, Number):
+            results.append(Result("number", number(leaf)))
+        elif isinstance(leaf, Tensor) and id(leaf) in originals:
+            results.append(Result("object", object=leaf))
+        elif isinstance(leaf, (Tensor, Symbol)):
+            if isinstance(leaf, Tensor) and isinstance(leaf.origin, Node) and leaf.origin.arrays is not None:
+                on_tape = True
+            results.append(Result("output", output(leaf)))
+        else:
+            results.append(Result("object", object=leaf))
+
+    gradients: list[tuple[Any, int | None]] = []
+    for leaf in tracing.leaves:
+        place = tracing.argument_leaves.get(leaf, leaf)
+        if leaf.grad is None:
+            gradients.append((place, None))
+        else:
+            symbol = tracing.symbol(leaf.grad)
+            if symbol.value is not tracing.first_gradients.get(leaf):
+                gradients.append((place, output(symbol)))
+
+    assigned: list[tuple[Tensor, int]] = []
+    written: list[Leaf] = []
+    for capture in list(tracing.captures.values()):
+        symbol = tracing.symbol(capture.tensor._array)
+        if symbol.value is capture.value:
+            continue
+        if capture.tensor._leaf is not None:
+            written.append(capture.tensor._leaf)
+        if id(capture.tensor) in tracing.in_place:
+            program.writes.append((symbol.value, capture.value))
+        else:
+            assigned.append((capture.tensor, output(symbol)))
+    for buffer in tracing.buffers:
+        symbol = tracing.symbol(vars(buffer.module)[buffer.name], buffer.array.dtype)
+        if symbol.value is not buffer.value:
+            if symbol.dtype != buffer.array.dtype:
+                symbol = symbol.astype(buffer.array.dtype)
+            program.writes.append((symbol.value, buffer.value))
+    tracing.write_states(program)
+    progress = [
+        (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
+    ]
+    return Traced(
+        _without_unused_inputs(tracing),
+        tracing.slots,
+        tracing.scalar_slots,
+        tracing.presence,
+        results,
+        structure,
+        gradients,
+        assigned,
+        written,
+        progress,
+        tracing.options,
+        tracing.schedules,
+        [capture.tensor._leaf for capture in tracing.captures.values() if capture.tensor._leaf is not None],
+        tracing.optimizers,
+        tracing.met,
+        tracing.builder.log,
+        bool(tracing.drawn),
+        on_tape,
+    )
+
+
+def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
+    """Return a tree with, for each Number, a `Result` that says which number of the program it is."""
+    if isinstance(tree, Number):
+        return Result("number", number(tree), type(tree.now))
+    if isinstance(tree, tuple):
+        parts = [_numbered(part, number) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return tree
+
+
+_ORDER: Final = [
+    ArgumentSlot, TensorSlot, BufferSlot, StateSlot, GradientSlot, ArgumentGradientSlot, ArraySlot, DrawSlot,
+]  # fmt: skip
+
+
+def _without_unused_inputs(tracing: Tracer) -> Program:
+    """Return the program without inputs that it does not use; draws stay, as generators must advance."""
+    program = tracing.builder.finished()
+    used = {value for instruction in program.instructions for value in instruction.inputs}
+    used.update(program.outputs, program.numbers, program.conditions, program.watched)
+    used.update(value for pair in program.writes for value in pair)
+    kept = [
+        (value, strides, slot)
+        for value, strides, slot in zip(program.inputs, program.strides, tracing.slots, strict=True)
+        if value in used or isinstance(slot, (DrawSlot, ArgumentSlot))
+    ]
+    kept.sort(key=lambda entry: _ORDER.index(type(entry[2])))  # neighbours of one kind are fetched together
+    program.inputs = [value for value, _, _ in kept]
+    program.strides = [strides for _, strides, _ in kept]
+    tracing.slots = [slot for _, _, slot in kept]
+    scalars = [
+        (value, slot)
+        for value, slot in zip(program.scalars, tracing.scalar_slots, strict=True)
+        if value in used
+    ]
+    program.scalars = [value for value, _ in scalars]
+    tracing.scalar_slots = [slot for _, slot in scalars]
+    return program
