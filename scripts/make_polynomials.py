@@ -99,22 +99,40 @@ def erf_bounds(x: Any) -> Any:
     return mp.erfc(x + 1) / mp.erf(x + 1)
 
 
+EXPONENTIAL = near_zero(lambda r: (mp.exp(r) - 1 - r) / r**2, lambda j: 1 / mp.factorial(j + 2))
+
 FITS = (
     Fit(
         "EXP",
-        "``(expm1(r) - r) / r**2`` for ``abs(r) <= ln(2) / 2``",
-        near_zero(lambda r: (mp.exp(r) - 1 - r) / r**2, lambda j: 1 / mp.factorial(j + 2)),
+        "``(exp(r) - 1 - r) / r**2`` for ``abs(r) <= ln(2)``",
+        EXPONENTIAL,
+        lambda r: r**2 / mp.exp(r),
+        (-2 * HALF_LN2, 2 * HALF_LN2),
+        {"float32": 5, "float64": 11},
+    ),
+    Fit(
+        "EXPM1",
+        "``(exp(r) - 1 - r) / r**2`` for ``abs(r) <= ln(2) / 2``, relative to ``exp(r) - 1``",
+        EXPONENTIAL,
         lambda r: r**2 / mp.expm1(r) if r else mp.mpf(0),
         (-HALF_LN2, HALF_LN2),
         {"float32": 4, "float64": 9},
     ),
     Fit(
+        "EXP_TWICE",
+        "``(exp(2 * r) - 1) / r`` for ``abs(r) <= ln(2) / 4``",
+        lambda r: 2 + 4 * r * EXPONENTIAL(2 * r),
+        lambda r: r / mp.exp(2 * r),
+        (-HALF_LN2 / 2, HALF_LN2 / 2),
+        {"float32": 5, "float64": 10},
+    ),
+    Fit(
         "EXP2",
-        "``(2**r - 1) / r`` for ``abs(r) <= 1 / 2``",
+        "``(2**r - 1) / r`` for ``abs(r) <= 1``",
         near_zero(lambda r: (2**r - 1) / r, lambda j: mp.log(2) ** (j + 1) / mp.factorial(j + 1)),
         lambda r: r / 2**r,
-        (-HALF, HALF),
-        {"float32": 5, "float64": 10},
+        (-2 * HALF, 2 * HALF),
+        {"float32": 6, "float64": 12},
     ),
     Fit(
         "LOG",
@@ -123,6 +141,14 @@ FITS = (
         lambda f: f**2 / mp.log1p(f) if f else mp.mpf(0),
         (ROOT - 1 - mp.mpf("0.001"), 2 * ROOT - 1 + mp.mpf("0.001")),
         {"float32": 8, "float64": 19},
+    ),
+    Fit(
+        "TANH",
+        "``(tanh(x) - x) / x**3`` in ``x**2``, for ``abs(x) <= 0.55``",
+        lambda s: (mp.tanh(mp.sqrt(s)) / mp.sqrt(s) - 1) / s if s else -mp.mpf(1) / 3,
+        lambda s: mp.sqrt(s) ** 3 / mp.tanh(mp.sqrt(s)) if s else mp.mpf(0),
+        (0, mp.mpf("0.551") ** 2),
+        {"float32": 3, "float64": 10},
     ),
     Fit(
         "ERF",

@@ -108,7 +108,7 @@ class Builder:
         if not effect and not more and self._is_foldable(inputs, shape):
             with np.errstate(all="ignore"):
                 folded = run(*(self.program.constants[value] for value in inputs))
-            results = (self.constant(np.asarray(folded, dtype)),)
+            results: tuple[Value, ...] = (self.constant(np.asarray(folded, dtype)),)
         else:
             results = tuple(self.value(*one) for one in shapes)
             written = Instruction(name, tuple(inputs), results, dict(static), run, line, effect)
@@ -135,25 +135,18 @@ class Builder:
         static: Mapping[str, Any],
     ) -> Value | None:
         """Return the argument that an instruction would only repeat, bit for bit; None if it does more."""
-        if name == "astype" and (source := self._sources.get(inputs[0])) is not None:
-            if source.name == "where" and all(map(self.is_constant, source.inputs[1:])):
-                # a choice between two numbers is made in the dtype that is asked for
-                choices = [
-                    self.constant(self.program.constants[value].astype(dtype)) for value in source.inputs[1:]
-                ]
-                chosen = [source.inputs[0], *choices]
-                return self.instruction("where", chosen, [(shape, dtype)], {}, source.run, line=source.line)[
-                    0
-                ]
-        if not inputs or inputs[0].dtype != dtype:
+        if not inputs:
             return None
         first = inputs[0]
         source = self._sources.get(first)
-        if name == "transpose" and source is not None and source.name == "transpose":
-            if source.inputs[0].shape == shape and _undoes(static["axes"], source.static["axes"]):
+        if name == "astype" and source is not None and source.name == "where":
+            return self._choice(source, shape, dtype)
+        if first.dtype != dtype:
+            return None
+        if source is not None and source.name == name and source.inputs[0].shape == shape:
+            if name == "reshape":
                 return source.inputs[0]
-        if name == "reshape" and source is not None and source.name == "reshape":
-            if source.inputs[0].shape == shape:
+            if name == "transpose" and _undoes(static["axes"], source.static["axes"]):
                 return source.inputs[0]
         if name in ("reshape", "broadcast_to", "astype", "identity", "positive") and first.shape == shape:
             return first
@@ -164,6 +157,15 @@ class Builder:
         if name == "divide" and first.shape == shape and self.is_constant(inputs[1], 1):
             return first
         return None
+
+    def _choice(self, source: Instruction, shape: tuple[int, ...], dtype: Any) -> Value | None:
+        """Return a choice between two numbers in another dtype, which the numbers themselves can have."""
+        condition, *choices = source.inputs
+        constants = self.program.constants
+        if not all(map(self.is_constant, choices)):
+            return None
+        inputs = [condition, *(self.constant(constants[value].astype(dtype)) for value in choices)]
+        return self.instruction("where", inputs, [(shape, dtype)], {}, source.run, line=source.line)[0]
 
     def finished(self) -> Program:
         """Return the program without the instructions, constants and inputs that nothing needs."""

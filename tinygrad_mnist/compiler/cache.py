@@ -1,6 +1,6 @@
 """Caches: machine code on disk, which the next process finds again, and what was used last in memory.
 
-A file of the cache is trusted only if the checksum in it is right; whatever else is found is as good as nothing.
+A file of the cache is trusted only if the checksum in it is right; whatever else is found counts as nothing.
 Nothing here raises an error: a cache that cannot be read or written is an empty one.
 """
 
@@ -33,7 +33,7 @@ Key = TypeVar("Key", bound=Hashable)
 Kept = TypeVar("Kept")
 
 
-# ---- on disk -------------------------------------------------------------------------------------------------
+# ---- on disk -------------------------------------------------------------------------------------------
 
 
 def key_of(*parts: str) -> str:
@@ -58,7 +58,7 @@ def directory_of_machine_code() -> Path | None:
     Returns
     -------
     Path or None
-        What `VARIABLE` names; else ``compiled`` in the directory that keeps this user's caches of the package.
+        What `VARIABLE` names; else ``compiled`` in the directory of this user's caches of the package.
     """
     named = os.environ.get(VARIABLE, "")
     if named == "0":
@@ -126,8 +126,7 @@ class DiskCache:
     def _make_room(self) -> None:
         """Remove the files that were not used for the longest time, if there are too many bytes.
 
-        A quarter more than needed goes, so that this is rare. What an interrupted writer left goes too, in its
-        turn.
+        A quarter more than needed goes, so that this is rare. What interrupted writers left goes in its turn.
         """
         assert self.directory is not None
         files = []
@@ -158,7 +157,7 @@ def _is_own(descriptor: int) -> bool:
     return sys.platform == "win32" or os.fstat(descriptor).st_uid == os.getuid()
 
 
-# ---- in memory -----------------------------------------------------------------------------------------------
+# ---- in memory -----------------------------------------------------------------------------------------
 
 _LOCK = threading.RLock()
 if sys.platform != "win32":  # a child that another thread's fork makes finds the lock free

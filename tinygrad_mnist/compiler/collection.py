@@ -24,7 +24,7 @@ import numpy as np
 
 from tinygrad_mnist.compiler.facts import Same, Words, fact_of, is_plain, layout_of
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.nn.module import BUFFER, UNSAVED_BUFFER, Module
 from tinygrad_mnist.optim.optimizer import Optimizer
 
 SEARCHED: Final = 1000
@@ -151,7 +151,10 @@ class Collection:
     def _add_module(self, path: str, module: Module) -> None:
         self.facts[f"{path}: order"] = Words(", ".join(module._registered) or "none")
         for name, value in tuple(vars(module).items()):
-            if name not in _BOOKKEEPING:
+            if isinstance(value, np.ndarray) and module._registered.get(name) in (BUFFER, UNSAVED_BUFFER):
+                self._note(f"{path}.{name}", Words("a buffer"))  # which a program asks for by its name
+                self._add_array(f"{path}.{name}", value)
+            elif name not in _BOOKKEEPING:
                 self.add(f"{path}.{name}", f"{path}.{name}", value)
         self._add_class(type(module))
 

@@ -7,12 +7,13 @@ table of pointers; the last one looks at the conditions before it writes to the 
 from __future__ import annotations
 
 import ctypes
-from bisect import bisect_left
+import itertools
+import struct
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import is_
 from threading import Lock
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from tinygrad_mnist.compiler import functions, machine, products
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, plan
 from tinygrad_mnist.compiler.layout import blas_order
-from tinygrad_mnist.compiler.llvm import Function, literal
+from tinygrad_mnist.compiler.llvm import Function, literal, ranged
 from tinygrad_mnist.compiler.loops import nest
 from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.prepare import prepare
@@ -105,13 +106,12 @@ class _Module:
 
     def kernel(self, kernel: Kernel) -> None:
         made = nest(self.plan, self.memory, kernel)
-        # One loop takes its length as an argument: the updates of all parameters are then the same function.
-        ranged = len(made.lengths) == 1 and made.split == 0
-        text = Function(made, self.declared, self.functions, ranged=ranged).text("{name}")
+        text = Function(made, self.declared, self.functions).text("{name}")
         name = self.names.setdefault(text, f"kernel{len(self.names)}")
         arguments = [f"ptr {self.pointer(place)}" for place in made.pointers]
-        if ranged:
-            arguments += ["i64 0", f"i64 {made.lengths[0]}"]
+        loop = ranged(made)
+        if loop is not None:
+            arguments += ["i64 0", f"i64 {made.lengths[loop]}"]
         self.add(f"call void @{name}({', '.join(arguments)})")
 
     def product(self, instruction: Instruction) -> None:
@@ -140,9 +140,9 @@ class _Module:
 
         (a, ta, lda), (b, tb, ldb), (c, _, ldc) = lies(first), lies(second), lies(result)
         (m, k), n = first.shape[-2:], second.shape[-1]
-        shape = {"transposed_a": ta, "transposed_b": tb, "dtype": result.dtype}
-        if products.choose(m, n, k, **shape) == "generated":
-            name = self.generated(m, n, k, strides=(lda, ldb, ldc), **shape)
+        kind = products.choose(m, n, k, transposed_a=ta, transposed_b=tb, dtype=result.dtype)
+        if kind == "generated":
+            name = self.generated((m, n, k), (ta, tb), (lda, ldb, ldc), result.dtype)
             if name:
                 self.add(f"call void @{name}(ptr {a}, ptr {b}, ptr {c}, i64 0, i64 {m})")
                 return
@@ -154,12 +154,26 @@ class _Module:
         arguments = ", ".join(f"{kind} {number}" for kind, number in zip(types, numbers, strict=True))
         self.add(f"call void @{name}({arguments})")
 
-    def generated(self, *sizes: int, **shape: Any) -> str | None:
+    def generated(
+        self,
+        sizes: tuple[int, int, int],
+        transposed: tuple[bool, bool],
+        strides: tuple[int, int, int],
+        dtype: np.dtype[Any],
+    ) -> str | None:
         """Return the name of a generated product, whose text is added the first time; None if there is none."""
-        key = (sizes, tuple(shape.items()))
+        key = (sizes, transposed, strides, dtype)
         if key not in self.products:
             name = f"product{len(self.products)}"
-            text = products.generated(name, *sizes, vector_bits=machine.vector_bits(), **shape)
+            text = products.generated(
+                name,
+                *sizes,
+                transposed_a=transposed[0],
+                transposed_b=transposed[1],
+                dtype=dtype,
+                vector_bits=machine.vector_bits(),
+                strides=strides,
+            )
             self.products[key] = None if text is None else name
             if text is not None:
                 self.texts.append(text.replace("define void", "define internal void", 1))
@@ -271,9 +285,9 @@ class Executable:
         self._constants = {v: np.array(program.constants[v], v.dtype, order="C") for v in memory.constants}
         for value, entry in memory.constants.items():
             self._table[entry] = _address(self._constants[value])
-        self._scalars = self._arena[: 8 * len(program.scalars)].view(np.float64)
+        self._pack = struct.Struct(f"{len(program.scalars)}d").pack_into
         numbers = memory.places[program.numbers[0]].offset if program.numbers else 0
-        self._numbers = self._arena[numbers : numbers + 8 * len(program.numbers)].view(np.float64)
+        self._numbers = self._arena[numbers : numbers + 8 * len(program.numbers)].data.cast("d")
         self._views: dict[Value, Any] = {
             value: self._at(value, place) for value, place in memory.places.items() if place.entry == 0
         }
@@ -282,9 +296,12 @@ class Executable:
         self._entries = [memory.inputs[value] for value in program.inputs]
         self._arrays: list[Any] = [None] * len(program.inputs)
         self._targets = {program.inputs.index(target) for _, target in program.writes}
-        self._bounds = np.zeros((len(program.inputs), 2), np.int64)
+        self._spans = [_span(v, strides) for v, strides in zip(program.inputs, program.strides, strict=True)]
+        self._ends: list[tuple[int, int]] = [(0, 0)] * len(program.inputs)
+        # The first and last bytes of what is written to, sorted; each last one the greatest so far.
+        self._firsts: list[int] = []
+        self._lasts: list[int] = []
         self._overlaps = False
-        self._written: list[tuple[int, int]] = []  # where the inputs lie that are written to
         self._direct: dict[Value, Any] = {}
         self._no_memory = [None] * len(self._outputs)
 
@@ -308,13 +325,13 @@ class Executable:
             The numbers that go in.
         into : sequence, optional
             For each output an array that it is put into and its address, or None for a new array. None of
-            them shares memory with an input.
+            them shares memory with an input, and each lies in C order.
         """
         with self._lock:
             self._take(arrays)
             if self._overlaps:
                 return self._interpreted(arrays, scalars, into)
-            self._scalars[:] = scalars
+            self._pack(self._arena, 0, *scalars)
             given = self._no_memory if into is None else into
             outputs = []
             for (value, view), place in zip(self._outputs, given, strict=True):
@@ -334,27 +351,31 @@ class Executable:
                 output if view is None else view.copy()
                 for (_, view), output in zip(self._outputs, outputs, strict=True)
             ]
-            return (results if into is None else _filled(into, results)), self._numbers.tolist()
+            return (results if into is None else _filled(into, results)), list(self._numbers)
 
     def _take(self, arrays: Sequence[Any]) -> None:
         """Put the addresses of the inputs into the table; those of the last call are there."""
-        same = list(map(is_, arrays, self._arrays))
         if len(arrays) != len(self._arrays):
             raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
-        if all(same):
+        changed = [number for number, (a, b) in enumerate(zip(arrays, self._arrays, strict=True)) if a is not b]
+        if not changed:
             return
-        changed = [number for number, known in enumerate(same) if not known]
-        for number in changed:
-            self._take_one(number, arrays[number])
-        if self._overlaps or not self._targets.isdisjoint(changed):
-            self._overlaps = self._written_overlaps()
-            self._written = _joined([(*self._bounds[number].tolist(),) for number in self._targets])
-        elif any(_is_near(self._written, *self._bounds[number].tolist()) for number in changed):
-            self._overlaps = self._written_overlaps()
+        try:
+            for number in changed:
+                self._take_one(number, arrays[number])
+        except BaseException:
+            self._arrays = [None] * len(arrays)  # so that the next call looks at all of them
+            raise
+        if not self._overlaps and self._targets.isdisjoint(changed):
+            self._overlaps = any(map(self._may_overlap, changed)) and self._written_overlaps()
+            return
+        ends = sorted(self._ends[number] for number in self._targets)
+        self._firsts = [first for first, _ in ends]
+        self._lasts = list(itertools.accumulate((last for _, last in ends), max))
+        self._overlaps = self._written_overlaps()
 
     def _take_one(self, number: int, array: Any) -> None:
-        value = self.program.inputs[number]
-        strides = self.program.strides[number]
+        value, strides = self.program.inputs[number], self.program.strides[number]
         if array.shape != value.shape or array.dtype != value.dtype or not _same_strides(array, strides):
             raise ValueError(
                 f"input {number} was compiled for shape {value.shape}, {value.dtype} and strides {strides}, but "
@@ -362,19 +383,29 @@ class Executable:
             )
         if number in self._targets and not array.flags.writeable:
             raise ValueError(f"input {number} is written to, but is read-only")
+        address = _address(array)
+        self._table[self._entries[number]] = address
+        before, after = self._spans[number]
+        self._ends[number] = address - before, address + after
         self._arrays[number] = array
-        self._table[self._entries[number]] = _address(array)
-        self._bounds[number] = np.lib.array_utils.byte_bounds(array)
+
+    def _may_overlap(self, number: int) -> bool:
+        """Return whether the bytes from the first to the last of an input meet those of what is written to."""
+        first, last = self._ends[number]
+        earlier = bisect_right(self._firsts, last)
+        return earlier > 0 and self._lasts[earlier - 1] >= first
 
     def _written_overlaps(self) -> bool:
         """Return whether the memory of an input that is written to holds a part of another input, too."""
-        lows, highs = self._bounds[:, 0], self._bounds[:, 1]
-        for target in self._targets:
-            near = (lows < highs[target]) & (highs > lows[target])
-            if np.count_nonzero(near) > 1:
-                for other in np.flatnonzero(near):
-                    if other != target and np.shares_memory(self._arrays[target], self._arrays[other]):
-                        return True
+        reached: list[int] = []  # inputs whose bytes may meet those of the next
+        for number in sorted(range(len(self._ends)), key=self._ends.__getitem__):
+            first, _ = self._ends[number]
+            reached = [other for other in reached if self._ends[other][1] >= first]
+            for other in reached:
+                written = number in self._targets or other in self._targets
+                if written and np.shares_memory(self._arrays[number], self._arrays[other]):
+                    return True
+            reached.append(number)
         return False
 
     def _interpreted(
@@ -448,7 +479,7 @@ class Executable:
                 for number, piece in enumerate(pieces)
             ]
             self._take(copies)
-            self._scalars[:] = scalars
+            self._pack(self._arena, 0, *scalars)
             for value, entry in self.memory.direct.items():
                 self._direct[value] = np.empty(value.shape, value.dtype)
                 self._table[entry] = _address(self._direct[value])
@@ -488,6 +519,14 @@ def _address(array: Any) -> int:
     return address
 
 
+def _span(value: Value, strides: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many bytes there are before the first element of an array, and up to its last byte from there."""
+    if not value.size:
+        return 0, -1
+    ways = [(n - 1) * stride for n, stride in zip(value.shape, strides, strict=True)]
+    return -sum(way for way in ways if way < 0), sum(way for way in ways if way > 0) + value.dtype.itemsize - 1
+
+
 def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
     """Return whether an array lies as it was said: along an axis of length 1 nothing moves on."""
     return array.strides == strides or array.size == 0 or all(
@@ -495,25 +534,8 @@ def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
     )
 
 
-def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return spans of addresses in order, with those that touch joined to one."""
-    found: list[tuple[int, int]] = []
-    for low, high in sorted(spans):
-        if found and low <= found[-1][1]:
-            found[-1] = found[-1][0], max(high, found[-1][1])
-        else:
-            found.append((low, high))
-    return found
-
-
-def _is_near(spans: Sequence[tuple[int, int]], low: int, high: int) -> bool:
-    """Return whether one of some spans in order, which do not touch, has an address in common with another."""
-    after = bisect_left(spans, (high, 0))  # the first that begins at the end or later
-    return after > 0 and spans[after - 1][1] > low
-
-
 def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
-    """Copy the outputs to where the caller wants them."""
+    """Copy the outputs to where the caller wants them, if they are not there."""
     filled = []
     for place, result in zip(into, results, strict=True):
         if place is not None and place[0] is not result:

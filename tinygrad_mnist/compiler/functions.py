@@ -23,6 +23,7 @@ from typing import Final
 from . import polynomials
 
 LN2: Final = Fraction("0.69314718055994530941723212145817656807550013436025525412068")
+PI: Final = Fraction("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
 LN10: Final = Fraction("2.30258509299404568401799145468436420760110148862877297603333")
 
 
@@ -90,10 +91,10 @@ FORMATS: Final = {
 class Body:
     """The instructions of a function that is being written, and what they need beside themselves."""
 
-    def __init__(self, form: Format) -> None:
+    def __init__(self, form: Format, within: Body | None = None) -> None:
         self.form = form
-        self.lines: list[str] = []
-        self.needs: dict[str, None] = {}
+        self.lines: list[str] = within.lines if within else []
+        self.needs: dict[str, None] = within.needs if within else {}
 
     def number(self, value: float | Fraction) -> Expression:
         """Return a constant, rounded to the format. (LLVM writes all by the bits of a double.)"""
@@ -107,11 +108,10 @@ class Body:
         return Expression(self, type_, name)
 
     def call(self, intrinsic: str, *arguments: Expression) -> Expression:
-        """Call one of LLVM's functions on numbers of one type, and declare it."""
-        type_ = arguments[0].type
-        name = f"@llvm.{intrinsic}.{'f32' if type_ == 'float' else 'f64' if type_ == 'double' else type_}"
-        self.needs[f"declare {type_} {name}({', '.join([type_] * len(arguments))})"] = None
-        return self.emit(type_, f"call {type_} {name}({', '.join(f'{type_} {a.text}' for a in arguments)})")
+        """Call one of LLVM's functions on numbers of the format. (They need no declaration.)"""
+        type_, suffix = self.form.real, self.form.suffix
+        values = ", ".join(f"{type_} {argument.text}" for argument in arguments)
+        return self.emit(type_, f"call {type_} @llvm.{intrinsic}.{suffix}({values})")
 
 
 class Expression:
@@ -179,6 +179,9 @@ class Expression:
     def __or__(self, other: Number) -> Expression:
         return self._binary("", "or", other)
 
+    def __xor__(self, other: Number) -> Expression:
+        return self._binary("", "xor", other)
+
     def __lshift__(self, other: Number) -> Expression:
         return self._binary("", "shl", other)
 
@@ -202,6 +205,13 @@ class Expression:
         """Compare with itself: only NaN differs."""
         return self.body.emit("i1", f"fcmp uno {self.type} {self.text}, {self.text}")
 
+    def is_whole(self) -> Expression:
+        """Compare with its floor: integers and infinities are equal."""
+        return self.body.call("floor", self).equals(self)
+
+    def __invert__(self) -> Expression:
+        return self ^ 1
+
     def __neg__(self) -> Expression:
         return self.body.emit(self.type, f"fneg {self.type} {self.text}") if self.is_real else 0 - self
 
@@ -216,9 +226,9 @@ class Expression:
         """Return the floating-point number that has the same bits."""
         return self.body.emit(self.form.real, f"bitcast {self.type} {self.text} to {self.form.real}")
 
-    def convert(self, instruction: str, type_: str) -> Expression:
+    def convert(self, instruction: str, type_: str, body: Body) -> Expression:
         """Convert to another type by an instruction of LLVM."""
-        return self.body.emit(type_, f"{instruction} {self.type} {self.text} to {type_}")
+        return body.emit(type_, f"{instruction} {self.type} {self.text} to {type_}")
 
 
 Number = Expression | float | Fraction
@@ -227,6 +237,11 @@ Number = Expression | float | Fraction
 def fma(x: Expression, y: Number, z: Number) -> Expression:
     """Return ``x * y + z``, rounded once where the processor can."""
     return x.body.call("fmuladd", x, x.constant(y), x.constant(z))
+
+
+def exact_fma(x: Expression, y: Number, z: Number) -> Expression:
+    """Return ``x * y + z``, rounded once everywhere: where the processor cannot, slowly."""
+    return x.body.call("fma", x, x.constant(y), x.constant(z))
 
 
 def copysign(magnitude: Expression, sign: Expression) -> Expression:
@@ -243,14 +258,18 @@ def select(condition: Expression, x: Number, y: Number) -> Expression:
 
 
 def polynomial(x: Expression, coefficients: Sequence[float]) -> Expression:
-    """Return a polynomial by Estrin's scheme: halves that do not wait for each other, and few roundings."""
-    powers = [x]
-    terms = [x.constant(c) for c in coefficients]
-    while len(terms) > 1:
-        pairs = [fma(powers[-1], high, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + ([terms[-1]] if len(terms) % 2 else [])
-        powers.append(powers[-1] * powers[-1])
-    return terms[0]
+    """Return a polynomial by Horner's rule, even and odd powers apart: two chains that do not wait for each other."""
+    square = x * x
+    even, odd = (horner(square, coefficients[start::2]) for start in (0, 1))
+    return fma(odd, x, even)
+
+
+def horner(x: Expression, coefficients: Sequence[float]) -> Expression:
+    """Return a polynomial by Horner's rule."""
+    result = x.constant(coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = fma(result, x, coefficient)
+    return result
 
 
 def at_most(x: Expression, bound: Number) -> Expression:
@@ -266,14 +285,14 @@ def clamp(x: Expression, low: Number, high: Number) -> Expression:
 # ---- exponentials ----------------------------------------------------------------------------------------
 
 
-def nearest_integer(x: Expression) -> tuple[Expression, Expression]:
-    """Return the nearest integer, as a number and as an integer, of a number below a quarter of 2**fraction.
+def nearest_integer(x: Expression, scale: Number = 1) -> tuple[Expression, Expression]:
+    """Return the integer nearest to ``scale * x``, as a number and as an integer; below 2**fraction / 4.
 
     The sum with 1.5 * 2**fraction has no bits after the point, and the integer is in its last bits. NaN stays
     NaN, and its integer is some integer (LLVM's conversion is undefined for it).
     """
     large = x.constant(1.5 * 2.0**x.form.fraction)
-    shifted = x + large
+    shifted = fma(x, scale, large)
     return shifted - large, shifted.bits() - large.bits()
 
 
@@ -288,62 +307,58 @@ def power_of_two(k: Expression) -> Expression:
     return ((k + k.form.bias) << k.form.fraction).from_bits()
 
 
-def times_power_of_two(x: Expression, k: Expression) -> Expression:
-    """Return ``x * 2**k`` with one rounding, in two steps: 2**k itself may be too large or too small."""
-    half = k >> 1
-    return x * power_of_two(half) * power_of_two(k - half)
-
-
-def without_multiples_of_ln2(x: Expression) -> tuple[Expression, Expression]:
-    """Return ``(k, r)`` with ``x = k * ln(2) + r``, an integer and a small rest."""
-    number, k = nearest_integer(x * (1 / LN2))
-    high, low = x.form.split(LN2)
-    return k, fma(number, -low, fma(number, -high, x))
-
-
-def expm1_of_rest(r: Expression) -> Expression:
-    """Return ``exp(r) - 1`` for ``abs(r) <= ln(2) / 2``."""
-    return fma(r * r, polynomial(r, polynomials.EXP[r.form.dtype]), r)
-
-
-def exp2_of_rest(r: Expression) -> Expression:
-    """Return ``2**r`` for ``abs(r) <= 1/2``."""
-    return fma(r, polynomial(r, polynomials.EXP2[r.form.dtype]), 1)
-
-
-def half_of_expm1(x: Expression) -> Expression:
-    """Return half of ``exp(x) - 1 = 2**k * (exp(r) - 1) + (2**k - 1)``; half, as 2**k may be too large."""
-    k, r = without_multiples_of_ln2(x)
-    half = power_of_two(k - 1)
-    return fma(half, expm1_of_rest(r), half - 0.5)
+def without_multiples(x: Expression, period: Fraction) -> tuple[Expression, Expression, Expression]:
+    """Return ``(k, r, missing)``, an integer, a small rest and its rounding: ``x = k * period + r + missing``."""
+    number, k = nearest_integer(x, 1 / period)
+    high, low = x.form.split(period)
+    exact = fma(number, -high, x)
+    r = fma(number, -low, exact)
+    return k, r, fma(number, -low, exact - r)
 
 
 def exp(x: Expression) -> Expression:
-    """Return ``2**k * exp(r)``."""
-    x = clamp(x, x.form.least_exponent * LN2, x.form.overflowing_exponent * LN2)
-    k, r = without_multiples_of_ln2(x)
-    return times_power_of_two(1 + expm1_of_rest(r), k)
+    """Return ``2**k * exp(r) * 2**k``: for the largest and smallest results 2**(2 * k) is out of range."""
+    limited = clamp(x, x.form.least_exponent * LN2, x.form.overflowing_exponent * LN2)
+    k, r, _ = without_multiples(limited, 2 * LN2)
+    half = power_of_two(k)
+    return (1 + fma(r * r, polynomial(r, polynomials.EXP[x.form.dtype]), r)) * half * half
 
 
 def exp2(x: Expression) -> Expression:
-    """Return ``2**k * 2**r``."""
-    x = clamp(x, x.form.least_exponent, x.form.overflowing_exponent)
-    number, k = nearest_integer(x)
-    return times_power_of_two(exp2_of_rest(x - number), k)
+    """Return ``2**k * 2**r * 2**k``, as `exp`."""
+    limited = clamp(x, x.form.least_exponent, x.form.overflowing_exponent)
+    number, k = nearest_integer(limited, 0.5)
+    half = power_of_two(k)
+    return exp2_of_rest(fma(number, -2, limited), x.form.dtype) * half * half
+
+
+def exp2_of_rest(r: Expression, dtype: str) -> Expression:
+    """Return ``2**r`` for ``abs(r) <= 1``, by a polynomial that is as precise as a dtype."""
+    return fma(r, polynomial(r, polynomials.EXP2[dtype]), 1)
 
 
 def expm1(x: Expression) -> Expression:
-    """Return -1 where exp(x) is too small to count, and x where its square is."""
+    """Return ``2**k * (exp(r) - 1) + (2**k - 1)``, from its half, as 2**k may be too large; near 0 it is x."""
     form = x.form
     limited = clamp(x, -(form.fraction + 3) * LN2, form.overflowing_exponent * LN2)
-    return select(abs(x) < 2.0 ** -(form.fraction + 2), x, 2 * half_of_expm1(limited))
+    k, r, missing = without_multiples(limited, LN2)
+    half = power_of_two(k - 1)
+    curved = fma(r * r, polynomial(r, polynomials.EXPM1[form.dtype]), missing)
+    large = 2 * fma(half, curved, fma(half, r, half - 0.5))
+    return select(abs(x) < 2.0 ** -(form.fraction + 2), x, large)
 
 
 def tanh(x: Expression) -> Expression:
-    """Return ``e / (e + 2)`` with ``e = exp(2 * abs(x)) - 1``: nothing cancels. Near 0 it is x."""
-    form = x.form
-    half = half_of_expm1(at_most(2 * abs(x), (form.fraction + 3) * LN2))
-    return select(abs(x) < 2.0 ** -(form.fraction // 2 + 3), x, copysign(half / (half + 1), x))
+    """Return ``x + x**3 * P(x**2)`` up to 0.55, where tanh is 1/2, and then ``1 - 2 / (exp(2 * abs(x)) + 1)``."""
+    dtype, size, square = x.form.dtype, abs(x), x * x
+    small = fma(size, square * polynomial(square, polynomials.TANH[dtype]), size)
+    # from there an error of the exponential counts for three eighths of itself, and soon for nothing
+    limited = at_most(size, (x.form.fraction + 6) * LN2 / 2)
+    number, k = nearest_integer(limited, 2 / LN2)
+    r = fma(number, -LN2 / 2, limited)
+    power = fma(r, polynomial(r, polynomials.EXP_TWICE[dtype]), 1)
+    large = 1 - 2 / fma(power, power_of_two(k), 1)
+    return copysign(select(size < 0.55, small, large), x)
 
 
 ERF_IS_ONE: Final = {"float32": 4.0, "float64": 6.0}
@@ -356,7 +371,7 @@ def erf(x: Expression) -> Expression:
     small = fma(x, polynomial(x * x, polynomials.ERF[dtype]), x)
     exponent = polynomial(at_most(size, ERF_IS_ONE[dtype]) - 1, polynomials.ERFC[dtype])
     number, k = nearest_integer(exponent)
-    large = 1 - exp2_of_rest(exponent - number) * power_of_two(k)
+    large = 1 - exp2_of_rest(exponent - number, dtype) * power_of_two(k)
     return select(size < 1, small, copysign(large, x))
 
 
@@ -387,9 +402,13 @@ def log_of_parts(k: Expression, f: Expression, base: Fraction | None) -> Express
 
 def where_logarithm(x: Expression, inside: Expression, bound: float) -> Expression:
     """Return a logarithm that is -inf at its bound and NaN below; infinity and NaN are their own."""
-    inside = select(x < math.inf, inside, x)
-    outside = select(x < bound, math.nan, select(x.equals(bound), x.constant(-math.inf), x))
-    return select(x > bound, inside, outside)
+    outside = select(x.equals(bound), x.constant(-math.inf), math.nan)
+    return select(x > bound, where_finite(x, inside), outside)
+
+
+def where_finite(x: Expression, value: Expression) -> Expression:
+    """Return the value, but x where it is infinite or NaN."""
+    return select(x < math.inf, value, x)
 
 
 def log(x: Expression, base: Fraction | None = None) -> Expression:
@@ -410,6 +429,149 @@ def log1p(x: Expression) -> Expression:
     # where k is large nothing that counts is missing, and the largest k has no 2**-k
     f = (z - 1) + missing * power_of_two(0 - select(k > 64, 64, k))
     return copysign(where_logarithm(x, log_of_parts(k, f, None), -1.0), x)
+
+
+# ---- sine and cosine -------------------------------------------------------------------------------------
+
+NEAR: Final = 2.0**40
+"""Up to this size sine and cosine are computed here; beyond, which is rare, by the system's library."""
+
+
+def sin(x: Expression) -> Expression:
+    """Return the sine; near 0 it is x."""
+    near = select(abs(x) < 2.0 ** -(x.form.fraction // 2 + 3), x, sine_of_turned(x, 0))
+    return by_library_where_far("sin", x, near)
+
+
+def cos(x: Expression) -> Expression:
+    """Return the cosine: the sine a quarter of a turn later."""
+    return by_library_where_far("cos", x, sine_of_turned(x, 1))
+
+
+def sine_of_turned(x: Expression, quarters: int) -> Expression:
+    """Return ``sin(x + quarters * pi / 2)`` of a number below `NEAR`; of a float32 in double precision."""
+    dtype = x.form.dtype
+    if dtype == "float64":
+        k, r = quarter_turns(x)
+        return sine(k + quarters, r, dtype)
+    k, r = quarter_turns_of_float32(widened(x))
+    return sine(k + quarters, r, dtype).convert("fptrunc", x.type, x.body)
+
+
+def quarter_turns(x: Expression) -> tuple[Expression, Expression]:
+    """Return ``(k, r)`` with ``x = k * pi / 2 + r`` (Cody and Waite 1980).
+
+    Pi / 2 is cut into three doubles, of 159 bits in all. Its products with k are exact as two doubles each, and
+    what the subtractions round away is kept: r is as precise where x is the double nearest to a multiple.
+    """
+    number, k = nearest_integer(x, 2 / PI)
+    r, lost, left = x, x.constant(0), PI / 2
+    for _ in range(2):
+        part = float(left)
+        left -= Fraction(part)
+        product = number * part
+        r, rounded = difference(r, product)
+        lost = lost + (rounded - exact_fma(number, part, -product))
+    return k, r + fma(number, -left, lost)
+
+
+def quarter_turns_of_float32(x: Expression) -> tuple[Expression, Expression]:
+    """Return the same of a double that is a float32: no multiple is nearer to one than 1e-11."""
+    number, k = nearest_integer(x, 2 / PI)
+    part = float(PI / 2)
+    return k, exact_fma(number, Fraction(part) - PI / 2, exact_fma(number, -part, x))
+
+
+def difference(x: Expression, y: Expression) -> tuple[Expression, Expression]:
+    """Return ``x - y`` and what its rounding took away (Knuth's TwoSum)."""
+    total = x - y
+    back = total - x
+    return total, (x - (total - back)) - (y + back)
+
+
+def sine(k: Expression, r: Expression, dtype: str) -> Expression:
+    """Return ``sin(k * pi / 2 + r)``, by polynomials that are as precise as a dtype."""
+    square = r * r
+    sin = fma(square * r, polynomial(square, polynomials.SIN[dtype]), r)
+    cos = fma(square * square, polynomial(square, polynomials.COS[dtype]), fma(square, -0.5, 1))
+    size = select((k & 1).equals(0), sin, cos)
+    # the second bit of k says in which half of the turn: it goes to the place of the sign
+    return (size.bits() ^ ((k & 2) << 62)).from_bits()
+
+
+def widened(x: Expression) -> Expression:
+    """Return a float32 as a float64."""
+    wide = Body(FORMATS["float64"], x.body)
+    return x.convert("fpext", "double", wide)
+
+
+def by_library_where_far(name: str, x: Expression, near: Expression) -> Expression:
+    """Return `near`, but what the system's library says where x is large: the one branch among the functions.
+
+    LLVM vectorises no loop with a call in a branch, unless it knows a function that does the same to a vector
+    and a mask. So there is one for each length of vector: it calls the library if any element is far.
+    """
+    body, type_, suffix = x.body, x.type, x.form.suffix
+    far = f"tg_far_{name}_{suffix}"
+    body.needs[FAR_SCALAR.format(name=name, suffix=suffix, type=type_)] = None
+    for length in VECTOR_LENGTHS:
+        body.needs[FAR_VECTOR.format(name=name, suffix=suffix, type=type_, length=length)] = None
+    variants = ",".join(f"_ZGV_LLVM_M{length}v_{far}({far}_{length})" for length in VECTOR_LENGTHS)
+    is_far = abs(x) > NEAR
+    body.lines += ["  br label %start", "start:", f"  br i1 {is_far.text}, label %library, label %done", "library:"]
+    call = f'call {type_} @{far}({type_} {x.text}) "vector-function-abi-variant"="{variants}"'
+    called = body.emit(type_, call)
+    body.lines += ["  br label %done", "done:"]
+    return body.emit(type_, f"phi {type_} [{near.text}, %start], [{called.text}, %library]")
+
+
+VECTOR_LENGTHS: Final = (2, 4, 8, 16)
+
+# Neither may be inlined, lest LLVM calls the library for all elements at once; nor may those for vectors be
+# dropped before a loop is vectorised, which is why they are not internal.
+FAR_SCALAR: Final = """\
+define internal {type} @tg_far_{name}_{suffix}({type} %x) noinline nounwind willreturn memory(none) {{
+  %y = call {type} @llvm.{name}.{suffix}({type} %x)
+  ret {type} %y
+}}"""
+FAR_VECTOR: Final = """\
+define weak_odr hidden <{length} x {type}> @tg_far_{name}_{suffix}_{length}(<{length} x {type}> %x, <{length} x i1> %far)
+    noinline nounwind willreturn memory(none) {{
+  %any = call i1 @llvm.vector.reduce.or.v{length}i1(<{length} x i1> %far)
+  br i1 %any, label %some, label %done
+some:
+  %safe = select <{length} x i1> %far, <{length} x {type}> %x, <{length} x {type}> zeroinitializer
+  %y = call <{length} x {type}> @llvm.{name}.v{length}{suffix}(<{length} x {type}> %safe)
+  br label %done
+done:
+  %result = phi <{length} x {type}> [zeroinitializer, %0], [%y, %some]
+  ret <{length} x {type}> %result
+}}"""
+
+
+# ---- powers ----------------------------------------------------------------------------------------------
+
+
+def power(x: Expression, y: Expression) -> Expression:
+    """Return ``x**y``: of float32 in double precision, of float64 by the system's library."""
+    if x.form.dtype == "float64":
+        return x.body.call("pow", x, y)
+    size = abs(x)
+    whole, odd = y.is_whole(), ~(0.5 * y).is_whole()
+    result = power_of_positive(widened(size), widened(y)).convert("fptrunc", x.type, x.body)
+    result = select(whole & odd, copysign(result, x), result)
+    result = select((x < 0) & (size < math.inf) & ~whole, math.nan, result)
+    return select(x.equals(1) | y.equals(0), 1, result)
+
+
+def power_of_positive(x: Expression, y: Expression) -> Expression:
+    """Return ``2**(y * log2(x))`` of doubles that are float32 and not negative."""
+    k, z = exponent_and_significand(x)
+    log2 = select(x.equals(0), -math.inf, where_finite(x, log_of_parts(k, z - 1, LN2)))
+    # infinite powers of 1 are 1; any other number gives 0 or infinity to a power of 1e300
+    exponent = clamp(clamp(y, -1e300, 1e300) * log2, -200, 200)
+    number, k = nearest_integer(exponent)
+    return exp2_of_rest(exponent - number, "float32") * power_of_two(k)
 
 
 # ---- choosing --------------------------------------------------------------------------------------------
@@ -457,6 +619,9 @@ FUNCTIONS: Final[dict[str, Callable[..., Expression]]] = {
     "log1p": log1p,
     "tanh": tanh,
     "erf": erf,
+    "sin": sin,
+    "cos": cos,
+    "power": power,
     "sqrt": intrinsic("sqrt"),
     "square": lambda x: x * x,
     "reciprocal": lambda x: 1 / x,

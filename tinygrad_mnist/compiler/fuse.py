@@ -99,7 +99,8 @@ class Plan:
         """Return the roots of what a piece reads from memory: kept values, inputs, constants, scalars."""
         if isinstance(piece, Kernel):
             wanted = [*piece.values, *(new for new, _ in piece.writes)]
-            return leaves(self.ready, self.kept, wanted, inside=set(piece.values))
+            found = leaves(self.ready, self.kept, wanted, inside=set(piece.values))
+            return found - self.ready.uniform.keys()  # which stand in the code as numbers
         return {self.ready.roots[value] for value in piece.instruction.inputs}
 
     def stores(self, piece: Piece) -> tuple[Value, ...]:
@@ -138,10 +139,8 @@ def leaves(
         Kept values that are computed here too; so they are not read.
     """
     found: set[Value] = set()
-    start = list(values)
     inside = inside or set()
-    # A value of `values` that is kept elsewhere is read; one that is computed here is followed.
-    waiting = start
+    waiting = list(values)
     seen: set[Value] = set()
     while waiting:
         value = waiting.pop()
@@ -245,8 +244,9 @@ class _Keeping:
 
     @staticmethod
     def _size(instruction: Instruction) -> int:
-        reduces = instruction.name in REDUCTIONS
-        return (instruction.inputs if reduces else instruction.outputs)[0].size
+        """Return the number of elements that an instruction runs over."""
+        values = instruction.inputs if instruction.name in REDUCTIONS else instruction.outputs
+        return max((value.size for value in values), default=0)
 
     def decide(self) -> None:
         """Keep what is dear and read in several kernels."""
@@ -254,9 +254,9 @@ class _Keeping:
         written = {new for new, _ in self.ready.program.writes}
         cost: dict[Value, int] = {}
         for instruction in self.ready.program.instructions:
-            value = instruction.outputs[0]
-            if self.ready.kinds[instruction] != "loop" or value in self.kept:
+            if self.ready.kinds[instruction] != "loop" or instruction.outputs[0] in self.kept:
                 continue
+            value = instruction.outputs[0]
             own = COST[instruction.name] if instruction.name != "astype" else 0
             cost[value] = own + sum(cost.get(self.ready.roots[v], 0) for v in instruction.inputs)
             read_at = {levels[user] for user in self._readers(value)}
@@ -308,17 +308,15 @@ class _Keeping:
             ends = (
                 self.ready.kinds[instruction] in ("product", "call")
                 or instruction.name in REDUCTIONS
-                or instruction.outputs[0] in self.kept
-                and any(user_size > instruction.outputs[0].size for user_size in self._user_sizes(instruction))
+                or any(
+                    value in self.kept and self._size(user) > value.size
+                    for value in instruction.outputs
+                    for user in self.users[value]
+                )
             )
             for value in instruction.outputs:
                 after[value] = level + bool(ends)
         return levels
-
-    def _user_sizes(self, instruction: Instruction) -> Iterator[int]:
-        for value in instruction.outputs:
-            for user in self.users[value]:
-                yield self._size(user)
 
 
 def _commit_groups(ready: Prepared, kept: set[Value]) -> Iterator[list[tuple[Value, Value]]]:

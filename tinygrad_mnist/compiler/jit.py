@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import cache, update_wrapper
 from threading import RLock
 from types import MethodType
 from typing import Any, Final, overload
@@ -140,7 +140,9 @@ class Jitted:
         if self.compilations and fail_on_recompile:
             raise JitError(f"{self._name} would be compiled again, and fail_on_recompile is set: {why}")
         if len(self.compilations) >= PROGRAMS:
-            self._warn(f"has {PROGRAMS} programs; calls that fit none of them run as they are, the last since {why}")
+            self._warn(
+                f"has {PROGRAMS} programs; calls that fit none of them run as they are, the last since {why}"
+            )
             self._eager[key] = "too many programs"
             return self._function(*args, **kwargs)
         start = time.perf_counter()
@@ -175,7 +177,9 @@ class Jitted:
         with _lock:
             traced = trace(self._function, leaves, structure)
         if traced.on_tape:
-            raise RunsEagerly("what it returns is on the tape; take the gradient inside, or call it under no_grad")
+            raise RunsEagerly(
+                "what it returns is on the tape; take the gradient inside, or call it under no_grad"
+            )
         return Replay(traced, build(traced.program, threads=threads or 1))
 
 
@@ -183,25 +187,19 @@ def _restored(function: Callable[..., Any], fail_on_recompile: bool, threads: in
     return Jitted(function, fail_on_recompile, threads)
 
 
+@cache
 def is_on() -> bool:
-    """Return whether functions are compiled: ``TINYGRAD_MNIST_JIT=0`` switches it off."""
-    return _IS_ON
-
-
-def _can_compile() -> bool:
+    """Return whether functions are compiled; say it once if they are not for want of llvmlite."""
     if os.environ.get("TINYGRAD_MNIST_JIT", "1") == "0":
         return False
-    if not machine.available():
-        warnings.warn(
-            "jit needs llvmlite to compile, and runs functions as they are without it; it comes with the extra "
-            "`jit`: pip install 'tinygrad_mnist[jit]'",
-            stacklevel=2,
-        )
-        return False
-    return True
-
-
-_IS_ON: Final = _can_compile()
+    if machine.available():
+        return True
+    warnings.warn(
+        "jit compiles with llvmlite, which is not installed, so functions run as they are; it comes with the "
+        "extra jit: pip install 'tinygrad_mnist[jit]'",
+        stacklevel=3,
+    )
+    return False
 
 
 def _describe(leaves: Sequence[Any]) -> str:

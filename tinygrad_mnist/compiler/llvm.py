@@ -79,6 +79,17 @@ def short(dtype: np.dtype[Any]) -> str:
     return f"f{8 * dtype.itemsize}"
 
 
+def ranged(made: Nest) -> int | None:
+    """Return the loop whose range is an argument of the function; None if there is none.
+
+    Of a single loop it is: then loops that differ only in their lengths, such as the updates of all parameters, are
+    one function. A long sum needs its length, to be cut into blocks.
+    """
+    long = len(made.lengths) == 1 and made.lengths[0] > BLOCK
+    sums = any(a.reduction == "sum" and a.dtype.kind == "f" for a in made.accumulators)
+    return 0 if len(made.lengths) == 1 and not (long and sums) else None
+
+
 class Function:
     """The text of one function: a nest of loops.
 
@@ -90,16 +101,12 @@ class Function:
         Declarations that the text needs are added to it.
     functions : set of (str, dtype)
         So are the functions of `functions` that it calls.
-    ranged : bool
-        Whether the loop that can be split takes its range as arguments.
     """
 
-    def __init__(
-        self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], *, ranged: bool = False
-    ):
+    def __init__(self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]]):
         self.nest = made
         self.declared, self.functions = declared, functions
-        self.ranged = made.split if ranged else None
+        self.ranged = ranged(made)
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0

@@ -223,7 +223,7 @@ def _reshape(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any])
 
 
 def _transpose(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
-    symbol = tracing.symbol(arrays[0])
+    symbol: Symbol = tracing.symbol(arrays[0])
     axes = static.get("axes")
     axes = tuple(range(symbol.ndim))[::-1] if axes is None else normalize_axis_tuple(axes, symbol.ndim)
     if axes == tuple(range(symbol.ndim)):
@@ -237,7 +237,9 @@ def _transpose(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any
 
 def _broadcast_to(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     symbol = tracing.symbol(arrays[0])
-    shape = np.broadcast_to(np.broadcast_to(np.empty(()), symbol.shape), static["shape"]).shape
+    shape: tuple[int, ...] = np.broadcast_to(
+        np.broadcast_to(np.empty(()), symbol.shape), static["shape"]
+    ).shape
     return instruction(
         tracing, "broadcast_to", [symbol], shape, symbol.dtype, {}, lambda x: np.broadcast_to(x, shape)
     )
@@ -251,7 +253,8 @@ def _is_basic(index: Any) -> bool:
 
 
 def _getitem(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
-    symbol, index = tracing.symbol(arrays[0]), static["index"]
+    symbol: Symbol = tracing.symbol(arrays[0])
+    index = static["index"]
     parts = index if isinstance(index, tuple) else (index,)
     index = tuple(int(part) if isinstance(part, np.integer) else part for part in parts)
     if not _is_basic(index):

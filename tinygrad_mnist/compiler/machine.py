@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -20,18 +22,24 @@ from tinygrad_mnist._version import __version__
 from tinygrad_mnist.compiler.cache import DiskCache, directory_of_machine_code, key_of
 
 FORMAT: Final = "1"
-"""A number to be raised when this file compiles the same text to other code: it is part of the key on disk."""
+"""A part of the key on disk, to be raised when this file compiles the same text to other code."""
+
+OLDEST_LLVM: Final = 20
+"""The oldest LLVM whose language has pointers without types; llvmlite has it since 0.45."""
 
 SPEED: Final = 2
 """Level of LLVM's optimisation passes. 3 unrolls more: a third more time to compile, no faster steps."""
 
-_DEFINED: Final = re.compile(r'^define (?!internal|private)[^@\n]*@"?([\w.$-]+)', re.MULTILINE)
-_DECLARED: Final = re.compile(r'^declare [^@\n]*@"?((?!llvm\.)[\w.$-]+)', re.MULTILINE)
+_DEFINED: Final = re.compile(r'^[ \t]*define (?!internal|private)[^@\n]*@"?([\w.$-]+)', re.MULTILINE)
+_DECLARED: Final = re.compile(r'^[ \t]*declare [^@\n]*@"?((?!llvm\.)[\w.$-]+)', re.MULTILINE)
+
+PERF_VARIABLE: Final = "TINYGRAD_MNIST_PERF"
+"""Environment variable that, set to 1, tells Linux's profiler `perf` the names of compiled functions."""
 
 NO_SYMBOLS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-# ---- llvmlite ------------------------------------------------------------------------------------------------
+# ---- llvmlite ------------------------------------------------------------------------------------------
 
 
 @cache
@@ -44,7 +52,7 @@ def why_unavailable() -> str | None:
         return f"compiling needs the package llvmlite, which is not installed; {hint}"
     except (OSError, RuntimeError) as error:  # its library cannot be loaded
         return f"compiling needs the package llvmlite, which does not load ({error})"
-    if not hasattr(llvm, "create_pass_builder"):
+    if llvm.llvm_version_info[0] < OLDEST_LLVM:
         import llvmlite
 
         return f"compiling needs a newer llvmlite than {llvmlite.__version__}; {hint}"
@@ -79,14 +87,14 @@ if sys.platform != "win32":
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
-# ---- the host ------------------------------------------------------------------------------------------------
+# ---- the host ------------------------------------------------------------------------------------------
 
 
 class Host(NamedTuple):
     """The processor that code is made for.
 
-    The name alone is not enough: virtual machines show the name of a processor without all that it can do. The
-    features say what is there and what is not.
+    The name alone is not enough: virtual machines show the name of a processor without all that it can do.
+    The features say what is there and what is not.
     """
 
     triple: str
@@ -128,7 +136,7 @@ def preferred_vector_bits() -> int:
     return min(vector_bits(), 256) if slows_down else vector_bits()
 
 
-# ---- compiling -----------------------------------------------------------------------------------------------
+# ---- compiling -----------------------------------------------------------------------------------------
 
 
 class Compiled:
@@ -140,12 +148,14 @@ class Compiled:
         The code as an object file, not yet bound to addresses.
     from_disk : bool
         Whether it was found on disk.
+    names : frozenset of str
+        The functions that can be called from outside.
     """
 
     def __init__(self, object_bytes: bytes, from_disk: bool, names: frozenset[str], engine: Any) -> None:
         self.object_bytes = object_bytes
         self.from_disk = from_disk
-        self._names = names
+        self.names = names
         self._engine = engine
         weakref.finalize(self, _free, engine).atexit = False  # at its end the process frees all
 
@@ -157,54 +167,57 @@ class Compiled:
         KeyError
             There is no function of this name that can be called from outside.
         """
-        if name not in self._names:
-            raise KeyError(f"there is no function {name!r} among {', '.join(sorted(self._names))}")
+        if name not in self.names:
+            raise KeyError(f"there is no function {name!r} among {', '.join(sorted(self.names))}")
         with _LOCK:
             return int(self._engine.get_function_address(name))
 
 
 def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS) -> Compiled:
-    """Compile a module in LLVM's language for this machine, or find it on disk, and load it.
+    r"""Compile a module in LLVM's language for this machine, or find it on disk, and load it.
 
     Parameters
     ----------
     ir : str
         The text of the module. It names no address, so that the code of one process is right in the next.
     symbols : mapping of str to int
-        The addresses of what the module declares. It may also declare what the process has, such as C's ``logf``.
+        The addresses of what the module declares. It may also declare what the process has, such as ``logf``.
 
     Raises
     ------
     ImportError
         There is no `llvmlite`; the message says how to get it.
     RuntimeError
-        The text is not LLVM's language, or declares what is not to be found.
+        The text is not LLVM's language, or it calls what is not to be found.
 
     Examples
     --------
     >>> import ctypes
-    >>> code = compile_ir("define i64 @twice(i64 %x) {\\n  %y = add i64 %x, %x\\n  ret i64 %y\\n}")
+    >>> code = compile_ir("define i64 @twice(i64 %x) {\n  %y = add i64 %x, %x\n  ret i64 %y\n}")
     >>> ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("twice"))(21)
     42
     """
     llvm = _llvm()
     disk = DiskCache(directory_of_machine_code())
-    key = _key(ir)
+    key = _key(ir, llvm)
     found = disk.get(key)
     with _LOCK:
         _free_waiting()
         object_bytes = _object_of(ir) if found is None else found
-        engine = _load(object_bytes, symbols, _DECLARED.findall(ir))
+        engine = _load(object_bytes, symbols, _undefined(ir, object_bytes))
     if found is None:
         disk.put(key, object_bytes)
-    return Compiled(object_bytes, found is not None, frozenset(_DEFINED.findall(ir)), engine)
+    code = Compiled(object_bytes, found is not None, frozenset(_DEFINED.findall(ir)), engine)
+    if os.environ.get(PERF_VARIABLE, "0") not in ("", "0"):
+        _tell_perf(code)
+    return code
 
 
-def _key(ir: str) -> str:
+def _key(ir: str, llvm: Any) -> str:
     """Return the key of all that the machine code of a text depends on."""
     import llvmlite
 
-    versions = (__version__, llvmlite.__version__, repr(_llvm().llvm_version_info))
+    versions = (__version__, llvmlite.__version__, repr(llvm.llvm_version_info))
     return key_of(FORMAT, *versions, host().triple, host().cpu, host().features_text, ir)
 
 
@@ -234,7 +247,7 @@ def _object_of(ir: str) -> bytes:
 
 
 def _load(object_bytes: bytes, symbols: Mapping[str, int], needed: Iterable[str]) -> Any:
-    """Return an engine that holds the code of an object file in memory, bound to the addresses of its symbols."""
+    """Return an engine that holds the code of an object file in memory, bound to the symbols it needs."""
     llvm = _llvm()
     # The engine's own module declares the symbols, as it knows addresses by what is declared.
     declared = llvm.parse_assembly("".join(f'declare void @"{name}"()\n' for name in symbols))
@@ -243,13 +256,13 @@ def _load(object_bytes: bytes, symbols: Mapping[str, int], needed: Iterable[str]
         engine.add_global_mapping(declared.get_function(name), address)
     for name in needed:  # LLVM would end the process over a name that is nowhere
         if name not in symbols and not llvm.address_of_symbol(name):
-            raise RuntimeError(f"the module declares {name!r}, which is neither given nor in this process")
+            raise RuntimeError(f"the code calls {name!r}, which is neither given nor in this process")
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_bytes))
     engine.finalize_object()
     return engine
 
 
-# ---- freeing -------------------------------------------------------------------------------------------------
+# ---- freeing -------------------------------------------------------------------------------------------
 
 _waiting: list[Any] = []
 
@@ -270,3 +283,66 @@ def _free(engine: Any) -> None:
 def _free_waiting() -> None:
     while _waiting:
         _waiting.pop().close()
+
+
+# ---- object files --------------------------------------------------------------------------------------
+
+
+class Symbol(NamedTuple):
+    """A name in an object file: where in its section it starts, and its size; or one that is to be found."""
+
+    name: str
+    kind: int
+    defined: bool
+    start: int
+    size: int
+
+
+_SECTIONS: Final = struct.Struct("<40xQ10xHH")
+_SECTION: Final = struct.Struct("<4xI16xQQI12x")
+_SYMBOL: Final = struct.Struct("<IBxHQQ")
+_SYMBOL_TABLE, _FUNCTION = 2, 2
+
+
+def symbols_of_elf(content: bytes) -> Iterator[Symbol]:
+    """Yield the named symbols of an object file in the format ELF; nothing if it has another one.
+
+    The fields are those of "ELF-64 Object File Format", version 1.5 draft 2, 1998.
+    """
+    if content[:5] != b"\x7fELF\x02":
+        return
+    table, entry, count = _SECTIONS.unpack_from(content)
+    sections = [_SECTION.unpack_from(content, table + i * entry) for i in range(count)]
+    for kind, start, size, link in sections:
+        if kind != _SYMBOL_TABLE:
+            continue
+        names = sections[link][1]
+        for name, info, section, value, length in _SYMBOL.iter_unpack(content[start : start + size]):
+            begin = names + name
+            if text := content[begin : content.index(b"\0", begin)].decode():
+                yield Symbol(text, info & 15, section != 0, value, length)
+
+
+def _undefined(ir: str, object_bytes: bytes) -> list[str]:
+    """Return the names that an object file needs from outside, as far as can be told.
+
+    LLVM itself calls functions that the text does not declare, such as ``memset``. Only ELF is read; another
+    format is trusted to need what the text declares.
+    """
+    symbols = list(symbols_of_elf(object_bytes))
+    return [each.name for each in symbols if not each.defined] if symbols else _DECLARED.findall(ir)
+
+
+def _tell_perf(code: Compiled) -> None:
+    """Append where each function is to the file in which `perf` looks for code that is in no file.
+
+    All functions are in one section, so one address tells the others.
+    """
+    functions = {each.name: each for each in symbols_of_elf(code.object_bytes) if each.kind == _FUNCTION}
+    known = next((name for name in functions if name in code.names), None)
+    if known is None:
+        return
+    base = code.address(known) - functions[known].start
+    with suppress(OSError), open(f"/tmp/perf-{os.getpid()}.map", "a", encoding="utf-8") as file:
+        for each in functions.values():
+            file.write(f"{base + each.start:x} {each.size:x} tinygrad_mnist {each.name}\n")

@@ -87,8 +87,8 @@ class OptimizerTracer:
         """Trace the update of every parameter that has a gradient."""
         if any(schedule.optimizer is optimizer for schedule in self.schedules):
             raise JitError(
-                "schedule.step() is called before optimizer.step() in a jitted function; call it afterwards, or "
-                "outside of the function"
+                "schedule.step() is called before optimizer.step() in a jitted function; call it afterwards, "
+                "or outside of the function"
             )
         self.optimizers.append(optimizer)
         token = recording.set(False)
@@ -172,7 +172,9 @@ class OptimizerTracer:
 
     def _numbers(self, flat: Any, index: int, progress: Any) -> Any:
         if isinstance(progress, tuple):
-            parts = [self.scalar(ProgressSlot(flat, index, p), part) for p, part in enumerate(progress)]
+            parts: list[Any] = [
+                self.scalar(ProgressSlot(flat, index, place), part) for place, part in enumerate(progress)
+            ]
             return type(progress)(*parts) if hasattr(progress, "_fields") else tuple(parts)
         if isinstance(progress, (int, float)) and not isinstance(progress, bool):
             return self.scalar(ProgressSlot(flat, index, None), progress)

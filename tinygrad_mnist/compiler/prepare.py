@@ -220,6 +220,8 @@ class _Preparation:
                 new = self.made("astype", (new,), new.shape, target.dtype, _Cast(target.dtype))
             if new.shape != target.shape:
                 new = self.made("broadcast_to", (new,), target.shape, target.dtype, _Broadcast(target.shape))
+            if self.ready.roots[new] not in self.ready.producers:
+                new = self.copied(new)  # so that it can be kept, if it is a view of what is written to
             result.append((new, target))
         return result
 

@@ -43,12 +43,9 @@ and so on. Read off the machine code: with one row more, some sums go through me
 _STACK: Final = 131072
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
-_CACHE: Final = 65536
-"""The bytes of columns of op(B) that come from near enough to cost no more than other loads."""
-
-_TALL: Final = 256
-_WIDE: Final = 128
-"""The least `m` and `n` for which it is worth while to copy columns of B, so that they lie close together."""
+_COPIED: Final = 1 << 17
+"""Above this product of `m` and the bytes from one row of a wide B to the next, columns of B are copied first.
+Rows far apart fall into the same few places of a cache, and the more rows of `C`, the less one copy costs."""
 
 @dataclass(frozen=True)
 class Blas:
@@ -304,7 +301,7 @@ def generated(
         right, stride = code.place("%b", (column, 1)), product.strides[1]
         if transposed_b:
             right, stride = _turned(code, product, cut, column), cut.columns
-        elif fits and m >= _TALL and n >= _WIDE:
+        elif fits and n >= 128 and m * stride * product.size > _COPIED:
             right, stride = _copied(code, product, cut, right), cut.columns
         with code.loop("%end", cut.height, start="%begin", last=m - cut.height) as row:
             _block(code, product, cut, (row, column), (right, stride))
@@ -326,9 +323,9 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
     """Return the blocks that take least time, by a rough count of half cycles.
 
     One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
-    each in a cycle; a vector counts six times if the columns of op(B) do not stay in the first cache. A sum
-    waits about four cycles for the step before it. At the end, each row of the block is written to a place of
-    its own.
+    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them, up
+    to six times. A sum waits about four cycles for the step before it. At the end, each row of the block is
+    written to a place of its own.
     """
     lanes = vector_bits // (8 * size)
     while lanes >= 2 * n:
@@ -338,7 +335,7 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
     for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
         blocks = -(-m // most)
         height = -(-m // blocks)
-        load = 1 if k * vectors * lanes * size <= _CACHE else 6
+        load = min(max(1.0, k * vectors * lanes * size / 16384), 6.0)
         step = max(height * vectors, height + load * vectors, 8)
         time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
@@ -563,7 +560,12 @@ def _transposed(code: _Code, square: list[str]) -> list[str]:
 def choose(
     m: int, n: int, k: int, *, transposed_a: bool = False, transposed_b: bool = False, dtype: Any = np.float32
 ) -> Literal["blas", "generated"]:
-    """Return which kind of product is the faster one, by the sizes alone."""
-    if not (m and n and k) or np.dtype(dtype).name not in _LETTER or (transposed_b and 64 * k > _STACK):
+    """Return which kind of product is the faster one, by the sizes alone. See the module for the figures."""
+    if not (m and n and k) or np.dtype(dtype).name not in _LETTER:
         return "blas"
-    return "generated" if n * k <= 256 * 784 else "blas"
+    if m * n * k <= 4096:  # a call of a BLAS alone takes longer
+        return "generated"
+    rows_of_one_number = n < 4 or (transposed_a and n < 9)
+    turned_for_little = transposed_b and m < 8
+    columns_far_apart = k > (256 if transposed_a else 1024)
+    return "blas" if rows_of_one_number or turned_for_little or columns_far_apart else "generated"

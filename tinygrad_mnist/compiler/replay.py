@@ -90,7 +90,9 @@ class Replay:
         if options != self._options:
             for group, before in traced.options:
                 if pattern(group, self._defaults[id(group)]) != before:
-                    return "an option of the optimiser became 0 or is no longer 0, or a flag of it was changed"
+                    return (
+                        "an option of the optimiser became 0 or is no longer 0, or a flag of it was changed"
+                    )
             self._options = options
         for flat, positions, tree in traced.progress:
             if tree is not None and not _are_alike(flat.progress, positions):
@@ -238,14 +240,14 @@ def _reader(slot: Slot) -> Callable[[], float]:
     if isinstance(slot, OptionSlot):
         group, name, place = slot.group, slot.name, slot.place
         if place is None:
-            return lambda: group[name]  # type: ignore[no-any-return]
-        return lambda: group[name][place]  # type: ignore[no-any-return]
+            return lambda: group[name]
+        return lambda: group[name][place]
     if isinstance(slot, ProgressSlot):
         progress, index, place = slot.flat.progress, slot.index, slot.place
         if place is None:
-            return lambda: progress[index]  # type: ignore[no-any-return]
-        return lambda: progress[index][place]  # type: ignore[no-any-return]
-    return lambda: slot.fetch(())  # type: ignore[no-any-return]
+            return lambda: progress[index]
+        return lambda: progress[index][place]
+    return lambda: slot.fetch(())
 
 
 class _Gradients:
@@ -284,7 +286,7 @@ class _Gradients:
         found = []
         for (place, position), known in zip(self.left, spare, strict=True):
             array = outputs[position]
-            if known[0] is None or known[0]._array is not array:
+            if getattr(known[0], "_array", None) is not array:
                 known = _wrapped(array), array.__array_interface__["data"][0]
             (leaves[place].origin if isinstance(place, int) else place).grad = known[0]
             found.append(known)

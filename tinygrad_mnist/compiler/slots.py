@@ -1,7 +1,7 @@
 """Slots: where the inputs of a program lie, and where what it computes goes.
 
-A program knows arrays alone. A :class:`Slot` knows whose array an input is: a parameter's, a buffer's, a state
-of the optimiser. It is asked again at each call, so that an array that was replaced in between is seen.
+A program knows arrays alone. A :class:`Slot` knows whose array an input is: a parameter's, a buffer's, a
+state of the optimiser. It is asked again at each call, so that an array that was replaced in between is seen.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler.collection import is_library_file
-from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.nn.module import MODULE, Module
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,9 @@ def find(function: Any) -> list[Finding]:
     findings: list[Finding] = []
     seen: set[types.CodeType] = set()
     for inner, owner in _functions_of(function):
-        called = _look_at(inner, owner, seen, findings)
-        for helper in called:
+        for helper in _look_at(inner, owner, True, seen, findings):
             for each, its_owner in _functions_of(helper):
-                if not is_library_file(each.__code__.co_filename):
-                    _look_at(each, its_owner, seen, findings)
+                _look_at(each, its_owner, False, seen, findings)
     return findings
 
 
@@ -173,9 +171,16 @@ def _functions_of(function: Any) -> Iterator[tuple[types.FunctionType, Any]]:
 
 
 def _look_at(
-    function: types.FunctionType, owner: Any, seen: set[types.CodeType], findings: list[Finding]
+    function: types.FunctionType,
+    owner: Any,
+    is_first: bool,
+    seen: set[types.CodeType],
+    findings: list[Finding],
 ) -> list[Any]:
-    """Add the findings in one function, and return the objects that it calls."""
+    """Add the findings in one function, and return the objects that it calls.
+
+    The arguments of the first function come from outside; those of others it may have made itself.
+    """
     code = function.__code__
     if code in seen or is_library_file(code.co_filename):
         return []
@@ -188,7 +193,7 @@ def _look_at(
     node = tree.body[0]
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):  # a lambda
         return []
-    look = _Look(function, owner, node)
+    look = _Look(function, owner, node, is_first)
     for statement in node.body:
         look.visit(statement)
     for place, what, advice in look.found:
@@ -212,7 +217,13 @@ class _Look(ast.NodeVisitor):
         The objects that are called, as far as the source tells.
     """
 
-    def __init__(self, function: types.FunctionType, owner: Any, node: ast.AST) -> None:
+    def __init__(
+        self,
+        function: types.FunctionType,
+        owner: Any,
+        node: ast.FunctionDef | ast.AsyncFunctionDef,
+        is_first: bool,
+    ) -> None:
         self.found: list[tuple[Any, str, str]] = []
         self.called: list[Any] = []
         self._names = {**vars(builtins), **function.__globals__}
@@ -229,6 +240,10 @@ class _Look(ast.NodeVisitor):
             for name in part.names
         }
         self._made_here = _made_here(node, self._declared)
+        if not is_first:
+            self._made_here |= _parameters(node.args) - (
+                set(code.co_varnames[:1]) if owner is not None else set()
+            )
         local = dict.fromkeys(code.co_varnames, _UNKNOWN)
         if owner is not None and code.co_argcount:
             local[code.co_varnames[0]] = owner
@@ -328,7 +343,7 @@ class _Look(ast.NodeVisitor):
         elif isinstance(target, (ast.Attribute, ast.Subscript)) and self._is_outside(target):
             part: ast.AST = target
             while isinstance(part, (ast.Attribute, ast.Subscript)):
-                if isinstance(part, ast.Attribute) and part.attr in JOURNALLED:
+                if isinstance(part, ast.Attribute) and (part.attr in JOURNALLED or self._is_registered(part)):
                     return
                 part = part.value
             text = ast.unparse(target)
@@ -338,6 +353,11 @@ class _Look(ast.NodeVisitor):
                 f"{text!r} is assigned to, {kind} of an object outside of the function",
                 _RETURN.format(f"assign to {text}"),
             )
+
+    def _is_registered(self, node: ast.Attribute) -> bool:
+        """Return whether an attribute is a buffer or parameter of a module, which a program writes itself."""
+        holder = self._value(node.value)
+        return isinstance(holder, Module) and holder._registered.get(node.attr, MODULE) != MODULE
 
     # ---- expressions -----------------------------------------------------------------------------------
 
@@ -477,8 +497,12 @@ def _made_here(function: ast.AST, declared: set[str]) -> set[str]:
         made -= outside
     for node in ast.walk(function):  # a function inside: what it is given is not known, and its own affair
         if node is not function and isinstance(node, (ast.FunctionDef, ast.Lambda)):
-            made |= {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+            made |= _parameters(node.args)
     return made
+
+
+def _parameters(arguments: ast.arguments) -> set[str]:
+    return {argument.arg for argument in ast.walk(arguments) if isinstance(argument, ast.arg)}
 
 
 def _assignments(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST | None]]:

@@ -137,8 +137,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         out = kwargs.pop("out", None)
         if out is not None and not all(isinstance(one, Symbol) for one in out):
             raise JitError(
-                f"a traced array is written into a NumPy array at {users_line()}; give the array to the jitted "
-                "function as an argument, or keep it in a Tensor, and assign the result: t = t + x"
+                f"a traced array is written into a NumPy array at {users_line()}; give the array to the "
+                "jitted function as an argument, or keep it in a Tensor, and assign the result: t = t + x"
             )
         run = ufunc if method == "__call__" else getattr(ufunc, method)
         known = run in UFUNCS or run in FUNCTIONS
@@ -169,9 +169,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is Ellipsis or index == slice(None) or (index == () and not self.shape):
-            value = plain(value)
-            value = value._array if isinstance(value, Tensor) else value
-            self._become(np.broadcast_to(_tracing().symbol(value, self.dtype), self.shape))
+            wide: Any = np.broadcast_to(_tracing().symbol(value, self.dtype), self.shape)
+            self._become(wide)
             return
         raise JitError(
             f"an element of {self!r} is assigned to at {users_line()}; compute the new array (np.where, "
@@ -186,8 +185,8 @@ def _tracing() -> Any:
     found = tracer()
     if found is None:
         raise JitError(
-            f"a Tensor of a jitted function is used at {users_line()}, after the function has returned, where "
-            "it has no value; let the function return it"
+            f"a Tensor of a jitted function is used at {users_line()}, after the function has returned, "
+            "where it has no value; let the function return it"
         )
     return found
 
@@ -244,8 +243,8 @@ def _on_symbols(function: Callable[..., Any]) -> Callable[..., Any]:
 class Number:
     """A Python number that changes from call to call, with the value that it has now.
 
-    Arithmetic with it is traced. What is decided by it (``if decay:``, ``scale == 1``) is decided by its value
-    now, and becomes a condition of the program.
+    Arithmetic with it is traced. What is decided by it (``if decay:``, ``scale == 1``) is decided by its
+    value now, and becomes a condition of the program.
 
     Parameters
     ----------
@@ -265,7 +264,10 @@ class Number:
         return f"Number({self.now!r})"
 
     def __bool__(self) -> bool:
-        return bool(self != 0)
+        return not operator.eq(self, 0)
+
+    def __neg__(self) -> Any:
+        return operator.mul(self, -1)
 
     def __float__(self) -> NoReturn:
         raise_read("a number that changes from call to call")
@@ -307,15 +309,8 @@ def _comparison(name: str) -> Callable[[Number, Any], Any]:
     return method
 
 
-for _name, _symbol in (
-    ("add", "add"),
-    ("sub", "sub"),
-    ("mul", "mul"),
-    ("truediv", "truediv"),
-    ("pow", "pow"),
-):
-    setattr(Number, f"__{_name}__", _arithmetic(_symbol, False))
-    setattr(Number, f"__r{_name}__", _arithmetic(_symbol, True))
+for _name in ("add", "sub", "mul", "truediv", "pow"):
+    setattr(Number, f"__{_name}__", _arithmetic(_name, False))
+    setattr(Number, f"__r{_name}__", _arithmetic(_name, True))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Number, f"__{_name}__", _comparison(_name))
-Number.__neg__ = lambda self: self * -1  # type: ignore[attr-defined]

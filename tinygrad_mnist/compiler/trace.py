@@ -2,9 +2,9 @@
 
 A :class:`Tracer` is a recorder that stands in for NumPy: while it is on, an operation on Tensors computes
 nothing, but writes an instruction and returns a Tensor without values (see `symbols`). The walk back over the
-tape, second derivatives and the optimiser's update are Python that calls operations, so they are traced by the
-same means. Nothing that the function finds is changed for good: parameters, gradients, buffers and generators
-are as they were when the trace is over. What they would have become is in the program.
+tape, second derivatives and the optimiser's update are Python that calls operations, so they are traced by
+the same means. Nothing that the function finds is changed for good: parameters, gradients, buffers and
+generators are as they were when the trace is over. What they would have become is in the program.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ class Traced:
         for (one, array), (other, its_array) in zip(self.met, first.met, strict=False):
             if one is not other and not _is_same_object(array, its_array):
                 return f"an array, {its_array!r} and then {array!r}"
-        for leaf, its in zip(self.results, first.results, strict=False):
-            if leaf.kind == "object" and not _is_same_object(leaf.object, its.object):
-                return f"a result, {leaf.object!r} and then {its.object!r}"
+        for result, its_result in zip(self.results, first.results, strict=False):
+            if result.kind == "object" and not _is_same_object(result.object, its_result.object):
+                return f"a result, {its_result.object!r} and then {result.object!r}"
         return None
 
 
@@ -182,14 +182,14 @@ class Tracer(Recorder, OptimizerTracer):
 
     def symbol(self, value: Any, dtype: Any = None) -> Symbol:
         """Return the symbol of an array, a number or a Tensor; ``dtype`` is that of a Python number."""
-        value = plain(value)
-        if isinstance(value, Tensor):
-            return self.capture(value)
-        if isinstance(value, Symbol):
-            return value
-        if isinstance(value, np.ndarray):
-            return Symbol(self._array(value))
-        return Symbol(self.builder.constant(np.asarray(value, dtype)))
+        given: Any = plain(value)
+        if type(given) is Symbol:
+            return given
+        if isinstance(given, Tensor):
+            return self.capture(given)
+        if isinstance(given, np.ndarray):
+            return Symbol(self._array(given))
+        return Symbol(self.builder.constant(np.asarray(given, dtype)))
 
     def _array(self, array: Any) -> Value:
         """Return the value of a NumPy array that the function uses."""
@@ -212,8 +212,8 @@ class Tracer(Recorder, OptimizerTracer):
 
     def capture(self, tensor: Tensor) -> Symbol:
         """Return the symbol of a Tensor; one that is met for the first time becomes an input."""
-        array = tensor._array
-        if isinstance(array, Symbol):
+        array: Any = tensor._array
+        if type(array) is Symbol:
             return array
         self.met.append((tensor, array))
         if tensor.origin is None and self._is_made_anew(tensor):
@@ -481,9 +481,9 @@ def _symbolic(value: Any) -> Any:
 def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
     """Trace a call of a function twice, and return what it computes.
 
-    The second trace tells what the first cannot: an array that both met is one that outlives the call, and has
-    to be read again at each; one that each of them made is a constant; and where they differ, a replay would
-    freeze what changes.
+    The second trace tells what the first cannot: an array that both met is one that outlives the call, and
+    has to be read again at each; one that each of them made is a constant; and where they differ, a replay
+    would freeze what changes.
 
     Raises
     ------
@@ -497,9 +497,9 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
     again = _traced(Tracer(first), function, leaves, structure)
     if (line := again.difference(before)) is not None:
         raise JitError(
-            f"the function computes something else when it runs again with the same arguments, at {line}; what "
-            "changes from call to call (a counter, a random number, the time) would be frozen: give it as an "
-            "argument, as an array"
+            f"the function computes something else when it runs again with the same arguments, at {line}; "
+            "what changes from call to call (a counter, a random number, the time) would be frozen: give it "
+            "as an argument, as an array"
         )
     return again
 
@@ -512,8 +512,8 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
     function : callable
         What is called.
     leaves, structure : list, object
-        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is what it
-        is.
+        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
+        what it is.
     """
     given: list[Any] = []
     arguments: list[tuple[int, Tensor, Value]] = []
@@ -545,7 +545,7 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
     with tracing.on():
         returned = function(*args, **kwargs)
         for position, tensor, value in arguments:
-            if not isinstance(tensor._array, Symbol) or tensor._array.value is not value:
+            if tracing.symbol(tensor).value is not value:
                 raise JitError(
                     f"the function writes into its argument {position}; return the new array instead"
                 )

@@ -54,7 +54,7 @@ def as_array(value: Any) -> Any:
 
 
 def plain_array(value: Any) -> Any:
-    """Return ``np.asarray(value)``; a symbol, which stands for an array while a function is traced, as it is."""
+    """Return ``np.asarray(value)``; a symbol, which stands for an array while tracing, as it is."""
     return value if getattr(value, "is_symbol", False) else np.asarray(value)
 
 

@@ -328,7 +328,8 @@ class Tensor(PyTorchNames):
             return None
         if (tracing := tracer()) is not None:
             tracing.capture_gradient(self.origin)
-        return self.origin.grad
+        gradient: Tensor | None = self.origin.grad
+        return gradient
 
     @grad.setter
     def grad(self, value: Tensor | Array | None) -> None:

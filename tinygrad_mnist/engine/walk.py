@@ -83,8 +83,10 @@ def walk(
     """
     watching = recorder.get()
     if watching is not None and watching.tracer is not None:
-        arrived = watching.tracer.walk(outputs, lift, targets=targets, record=record, retain=retain)
-        return arrived  # type: ignore[no-any-return]
+        traced: dict[Any, Any] = watching.tracer.walk(
+            outputs, lift, targets=targets, record=record, retain=retain
+        )
+        return traced
     hooks = _HookResults()
     told = watching is not None  # a recorder is told of the last pass only, so there has to be a second one
     careful = record

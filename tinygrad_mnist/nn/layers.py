@@ -247,7 +247,7 @@ class BatchNorm1d(Module):
                 f"input of shape {shape} does not fit {c} features; expected (N, {c}) or (N, {c}, L)"
             )
         count = self.num_batches_tracked if self.training else None
-        momentum = self.momentum
+        momentum: Any = self.momentum
         if momentum is None:  # a plain mean over n batches moves by 1 / n
             momentum = 0.0 if count is None else 1 / (count + 1)
         if self.running_mean is None and not self.training:

@@ -231,8 +231,10 @@ class Module:
             vars(self)[name] = None
             structure_changed()
         elif kind in (BUFFER, UNSAVED_BUFFER) and isinstance(value, (np.ndarray, np.generic, Tensor)):
-            vars(self)[name] = _as_array(value)
-            structure_changed()
+            before, array = vars(self)[name], _as_array(value)
+            vars(self)[name] = array
+            if before is None or (array.dtype, array.strides) != (before.dtype, before.strides):
+                structure_changed()  # its values are no structure
         else:
             expected = {PARAMETER: "a Parameter", MODULE: "a Module"}.get(kind, "an array")
             raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_class_name(value)}")
