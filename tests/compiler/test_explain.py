@@ -1,190 +1,217 @@
-"""What `explain` tells of a program: its pieces, their bytes, lines and arrows."""
+"""What `explain` tells of a compiled function: its pieces, their bytes, times and lines, and the picture."""
 
-from collections.abc import Sequence
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_mnist.compiler.explain import Explanation, Piece, explain, names_text, piece_of, users_lines
-from tinygrad_mnist.compiler.program import Instruction, Program, Value
+pytest.importorskip("llvmlite", reason="the extra `jit` is not installed")
 
-FLOAT = np.dtype(np.float32)
+from tests.compiler.builder import Builder
+from tinygrad_mnist import nn, optim
+from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.executable import build
+from tinygrad_mnist.compiler.explain import Explanation, explain, names_text, users_lines
+from tinygrad_mnist.compiler.jit import jit
+from tinygrad_mnist.compiler.program import Instruction, Value
 
-
-class Line:
-    """A program that grows by an instruction at a time."""
-
-    def __init__(self) -> None:
-        self.program = Program()
-        self.count = 0
-
-    def value(self, *shape: int) -> Value:
-        self.count += 1
-        return Value(self.count, shape, FLOAT)
-
-    def input(self, *shape: int) -> Value:
-        self.program.inputs.append(self.value(*shape))
-        return self.program.inputs[-1]
-
-    def do(
-        self, name: str, inputs: Sequence[Value], *shape: int, line: str = "", **static: object
-    ) -> Instruction:
-        made = Instruction(name, tuple(inputs), (self.value(*shape),), static, np.positive, line)
-        self.program.instructions.append(made)
-        return made
+X = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
-@pytest.fixture
-def layer() -> Explanation:
-    """A linear layer with a bias, a ReLU and the sum of its columns, and the mean's step of a parameter."""
-    line = Line()
-    x, w, b = line.input(8, 5), line.input(5, 4), line.input(4)
-    product = line.do("matmul", [x, w], 8, 4, line="/home/me/train.py:31, in step: h = x @ w")
-    wide = line.do("broadcast_to", [b], 8, 4)
-    terms = [product.outputs[0], wide.outputs[0]]
-    add = line.do("add", terms, 8, 4, line="/home/me/train.py:32, in step: h + b")
-    relu = line.do("maximum", [add.outputs[0], add.outputs[0]], 8, 4)
-    total = line.do("sum", [relu.outputs[0]], 4, axis=(0,), keepdims=False)
-    solve = line.do("solve", [total.outputs[0]], 4)
-    line.program.outputs.append(relu.outputs[0])
-    line.program.writes.append((solve.outputs[0], b))
-    line.program.watched.append(total.outputs[0])
-    pieces = [
-        Piece("product", (product,), (8, 4, 5), "BLAS"),
-        Piece("loop", (wide, add, relu, total), (8, 4)),
-        Piece("call", (solve,), how="no loop spells it"),
-    ]
-    return explain(line.program, pieces, arena=256, times=[2e-6, 1e-6, 5e-6], names={x: "x", b: "0.bias"})
+class Step:
+    """A training step of a small network, which is compiled; it was called often enough to be replayed."""
+
+    def __init__(self, draws: bool = False) -> None:
+        dropout = [nn.Dropout(0.5, rng=7)] if draws else []
+        self.model = nn.Sequential(nn.Linear(5, 4, rng=0), nn.ReLU(), *dropout, nn.Linear(4, 3, rng=1))
+        model, optimizer = self.model, optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+
+        def step(x: Any, y: Any) -> Any:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        self.step: Any = jit(step)
+        for _ in range(3):
+            self.step(X, LABELS)
+
+    def weights(self) -> list[Any]:
+        return [parameter.data.copy() for parameter in self.model.parameters()]
 
 
-def test_a_piece_reads_what_others_made_and_writes_what_others_need(layer: Explanation) -> None:
-    x, w, b = layer.program.inputs
-    product, loop, call = layer.pieces
-    h, total = product.instructions[0].outputs[0], loop.instructions[3].outputs[0]
-    assert layer.reads == ((x, w), (b, h), (total,))
-    assert layer.writes == (
-        (h,),
-        (loop.instructions[2].outputs[0], total),
-        call.instructions[0].outputs,
-    )
+@pytest.fixture(scope="module")
+def explained() -> Explanation:
+    found: Explanation = Step().step.explain(X, LABELS)
+    return found
 
 
-def test_a_value_that_is_computed_again_is_not_read() -> None:
-    line = Line()
-    x = line.input(3)
-    exp = line.do("exp", [x], 3)
-    sine, cosine = line.do("sin", exp.outputs, 3), line.do("cos", exp.outputs, 3)
-    line.program.outputs += [sine.outputs[0], cosine.outputs[0]]
-    explained = explain(line.program, [Piece("loop", (exp, sine), (3,)), Piece("loop", (exp, cosine), (3,))])
-    assert explained.reads == ((x,), (x,))
-    assert explained.writes == (sine.outputs, cosine.outputs)
-    assert [arrow.source for arrow in explained.drawing().arrows] == [f"input {x.number}"] * 2
+# ---- what it holds ---------------------------------------------------------------------------------------
 
 
-def test_a_view_of_an_input_reads_the_input() -> None:
-    line = Line()
-    x = line.input(3, 2)
-    turned = line.do("transpose", [x], 2, 3, axes=(1, 0))
-    exp = line.do("exp", turned.outputs, 2, 3)
-    line.program.outputs += exp.outputs
-    assert explain(line.program).reads == ((x,),)
+def test_every_piece_reads_what_goes_in_or_what_an_earlier_one_made(explained: Explanation) -> None:
+    program = explained.program
+    known = {*program.inputs, *program.scalars, *program.constants}
+    for piece in explained.pieces:
+        assert known.issuperset(piece.reads)
+        known.update(piece.makes)
+    written = {target for piece in explained.pieces for target in piece.targets}
+    assert written == {target for _, target in program.writes}
 
 
-def test_what_is_printed(layer: Explanation) -> None:
-    assert str(layer).splitlines() == [
-        "6 instructions in 1 loop, 1 product, 1 call of NumPy",
-        "goes in: 3 arrays (256 B)",
-        "",
-        "  #  piece         runs over                reads    writes      time",
-        "  1  product       8×4×5                    240 B     128 B      2 µs",
-        "     matmul (BLAS)",
-        "     train.py:31  h = x @ w",
-        "  2  loop          8×4                      144 B     144 B      1 µs",
-        "     add, maximum, sum over axis 0",
-        "     train.py:32  h + b",
-        "  3  call of NumPy                           16 B      16 B      5 µs",
-        "     solve (no loop spells it)",
-        "",
-        "memory: 256 B; all values apart would take 416 B",
-        "checked before anything is written: 1 array may hold no NaN",
-        "written at the end: 1 array (16 B): 0.bias",
-        "returned: 1 array",
-    ]
+def test_products_and_loops_are_told_with_their_sizes(explained: Explanation) -> None:
+    products = [piece.space for piece in explained.pieces if piece.kind == "product"]
+    assert products == [(6, 4, 5), (6, 3, 4), (6, 4, 3), (4, 3, 6), (5, 4, 6)]
+    assert {piece.how for piece in explained.pieces if piece.kind == "product"} <= {"BLAS", "generated"}
+    assert all(piece.instructions for piece in explained.pieces)
+
+
+def test_updates_of_parameters_are_told_together(explained: Explanation) -> None:
+    last = [explained.pieces[number] for number in explained.rows[-1]]
+    assert sorted(piece.space for piece in last) == [(3,), (3, 4), (4,), (4, 5)]
+    assert sum(map(len, explained.rows)) == len(explained.pieces)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "why"),
+    [
+        (np.float16, "exp", "no loop computes in float16"),
+        (np.float32, "arctan", "no loop spells it"),
+        (np.float32, "power", "the exponent is no small constant"),
+    ],
+)
+def test_a_call_of_numpy_says_why(dtype: Any, name: str, why: str) -> None:
+    program = Builder()
+    x = program.input(np.ones(3, dtype))
+    arguments = (x, x) if name == "power" else (x,)
+    run = getattr(np, name)
+    program.program.outputs.append(program.emit(name, arguments, (3,), dtype, run))
+    [piece] = [piece for piece in explain(build(program.program)).pieces if piece.kind == "call"]
+    assert piece.how == why
+    assert f"{name} ({why})" in str(explain(build(program.program)))
+
+
+# ---- what is printed -------------------------------------------------------------------------------------
+
+
+def test_what_is_printed(explained: Explanation) -> None:
+    lines = str(explained).splitlines()
+    assert re.fullmatch(r"\d+ instructions in \d+ loops, 5 products(, \d+ calls? of NumPy)?", lines[0])
+    assert lines[1].startswith("goes in: 10 arrays (")
+    assert lines[3].split() == ["#", "piece", "runs", "over", "reads", "writes", "time"]
+    assert any(re.fullmatch(r" +1  product +6×4×5 +\d+ B +96 B +[\d.]+ [µm]s", line) for line in lines)
+    assert any(re.fullmatch(r" +test_explain.py:\d+  loss\.backward\(\)", line) for line in lines)
+    text = str(explained)
+    assert "memory: " in text
+    assert "time: " in text
+    assert "4 arrays may hold no NaN" in text
+    assert "written at the end: 8 arrays (" in text
+    assert "4 parameters, 4 states" in text
+    assert "returned: 5 arrays" in text
+    assert repr(explained) == text
 
 
 def test_no_line_is_wider_than_a_hundred_columns() -> None:
-    line = Line()
-    values = [line.input(2)]
-    names = ["logarithm_of_something_long", "exponential_of_something_long", "power", "sine", "root"] * 9
-    for number, name in enumerate(names):
-        values += line.do(f"{name}_{number}", values[-1:], 2, line=f"/a/b.py:3, in f: {'x + ' * 60}x").outputs
-    line.program.writes += [(values[-1], values[0])] * 30
-    named = dict.fromkeys(values[:1], "a.long.name.of.a.parameter")
-    whole = explain(line.program, [Piece("loop", tuple(line.program.instructions), (2,))], names=named)
-    assert max(map(len, str(whole).splitlines())) <= 100
-
-
-def test_without_pieces_each_instruction_is_one() -> None:
-    line = Line()
-    x = line.input(3, 2)
-    turned = line.do("transpose", [x], 2, 3, axes=(1, 0))
-    product = line.do("matmul", [x, *turned.outputs], 3, 3)
-    total = line.do("sum", product.outputs, 3, axis=(1,))
-    other = line.do("cumsum", total.outputs, 3)
-    kinds = [(piece.kind, piece.space) for piece in explain(line.program).pieces]
-    assert kinds == [("product", (3, 3, 2)), ("loop", (3, 3)), ("call", ())]
-    assert piece_of(other).how
+    program = Builder()
+    x = value = program.input(np.ones((3, 4), np.float32))
+    for number in range(40):
+        value = program.tanh(program.add(value, float(number)))
+    program.program.outputs.append(value)
+    for position, each in enumerate(program.program.instructions):
+        line = f"/a/b.py:3, in f: {'x + ' * 60}x"
+        program.program.instructions[position] = Instruction(
+            each.name, each.inputs, each.outputs, each.static, each.run, line
+        )
+    text = str(explain(build(program.program), names={x: "a.long.name." * 20}))
+    assert max(map(len, text.splitlines())) <= 100
 
 
 def test_equal_names_are_counted() -> None:
-    line = Line()
-    x = line.input(3, 2)
-    some = [line.do("add", [x, x], 3, 2), line.do("max", [x], axis=(0, 1)), line.do("add", [x, x], 3, 2)]
-    assert names_text(some) == "add (2), max over axes 0, 1"
-    assert names_text([line.do("reshape", [x], 6)]) == "copy"
+    x, y = Value(0, (2, 3), np.dtype("f")), Value(1, (), np.dtype("f"))
+    add = Instruction("add", (x, x), (x,), {}, np.add)
+    largest = Instruction("max", (x,), (y,), {"axis": (0, 1)}, np.max)
+    assert names_text([add, largest, add]) == "add (2), max over axes 0, 1"
+    assert names_text([Instruction("reshape", (x,), (x,), {}, np.reshape)]) == "copy"
 
 
 def test_many_lines_are_counted_and_long_ones_cut() -> None:
-    line = Line()
-    x = line.input(1)
-    many = [line.do("add", [x, x], 1, line=f"/t.py:{n}, in f: {'y' * 90}") for n in range(5)]
+    x = Value(0, (1,), np.dtype("f"))
+    many = [Instruction("add", (x, x), (x,), {}, np.add, f"/t.py:{n}, in f: {'y' * 90}") for n in range(5)]
     assert users_lines(many, 20) == [*(f"t.py:{n}  yyyyyyyyyyy…" for n in range(3)), "and 2 lines more"]
+    typed = Instruction("exp", (x,), (x,), {}, np.exp, "<stdin>:4, in step")
+    assert users_lines([typed], 80) == ["<stdin>:4  step"]
 
 
-def test_a_line_without_a_source_tells_the_function() -> None:
-    line = Line()
-    x = line.input(1)
-    assert users_lines([line.do("exp", [x], 1, line="<stdin>:4, in step")], 80) == ["<stdin>:4  step"]
+# ---- of a function that is compiled ----------------------------------------------------------------------
 
 
-def test_the_picture_has_a_box_for_each_piece_and_an_arrow_for_what_passes(layer: Explanation) -> None:
-    drawing = layer.drawing()
-    assert [box.title for box in drawing.boxes] == [
-        *("x, %2 (5×4)", "0.bias"),
-        *("1 product", "2 loop", "3 call of NumPy"),
-    ]
-    arrows = [(arrow.source, arrow.target, arrow.label) for arrow in drawing.arrows]
-    assert ("piece 1", "piece 2", "8×4") in arrows
-    assert ("piece 2", "piece 3", "4") in arrows
-    assert [box.marks for box in drawing.boxes[2:]] == [(), ("output",), ()]
-    assert "new 0.bias" in drawing.boxes[-1].lines
-    assert drawing.boxes[-1].share == pytest.approx(5 / 8)
+@pytest.mark.parametrize("draws", [False, True])
+def test_to_explain_changes_nothing(draws: bool) -> None:
+    asked, silent = Step(draws), Step(draws)
+    before = asked.weights()
+    assert "4 parameters" in str(asked.step.explain(X, LABELS))
+    assert all(map(np.array_equal, asked.weights(), before))
+    assert len(asked.step.compilations) == 1
+    for _ in range(2):
+        assert asked.step(X, LABELS).item() == silent.step(X, LABELS).item()
+    assert all(map(np.array_equal, asked.weights(), silent.weights()))
 
 
-def test_the_picture_in_texts(layer: Explanation) -> None:
+def test_a_call_of_other_shapes_is_explained_without_times() -> None:
+    step = Step().step
+    found = step.explain(X[:2], LABELS[:2])
+    assert found.times == ()
+    assert "time:" not in str(found)
+    assert "2×4×5" in str(found)
+    assert len(step.compilations) == 1
+    step(X[:2], LABELS[:2])
+    assert len(step.compilations) == 2
+
+
+def test_what_is_not_compiled_is_said() -> None:
+    model = nn.Linear(2, 1, rng=0)
+    compiled = jit(lambda x: model(x))
+    with pytest.raises(JitError, match="runs this call as it is: what it returns is on the tape"):
+        compiled.explain(np.ones((3, 2), np.float32))
+
+
+# ---- the picture -----------------------------------------------------------------------------------------
+
+
+def test_the_picture_has_a_box_for_each_row_and_arrows_for_what_passes(explained: Explanation) -> None:
+    drawing = explained.drawing()
+    boxes = {box.id: box for box in drawing.boxes}
+    pieces = [box for box in drawing.boxes if box.id.startswith("piece")]
+    assert len(pieces) == len(explained.rows)
+    assert pieces[0].title == "1: product"
+    assert pieces[-1].title.endswith(": 4 loops")
+    assert any("new parameter 0.weight" in line for line in pieces[-1].lines)
+    assert sum(box.share or 0 for box in pieces) == pytest.approx(1)
+    assert any("output" in box.marks for box in pieces)
+    ends = {(arrow.source, arrow.target) for arrow in drawing.arrows}
+    assert len(ends) == len(drawing.arrows)
+    assert {id for pair in ends for id in pair} <= boxes.keys()
+    assert any(boxes[source].title == "argument 0" and target == "piece 1" for source, target in ends)
+    assert any(arrow.label == "6×4" for arrow in drawing.arrows)
+
+
+def test_the_picture_in_texts(explained: Explanation) -> None:
     pytest.importorskip("graphviz", reason="the language of Graphviz is written by its package")
-    assert "matmul" in layer.graph().dot()
-    assert "flowchart" in layer.graph().mermaid()
+    assert "matmul" in explained.graph().dot()
+    assert "flowchart" in explained.graph().mermaid()
 
 
-def test_a_picture_is_saved_by_its_suffix(layer: Explanation, tmp_path: Path) -> None:
+def test_a_picture_is_saved_by_its_suffix(explained: Explanation, tmp_path: Path) -> None:
     pytest.importorskip("graphviz", reason="the language of Graphviz is written by its package")
-    assert layer.graph().save(tmp_path / "step.dot").read_text("utf-8") == layer.graph().dot()
+    assert explained.graph().save(tmp_path / "step.dot").read_text("utf-8") == explained.graph().dot()
     with pytest.raises(ValueError, match=r"expected a name that ends in \.svg"):
-        layer.graph().save(tmp_path / "step.jpeg")
+        explained.graph().save(tmp_path / "step.jpeg")
 
 
-def test_the_picture_as_svg(layer: Explanation) -> None:
+def test_the_picture_as_svg(explained: Explanation) -> None:
     pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
-    assert layer.graph().svg().count('class="node') == len(layer.drawing().boxes)
+    assert explained.graph().svg().count('class="node') == len(explained.drawing().boxes)

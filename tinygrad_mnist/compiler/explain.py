@@ -1,6 +1,6 @@
 """What was compiled, in words and as a picture: loops, products, calls of NumPy, memory, checks, writes.
 
-An :class:`Explanation` only reads: it takes a `Program` and the pieces that it was cut into, and counts.
+An :class:`Explanation` only reads: it takes the pieces that a program was cut into, and counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Final
 
-from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Program, Value
+from tinygrad_mnist.compiler import products
+from tinygrad_mnist.compiler.executable import Executable
+from tinygrad_mnist.compiler.fuse import Kernel, Product
+from tinygrad_mnist.compiler.fuse import Piece as Planned
+from tinygrad_mnist.compiler.layout import blas_order
+from tinygrad_mnist.compiler.prepare import DTYPES
+from tinygrad_mnist.compiler.program import REDUCTIONS, VIEWS, Instruction, Program, Value
 from tinygrad_mnist.files import write
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing
 from tinygrad_mnist.numbers import bytes_text, count_text, seconds_text, shape_text
@@ -47,62 +53,127 @@ class Piece:
     kind : str
         ``loop``, ``product`` or ``call``.
     instructions : tuple of Instruction
-        What it computes. One that two pieces compute again is in both.
+        What it computes. One that two loops compute again is in both.
     space : tuple of int
         What it runs over: the lengths of the nested loops, or rows, columns and inner length of a product.
+    reads : tuple of Value
+        What it reads from memory.
+    makes : tuple of Value
+        What it computes and leaves in memory.
+    targets : tuple of Value
+        Inputs that it writes to, at the end of the call.
+    returns : bool
+        Whether the caller gets something that it computes.
     how : str
         Of a product, who computes it; of a call of NumPy, why no loop does.
     """
 
     kind: str
     instructions: tuple[Instruction, ...]
-    space: tuple[int, ...] = ()
+    space: tuple[int, ...]
+    reads: tuple[Value, ...] = ()
+    makes: tuple[Value, ...] = ()
+    targets: tuple[Value, ...] = ()
+    returns: bool = False
     how: str = ""
+
+    @property
+    def written(self) -> int:
+        """The bytes that it writes."""
+        return _bytes((*self.makes, *self.targets))
+
+    def same_as(self, other: Piece) -> bool:
+        """Return whether it does the same to others: an optimiser updates one parameter after another."""
+        return bool(self.targets and other.targets) and names_text(self.instructions) == names_text(
+            other.instructions
+        )
 
 
 def explain(
-    program: Program,
-    pieces: Sequence[Piece] | None = None,
-    *,
-    arena: int | None = None,
-    times: Sequence[float] = (),
-    names: Mapping[Value, str] | None = None,
+    executable: Executable, *, names: Mapping[Value, str] | None = None, times: Sequence[float] = ()
 ) -> Explanation:
-    """Return what a program computes and how it was cut into pieces, to be printed or drawn.
+    """Return what a program computes and how it runs, to be printed or drawn.
 
     Parameters
     ----------
-    program : Program
-        What is computed.
-    pieces : sequence of Piece, optional
-        What runs, in this order; by default each instruction by itself, as before fusion.
-    arena : int, optional
-        Bytes of the memory that holds all values between the pieces.
-    times : sequence of float
-        Seconds of each piece.
+    executable : Executable
+        The compiled program.
     names : mapping of Value to str, optional
-        What inputs are called.
+        What its inputs are called.
+    times : sequence of float
+        Seconds of each piece, as `Executable.profile` measures them.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from tinygrad_mnist.compiler.executable import build
     >>> x, y = Value(0, (3, 4), np.dtype("f")), Value(1, (3, 4), np.dtype("f"))
     >>> exp = Instruction("exp", (x,), (y,), {}, np.exp)
     >>> program = Program(inputs=[x], strides=[(16, 4)], instructions=[exp], outputs=[y])
-    >>> print(explain(program, names={x: "x"}))
+    >>> print(explain(build(program)))
     1 instruction in 1 loop
     goes in: 1 array (48 B)
     <BLANKLINE>
-      #  piece         runs over                reads    writes      time
-      1  loop          3×4                       48 B      48 B
-         exp
+        #  piece           runs over                    reads    writes      time
+        1  loop            3×4                           48 B      48 B
+           exp
     <BLANKLINE>
-    memory: all values apart take 48 B
+    memory: 64 B; all values apart would take 48 B
     returned: 1 array
     """
-    if pieces is None:
-        pieces = [piece_of(each) for each in program.instructions if each.name not in VIEWS]
-    return Explanation(program, tuple(pieces), arena, tuple(times), names or {})
+    plan = executable.plan
+    pieces = tuple(_piece(executable, planned) for planned in (*plan.pieces, *plan.commit))
+    return Explanation(executable.program, pieces, executable.memory.arena, tuple(times), names or {})
+
+
+def _piece(executable: Executable, planned: Planned) -> Piece:
+    plan = executable.plan
+    program = plan.ready.program
+    reads, makes = sorted(plan.reads(planned), key=lambda value: value.number), plan.stores(planned)
+    returns = not {*program.outputs, *program.numbers}.isdisjoint(makes)
+    if isinstance(planned, Kernel):
+        instructions, targets = plan.instructions(planned), [target for _, target in planned.writes]
+        return Piece("loop", tuple(instructions), planned.space, tuple(reads), makes, tuple(targets), returns)
+    instruction = planned.instruction
+    if isinstance(planned, Product):
+        kind, how = "product", _computed_by(executable, instruction)
+        space = (*makes[0].shape, instruction.inputs[0].shape[-1])
+    else:
+        kind, how, space = "call", _why_numpy(instruction), ()
+    return Piece(kind, (instruction,), space, tuple(reads), makes, returns=returns, how=how)
+
+
+def _why_numpy(instruction: Instruction) -> str:
+    """Return why an instruction is a call of NumPy."""
+    values = (*instruction.inputs, *instruction.outputs)
+    strange = next((value.dtype for value in values if value.dtype not in DTYPES), None)
+    if instruction.effect:
+        return "it does something beside its result"
+    if len(instruction.outputs) != 1:
+        return f"it has {len(instruction.outputs)} results"
+    if strange is not None:
+        return f"no loop computes in {strange}"
+    if any(value.size == 0 for value in values):
+        return "there is nothing to run over"
+    if instruction.name == "power":
+        return "the exponent is no small constant"
+    if instruction.name == "matmul":
+        return "BLAS does not take it"
+    return "no loop spells it"
+
+
+def _computed_by(executable: Executable, product: Instruction) -> str:
+    """Return who computes a product."""
+    (first, second), (result,) = product.inputs, product.outputs
+    transposed = []
+    for value in (first, second):
+        order = blas_order(executable.plan.ready.layouts[value], value.shape, result.dtype.itemsize)
+        transposed.append(order is not None and order[0])
+    kind = products.choose(
+        first.shape[-2], second.shape[-1], second.shape[-2],
+        transposed_a=transposed[0], transposed_b=transposed[1], dtype=result.dtype,
+    )  # fmt: skip
+    return "BLAS" if kind == "blas" else "generated"
 
 
 @dataclass(frozen=True)
@@ -115,66 +186,34 @@ class Explanation:
         What is computed.
     pieces : tuple of Piece
         What runs, in this order.
-    arena : int or None
-        Bytes of the memory that holds all values between the pieces; None if that is not known.
+    arena : int
+        Bytes of the memory that holds all values between the pieces.
     times : tuple of float
         Seconds of each piece; empty if they were not measured.
     names : mapping of Value to str
-        What inputs are called: ``model.0.weight``.
+        What inputs are called: ``parameter 0.weight``.
     """
 
     program: Program
     pieces: tuple[Piece, ...]
-    arena: int | None = None
+    arena: int
     times: tuple[float, ...] = ()
     names: Mapping[Value, str] = field(default_factory=dict)
-
-    # ---- what the pieces share -----------------------------------------------------------------------------
-
-    @cached_property
-    def _views(self) -> dict[Value, Value]:
-        """For each view, what it looks at."""
-        return {
-            instruction.outputs[0]: instruction.inputs[0]
-            for instruction in self.program.instructions
-            if instruction.name in VIEWS
-        }
-
-    def _source(self, value: Value, known: Iterable[Value] = ()) -> Value:
-        """Return the value whose numbers a view shows, or the first view on the way that is known."""
-        while value in self._views and value not in known:
-            value = self._views[value]
-        return value
-
-    @cached_property
-    def reads(self) -> tuple[tuple[Value, ...], ...]:
-        """For each piece, the values that it takes from outside, each once."""
-        found = []
-        for piece in self.pieces:
-            made = {value for instruction in piece.instructions for value in instruction.outputs}
-            arguments = [value for instruction in piece.instructions for value in instruction.inputs]
-            sources = (self._source(value, made) for value in arguments)
-            found.append(tuple(dict.fromkeys(value for value in sources if value not in made)))
-        return tuple(found)
-
-    @cached_property
-    def writes(self) -> tuple[tuple[Value, ...], ...]:
-        """For each piece, the values that it leaves for others, each where it is made first."""
-        program = self.program
-        left = [*program.outputs, *program.numbers, *program.conditions, *(new for new, _ in program.writes)]
-        needed = {self._source(value) for value in left}
-        needed.update(self._source(value) for values in self.reads for value in values)
-        found = []
-        for piece in self.pieces:
-            made = [value for instruction in piece.instructions for value in instruction.outputs]
-            kept = tuple(value for value in made if value in needed)
-            needed.difference_update(kept)
-            found.append(kept)
-        return tuple(found)
 
     def name_of(self, value: Value) -> str:
         """Return the name of an input, or the number and the shape of any other value."""
         return self.names.get(value, f"%{value.number} ({shape_text(value.shape)})")
+
+    @cached_property
+    def rows(self) -> list[list[int]]:
+        """The positions of the pieces, those together that do the same one after the other."""
+        rows: list[list[int]] = []
+        for number, piece in enumerate(self.pieces):
+            if rows and self.pieces[rows[-1][0]].same_as(piece):
+                rows[-1].append(number)
+            else:
+                rows.append([number])
+        return rows
 
     # ---- words ---------------------------------------------------------------------------------------------
 
@@ -187,26 +226,32 @@ class Explanation:
     def _totals(self) -> Iterator[str]:
         program = self.program
         count = Counter(piece.kind for piece in self.pieces)
-        kinds = [count_text(count[kind], noun) for kind, noun in KINDS.items() if count[kind]]
-        kinds = [text.replace("call of NumPys", "calls of NumPy") for text in kinds]
+        kinds = [_counted(count[kind], kind) for kind in KINDS if count[kind]]
         yield f"{count_text(len(program.instructions), 'instruction')} in {', '.join(kinds) or 'no piece'}"
         parts = [f"{count_text(len(program.inputs), 'array')} ({bytes_text(_bytes(program.inputs))})"]
-        if program.scalars:
-            parts.append(count_text(len(program.scalars), "number"))
-        if program.constants:
-            parts.append(f"{count_text(len(program.constants), 'constant')}")
+        parts += [count_text(len(program.scalars), "number")] if program.scalars else []
+        parts += [count_text(len(program.constants), "constant")] if program.constants else []
         yield f"goes in: {', '.join(parts)}"
 
     def _table(self) -> Iterator[str]:
-        yield f"  #  {'piece':<14}{'runs over':<20}{'reads':>10}{'writes':>10}{'time':>10}"
-        for number, piece in enumerate(self.pieces):
-            space = "" if piece.kind == "call" else shape_text(piece.space)
-            time = seconds_text(self.times[number]) if self.times else ""
-            reads, writes = (bytes_text(_bytes(values[number])) for values in (self.reads, self.writes))
-            yield f"{number + 1:>3}  {KINDS[piece.kind]:<14}{space:<20}{reads:>10}{writes:>10}{time:>10}"
-            what = names_text(piece.instructions) + (f" ({piece.how})" if piece.how else "")
-            yield from wrap(what, WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
-            yield from (f"     {line}" for line in users_lines(piece.instructions, WIDTH - 5))
+        yield f"    #  {'piece':<16}{'runs over':<24}{'reads':>10}{'writes':>10}{'time':>10}"
+        for row in self.rows:
+            pieces = [self.pieces[number] for number in row]
+            first = pieces[0]
+            title = KINDS[first.kind] if len(row) == 1 else _counted(len(row), first.kind)
+            reads, writes = (
+                sum(_bytes(piece.reads) for piece in pieces),
+                sum(piece.written for piece in pieces),
+            )
+            time = seconds_text(sum(self.times[number] for number in row)) if self.times else ""
+            yield (
+                f"{row[0] + 1:>5}  {title:<16}{_spaces(pieces, 23):<24}"
+                f"{bytes_text(reads):>10}{bytes_text(writes):>10}{time:>10}"
+            )
+            what = names_text(first.instructions) + (f" ({first.how})" if first.how else "")
+            indent = " " * 7
+            yield from wrap(what, WIDTH, initial_indent=indent, subsequent_indent=indent)
+            yield from (f"{indent}{line}" for line in users_lines(first.instructions, WIDTH - len(indent)))
 
     def _memory(self) -> Iterator[str]:
         values = _bytes(
@@ -215,10 +260,9 @@ class Explanation:
             if instruction.name not in VIEWS
             for value in instruction.outputs
         )
-        if self.arena is None:
-            yield f"memory: all values apart take {bytes_text(values)}"
-        else:
-            yield f"memory: {bytes_text(self.arena)}; all values apart would take {bytes_text(values)}"
+        yield f"memory: {bytes_text(self.arena)}; all values apart would take {bytes_text(values)}"
+        if self.times:
+            yield f"time: {seconds_text(sum(self.times))}, each piece measured by itself"
 
     def _end(self) -> Iterator[str]:
         program = self.program
@@ -232,12 +276,9 @@ class Explanation:
         if program.writes:
             targets = [target for _, target in program.writes]
             total = f"{count_text(len(targets), 'array')} ({bytes_text(_bytes(targets))})"
-            named = [self.names[target] for target in targets if target in self.names]
-            yield from wrap(
-                f"written at the end: {total}" + (f": {', '.join(named)}" if named else ""),
-                WIDTH,
-                subsequent_indent="  ",
-            )
+            kinds = Counter(self.names[target].split()[0] for target in targets if target in self.names)
+            named = [count_text(count, kind) for kind, count in kinds.items()]
+            yield f"written at the end: {total}" + (f": {', '.join(named)}" if named else "")
         returned = [
             count_text(len(values), noun)
             for values, noun in ((program.outputs, "array"), (program.numbers, "number"))
@@ -253,49 +294,42 @@ class Explanation:
 
     def drawing(self) -> Drawing:
         """Return the boxes and arrows of the picture, before it is laid out."""
-        boxes = [self._box(number) for number in range(len(self.pieces))]
-        arrows = []
-        maker = {value: number for number, values in enumerate(self.writes) for value in values}
+        maker = {value: row[0] for row in self.rows for number in row for value in self.pieces[number].makes}
+        given = {*self.program.inputs, *self.program.scalars}
         users: dict[Value, list[int]] = defaultdict(list)
-        for number, values in enumerate(self.reads):
-            between: dict[int, list[Value]] = defaultdict(list)
-            for value in values:
+        arrows = []
+        for row in self.rows:
+            passed: dict[int, list[Value]] = defaultdict(list)
+            for value in dict.fromkeys(value for number in row for value in self.pieces[number].reads):
                 if value in maker:
-                    between[maker[value]].append(value)
-                elif value in self._given:
-                    users[value].append(number)
-            for source, passed in between.items():
-                label = ", ".join(dict.fromkeys(shape_text(value.shape) for value in passed))
-                arrows.append(Arrow(f"piece {source + 1}", f"piece {number + 1}", label))
+                    passed[maker[value]].append(value)
+                elif value in given:
+                    users[value].append(row[0])
+            for source, values in passed.items():
+                label = _some(list(dict.fromkeys(shape_text(value.shape) for value in values)))
+                arrows.append(Arrow(f"piece {source + 1}", f"piece {row[0] + 1}", label))
         inputs, entering = self._input_boxes(users)
         title, *notes = self._totals()
+        boxes = (*inputs, *(self._box(row) for row in self.rows))
         notes += [*self._memory(), *self._end()]
-        return Drawing(title, "program", (*inputs, *boxes), (*entering, *arrows), notes=tuple(notes))
+        return Drawing(title, "program", boxes, (*entering, *arrows), notes=tuple(notes))
 
-    @cached_property
-    def _given(self) -> frozenset[Value]:
-        """What goes in: arrays, numbers and constants."""
-        return frozenset((*self.program.inputs, *self.program.scalars, *self.program.constants))
-
-    def _box(self, number: int) -> Box:
-        piece = self.pieces[number]
-        lines = [] if piece.kind == "call" else [shape_text(piece.space)]
-        lines += wrap(names_text(piece.instructions), 36)
-        lines += [piece.how] if piece.how else []
-        new = {self._source(value): target for value, target in self.program.writes}
-        targets = [self.name_of(new[value]) for value in self.writes[number] if value in new]
-        lines += [f"new {_some(targets)}"] if targets else []
-        returned = {self._source(value) for value in (*self.program.outputs, *self.program.numbers)}
-        marks = ("output",) if returned.intersection(self.writes[number]) else ()
-        whole = sum(self.times)
+    def _box(self, row: Sequence[int]) -> Box:
+        pieces = [self.pieces[number] for number in row]
+        first = pieces[0]
+        lines = [_spaces(pieces, 36), *wrap(names_text(first.instructions), 36), first.how]
+        targets = [self.name_of(target) for piece in pieces for target in piece.targets]
+        lines += wrap(f"new {_some(targets)}", 36) if targets else []
+        whole, time = sum(self.times), sum(self.times[number] for number in row if self.times)
+        title = KINDS[first.kind] if len(row) == 1 else _counted(len(row), first.kind)
         return Box(
-            f"piece {number + 1}",
-            BOXES[piece.kind],
-            f"{number + 1} {KINDS[piece.kind]}",
-            tuple(lines) + ((seconds_text(self.times[number]),) if whole else ()),
-            details=tuple(("line", line) for line in users_lines(piece.instructions, WIDTH)),
-            marks=marks,
-            share=self.times[number] / whole if whole else None,
+            f"piece {row[0] + 1}",
+            BOXES[first.kind],
+            f"{row[0] + 1}: {title}",
+            tuple(filter(None, [*lines, seconds_text(time) if whole else ""])),
+            details=tuple(("line", line) for line in users_lines(first.instructions, WIDTH)),
+            marks=("output",) if any(piece.returns for piece in pieces) else (),
+            share=time / whole if whole else None,
         )
 
     def _input_boxes(self, users: Mapping[Value, Sequence[int]]) -> tuple[list[Box], list[Arrow]]:
@@ -308,7 +342,8 @@ class Explanation:
         for (kind, numbers), values in together.items():
             id = f"input {values[0].number}"
             shapes = ", ".join(dict.fromkeys(shape_text(value.shape) for value in values))
-            boxes.append(Box(id, kind, _some([self.name_of(value) for value in values]), (shapes,)))
+            first, *others = wrap(_some([self.name_of(value) for value in values]), 36)
+            boxes.append(Box(id, kind, first, (*others, shapes)))
             arrows += [Arrow(id, f"piece {number + 1}", kind="parameter") for number in numbers]
         return boxes, arrows
 
@@ -376,16 +411,14 @@ _FORMATS: Final = {
 """The formats of files, by suffix."""
 
 
-def piece_of(instruction: Instruction) -> Piece:
-    """Return an instruction as a piece by itself."""
-    given, made = instruction.inputs, instruction.outputs
-    if instruction.name == "matmul":
-        return Piece("product", (instruction,), (*made[0].shape, given[0].shape[-1]))
-    if instruction.name in ELEMENTWISE:
-        return Piece("loop", (instruction,), made[0].shape)
-    if instruction.name in REDUCTIONS:
-        return Piece("loop", (instruction,), given[0].shape)
-    return Piece("call", (instruction,), how="no loop spells it")
+def _counted(number: int, kind: str) -> str:
+    return count_text(number, KINDS[kind]).replace("call of NumPys", "calls of NumPy")
+
+
+def _spaces(pieces: Sequence[Piece], width: int) -> str:
+    """Return what some pieces run over, cut to a width; nothing of calls."""
+    text = ", ".join(dict.fromkeys(shape_text(piece.space) for piece in pieces if piece.kind != "call"))
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def names_text(instructions: Sequence[Instruction]) -> str:
