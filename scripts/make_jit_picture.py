@@ -7,6 +7,7 @@ changes.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def main() -> None:
     names: dict[str, Any] = {}
     # As many lines above it as on the page, so that the lines that the picture tells are the page's.
     exec(compile("\n" * above.count("\n") + code, str(PAGE), "exec"), names)
-    explained = names["step"].explain(names["x"][:7], names["y"][:7])
+    explained = replace(names["step"].explain(names["x"], names["y"]), times=())
     explained.graph().save(DOCS / "images" / "jit_program.svg")
 
 

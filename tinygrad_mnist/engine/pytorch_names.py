@@ -35,6 +35,7 @@ _OPTIMIZERS: Final = (
 )
 _CONVOLUTIONS: Final = "there are no convolutions and no pooling here; see docs/how_to/from_pytorch.md"
 _SEQUENCES: Final = "there are no recurrent layers and no attention here; see docs/how_to/from_pytorch.md"
+_JIT: Final = "write `jit(nn.ReLU())` for a model, or @jit above the function of a training step"
 _DRAWN: Final = "draw numbers by NumPy, as in `np.random.default_rng(0)"
 
 METHODS: Final[dict[str, str]] = {
@@ -264,8 +265,7 @@ TOP_LEVEL: Final[dict[str, str]] = {
     "jacrev": "write `jacobian(np.sin)`",
     "jacfwd": "write `jacobian(np.sin)`",
     "vmap": "give arrays another axis in front; NumPy's functions broadcast",
-    "jit": "leave it out: nothing is compiled",
-    "compile": "leave it out: nothing is compiled",
+    "compile": _JIT,
     "utils": "`data.batches` is the DataLoader, `checkpoint` the checkpoint",
     "save": "write np.savez(path, **model.state_dict())",
     "load": "write model.load_state_dict(np.load(path)); images and labels are read by data.load",
@@ -347,7 +347,7 @@ MODULE_METHODS: Final[dict[str, str]] = {
     "half": "write `nn.Linear(3, 2).astype(np.float16)`",
     "bfloat16": "NumPy has no bfloat16; write `nn.Linear(3, 2).astype(np.float16)`",
     "share_memory": "leave it out; threads share all memory",
-    "compile": "leave it out",
+    "compile": _JIT,
     "get_parameter": 'write `dict(nn.Linear(3, 2).named_parameters())["weight"]`',
     "get_buffer": 'write `dict(nn.BatchNorm1d(3).named_buffers())["running_mean"]`',
     "get_submodule": 'write `dict(nn.Sequential(nn.ReLU()).named_modules())["0"]`',
