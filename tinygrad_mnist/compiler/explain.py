@@ -26,6 +26,8 @@ from tinygrad_mnist.files import write
 from tinygrad_mnist.graph.drawing import Arrow, Box, Drawing
 from tinygrad_mnist.numbers import bytes_text, count_text, seconds_text, shape_text
 
+__all__ = ["Explanation", "Picture", "Piece", "explain"]
+
 WIDTH: Final = 100
 """Most columns of a line."""
 
@@ -239,10 +241,8 @@ class Explanation:
             pieces = [self.pieces[number] for number in row]
             first = pieces[0]
             title = KINDS[first.kind] if len(row) == 1 else _counted(len(row), first.kind)
-            reads, writes = (
-                sum(_bytes(piece.reads) for piece in pieces),
-                sum(piece.written for piece in pieces),
-            )
+            reads = sum(_bytes(piece.reads) for piece in pieces)
+            writes = sum(piece.written for piece in pieces)
             time = seconds_text(sum(self.times[number] for number in row)) if self.times else ""
             yield (
                 f"{row[0] + 1:>5}  {title:<16}{_spaces(pieces, 23):<24}"
@@ -276,7 +276,8 @@ class Explanation:
         if program.writes:
             targets = [target for _, target in program.writes]
             total = f"{count_text(len(targets), 'array')} ({bytes_text(_bytes(targets))})"
-            kinds = Counter(self.names[target].split()[0] for target in targets if target in self.names)
+            names = [self.names[target] for target in targets if target in self.names]
+            kinds = Counter(name.removeprefix("a ").split()[0] for name in names)  # "a Tensor of shape ..."
             named = [count_text(count, kind) for kind, count in kinds.items()]
             yield f"written at the end: {total}" + (f": {', '.join(named)}" if named else "")
         returned = [
