@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.program import ELEMENTWISE
+from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
 from tinygrad_mnist.engine.observe import users_line
 from tinygrad_mnist.engine.op import Op
@@ -313,12 +313,15 @@ FORMULAS: Final[dict[str, Callable[..., Any]]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
-    "logistic": lambda x: 1 / (1 + np.exp(-x)),
 }
 """Operations whose forward is faster than plain for NumPy, and plain here."""
 
 
 # ---- calls of NumPy --------------------------------------------------------------------------------------
+
+
+_SPELLED: Final = ELEMENTWISE | REDUCTIONS | VIEWS | {"matmul"}
+"""The names that a loop has a meaning for."""
 
 
 class _Hole:
@@ -389,7 +392,7 @@ def call(
     several = isinstance(like, (tuple, list))
     likes = [np.asarray(one) for one in (like if several else (like,))]
     values = tracing.builder.instruction(
-        name,
+        f"call {name}" if name in _SPELLED else name,
         [one.value for one in found],
         [(one.shape, one.dtype) for one in likes],
         {"args": args, **kwargs},

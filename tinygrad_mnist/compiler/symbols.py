@@ -145,7 +145,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         if not known:
             return _tracing().numpy_call(run, inputs, kwargs)
         result = _on_tensors(run, inputs, kwargs)
-        return result if out is None else out[0]._become(result)
+        return result if out is None else out[0]._become(as_symbol(result))
 
     def _become(self, result: Symbol) -> Symbol:
         """Take over the values of a result: what NumPy does with ``out=`` and in-place operators."""
@@ -194,6 +194,8 @@ def _tracing() -> Any:
 def _on_tensors(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Return what a function of NumPy gives for symbols, by what it does on Tensors."""
     tracing = _tracing()
+    if any(isinstance(argument, Tensor) for argument in args):  # then the result is on the tape that it is on
+        return function(*_tensors_of(args), **_tensors_of(kwargs))
     if function in tracing.running:  # it is made of NumPy's function on the values
         return tracing.numpy_call(function, args, kwargs)
     tracing.running.append(function)

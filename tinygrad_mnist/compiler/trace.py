@@ -216,7 +216,7 @@ class Tracer(Recorder, OptimizerTracer):
         if type(array) is Symbol:
             return array
         self.met.append((tensor, array))
-        if tensor.origin is None and self._is_made_anew(tensor):
+        if self._is_made_anew(tensor):
             tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
             return symbol
         value = self.builder.input(array)
@@ -230,6 +230,8 @@ class Tracer(Recorder, OptimizerTracer):
         if leaf in self.leaves:
             return
         self.leaves[leaf] = before = leaf.grad
+        if self.first is not None and leaf not in self.first.leaves and leaf not in self.argument_leaves:
+            return  # it is made in the call
         position = self.argument_leaves.get(leaf)
         if not read:
             return
@@ -585,6 +587,8 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
 
     gradients: list[tuple[Any, int | None]] = []
     for leaf in tracing.leaves:
+        if tracing.first is not None and not (leaf in tracing.first.leaves or leaf in tracing.argument_leaves):
+            continue  # it was made in the call, and ends with it
         place = tracing.argument_leaves.get(leaf, leaf)
         if leaf.grad is None:
             gradients.append((place, None))

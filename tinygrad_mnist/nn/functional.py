@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
+from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
@@ -749,7 +750,7 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
     if not is_integer(indices):
         raise TypeError(f"indices of dtype {indices.dtype} were given; expected integers")
     length = weight.shape[0]
-    if indices.size and not (indices.min() >= 0 and indices.max() < length):
+    if found((indices < 0) | (indices >= length)):
         wrong = indices[(indices < 0) | (indices >= length)][0]
         raise IndexError(f"index {wrong} is not one of the {length} rows 0 to {length - 1} of the table")
     rows: Tensor = weight[indices]  # type: ignore[assignment]

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.inputs import Array, TensorLike, real_input, values_of
@@ -281,7 +282,7 @@ def _as_rows(values: Any, axis: int) -> Any:
 def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
     """Return one-hot rows of integers or booleans as floats; raise for other integers."""
     values = values_of(real_input(target))
-    if np.any((values != 0) & (values != 1)) or np.any(np.sum(values, axis=axis) > 1):
+    if found((values != 0) & (values != 1)) or found(np.sum(values, axis=axis) > 1):
         raise ValueError(
             f"target of shape {values.shape} and dtype {values.dtype} was given, whose rows are not one-hot; "
             "expected one-hot rows, probabilities as floats, or labels: one number instead of a row"
@@ -490,7 +491,7 @@ def binary_cross_entropy(
     input, target = _floats_of_one_shape(input, target)
     _check_no_nan(target)
     values = values_of(input)
-    if not np.all((values >= 0) & (values <= 1)):
+    if found(~((values >= 0) & (values <= 1))):
         wrong = values[~((values >= 0) & (values <= 1))][0]
         raise ValueError(
             f"input with the element {wrong} was given; expected probabilities from 0 to 1: apply sigmoid, "
@@ -600,7 +601,7 @@ def kl_div(
         used = share != 0  # elsewhere both logarithms may be -inf, and their difference NaN
         losses = share * (np.where(used, target, 0) - np.where(used, input, 0))
     else:
-        if np.any(values_of(target) < 0):
+        if found(values_of(target) < 0):
             raise ValueError(
                 "target with negative numbers was given; expected probabilities, or their logarithms with "
                 "log_target=True"
@@ -660,14 +661,14 @@ def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike 
 
 def _check_labels(labels: NDArray[Any], classes: int) -> None:
     """Raise an IndexError that names the first label that is no class."""
-    if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+    if found((labels < 0) | (labels >= classes)):
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
 
 
 def _check_no_nan(values: TensorLike, name: str = "target", expected: str = "probabilities") -> None:
     """Raise a ValueError for what is not a number."""
-    if np.isnan(values_of(values)).any():
+    if found(np.isnan(values_of(values))):
         raise ValueError(f"{name} with NaN was given; expected {expected}")
 
 

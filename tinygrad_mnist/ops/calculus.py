@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor
@@ -203,7 +204,7 @@ def logspace(
 @implements(np.geomspace)
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
     start, stop = _ends(double(start), double(stop))
-    if np.any(start == 0) or np.any(stop == 0):
+    if found(start == 0) or found(stop == 0):
         raise ValueError("geomspace: a geometric sequence cannot include zero")
     sign = np.sign(start)
     grid = np.exp(linspace(np.log(start * sign), np.log(stop * sign), num, endpoint))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.engine.conditions import somewhere
 from tinygrad_mnist.engine.op import Sample, general, implements
 from tinygrad_mnist.ops.elementwise import as_float
 from tinygrad_mnist.ops.norms import norm
@@ -190,7 +191,7 @@ def _cofactors(x: Any) -> Any:
 
 def _det_rule(g: Any, out: Any, x: Any) -> Any:
     """Return ``g`` times the cofactors: by Jacobi's formula, the determinant times the transposed inverse."""
-    if x.shape[-1] <= _SMALL or (np.any(out == 0) and np.any(np.linalg.slogdet(x)[0] == 0)):
+    if x.shape[-1] <= _SMALL or (somewhere(out == 0) and somewhere(np.linalg.slogdet(x)[0] == 0)):
         return g[..., None, None] * _cofactors(x)
     return (g * out)[..., None, None] * np.linalg.inv(x).mT
 
@@ -332,7 +333,7 @@ def _rotation(m: Any, gaps: Any) -> Any:
     own = np.eye(m.shape[-1], dtype=bool)  # a vector does not turn towards itself
     tied = gaps == 0
     turned = (m - m.mT) / np.where(tied, 2, 2 * gaps)
-    if not np.any(tied & ~own):
+    if not somewhere(tied & ~own):
         return np.where(own, 0, turned)
     return np.where(own, 0, np.where(tied, _unknown_slope(m) + _unknown_slope(m.mT), turned))
 
@@ -376,7 +377,7 @@ def _per_value(columns: Any, s: Any) -> Any:
     s = s[..., None, :]
     zero = s == 0
     divided = columns / np.where(zero, 1, s)
-    return np.where(zero, _unknown_slope(columns), divided) if np.any(zero) else divided
+    return np.where(zero, _unknown_slope(columns), divided) if somewhere(zero) else divided
 
 
 def _completed(g: Any, vectors: Any, k: int) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.engine.conditions import somewhere
 from tinygrad_mnist.engine.op import NONZERO, Sample, elementwise, general, implements
 from tinygrad_mnist.ops.elementwise import as_float
 from tinygrad_mnist.ops.half import in_single, rule_in_single
@@ -77,7 +78,7 @@ def direction(x: Any, axis: Axis) -> Any:
     squares = np.sum(x * x, axis=axis, keepdims=True)
     zero = values_of(squares) == 0
     parts = x / np.sqrt(np.where(zero, 1, squares))
-    if not np.any(zero):
+    if not somewhere(zero):
         return parts
     # The sum, which is 0, makes each part depend on all of the vector, as it does elsewhere.
     return slope_undefined(parts + np.where(zero, np.sum(x, axis=axis, keepdims=True), 0), zero)
@@ -96,7 +97,7 @@ def _slope(x: Any, order: float, axis: Axis) -> Any:
     part = np.sign(x) * (size / np.where(none, 1, total) ** (1 / order)) ** (order - 1)
     undefined = zero if order < 2 else zero & none
     part = np.where(zero | none, 0, part)
-    if not np.any(undefined):
+    if not somewhere(undefined):
         return part
     zeros = np.where(zero, x, 0)
     zeros = np.where(none, np.sum(zeros, axis=axis, keepdims=True), zeros)  # as in `direction`

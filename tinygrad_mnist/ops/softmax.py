@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.conditions import somewhere
 from tinygrad_mnist.engine.op import Sample, general
 from tinygrad_mnist.ops.elementwise import floating
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
@@ -99,8 +100,9 @@ def _logsumexp_rule(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any
     """
     top = np.max(values_of(x), axis=axis, keepdims=True, initial=-np.inf)
     ordinary = np.isfinite(top)
-    share = softmax(x if np.all(ordinary) else np.where(ordinary, x, 0), axis=axis)
-    if not np.all(ordinary):
+    some_are_not = somewhere(~ordinary)
+    share = softmax(np.where(ordinary, x, 0) if some_are_not else x, axis=axis)
+    if some_are_not:
         infinite = values_of(x) == np.inf
         alone = np.sum(infinite, axis=axis, keepdims=True) == 1
         limit = np.where(infinite & ~alone | np.isnan(top), np.nan, infinite)

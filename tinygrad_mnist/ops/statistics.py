@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tinygrad_mnist.engine.conditions import found, somewhere
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor, apply
@@ -56,7 +57,7 @@ def average(
     dtype = np.result_type(a.dtype, weights.dtype)
     weights = single(weights)
     total = np.sum(weights, axis=axis, keepdims=keepdims)
-    if np.any(total == 0):
+    if found(total == 0):
         raise ZeroDivisionError("average: the weights sum to zero")
     mean = stored(np.sum(np.multiply(single(a), weights), axis=axis, keepdims=keepdims) / total, dtype)
     return (mean, np.broadcast_to(stored(total, dtype), mean.shape)) if returned else mean
@@ -91,7 +92,7 @@ def cov(
     if ddof is None:
         ddof = 0 if bias else 1
     for kind, given in (("fweights", fweights), ("aweights", aweights)):
-        if given is not None and (np.shape(given) != x.shape[1:] or np.any(np.less(values_of(given), 0))):
+        if given is not None and (np.shape(given) != x.shape[1:] or found(np.less(values_of(given), 0))):
             raise ValueError(
                 f"cov: {kind}={given!r} was given for {x.shape[1]} observations; expected as many numbers, "
                 "none of them negative"
@@ -111,7 +112,7 @@ def cov(
         freedom = total - (
             ddof if aweights is None or not ddof else ddof * np.sum(weights * double(aweights)) / total
         )
-    if np.any(freedom <= 0):
+    if found(freedom <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=4)
         freedom = 0.0
     apart = x - mean
@@ -266,7 +267,7 @@ def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 def _warn(message: str, needed: Any) -> None:
-    if np.any(needed):
+    if found(needed):
         warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
@@ -310,7 +311,7 @@ def _extreme(function: Callable[..., Any], worst: float) -> Callable[..., Any]:
     def reduce(a: Any, axis: Axis = None, *, keepdims: bool = False, initial: Any = None) -> Any:
         out = of_numbers(a, axis, keepdims=keepdims, initial=initial)
         empty = _count(a, axis, keepdims) == 0
-        if initial is not None or not np.any(empty):
+        if initial is not None or not somewhere(empty):
             return out
         _warn("All-NaN slice encountered", empty)
         return np.where(empty, np.nan, out)
