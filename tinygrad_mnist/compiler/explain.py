@@ -130,9 +130,10 @@ def explain(
 
 def _piece(executable: Executable, planned: Planned) -> Piece:
     plan = executable.plan
-    program = plan.ready.program
+    ready = plan.ready
     reads, makes = sorted(plan.reads(planned), key=lambda value: value.number), plan.stores(planned)
-    returns = not {*program.outputs, *program.numbers}.isdisjoint(makes)
+    returned = {ready.roots[value] for value in (*ready.program.outputs, *ready.program.numbers)}
+    returns = not returned.isdisjoint(makes)
     if isinstance(planned, Kernel):
         instructions, targets = plan.instructions(planned), [target for _, target in planned.writes]
         return Piece("loop", tuple(instructions), planned.space, tuple(reads), makes, tuple(targets), returns)
