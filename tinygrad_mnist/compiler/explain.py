@@ -158,8 +158,6 @@ def _why_numpy(instruction: Instruction) -> str:
         return f"no loop computes in {strange}"
     if any(value.size == 0 for value in values):
         return "there is nothing to run over"
-    if instruction.name == "power":
-        return "the exponent is no small constant"
     if instruction.name == "matmul":
         return "BLAS does not take it"
     return "no loop spells it"
