@@ -209,6 +209,16 @@ def test_a_picture_is_saved_by_its_suffix(explained: Explanation, tmp_path: Path
         explained.graph().save(tmp_path / "step.jpeg")
 
 
+def test_a_notebook_without_graphviz_shows_no_picture(
+    explained: Explanation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinygrad_mnist.graph.formats import layout
+
+    monkeypatch.setattr(layout, "which", lambda name: None)
+    monkeypatch.setattr(layout, "find_spec", lambda name: None)
+    assert explained.graph()._repr_svg_() is None
+
+
 def test_the_picture_as_svg(explained: Explanation) -> None:
     pytest.importorskip("pygraphviz", reason="the extra `graph` is not installed")
     assert explained.graph().svg().count('class="node') == len(explained.drawing().boxes)

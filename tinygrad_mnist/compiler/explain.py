@@ -395,8 +395,14 @@ class Picture:
 
         return write(Path(path), writer_of(path, _FORMATS)(self))
 
-    def _repr_svg_(self) -> str:
-        return self.svg()
+    def _repr_svg_(self) -> str | None:
+        """Return what a notebook shows; None where nothing lays it out, so that it shows the object."""
+        from tinygrad_mnist.graph.formats.layout import LayoutError
+
+        try:
+            return self.svg()
+        except (LayoutError, ImportError):  # no Graphviz, or not even its package
+            return None
 
 
 _FORMATS: Final = {
