@@ -29,7 +29,7 @@ SHARED: Final = 16384
 MOST: Final = 8
 """The pieces that a loop is cut into at most: more than threads, so that none waits for long for another."""
 
-WORTHWHILE: Final = 10
+WORTHWHILE: Final = 20
 """A program with fewer pieces to share runs on one thread: waking another one would cost more."""
 
 Ranges = list[tuple[int, int]]
