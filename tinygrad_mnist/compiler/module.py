@@ -191,8 +191,8 @@ class Module:
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if result.ndim == 2:
-                inner = piece.instruction.inputs[0].shape[-1]
-                return self._shares(*result.shape, inner, result.dtype)[1]
+                (rows, columns), inner = result.shape, piece.instruction.inputs[0].shape[-1]
+                return self._shares(rows, columns, inner, result.dtype)[1]
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
