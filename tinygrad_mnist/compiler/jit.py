@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache, update_wrapper
 from threading import RLock
 from types import MethodType
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 from weakref import ref
 
 import numpy as np
@@ -33,6 +33,9 @@ from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.compiler.explain import Explanation
 
 PROGRAMS: Final = 32
 """Programs that one function keeps. Calls that fit none of them then run as they are."""
@@ -104,6 +107,35 @@ class Jitted:
             self._replays.clear()
             self._eager.clear()
             self.compilations.clear()
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Return what a call with these arguments runs, to be printed or drawn; nothing changes.
+
+        A call that no program fits is compiled for this alone, and its pieces are not timed: so call the
+        function first.
+
+        Raises
+        ------
+        JitError
+            If such a call cannot be compiled, or nothing is compiled at all.
+        """
+        from tinygrad_mnist.compiler.explain import explain  # what is drawn and printed is loaded for it
+
+        if not is_on():
+            raise JitError(f"{self._name} is not compiled, as jit is off: there is nothing to explain")
+        leaves, structure, given = signature(args, kwargs)
+        with self._lock:
+            guards = self._guards.get(given)
+            replays = [] if guards is None else self._replays.get((given, guards.key(), modes()), [])
+            try:
+                fitting = next((replay for replay in replays if replay.misfit(leaves) is None), None)
+                replay = fitting or self._compiled(leaves, structure, self._options[1])
+            except (NotNow, RunsEagerly) as error:
+                raise JitError(f"{self._name} runs this call as it is: {error}") from None
+            program, traced = replay.executable.program, replay.traced
+            places = zip((*program.inputs, *program.scalars), (*traced.slots, *traced.scalars), strict=True)
+            names = {value: slot.describe() for value, slot in places}
+            return explain(replay.executable, names=names, times=replay.times(leaves) if fitting else ())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the function does: by a program that fits the call, or as it is."""
