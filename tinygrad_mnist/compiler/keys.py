@@ -1,4 +1,4 @@
-"""What decides whether a compiled program may be replayed: the key of a call.
+"""The key of a call: what decides whether a compiled program may be replayed.
 
 It has three parts: the signature of the arguments (`signature`), what the function reads besides, such as
 globals and the modules that they hold (`Guards`), and the modes that are on (`modes`). `Keys` makes the keys
@@ -29,7 +29,7 @@ _OWNS_ITS_MEMORY: Final = 0x4
 """Bits of ``array.flags.num``."""
 
 FEW: Final = 16
-"""How many arrays are compared with each other for common memory; of more, only the same object is noted."""
+"""The number of arrays that are compared with each other for common memory; of more, only being one counts."""
 
 
 # ---- the arguments ---------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def modes() -> tuple[Hashable, ...]:
 # ---- the keys of a function ------------------------------------------------------------------------------
 
 MOST_GUARDS: Final = 32
-"""For how many combinations of objects among the arguments guards are kept."""
+"""The number of combinations of objects among the arguments for which guards are kept."""
 
 
 Key = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
@@ -324,7 +324,7 @@ def _argument_facts(given: Any, names: tuple[str, ...]) -> dict[str, Hashable]:
 
 _LEAF_FACTS: Final = ("shape", "dtype", "memory layout", "type", "requires_grad", "hooks")
 _USUAL: Final = (None, None, Words("C"), np.ndarray, None, False)
-"""What an array has that is not said in the key of a leaf, in the order of `_LEAF_FACTS`."""
+"""The facts of an array that the key of a leaf leaves out, in the order of `_LEAF_FACTS`."""
 
 
 def _leaf_facts(name: str, key: Any) -> dict[str, Hashable]:
