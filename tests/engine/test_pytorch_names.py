@@ -40,6 +40,7 @@ ADVICE = sorted(
         *pytorch_names.IN_PLACE.values(),
         *pytorch_names.TOP_LEVEL.values(),
         *pytorch_names.KEYWORDS.values(),
+        *pytorch_names.MODULE_METHODS.values(),
         *pytorch_names.FAMILIES.values(),
         *(advice for table in pytorch_names.MODULES.values() for advice in table.values()),
     }
@@ -143,6 +144,49 @@ def test_python_says_where_a_name_nobody_knows_was_imported_from() -> None:
 def test_an_argument_of_pytorchs_is_told(call: Any, said: str) -> None:
     with pytest.raises(TypeError, match=said):
         call(Tensor(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize("name", pytorch_names.MODULE_METHODS)
+def test_a_method_of_pytorchs_module_is_told(name: str) -> None:
+    layer = nn.Linear(2, 1)
+    with pytest.raises(AttributeError, match=rf"'Linear' has no attribute '{name}'; ") as raised:
+        getattr(layer, name)
+    assert raised.value.obj is layer
+    assert not hasattr(nn.Module, name)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("from tinygrad_mnist.nn.utils import clip_grad_norm_", "`optim.clip_grad_norm_`"),
+        ("import tinygrad_mnist.nn.utils", "`optim.clip_grad_norm_`"),
+        ("import tinygrad_mnist.optim.lr_scheduler", "`optim.StepLR`"),
+        ("from tinygrad_mnist.optim.lr_scheduler import StepLR", "`optim.StepLR`"),
+        ("from tinygrad_mnist.utils.data import DataLoader", "`data.batches` is the DataLoader"),
+        ("import tinygrad_mnist.autograd", "backward"),
+    ],
+)
+def test_an_import_of_pytorchs_modules_is_told(statement: str, said: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=re.escape(said)) as raised:
+        exec(statement, {})
+    assert raised.value.name == re.findall(r"No module named '(.*)';", str(raised.value))[0]
+
+
+@pytest.mark.parametrize("name", ["tinygrad_mnist.nonsense", "tinygrad_mnist.nn.nonsense", "nn.utils"])
+def test_an_import_that_nobody_knows_is_the_usual_error(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"No module named '[\w.]*'$"):
+        importlib.import_module(name)
+
+
+def test_load_tells_of_weights_first() -> None:
+    with pytest.raises(AttributeError, match=r"load_state_dict\(np\.load\(path\)\).* data\.load"):
+        tinygrad_mnist.load  # noqa: B018
+
+
+@pytest.mark.parametrize("function", [nn.functional.softmax, nn.functional.log_softmax])
+def test_numpys_name_of_an_axis_is_told_where_pytorchs_holds(function: Any) -> None:
+    with pytest.raises(TypeError, match=r"softmax\(\) got an unexpected .* 'axis'; it is called dim here"):
+        function(np.ones((2, 3)), axis=1)
 
 
 def test_another_wrong_keyword_is_the_usual_error() -> None:

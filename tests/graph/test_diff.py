@@ -339,6 +339,21 @@ def test_a_changed_box_says_what_changed() -> None:
     assert ("changed", "shape 64×784 → 128×784") in weight.details
 
 
+@pytest.mark.parametrize("view", ["modules", "operations", "backward"])
+def test_a_result_that_is_gone_still_has_the_arrow_to_what_used_it(view: str) -> None:
+    def graph_of(function: Any) -> graph.Graph:
+        x = Tensor(np.eye(3) + 0.1, requires_grad=True)
+        with graph.record() as tape:
+            function(x).backward()
+        return tape.graph()
+
+    a = graph_of(lambda x: np.sum(np.multiply(*np.linalg.qr(x))))
+    b = graph_of(lambda x: np.sum(np.exp(x)))
+    drawing = graph.diff(a, b).drawing(view)
+    assert any("removed" in arrow.marks for arrow in drawing.arrows)
+    assert any("qr → exp" in box.lines for box in drawing.boxes)
+
+
 def test_an_added_module_that_does_nothing_is_noted() -> None:
     drawing = graph.diff(BASE, recorded(model(extra=(6, nn.Identity())))).drawing()
     assert "added, without an operation: model/6" in drawing.notes

@@ -465,3 +465,14 @@ def test_the_names_after_changes_are_pytorchs(torch) -> None:
 
 def test_the_names_after_changes_are_those_that_pytorch_gave() -> None:
     assert [" ".join(names) for names in change_containers(nn, np.ones)] == RECORDED
+
+
+def test_a_module_cannot_be_in_itself() -> None:
+    layers, outer = nn.ModuleList(), nn.Sequential(nn.ReLU())
+    layers.append(outer)
+    with pytest.raises(ValueError, match="this ModuleList was given a ModuleList that is, or holds, it"):
+        layers.insert(0, layers)
+    with pytest.raises(ValueError, match="this Sequential was given a ModuleList"):
+        outer.append(layers)
+    assert repr(outer).count("ReLU") == 1
+    assert len(list(layers.modules())) == 3

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -450,3 +453,29 @@ def test_axes_that_do_not_exist_or_are_in_the_wrong_order_are_errors_of_flatten(
 def test_identity_returns_its_input() -> None:
     x = object()
     assert nn.Identity(54, unused=True)(x) is x
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: nn.Linear(3.5, 2), r"Linear\(3.5, 2\) was asked for; expected integers"),  # type: ignore[arg-type]
+        (lambda: nn.Linear(3, 2.0), r"Linear\(3, 2.0\)"),  # type: ignore[arg-type]
+        (lambda: nn.Linear("3", 2), r"Linear\('3', 2\)"),  # type: ignore[arg-type]
+        (lambda: nn.Linear(True, 2), r"Linear\(True, 2\)"),
+        (lambda: nn.BatchNorm1d(3.5), r"BatchNorm1d\(3.5\)"),  # type: ignore[arg-type]
+        (lambda: nn.Embedding(3.5, 2), r"Embedding\(3.5, 2\)"),  # type: ignore[arg-type]
+        (lambda: nn.LayerNorm(3.5), r"LayerNorm\(3.5\)"),  # type: ignore[arg-type]
+        (lambda: nn.LayerNorm((2, 3.5)), r"LayerNorm\(\(2, 3.5\)\)"),  # type: ignore[arg-type]
+        (lambda: nn.RMSNorm(3.5), r"RMSNorm\(3.5\)"),  # type: ignore[arg-type]
+        (lambda: nn.GroupNorm(2.0, 4), r"GroupNorm\(2.0, 4\)"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_length_that_is_no_integer_is_an_error(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        make()
+
+
+def test_lengths_may_be_numpys_integers() -> None:
+    three = np.int64(3)
+    assert nn.Linear(three, three)(np.ones((1, 3), np.float32)).shape == (1, 3)  # type: ignore[arg-type]
+    assert nn.LayerNorm(three).normalized_shape == (3,)  # type: ignore[arg-type]

@@ -1,5 +1,7 @@
 """Losses where an infinity meets a 0, where rows are left out, and where what is given is no target."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -428,3 +430,13 @@ def test_losses_show_the_options_that_are_not_the_defaults() -> None:
     assert repr(nn.SmoothL1Loss(beta=0.1)) == "SmoothL1Loss(beta=0.1)"
     assert repr(nn.HuberLoss()) == "HuberLoss()"
     assert repr(nn.KLDivLoss(log_target=True)) == "KLDivLoss(log_target=True)"
+
+
+@pytest.mark.parametrize("ignored", [1.5, -1.5, np.float32(1), "1", None, True])
+def test_a_label_that_is_ignored_is_an_integer(ignored: Any) -> None:
+    for make in (nn.CrossEntropyLoss, nn.NLLLoss):
+        with pytest.raises(TypeError, match=r"ignore_index=.* was given; expected an integer"):
+            make(ignore_index=ignored)
+    for loss in (F.cross_entropy, F.nll_loss):
+        with pytest.raises(TypeError, match=r"ignore_index=.* was given; expected an integer"):
+            loss(np.zeros((2, 3)), np.array([0, 1]), ignore_index=ignored)

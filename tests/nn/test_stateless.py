@@ -260,6 +260,11 @@ def test_a_state_is_a_mapping(state: Any) -> None:
         functional_call(network(), state, X)
 
 
+def test_what_is_no_module_cannot_be_called() -> None:
+    with pytest.raises(TypeError, match=r"<ufunc 'sin'> to call; expected a Module"):
+        functional_call(np.sin, {}, X)  # type: ignore[arg-type]
+
+
 def test_parameters_and_buffers_may_be_two_mappings_but_a_name_is_in_one() -> None:
     model = network()
     both = (parameters(model), dict(model.named_buffers()))

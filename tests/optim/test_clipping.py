@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_mnist import Tensor
+from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.optim import clip_grad_norm_, clip_grad_value_
 
 
@@ -130,6 +130,12 @@ def test_values_are_limited_and_nan_stays() -> None:
         (lambda: clip_grad_norm_([], math.nan), "max_norm must be"),
         (lambda: clip_grad_norm_([], 1.0, 0.0), "norm_type must be above 0, not 0.0"),
         (lambda: clip_grad_norm_([np.ones(3)], 1.0), "parameter 0 is a ndarray, not a Tensor"),  # type: ignore[list-item]
+        (
+            lambda: clip_grad_norm_(nn.Linear(2, 1), 1.0),
+            r"a Linear; give its parameters: model\.parameters\(\)",
+        ),  # type: ignore[arg-type]
+        (lambda: clip_grad_value_(nn.Sequential(), 1.0), "parameters is a Sequential"),  # type: ignore[arg-type]
+        (lambda: clip_grad_norm_(3, 1.0), "parameters is 3; expected a Tensor, or an iterable"),  # type: ignore[arg-type]
         (lambda: clip_grad_value_([], -1.0), "clip_value must be"),
         (lambda: clip_grad_value_([], "much"), "clip_value must be a number, not 'much'"),  # type: ignore[arg-type]
     ],

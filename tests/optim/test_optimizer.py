@@ -464,3 +464,19 @@ def test_a_constant_gradient_leaves_centred_rmsprop_finite() -> None:
     for _ in range(60):
         optimizer.step()
     assert np.isfinite(parameters[0].data).all()
+
+
+@pytest.mark.parametrize("name", ["foreach", "fused", "capturable", "differentiable"])
+@pytest.mark.parametrize("optimizer", [optim.Adam, optim.SGD])
+def test_an_option_that_only_pytorch_has_is_told(optimizer: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=rf"\(\) got an unexpected .* '{name}'; leave it out"):
+        optimizer([Tensor(np.ones(2), requires_grad=True)], **{name: True})
+
+
+def test_an_optimiser_of_ones_own_may_have_such_an_option() -> None:
+    class Fused(optim.SGD):
+        def __init__(self, params: Any, fused: bool = False) -> None:
+            super().__init__(params, lr=0.1)
+            self.fused = fused
+
+    assert Fused([Tensor(np.ones(2), requires_grad=True)], fused=True).fused

@@ -184,6 +184,10 @@ class DrawSlot(Slot):
         """Draw the numbers."""
         return getattr(self.make(self.rng), self.method)(*self.arguments)
 
+    def describe(self) -> str:
+        """Return how they are drawn."""
+        return f"drawn by {self.method}"
+
     def is_same(self, other: Any) -> bool:
         """Return whether it draws the same from the same generator."""
         return type(other) is DrawSlot and (
@@ -205,6 +209,10 @@ class OptionSlot(Slot):
         value = self.group[self.name]
         return value if self.place is None else value[self.place]
 
+    def describe(self) -> str:
+        """Return the name of the option."""
+        return f"option {self.name}" + ("" if self.place is None else f"[{self.place}]")
+
     def is_same(self, other: Any) -> bool:
         """Return whether it is the same option of the same group."""
         return type(other) is OptionSlot and (
@@ -224,6 +232,10 @@ class ProgressSlot(Slot):
         """Return the number that is there now."""
         value = self.flat.progress[self.index]
         return value if self.place is None else value[self.place]
+
+    def describe(self) -> str:
+        """Return whose number it is."""
+        return f"progress of parameter {self.index}"
 
     def is_same(self, other: Any) -> bool:
         """Return whether it is the same number of the same parameter."""

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from inspect import getattr_static
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
 
-__all__ = ["PyTorchNames", "keyword_advice", "missing_name"]
+__all__ = ["PyTorchNames", "keyword_advice", "missing_name", "module_method_advice", "with_keyword_advice"]
+
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output")
 
 _CPU: Final = "leave it out: all Tensors are on the CPU"
 _LAYOUT: Final = "leave it out: a Tensor promises no layout in memory"
@@ -31,6 +35,7 @@ _OPTIMIZERS: Final = (
 )
 _CONVOLUTIONS: Final = "there are no convolutions and no pooling here; see docs/how_to/from_pytorch.md"
 _SEQUENCES: Final = "there are no recurrent layers and no attention here; see docs/how_to/from_pytorch.md"
+_JIT: Final = "write `jit(nn.ReLU())` for a model, or @jit above the function of a training step"
 _DRAWN: Final = "draw numbers by NumPy, as in `np.random.default_rng(0)"
 
 METHODS: Final[dict[str, str]] = {
@@ -260,11 +265,10 @@ TOP_LEVEL: Final[dict[str, str]] = {
     "jacrev": "write `jacobian(np.sin)`",
     "jacfwd": "write `jacobian(np.sin)`",
     "vmap": "give arrays another axis in front; NumPy's functions broadcast",
-    "jit": "leave it out: nothing is compiled",
-    "compile": "leave it out: nothing is compiled",
+    "compile": _JIT,
     "utils": "`data.batches` is the DataLoader, `checkpoint` the checkpoint",
     "save": "write np.savez(path, **model.state_dict())",
-    "load": "write model.load_state_dict(np.load(path))",
+    "load": "write model.load_state_dict(np.load(path)); images and labels are read by data.load",
     "numpy": "import numpy as np: its functions take Tensors, as in `np.exp(x)`",
     "linalg": "write np.linalg, whose functions take Tensors, as in `np.linalg.inv(a)`",
     "fft": "there is no gradient of Fourier transforms; write np.fft of arrays",
@@ -334,6 +338,28 @@ KEYWORDS: Final[dict[str, str]] = {
 }
 """For keyword arguments of PyTorch's methods, what to write instead."""
 
+_MODULE_DTYPE: Final = "write `nn.Linear(3, 2).astype(np.float64)`"
+
+MODULE_METHODS: Final[dict[str, str]] = {
+    **dict.fromkeys(["cpu", "cuda", "mps", "xpu", "ipu", "to_empty"], _CPU),
+    "to": f"leave it out: all Tensors are on the CPU; for another dtype {_MODULE_DTYPE}",
+    **dict.fromkeys(["type", "double", "float"], _MODULE_DTYPE),
+    "half": "write `nn.Linear(3, 2).astype(np.float16)`",
+    "bfloat16": "NumPy has no bfloat16; write `nn.Linear(3, 2).astype(np.float16)`",
+    "share_memory": "leave it out; threads share all memory",
+    "compile": _JIT,
+    "get_parameter": 'write `dict(nn.Linear(3, 2).named_parameters())["weight"]`',
+    "get_buffer": 'write `dict(nn.BatchNorm1d(3).named_buffers())["running_mean"]`',
+    "get_submodule": 'write `dict(nn.Sequential(nn.ReLU()).named_modules())["0"]`',
+}
+"""For methods of PyTorch's Module that are not here, what to write instead."""
+
+OPTIMIZER_KEYWORDS: Final[dict[str, str]] = dict.fromkeys(
+    ["foreach", "fused", "capturable", "differentiable"],
+    "leave it out: in PyTorch it changes how a step is computed, and not what comes out",
+)
+"""For options of PyTorch's optimisers that are not here, what to write instead."""
+
 
 class PyTorchMethod:
     """An attribute that Tensors do not have: to ask for it is an AttributeError that says what to write.
@@ -401,6 +427,54 @@ def keyword_advice(keywords: Iterable[str]) -> str | None:
     return next((f"{name}=: {KEYWORDS[name]}" for name in keywords if name in KEYWORDS), None)
 
 
+def module_method_advice(name: str) -> str:
+    """Return what to write instead of a method of PyTorch's Module, after a semicolon."""
+    return f"; {MODULE_METHODS[name]}" if name in MODULE_METHODS else ""
+
+
+def with_keyword_advice(
+    advice: Mapping[str, str],
+) -> Callable[[Callable[Inputs, Output]], Callable[Inputs, Output]]:
+    """Decorate a function: its error for a keyword argument that it does not have says what to write."""
+
+    def decorate(function: Callable[Inputs, Output]) -> Callable[Inputs, Output]:
+        @wraps(function)
+        def called(*inputs: Inputs.args, **options: Inputs.kwargs) -> Output:
+            for name in options:
+                if name in advice:
+                    raise unexpected_keyword(function.__name__, name, advice)
+            return function(*inputs, **options)
+
+        return called
+
+    return decorate
+
+
+def unexpected_keyword(called: str, name: str, advice: Mapping[str, str]) -> TypeError:
+    """Return the error for a keyword argument that is not there, with what to write."""
+    return TypeError(f"{called}() got an unexpected keyword argument {name!r}; {advice[name]}")
+
+
+class MissingModules:
+    """A finder for the modules of PyTorch's that are not here: its error says what to write.
+
+    It stands last among the finders of Python's imports, so that it is asked for what no other found.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        """Raise for a module of PyTorch's; return None for any other."""
+        package, _, own = name.partition(".")
+        place, _, last = own.rpartition(".")
+        if package == "tinygrad_mnist" and own:
+            advice = TOP_LEVEL.get(last) if not place else MODULES.get(place, {}).get(last)
+            if advice:
+                raise ModuleNotFoundError(f"No module named {name!r}; {advice}", name=name)
+
+
+sys.meta_path.append(MissingModules)  # a class with find_spec is a finder
+
+
 def _is_import(frame: FrameType) -> bool:
     """Return whether a frame is about to take a name out of a module, in ``from module import name``."""
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
@@ -432,13 +506,15 @@ def _module_advice(own: str, name: str) -> str:
     """Return what to write instead of a name in the module ``own``, after a semicolon."""
     if advice := MODULES.get(own, {}).get(name):
         return f"; {advice}"
+    if not own and name in TOP_LEVEL:
+        return f"; {TOP_LEVEL[name]}"
     for place in ("nn", "nn.functional", "nn.init", "optim", "data"):  # a name that is only elsewhere
         if place != own and name in _public(place):
             return f"; it is `{place}.{name}`"
     if own and name in sys.modules["tinygrad_mnist"].__all__:
         return f"; it is `tinygrad_mnist.{name}`"
     if not own:
-        return f"; {TOP_LEVEL[name]}" if name in TOP_LEVEL else _method_advice(name)
+        return _method_advice(name)
     if own == "nn.init" and f"{name}_" in _public(own):
         return f"; it is `nn.init.{name}_`"
     if own == "optim" and name.endswith("LR"):

@@ -36,6 +36,7 @@ from tinygrad_mnist.engine.errors import (
 from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks, tensor_hook, tracer
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
+from tinygrad_mnist.engine.readings import note_reading
 from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
 from tinygrad_mnist.engine.walk import walk
@@ -477,6 +478,8 @@ class Tensor(PyTorchNames):
         """Return the array for somebody who reads its values, and not its shape alone."""
         if (tracing := tracer()) is not None:
             tracing.read(self)
+        if self.origin is not None:
+            note_reading(self.origin)
         return self._array
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
@@ -881,6 +884,8 @@ class Tensor(PyTorchNames):
         if func not in CONSTANTS:
             args, kwargs = fit_arguments(func, function, name, args, kwargs)
         with error_context(name, args):
+            if (tracing := tracer()) is not None:
+                return tracing.function(function, args, kwargs)
             return function(*args, **kwargs)
 
     # ---- operators -------------------------------------------------------------------------------------
@@ -1021,6 +1026,8 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     else:
         args, kwargs = fit_arguments(function, run, function.__name__, args, kwargs)
     with error_context(function.__name__, args):
+        if (tracing := tracer()) is not None:
+            return tracing.function(run, args, kwargs)  # type: ignore[no-any-return]
         result: Tensor = run(*args, **kwargs)
     return result
 

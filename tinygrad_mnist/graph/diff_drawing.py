@@ -87,7 +87,12 @@ def union(difference: Difference) -> Graph:
         if edge.source in removed or edge.target in removed
     ]
     outputs = dict.fromkeys([*b.outputs, *(ids[id] for id in a.outputs if id in removed)])
-    nodes = _merged(difference, removed)
+    # Where `qr` became `exp`, what used its second result was removed, and its arrow still starts there.
+    used = {ids[edge.source]: a.by_id[edge.source].values for edge in a.edges if edge.target in removed}
+    nodes = [
+        replace(node, values=(*node.values, *used.get(node.id, ())[len(node.values) :]))
+        for node in _merged(difference, removed)
+    ]
     return Graph(tuple(nodes), (*b.edges, *edges), tuple(clusters), tuple(outputs))
 
 

@@ -52,6 +52,9 @@ class _Container(Module, Generic[Member]):
 
     def _replace_all(self, members: Iterable[tuple[str, Member]]) -> None:
         """Register these members in the place of all others; numbers among the names count up anew."""
+        members = list(members)
+        for _, member in members:  # before anything is removed
+            self._check_apart(member)
         for name, _ in self._all():
             del self._registered[name], vars(self)[name]
         structure_changed()  # also where nothing is registered again

@@ -11,7 +11,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.functional import padding_row
-from tinygrad_mnist.nn.inputs import TensorLike, as_input, values_of
+from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers, values_of
 from tinygrad_mnist.nn.module import Module, Parameter
 
 
@@ -65,6 +65,7 @@ class Embedding(Module):
         rng: init.RNG = None,
     ) -> None:
         super().__init__()
+        require_integers(f"Embedding({num_embeddings!r}, {embedding_dim!r})", num_embeddings, embedding_dim)
         if num_embeddings < 1 or embedding_dim < 1:
             raise ValueError(
                 f"Embedding({num_embeddings}, {embedding_dim}) was asked for; expected positive lengths"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
-from tinygrad_mnist.engine.pytorch_names import missing_name
+from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.init import RNG, generator
@@ -232,6 +232,10 @@ def hardtanh(input: TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> 
     return np.clip(as_input(input), min_val, max_val)  # type: ignore[return-value]
 
 
+_DIM: Final = {"axis": "it is called dim here, as in PyTorch"}
+
+
+@with_keyword_advice(_DIM)
 def softmax(input: TensorLike, dim: int) -> Tensor:
     """Return ``exp(x) / sum(exp(x))`` along an axis, without overflow.
 
@@ -250,6 +254,7 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
     return out
 
 
+@with_keyword_advice(_DIM)
 def log_softmax(input: TensorLike, dim: int) -> Tensor:
     """Return the logarithm of the softmax along an axis, exact even where the softmax underflows to 0.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,44 @@ def real_input(value: Tensor | ArrayLike) -> TensorLike:
     """Return what `as_input` does; raise a TypeError for what holds no real numbers, too."""
     value = as_input(value)
     return value if isinstance(value, Tensor) else check_dtype(value, "a loss")
+
+
+def require_integers(call: str, *numbers: Any) -> None:
+    """Raise a TypeError unless all numbers that a layer was made with are integers.
+
+    Parameters
+    ----------
+    call : str
+        What was asked for, for the error.
+    *numbers : object
+        What was given.
+
+    Examples
+    --------
+    >>> require_integers("Linear(3.5, 2)", 3.5, 2)
+    Traceback (most recent call last):
+    ...
+    TypeError: Linear(3.5, 2) was asked for; expected integers
+    """
+    if not all(isinstance(number, (int, np.integer)) and type(number) is not bool for number in numbers):
+        raise TypeError(f"{call} was asked for; expected integers")
+
+
+def shape_of(layer: str, lengths: Any) -> tuple[int, ...]:
+    """Return the length, or the lengths, that a layer normalises over as a shape.
+
+    Raises
+    ------
+    TypeError
+        If one is no integer.
+    ValueError
+        If there is none, or one is not positive.
+    """
+    shape = tuple(lengths) if isinstance(lengths, Iterable) else (lengths,)
+    require_integers(f"{layer}({lengths!r})", *shape)
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{layer}({lengths}) was asked for; expected positive lengths")
+    return shape
 
 
 def values_of(value: TensorLike) -> Array:

@@ -12,7 +12,7 @@ from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
-from tinygrad_mnist.nn.inputs import TensorLike, as_input
+from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers, shape_of
 from tinygrad_mnist.nn.module import Module, Parameter
 
 
@@ -73,6 +73,7 @@ class Linear(Module):
         rng: init.RNG = None,
     ) -> None:
         super().__init__()
+        require_integers(f"Linear({in_features!r}, {out_features!r})", in_features, out_features)
         if in_features < 1 or out_features < 1:
             raise ValueError(
                 f"Linear({in_features}, {out_features}) was asked for; expected positive lengths"
@@ -199,6 +200,7 @@ class BatchNorm1d(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__()
+        require_integers(f"BatchNorm1d({num_features!r})", num_features)
         if num_features < 1:
             raise ValueError(
                 f"BatchNorm1d({num_features}) was asked for; expected a positive number of channels"
@@ -340,10 +342,7 @@ class LayerNorm(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        if not shape or min(shape) < 1:
-            raise ValueError(f"LayerNorm({normalized_shape}) was asked for; expected positive lengths")
-        self.normalized_shape = shape
+        self.normalized_shape = shape = shape_of("LayerNorm", normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         has_bias = elementwise_affine and bias

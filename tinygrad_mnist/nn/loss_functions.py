@@ -134,6 +134,7 @@ def _weighted_cross_entropy(
     label_smoothing: float,
 ) -> Tensor:
     """Return the loss in general: one of rows of weighted probabilities, which need not sum to 1."""
+    require_label(ignore_index)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} was given; expected a number from 0 to 1")
     soft = input.ndim > 0 and target.shape == input.shape
@@ -214,6 +215,7 @@ def nll_loss(
     >>> float(nll_loss(np.array([[-1.0, -2.0], [-3.0, -4.0]]), np.array([0, 1])))
     2.5
     """
+    require_label(ignore_index)
     input, target = real_input(input), _as_target(target)
     if input.dtype == _HALF:  # as in cross_entropy
         wide = input.astype(np.float32)
@@ -286,6 +288,12 @@ def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
             "expected one-hot rows, probabilities as floats, or labels: one number instead of a row"
         )
     return values.astype(dtype)
+
+
+def require_label(ignore_index: Any) -> None:
+    """Raise a TypeError if the label that is ignored is no integer: no label would be equal to it."""
+    if not isinstance(ignore_index, (int, np.integer)) or isinstance(ignore_index, bool):
+        raise TypeError(f"ignore_index={ignore_index!r} was given; expected an integer, as labels are")
 
 
 def _kept(labels: Array, classes: int, ignore_index: int) -> NDArray[np.bool_]:

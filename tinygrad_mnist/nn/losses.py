@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.inputs import TensorLike
-from tinygrad_mnist.nn.loss_functions import IGNORED, REDUCTIONS
+from tinygrad_mnist.nn.loss_functions import IGNORED, REDUCTIONS, require_label
 from tinygrad_mnist.nn.module import Module
 
 
@@ -81,6 +81,7 @@ class CrossEntropyLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
+        require_label(ignore_index)
         self.ignore_index = ignore_index
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing={label_smoothing} was given; expected a number from 0 to 1")
@@ -144,6 +145,7 @@ class NLLLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
+        require_label(ignore_index)
         self.ignore_index = ignore_index
 
     def forward(self, input: TensorLike, target: TensorLike) -> Tensor:

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
+from tinygrad_mnist.engine.pytorch_names import module_method_advice
 from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
@@ -171,6 +172,7 @@ class Module:
     def _register(self, name: str, kind: str, value: Any) -> None:
         registered = self._registered
         self._check_name(name, kind)
+        self._check_apart(value)
         if registered.get(name) != kind:
             registered.pop(name, None)  # a dict would keep the old place; as another kind it comes last
             registered[name] = kind
@@ -186,6 +188,12 @@ class Module:
                 vars(module)["_path"] = f"{path}."
                 for own, parameter in module.named_parameters(path, recurse=False):
                     parameter.name = own
+
+    def _check_apart(self, value: Any) -> None:
+        """Raise if a value is this module, or a module that holds it."""
+        if isinstance(value, Module) and any(module is self for module in value.modules()):
+            kinds = f"this {_class_name(self)} was given a {_class_name(value)} that is, or holds, it"
+            raise ValueError(f"a module cannot be in itself: {kinds}")
 
     def _check_name(self, name: str, kind: str) -> None:
         """Raise if nothing of this kind can be registered under a name."""
@@ -261,7 +269,8 @@ class Module:
             # A property raised an AttributeError of its own, which Python dropped to ask here. Read again, it
             # raises it again, and that says what is missing.
             return object.__getattribute__(self, name)
-        raise AttributeError(f"{kind!r} has no attribute {name!r}", name=name, obj=self)
+        advice = module_method_advice(name)
+        raise AttributeError(f"{kind!r} has no attribute {name!r}{advice}", name=name, obj=self)
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
-from tinygrad_mnist.nn.inputs import TensorLike
+from tinygrad_mnist.nn.inputs import TensorLike, require_integers, shape_of
 from tinygrad_mnist.nn.module import Module, Parameter
 
 
@@ -58,10 +58,7 @@ class RMSNorm(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        if not shape or min(shape) < 1:
-            raise ValueError(f"RMSNorm({normalized_shape}) was asked for; expected positive lengths")
-        self.normalized_shape = shape
+        self.normalized_shape = shape = shape_of("RMSNorm", normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.register_parameter("weight", Parameter(np.ones(shape, dtype)) if elementwise_affine else None)
@@ -136,6 +133,7 @@ class GroupNorm(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         super().__init__()
+        require_integers(f"GroupNorm({num_groups!r}, {num_channels!r})", num_groups, num_channels)
         if num_groups < 1 or num_channels < 1 or num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm({num_groups}, {num_channels}) was asked for; expected positive numbers of "

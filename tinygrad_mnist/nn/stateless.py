@@ -58,7 +58,7 @@ def functional_call(
     Raises
     ------
     TypeError
-        If the state is no mapping.
+        If what is called is no module, or the state no mapping.
     ValueError
         If it does not fit; the one message lists every name that is unexpected, missing or given several
         values, and every wrong shape. The module has not been called.
@@ -86,6 +86,11 @@ def functional_call(
     >>> {name: slope.shape for name, slope in gradient.items()}
     {'weight': (1, 2), 'bias': (1,)}
     """
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"functional_call was given {module!r} to call; expected a Module: call a function of arrays "
+            "itself, and differentiate it by `grad`"
+        )
     values = _merged(state)
     slots = _slots(module)
     wanted, problems = _by_slot(values, slots, tie_weights)

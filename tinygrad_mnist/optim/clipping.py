@@ -132,6 +132,11 @@ def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[tuple[Tensor, 
     """Return the parameters that have a gradient, each once, and the arrays of their gradients."""
     if isinstance(parameters, Tensor):
         parameters = [parameters]
+    if hasattr(parameters, "parameters"):  # a module; a container of modules can even be iterated
+        kind = type(parameters).__name__
+        raise TypeError(f"parameters is a {kind}; give its parameters: model.parameters()")
+    if not isinstance(parameters, Iterable):
+        raise TypeError(f"parameters is {parameters!r}; expected a Tensor, or an iterable of Tensors")
     pairs: dict[int, tuple[Tensor, Array]] = {}
     for index, parameter in enumerate(parameters):
         if not isinstance(parameter, Tensor):

@@ -10,12 +10,14 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from inspect import signature
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.pytorch_names import OPTIMIZER_KEYWORDS, unexpected_keyword
 from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
@@ -107,6 +109,13 @@ class Optimizer:
 
     state_names: ClassVar[tuple[str, ...]] = ()
     """The state arrays that there may be, under PyTorch's names."""
+
+    def __new__(cls, *inputs: Any, **options: Any) -> Self:
+        """Return a new object; raise for an option that only PyTorch has, and say what to write."""
+        for name in OPTIMIZER_KEYWORDS.keys() & options.keys():
+            if name not in signature(cls.__init__).parameters:
+                raise unexpected_keyword(cls.__name__, name, OPTIMIZER_KEYWORDS)
+        return super().__new__(cls)
 
     def __init__(self, params: ParameterGroups, defaults: dict[str, Any]) -> None:
         self.defaults = self._check_options(defaults)

@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_mnist.engine.observe import recorder, tracer, unmuted
 from tinygrad_mnist.engine.op import Op, Sample
 from tinygrad_mnist.engine.random_state import Draws
+from tinygrad_mnist.engine.readings import hand_on, noting_readings
 from tinygrad_mnist.engine.surroundings import entered, surroundings
 from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
@@ -130,7 +131,10 @@ class _Replay:
             self.arguments[i] = None  # the values are in the node, and are freed with it
         start = boundary(np.zeros(()))  # only for its time: what is older comes from outside
         arrays = [tensor.data for tensor in tensors]
-        boundaries, out = self._run(arrays, [None] * len(arrays), again=False)
+        with noting_readings() as readings:
+            boundaries, out = self._run(arrays, [None] * len(arrays), again=False)
+        if readings:
+            hand_on(readings, boundaries, [tensor.origin for tensor in tensors])
         leaves, structure = flatten(out)
         self.outputs = [i for i, leaf in enumerate(leaves) if _is_differentiable(leaf)]
         if not self.outputs:

@@ -18,6 +18,7 @@ import numpy as np
 import tinygrad_mnist.ops  # noqa: F401  (fills the registry)
 from tinygrad_mnist.engine import errors
 from tinygrad_mnist.engine.dtypes import is_float, is_real
+from tinygrad_mnist.engine.readings import lost, noting_readings
 from tinygrad_mnist.engine.tape import Leaf, Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, leaves_like, unflatten
@@ -140,6 +141,9 @@ def trace(
     TypeError
         If a leaf of these arguments is no floating-point array, or ``has_aux`` is set and ``f`` returns no
         pair.
+    RuntimeError
+        If a value was read out of an argument as a Python number, and the result depends on that argument in
+        no other way: its gradient would be lost.
     """
     caller_records = recording.get()
     trees = [flatten(args[position]) for position in positions]
@@ -155,13 +159,17 @@ def trace(
     for position, structure in zip(positions, structures, strict=True):
         arguments[position] = unflatten(structure, tensors)
 
-    with taped():
+    with taped(), noting_readings() as readings:
         out = f(*arguments, **kwargs)
     out, aux = _split_aux(out, transform) if has_aux else (out, None)
 
     out_leaves, out_structure = flatten(out)
     outs = list(map(as_tensor, out_leaves))
     origins = list(map(origin_node, outs))
+    if readings:
+        owners = [position for position, members in zip(positions, trees, strict=True) for _ in members[0]]
+        for leaf, line in lost(readings, boundaries, origins):
+            raise RuntimeError(_lost_message(transform, owners[leaf], line))
     tensors_given = any(isinstance(leaf, Tensor) for leaf in leaves)
     returned = [*outs, *(leaf for leaf in flatten(aux)[0] if isinstance(leaf, Tensor))]
     on_tape = caller_records and (
@@ -173,6 +181,15 @@ def trace(
     )  # fmt: skip
     traced.aux = _aux_result(aux, traced)
     return traced
+
+
+def _lost_message(transform: str, position: int, line: str) -> str:
+    return (
+        f"{transform}: argument {position} was read out as a Python number, and reaches the result in no "
+        f"other way, so that its gradient would be lost\n  at: {line}\n"
+        "compute with NumPy's functions instead, as in np.sin(x) for math.sin(x); where a number without a "
+        "gradient is meant, read out x.detach()"
+    )
 
 
 def _split_aux(out: Any, transform: str) -> tuple[Any, Any]:
