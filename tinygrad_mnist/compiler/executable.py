@@ -258,9 +258,13 @@ class Executable:
         try:
             for number in changed:
                 self._take_one(number, arrays[number])
+            self._look_for_overlaps(changed)
         except BaseException:
             self._arrays = [None] * len(arrays)  # so that the next call looks at all of them
             raise
+
+    def _look_for_overlaps(self, changed: list[int]) -> None:
+        """Find out whether an input that is written to shares memory with another one."""
         if not self._overlaps and self._targets.isdisjoint(changed):
             self._overlaps = any(map(self._may_overlap, changed)) and self._written_overlaps()
             return
