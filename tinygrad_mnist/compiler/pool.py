@@ -20,14 +20,17 @@ and the program calls, once for all pieces, what returns when they are done::
 It is compiled with ``symbols={"tg_pool_run": pool(2).run_address}``, and given ``pool(2).state_address`` as
 ``%pool``. :meth:`Pool.start` comes before each call: it does nothing but look whether the threads are there
 (after a fork they are not). Pieces of 20 microseconds and more cost nothing to hand out. Below about 200
-microseconds in all, waking a thread costs more than it saves, and beside a busy process a short program loses
-more by waiting for a thread that has no core than it gains.
+microseconds in all, waking a thread costs more than it saves.
 
 How it works. The pool's state holds a *ticket*: the number of the job and of its next piece, in one word,
 which a thread takes by adding 1 if it is still what it has read. The number of the job is even while pieces
 can be taken. So a thread that comes late takes no piece of a job that it has not read. A second word counts
-the pieces that are done. Who waits spins for a short time, then sleeps. Between jobs a
-thread sleeps on a condition variable, inside one call of machine code and without Python's lock.
+the pieces that are done. Who waits spins for a short time, then sleeps. Between jobs a thread sleeps on a
+condition variable, inside one call of machine code and without Python's lock.
+
+Beside a busy process, a thread can lose its core for milliseconds in the middle of a piece, for which all
+others wait. A caller that had to wait so long runs its next jobs alone, for 5 to 80 milliseconds. That changes
+the time and no bit of the result.
 """
 
 from __future__ import annotations
