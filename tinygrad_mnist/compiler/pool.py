@@ -29,8 +29,8 @@ the pieces that are done. Who waits spins for a short time, then sleeps. Between
 condition variable, inside one call of machine code and without Python's lock.
 
 Beside a busy process, a thread can lose its core for milliseconds in the middle of a piece, for which all
-others wait. A caller that had to wait so long runs its next jobs alone, for 5 to 80 milliseconds. That changes
-the time and no bit of the result.
+others wait. A caller that had to wait so long runs its next jobs alone, for 5 to 80 milliseconds. That
+changes the time and no bit of the result.
 """
 
 from __future__ import annotations
