@@ -8,6 +8,7 @@ SUBJECTS = (
     "operations",
     "chain",
     "inference",
+    "compiling",
     "memory",
     "importing",
     "threads",

@@ -120,7 +120,7 @@ def draw_parts(tables: Sequence[Table], path: Path) -> None:
 def label(row: Row) -> str:
     """Return the comparison in two lines."""
     table, target, _ = row
-    return f"{table.title}\n{which(target)} against {target.against}".replace("\n ", "\n")
+    return f"{table.title}\n{which(table, target)} against {target.against}".replace("\n ", "\n")
 
 
 def draw_bar(axes: Any, place: int, row: Row) -> None:

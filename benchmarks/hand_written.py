@@ -1,7 +1,7 @@
 """The training step as one would write it by hand in NumPy, with the fastest formulae that we know.
 
 The reference for what a tape may cost: no framework, gradients worked out on paper. Batch norm, ReLU, softmax
-cross-entropy, Adam with L2 in cache-sized blocks.
+cross-entropy, Adam with L2 or AdamW in cache-sized blocks.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ PARTS = ("forward", "loss", "backward", "update")
 
 
 class Adam:
-    """Adam with L2 over one flat array, which holds all parameters.
+    """Adam with L2, or AdamW, over one flat array, which holds all parameters.
 
-    Kingma & Ba (2015); m and v divided by 1 - beta, the bias corrections folded into the rate and eps. In
-    blocks that stay in the cache.
+    Kingma & Ba (2015), Loshchilov & Hutter (2019); m and v divided by 1 - beta, the bias corrections folded
+    into the rate and eps. In blocks that stay in the cache.
     """
 
     BLOCK = 65_536
 
-    def __init__(self, flat: Any, lr: float, weight_decay: float) -> None:
+    def __init__(self, flat: Any, lr: float, weight_decay: float, decoupled: bool = False) -> None:
         self.flat, self.lr, self.weight_decay, self.steps = flat, lr, weight_decay, 0
+        self.decoupled = decoupled
         self.m, self.v = np.zeros_like(flat), np.zeros_like(flat)
 
     def step(self, gradient: Any) -> None:
@@ -39,8 +40,12 @@ class Adam:
         for start in range(0, self.flat.size, self.BLOCK):
             part = slice(start, start + self.BLOCK)
             p, m, v = self.flat[part], self.m[part], self.v[part]
-            g = p * self.weight_decay
-            g += gradient[part]
+            if self.decoupled:
+                p *= 1 - self.lr * self.weight_decay
+                g = gradient[part]
+            else:
+                g = p * self.weight_decay
+                g += gradient[part]
             m *= beta1
             m += g
             g *= g
@@ -71,7 +76,8 @@ class HandWrittenStep:
         flat, self.parameters = flattened(trained(state))
         self.gradient, self.gradients = flattened([np.zeros_like(value) for value in self.parameters])
         self.running = [(np.zeros(n, np.float32), np.ones(n, np.float32)) for n in network.sizes[1:-1]]
-        self.adam = Adam(flat, LR, network.weight_decay)
+        self.adam = Adam(flat, LR, network.weight_decay, network.decoupled)
+        self.smoothing = network.label_smoothing
 
     def __call__(self, x: Any, labels: Any, ended: Callable[[], object] = lambda: None) -> float:
         """Run one step, and call ``ended`` at the end of each of its `PARTS`.
@@ -108,12 +114,18 @@ class HandWrittenStep:
         z -= z.T.copy().max(0)[:, None]
         rows = np.arange(n) * z.shape[1] + labels
         target = z.ravel().take(rows)
+        share = self.smoothing / z.shape[1]  # of each class in the targets; the label has the rest besides
+        if share:
+            target *= 1 - self.smoothing
+            target += share * z.dot(np.ones(z.shape[1], np.float32))
         g = np.exp(z, out=z)
         total = g.dot(np.ones(z.shape[1], np.float32))
         loss = float(per_row.dot(np.log(total) - target))
         ended()
         g *= (1 / (n * total))[:, None]
-        g.ravel()[rows] -= 1 / n
+        if share:
+            g -= share / n
+        g.ravel()[rows] -= (1 - self.smoothing) / n
 
         for layer in reversed(range(self.layers)):
             h, centred, scale, out = saved[layer]

@@ -67,6 +67,11 @@ class Timing:
         return cls(median(values), low, high)
 
 
+def limit(value: float, unit: str) -> dict[str, Timing]:
+    """Return a rival that always takes so many seconds or bytes, for a target that is an amount."""
+    return {f"{value * UNITS[unit]:g} {unit}": Timing(value, value, value)}
+
+
 @dataclass(frozen=True)
 class Target:
     """The first of two rivals is to take at most so much of what the second takes."""

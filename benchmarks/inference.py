@@ -1,4 +1,4 @@
-"""One image through the model of the recipe `default`: what a user of the trained model waits for."""
+"""One image, and 1,000, through the model of the recipe `default`: what a user of the model waits for."""
 
 from __future__ import annotations
 
@@ -8,29 +8,49 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.harness import DisagreementError, Table, Target, race
-from tinygrad_mnist import Tensor, no_grad
+from benchmarks.harness import DisagreementError, SkippedError, Table, Target, race
+from benchmarks.networks import JIT
+from tinygrad_mnist import Tensor, jit, no_grad
+from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.training import RECIPES
 from tinygrad_mnist.training.choices import build_model
 
 OURS = "tinygrad_mnist, no_grad"
-AGAINST = "PyTorch, no_grad"
+AGAINST, FASTEST = "PyTorch, no_grad", "PyTorch, inference_mode"
+TARGETS = {
+    1: (Target(JIT, FASTEST, 0.30), Target(OURS, AGAINST, 0.50)),
+    1000: (Target(JIT, FASTEST, 0.75),),
+}
+"""The targets by the number of images."""
 
 
 def run(rounds: int = 40) -> list[Table]:
+    """Race with one image and with many."""
+    return [on(images, rounds) for images in TARGETS]
+
+
+def on(images: int, rounds: int) -> Table:
     """Race ours and PyTorch's, from an array of pixels to an array of logits."""
     rng = np.random.default_rng(0)
     model = build_model(RECIPES["default"], 784, 10, rng=rng)
     for _ in range(3):  # so that the running statistics are not those of an untrained network
         model(Tensor(rng.normal(size=(128, 784)).astype(np.float32)))
     model.eval()
-    image = rng.normal(size=(1, 784)).astype(np.float32)
+    pixels = rng.normal(size=(images, 784)).astype(np.float32)
 
-    def ours() -> Any:
-        with no_grad():
-            return model(Tensor(image)).numpy()
+    def ours_by(function: Callable[[Any], Any]) -> Callable[[], Any]:
+        def infer() -> Any:
+            with no_grad():
+                return function(Tensor(pixels)).numpy()
 
-    rivals: dict[str, Callable[[], Any]] = {OURS: ours}
+        return infer
+
+    rivals = {OURS: ours_by(model)}
+
+    def enter_jit() -> None:
+        if (reason := machine.why_unavailable()) is not None:
+            raise SkippedError(reason)
+        rivals[JIT] = ours_by(jit(model))
 
     def enter_pytorch() -> None:
         import torch
@@ -42,18 +62,21 @@ def run(rounds: int = 40) -> list[Table]:
         def without(recording: Any) -> Callable[[], Any]:
             def infer() -> Any:
                 with recording():
-                    return theirs(torch.from_numpy(image)).numpy()
+                    return theirs(torch.from_numpy(pixels)).numpy()
 
             return infer
 
         rivals[AGAINST] = without(torch.no_grad)
-        rivals["PyTorch, inference_mode"] = without(torch.inference_mode)
+        rivals[FASTEST] = without(torch.inference_mode)
 
+    peers.take_part("jit", enter_jit)
     peers.take_part("PyTorch", enter_pytorch)
     logits = {name: infer() for name, infer in rivals.items()}
     for name, values in logits.items():
         if (error := float(np.abs(values - logits[OURS]).max())) > 1e-5:
             raise DisagreementError(f"the logits of {name} differ from ours by {error:.1e}; no time counts")
-    ran = race(rivals, rounds, calls=100)
-    title = "inference, one 28 x 28 image, the model of recipe default"
-    return [Table(title, "µs", OURS, ran.timings, (Target(OURS, AGAINST, 0.50),), share=ran.share)]
+    ran = race(rivals, rounds, calls=max(5, 100 // images))
+    what = "one 28 x 28 image" if images == 1 else f"{images:,} images of 28 x 28"
+    title = f"inference, {what}, the model of recipe default"
+    best = JIT if JIT in rivals else OURS
+    return Table(title, "µs", best, ran.timings, TARGETS[images], share=ran.share)

@@ -1,4 +1,4 @@
-"""The greatest memory of a whole process: `train --recipe default`, and the same in PyTorch."""
+"""The greatest memory of a whole process: `train --recipe default`, without jit, and the same in PyTorch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks import peers
-from benchmarks.harness import SkippedError, Table, Target, Timing, interleave
+from benchmarks.harness import SkippedError, Table, Target, Timing, interleave, limit
 from benchmarks.recipe import mnist
 
 OURS, AGAINST = "tinygrad-mnist train --recipe default", "the same in PyTorch"
+EAGER, ADDED = f"{OURS} --jit off", "what compiling adds"
+MOST_ADDED = 90e6
+"""Bytes."""
 LAUNCHER = """
 import resource, subprocess, sys
 ran = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
@@ -44,7 +47,8 @@ def run(rounds: int = 3) -> list[Table]:
     with tempfile.TemporaryDirectory() as directory:
         train = ["-m", "tinygrad_mnist", "train", "--recipe", "default", "--data", "mnist", "--quiet"]
         rivals: dict[str, Callable[[], float]] = {
-            OURS: partial(peak, [sys.executable, *train, "--out", f"{directory}/run"])
+            OURS: partial(peak, [sys.executable, *train, "--out", f"{directory}/run"]),
+            EAGER: partial(peak, [sys.executable, *train, "--jit", "off", "--out", f"{directory}/eager"]),
         }
 
         def enter_pytorch() -> None:
@@ -55,6 +59,8 @@ def run(rounds: int = 3) -> list[Table]:
         peers.take_part("PyTorch", enter_pytorch)
         values = interleave(rivals, rounds)
     timings = {name: Timing.of(taken) for name, taken in values.items()}
+    added = [compiled - eager for compiled, eager in zip(values[OURS], values[EAGER], strict=True)]
+    most = limit(MOST_ADDED, "MB")
     return [
         Table(
             "greatest memory of the whole process, recipe default on MNIST",
@@ -62,5 +68,12 @@ def run(rounds: int = 3) -> list[Table]:
             OURS,
             timings,
             (Target(OURS, AGAINST, 0.50),),
-        )
+        ),
+        Table(
+            "greatest memory of the whole process, compiled and not",
+            "MB",
+            ADDED,
+            {ADDED: Timing.of(added), **most},
+            (Target(ADDED, *most, 1.0),),
+        ),
     ]

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import DisagreementError
-from tinygrad_mnist import nn, optim
+from benchmarks.harness import DisagreementError, SkippedError
+from tinygrad_mnist import jit, nn, optim
+from tinygrad_mnist.compiler import machine
 
 OURS = "tinygrad_mnist"
+JIT = "tinygrad_mnist, jit"
 LR = 1e-3
 STEPS = 50
 TOLERANCE = 1e-4
@@ -30,7 +32,7 @@ Step = Callable[[Any, Any], float]
 
 @dataclass(frozen=True)
 class Network:
-    """A multi-layer perceptron, the batch that it is trained with, and the L2 penalty of Adam."""
+    """A multi-layer perceptron, the batch that it is trained with, its loss and the options of Adam."""
 
     sizes: tuple[int, ...]
     batch_size: int
@@ -38,6 +40,9 @@ class Network:
     weight_decay: float = 1e-4
     eps: float = 1e-8
     """Adam's."""
+    decoupled: bool = False
+    """Whether the weight decay is that of AdamW, and no L2 penalty."""
+    label_smoothing: float = 0.0
 
     @property
     def name(self) -> str:
@@ -48,8 +53,15 @@ class Network:
     def title(self) -> str:
         """The title of the table of its steps."""
         norm = "batch norm" if self.batch_norm else "no batch norm"
-        adam = "Adam with L2" if self.weight_decay else "Adam"
-        return f"training step, {self.name}, {norm}, {adam}, batch {self.batch_size}"
+        penalised = "AdamW" if self.decoupled else "Adam with L2"
+        adam = penalised if self.weight_decay else "Adam"
+        smoothing = f"label smoothing {self.label_smoothing:g}, " if self.label_smoothing else ""
+        return f"training step, {self.name}, {norm}, {smoothing}{adam}, batch {self.batch_size}"
+
+    @property
+    def options(self) -> dict[str, float]:
+        """The options of the optimiser, as ours and PyTorch's take them."""
+        return {"lr": LR, "eps": self.eps, "weight_decay": self.weight_decay}
 
     def layers(self, module: Any) -> list[Any]:
         """Return the layers, of our ``nn`` or of PyTorch's."""
@@ -62,28 +74,55 @@ class Network:
 
 
 SMALL = Network((784, 64, 32, 16, 10), 128)
+DEFAULT = Network((784, 256, 128, 10), 128, weight_decay=0.01, decoupled=True, label_smoothing=0.05)
+"""The network of the recipe `default`."""
+TINY = Network((8, 7, 6, 5, 4), 6)
+"""So narrow that only overhead is left."""
 LARGE = Network((784, 512, 512, 10), 256)
 
 
-def our_model(network: Network) -> tuple[nn.Sequential, optim.Adam]:
+def our_model(network: Network) -> tuple[nn.Sequential, optim.Adam | optim.AdamW]:
     """Return our model, always with the same weights, and its optimiser."""
     nn.manual_seed(0)
     model = nn.Sequential(*network.layers(nn))
-    return model, optim.Adam(model.parameters(), lr=LR, eps=network.eps, weight_decay=network.weight_decay)
+    adam = optim.AdamW if network.decoupled else optim.Adam
+    return model, adam(model.parameters(), **network.options)
 
 
 def our_step(network: Network) -> tuple[dict[str, Any], Step]:
     """Return the weights that our training step starts from, for the others, and the step."""
     model, optimizer = our_model(network)
+    update = our_update(network, model, optimizer)
 
     def step(x: Any, labels: Any) -> float:
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return float(update(x, labels))
 
     return {name: np.array(value) for name, value in model.state_dict().items()}, step
+
+
+def our_jit_step(network: Network, threads: int | None = None) -> Step:
+    """Return our training step, compiled, from the same weights; raise SkippedError where it cannot be."""
+    if (reason := machine.why_unavailable()) is not None:
+        raise SkippedError(reason)
+    update = jit(our_update(network, *our_model(network)), threads=threads)
+
+    def step(x: Any, labels: Any) -> float:
+        return float(update(x, labels))
+
+    return step
+
+
+def our_update(network: Network, model: nn.Module, optimizer: optim.Optimizer) -> Callable[[Any, Any], Any]:
+    """Return what both steps do, as a user writes it."""
+
+    def update(x: Any, labels: Any) -> Any:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), labels, label_smoothing=network.label_smoothing)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return update
 
 
 def matrix_products(network: Network) -> Callable[[], None]:

@@ -77,12 +77,12 @@ def shown(ratio: float, target: Target) -> str:
 
 def work(table: Table, target: Target) -> str:
     """Return what a target is about: the table, and our variant if it has several."""
-    return f"{table.title}: {target.ours}" if which(target) else table.title
+    return f"{table.title}: {target.ours}" if which(table, target) else table.title
 
 
-def which(target: Target) -> str:
-    """Return our variant, if it is compared with another of ours; nothing if ours is compared with others."""
-    return "" if "tinygrad" in target.ours else target.ours
+def which(table: Table, target: Target) -> str:
+    """Return our variant, if the table has several; nothing if it is the one that the table is about."""
+    return "" if "tinygrad" in target.ours and target.ours == table.ours else target.ours
 
 
 def amount(value: float, unit: str) -> str:
@@ -104,7 +104,7 @@ def printed(table: Table) -> str:
     for target in table.targets:
         ratio = table.ratio(target.ours, target.against)
         found = "" if ratio is None else f"{shown(ratio, target)}, "
-        first = f"{which(target)} " if which(target) else ""
+        first = f"{variant} " if (variant := which(table, target)) else ""
         lines.append(
             f"  target: {first}at most {target.at_most:.2f} of {target.against}: "
             f"{found}{verdict(table, target).upper()}"

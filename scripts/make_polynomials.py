@@ -5,7 +5,7 @@ exchange algorithm), in 80 digits, rounded to the dtype. Needs mpmath. From the 
 
     python scripts/make_polynomials.py
 
-What the functions do with them, and why they are cut in this way, stands in tinygrad_mnist/compiler/functions.py.
+What the functions do with them stands in tinygrad_mnist/compiler/functions.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ GRID = 1200
 
 Function = Callable[[Any], Any]
 
-HEAD = '''"""The polynomials of compiled functions, made by scripts/make_polynomials.py: coefficients from degree 0 up.
+HEAD = '''"""The polynomials of compiled functions, by their coefficients from degree 0 up.
+
+They are made by scripts/make_polynomials.py.
 
 Each minimises the largest error on its interval, relative to the function that it is a part of. That error
 stands beside it, in units of the dtype's epsilon.
@@ -86,7 +88,13 @@ def alternating_peaks(errors: Sequence[Any], count: int) -> list[int]:
 
 def near_zero(function: Function, coefficients: Callable[[int], Any]) -> Function:
     """Return the function, by its power series where the difference of two near numbers would be taken."""
-    return lambda x: mp.fsum(coefficients(j) * x**j for j in range(20)) if abs(x) < mp.mpf("0.01") else function(x)
+
+    def near(x: Any) -> Any:
+        if abs(x) < mp.mpf("0.01"):
+            return mp.fsum(coefficients(j) * x**j for j in range(20))
+        return function(x)
+
+    return near
 
 
 HALF_LN2 = mp.log(2) / 2 * mp.mpf("1.001")
@@ -127,20 +135,20 @@ FITS = (
         {"float32": 5, "float64": 10},
     ),
     Fit(
-        "EXP2",
-        "``(2**r - 1) / r`` for ``abs(r) <= 1``",
-        near_zero(lambda r: (2**r - 1) / r, lambda j: mp.log(2) ** (j + 1) / mp.factorial(j + 1)),
-        lambda r: r / 2**r,
-        (-2 * HALF, 2 * HALF),
-        {"float32": 6, "float64": 12},
-    ),
-    Fit(
         "LOG",
         "``(log(1 + f) - f) / f**2`` for ``sqrt(1/2) <= 1 + f <= sqrt(2)``",
         near_zero(lambda f: (mp.log1p(f) - f) / f**2, lambda j: mp.mpf((-1) ** (j + 1)) / (j + 2)),
         lambda f: f**2 / mp.log1p(f) if f else mp.mpf(0),
         (ROOT - 1 - mp.mpf("0.001"), 2 * ROOT - 1 + mp.mpf("0.001")),
         {"float32": 8, "float64": 19},
+    ),
+    Fit(
+        "LOG2_OF_QUOTIENT",
+        "``(log2((1 + s) / (1 - s)) / s - c1 - c3 * s**2) / s**4`` in ``s**2``, for z up to ``sqrt(2)``",
+        lambda t: mp.fsum(2 / mp.log(2) / (2 * j + 5) * t**j for j in range(60)),
+        lambda t: t**2 * mp.log(2) / 2,
+        (0, mp.mpf("0.1717") ** 2),
+        {"float64": 7},
     ),
     Fit(
         "TANH",
@@ -205,10 +213,11 @@ def main() -> None:
             lines.append(f'    "{dtype}": (  # {units}')
             lines += [f"        {np.dtype(dtype).type(mp.nstr(c, 30))!s}," for c in coefficients]
             lines.append("    ),")
-    text = HEAD
-    for name, (doc, lines) in tables.items():
-        text += f'\n{name}: Final = {{\n' + "\n".join(lines) + f'\n}}\n"""{doc[0].upper() if doc[0] != "`" else doc[0]}{doc[1:]}."""\n'
-    TARGET.write_text(text, "utf-8")
+    parts = (
+        "\n".join([f"\n{name}: Final = {{", *lines, "}", f'"""{doc}."""', ""])
+        for name, (doc, lines) in tables.items()
+    )
+    TARGET.write_text(HEAD + "".join(parts), "utf-8")
 
 
 if __name__ == "__main__":

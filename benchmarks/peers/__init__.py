@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
+from benchmarks.harness import SkippedError
+
 INSTALL = {
     "PyTorch": "pip install torch==2.13.0 (on Linux its CPU build, from the index that pytorch.org names)",
     "JAX": "make bench",
@@ -16,19 +18,26 @@ INSTALL = {
     "autograd": "make bench",
     "scikit-learn": "make bench",
 }
-PACKAGES = ("torch", "jax", "jaxlib", "optax", "mygrad", "autograd", "scikit-learn")
+PACKAGES = ("llvmlite", "torch", "jax", "jaxlib", "optax", "mygrad", "autograd", "scikit-learn")
 
 _said: set[str] = set()
 
 
 def take_part(peer: str, enter: Callable[[], None]) -> None:
-    """Let a peer enter, or say once that it is not installed and how to install it."""
+    """Let a peer enter, or say once why it does not, and how to install it if that is the reason."""
     try:
         enter()
     except ModuleNotFoundError:
-        if peer not in _said:
-            print(f"{peer} is not installed and does not take part; to install it: {INSTALL[peer]}")
-            _said.add(peer)
+        say_once(f"{peer} is not installed and does not take part; to install it: {INSTALL[peer]}")
+    except SkippedError as error:
+        say_once(f"{peer} does not take part: {error}")
+
+
+def say_once(sentence: str) -> None:
+    """Print a sentence, unless it was printed before."""
+    if sentence not in _said:
+        print(sentence)
+        _said.add(sentence)
 
 
 def versions() -> dict[str, str]:

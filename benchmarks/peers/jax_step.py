@@ -30,15 +30,22 @@ def logits_of(parameters: list[Any], running: list[Any], x: Any) -> tuple[Any, l
     return h @ w + b, renewed
 
 
-def loss_of(parameters: list[Any], running: list[Any], x: Any, labels: Any) -> tuple[Any, list[Any]]:
+def loss_of(
+    parameters: list[Any], running: list[Any], x: Any, labels: Any, smoothing: float
+) -> tuple[Any, list[Any]]:
     """Return the mean cross-entropy, and the new running statistics."""
     logits, renewed = logits_of(parameters, running, x)
+    if smoothing:
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[1]), smoothing)
+        return optax.softmax_cross_entropy(logits, targets).mean(), renewed
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), renewed
 
 
 def make_step(network: Network, state: dict[str, Any]) -> Step:
     """Return a step whose whole state stays with JAX and is donated to the next."""
-    adam = optax.chain(optax.add_decayed_weights(network.weight_decay), optax.adam(LR))
+    decay = network.weight_decay
+    penalised = optax.chain(optax.add_decayed_weights(decay), optax.adam(LR))
+    adam = optax.adamw(LR, weight_decay=decay) if network.decoupled else penalised
     parameters = [jnp.array(value) for value in trained(state)]
     running = [(jnp.zeros(n), jnp.ones(n)) for n in network.sizes[1:-1]]
     carried = (parameters, running, adam.init(parameters))
@@ -46,7 +53,9 @@ def make_step(network: Network, state: dict[str, Any]) -> Step:
     @partial(jax.jit, donate_argnums=0)
     def update(carried: Any, x: Any, labels: Any) -> tuple[Any, Any]:
         parameters, running, moments = carried
-        (loss, running), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters, running, x, labels)
+        (loss, running), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            parameters, running, x, labels, network.label_smoothing
+        )
         changes, moments = adam.update(gradients, moments, parameters)
         return (optax.apply_updates(parameters, changes), running, moments), loss
 

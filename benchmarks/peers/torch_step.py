@@ -1,12 +1,15 @@
-"""PyTorch's eager training step, from given weights."""
+"""PyTorch's training step, eager or compiled, from given weights."""
 
 from __future__ import annotations
 
+import os
+from shutil import which
 from typing import Any
 
 import torch
 
-from benchmarks.networks import LR, Network, Step
+from benchmarks.harness import SkippedError
+from benchmarks.networks import Network, Step
 
 torch.set_num_threads(1)
 
@@ -16,17 +19,35 @@ def torch_state(state: dict[str, Any]) -> dict[str, Any]:
     return {name: torch.tensor(value) for name, value in state.items()}
 
 
-def make_step(network: Network, state: dict[str, Any], *, fused: bool) -> Step:
-    """Return a step with the optimiser in one kernel, or as PyTorch chooses by default."""
+def make_step(network: Network, state: dict[str, Any], *, fused: bool = True, compiled: bool = False) -> Step:
+    """Return a step.
+
+    Parameters
+    ----------
+    network, state
+        The network, and the weights that it starts from.
+    fused
+        Whether the optimiser is one kernel, or as PyTorch chooses by default.
+    compiled
+        Whether `torch.compile` compiles the forward pass with the loss, and thereby their gradients. The
+        optimiser is one kernel as it is.
+    """
     model = torch.nn.Sequential(*network.layers(torch.nn))
     model.load_state_dict(torch_state(state))
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=LR, eps=network.eps, weight_decay=network.weight_decay, fused=fused
-    )
+    adam = torch.optim.AdamW if network.decoupled else torch.optim.Adam
+    optimizer = adam(model.parameters(), fused=fused, **network.options)
+
+    def loss_of(x: Any, labels: Any) -> Any:
+        return torch.nn.functional.cross_entropy(model(x), labels, label_smoothing=network.label_smoothing)
+
+    if compiled:
+        if which(os.environ.get("CXX", "g++")) is None:
+            raise SkippedError("torch.compile needs a compiler of C++, and there is no g++ here")
+        loss_of = torch.compile(loss_of)
 
     def step(x: Any, labels: Any) -> float:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(labels))
+        loss = loss_of(torch.from_numpy(x), torch.from_numpy(labels))
         loss.backward()
         optimizer.step()
         return float(loss.detach())

@@ -125,16 +125,19 @@ def test_a_subject_that_was_left_out_says_why() -> None:
 def test_a_way_of_ours_is_named_where_it_is_compared_with_another() -> None:
     several = replace(TABLE, ours="two threads")
     assert results.work(several, Target("two threads", "one thread", 1.5)) == "some work: two threads"
-    assert results.work(TABLE, Target("tinygrad_mnist", "PyTorch", 0.6)) == "some work"
+    assert results.work(TABLE, MET) == "some work"
+    assert results.work(TABLE, replace(MET, ours="tinygrad, jit")) == "some work: tinygrad, jit"
 
 
 def test_the_readme_has_the_ratios_of_the_training_steps() -> None:
-    step = results.plain(TABLE)
+    jit = {"tinygrad, jit": Timing(3e-4, 3e-4, 3e-4)}
+    step = results.plain(replace(TABLE, timings={**TABLE.timings, **jit}))
     made = page.in_short({"subjects": {"training_step": {"tables": [step]}}})
     assert made.splitlines() == [
         "| our time, as a share of that of | theirs | by hand | nobody |",
         "|---|---|---|---|",
-        "| some work | 0.60 | 1.20 | not measured |",
+        "| some work: tinygrad | 0.60 | 1.20 | not measured |",
+        "| some work: tinygrad, jit | 0.30 | 0.60 | not measured |",
     ]
     assert page.in_short({"subjects": {}}) == "Not measured here."
 

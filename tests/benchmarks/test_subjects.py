@@ -11,11 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import SUBJECTS, importing, memory, networks, operations, parts, peers, recipe
+from benchmarks import (
+    SUBJECTS,
+    compiling,
+    first_calls,
+    importing,
+    memory,
+    networks,
+    operations,
+    parts,
+    peers,
+    recipe,
+    training_step,
+)
 from benchmarks.hand_written import HandWrittenStep
 from benchmarks.harness import CORES, DisagreementError, SkippedError
-from benchmarks.networks import LARGE, OURS, SMALL, Network, require_equal
+from benchmarks.networks import DEFAULT, JIT, LARGE, OURS, SMALL, TINY, Network, require_equal
 from benchmarks.threads import Worker
+from tinygrad_mnist.compiler import machine
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
@@ -24,11 +37,38 @@ def test_a_subject_is_a_file_with_a_run_of_some_rounds(name: str) -> None:
     assert inspect.signature(run).parameters["rounds"].default > 1
 
 
-@pytest.mark.parametrize("network", [SMALL, replace(LARGE, sizes=(784, 64, 64, 10))])
+@pytest.mark.parametrize(
+    "network", [SMALL, replace(LARGE, sizes=(784, 64, 64, 10)), replace(DEFAULT, sizes=(784, 32, 10)), TINY]
+)
 def test_the_hand_written_step_is_ours(network: Network) -> None:
     state, ours = networks.our_step(network)
     rivals = {OURS: ours, "by hand": HandWrittenStep(network, state)}
     networks.check_agreement(rivals, networks.batches(network))
+
+
+@pytest.mark.skipif(not machine.available(), reason=str(machine.why_unavailable()))
+@pytest.mark.parametrize("network", [TINY, replace(DEFAULT, sizes=(8, 7, 4))])
+def test_the_compiled_step_is_ours(network: Network) -> None:
+    _, ours = networks.our_step(network)
+    rivals = {OURS: ours, JIT: networks.our_jit_step(network)}
+    networks.check_agreement(rivals, networks.batches(network))
+
+
+def test_without_a_compiler_of_ours_the_others_race_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "why_unavailable", lambda: "there is no llvmlite")
+    monkeypatch.setattr(peers, "_said", set())
+    assert {OURS, training_step.BY_HAND} <= training_step.rivals_on(TINY).keys()
+    assert JIT not in training_step.rivals_on(TINY)
+    assert capsys.readouterr().out.count("jit does not take part: there is no llvmlite\n") == 1
+
+
+def test_what_compiling_takes_is_more_than_the_same_calls_without(tmp_path: Path) -> None:
+    assert compiling.less([1.5, 2.0], [0.5, 0.25]) == [1.0, 1.75]
+    assert compiling.cold(first_calls.EAGER, str(tmp_path)) > 0
+    with pytest.raises(SkippedError, match=r"(?s)the first calls of nobody failed: .*KeyError"):
+        compiling.cold("nobody", str(tmp_path))
 
 
 def test_a_step_without_the_penalty_is_found_out() -> None:

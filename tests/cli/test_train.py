@@ -10,11 +10,20 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.optim import SGD
-from tinygrad_mnist.training import DATASETS, OPTIMIZERS, RECIPES, DatasetChoice, OptimizerChoice, Recipe
+from tinygrad_mnist.training import (
+    DATASETS,
+    OPTIMIZERS,
+    RECIPES,
+    DatasetChoice,
+    OptimizerChoice,
+    Recipe,
+    compilation,
+)
 from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.directory import RunDirectory
 
 ErrorOf = Callable[..., str]
+MISSING = "there is no compiler here"
 QUICK = ["train", "--data", "digits", "--epochs", "2", "--hidden", "8", "--out", "run"]
 
 
@@ -179,6 +188,50 @@ def test_every_optimizer_is_offered(name: str, capsys: pytest.CaptureFixture[str
     assert name in capsys.readouterr().out
 
 
+# ---- compiled --------------------------------------------------------------------------------------------
+
+
+def test_whether_the_steps_are_compiled_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(QUICK) == 0
+    assert "\nsteps are not compiled: 80 steps of this size save less time" in capsys.readouterr().out
+    assert main([*QUICK, "--jit", "off"]) == 0
+    assert "\nsteps are not compiled: jit is off\n" in capsys.readouterr().out
+
+
+def test_compiled_steps_are_said_and_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("llvmlite", reason="the extra `jit` is not installed")
+    assert main([*QUICK, "--jit", "on"]) == 0
+    assert "\nsteps are compiled: jit is on\n" in capsys.readouterr().out
+    assert (summary()["jit"], summary()["compiled"]) == ("on", True)
+
+
+def test_without_the_compiler_auto_trains_and_says_so_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "_unavailable", lambda: MISSING)
+    monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
+    for arguments in (QUICK, [*QUICK, "--quiet"]):
+        assert main(arguments) == 0
+        printed = capsys.readouterr()
+        (notice,) = printed.err.splitlines()[1:]
+        assert notice == f"tinygrad-mnist: steps are not compiled: {MISSING}"
+        assert "compiled" not in printed.out
+        assert not summary()["compiled"]
+
+
+def test_without_the_compiler_on_is_one_sentence(error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_unavailable", lambda: MISSING)
+    assert f"jit is on, but {MISSING}" in error_of(*QUICK, "--jit", "on")
+    assert not Path("run").exists()
+
+
+def test_what_the_environment_switches_off_cannot_be_asked_for(
+    error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYGRAD_MNIST_JIT", "0")
+    assert "TINYGRAD_MNIST_JIT is 0" in error_of(*QUICK, "--jit", "on")
+
+
 # ---- mistakes ------------------------------------------------------------------------------------------
 
 
@@ -200,6 +253,8 @@ def test_every_optimizer_is_offered(name: str, capsys: pytest.CaptureFixture[str
         (["--clip-norm", "0"], " --clip-norm must be"),
         (["--seed", "-1"], "-1 is not 0 or more"),
         (["--threads", "0"], "0 is not 1 or more"),
+        (["--jit", "yes"], "--jit: 'yes' is none of auto, on, off"),
+        (["--jit", ""], "--jit: '' is none of auto, on, off"),
         (["--thread", "1"], "unrecognized arguments"),
         (["somewhere"], "unrecognized arguments: somewhere (see tinygrad-mnist train --help)"),
         (["--recipe", "nope"], "no recipe 'nope'; choose one of default, "),

@@ -43,13 +43,16 @@ class Builder:
         self.program.constants[value] = array
         return value
 
-    def emit(self, name: str, inputs: Any, shape: Any, dtype: Any, run: Any, *, effect: bool = False, **static: Any) -> Value:
+    def emit(
+        self, name: str, inputs: Any, shape: Any, dtype: Any, run: Any, *, effect: bool = False, **static: Any
+    ) -> Value:
         result = self.value(shape, dtype)
         self.program.instructions.append(Instruction(name, tuple(inputs), (result,), static, run, "", effect))
         return result
 
     def __getattr__(self, name: str) -> Callable[..., Value]:
-        """Return a function that appends an elementwise operation, or a reduction with `axis`, or ``matmul``."""
+        """Return a function that appends an elementwise operation, or a reduction with `axis`, or
+        ``matmul``."""
 
         def append(*inputs: Any, **static: Any) -> Value:
             of = [x if isinstance(x, Value) else self.constant(x) for x in inputs]

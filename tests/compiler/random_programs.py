@@ -97,7 +97,7 @@ class RandomProgram:
         try:
             np.broadcast_shapes(*(value.shape for value in values))
         except ValueError:
-            return self.b.negative(values[-1])if values[-1].dtype != bool else self.b.logical_not(values[-1])
+            return self.b.negative(values[-1]) if values[-1].dtype != bool else self.b.logical_not(values[-1])
         result: Value = getattr(self.b, name)(*values)
         return result
 
@@ -120,7 +120,9 @@ class RandomProgram:
         if way == 2:
             return self.b.broadcast_to(x, (2, *x.shape))
         step = [slice(None), slice(None, None, -1), slice(0, 2), slice(1, None, 2), None, ...]
-        return self.b.getitem(x, *[step[rng.integers(4)] for _ in x.shape][: rng.integers(3)], step[rng.integers(4, 6)])
+        return self.b.getitem(
+            x, *[step[rng.integers(4)] for _ in x.shape][: rng.integers(3)], step[rng.integers(4, 6)]
+        )
 
     def product(self) -> Value:
         x = self.pick("f")

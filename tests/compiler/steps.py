@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from tinygrad_mnist.compiler.program import Program, Value
 def mlp_step(
     sizes: list[int], batch: int, *, dtype: Any = np.float32, seed: int = 0, fortran: bool = False
 ) -> tuple[Program, list[Any], list[float]]:
-    """Return a step of linear layers, batch norm, relu, cross-entropy and Adam with L2; its arrays and scalars."""
+    """Return a step of linear layers, batch norm, relu, cross-entropy and Adam with L2; its arrays and
+    scalars."""
     rng = np.random.default_rng(seed)
     b = Builder()
     arrays: list[Any] = []
@@ -32,7 +34,7 @@ def mlp_step(
     parameters: list[Value] = []
     gradients: dict[Value, Value] = {}
     h, layers = x, []
-    for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (m, n) in enumerate(pairwise(sizes)):
         weight = (rng.standard_normal((n, m)) * math.sqrt(2 / m)).astype(dtype)
         w, bias = take(np.asfortranarray(weight) if fortran else weight), take(np.zeros(n, dtype))
         parameters += [w, bias]
@@ -66,7 +68,10 @@ def mlp_step(
             d = b.where(b.greater(a, f(0)), d, f(0))
             gradients[beta] = dbeta = b.sum(d, axis=0)
             gradients[gamma] = dgamma = b.sum(b.multiply(d, normalized), axis=0)
-            inner = b.subtract(b.subtract(d, b.multiply(dbeta, f(1 / batch))), b.multiply(normalized, b.multiply(dgamma, f(1 / batch))))
+            inner = b.subtract(
+                b.subtract(d, b.multiply(dbeta, f(1 / batch))),
+                b.multiply(normalized, b.multiply(dgamma, f(1 / batch))),
+            )
             d = b.multiply(inner, b.multiply(gamma, inv))
         h, w, bias = layer[:3]
         gradients[w] = b.matmul(b.transpose(d), h)

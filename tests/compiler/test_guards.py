@@ -15,7 +15,7 @@ from weakref import ref
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, functional_call, grad, nn, no_grad, optim
+from tinygrad_mnist import Tensor, functional_call, grad, jit, nn, no_grad, optim
 from tinygrad_mnist.compiler.guards import Guards
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.nn import functional as F
@@ -71,7 +71,19 @@ def recursive(x: Any) -> Any:
 @pytest.fixture(autouse=True)
 def globals_of_this_file() -> Iterator[None]:
     """Give the globals back what they had."""
-    names = ["SCALE", "SIZES", "TABLE", "FLAGS", "MASK", "TIED", "PLAIN", "SLOTTED", "helper", "HELPERS", "SETTINGS"]
+    names = [
+        "SCALE",
+        "SIZES",
+        "TABLE",
+        "FLAGS",
+        "MASK",
+        "TIED",
+        "PLAIN",
+        "SLOTTED",
+        "helper",
+        "HELPERS",
+        "SETTINGS",
+    ]
     before = {name: vars(HERE)[name] for name in names}
     for name in ("SIZES", "TABLE", "FLAGS", "TIED", "PLAIN", "SLOTTED", "SETTINGS"):
         setattr(HERE, name, copy.deepcopy(before[name]))
@@ -108,6 +120,12 @@ def nested_function(x: Any) -> Any:
     return inner(x)
 
 
+def imports_inside(x: Any) -> Any:
+    from tests.compiler.test_guards import SCALE as scale
+
+    return x * scale
+
+
 GLOBALS: dict[str, tuple[Callable[..., Any], Change, str]] = {
     "a number": (plain_number, set_global("SCALE", 0.7), "global 'SCALE' was 0.5, is 0.7"),
     "its type": (plain_number, set_global("SCALE", 1), "global 'SCALE' was 0.5, is 1"),
@@ -115,30 +133,103 @@ GLOBALS: dict[str, tuple[Callable[..., Any], Change, str]] = {
     "gone": (plain_number, lambda: delattr(HERE, "SCALE"), "global 'SCALE' is gone"),
     "in a function inside": (nested_function, set_global("SCALE", 0.7), "global 'SCALE' was 0.5, is 0.7"),
     "in a helper": (lambda x: helper(x), set_global("SCALE", 0.7), "global 'SCALE' was 0.5, is 0.7"),
-    "in a helper of one": (lambda x: recursive(x), set_global("SCALE", 0.7), "global 'SCALE' was 0.5, is 0.7"),
-    "a helper": (lambda x: helper(x), set_global("helper", lambda x: x), "global 'helper' is another function"),
+    "in a helper of one": (
+        lambda x: recursive(x),
+        set_global("SCALE", 0.7),
+        "global 'SCALE' was 0.5, is 0.7",
+    ),
+    "a helper": (
+        lambda x: helper(x),
+        set_global("helper", lambda x: x),
+        "global 'helper' is another function",
+    ),
     "an element": (lambda x: SIZES[0], lambda: SIZES.__setitem__(0, 7), "SIZES[0] was 1, is 7"),
-    "an element more": (lambda x: SIZES, lambda: SIZES.append(1), "global 'SIZES' was a list of 2, is a list of 3"),
+    "an element more": (
+        lambda x: SIZES,
+        lambda: SIZES.append(1),
+        "global 'SIZES' was a list of 2, is a list of 3",
+    ),
     "elements exchanged": (lambda x: SIZES, lambda: SIZES.reverse(), "SIZES[0] was 1, is 2"),
     "of a dict": (lambda x: TABLE, lambda: TABLE.update(scale=0.7), "TABLE['scale'] was 0.5, is 0.7"),
     "a key": (lambda x: TABLE, lambda: TABLE.update(new=TABLE.pop("scale")), "TABLE['new'] is new: 0.5"),
-    "nested": (lambda x: TABLE, lambda: TABLE["nested"]["deep"].append(2), "TABLE['nested']['deep'] was a list of 1, is a list of 2"),
-    "of a set": (lambda x: FLAGS, lambda: (FLAGS.clear(), FLAGS.add("b")), "FLAGS: elements was frozenset({'a'}), is frozenset({'b'})"),
+    "nested": (
+        lambda x: TABLE,
+        lambda: TABLE["nested"]["deep"].append(2),
+        "TABLE['nested']['deep'] was a list of 1, is a list of 2",
+    ),
+    "of a set": (
+        lambda x: FLAGS,
+        lambda: (FLAGS.clear(), FLAGS.add("b")),
+        "FLAGS: elements was frozenset({'a'}), is frozenset({'b'})",
+    ),
     "an array": (lambda x: MASK, lambda: setattr(HERE, "MASK", np.ones(3)), "global 'MASK' is another array"),
-    "a Tensor": (lambda x: TIED, lambda: setattr(HERE, "TIED", Tensor(np.ones(3))), "global 'TIED' is another Tensor"),
-    "requires_grad": (lambda x: TIED, lambda: TIED.requires_grad_(False), "TIED.requires_grad was True, is False"),
-    "a dtype": (lambda x: TIED, lambda: setattr(TIED, "data", np.ones(3, np.float32)), "TIED.dtype was float64, is float32"),
-    "a layout": (lambda x: TIED, lambda: setattr(TIED, "data", np.ones(6)[::2]), "TIED: memory layout was C, is strides (2,)"),
-    "an attribute": (lambda x: SETTINGS.scale, lambda: setattr(SETTINGS, "scale", 0.7), "SETTINGS.scale was 0.5, is 0.7"),
-    "of an object": (lambda x: PLAIN.scale, lambda: setattr(PLAIN, "scale", 0.7), "PLAIN.scale was 0.5, is 0.7"),
-    "in a slot": (lambda x: SLOTTED.scale, lambda: setattr(SLOTTED, "scale", 0.7), "SLOTTED.scale was 0.5, is 0.7"),
-    "in a method": (lambda x: PLAIN.method(x), lambda: setattr(PLAIN, "scale", 0.7), "PLAIN.scale was 0.5, is 0.7"),
-    "of a class": (lambda x: PLAIN.method(x), lambda: setattr(Plain, "factor", 3.0), "Plain.factor was 2.0, is 3.0"),
-    "hides that of a class": (lambda x: PLAIN.method(x), lambda: setattr(PLAIN, "factor", 3.0), "PLAIN.factor is new: 3.0"),
+    "a Tensor": (
+        lambda x: TIED,
+        lambda: setattr(HERE, "TIED", Tensor(np.ones(3))),
+        "global 'TIED' is another Tensor",
+    ),
+    "requires_grad": (
+        lambda x: TIED,
+        lambda: TIED.requires_grad_(False),
+        "TIED.requires_grad was True, is False",
+    ),
+    "a dtype": (
+        lambda x: TIED,
+        lambda: setattr(TIED, "data", np.ones(3, np.float32)),
+        "TIED.dtype was float64, is float32",
+    ),
+    "a layout": (
+        lambda x: TIED,
+        lambda: setattr(TIED, "data", np.ones(6)[::2]),
+        "TIED: memory layout was C, is strides (2,)",
+    ),
+    "an attribute": (
+        lambda x: SETTINGS.scale,
+        lambda: setattr(SETTINGS, "scale", 0.7),
+        "SETTINGS.scale was 0.5, is 0.7",
+    ),
+    "of an object": (
+        lambda x: PLAIN.scale,
+        lambda: setattr(PLAIN, "scale", 0.7),
+        "PLAIN.scale was 0.5, is 0.7",
+    ),
+    "in a slot": (
+        lambda x: SLOTTED.scale,
+        lambda: setattr(SLOTTED, "scale", 0.7),
+        "SLOTTED.scale was 0.5, is 0.7",
+    ),
+    "in a method": (
+        lambda x: PLAIN.method(x),
+        lambda: setattr(PLAIN, "scale", 0.7),
+        "PLAIN.scale was 0.5, is 0.7",
+    ),
+    "of a class": (
+        lambda x: PLAIN.method(x),
+        lambda: setattr(Plain, "factor", 3.0),
+        "Plain.factor was 2.0, is 3.0",
+    ),
+    "hides that of a class": (
+        lambda x: PLAIN.method(x),
+        lambda: setattr(PLAIN, "factor", 3.0),
+        "PLAIN.factor is new: 3.0",
+    ),
     "in a called object": (lambda x: PLAIN(x), lambda: SIZES.__setitem__(0, 7), "SIZES[0] was 1, is 7"),
-    "of a Python module": (lambda x: HELPERS.scale, lambda: setattr(HELPERS, "scale", 0.7), "HELPERS.scale was 0.5, is 0.7"),
-    "hides a builtin": (lambda x: len(x), lambda: setattr(HERE, "len", helper), "global 'len' is new: a function"),
-}  # fmt: skip
+    "of a Python module": (
+        lambda x: HELPERS.scale,
+        lambda: setattr(HELPERS, "scale", 0.7),
+        "HELPERS.scale was 0.5, is 0.7",
+    ),
+    "an import inside": (
+        imports_inside,
+        lambda: setattr(HERE, "SCALE", 0.7),
+        "tests.compiler.test_guards.SCALE was 0.5, is 0.7",
+    ),
+    "hides a builtin": (
+        lambda x: len(x),
+        lambda: setattr(HERE, "len", helper),
+        "global 'len' is new: a function",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", GLOBALS)
@@ -252,6 +343,21 @@ def test_wrapped_functions_are_looked_into(wrap: Any) -> None:
         HERE.SCALE = 0.5  # type: ignore[attr-defined]
 
 
+def test_what_jit_was_given_is_looked_into() -> None:
+    model = nn.Sequential(nn.Dropout(0.5))
+    inner, step = jit(model), jit(plain_number)
+    guards = Guards(lambda x: step(inner(x)))
+    inner_guards = Guards(inner)
+    model.eval()
+    found = changed(guards)
+    assert found is not None
+    assert "training was True, is False" in found
+    assert changed(inner_guards) is not None
+    model.train()
+    HERE.SCALE = 0.7  # type: ignore[attr-defined]
+    assert changed(guards) == "global 'SCALE' was 0.5, is 0.7"
+
+
 def test_a_method_is_guarded_by_its_object() -> None:
     one = Plain()
     guards = Guards(one.method)
@@ -270,7 +376,7 @@ def test_the_objects_of_arguments_are_guarded() -> None:
     assert changed(guards) == "config.scale was 0.5, is 0.7"
     settings.scale = 0.5
     model[0].p = 0.1
-    assert changed(guards) == "0.0.p was 0.5, is 0.1"
+    assert changed(guards) == "net.0.p was 0.5, is 0.1"
 
 
 def test_what_is_installed_is_not_looked_into() -> None:
@@ -285,6 +391,25 @@ def test_a_large_container_is_known_by_its_length() -> None:
     assert changed(guards) is None
     words[-1] = 1
     assert changed(guards) == "the closure's 'words' was a dict of 5000, is a dict of 5001"
+
+
+def test_what_only_a_trace_met_is_guarded_too() -> None:
+    models = {"hidden": nn.Dropout(0.5), "large": dict.fromkeys(range(2000))}
+    weight = nn.Parameter(np.ones(2))
+
+    def step(x: Any) -> Any:
+        return vars(HERE)["_".join(["MO", "DEL"])](x)
+
+    guards = Guards(step)
+    before = guards.key()
+    guards.include([models["hidden"], weight, step])
+    assert guards.key() != before
+    assert guards.check() is None
+    models["hidden"].p = 0.1
+    assert changed(guards) == "Dropout.p was 0.5, is 0.1"
+    models["hidden"].p = 0.5
+    weight.requires_grad = False
+    assert changed(guards) == "Parameter.requires_grad was True, is False"
 
 
 # ---- modules ---------------------------------------------------------------------------------------------
@@ -320,28 +445,49 @@ MODULES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "p": (lambda m: setattr(m[2], "p", 0.1), "model.2.p was 0.5, is 0.1"),
     "eps": (lambda m: setattr(m[1], "eps", 1e-3), "model.1.eps was 1e-05, is 0.001"),
     "momentum": (lambda m: setattr(m[1], "momentum", None), "model.1.momentum was 0.1, is None"),
-    "the generator": (lambda m: setattr(m[2], "rng", np.random.default_rng(1)), "model.2.rng is another Generator"),
+    "the generator": (
+        lambda m: setattr(m[2], "rng", np.random.default_rng(1)),
+        "model.2.rng is another Generator",
+    ),
     "a layer": (lambda m: m.__setitem__(2, nn.Dropout(0.5)), "model.2 is another Dropout"),
     "of another kind": (lambda m: m.__setitem__(2, nn.Identity()), "model.2 was a Dropout, is an Identity"),
     "a layer more": (lambda m: m.append(nn.ReLU()), "model: order was 0, 1, 2, 3, 4, is 0, 1, 2, 3, 4, 5"),
     "a layer less": (lambda m: m.pop(), "model: order was 0, 1, 2, 3, 4, is 0, 1, 2, 3"),
     "frozen": (lambda m: m[0].requires_grad_(False), "model.0.weight.requires_grad was True, is False"),
-    "frozen by name": (lambda m: setattr(m[0].bias, "requires_grad", False), "model.0.bias.requires_grad was True, is False"),
-    "a parameter": (lambda m: setattr(m[0], "weight", nn.Parameter(np.ones((3, 4), np.float32))), "model.0.weight is another Parameter"),
+    "frozen by name": (
+        lambda m: setattr(m[0].bias, "requires_grad", False),
+        "model.0.bias.requires_grad was True, is False",
+    ),
+    "a parameter": (
+        lambda m: setattr(m[0], "weight", nn.Parameter(np.ones((3, 4), np.float32))),
+        "model.0.weight is another Parameter",
+    ),
     "no parameter": (lambda m: setattr(m[0], "bias", None), "model.0.bias was a Parameter, is None"),
     "astype": (lambda m: m.astype(np.float64), "model.0.weight.dtype was float32, is float64"),
-    "a layout": (lambda m: setattr(m[0].weight, "data", m[0].weight.data.copy(order="C")), "model.0.weight: memory layout was F, is C"),
+    "a layout": (
+        lambda m: setattr(m[0].weight, "data", m[0].weight.data.copy(order="C")),
+        "model.0.weight: memory layout was F, is C",
+    ),
     "a hook": (lambda m: m[0].weight.register_hook(lambda g: g), "model.0.weight: hooks is new: "),
     "forward of one": (lambda m: setattr(m[0], "forward", helper), "model.0.forward is new: a function"),
     "an attribute": (lambda m: setattr(m[3], "factor", 3.0), "model.3.factor was 2.0, is 3.0"),
     "an attribute gone": (lambda m: delattr(m[3], "factor"), "model.3.factor is gone"),
     "a list": (lambda m: m[3].sizes.append(1), "model.3.sizes was a list of 2, is a list of 3"),
-    "no buffer": (lambda m: setattr(m[1], "running_mean", None), "model.1.running_mean was a buffer, is None"),
-    "a buffer of another dtype": (lambda m: setattr(m[3], "seen", np.zeros(3, np.float32)), "model.3.seen.dtype was float64, is float32"),
+    "no buffer": (
+        lambda m: setattr(m[1], "running_mean", None),
+        "model.1.running_mean was a buffer, is None",
+    ),
+    "a buffer of another dtype": (
+        lambda m: setattr(m[3], "seen", np.zeros(3, np.float32)),
+        "model.3.seen.dtype was float64, is float32",
+    ),
     "a global of forward": (lambda m: setattr(HERE, "SCALE", 0.7), "global 'SCALE' was 0.5, is 0.7"),
     "a module below": (lambda m: setattr(m[3], "inner", nn.Linear(3, 3)), "model.3.inner is another Linear"),
-    "a new module": (lambda m: m[3].add_module("more", nn.ReLU()), "model.3: order was seen, inner, is seen, inner, more"),
-}  # fmt: skip
+    "a new module": (
+        lambda m: m[3].add_module("more", nn.ReLU()),
+        "model.3: order was seen, inner, is seen, inner, more",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -421,13 +567,28 @@ GROUPS: dict[str, tuple[Callable[[Any], Any], str | None]] = {
     "a step": (lambda o: o.step(), None),
     "state": (lambda o: o.load_state_dict(o.state_dict()), None),
     "a name": (lambda o: o.param_groups[0].update(name="x", initial_lr=1.0), None),
-    "decay": (lambda o: o.param_groups[0].update(weight_decay=0.1), "opt.param_groups[0]['weight_decay'] was zero, is nonzero"),
-    "a beta": (lambda o: o.param_groups[0].update(betas=(0.0, 0.9)), "opt.param_groups[0]['betas'] was (nonzero, nonzero), is (zero, nonzero)"),
-    "a flag": (lambda o: o.param_groups[0].update(maximize=True), "opt.param_groups[0]['maximize'] was False, is True"),
-    "a group": (lambda o: o.add_param_group({"params": [TIED]}), "opt.param_groups was a list of 1, is a list of 2"),
+    "decay": (
+        lambda o: o.param_groups[0].update(weight_decay=0.1),
+        "opt.param_groups[0]['weight_decay'] was zero, is nonzero",
+    ),
+    "a beta": (
+        lambda o: o.param_groups[0].update(betas=(0.0, 0.9)),
+        "opt.param_groups[0]['betas'] was (nonzero, nonzero), is (zero, nonzero)",
+    ),
+    "a flag": (
+        lambda o: o.param_groups[0].update(maximize=True),
+        "opt.param_groups[0]['maximize'] was False, is True",
+    ),
+    "a group": (
+        lambda o: o.add_param_group({"params": [TIED]}),
+        "opt.param_groups was a list of 1, is a list of 2",
+    ),
     "a group less": (lambda o: o.param_groups.pop(), "opt.param_groups was a list of 1, is a list of 0"),
-    "the parameters": (lambda o: o.param_groups[0].update(params=o.param_groups[0]["params"][:1]), "opt.param_groups[0]['params'] was a tuple of 2, is a tuple of 1"),
-}  # fmt: skip
+    "the parameters": (
+        lambda o: o.param_groups[0].update(params=o.param_groups[0]["params"][:1]),
+        "opt.param_groups[0]['params'] was a tuple of 2, is a tuple of 1",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -451,6 +612,19 @@ def test_a_schedule_that_ends_at_zero_is_said_once() -> None:
         opt.param_groups[0]["lr"] = 0.1 * (1 - step / 999)
         keys.add(guards.key())
     assert len(keys) == 2
+
+
+def test_a_parameter_is_called_what_it_is_in_its_model() -> None:
+    model = network()
+    a_optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any) -> None:
+        a_optimizer.zero_grad()
+        model(x).sum().backward()
+
+    guards = Guards(step)
+    model[0].bias.requires_grad = False
+    assert changed(guards) == "model.0.bias.requires_grad was True, is False"
 
 
 # ---- no false alarm, no object kept ----------------------------------------------------------------------
@@ -515,7 +689,8 @@ def test_an_instance_in_the_place_of_another_has_another_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [np.tanh, len, np.add.reduce, functools.partial(np.sum, axis=0), nn.ReLU(), F.relu, Plain, PLAIN]
+    "function",
+    [np.tanh, len, np.add.reduce, functools.partial(np.sum, axis=0), nn.ReLU(), F.relu, Plain, PLAIN],
 )
 def test_any_callable_can_be_guarded(function: Any) -> None:
     guards = Guards(function)

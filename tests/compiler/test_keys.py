@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, detect_anomaly, no_grad
-from tinygrad_mnist.compiler.keys import modes, reason, signature
+from tinygrad_mnist import Tensor, detect_anomaly, nn, no_grad
+from tinygrad_mnist.compiler.keys import Keys, modes, reason, signature
 from tinygrad_mnist.engine.tree import unflatten
 from tinygrad_mnist.nn.module import evaluation_mode
 
@@ -35,8 +35,8 @@ def function(x: Any, y: Any = None, *rest: Any, mask: Any = None) -> None:
 
 def why(new: tuple[Any, ...], *known: tuple[Any, ...]) -> str:
     """Return the reason for a call with some arguments, after calls with others."""
-    keys: list[Any] = [(key_of(*args), None, modes()) for args in [new, *known]]
-    return reason(keys[0], keys[1:], function)
+    keys = Keys(function)
+    return reason(keys(new, {})[2], [keys(args, {})[2] for args in known], function)
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -191,9 +191,13 @@ def test_reasons() -> None:
     assert why((x, None), (x, y)).startswith("argument y was an array, is None")
     assert why((x, y, 1), (x, y)).startswith("argument 2 is new: 1")
     assert why((Tensor(x), y), (x, y)).startswith("argument x was an array, is a Tensor")
-    assert why((Tensor(x, requires_grad=True),), (Tensor(x),)) == "argument x: requires_grad was None, is leaf"
+    assert (
+        why((Tensor(x, requires_grad=True),), (Tensor(x),)) == "argument x: requires_grad was None, is leaf"
+    )
     assert why(({"a": x}, y), ({"a": y}, y)).startswith("argument x['a']: shape was (128,), is (128, 784)")
-    assert why(({"a": x},), ({"b": x},)).startswith("argument x was a dict of 1 with 'b', is a dict of 1 with 'a'")
+    assert why(({"a": x},), ({"b": x},)).startswith(
+        "argument x was a dict of 1 with 'b', is a dict of 1 with 'a'"
+    )
     assert why((x, x), (x, x.copy())) == "what arguments x and y have is new: the same array"
     assert why((len,), (max,)) == "argument x is another function"
 
@@ -206,21 +210,22 @@ def test_a_changing_float_is_explained() -> None:
 def test_the_closest_key_is_compared_with() -> None:
     x = np.ones((4, 6))
     text = why((x[:3], x[:3]), (x.astype(int), [x]), (x[:3], x), (x, x))
-    assert text == "argument y: shape was (4, 6), is (3, 6) (and 1 more)"
+    assert text == "argument y: shape was (4, 6), is (3, 6)"
 
 
 def test_a_mode_is_a_reason() -> None:
-    key: Any = key_of(np.ones(2))
-    usual = modes()
+    keys, args = Keys(function), (np.ones(2),)
+    usual = keys(args, {})[2]
     with no_grad():
-        assert reason((key, None, modes()), [(key, None, usual)]) == "grad mode was True, is False"
+        assert reason(keys(args, {})[2], [usual]) == "grad mode was True, is False"
     with np.errstate(divide="raise"):
-        text = reason((key, None, modes()), [(key, None, usual)])
+        text = reason(keys(args, {})[2], [usual])
     assert text == "np.errstate was warn warn ignore warn, is raise warn ignore warn"
 
 
 def test_arguments_without_names_have_numbers() -> None:
-    one, other = ((key_of(np.ones(n)), None, modes()) for n in (2, 3))
+    keys = Keys(function)
+    one, other = (keys((np.ones(n),), {})[2] for n in (2, 3))
     assert reason(one, [other]) == "argument 0: shape was (3,), is (2,)"
 
 
@@ -228,3 +233,42 @@ def test_a_thousand_batches_have_one_key() -> None:
     images, labels = np.ones((1000, 5), np.float32), np.zeros(1000, np.int64)
     keys = {key_of(images[i : i + 8], labels[i : i + 8]) for i in range(0, 992)}
     assert len(keys) == 1
+
+
+# ---- the keys of one function ----------------------------------------------------------------------------
+
+
+def test_objects_among_the_arguments_have_guards_of_their_own() -> None:
+    def step(model: Any, x: Any) -> Any:
+        return model(x)
+
+    keys, x = Keys(step), np.ones((3, 2), np.float32)
+    one, other = nn.Sequential(nn.Dropout(0.5)), nn.Sequential(nn.Dropout(0.5))
+    first, second = keys((one, x), {})[2], keys((other, x), {})[2]
+    assert first != second
+    other.eval()
+    assert keys((one, x), {})[2] == first
+    assert reason(keys((other, x), {})[2], [second], step).startswith("model.training was True, is False")
+    assert keys((other.train(), x), {})[2] == second
+
+
+def test_guards_do_not_grow_with_the_objects_that_are_given() -> None:
+    keys = Keys(lambda f, x: f(x))
+    made = {keys((lambda x: x, np.ones(2)), {})[2] for _ in range(100)}
+    assert len(made) == 100
+    assert len(keys._guards) <= 32
+
+
+def test_shapes_share_their_guards() -> None:
+    keys = Keys(function)
+    assert keys((np.ones(2),), {})[2][1] is keys((np.ones(3), None), {})[2][1]
+
+
+def test_a_call_with_everything_has_one_key() -> None:
+    model, rng = nn.Linear(2, 2), np.random.default_rng(0)
+    keys = Keys(function)
+
+    def call() -> Any:
+        return keys((Point(np.ones(2), [None, 1]), model), {"mask": {"rng": rng, "on": True}})[2]
+
+    assert len({call() for _ in range(100)}) == 1

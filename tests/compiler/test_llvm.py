@@ -14,17 +14,39 @@ pytest.importorskip("llvmlite")
 
 DTYPES = ["?", "i1", "u1", "i4", "u4", "i8", "u8", "f4", "f8"]
 TWO = frozenset(
-    """add subtract multiply divide maximum minimum fmax fmin copysign equal not_equal less less_equal greater
-    greater_equal logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor""".split()
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "copysign",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+    ]
 )
 LENGTHS = [1, 2, 7, 16, 33]
 
 
 def numbers(dtype, length, seed=0, *, special=True):
-    """Return an array with infinities, NaN, zeros of both signs and subnormal numbers, if it can have them."""
+    """Return an array with infinities, NaN, zeros of both signs and subnormal numbers, if it can have
+    them."""
     rng = np.random.default_rng(seed + length)
     kind = np.dtype(dtype)
-    if kind == bool:
+    if kind.kind == "b":
         return rng.integers(0, 2, length).astype(bool)
     if kind.kind in "iu":
         limits = np.iinfo(kind)
@@ -40,7 +62,8 @@ def numbers(dtype, length, seed=0, *, special=True):
 
 
 def same(result, expected, *, ulps=4, signs=True):
-    """Check that two arrays are equal: integers and bools exactly, floats within rounding, NaN where NaN is."""
+    """Check that two arrays are equal: integers and bools exactly, floats within rounding, NaN where NaN
+    is."""
     assert result.dtype == expected.dtype
     assert result.shape == expected.shape
     if expected.dtype.kind == "f":
@@ -86,7 +109,10 @@ def test_an_elementwise_operation(name):
                 with np.errstate(all="ignore"):
                     result = getattr(b, name)(*arguments)
             except TypeError:
-                b.program.inputs, b.program.strides = b.program.inputs[: len(arrays)], b.program.strides[: len(arrays)]
+                b.program.inputs, b.program.strides = (
+                    b.program.inputs[: len(arrays)],
+                    b.program.strides[: len(arrays)],
+                )
                 break
             arrays += given
             b.program.outputs.append(result)

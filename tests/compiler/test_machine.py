@@ -118,6 +118,18 @@ def test_a_module_has_constants_of_its_own() -> None:
 
 
 @needs_llvmlite
+def test_a_function_that_is_in_vectors_already_is_called_as_any_other() -> None:
+    text = TIMES.format(factor=6).replace("noinline", 'noinline "vectorised" nounwind')
+    loops, vectors = machine._parted(text)
+    assert "declare i64 @product(i64 %x, i64 %y) noinline\n" in loops
+    assert vectors.startswith("define i64 @product(")
+    assert vectors.count("define") == loops.count("define") == 1
+    code = compile_ir(text)
+    assert times(code, 7) == 42
+    assert code.names == {"times"}
+
+
+@needs_llvmlite
 def test_numbers_below_the_normal_ones_stay_after_a_call() -> None:
     code = compile_ir("define double @half(double %x) {\n  %y = fmul double %x, 0.5\n  ret double %y\n}")
     assert ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(code.address("half"))(2e-323) == 1e-323

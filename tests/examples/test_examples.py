@@ -28,7 +28,7 @@ def line_with(text: str, output: str) -> str:
 
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
-    tested |= {"check_your_own_op.py", "visualize_graph.py"}
+    tested |= {"check_your_own_op.py", "visualize_graph.py", "compile_step.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -56,6 +56,13 @@ def test_computations_are_drawn(tmp_path: Path) -> None:
         "neuron.html", "modules.svg", "operations.svg", "backward.svg", "profile.svg", "network.html",
         "nan.svg",
     }  # fmt: skip
+
+
+def test_a_compiled_step_learns_and_is_compiled_once(tmp_path: Path) -> None:
+    pytest.importorskip("llvmlite", reason="the extra `jit` is not installed")
+    output = run("compile_step.py", "--epochs", "5", cwd=tmp_path)
+    assert "compiled 1 time" in output
+    assert last_percentage(line_with("accuracy on unseen digits:", output)) > 93
 
 
 def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:

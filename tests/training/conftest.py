@@ -7,7 +7,7 @@ import pytest
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, train
+from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, compilation, train
 from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.threads import VARIABLES
 
@@ -24,6 +24,20 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of a small run."""
     monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is compiled; it stays as it is."""
+    functions: list[object] = []
+
+    def compile(function: object, threads: int) -> object:
+        functions.append(function)
+        return function
+
+    monkeypatch.setattr(compilation, "compiled", compile)
+    monkeypatch.setattr(compilation, "_unavailable", lambda: None)
+    return functions
 
 
 @pytest.fixture

@@ -79,6 +79,11 @@ def test_everything_comes_back(checkpoint: Checkpoint, path: Path) -> None:
     assert all(before[name].dtype == after[name].dtype for name in before)
 
 
+def test_a_file_of_a_version_that_compiled_nothing_is_read(checkpoint: Checkpoint, path: Path) -> None:
+    assert not {"jit", "compiled"} & checkpoint.origin.keys()
+    assert load_checkpoint(path).origin == checkpoint.origin
+
+
 def test_the_model_is_ready_for_use(path: Path) -> None:
     assert not load_checkpoint(path).model.training
 
@@ -106,11 +111,20 @@ def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x93NUMPY\x01\x00"], ids=["empty", "text", "npy"])
-def test_a_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", "it is empty"),
+        (b"hello", "it is no .npz file"),
+        (b"\x93NUMPY\x01\x00", "it is an .npy file, which holds a single array"),
+        (b"PK\x05\x06" + bytes(18), "it is an .npz file without any array"),
+    ],
+    ids=["empty", "text", "npy", "no arrays"],
+)
+def test_a_file_of_another_kind(tmp_path: Path, content: bytes, kind: str) -> None:
     path = tmp_path / "other.txt"
     path.write_bytes(content)
-    assert "is no checkpoint" in error_of(path)
+    assert f"is no checkpoint: {kind}; name a directory" in error_of(path)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
@@ -130,8 +144,12 @@ def test_a_file_with_a_flipped_bit(path: Path) -> None:
 
 
 def test_arrays_of_somebody_else(tmp_path: Path) -> None:
-    np.savez(tmp_path / "arrays.npz", a=np.zeros(3))
-    assert "no checkpoint of tinygrad_mnist" in error_of(tmp_path / "arrays.npz")
+    path = tmp_path / "arrays.npz"
+    np.savez(path, **{name: np.zeros(3) for name in "abcd"})
+    message = error_of(path)
+    assert "no checkpoint of tinygrad_mnist: it holds the arrays a, b, c, ..., where a text" in message
+    np.savez(path, checkpoint=np.zeros(3))
+    assert "it holds an array of float64 of that name" in error_of(path)
 
 
 def test_pickled_arrays_are_not_read(tmp_path: Path) -> None:

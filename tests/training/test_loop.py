@@ -1,3 +1,4 @@
+import importlib.util
 import math
 from typing import Any
 
@@ -5,15 +6,18 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import (
     OPTIMIZERS,
     DivergedError,
     Fit,
+    JitDecision,
     Plan,
     Recipe,
     Record,
     Reporter,
+    compilation,
     evaluate,
     fit,
     loop,
@@ -28,6 +32,7 @@ class Listener(Reporter):
     """Keeps all that it is told, and may press Ctrl-C after a step."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
+        self.decisions: list[JitDecision] = []
         self.steps: list[int] = []
         self.records: list[Record] = []
         self.best: list[bool] = []
@@ -38,6 +43,9 @@ class Listener(Reporter):
         self.plan = plan
         if self.interrupt_after == 0:
             raise KeyboardInterrupt
+
+    def compiling(self, decision: JitDecision) -> None:
+        self.decisions.append(decision)
 
     def stepped(self, step: int, loss: float) -> None:
         self.steps.append(step)
@@ -53,14 +61,14 @@ class Listener(Reporter):
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Reporter | None = None
+    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Reporter | None = None, jit: str = "auto"
 ) -> tuple[Fit, Any, Parts]:
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     model = build_model(
         recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    return fit(recipe, model, parts, rngs=rngs, reporter=listener), model, parts
+    return fit(recipe, model, parts, rngs=rngs, reporter=listener, jit=jit), model, parts
 
 
 def test_the_patterns_are_learned(small: Recipe, patterns: Dataset) -> None:
@@ -269,6 +277,150 @@ def test_every_optimizer_learns(small: Recipe, patterns: Dataset, optimizer: str
     done, _, _ = train(small.changed(optimizer=optimizer), patterns)
     assert done.history.losses[-1] < done.history.losses[0]
     assert all(map(math.isfinite, done.history.losses))
+
+
+# ---- compiled --------------------------------------------------------------------------------------------
+
+
+def test_the_step_and_the_model_are_compiled_once(
+    small: Recipe, patterns: Dataset, compiler: list[object]
+) -> None:
+    done, model, _ = train(small, patterns, jit="on")
+    assert len(compiler) == 2
+    assert model in compiler
+    assert done.decision.compiled
+
+
+def test_the_decision_is_reported_before_the_first_step(
+    small: Recipe, patterns: Dataset, compiler: list[object]
+) -> None:
+    listener = Listener(interrupt_after=1)
+    done, _, _ = train(small, patterns, listener=listener, jit="on")
+    assert listener.decisions == [done.decision]
+    assert str(done.decision) == "steps are compiled: jit is on"
+
+
+def test_few_steps_are_not_compiled_unless_asked_for(
+    small: Recipe, patterns: Dataset, compiler: list[object]
+) -> None:
+    long = small.changed(epochs=5000)
+    assert not train(small, patterns)[0].decision.compiled
+    assert not train(long, patterns, jit="off", listener=Listener(1))[0].decision.compiled
+    assert compiler == []
+
+
+def refusing(calls: int) -> Any:
+    """A compiler whose functions raise from that call of each on."""
+
+    def compile(function: Any, threads: int) -> Any:
+        numbers = iter(range(calls))
+
+        def call(*inputs: Any) -> Any:
+            if next(numbers, None) is None:
+                raise JitError("model.py:3, in forward: the value decides\nwhat is done")
+            return function(*inputs)
+
+        return call
+
+    return compile
+
+
+@pytest.mark.parametrize("calls", [0, 3], ids=["step", "evaluation"])
+def test_a_model_that_cannot_be_compiled_is_trained_as_it_is(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiler: list[object], calls: int
+) -> None:
+    """All of it, to the same bits; and the user is told why."""
+    recipe = small.changed(epochs=200, evaluate_every=100)
+    plain = train(recipe, patterns, jit="off", listener=Listener(interrupt_after=20))[0]
+    monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
+    monkeypatch.setattr(compilation, "compiled", refusing(calls))
+    listener = Listener(interrupt_after=20)
+    done, _, _ = train(recipe, patterns, listener=listener)
+    assert done.history.losses == plain.history.losses
+    assert [one.compiled for one in listener.decisions] == [True, False]
+    assert done.decision == listener.decisions[-1]
+    assert str(done.decision).endswith("model.py:3, in forward: the value decides what is done")
+
+
+def test_a_model_that_cannot_be_compiled_is_an_error_if_it_has_to_be(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, compiler: list[object]
+) -> None:
+    monkeypatch.setattr(compilation, "compiled", refusing(0))
+    with pytest.raises(JitError, match=r"model\.py:3"):
+        train(small, patterns, jit="on")
+
+
+compiler_needed = pytest.mark.skipif(
+    importlib.util.find_spec("llvmlite") is None, reason="the extra `jit` is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def rich(small: Recipe) -> Recipe:
+    """All that a step can have in it."""
+    return small.changed(dropout=0.3, label_smoothing=0.1, clip_norm=0.5, one_hot=True)
+
+
+@pytest.fixture(scope="module")
+def whole(rich: Recipe, patterns: Dataset) -> tuple[Fit, Any, Parts]:
+    """A compiled training from its beginning to its end."""
+    return train(rich, patterns, jit="on")
+
+
+@compiler_needed
+def test_the_losses_of_compiled_steps_are_those_of_eager(
+    rich: Recipe, patterns: Dataset, whole: tuple[Fit, Any, Parts]
+) -> None:
+    eager = train(rich, patterns, jit="off")[0]
+    assert whole[0].history.losses == pytest.approx(eager.history.losses, rel=1e-3)
+    for found, expected in zip(whole[0].history.records, eager.history.records, strict=True):
+        assert (found.lr, found.step) == (expected.lr, expected.step)
+        assert found.validation_loss == pytest.approx(expected.validation_loss, rel=1e-3)
+
+
+@compiler_needed
+def test_equal_seeds_give_equal_bits_of_compiled_steps(
+    rich: Recipe, patterns: Dataset, whole: tuple[Fit, Any, Parts]
+) -> None:
+    again = train(rich, patterns, jit="on")
+    assert again[0].history.losses == whole[0].history.losses
+    np.testing.assert_equal(again[1].state_dict(), whole[1].state_dict())
+
+
+@compiler_needed
+def test_ctrl_c_between_compiled_steps_keeps_the_best_state(
+    rich: Recipe, patterns: Dataset, whole: tuple[Fit, Any, Parts]
+) -> None:
+    done, model, parts = train(rich, patterns, jit="on", listener=Listener(interrupt_after=20))
+    assert done.interrupted
+    assert done.history.losses == whole[0].history.losses[:20]
+    again = evaluate(model, parts.validation_images, parts.validation_labels, parts.standardizer)
+    assert again.accuracy == done.best.validation_accuracy
+
+
+@compiler_needed
+def test_a_loss_of_a_compiled_step_that_is_not_finite_stops_training(
+    small: Recipe, patterns: Dataset
+) -> None:
+    recipe = small.changed(optimizer="sgd", lr=1e30, schedule="constant", batch_norm=False)
+    with pytest.raises(DivergedError, match=r"the loss became (nan|inf)"):
+        train(recipe, patterns, jit="on")
+
+
+@compiler_needed
+def test_step_and_evaluation_are_one_program_each(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    real = compilation.compiled
+
+    def compile(function: Any, threads: int) -> Any:
+        made.append(real(function, threads))
+        return made[-1]
+
+    monkeypatch.setattr(compilation, "compiled", compile)
+    train(small, patterns, jit="on")
+    assert [len(one.compilations) for one in made] == [1, 1]
 
 
 # ---- records ----------------------------------------------------------------------------------------------

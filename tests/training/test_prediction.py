@@ -1,3 +1,5 @@
+import os
+import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +12,20 @@ from tinygrad_mnist.data import DataError, Standardizer, load_digits
 from tinygrad_mnist.training import Checkpoint, predict, predict_picture
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
+
+
+def test_a_model_may_be_compiled(model: nn.Module, images: np.ndarray) -> None:
+    """Anything that is called as a model is will do; it is called as in evaluation mode, off the tape."""
+    seen = []
+
+    def compiled(x: Tensor) -> Tensor:
+        out = model(x)
+        seen.append((model.training, out.requires_grad))
+        return out
+
+    found, expected = (predict(one, images, STANDARDIZER, 30) for one in (compiled, model))
+    np.testing.assert_array_equal(found, expected)
+    assert seen == [(False, False)] * 2
 
 
 def test_probabilities_add_up(model: nn.Module, images: np.ndarray) -> None:
@@ -106,6 +122,13 @@ def test_a_picture_that_shows_nothing_is_named_as_it_was_asked_for(
     np.save(tmp_path / "blank.npy", np.full((2, 9, 9), 200, np.uint8))
     with pytest.raises(DataError, match=r"blank\.npy:1: the picture is blank"):
         predict_picture(digits_model, f"{tmp_path / 'blank.npy'}:1")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_pipe_is_refused_and_not_waited_for(digits_model: Checkpoint, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe is no regular file.*write it to a file"):
+        predict_picture(digits_model, tmp_path / "pipe")
 
 
 def test_a_number_below_zero_is_a_number(digits_model: Checkpoint, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.training import (
     DivergedError,
@@ -19,6 +20,7 @@ from tinygrad_mnist.training import (
     Reporter,
     RunError,
     TrainingError,
+    compilation,
     evaluate,
     load_checkpoint,
     loop,
@@ -84,6 +86,33 @@ def test_the_summary_says_all(outcome: Outcome, small: Recipe) -> None:
     )
     assert Recipe.from_dict(summary["config"]) == small
     assert summary["images_per_second"] == pytest.approx(4 * 128 / summary["train_seconds"])
+
+
+@pytest.mark.parametrize(("jit", "compiled"), [("auto", False), ("on", True)])
+def test_the_decision_to_compile_stands_in_the_run(
+    small: Recipe, patterns: Dataset, compiler: list[object], jit: str, compiled: bool
+) -> None:
+    outcome = train(small.changed(epochs=1), patterns, out="run", jit=jit)
+    assert (outcome.summary["jit"], outcome.summary["compiled"]) == (jit, compiled)
+    assert ("jit is on" in outcome.summary["compiled_reason"]) is compiled
+    origin = load_checkpoint("run").origin
+    assert (origin["jit"], origin["compiled"]) == (jit, compiled)
+
+
+def test_a_model_that_could_not_be_compiled_is_recorded_as_it_was_trained(
+    small: Recipe, patterns: Dataset, compiler: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise JitError("this model cannot be compiled")
+
+    monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
+    monkeypatch.setattr(compilation, "compiled", lambda *_: refused)
+    outcome = train(small.changed(epochs=1), patterns, out="run")
+    assert (outcome.summary["compiled"], outcome.summary["compiled_reason"]) == (
+        False,
+        "this model cannot be compiled",
+    )
+    assert load_checkpoint("run").origin["compiled"] is False
 
 
 def test_the_summary_names_what_was_changed(outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Final, TextIO
 
 from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable
-from tinygrad_mnist.training import OPTIMIZERS, Plan, Recipe, Record, Reporter
+from tinygrad_mnist.training import OPTIMIZERS, JitDecision, Plan, Recipe, Record, Reporter
 
 Notify = Callable[[str], None]
 
@@ -46,6 +46,11 @@ class Quiet(Reporter):
         """Print a notice."""
         self._notify(sentence)
 
+    def compiling(self, decision: JitDecision) -> None:
+        """Print a notice if the steps would be compiled, but cannot be."""
+        if decision.missed:
+            self.notify(str(decision))
+
     def interrupted(self) -> None:
         """Say that the best state is being evaluated."""
         self.notify("interrupted: the best state so far is kept and evaluated; once more ends at once")
@@ -73,6 +78,12 @@ class Plain(Quiet):
             f"{min(plan.train_images, plan.validation_images):,} of the training images and on the "
             "validation images; * if that is the best so far"
         )
+
+    def compiling(self, decision: JitDecision) -> None:
+        """Print whether the steps are compiled."""
+        super().compiling(decision)
+        if not decision.missed:
+            self._print(str(decision))
 
     def evaluated(self, record: Record, best: bool) -> None:
         """Print loss and accuracies."""

@@ -58,6 +58,15 @@ def hidden(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers, as in 256,128") from None
 
 
+def jit(text: str) -> str:
+    """Return a name in the table `JIT`."""
+    from tinygrad_mnist.training import JIT
+
+    if text not in JIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(JIT)}")
+    return text
+
+
 # ---- options of several commands -------------------------------------------------------------------------
 
 

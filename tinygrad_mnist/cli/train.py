@@ -53,6 +53,8 @@ def _flag(field: str) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    from tinygrad_mnist.training import JIT
+
     shared_options.add_recipe(parser, "what to train")
     shared_options.add_data(
         parser,
@@ -70,6 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="equal seeds give equal results (default 0)",
     )
+    parser.add_argument(
+        "--jit",
+        type=shared_options.jit,
+        default="auto",
+        metavar="|".join(JIT),
+        help="whether the steps are compiled, which pays from some hundred steps on: auto (the default) "
+        "decides by the recipe and the sizes. Compiled, weights differ in their last digits",
+    )
     shared_options.add_threads(parser)
     parser.add_argument(
         "--out",
@@ -82,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    from tinygrad_mnist.training import RecipeError, find_recipe
+    from tinygrad_mnist.training import RecipeError, compilation, find_recipe
 
     given = vars(arguments)
     changes = {field: given[field] for field in _changes() if field in given}
@@ -92,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         if error.field not in changes:
             raise
         raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+    compilation.require(arguments.jit)
     shared_options.use_threads(arguments)
 
     from tinygrad_mnist.cli.progress import make_reporter
@@ -108,6 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
             out=arguments.out,
             source=choice.source,
             reporter=make_reporter(sys.stdout, arguments.quiet, notify),
+            jit=arguments.jit,
         )
         show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
     if outcome.interrupted:

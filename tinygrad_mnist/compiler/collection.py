@@ -79,11 +79,26 @@ class Collection:
         self._seen: dict[int, str] = {}
         self._read: set[tuple[int, str]] = set()  # names in namespaces
         self._globals: dict[str, Any] | None = None  # of the first function
+        self._optimizers: list[tuple[str, Optimizer]] = []
 
     def add_root(self, name: str, value: Any) -> None:
-        """Add an object that a call begins with; without a name, the function that is called."""
+        """Add an object that a call begins with; without a name, the function that is called.
+
+        That an argument is this object, its signature says already.
+        """
         is_function = isinstance(value, types.FunctionType)
         self.add(name or "the function", name or ("" if is_function else type(value).__name__), value)
+        if name and name != "self":
+            self.facts.pop(name, None)
+
+    def finish(self) -> None:
+        """Look into the optimisers, after all else: a parameter is called what it is in its model."""
+        for path, optimizer in self._optimizers:
+            self._add_optimizer(path, optimizer)
+
+    def has(self, value: Any) -> bool:
+        """Return whether an object was met."""
+        return id(value) in self._seen
 
     def add(self, label: str, path: str, value: Any) -> None:
         """Add what is in one place.
@@ -139,7 +154,7 @@ class Collection:
 
     def _add_array(self, path: str, array: np.ndarray[Any, Any]) -> None:
         self.facts[f"{path}.shape"] = array.shape
-        self.facts[f"{path}.dtype"] = Words(array.dtype)
+        self.facts[f"{path}.dtype"] = fact_of(array.dtype)
         self.facts[f"{path}: memory layout"] = layout_of(array)
 
     def _add_tensor(self, path: str, tensor: Tensor) -> None:
@@ -157,6 +172,9 @@ class Collection:
             elif name not in _BOOKKEEPING:
                 self.add(f"{path}.{name}", f"{path}.{name}", value)
         self._add_class(type(module))
+
+    def _note_optimizer(self, path: str, optimizer: Optimizer) -> None:
+        self._optimizers.append((path, optimizer))
 
     def _add_optimizer(self, path: str, optimizer: Optimizer) -> None:
         groups = optimizer.param_groups
@@ -215,8 +233,10 @@ class Collection:
             return
         if self._globals is None:
             self._globals = function.__globals__
-        global_names, attributes = _names_in(code)
+        global_names, attributes, imported = _names_in(code)
         self.attributes |= attributes
+        for name in sorted(imported & sys.modules.keys()):
+            self.add(f"the module {name!r}", name, sys.modules[name])
         self._add_globals(function, sorted(global_names))
         self.readers.append((attrgetter("__code__", "__defaults__", "__kwdefaults__"), function))
         names = code.co_varnames[: code.co_argcount]
@@ -278,7 +298,7 @@ class Collection:
         cls = type(value)
         own = getattr(value, "__dict__", None)
         if isinstance(own, dict):
-            if isinstance(wrapped := own.get("__wrapped__"), types.FunctionType):
+            if (wrapped := own.get("__wrapped__")) is not None:
                 self.add(f"the function inside {path}", path, wrapped)
             self._add_attributes(path, own, sorted(self.attributes & own.keys()))
         if _is_library_class(cls):
@@ -307,7 +327,7 @@ _METHODS: Final[tuple[tuple[type, Callable[[Collection, str, Any], None]], ...]]
     (np.ndarray, Collection._add_array),
     (Tensor, Collection._add_tensor),
     (Module, Collection._add_module),
-    (Optimizer, Collection._add_optimizer),
+    (Optimizer, Collection._note_optimizer),
     (types.FunctionType, Collection._add_function),
     (functools.partial, Collection._add_partial),
     (types.ModuleType, Collection._add_python_module),
@@ -338,20 +358,16 @@ class GroupOptions:
         self._parameters = group["params"]
         self._read: Any = itemgetter(*self.names, "params", "params") if self.names else lambda group: ()
         self._values = self._read(group)
-        self.pattern = self._pattern_of(self._values)
-
-    def _pattern_of(self, values: tuple[Any, ...]) -> tuple[Hashable, ...]:
-        return tuple(map(_option_kind, values[: len(self.names)]))
+        self.pattern = tuple(map(_option_kind, self._values[: len(self.names)]))
 
     def is_unchanged(self) -> bool:
         """Return whether the group has the same parameters, and options of the same kinds."""
         if self._group["params"] is not self._parameters:
             return False
         values = self._read(self._group)
-        if values == self._values:
-            return True
-        if self._pattern_of(values) != self.pattern:
-            return False
+        for value, before, kind in zip(values, self._values, self.pattern, strict=False):
+            if value is not before and _option_kind(value) != kind:
+                return False
         self._values = values  # the learning rate of this step
         return True
 
@@ -402,10 +418,11 @@ def _is_library_class(cls: type) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of globals and of attributes that some code reads, with the functions inside of it."""
+def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the globals, attributes and modules that some code names, with the functions inside of it."""
     global_names: set[str] = set()
     attributes: set[str] = set()
+    imported: set[str] = set()
     waiting = [code]
     while waiting:
         part = waiting.pop()
@@ -413,6 +430,8 @@ def _names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
         for instruction in dis.get_instructions(part):
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 global_names.add(instruction.argval)
-            elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"):
+            elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"):
                 attributes.add(instruction.argval)
-    return frozenset(global_names), frozenset(attributes)
+            elif instruction.opname == "IMPORT_NAME":
+                imported.add(instruction.argval)
+    return frozenset(global_names), frozenset(attributes), frozenset(imported)

@@ -99,7 +99,8 @@ class Plain:
     value: Hashable
 
     def __repr__(self) -> str:
-        return str(self.value) if issubclass(self.type, (float, np.inexact)) else repr(self.value)
+        is_short = issubclass(self.type, (float, np.inexact, np.dtype))  # 0.5, not np.float32(0.5)
+        return str(self.value) if is_short else repr(self.value)
 
 
 def is_plain(value: object) -> bool:

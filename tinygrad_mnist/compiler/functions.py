@@ -2,284 +2,42 @@
 
 :func:`definitions` returns the text of ``@tg_<name>_<f32|f64>``, one function for each name and dtype that a
 program asks for. A loop calls it for each element; LLVM inlines it and vectorises the loop. The names are
-those of NumPy's ufuncs, and so are the results for NaN, infinities, zeros and arguments outside the domain. What
-LLVM has an instruction for is that instruction; the others are within 2 units in the last place of the true
-value, subnormal results included.
+those of NumPy's ufuncs, and so are the results for NaN, infinities, zeros and arguments outside the domain.
+What LLVM has an instruction for is that instruction. The others are within 2 units in the last place of the
+true value, subnormal results included.
 
-A function is written as mathematics on :class:`Expression`, whose operators write the instructions. The
-polynomials are those of :mod:`.polynomials`.
+The formulae are the usual ones (Muller, Elementary Functions, 2016): an argument is reduced to a short
+interval around 0, where a polynomial of :mod:`.polynomials` stands for the function, and what was taken away
+is put back. Their operators are those of :class:`.expression.Expression`.
 """
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import cache
 from typing import Final
 
-from . import polynomials
+from tinygrad_mnist.compiler import polynomials
+from tinygrad_mnist.compiler.expression import (
+    FORMATS,
+    Body,
+    Expression,
+    Format,
+    Number,
+    at_most,
+    clamp,
+    copysign,
+    exact_fma,
+    fma,
+    polynomial,
+    select,
+)
 
 LN2: Final = Fraction("0.69314718055994530941723212145817656807550013436025525412068")
 PI: Final = Fraction("3.14159265358979323846264338327950288419716939937510582097494459230781640628621")
 LN10: Final = Fraction("2.30258509299404568401799145468436420760110148862877297603333")
-
-
-@dataclass(frozen=True)
-class Format:
-    """A floating-point format of IEEE 754 and what LLVM calls it.
-
-    Attributes
-    ----------
-    dtype, suffix : str
-        NumPy's name of it, and ours at the end of a function's name.
-    real, integer : str
-        LLVM's types: of the number, and of an integer with as many bits.
-    fraction : int
-        The number of bits after the point of a number in [1, 2).
-    bias : int
-        The largest exponent, and what is added to an exponent where it is stored.
-    code : str
-        How `struct` calls it.
-    """
-
-    dtype: str
-    suffix: str
-    real: str
-    integer: str
-    fraction: int
-    bias: int
-    code: str
-
-    def round(self, number: float | Fraction) -> float:
-        """Return the number of this format that is nearest."""
-        return float(struct.unpack(self.code, struct.pack(self.code, float(number)))[0])
-
-    def split(self, number: Fraction) -> tuple[float, float]:
-        """Return two numbers with this sum; the first leaves bits free for an exact product with an exponent."""
-        bits = 2 ** (self.fraction - self.exponent_bits)
-        high = Fraction(round(number * bits), bits)
-        return float(high), self.round(number - high)
-
-    @property
-    def exponent_bits(self) -> int:
-        """The number of bits that an exponent has, with its sign."""
-        return self.bias.bit_length() + 1
-
-    @property
-    def least_exponent(self) -> int:
-        """An exponent so small that 2 to it, and anything smaller, is rounded to 0."""
-        return -(self.bias + self.fraction + 1)
-
-    @property
-    def overflowing_exponent(self) -> float:
-        """An exponent so large that 2 to it is infinite; half of 2 to it is not."""
-        return self.bias + 1.4
-
-
-FORMATS: Final = {
-    "float32": Format("float32", "f32", "float", "i32", 23, 127, "<f"),
-    "float64": Format("float64", "f64", "double", "i64", 52, 1023, "<d"),
-}
-
-
-# ---- writing instructions --------------------------------------------------------------------------------
-
-
-class Body:
-    """The instructions of a function that is being written, and what they need beside themselves."""
-
-    def __init__(self, form: Format, within: Body | None = None) -> None:
-        self.form = form
-        self.lines: list[str] = within.lines if within else []
-        self.needs: dict[str, None] = within.needs if within else {}
-
-    def number(self, value: float | Fraction) -> Expression:
-        """Return a constant, rounded to the format. (LLVM writes all by the bits of a double.)"""
-        (bits,) = struct.unpack("<Q", struct.pack("<d", self.form.round(value)))
-        return Expression(self, self.form.real, f"0x{bits:016X}")
-
-    def emit(self, type_: str, instruction: str) -> Expression:
-        """Write an instruction and return its result, of the given type."""
-        name = f"%v{len(self.lines)}"
-        self.lines.append(f"  {name} = {instruction}")
-        return Expression(self, type_, name)
-
-    def call(self, intrinsic: str, *arguments: Expression) -> Expression:
-        """Call one of LLVM's functions on numbers of the format. (They need no declaration.)"""
-        type_, suffix = self.form.real, self.form.suffix
-        values = ", ".join(f"{type_} {argument.text}" for argument in arguments)
-        return self.emit(type_, f"call {type_} @llvm.{intrinsic}.{suffix}({values})")
-
-
-class Expression:
-    """A number in a function that is being written: an operator on it writes an instruction.
-
-    Python numbers beside it are constants of its type. Comparisons are false for NaN.
-    """
-
-    def __init__(self, body: Body, type_: str, text: str) -> None:
-        self.body, self.type, self.text = body, type_, text
-
-    @property
-    def form(self) -> Format:
-        """The format that the function is written for."""
-        return self.body.form
-
-    @property
-    def is_real(self) -> bool:
-        """Whether it is a floating-point number."""
-        return self.type in ("float", "double")
-
-    def constant(self, number: Number) -> Expression:
-        """Return a number as an expression of this one's type."""
-        if isinstance(number, Expression):
-            return number
-        if self.is_real:
-            return self.body.number(number)
-        return Expression(self.body, self.type, str(int(number)))
-
-    def _binary(self, real: str, integer: str, other: Number) -> Expression:
-        name = real if self.is_real else integer
-        return self.body.emit(self.type, f"{name} {self.type} {self.text}, {self.constant(other).text}")
-
-    def _compare(self, predicate: str, other: Number) -> Expression:
-        name = f"fcmp o{predicate}" if self.is_real else f"icmp {'' if predicate == 'eq' else 's'}{predicate}"
-        return self.body.emit("i1", f"{name} {self.type} {self.text}, {self.constant(other).text}")
-
-    def __add__(self, other: Number) -> Expression:
-        return self._binary("fadd", "add", other)
-
-    def __sub__(self, other: Number) -> Expression:
-        return self._binary("fsub", "sub", other)
-
-    def __mul__(self, other: Number) -> Expression:
-        return self._binary("fmul", "mul", other)
-
-    def __truediv__(self, other: Number) -> Expression:
-        return self._binary("fdiv", "sdiv", other)
-
-    def __radd__(self, other: float) -> Expression:
-        return self + other
-
-    def __rsub__(self, other: float) -> Expression:
-        return self.constant(other) - self
-
-    def __rmul__(self, other: float) -> Expression:
-        return self * other
-
-    def __rtruediv__(self, other: float) -> Expression:
-        return self.constant(other) / self
-
-    def __and__(self, other: Number) -> Expression:
-        return self._binary("", "and", other)
-
-    def __or__(self, other: Number) -> Expression:
-        return self._binary("", "or", other)
-
-    def __xor__(self, other: Number) -> Expression:
-        return self._binary("", "xor", other)
-
-    def __lshift__(self, other: Number) -> Expression:
-        return self._binary("", "shl", other)
-
-    def __rshift__(self, other: Number) -> Expression:
-        return self._binary("", "ashr", other)
-
-    def __lt__(self, other: Number) -> Expression:
-        return self._compare("lt", other)
-
-    def __gt__(self, other: Number) -> Expression:
-        return self._compare("gt", other)
-
-    def __le__(self, other: Number) -> Expression:
-        return self._compare("le", other)
-
-    def equals(self, other: Number) -> Expression:
-        """Compare for equality."""
-        return self._compare("eq", other)
-
-    def is_nan(self) -> Expression:
-        """Compare with itself: only NaN differs."""
-        return self.body.emit("i1", f"fcmp uno {self.type} {self.text}, {self.text}")
-
-    def is_whole(self) -> Expression:
-        """Compare with its floor: integers and infinities are equal."""
-        return self.body.call("floor", self).equals(self)
-
-    def __invert__(self) -> Expression:
-        return self ^ 1
-
-    def __neg__(self) -> Expression:
-        return self.body.emit(self.type, f"fneg {self.type} {self.text}") if self.is_real else 0 - self
-
-    def __abs__(self) -> Expression:
-        return self.body.call("fabs", self)
-
-    def bits(self) -> Expression:
-        """Return the integer that has the same bits."""
-        return self.body.emit(self.form.integer, f"bitcast {self.type} {self.text} to {self.form.integer}")
-
-    def from_bits(self) -> Expression:
-        """Return the floating-point number that has the same bits."""
-        return self.body.emit(self.form.real, f"bitcast {self.type} {self.text} to {self.form.real}")
-
-    def convert(self, instruction: str, type_: str, body: Body) -> Expression:
-        """Convert to another type by an instruction of LLVM."""
-        return body.emit(type_, f"{instruction} {self.type} {self.text} to {type_}")
-
-
-Number = Expression | float | Fraction
-
-
-def fma(x: Expression, y: Number, z: Number) -> Expression:
-    """Return ``x * y + z``, rounded once where the processor can."""
-    return x.body.call("fmuladd", x, x.constant(y), x.constant(z))
-
-
-def exact_fma(x: Expression, y: Number, z: Number) -> Expression:
-    """Return ``x * y + z``, rounded once everywhere: where the processor cannot, slowly."""
-    return x.body.call("fma", x, x.constant(y), x.constant(z))
-
-
-def copysign(magnitude: Expression, sign: Expression) -> Expression:
-    """Return a number with the sign of another."""
-    return magnitude.body.call("copysign", magnitude, sign)
-
-
-def select(condition: Expression, x: Number, y: Number) -> Expression:
-    """Return `x` where the condition holds and `y` elsewhere."""
-    like = x if isinstance(x, Expression) else y
-    assert isinstance(like, Expression)
-    x, y = like.constant(x), like.constant(y)
-    return x.body.emit(x.type, f"select i1 {condition.text}, {x.type} {x.text}, {y.type} {y.text}")
-
-
-def polynomial(x: Expression, coefficients: Sequence[float]) -> Expression:
-    """Return a polynomial by Horner's rule, even and odd powers apart: two chains that do not wait for each other."""
-    square = x * x
-    even, odd = (horner(square, coefficients[start::2]) for start in (0, 1))
-    return fma(odd, x, even)
-
-
-def horner(x: Expression, coefficients: Sequence[float]) -> Expression:
-    """Return a polynomial by Horner's rule."""
-    result = x.constant(coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        result = fma(result, x, coefficient)
-    return result
-
-
-def at_most(x: Expression, bound: Number) -> Expression:
-    """Return `x`, or the bound where it is larger; NaN stays NaN."""
-    return select(x > bound, bound, x)
-
-
-def clamp(x: Expression, low: Number, high: Number) -> Expression:
-    """Return `x` within bounds; NaN stays NaN."""
-    return at_most(select(x < low, low, x), high)
 
 
 # ---- exponentials ----------------------------------------------------------------------------------------
@@ -308,7 +66,7 @@ def power_of_two(k: Expression) -> Expression:
 
 
 def without_multiples(x: Expression, period: Fraction) -> tuple[Expression, Expression, Expression]:
-    """Return ``(k, r, missing)``, an integer, a small rest and its rounding: ``x = k * period + r + missing``."""
+    """Return an integer k, a rest r of at most half a period, and the rounding error of r."""
     number, k = nearest_integer(x, 1 / period)
     high, low = x.form.split(period)
     exact = fma(number, -high, x)
@@ -321,24 +79,30 @@ def exp(x: Expression) -> Expression:
     limited = clamp(x, x.form.least_exponent * LN2, x.form.overflowing_exponent * LN2)
     k, r, _ = without_multiples(limited, 2 * LN2)
     half = power_of_two(k)
-    return (1 + fma(r * r, polynomial(r, polynomials.EXP[x.form.dtype]), r)) * half * half
+    return exp_of_rest(r, x.form.dtype) * half * half
 
 
 def exp2(x: Expression) -> Expression:
-    """Return ``2**k * 2**r * 2**k``, as `exp`."""
+    """Return ``2**k * exp(r * ln(2)) * 2**k``, as `exp`."""
     limited = clamp(x, x.form.least_exponent, x.form.overflowing_exponent)
     number, k = nearest_integer(limited, 0.5)
     half = power_of_two(k)
-    return exp2_of_rest(fma(number, -2, limited), x.form.dtype) * half * half
+    return exp_of_rest(fma(number, -2, limited) * LN2, x.form.dtype) * half * half
 
 
-def exp2_of_rest(r: Expression, dtype: str) -> Expression:
-    """Return ``2**r`` for ``abs(r) <= 1``, by a polynomial that is as precise as a dtype."""
-    return fma(r, polynomial(r, polynomials.EXP2[dtype]), 1)
+def exp2_in_range(x: Expression, dtype: str) -> Expression:
+    """Return 2**x where it is a normal number, as precise as a dtype."""
+    number, k = nearest_integer(x)
+    return exp_of_rest((x - number) * LN2, dtype) * power_of_two(k)
+
+
+def exp_of_rest(r: Expression, dtype: str) -> Expression:
+    """Return ``exp(r)`` for ``abs(r) <= ln(2)``, by a polynomial that is as precise as a dtype."""
+    return 1 + fma(r * r, polynomial(r, polynomials.EXP[dtype]), r)
 
 
 def expm1(x: Expression) -> Expression:
-    """Return ``2**k * (exp(r) - 1) + (2**k - 1)``, from its half, as 2**k may be too large; near 0 it is x."""
+    """Return ``2**k * (exp(r) - 1) + (2**k - 1)``, by its half, as 2**k may be too large; near 0 it is x."""
     form = x.form
     limited = clamp(x, -(form.fraction + 3) * LN2, form.overflowing_exponent * LN2)
     k, r, missing = without_multiples(limited, LN2)
@@ -349,7 +113,7 @@ def expm1(x: Expression) -> Expression:
 
 
 def tanh(x: Expression) -> Expression:
-    """Return ``x + x**3 * P(x**2)`` up to 0.55, where tanh is 1/2, and then ``1 - 2 / (exp(2 * abs(x)) + 1)``."""
+    """Return ``x + x**3 * P(x**2)`` up to 0.55, where tanh is 1/2, then ``1 - 2 / (exp(2 * abs(x)) + 1)``."""
     dtype, size, square = x.form.dtype, abs(x), x * x
     small = fma(size, square * polynomial(square, polynomials.TANH[dtype]), size)
     # from there an error of the exponential counts for three eighths of itself, and soon for nothing
@@ -370,8 +134,7 @@ def erf(x: Expression) -> Expression:
     dtype, size = x.form.dtype, abs(x)
     small = fma(x, polynomial(x * x, polynomials.ERF[dtype]), x)
     exponent = polynomial(at_most(size, ERF_IS_ONE[dtype]) - 1, polynomials.ERFC[dtype])
-    number, k = nearest_integer(exponent)
-    large = 1 - exp2_of_rest(exponent - number, dtype) * power_of_two(k)
+    large = 1 - exp2_in_range(exponent, dtype)
     return select(size < 1, small, copysign(large, x))
 
 
@@ -386,18 +149,18 @@ def exponent_and_significand(x: Expression) -> tuple[Expression, Expression]:
 
 
 def log_of_parts(k: Expression, f: Expression, base: Fraction | None) -> Expression:
-    """Return the logarithm of ``2**k * (1 + f)``: ``k * log(2) + log(1 + f)``, whose terms of f are added last.
+    """Return the logarithm of ``2**k * (1 + f)``: ``k * log(2) + f + f**2 * P(f)``, the largest added last.
 
-    `base` is the natural logarithm of the base; None of e.
+    `base` is the natural logarithm of the base; None of e. It divides all constants.
     """
     scale = 1 / base if base else Fraction(1)
-    power, number = [f.form.round(scale), as_number(k)]
+    first, number = f.form.round(scale), as_number(k)
     high, low = f.form.split(LN2 * scale)
-    terms = polynomial(f, [float(Fraction(c) * scale) for c in polynomials.LOG[f.form.dtype]])
-    rest = fma(number, low, f * f * terms)
+    curved = polynomial(f, [float(Fraction(c) * scale) for c in polynomials.LOG[f.form.dtype]])
+    rest = fma(number, low, f * f * curved)
     if base:
-        rest = fma(f, scale - Fraction(power), rest)
-    return fma(number, high, fma(f, power, rest))
+        rest = fma(f, scale - Fraction(first), rest)
+    return fma(number, high, fma(f, first, rest))
 
 
 def where_logarithm(x: Expression, inside: Expression, bound: float) -> Expression:
@@ -406,17 +169,27 @@ def where_logarithm(x: Expression, inside: Expression, bound: float) -> Expressi
     return select(x > bound, where_finite(x, inside), outside)
 
 
+def log_of_zero_and_infinity(x: Expression, inside: Expression) -> Expression:
+    """Return a logarithm of a number that is not negative, with those of zero, infinity and NaN."""
+    return select(x.equals(0), -math.inf, where_finite(x, inside))
+
+
 def where_finite(x: Expression, value: Expression) -> Expression:
     """Return the value, but x where it is infinite or NaN."""
     return select(x < math.inf, value, x)
 
 
-def log(x: Expression, base: Fraction | None = None) -> Expression:
-    """Return the logarithm of a number; a subnormal one is made normal first."""
+def exponent_and_significand_of_any(x: Expression) -> tuple[Expression, Expression]:
+    """Return the same; a subnormal number is made normal first."""
     form = x.form
     subnormal = x < 2.0 ** (1 - form.bias)
     k, z = exponent_and_significand(select(subnormal, x * 2.0**form.fraction, x))
-    k = select(subnormal, k - form.fraction, k)
+    return select(subnormal, k - form.fraction, k), z
+
+
+def log(x: Expression, base: Fraction | None = None) -> Expression:
+    """Return the logarithm of a number."""
+    k, z = exponent_and_significand_of_any(x)
     return where_logarithm(x, log_of_parts(k, z - 1, base), 0.0)
 
 
@@ -461,8 +234,8 @@ def sine_of_turned(x: Expression, quarters: int) -> Expression:
 def quarter_turns(x: Expression) -> tuple[Expression, Expression]:
     """Return ``(k, r)`` with ``x = k * pi / 2 + r`` (Cody and Waite 1980).
 
-    Pi / 2 is cut into three doubles, of 159 bits in all. Its products with k are exact as two doubles each, and
-    what the subtractions round away is kept: r is as precise where x is the double nearest to a multiple.
+    Pi / 2 is cut into three doubles, of 159 bits in all. Its products with k are exact as two doubles each,
+    and what the subtractions round away is kept: r is as precise where x is the double nearest to a multiple.
     """
     number, k = nearest_integer(x, 2 / PI)
     r, lost, left = x, x.constant(0), PI / 2
@@ -513,12 +286,13 @@ def by_library_where_far(name: str, x: Expression, near: Expression) -> Expressi
     """
     body, type_, suffix = x.body, x.type, x.form.suffix
     far = f"tg_far_{name}_{suffix}"
-    body.needs[FAR_SCALAR.format(name=name, suffix=suffix, type=type_)] = None
+    body.helpers[FAR_SCALAR.format(name=name, suffix=suffix, type=type_)] = None
     for length in VECTOR_LENGTHS:
-        body.needs[FAR_VECTOR.format(name=name, suffix=suffix, type=type_, length=length)] = None
+        body.helpers[FAR_VECTOR.format(name=name, suffix=suffix, type=type_, length=length)] = None
     variants = ",".join(f"_ZGV_LLVM_M{length}v_{far}({far}_{length})" for length in VECTOR_LENGTHS)
     is_far = abs(x) > NEAR
-    body.lines += ["  br label %start", "start:", f"  br i1 {is_far.text}, label %library, label %done", "library:"]
+    body.lines += ["  br label %start", "start:", f"  br i1 {is_far.text}, label %library, label %done"]
+    body.lines += ["library:"]
     call = f'call {type_} @{far}({type_} {x.text}) "vector-function-abi-variant"="{variants}"'
     called = body.emit(type_, call)
     body.lines += ["  br label %done", "done:"]
@@ -526,6 +300,7 @@ def by_library_where_far(name: str, x: Expression, near: Expression) -> Expressi
 
 
 VECTOR_LENGTHS: Final = (2, 4, 8, 16)
+"""The numbers of elements of a vector that LLVM may choose."""
 
 # Neither may be inlined, lest LLVM calls the library for all elements at once; nor may those for vectors be
 # dropped before a loop is vectorised, which is why they are not internal.
@@ -535,7 +310,8 @@ define internal {type} @tg_far_{name}_{suffix}({type} %x) noinline nounwind will
   ret {type} %y
 }}"""
 FAR_VECTOR: Final = """\
-define weak_odr hidden <{length} x {type}> @tg_far_{name}_{suffix}_{length}(<{length} x {type}> %x, <{length} x i1> %far)
+define weak_odr hidden <{length} x {type}>
+    @tg_far_{name}_{suffix}_{length}(<{length} x {type}> %x, <{length} x i1> %far)
     noinline nounwind willreturn memory(none) {{
   %any = call i1 @llvm.vector.reduce.or.v{length}i1(<{length} x i1> %far)
   br i1 %any, label %some, label %done
@@ -553,32 +329,103 @@ done:
 
 
 def power(x: Expression, y: Expression) -> Expression:
-    """Return ``x**y``: of float32 in double precision, of float64 by the system's library."""
-    if x.form.dtype == "float64":
-        return x.body.call("pow", x, y)
+    """Return ``x**y`` from that of the size of x: odd powers have its sign, roots of a negative x are NaN."""
     size = abs(x)
     whole, odd = y.is_whole(), ~(0.5 * y).is_whole()
-    result = power_of_positive(widened(size), widened(y)).convert("fptrunc", x.type, x.body)
+    result = power_of_float32(size, y) if x.form.dtype == "float32" else power_of_float64(size, y)
     result = select(whole & odd, copysign(result, x), result)
     result = select((x < 0) & (size < math.inf) & ~whole, math.nan, result)
     return select(x.equals(1) | y.equals(0), 1, result)
 
 
-def power_of_positive(x: Expression, y: Expression) -> Expression:
-    """Return ``2**(y * log2(x))`` of doubles that are float32 and not negative."""
-    k, z = exponent_and_significand(x)
-    log2 = select(x.equals(0), -math.inf, where_finite(x, log_of_parts(k, z - 1, LN2)))
+def power_of_float32(x: Expression, y: Expression) -> Expression:
+    """Return ``2**(y * log2(x))`` for ``x >= 0``, computed in double precision."""
+    base, exponent = widened(x), widened(y)
+    k, z = exponent_and_significand(base)
+    log2 = log_of_zero_and_infinity(base, log_of_parts(k, z - 1, LN2))
     # infinite powers of 1 are 1; any other number gives 0 or infinity to a power of 1e300
-    exponent = clamp(clamp(y, -1e300, 1e300) * log2, -200, 200)
-    number, k = nearest_integer(exponent)
-    return exp2_of_rest(exponent - number, "float32") * power_of_two(k)
+    product = clamp(clamp(exponent, -1e300, 1e300) * log2, -200, 200)
+    return exp2_in_range(product, "float64").convert("fptrunc", x.type, x.body)
+
+
+def power_of_float64(x: Expression, y: Expression) -> Expression:
+    """Return ``2**(y * log2(x))`` for ``x >= 0``, with logarithm and product as sums of two doubles.
+
+    An error of the exponent is one of the result, relative to it, and the exponent may be 1000.
+    """
+    high, low = log2_of_two_parts(x)
+    high = log_of_zero_and_infinity(x, high)
+    y = clamp(y, -(2.0**80), 2.0**80)
+    product = y * high
+    rest = fma(y, low, exact_fma(y, high, -product))
+    rest = select(abs(product) < 1100, rest, 0)
+    product = clamp(product, -1100, 1100)
+    number, k = nearest_integer(product, 0.5)
+    exponent = sum_of_two_parts((fma(number, -2, product), x.constant(0)), rest)
+    return exp2_of_two_parts(*exponent) * power_of_two(k) * power_of_two(k)
+
+
+def exp2_of_two_parts(r: Expression, rest: Expression) -> Expression:
+    """Return ``2**(r + rest)`` for a double r of at most 1, and a rest of its rounding error."""
+    high = float(LN2)
+    scaled = r * high
+    missing = fma(rest, high, fma(r, LN2 - Fraction(high), exact_fma(r, high, -scaled)))
+    curved = fma(scaled * scaled, polynomial(scaled, polynomials.EXP["float64"]), missing)
+    return 1 + (scaled + curved)
+
+
+def log2_of_two_parts(x: Expression) -> tuple[Expression, Expression]:
+    """Return two doubles whose sum is ``log2(x)``, with an error of 1e-20 of it, for ``x > 0``.
+
+    With ``x = 2**k * z`` and ``s = (z - 1) / (z + 1)`` it is ``k + s * (c1 + s**2 * (c3 + s**2 * Q(s**2)))``,
+    the series of the inverse hyperbolic tangent; the last term is so small that one double is enough for it.
+    """
+    k, z = exponent_and_significand_of_any(x)
+    s = quotient(z - 1, z + 1, (z - 1) - ((z + 1) - 2))
+    square = product_of_two_parts(s, s)
+    last = square[0] * polynomial(square[0], polynomials.LOG2_OF_QUOTIENT["float64"])
+    inner = product_of_two_parts(square, sum_of_two_parts(in_two_parts(x, 2 / (3 * LN2)), last))
+    scale = sum_of_two_parts(in_two_parts(x, 2 / LN2), *inner)
+    high, low = product_of_two_parts(s, scale)
+    return sum_of_two_parts((as_number(k), x.constant(0)), high, low)
+
+
+Parts = tuple[Expression, Expression]
+"""Two doubles that stand for their sum; the second is about the rounding error of the first (Dekker 1971)."""
+
+
+def in_two_parts(x: Expression, number: Fraction) -> Parts:
+    """Return a constant as two doubles."""
+    return x.constant(number), x.constant(number - Fraction(float(number)))
+
+
+def quotient(x: Expression, y: Expression, missing: Expression) -> Parts:
+    """Return ``x / (y + missing)``."""
+    inverse = 1 / y
+    high = x * inverse
+    return high, inverse * fma(-high, missing, exact_fma(-high, y, x))
+
+
+def product_of_two_parts(x: Parts, y: Parts) -> Parts:
+    """Return the product of two sums, less that of their second parts."""
+    high = x[0] * y[0]
+    return high, fma(x[0], y[1], fma(x[1], y[0], exact_fma(x[0], y[0], -high)))
+
+
+def sum_of_two_parts(x: Parts, high: Expression, low: Number = 0) -> Parts:
+    """Return the sum of x and ``high + low``, which is smaller, or x is 0."""
+    total = x[0] + high
+    return total, ((x[0] - total) + high) + (x[1] + low)
 
 
 # ---- choosing --------------------------------------------------------------------------------------------
 
 
+# The inner choice is one instruction on x86: its `max` returns the second number where one is NaN.
+
+
 def maximum(x: Expression, y: Expression) -> Expression:
-    """Return the larger, NaN if one is NaN. (The first choice is a single instruction on x86.)"""
+    """Return the larger, NaN if one is NaN."""
     return select(y.is_nan(), y, select(y > x, y, x))
 
 
@@ -651,7 +498,7 @@ TWO_ARGUMENTS: Final = frozenset(["power", "maximum", "minimum", "fmax", "fmin",
 
 
 def definition(name: str, dtype: str) -> str:
-    """Return the IR text of one function, without the declarations that it needs.
+    """Return the IR text of one function, without the functions that it calls.
 
     Parameters
     ----------
@@ -679,24 +526,23 @@ def definitions(functions: Iterable[tuple[str, str]]) -> str:
     functions : iterable of (str, str)
         Names and dtypes, as `definition` takes them.
     """
-    texts, needs = [], dict[str, None]()
-    for name, dtype in dict.fromkeys(functions):
-        text, needed = _write(name, FORMATS[dtype])
-        texts.append(text)
-        needs.update(needed)
-    return "\n".join([*needs, *texts])
+    texts: dict[str, None] = {}
+    for name, dtype in functions:
+        text, helpers = _write(name, FORMATS[dtype])
+        texts |= {**helpers, text: None}
+    return "\n".join(texts)
 
 
 @cache
 def _write(name: str, form: Format) -> tuple[str, dict[str, None]]:
-    """Return a function's text and the declarations that it needs."""
+    """Return a function's text and those of the functions that it calls."""
     body = Body(form)
     arguments = [Expression(body, form.real, text) for text in ("%x", "%y")[: 1 + (name in TWO_ARGUMENTS)]]
     result = FUNCTIONS[name](*arguments)
     parameters = ", ".join(f"{form.real} {argument.text}" for argument in arguments)
     head = f"define internal {result.type} @tg_{name}_{form.suffix}({parameters})"
     lines = [f"{head} {ATTRIBUTES} {{", *body.lines, f"  ret {result.type} {result.text}", "}"]
-    return "\n".join(lines), body.needs
+    return "\n".join(lines), body.helpers
 
 
 ATTRIBUTES: Final = "alwaysinline nounwind willreturn memory(none)"

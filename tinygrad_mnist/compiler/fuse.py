@@ -1,13 +1,13 @@
 """Fusion: which values are kept in memory, and which instructions share a loop.
 
-An instruction of a loop reads its arguments element by element. So where its argument is such an instruction too,
-it need not be kept in memory: it is computed where it is read. :func:`plan` decides what is kept all the same (the
-results of reductions and products; what a loop would otherwise compute again for each element, or what is dear and
-read in several loops), and joins what runs over the same elements into one kernel.
+An instruction of a loop reads its arguments element by element. So where its argument is such an instruction
+too, it need not be kept in memory: it is computed where it is read. :func:`plan` decides what is kept all the
+same (the results of reductions and products; what a loop would otherwise compute again for each element, or
+what is dear and read in several loops), and joins what runs over the same elements into one kernel.
 
 A plan has two parts. The first computes everything, and changes nothing that the caller sees. The second, the
-commit, writes to the memory of the inputs; it runs only if all conditions hold. An optimiser's update is computed
-within its commit, in one pass over memory.
+commit, writes to the memory of the inputs; it runs only if all conditions hold. An optimiser's update is
+computed within its commit, in one pass over memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,24 @@ from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Inst
 COST: Final[Mapping[str, int]] = defaultdict(
     lambda: 1,
     dict.fromkeys(
-        "exp expm1 exp2 log log1p log2 log10 sin cos tanh erf divide sqrt reciprocal power".split(), 12
+        [
+            "exp",
+            "expm1",
+            "exp2",
+            "log",
+            "log1p",
+            "log2",
+            "log10",
+            "sin",
+            "cos",
+            "tanh",
+            "erf",
+            "divide",
+            "sqrt",
+            "reciprocal",
+            "power",
+        ],
+        12,
     ),
 )
 """What an element of an operation costs, in additions."""
@@ -217,7 +234,8 @@ class _Keeping:
     def __init__(self, ready: Prepared):
         self.ready = ready
         program = ready.program
-        self.kept: set[Value] = {*program.outputs, *program.numbers, *program.conditions}
+        self.kept: set[Value] = {*program.numbers, *program.conditions}
+        self.kept.update(ready.roots[value] for value in program.outputs)
         self.users: dict[Value, list[Instruction]] = defaultdict(list)
         for instruction in program.instructions:
             for value in dict.fromkeys(instruction.inputs):
@@ -262,10 +280,10 @@ class _Keeping:
             read_at = {levels[user] for user in self._readers(value)}
             if written & self._itself_and_views(value):
                 read_at.add(-1)  # a commit is a kernel of its own
-            if (cost[value] > CHEAP and len(read_at) > 1) or cost[value] > DEAR:
-                if not self._only_for_commit(value):
-                    self.kept.add(value)
-                    cost[value] = 0
+            dear = (cost[value] > CHEAP and len(read_at) > 1) or cost[value] > DEAR
+            if dear and not self._only_for_commit(value):
+                self.kept.add(value)
+                cost[value] = 0
 
     def _only_for_commit(self, value: Value) -> bool:
         """Return whether nothing but writes needs a value: they are computed in one kernel."""
@@ -352,7 +370,7 @@ def _fits_one_kernel(ready: Prepared, kept: set[Value], group: list[tuple[Value,
 def _read_at(
     ready: Prepared, kept: set[Value], value: Value, index: Index
 ) -> Iterator[tuple[Value, Index | None]]:
-    """Yield what the computation of a value reads from memory, and at which index; None: at some other one."""
+    """Yield what the computation of a value reads from memory, and at which index; None is some other one."""
     seen = set()
     waiting: list[tuple[Value, Index]] = [(value, index)]
     while waiting:
@@ -422,7 +440,8 @@ class _Schedule:
             return False
         # Calls run in the order of the program, as some may have effects.
         return self.ready.kinds[instruction] != "call" or all(
-            i is instruction or self.ready.kinds[i] != "call" for i in self.left[: self.left.index(instruction) + 1]
+            i is instruction or self.ready.kinds[i] != "call"
+            for i in self.left[: self.left.index(instruction) + 1]
         )
 
     @staticmethod

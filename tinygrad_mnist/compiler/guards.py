@@ -10,8 +10,9 @@ Only if that has changed, all facts are found anew.
 
 from __future__ import annotations
 
+import inspect
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from weakref import ref
 
@@ -25,6 +26,20 @@ from tinygrad_mnist.engine.tree import flatten
 
 KNOWN: Final = 64
 """How many keys of one function are kept, so that a key that comes again is the same object."""
+
+
+def is_object(leaf: Any) -> bool:
+    """Return whether a leaf of the arguments is neither an array, nor a Tensor, nor a plain value."""
+    return not isinstance(leaf, (np.ndarray, Tensor)) and not is_plain(leaf)
+
+
+def parameter_names(function: Any) -> tuple[str, ...]:
+    """Return the names of the parameters of a function that may be given by position."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # nothing that has a signature
+        return ()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 class GuardKey:
@@ -76,19 +91,21 @@ class Guards:
             self._add_root("self", function.__self__)
             function = function.__func__
         self._roots.append(("", lambda: function))
-        for number, argument in enumerate(args):
-            self._add_argument(str(number), argument)
-        for name, argument in (kwargs or {}).items():
-            self._add_argument(name, argument)
+        given: dict[int | str, Any] = dict(enumerate(args))
+        given.update((kwargs or {}).items())
+        objects = [
+            (position, leaf)
+            for position, argument in given.items()
+            for leaf in flatten(argument)[0]
+            if is_object(leaf)
+        ]
+        names: dict[int | str, str] = dict(enumerate(parameter_names(function))) if objects else {}
+        for position, leaf in objects:
+            self._add_root(names.get(position, str(position)), leaf)
         self._attributes: set[str] = set()  # that the code reads, of whatever object
         self._known: dict[GuardKey, GuardKey] = {}
         self._watch: _Watch | None = None
         self._key = self._first = self.key()
-
-    def _add_argument(self, name: str, argument: Any) -> None:
-        for leaf in flatten(argument)[0]:
-            if not is_plain(leaf) and not isinstance(leaf, (np.ndarray, Tensor)):
-                self._add_root(name, leaf)
 
     def _add_root(self, name: str, value: Any) -> None:
         try:
@@ -101,19 +118,40 @@ class Guards:
         watch = self._watch
         if watch is not None and watch.is_unchanged():
             return self._key
-        while True:
-            version, count = structure_version(), len(self._attributes)
-            found = Collection(self._attributes)
-            for name, root in self._roots:
-                found.add_root(name, root())
-            if len(self._attributes) == count:  # else an object that was seen before has more to be read
-                break
+        version = structure_version()
+        found = self._collected()
         if len(self._known) >= KNOWN:
             self._known.clear()
         key = GuardKey(found.facts)
         self._key = self._known.setdefault(key, key)
         self._watch = _Watch(found, version)
         return self._key
+
+    def _collected(self) -> Collection:
+        while True:
+            count = len(self._attributes)
+            found = Collection(self._attributes)
+            for name, root in self._roots:
+                found.add_root(name, root())
+            found.finish()
+            if len(self._attributes) == count:  # else an object that was met before has more to be read
+                return found
+
+    def include(self, objects: Iterable[Any]) -> None:
+        """Guard what a trace met, too, as far as the code does not name it: the key becomes another one.
+
+        Parameters
+        ----------
+        objects : iterable
+            Modules, optimisers, Tensors and whatever else the program depends on. They are not kept.
+        """
+        found = self._collected()
+        new = [each for each in objects if not found.has(each)]
+        for each in new:
+            self._add_root(getattr(each, "name", None) or type(each).__name__, each)
+        if new:
+            self._watch = None
+            self._first = self.key()
 
     def check(self) -> Difference | None:
         """Return the first fact that is another than when these guards were made; None if there is none."""
@@ -193,11 +231,14 @@ class _Watch:
         try:
             if list(map(id, self._contents())) != self.identities:
                 return False
-            if list(map(len, self.sized)) != self.lengths:
+            if self.sized and list(map(len, self.sized)) != self.lengths:
                 return False
             for namespace, names in self.absent:
                 if not namespace.keys().isdisjoint(names):
                     return False
-            return all(group.is_unchanged() for group in self.groups)
+            for group in self.groups:
+                if not group.is_unchanged():
+                    return False
         except _UNREADABLE:
             return False
+        return True

@@ -1,13 +1,12 @@
 """What decides whether a compiled program may be replayed: the key of a call.
 
-It has three parts: the signature of the arguments (`signature`), the surroundings of the function, such as
-its globals and the modules that it uses (`Guards`), and the modes that are on (`modes`). `reason` says in
-words how a key differs from the keys that are known.
+It has three parts: the signature of the arguments (`signature`), what the function reads besides, such as
+globals and the modules that they hold (`Guards`), and the modes that are on (`modes`). `Keys` makes the keys
+of one function. `reason` says in words how a key differs from the keys that are known.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
@@ -15,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler.facts import Plain, Words, differences, fact_of, layout_of
-from tinygrad_mnist.compiler.guards import Guards
+from tinygrad_mnist.compiler.guards import GuardKey, Guards, is_object, parameter_names
 from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tape import Leaf, recording
@@ -23,7 +22,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
 from tinygrad_mnist.nn.module import _evaluating
 
-__all__ = ["Guards", "modes", "reason", "signature"]
+__all__ = ["Guards", "Key", "Keys", "modes", "reason", "signature"]
 
 _CONTIGUOUS_ALIGNED: Final = 0x101
 _OWNS_ITS_MEMORY: Final = 0x4
@@ -173,10 +172,66 @@ def modes() -> tuple[Hashable, ...]:
     return recording.get(), _evaluating.get(), is_replay(), observed, _errstate()
 
 
-# ---- why a key is new ------------------------------------------------------------------------------------
+# ---- the keys of a function ------------------------------------------------------------------------------
 
-Key = tuple[Hashable, Any, tuple[Hashable, ...]]
-"""The key of a call: the signature of its arguments, the key of its guards, and the modes."""
+MOST_GUARDS: Final = 32
+"""For how many combinations of objects among the arguments guards are kept."""
+
+
+Key = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
+"""The key of a call: the signature of its arguments, the key of its guards, the modes. It can be hashed."""
+
+_ARRAYS: Final = frozenset({np.ndarray, Tensor})
+
+
+class Keys:
+    """The keys of the calls of one function.
+
+    Parameters
+    ----------
+    function : callable
+        A function, a method, a module, or another callable object.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scale = [0.5]
+    >>> keys = Keys(lambda x: x * scale[0])
+    >>> _, _, first = keys((np.ones(3),), {})
+    >>> keys((np.zeros(3),), {})[2] == first
+    True
+    >>> scale[0] = 0.7
+    >>> print(reason(keys((np.ones(3),), {})[2], [first]))
+    scale[0] was 0.5, is 0.7
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._guards: dict[tuple[Hashable, ...], Guards] = {}
+        self._usual: Guards | None = None  # of calls with arrays alone
+
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Key]:
+        """Return the leaves and the structure of the arguments of a call, and its key."""
+        leaves, structure, given = signature(args, kwargs)
+        guards = self._usual
+        if guards is None or not _ARRAYS.issuperset(map(type, leaves)):
+            guards = self.guards(args, kwargs, leaves)
+        return leaves, structure, (given, guards.key(), modes())
+
+    def guards(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], leaves: Sequence[Any]) -> Guards:
+        """Return the guards of a call: other objects among the arguments have others."""
+        objects = tuple(fact_of(leaf) for leaf in leaves if is_object(leaf))
+        guards = self._guards.get(objects)
+        if guards is None:
+            if len(self._guards) >= MOST_GUARDS:
+                del self._guards[next(iter(self._guards))]  # the oldest
+            guards = self._guards[objects] = Guards(self._function, args, kwargs)
+        if not objects:
+            self._usual = guards
+        return guards
+
+
+# ---- why a key is new ------------------------------------------------------------------------------------
 
 
 def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None = None) -> str:
@@ -184,10 +239,10 @@ def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None =
 
     Parameters
     ----------
-    new : tuple
-        ``(signature, guards, modes)``: what `signature`, `Guards.key` and `modes` returned.
-    known : iterable of tuple
-        Such keys.
+    new : Key
+        The key of a call.
+    known : iterable of Key
+        Those of the calls before it.
     function : callable, optional
         Its parameters are the names of the arguments; they are numbers otherwise.
 
@@ -196,13 +251,13 @@ def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None =
     >>> import numpy as np
     >>> def step(x, rate): ...
     >>> calls = [(np.ones((128, 784)), 0.1), (np.ones((96, 784)), 0.1), (np.ones((96, 784)), 0.2)]
-    >>> keys = [(signature(call, {})[2], None, modes()) for call in calls]
-    >>> print(reason(keys[1], keys[:1], step))
+    >>> found = [keys(call, {})[2] for keys in [Keys(step)] for call in calls]
+    >>> print(reason(found[1], found[:1], step))
     argument x: shape was (128, 784), is (96, 784)
-    >>> print(reason(keys[2], keys[:2], step))
+    >>> print(reason(found[2], found[:2], step))
     argument rate was 0.1, is 0.2; Python's numbers are part of the key, an array such as np.array(0.2) is not
     """
-    names = _parameter_names(function)
+    names = parameter_names(function)
     facts = _facts(new, names)
     # Of keys that differ in the same number of facts, the one that was added last.
     found = [differences(_facts(key, names), facts) for key in known]
@@ -221,23 +276,14 @@ def reason(new: Key, known: Iterable[Key], function: Callable[..., Any] | None =
     return text
 
 
-def _parameter_names(function: Any) -> tuple[str, ...]:
-    """Return the names of the positional parameters of a function."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # nothing that has a signature
-        return ()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
-
-
 def _facts(key: Key, names: tuple[str, ...]) -> dict[str, Hashable]:
     """Return what a key says, by name."""
     given, guards, state = key
-    facts: dict[str, Hashable] = _argument_facts(given, names)
-    facts.update(zip(_MODES, map(_mode_fact, state), strict=True))
-    if guards is not None:
-        facts.update(guards.facts)
-    return facts
+    return {
+        **_argument_facts(given, names),
+        **dict(zip(_MODES, map(_mode_fact, state), strict=True)),
+        **guards.facts,
+    }
 
 
 def _mode_fact(value: Hashable) -> Hashable:
@@ -287,7 +333,7 @@ def _leaf_facts(name: str, key: Any) -> dict[str, Hashable]:
         return {name: key}
     whole = dict(zip(_LEAF_FACTS, (*key, *_USUAL[len(key) :]), strict=True))
     kind: Any = whole.pop("type")
-    whole["dtype"] = Words(whole["dtype"])
+    whole["dtype"] = fact_of(whole["dtype"])
     return {
         name: Words("an array" if kind is np.ndarray else f"a {kind.__name__}"),
         **{f"{name}: {what}": value for what, value in whole.items()},

@@ -82,7 +82,7 @@ def only_ones_differ(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
 
 
 def blas_order(layout: Layout, shape: tuple[int, ...], itemsize: int) -> tuple[bool, int] | None:
-    """Return how BLAS reads a matrix: whether transposed, and the elements from row to row; None if it cannot.
+    """Return how BLAS reads a matrix: whether transposed, and the elements from row to row; or None.
 
     >>> blas_order(Layout(0, (12, 4)), (2, 3), 4), blas_order(Layout(0, (4, 12)), (3, 2), 4)
     ((False, 3), (True, 3))
@@ -90,7 +90,10 @@ def blas_order(layout: Layout, shape: tuple[int, ...], itemsize: int) -> tuple[b
     True
     """
     (rows, columns), (down, right) = shape[-2:], layout.strides[-2:]
-    for transposed, length, width, far, near in ((False, rows, columns, down, right), (True, columns, rows, right, down)):
+    for transposed, length, width, far, near in (
+        (False, rows, columns, down, right),
+        (True, columns, rows, right, down),
+    ):
         if length == 1:  # there is no second row: any distance will do
             far = width * itemsize
         if width == 1:

@@ -1,7 +1,8 @@
 """Loops as LLVM IR: text that `machine` compiles.
 
-Arithmetic is strict: no flag assumes that a NaN, an infinity or a signed zero is absent. Only the additions of a sum
-may be reassociated, so that it runs in vectors: it is then a sum of many partial sums, as NumPy's pairwise one is.
+Arithmetic is strict: no flag assumes that a NaN, an infinity or a signed zero is absent. Only the additions
+of a sum may be reassociated, so that it runs in vectors: it is then a sum of many partial sums, as NumPy's
+pairwise one is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler.functions import FUNCTIONS
-from tinygrad_mnist.compiler.loops import Access, Accumulator, Literal, Nest, Operand, Operation, Register, identity
+from tinygrad_mnist.compiler.loops import (
+    Access,
+    Accumulator,
+    Literal,
+    Nest,
+    Operand,
+    Operation,
+    Register,
+    identity,
+)
 
 TYPES: Final[Mapping[np.dtype[Any], str]] = {
     np.dtype("?"): "i1",
@@ -24,7 +34,8 @@ TYPES: Final[Mapping[np.dtype[Any], str]] = {
 """The type of a register, for each dtype."""
 
 BLOCK: Final = 1024
-"""A longer innermost sum is a sum of blocks of so many elements: its rounding error does not grow with its length."""
+"""A longer innermost sum is a sum of blocks of so many elements: its rounding error does not grow with its
+length."""
 
 _ARITHMETIC: Final = {
     "add": ("fadd", "add", "add"),
@@ -52,9 +63,10 @@ _BITWISE: Final = {
     "bitwise_xor": "xor",
 }
 
+
 def memory_type(dtype: np.dtype[Any]) -> str:
     """Return the type of an element of memory: a bool takes a byte."""
-    return "i8" if dtype == bool else TYPES[dtype]
+    return "i8" if dtype.kind == "b" else TYPES[dtype]
 
 
 def literal(value: Any, dtype: np.dtype[Any]) -> str:
@@ -63,7 +75,7 @@ def literal(value: Any, dtype: np.dtype[Any]) -> str:
     >>> literal(1.5, np.dtype("f4")), literal(-3, np.dtype("i8")), literal(True, np.dtype(bool))
     ('0x3FF8000000000000', '-3', 'true')
     """
-    if dtype == bool:
+    if dtype.kind == "b":
         return "true" if value else "false"
     if dtype.kind == "f":
         return "0x" + struct.pack(">d", float(dtype.type(value))).hex().upper()
@@ -79,19 +91,24 @@ def short(dtype: np.dtype[Any]) -> str:
     return f"f{8 * dtype.itemsize}"
 
 
-def ranged(made: Nest) -> int | None:
+def ranged(made: Nest, *, cut: bool = False) -> int | None:
     """Return the loop whose range is an argument of the function; None if there is none.
 
-    Of a single loop it is: then loops that differ only in their lengths, such as the updates of all parameters, are
-    one function. A long sum needs its length, to be cut into blocks.
+    Of loops that threads share it is the outermost one.
+    Of a single loop it is: then loops that differ only in their lengths, such as the updates of all
+    parameters, are one function. A long sum needs its length, to be cut into blocks.
     """
     long = len(made.lengths) == 1 and made.lengths[0] > BLOCK
     sums = any(a.reduction == "sum" and a.dtype.kind == "f" for a in made.accumulators)
-    return 0 if len(made.lengths) == 1 and not (long and sums) else None
+    return 0 if cut or (len(made.lengths) == 1 and not (long and sums)) else None
 
 
-class Function:
-    """The text of one function: a nest of loops.
+def function(
+    made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], *, cut: bool = False
+) -> str:
+    """Return the text of a function that runs a nest of loops; its name is to be put for ``{name}``.
+
+    Its arguments are a pointer for each of the nest's, and the range of a loop if `ranged` says so.
 
     Parameters
     ----------
@@ -101,20 +118,29 @@ class Function:
         Declarations that the text needs are added to it.
     functions : set of (str, dtype)
         So are the functions of `functions` that it calls.
+    cut : bool
+        Whether threads share the outermost loop.
     """
+    return _Function(made, declared, functions, ranged(made, cut=cut)).text()
 
-    def __init__(self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]]):
+
+class _Function:
+    """The work of :func:`function`: lines are appended one by one."""
+
+    def __init__(
+        self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], loop: int | None
+    ):
         self.nest = made
         self.declared, self.functions = declared, functions
-        self.ranged = ranged(made)
+        self.ranged = loop
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0
         self.registers: dict[int, str] = {}
         self.loops: list[str] = []
+        self.in_blocks = False
 
-    def text(self, name: str) -> str:
-        """Return the function, under a name."""
+    def text(self) -> str:
         made = self.nest
         for fill in made.fills:
             self.fill(fill.pointer, fill.count, fill.value)
@@ -123,7 +149,7 @@ class Function:
         if self.ranged is not None:
             arguments += ["i64 %begin", "i64 %end"]
         body = "\n".join(["entry:", *self.start, "  br label %body", "body:", *self.lines, "  ret void"])
-        return f"define internal void @{name}({', '.join(arguments)}) noinline #0 {{\n{body}\n}}\n"
+        return f"define internal void @{{name}}({', '.join(arguments)}) noinline #0 {{\n{body}\n}}\n"
 
     # Lines -----------------------------------------------------------------------------------------------
 
@@ -249,10 +275,8 @@ class Function:
         self.loop("0", str(-(-length // BLOCK)), block)
         self.in_blocks = False
 
-    in_blocks = False
-
     def add_up(self, number: int) -> None:
-        """Add the sum of a block to the whole: for float32 in float64, for float64 with what rounding took."""
+        """Add the sum of a block to the whole: in float64, or for float64 with what rounding took."""
         dtype = self.nest.accumulators[number].dtype
         part = self.make(f"load {TYPES[dtype]}, ptr %part{number}")
         if dtype.itemsize == 4:
@@ -261,7 +285,8 @@ class Function:
         new = self.make(f"fadd double {total}, {part}")
         self.add(f"store double {new}, ptr %sum{number}")
         if dtype.itemsize == 8:
-            # Knuth, The Art of Computer Programming, volume 2, 4.2.2, theorem B: total + part = new + lost, exactly.
+            # Knuth, The Art of Computer Programming, volume 2, 4.2.2, theorem B: total + part = new + lost,
+            # exactly.
             taken = self.make(f"fsub double {new}, {total}")
             rest = self.make(f"fsub double {new}, {taken}")
             first = self.make(f"fsub double {total}, {rest}")
@@ -287,7 +312,11 @@ class Function:
             names = {f"%sum{number}": "double", f"%lost{number}": "double"}
         for name, kind in names.items():
             self.start.append(f"  {name} = alloca {kind}")
-            value = "0.0" if kind == "double" and self.compensated(accumulator) else literal(start.value, start.dtype)
+            value = (
+                "0.0"
+                if kind == "double" and self.compensated(accumulator)
+                else literal(start.value, start.dtype)
+            )
             self.add(f"store {kind} {value}, ptr {name}")
 
     def finish(self, number: int, accumulator: Accumulator) -> None:
@@ -355,10 +384,10 @@ class Function:
     def load(self, access: Access) -> str:
         kind = memory_type(access.dtype)
         value = self.make(f"load {kind}, ptr {self.address(access)}, align {self.alignment(access)}")
-        return self.make(f"icmp ne i8 {value}, 0") if access.dtype == bool else value
+        return self.make(f"icmp ne i8 {value}, 0") if access.dtype.kind == "b" else value
 
     def store(self, access: Access, value: str) -> None:
-        if access.dtype == bool:
+        if access.dtype.kind == "b":
             value = self.make(f"zext i1 {value} to i8")
         kind = memory_type(access.dtype)
         self.add(f"store {kind} {value}, ptr {self.address(access)}, align {self.alignment(access)}")
@@ -405,17 +434,21 @@ class Function:
             self.functions.add((name, dtype))
             arguments = ", ".join(f"{kind} {operand}" for operand in a)
             return self.make(f"call {TYPES[result.dtype]} @tg_{name}_{short(dtype)}({arguments})")
+        if name == "power":  # as the library of C has it
+            return self.call("llvm.pow", kind, *a)
         if name in ("floor", "ceil", "rint", "trunc"):
             return a[0]  # of an integer
         return getattr(self, name)(operands, result, kind, *a)  # type: ignore[no-any-return]
 
-    def where(self, operands: Any, result: Register, kind: str, condition: str, first: str, second: str) -> str:
+    def where(
+        self, operands: Any, result: Register, kind: str, condition: str, first: str, second: str
+    ) -> str:
         return self.make(f"select i1 {condition}, {kind} {first}, {kind} {second}")
 
     def astype(self, operands: tuple[Operand, ...], result: Register, kind: str, a: str) -> str:
         old, new = operands[0].dtype, result.dtype
         to = TYPES[new]
-        if new == bool:
+        if new.kind == "b":
             return self.make(f"fcmp une {kind} {a}, 0.0" if old.kind == "f" else f"icmp ne {kind} {a}, 0")
         if old.kind == "f":
             return self.make(f"{'fpext' if new.itemsize > old.itemsize else 'fptrunc'} {kind} {a} to {to}")
@@ -447,7 +480,7 @@ class Function:
         return self.make(f"select i1 {below}, {kind} -1, {kind} {above}")
 
     def invert(self, operands: Any, result: Register, kind: str, a: str) -> str:
-        return self.make(f"xor {kind} {a}, {'true' if result.dtype == bool else '-1'}")
+        return self.make(f"xor {kind} {a}, {'true' if result.dtype.kind == 'b' else '-1'}")
 
     def logical_not(self, operands: Any, result: Register, kind: str, a: str) -> str:
         return self.make(f"xor i1 {a}, true")

@@ -1,8 +1,9 @@
 """Loops as plain data: what a kernel does at each depth of its loops, not yet in any language.
 
-:func:`nest` spells a kernel as a :class:`Nest`. Each instruction stands at the depth that its index needs, so that
-what is the same for all elements of an inner loop is computed before it. A sum along the innermost loops has an
-accumulator of its own; one along an outer loop adds to memory. Then loops that run through memory as one are joined.
+:func:`nest` spells a kernel as a :class:`Nest`. Each instruction stands at the depth that its index needs, so
+that what is the same for all elements of an inner loop is computed before it. A sum along the innermost loops
+has an accumulator of its own; one along an outer loop adds to memory. Then loops that run through memory as
+one are joined.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Accumulator:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """Memory that is filled before the loops: `count` elements one after the other, the start of a reduction."""
+    """Memory of `count` elements that is filled before the loops, as a reduction begins with it."""
 
     pointer: int
     count: int
@@ -225,7 +226,9 @@ class _Spelling:
                 strides[loop] += stride
         return Access(number, tuple(strides), value.dtype)
 
-    def put(self, depth: int, name: str, dtype: np.dtype[Any], *operands: Operand, access: Access | None = None) -> Register:
+    def put(
+        self, depth: int, name: str, dtype: np.dtype[Any], *operands: Operand, access: Access | None = None
+    ) -> Register:
         """Append an operation at a depth and return its result; the same one twice is done once."""
         key = (name, dtype, operands, access)
         known = self.known.get(key)
@@ -262,8 +265,8 @@ class _Spelling:
         result = instruction.outputs[0].dtype
         arguments = [self.value(v, broadcast(index, v.shape)) for v in instruction.inputs]
         name = instruction.name
-        if name == "power":
-            return self.power(self.cast(arguments[0], result), exponent(instruction, self.ready.uniform))
+        if name == "power" and (by := exponent(instruction, self.ready.uniform)) is not None:
+            return self.power(self.cast(arguments[0], result), by)
         if name in ("astype", "identity", "positive"):
             return self.cast(arguments[0], result)
         if name == "where":
@@ -279,7 +282,7 @@ class _Spelling:
         depth = max((o.depth for o in operands if isinstance(o, Register)), default=0)
         return self.put(depth, name, dtype, *operands)
 
-    def power(self, base: Operand, by: float | None) -> Operand:
+    def power(self, base: Operand, by: float) -> Operand:
         if by == 1:
             return base
         if by == 0.5:
@@ -299,7 +302,9 @@ class _Spelling:
     def store(self, new: Value, target: Value) -> Operation:
         index = self.loops(new.shape)
         operand = self.value(new, index)
-        return Operation("store", (operand,), None, self.access(target, self.loops(target.shape), stored=True))
+        return Operation(
+            "store", (operand,), None, self.access(target, self.loops(target.shape), stored=True)
+        )
 
     def reduce(self, instruction: Instruction) -> None:
         """Join the elements of an argument: in an accumulator, in memory, or both."""
@@ -342,7 +347,8 @@ def operand_dtype(instruction: Instruction) -> np.dtype[Any]:
 def _best_order(made: Nest) -> tuple[int, ...]:
     """Return the order of the loops in which most accesses go through memory step by step.
 
-    The loops are sorted by how far the accesses move on in them; where that is the same, they stay as they are.
+    The loops are sorted by how far the accesses move on in them; where that is the same, they stay as they
+    are.
     """
     accesses = made.accesses()
     far = [sum(abs(access.strides[loop]) for access in accesses) for loop in range(len(made.lengths))]
@@ -352,7 +358,9 @@ def _best_order(made: Nest) -> tuple[int, ...]:
 def _joined(made: Nest) -> Nest:
     """Join loops that run through memory as one."""
     for loop in range(len(made.lengths) - 2, -1, -1):
-        if all(a.strides[loop] == a.strides[loop + 1] * made.lengths[loop + 1] for a in made.accesses()) and all(
+        if all(
+            a.strides[loop] == a.strides[loop + 1] * made.lengths[loop + 1] for a in made.accesses()
+        ) and all(
             # Its inner loops have to stay reduced, and those around them not.
             accumulator.depth != loop + 1
             for accumulator in made.accumulators
@@ -391,9 +399,10 @@ def _without(made: Nest, loop: int) -> Nest:
 def _independent(made: Nest) -> int | None:
     """Return the outermost loop in which everything that is stored moves on."""
     stored: list[Access] = [a.access for a in made.accumulators]
-    stored += [o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")]
+    stored += [
+        o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")
+    ]
     for loop in range(len(made.lengths)):
         if all(access.strides[loop] for access in stored):
             return loop
     return None
-

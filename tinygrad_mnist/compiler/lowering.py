@@ -279,7 +279,11 @@ def _set_at(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) 
 def _matmul(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     one, other = map(tracing.symbol, arrays)
     dtype = np.result_type(one.dtype, other.dtype)
-    shape = np.matmul(*(np.broadcast_to(np.zeros((), bool), each.shape) for each in (one, other))).shape
+    rows, columns = list(one.shape), list(other.shape)
+    inner = -min(2, len(columns))
+    if rows[-1:] == columns[inner:][:1]:  # the sums are left out, as it is for the shape alone
+        rows[-1] = columns[inner] = 0
+    shape = np.matmul(*(np.broadcast_to(np.zeros((), bool), each) for each in (rows, columns))).shape
     inputs = [cast(tracing, each, dtype) for each in (one, other)]
     return instruction(tracing, "matmul", inputs, shape, dtype, {}, np.matmul)
 

@@ -1,8 +1,8 @@
-"""Where each value lies: a table of pointers, and one arena that values share when they are not alive together.
+"""Where each value lies: a table of pointers, and an arena that is shared by what is not alive together.
 
-Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call to
-call; then come the constants, the inputs and those outputs that are computed straight into the array that the
-caller gets.
+Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call
+to call; then come the constants, the inputs and those outputs that are computed straight into the array that
+the caller gets.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def assign(plan: Plan) -> Memory:
         for value in values:
             entries[value] = memory.entries
             memory.places[value] = Place(entries[value], 0)
-    for value in program.outputs:
+    outputs = [plan.ready.roots[value] for value in program.outputs]
+    for value in outputs:
         if value.size * value.dtype.itemsize >= DIRECT:
             memory.direct[value] = memory.entries
             memory.places[value] = Place(memory.direct[value], 0)
@@ -123,7 +124,8 @@ def _share(plan: Plan, memory: Memory, arena: _Arena) -> None:
     pieces = [*plan.pieces, *plan.commit]
     for step, piece in enumerate(pieces):
         last.update(dict.fromkeys(plan.reads(piece), step))
-    last.update(dict.fromkeys((*program.outputs, *program.numbers, *program.conditions), len(pieces)))
+    outputs = [plan.ready.roots[value] for value in program.outputs]
+    last.update(dict.fromkeys((*outputs, *program.numbers, *program.conditions), len(pieces)))
     alive: list[tuple[Value, int, int]] = []
     for step, piece in enumerate(plan.pieces):
         for value in plan.stores(piece):

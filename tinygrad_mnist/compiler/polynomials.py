@@ -1,4 +1,6 @@
-"""The polynomials of compiled functions, made by scripts/make_polynomials.py: coefficients from degree 0 up.
+"""The polynomials of compiled functions, by their coefficients from degree 0 up.
+
+They are made by scripts/make_polynomials.py.
 
 Each minimises the largest error on its interval, relative to the function that it is a part of. That error
 stands beside it, in units of the dtype's epsilon.
@@ -82,34 +84,6 @@ EXP_TWICE: Final = {
 }
 """``(exp(2 * r) - 1) / r`` for ``abs(r) <= ln(2) / 4``."""
 
-EXP2: Final = {
-    "float32": (  # 0.098
-        0.69314724,
-        0.24022673,
-        0.055503793,
-        0.009616714,
-        0.0013339513,
-        0.0001565416,
-        1.5030216e-05,
-    ),
-    "float64": (  # 0.04
-        0.6931471805599453,
-        0.24022650695910022,
-        0.055504108664823235,
-        0.00961812910763847,
-        0.0013333558146290116,
-        0.00015403530386730291,
-        1.5252733851844505e-05,
-        1.321548881369018e-06,
-        1.0178078260996668e-07,
-        7.05460181083555e-09,
-        4.446101650831178e-10,
-        2.5910821124731724e-11,
-        1.3578735689205012e-12,
-    ),
-}
-"""``(2**r - 1) / r`` for ``abs(r) <= 1``."""
-
 LOG: Final = {
     "float32": (  # 0.035
         -0.49999988,
@@ -146,6 +120,20 @@ LOG: Final = {
     ),
 }
 """``(log(1 + f) - f) / f**2`` for ``sqrt(1/2) <= 1 + f <= sqrt(2)``."""
+
+LOG2_OF_QUOTIENT: Final = {
+    "float64": (  # 3.3e-7
+        0.5770780163555851,
+        0.4121985831113734,
+        0.3205988979071491,
+        0.262308199256018,
+        0.22195223422194787,
+        0.19240257560821628,
+        0.16842825672757694,
+        0.17299633919298918,
+    ),
+}
+"""``(log2((1 + s) / (1 - s)) / s - c1 - c3 * s**2) / s**4`` in ``s**2``, for z up to ``sqrt(2)``."""
 
 TANH: Final = {
     "float32": (  # 0.31

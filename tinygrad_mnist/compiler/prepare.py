@@ -1,13 +1,15 @@
-"""A program made ready for compilation: the same meaning, in instructions that loops, products and calls can run.
+"""A program made ready for compilation: the same meaning, in what loops, products and calls can run.
 
-:func:`prepare` leaves out what nobody needs, and puts in the copies and casts that the later steps would otherwise
-have to make on the side: what `interpret` makes of the program stays the same.
+:func:`prepare` leaves out what nobody needs, and puts in the copies and casts that the later steps would
+otherwise have to make on the side: what `interpret` makes of the program stays the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import methodcaller
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +24,23 @@ DTYPES: Final = frozenset(
 """What the elements of a compiled loop may be, in the byte order of the machine."""
 
 FLOATS: Final = frozenset(
-    """reciprocal sqrt exp expm1 exp2 log log1p log2 log10 sin cos tanh erf copysign divide""".split()
+    [
+        "reciprocal",
+        "sqrt",
+        "exp",
+        "expm1",
+        "exp2",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tanh",
+        "erf",
+        "copysign",
+        "divide",
+    ]
 )
 """Operations that a loop does on floats alone."""
 
@@ -37,8 +55,9 @@ class Prepared:
     Attributes
     ----------
     program : Program
-        It has no `watched`: they have become conditions. Each output, number and condition is computed by an
-        instruction that is no view, and no two of the outputs are the same value.
+        It has no `watched`: they have become conditions. Each number and condition is computed by an
+        instruction that is no view. So is each output, but for the order of its axes; no two of them share
+        memory.
     kinds : dict of Instruction to str
         ``loop``, ``view``, ``product`` or ``call``: how each instruction is run.
     producers : dict of Value to Instruction
@@ -87,16 +106,16 @@ def spells(instruction: Instruction, uniform: Mapping[Value, Any]) -> bool:
     name, result = instruction.name, instruction.outputs[0].dtype
     of = [value.dtype for value in instruction.inputs]
     if name in REDUCTIONS:
-        return not (name in ("max", "min") and result == bool)
+        return not (name in ("max", "min") and result.kind == "b")
     if name == "astype":
         # What C makes of a float that no integer is near to is not defined; NumPy does as its compiler did.
         return of[0].kind != "f" or result.kind in "fb"
     if name in FLOATS:
         return result.kind == "f" and (name in FUNCTIONS or name == "divide")
     if name == "power":
-        return result.kind == "f" and exponent(instruction, uniform) is not None
+        return result.kind == "f"
     if name in ("subtract", "negative", "sign", "square", "add", "multiply"):
-        return result != bool
+        return result.kind != "b"
     if name in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
         # NumPy compares uint64 with signed integers exactly.
         return not (of[0] != of[1] and np.dtype("u8") in of)
@@ -131,7 +150,9 @@ class _Preparation:
         self.blas = blas
         self.number = 1 + max(
             (value.number for i in program.instructions for value in (*i.inputs, *i.outputs)),
-            default=max((v.number for v in (*program.inputs, *program.scalars, *program.constants)), default=0),
+            default=max(
+                (v.number for v in (*program.inputs, *program.scalars, *program.constants)), default=0
+            ),
         )
         self.old = program
         self.watched = list(dict.fromkeys(program.watched))
@@ -143,10 +164,10 @@ class _Preparation:
         for value in (*program.scalars, *program.constants):
             self._place(value, value, contiguous(value))
         for value, array in program.constants.items():
-            if array.size and value.dtype in DTYPES and (array == (first := array.reshape(-1)[0])).all():
-                # Zeros of either sign are equal.
-                if first != 0 or not np.signbit(array).any():
-                    self.ready.uniform[value] = first
+            if value.dtype in DTYPES and _is_uniform(array):
+                self.ready.uniform[value] = array.reshape(-1)[0]
+
+        self.by_columns = _wanted_by_columns(program)
 
     def _place(self, value: Value, root: Value, layout: Layout) -> None:
         self.ready.roots[value], self.ready.layouts[value] = root, layout
@@ -161,13 +182,13 @@ class _Preparation:
                 for value in instruction.inputs
             )
             if arguments != instruction.inputs:
-                instruction = _replaced(instruction, arguments)
+                instruction = replace(instruction, inputs=arguments)
         if kind == "view":
             (source,) = instruction.inputs
             layout = viewed(instruction, self.ready.layouts[source])
             if layout is None:
                 source = self.copied(source)
-                instruction = _replaced(instruction, (source,))
+                instruction = replace(instruction, inputs=(source,))
                 layout = viewed(instruction, self.ready.layouts[source])
                 assert layout is not None, "a contiguous array can be reshaped without a copy"
             self._place(instruction.outputs[0], self.ready.roots[source], layout)
@@ -181,6 +202,37 @@ class _Preparation:
             if value in self.watched:  # while it is still in the cache
                 self.watched.remove(value)
                 self.conditions.append(self.not_nan(value))
+
+    def product(self, product: Instruction) -> None:
+        """Append a product.
+
+        One that is wanted column by column is the transpose of the product of the transposes.
+        """
+        (result,) = product.outputs
+        if result not in self.by_columns:
+            self.add(product)
+            return
+        first, second = (self.matrices_swapped(value) for value in product.inputs)
+        axes = swapped(result.ndim)
+        shape = tuple(result.shape[axis] for axis in axes)
+        stored = self.made("matmul", (second, first), shape, result.dtype, np.matmul)
+        self.add(
+            replace(
+                product,
+                name="transpose",
+                inputs=(stored,),
+                static={"axes": axes},
+                run=methodcaller("transpose", axes),
+            )
+        )
+
+    def matrices_swapped(self, value: Value) -> Value:
+        """Append a view of a stack of matrices, each transposed."""
+        axes = swapped(value.ndim)
+        shape = tuple(value.shape[axis] for axis in axes)
+        return self.made(
+            "transpose", (value,), shape, value.dtype, methodcaller("transpose", axes), {"axes": axes}
+        )
 
     def made(
         self,
@@ -200,10 +252,12 @@ class _Preparation:
 
     def copied(self, value: Value) -> Value:
         """Return a value with the same elements, in C order."""
-        return self.made("identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C"))
+        return self.made(
+            "identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C")
+        )
 
     def computed(self, values: Iterable[Value]) -> list[Value]:
-        """Return the values with copies in the place of views, inputs, and of what stands there a second time."""
+        """Return the values, with copies in the place of views, inputs and of what was there before."""
         result: list[Value] = []
         for value in values:
             producer = self.ready.producers.get(value)
@@ -211,15 +265,44 @@ class _Preparation:
             result.append(self.copied(value) if view or value in result else value)
         return result
 
+    def outputs(self) -> list[Value]:
+        """Return the outputs, with copies of those that do not fill the memory of a computed value."""
+        result: list[Value] = []
+        taken: set[Value] = set()
+        for value in self.old.outputs:
+            root = self.ready.roots[value]
+            if root not in self.ready.producers or root in taken or not self.fills(value):
+                value = self.copied(value)
+            taken.add(self.ready.roots[value])
+            result.append(value)
+        return result
+
+    def fills(self, value: Value) -> bool:
+        """Return whether a value is the whole memory of its root, perhaps with its axes in another order."""
+        layout = self.ready.layouts[value]
+        return (
+            value.size == self.ready.roots[value].size
+            and layout.offset == 0
+            and all(stride > 0 for n, stride in zip(value.shape, layout.strides, strict=True) if n > 1)
+        )
+
     def writes(self) -> list[tuple[Value, Value]]:
         """Return the writes, each new value with the shape and dtype of its target; the last of several."""
         last = {target: new for new, target in self.old.writes}
         result = []
         for target, new in last.items():
             if new.dtype != target.dtype:
-                new = self.made("astype", (new,), new.shape, target.dtype, _Cast(target.dtype))
+                new = self.made(
+                    "astype", (new,), new.shape, target.dtype, methodcaller("astype", target.dtype)
+                )
             if new.shape != target.shape:
-                new = self.made("broadcast_to", (new,), target.shape, target.dtype, _Broadcast(target.shape))
+                new = self.made(
+                    "broadcast_to",
+                    (new,),
+                    target.shape,
+                    target.dtype,
+                    partial(np.broadcast_to, shape=target.shape),
+                )
             if self.ready.roots[new] not in self.ready.producers:
                 new = self.copied(new)  # so that it can be kept, if it is a view of what is written to
             result.append((new, target))
@@ -230,34 +313,6 @@ class _Preparation:
         known = self.made("equal", (value, value), value.shape, bool, np.equal)
         static = {"axis": tuple(range(value.ndim)), "keepdims": False}
         return self.made("all", (known,), (), bool, np.all, static)
-
-
-@dataclass(frozen=True)
-class _Cast:
-    dtype: np.dtype[Any]
-
-    def __call__(self, array: Any) -> Any:
-        return array.astype(self.dtype)
-
-
-@dataclass(frozen=True)
-class _Broadcast:
-    shape: tuple[int, ...]
-
-    def __call__(self, array: Any) -> Any:
-        return np.broadcast_to(array, self.shape)
-
-
-def _replaced(instruction: Instruction, inputs: tuple[Value, ...]) -> Instruction:
-    return Instruction(
-        instruction.name,
-        inputs,
-        instruction.outputs,
-        instruction.static,
-        instruction.run,
-        instruction.line,
-        instruction.effect,
-    )
 
 
 def prepare(program: Program, *, blas: bool = True) -> Prepared:
@@ -272,13 +327,60 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     """
     work = _Preparation(program, blas=blas)
     for instruction in needed(program):
-        work.add(instruction)
+        if instruction.name == "matmul" and instruction.outputs[0].ndim > 1:
+            work.product(instruction)
+        else:
+            work.add(instruction)
     work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs
     work.program.writes = work.writes()
-    work.program.outputs = work.computed(program.outputs)
+    work.program.outputs = work.outputs()
     work.program.numbers = work.computed(program.numbers)
     work.program.conditions = work.computed(work.conditions)
     return work.ready
+
+
+def _is_uniform(array: Any) -> bool:
+    """Return whether all elements of an array are the same; zeros of either sign are equal, but differ."""
+    if not array.size or not (array == (first := array.reshape(-1)[0])).all():
+        return False
+    return bool(first != 0 or array.dtype.kind != "f" or not np.signbit(array).any())
+
+
+def swapped(ndim: int) -> tuple[int, ...]:
+    """Return the axes of a stack of matrices, each transposed.
+
+    >>> swapped(3)
+    (0, 2, 1)
+    """
+    return (*range(ndim - 2), ndim - 1, ndim - 2)
+
+
+def _wanted_by_columns(program: Program) -> set[Value]:
+    """Return the products that are written, as gradients are, to memory that lies column by column.
+
+    If the product lies so too, the update goes through all of its arrays step by step.
+    """
+    producers = {value: i for i in program.instructions for value in i.outputs}
+    strides = dict(zip(program.inputs, program.strides, strict=True))
+    waiting = [(new, strides[target]) for new, target in program.writes if new.shape == target.shape]
+    seen: set[tuple[Value, tuple[int, ...]]] = set()
+    found = set()
+    while waiting:
+        entry = waiting.pop()
+        value, lies = entry
+        producer = producers.get(value)
+        if entry in seen or producer is None:
+            continue
+        seen.add(entry)
+        if producer.name == "matmul" and value.ndim > 1:
+            if lies[-2] < lies[-1] and min(value.shape[-2:]) > 1:
+                found.add(value)
+        elif producer.name == "transpose":
+            places = dict(zip(producer.static["axes"], lies, strict=True))
+            waiting.append((producer.inputs[0], tuple(places[axis] for axis in range(value.ndim))))
+        elif producer.name in ELEMENTWISE:
+            waiting += [(argument, lies) for argument in producer.inputs if argument.shape == value.shape]
+    return found
 
 
 def only_moves_axes(view: Instruction) -> bool:

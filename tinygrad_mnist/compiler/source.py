@@ -226,6 +226,7 @@ class _Look(ast.NodeVisitor):
     ) -> None:
         self.found: list[tuple[Any, str, str]] = []
         self.called: list[Any] = []
+        self._is_whole = is_first
         self._names = {**vars(builtins), **function.__globals__}
         code = function.__code__
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -244,7 +245,7 @@ class _Look(ast.NodeVisitor):
             self._made_here |= _parameters(node.args) - (
                 set(code.co_varnames[:1]) if owner is not None else set()
             )
-        local = dict.fromkeys(code.co_varnames, _UNKNOWN)
+        local = dict.fromkeys([*code.co_varnames, *code.co_cellvars], _UNKNOWN)
         if owner is not None and code.co_argcount:
             local[code.co_varnames[0]] = owner
         self._names.update({**local, **_imported(node)})
@@ -441,7 +442,15 @@ class _Look(ast.NodeVisitor):
         """Note it."""
         self._note_steps(node, "await")
 
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        """Look at a function inside; it may run in steps of its own."""
+        is_whole, self._is_whole = self._is_whole, False
+        self.generic_visit(node)
+        self._is_whole = is_whole
+
     def _note_steps(self, node: ast.AST, word: str) -> None:
+        if not self._is_whole:
+            return
         self._note(
             node, f"{word}: a compiled function runs in one step", "jit the function that does the arithmetic"
         )
@@ -478,7 +487,7 @@ def _imported(function: ast.AST) -> dict[str, Any]:
 
 
 def _made_here(function: ast.AST, declared: set[str]) -> set[str]:
-    """Return the names in a function whose objects it makes itself; not those of arguments and of parts of them.
+    """Return the names in a function whose objects it makes itself: not its arguments, nor parts of them.
 
     A name that is only ever assigned what was there before, as in ``log = self.log``, is not one of them.
     """

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_mnist.training.choices import (
     ACTIVATIONS,
     DATASETS,
+    JIT,
     MODELS,
     OPTIMIZERS,
     SCHEDULES,
     DatasetChoice,
+    JitChoice,
     OptimizerChoice,
 )
+from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVATIONS",
     "DATASETS",
+    "JIT",
     "MODELS",
     "OPTIMIZERS",
     "RECIPES",
@@ -58,10 +62,12 @@ __all__ = [
     "CheckpointError",
     "CheckpointEvaluation",
     "Choice",
+    "JitDecision",
     "DatasetChoice",
     "DivergedError",
     "Evaluation",
     "Fit",
+    "JitChoice",
     "OptimizerChoice",
     "Outcome",
     "Plan",

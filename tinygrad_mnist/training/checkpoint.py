@@ -68,7 +68,8 @@ class Checkpoint:
         Fitted on its training images.
     origin : dict
         Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
-        ``seed``.
+        ``seed``. Since version 1.11 also ``jit`` (as asked for) and ``compiled`` (whether the steps were):
+        earlier trainings were not.
     """
 
     model: nn.Sequential
@@ -169,8 +170,11 @@ def _read_header(path: Path, file: NpzReader) -> dict[str, Any]:
     """Return the header from its JSON, if it has all entries and its format is known."""
     entry = file.entry(_HEADER) if _HEADER in file.names else None
     if entry is None or entry.dtype.kind != "U" or entry.shape != ():
+        names = ", ".join(map(_bare, file.names[:3])) + ", ..." * (len(file.names) > 3)
+        content = f"the arrays {names}" if entry is None else f"an array of {entry.dtype} of that name"
         raise CheckpointError(
-            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it has no header; {_WHAT_TO_NAME}"
+            f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it holds {content}, where a text "
+            f"{_HEADER!r} was expected; {_WHAT_TO_NAME}"
         )
     if entry.dtype.itemsize > _LONGEST_HEADER:
         raise CheckpointError(f"{path} is damaged: its header has {bytes_text(entry.dtype.itemsize)}")

@@ -1,4 +1,4 @@
-"""The choices that are made by name: models, activations, optimisers, schedules, data sets. A table each.
+"""The choices that are made by name: models, activations, optimisers, schedules, data, jit. A table each.
 
 A row is a name and the function that makes what the name stands for. Everything else reads the tables: the
 checks of `Recipe` and their messages, the help of the command line, the tests. So one more row is all that a
@@ -297,3 +297,31 @@ DATASETS: dict[str, DatasetChoice] = {
     "digits": DatasetChoice(_data("digits"), "the bundled digits"),
 }
 """The data sets by name. Whatever else is asked for is a directory with the files of MNIST."""
+
+
+# ---- whether the steps are compiled ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JitChoice:
+    """A row of `JIT`.
+
+    Parameters
+    ----------
+    compiles : callable
+        Is given whether the work is worth the time that compiling takes; returns whether to compile.
+    required : bool
+        Whether it is an error if nothing can be compiled. Otherwise the work is done uncompiled, and the user
+        is told.
+    """
+
+    compiles: Callable[[bool], bool]
+    required: bool = False
+
+
+JIT: dict[str, JitChoice] = {
+    "auto": JitChoice(lambda worth_it: worth_it),
+    "on": JitChoice(lambda worth_it: True, required=True),
+    "off": JitChoice(lambda worth_it: False),
+}
+"""The answers to whether a training is compiled, by name."""

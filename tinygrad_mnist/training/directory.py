@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import zipfile
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +26,9 @@ PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
 LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
+
+_claiming = threading.Lock()
+"""Held until a directory is made and locked: who makes it removes it, so the same thread has to do both."""
 
 
 class RunDirectory:
@@ -60,11 +64,12 @@ class RunDirectory:
         self.path = Path() if out is None else Path(os.path.expanduser(out))
         self.replaces = False
         try:
-            if out is None:
-                self._make_new(recipe)
-            else:
-                self._claim()
-            self._lock = Lock(self.file(LOCK))
+            with _claiming:
+                if out is None:
+                    self._make_new(recipe)
+                else:
+                    self._claim()
+                self._lock = Lock(self.file(LOCK))
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
             raise RunError(

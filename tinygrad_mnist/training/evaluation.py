@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.nn import Module
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import BATCH, Standardize, predict, predict_by_checkpoint
+from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
 from tinygrad_mnist.training.training_data import load_data
 
 
@@ -37,7 +36,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Module,
+    model: Forward,
     images: NDArray[Any],
     labels: NDArray[Any],
     standardize: Standardize,
@@ -49,8 +48,9 @@ def evaluate(
 
     Parameters
     ----------
-    model : Module
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in.
+    model : Module or callable
+        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled,
+        as for `predict`.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
     labels : ndarray

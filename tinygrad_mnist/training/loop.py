@@ -7,27 +7,31 @@ training goes is remembered in a `History` and told to a `Reporter`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import batches, one_hot
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.optim import clip_grad_norm_
+from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
+from tinygrad_mnist.training.compilation import JitDecision, decide, numbers_a_step
 from tinygrad_mnist.training.errors import DivergedError
-from tinygrad_mnist.training.evaluation import evaluate
+from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.recipes import Recipe
-from tinygrad_mnist.training.threads import threads_for
+from tinygrad_mnist.training.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.training_data import Parts
 
 State = dict[str, NDArray[Any]]
 """The values of a model by name."""
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,8 @@ class Fit:
         Images seen in that time, each as often as it was seen.
     interrupted : bool
         Whether the user ended it.
+    decision : JitDecision
+        Whether the steps were compiled, and why.
     """
 
     plan: Plan
@@ -57,6 +63,7 @@ class Fit:
     seconds: float
     images: int
     interrupted: bool
+    decision: JitDecision
 
 
 def fit(
@@ -66,6 +73,7 @@ def fit(
     *,
     rngs: Mapping[str, np.random.Generator],
     reporter: Reporter | None = None,
+    jit: str = "auto",
 ) -> Fit:
     """Train a model by a recipe, and leave it in the best state seen.
 
@@ -81,6 +89,10 @@ def fit(
         Generators for ``"order"`` and ``"sample"``, as `seeds.generators` returns them.
     reporter : Reporter, optional
         Is told how it goes.
+    jit : str
+        Whether the steps and the evaluations are compiled by `tinygrad_mnist.jit`: a name in `JIT`. With
+        ``"auto"`` they are where the steps of the recipe are worth the time of compiling, by their number and
+        the sizes alone; a model that cannot be compiled is then trained as it is.
 
     Returns
     -------
@@ -90,10 +102,12 @@ def fit(
     ------
     DivergedError
         If a loss is not finite.
+    TrainingError, JitError
+        If ``jit`` is no name in `JIT`; or if it is ``"on"``, and nothing, or not this model, can be compiled.
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
     """
-    training = _Training(recipe, model, parts, rngs, reporter or Reporter())
+    training = _Training(recipe, model, parts, rngs, reporter or Reporter(), jit)
     return training.run()
 
 
@@ -107,6 +121,7 @@ class _Training:
         parts: Parts,
         rngs: Mapping[str, np.random.Generator],
         reporter: Reporter,
+        jit: str,
     ) -> None:
         samples = len(parts.train_images)
         self.recipe, self.model, self.parts, self.reporter = recipe, model, parts, reporter
@@ -134,9 +149,14 @@ class _Training:
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
+        numbers = numbers_a_step(
+            recipe, self.plan.parameters, self.batch_size, parts.features, parts.classes
+        )
+        self.decision = decide(jit, self.plan.steps, numbers)
         self.optimizer = build_optimizer(recipe, model)
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        self.uncompiled = _update(model, loss, self.optimizer, recipe.clip_norm)
         self.history = History(steps_per_epoch)
         self.best: tuple[Record, State] | None = None
         self.seconds = 0.0
@@ -163,6 +183,7 @@ class _Training:
             seconds=self.seconds,
             images=len(self.history.losses) * self.batch_size,
             interrupted=interrupted,
+            decision=self.decision,
         )
 
     def _load_best(self) -> Record:
@@ -173,12 +194,29 @@ class _Training:
         self.model.eval()
         return record
 
+    def _compile(self, decision: JitDecision) -> None:
+        """Follow the decision: what is compiled is so when it is first called."""
+        self.decision = decision
+        threads = threads_in_use() or 1
+        self.update = decision.applied(self.uncompiled, threads)
+        self.forward = decision.applied(self.model, threads)
+        self.reporter.compiling(decision)
+
+    def _attempt(self, compute: Callable[[], Result]) -> Result:
+        """Compute with what is compiled; if it turns out to be none that can be, once more without."""
+        try:
+            return compute()
+        except JitError as error:  # before anything has changed
+            self._compile(self.decision.failed(error))
+            return compute()
+
     def _train(self) -> None:
         """Do all steps, with the evaluations among them. To stop early would be to leave the loop here."""
         largest = max((parameter.size for parameter in self.model.parameters()), default=0)
         with threads_for(self.batch_size * largest) as notice:
             if notice:
                 self.reporter.notify(notice)
+            self._compile(self.decision)
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -215,15 +253,10 @@ class _Training:
             )
 
     def _step(self, step: int, x: NDArray[Any], y: NDArray[Any]) -> None:
-        self.optimizer.zero_grad()
-        loss = self.loss(self.model(Tensor(x)), Tensor(y))
-        value = float(loss)
+        inputs = Tensor(x), Tensor(y)
+        value = self._attempt(lambda: float(self.update(*inputs)))
         if not math.isfinite(value):
             raise self._diverged(f"the loss became {value} in step {step:,} of {self.plan.steps:,}")
-        loss.backward()
-        if self.recipe.clip_norm is not None:
-            clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
         self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the schedule sets that of the next
         if self.schedule is not None:
             self.schedule.step()
@@ -233,18 +266,10 @@ class _Training:
     def _evaluate(self) -> None:
         parts, history = self.parts, self.history
         smoothing = self.recipe.label_smoothing
-        validation = evaluate(
-            self.model,
-            parts.validation_images,
-            parts.validation_labels,
-            parts.standardizer,
-            label_smoothing=smoothing,
-        )
+        validation = self._evaluated(parts.validation_images, parts.validation_labels, smoothing)
         if not math.isfinite(validation.loss):
             raise self._diverged(f"the loss on the validation part became {validation.loss}")
-        train = evaluate(
-            self.model, parts.train_images[self.sample], parts.train_labels[self.sample], parts.standardizer
-        )
+        train = self._evaluated(parts.train_images[self.sample], parts.train_labels[self.sample])
         record = Record(
             step=len(history.losses),
             epoch=len(history.losses) / history.steps_per_epoch,
@@ -261,12 +286,37 @@ class _Training:
             self.best = record, self.model.state_dict()  # a copy, as training goes on; at once, for Ctrl-C
         self.reporter.evaluated(record, best)
 
+    def _evaluated(
+        self, images: NDArray[Any], labels: NDArray[Any], label_smoothing: float = 0.0
+    ) -> Evaluation:
+        standardize = self.parts.standardizer
+        return self._attempt(
+            lambda: evaluate(self.forward, images, labels, standardize, label_smoothing=label_smoothing)
+        )
+
     def _diverged(self, finding: str) -> DivergedError:
         """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
         return DivergedError(
             f"{finding}: training has diverged; take a lower learning rate (it was {self.recipe.lr:g}) or "
             "clip the gradients to a smaller norm"
         )
+
+
+def _update(
+    model: nn.Module, loss_of: nn.CrossEntropyLoss, optimizer: Optimizer, clip_norm: float | None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function of a batch that changes the parameters, and returns the loss before the change."""
+
+    def update(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = loss_of(model(x), y)
+        loss.backward()
+        if clip_norm is not None:
+            clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        return loss
+
+    return update
 
 
 # ---- how training goes, as data; and the reporter that is told ---------------------------------------------
@@ -382,6 +432,9 @@ class Reporter:
 
     def started(self, plan: Plan) -> None:
         """Receive the plan before training begins."""
+
+    def compiling(self, decision: JitDecision) -> None:
+        """Receive whether steps are compiled, before the first; once more if the model cannot be."""
 
     def stepped(self, step: int, loss: float) -> None:
         """Receive the loss of step number ``step``, counted from 1; called after each step."""

@@ -24,6 +24,13 @@ from tinygrad_mnist.training.errors import CheckpointError
 
 _DAMAGED: Final = "is cut off or damaged; take another copy of it, or train again"
 
+_OTHER_FILES: Final = {
+    b"": "it is empty",
+    b"PK\x05\x06": "it is an .npz file without any array",
+    b"\x93NUM": "it is an .npy file, which holds a single array",
+}
+"""Files that are easily taken for a checkpoint, by their first bytes."""
+
 _SUFFIX: Final = ".npy"
 _MAGIC: Final = b"\x93NUMPY\x01\x00"
 _HEADER: Final = re.compile(
@@ -69,10 +76,11 @@ class NpzReader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.path = path
         # looked at first, as zipfile would take any file that has an archive at its end
-        if file.read(4) != b"PK\x03\x04":
+        magic = file.read(4)
+        if magic != b"PK\x03\x04":
+            found = _OTHER_FILES.get(magic, "it is no .npz file")
             raise CheckpointError(
-                f"{path} is no checkpoint, nor any .npz file; name a directory that 'tinygrad-mnist train' "
-                "has written"
+                f"{path} is no checkpoint: {found}; name a directory that 'tinygrad-mnist train' has written"
             )
         self._size = file.seek(0, 2)
         self._archive = zipfile.ZipFile(file)

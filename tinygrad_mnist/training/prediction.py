@@ -17,7 +17,6 @@ from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import size_text
@@ -25,13 +24,18 @@ from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 
 Standardize = Callable[[NDArray[Any]], NDArray[Any]]
+Forward = Callable[[Tensor], Tensor]
 
-BATCH: Final = 1024
-"""Images at a time: enough for BLAS, and little memory."""
+BATCH: Final = 1000
+"""Images at a time: enough for BLAS, and little memory.
+
+MNIST's test part is whole batches, and with 3,000 images for validation both other parts are. Each size of a
+batch is a program of its own where the model is compiled.
+"""
 
 
 def predict(
-    model: Module, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
+    model: Forward, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -40,8 +44,9 @@ def predict(
 
     Parameters
     ----------
-    model : Module
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in.
+    model : Module or callable
+        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled:
+        ``jit(model)``, made once for several calls.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
     standardize : callable
@@ -114,6 +119,8 @@ def predict_picture(
             f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
         )
     file, own_index = _with_index(os.fspath(path))
+    if file.exists() and not file.is_file() and not file.is_dir():  # opening a pipe would wait for a writer
+        raise DataError(f"{file} is no regular file, where a picture was expected; write it to a file first")
     picture = read_image(file, index if own_index is None else own_index)
     try:
         image = prepare_digit(picture, height)

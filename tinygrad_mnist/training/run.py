@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
@@ -67,10 +68,11 @@ def train(
     out: str | os.PathLike[str] | None = None,
     source: str | None = None,
     reporter: Reporter | None = None,
+    jit: str = "auto",
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
 
-    Equal recipes, data, seeds and numbers of threads give equal bits on the same machine.
+    Equal recipes, data, seeds, numbers of threads and ``jit`` give equal bits on the same machine.
 
     The directory receives ``metrics.jsonl`` and ``checkpoint.npz`` while training goes on (at each
     evaluation, and when it was the best), and at the end ``predictions.png``, ``training.png`` (where
@@ -79,6 +81,7 @@ def train(
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
       ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS, as asked for; null if unknown), ``versions``;
+    - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
       reached; ``interrupted``;
@@ -86,8 +89,8 @@ def train(
       smoothing): of that state, on all of each part; ``train_images``, ``validation_images``,
       ``test_images``: how many;
     - ``train_seconds``: wall time of the steps (drawing and standardising batches, forward, backward,
-      clipping, update), without evaluations, reading of data, and writing of files; ``images_per_second``:
-      images seen in that time.
+      clipping, update, and their compiling where they are compiled), without evaluations, reading of data,
+      and writing of files; ``images_per_second``: images seen in that time.
 
     Parameters
     ----------
@@ -103,6 +106,8 @@ def train(
         What is to be asked for to get the data set again; its name by default.
     reporter : Reporter, optional
         Is told how it goes.
+    jit : str
+        Whether the steps and evaluations are compiled; see `fit`.
 
     Returns
     -------
@@ -122,7 +127,7 @@ def train(
         the run at once. One that comes while the pictures are drawn ends that, and nothing is raised.
     """
     with RunDirectory(out, recipe.name) as directory:
-        return _train(recipe, dataset, seed, directory, source, reporter)
+        return _train(recipe, dataset, seed, directory, source, reporter, jit)
 
 
 def _train(
@@ -132,13 +137,14 @@ def _train(
     directory: RunDirectory,
     source: str | None,
     reporter: Reporter | None,
+    jit: str,
 ) -> Outcome:
     """Train and evaluate, and write the files of the run."""
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
     recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
-    result = _fit(recorder, parts, rngs)
+    result = _fit(recorder, parts, rngs, jit)
     try:
         finished = _finish(recorder, dataset, parts, result)
     except KeyboardInterrupt:
@@ -222,11 +228,11 @@ def _untrained(
     )
 
 
-def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generator]) -> Fit:
+def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generator], jit: str) -> Fit:
     """Train. If there is nothing to keep, leave the directory as it was."""
     directory, checkpoint = recorder.directory, recorder.checkpoint
     try:
-        return fit(checkpoint.recipe, checkpoint.model, parts, rngs=rngs, reporter=recorder)
+        return fit(checkpoint.recipe, checkpoint.model, parts, rngs=rngs, reporter=recorder, jit=jit)
     except DivergedError as error:
         if recorder.best is None:
             directory.release()
@@ -270,6 +276,9 @@ def _summary(
         "validation_images": len(parts.validation_images),
         "test_images": len(dataset.test_images),
         "threads": threads_in_use(),
+        "jit": result.decision.jit,
+        "compiled": result.decision.compiled,
+        "compiled_reason": result.decision.reason,
         "versions": versions(),
         "config": recipe.to_dict(),
     }
@@ -303,6 +312,11 @@ class _Recorder(Reporter):
 
     def started(self, plan: Plan) -> None:
         self.reporter.started(plan)
+
+    def compiling(self, decision: JitDecision) -> None:
+        origin = {**self.checkpoint.origin, "jit": decision.jit, "compiled": decision.compiled}
+        self.checkpoint = replace(self.checkpoint, origin=origin)
+        self.reporter.compiling(decision)
 
     def evaluated(self, record: Record, best: bool) -> None:
         self._write([*self.records, record], record if best else self.best)

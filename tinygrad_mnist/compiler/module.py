@@ -1,0 +1,355 @@
+"""The text of a whole module: the kernels and products of a plan, and the functions that run them in order.
+
+For several threads, each piece of the plan becomes a function of a range, and a table says in which order
+they run; the pool hands them out. What is cut depends on the sizes alone, and each element is computed by one
+thread. So the bits are the same from run to run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from tinygrad_mnist.compiler import functions, machine, products
+from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
+from tinygrad_mnist.compiler.layout import blas_order
+from tinygrad_mnist.compiler.llvm import function, literal, ranged
+from tinygrad_mnist.compiler.loops import Nest, nest
+from tinygrad_mnist.compiler.memory import Memory, Place
+from tinygrad_mnist.compiler.prepare import Prepared
+from tinygrad_mnist.compiler.program import Instruction, Value
+
+SHARED: Final = 16384
+"""The elements of a loop that are worth a piece of their own: they take some microseconds."""
+
+MOST: Final = 8
+"""The pieces that a loop is cut into at most: more than threads, so that none waits for long for another."""
+
+WORTHWHILE: Final = 10
+"""A program with fewer pieces to share runs on one thread: waking another one would cost more."""
+
+Ranges = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix as a product reads it: where, whether transposed, and the elements from row to row."""
+
+    place: Place
+    transposed: bool
+    stride: int
+
+
+class Module:
+    """The text of a module, and what it needs of the process.
+
+    Parameters
+    ----------
+    made : Plan
+        What runs.
+    memory : Memory
+        Where everything lies.
+    threads : int
+        How many threads share the work. The pool's state is then the last entry of the table.
+
+    Attributes
+    ----------
+    symbols : set of str
+        The functions of BLAS and of the pool that the text declares.
+    shared : int
+        The number of pieces that threads can share.
+    """
+
+    def __init__(self, made: Plan, memory: Memory, *, threads: int = 1):
+        self.plan, self.memory, self.threads = made, memory, threads
+        self.symbols: set[str] = set()
+        self.shared = 0
+        self._declared: set[str] = set()
+        self._functions: set[tuple[str, np.dtype[Any]]] = set()
+        self._kernels: dict[str, str] = {}
+        self._products: dict[Any, str] = {}
+        self._texts: list[str] = []
+        self._nests: dict[Piece, Nest] = {}
+        # The function that is being written: its lines, and the entries of the table that it reads.
+        self._lines: list[str] = []
+        self._entries: set[int] = set()
+        self._count = 0
+
+    def part(self, name: str, pieces: Sequence[Piece], *, last: bool = False) -> None:
+        """Add a function that is given the table and runs some pieces. It returns 1.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        pieces : sequence of Kernel or Product
+            What it runs.
+        last : bool
+            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0.
+        """
+        run, commit = pieces, self.plan.commit
+        tables = []
+        if self.threads > 1:
+            tables = [self._table(f"{name}.pieces", run, ordered=True)]
+            if last:
+                tables.append(self._table(f"{name}.commit", commit, ordered=False))
+        self._lines, self._entries = [], set()
+        self._run(run, tables[:1])
+        if last:
+            self._check()
+            self._run(commit, tables[1:])
+        self._texts.append(f"define i32 @{name}(ptr %table) {{\n{self._body()}  ret i32 1\n}}\n")
+
+    def text(self) -> str:
+        """Return the whole module."""
+        kernels = [text.replace("{name}", name) for text, name in self._kernels.items()]
+        asked = sorted((name, dtype.name) for name, dtype in self._functions)
+        lines = functions.definitions(asked).splitlines()
+        # LLVM takes a declaration once.
+        declared = self._declared | {line for line in lines if line.startswith("declare")}
+        defined = [line for line in lines if not line.startswith("declare")]
+        bits = machine.preferred_vector_bits()
+        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{bits}" }}\n'
+        types = ["%piece = type { ptr, i64, i64, i64 }"] if self.threads > 1 else []
+        return "\n".join([*types, *sorted(declared), *defined, *kernels, *self._texts, attributes])
+
+    # Lines -----------------------------------------------------------------------------------------------
+
+    def _add(self, line: str) -> None:
+        self._lines.append("  " + line)
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"%t{self._count}"
+
+    def _entry(self, entry: int) -> str:
+        """Return the pointer in an entry of the table, which is loaded at the start of the function."""
+        self._entries.add(entry)
+        return f"%e{entry}"
+
+    def _pointer(self, place: Place) -> str:
+        entry = self._entry(place.entry)
+        if not place.offset:
+            return entry
+        name = self._fresh()
+        self._add(f"{name} = getelementptr i8, ptr {entry}, i64 {place.offset}")
+        return name
+
+    def _body(self) -> str:
+        """Return the lines of the function, after those that read the table."""
+        loads = []
+        for entry in sorted(self._entries):
+            loads.append(f"  %e{entry}a = getelementptr ptr, ptr %table, i64 {entry}")
+            loads.append(f"  %e{entry} = load ptr, ptr %e{entry}a")
+        return "".join(line + "\n" for line in [*loads, *self._lines])
+
+    # Pieces ----------------------------------------------------------------------------------------------
+
+    def _run(self, pieces: Sequence[Piece], tables: list[tuple[str, int]]) -> None:
+        """Add what runs some pieces: one after the other, or as a table that the threads share."""
+        if not tables:
+            for piece in pieces:
+                self._piece(piece)
+        for table, count in tables:
+            self._declared.add("declare void @tg_pool_run(ptr, ptr, i64, ptr)")
+            self.symbols.add("tg_pool_run")
+            pool = self._entry(self.memory.entries)
+            self._add(f"call void @tg_pool_run(ptr {pool}, ptr @{table}, i64 {count}, ptr %table)")
+
+    def _table(self, name: str, pieces: Sequence[Piece], *, ordered: bool) -> tuple[str, int]:
+        """Add a table of pieces for the pool, and return its name and length.
+
+        Pieces that are not cut are run by one thread, one after the other.
+        """
+        rows: list[str] = []
+        groups: list[tuple[list[Piece], Ranges]] = []
+        for piece in pieces:
+            ranges = self._ranges(piece)
+            if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
+                groups[-1][0].append(piece)
+            else:
+                groups.append(([piece], ranges))
+        for number, (members, ranges) in enumerate(groups):
+            cut = len(ranges) > 1
+            self.shared += len(ranges) if cut else 0
+            self._lines, self._entries = [], set()
+            for piece in members:
+                self._piece(piece, cut=cut)
+            text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
+            self._texts.append(text + self._body() + "  ret void\n}\n")
+            before = len(rows) if ordered else 0
+            rows += [f"%piece {{ ptr @{name}{number}, i64 {b}, i64 {e}, i64 {before} }}" for b, e in ranges]
+        self._texts.append(f"@{name} = internal constant [{len(rows)} x %piece] [{', '.join(rows)}]\n")
+        return name, len(rows)
+
+    def _ranges(self, piece: Piece) -> Ranges:
+        """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
+        if isinstance(piece, Product):
+            (result,) = piece.instruction.outputs
+            if result.ndim == 2:
+                inner = piece.instruction.inputs[0].shape[-1]
+                return self._shares(*result.shape, inner, result.dtype)[1]
+        elif isinstance(piece, Kernel):
+            made = self._nest(piece)
+            number = min(MOST, math.prod(made.lengths) // SHARED)
+            if (
+                number > 1
+                and made.split == 0
+                and not made.fills
+                and (len(made.lengths) > 1 or ranged(made) == 0)
+            ):
+                length = made.lengths[0]
+                # Whole lines of the cache: no two threads write to one.
+                step = -(-length // number) if len(made.lengths) > 1 else -(-length // number // 64) * 64
+                return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
+        return [(0, 1)]
+
+    @staticmethod
+    def _shares(m: int, n: int, k: int, dtype: np.dtype[Any]) -> tuple[Literal["rows", "columns"], Ranges]:
+        return products.pieces(m, n, k, dtype=dtype, vector_bits=machine.vector_bits(), most=MOST)
+
+    def _piece(self, piece: Piece, *, cut: bool = False) -> None:
+        """Add the call of a kernel or product, for all of its range or for ``%begin`` to ``%end``."""
+        if isinstance(piece, Kernel):
+            self._kernel(self._nest(piece), cut=cut)
+        elif isinstance(piece, Product):
+            for index in np.ndindex(*piece.instruction.outputs[0].shape[:-2]):
+                self._product(piece.instruction, index, cut=cut)
+        else:
+            assert not isinstance(piece, Call), "NumPy runs calls, between two parts"
+
+    def _nest(self, kernel: Kernel) -> Nest:
+        if kernel not in self._nests:
+            self._nests[kernel] = nest(self.plan, self.memory, kernel)
+        return self._nests[kernel]
+
+    def _kernel(self, made: Nest, *, cut: bool) -> None:
+        text = function(made, self._declared, self._functions, cut=cut)
+        name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
+        arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
+        loop = ranged(made, cut=cut)
+        if loop is not None:
+            arguments += ["i64 %begin", "i64 %end"] if cut else ["i64 0", f"i64 {made.lengths[loop]}"]
+        self._add(f"call void @{name}({', '.join(arguments)})")
+
+    # Products --------------------------------------------------------------------------------------------
+
+    def _product(self, instruction: Instruction, index: tuple[int, ...], *, cut: bool) -> None:
+        """Add a product of two matrices of a stack."""
+        (first, second), (result,) = instruction.inputs, instruction.outputs
+        a, b, c = (self._matrix(value, index) for value in (first, second, result))
+        (m, k), n = first.shape[-2:], second.shape[-1]
+        by: Literal["rows", "columns"] = self._shares(m, n, k, result.dtype)[0] if cut else "rows"
+        kind = products.choose(
+            m, n, k, transposed_a=a.transposed, transposed_b=b.transposed, dtype=result.dtype
+        )
+        if kind == "generated":
+            name = self._generated((m, n, k), a, b, c, result.dtype, by)
+            pointers = ", ".join(f"ptr {self._pointer(matrix.place)}" for matrix in (a, b, c))
+            span = "i64 %begin, i64 %end" if cut else f"i64 0, i64 {m}"
+            self._add(f"call void @{name}({pointers}, {span})")
+        else:
+            self._blas((m, n, k), a, b, c, result.dtype, by if cut else None)
+
+    def _matrix(self, value: Value, index: tuple[int, ...]) -> Matrix:
+        ready: Prepared = self.plan.ready
+        layout, place = ready.layouts[value], self.memory.places[ready.roots[value]]
+        outer = value.shape[:-2]
+        own = index[len(index) - len(outer) :]
+        offset = place.offset + layout.offset
+        offset += sum(i * stride for i, n, stride in zip(own, outer, layout.strides, strict=False) if n != 1)
+        order = blas_order(layout, value.shape, value.dtype.itemsize)
+        assert order, value
+        return Matrix(Place(place.entry, offset), *order)
+
+    def _generated(
+        self,
+        sizes: tuple[int, int, int],
+        a: Matrix,
+        b: Matrix,
+        c: Matrix,
+        dtype: np.dtype[Any],
+        by: Literal["rows", "columns"],
+    ) -> str:
+        """Return the name of a generated product, whose text is added the first time."""
+        strides = (a.stride, b.stride, c.stride)
+        key = (sizes, a.transposed, b.transposed, strides, dtype, by)
+        if key not in self._products:
+            self._products[key] = f"product{len(self._products)}"
+            text = products.generated(
+                self._products[key],
+                *sizes,
+                transposed_a=a.transposed,
+                transposed_b=b.transposed,
+                dtype=dtype,
+                vector_bits=machine.vector_bits(),
+                strides=strides,
+                by=by,
+            )
+            assert text, "what is chosen to be generated has a text"
+            self._texts.append(text.replace("define void", "define internal void", 1))
+        return self._products[key]
+
+    def _blas(
+        self,
+        sizes: tuple[int, int, int],
+        a: Matrix,
+        b: Matrix,
+        c: Matrix,
+        dtype: np.dtype[Any],
+        by: Literal["rows", "columns"] | None,
+    ) -> None:
+        """Add a product by BLAS, of all or of a range of the rows or columns."""
+        blas = products.blas(dtype)
+        assert blas
+        name, real = ("tg_sgemm", "float") if dtype.itemsize == 4 else ("tg_dgemm", "double")
+        size = blas.integer
+        types = ["i32"] * 3 + [size] * 3 + [real, "ptr", size, "ptr", size, real, "ptr", size]
+        self._declared.add(f"declare void @{name}({', '.join(types)})")
+        self.symbols.add(name)
+        m, n, k = map(str, sizes)
+        pointers = [self._pointer(matrix.place) for matrix in (a, b, c)]
+        if by is not None:
+            length = self._fresh()
+            self._add(f"{length} = sub i64 %end, %begin")
+            if size == "i32":
+                self._add(f"{length}i = trunc i64 {length} to i32")
+                length += "i"
+            if by == "rows":
+                m = length
+                pointers[0] = self._moved(pointers[0], 1 if a.transposed else a.stride, dtype)
+                pointers[2] = self._moved(pointers[2], c.stride, dtype)
+            else:
+                n = length
+                pointers[1] = self._moved(pointers[1], b.stride if b.transposed else 1, dtype)
+                pointers[2] = self._moved(pointers[2], 1, dtype)
+        one, zero = literal(1, dtype), literal(0, dtype)
+        # 101 is C order; 112 is transposed, 111 is not.
+        orders = ["101", *("112" if matrix.transposed else "111" for matrix in (a, b))]
+        numbers = [*orders, m, n, k, one, pointers[0], a.stride, pointers[1], b.stride, zero, pointers[2]]
+        arguments = zip(types, [*numbers, c.stride], strict=True)
+        self._add(f"call void @{name}({', '.join(f'{kind} {number}' for kind, number in arguments)})")
+
+    def _moved(self, pointer: str, stride: int, dtype: np.dtype[Any]) -> str:
+        """Return a pointer that is moved on to where the range begins."""
+        far, name = self._fresh(), self._fresh()
+        self._add(f"{far} = mul i64 %begin, {stride * dtype.itemsize}")
+        self._add(f"{name} = getelementptr i8, ptr {pointer}, i64 {far}")
+        return name
+
+    # The end ---------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Add a return of 0, unless all conditions hold."""
+        for value in self.plan.ready.program.conditions:
+            place = self._pointer(self.memory.places[value])
+            flag, holds = self._fresh(), self._fresh()
+            label = f"l{self._count}"
+            self._add(f"{flag} = load i8, ptr {place}")
+            self._add(f"{holds} = icmp ne i8 {flag}, 0")
+            self._add(f"br i1 {holds}, label %{label}, label %{label}fails")
+            self._lines += [f"{label}fails:", "  ret i32 0", f"{label}:"]
