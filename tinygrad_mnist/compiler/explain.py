@@ -1,4 +1,4 @@
-"""What was compiled, in words and as a picture: loops, products, calls of NumPy, memory, checks, writes.
+"""The explanation of a program in words and as a picture: loops, products, NumPy, memory, checks, writes.
 
 An :class:`Explanation` only reads: it takes the pieces that a program was cut into, and counts.
 """
@@ -180,7 +180,7 @@ def _computed_by(executable: Executable, product: Instruction) -> str:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was compiled: print it, or draw it with :meth:`graph`.
+    """The explanation of a compiled program: print it, or draw it with :meth:`graph`.
 
     Attributes
     ----------
