@@ -564,6 +564,20 @@ def test_values_are_no_change_of_a_module(change: Any) -> None:
     assert guards.key() is key
 
 
+class Half(nn.Dropout):
+    """A user's kind of a layer of the framework."""
+
+
+def test_a_counter_in_a_users_module_is_no_change() -> None:
+    scaled, half = Scaled(), Half(0.5)
+    guards = Guards(lambda x: half(scaled(x)))
+    key = guards.key()
+    scaled.steps = 3
+    assert guards.key() is key
+    half.p = 0.4
+    assert changed(guards) == "half.p was 0.5, is 0.4"
+
+
 def test_another_model_is_a_change() -> None:
     model = network()
     guards = Guards(lambda x: model(x))

@@ -171,7 +171,13 @@ class Collection:
 
     def _add_module(self, path: str, module: Module) -> None:
         self.facts[f"{path}: order"] = Words(", ".join(module._registered) or "none")
+        # The code of the framework's layers is not looked into: each of their attributes may be read. Of a
+        # user's module those count whose names are read, and not a counter that its trainer keeps there.
+        is_users = all(cls is Module or not _is_library_class(cls) for cls in type(module).__mro__[:-1])
         for name, value in tuple(vars(module).items()):
+            is_read = name in module._registered or name in ("training", "forward") or name in self.attributes
+            if is_users and not is_read:
+                continue
             if isinstance(value, np.ndarray) and module._registered.get(name) in (BUFFER, UNSAVED_BUFFER):
                 self._note(f"{path}.{name}", Words("a buffer"))  # which a program asks for by its name
                 self._add_array(f"{path}.{name}", value)
