@@ -399,7 +399,7 @@ def _option_kind(value: Any) -> Hashable:
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _FRAMEWORK: Final = tuple(
     _PACKAGE + folder + os.sep
-    for folder in ("compiler", "engine", "graph", "nn", "ops", "optim", "transforms")
+    for folder in ("compiler", "engine", "graph", "nn", "ops", "optim", "testing", "transforms")
 )
 _INSTALLED: Final = tuple(
     {os.path.join(sysconfig.get_paths()[name], "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
