@@ -195,7 +195,7 @@ class Collection:
         for number, group in enumerate(groups):
             where = f"{path}.param_groups[{number}]"
             self.add(f"{where}['params']", f"{where}['params']", group["params"])
-            options = GroupOptions(group, tuple(optimizer.defaults))
+            options = GroupOptions(group, tuple(optimizer.defaults), "param_groups" in self.attributes)
             self.groups.append(options)
             self.facts.update(
                 (f"{where}[{name!r}]", kind)
@@ -354,34 +354,45 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
 class GroupOptions:
     """The options of a parameter group, of which a program has built in only what kind of value they are.
 
-    A learning rate may change at each step. But that it is 0 may select another formula.
+    A learning rate may change at each step. But that another option is 0 may select another formula. Where the
+    code reads options by itself, their values count.
 
     Attributes
     ----------
     names : tuple of str
         The options.
     pattern : tuple
-        The kind of each: ``zero`` or ``nonzero`` of a number, the value of a flag or a name.
+        The kind of each: ``zero`` or ``nonzero`` of a number, the value of a flag or a name; of the learning
+        rate, that it is a number.
     """
 
-    def __init__(self, group: dict[str, Any], names: tuple[str, ...]) -> None:
+    def __init__(self, group: dict[str, Any], names: tuple[str, ...], by_value: bool = False) -> None:
+        self._by_value = by_value
         self.names = tuple(name for name in names if name in group)
         self._group = group
         self._parameters = group["params"]
         self._read: Any = itemgetter(*self.names, "params", "params") if self.names else lambda group: ()
         self._values = self._read(group)
-        self.pattern = tuple(map(_option_kind, self._values[: len(self.names)]))
+        self.pattern = tuple(map(self._kind, self.names, self._values))
 
     def is_unchanged(self) -> bool:
         """Return whether the group has the same parameters, and options of the same kinds."""
         if self._group["params"] is not self._parameters:
             return False
         values = self._read(self._group)
-        for value, before, kind in zip(values, self._values, self.pattern, strict=False):
-            if value is not before and _option_kind(value) != kind:
+        for name, value, before, kind in zip(self.names, values, self._values, self.pattern, strict=False):
+            if value is not before and self._kind(name, value) != kind:
                 return False
         self._values = values  # the learning rate of this step
         return True
+
+
+    def _kind(self, name: str, value: Any) -> Hashable:
+        if self._by_value:
+            return fact_of(value)
+        if name == "lr" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return Words("a number")
+        return _option_kind(value)
 
 
 def _option_kind(value: Any) -> Hashable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ from tinygrad_mnist.compiler.slots import (
 from tinygrad_mnist.compiler.trace import Result, Traced
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
-from tinygrad_mnist.engine.tree import unflatten
+from tinygrad_mnist.engine.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from tinygrad_mnist.compiler.explain import Explanation
@@ -51,18 +52,17 @@ class Replay:
     def __init__(self, traced: Traced, executable: Executable) -> None:
         self.traced = traced
         self.executable = executable
-        self.is_tensor: list[bool] = []  # of each result: a Tensor, or an array
+        self.is_tensor: list[bool] | None = None  # of each result: a Tensor, or an array
         slots = traced.slots
         self._generators = [
             slot.rng for slot in slots if isinstance(slot, DrawSlot) and isinstance(slot.rng, np.random.Generator)
         ]
         self._fetches = _grouped(slots)
-        self._flats = [
-            (flat, group)
-            for optimizer in traced.optimizers
-            for group in optimizer._flat_groups
-            for flat in group.flats
-        ]
+        self._passing = [n for n, slot in enumerate(slots) if isinstance(slot, (ArgumentSlot, DrawSlot))]
+        self._stepped = 0  # schedules that were advanced in the last call
+        groups = [group for optimizer in traced.optimizers for group in optimizer._flat_groups]
+        self._flats = [(flat, group) for group in groups for flat in group.flats]
+        self._layouts = [(group, group.flats) for group in groups]
         self._origins = [slot.tensor for slot in slots if isinstance(slot, TensorSlot)]
         self._were = [tensor.origin for tensor in self._origins]
         self._decisions = [
@@ -76,15 +76,26 @@ class Replay:
         # one result that is a Tensor is the usual case, and needs no tree
         self._is_single = len(traced.results) == 1 and repr(traced.structure) == "*"
 
+    def observed(self, result: Any) -> Any:
+        """Note which results of a call that ran as it is are Tensors, and return what it returned."""
+        if self.is_tensor is None:
+            self.is_tensor = [isinstance(leaf, Tensor) for leaf in flatten(result)[0]]
+        return result
+
     def misfit(self, leaves: Sequence[Any]) -> str | None:
         """Return what does not fit a call, or None."""
         traced = self.traced
+        if self.is_tensor is None:
+            raise NotNow("the function has not returned yet")
         for place, present in traced.presence:
             leaf = leaves[place].origin if isinstance(place, int) else place
             if (leaf.grad is not None) is not present:
                 which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
                 was = "an array" if present else "None"
                 return f"the gradient of {which} was {was}, and is not any more"
+        for group_of_flats, flats in self._layouts:
+            if group_of_flats.flats is not flats:
+                return "the parameters of an optimiser were laid out anew, as one has another dtype"
         for tensor, origin in zip(self._origins, self._were, strict=True):
             if tensor.origin is not origin:
                 name = getattr(tensor._leaf, "name", None) or f"a Tensor of shape {tensor.shape}"
@@ -128,19 +139,27 @@ class Replay:
                 group.adopt()
                 raise NotNow("a parameter was moved")
         before = [generator.bit_generator.state for generator in self._generators]
-        arrays: list[Any] = []
-        for fetch in self._fetches:
-            arrays += fetch(leaves)
-        into = self._gradients.memory()
+        outcome: list[Any] = []  # what the program computed, once it has written
         try:
-            result = self.executable(arrays, self._scalars.values(), into)
-        except (ArithmeticError, IndexError, ValueError, TypeError):  # of NumPy, which eager raises in its words
-            result = None
-        if result is None:
-            for generator, state in zip(self._generators, before, strict=True):
-                generator.bit_generator.state = state
-            raise NotNow("a condition does not hold, or a gradient has NaN")
-        return self._committed(leaves, *result)
+            arrays: list[Any] = []
+            for fetch in self._fetches:
+                arrays += fetch(leaves)
+            into = self._gradients.memory()
+            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # NumPy's: eager raises its own
+                self.executable(arrays, self._scalars.values(), into, outcome)
+            if not outcome:
+                raise NotNow("a condition does not hold, or a gradient has NaN")
+            result = self._committed(leaves, *outcome[0])
+        except BaseException:
+            if outcome:  # an interrupt came too late: what the program wrote is to be completed
+                self._committed(leaves, *outcome[0])
+            else:
+                for generator, state in zip(self._generators, before, strict=True):
+                    generator.bit_generator.state = state
+            raise
+        finally:
+            self.executable.release(self._passing)
+        return result
 
     def explain(self, leaves: Sequence[Any] | None = None) -> Explanation:
         """Return what the program does; with arguments of a call, with the time of each piece, too."""
@@ -175,15 +194,17 @@ class Replay:
             progress = flat.progress
             for index in positions:
                 progress[index] = noted
-        for schedule in traced.schedules:
+        for schedule in traced.schedules[self._stepped :]:
+            self._stepped += 1
             schedule.step()
+        self._stepped = 0
         found = [
             (_wrapped(outputs[position]) if is_tensor else outputs[position])
             if kind == "output"
             else numbers[position]
             if kind == "number"
             else known
-            for (kind, position, known), is_tensor in zip(self._results, self.is_tensor, strict=True)
+            for (kind, position, known), is_tensor in zip(self._results, self.is_tensor or (), strict=True)
         ]
         return found[0] if self._is_single else unflatten(traced.structure, found)
 
