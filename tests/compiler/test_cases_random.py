@@ -80,6 +80,8 @@ def scheduled(decorate: Any, kind: str, inside: bool) -> World:
 
 
 INSIDE = ("one_cycle", "sequence", "own")
+LONG = ("cosine", "one_cycle_three_phase", "sequence")
+"""Schedules of 1000 steps; the others are tried for as long as they change."""
 
 
 @pytest.mark.parametrize(
@@ -90,10 +92,10 @@ INSIDE = ("one_cycle", "sequence", "own")
         for inside in (True, False)
     ],
 )
-def test_case_3_a_schedule_of_1000_steps_is_one_program(kind: str, inside: bool) -> None:
+def test_case_3_a_schedule_is_one_program(kind: str, inside: bool) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal((4, 2)).astype(np.float32)
-    steps = 1000 if kind in INSIDE or not inside else 100
+    steps = 1000 if kind in LONG else 120
     eager, jitted = scheduled(identity, kind, inside), scheduled(jit, kind, inside)
     for i in range(steps):
         losses = []
@@ -101,7 +103,7 @@ def test_case_3_a_schedule_of_1000_steps_is_one_program(kind: str, inside: bool)
             losses.append(world.step(x, y))
             if not inside:
                 world.schedule.step()
-        if i < 5 or i % 100 == 99:
+        if i < 5 or i % 40 == 39:
             assert_close(*losses, f"step {i}", 1e-3)
             assert eager.schedule.state_dict() == jitted.schedule.state_dict()
             groups = [
