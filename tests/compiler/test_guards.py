@@ -381,7 +381,13 @@ def test_the_objects_of_arguments_are_guarded() -> None:
 
 def test_what_is_installed_is_not_looked_into() -> None:
     guards = Guards(lambda x: np.mean(F.relu(x)) + functools.reduce(sum, x))
-    assert sorted(guards.key().facts) == ["global 'F'", "global 'functools'", "global 'np'", "the function"]
+    assert sorted(guards.key().facts) == [
+        "global 'F'",
+        "global 'functools'",
+        "global 'np'",
+        "the code",
+        "the function",
+    ]
 
 
 def test_a_large_container_is_known_by_its_length() -> None:
@@ -603,6 +609,30 @@ def test_a_change_of_an_optimiser(name: str) -> None:
     assert changed(guards) == words
 
 
+class Doubled(optim.Optimizer):
+    option_checks = {"lr": lambda name, value: float(value)}  # noqa: RUF012
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+        self.factor = 2.0
+
+    def _update(self, block: Any, options: Any, progress: Any) -> Any:
+        block.values -= self.factor * SCALE * options["lr"] * block.gradient
+        return 1
+
+
+def test_an_optimiser_of_the_user() -> None:
+    opt = Doubled(nn.Linear(2, 2, rng=0).parameters())
+    guards = Guards(lambda: opt.step())
+    opt.param_groups[0]["lr"] = 0.5
+    assert changed(guards) is None
+    HERE.SCALE = 0.7  # type: ignore[attr-defined]
+    assert changed(guards) == "global 'SCALE' was 0.5, is 0.7"
+    HERE.SCALE = 0.5  # type: ignore[attr-defined]
+    opt.factor = 3.0
+    assert changed(guards) == "opt.factor was 2.0, is 3.0"
+
+
 def test_a_schedule_that_ends_at_zero_is_said_once() -> None:
     model = nn.Linear(2, 2, rng=0)
     opt = optim.SGD(model.parameters(), lr=0.1)
@@ -677,6 +707,31 @@ def test_a_model_that_was_an_argument_is_not_kept() -> None:
     gc.collect()
     assert [each() for each in alive] == [None] * 4
     assert guards is not None
+
+
+def test_a_long_chain_of_objects_is_no_error() -> None:
+    first = chain = types.SimpleNamespace(next=None)
+    for _ in range(5000):
+        chain.next = types.SimpleNamespace(next=None)
+        chain = chain.next
+    circle: list[Any] = []
+    circle.append(circle)
+    nest: list[Any] = []
+    for _ in range(5000):
+        nest = [nest]
+    guards = Guards(lambda x: (first.next, circle, nest))
+    assert guards.check() is None
+    first.next = None
+    assert changed(guards) is not None
+
+
+def test_code_that_is_exchanged_is_seen() -> None:
+    def one(x: Any) -> Any:
+        return x
+
+    guards = Guards(lambda x: one(x))
+    one.__code__ = (lambda x: 2 * x).__code__
+    assert changed(guards) == "the code of one is another code"
 
 
 def test_an_instance_in_the_place_of_another_has_another_key() -> None:

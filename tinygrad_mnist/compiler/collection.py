@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import types
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -28,10 +28,13 @@ from tinygrad_mnist.nn.module import BUFFER, UNSAVED_BUFFER, Module
 from tinygrad_mnist.optim.optimizer import Optimizer
 
 SEARCHED: Final = 1000
-"""How many elements of a container are compared; of a larger one, only their number."""
+"""The number of elements of a container that are compared; of a larger one, only their number is."""
 
 MOST_FACTS: Final = 20_000
-"""How many facts there may be before containers are no longer looked into."""
+"""The number of facts from which on containers are no longer looked into."""
+
+DEEPEST: Final = 50
+"""The number of objects, each a part of the one before, that are looked into."""
 
 _BOOKKEEPING: Final = frozenset({"_registered", "_path", "_containers", "_float64_settled"})
 """Attributes of modules that change nothing of what they compute."""
@@ -40,6 +43,8 @@ _CALLED_BY_SYNTAX: Final = frozenset(
     {"__call__", "__enter__", "__exit__", "__getitem__", "__iter__", "__len__", "forward"}
 )
 """Methods that are called without their names being written."""
+
+_CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
 
 Reader = tuple[Callable[[Any], tuple[Any, ...]], Any]
 """A function that reads some things, and what it reads them from."""
@@ -77,9 +82,10 @@ class Collection:
         self.groups: list[GroupOptions] = []
         self.objects: list[Any] = []
         self._seen: dict[int, str] = {}
-        self._read: set[tuple[int, str]] = set()  # names in namespaces
+        self._read: set[tuple[int, str]] = set()  # names, and the identities of what has them
         self._globals: dict[str, Any] | None = None  # of the first function
         self._optimizers: list[tuple[str, Optimizer]] = []
+        self._depth = 0
 
     def add_root(self, name: str, value: Any) -> None:
         """Add an object that a call begins with; without a name, the function that is called.
@@ -119,21 +125,18 @@ class Collection:
             self.add(f"the object of {label}", f"{path}.__self__", value.__self__)
             self.add(label, path, value.__func__)
             return
-        is_container = isinstance(value, (list, tuple, dict, set, frozenset, deque))
+        is_container = isinstance(value, _CONTAINERS)  # which one it is does not count, but what is in it
         if (first := self._seen.get(id(value))) is not None:
             self._note(label, Words(f"the same as {first}") if is_container else Same(value))
             return
         self._seen[id(value)] = path
         self.objects.append(value)  # so that no other object gets its identity
-        if is_container:
-            self._add_container(label, path, value)
-            return
-        self._note(label, Same(value))
-        for kind, method in _METHODS:
-            if isinstance(value, kind):
-                method(self, path, value)
-                return
-        self._add_object(path, value)
+        self._note(label, Words(f"a {type(value).__name__} of {len(value)}") if is_container else Same(value))
+        if self._depth < DEEPEST:
+            self._depth += 1
+            look = next((look for kind, look in _LOOKS if isinstance(value, kind)), Collection._add_object)
+            look(self, path, value)
+            self._depth -= 1
 
     def _note(self, label: str, fact: Hashable) -> None:
         name, number = label, 1
@@ -142,10 +145,10 @@ class Collection:
             name = f"{label} ({number})"
         self.facts[name] = fact
 
-    def _watch_names(self, namespace: Mapping[str, Any], names: Iterator[str] | list[str]) -> list[str]:
-        """Watch some names of a namespace, and return those that were not watched before."""
-        new = [name for name in names if (id(namespace), name) not in self._read]
-        self._read.update((id(namespace), name) for name in new)
+    def _watch_names(self, owner: Any, namespace: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+        """Watch some names of an owner's namespace, and return those that were not watched before."""
+        new = [name for name in names if (id(owner), name) not in self._read]
+        self._read.update((id(owner), name) for name in new)
         if new:
             self.readers.append((itemgetter(*new, new[0]), namespace))  # of one name alone, it gives no tuple
         return new
@@ -190,13 +193,13 @@ class Collection:
                 for name, kind in zip(options.names, options.pattern, strict=True)
             )
         if not _is_library_class(type(optimizer)):
-            self._add_attributes(path, vars(optimizer), [n for n in vars(optimizer) if not n.startswith("_")])
+            own = {name for name in vars(optimizer) if not name.startswith("_")}
+            self._add_attributes(path, vars(optimizer), own - {"param_groups", "defaults"})
             self._add_class(type(optimizer), every_method=True)
 
     # ---- containers ------------------------------------------------------------------------------------
 
-    def _add_container(self, label: str, path: str, value: Any) -> None:
-        self._note(label, Words(f"a {type(value).__name__} of {len(value)}"))
+    def _add_container(self, path: str, value: Any) -> None:
         if len(value) > SEARCHED or len(self.facts) > MOST_FACTS:
             if not isinstance(value, (tuple, frozenset)):
                 self.large.append(value)
@@ -237,6 +240,7 @@ class Collection:
         self.attributes |= attributes
         for name in sorted(imported & sys.modules.keys()):
             self.add(f"the module {name!r}", name, sys.modules[name])
+        self._note(f"the code{of}", Same(code))
         self._add_globals(function, sorted(global_names))
         self.readers.append((attrgetter("__code__", "__defaults__", "__kwdefaults__"), function))
         names = code.co_varnames[: code.co_argcount]
@@ -248,7 +252,7 @@ class Collection:
     def _add_globals(self, function: types.FunctionType, names: list[str]) -> None:
         namespace = function.__globals__
         of = "" if namespace is self._globals else f" of {function.__module__}"
-        for name in self._watch_names(namespace, [name for name in names if name in namespace]):
+        for name in self._watch_names(namespace, namespace, [n for n in names if n in namespace]):
             self.add(f"global {name!r}{of}", name, namespace[name])
         absent = frozenset(name for name in names if name not in namespace and hasattr(builtins, name))
         if absent:
@@ -262,7 +266,7 @@ class Collection:
     def _add_class(self, cls: type, every_method: bool = False) -> None:
         """Add what a user's class and its bases define under names that are read."""
         for base in cls.__mro__:
-            if _is_library_class(base) or id(base) in self._seen:
+            if _is_library_class(base):
                 continue
             own = vars(base)
             names = [
@@ -272,7 +276,7 @@ class Collection:
                 or name in _CALLED_BY_SYNTAX
                 or (every_method and isinstance(value, types.FunctionType))
             ]
-            for name in self._watch_names(own, names):
+            for name in self._watch_names(base, own, names):
                 value = own[name]
                 where = f"{base.__name__}.{name}"
                 if isinstance(value, (staticmethod, classmethod)):
@@ -284,14 +288,8 @@ class Collection:
     # ---- other objects ---------------------------------------------------------------------------------
 
     def _add_python_module(self, path: str, module: types.ModuleType) -> None:
-        file = getattr(module, "__file__", None)
-        if module.__name__ not in sys.builtin_module_names and not is_library_file(file or ""):
-            self._add_attributes(path, vars(module), [n for n in self.attributes if n in vars(module)])
-
-    def _add_type(self, path: str, cls: type) -> None:
-        del self._seen[id(cls)]
-        self._add_class(cls)
-        self._seen[id(cls)] = path
+        if not _is_library_module(module.__name__):
+            self._add_attributes(path, vars(module), self.attributes & vars(module).keys())
 
     def _add_object(self, path: str, value: Any) -> None:
         """Add those attributes of an object whose names are read."""
@@ -300,7 +298,7 @@ class Collection:
         if isinstance(own, dict):
             if (wrapped := own.get("__wrapped__")) is not None:
                 self.add(f"the function inside {path}", path, wrapped)
-            self._add_attributes(path, own, sorted(self.attributes & own.keys()))
+            self._add_attributes(path, own, self.attributes & own.keys())
         if _is_library_class(cls):
             return
         slots = sorted(
@@ -318,12 +316,13 @@ class Collection:
                 self.absent.append((own, hidden))
         self._add_class(cls)
 
-    def _add_attributes(self, path: str, namespace: Mapping[str, Any], names: list[str]) -> None:
-        for name in self._watch_names(namespace, sorted(names)):
+    def _add_attributes(self, path: str, namespace: Mapping[str, Any], names: Iterable[str]) -> None:
+        for name in self._watch_names(namespace, namespace, sorted(names)):
             self.add(f"{path}.{name}", f"{path}.{name}", namespace[name])
 
 
-_METHODS: Final[tuple[tuple[type, Callable[[Collection, str, Any], None]], ...]] = (
+_LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, Any], None]], ...]] = (
+    (_CONTAINERS, Collection._add_container),
     (np.ndarray, Collection._add_array),
     (Tensor, Collection._add_tensor),
     (Module, Collection._add_module),
@@ -331,9 +330,9 @@ _METHODS: Final[tuple[tuple[type, Callable[[Collection, str, Any], None]], ...]]
     (types.FunctionType, Collection._add_function),
     (functools.partial, Collection._add_partial),
     (types.ModuleType, Collection._add_python_module),
-    (type, Collection._add_type),
+    (type, lambda collection, path, cls: collection._add_class(cls)),
 )
-"""What is looked at of an object, by its class."""
+"""The look at an object, by its class."""
 
 
 # ---- options of optimisers -------------------------------------------------------------------------------
@@ -387,7 +386,7 @@ def _option_kind(value: Any) -> Hashable:
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _FRAMEWORK: Final = tuple(
     _PACKAGE + folder + os.sep
-    for folder in ("compiler", "engine", "graph", "nn", "ops", "optim", "transforms")
+    for folder in ("compiler", "engine", "graph", "nn", "ops", "optim", "testing", "transforms")
 )
 _INSTALLED: Final = tuple(
     {os.path.join(sysconfig.get_paths()[name], "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -408,9 +407,10 @@ def is_library_file(file: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_library_module(name: str) -> bool:
-    if name == "builtins" or name.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
-        return True
-    return is_library_file(getattr(sys.modules.get(name), "__file__", None) or "")
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if file is None:
+        return name == "builtins" or name.partition(".")[0] in sys.stdlib_module_names
+    return is_library_file(file)
 
 
 def _is_library_class(cls: type) -> bool:

@@ -94,6 +94,7 @@ class Executable:
         blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
         self.plan = plan(prepare(program, blas=blas))
         self.memory = assign(self.plan)
+        self.refuses_overlaps = False  # whether a call returns None where what it writes overlaps an input
         self._lock = Lock()
         self.threads = threads if threads > 1 and pool.available() else 1
         self._compile()
@@ -201,6 +202,8 @@ class Executable:
         with self._lock:
             self._take(arrays)
             if self._overlaps:
+                if self.refuses_overlaps:
+                    return None
                 return self._interpreted(arrays, scalars, into)
             self._pack(self._arena.data, 0, *scalars)
             given = self._no_memory if into is None else into

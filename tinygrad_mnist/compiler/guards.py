@@ -25,7 +25,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
 
 KNOWN: Final = 64
-"""How many keys of one function are kept, so that a key that comes again is the same object."""
+"""The number of keys of one function that are kept, so that a key that comes again is the same object."""
 
 
 def is_object(leaf: Any) -> bool:
@@ -61,7 +61,7 @@ class GuardKey:
 
 
 class Guards:
-    """What a function reads besides its arguments.
+    """A look at what a function reads besides its arguments.
 
     Parameters
     ----------
@@ -164,11 +164,11 @@ class Guards:
 # ---- the fast comparison ---------------------------------------------------------------------------------
 
 _UNREADABLE: Final = (AttributeError, KeyError, RuntimeError, ValueError)
-"""What it raises to read a name that was deleted, a cell that is empty, or a dict while it grows."""
+"""The errors of reading a name that was deleted, a cell that is empty, or a dict while it grows."""
 
 
 class _Watch:
-    """What can be compared fast: which objects were in the places that a collection looked into.
+    """A fast comparison: whether the same objects are in the places that a collection looked into.
 
     Numbers, strings and containers are kept, so that no other object gets their identity. Whatever else there
     was is known by a weak reference: when one of them dies, everything here is dropped.

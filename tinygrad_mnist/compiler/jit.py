@@ -24,12 +24,15 @@ import numpy as np
 
 from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.explain import Explanation
 from tinygrad_mnist.compiler.executable import build
+from tinygrad_mnist.compiler.facts import differences
+from tinygrad_mnist.compiler.generators import kept_generators
 from tinygrad_mnist.compiler.keys import Guards, modes, reason, signature
 from tinygrad_mnist.compiler.replay import NotNow, Replay
 from tinygrad_mnist.compiler.source import find
 from tinygrad_mnist.compiler.trace import RunsEagerly, trace
-from tinygrad_mnist.engine.observe import recorder
+from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
@@ -163,7 +166,7 @@ class Jitted:
 
     def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, given: Any, why: str | None) -> Any:
         """Compile a call that no program fits, and run it as it is."""
-        fail_on_recompile, threads = self._options
+        fail_on_recompile = self._options[0]
         if given not in self._guards:
             self._check_source()
             self._guards[given] = Guards(self._function, args, kwargs)
@@ -179,10 +182,17 @@ class Jitted:
             return self._function(*args, **kwargs)
         start = time.perf_counter()
         try:
-            replay = self._compiled(leaves, structure, threads)
+            replay = self._compiled(args, kwargs, leaves, structure, self._guards[given])
         except RunsEagerly as error:
             self._eager[key] = str(error)
             return self._function(*args, **kwargs)
+        except JitError:
+            raise
+        except Exception as error:
+            self._function(*args, **kwargs)  # raises what it raises, if it is wrong by itself
+            raise JitError(
+                f"{self._name} cannot be traced at {line_of(error)}: there, arrays are Tensors. {error}"
+            ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
         result = self._function(*args, **kwargs)
@@ -191,7 +201,7 @@ class Jitted:
 
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""
-        findings = find(self._function)
+        findings = [] if is_own(self._function) else find(self._function)
         if findings:
             raise JitError(f"{self._name} cannot be compiled: {findings[0]}")
 
@@ -205,14 +215,55 @@ class Jitted:
             self._said.add(text.split(";")[0])
             warnings.warn(f"{self._name} {text}", stacklevel=4)
 
-    def _compiled(self, leaves: Any, structure: Any, threads: int | None) -> Replay:
-        with _lock:
+    def _compiled(self, args: Any, kwargs: Any, leaves: Any, structure: Any, guards: Guards) -> Replay:
+        """Return the program of a call, which has not run."""
+        with _lock, kept_generators(self._function):
+            before = guards.key()
             traced = trace(self._function, leaves, structure)
+            if guards.key() != before:
+                changed = differences(before.facts, guards.key().facts)
+                raise JitError(f"{self._name} changes what it reads itself, which a replay would not: {changed[0]}")
         if traced.on_tape:
             raise RunsEagerly(
                 "what it returns is on the tape; take the gradient inside, or call it under no_grad"
             )
-        return Replay(traced, build(traced.program, threads=threads or 1))
+        executable = build(traced.program, threads=self._options[1] or 1)
+        executable.refuses_overlaps = True
+        return Replay(traced, executable)
+
+    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Return what the program of a call does: its loops, products, memory and times. Nothing is changed.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            The arguments of the call.
+
+        Returns
+        -------
+        Explanation
+            To be printed; ``.graph()`` draws it.
+
+        Raises
+        ------
+        JitError
+            If the function cannot be compiled, or runs as it is; the message says why.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_mnist import jit
+        >>> f = jit(lambda x: np.exp(x) + 1)
+        >>> print(str(f.explain(np.zeros(3))).splitlines()[0])
+        2 instructions in 1 loop
+        """
+        leaves, structure, given = signature(args, kwargs)
+        guards = self._guards.get(given) or Guards(self._function, args, kwargs)
+        try:
+            replay = self._compiled(args, kwargs, leaves, structure, guards)
+        except RunsEagerly as error:
+            raise JitError(f"{self._name} runs as it is: {error}") from error
+        return replay.explain(leaves)
 
 
 def _restored(function: Callable[..., Any], fail_on_recompile: bool, threads: int | None) -> Jitted:

@@ -1,4 +1,4 @@
-"""What decides whether a compiled program may be replayed: the key of a call.
+"""The key of a call: what decides whether a compiled program may be replayed.
 
 It has three parts: the signature of the arguments (`signature`), what the function reads besides, such as
 globals and the modules that they hold (`Guards`), and the modes that are on (`modes`). `Keys` makes the keys
@@ -28,8 +28,8 @@ _CONTIGUOUS_ALIGNED: Final = 0x101
 _OWNS_ITS_MEMORY: Final = 0x4
 """Bits of ``array.flags.num``."""
 
-FEW: Final = 16
-"""How many arrays are compared with each other for common memory; of more, only the same object is noted."""
+FEW: Final = 8
+"""The number of arrays that are compared with each other for common memory. Of more, that takes too long."""
 
 
 # ---- the arguments ---------------------------------------------------------------------------------------
@@ -97,12 +97,13 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
 
 def _common_memory(arrays: Sequence[Any], all_own: bool) -> tuple[tuple[int, int, bool], ...]:
     """Return the pairs of arrays that may have memory in common, and whether they are the same object."""
-    pairs = list(combinations(range(len(arrays)), 2))
+    owns = [all_own or array.flags.owndata for array in arrays]  # two that own theirs have none in common
+    is_compared = len(arrays) <= FEW
     return tuple(
         (i, j, arrays[i] is arrays[j])
-        for i, j in pairs
+        for i, j in combinations(range(len(arrays)), 2)
         if arrays[i] is arrays[j]
-        or (not all_own and len(arrays) <= FEW and np.may_share_memory(arrays[i], arrays[j]))
+        or (is_compared and not (owns[i] and owns[j]) and np.may_share_memory(arrays[i], arrays[j]))
     )
 
 
@@ -142,6 +143,7 @@ _PLAIN_CALLS: Final = [(structure, _outline(structure)) for structure in _PLAIN_
 _errors_in_numpy = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
 """NumPy's own variable of `np.errstate`: to read it takes a tenth of the time of `np.geterr`."""
 
+MOST_ERRSTATES: Final = 16
 _known_errstates: dict[int, tuple[Any, Hashable]] = {}
 
 
@@ -152,7 +154,7 @@ def _errstate() -> Hashable:
     current = _errors_in_numpy.get(None)
     known = _known_errstates.get(id(current))
     if known is None or known[0] is not current:
-        if len(_known_errstates) > FEW:  # each `with np.errstate(...)` makes one
+        if len(_known_errstates) >= MOST_ERRSTATES:  # each `with np.errstate(...)` makes one
             _known_errstates.clear()
         known = _known_errstates[id(current)] = current, tuple(np.geterr().values())
     return known[1]
@@ -175,7 +177,7 @@ def modes() -> tuple[Hashable, ...]:
 # ---- the keys of a function ------------------------------------------------------------------------------
 
 MOST_GUARDS: Final = 32
-"""For how many combinations of objects among the arguments guards are kept."""
+"""The number of combinations of objects among the arguments for which guards are kept."""
 
 
 Key = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
@@ -324,7 +326,7 @@ def _argument_facts(given: Any, names: tuple[str, ...]) -> dict[str, Hashable]:
 
 _LEAF_FACTS: Final = ("shape", "dtype", "memory layout", "type", "requires_grad", "hooks")
 _USUAL: Final = (None, None, Words("C"), np.ndarray, None, False)
-"""What an array has that is not said in the key of a leaf, in the order of `_LEAF_FACTS`."""
+"""The facts of an array that the key of a leaf leaves out, in the order of `_LEAF_FACTS`."""
 
 
 def _leaf_facts(name: str, key: Any) -> dict[str, Hashable]:

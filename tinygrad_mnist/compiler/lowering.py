@@ -6,6 +6,7 @@ formula here, in NumPy on Tensors, or their own forward is one. What has none is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -17,11 +18,11 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
-from tinygrad_mnist.engine.observe import users_line
+from tinygrad_mnist.engine.observe import observed_by, users_line
 from tinygrad_mnist.engine.op import Op
-from tinygrad_mnist.engine.tape import recording
+from tinygrad_mnist.engine.tape import Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
-from tinygrad_mnist.engine.walk import _fit
+from tinygrad_mnist.engine.walk import _fit, walk
 
 Tracing = Any  # `trace.Tracer`, which stands above
 
@@ -74,7 +75,7 @@ def ufunc(tracing: Tracing, function: np.ufunc, arrays: Sequence[Any]) -> Symbol
         if isinstance(array, Symbol):
             kinds.append(float if array.weak else array.dtype)
         else:
-            kinds.append(type(array))
+            kinds.append(np.dtype(bool) if isinstance(array, (bool, np.bool_)) else type(array))
     if all(isinstance(kind, type) for kind in kinds):  # of Python's numbers alone: there is none to follow
         dtypes = _loop_dtypes(function, tuple(np.dtype(kind) for kind in kinds))
         weak = all(not isinstance(array, Symbol) or array.weak for array in arrays)
@@ -391,8 +392,7 @@ def call(
         return out[0] if joint else out
 
     if like is None:
-        with np.errstate(all="ignore"):
-            like = run(*map(_example, found))
+        like = _looks(name, run, found)
     several = isinstance(like, (tuple, list))
     likes = [np.asarray(one) for one in (like if several else (like,))]
     values = tracing.builder.instruction(
@@ -408,6 +408,31 @@ def call(
     if not several:
         return symbols[0]
     return type(like)(*symbols) if hasattr(like, "_fields") else type(like)(symbols)
+
+
+def _looks(name: str, run: Callable[..., Any], symbols: Sequence[Symbol]) -> Any:
+    """Return results for examples of the arguments; raise if their shape depends on the values."""
+    with np.errstate(all="ignore"), warnings.catch_warnings(), observed_by(None):
+        warnings.simplefilter("ignore")
+        like = run(*map(_example, symbols))
+        other = like
+        with suppress(Exception):  # the function may not be defined there
+            other = run(*map(_other_example, symbols))
+    if _shapes(like) != _shapes(other):
+        raise JitError(
+            f"the shape of what {name} returns depends on values, at {users_line()}; a program needs to know "
+            "it: choose by np.where, and keep the shape"
+        )
+    return like
+
+
+def _shapes(tree: Any) -> Any:
+    return [np.shape(one) for one in (tree if isinstance(tree, (tuple, list)) else (tree,))]
+
+
+def _other_example(symbol: Symbol) -> Any:
+    """Return another array that looks like a symbol."""
+    return np.full(symbol.shape, symbol.dtype.kind == "b", symbol.dtype)
 
 
 def _example(symbol: Symbol) -> Any:
@@ -489,3 +514,41 @@ def joint_call(tracing: Tracing, node: Any, g: Any) -> Sequence[Any]:
     likes = tuple(np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in arrays)
     found: Sequence[Any] = call(tracing, f"gradient of {op.name}", run, (g, *arrays), node.static, like=likes)
     return found
+
+
+def as_arrays(result: Any) -> Any:
+    """Return the arrays of a result of Tensors."""
+    if isinstance(result, (tuple, list)):
+        return tuple(map(as_arrays, result))
+    return result._array if isinstance(result, Tensor) else np.asarray(result)
+
+
+def pulled_back(
+    tracing: Tracing,
+    name: str,
+    function: Callable[..., Any],
+    position: int,
+    g: Any,
+    out: Any,
+    arrays: Sequence[Any],
+) -> Any:
+    """Write the cotangent of an argument of a function of Tensors, by a walk over its tape between loops."""
+    if any(isinstance(one, Tensor) for one in (g, *arrays)):
+        raise JitError(
+            f"{name} looks at values, at {users_line()}, so that a jitted function cannot differentiate it twice"
+        )
+    like = np.broadcast_to(np.zeros((), arrays[position].dtype), arrays[position].shape)
+
+    def run(g: Any, *given: Any) -> Any:
+        under = [boundary(array) for array in given]
+        token = recording.set(True)
+        try:
+            result = function(*map(_lift, given, under))
+        finally:
+            recording.reset(token)
+        if not isinstance(result.origin, Node):
+            return np.zeros(like.shape, like.dtype)
+        arrived = walk([(result.origin, g)], _lift, targets=under)
+        return arrived.get(under[position], np.zeros(like.shape, like.dtype))
+
+    return call(tracing, f"gradient of {name}", run, (g, *arrays), {}, like=like)

@@ -76,7 +76,8 @@ class OptimizerTracer:
 
     def __init__(self) -> None:
         self.optimizers: list[Any] = []
-        self.options: list[tuple[dict[str, Any], tuple[Any, ...]]] = []
+        self.options: list[tuple[dict[str, Any], Sequence[str], tuple[Any, ...]]] = []
+        self.decisions: list[tuple[Slot, str, float, bool]] = []
         self._states: dict[tuple[int, str, int], tuple[Any, Symbol, Value]] = {}
         self._option_numbers: dict[tuple[int, str], Any] = {}
         self._progress: dict[tuple[int, int], Any] = {}  # by flat array and position, what comes next
@@ -146,9 +147,14 @@ class OptimizerTracer:
                     number = value
                 self._option_numbers[key] = number
             found[name] = self._option_numbers[key]
-        if not any(group is known for known, _ in self.options):
-            self.options.append((group, pattern(group, defaults)))
+        if not any(group is known for known, _, _ in self.options):
+            flags = [name for name, value in found.items() if not isinstance(value, (Number, tuple))]
+            self.options.append((group, flags, tuple(group[name] for name in flags)))
         return found
+
+    def decided_by(self, slot: Slot, comparison: str, other: float, answer: bool) -> None:
+        """Note how a comparison of a number that a slot holds came out: the program is right for that alone."""
+        self.decisions.append((slot, comparison, other, answer))
 
     def state(self, flat: Any, name: str, index: int) -> Symbol:
         """Return the symbol of a parameter's section of a state array; what is written into it stays."""
@@ -242,15 +248,3 @@ def _now(noted: Any) -> Any:
         parts = [_now(part) for part in noted]
         return type(noted)(*parts) if hasattr(noted, "_fields") else tuple(parts)
     return noted
-
-
-def pattern(group: dict[str, Any], defaults: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what a program depends on in the options of a group: flags, and which numbers are 0."""
-    return tuple(
-        tuple(part == 0 for part in value)
-        if type(value) is tuple
-        else value == 0
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-        else value
-        for value in map(group.__getitem__, defaults)
-    )

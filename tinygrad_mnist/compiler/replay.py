@@ -6,12 +6,16 @@ have put it. It has to take little time: a small step computes for a few microse
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any, Final
 
+import numpy as np
+
 from tinygrad_mnist.compiler.executable import Executable
-from tinygrad_mnist.compiler.optimizers import pattern
+from tinygrad_mnist.compiler.explain import Explanation, explain
+from tinygrad_mnist.compiler.program import Value
 from tinygrad_mnist.compiler.slots import (
     ArgumentSlot,
     BufferSlot,
@@ -48,7 +52,9 @@ class Replay:
         self.executable = executable
         self.is_tensor: list[bool] = []  # of each result: a Tensor, or an array
         slots = traced.slots
-        self.draws = [slot for slot in slots if isinstance(slot, DrawSlot)]
+        self._generators = [
+            slot.rng for slot in slots if isinstance(slot, DrawSlot) and isinstance(slot.rng, np.random.Generator)
+        ]
         self._fetches = _grouped(slots)
         self._flats = [
             (flat, group)
@@ -58,11 +64,10 @@ class Replay:
         ]
         self._origins = [slot.tensor for slot in slots if isinstance(slot, TensorSlot)]
         self._were = [tensor.origin for tensor in self._origins]
-        self._defaults = {
-            id(group): optimizer.defaults
-            for optimizer in traced.optimizers
-            for group in optimizer.param_groups
-        }
+        self._decisions = [
+            (_reader(slot), getattr(operator, comparison), other, answer)
+            for slot, comparison, other, answer in traced.decisions
+        ]
         self._scalars = _Scalars(traced)
         self._options: list[Any] = []  # the options of the last call, for which the pattern held
         self._results = [(result.kind, result.position, result.object) for result in traced.results]
@@ -86,19 +91,27 @@ class Replay:
         for leaf in traced.leaves:
             if leaf.hooks:
                 return f"{leaf.name or 'a Tensor'} has a hook"
-        options = [value for group, _ in traced.options for value in group.values()]
+        options = [value for group, _, _ in traced.options for value in group.values()]
         if options != self._options:
-            for group, before in traced.options:
-                if pattern(group, self._defaults[id(group)]) != before:
-                    return (
-                        "an option of the optimiser became 0 or is no longer 0, or a flag of it was changed"
-                    )
+            if (difference := self._other_options()) is not None:
+                return difference
             self._options = options
         for flat, positions, tree in traced.progress:
             if tree is not None and not _are_alike(flat.progress, positions):
                 if any(flat.progress[position] is None for position in positions):
                     raise NotNow("an optimiser takes its first step for a parameter")
                 return "parameters that an optimiser has updated equally often no longer are"
+        return None
+
+    def _other_options(self) -> str | None:
+        """Return which option of an optimiser makes it compute something else, or None."""
+        for group, names, before in self.traced.options:
+            for name, value in zip(names, before, strict=True):
+                if group[name] != value:
+                    return f"option {name} of the optimiser was {value!r}, is {group[name]!r}"
+        for read, compare, other, answer in self._decisions:
+            if compare(now := read(), other) is not answer:
+                return f"an option of the optimiser that decides what it computes became {now!r}"
         return None
 
     def run(self, leaves: Sequence[Any]) -> Any:
@@ -113,7 +126,7 @@ class Replay:
             if not flat.adopt():
                 group.adopt()
                 raise NotNow("a parameter was moved")
-        before = [slot.make(slot.rng).bit_generator.state for slot in self.draws]
+        before = [generator.bit_generator.state for generator in self._generators]
         arrays: list[Any] = []
         for fetch in self._fetches:
             arrays += fetch(leaves)
@@ -123,8 +136,8 @@ class Replay:
         except (ArithmeticError, IndexError, ValueError, TypeError):  # of NumPy, which eager raises in its words
             result = None
         if result is None:
-            for slot, state in zip(self.draws, before, strict=True):
-                slot.make(slot.rng).bit_generator.state = state
+            for generator, state in zip(self._generators, before, strict=True):
+                generator.bit_generator.state = state
             raise NotNow("a condition does not hold, or a gradient has NaN")
         return self._committed(leaves, *result)
 
@@ -138,14 +151,28 @@ class Replay:
             for slot, state in zip(self.draws, before, strict=True):
                 slot.make(slot.rng).bit_generator.state = state
 
+    def explain(self, leaves: Sequence[Any]) -> Explanation:
+        """Return what the program does, with the time of each piece."""
+        arrays = [slot.fetch(leaves) for slot in self.traced.slots if not isinstance(slot, DrawSlot)]
+        if len(arrays) < len(self.traced.slots):  # nothing is drawn for an explanation
+            return explain(self.executable, names=self._names())
+        scalars = [1.0] * len(self.traced.scalars)
+        times = [seconds for _, seconds in self.executable.profile(arrays, scalars)]
+        return explain(self.executable, names=self._names(), times=times)
+
+    def _names(self) -> dict[Value, str]:
+        """Return what the inputs of the program are called."""
+        slots = zip(self.traced.program.inputs, self.traced.slots, strict=True)
+        return {value: slot.describe() for value, slot in slots}
+
     def _committed(self, leaves: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
         """Put what the program computed where the function would have put it."""
         traced = self.traced
         if traced.written:
             mark_written(traced.written)
         self._gradients.put(leaves, outputs)
-        for tensor, position in traced.assigned:
-            tensor._array = outputs[position]
+        for place, position in traced.assigned:
+            (leaves[place] if isinstance(place, int) else place)._array = outputs[position]
         for flat, positions, tree in traced.progress:
             noted = _noted(tree, numbers)
             progress = flat.progress

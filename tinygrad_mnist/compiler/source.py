@@ -97,7 +97,7 @@ _FROZEN_MODULES: Final = {
 _SEEDED: Final = frozenset({"default_rng", "Generator", "RandomState", "SeedSequence", "Random"})
 _GENERATORS: Final = (np.random.Generator, np.random.RandomState, random.Random)
 _UNKNOWN: Final = object()
-"""What an expression is that the source alone does not tell."""
+"""The value of an expression that the source alone does not tell."""
 
 _RETURN: Final = "return the value, and {} outside of the jitted function"
 

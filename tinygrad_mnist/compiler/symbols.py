@@ -256,11 +256,12 @@ class Number:
         Its value while tracing.
     """
 
-    __slots__ = ("now", "tensor")
+    __slots__ = ("now", "slot", "tensor")
 
-    def __init__(self, tensor: Tensor, now: float | None) -> None:
+    def __init__(self, tensor: Tensor, now: float | None, slot: Any = None) -> None:
         self.tensor = tensor
         self.now = now
+        self.slot = slot  # where it is read from, if it is not computed
 
     def __repr__(self) -> str:
         return f"Number({self.now!r})"
@@ -303,7 +304,12 @@ def _comparison(name: str) -> Callable[[Number, Any], Any]:
         if not isinstance(other, (Number, int, float)):
             return NotImplemented
         now = other.now if isinstance(other, Number) else other
+        if self.now is None or now is None:
+            raise_read("a number that is computed in the call")
         answer = bool(function(self.now, now))
+        if self.slot is not None:
+            _tracing().decided_by(self.slot, name, now, answer)
+            return answer
         holds = function(self.tensor, plain(other))
         _tracing().require(holds if answer else np.logical_not(holds))
         return answer

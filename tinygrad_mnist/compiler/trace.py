@@ -35,8 +35,8 @@ from tinygrad_mnist.compiler.slots import (
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
-from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer
-from tinygrad_mnist.engine.op import Op
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, observed_by, tracer, users_line
+from tinygrad_mnist.engine.op import EachArgument, Op
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
@@ -74,8 +74,8 @@ class Traced:
         The leaves of what the function returns; ``structure`` puts them together.
     gradients : list of (Leaf or int, int or None)
         The gradients that the call leaves, by the output that holds each; None removes one.
-    assigned : list of (Tensor, int)
-        Tensors whose array is replaced by an output.
+    assigned : list of (Tensor or int, int)
+        Tensors, or arguments by their position, whose array is replaced by an output.
     written : list of Leaf
         Leaves whose values the program writes, which older tapes are told.
     progress : list of (flat, positions, tree)
@@ -93,10 +93,11 @@ class Traced:
     results: list[Result]
     structure: Any
     gradients: list[tuple[Any, int | None]]
-    assigned: list[tuple[Tensor, int]]
+    assigned: list[tuple[Any, int]]
     written: list[Leaf]
     progress: list[tuple[Any, list[int], Any]]
-    options: list[tuple[dict[str, Any], tuple[Any, ...]]]
+    options: list[tuple[dict[str, Any], Sequence[str], tuple[Any, ...]]]
+    decisions: list[tuple[Slot, str, float, bool]]
     schedules: list[Any]
     leaves: list[Leaf]
     optimizers: list[Any]
@@ -174,6 +175,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.argument_leaves: dict[Leaf, int] = {}
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
+        self.arguments: list[tuple[int, Any, Tensor, Value]] = []
         self.drawn: list[Any] = []
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
@@ -193,6 +195,9 @@ class Tracer(Recorder, OptimizerTracer):
 
     def _array(self, array: Any) -> Value:
         """Return the value of a NumPy array that the function uses."""
+        for buffer in self.buffers:
+            if buffer.array is array:  # what it is now: the module may have written into it
+                return self.symbol(buffer.tensor).value
         known = self.arrays.get(id(array))
         if known is None:
             self.met.append((array, array))
@@ -254,13 +259,15 @@ class Tracer(Recorder, OptimizerTracer):
         """Return the number that a slot holds at each call."""
         value = self.builder.scalar()
         self.scalar_slots.append(slot)
-        return Number(_lift(Symbol(value, weak=True), None), now)
+        return Number(_lift(Symbol(value, weak=True), None), now, slot)
 
     # ---- operations --------------------------------------------------------------------------------------
 
     def apply(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
         arguments = [plain(argument) for argument in arguments]
+        numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
+        self.builder.log.append((f"{op.name} {numbers}", users_line() if numbers else ""))
         static = {name: _symbolic(value) for name, value in static.items()}
         if op.joint is not None:
             try:
@@ -312,6 +319,37 @@ class Tracer(Recorder, OptimizerTracer):
     def _tensor(self, argument: Any) -> Tensor:
         return argument if isinstance(argument, Tensor) else _lift(self.symbol(_as_known(argument)), None)
 
+    def function(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run what a NumPy function does on Tensors; one that looks at values becomes a call between loops."""
+        try:
+            return function(*args, **kwargs)
+        except JitError:
+            if not function.__module__.startswith("tinygrad_mnist."):
+                raise
+            return self._opaque(function, args, kwargs)
+
+    def _opaque(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Write a function of Tensors as a call on arrays, with a gradient that is another call."""
+        leaves, structure = flatten((args, kwargs))
+        places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, (Tensor, Symbol))]
+        tensors = [self._tensor(leaves[place]) for place in places]
+
+        def run(*given: Any) -> Any:
+            filled = list(leaves)
+            for place, one in zip(places, given, strict=True):
+                filled[place] = one if isinstance(one, Tensor) else _lift(one, None)
+            positional, named = unflatten(structure, filled)
+            return function(*positional, **named)
+
+        def on_arrays(*arrays: Any) -> Any:
+            return lowering.as_arrays(run(*arrays))
+
+        def rule(position: int, g: Any, out: Any, *arrays: Any) -> Any:
+            return lowering.pulled_back(self, function.__name__, run, position, g, out, arrays)
+
+        op = Op(function.__name__, on_arrays, "general", EachArgument(rule), samples="broadcast")
+        return self.apply(op, tensors, {})
+
     def numpy_call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Write a call of a NumPy function that has no gradient."""
         return lowering.numpy_call(self, function, args, kwargs)
@@ -355,8 +393,11 @@ class Tracer(Recorder, OptimizerTracer):
         for name, buffer in module._named("buffer", "buffer outside the state dict"):
             if not isinstance(buffer, np.ndarray):
                 continue
-            value = self.builder.input(buffer)
-            self.slots.append(BufferSlot(module, name))
+            if id(buffer) in self.arrays:
+                value = self.arrays[id(buffer)][1]
+            else:
+                value = self.builder.input(buffer)
+                self.slots.append(BufferSlot(module, name))
             tensor = _lift(Symbol(value), None)
             self.buffers.append(_Buffer(module, name, buffer, tensor, value))
             vars(module)[name] = tensor
@@ -428,7 +469,7 @@ class _TracedPass(Pass):
                 try:
                     part = rule(g, out, *arguments, **static)
                 except JitError:
-                    if self.record or not _is_own(op):
+                    if self.record or not _is_own(op) or isinstance(op.rules, EachArgument):
                         raise
                     part = lowering.rule_call(_tracing(), op, rule, g, out, arguments, static, array)
             if part is None:
@@ -546,11 +587,7 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
     args, kwargs = unflatten(structure, given)
     with tracing.on():
         returned = function(*args, **kwargs)
-        for position, tensor, value in arguments:
-            if tracing.symbol(tensor).value is not value:
-                raise JitError(
-                    f"the function writes into its argument {position}; return the new array instead"
-                )
+        tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
         return _finished(tracing, returned)
 
 
@@ -597,7 +634,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
             if symbol.value is not tracing.first_gradients.get(leaf):
                 gradients.append((place, output(symbol)))
 
-    assigned: list[tuple[Tensor, int]] = []
+    assigned: list[tuple[Any, int]] = []
     written: list[Leaf] = []
     for capture in list(tracing.captures.values()):
         symbol = tracing.symbol(capture.tensor._array)
@@ -609,6 +646,15 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
             program.writes.append((symbol.value, capture.value))
         else:
             assigned.append((capture.tensor, output(symbol)))
+    for position, given, tensor, value in tracing.arguments:
+        symbol = tracing.symbol(tensor)
+        if symbol.value is value:
+            continue
+        if isinstance(given, Tensor):  # t += x gives a Tensor a new array
+            assigned.append((position, output(symbol)))
+            on_tape = on_tape or isinstance(tensor.origin, Node)
+        else:
+            program.writes.append((symbol.value, value))
     for buffer in tracing.buffers:
         symbol = tracing.symbol(vars(buffer.module)[buffer.name], buffer.array.dtype)
         if symbol.value is not buffer.value:
@@ -631,6 +677,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         written,
         progress,
         tracing.options,
+        tracing.decisions,
         tracing.schedules,
         [capture.tensor._leaf for capture in tracing.captures.values() if capture.tensor._leaf is not None],
         tracing.optimizers,

@@ -190,6 +190,26 @@ def users_line() -> str:
     return f"{name}:{number}, in {frame.f_code.co_name}" + (f": {source}" if source else "")
 
 
+def line_of(error: BaseException) -> str:
+    """Return the innermost line of the user's that an error came through, as `users_line` does."""
+    found, trace = "", error.__traceback__
+    while trace is not None:
+        code, number = trace.tb_frame.f_code, trace.tb_lineno
+        if not code.co_filename.startswith((_HERE, _NUMPY)):
+            source = linecache.getline(code.co_filename, number, trace.tb_frame.f_globals).strip()
+            found = f"{code.co_filename}:{number}, in {code.co_name}" + (f": {source}" if source else "")
+        trace = trace.tb_next
+    return found
+
+
+def is_own(function: Any) -> bool:
+    """Return whether a function, or what it wraps, is this package's."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return code is not None and code.co_filename.startswith(_HERE)
+
+
 Hook = Callable[[Any], Any]
 
 _numbers = count()

@@ -884,6 +884,8 @@ class Tensor(PyTorchNames):
         if func not in CONSTANTS:
             args, kwargs = fit_arguments(func, function, name, args, kwargs)
         with error_context(name, args):
+            if (tracing := tracer()) is not None:
+                return tracing.function(function, args, kwargs)
             return function(*args, **kwargs)
 
     # ---- operators -------------------------------------------------------------------------------------
@@ -1024,6 +1026,8 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     else:
         args, kwargs = fit_arguments(function, run, function.__name__, args, kwargs)
     with error_context(function.__name__, args):
+        if (tracing := tracer()) is not None:
+            return tracing.function(run, args, kwargs)  # type: ignore[no-any-return]
         result: Tensor = run(*args, **kwargs)
     return result
 

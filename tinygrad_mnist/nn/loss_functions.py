@@ -299,7 +299,7 @@ def require_label(ignore_index: Any) -> None:
 def _kept(labels: Array, classes: int, ignore_index: int) -> NDArray[np.bool_]:
     """Return which labels are not to be ignored; raise an IndexError if one of them is no class."""
     kept: NDArray[np.bool_] = labels != ignore_index
-    _check_labels(labels[kept], classes)
+    _check_labels(np.where(kept, labels, 0), classes)
     return kept
 
 

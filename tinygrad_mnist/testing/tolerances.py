@@ -67,6 +67,12 @@ class Tolerances:
     Chosen, as `narrow_rounding`.
     """
 
+    repeated_roundings: float = 64.0
+    """Roundings of the largest value up to which a function counts as having computed the same twice.
+
+    Chosen, as `narrow_rounding`: a function that is compiled sums in another order than on the tape.
+    """
+
     rounded_zero: Mapping[int, float] = field(
         default_factory=lambda: MappingProxyType({1: 1.5e-17, 2: 1e-13})
     )

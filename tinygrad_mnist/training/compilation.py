@@ -125,7 +125,8 @@ def decide(jit: str, steps: int, numbers: int) -> JitDecision:
         return JitDecision(jit, compiled=False, reason=problem, missed=True)
     if JIT[jit].compiles(False):
         return JitDecision(jit, compiled=True, reason=f"jit is {jit}")
-    return JitDecision(jit, compiled=True, reason=f"{steps:,} steps of this size save more time than compiling takes")
+    reason = f"{steps:,} steps of this size save more time than compiling takes"
+    return JitDecision(jit, compiled=True, reason=reason)
 
 
 def require(jit: str) -> None:
