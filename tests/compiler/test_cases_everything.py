@@ -299,6 +299,7 @@ def test_numpy_functions_of_every_kind_in_one_function() -> None:
                 "tile": np.tile(x, 2),
                 "split": np.split(x, 2), "isnan": np.isnan(x), "floor": x // 0.3, "mod": x % 0.3,
                 "abs": abs(x),
+                "nanmax": np.nanmax(x, axis=1), "nanmean": np.nanmean(x), "nansum": np.nansum(x, axis=0),
                 "power": np.abs(x) ** 1.7, "hypot": np.hypot(x, 1), "any": np.any(x > 1),
                 "equal": x == x.max(),
             }  # fmt: skip

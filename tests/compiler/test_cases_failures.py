@@ -731,8 +731,9 @@ def test_seen_elements_that_were_not_chosen_are_dead_in_a_step_and_in_a_function
         return World(run, holders={"weight": weight})
 
     with np.errstate(all="ignore"):
-        equal_to_eager(make, [(x,), (x + 0.5,), (x,)])
-        equal_to_eager(step, [()] * 3)
+        # Compiled code finds NaN among them, and leaves the call to eager.
+        equal_to_eager(make, [(x,), (x + 0.5,), (x,)], replayed=False)
+        equal_to_eager(step, [()] * 3, replayed=False)
 
 
 def test_seen_explain_says_what_runs_and_changes_nothing() -> None:

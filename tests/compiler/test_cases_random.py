@@ -326,7 +326,7 @@ def test_case_7_a_counter_of_an_object_is_never_frozen() -> None:
 
         def __call__(self, x: Any) -> Any:
             self.count += 1  # here
-            return x * self.count
+            return x * self.count  # here
 
     def make(decorate: Any) -> World:
         model = Model()
@@ -719,7 +719,7 @@ def writes_a_file(x: Any) -> Any:
 
 
 def deletes(x: Any) -> Any:
-    if "loss" in HISTORY:  # noqa: RUF051
+    if "loss" in HISTORY:
         del HISTORY["loss"]  # noqa: RUF051  # here
     return x
 
