@@ -201,6 +201,18 @@ def test_a_sum_is_as_accurate_as_numpy_s(dtype, shape):
     assert np.abs(outputs[0] / exact - 1).max() <= max(2 * eps, pairwise)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_sum_over_loops_that_cannot_be_joined_is_as_accurate_as_numpy_s(dtype):
+    rng = np.random.default_rng(1)
+    rows, columns = rng.uniform(0.5, 1.5, (100_000, 1)).astype(dtype), rng.uniform(0.5, 1.5, 7).astype(dtype)
+    b = Builder()
+    b.program.outputs.append(b.sum(b.multiply(b.input(rows), b.input(columns))))
+    outputs, _ = build(b.program)([rows, columns])
+    exact = (rows * columns).astype(np.longdouble).sum()
+    pairwise = abs((rows * columns).sum() / exact - 1)
+    assert abs(outputs[0] / exact - 1) <= max(2 * np.finfo(dtype).eps, pairwise)
+
+
 def test_subnormal_numbers_survive():
     tiny = np.array([1e-323, 5e-324, 2e-310])
     small = np.array([1e-45, 3e-42], np.float32)

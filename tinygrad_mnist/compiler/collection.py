@@ -33,6 +33,9 @@ SEARCHED: Final = 1000
 MOST_FACTS: Final = 20_000
 """The number of facts from which on containers are no longer looked into."""
 
+SELF: Final = "self"
+"""The name of the object whose method is called."""
+
 DEEPEST: Final = 50
 """The number of objects, each a part of the one before, that are looked into."""
 
@@ -94,7 +97,7 @@ class Collection:
         """
         is_function = isinstance(value, types.FunctionType)
         self.add(name or "the function", name or ("" if is_function else type(value).__name__), value)
-        if name and name != "self":
+        if name and name != SELF:
             self.facts.pop(name, None)
 
     def finish(self) -> None:
@@ -168,7 +171,13 @@ class Collection:
 
     def _add_module(self, path: str, module: Module) -> None:
         self.facts[f"{path}: order"] = Words(", ".join(module._registered) or "none")
+        # The code of the framework's layers is not looked into: each of their attributes may be read. Of a
+        # user's module those count whose names are read, and not a counter that its trainer keeps there.
+        is_users = all(cls is Module or not _is_library_class(cls) for cls in type(module).__mro__[:-1])
         for name, value in tuple(vars(module).items()):
+            is_read = name in module._registered or name in ("training", "forward") or name in self.attributes
+            if is_users and not is_read:
+                continue
             if isinstance(value, np.ndarray) and module._registered.get(name) in (BUFFER, UNSAVED_BUFFER):
                 self._note(f"{path}.{name}", Words("a buffer"))  # which a program asks for by its name
                 self._add_array(f"{path}.{name}", value)
@@ -263,7 +272,9 @@ class Collection:
         self.add(f"the arguments of {path}", f"{path}.args", function.args)
         self.add(f"the named arguments of {path}", f"{path}.keywords", function.keywords)
 
-    def _add_class(self, cls: type, every_method: bool = False) -> None:
+    def _add_class(
+        self, cls: type, by_syntax: frozenset[str] = _CALLED_BY_SYNTAX, every_method: bool = False
+    ) -> None:
         """Add what a user's class and its bases define under names that are read."""
         for base in cls.__mro__:
             if _is_library_class(base):
@@ -273,7 +284,7 @@ class Collection:
                 name
                 for name, value in own.items()
                 if name in self.attributes
-                or name in _CALLED_BY_SYNTAX
+                or name in by_syntax
                 or (every_method and isinstance(value, types.FunctionType))
             ]
             for name in self._watch_names(base, own, names):
@@ -314,7 +325,9 @@ class Collection:
             hidden = frozenset(n for n in self.attributes if n not in own and hasattr(cls, n))
             if hidden:
                 self.absent.append((own, hidden))
-        self._add_class(cls)
+        # A method seldom calls its own object. A trainer that is called runs the whole loop: the counters
+        # there are none of a step.
+        self._add_class(cls, frozenset() if path == SELF else _CALLED_BY_SYNTAX)
 
     def _add_attributes(self, path: str, namespace: Mapping[str, Any], names: Iterable[str]) -> None:
         for name in self._watch_names(namespace, namespace, sorted(names)):

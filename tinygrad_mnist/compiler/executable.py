@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from operator import is_
 from threading import Lock
 from typing import Any
 
@@ -63,16 +64,15 @@ class _Output:
     In the memory of its root, whose elements lie in C order, its axes may have another order.
     """
 
-    value: Value
     root: Value
-    strides: tuple[int, ...]
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
     view: Any
     entry: int
 
     def new(self) -> Any:
         """Return an array for it."""
-        array = np.empty(self.root.shape, self.root.dtype)
-        return array if self.value is self.root else as_strided(array, self.value.shape, self.strides)
+        return np.empty(self.shape, self.root.dtype).transpose(self.axes)
 
 
 class Executable:
@@ -157,7 +157,9 @@ class Executable:
             value: self._at(value, place) for value, place in memory.places.items() if place.entry == 0
         }
         # What each call copies out, or None where machine code fills the array itself.
-        self._outputs = [self._output(value) for value in program.outputs]
+        outputs = list(enumerate(map(self._output, program.outputs)))
+        self._small = [(number, output.view) for number, output in outputs if output.view is not None]
+        self._large = [(number, output) for number, output in outputs if output.view is None]
         self._entries = [memory.inputs[value] for value in program.inputs]
         self._arrays: list[Any] = [None] * len(program.inputs)
         self._targets = {program.inputs.index(target) for _, target in program.writes}
@@ -168,7 +170,7 @@ class Executable:
         self._lasts: list[int] = []
         self._overlaps = False
         self._direct: dict[Value, Any] = {}
-        self._no_memory = [None] * len(self._outputs)
+        self._no_memory = [None] * len(outputs)
 
     def _at(self, value: Value, place: Place) -> Any:
         if not value.size:
@@ -180,7 +182,11 @@ class Executable:
         view = None
         if root in self._views:
             view = as_strided(self._views[root], value.shape, layout.strides)
-        return _Output(value, root, layout.strides, view, self.memory.direct.get(root, 0))
+        # The axes as they lie in memory, and where each axis of the output is among them.
+        order = sorted(range(value.ndim), key=lambda axis: -layout.strides[axis])
+        shape = tuple(value.shape[axis] for axis in order)
+        axes = tuple(map(order.index, range(value.ndim)))
+        return _Output(root, shape, axes, view, self.memory.direct.get(root, 0))
 
     # Calling ---------------------------------------------------------------------------------------------
 
@@ -206,24 +212,24 @@ class Executable:
                     return None
                 return self._interpreted(arrays, scalars, into)
             self._pack(self._arena.data, 0, *scalars)
-            given = self._no_memory if into is None else into
-            outputs = []
-            for output, place in zip(self._outputs, given, strict=True):
-                view = output.view
-                if view is None:
-                    if place is None:
-                        view = output.new()
-                        place = view, _address(view)
-                    view, self._table[output.entry] = place
-                    self._direct[output.root] = view
-                outputs.append(view)
+            places = list(self._no_memory if into is None else into)
+            for number, output in self._large:
+                place = places[number]
+                if place is None:
+                    array = output.new()
+                    place = array, _address(array)
+                places[number] = self._direct[output.root] = place[0]
+                self._table[output.entry] = place[1]
             if not (self._run_all() if self._pool is None else self._run_shared(self._pool)):
                 return None
-            results = [
-                array if output.view is None else array.copy(order="K")
-                for output, array in zip(self._outputs, outputs, strict=True)
-            ]
-            return (results if into is None else _filled(into, results)), list(self._numbers)
+            for number, view in self._small:
+                place = places[number]
+                if place is None:
+                    places[number] = view.copy("K")
+                else:
+                    places[number] = place[0]
+                    place[0][...] = view
+            return places, list(self._numbers)
 
     def _run_all(self) -> bool:
         """Run all parts; return False if a condition does not hold."""
@@ -245,17 +251,20 @@ class Executable:
         """Put the addresses of the inputs into the table; those of the last call are there."""
         if len(arrays) != len(self._arrays):
             raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
-        changed = [
-            number for number, (a, b) in enumerate(zip(arrays, self._arrays, strict=True)) if a is not b
-        ]
-        if not changed:
+        same = list(map(is_, arrays, self._arrays))
+        if all(same):
             return
+        changed = [number for number, known in enumerate(same) if not known]
         try:
             for number in changed:
                 self._take_one(number, arrays[number])
+            self._look_for_overlaps(changed)
         except BaseException:
             self._arrays = [None] * len(arrays)  # so that the next call looks at all of them
             raise
+
+    def _look_for_overlaps(self, changed: list[int]) -> None:
+        """Find out whether an input that is written to shares memory with another one."""
         if not self._overlaps and self._targets.isdisjoint(changed):
             self._overlaps = any(map(self._may_overlap, changed)) and self._written_overlaps()
             return
@@ -370,10 +379,9 @@ class Executable:
             ]
             self._take(copies)
             self._pack(self._arena.data, 0, *scalars)
-            for output in self._outputs:
-                if output.view is None:
-                    self._direct[output.root] = output.new()
-                    self._table[output.entry] = _address(self._direct[output.root])
+            for _, output in self._large:
+                self._direct[output.root] = output.new()
+                self._table[output.entry] = _address(self._direct[output.root])
             effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
             times = _times(
                 [*runs, partial(kind(code.address("empty")), self._table_address)], 1 if effects else rounds

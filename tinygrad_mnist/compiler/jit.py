@@ -24,7 +24,6 @@ import numpy as np
 
 from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.explain import Explanation
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.facts import differences
 from tinygrad_mnist.compiler.generators import kept_generators
@@ -110,35 +109,6 @@ class Jitted:
             self._replays.clear()
             self._eager.clear()
             self.compilations.clear()
-
-    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Return what a call with these arguments runs, to be printed or drawn; nothing changes.
-
-        A call that no program fits is compiled for this alone, and its pieces are not timed: so call the
-        function first.
-
-        Raises
-        ------
-        JitError
-            If such a call cannot be compiled, or nothing is compiled at all.
-        """
-        from tinygrad_mnist.compiler.explain import explain  # what is drawn and printed is loaded for it
-
-        if not is_on():
-            raise JitError(f"{self._name} is not compiled, as jit is off: there is nothing to explain")
-        leaves, structure, given = signature(args, kwargs)
-        with self._lock:
-            guards = self._guards.get(given)
-            replays = [] if guards is None else self._replays.get((given, guards.key(), modes()), [])
-            try:
-                fitting = next((replay for replay in replays if replay.misfit(leaves) is None), None)
-                replay = fitting or self._compiled(leaves, structure, self._options[1])
-            except (NotNow, RunsEagerly) as error:
-                raise JitError(f"{self._name} runs this call as it is: {error}") from None
-            program, traced = replay.executable.program, replay.traced
-            places = zip((*program.inputs, *program.scalars), (*traced.slots, *traced.scalars), strict=True)
-            names = {value: slot.describe() for value, slot in places}
-            return explain(replay.executable, names=names, times=replay.times(leaves) if fitting else ())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the function does: by a program that fits the call, or as it is."""
@@ -232,22 +202,23 @@ class Jitted:
         return Replay(traced, executable)
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Return what the program of a call does: its loops, products, memory and times. Nothing is changed.
+        """Return what a call with these arguments runs, to be printed or drawn; nothing changes.
 
         Parameters
         ----------
         *args, **kwargs
-            The arguments of the call.
+            The arguments of the call. The pieces are timed if it has a program already: so call the function
+            first.
 
         Returns
         -------
         Explanation
-            To be printed; ``.graph()`` draws it.
+            To be printed: the loops, products, memory and checks. ``.graph()`` draws it.
 
         Raises
         ------
         JitError
-            If the function cannot be compiled, or runs as it is; the message says why.
+            If the call cannot be compiled, or runs as it is; the message says why.
 
         Examples
         --------
@@ -257,13 +228,18 @@ class Jitted:
         >>> print(str(f.explain(np.zeros(3))).splitlines()[0])
         2 instructions in 1 loop
         """
+        if not is_on():
+            raise JitError(f"{self._name} runs as it is, as jit is off: there is no program")
         leaves, structure, given = signature(args, kwargs)
-        guards = self._guards.get(given) or Guards(self._function, args, kwargs)
-        try:
-            replay = self._compiled(args, kwargs, leaves, structure, guards)
-        except RunsEagerly as error:
-            raise JitError(f"{self._name} runs as it is: {error}") from error
-        return replay.explain(leaves)
+        with self._lock:
+            guards = self._guards.get(given) or Guards(self._function, args, kwargs)
+            try:
+                for replay in self._replays.get((given, guards.key(), modes()), ()):
+                    if replay.misfit(leaves) is None:
+                        return replay.explain(leaves)
+                return self._compiled(args, kwargs, leaves, structure, guards).explain()
+            except (NotNow, RunsEagerly) as error:
+                raise JitError(f"{self._name} runs as it is: {error}") from None
 
 
 def _restored(function: Callable[..., Any], fail_on_recompile: bool, threads: int | None) -> Jitted:

@@ -7,6 +7,7 @@ pairwise one is.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -98,9 +99,18 @@ def ranged(made: Nest, *, cut: bool = False) -> int | None:
     Of a single loop it is: then loops that differ only in their lengths, such as the updates of all
     parameters, are one function. A long sum needs its length, to be cut into blocks.
     """
-    long = len(made.lengths) == 1 and made.lengths[0] > BLOCK
-    sums = any(a.reduction == "sum" and a.dtype.kind == "f" for a in made.accumulators)
-    return 0 if cut or (len(made.lengths) == 1 and not (long and sums)) else None
+    return 0 if cut or (len(made.lengths) == 1 and not long_sums(made)) else None
+
+
+def long_sums(made: Nest) -> frozenset[int]:
+    """Return the accumulators that are sums of more than a block of floats."""
+    return frozenset(
+        number
+        for number, accumulator in enumerate(made.accumulators)
+        if accumulator.reduction == "sum"
+        and accumulator.dtype.kind == "f"
+        and math.prod(made.lengths[accumulator.depth :]) > BLOCK
+    )
 
 
 def function(
@@ -138,7 +148,7 @@ class _Function:
         self.count = 0
         self.registers: dict[int, str] = {}
         self.loops: list[str] = []
-        self.in_blocks = False
+        self.long = long_sums(made) if loop != len(made.lengths) - 1 else frozenset()
 
     def text(self) -> str:
         made = self.nest
@@ -230,7 +240,7 @@ class _Function:
         length = self.nest.lengths[depth]
         if self.ranged == depth:
             self.loop("%begin", "%end", self.turn(depth))
-        elif depth == len(self.nest.lengths) - 1 and length > BLOCK and self.sums():
+        elif depth == len(self.nest.lengths) - 1 and self.long:
             self.blocks(depth, length)
         else:
             self.loop("0", str(length), self.turn(depth))
@@ -245,35 +255,27 @@ class _Function:
 
     # Reductions ------------------------------------------------------------------------------------------
 
-    def sums(self) -> list[int]:
-        """Return the accumulators that are sums of floats."""
-        return [
-            number
-            for number, accumulator in enumerate(self.nest.accumulators)
-            if accumulator.reduction == "sum" and accumulator.dtype.kind == "f"
-        ]
-
     def blocks(self, depth: int, length: int) -> None:
-        """Spell the innermost loop in blocks, each with partial sums of its own."""
+        """Spell the innermost loop in blocks; a long sum has a part of its own for each."""
 
-        def block(number: str) -> None:
-            for accumulator in self.sums():
-                kind = TYPES[self.nest.accumulators[accumulator].dtype]
-                self.add(f"store {kind} 0.0, ptr %part{accumulator}")
+        def block(begin: str, end: str) -> None:
+            for number in self.long:
+                kind = TYPES[self.nest.accumulators[number].dtype]
+                self.add(f"store {kind} 0.0, ptr %part{number}")
+            self.loop(begin, end, self.turn(depth))
+            for number in self.long:
+                self.add_up(number)
+
+        def one_of_several(number: str) -> None:
             begin = self.make(f"mul nuw nsw i64 {number}, {BLOCK}")
             full = self.make(f"add nuw nsw i64 {begin}, {BLOCK}")
             self.declared.add("declare i64 @llvm.umin.i64(i64, i64)")
-            end = self.make(f"call i64 @llvm.umin.i64(i64 {full}, i64 {length})")
-            self.loop(begin, end, self.turn(depth))
-            for accumulator in self.sums():
-                self.add_up(accumulator)
+            block(begin, self.make(f"call i64 @llvm.umin.i64(i64 {full}, i64 {length})"))
 
-        for accumulator in self.sums():
-            kind = TYPES[self.nest.accumulators[accumulator].dtype]
-            self.start.append(f"  %part{accumulator} = alloca {kind}")
-        self.in_blocks = True
-        self.loop("0", str(-(-length // BLOCK)), block)
-        self.in_blocks = False
+        if length <= BLOCK:
+            block("0", str(length))
+        else:
+            self.loop("0", str(-(-length // BLOCK)), one_of_several)
 
     def add_up(self, number: int) -> None:
         """Add the sum of a block to the whole: in float64, or for float64 with what rounding took."""
@@ -295,34 +297,23 @@ class _Function:
             before = self.make(f"load double, ptr %lost{number}")
             self.add(f"store double {self.make(f'fadd double {before}, {lost}')}, ptr %lost{number}")
 
-    def compensated(self, accumulator: Accumulator) -> bool:
-        inner = len(self.nest.lengths) - 1
-        return (
-            accumulator.reduction == "sum"
-            and accumulator.dtype.kind == "f"
-            and self.nest.lengths[inner] > BLOCK
-            and self.ranged != inner
-        )
-
     def begin(self, number: int, accumulator: Accumulator) -> None:
         """Spell the start of an accumulator."""
-        start = identity(accumulator.reduction, accumulator.dtype)
-        names = {f"%acc{number}": TYPES[accumulator.dtype]}
-        if self.compensated(accumulator):
-            names = {f"%sum{number}": "double", f"%lost{number}": "double"}
-        for name, kind in names.items():
-            self.start.append(f"  {name} = alloca {kind}")
-            value = (
-                "0.0"
-                if kind == "double" and self.compensated(accumulator)
-                else literal(start.value, start.dtype)
-            )
-            self.add(f"store {kind} {value}, ptr {name}")
+        kind = TYPES[accumulator.dtype]
+        if number in self.long:
+            self.start += [f"  %sum{number} = alloca double", f"  %lost{number} = alloca double"]
+            self.start.append(f"  %part{number} = alloca {kind}")
+            self.add(f"store double 0.0, ptr %sum{number}")
+            self.add(f"store double 0.0, ptr %lost{number}")
+        else:
+            start = identity(accumulator.reduction, accumulator.dtype)
+            self.start.append(f"  %acc{number} = alloca {kind}")
+            self.add(f"store {kind} {literal(start.value, start.dtype)}, ptr %acc{number}")
 
     def finish(self, number: int, accumulator: Accumulator) -> None:
         """Spell the end of an accumulator: its number goes to memory."""
         kind = TYPES[accumulator.dtype]
-        if self.compensated(accumulator):
+        if number in self.long:
             value = self.make(f"load double, ptr %sum{number}")
             if accumulator.dtype.itemsize == 8:
                 lost = self.make(f"load double, ptr %lost{number}")
@@ -343,8 +334,8 @@ class _Function:
         """Spell a step of an accumulator."""
         accumulator = self.nest.accumulators[operation.accumulator]
         kind = TYPES[accumulator.dtype]
-        blocks = self.in_blocks and operation.accumulator in self.sums()
-        name = f"%part{operation.accumulator}" if blocks else f"%acc{operation.accumulator}"
+        number = operation.accumulator
+        name = f"%part{number}" if number in self.long else f"%acc{number}"
         old = self.make(f"load {kind}, ptr {name}")
         new = self.joined(operation.reduction, accumulator.dtype, old, self.operand(operation.operands[0]))
         self.add(f"store {kind} {new}, ptr {name}")

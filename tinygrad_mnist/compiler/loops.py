@@ -296,7 +296,8 @@ class _Spelling:
         if operand.dtype == dtype:
             return operand
         if isinstance(operand, Literal):
-            return Literal(np.asarray(operand.value).astype(dtype)[()], dtype)
+            with np.errstate(all="ignore"):
+                return Literal(np.asarray(operand.value).astype(dtype)[()], dtype)
         return self.operate("astype", dtype, operand)
 
     def store(self, new: Value, target: Value) -> Operation:

@@ -29,7 +29,7 @@ SHARED: Final = 16384
 MOST: Final = 8
 """The pieces that a loop is cut into at most: more than threads, so that none waits for long for another."""
 
-WORTHWHILE: Final = 10
+WORTHWHILE: Final = 20
 """A program with fewer pieces to share runs on one thread: waking another one would cost more."""
 
 Ranges = list[tuple[int, int]]
@@ -191,8 +191,8 @@ class Module:
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if result.ndim == 2:
-                inner = piece.instruction.inputs[0].shape[-1]
-                return self._shares(*result.shape, inner, result.dtype)[1]
+                (rows, columns), inner = result.shape, piece.instruction.inputs[0].shape[-1]
+                return self._shares(rows, columns, inner, result.dtype)[1]
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)

@@ -309,7 +309,12 @@ class _Preparation:
         return result
 
     def not_nan(self, value: Value) -> Value:
-        """Return a condition: no element of a value is NaN, as only NaN differs from itself."""
+        """Return a condition: no element of a value is NaN, as only NaN differs from itself.
+
+        The order of the elements does not matter, so they are looked at as they lie in memory.
+        """
+        if self.fills(value):
+            value = self.ready.roots[value]
         known = self.made("equal", (value, value), value.shape, bool, np.equal)
         static = {"axis": tuple(range(value.ndim)), "keepdims": False}
         return self.made("all", (known,), (), bool, np.all, static)

@@ -51,6 +51,7 @@ import ctypes
 import functools
 import itertools
 import os
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,7 +72,12 @@ spelling stands for either type: there the library's configuration has the last 
 
 _LETTER: Final = {"float32": "s", "float64": "d"}
 
-_HEIGHTS: Final = {512: (26, 13, 8, 6, 4, 3, 3, 2), 256: (8, 6, 3, 2), 128: (8, 4, 2, 2)}
+_OF_32_REGISTERS: Final = (26, 13, 8, 6, 4, 3, 3, 2)
+_HEIGHTS: Final = {
+    512: _OF_32_REGISTERS,
+    256: (8, 6, 3, 2),
+    128: _OF_32_REGISTERS if platform.machine().lower() in ("arm64", "aarch64") else (8, 4, 2, 2),
+}
 """The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of
 two, and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from sys import getrefcount
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tinygrad_mnist.compiler.executable import Executable
-from tinygrad_mnist.compiler.explain import Explanation, explain
-from tinygrad_mnist.compiler.program import Value
 from tinygrad_mnist.compiler.slots import (
     ArgumentSlot,
     BufferSlot,
@@ -30,6 +28,9 @@ from tinygrad_mnist.compiler.trace import Result, Traced
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
 from tinygrad_mnist.engine.tree import unflatten
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.compiler.explain import Explanation
 
 
 class NotNow(Exception):
@@ -141,29 +142,25 @@ class Replay:
             raise NotNow("a condition does not hold, or a gradient has NaN")
         return self._committed(leaves, *result)
 
-    def times(self, leaves: Sequence[Any]) -> list[float]:
-        """Return the seconds that each piece of the program takes by itself; nothing changes."""
-        before = [slot.make(slot.rng).bit_generator.state for slot in self.draws]
+    def explain(self, leaves: Sequence[Any] | None = None) -> Explanation:
+        """Return what the program does; with arguments of a call, with the time of each piece, too."""
+        from tinygrad_mnist.compiler.explain import explain  # with what draws it, which takes time to load
+
+        program, traced = self.executable.program, self.traced
+        places = zip((*program.inputs, *program.scalars), (*traced.slots, *traced.scalars), strict=True)
+        names = {value: slot.describe() for value, slot in places}
+        return explain(self.executable, names=names, times=() if leaves is None else self._times(leaves))
+
+    def _times(self, leaves: Sequence[Any]) -> list[float]:
+        """Return the seconds that each piece takes by itself; generators are left as they are."""
+        drawn = [slot.make(slot.rng) for slot in self.traced.slots if isinstance(slot, DrawSlot)]
+        before = [generator.bit_generator.state for generator in drawn]
         arrays = [array for fetch in self._fetches for array in fetch(leaves)]
         try:
             return [seconds for _, seconds in self.executable.profile(arrays, self._scalars.values())]
         finally:
-            for slot, state in zip(self.draws, before, strict=True):
-                slot.make(slot.rng).bit_generator.state = state
-
-    def explain(self, leaves: Sequence[Any]) -> Explanation:
-        """Return what the program does, with the time of each piece."""
-        arrays = [slot.fetch(leaves) for slot in self.traced.slots if not isinstance(slot, DrawSlot)]
-        if len(arrays) < len(self.traced.slots):  # nothing is drawn for an explanation
-            return explain(self.executable, names=self._names())
-        scalars = [1.0] * len(self.traced.scalars)
-        times = [seconds for _, seconds in self.executable.profile(arrays, scalars)]
-        return explain(self.executable, names=self._names(), times=times)
-
-    def _names(self) -> dict[Value, str]:
-        """Return what the inputs of the program are called."""
-        slots = zip(self.traced.program.inputs, self.traced.slots, strict=True)
-        return {value: slot.describe() for value, slot in slots}
+            for generator, state in zip(drawn, before, strict=True):
+                generator.bit_generator.state = state
 
     def _committed(self, leaves: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
         """Put what the program computed where the function would have put it."""
