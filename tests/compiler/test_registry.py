@@ -52,7 +52,7 @@ def samples_of(op: Op) -> Sequence[Sample]:
             count = sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
         else:
             count = len(op.rules)
-        shapes = [(shape,) * count for shape in ((2, 3), (), (0, 2))]
+        shapes = [(shape,) * count for shape in ((2, 2), (), (0, 2))]
         if count > 1:
             shapes.insert(1, SHAPES[:count])
         return [Sample(each) for each in shapes]
@@ -151,8 +151,8 @@ by_operation = pytest.mark.parametrize("op", CALLED, ids=lambda op: op.name)
 @by_operation
 def test_every_operation_is_compiled_with_its_first_and_second_derivatives(op: Op) -> None:
     of_several = op.samples == "broadcast"  # once of equal shapes, and once of others
-    for sample in samples_of(op)[: 2 if of_several and len(samples_of(op)[0].shapes) > 1 else 1]:
-        check(op, *call_of(op, sample))
+    for i, sample in enumerate(samples_of(op)[: 2 if of_several and len(samples_of(op)[0].shapes) > 1 else 1]):
+        check(op, *call_of(op, sample), differences=i == 0)
 
 
 @pytest.mark.slow
