@@ -151,7 +151,8 @@ by_operation = pytest.mark.parametrize("op", CALLED, ids=lambda op: op.name)
 @by_operation
 def test_every_operation_is_compiled_with_its_first_and_second_derivatives(op: Op) -> None:
     of_several = op.samples == "broadcast"  # once of equal shapes, and once of others
-    for i, sample in enumerate(samples_of(op)[: 2 if of_several and len(samples_of(op)[0].shapes) > 1 else 1]):
+    count = 2 if of_several and len(samples_of(op)[0].shapes) > 1 else 1
+    for i, sample in enumerate(samples_of(op)[:count]):
         check(op, *call_of(op, sample), differences=i == 0)
 
 
