@@ -83,7 +83,7 @@ def test_options_count_by_their_kind() -> None:
     group: dict[str, Any] = {"params": (), "lr": 0.1, "betas": (0.9, 0.0), "nesterov": False, "mode": "a"}
     options = GroupOptions(group, ("lr", "betas", "nesterov", "mode", "missing"))
     assert options.names == ("lr", "betas", "nesterov", "mode")
-    assert list(map(str, options.pattern)) == ["nonzero", "(nonzero, zero)", "False", "a"]
+    assert list(map(str, options.pattern)) == ["a number", "(nonzero, zero)", "False", "a"]
     for name, value, is_unchanged in [
         ("lr", 0.2, True),
         ("lr", np.float32(0.2), True),

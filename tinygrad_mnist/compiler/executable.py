@@ -141,7 +141,7 @@ class Executable:
         self._table = np.zeros(memory.entries + 2, np.int64)  # and the pool, and whether a call has committed
         self._pool = pool.pool(self.threads) if self.threads > 1 else None
         if self._pool:
-            self._table[-1] = self._pool.state_address
+            self._table[memory.entries] = self._pool.state_address
         self._table_address = _address(self._table)
         block = np.zeros(memory.arena + 64, np.uint8)
         start = -_address(block) % 64

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 PROGRAMS: Final = 32
 """Programs that one function keeps. Calls that fit none of them then run as they are."""
 
+_QUIET: Final = frozenset({"ignore", "warn"})
+
 _lock = RLock()  # one function is traced at a time, as tracing puts symbols into parameters for a moment
 
 
@@ -193,6 +195,8 @@ class Jitted:
 
     def _compiled(self, args: Any, kwargs: Any, leaves: Any, structure: Any) -> Replay:
         """Return the program of a call, which has not run."""
+        if not _QUIET.issuperset(np.geterr().values()):
+            raise RunsEagerly("np.errstate raises or calls, at the operation that is at fault")
         function, guards = self._function, self._keys.guards(args, kwargs, leaves)
         with _lock, kept_generators(function):
             before = guards.key()

@@ -40,7 +40,7 @@ def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, 
     if formula is not None and not isinstance(formula, np.ufunc) and op.name not in tracing.lowering:
         tracing.lowering.append(op.name)
         try:
-            with suppress(JitError):
+            with suppress(JitError, TypeError, ValueError, AttributeError):  # it is no formula of Tensors
                 return by_formula(tracing, formula, arrays, static)
         finally:
             tracing.lowering.pop()

@@ -27,7 +27,8 @@ def raise_read(what: str) -> NoReturn:
     """Raise the error of a value that is asked for while there is none."""
     raise JitError(
         f"{what} is read at {users_line()}; inside a jitted function it has no value yet, and what is "
-        "decided by it would be the same in every call. Return it, and read it outside; or choose by np.where"
+        "decided by it would be the same in every call. Return it, and read it outside; choose by np.where; "
+        "index a Tensor by it, Tensor(array)[i], and not an array"
     )
 
 
