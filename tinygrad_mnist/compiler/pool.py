@@ -20,14 +20,17 @@ and the program calls, once for all pieces, what returns when they are done::
 It is compiled with ``symbols={"tg_pool_run": pool(2).run_address}``, and given ``pool(2).state_address`` as
 ``%pool``. :meth:`Pool.start` comes before each call: it does nothing but look whether the threads are there
 (after a fork they are not). Pieces of 20 microseconds and more cost nothing to hand out. Below about 200
-microseconds in all, waking a thread costs more than it saves, and beside a busy process a short program loses
-more by waiting for a thread that has no core than it gains.
+microseconds in all, waking a thread costs more than it saves.
 
 How it works. The pool's state holds a *ticket*: the number of the job and of its next piece, in one word,
 which a thread takes by adding 1 if it is still what it has read. The number of the job is even while pieces
 can be taken. So a thread that comes late takes no piece of a job that it has not read. A second word counts
-the pieces that are done. Who waits spins for a short time, then sleeps. Between jobs a
-thread sleeps on a condition variable, inside one call of machine code and without Python's lock.
+the pieces that are done. Who waits spins for a short time, then sleeps. Between jobs a thread sleeps on a
+condition variable, inside one call of machine code and without Python's lock.
+
+Beside a busy process, a thread can lose its core for milliseconds in the middle of a piece, for which all
+others wait. A caller that had to wait so long runs its next jobs alone, for 5 to 80 milliseconds. That
+changes the time and no bit of the result.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ _SIZE: Final = 1024
 
 _TEXT: Final = """
 ; State: 0 ticket, 64 done, 128 pieces, 136 count, 144 argument, 192 sleeping, 256 stop, 320 owner,
-; 328 jobs to run alone, 336 caution, 384 mutex, 640 condition.
+; 328 alone until, 336 caution (both in nanoseconds), 384 mutex, 640 condition.
 %piece = type { ptr, i64, i64, i64 }
 
 declare i32 @pthread_mutex_init(ptr, ptr)
@@ -58,6 +61,7 @@ declare i32 @pthread_mutex_unlock(ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
 declare i32 @usleep(i32)
+declare i32 @clock_gettime(i32, ptr)
 declare i64 @llvm.smax.i64(i64, i64)
 declare i64 @llvm.smin.i64(i64, i64)
 DECLARE_PAUSE
@@ -72,8 +76,8 @@ define void @tg_pool_init(ptr %pool) {
 }
 
 ; Run all pieces; with the pool's threads, unless they work for another caller. After a job that had to wait
-; long, as a thread lost its core to another process, some jobs are run alone: 8 at first, then twice as many
-; each time.
+; long, as a thread lost its core to another process, jobs are run alone for a while: each time for twice as
+; long as the last time.
 define void @tg_pool_run(ptr %pool, ptr %pieces, i64 %count, ptr %argument) {
 entry:
   %done = getelementptr i8, ptr %pool, i64 64
@@ -86,16 +90,15 @@ entry:
 ask:
   %asked = cmpxchg ptr %owner, i64 0, i64 1 acq_rel monotonic
   %ours = extractvalue { i64, i1 } %asked, 1
-  br i1 %ours, label %count_down, label %alone
-count_down:
-  %its_alone = getelementptr i8, ptr %pool, i64 328
+  br i1 %ours, label %look, label %alone
+look:
+  %its_alone_until = getelementptr i8, ptr %pool, i64 328
   %its_caution = getelementptr i8, ptr %pool, i64 336
-  %jobs_alone = load i64, ptr %its_alone
-  %together = icmp eq i64 %jobs_alone, 0
+  %alone_until = load i64, ptr %its_alone_until
+  %began = call i64 @now()
+  %together = icmp sge i64 %began, %alone_until
   br i1 %together, label %shared, label %give_back
 give_back:
-  %fewer = sub i64 %jobs_alone, 1
-  store i64 %fewer, ptr %its_alone
   store atomic i64 0, ptr %owner release, align 8
   br label %alone
 alone:
@@ -103,8 +106,8 @@ alone:
   %piece = getelementptr %piece, ptr %pieces, i64 %i
   call void @call_piece(ptr %piece, ptr %argument)
   %next = add i64 %i, 1
-  %more = icmp slt i64 %next, %count
-  br i1 %more, label %alone, label %end
+  %left = icmp slt i64 %next, %count
+  br i1 %left, label %alone, label %end
 shared:
   store atomic i64 0, ptr %done monotonic, align 8
   store atomic ptr %pieces, ptr %its_pieces monotonic, align 8
@@ -123,16 +126,33 @@ shared:
   %caution = load i64, ptr %its_caution
   %less = lshr i64 %caution, 1
   %twice = shl i64 %caution, 1
-  %some_at_least = call i64 @llvm.smax.i64(i64 %twice, i64 8)
-  %more_caution = call i64 @llvm.smin.i64(i64 %some_at_least, i64 256)
-  %now = select i1 %long, i64 %more_caution, i64 %less
-  store i64 %now, ptr %its_caution
-  %how_many = select i1 %long, i64 %now, i64 0
-  store i64 %how_many, ptr %its_alone
+  %at_least = call i64 @llvm.smax.i64(i64 %twice, i64 SHORTEST_CAUTION)
+  %more = call i64 @llvm.smin.i64(i64 %at_least, i64 LONGEST_CAUTION)
+  %new_caution = select i1 %long, i64 %more, i64 %less
+  store i64 %new_caution, ptr %its_caution
+  br i1 %long, label %beware, label %let_go
+beware:
+  %ended = call i64 @now()
+  %until = add i64 %ended, %more
+  store i64 %until, ptr %its_alone_until
+  br label %let_go
+let_go:
   store atomic i64 0, ptr %owner release, align 8
   br label %end
 end:
   ret void
+}
+
+; The time in nanoseconds.
+define internal i64 @now() {
+  %time = alloca { i64, i64 }
+  %e = call i32 @clock_gettime(i32 MONOTONIC, ptr %time)
+  %its_nanoseconds = getelementptr i8, ptr %time, i64 8
+  %seconds = load i64, ptr %time
+  %nanoseconds = load i64, ptr %its_nanoseconds
+  %scaled = mul i64 %seconds, 1000000000
+  %sum = add i64 %scaled, %nanoseconds
+  ret i64 %sum
 }
 
 ; What a thread of the pool does until it is told to stop.
@@ -295,11 +315,19 @@ _PAUSES: Final = {
     "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
     "arm64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
 }
-"""What tells a processor that a loop only waits, by LLVM's name of its kind."""
+"""The instruction that tells a processor that a loop only waits, by LLVM's name of its kind."""
 
-_PATIENCE: Final = {"SPINS_BETWEEN_JOBS": 1000, "SPINS_WITHIN_A_JOB": 1000, "SLEEPS_OF_A_GOOD_JOB": 8}
-"""How often a thread looks again before it sleeps, some tens of microseconds; and how often the caller sleeps
-in a job, each time about as long, before the machine counts as busy."""
+_PATIENCE: Final = {
+    "SPINS_BETWEEN_JOBS": 1000,
+    "SPINS_WITHIN_A_JOB": 1000,
+    "SLEEPS_OF_A_GOOD_JOB": 8,
+    "SHORTEST_CAUTION": 5_000_000,
+    "LONGEST_CAUTION": 80_000_000,
+    "MONOTONIC": 6 if sys.platform == "darwin" else 1,
+}
+"""The limits of waiting. A thread looks so often, for some tens of microseconds, before it sleeps. Where the
+caller sleeps more often in a job, each time about as long, the machine counts as busy, and jobs are run alone
+for so many nanoseconds. And the number of the clock that never goes back."""
 
 PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
 """LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
