@@ -16,7 +16,7 @@ PAGE = DOCS / "explanation" / "jit.md"
 
 
 def first_block() -> tuple[str, str]:
-    """Return the first block of Python of the page, which compiles and runs a step, and what stands above it."""
+    """Return the first block of Python of the page, which compiles a step, and what stands above it."""
     found = re.search(r"```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
     assert found is not None
     return found[1], PAGE.read_text("utf-8")[: found.start(1)]

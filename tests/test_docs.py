@@ -302,6 +302,12 @@ def test_names_of_the_package_that_are_written_out_exist() -> None:
     assert missing == []
 
 
+def test_the_page_on_jit_names_every_file_of_the_compiler() -> None:
+    text = (DOCS / "explanation" / "jit.md").read_text("utf-8")
+    files = {path.name for path in (ROOT / "tinygrad_mnist" / "compiler").glob("[a-z]*.py")}
+    assert {file for file in files if f"`{file}`" not in text} == set()
+
+
 def test_the_architecture_lists_the_package_and_the_engine() -> None:
     text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
     listing = re.search(r"```text\ntinygrad_mnist/\n(.*?)```", text, flags=re.DOTALL)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tinygrad_mnist import JitError, Tensor, jit, nn, optim
 from tinygrad_mnist.engine.tree import flatten
@@ -82,7 +82,6 @@ def equal_to_eager(
     """
     eager, jitted = make(identity), make(jit)
     kept: list[tuple[Any, Any]] = []
-    runs: list[Any] = []
     for i, call in enumerate(calls):
         given, results = [], []
         for world in (eager, jitted):
@@ -91,7 +90,7 @@ def equal_to_eager(
             arguments = call() if callable(call) else copy.deepcopy(tuple(call))
             given.append(arguments)
             expected = results[0] if results else None
-            with watched(world.step) as runs:
+            with watched(world.step) as python:
                 results.append(outcome(world.step, arguments, may_raise=not results or is_error(expected)))
         where = f"call {i}"
         assert_close(results[0], results[1], f"{where}, result", rtol)
@@ -99,10 +98,11 @@ def equal_to_eager(
         for name, part in eager.parts().items():
             assert_close(state_of(part), state_of(jitted.parts()[name]), f"{where}, {name}", rtol)
         kept.append((results[0], results[1]))
+        was_run = bool(python)  # in jit's world, which comes second
     for i, (expected, result) in enumerate(kept):  # later calls have changed none of them
         assert_close(expected, result, f"result of call {i}, at the end", rtol)
     if replayed and compilations == 1 and len(calls) > 1 and not is_error(kept[-1][0]):
-        assert not runs, "the last call ran Python again, and no program"
+        assert not was_run, "the last call ran Python again, and no program"
     if compilations is not None:
         low, high = (compilations, compilations) if isinstance(compilations, int) else compilations
         reasons = [(one.reason, one.signature) for one in jitted.step.compilations]  # type: ignore[attr-defined]
@@ -150,6 +150,14 @@ def outcome(step: Callable[..., Any], arguments: Sequence[Any], may_raise: bool 
 
 class Keywords(dict[str, Any]):
     """The keyword arguments of a call, as the last of its arguments."""
+
+
+def quick(every: Sequence[Any], *chosen: Any) -> list[Any]:
+    """Return parameters of a test: all but the chosen ones are marked slow."""
+    return [
+        pytest.param(*(one if isinstance(one, tuple) else [one]), marks=[pytest.mark.slow][one in chosen :])
+        for one in every
+    ]
 
 
 # ---- state -----------------------------------------------------------------------------------------------
@@ -307,17 +315,13 @@ def trainer(
 
 
 def assert_names_line(error: BaseException, function: Any, marker: str) -> None:
-    """Raise an AssertionError unless an error names the file and the line of a function with a marker."""
+    """Raise an AssertionError unless an error names file, number and source of a line with a marker."""
     function = inspect.unwrap(function)
     lines, first = inspect.getsourcelines(function)
-    (number,) = [first + i for i, line in enumerate(lines) if marker in line]
-    code = lines[number - first].split("#")[0].strip()
-    text = str(error)
-    name = re.escape(inspect.getfile(function).split("/")[-1])
-    assert re.search(rf"{name}\"?[:,]( line )?\s?{number}\b", text), (
-        f"{text!r} does not name line {number}"
-    )
-    assert code in text, f"{text!r} does not show {code!r}"
+    file = inspect.getfile(function).split("/")[-1]
+    marked = {first + i: line.split("#")[0].strip() for i, line in enumerate(lines) if marker in line}
+    named = [f"{file}:{number}" in str(error) and source in str(error) for number, source in marked.items()]
+    assert any(named), f"{str(error)!r} names none of {marked}"
 
 
 def equal_or_refused(make: Callable[[Any], World], calls: Sequence[Call], **options: Any) -> JitError | None:

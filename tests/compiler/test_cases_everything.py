@@ -1,4 +1,4 @@
-"""Everything that eager runs, `jit` runs: the tables of optimisers, layers and losses, walked through; transforms.
+"""Everything that eager runs, `jit` runs: all optimisers, layers and losses of the tables, and transforms.
 
 What stands in a table is tried without being named here, so that a new layer or optimiser is tried as well.
 """
@@ -144,7 +144,8 @@ FURTHER: dict[str, tuple[tuple[Any, ...], dict[str, Any], Any]] = {
     "GELU": (("tanh",), {}, INPUT),
 }
 NO_LAYERS = {
-    "Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Parameter", "Embedding"
+    "Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict", "Parameter",
+    "Embedding",
 }  # fmt: skip
 NAMES = [
     name
@@ -184,7 +185,9 @@ def test_every_layer_and_activation(name: str) -> None:
 @pytest.mark.parametrize("train", [True, False])
 def test_every_layer_with_its_options(case: Any, train: bool) -> None:
     def make(decorate: Any) -> World:
-        return layer_world(decorate, case.build().astype(np.float64).train(train), np.asarray(case.input, float))
+        return layer_world(
+            decorate, case.build().astype(np.float64).train(train), np.asarray(case.input, float)
+        )
 
     equal_to_eager(make, [()] * 3, rtol=1e-11)
 
@@ -238,7 +241,9 @@ def test_label_smoothing_weights_and_ignored_labels_while_training() -> None:
 
 def test_an_embedding_is_trained() -> None:
     def make(decorate: Any) -> World:
-        model = nn.Sequential(nn.Embedding(9, 4, padding_idx=0, rng=0), nn.Flatten(), nn.Linear(12, CLASSES, rng=1))
+        model = nn.Sequential(
+            nn.Embedding(9, 4, padding_idx=0, rng=0), nn.Flatten(), nn.Linear(12, CLASSES, rng=1)
+        )
         return trainer(decorate, model, lambda p: optim.Adam(p, lr=0.01))
 
     rng = np.random.default_rng(0)
@@ -247,8 +252,10 @@ def test_an_embedding_is_trained() -> None:
 
 def test_batch_norm_of_three_axes_and_a_deep_network() -> None:
     def make(decorate: Any) -> World:
-        model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(5, 5, rng=0), nn.GELU(), nn.LayerNorm(5), nn.Flatten(),
-                              nn.Linear(15, CLASSES, rng=1))  # fmt: skip
+        model = nn.Sequential(
+            nn.BatchNorm1d(3), nn.Linear(5, 5, rng=0), nn.GELU(), nn.LayerNorm(5), nn.Flatten(),
+            nn.Linear(15, CLASSES, rng=1),
+        )  # fmt: skip
         return trainer(decorate, model)
 
     rng = np.random.default_rng(0)
@@ -286,10 +293,15 @@ def test_numpy_functions_of_every_kind_in_one_function() -> None:
                 "concatenate": np.concatenate([x, x[:1]]), "stack": np.stack([x, 2 * x]), "take": x[k],
                 "pick": x[np.arange(2), k], "einsum": np.einsum("ij,kj->ik", x, x), "pad": np.pad(x, 1),
                 "roll": np.roll(x, 1, axis=1), "flip": x[::-1, ::-1], "norm": np.linalg.norm(x, axis=1),
-                "clip": np.clip(x, -0.5, 0.5), "where": np.where(x > 0, x, -x), "median": np.median(x, axis=1),
-                "outer": np.outer(x[0], x[1]), "trace": np.trace(x), "std": x.std(axis=1), "tile": np.tile(x, 2),
-                "split": np.split(x, 2), "isnan": np.isnan(x), "floor": x // 0.3, "mod": x % 0.3, "abs": abs(x),
-                "power": np.abs(x) ** 1.7, "hypot": np.hypot(x, 1), "any": np.any(x > 1), "equal": x == x.max(),
+                "clip": np.clip(x, -0.5, 0.5), "where": np.where(x > 0, x, -x),
+                "median": np.median(x, axis=1),
+                "outer": np.outer(x[0], x[1]), "trace": np.trace(x), "std": x.std(axis=1),
+                "tile": np.tile(x, 2),
+                "split": np.split(x, 2), "isnan": np.isnan(x), "floor": x // 0.3, "mod": x % 0.3,
+                "abs": abs(x),
+                "nanmax": np.nanmax(x, axis=1), "nanmean": np.nanmean(x), "nansum": np.nansum(x, axis=0),
+                "power": np.abs(x) ** 1.7, "hypot": np.hypot(x, 1), "any": np.any(x > 1),
+                "equal": x == x.max(),
             }  # fmt: skip
 
         return World(f)
@@ -355,7 +367,9 @@ def test_jit_in_jit_and_jit_of_jit() -> None:
     outer = jit(lambda x: inner(x) + inner(x[:3]).sum())
     twice = jit(jit(lambda x: x * 3))
     for x in (X, X + 1, X[::2]):
-        np.testing.assert_allclose(np.asarray(outer(x)), np.tanh(x) * 2 + (np.tanh(x[:3]) * 2).sum(), rtol=1e-12)
+        np.testing.assert_allclose(
+            np.asarray(outer(x)), np.tanh(x) * 2 + (np.tanh(x[:3]) * 2).sum(), rtol=1e-12
+        )
         np.testing.assert_array_equal(np.asarray(twice(x)), x * 3)
     assert len(outer.compilations) == 2
 
@@ -566,7 +580,11 @@ def test_a_function_whose_source_cannot_be_read_and_a_lambda_and_a_partial() -> 
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradcheck_takes_a_jitted_function(order: int) -> None:
-    for f in (energy, lambda x: np.exp(x) * np.tanh(x), lambda x: F.log_softmax(np.log(2 + np.cos(x)), dim=0)):
+    for f in (
+        energy,
+        lambda x: np.exp(x) * np.tanh(x),
+        lambda x: F.log_softmax(np.log(2 + np.cos(x)), dim=0),
+    ):
         gradcheck(jit(f), X, order=order)
         gradcheck(jit(grad(lambda x, f=f: np.sum(f(x) * V))), X, order=order)
 

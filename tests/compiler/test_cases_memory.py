@@ -18,6 +18,7 @@ from tests.compiler.helpers import (
     equal_to_eager,
     network,
     plain_network,
+    quick,
     state_of,
     trainer,
 )
@@ -200,7 +201,9 @@ def test_case_10_tied_parameters_and_parameters_that_share_memory() -> None:
         return World(step, model, optimizer)
 
     rng = np.random.default_rng(0)
-    equal_to_eager(make, [(rng.standard_normal((5, 4)).astype(np.float32),) for _ in range(5)])
+    # They are not moved side by side, and so the step may run in eager.
+    calls = [(rng.standard_normal((5, 4)).astype(np.float32),) for _ in range(5)]
+    equal_to_eager(make, calls, replayed=False)
 
     def one_parameter_in_two_layers(decorate: Any) -> World:
         model = nn.Sequential(nn.Linear(4, 4, rng=0), nn.Tanh(), nn.Linear(4, 4, rng=1))
@@ -224,7 +227,8 @@ def test_case_10_a_buffer_that_is_captured_twice() -> None:
         return World(step, layers)
 
     rng = np.random.default_rng(0)
-    equal_to_eager(make, [(rng.standard_normal((5, 4)).astype(np.float32),) for _ in range(5)])
+    calls = [(rng.standard_normal((5, 4)).astype(np.float32),) for _ in range(5)]
+    equal_to_eager(make, calls, replayed=False)
 
 
 # ---- cases 11 and 12: weights that are loaded ------------------------------------------------------------
@@ -267,7 +271,9 @@ def add_in_place(world: World, values: dict[str, Any]) -> None:
 CHANGES = [load, assign, assign_in_fortran_order, assign_in_c_order, write, initialise, add_in_place]
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", quick(CHANGES, load, assign, write), ids=lambda change: getattr(change, "__name__", "")
+)
 def test_case_11_weights_that_are_changed_between_calls_are_used(change: Callable[..., None]) -> None:
     other = network()
     other[0].reset_parameters(77)
@@ -287,9 +293,7 @@ def test_case_11_astype_midway_trains_in_the_new_dtype() -> None:
         if i == 5:
             world.model.astype(np.float32)
 
-    calls = [
-        (x.astype(np.float64 if 2 <= i < 5 else np.float32), y) for i, (x, y) in enumerate(batches(7))
-    ]
+    calls = [(x.astype(np.float64 if 2 <= i < 5 else np.float32), y) for i, (x, y) in enumerate(batches(7))]
     equal_to_eager(trainer, calls, between=between, compilations=(2, 3), rtol=1e-5)
 
 
@@ -322,8 +326,10 @@ def test_case_12_a_moving_average_of_the_weights_that_is_swapped_in() -> None:
 # ---- case 13: accumulation -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("to_none", [True, False])
-@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("every", "to_none"),
+    quick([(n, to_none) for n in (1, 2, 3) for to_none in (True, False)], (2, True), (2, False)),
+)
 def test_case_13_gradients_are_accumulated(every: int, to_none: bool) -> None:
     def make(decorate: Any) -> World:
         model = network()
@@ -498,7 +504,9 @@ def test_case_25_every_layout_in_a_function_of_arrays(layout: str) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64", "bool", "float16", "float64"])
 def test_case_25_images_of_other_dtypes_are_promoted_as_in_eager(dtype: str) -> None:
     def make(decorate: Any) -> World:
-        return World(decorate(lambda x: (x * 2, x + np.float32(0.5), x / 3, x.sum(0), np.sqrt(np.abs(x)), -x)))
+        return World(
+            decorate(lambda x: (x * 2, x + np.float32(0.5), x / 3, x.sum(0), np.sqrt(np.abs(x)), -x))
+        )
 
     def unsigned(decorate: Any) -> World:
         return World(decorate(lambda x: (x * 2, x + np.float32(0.5), x.sum(0), x & x, ~x)))
@@ -524,7 +532,7 @@ CLIPPINGS: dict[str, Callable[[Any], Any]] = {
 
 
 def clipped(decorate: Any, clip: Callable[[Any], Any]) -> World:
-    model = network()
+    model = plain_network()
     optimizer = optim.SGD(model.parameters(), lr=0.1)
 
     @decorate
@@ -539,22 +547,25 @@ def clipped(decorate: Any, clip: Callable[[Any], Any]) -> World:
     return World(step, model, optimizer)
 
 
-@pytest.mark.parametrize("kind", CLIPPINGS)
+@pytest.mark.parametrize("kind", quick([*CLIPPINGS], "small", "large", "order 3", "largest", "values"))
 def test_case_29_clipping_has_eagers_effect_and_value(kind: str) -> None:
     equal_to_eager(lambda decorate: clipped(decorate, CLIPPINGS[kind]), batches(5))
 
 
-@pytest.mark.parametrize("kind", ["small", "checked", "largest", "values"])
-@pytest.mark.parametrize("bad", [np.inf, np.nan, 1e38])
+@pytest.mark.parametrize(
+    ("kind", "bad"),
+    quick(
+        [(kind, bad) for kind in ("small", "checked", "largest", "values") for bad in (np.inf, np.nan, 1e38)],
+        ("small", np.inf), ("checked", np.inf), ("checked", 1e38), ("values", np.nan),
+    ),
+)  # fmt: skip
 def test_case_29_clipping_of_gradients_that_are_not_finite(kind: str, bad: float) -> None:
     calls = batches(5)
     calls[2][0][0, 0] = bad
 
     def make(decorate: Any) -> World:
         model = plain_network()
-        return World(
-            clipped_with(decorate, model, CLIPPINGS[kind]), model, holders={}
-        )
+        return World(clipped_with(decorate, model, CLIPPINGS[kind]), model, holders={})
 
     def clipped_with(decorate: Any, model: Any, clip: Any) -> Any:
         optimizer = optim.SGD(model.parameters(), lr=0.1)
@@ -631,7 +642,9 @@ def test_case_39_the_largest_of_none_is_eagers_error(name: str) -> None:
     def make(decorate: Any) -> World:
         return World(decorate(lambda x: getattr(np, name)(x)))
 
-    equal_to_eager(make, [lambda: (Tensor(np.zeros(0)),), lambda: (Tensor(np.ones(2)),)] * 2, compilations=None)
+    equal_to_eager(
+        make, [lambda: (Tensor(np.zeros(0)),), lambda: (Tensor(np.ones(2)),)] * 2, compilations=None
+    )
 
 
 def test_case_39_the_loss_of_no_batch_is_eagers() -> None:
@@ -656,7 +669,11 @@ def test_case_40_arrays_without_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", ">i4", ">i8"]
+    "dtype",
+    quick(
+        ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", ">i4", ">i8"],
+        *("uint8", "int8", "int64", ">i4"),
+    ),
 )
 def test_case_40_labels_of_every_dtype(dtype: str) -> None:
     def make(decorate: Any) -> World:

@@ -79,12 +79,23 @@ def scheduled(decorate: Any, kind: str, inside: bool) -> World:
     return World(step, model, optimizer, schedule)
 
 
-@pytest.mark.parametrize("inside", [True, False])
-@pytest.mark.parametrize("kind", EVERY_SCHEDULE)
-def test_case_3_a_schedule_of_1000_steps_is_one_program(kind: str, inside: bool) -> None:
+INSIDE = ("one_cycle", "sequence", "own")
+LONG = ("cosine", "one_cycle_three_phase", "sequence")
+"""Schedules of 1000 steps; the others are tried for as long as they change."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "inside"),
+    [
+        pytest.param(kind, inside, marks=[pytest.mark.slow] if inside and kind not in INSIDE else [])
+        for kind in EVERY_SCHEDULE
+        for inside in (True, False)
+    ],
+)
+def test_case_3_a_schedule_is_one_program(kind: str, inside: bool) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((4, 3)).astype(np.float32), rng.standard_normal((4, 2)).astype(np.float32)
-    steps = 1000 if kind in ("cosine", "sequence") or not inside else 70
+    steps = 1000 if kind in LONG else 120
     eager, jitted = scheduled(identity, kind, inside), scheduled(jit, kind, inside)
     for i in range(steps):
         losses = []
@@ -92,7 +103,7 @@ def test_case_3_a_schedule_of_1000_steps_is_one_program(kind: str, inside: bool)
             losses.append(world.step(x, y))
             if not inside:
                 world.schedule.step()
-        if i < 5 or i % 100 == 99:
+        if i < 5 or i % 40 == 39:
             assert_close(*losses, f"step {i}", 1e-3)
             assert eager.schedule.state_dict() == jitted.schedule.state_dict()
             groups = [
@@ -152,7 +163,7 @@ def test_case_4_parameters_with_different_step_counts() -> None:
 # ---- cases 5, 6 and 19: dropout --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("p", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_case_5_dropout_draws_as_in_eager(p: float) -> None:
     def make(decorate: Any) -> World:
         model = nn.Sequential(
@@ -315,7 +326,7 @@ def test_case_7_a_counter_of_an_object_is_never_frozen() -> None:
 
         def __call__(self, x: Any) -> Any:
             self.count += 1  # here
-            return x * self.count
+            return x * self.count  # here
 
     def make(decorate: Any) -> World:
         model = Model()
@@ -424,11 +435,11 @@ def uses_random(x: Any) -> Any:
 
 
 def uses_numpys_random(x: Any) -> Any:
-    return x * np.random.rand(5).astype(np.float32)  # here
+    return x * np.random.rand(5).astype(np.float32)  # noqa: NPY002  # here
 
 
 def uses_a_number_of_numpys_random(x: Any) -> Any:
-    return x * float(np.random.rand())  # here
+    return x * float(np.random.rand())  # noqa: NPY002  # here
 
 
 def uses_a_new_generator(x: Any) -> Any:
@@ -458,14 +469,15 @@ GENERATOR = np.random.default_rng(0)
     ids=lambda f: f.__name__,
 )  # fmt: skip
 def test_case_7_what_is_another_number_each_time_is_an_error_at_its_line(function: Any) -> None:
-    step = jit(function)
+    step, arrays = jit(function), [x for x, _ in batches(3)]
     with pytest.raises(JitError) as caught:
-        for x, _ in batches(3):
-            step(x)
+        list(map(step, arrays))
     assert_names_line(caught.value, function, "# here")
 
 
-@pytest.mark.parametrize("draw", ["normal", "uniform", "standard_normal", "permutation", "integers", "choice"])
+@pytest.mark.parametrize(
+    "draw", ["normal", "uniform", "standard_normal", "permutation", "integers", "choice"]
+)
 def test_cases_5_and_7_noise_from_a_users_generator_is_eagers_or_refused(draw: str) -> None:
     arguments = {"permutation": (5,), "integers": (0, 9, 5), "choice": (np.arange(5.0), 5)}
     given = arguments.get(draw, (0.0, 1.0, 5) if draw != "standard_normal" else (5,))
@@ -708,7 +720,7 @@ def writes_a_file(x: Any) -> Any:
 
 def deletes(x: Any) -> Any:
     if "loss" in HISTORY:
-        del HISTORY["loss"]  # here
+        del HISTORY["loss"]  # noqa: RUF051  # here
     return x
 
 
@@ -738,11 +750,15 @@ def nothing_left() -> Iterator[None]:
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("function", EFFECTS, ids=lambda f: f.__name__)
 def test_case_23_a_side_effect_of_python_is_an_error_at_its_line(function: Any) -> None:
+    step, arrays = jit(function), [x for x, _ in batches(2)]
     with pytest.raises(JitError) as caught:
-        for x, _ in batches(2):
-            jit(function)(x)
+        list(map(step, arrays))
     assert_names_line(caught.value, function, "# here")
-    assert not LOSSES and not HISTORY and not SEEN and KEEPER.last is None and not ARRAY.any()
+    assert not LOSSES
+    assert not HISTORY
+    assert not SEEN
+    assert KEEPER.last is None
+    assert not ARRAY.any()
 
 
 def test_case_23_lists_and_dicts_of_the_functions_own_are_free() -> None:

@@ -172,7 +172,7 @@ def test_a_call_of_other_shapes_is_explained_without_times() -> None:
 def test_what_is_not_compiled_is_said() -> None:
     model = nn.Linear(2, 1, rng=0)
     compiled = jit(lambda x: model(x))
-    with pytest.raises(JitError, match="runs this call as it is: what it returns is on the tape"):
+    with pytest.raises(JitError, match="runs as it is: what it returns is on the tape"):
         compiled.explain(np.ones((3, 2), np.float32))
 
 

@@ -365,6 +365,31 @@ def test_a_method_is_guarded_by_its_object() -> None:
     assert changed(guards) == "self.scale was 0.5, is 0.7"
 
 
+class Trainer:
+    def __init__(self) -> None:
+        self.model = nn.Linear(2, 2, rng=0)
+        self.steps = 0
+        self.losses: list[float] = []
+
+    def __call__(self, batches: Any) -> None:
+        for x in batches:
+            self.losses.append(self.step(x))
+            self.steps += 1
+
+    def step(self, x: Any) -> Any:
+        return self.model(x)
+
+
+def test_what_a_trainer_does_around_its_step_is_no_change() -> None:
+    trainer = Trainer()
+    guards = Guards(trainer.step)
+    trainer.steps = 3
+    trainer.losses.append(1.0)
+    assert guards.check() is None
+    trainer.model.eval()
+    assert changed(guards) == "self.model.training was True, is False"
+
+
 def test_the_objects_of_arguments_are_guarded() -> None:
     model, settings = nn.Sequential(nn.Dropout(0.5)), types.SimpleNamespace(scale=0.5)
 
@@ -537,6 +562,20 @@ def test_values_are_no_change_of_a_module(change: Any) -> None:
     change(model)
     assert guards.check() is None
     assert guards.key() is key
+
+
+class Half(nn.Dropout):
+    """A user's kind of a layer of the framework."""
+
+
+def test_a_counter_in_a_users_module_is_no_change() -> None:
+    scaled, half = Scaled(), Half(0.5)
+    guards = Guards(lambda x: half(scaled(x)))
+    key = guards.key()
+    scaled.steps = 3
+    assert guards.key() is key
+    half.p = 0.4
+    assert changed(guards) == "half.p was 0.5, is 0.4"
 
 
 def test_another_model_is_a_change() -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,24 @@ def functions(x: Any) -> dict[str, Any]:
     """Return results of every kind of loop: elementwise, along an axis, comparisons, choices."""
     y = x * 0.5 + 1
     return {
-        "isnan": np.isnan(x), "isinf": np.isinf(x), "isfinite": np.isfinite(x), "itself": x == x, "not": x != x,
+        "isnan": np.isnan(x), "isinf": np.isinf(x), "isfinite": np.isfinite(x), "itself": x == x,
+        "not": x != x,
         "sum": x.sum(), "mean of squares": (x * x).mean() if x.size else x.sum(),
         "exp": np.exp(x), "expm1": np.expm1(x), "tanh": np.tanh(x), "log1p": np.log1p(np.abs(x)),
         "log": np.log(x), "sqrt": np.sqrt(x), "sigmoid": F.sigmoid(x), "relu": F.relu(x), "gelu": F.gelu(x),
         "elu": F.elu(x), "silu": F.silu(x), "softplus": F.softplus(x), "sin": np.sin(x), "reciprocal": 1 / x,
-        "maximum": np.maximum(x, y), "minimum": np.minimum(y, x), "fmax": np.fmax(x, y), "fmin": np.fmin(y, x),
+        "maximum": np.maximum(x, y), "minimum": np.minimum(y, x),
+        "fmax": np.fmax(x, y), "fmin": np.fmin(y, x),
         "clip": np.clip(x, -1, 1), "where": np.where(np.isnan(x), 0, x), "sign": np.sign(x), "abs": np.abs(x),
         "power": np.abs(x) ** 1.5, "square": x**2, "copysign": np.copysign(y, x), "difference": x - x,
         "zero": x * 0, "less": x < y, "greater": x >= y, "floor": np.floor(x), "rint": np.rint(x),
-        **({"max": x.max(), "min": x.min(), "softmax": F.softmax(x, dim=0), "argmax": np.argmax(x)} if x.size else {}),
+        **(of_some(x) if x.size else {}),
     }  # fmt: skip
+
+
+def of_some(x: Any) -> dict[str, Any]:
+    """Return results that there are of at least one number."""
+    return {"max": x.max(), "min": x.min(), "softmax": F.softmax(x, dim=0), "argmax": np.argmax(x)}
 
 
 def check_everywhere(length: int, dtype: Any) -> None:
@@ -60,14 +68,16 @@ def check_everywhere(length: int, dtype: Any) -> None:
     assert len(compiled.compilations) == 1
 
 
-QUICK_LENGTHS = (0, 1, 3, 8, 17, 33)
+QUICK_LENGTHS = (0, 3, 8, 33)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(
     "length", [pytest.param(n, marks=[] if n in QUICK_LENGTHS else [pytest.mark.slow]) for n in range(34)]
 )
-def test_cases_31_and_32_nan_and_infinity_anywhere_in_vectors_of_every_length(length: int, dtype: Any) -> None:
+def test_cases_31_and_32_nan_and_infinity_anywhere_in_vectors_of_every_length(
+    length: int, dtype: Any
+) -> None:
     if length in QUICK_LENGTHS and (length % 2 == 0) == (dtype == np.float32) and length > 1:
         length += 34  # so that quick tests take half of the lengths in each dtype, and longer ones as well
     check_everywhere(length, dtype)
@@ -77,7 +87,7 @@ def test_cases_31_and_32_nan_and_infinity_anywhere_in_vectors_of_every_length(le
 def test_case_33_the_largest_of_nan_is_numpys(dtype: Any) -> None:
     def largest(x: Any, y: Any) -> Any:
         both = np.maximum(x, y), np.minimum(x, y), np.fmax(x, y), np.fmin(x, y), np.maximum(y, x)
-        return both, x.max(), x.min(), x.max(axis=0), x.max(axis=1), x.min(axis=1), np.nanmax(x, axis=1)
+        return both, x.max(), x.min(), x.max(axis=0), x.max(axis=1), x.min(axis=1)
 
     compiled = jit(largest)
     rng = np.random.default_rng(0)
@@ -92,7 +102,18 @@ def test_case_33_the_largest_of_nan_is_numpys(dtype: Any) -> None:
 
 def test_case_33_zeros_of_both_signs_keep_their_signs() -> None:
     def f(x: Any) -> Any:
-        return -x, x * 1, x + 0.0, np.abs(x), np.sqrt(x), 1 / x, np.copysign(1.0, x), x - 0.0, np.tanh(x), np.sin(x)
+        return (
+            -x,
+            x * 1,
+            x + 0.0,
+            np.abs(x),
+            np.sqrt(x),
+            1 / x,
+            np.copysign(1.0, x),
+            x - 0.0,
+            np.tanh(x),
+            np.sin(x),
+        )
 
     compiled, x = jit(f), np.array([0.0, -0.0, 1.0, -1.0] * 5)
     with np.errstate(all="ignore"):
@@ -116,9 +137,12 @@ def test_case_34_subnormal_numbers_survive_in_compiled_code_and_in_the_process()
 import threading
 import numpy as np
 from tinygrad_mnist import jit
-f = jit(lambda x: (x * 1.5, x + x, -x, np.abs(x), x / 2, np.maximum(x, 0), x.sum(), x @ np.ones(len(x), x.dtype)))
+@jit
+def f(x):
+    return x * 1.5, x + x, -x, np.abs(x), x / 2, np.maximum(x, 0), x.sum(), x @ np.ones(len(x), x.dtype)
 def check():
-    for x in (np.full(9, 1e-323), np.full(9, 3e-45, np.float32), np.full(40, 1e-310), np.full(70, 1e-39, np.float32)):
+    for n, value, dtype in ((9, 1e-323, "d"), (9, 3e-45, "f"), (40, 1e-310, "d"), (70, 1e-39, "f")):
+        x = np.full(n, value, dtype)
         for _ in range(3):
             for found in f(x):
                 assert np.all(np.asarray(found) != 0), (x.dtype, found)
@@ -150,7 +174,13 @@ def test_case_35_products_are_rounded_before_what_is_nearly_equal_is_subtracted(
     def f(x: Any, a: Any, product: Any) -> Any:
         scaled = x * a
         shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        return scaled - product, product - x * a, shifted.max(axis=1), F.softmax(scaled, dim=1), scaled * a - a * scaled
+        return (
+            scaled - product,
+            product - x * a,
+            shifted.max(axis=1),
+            F.softmax(scaled, dim=1),
+            scaled * a - a * scaled,
+        )
 
     compiled = jit(f)
     for _ in range(2):
@@ -158,12 +188,21 @@ def test_case_35_products_are_rounded_before_what_is_nearly_equal_is_subtracted(
     for array in (zero, also_zero, difference):
         assert not array.any()
     np.testing.assert_array_equal(one, np.ones(5, dtype))
-    np.testing.assert_allclose(share, F.softmax(x * a, dim=1), rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-30)
+    np.testing.assert_allclose(
+        share, F.softmax(x * a, dim=1), rtol=1e-5 if dtype == np.float32 else 1e-13, atol=1e-30
+    )
 
 
 def test_case_35_softmax_of_equal_and_of_large_logits() -> None:
-    compiled = jit(lambda x: (F.softmax(x, dim=1), F.log_softmax(x, dim=1), F.cross_entropy(x, np.array([0, 1]))))
-    logits = [np.full((2, 8), 1e4), np.array([[1e4, 0.0] + [-1e4] * 6] * 2), np.full((2, 8), -1e300), np.zeros((2, 8))]
+    compiled = jit(
+        lambda x: (F.softmax(x, dim=1), F.log_softmax(x, dim=1), F.cross_entropy(x, np.array([0, 1])))
+    )
+    logits = [
+        np.full((2, 8), 1e4),
+        np.array([[1e4, 0.0] + [-1e4] * 6] * 2),
+        np.full((2, 8), -1e300),
+        np.zeros((2, 8)),
+    ]
     for x in (*logits, *logits):
         expected = F.softmax(x, dim=1), F.log_softmax(x, dim=1), F.cross_entropy(x, np.array([0, 1]))
         assert_close(expected, compiled(x), "softmax", 1e-14)
@@ -211,7 +250,7 @@ def trained(
     decorate: Any, widths: tuple[int, ...], *, norm: bool = False, seed: int = 0, weight_decay: float = 0.0
 ) -> World:
     layers: list[nn.Module] = []
-    for i, (n, m) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (n, m) in enumerate(pairwise(widths)):
         is_last = i == len(widths) - 2
         layers.append(nn.Linear(n, m, bias=is_last or not norm, rng=seed + i))
         if not is_last:
@@ -234,7 +273,7 @@ BITS = """
 import hashlib, sys
 sys.path.insert(0, ".")
 from tests.compiler.test_numerics import digest
-print(digest({threads}))
+print(digest(1), digest(2))
 """
 
 
@@ -251,18 +290,17 @@ def digest(threads: int) -> str:
     return found.hexdigest()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_case_36_equal_bits_from_run_to_run_and_in_a_new_process(threads: int) -> None:
-    first = digest(threads)
-    assert digest(threads) == first
+def test_case_36_equal_bits_from_run_to_run_and_in_a_new_process() -> None:
+    first = [digest(threads) for threads in (1, 2)]
+    assert [digest(threads) for threads in (1, 2)] == first
     found = subprocess.run(
-        [sys.executable, "-c", BITS.format(threads=threads)],
+        [sys.executable, "-c", BITS],
         capture_output=True,
         text=True,
         cwd=ROOT,
         timeout=120,
     )
-    assert found.stdout.strip() == first, found.stderr[-2000:]
+    assert found.stdout.split() == first, found.stderr[-2000:]
 
 
 # ---- training --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Every registered operation through `jit`: its value, its gradient and the gradient of its gradient.
 
 Compiled derivatives are compared with finite differences of compiled values, as `testing.survey` does for
-eager, and with eager's. The walk is over the registry, so a new operation is checked without being named here.
+eager, and with eager's. The walk is over the registry: a new operation is checked without being named here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def samples_of(op: Op) -> Sequence[Sample]:
             count = sum(parameter.kind is parameter.POSITIONAL_OR_KEYWORD for parameter in parameters)
         else:
             count = len(op.rules)
-        return [Sample(SHAPES[:count])] if count > 1 else [Sample(((2, 3),)), Sample(((),)), Sample(((0, 2),))]
+        return (
+            [Sample(SHAPES[:count])] if count > 1 else [Sample(((2, 3),)), Sample(((),)), Sample(((0, 2),))]
+        )
     return FAMILIES[op.samples] if isinstance(op.samples, str) else op.samples
 
 
@@ -102,7 +104,12 @@ def check(op: Op, arguments: Sequence[Any], static: Any, differences: bool = Tru
 
     def everything(*primals: Any) -> Any:
         out, numbers = function(*primals), (value(*primals), along(*primals))
-        return {"out": out, "numbers": numbers, "slopes": slopes(*primals), "curvatures": curvatures(*primals)}
+        return {
+            "out": out,
+            "numbers": numbers,
+            "slopes": slopes(*primals),
+            "curvatures": curvatures(*primals),
+        }
 
     compiled = jit(everything)
     with np.errstate(all="ignore"):

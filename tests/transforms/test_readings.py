@@ -1,4 +1,4 @@
-"""A value that is read out as a Python number loses its gradient: where nothing is left, transforms say so."""
+"""A value that is read out as a number loses its gradient: where nothing is left of it, transforms say so."""
 
 import math
 from collections.abc import Callable

@@ -20,6 +20,14 @@ LARGEST_FOLDED: Final = 4096
 """Elements up to which an instruction of constants is computed while tracing."""
 
 
+LONGEST: Final = 20_000
+"""The number of instructions that one program may be asked for."""
+
+
+class TooLong(Exception):
+    """Raised where a program becomes so long that to compile it would take minutes: a loop is unrolled."""
+
+
 class Builder:
     """A program that is being written.
 
@@ -95,6 +103,8 @@ class Builder:
             that is told by the static arguments of those that a loop can spell.
         """
         self.log.append((f"{name} {[v.shape for v in inputs]} {shapes} {_digest(static)}", line))
+        if len(self.log) > LONGEST:
+            raise TooLong
         (shape, dtype), *more = shapes
         if not more and (same := self._simplified(name, inputs, shape, dtype, static)) is not None:
             return (same,)

@@ -33,6 +33,9 @@ SEARCHED: Final = 1000
 MOST_FACTS: Final = 20_000
 """The number of facts from which on containers are no longer looked into."""
 
+SELF: Final = "self"
+"""The name of the object whose method is called."""
+
 DEEPEST: Final = 50
 """The number of objects, each a part of the one before, that are looked into."""
 
@@ -94,7 +97,7 @@ class Collection:
         """
         is_function = isinstance(value, types.FunctionType)
         self.add(name or "the function", name or ("" if is_function else type(value).__name__), value)
-        if name and name != "self":
+        if name and name != SELF:
             self.facts.pop(name, None)
 
     def finish(self) -> None:
@@ -168,7 +171,13 @@ class Collection:
 
     def _add_module(self, path: str, module: Module) -> None:
         self.facts[f"{path}: order"] = Words(", ".join(module._registered) or "none")
+        # The code of the framework's layers is not looked into: each of their attributes may be read. Of a
+        # user's module those count whose names are read, and not a counter that its trainer keeps there.
+        is_users = all(cls is Module or not _is_library_class(cls) for cls in type(module).__mro__[:-1])
         for name, value in tuple(vars(module).items()):
+            is_read = name in module._registered or name in ("training", "forward") or name in self.attributes
+            if is_users and not is_read:
+                continue
             if isinstance(value, np.ndarray) and module._registered.get(name) in (BUFFER, UNSAVED_BUFFER):
                 self._note(f"{path}.{name}", Words("a buffer"))  # which a program asks for by its name
                 self._add_array(f"{path}.{name}", value)
@@ -186,7 +195,7 @@ class Collection:
         for number, group in enumerate(groups):
             where = f"{path}.param_groups[{number}]"
             self.add(f"{where}['params']", f"{where}['params']", group["params"])
-            options = GroupOptions(group, tuple(optimizer.defaults))
+            options = GroupOptions(group, tuple(optimizer.defaults), "param_groups" in self.attributes)
             self.groups.append(options)
             self.facts.update(
                 (f"{where}[{name!r}]", kind)
@@ -263,7 +272,9 @@ class Collection:
         self.add(f"the arguments of {path}", f"{path}.args", function.args)
         self.add(f"the named arguments of {path}", f"{path}.keywords", function.keywords)
 
-    def _add_class(self, cls: type, every_method: bool = False) -> None:
+    def _add_class(
+        self, cls: type, by_syntax: frozenset[str] = _CALLED_BY_SYNTAX, every_method: bool = False
+    ) -> None:
         """Add what a user's class and its bases define under names that are read."""
         for base in cls.__mro__:
             if _is_library_class(base):
@@ -273,7 +284,7 @@ class Collection:
                 name
                 for name, value in own.items()
                 if name in self.attributes
-                or name in _CALLED_BY_SYNTAX
+                or name in by_syntax
                 or (every_method and isinstance(value, types.FunctionType))
             ]
             for name in self._watch_names(base, own, names):
@@ -314,7 +325,9 @@ class Collection:
             hidden = frozenset(n for n in self.attributes if n not in own and hasattr(cls, n))
             if hidden:
                 self.absent.append((own, hidden))
-        self._add_class(cls)
+        # A method seldom calls its own object. A trainer that is called runs the whole loop: the counters
+        # there are none of a step.
+        self._add_class(cls, frozenset() if path == SELF else _CALLED_BY_SYNTAX)
 
     def _add_attributes(self, path: str, namespace: Mapping[str, Any], names: Iterable[str]) -> None:
         for name in self._watch_names(namespace, namespace, sorted(names)):
@@ -341,34 +354,45 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
 class GroupOptions:
     """The options of a parameter group, of which a program has built in only what kind of value they are.
 
-    A learning rate may change at each step. But that it is 0 may select another formula.
+    A learning rate may change at each step. But that another option is 0 may select another formula. Where the
+    code reads options by itself, their values count.
 
     Attributes
     ----------
     names : tuple of str
         The options.
     pattern : tuple
-        The kind of each: ``zero`` or ``nonzero`` of a number, the value of a flag or a name.
+        The kind of each: ``zero`` or ``nonzero`` of a number, the value of a flag or a name; of the learning
+        rate, that it is a number.
     """
 
-    def __init__(self, group: dict[str, Any], names: tuple[str, ...]) -> None:
+    def __init__(self, group: dict[str, Any], names: tuple[str, ...], by_value: bool = False) -> None:
+        self._by_value = by_value
         self.names = tuple(name for name in names if name in group)
         self._group = group
         self._parameters = group["params"]
         self._read: Any = itemgetter(*self.names, "params", "params") if self.names else lambda group: ()
         self._values = self._read(group)
-        self.pattern = tuple(map(_option_kind, self._values[: len(self.names)]))
+        self.pattern = tuple(map(self._kind, self.names, self._values))
 
     def is_unchanged(self) -> bool:
         """Return whether the group has the same parameters, and options of the same kinds."""
         if self._group["params"] is not self._parameters:
             return False
         values = self._read(self._group)
-        for value, before, kind in zip(values, self._values, self.pattern, strict=False):
-            if value is not before and _option_kind(value) != kind:
+        for name, value, before, kind in zip(self.names, values, self._values, self.pattern, strict=False):
+            if value is not before and self._kind(name, value) != kind:
                 return False
         self._values = values  # the learning rate of this step
         return True
+
+
+    def _kind(self, name: str, value: Any) -> Hashable:
+        if self._by_value:
+            return fact_of(value)
+        if name == "lr" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return Words("a number")
+        return _option_kind(value)
 
 
 def _option_kind(value: Any) -> Hashable:

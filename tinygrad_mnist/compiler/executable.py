@@ -138,7 +138,7 @@ class Executable:
     def _prepare_memory(self) -> None:
         ready, memory = self.plan.ready, self.memory
         program = ready.program
-        self._table = np.zeros(memory.entries + 1, np.int64)
+        self._table = np.zeros(memory.entries + 2, np.int64)  # and the pool, and whether a call has committed
         self._pool = pool.pool(self.threads) if self.threads > 1 else None
         if self._pool:
             self._table[-1] = self._pool.state_address
@@ -191,7 +191,11 @@ class Executable:
     # Calling ---------------------------------------------------------------------------------------------
 
     def __call__(
-        self, arrays: Sequence[Any], scalars: Sequence[float] = (), into: Sequence[Any] | None = None
+        self,
+        arrays: Sequence[Any],
+        scalars: Sequence[float] = (),
+        into: Sequence[Any] | None = None,
+        outcome: list[Any] | None = None,
     ) -> tuple[list[Any], list[float]] | None:
         """Run the program, and return its outputs and numbers; None if a condition does not hold.
 
@@ -204,6 +208,8 @@ class Executable:
         into : sequence, optional
             For each output an array that it is put into and its address, or None for a new array. None of
             them shares memory with an input, and each lies as the one that a call returned.
+        outcome : list, optional
+            Takes what is returned: it is there even if an interrupt comes before the return.
         """
         with self._lock:
             self._take(arrays)
@@ -220,16 +226,32 @@ class Executable:
                     place = array, _address(array)
                 places[number] = self._direct[output.root] = place[0]
                 self._table[output.entry] = place[1]
-            if not (self._run_all() if self._pool is None else self._run_shared(self._pool)):
-                return None
-            for number, view in self._small:
-                place = places[number]
-                if place is None:
-                    places[number] = view.copy("K")
-                else:
-                    places[number] = place[0]
-                    place[0][...] = view
-            return places, list(self._numbers)
+            self._table[-1] = 0
+            try:
+                if not (self._run_all() if self._pool is None else self._run_shared(self._pool)):
+                    return None
+            finally:
+                if self._table[-1]:
+                    result = self._collected(places)
+                    if outcome is not None:
+                        outcome.append(result)
+            return result
+
+    def _collected(self, places: list[Any]) -> tuple[list[Any], list[float]]:
+        """Return the outputs, of which small ones are copied, and the numbers."""
+        for number, view in self._small:
+            place = places[number]
+            if place is None:
+                places[number] = view.copy("K")
+            else:
+                places[number] = place[0]
+                place[0][...] = view
+        return places, list(self._numbers)
+
+    def release(self, numbers: Sequence[int]) -> None:
+        """Let go of inputs that the next call does not give again."""
+        for number in numbers:
+            self._arrays[number] = None
 
     def _run_all(self) -> bool:
         """Run all parts; return False if a condition does not hold."""

@@ -1,4 +1,4 @@
-"""What was compiled, in words and as a picture: loops, products, calls of NumPy, memory, checks, writes.
+"""The explanation of a program in words and as a picture: loops, products, NumPy, memory, checks, writes.
 
 An :class:`Explanation` only reads: it takes the pieces that a program was cut into, and counts.
 """
@@ -125,7 +125,8 @@ def explain(
     """
     plan = executable.plan
     pieces = tuple(_piece(executable, planned) for planned in (*plan.pieces, *plan.commit))
-    return Explanation(executable.program, pieces, executable.memory.arena, tuple(times), names or {})
+    arena, threads = executable.memory.arena, executable.threads
+    return Explanation(executable.program, pieces, arena, threads, tuple(times), names or {})
 
 
 def _piece(executable: Executable, planned: Planned) -> Piece:
@@ -179,7 +180,7 @@ def _computed_by(executable: Executable, product: Instruction) -> str:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was compiled: print it, or draw it with :meth:`graph`.
+    """The explanation of a compiled program: print it, or draw it with :meth:`graph`.
 
     Attributes
     ----------
@@ -189,6 +190,8 @@ class Explanation:
         What runs, in this order.
     arena : int
         Bytes of the memory that holds all values between the pieces.
+    threads : int
+        Threads that share the pieces.
     times : tuple of float
         Seconds of each piece; empty if they were not measured.
     names : mapping of Value to str
@@ -198,6 +201,7 @@ class Explanation:
     program: Program
     pieces: tuple[Piece, ...]
     arena: int
+    threads: int = 1
     times: tuple[float, ...] = ()
     names: Mapping[Value, str] = field(default_factory=dict)
 
@@ -260,8 +264,10 @@ class Explanation:
             for value in instruction.outputs
         )
         yield f"memory: {bytes_text(self.arena)}; all values apart would take {bytes_text(values)}"
+        if self.threads > 1:
+            yield f"threads: {self.threads} share the pieces"
         if self.times:
-            yield f"time: {seconds_text(sum(self.times))}, each piece measured by itself"
+            yield f"time: {seconds_text(sum(self.times))}, each piece measured by itself on one thread"
 
     def _end(self) -> Iterator[str]:
         program = self.program

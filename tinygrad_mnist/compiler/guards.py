@@ -18,7 +18,7 @@ from weakref import ref
 
 import numpy as np
 
-from tinygrad_mnist.compiler.collection import Collection, GroupOptions
+from tinygrad_mnist.compiler.collection import SELF, Collection, GroupOptions
 from tinygrad_mnist.compiler.facts import Difference, Facts, differences, is_plain
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.engine.tensor import Tensor
@@ -88,7 +88,7 @@ class Guards:
     ) -> None:
         self._roots: list[tuple[str, Callable[[], Any]]] = []
         while isinstance(function, types.MethodType):
-            self._add_root("self", function.__self__)
+            self._add_root(SELF, function.__self__)
             function = function.__func__
         self._roots.append(("", lambda: function))
         given: dict[int | str, Any] = dict(enumerate(args))

@@ -9,12 +9,16 @@ engine's care, and with its errors.
 
 from __future__ import annotations
 
+import copy
+import inspect
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, update_wrapper
+from operator import is_
 from threading import RLock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -24,11 +28,10 @@ import numpy as np
 
 from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.explain import Explanation
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.facts import differences
 from tinygrad_mnist.compiler.generators import kept_generators
-from tinygrad_mnist.compiler.keys import Guards, modes, reason, signature
+from tinygrad_mnist.compiler.keys import Keys, reason
 from tinygrad_mnist.compiler.replay import NotNow, Replay
 from tinygrad_mnist.compiler.source import find
 from tinygrad_mnist.compiler.trace import RunsEagerly, trace
@@ -68,37 +71,49 @@ class Compilation:
 class Jitted:
     """A function that is compiled when it is called; see `jit`."""
 
-    def __init__(self, function: Callable[..., Any], fail_on_recompile: bool, threads: int | None) -> None:
-        update_wrapper(self, function)
-        self._function = function
+    def __init__(
+        self, function: Callable[..., Any], fail_on_recompile: bool, threads: int | None, instance: Any = None
+    ) -> None:
+        update_wrapper(self, function, updated=())  # not with the attributes of a module
+        self._own = function
+        self._instance = instance  # returns the object whose method the function is
         self._options = fail_on_recompile, threads
-        self._guards: dict[Any, Guards] = {}  # by the signature of the arguments
-        self._replays: dict[Any, list[Replay]] = {}  # by the whole key
-        self._said: set[str] = set()
+        self._keys = Keys(self._function)
+        self._replays: dict[Any, list[Replay]] = {}  # by the key of the call
         self._eager: dict[Any, str] = {}  # keys of calls that run as they are, and why
+        self._said: set[str] = set()
         self._methods: dict[int, tuple[Any, Jitted]] = {}
         self._lock = RLock()
         self.compilations: list[Compilation] = []
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        return self._own if self._instance is None else MethodType(self._own, self._instance())
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         if instance is None:
             return self
         known = self._methods.get(id(instance))
         if known is None or known[0]() is not instance:
+            # By a weak reference, so that the method does not keep its object alive.
             methods, number = self._methods, id(instance)
-            bound = Jitted(MethodType(self._function, instance), *self._options)
             try:
-                known = ref(instance, lambda _: methods.pop(number, None)), bound
-            except TypeError:  # it has no place for weak references
-                known = (lambda: instance), bound
-            self._methods[number] = known
+                held = ref(instance, lambda _: methods.pop(number, None))
+            except TypeError:  # it has no place for one
+                return Jitted(MethodType(self._own, instance), *self._options)
+            known = self._methods[number] = held, Jitted(self._own, *self._options, instance=held)
         return known[1]
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> Any:
+        if self._instance is None and _is_global(self):
+            return self.__qualname__  # by its name, as functions are
         return _restored, (self._function, *self._options)
 
-    def __deepcopy__(self, memo: Any) -> Jitted:
+    def __copy__(self) -> Jitted:
         return Jitted(self._function, *self._options)
+
+    def __deepcopy__(self, memo: Any) -> Jitted:
+        return Jitted(copy.deepcopy(self._function, memo), *self._options)
 
     def __repr__(self) -> str:
         return f"<jit {getattr(self, '__qualname__', self._function)}, {len(self.compilations)} compilations>"
@@ -106,85 +121,47 @@ class Jitted:
     def clear(self) -> None:
         """Forget all programs."""
         with self._lock:
-            self._guards.clear()
+            self._keys = Keys(self._function)
             self._replays.clear()
             self._eager.clear()
             self.compilations.clear()
-
-    def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Return what a call with these arguments runs, to be printed or drawn; nothing changes.
-
-        A call that no program fits is compiled for this alone, and its pieces are not timed: so call the
-        function first.
-
-        Raises
-        ------
-        JitError
-            If such a call cannot be compiled, or nothing is compiled at all.
-        """
-        from tinygrad_mnist.compiler.explain import explain  # what is drawn and printed is loaded for it
-
-        if not is_on():
-            raise JitError(f"{self._name} is not compiled, as jit is off: there is nothing to explain")
-        leaves, structure, given = signature(args, kwargs)
-        with self._lock:
-            guards = self._guards.get(given)
-            replays = [] if guards is None else self._replays.get((given, guards.key(), modes()), [])
-            try:
-                fitting = next((replay for replay in replays if replay.misfit(leaves) is None), None)
-                replay = fitting or self._compiled(leaves, structure, self._options[1])
-            except (NotNow, RunsEagerly) as error:
-                raise JitError(f"{self._name} runs this call as it is: {error}") from None
-            program, traced = replay.executable.program, replay.traced
-            places = zip((*program.inputs, *program.scalars), (*traced.slots, *traced.scalars), strict=True)
-            names = {value: slot.describe() for value, slot in places}
-            return explain(replay.executable, names=names, times=replay.times(leaves) if fitting else ())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the function does: by a program that fits the call, or as it is."""
         if recorder.get() is not None or is_replay() or not is_on():
             return self._function(*args, **kwargs)
-        leaves, structure, given = signature(args, kwargs)
         with self._lock:
-            guards = self._guards.get(given)
-            if guards is not None:
-                key = given, guards.key(), modes()
-                why = self._eager.get(key)
-                if why is not None:
-                    return self._function(*args, **kwargs)
-                why = None
+            leaves, structure, key = self._keys(args, kwargs)
+            if key in self._eager:
+                return self._function(*args, **kwargs)
+            why = None
+            for replay in self._replays.get(key, ()):
                 try:
-                    for replay in self._replays.get(key, ()):
-                        why = replay.misfit(leaves)
-                        if why is None:
-                            return replay.run(leaves)
+                    why = replay.misfit(leaves)
+                    if why is None:
+                        return replay.run(leaves)
                 except NotNow:
-                    return self._function(*args, **kwargs)
-            else:
-                why = None
-            return self._first(args, kwargs, leaves, structure, given, why)
+                    return replay.observed(self._function(*args, **kwargs))
+            return self._first(args, kwargs, leaves, structure, key, why)
 
-    def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, given: Any, why: str | None) -> Any:
+    def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, key: Any, why: str | None) -> Any:
         """Compile a call that no program fits, and run it as it is."""
-        fail_on_recompile = self._options[0]
-        if given not in self._guards:
-            self._check_source()
-            self._guards[given] = Guards(self._function, args, kwargs)
-        key = given, self._guards[given].key(), modes()
         why = why or reason(key, [*self._replays, *self._eager], self._function)
-        if self.compilations and fail_on_recompile:
+        if self.compilations and self._options[0]:
             raise JitError(f"{self._name} would be compiled again, and fail_on_recompile is set: {why}")
         if len(self.compilations) >= PROGRAMS:
-            self._warn(
+            self._say(
                 f"has {PROGRAMS} programs; calls that fit none of them run as they are, the last since {why}"
             )
-            self._eager[key] = "too many programs"
             return self._function(*args, **kwargs)
         start = time.perf_counter()
         try:
-            replay = self._compiled(args, kwargs, leaves, structure, self._guards[given])
+            self._check_source()
+            replay = self._compiled(args, kwargs, leaves, structure)
         except RunsEagerly as error:
             self._eager[key] = str(error)
+            if error.is_said:
+                self._say(f"runs as it is: {error}")
             return self._function(*args, **kwargs)
         except JitError:
             raise
@@ -195,9 +172,7 @@ class Jitted:
             ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
-        result = self._function(*args, **kwargs)
-        replay.is_tensor = [isinstance(leaf, Tensor) for leaf in flatten(result)[0]]
-        return result
+        return replay.observed(self._function(*args, **kwargs))
 
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""
@@ -209,20 +184,24 @@ class Jitted:
     def _name(self) -> str:
         return getattr(self, "__qualname__", None) or type(self._function).__name__
 
-    def _warn(self, text: str) -> None:
+    def _say(self, text: str) -> None:
         """Say something once."""
-        if text.split(";")[0] not in self._said:
-            self._said.add(text.split(";")[0])
+        begin = text.split(";")[0]
+        if begin not in self._said:
+            self._said.add(begin)
             warnings.warn(f"{self._name} {text}", stacklevel=4)
 
-    def _compiled(self, args: Any, kwargs: Any, leaves: Any, structure: Any, guards: Guards) -> Replay:
+    def _compiled(self, args: Any, kwargs: Any, leaves: Any, structure: Any) -> Replay:
         """Return the program of a call, which has not run."""
-        with _lock, kept_generators(self._function):
+        function, guards = self._function, self._keys.guards(args, kwargs, leaves)
+        with _lock, kept_generators(function):
             before = guards.key()
-            traced = trace(self._function, leaves, structure)
+            traced = trace(function, leaves, structure)
             if guards.key() != before:
-                changed = differences(before.facts, guards.key().facts)
-                raise JitError(f"{self._name} changes what it reads itself, which a replay would not: {changed[0]}")
+                (changed, *_) = differences(before.facts, guards.key().facts)
+                raise JitError(f"{self._name} changes what it reads, which a replay would not do: {changed}")
+            if _adopted(traced.optimizers):
+                traced = trace(function, leaves, structure)
         if traced.on_tape:
             raise RunsEagerly(
                 "what it returns is on the tape; take the gradient inside, or call it under no_grad"
@@ -232,22 +211,23 @@ class Jitted:
         return Replay(traced, executable)
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Return what the program of a call does: its loops, products, memory and times. Nothing is changed.
+        """Return what a call with these arguments runs, to be printed or drawn; nothing changes.
 
         Parameters
         ----------
         *args, **kwargs
-            The arguments of the call.
+            The arguments of the call. The pieces are timed if it has a program already: so call the function
+            first.
 
         Returns
         -------
         Explanation
-            To be printed; ``.graph()`` draws it.
+            To be printed: the loops, products, memory and checks. ``.graph()`` draws it.
 
         Raises
         ------
         JitError
-            If the function cannot be compiled, or runs as it is; the message says why.
+            If the call cannot be compiled, or runs as it is; the message says why.
 
         Examples
         --------
@@ -257,13 +237,37 @@ class Jitted:
         >>> print(str(f.explain(np.zeros(3))).splitlines()[0])
         2 instructions in 1 loop
         """
-        leaves, structure, given = signature(args, kwargs)
-        guards = self._guards.get(given) or Guards(self._function, args, kwargs)
-        try:
-            replay = self._compiled(args, kwargs, leaves, structure, guards)
-        except RunsEagerly as error:
-            raise JitError(f"{self._name} runs as it is: {error}") from error
-        return replay.explain(leaves)
+        if not is_on():
+            raise JitError(f"{self._name} runs as it is, as jit is off: there is no program")
+        with self._lock:
+            leaves, structure, key = self._keys(args, kwargs)
+            try:
+                for replay in self._replays.get(key, ()):
+                    if replay.misfit(leaves) is None:
+                        return replay.explain(leaves)
+                self._check_source()
+                return self._compiled(args, kwargs, leaves, structure).explain()
+            except (NotNow, RunsEagerly) as error:
+                raise JitError(f"{self._name} runs as it is: {error}") from None
+
+
+def _is_global(jitted: Jitted) -> bool:
+    """Return whether a jitted function is what its name stands for in its module."""
+    found: Any = sys.modules.get(jitted.__module__)
+    for name in jitted.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is jitted
+
+
+def _adopted(optimizers: Sequence[Any]) -> bool:
+    """Take over parameters that were replaced, as an optimiser does at its next step; say if there were any."""
+    found = False
+    for group in (group for optimizer in optimizers for group in optimizer._flat_groups):
+        before, arrays = group.flats, [parameter._array for parameter in group.parameters]
+        group.adopt()
+        after = [parameter._array for parameter in group.parameters]
+        found |= group.flats is not before or not all(map(is_, arrays, after))
+    return found
 
 
 def _restored(function: Callable[..., Any], fail_on_recompile: bool, threads: int | None) -> Jitted:
@@ -341,4 +345,10 @@ def jit(
         return lambda function: jit(function, fail_on_recompile=fail_on_recompile, threads=threads)
     if not callable(f):
         raise TypeError(f"jit was given a {type(f).__name__}; expected a function, a method or a module")
+    if inspect.isgeneratorfunction(f) or inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f):
+        raise TypeError(f"jit was given {f.__qualname__}, whose body runs after the call; give it a function")
+    if not isinstance(fail_on_recompile, bool):
+        raise TypeError(f"fail_on_recompile={fail_on_recompile!r} was given; expected True or False")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"threads={threads!r} was given; expected a whole number of at least 1, or None")
     return Jitted(f, fail_on_recompile, threads)

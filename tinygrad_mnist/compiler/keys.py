@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
+from types import MethodType
 from typing import Any, Final
+from weakref import WeakMethod, ref
 
 import numpy as np
 
@@ -208,7 +210,10 @@ class Keys:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        # A method is known by its object, which is not kept.
+        self._function: Callable[[], Any] = (
+            WeakMethod(function) if isinstance(function, MethodType) and _can_be_weak(function) else lambda: function
+        )
         self._guards: dict[tuple[Hashable, ...], Guards] = {}
         self._usual: Guards | None = None  # of calls with arrays alone
 
@@ -227,10 +232,18 @@ class Keys:
         if guards is None:
             if len(self._guards) >= MOST_GUARDS:
                 del self._guards[next(iter(self._guards))]  # the oldest
-            guards = self._guards[objects] = Guards(self._function, args, kwargs)
+            guards = self._guards[objects] = Guards(self._function(), args, kwargs)
         if not objects:
             self._usual = guards
         return guards
+
+
+def _can_be_weak(method: MethodType) -> bool:
+    try:
+        ref(method.__self__)
+    except TypeError:
+        return False
+    return True
 
 
 # ---- why a key is new ------------------------------------------------------------------------------------

@@ -89,7 +89,8 @@ class Module:
         pieces : sequence of Kernel or Product
             What it runs.
         last : bool
-            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0.
+            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0. The
+            last entry of the table says that it has committed, to whom an interrupt keeps from what it returns.
         """
         run, commit = pieces, self.plan.commit
         tables = []
@@ -102,6 +103,9 @@ class Module:
         if last:
             self._check()
             self._run(commit, tables[1:])
+            done = self._fresh()
+            self._add(f"{done} = getelementptr ptr, ptr %table, i64 {self.memory.entries + 1}")
+            self._add(f"store i64 1, ptr {done}")
         self._texts.append(f"define i32 @{name}(ptr %table) {{\n{self._body()}  ret i32 1\n}}\n")
 
     def text(self) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from sys import getrefcount
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tinygrad_mnist.compiler.executable import Executable
-from tinygrad_mnist.compiler.explain import Explanation, explain
-from tinygrad_mnist.compiler.program import Value
 from tinygrad_mnist.compiler.slots import (
     ArgumentSlot,
     BufferSlot,
@@ -29,7 +28,10 @@ from tinygrad_mnist.compiler.slots import (
 from tinygrad_mnist.compiler.trace import Result, Traced
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
-from tinygrad_mnist.engine.tree import unflatten
+from tinygrad_mnist.engine.tree import flatten, unflatten
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.compiler.explain import Explanation
 
 
 class NotNow(Exception):
@@ -50,18 +52,17 @@ class Replay:
     def __init__(self, traced: Traced, executable: Executable) -> None:
         self.traced = traced
         self.executable = executable
-        self.is_tensor: list[bool] = []  # of each result: a Tensor, or an array
+        self.is_tensor: list[bool] | None = None  # of each result: a Tensor, or an array
         slots = traced.slots
         self._generators = [
             slot.rng for slot in slots if isinstance(slot, DrawSlot) and isinstance(slot.rng, np.random.Generator)
         ]
         self._fetches = _grouped(slots)
-        self._flats = [
-            (flat, group)
-            for optimizer in traced.optimizers
-            for group in optimizer._flat_groups
-            for flat in group.flats
-        ]
+        self._passing = [n for n, slot in enumerate(slots) if isinstance(slot, (ArgumentSlot, DrawSlot))]
+        self._stepped = 0  # schedules that were advanced in the last call
+        groups = [group for optimizer in traced.optimizers for group in optimizer._flat_groups]
+        self._flats = [(flat, group) for group in groups for flat in group.flats]
+        self._layouts = [(group, group.flats) for group in groups]
         self._origins = [slot.tensor for slot in slots if isinstance(slot, TensorSlot)]
         self._were = [tensor.origin for tensor in self._origins]
         self._decisions = [
@@ -75,15 +76,26 @@ class Replay:
         # one result that is a Tensor is the usual case, and needs no tree
         self._is_single = len(traced.results) == 1 and repr(traced.structure) == "*"
 
+    def observed(self, result: Any) -> Any:
+        """Note which results of a call that ran as it is are Tensors, and return what it returned."""
+        if self.is_tensor is None:
+            self.is_tensor = [isinstance(leaf, Tensor) for leaf in flatten(result)[0]]
+        return result
+
     def misfit(self, leaves: Sequence[Any]) -> str | None:
         """Return what does not fit a call, or None."""
         traced = self.traced
+        if self.is_tensor is None:
+            raise NotNow("the function has not returned yet")
         for place, present in traced.presence:
             leaf = leaves[place].origin if isinstance(place, int) else place
             if (leaf.grad is not None) is not present:
                 which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
                 was = "an array" if present else "None"
                 return f"the gradient of {which} was {was}, and is not any more"
+        for group_of_flats, flats in self._layouts:
+            if group_of_flats.flats is not flats:
+                return "the parameters of an optimiser were laid out anew, as one has another dtype"
         for tensor, origin in zip(self._origins, self._were, strict=True):
             if tensor.origin is not origin:
                 name = getattr(tensor._leaf, "name", None) or f"a Tensor of shape {tensor.shape}"
@@ -127,43 +139,47 @@ class Replay:
                 group.adopt()
                 raise NotNow("a parameter was moved")
         before = [generator.bit_generator.state for generator in self._generators]
-        arrays: list[Any] = []
-        for fetch in self._fetches:
-            arrays += fetch(leaves)
-        into = self._gradients.memory()
+        outcome: list[Any] = []  # what the program computed, once it has written
         try:
-            result = self.executable(arrays, self._scalars.values(), into)
-        except (ArithmeticError, IndexError, ValueError, TypeError):  # of NumPy, which eager raises in its words
-            result = None
-        if result is None:
-            for generator, state in zip(self._generators, before, strict=True):
-                generator.bit_generator.state = state
-            raise NotNow("a condition does not hold, or a gradient has NaN")
-        return self._committed(leaves, *result)
+            arrays: list[Any] = []
+            for fetch in self._fetches:
+                arrays += fetch(leaves)
+            into = self._gradients.memory()
+            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # NumPy's: eager raises its own
+                self.executable(arrays, self._scalars.values(), into, outcome)
+            if not outcome:
+                raise NotNow("a condition does not hold, or a gradient has NaN")
+            result = self._committed(leaves, *outcome[0])
+        except BaseException:
+            if outcome:  # an interrupt came too late: what the program wrote is to be completed
+                self._committed(leaves, *outcome[0])
+            else:
+                for generator, state in zip(self._generators, before, strict=True):
+                    generator.bit_generator.state = state
+            raise
+        finally:
+            self.executable.release(self._passing)
+        return result
 
-    def times(self, leaves: Sequence[Any]) -> list[float]:
-        """Return the seconds that each piece of the program takes by itself; nothing changes."""
-        before = [slot.make(slot.rng).bit_generator.state for slot in self.draws]
+    def explain(self, leaves: Sequence[Any] | None = None) -> Explanation:
+        """Return what the program does; with arguments of a call, with the time of each piece, too."""
+        from tinygrad_mnist.compiler.explain import explain  # with what draws it, which takes time to load
+
+        program, traced = self.executable.program, self.traced
+        places = zip((*program.inputs, *program.scalars), (*traced.slots, *traced.scalars), strict=True)
+        names = {value: slot.describe() for value, slot in places}
+        return explain(self.executable, names=names, times=() if leaves is None else self._times(leaves))
+
+    def _times(self, leaves: Sequence[Any]) -> list[float]:
+        """Return the seconds that each piece takes by itself; generators are left as they are."""
+        drawn = [slot.make(slot.rng) for slot in self.traced.slots if isinstance(slot, DrawSlot)]
+        before = [generator.bit_generator.state for generator in drawn]
         arrays = [array for fetch in self._fetches for array in fetch(leaves)]
         try:
             return [seconds for _, seconds in self.executable.profile(arrays, self._scalars.values())]
         finally:
-            for slot, state in zip(self.draws, before, strict=True):
-                slot.make(slot.rng).bit_generator.state = state
-
-    def explain(self, leaves: Sequence[Any]) -> Explanation:
-        """Return what the program does, with the time of each piece."""
-        arrays = [slot.fetch(leaves) for slot in self.traced.slots if not isinstance(slot, DrawSlot)]
-        if len(arrays) < len(self.traced.slots):  # nothing is drawn for an explanation
-            return explain(self.executable, names=self._names())
-        scalars = [1.0] * len(self.traced.scalars)
-        times = [seconds for _, seconds in self.executable.profile(arrays, scalars)]
-        return explain(self.executable, names=self._names(), times=times)
-
-    def _names(self) -> dict[Value, str]:
-        """Return what the inputs of the program are called."""
-        slots = zip(self.traced.program.inputs, self.traced.slots, strict=True)
-        return {value: slot.describe() for value, slot in slots}
+            for generator, state in zip(drawn, before, strict=True):
+                generator.bit_generator.state = state
 
     def _committed(self, leaves: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
         """Put what the program computed where the function would have put it."""
@@ -178,15 +194,17 @@ class Replay:
             progress = flat.progress
             for index in positions:
                 progress[index] = noted
-        for schedule in traced.schedules:
+        for schedule in traced.schedules[self._stepped :]:
+            self._stepped += 1
             schedule.step()
+        self._stepped = 0
         found = [
             (_wrapped(outputs[position]) if is_tensor else outputs[position])
             if kind == "output"
             else numbers[position]
             if kind == "number"
             else known
-            for (kind, position, known), is_tensor in zip(self._results, self.is_tensor, strict=True)
+            for (kind, position, known), is_tensor in zip(self._results, self.is_tensor or (), strict=True)
         ]
         return found[0] if self._is_single else unflatten(traced.structure, found)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
-from tinygrad_mnist.compiler.builder import Builder
+from tinygrad_mnist.compiler.builder import LONGEST, Builder, TooLong
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.program import Program, Value
@@ -44,7 +44,17 @@ from tinygrad_mnist.engine.walk import Pass, _fit, lifted
 
 
 class RunsEagerly(Exception):
-    """Raised while tracing where a function has to run as it is; the message says why."""
+    """Raised while tracing where a function has to run as it is; the message says why.
+
+    Attributes
+    ----------
+    is_said : bool
+        Whether a user would not expect it, and is told.
+    """
+
+    def __init__(self, why: str, is_said: bool = False) -> None:
+        super().__init__(why)
+        self.is_said = is_said
 
 
 @dataclass
@@ -536,8 +546,15 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
         If it has to run as it is.
     """
     first = Tracer()
-    before = _traced(first, function, leaves, structure)
-    again = _traced(Tracer(first), function, leaves, structure)
+    try:
+        before = _traced(first, function, leaves, structure)
+        again = _traced(Tracer(first), function, leaves, structure)
+    except TooLong:
+        raise RunsEagerly(
+            f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside of "
+            "the loop",
+            is_said=True,
+        ) from None
     if (line := again.difference(before)) is not None:
         raise JitError(
             f"the function computes something else when it runs again with the same arguments, at {line}; "
