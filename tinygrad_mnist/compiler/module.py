@@ -54,7 +54,7 @@ class Module:
     memory : Memory
         Where everything lies.
     threads : int
-        How many threads share the work. The pool's state is then the last entry of the table.
+        How many threads share the work.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class Module:
             self._check()
             self._run(commit, tables[1:])
             done = self._fresh()
-            self._add(f"{done} = getelementptr ptr, ptr %table, i64 {self.memory.entries + 1}")
+            self._add(f"{done} = getelementptr ptr, ptr %table, i64 {self.memory.committed}")
             self._add(f"store i64 1, ptr {done}")
         self._texts.append(f"define i32 @{name}(ptr %table) {{\n{self._body()}  ret i32 1\n}}\n")
 
@@ -161,7 +161,7 @@ class Module:
         for table, count in tables:
             self._declared.add("declare void @tg_pool_run(ptr, ptr, i64, ptr)")
             self.symbols.add("tg_pool_run")
-            pool = self._entry(self.memory.entries)
+            pool = self._entry(self.memory.pool)
             self._add(f"call void @tg_pool_run(ptr {pool}, ptr @{table}, i64 {count}, ptr %table)")
 
     def _table(self, name: str, pieces: Sequence[Piece], *, ordered: bool) -> tuple[str, int]:
