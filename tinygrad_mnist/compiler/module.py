@@ -89,8 +89,9 @@ class Module:
         pieces : sequence of Kernel or Product
             What it runs.
         last : bool
-            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0. The
-            last entry of the table says that it has committed, to whom an interrupt keeps from what it returns.
+            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0.
+            The last entry of the table says that it has committed, to a caller whom an interrupt keeps from
+            what it returns.
         """
         run, commit = pieces, self.plan.commit
         tables = []
