@@ -50,8 +50,18 @@ class Memory:
 
     @property
     def entries(self) -> int:
-        """The length of the table."""
+        """The number of entries that are pointers to memory of the program."""
         return 1 + len(self.constants) + len(self.inputs) + len(self.direct)
+
+    @property
+    def pool(self) -> int:
+        """The entry of the pool of threads."""
+        return self.entries
+
+    @property
+    def committed(self) -> int:
+        """The entry that is 1 after a call has committed, else 0. It is the last one."""
+        return self.entries + 1
 
 
 class _Arena:

@@ -153,7 +153,7 @@ class OptimizerTracer:
         return found
 
     def decided_by(self, slot: Slot, comparison: str, other: float, answer: bool) -> None:
-        """Note how a comparison of a number that a slot holds came out: the program is right for that alone."""
+        """Note how a comparison with a slot's number came out: the program is right for that alone."""
         self.decisions.append((slot, comparison, other, answer))
 
     def state(self, flat: Any, name: str, index: int) -> Symbol:

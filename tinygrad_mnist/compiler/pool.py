@@ -315,7 +315,7 @@ _PAUSES: Final = {
     "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
     "arm64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
 }
-"""What tells a processor that a loop only waits, by LLVM's name of its kind."""
+"""The instruction that tells a processor that a loop only waits, by LLVM's name of its kind."""
 
 _PATIENCE: Final = {
     "SPINS_BETWEEN_JOBS": 1000,
@@ -325,9 +325,9 @@ _PATIENCE: Final = {
     "LONGEST_CAUTION": 80_000_000,
     "MONOTONIC": 6 if sys.platform == "darwin" else 1,
 }
-"""How often a thread looks again before it sleeps, some tens of microseconds; how often the caller sleeps in
-a job, each time about as long, before the machine counts as busy; for how many nanoseconds jobs are then run
-alone; and the number of the clock that never goes back."""
+"""The limits of waiting. A thread looks so often, for some tens of microseconds, before it sleeps. Where the
+caller sleeps more often in a job, each time about as long, the machine counts as busy, and jobs are run alone
+for so many nanoseconds. And the number of the clock that never goes back."""
 
 PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
 """LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
