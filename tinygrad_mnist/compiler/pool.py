@@ -332,9 +332,9 @@ _PATIENCE: Final = {
     "MONOTONIC": 6 if sys.platform == "darwin" else 1,
 }
 """The limits of waiting. Between jobs a thread looks so often, for some tens of microseconds, before it
-sleeps; within a job it looks for so many nanoseconds, longer than a piece takes (a sleep takes 70 microseconds
-at least). Where the caller then sleeps more often than that, the machine counts as busy, and jobs are run alone
-for so many nanoseconds. And the number of the clock that never goes back."""
+sleeps. Within a job it looks for so many nanoseconds, longer than a piece takes; a sleep takes 70
+microseconds at least. Where the caller then sleeps more often than that, the machine counts as busy, and
+jobs are run alone for so many nanoseconds. And the number of the clock that never goes back."""
 
 PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
 """LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
