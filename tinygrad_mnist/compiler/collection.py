@@ -386,7 +386,6 @@ class GroupOptions:
         self._values = values  # the learning rate of this step
         return True
 
-
     def _kind(self, name: str, value: Any) -> Hashable:
         if self._by_value:
             return fact_of(value)

@@ -33,7 +33,7 @@ from tinygrad_mnist.compiler.program import Instruction, Program, Value, interpr
 
 @dataclass(frozen=True)
 class Report:
-    """What one piece of a program does, to be read by people.
+    """A description of one piece of a program, to be read by people.
 
     Attributes
     ----------

@@ -353,6 +353,6 @@ def jit(
         raise TypeError(f"jit was given {f.__qualname__}, whose body runs after the call; give it a function")
     if not isinstance(fail_on_recompile, bool):
         raise TypeError(f"fail_on_recompile={fail_on_recompile!r} was given; expected True or False")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+    if threads is not None and (type(threads) is not int or threads < 1):
         raise ValueError(f"threads={threads!r} was given; expected a whole number of at least 1, or None")
     return Jitted(f, fail_on_recompile, threads)

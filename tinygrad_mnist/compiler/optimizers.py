@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Block:
-    """What an update formula works on: one parameter, as `optim.flat_parameters.Block` is a part of many."""
+    """The object that an update formula works on: one parameter, as `optim.flat_parameters.Block` is a part of many."""
 
     def __init__(self, tracing: OptimizerTracer, flat: Any, index: int, gradient: Symbol) -> None:
         self._tracing, self._flat, self._index = tracing, flat, index

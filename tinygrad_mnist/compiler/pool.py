@@ -426,8 +426,10 @@ class Pool:
                 work = self._function("tg_pool_work")
                 workers = [
                     # A daemon: Python waits for no thread that sleeps in machine code. `stop` ends it before.
-                    threading.Thread(target=work, args=(self.state_address,), name="tinygrad-pool",
-                    daemon=True) for _ in range(self.threads - 1)
+                    threading.Thread(
+                        target=work, args=(self.state_address,), name="tinygrad-pool", daemon=True
+                    )
+                    for _ in range(self.threads - 1)
                 ]
                 for worker in workers:
                     worker.start()

@@ -560,9 +560,7 @@ def _block(
         for step in range(unroll):
             loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
             for i in range(cut.height):
-                number = code.new(
-                    f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}"
-                )
+                number = code.new(f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}")
                 first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
                 factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
                 for v in range(cut.vectors):

@@ -442,7 +442,7 @@ class Tracer(Recorder, OptimizerTracer):
 
 
 class _TracedGenerator:
-    """What stands for a generator while tracing."""
+    """The stand-in for a generator while tracing."""
 
     def __init__(self, tracing: Tracer, make: Callable[[Any], np.random.Generator], rng: Any) -> None:
         self._tracing, self._make, self._rng = tracing, make, rng
