@@ -228,7 +228,7 @@ def test_case_10_a_buffer_that_is_captured_twice() -> None:
 
     rng = np.random.default_rng(0)
     calls = [(rng.standard_normal((5, 4)).astype(np.float32),) for _ in range(5)]
-    equal_to_eager(make, calls, replayed=False)
+    equal_to_eager(make, calls, compilations=(0, 1))
 
 
 # ---- cases 11 and 12: weights that are loaded ------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.compiler.helpers import F, World, assert_close, identity
+from tests.compiler.helpers import F, World, assert_close, identity, quick
 from tinygrad_mnist import jit, nn, optim
 from tinygrad_mnist.data import load_digits, load_mnist
 
@@ -68,19 +68,17 @@ def check_everywhere(length: int, dtype: Any) -> None:
     assert len(compiled.compilations) == 1
 
 
-QUICK_LENGTHS = (0, 3, 8, 33)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize(
-    "length", [pytest.param(n, marks=[] if n in QUICK_LENGTHS else [pytest.mark.slow]) for n in range(34)]
-)
+    ("length", "dtype"),
+    quick(
+        [(n, dtype) for n in [*range(34), 67] for dtype in ("float32", "float64")],
+        (0, "float32"), (3, "float64"), (8, "float32"), (33, "float64"), (67, "float32"),
+    ),
+)  # fmt: skip
 def test_cases_31_and_32_nan_and_infinity_anywhere_in_vectors_of_every_length(
-    length: int, dtype: Any
+    length: int, dtype: str
 ) -> None:
-    if length in QUICK_LENGTHS and (length % 2 == 0) == (dtype == np.float32) and length > 1:
-        length += 34  # so that quick tests take half of the lengths in each dtype, and longer ones as well
-    check_everywhere(length, dtype)
+    check_everywhere(length, np.dtype(dtype).type)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
