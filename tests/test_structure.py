@@ -34,11 +34,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "optim": CALCULUS,
     "testing": CALCULUS,
     "graph": {"engine", "files", "numbers"},
+    "compiler": {*CALCULUS, "nn", "optim", "graph", "files", "numbers", "_version"},
     "data": {"files"},
     "plots": {"files", "numbers"},
-    "training": {*CALCULUS, "nn", "optim", "graph", "data", "plots", "files", "numbers", "_version"},
+    "training": {
+        *(*CALCULUS, "compiler", "nn", "optim", "graph", "data", "plots"),
+        *("files", "numbers", "_version"),
+    },
     "cli": {
-        *(*CALCULUS, "nn", "optim", "testing", "graph", "data", "plots", "training"),
+        *(*CALCULUS, "compiler", "nn", "optim", "testing", "graph", "data", "plots", "training"),
         *("files", "numbers", "__init__"),
     },
     "__main__": {"cli"},

@@ -307,3 +307,26 @@ def test_blas_shares_its_products_too(monkeypatch):
     wanted, _ = interpret(program, expected, scalars)
     np.testing.assert_allclose(outputs[0], wanted[0], rtol=1e-5)
     np.testing.assert_allclose(arrays[2], expected[2], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((5,), (5,)),
+        ((4, 5), (5,)),
+        ((5,), (5, 3)),
+        ((2, 4, 5), (5, 3)),
+        ((2, 1, 4, 5), (3, 5, 2)),
+        ((2, 4, 5), (5,)),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_products_of_vectors_matrices_and_stacks(first, second, dtype):
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in (first, second)]
+    b = Builder()
+    b.program.outputs.append(b.matmul(*map(b.input, arrays)))
+    run = build(b.program)
+    (result,), _ = run(arrays)
+    np.testing.assert_allclose(result, np.matmul(*arrays), rtol=1e-4)
+    assert "call" not in {report.kind for report in run.report()}

@@ -56,3 +56,12 @@ def test_a_product_reads_a_copy_of_what_blas_cannot_read():
     product = ready.program.instructions[-1]
     assert ready.layouts[product.inputs[0]] == contiguous(product.inputs[0])
     assert product.inputs[1] is b.program.inputs[1]
+
+
+@pytest.mark.parametrize(("matrices", "kind"), [(64, "product"), (65, "call")])
+def test_numpy_multiplies_a_large_stack(matrices, kind):
+    b = Builder()
+    x = b.input(np.zeros((matrices, 2, 2)))
+    b.program.outputs.append(b.matmul(x, x))
+    ready = prepare(b.program)
+    assert ready.kinds[ready.producers[b.program.outputs[0]]] == kind

@@ -248,9 +248,7 @@ IN_PLACE_SYMBOLS = ["+=", "-=", "*=", "/=", "//=", "%=", "**=", "@="]
 @pytest.mark.parametrize("symbol", IN_PLACE_SYMBOLS)
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("v", ["0.1 * w.grad", "2 * w.grad.data", "np.ones((2, 2))", "other"])
-def test_the_error_of_a_leaf_in_place_shows_the_line_that_works(
-    symbol: str, recorded: bool, v: str
-) -> None:
+def test_the_error_of_a_leaf_in_place_shows_the_line_that_works(symbol: str, recorded: bool, v: str) -> None:
     w, other = weight_with_gradient(), weight_with_gradient()
     names = {"w": w, "other": other, "np": np}
     before = w.data.copy()

@@ -70,7 +70,7 @@ def test_the_extra_is_named() -> None:
         "require('on')\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert 'jit is on, but ' in ran.stderr
+    assert "jit is on, but " in ran.stderr
     assert 'pip install "tinygrad_mnist[jit]"' in ran.stderr
 
 

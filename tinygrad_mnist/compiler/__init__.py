@@ -1,1 +1,1 @@
-"""What ``jit`` runs: a call traced to a program, the program fused into loops, the loops as machine code."""
+"""The compiler behind ``jit``: a call becomes a program, the program loops, the loops machine code."""

@@ -354,8 +354,8 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
 class GroupOptions:
     """The options of a parameter group, of which a program has built in only what kind of value they are.
 
-    A learning rate may change at each step. But that another option is 0 may select another formula. Where the
-    code reads options by itself, their values count.
+    A learning rate may change at each step. But that another option is 0 may select another formula. Where
+    the code reads options by itself, their values count.
 
     Attributes
     ----------
@@ -385,7 +385,6 @@ class GroupOptions:
                 return False
         self._values = values  # the learning rate of this step
         return True
-
 
     def _kind(self, name: str, value: Any) -> Hashable:
         if self._by_value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class JitError(RuntimeError):
-    """What a jitted function does that cannot be replayed; the message says where, and what to write.
+    """The error of a function that does what cannot be replayed; it says where, and what to write.
 
     Examples
     --------

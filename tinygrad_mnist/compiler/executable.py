@@ -33,7 +33,7 @@ from tinygrad_mnist.compiler.program import Instruction, Program, Value, interpr
 
 @dataclass(frozen=True)
 class Report:
-    """What one piece of a program does, to be read by people.
+    """A description of one piece of a program, to be read by people.
 
     Attributes
     ----------
@@ -138,10 +138,10 @@ class Executable:
     def _prepare_memory(self) -> None:
         ready, memory = self.plan.ready, self.memory
         program = ready.program
-        self._table = np.zeros(memory.entries + 2, np.int64)  # and the pool, and whether a call has committed
+        self._table = np.zeros(memory.committed + 1, np.int64)
         self._pool = pool.pool(self.threads) if self.threads > 1 else None
         if self._pool:
-            self._table[memory.entries] = self._pool.state_address
+            self._table[memory.pool] = self._pool.state_address
         self._table_address = _address(self._table)
         block = np.zeros(memory.arena + 64, np.uint8)
         start = -_address(block) % 64

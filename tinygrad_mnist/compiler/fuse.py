@@ -93,7 +93,7 @@ Piece: TypeAlias = Kernel | Product | Call
 
 @dataclass(eq=False)
 class Plan:
-    """What runs, in order.
+    """The pieces that run, in order.
 
     Attributes
     ----------
@@ -229,7 +229,7 @@ def plan(ready: Prepared) -> Plan:
 
 
 class _Keeping:
-    """Which values are kept in memory."""
+    """The choice of the values that are kept in memory."""
 
     def __init__(self, ready: Prepared):
         self.ready = ready

@@ -16,13 +16,13 @@ def kept_generators(function: Callable[..., Any]) -> Iterator[None]:
     """Give the generators that a function can reach, and the global ones, their states back afterwards."""
     found = list(_reachable(function))
     states = [generator.bit_generator.state for generator in found]
-    of_numpy, of_python = np.random.get_state(), random.getstate()
+    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002  (users use it)
     try:
         yield
     finally:
         for generator, state in zip(found, states, strict=True):
             generator.bit_generator.state = state
-        np.random.set_state(of_numpy)
+        np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
 
 

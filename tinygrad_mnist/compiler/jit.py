@@ -38,7 +38,6 @@ from tinygrad_mnist.compiler.trace import RunsEagerly, trace
 from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.engine.tree import flatten
 
 if TYPE_CHECKING:
     from tinygrad_mnist.compiler.explain import Explanation
@@ -76,6 +75,7 @@ class Jitted:
     def __init__(
         self, function: Callable[..., Any], fail_on_recompile: bool, threads: int | None, instance: Any = None
     ) -> None:
+        self.__qualname__ = type(function).__name__  # of a module or an object, which has no name of its own
         update_wrapper(self, function, updated=())  # not with the attributes of a module
         self._own = function
         self._instance = instance  # returns the object whose method the function is
@@ -118,7 +118,7 @@ class Jitted:
         return Jitted(copy.deepcopy(self._function, memo), *self._options)
 
     def __repr__(self) -> str:
-        return f"<jit {getattr(self, '__qualname__', self._function)}, {len(self.compilations)} compilations>"
+        return f"<jit {self.__qualname__}, {len(self.compilations)} compilations>"
 
     def clear(self) -> None:
         """Forget all programs."""
@@ -184,7 +184,7 @@ class Jitted:
 
     @property
     def _name(self) -> str:
-        return getattr(self, "__qualname__", None) or type(self._function).__name__
+        return self.__qualname__
 
     def _say(self, text: str) -> None:
         """Say something once."""
@@ -264,7 +264,7 @@ def _is_global(jitted: Jitted) -> bool:
 
 
 def _adopted(optimizers: Sequence[Any]) -> bool:
-    """Take over parameters that were replaced, as an optimiser does at its next step; say if there were any."""
+    """Take over parameters that were replaced, as an optimiser's step does; return whether some were."""
     found = False
     for group in (group for optimizer in optimizers for group in optimizer._flat_groups):
         before, arrays = group.flats, [parameter._array for parameter in group.parameters]
@@ -353,6 +353,6 @@ def jit(
         raise TypeError(f"jit was given {f.__qualname__}, whose body runs after the call; give it a function")
     if not isinstance(fail_on_recompile, bool):
         raise TypeError(f"fail_on_recompile={fail_on_recompile!r} was given; expected True or False")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+    if threads is not None and (type(threads) is not int or threads < 1):
         raise ValueError(f"threads={threads!r} was given; expected a whole number of at least 1, or None")
     return Jitted(f, fail_on_recompile, threads)

@@ -211,9 +211,8 @@ class Keys:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         # A method is known by its object, which is not kept.
-        self._function: Callable[[], Any] = (
-            WeakMethod(function) if isinstance(function, MethodType) and _can_be_weak(function) else lambda: function
-        )
+        is_weak = isinstance(function, MethodType) and _can_be_weak(function)
+        self._function: Callable[[], Any] = WeakMethod(function) if is_weak else lambda: function
         self._guards: dict[tuple[Hashable, ...], Guards] = {}
         self._usual: Guards | None = None  # of calls with arrays alone
 

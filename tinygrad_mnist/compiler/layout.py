@@ -1,4 +1,4 @@
-"""How a value lies in memory: an offset and strides, and what a view makes of them."""
+"""The layout of a value in memory: an offset and strides, and what a view makes of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tinygrad_mnist.compiler.program import Instruction, Value
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the elements of a value lie, seen from the first byte of the memory that holds them.
+    """The places of the elements of a value, seen from the first byte of the memory that holds them.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """What an operation makes, and at which depth."""
+    """The result of an operation, and the depth of loops at which it is made."""
 
     number: int
     dtype: np.dtype[Any]

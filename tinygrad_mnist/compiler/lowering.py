@@ -535,7 +535,7 @@ def pulled_back(
     """Write the cotangent of an argument of a function of Tensors, by a walk over its tape between loops."""
     if any(isinstance(one, Tensor) for one in (g, *arrays)):
         raise JitError(
-            f"{name} looks at values, at {users_line()}, so that a jitted function cannot differentiate it twice"
+            f"{name} looks at values, so a jitted function cannot differentiate it twice, at {users_line()}"
         )
     like = np.broadcast_to(np.zeros((), arrays[position].dtype), arrays[position].shape)
 

@@ -1,4 +1,4 @@
-"""Where each value lies: a table of pointers, and an arena that is shared by what is not alive together.
+"""The places of all values: a table of pointers, and an arena shared by what is not alive together.
 
 Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call
 to call; then come the constants, the inputs and those outputs that are computed straight into the array that
@@ -22,7 +22,7 @@ DIRECT: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the memory of a value begins: an entry of the table, and bytes from there."""
+    """The beginning of a value in memory: an entry of the table, and bytes from there."""
 
     entry: int
     offset: int
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(eq=False)
 class Memory:
-    """Where everything lies.
+    """The places of all values of a plan.
 
     Attributes
     ----------
@@ -50,8 +50,18 @@ class Memory:
 
     @property
     def entries(self) -> int:
-        """The length of the table."""
+        """The number of entries that are pointers to memory of the program."""
         return 1 + len(self.constants) + len(self.inputs) + len(self.direct)
+
+    @property
+    def pool(self) -> int:
+        """The entry of the pool of threads."""
+        return self.entries
+
+    @property
+    def committed(self) -> int:
+        """The entry that is 1 after a call has committed, else 0. It is the last one."""
+        return self.entries + 1
 
 
 class _Arena:

@@ -54,7 +54,7 @@ class Module:
     memory : Memory
         Where everything lies.
     threads : int
-        How many threads share the work. The pool's state is then the last entry of the table.
+        How many threads share the work.
 
     Attributes
     ----------
@@ -89,8 +89,9 @@ class Module:
         pieces : sequence of Kernel or Product
             What it runs.
         last : bool
-            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0. The
-            last entry of the table says that it has committed, to whom an interrupt keeps from what it returns.
+            Whether it goes on to look at the conditions, and to commit. If one does not hold, it returns 0.
+            The last entry of the table says that it has committed, to a caller whom an interrupt keeps from
+            what it returns.
         """
         run, commit = pieces, self.plan.commit
         tables = []
@@ -104,7 +105,7 @@ class Module:
             self._check()
             self._run(commit, tables[1:])
             done = self._fresh()
-            self._add(f"{done} = getelementptr ptr, ptr %table, i64 {self.memory.entries + 1}")
+            self._add(f"{done} = getelementptr ptr, ptr %table, i64 {self.memory.committed}")
             self._add(f"store i64 1, ptr {done}")
         self._texts.append(f"define i32 @{name}(ptr %table) {{\n{self._body()}  ret i32 1\n}}\n")
 
@@ -161,7 +162,7 @@ class Module:
         for table, count in tables:
             self._declared.add("declare void @tg_pool_run(ptr, ptr, i64, ptr)")
             self.symbols.add("tg_pool_run")
-            pool = self._entry(self.memory.entries)
+            pool = self._entry(self.memory.pool)
             self._add(f"call void @tg_pool_run(ptr {pool}, ptr @{table}, i64 {count}, ptr %table)")
 
     def _table(self, name: str, pieces: Sequence[Piece], *, ordered: bool) -> tuple[str, int]:

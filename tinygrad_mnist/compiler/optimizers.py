@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class _Block:
-    """What an update formula works on: one parameter, as `optim.flat_parameters.Block` is a part of many."""
+    """The object of an update formula: one parameter, as `optim.flat_parameters.Block` is a part of many."""
 
     def __init__(self, tracing: OptimizerTracer, flat: Any, index: int, gradient: Symbol) -> None:
         self._tracing, self._flat, self._index = tracing, flat, index
@@ -83,6 +83,7 @@ class OptimizerTracer:
         self._progress: dict[tuple[int, int], Any] = {}  # by flat array and position, what comes next
         self._progress_numbers: dict[tuple[int, Any], Any] = {}
         self._flats: dict[int, Any] = {}
+        self._noted: dict[int, Any] = {}  # what the first step notes for the parameters of a flat array
 
     def optimizer_step(self, optimizer: Any) -> None:
         """Trace the update of every parameter that has a gradient."""
@@ -121,8 +122,9 @@ class OptimizerTracer:
         if before is None:
             # The first call runs in eager, so the program begins with the second step: it takes what the
             # first one notes.
-            noted = optimizer._update(block.trial(), options, None)
-            before = self._progress_before(flat, index, _now(noted))
+            if id(flat) not in self._noted:
+                self._noted[id(flat)] = _now(optimizer._update(block.trial(), options, None))
+            before = self._progress_before(flat, index, self._noted[id(flat)])
         progress = optimizer._update(block, options, before)
         self._progress[id(flat), index] = progress
         values = block.values
@@ -153,7 +155,7 @@ class OptimizerTracer:
         return found
 
     def decided_by(self, slot: Slot, comparison: str, other: float, answer: bool) -> None:
-        """Note how a comparison of a number that a slot holds came out: the program is right for that alone."""
+        """Note how a comparison with a slot's number came out: the program is right for that alone."""
         self.decisions.append((slot, comparison, other, answer))
 
     def state(self, flat: Any, name: str, index: int) -> Symbol:

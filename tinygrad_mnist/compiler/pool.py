@@ -283,22 +283,27 @@ define internal void @call_piece(ptr %piece, ptr %argument) {
   ret void
 }
 
-; Wait until a counter has reached a number: spin; then sleep, so that a core is free for the thread that is
-; waited for. Return how often it slept.
+; Wait until a counter has reached a number: spin for longer than a piece takes; then sleep, so that a core is
+; free for the thread that is waited for. Return how often it slept.
 define internal i64 @wait(ptr %counter, i64 %number) noinline {
 entry:
+  %at_once = load atomic i64, ptr %counter acquire, align 8
+  %already = icmp sge i64 %at_once, %number
+  br i1 %already, label %end, label %begin
+begin:
+  %began = call i64 @now()
   br label %look
 look:
-  %spins = phi i64 [ 0, %entry ], [ %spun, %spin ], [ %spins, %sleep ]
-  %sleeps = phi i64 [ 0, %entry ], [ 0, %spin ], [ %slept, %sleep ]
+  %sleeps = phi i64 [ 0, %begin ], [ 0, %spin ], [ %slept, %sleep ]
   %value = load atomic i64, ptr %counter acquire, align 8
   %reached = icmp sge i64 %value, %number
   br i1 %reached, label %end, label %again
 again:
-  %patient = icmp slt i64 %spins, SPINS_WITHIN_A_JOB
+  %time = call i64 @now()
+  %waited = sub i64 %time, %began
+  %patient = icmp slt i64 %waited, SPIN_WITHIN_A_JOB
   br i1 %patient, label %spin, label %sleep
 spin:
-  %spun = add i64 %spins, 1
   PAUSE
   br label %look
 sleep:
@@ -306,7 +311,8 @@ sleep:
   %u = call i32 @usleep(i32 20)
   br label %look
 end:
-  ret i64 %sleeps
+  %times = phi i64 [ 0, %entry ], [ %sleeps, %look ]
+  ret i64 %times
 }
 """
 
@@ -315,19 +321,20 @@ _PAUSES: Final = {
     "aarch64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
     "arm64": ("declare void @llvm.aarch64.hint(i32)", "call void @llvm.aarch64.hint(i32 1)"),
 }
-"""What tells a processor that a loop only waits, by LLVM's name of its kind."""
+"""The instruction that tells a processor that a loop only waits, by LLVM's name of its kind."""
 
 _PATIENCE: Final = {
     "SPINS_BETWEEN_JOBS": 1000,
-    "SPINS_WITHIN_A_JOB": 1000,
-    "SLEEPS_OF_A_GOOD_JOB": 8,
+    "SPIN_WITHIN_A_JOB": 200_000,
+    "SLEEPS_OF_A_GOOD_JOB": 4,
     "SHORTEST_CAUTION": 5_000_000,
     "LONGEST_CAUTION": 80_000_000,
     "MONOTONIC": 6 if sys.platform == "darwin" else 1,
 }
-"""How often a thread looks again before it sleeps, some tens of microseconds; how often the caller sleeps in
-a job, each time about as long, before the machine counts as busy; for how many nanoseconds jobs are then run
-alone; and the number of the clock that never goes back."""
+"""The limits of waiting. Between jobs a thread looks so often, for some tens of microseconds, before it
+sleeps. Within a job it looks for so many nanoseconds, longer than a piece takes; a sleep takes 70
+microseconds at least. Where the caller then sleeps more often than that, the machine counts as busy, and
+jobs are run alone for so many nanoseconds. And the number of the clock that never goes back."""
 
 PIECE: Final = "%piece = type { ptr, i64, i64, i64 }"
 """LLVM's type of a piece: its function, the range, and how many pieces must be done first."""
@@ -419,8 +426,10 @@ class Pool:
                 work = self._function("tg_pool_work")
                 workers = [
                     # A daemon: Python waits for no thread that sleeps in machine code. `stop` ends it before.
-                    threading.Thread(target=work, args=(self.state_address,), name="tinygrad-pool",
-                    daemon=True) for _ in range(self.threads - 1)
+                    threading.Thread(
+                        target=work, args=(self.state_address,), name="tinygrad-pool", daemon=True
+                    )
+                    for _ in range(self.threads - 1)
                 ]
                 for worker in workers:
                     worker.start()

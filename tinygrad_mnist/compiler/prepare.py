@@ -6,6 +6,7 @@ otherwise have to make on the side: what `interpret` makes of the program stays 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,6 +44,9 @@ FLOATS: Final = frozenset(
     ]
 )
 """Operations that a loop does on floats alone."""
+
+STACK: Final = 64
+"""A larger stack of matrices is multiplied by NumPy: the code has a line for each matrix."""
 
 POWERS: Final = (-1.0, 0.5, 1.0, 2.0, 3.0)
 """The exponents that a loop spells without a logarithm."""
@@ -137,7 +141,8 @@ def kind_of(instruction: Instruction, uniform: Mapping[Value, Any], *, blas: boo
         first, second = (value.ndim for value in instruction.inputs)
         floats = all(value.dtype == instruction.outputs[0].dtype for value in values)
         float_type = instruction.outputs[0].dtype.kind == "f"
-        return "product" if blas and floats and float_type and first >= 2 and second >= 2 else "call"
+        few = math.prod(instruction.outputs[0].shape[:-2]) <= STACK
+        return "product" if blas and floats and float_type and few and min(first, second) >= 2 else "call"
     if instruction.name in ELEMENTWISE or instruction.name in REDUCTIONS:
         return "loop" if spells(instruction, uniform) else "call"
     return "call"
@@ -225,6 +230,23 @@ class _Preparation:
                 run=methodcaller("transpose", axes),
             )
         )
+
+    def product_of_vectors(self, product: Instruction) -> None:
+        """Append a product with a vector: a matrix of one row on the left, or of one column on the right."""
+        first, second = product.inputs
+        if first.ndim == 1:
+            first = self.reshaped(first, (1, first.size))
+        if second.ndim == 1:
+            second = self.reshaped(second, (second.size, 1))
+        (result,) = product.outputs
+        shape = (*np.broadcast_shapes(first.shape[:-2], second.shape[:-2]), first.shape[-2], second.shape[-1])
+        stored = self.made("matmul", (first, second), shape, result.dtype, np.matmul)
+        run = partial(np.reshape, shape=result.shape)
+        self.add(replace(product, name="reshape", inputs=(stored,), static={}, run=run))
+
+    def reshaped(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """Append a value with the same elements in another shape."""
+        return self.made("reshape", (value,), shape, value.dtype, partial(np.reshape, shape=shape))
 
     def matrices_swapped(self, value: Value) -> Value:
         """Append a view of a stack of matrices, each transposed."""
@@ -332,7 +354,9 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     """
     work = _Preparation(program, blas=blas)
     for instruction in needed(program):
-        if instruction.name == "matmul" and instruction.outputs[0].ndim > 1:
+        if instruction.name == "matmul" and any(value.ndim == 1 for value in instruction.inputs):
+            work.product_of_vectors(instruction)
+        elif instruction.name == "matmul":
             work.product(instruction)
         else:
             work.add(instruction)

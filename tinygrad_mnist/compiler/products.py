@@ -67,8 +67,8 @@ _SYMBOLS: Final = (
     ("cblas_{}gemm64_", "openblas_{}64_", "i64"),
     ("cblas_{}gemm", "openblas_{}", ""),
 )
-"""How builds of OpenBLAS name their ``gemm`` and their settings, and the type of their integers. The last
-spelling stands for either type: there the library's configuration has the last word."""
+"""The names that builds of OpenBLAS give to their ``gemm`` and their settings, and the type of their
+integers. The last spelling stands for either type: there the library's configuration has the last word."""
 
 _LETTER: Final = {"float32": "s", "float64": "d"}
 
@@ -260,13 +260,13 @@ class _Product:
 
     @property
     def along_a(self) -> tuple[int, int]:
-        """From one row of op(A) to the next, and from one column to the next, in elements."""
+        """The elements from one row of op(A) to the next, and from one column to the next."""
         return (1, self.strides[0]) if self.transposed_a else (self.strides[0], 1)
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """How the result is cut into blocks, each of which fits the registers.
+    """The blocks that the result is cut into, each of which fits the registers.
 
     Where the blocks of this size do not fill the result, the last ones begin earlier and compute some
     elements a second time, to equal bits. That needs no code for remainders.
@@ -291,7 +291,7 @@ class _Cut:
 
     @property
     def starts(self) -> list[int]:
-        """At which column of the block each vector begins."""
+        """The columns of the block at which its vectors begin."""
         return [max(0, min(v * self.lanes, self.columns - self.lanes)) for v in range(self.vectors)]
 
 
@@ -560,9 +560,7 @@ def _block(
         for step in range(unroll):
             loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
             for i in range(cut.height):
-                number = code.new(
-                    f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}"
-                )
+                number = code.new(f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}")
                 first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
                 factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
                 for v in range(cut.vectors):

@@ -54,9 +54,8 @@ class Replay:
         self.executable = executable
         self.is_tensor: list[bool] | None = None  # of each result: a Tensor, or an array
         slots = traced.slots
-        self._generators = [
-            slot.rng for slot in slots if isinstance(slot, DrawSlot) and isinstance(slot.rng, np.random.Generator)
-        ]
+        sources = [slot.rng for slot in slots if isinstance(slot, DrawSlot)]
+        self._generators = [source for source in sources if isinstance(source, np.random.Generator)]
         self._fetches = _grouped(slots)
         self._passing = [n for n, slot in enumerate(slots) if isinstance(slot, (ArgumentSlot, DrawSlot))]
         self._stepped = 0  # schedules that were advanced in the last call
@@ -145,7 +144,7 @@ class Replay:
             for fetch in self._fetches:
                 arrays += fetch(leaves)
             into = self._gradients.memory()
-            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # NumPy's: eager raises its own
+            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # eager raises its own
                 self.executable(arrays, self._scalars.values(), into, outcome)
             if not outcome:
                 raise NotNow("a condition does not hold, or a gradient has NaN")

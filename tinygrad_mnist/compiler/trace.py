@@ -35,7 +35,7 @@ from tinygrad_mnist.compiler.slots import (
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
-from tinygrad_mnist.engine.observe import Recorder, also_observed_by, observed_by, tracer, users_line
+from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
 from tinygrad_mnist.engine.op import EachArgument, Op
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
@@ -330,7 +330,7 @@ class Tracer(Recorder, OptimizerTracer):
         return argument if isinstance(argument, Tensor) else _lift(self.symbol(_as_known(argument)), None)
 
     def function(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Run what a NumPy function does on Tensors; one that looks at values becomes a call between loops."""
+        """Run what a NumPy function does on Tensors; one that looks at values becomes a call of NumPy."""
         try:
             return function(*args, **kwargs)
         except JitError:
@@ -442,7 +442,7 @@ class Tracer(Recorder, OptimizerTracer):
 
 
 class _TracedGenerator:
-    """What stands for a generator while tracing."""
+    """The stand-in for a generator while tracing."""
 
     def __init__(self, tracing: Tracer, make: Callable[[Any], np.random.Generator], rng: Any) -> None:
         self._tracing, self._make, self._rng = tracing, make, rng
@@ -551,8 +551,8 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
         again = _traced(Tracer(first), function, leaves, structure)
     except TooLong:
         raise RunsEagerly(
-            f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside of "
-            "the loop",
+            f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside "
+            "of the loop",
             is_said=True,
         ) from None
     if (line := again.difference(before)) is not None:
@@ -640,8 +640,9 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
             results.append(Result("object", object=leaf))
 
     gradients: list[tuple[Any, int | None]] = []
+    known = tracing.leaves if tracing.first is None else tracing.first.leaves
     for leaf in tracing.leaves:
-        if tracing.first is not None and not (leaf in tracing.first.leaves or leaf in tracing.argument_leaves):
+        if leaf not in known and leaf not in tracing.argument_leaves:
             continue  # it was made in the call, and ends with it
         place = tracing.argument_leaves.get(leaf, leaf)
         if leaf.grad is None:

@@ -149,9 +149,7 @@ class _Training:
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
-        numbers = numbers_a_step(
-            recipe, self.plan.parameters, self.batch_size, parts.features, parts.classes
-        )
+        numbers = numbers_a_step(recipe, self.plan.parameters, self.batch_size, parts.features, parts.classes)
         self.decision = decide(jit, self.plan.steps, numbers)
         self.optimizer = build_optimizer(recipe, model)
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
