@@ -77,7 +77,7 @@ def test_case_21_ignored_labels_are_no_errors_and_soft_ones_neither() -> None:
     calls = [(x, y.astype(np.int64)) for x, y in batches(4)]
     for _, y in calls:
         y[1] = -100
-    equal_to_eager(lambda decorate: trainer(decorate, plain_network()), calls)
+    equal_to_eager(lambda decorate: trainer(decorate, plain_network()), calls, replayed=False)
     soft = [(x, np.full((len(x), CLASSES), 1 / CLASSES, np.float32)) for x, _ in batches(4)]
     equal_to_eager(lambda decorate: trainer(decorate, plain_network()), soft)
 
@@ -94,7 +94,7 @@ def test_case_21_an_index_of_an_embedding_that_does_not_exist() -> None:
 
 def test_case_21_an_integer_index_out_of_range_in_numpys_indexing() -> None:
     def make(decorate: Any) -> World:
-        table = np.arange(12.0).reshape(4, 3)
+        table = Tensor(np.arange(12.0).reshape(4, 3))  # NumPy asks an array's index for its values
         return World(decorate(lambda i: np.take(table, i, axis=0)), holders={"table": table})
 
     calls = [lambda i=i: (Tensor(np.array(i)),) for i in ([0, 1], [3, -1], [4, 0], [2, 2], [0, -5])]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler.program import ELEMENTWISE, VIEWS, Instruction, Program, Value
+from tinygrad_mnist.compiler.slots import forwards
 
 LARGEST_FOLDED: Final = 4096
 """Elements up to which an instruction of constants is computed while tracing."""
@@ -53,7 +54,7 @@ class Builder:
         """Return the value of an array that each call is given; ``array`` shows what it looks like."""
         value = self.value(array.shape, array.dtype)
         self.program.inputs.append(value)
-        self.program.strides.append(tuple(array.strides))
+        self.program.strides.append(tuple(forwards(array).strides))
         return value
 
     def scalar(self) -> Value:

@@ -258,8 +258,8 @@ def _getitem(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any])
     index = static["index"]
     parts = index if isinstance(index, tuple) else (index,)
     index = tuple(int(part) if isinstance(part, np.integer) else part for part in parts)
-    if not _is_basic(index):
-        return None
+    if not _is_basic(index) or any(isinstance(part, slice) and (part.step or 1) < 0 for part in index):
+        return None  # NumPy turns an axis around: LLVM's vectoriser stumbles over loops that run backwards
     shape = np.broadcast_to(np.empty(()), symbol.shape)[index].shape
     if shape == symbol.shape and all(part is Ellipsis or part == slice(None) for part in index):
         return symbol.copy()
@@ -402,7 +402,7 @@ def call(
         {"args": args, **kwargs},
         run,
         line=users_line(),
-        key=getattr(function, "__name__", name),
+        key=id(function),  # which the instruction keeps alive: a rule for each argument is another function
     )
     symbols = tuple(map(Symbol, values))
     if not several:

@@ -24,6 +24,7 @@ from tinygrad_mnist.compiler.slots import (
     Slot,
     StateSlot,
     TensorSlot,
+    forwards,
 )
 from tinygrad_mnist.compiler.trace import Result, Traced
 from tinygrad_mnist.engine.tape import mark_written
@@ -249,10 +250,13 @@ def _fetch_of(kind: type, slots: Sequence[Any]) -> Fetch:
     if kind is ArgumentSlot:
         positions = [slot.position for slot in slots]
         return lambda leaves: [
-            leaf._array if isinstance(leaf := leaves[position], Tensor) else leaf for position in positions
+            forwards(leaf._array if isinstance(leaf := leaves[position], Tensor) else leaf)
+            for position in positions
         ]
     if kind is TensorSlot:
         tensors = [slot.tensor for slot in slots]
+        if any(min(tensor._array.strides, default=0) < 0 for tensor in tensors):
+            return lambda leaves: [slot.fetch(leaves) for slot in slots]
         return lambda leaves: [tensor._array for tensor in tensors]
     if kind is BufferSlot:
         places = [(vars(slot.module), slot.name) for slot in slots]

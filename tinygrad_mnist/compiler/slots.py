@@ -16,6 +16,11 @@ from tinygrad_mnist.engine.tape import Leaf
 from tinygrad_mnist.engine.tensor import Tensor
 
 
+def forwards(array: Any) -> Any:
+    """Return an array as it is, and a copy of one that runs backwards in memory, as `x[::-1]` does."""
+    return array.copy() if any(stride < 0 for stride in array.strides) else array
+
+
 class Slot:
     """A place that holds an array, or a number."""
 
@@ -41,7 +46,7 @@ class ArgumentSlot(Slot):
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array of the argument."""
         argument = arguments[self.position]
-        return argument._array if isinstance(argument, Tensor) else argument
+        return forwards(argument._array if isinstance(argument, Tensor) else argument)
 
     def describe(self) -> str:
         """Return which argument it is."""
@@ -56,7 +61,7 @@ class TensorSlot(Slot):
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array that the Tensor has now."""
-        return self.tensor._array
+        return forwards(self.tensor._array)
 
     def is_same(self, other: Any) -> bool:
         """Return whether it is the same Tensor, or one of the same values that was made in the call."""
@@ -78,7 +83,7 @@ class ArraySlot(Slot):
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array itself."""
-        return self.array
+        return forwards(self.array)
 
     def is_same(self, other: Any) -> bool:
         """Return whether it is the same array, or one of the same values that was made in the call."""

@@ -96,6 +96,10 @@ _FROZEN_MODULES: Final = {
 
 _SEEDED: Final = frozenset({"default_rng", "Generator", "RandomState", "SeedSequence", "Random"})
 _GENERATORS: Final = (np.random.Generator, np.random.RandomState, random.Random)
+_ASKS_FOR_ARRAYS: Final = (
+    "it is asked whether something is an array, and inside a jitted function arrays are Tensors",
+    "ask outside, or ask for what arrays and Tensors have: hasattr(x, 'shape')",
+)
 _UNKNOWN: Final = object()
 """The value of an expression that the source alone does not tell."""
 
@@ -192,6 +196,9 @@ def _look_at(
         return []
     node = tree.body[0]
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):  # a lambda
+        if {"isinstance", "ndarray"}.issubset(code.co_names):
+            what, advice = _ASKS_FOR_ARRAYS
+            findings.append(Finding(code.co_filename, first, code.co_name, lines[0].strip(), what, advice))
         return []
     look = _Look(function, owner, node, is_first)
     for statement in node.body:
@@ -391,11 +398,24 @@ class _Look(ast.NodeVisitor):
                 f"{name}() would run only once, while the function is traced",
                 "call it outside of the jitted function, or switch jit off: TINYGRAD_MNIST_JIT=0",
             )
+        elif value in (setattr, delattr, open):
+            self._note(
+                node,
+                f"{name}() reaches what is outside, and would do so only while the function is traced",
+                "call it outside of the jitted function",
+            )
+        elif value is isinstance and len(node.args) == 2 and self._names_arrays(node.args[1]):
+            self._note(node, *_ASKS_FOR_ARRAYS)
         elif isinstance(node.func, ast.Attribute):
             self._look_at_method(node, node.func, name)
         elif (frozen := _frozen_module(value)) is not None:
             self._note_frozen(node, name, *frozen)
         self.generic_visit(node)
+
+    def _names_arrays(self, kinds: ast.AST) -> bool:
+        """Return whether NumPy's array is among the types that an expression names."""
+        parts = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
+        return any(self._value(part) is np.ndarray for part in parts)
 
     def _look_at_method(self, node: ast.Call, method: ast.Attribute, name: str) -> None:
         holder = self._value(method.value)

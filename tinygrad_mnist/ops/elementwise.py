@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import has_nan, is_float, is_integer
+from tinygrad_mnist.engine.errors import plain_array
 from tinygrad_mnist.engine.op import (
     DISTINCT,
     INSIDE_UNIT,
@@ -392,7 +393,7 @@ arctan2 = elementwise(  # the imaginary part of log(x + iy), whose derivative is
 
 def _unchosen(out: Any) -> Any:
     """Return what a choosing operation passes to the argument not chosen: 0; but NaN where it gave NaN."""
-    out = out.data if isinstance(out, Tensor) else np.asarray(out)
+    out = out.data if isinstance(out, Tensor) else plain_array(out)
     return np.where(np.isnan(out), out, out.dtype.type(0)) if has_nan(out) else 0
 
 

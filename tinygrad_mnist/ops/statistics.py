@@ -263,7 +263,7 @@ def _filled(a: Any, value: float) -> Any:
 def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
     """Return how many elements along the axes are not NaN, in the dtype in which a mean is computed."""
     dtype = float_dtype(single(a).dtype)
-    return np.sum(~np.isnan(values_of(a)), axis=axis, keepdims=keepdims, dtype=dtype)
+    return np.sum((~np.isnan(values_of(a))).astype(dtype), axis=axis, keepdims=keepdims)
 
 
 def _warn(message: str, needed: Any) -> None:

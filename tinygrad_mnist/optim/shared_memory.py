@@ -38,6 +38,8 @@ def partners(parameters: Sequence[Tensor]) -> dict[int, list[tuple[str, Tensor |
             known.add(id(held))
             everything.append((name, held))
     found: dict[int, list[tuple[str, Tensor | Array]]] = {}
+    # While another thread traces a function, its parameters have no arrays.
+    everything = [entry for entry in everything if isinstance(_array_of(entry[1]), np.ndarray)]
     for one, other in _overlapping([_array_of(held) for _, held in everything], len(parameters)):
         for mine, theirs in ((one, other), (other, one)):
             if mine < len(parameters):
