@@ -389,7 +389,7 @@ class GroupOptions:
     def _kind(self, name: str, value: Any) -> Hashable:
         if self._by_value:
             return fact_of(value)
-        if name == "lr" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if name == "lr" and isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
             return Words("a number")
         return _option_kind(value)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from operator import is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final
 
@@ -311,6 +312,12 @@ def _reader(slot: Slot) -> Callable[[], float]:
     return lambda: slot.fetch(())
 
 
+_HOLD_TENSOR: Final = 2
+"""References to a spare Tensor that nobody else holds: that of the list, and getrefcount's own."""
+_HOLD_ARRAY: Final = 4
+"""References to its array: of the list, the Tensor, the place for the program, and getrefcount."""
+
+
 class _Gradients:
     """The gradients that each call leaves, in memory that is used again once nobody else holds it.
 
@@ -319,39 +326,52 @@ class _Gradients:
 
     def __init__(self, traced: Traced) -> None:
         self.removed = [place for place, position in traced.gradients if position is None]
-        self.left = [(place, position) for place, position in traced.gradients if position is not None]
-        self.positions = [position for _, position in self.left]
+        self.places = [place for place, position in traced.gradients if position is not None]
+        self.positions = [position for _, position in traced.gradients if position is not None]
         self.count = len(traced.program.outputs)
-        self.current: list[tuple[Tensor, int]] = []  # Tensors, and the addresses of their arrays
-        self.spare: list[tuple[Tensor, int]] = []
+        self.of_arguments = any(isinstance(place, int) for place in (*self.removed, *self.places))
+        self.current = _Set()
+        self.spare = _Set()
 
     def memory(self) -> list[Any] | None:
         """Return an array for each output that may be written to, and None for the others."""
         spare = self.spare
-        if not self.left or not spare:
+        if not spare.tensors:
             return None
+        tensors, arrays = list(map(getrefcount, spare.tensors)), list(map(getrefcount, spare.arrays))
+        if max(tensors) <= _HOLD_TENSOR and max(arrays) <= _HOLD_ARRAY:
+            return spare.into
         into: list[Any] = [None] * self.count
-        for position, (tensor, address) in zip(self.positions, spare, strict=True):
-            # The Tensor is held by its tuple, this variable and getrefcount; its array by the Tensor, too.
-            if getrefcount(tensor) <= 3 and getrefcount(array := tensor._array) <= 3:
-                into[position] = array, address
+        for number, position in enumerate(self.positions):
+            if tensors[number] <= _HOLD_TENSOR and arrays[number] <= _HOLD_ARRAY:
+                into[position] = spare.into[position]
         return into
 
     def put(self, leaves: Sequence[Any], outputs: Sequence[Any]) -> None:
         """Leave the gradients of a call with their leaves."""
-        for place in self.removed:
-            (leaves[place].origin if isinstance(place, int) else place).grad = None
-        if not self.left:
-            return
-        spare = self.spare or [_NONE] * len(self.left)
-        found = []
-        for (place, position), known in zip(self.left, spare, strict=True):
-            array = outputs[position]
-            if getattr(known[0], "_array", None) is not array:
-                known = _wrapped(array), array.__array_interface__["data"][0]
-            (leaves[place].origin if isinstance(place, int) else place).grad = known[0]
-            found.append(known)
-        self.current, self.spare = found, self.current
+        places, removed = self.places, self.removed
+        if self.of_arguments:
+            places, removed = (
+                [leaves[place].origin if isinstance(place, int) else place for place in some]
+                for some in (places, removed)
+            )
+        for leaf in removed:
+            leaf.grad = None
+        arrays = [outputs[position] for position in self.positions]
+        spare = self.spare
+        if not (len(spare.arrays) == len(arrays) and all(map(is_, spare.arrays, arrays))):
+            spare = _Set(arrays, self.positions, self.count)
+        for leaf, tensor in zip(places, spare.tensors, strict=True):
+            leaf.grad = tensor
+        self.current, self.spare = spare, self.current
 
 
-_NONE: Final[tuple[Any, int]] = (None, 0)
+class _Set:
+    """One set of gradients: arrays, the Tensors of these, and what a program is given to write there."""
+
+    def __init__(self, arrays: Sequence[Any] = (), positions: Sequence[int] = (), count: int = 0) -> None:
+        self.arrays = list(arrays)
+        self.tensors = [_wrapped(array) for array in arrays]
+        self.into: list[Any] = [None] * count
+        for position, array in zip(positions, arrays, strict=True):
+            self.into[position] = array, array.__array_interface__["data"][0]

@@ -14,6 +14,7 @@ import ast
 import builtins
 import functools
 import inspect
+import linecache
 import logging
 import random
 import sys
@@ -189,6 +190,9 @@ def _look_at(
     if code in seen or is_library_file(code.co_filename):
         return []
     seen.add(code)
+    if code.co_name == "<lambda>" and {"isinstance", "ndarray"}.issubset(code.co_names):
+        text = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+        findings.append(Finding(code.co_filename, code.co_firstlineno, "<lambda>", text, *_ASKS_FOR_ARRAYS))
     try:
         lines, first = inspect.getsourcelines(code)  # of a function, they would be those of what it wraps
         tree = ast.parse(textwrap.dedent("".join(lines)))
@@ -196,9 +200,6 @@ def _look_at(
         return []
     node = tree.body[0]
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):  # a lambda
-        if {"isinstance", "ndarray"}.issubset(code.co_names):
-            what, advice = _ASKS_FOR_ARRAYS
-            findings.append(Finding(code.co_filename, first, code.co_name, lines[0].strip(), what, advice))
         return []
     look = _Look(function, owner, node, is_first)
     for statement in node.body:
