@@ -91,7 +91,7 @@ def test_options_count_by_their_kind() -> None:
         ("betas", (0.8, 0.1), False),
         ("nesterov", True, False),
         ("mode", "b", False),
-        ("lr", 0, False),
+        ("lr", 0, True),
     ]:
         before = group[name]
         group[name] = value
