@@ -248,6 +248,10 @@ class Executable:
                 place[0][...] = view
         return places, list(self._numbers)
 
+    def renew_lock(self) -> None:
+        """Take a new lock, after a fork: a thread that held it is not in the child."""
+        self._lock = Lock()
+
     def release(self, numbers: Sequence[int]) -> None:
         """Let go of inputs that the next call does not give again."""
         for number in numbers:

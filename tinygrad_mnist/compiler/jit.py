@@ -22,7 +22,7 @@ from operator import is_
 from threading import RLock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, overload
-from weakref import ref
+from weakref import WeakSet, ref
 
 import numpy as np
 
@@ -48,6 +48,24 @@ PROGRAMS: Final = 32
 _QUIET: Final = frozenset({"ignore", "warn"})
 
 _lock = RLock()  # one function is traced at a time, as tracing puts symbols into parameters for a moment
+_all: WeakSet[Jitted] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Give a child locks of its own: who held one of the parent's is not there to let go of it."""
+    global _lock
+    _lock = RLock()
+    for jitted in _all:
+        jitted._renew_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    # A child that is forked while a function is traced would find symbols in its parameters.
+    os.register_at_fork(
+        before=lambda: _lock.acquire(),
+        after_in_parent=lambda: _lock.release(),
+        after_in_child=_after_fork,
+    )
 
 
 @dataclass(frozen=True)
@@ -87,6 +105,13 @@ class Jitted:
         self._methods: dict[int, tuple[Any, Jitted]] = {}
         self._lock = RLock()
         self.compilations: list[Compilation] = []
+        _all.add(self)
+
+    def _renew_locks(self) -> None:
+        self._lock = RLock()
+        for replays in self._replays.values():
+            for replay in replays:
+                replay.executable.renew_lock()
 
     @property
     def _function(self) -> Callable[..., Any]:
