@@ -101,6 +101,8 @@ class Jitted:
         self._keys = Keys(self._function)
         self._replays: dict[Any, list[Replay]] = {}  # by the key of the call
         self._eager: dict[Any, str] = {}  # keys of calls that run as they are, and why
+        self._last_key: Any = None
+        self._last_replays: list[Replay] = []
         self._said: set[str] = set()
         self._methods: dict[int, tuple[Any, Jitted]] = {}
         self._lock = RLock()
@@ -150,6 +152,7 @@ class Jitted:
         with self._lock:
             self._keys = Keys(self._function)
             self._replays.clear()
+            self._last_key = None
             self._eager.clear()
             self.compilations.clear()
 
@@ -159,10 +162,15 @@ class Jitted:
             return self._function(*args, **kwargs)
         with self._lock:
             leaves, structure, key = self._keys(args, kwargs)
-            if key in self._eager:
+            if key == self._last_key:  # the usual case, for which the key need not be hashed
+                replays = self._last_replays
+            elif key in self._eager:
                 return self._function(*args, **kwargs)
+            else:
+                replays = self._replays.get(key, [])
+                self._last_key, self._last_replays = key, replays
             why = None
-            for replay in self._replays.get(key, ()):
+            for replay in replays:
                 try:
                     why = replay.misfit(leaves)
                     if why is None:
@@ -199,6 +207,7 @@ class Jitted:
             ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
+        self._last_key = None
         return replay.observed(self._function(*args, **kwargs))
 
     def _check_source(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from operator import is_
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +33,10 @@ from tinygrad_mnist.engine.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from tinygrad_mnist.compiler.explain import Explanation
+
+
+_ORIGIN: Final = operator.attrgetter("origin")
+_HOOKS: Final = operator.attrgetter("hooks")
 
 
 class NotNow(Exception):
@@ -97,13 +100,13 @@ class Replay:
         for group_of_flats, flats in self._layouts:
             if group_of_flats.flats is not flats:
                 return "the parameters of an optimiser were laid out anew, as one has another dtype"
-        for tensor, origin in zip(self._origins, self._were, strict=True):
-            if tensor.origin is not origin:
-                name = getattr(tensor._leaf, "name", None) or f"a Tensor of shape {tensor.shape}"
-                return f"requires_grad of {name} was changed"
-        for leaf in traced.leaves:
-            if leaf.hooks:
-                return f"{leaf.name or 'a Tensor'} has a hook"
+        if list(map(_ORIGIN, self._origins)) != self._were:
+            pairs = zip(self._origins, self._were, strict=True)
+            changed = next(tensor for tensor, origin in pairs if tensor.origin is not origin)
+            name = getattr(changed._leaf, "name", None) or f"a Tensor of shape {changed.shape}"
+            return f"requires_grad of {name} was changed"
+        if any(map(_HOOKS, traced.leaves)):
+            return "a parameter has a hook"
         options = [value for group, _, _ in traced.options for value in group.values()]
         if options != self._options:
             if (difference := self._other_options()) is not None:
@@ -146,8 +149,10 @@ class Replay:
             for fetch in self._fetches:
                 arrays += fetch(leaves)
             into = self._gradients.memory()
-            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # eager raises its own
+            try:  # noqa: SIM105  (contextlib.suppress takes half a microsecond)
                 self.executable(arrays, self._scalars.values(), into, outcome)
+            except (ArithmeticError, IndexError, ValueError, TypeError):
+                pass  # of NumPy: eager raises its own
             if not outcome:
                 raise NotNow("a condition does not hold, or a gradient has NaN")
             result = self._committed(leaves, *outcome[0])
