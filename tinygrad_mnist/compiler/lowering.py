@@ -372,6 +372,7 @@ def call(
     own: bool = False,
     joint: bool = False,
     like: Any = None,
+    effect: bool = False,
 ) -> Any:
     """Write a call of a Python function on arrays, which runs between two loops.
 
@@ -383,6 +384,8 @@ def call(
         Whether it is the forward of a fused operation, which returns what its rule needs beside the result.
     like : tuple of arrays, optional
         What the results look like, if that is known without a run.
+    effect : bool
+        Whether it does something besides, so that each call is made, in its order.
     """
     found: list[Symbol] = []
     args, kwargs = _with_holes(tuple(args), found), _with_holes(dict(kwargs), found)
@@ -402,6 +405,7 @@ def call(
         {"args": args, **kwargs},
         run,
         line=users_line(),
+        effect=effect,
         key=id(function),  # which the instruction keeps alive: a rule for each argument is another function
     )
     symbols = tuple(map(Symbol, values))

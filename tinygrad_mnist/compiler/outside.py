@@ -1,0 +1,86 @@
+"""Calls of what is outside, between the loops of a program: an exchange between processes, say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler.symbols import as_symbol
+from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.tensor import Tensor, _wrapped
+
+
+def call_outside(function: Callable[..., Any], *values: Any) -> Any:
+    """Return what a function of arrays makes of some values, also in a jitted function, at each call.
+
+    A program is cut there: what comes before is computed, the function is called with arrays, and what comes
+    after goes on with its results. Calls keep their order, and none is left out.
+
+    Parameters
+    ----------
+    function : callable
+        It takes arrays, which it may keep, and returns as many of the same shapes and dtypes; one for one.
+    *values : Tensor or ndarray
+        What it is given. No gradient goes through it.
+
+    Returns
+    -------
+    Tensor, or a tuple of them
+        The results.
+
+    Raises
+    ------
+    ValueError
+        If a result has another shape or dtype than its value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import Tensor, jit
+    >>> from tinygrad_mnist.compiler.outside import call_outside
+    >>> seen = []
+    >>> def note(array):
+    ...     seen.append(array.sum())
+    ...     return array
+    >>> f = jit(lambda x: call_outside(note, x * 2) + 1)
+    >>> f(np.ones(2)), f(np.ones(3)), f(np.full(2, 5.0))
+    (Tensor([3., 3.]), Tensor([3., 3., 3.]), Tensor([11., 11.]))
+    >>> [float(total) for total in seen]
+    [4.0, 6.0, 20.0]
+    """
+    tracing = tracer()
+    if tracing is None:
+        arrays = [
+            value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value) for value in values
+        ]
+        results = _checked(function, arrays)
+        return _wrapped(results[0]) if len(values) == 1 else tuple(map(_wrapped, results))
+    symbols = [as_symbol(tracing.symbol(value)) for value in values]
+    likes = tuple(np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols)
+
+    def run(*arrays: Any) -> Any:
+        results = _checked(function, arrays)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    name = f"call {getattr(function, '__name__', 'outside')}"
+    made = lowering.call(
+        tracing, name, run, symbols, {}, like=likes[0] if len(likes) == 1 else likes, effect=True
+    )
+    return _wrapped(made) if len(values) == 1 else tuple(map(_wrapped, made))
+
+
+def _checked(function: Callable[..., Any], arrays: Any) -> list[Any]:
+    """Return the results of a function as arrays; raise if one does not look as the array it stands for."""
+    results = function(*arrays)
+    found = [np.asarray(one) for one in (results if len(arrays) > 1 else (results,))]
+    looks = [(one.shape, one.dtype) for one in found]
+    wanted = [(np.shape(one), np.asarray(one).dtype) for one in arrays]
+    if looks != wanted:
+        raise ValueError(
+            f"{getattr(function, '__name__', 'a function')} returned {looks}; expected {wanted}, the shapes "
+            "and dtypes that it was given"
+        )
+    return found
