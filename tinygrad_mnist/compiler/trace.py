@@ -386,6 +386,11 @@ class Tracer(Recorder, OptimizerTracer):
         self.watch(arrived.values())
         return arrived
 
+    @property
+    def kind_of_pass(self) -> type[Pass]:
+        """The pass that walks over a tape of symbols."""
+        return _TracedPass
+
     def watch(self, derivatives: Iterable[Any]) -> None:
         """Let the program look for NaN in derivatives, so that eager, with its care, computes such a call."""
         for derivative in derivatives:

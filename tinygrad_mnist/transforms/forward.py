@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.dtypes import float_dtype, has_nan
 from tinygrad_mnist.engine.errors import describe, plain_array, raise_freed
-from tinygrad_mnist.engine.observe import Muted, observed_by, recorder
+from tinygrad_mnist.engine.observe import Muted, observed_by, recorder, tracer
 from tinygrad_mnist.engine.reach import (
     Reach,
     both,
@@ -457,7 +457,9 @@ def _transposed_tangent(
         if isinstance(ruled, Tensor) and (origin := origin_node(ruled)) is not None:
             seeds.append((origin, _fitted(part, ruled)))
             seed_reaches.append(broadcast_reach(reaches[position], ruled.shape))
-    arrived, reached, _ = Pass(_lift, pass_.record, pass_.careful).over(seeds, starts, seed_reaches)
+    tracing = tracer()
+    kind = Pass if tracing is None else tracing.kind_of_pass
+    arrived, reached, _ = kind(_lift, pass_.record, pass_.careful).over(seeds, starts, seed_reaches)
     tangents = tuple(arrived.get(start) for start in starts)
     reach = tuple(reached.get(start) for start in starts)
     return (tangents, reach) if several else (tangents[0], reach[0])
