@@ -42,6 +42,7 @@ def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, 
         try:
             with suppress(JitError, TypeError, ValueError, AttributeError):  # it is no formula of Tensors
                 return by_formula(tracing, formula, arrays, static)
+            tracing.refused = None
         finally:
             tracing.lowering.pop()
     return call(tracing, op.name, op.forward, arrays, static, own=True, joint=op.joint is not None)

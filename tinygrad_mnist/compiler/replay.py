@@ -57,7 +57,7 @@ class Replay:
     def __init__(self, traced: Traced, executable: Executable) -> None:
         self.traced = traced
         self.executable = executable
-        self.is_tensor: list[bool] | None = None  # of each result: a Tensor, or an array
+        self.kinds: list[type] | None = None  # of each result: a Tensor, an array, or NumPy's scalar
         slots = traced.slots
         sources = [slot.rng for slot in slots if isinstance(slot, DrawSlot)]
         self._generators = [source for source in sources if isinstance(source, np.random.Generator)]
@@ -81,15 +81,15 @@ class Replay:
         self._is_single = len(traced.results) == 1 and repr(traced.structure) == "*"
 
     def observed(self, result: Any) -> Any:
-        """Note which results of a call that ran as it is are Tensors, and return what it returned."""
-        if self.is_tensor is None:
-            self.is_tensor = [isinstance(leaf, Tensor) for leaf in flatten(result)[0]]
+        """Note of what types the results of a call that ran as it is are, and return what it returned."""
+        if self.kinds is None:
+            self.kinds = [type(leaf) for leaf in flatten(result)[0]]
         return result
 
     def misfit(self, leaves: Sequence[Any]) -> str | None:
         """Return what does not fit a call, or None."""
         traced = self.traced
-        if self.is_tensor is None:
+        if self.kinds is None:
             raise NotNow("the function has not returned yet")
         for place, present in traced.presence:
             leaf = leaves[place].origin if isinstance(place, int) else place
@@ -205,14 +205,21 @@ class Replay:
             schedule.step()
         self._stepped = 0
         found = [
-            (_wrapped(outputs[position]) if is_tensor else outputs[position])
+            _as(of, outputs[position])
             if kind == "output"
             else numbers[position]
             if kind == "number"
             else known
-            for (kind, position, known), is_tensor in zip(self._results, self.is_tensor or (), strict=True)
+            for (kind, position, known), of in zip(self._results, self.kinds or (), strict=True)
         ]
         return found[0] if self._is_single else unflatten(traced.structure, found)
+
+
+def _as(kind: type, array: Any) -> Any:
+    """Return an array as what the function returns: a Tensor, an array, or a scalar of NumPy's."""
+    if issubclass(kind, Tensor):
+        return _wrapped(array)
+    return array[()] if issubclass(kind, np.generic) else array
 
 
 def _are_alike(progress: Sequence[Any], positions: Sequence[int]) -> bool:

@@ -418,6 +418,18 @@ class _Look(ast.NodeVisitor):
         parts = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
         return any(self._value(part) is np.ndarray for part in parts)
 
+    def visit_Compare(self, node: ast.Compare) -> None:
+        """Look for ``type(x) is np.ndarray``."""
+        if any(self._value(part) is np.ndarray for part in (node.left, *node.comparators)):
+            self._note(node, *_ASKS_FOR_ARRAYS)
+        self.generic_visit(node)
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        """Look for ``case np.ndarray():``."""
+        if self._value(node.cls) is np.ndarray:
+            self._note(node.cls, *_ASKS_FOR_ARRAYS)
+        self.generic_visit(node)
+
     def _look_at_method(self, node: ast.Call, method: ast.Attribute, name: str) -> None:
         holder = self._value(method.value)
         is_logger = (

@@ -25,11 +25,14 @@ from tinygrad_mnist.engine.tensor import Tensor, _lift
 
 def raise_read(what: str) -> NoReturn:
     """Raise the error of a value that is asked for while there is none."""
-    raise JitError(
+    error = JitError(
         f"{what} is read at {users_line()}; inside a jitted function it has no value yet, and what is "
         "decided by it would be the same in every call. Return it, and read it outside; choose by np.where; "
         "index a Tensor by it, Tensor(array)[i], and not an array"
     )
+    if (tracing := tracer()) is not None and tracing.refused is None:
+        tracing.refused = error
+    raise error
 
 
 class _Flags:
@@ -270,6 +273,15 @@ class Number:
     def __bool__(self) -> bool:
         return not operator.eq(self, 0)
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return getattr(ufunc, method)(*map(plain, inputs), **kwargs)
+
+    def __round__(self, digits: int | None = None) -> NoReturn:
+        raise_read("a number that is computed in the call")
+
+    def __format__(self, spec: str) -> NoReturn:
+        raise_read("a number that is computed in the call")
+
     def __neg__(self) -> Any:
         return operator.mul(self, -1)
 
@@ -293,7 +305,8 @@ def _arithmetic(name: str, reflected: bool) -> Callable[[Number, Any], Any]:
         now = other.now if isinstance(other, Number) else other
         first, second = (now, self.now) if reflected else (self.now, now)
         one, two = (plain(other), self.tensor) if reflected else (self.tensor, plain(other))
-        return Number(function(one, two), function(first, second))
+        is_known = first is not None and second is not None
+        return Number(function(one, two), function(first, second) if is_known else None)
 
     return method
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.builder import LONGEST, Builder, TooLong
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
+from tinygrad_mnist.compiler.places import array_places
 from tinygrad_mnist.compiler.program import Program, Value
 from tinygrad_mnist.compiler.slots import (
     ArgumentGradientSlot,
@@ -140,7 +142,8 @@ def _is_same_object(one: Any, other: Any) -> bool:
     one, other = (each._array if isinstance(each, Tensor) else each for each in (one, other))
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=is_float(one)))
-    return type(one) is type(other) and isinstance(one, (int, float, str, bool, bytes)) and bool(one == other)
+    plain_types = (int, float, str, bool, bytes, np.generic)
+    return type(one) is type(other) and isinstance(one, plain_types) and bool(one == other or one != one)
 
 
 @dataclass
@@ -155,10 +158,9 @@ class _Capture:
 
 @dataclass
 class _Buffer:
-    """A buffer of a module, for which a Tensor stands while tracing."""
+    """An array in its place, of a module or from outside, where a Tensor stands while tracing."""
 
-    module: Any
-    name: str
+    put: Callable[[Any], None]
     array: Any
     tensor: Tensor
     value: Value
@@ -187,6 +189,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
         self.drawn: list[Any] = []
+        self.refused: JitError | None = None  # what was refused, even if the function caught the error
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
 
@@ -285,6 +288,7 @@ class Tracer(Recorder, OptimizerTracer):
             except JitError:
                 if not _is_own(op):
                     raise
+                self.refused = None
         arrays = [self._argument(argument) for argument in arguments]
         parents = tuple(argument.origin if isinstance(argument, Tensor) else None for argument in arguments)
         try:
@@ -336,6 +340,7 @@ class Tracer(Recorder, OptimizerTracer):
         except JitError:
             if not function.__module__.startswith("tinygrad_mnist."):
                 raise
+            self.refused = None
             return self._opaque(function, args, kwargs)
 
     def _opaque(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -414,8 +419,27 @@ class Tracer(Recorder, OptimizerTracer):
                 value = self.builder.input(buffer)
                 self.slots.append(BufferSlot(module, name))
             tensor = _lift(Symbol(value), None)
-            self.buffers.append(_Buffer(module, name, buffer, tensor, value))
-            vars(module)[name] = tensor
+            self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
+
+    def _stand_in(self, buffer: _Buffer) -> None:
+        self.buffers.append(buffer)
+        buffer.put(buffer.tensor)
+
+    def entered_function(self, function: Any) -> None:
+        """Let Tensors stand for the arrays that a function finds outside."""
+        tensors: dict[int, tuple[Tensor, Value]] = {}
+        for array, put in array_places(function):
+            if array.dtype.kind not in "fbiu":
+                continue
+            if id(array) not in tensors:
+                if id(array) in self.arrays:  # it is an argument, too
+                    value = self.arrays[id(array)][1]
+                else:
+                    value = self.builder.input(array)
+                    self.slots.append(ArraySlot(array))
+                tensors[id(array)] = _lift(Symbol(value), None), value
+            tensor, value = tensors[id(array)]
+            self._stand_in(_Buffer(put, array, tensor, value))
 
     def generator(self, make: Callable[[Any], np.random.Generator], rng: Any) -> Any:
         """Return what a layer draws from: each call of the program draws anew, from the real generator."""
@@ -440,8 +464,8 @@ class Tracer(Recorder, OptimizerTracer):
         """Give everything back the values that it had."""
         for capture in self.captures.values():
             capture.tensor._array, capture.tensor.origin = capture.array, capture.origin
-        for buffer in self.buffers:
-            vars(buffer.module)[buffer.name] = buffer.array
+        for buffer in reversed(self.buffers):
+            buffer.put(buffer.array)
         for leaf, before in self.leaves.items():
             leaf.grad = before
 
@@ -486,6 +510,7 @@ class _TracedPass(Pass):
                 except JitError:
                     if self.record or not _is_own(op) or isinstance(op.rules, EachArgument):
                         raise
+                    _tracing().refused = None
                     part = lowering.rule_call(_tracing(), op, rule, g, out, arguments, static, array)
             if part is None:
                 continue
@@ -608,7 +633,10 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         tracing.arrays[id(array)] = array, value
     args, kwargs = unflatten(structure, given)
     with tracing.on():
+        tracing.entered_function(function)
         returned = function(*args, **kwargs)
+        if tracing.refused is not None:  # the function has caught it
+            raise tracing.refused
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
         return _finished(tracing, returned)
 
@@ -638,8 +666,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         elif isinstance(leaf, Tensor) and id(leaf) in originals:
             results.append(Result("object", object=leaf))
         elif isinstance(leaf, (Tensor, Symbol)):
-            if isinstance(leaf, Tensor) and isinstance(leaf.origin, Node) and leaf.origin.arrays is not None:
-                on_tape = True
+            on_tape = on_tape or (isinstance(leaf, Tensor) and _is_live(leaf.origin))
             results.append(Result("output", output(leaf)))
         else:
             results.append(Result("object", object=leaf))
@@ -678,9 +705,11 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
             on_tape = on_tape or isinstance(tensor.origin, Node)
         else:
             program.writes.append((symbol.value, value))
+    done: set[int] = set()
     for buffer in tracing.buffers:
-        symbol = tracing.symbol(vars(buffer.module)[buffer.name], buffer.array.dtype)
-        if symbol.value is not buffer.value:
+        symbol = tracing.symbol(buffer.tensor, buffer.array.dtype)
+        if symbol.value is not buffer.value and id(buffer.array) not in done:
+            done.add(id(buffer.array))
             if symbol.dtype != buffer.array.dtype:
                 symbol = symbol.astype(buffer.array.dtype)
             program.writes.append((symbol.value, buffer.value))
@@ -709,6 +738,22 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         bool(tracing.drawn),
         on_tape,
     )
+
+
+def _is_live(origin: Any) -> bool:
+    """Return whether a gradient could still be taken: from a tape of which no walk has freed a part."""
+    waiting, seen = [origin], set()
+    if not isinstance(origin, Node):
+        return False
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, Node) or node in seen:
+            continue
+        if node.arrays is None:
+            return False
+        seen.add(node)
+        waiting.extend(node.parents)
+    return True
 
 
 def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
