@@ -22,8 +22,8 @@ class Holder:
 def test_an_array_is_found_in_each_kind_of_place() -> None:
     held, alone = Holder(), np.zeros(1)
     found = [array for array, _ in array_places(lambda x: x * held.ema * alone + TABLE["b"])]
-    assert {id(array) for array in found} == {
-        id(each) for each in (held.ema, held.parts[0], alone, TABLE["b"])
+    expected = (held.ema, held.parts[0], alone, TABLE["b"])
+    assert {id(array) for array in found} == set(map(id, expected))
     }
 
 
