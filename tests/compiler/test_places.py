@@ -24,7 +24,6 @@ def test_an_array_is_found_in_each_kind_of_place() -> None:
     found = [array for array, _ in array_places(lambda x: x * held.ema * alone + TABLE["b"])]
     expected = (held.ema, held.parts[0], alone, TABLE["b"])
     assert {id(array) for array in found} == set(map(id, expected))
-    }
 
 
 def test_an_array_that_is_written_to_in_place_is_written_to_in_each_call() -> None:

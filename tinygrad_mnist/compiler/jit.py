@@ -194,6 +194,8 @@ class Jitted:
             self._check_source()
             replay = self._compiled(args, kwargs, leaves, structure)
         except RunsEagerly as error:
+            if len(self._eager) >= 4 * PROGRAMS:  # the oldest is looked at again when it comes again
+                del self._eager[next(iter(self._eager))]
             self._eager[key] = str(error)
             if error.is_said:
                 self._say(f"runs as it is: {error}")
@@ -246,7 +248,7 @@ class Jitted:
             )
         executable = build(traced.program, threads=self._options[1] or 1)
         executable.refuses_overlaps = True
-        return Replay(traced, executable)
+        return Replay(traced, executable, leaves)
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:
         """Return what a call with these arguments runs, to be printed or drawn; nothing changes.

@@ -138,17 +138,11 @@ def _where(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -
 
 
 def _power(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
-    """Write a power with a constant exponent as NumPy does: by a square, a root or a reciprocal."""
+    """Write a power with a Python number as NumPy does: by a square, a root or a reciprocal."""
     base, exponent = arrays
+    if not isinstance(base, Symbol) or base.dtype.kind != "f":
+        return None
     if isinstance(exponent, Symbol):
-        constant = tracing.builder.program.constants.get(exponent.value)
-        if constant is None or constant.ndim:
-            return ufunc(tracing, np.power, arrays)
-        exponent_dtype, exponent = constant.dtype, constant.item()
-    else:
-        exponent_dtype = None
-    base = tracing.symbol(base)
-    if base.dtype.kind != "f" or (exponent_dtype is not None and exponent_dtype.itemsize > base.itemsize):
         return ufunc(tracing, np.power, arrays)
     known = {2: np.square, 0.5: np.sqrt, 1: np.positive, -1: np.reciprocal}
     if exponent in known:
@@ -407,7 +401,7 @@ def call(
         run,
         line=users_line(),
         effect=effect,
-        key=id(function),  # which the instruction keeps alive: a rule for each argument is another function
+        key=function,  # not its name: a rule for each argument is another function
     )
     symbols = tuple(map(Symbol, values))
     if not several:

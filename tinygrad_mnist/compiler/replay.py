@@ -52,9 +52,11 @@ class Replay:
         The trace.
     executable : Executable
         Its program as machine code.
+    leaves : sequence
+        The leaves of the arguments of the call that was traced.
     """
 
-    def __init__(self, traced: Traced, executable: Executable) -> None:
+    def __init__(self, traced: Traced, executable: Executable, leaves: Sequence[Any]) -> None:
         self.traced = traced
         self.executable = executable
         self.kinds: list[type] | None = None  # of each result: a Tensor, an array, or NumPy's scalar
@@ -68,6 +70,8 @@ class Replay:
         self._flats = [(flat, group) for group in groups for flat in group.flats]
         self._layouts = [(group, group.flats) for group in groups]
         self._origins = [slot.tensor for slot in slots if isinstance(slot, TensorSlot)]
+        self._captured = {id(tensor) for tensor in self._origins}
+        self._tensor_arguments = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self._were = [tensor.origin for tensor in self._origins]
         self._decisions = [
             (_reader(slot), getattr(operator, comparison), other, answer)
@@ -100,6 +104,9 @@ class Replay:
         for group_of_flats, flats in self._layouts:
             if group_of_flats.flats is not flats:
                 return "the parameters of an optimiser were laid out anew, as one has another dtype"
+        for position in self._tensor_arguments:
+            if id(leaves[position]) in self._captured:
+                raise NotNow("an argument is a Tensor that the function finds outside, too")
         if list(map(_ORIGIN, self._origins)) != self._were:
             pairs = zip(self._origins, self._were, strict=True)
             changed = next(tensor for tensor, origin in pairs if tensor.origin is not origin)
@@ -272,7 +279,7 @@ def _fetch_of(kind: type, slots: Sequence[Any]) -> Fetch:
             return lambda leaves: [slot.fetch(leaves) for slot in slots]
         return lambda leaves: [tensor._array for tensor in tensors]
     if kind is BufferSlot:
-        places = [(vars(slot.module), slot.name) for slot in slots]
+        places = [(slot.namespace, slot.name) for slot in slots]
         return lambda leaves: [namespace[name] for namespace, name in places]
     if kind is StateSlot:
         return _States(slots)

@@ -102,16 +102,16 @@ def _equal(one: Any, other: Any) -> bool:
 class BufferSlot(Slot):
     """A buffer of a module, by its name there."""
 
-    module: Any
+    namespace: dict[str, Any]  # of the module, which is not kept alive
     name: str
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array that the buffer has now."""
-        return vars(self.module)[self.name]
+        return self.namespace[self.name]
 
     def is_same(self, other: Any) -> bool:
         """Return whether it is the same buffer."""
-        return type(other) is BufferSlot and self.module is other.module and self.name == other.name
+        return type(other) is BufferSlot and self.namespace is other.namespace and self.name == other.name
 
     def describe(self) -> str:
         """Return its name."""

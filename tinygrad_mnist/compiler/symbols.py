@@ -135,7 +135,9 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         return _on_symbols(method) if callable(method) else as_symbol(method)
 
     def __apply_op__(self, op: Any, arguments: Any, static: Any) -> Any:
-        return _symbols_of(_tracing().apply(op, _tensors_of(tuple(arguments)), static))
+        out = _tracing().apply(op, _tensors_of(tuple(arguments)), static)
+        # with a Tensor among the arguments the result is on the tape that it is on
+        return out if any(isinstance(argument, Tensor) for argument in arguments) else _symbols_of(out)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = kwargs.pop("out", None)
@@ -241,7 +243,8 @@ def _on_symbols(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method of a Tensor as one that takes and returns symbols."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        return _symbols_of(function(*_tensors_of(args), **_tensors_of(kwargs)))
+        out = function(*_tensors_of(args), **_tensors_of(kwargs))
+        return out if any(isinstance(argument, Tensor) for argument in args) else _symbols_of(out)
 
     return call
 

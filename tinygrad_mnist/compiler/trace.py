@@ -282,7 +282,7 @@ class Tracer(Recorder, OptimizerTracer):
         numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
         self.builder.log.append((f"{op.name} {numbers}", users_line() if numbers else ""))
         static = {name: _symbolic(value) for name, value in static.items()}
-        if op.joint is not None:
+        if op.joint is not None and is_float(arguments[0] if hasattr(arguments[0], "dtype") else np.float64):
             try:
                 return self._formula(op, arguments, static)
             except JitError:
@@ -309,7 +309,11 @@ class Tracer(Recorder, OptimizerTracer):
 
     def _argument(self, argument: Any) -> Any:
         """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
-        return argument if type(argument) in (bool, int, float) else self.symbol(_as_known(argument))
+        if type(argument) in (bool, int, float):
+            return argument
+        if isinstance(argument, np.generic):  # a number that cannot change
+            return Symbol(self.builder.constant(argument))
+        return self.symbol(_as_known(argument))
 
     def _formula(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Run the plain formula of a fused operation, and tell whoever observes the statistics of a batch."""
@@ -417,7 +421,7 @@ class Tracer(Recorder, OptimizerTracer):
                 value = self.arrays[id(buffer)][1]
             else:
                 value = self.builder.input(buffer)
-                self.slots.append(BufferSlot(module, name))
+                self.slots.append(BufferSlot(vars(module), name))
             tensor = _lift(Symbol(value), None)
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
@@ -612,6 +616,8 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         if not isinstance(leaf, (Tensor, np.ndarray)):
             given.append(leaf)
             continue
+        if isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:
+            raise RunsEagerly(f"an argument is a {type(leaf).__name__}, which a Tensor does not stand for")
         if id(leaf) in known:
             given.append(known[id(leaf)])
             continue
@@ -637,6 +643,8 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         returned = function(*args, **kwargs)
         if tracing.refused is not None:  # the function has caught it
             raise tracing.refused
+        if any(id(leaf) in tracing.captures for leaf in leaves if isinstance(leaf, Tensor)):
+            raise RunsEagerly("an argument is a Tensor that the function finds outside, too")
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
         return _finished(tracing, returned)
 
@@ -665,7 +673,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
             results.append(Result("number", number(leaf)))
         elif isinstance(leaf, Tensor) and id(leaf) in originals:
             results.append(Result("object", object=leaf))
-        elif isinstance(leaf, (Tensor, Symbol)):
+        elif isinstance(leaf, (Tensor, Symbol, np.ndarray)):
             on_tape = on_tape or (isinstance(leaf, Tensor) and _is_live(leaf.origin))
             results.append(Result("output", output(leaf)))
         else:

@@ -189,7 +189,7 @@ class Tensor(PyTorchNames):
         self, data: ArrayLike | Tensor, requires_grad: bool = False, dtype: DTypeLike | None = None
     ) -> None:
         if isinstance(data, Tensor):
-            data = data._array
+            data = data._captured()
         if isinstance(data, (list, tuple)) and any(isinstance(item, Tensor) for item in data):
             raise TypeError("Tensor of a list of Tensors would lose their gradients; use np.stack(list)")
         array = check_dtype(as_array(data), "Tensor")
@@ -450,7 +450,13 @@ class Tensor(PyTorchNames):
 
     def detach(self) -> Tensor:
         """Return these values without a gradient: a copy of a leaf's, a read-only view of a result's."""
-        return _wrapped(self._array.copy() if type(self.origin) is Leaf else self.data)
+        return _wrapped(self._captured().copy() if type(self.origin) is Leaf else self.data)
+
+    def _captured(self) -> Array:
+        """Return the array; while a function is traced, its symbol."""
+        if (tracing := tracer()) is not None:
+            tracing.capture(self)
+        return self._array
 
     def graph(self, model: Any = None, names: Mapping[str, Any] | None = None) -> Graph:
         """Return the computation that led here, to be drawn; see `tinygrad_mnist.graph.trace`."""
@@ -520,7 +526,7 @@ class Tensor(PyTorchNames):
 
     def __copy__(self) -> Self:
         twin = object.__new__(type(self))
-        twin._array = self._array
+        twin._array = self._captured()
         # The copy of a leaf is a leaf of its own: its gradient is not the other's.
         twin.origin = Leaf(self.origin.name) if type(self.origin) is Leaf else self.origin
         return twin
@@ -532,7 +538,7 @@ class Tensor(PyTorchNames):
                 ".detach() first"
             )
         twin = object.__new__(type(self))
-        twin._array = self._array.copy(order="K")
+        twin._array = self._captured().copy(order="K")
         twin.origin = None
         if type(self.origin) is Leaf:
             twin.origin = Leaf(self.origin.name)
