@@ -88,13 +88,13 @@ class Executable:
         The text of the code.
     """
 
-    def __init__(self, program: Program, *, threads: int = 1):
+    def __init__(self, program: Program, *, threads: int = 1, refuses_overlaps: bool = False):
         self.program = program
         # Without BLAS by pointer, NumPy multiplies.
         blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
         self.plan = plan(prepare(program, blas=blas))
         self.memory = assign(self.plan)
-        self.refuses_overlaps = False  # whether a call returns None where what it writes overlaps an input
+        self._refuses_overlaps = refuses_overlaps
         self._lock = Lock()
         self.threads = threads if threads > 1 and pool.available() else 1
         self._compile()
@@ -214,7 +214,7 @@ class Executable:
         with self._lock:
             self._take(arrays)
             if self._overlaps:
-                if self.refuses_overlaps:
+                if self._refuses_overlaps:
                     return None
                 return self._interpreted(arrays, scalars, into)
             self._pack(self._arena.data, 0, *scalars)
@@ -498,7 +498,7 @@ def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
     return filled
 
 
-def build(program: Program, *, threads: int = 1) -> Executable:
+def build(program: Program, *, threads: int = 1, refuses_overlaps: bool = False) -> Executable:
     """Compile a program.
 
     Parameters
@@ -507,10 +507,13 @@ def build(program: Program, *, threads: int = 1) -> Executable:
         What to compute.
     threads : int
         How many threads a call may use.
+    refuses_overlaps : bool
+        Whether a call returns None where an input that is written to has memory in common with another one.
+        Otherwise NumPy runs it, as the program means it.
 
     Raises
     ------
     ImportError
         There is no `llvmlite`.
     """
-    return Executable(program, threads=threads)
+    return Executable(program, threads=threads, refuses_overlaps=refuses_overlaps)

@@ -246,8 +246,7 @@ class Jitted:
             raise RunsEagerly(
                 "what it returns is on the tape; take the gradient inside, or call it under no_grad"
             )
-        executable = build(traced.program, threads=self._options[1] or 1)
-        executable.refuses_overlaps = True
+        executable = build(traced.program, threads=self._options[1] or 1, refuses_overlaps=True)
         return Replay(traced, executable, leaves)
 
     def explain(self, *args: Any, **kwargs: Any) -> Explanation:

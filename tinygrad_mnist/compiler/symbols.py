@@ -10,6 +10,7 @@ A :class:`Number` stands for a Python number that changes from call to call, suc
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -99,11 +100,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     @property
     def strides(self) -> tuple[int, ...]:
         """The strides of an array of this shape in C order."""
-        return (
-            np.broadcast_to(np.empty((), self.dtype), self.shape).strides
-            if not self.shape
-            else tuple(int(np.prod(self.shape[axis + 1 :])) * self.itemsize for axis in range(self.ndim))
-        )
+        lengths = self.shape
+        return tuple(math.prod(lengths[axis + 1 :]) * self.itemsize for axis in range(self.ndim))
 
     @property
     def data(self) -> Symbol:

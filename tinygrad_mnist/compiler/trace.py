@@ -92,10 +92,22 @@ class Traced:
         Leaves whose values the program writes, which older tapes are told.
     progress : list of (flat, positions, tree)
         What optimisers note for their parameters; numbers of the program are at the leaves of the trees.
+    options : list of (dict, names, values)
+        The groups of optimisers, with their options that are no numbers, and what these were.
+    decisions : list of (Slot, comparison, number, bool)
+        Comparisons of options that an optimiser's formula asked for, and how they came out.
     schedules : list
         Schedules that are advanced after the call.
-    draws : bool
-        Whether generators are drawn from.
+    leaves : list of Leaf
+        The leaves of the Tensors that the function found.
+    optimizers : list
+        The optimisers that took a step.
+    met : list of (object, ndarray)
+        The arrays and Tensors that were met, in their order, for the comparison with another trace.
+    log : list of (str, str)
+        What was asked for, and at which line, for the same.
+    on_tape : bool
+        Whether a result could still be differentiated.
     """
 
     program: Program
@@ -115,7 +127,6 @@ class Traced:
     optimizers: list[Any]
     met: list[Any]
     log: list[tuple[str, str]]
-    draws: bool = False
     on_tape: bool = False
 
     def difference(self, first: Traced) -> str | None:
@@ -188,7 +199,6 @@ class Tracer(Recorder, OptimizerTracer):
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
-        self.drawn: list[Any] = []
         self.refused: JitError | None = None  # what was refused, even if the function caught the error
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
@@ -485,7 +495,6 @@ class _TracedGenerator:
             like = getattr(np.random.default_rng(0), name)(*arguments)
             value = self._tracing.builder.input(np.asarray(like))
             self._tracing.slots.append(DrawSlot(self._make, self._rng, name, arguments))
-            self._tracing.drawn.append(self._rng)
             return _lift(Symbol(value), None)
 
         return draw
@@ -743,7 +752,6 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         tracing.optimizers,
         tracing.met,
         tracing.builder.log,
-        bool(tracing.drawn),
         on_tape,
     )
 
