@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, grad, jit
+from tinygrad_mnist import Tensor, grad, jit, nn, no_grad
 
 
 def twice(f: Any, *args: Any) -> Any:
@@ -77,3 +78,33 @@ def test_dtypes_are_eagers(f: Any, x: Any) -> None:
 
 def test_a_masked_array_is_left_to_eager() -> None:
     assert twice(jit(np.sum), np.ma.array([1, 2], mask=[0, 1])) == 1
+
+
+def test_a_replay_waits_while_another_thread_traces() -> None:
+    model = nn.Linear(4, 3, rng=0)
+    x = np.ones((2, 4), np.float32)
+    f = jit(lambda x: model(x))
+    with no_grad():
+        twice(f, x)
+    wrong: list[BaseException] = []
+    done = threading.Event()
+
+    def replay() -> None:
+        with no_grad():
+            while not done.is_set():
+                try:
+                    f(x)
+                except BaseException as error:
+                    wrong.append(error)
+                    return
+
+    thread = threading.Thread(target=replay)
+    thread.start()
+    try:
+        with no_grad():
+            for rows in range(3, 12):  # each is another program of the same model
+                jit(lambda x: np.tanh(model(x)))(np.ones((rows, 4), np.float32))
+    finally:
+        done.set()
+        thread.join()
+    assert not wrong

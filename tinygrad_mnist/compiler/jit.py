@@ -15,11 +15,12 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, update_wrapper
 from operator import is_
-from threading import RLock
+from threading import RLock, get_ident
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, overload
 from weakref import WeakSet, ref
@@ -48,13 +49,14 @@ PROGRAMS: Final = 32
 _QUIET: Final = frozenset({"ignore", "warn"})
 
 _lock = RLock()  # one function is traced at a time, as tracing puts symbols into parameters for a moment
+_tracing_thread: int | None = None  # the thread that traces, for which symbols stand in parameters
 _all: WeakSet[Jitted] = WeakSet()
 
 
 def _after_fork() -> None:
     """Give a child locks of its own: who held one of the parent's is not there to let go of it."""
-    global _lock
-    _lock = RLock()
+    global _lock, _tracing_thread
+    _lock, _tracing_thread = RLock(), None
     for jitted in _all:
         jitted._renew_locks()
 
@@ -160,6 +162,9 @@ class Jitted:
         """Do what the function does: by a program that fits the call, or as it is."""
         if recorder.get() is not None or is_replay() or not is_on():
             return self._function(*args, **kwargs)
+        if _tracing_thread is not None and _tracing_thread != get_ident():
+            with _lock:  # wait until the parameters have their arrays back
+                pass
         with self._lock:
             leaves, structure, key = self._keys(args, kwargs)
             if key == self._last_key:  # the usual case, for which the key need not be hashed
@@ -234,7 +239,7 @@ class Jitted:
         if not _QUIET.issuperset(np.geterr().values()):
             raise RunsEagerly("np.errstate raises or calls, at the operation that is at fault")
         function, guards = self._function, self._keys.guards(args, kwargs, leaves)
-        with _lock, kept_generators(function):
+        with _lock, _traced_here(), kept_generators(function):
             before = guards.key()
             traced = trace(function, leaves, structure)
             if guards.key() != before:
@@ -288,6 +293,17 @@ class Jitted:
                 return self._compiled(args, kwargs, leaves, structure).explain()
             except (NotNow, RunsEagerly) as error:
                 raise JitError(f"{self._name} runs as it is: {error}") from None
+
+
+@contextmanager
+def _traced_here() -> Iterator[None]:
+    """Note that this thread traces a function."""
+    global _tracing_thread
+    before, _tracing_thread = _tracing_thread, get_ident()
+    try:
+        yield
+    finally:
+        _tracing_thread = before
 
 
 def _is_global(jitted: Jitted) -> bool:
