@@ -269,7 +269,9 @@ class Tensor(PyTorchNames):
         return len(self._array)
 
     def __repr__(self) -> str:
-        text = repr(self._values()).removeprefix("array(").removesuffix(")").replace("\n     ", "\n      ")
+        if (tracing := tracer()) is not None:
+            tracing.read(self)
+        text = repr(self._array).removeprefix("array(").removesuffix(")").replace("\n     ", "\n      ")
         if type(self.origin) is Node:
             return f"Tensor({text}, op={self.origin.op.name})"
         return f"Tensor({text}{', requires_grad=True' if self.requires_grad else ''})"
