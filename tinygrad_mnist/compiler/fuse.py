@@ -17,32 +17,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from tinygrad_mnist.compiler.prepare import Prepared, only_moves_axes
+from tinygrad_mnist.compiler.prepare import SLOW, Prepared, only_moves_axes
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Value
 
-COST: Final[Mapping[str, int]] = defaultdict(
-    lambda: 1,
-    dict.fromkeys(
-        [
-            "exp",
-            "expm1",
-            "exp2",
-            "log",
-            "log1p",
-            "log2",
-            "log10",
-            "sin",
-            "cos",
-            "tanh",
-            "erf",
-            "divide",
-            "sqrt",
-            "reciprocal",
-            "power",
-        ],
-        12,
-    ),
-)
+COST: Final[Mapping[str, int]] = defaultdict(lambda: 1, dict.fromkeys(SLOW | {"power"}, 12))
 """What an element of an operation costs, in additions."""
 
 CHEAP: Final = 3

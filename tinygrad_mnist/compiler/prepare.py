@@ -24,7 +24,7 @@ DTYPES: Final = frozenset(
 )
 """What the elements of a compiled loop may be, in the byte order of the machine."""
 
-FLOATS: Final = frozenset(
+SLOW: Final = frozenset(
     [
         "reciprocal",
         "sqrt",
@@ -39,10 +39,12 @@ FLOATS: Final = frozenset(
         "cos",
         "tanh",
         "erf",
-        "copysign",
         "divide",
     ]
 )
+"""Operations on floats that take several times as long as an addition."""
+
+FLOATS: Final = SLOW | {"copysign"}
 """Operations that a loop does on floats alone."""
 
 STACK: Final = 64
