@@ -22,22 +22,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.facts import Same, Words, fact_of, is_plain, layout_of
+from tinygrad_mnist.compiler.facts import Facts, Same, Words, fact_of, is_plain, layout_of
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.module import BUFFER, UNSAVED_BUFFER, Module
 from tinygrad_mnist.optim.optimizer import Optimizer
 
 SEARCHED: Final = 1000
-"""The number of elements of a container that are compared; of a larger one, only their number is."""
+"""The number of elements of a container that are compared; a call that reads a larger one runs as it is."""
 
 MOST_FACTS: Final = 20_000
-"""The number of facts from which on containers are no longer looked into."""
+"""The number of facts from which on containers count as too large."""
 
 SELF: Final = "self"
 """The name of the object whose method is called."""
 
 DEEPEST: Final = 50
-"""The number of objects, each a part of the one before, that are looked into."""
+"""The number of objects, each a part of the one before, that are looked into; deeper, they are too large."""
 
 _BOOKKEEPING: Final = frozenset({"_registered", "_path", "_containers", "_float64_settled"})
 """Attributes of modules that change nothing of what they compute."""
@@ -48,6 +48,20 @@ _CALLED_BY_SYNTAX: Final = frozenset(
 """Methods that are called without their names being written."""
 
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
+
+
+
+class TooLarge(Words):
+    """The fact that not all of an object is looked at: what it holds may change, and nobody would see it."""
+
+    __slots__ = ()
+
+
+def too_large(facts: Facts) -> str | None:
+    """Return in words what a function reads that is too large to be compared at each call, or None."""
+    found = (f"{name} is {fact}" for name, fact in facts.items() if isinstance(fact, TooLarge))
+    return next(found, None)
+
 
 Reader = tuple[Callable[[Any], tuple[Any, ...]], Any]
 """A function that reads some things, and what it reads them from."""
@@ -140,6 +154,8 @@ class Collection:
             look = next((look for kind, look in _LOOKS if isinstance(value, kind)), Collection._add_object)
             look(self, path, value)
             self._depth -= 1
+        else:
+            self._note(path, TooLarge(f"more than {DEEPEST} objects deep"))
 
     def _note(self, label: str, fact: Hashable) -> None:
         name, number = label, 1
@@ -212,6 +228,7 @@ class Collection:
         if len(value) > SEARCHED or len(self.facts) > MOST_FACTS:
             if not isinstance(value, (tuple, frozenset)):
                 self.large.append(value)
+            self._note(path, TooLarge(f"a {type(value).__name__} of {len(value)} elements"))
             return
         if isinstance(value, dict):
             self.mappings.append(value)
@@ -280,6 +297,10 @@ class Collection:
             if _is_library_class(base):
                 continue
             own = vars(base)
+            # a name that a class gets would hide that of a base
+            hidden = frozenset(n for n in self.attributes if n not in own and hasattr(base, n))
+            if hidden:
+                self.absent.append((own, hidden))
             names = [
                 name
                 for name, value in own.items()

@@ -28,6 +28,7 @@ from weakref import WeakSet, ref
 import numpy as np
 
 from tinygrad_mnist.compiler import machine
+from tinygrad_mnist.compiler.collection import too_large
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.facts import differences
@@ -241,6 +242,8 @@ class Jitted:
         function, guards = self._function, self._keys.guards(args, kwargs, leaves)
         with _lock, _traced_here(), kept_generators(function):
             before = guards.key()
+            if (what := too_large(before.facts)) is not None:
+                raise RunsEagerly(f"{what}, too large to be compared at each call", is_said=True)
             traced = trace(function, leaves, structure)
             if guards.key() != before:
                 (changed, *_) = differences(before.facts, guards.key().facts)

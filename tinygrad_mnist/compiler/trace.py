@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +38,7 @@ from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
-from tinygrad_mnist.engine.op import EachArgument, Op
+from tinygrad_mnist.engine.op import FUNCTIONS, EachArgument, Op
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
@@ -352,10 +352,15 @@ class Tracer(Recorder, OptimizerTracer):
         try:
             return function(*args, **kwargs)
         except JitError:
-            if not function.__module__.startswith("tinygrad_mnist."):
+            writes = function in _WRITERS
+            if not function.__module__.startswith("tinygrad_mnist.") or (
+                writes and not (args and isinstance(args[0], Tensor))
+            ):
                 raise
             self.refused = None
-            return self._opaque(function, args, kwargs)
+            if not writes:
+                return self._opaque(function, args, kwargs)
+            args[0]._become(self._opaque(_returning_first(function), args, kwargs))
 
     def _opaque(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Write a function of Tensors as a call on arrays, with a gradient that is another call."""
@@ -482,6 +487,24 @@ class Tracer(Recorder, OptimizerTracer):
             buffer.put(buffer.array)
         for leaf, before in self.leaves.items():
             leaf.grad = before
+
+
+_WRITERS: Final = frozenset(
+    FUNCTIONS[function]
+    for function in (np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask)
+)
+"""What functions of NumPy do on Tensors that write into their first argument and return nothing."""
+
+
+def _returning_first(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that writes into its first argument as one that returns it."""
+
+    @wraps(function)
+    def run(first: Any, *args: Any, **kwargs: Any) -> Any:
+        function(first, *args, **kwargs)
+        return first
+
+    return run
 
 
 class _TracedGenerator:
