@@ -7,7 +7,7 @@ subexpression). One that changes nothing gives its argument, and one of constant
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Any, Final
@@ -128,6 +128,30 @@ class Builder:
         if known is not None:
             self._known[known] = results
         return results
+
+    def repeat(
+        self, instructions: Iterable[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
+    ) -> None:
+        """Write elementwise instructions again, for other values, which may have another shape.
+
+        Parameters
+        ----------
+        instructions : iterable of Instruction
+            What is written again.
+        replaced : dict of Value to Value
+            What stands in the place of their arguments, where it is not the same; their results are added.
+        shape : tuple of int
+            The shape of the results.
+        """
+        for old in instructions:
+            (result,) = old.outputs
+            value = replaced[result] = Value(next(self._numbers), shape, result.dtype)
+            inputs = tuple([replaced.get(argument, argument) for argument in old.inputs])
+            written = Instruction(old.name, inputs, (value,), old.static, old.run, old.line)
+            self.program.instructions.append(written)
+            self._sources[value] = written
+        if len(self.program.instructions) > LONGEST:
+            raise TooLong
 
     def _is_foldable(self, inputs: Sequence[Value], shape: tuple[int, ...]) -> bool:
         sizes = [value.size for value in inputs]
