@@ -7,7 +7,8 @@ subexpression). One that changes nothing gives its argument, and one of constant
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Any, Final
@@ -40,7 +41,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.program = Program()
-        self.log: list[tuple[str, str]] = []  # what was asked for, and at which line of the user's
+        self.log: list[tuple[Any, str]] = []  # what was asked for, and at which line of the user's
         self._numbers = count()
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
@@ -103,17 +104,18 @@ class Builder:
             What two instructions of the same inputs have in common if they compute the same; without one,
             that is told by the static arguments of those that a loop can spell.
         """
-        self.log.append((f"{name} {[v.shape for v in inputs]} {shapes} {_digest(static)}", line))
+        told_by = _digest(static) if static else ""
+        self.log.append(((name, [value.shape for value in inputs], shapes, told_by), line))
         if len(self.log) > LONGEST:
             raise TooLong
         (shape, dtype), *more = shapes
         if not more and (same := self._simplified(name, inputs, shape, dtype, static)) is not None:
             return (same,)
-        if key is None and (name in ELEMENTWISE or name in VIEWS or static is _NOTHING):
+        if key is None and (name in ELEMENTWISE or name in VIEWS):
             key = ()
         known = None
         if key is not None and not effect:
-            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), _digest(static), key)
+            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), told_by, key)
             if known in self._known:
                 return self._known[known]
         if not effect and not more and self._is_foldable(inputs, shape):
@@ -129,13 +131,35 @@ class Builder:
             self._known[known] = results
         return results
 
+    def repeat(
+        self, instructions: Iterable[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
+    ) -> None:
+        """Write elementwise instructions again, for other values, which may have another shape.
+
+        Parameters
+        ----------
+        instructions : iterable of Instruction
+            What is written again.
+        replaced : dict of Value to Value
+            What stands in the place of their arguments, where it is not the same; their results are added.
+        shape : tuple of int
+            The shape of the results.
+        """
+        for old in instructions:
+            (result,) = old.outputs
+            value = replaced[result] = Value(next(self._numbers), shape, result.dtype)
+            inputs = tuple([replaced.get(argument, argument) for argument in old.inputs])
+            written = Instruction(old.name, inputs, (value,), old.static, old.run, old.line)
+            self.program.instructions.append(written)
+            self._sources[value] = written
+        if len(self.program.instructions) > LONGEST:
+            raise TooLong
+
     def _is_foldable(self, inputs: Sequence[Value], shape: tuple[int, ...]) -> bool:
-        sizes = [value.size for value in inputs]
-        return (
-            bool(inputs)
-            and max([int(np.prod(shape)), *sizes]) <= LARGEST_FOLDED
-            and all(map(self.is_constant, inputs))
-        )
+        constants = self.program.constants
+        if not inputs or not all([value in constants for value in inputs]):
+            return False
+        return max(math.prod(shape), *(value.size for value in inputs)) <= LARGEST_FOLDED
 
     def _simplified(
         self,
@@ -209,6 +233,3 @@ def _digest(static: Any) -> str:
     if isinstance(static, np.ndarray):
         return f"{static.dtype} {static.shape} {sha256(static.tobytes()).hexdigest()}"
     return repr(static)
-
-
-_NOTHING: Final[Mapping[str, Any]] = {}

@@ -104,7 +104,7 @@ class Traced:
         The optimisers that took a step.
     met : list of (object, ndarray)
         The arrays and Tensors that were met, in their order, for the comparison with another trace.
-    log : list of (str, str)
+    log : list of (object, str)
         What was asked for, and at which line, for the same.
     on_tape : bool
         Whether a result could still be differentiated.
@@ -126,7 +126,7 @@ class Traced:
     leaves: list[Leaf]
     optimizers: list[Any]
     met: list[Any]
-    log: list[tuple[str, str]]
+    log: list[tuple[Any, str]]
     on_tape: bool = False
 
     def difference(self, first: Traced) -> str | None:
@@ -290,8 +290,9 @@ class Tracer(Recorder, OptimizerTracer):
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
         arguments = [plain(argument) for argument in arguments]
         numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
-        self.builder.log.append((f"{op.name} {numbers}", users_line() if numbers else ""))
-        static = {name: _symbolic(value) for name, value in static.items()}
+        self.builder.log.append(((op.name, repr(numbers)), users_line()) if numbers else (op.name, ""))
+        if static:
+            static = {name: _symbolic(value) for name, value in static.items()}
         if op.joint is not None and is_float(arguments[0] if hasattr(arguments[0], "dtype") else np.float64):
             try:
                 return self._formula(op, arguments, static)
@@ -305,7 +306,11 @@ class Tracer(Recorder, OptimizerTracer):
             out = lowering.lower(self, op, arrays, static)
         except (ValueError, IndexError, TypeError) as error:
             raise error_with_context(error, op.name, arrays) from error
-        wanted = recording.get() and op.kind != "constant" and any(parent is not None for parent in parents)
+        wanted = (
+            op.kind != "constant" and any([parent is not None for parent in parents]) and recording.get()
+        )
+        if not wanted and not isinstance(out, tuple):
+            return _lift(out, None)
         kept = tuple(array.copy() if isinstance(array, Symbol) else array for array in arrays)
         if isinstance(out, tuple):
             whole = Node(op, kept, out, None, parents, static) if wanted else None
@@ -313,12 +318,12 @@ class Tracer(Recorder, OptimizerTracer):
             return tuple(
                 _lift(one, node if is_float(one) else None) for one, node in zip(out, nodes, strict=True)
             )
-        return _lift(
-            out, Node(op, kept, out.copy(), None, parents, static) if wanted and is_float(out) else None
-        )
+        return _lift(out, Node(op, kept, out.copy(), None, parents, static) if is_float(out) else None)
 
     def _argument(self, argument: Any) -> Any:
         """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
+        if type(argument) is Symbol:
+            return argument
         if type(argument) in (bool, int, float):
             return argument
         if isinstance(argument, np.generic):  # a number that cannot change
