@@ -108,3 +108,26 @@ def test_a_replay_waits_while_another_thread_traces() -> None:
         done.set()
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float32])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda a, mask: np.putmask(a, mask, a[::-1]),
+        lambda a, mask: np.place(a, mask, [0, 1]),
+        lambda a, mask: np.put(a, [2], mask[1]),
+        lambda a, mask: np.copyto(a, mask, casting="unsafe"),
+    ],
+)
+def test_what_numpy_writes_into_an_argument_is_written(write: Any, dtype: Any) -> None:
+    def f(a: Any, mask: Any) -> Any:
+        write(a, mask)
+        return np.copy(a)
+
+    mask = np.array([True, False, True])
+    jitted = jit(f)
+    for values in ([1, 0, 1], [1, 1, 0]):
+        expected, found = np.array(values, dtype), np.array(values, dtype)
+        np.testing.assert_array_equal(jitted(found, mask), f(expected, mask))
+        np.testing.assert_array_equal(found, expected)

@@ -23,9 +23,11 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler.facts import Facts, Same, Words, fact_of, is_plain, layout_of
+from tinygrad_mnist.compiler.rates import is_rate
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.module import BUFFER, UNSAVED_BUFFER, Module
 from tinygrad_mnist.optim.optimizer import Optimizer
+from tinygrad_mnist.optim.schedules import LRScheduler
 
 SEARCHED: Final = 1000
 """The number of elements of a container that are compared; a call that reads a larger one runs as it is."""
@@ -41,6 +43,9 @@ DEEPEST: Final = 50
 
 _BOOKKEEPING: Final = frozenset({"_registered", "_path", "_containers", "_float64_settled"})
 """Attributes of modules that change nothing of what they compute."""
+
+_NUMBERS: Final = frozenset({"last_epoch", "_last_lr"})
+"""Attributes of schedules that each call of a program reads anew; see `rates`."""
 
 _CALLED_BY_SYNTAX: Final = frozenset(
     {"__call__", "__enter__", "__exit__", "__getitem__", "__iter__", "__len__", "forward"}
@@ -83,8 +88,8 @@ class Collection:
         The places that may hold other objects later: cells of closures; namespaces, with what reads the names
         in question; containers, and those of which only the length counts; namespaces, with names that must
         stay absent; the options of optimisers.
-    objects : list
-        All objects that were met.
+    objects, schedules : list
+        All objects that were met; and the schedules among them.
     """
 
     def __init__(self, attributes: set[str]) -> None:
@@ -103,6 +108,7 @@ class Collection:
         self._globals: dict[str, Any] | None = None  # of the first function
         self._optimizers: list[tuple[str, Optimizer]] = []
         self._depth = 0
+        self.schedules: list[LRScheduler] = []
 
     def add_root(self, name: str, value: Any) -> None:
         """Add an object that a call begins with; without a name, the function that is called.
@@ -200,6 +206,10 @@ class Collection:
             elif name not in _BOOKKEEPING:
                 self.add(f"{path}.{name}", f"{path}.{name}", value)
         self._add_class(type(module))
+
+    def _add_schedule(self, path: str, schedule: LRScheduler) -> None:
+        self.schedules.append(schedule)
+        self._add_object(path, schedule)
 
     def _note_optimizer(self, path: str, optimizer: Optimizer) -> None:
         self._optimizers.append((path, optimizer))
@@ -330,7 +340,8 @@ class Collection:
         if isinstance(own, dict):
             if (wrapped := own.get("__wrapped__")) is not None:
                 self.add(f"the function inside {path}", path, wrapped)
-            self._add_attributes(path, own, self.attributes & own.keys())
+            names = self.attributes & own.keys()
+            self._add_attributes(path, own, names - _NUMBERS if isinstance(value, LRScheduler) else names)
         if _is_library_class(cls):
             return
         slots = sorted(
@@ -361,6 +372,7 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
     (Tensor, Collection._add_tensor),
     (Module, Collection._add_module),
     (Optimizer, Collection._note_optimizer),
+    (LRScheduler, Collection._add_schedule),
     (types.FunctionType, Collection._add_function),
     (functools.partial, Collection._add_partial),
     (types.ModuleType, Collection._add_python_module),
@@ -375,8 +387,8 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
 class GroupOptions:
     """The options of a parameter group, of which a program has built in only what kind of value they are.
 
-    A learning rate may change at each step. But that another option is 0 may select another formula. Where
-    the code reads options by itself, their values count.
+    A learning rate may change at each step: each call reads it anew, see `rates`. But that another option is 0
+    may select another formula. Where the code reads options by itself, their values count.
 
     Attributes
     ----------
@@ -390,7 +402,7 @@ class GroupOptions:
     def __init__(self, group: dict[str, Any], names: tuple[str, ...], by_value: bool = False) -> None:
         self._by_value = by_value
         self.names = tuple(name for name in names if name in group)
-        self._group = group
+        self.group = group
         self._parameters = group["params"]
         self._read: Any = itemgetter(*self.names, "params", "params") if self.names else lambda group: ()
         self._values = self._read(group)
@@ -398,9 +410,9 @@ class GroupOptions:
 
     def is_unchanged(self) -> bool:
         """Return whether the group has the same parameters, and options of the same kinds."""
-        if self._group["params"] is not self._parameters:
+        if self.group["params"] is not self._parameters:
             return False
-        values = self._read(self._group)
+        values = self._read(self.group)
         for name, value, before, kind in zip(self.names, values, self._values, self.pattern, strict=False):
             if value is not before and self._kind(name, value) != kind:
                 return False
@@ -408,10 +420,10 @@ class GroupOptions:
         return True
 
     def _kind(self, name: str, value: Any) -> Hashable:
+        if name == "lr" and (is_rate(value) or (isinstance(value, np.number) and not self._by_value)):
+            return Words("a number")
         if self._by_value:
             return fact_of(value)
-        if name == "lr" and isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-            return Words("a number")
         return _option_kind(value)
 
 

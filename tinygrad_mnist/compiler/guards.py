@@ -23,6 +23,7 @@ from tinygrad_mnist.compiler.facts import Difference, Facts, differences, is_pla
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
+from tinygrad_mnist.optim.schedules import LRScheduler
 
 KNOWN: Final = 64
 """The number of keys of one function that are kept, so that a key that comes again is the same object."""
@@ -126,6 +127,11 @@ class Guards:
         self._key = self._known.setdefault(key, key)
         self._watch = _Watch(found, version)
         return self._key
+
+    def rates(self) -> tuple[list[dict[str, Any]], list[LRScheduler]]:
+        """Return the parameter groups and the schedules that were found, whose rates each call reads anew."""
+        found = self._collected()
+        return [options.group for options in found.groups], found.schedules
 
     def _collected(self) -> Collection:
         while True:

@@ -74,10 +74,15 @@ class Replay:
         self._captured = {id(tensor) for tensor in self._origins}
         self._tensor_arguments = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self._were = [tensor.origin for tensor in self._origins]
-        self._decisions = [
-            (_reader(slot), getattr(operator, comparison), other, answer)
-            for slot, comparison, other, answer in traced.decisions
-        ]
+        known = [id(group) for group, _, _ in traced.options]  # whose options are compared as a whole
+        self._decisions, self._other_decisions = (
+            [
+                (_reader(slot), getattr(operator, comparison), other, answer)
+                for slot, comparison, other, answer in traced.decisions
+                if (isinstance(slot, OptionSlot) and id(slot.group) in known) is of_options
+            ]
+            for of_options in (True, False)
+        )
         self._scalars = _Scalars(traced)
         self._options: list[Any] = []  # the options of the last call, for which the pattern held
         self._results = [(result.kind, result.position, result.object) for result in traced.results]
@@ -120,6 +125,8 @@ class Replay:
             if (difference := self._other_options()) is not None:
                 return difference
             self._options = options
+        if self._other_decisions and (difference := _other_decision(self._other_decisions)) is not None:
+            return difference
         for flat, positions, tree in traced.progress:
             if tree is not None and not _are_alike(flat.progress, positions):
                 if any(flat.progress[position] is None for position in positions):
@@ -133,10 +140,7 @@ class Replay:
             for name, value in zip(names, before, strict=True):
                 if group[name] != value:
                     return f"option {name} of the optimiser was {value!r}, is {group[name]!r}"
-        for read, compare, other, answer in self._decisions:
-            if compare(now := read(), other) is not answer:
-                return f"an option of the optimiser that decides what it computes became {now!r}"
-        return None
+        return _other_decision(self._decisions)
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Run the program, leave behind what the function does, and return what it returns.
@@ -214,12 +218,20 @@ class Replay:
         found = [
             _as(of, outputs[position])
             if kind == "output"
-            else numbers[position]
+            else known(numbers[position])
             if kind == "number"
             else known
             for (kind, position, known), of in zip(self._results, self.kinds or (), strict=True)
         ]
         return found[0] if self._is_single else unflatten(traced.structure, found)
+
+
+def _other_decision(decisions: Sequence[Any]) -> str | None:
+    """Return which number that decides what the program computes has become another, or None."""
+    for read, compare, other, answer in decisions:
+        if compare(now := read(), other) is not answer:
+            return f"a number of the optimiser or schedule that decides what is computed became {now!r}"
+    return None
 
 
 def _as(kind: type, array: Any) -> Any:

@@ -23,6 +23,7 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.places import array_places
 from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.rates import Rates
 from tinygrad_mnist.compiler.slots import (
     ArgumentGradientSlot,
     ArgumentSlot,
@@ -186,6 +187,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.first = first
         self.met: list[tuple[Any, Any]] = []  # the arrays and Tensors, with arrays, that the function uses
         self.builder = Builder()
+        self.rates = Rates(self.scalar)
         self.slots: list[Slot] = []
         self.scalar_slots: list[Slot] = []
         self.captures: dict[int, _Capture] = {}
@@ -282,7 +284,7 @@ class Tracer(Recorder, OptimizerTracer):
         """Return the number that a slot holds at each call."""
         value = self.builder.scalar()
         self.scalar_slots.append(slot)
-        return Number(_lift(Symbol(value, weak=True), None), now, slot)
+        return Number(_lift(Symbol(value, weak=True), None), now, slot=slot)
 
     # ---- operations --------------------------------------------------------------------------------------
 
@@ -472,6 +474,7 @@ class Tracer(Recorder, OptimizerTracer):
     def schedule_step(self, schedule: Any) -> None:
         """Note that a schedule is advanced, which Python does after the program has run."""
         self.schedules.append(schedule)
+        self.rates.step(schedule)
 
     # ---- beginning and end -------------------------------------------------------------------------------
 
@@ -486,6 +489,7 @@ class Tracer(Recorder, OptimizerTracer):
 
     def restore(self) -> None:
         """Give everything back the values that it had."""
+        self.rates.restore()
         for capture in self.captures.values():
             capture.tensor._array, capture.tensor.origin = capture.array, capture.origin
         for buffer in reversed(self.buffers):
@@ -602,12 +606,27 @@ def _symbolic(value: Any) -> Any:
 # ---- a whole call ----------------------------------------------------------------------------------------
 
 
-def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
+def trace(
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    structure: Any,
+    rates: tuple[Sequence[dict[str, Any]], Sequence[Any]] = ((), ()),
+) -> Traced:
     """Trace a call of a function twice, and return what it computes.
 
     The second trace tells what the first cannot: an array that both met is one that outlives the call, and
     has to be read again at each; one that each of them made is a constant; and where they differ, a replay
     would freeze what changes.
+
+    Parameters
+    ----------
+    function : callable
+        What is called.
+    leaves, structure : list, object
+        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
+        what it is.
+    rates : tuple of two sequences
+        The parameter groups and the schedules whose learning rates it may read.
 
     Raises
     ------
@@ -618,8 +637,8 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
     """
     first = Tracer()
     try:
-        before = _traced(first, function, leaves, structure)
-        again = _traced(Tracer(first), function, leaves, structure)
+        before = _traced(first, function, leaves, structure, rates)
+        again = _traced(Tracer(first), function, leaves, structure, rates)
     except TooLong:
         raise RunsEagerly(
             f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside "
@@ -635,17 +654,10 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
     return again
 
 
-def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
-    """Trace a call once.
-
-    Parameters
-    ----------
-    function : callable
-        What is called.
-    leaves, structure : list, object
-        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
-        what it is.
-    """
+def _traced(
+    tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any], structure: Any, rates: Any
+) -> Traced:
+    """Trace a call once; the arguments are those of `trace`."""
     given: list[Any] = []
     arguments: list[tuple[int, Tensor, Value]] = []
     known: dict[int, Any] = {}
@@ -677,9 +689,11 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
     args, kwargs = unflatten(structure, given)
     with tracing.on():
         tracing.entered_function(function)
+        tracing.rates.enter(*rates)
         returned = function(*args, **kwargs)
         if tracing.refused is not None:  # the function has caught it
             raise tracing.refused
+        tracing.rates.check()
         if any(id(leaf) in tracing.captures for leaf in leaves if isinstance(leaf, Tensor)):
             raise RunsEagerly("an argument is a Tensor that the function finds outside, too")
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
@@ -696,18 +710,22 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         outputs.append(tracing.symbol(symbol).value)
         return len(outputs) - 1
 
-    def number(leaf: Any) -> Any:
-        if isinstance(leaf, Number):
-            numbers.append(tracing.symbol(leaf).value)
-            return len(numbers) - 1
-        return None
+    def number(leaf: Number) -> int:
+        symbol = tracing.symbol(leaf)
+        if symbol.value in program.scalars or symbol.value in program.inputs:
+            symbol = lowering.ufunc(tracing, np.maximum, [symbol, symbol])  # each result has a place of its own
+        if symbol.value not in numbers:
+            numbers.append(symbol.value)
+        return numbers.index(symbol.value)
 
     result_leaves, structure = flatten(returned)
     results, on_tape = [], False
     originals = {id(capture.tensor): capture for capture in tracing.captures.values()}
     for leaf in result_leaves:
-        if isinstance(leaf, Number):
-            results.append(Result("number", number(leaf)))
+        if type(leaf) is Number and tracing.builder.is_constant(tracing.symbol(leaf).value):
+            results.append(Result("object", object=float(program.constants[tracing.symbol(leaf).value])))
+        elif type(leaf) is Number:
+            results.append(Result("number", number(leaf), float if leaf.now is None else type(leaf.now)))
         elif isinstance(leaf, Tensor) and id(leaf) in originals:
             results.append(Result("object", object=leaf))
         elif isinstance(leaf, (Tensor, Symbol, np.ndarray)):
@@ -802,7 +820,7 @@ def _is_live(origin: Any) -> bool:
 
 def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
     """Return a tree with, for each Number, a `Result` that says which number of the program it is."""
-    if isinstance(tree, Number):
+    if type(tree) is Number:
         return Result("number", number(tree), type(tree.now))
     if isinstance(tree, tuple):
         parts = [_numbered(part, number) for part in tree]
