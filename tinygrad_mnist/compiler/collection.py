@@ -125,6 +125,10 @@ class Collection:
         for path, optimizer in self._optimizers:
             self._add_optimizer(path, optimizer)
 
+    def name_of(self, value: Any) -> str:
+        """Return what an object that was met is called."""
+        return self._seen[id(value)]
+
     def has(self, value: Any) -> bool:
         """Return whether an object was met."""
         return id(value) in self._seen
@@ -195,7 +199,7 @@ class Collection:
         self.facts[f"{path}: order"] = Words(", ".join(module._registered) or "none")
         # The code of the framework's layers is not looked into: each of their attributes may be read. Of a
         # user's module those count whose names are read, and not a counter that its trainer keeps there.
-        is_users = all(cls is Module or not _is_library_class(cls) for cls in type(module).__mro__[:-1])
+        is_users = all(cls is Module or not is_library_class(cls) for cls in type(module).__mro__[:-1])
         for name, value in tuple(vars(module).items()):
             is_read = name in module._registered or name in ("training", "forward") or name in self.attributes
             if is_users and not is_read:
@@ -227,7 +231,7 @@ class Collection:
                 (f"{where}[{name!r}]", kind)
                 for name, kind in zip(options.names, options.pattern, strict=True)
             )
-        if not _is_library_class(type(optimizer)):
+        if not is_library_class(type(optimizer)):
             own = {name for name in vars(optimizer) if not name.startswith("_")}
             self._add_attributes(path, vars(optimizer), own - {"param_groups", "defaults"})
             self._add_class(type(optimizer), every_method=True)
@@ -304,7 +308,7 @@ class Collection:
     ) -> None:
         """Add what a user's class and its bases define under names that are read."""
         for base in cls.__mro__:
-            if _is_library_class(base):
+            if is_library_class(base):
                 continue
             own = vars(base)
             # a name that a class gets would hide that of a base
@@ -330,7 +334,7 @@ class Collection:
     # ---- other objects ---------------------------------------------------------------------------------
 
     def _add_python_module(self, path: str, module: types.ModuleType) -> None:
-        if not _is_library_module(module.__name__):
+        if not is_library_module(module.__name__):
             self._add_attributes(path, vars(module), self.attributes & vars(module).keys())
 
     def _add_object(self, path: str, value: Any) -> None:
@@ -342,7 +346,7 @@ class Collection:
                 self.add(f"the function inside {path}", path, wrapped)
             names = self.attributes & own.keys()
             self._add_attributes(path, own, names - _NUMBERS if isinstance(value, LRScheduler) else names)
-        if _is_library_class(cls):
+        if is_library_class(cls):
             return
         slots = sorted(
             name
@@ -462,15 +466,15 @@ def is_library_file(file: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_library_module(name: str) -> bool:
+def is_library_module(name: str) -> bool:
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         return name == "builtins" or name.partition(".")[0] in sys.stdlib_module_names
     return is_library_file(file)
 
 
-def _is_library_class(cls: type) -> bool:
-    return _is_library_module(cls.__module__)
+def is_library_class(cls: type) -> bool:
+    return is_library_module(cls.__module__)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -23,7 +23,6 @@ from tinygrad_mnist.compiler.facts import Difference, Facts, differences, is_pla
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
-from tinygrad_mnist.optim.schedules import LRScheduler
 
 KNOWN: Final = 64
 """The number of keys of one function that are kept, so that a key that comes again is the same object."""
@@ -120,7 +119,7 @@ class Guards:
         if watch is not None and watch.is_unchanged():
             return self._key
         version = structure_version()
-        found = self._collected()
+        found = self.collected()
         if len(self._known) >= KNOWN:
             self._known.clear()
         key = GuardKey(found.facts)
@@ -128,12 +127,8 @@ class Guards:
         self._watch = _Watch(found, version)
         return self._key
 
-    def rates(self) -> tuple[list[dict[str, Any]], list[LRScheduler]]:
-        """Return the parameter groups and the schedules that were found, whose rates each call reads anew."""
-        found = self._collected()
-        return [options.group for options in found.groups], found.schedules
-
-    def _collected(self) -> Collection:
+    def collected(self) -> Collection:
+        """Return all that the function reads now."""
         while True:
             count = len(self._attributes)
             found = Collection(self._attributes)
@@ -151,7 +146,7 @@ class Guards:
         objects : iterable
             Modules, optimisers, Tensors and whatever else the program depends on. They are not kept.
         """
-        found = self._collected()
+        found = self.collected()
         new = [each for each in objects if not found.has(each)]
         for each in new:
             self._add_root(getattr(each, "name", None) or type(each).__name__, each)

@@ -244,12 +244,12 @@ class Jitted:
             before = guards.key()
             if (what := too_large(before.facts)) is not None:
                 raise RunsEagerly(f"{what}, too large to be compared at each call", is_said=True)
-            traced = trace(function, leaves, structure, guards.rates())
+            traced = trace(function, leaves, structure, guards.collected())
             if guards.key() != before:
                 (changed, *_) = differences(before.facts, guards.key().facts)
                 raise JitError(f"{self._name} changes what it reads, which a replay would not do: {changed}")
             if _adopted(traced.optimizers):
-                traced = trace(function, leaves, structure, guards.rates())
+                traced = trace(function, leaves, structure, guards.collected())
         if traced.on_tape:
             raise RunsEagerly(
                 "what it returns is on the tape; take the gradient inside, or call it under no_grad"

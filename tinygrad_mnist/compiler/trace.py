@@ -19,7 +19,9 @@ import numpy as np
 
 from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.builder import LONGEST, Builder, TooLong
+from tinygrad_mnist.compiler.collection import Collection
 from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.guards import is_object
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.places import array_places
 from tinygrad_mnist.compiler.program import Program, Value
@@ -44,6 +46,11 @@ from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
+from tinygrad_mnist.nn.module import Module
+
+
+KINDS: Final = "fbiu"
+"""The kinds of the dtypes that a Tensor can have."""
 
 
 class RunsEagerly(Exception):
@@ -451,11 +458,11 @@ class Tracer(Recorder, OptimizerTracer):
         self.buffers.append(buffer)
         buffer.put(buffer.tensor)
 
-    def entered_function(self, function: Any) -> None:
-        """Let Tensors stand for the arrays that a function finds outside."""
+    def entered_function(self, *holders: Any) -> None:
+        """Let Tensors stand for the arrays that a function finds outside, or in objects that it is given."""
         tensors: dict[int, tuple[Tensor, Value]] = {}
-        for array, put in array_places(function):
-            if array.dtype.kind not in "fbiu":
+        for array, put in array_places(*holders):
+            if array.dtype.kind not in KINDS:
                 continue
             if id(array) not in tensors:
                 if id(array) in self.arrays:  # it is an argument, too
@@ -466,6 +473,18 @@ class Tracer(Recorder, OptimizerTracer):
                 tensors[id(array)] = _lift(Symbol(value), None), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
+
+    def entered_what_is_read(self, read: Collection) -> None:
+        """Let symbols and numbers stand in the modules, optimisers and schedules that a function reads."""
+        self.rates.enter((options.group for options in read.groups), read.schedules)
+        for each in read.objects:
+            if isinstance(each, Module):
+                self.entered(each)
+        placed = {id(buffer.array) for buffer in self.buffers}
+        for each in read.objects:
+            if isinstance(each, np.ndarray) and each.dtype.kind in KINDS and id(each) not in placed:
+                name = read.name_of(each)
+                raise RunsEagerly(f"nothing can stand in the place of the array {name}", is_said=True)
 
     def generator(self, make: Callable[[Any], np.random.Generator], rng: Any) -> Any:
         """Return what a layer draws from: each call of the program draws anew, from the real generator."""
@@ -610,7 +629,7 @@ def trace(
     function: Callable[..., Any],
     leaves: Sequence[Any],
     structure: Any,
-    rates: tuple[Sequence[dict[str, Any]], Sequence[Any]] = ((), ()),
+    read: Collection | None = None,
 ) -> Traced:
     """Trace a call of a function twice, and return what it computes.
 
@@ -625,8 +644,8 @@ def trace(
     leaves, structure : list, object
         Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
         what it is.
-    rates : tuple of two sequences
-        The parameter groups and the schedules whose learning rates it may read.
+    read : Collection, optional
+        What it reads besides.
 
     Raises
     ------
@@ -637,8 +656,8 @@ def trace(
     """
     first = Tracer()
     try:
-        before = _traced(first, function, leaves, structure, rates)
-        again = _traced(Tracer(first), function, leaves, structure, rates)
+        before = _traced(first, function, leaves, structure, read)
+        again = _traced(Tracer(first), function, leaves, structure, read)
     except TooLong:
         raise RunsEagerly(
             f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside "
@@ -655,7 +674,11 @@ def trace(
 
 
 def _traced(
-    tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any], structure: Any, rates: Any
+    tracing: Tracer,
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    structure: Any,
+    read: Collection | None,
 ) -> Traced:
     """Trace a call once; the arguments are those of `trace`."""
     given: list[Any] = []
@@ -688,8 +711,9 @@ def _traced(
         tracing.arrays[id(array)] = array, value
     args, kwargs = unflatten(structure, given)
     with tracing.on():
-        tracing.entered_function(function)
-        tracing.rates.enter(*rates)
+        tracing.entered_function(function, *filter(is_object, leaves))
+        if read is not None:
+            tracing.entered_what_is_read(read)
         returned = function(*args, **kwargs)
         if tracing.refused is not None:  # the function has caught it
             raise tracing.refused
@@ -777,6 +801,8 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
                 symbol = symbol.astype(buffer.array.dtype)
             program.writes.append((symbol.value, buffer.value))
     tracing.write_states(program)
+    if program.writes and tracing.builder.has_copies:  # which would be written to, or not see what is written
+        raise RunsEagerly("an array runs backwards in memory, as x[::-1] does, and arrays are written to")
     progress = [
         (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
     ]
