@@ -181,9 +181,11 @@ def _held_by_object(holder: Any) -> Held:
     for name, value in list(namespace.items()):
         if registered.get(name) not in (BUFFER, UNSAVED_BUFFER):
             yield value, _item_setter(namespace, name)
-    for name, member in inspect.getmembers_static(type(holder), inspect.ismemberdescriptor):
-        if hasattr(holder, name):
-            yield getattr(holder, name), functools.partial(member.__set__, holder)
+    for cls in type(holder).__mro__:
+        if "__slots__" in vars(cls):
+            for name, member in vars(cls).items():
+                if inspect.ismemberdescriptor(member) and hasattr(holder, name):
+                    yield getattr(holder, name), functools.partial(member.__set__, holder)
     if not is_library_class(type(holder)):
         yield type(holder), _nowhere
 
