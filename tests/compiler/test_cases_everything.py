@@ -81,6 +81,26 @@ def test_float64_stays_float64_and_float32_stays_float32() -> None:
             assert {np.asarray(one).dtype for one in out(np.ones((2, 3), dtype))} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize(("dtype", "ignored"), [(np.int64, -100), (np.int8, -1), (np.uint8, 255)])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "reduction": "sum"}, {"nll": True}])
+def test_a_label_that_is_left_out_is_no_reason_to_run_in_eager(
+    dtype: Any, ignored: int, options: dict[str, Any]
+) -> None:
+    rest = {name: value for name, value in options.items() if name != "nll"}
+    if ignored != -100:
+        rest["ignore_index"] = ignored
+
+    def loss(logits: Any, labels: Any) -> Any:
+        if "nll" in options:
+            return F.nll_loss(F.log_softmax(logits, 1), labels, **rest)
+        return F.cross_entropy(logits, labels, **rest)
+
+    calls = [(x, y.astype(dtype)) for x, y in batches(4)]
+    for number, (_, labels) in enumerate(calls[1:]):
+        labels[: number + 1] = ignored
+    equal_to_eager(lambda decorate: trainer(decorate, plain_network(), loss=loss), calls)
+
+
 def test_two_optimisers_and_a_step_that_trains_in_turn() -> None:
     def make(decorate: Any) -> World:
         one, two = nn.Linear(3, 4, rng=0), nn.Linear(4, 3, rng=1)
