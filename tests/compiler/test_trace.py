@@ -118,7 +118,6 @@ def test_a_replay_waits_while_another_thread_traces() -> None:
         lambda a, mask: np.putmask(a, mask, a[::-1]),
         lambda a, mask: np.place(a, mask, [0, 1]),
         lambda a, mask: np.put(a, [2], mask[1]),
-        lambda a, mask: np.copyto(a, mask, casting="unsafe"),
     ],
 )
 def test_what_numpy_writes_into_an_argument_is_written(write: Any, dtype: Any) -> None:

@@ -29,14 +29,14 @@ import numpy as np
 
 from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.collection import too_large
-from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.facts import differences
 from tinygrad_mnist.compiler.generators import kept_generators
 from tinygrad_mnist.compiler.keys import Keys, reason
 from tinygrad_mnist.compiler.replay import NotNow, Replay
 from tinygrad_mnist.compiler.source import find
-from tinygrad_mnist.compiler.trace import RunsEagerly, trace
+from tinygrad_mnist.compiler.trace import trace
 from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
@@ -221,6 +221,9 @@ class Jitted:
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""
         findings = [] if is_own(self._function) else find(self._function)
+        findings.sort(key=lambda finding: finding.is_question)
+        if findings and findings[0].is_question:
+            raise RunsEagerly(str(findings[0]), is_said=True)
         if findings:
             raise JitError(f"{self._name} cannot be compiled: {findings[0]}")
 

@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.builder import LONGEST, Builder, TooLong
 from tinygrad_mnist.compiler.collection import Collection
-from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
 from tinygrad_mnist.compiler.guards import is_object
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.places import array_places
@@ -37,6 +37,7 @@ from tinygrad_mnist.compiler.slots import (
     StateSlot,
     TensorSlot,
 )
+from tinygrad_mnist.compiler.standins import StandIn, standing
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
@@ -51,20 +52,6 @@ from tinygrad_mnist.nn.module import Module
 
 KINDS: Final = "fbiu"
 """The kinds of the dtypes that a Tensor can have."""
-
-
-class RunsEagerly(Exception):
-    """Raised while tracing where a function has to run as it is; the message says why.
-
-    Attributes
-    ----------
-    is_said : bool
-        Whether a user would not expect it, and is told.
-    """
-
-    def __init__(self, why: str, is_said: bool = False) -> None:
-        super().__init__(why)
-        self.is_said = is_said
 
 
 @dataclass
@@ -208,7 +195,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
-        self.refused: JitError | None = None  # what was refused, even if the function caught the error
+        self.refused: JitError | RunsEagerly | None = None  # what was refused, even if the function caught the error
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
 
@@ -385,7 +372,8 @@ class Tracer(Recorder, OptimizerTracer):
         def run(*given: Any) -> Any:
             filled = list(leaves)
             for place, one in zip(places, given, strict=True):
-                filled[place] = one if isinstance(one, Tensor) else _lift(one, None)
+                tensor = one if isinstance(one, Tensor) else _lift(one, None)
+                filled[place] = standing(tensor) if isinstance(leaves[place], StandIn) else tensor
             positional, named = unflatten(structure, filled)
             return function(*positional, **named)
 
@@ -451,7 +439,7 @@ class Tracer(Recorder, OptimizerTracer):
             else:
                 value = self.builder.input(buffer)
                 self.slots.append(BufferSlot(vars(module), name))
-            tensor = _lift(Symbol(value), None)
+            tensor = standing(_lift(Symbol(value), None))
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
     def _stand_in(self, buffer: _Buffer) -> None:
@@ -470,7 +458,7 @@ class Tracer(Recorder, OptimizerTracer):
                 else:
                     value = self.builder.input(array)
                     self.slots.append(ArraySlot(array))
-                tensors[id(array)] = _lift(Symbol(value), None), value
+                tensors[id(array)] = standing(_lift(Symbol(value), None)), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
 
@@ -697,6 +685,8 @@ def _traced(
         value = tracing.builder.input(array)
         tracing.slots.append(ArgumentSlot(position))
         tensor = _lift(Symbol(value), None)
+        if isinstance(leaf, np.ndarray):
+            tensor = standing(tensor)
         if isinstance(leaf, Tensor) and leaf.origin is not None:
             if not isinstance(leaf.origin, Leaf):
                 raise RunsEagerly("an argument is on a tape: whoever differentiates by it needs the tape")
