@@ -8,7 +8,7 @@ subexpression). One that changes nothing gives its argument, and one of constant
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Any, Final
@@ -46,21 +46,37 @@ class Builder:
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
         self._sources: dict[Value, Instruction] = {}
+        self._repeated: dict[Any, Any] = {}  # results of `repeat`
+        # What the tracer keeps of what it wrote, for a second trace.
+        self.lowered: dict[Any, Any] = {}
+        self.updates: dict[Any, list[Instruction]] = {}
+
+    def again(self) -> None:
+        """Begin the program anew, for a second trace of the same call.
+
+        What the first one wrote is written already, if it is asked for again; the rest will be left out.
+        """
+        kept = [instruction for instruction in self.program.instructions if not instruction.effect]
+        self.program = Program(constants=self.program.constants, instructions=kept)
+        self.log = []
 
     def value(self, shape: Sequence[int], dtype: Any) -> Value:
         """Return a new value, which nothing defines yet."""
         return Value(next(self._numbers), tuple(int(length) for length in shape), np.dtype(dtype))
 
-    def input(self, array: Any) -> Value:
-        """Return the value of an array that each call is given; ``array`` shows what it looks like."""
-        value = self.value(array.shape, array.dtype)
+    def input(self, array: Any, known: Value | None = None) -> Value:
+        """Return the value of an array that each call is given; ``array`` shows what it looks like.
+
+        ``known`` is the value that the first trace has for it.
+        """
+        value = self.value(array.shape, array.dtype) if known is None else known
         self.program.inputs.append(value)
         self.program.strides.append(tuple(forwards(array).strides))
         return value
 
-    def scalar(self) -> Value:
-        """Return the value of a number that each call is given."""
-        value = self.value((), np.float64)
+    def scalar(self, known: Value | None = None) -> Value:
+        """Return the value of a number that each call is given; ``known`` is that of the first trace."""
+        value = self.value((), np.float64) if known is None else known
         self.program.scalars.append(value)
         return value
 
@@ -132,19 +148,25 @@ class Builder:
         return results
 
     def repeat(
-        self, instructions: Iterable[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
+        self, instructions: list[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
     ) -> None:
         """Write elementwise instructions again, for other values, which may have another shape.
 
+        For the same values they are not written twice.
+
         Parameters
         ----------
-        instructions : iterable of Instruction
+        instructions : list of Instruction
             What is written again.
         replaced : dict of Value to Value
             What stands in the place of their arguments, where it is not the same; their results are added.
         shape : tuple of int
             The shape of the results.
         """
+        key = (id(instructions), *replaced.values())
+        if key in self._repeated:
+            replaced.update(self._repeated[key][1])
+            return
         for old in instructions:
             (result,) = old.outputs
             value = replaced[result] = Value(next(self._numbers), shape, result.dtype)
@@ -152,6 +174,7 @@ class Builder:
             written = Instruction(old.name, inputs, (value,), old.static, old.run, old.line)
             self.program.instructions.append(written)
             self._sources[value] = written
+        self._repeated[key] = instructions, dict(replaced)
         if len(self.program.instructions) > LONGEST:
             raise TooLong
 

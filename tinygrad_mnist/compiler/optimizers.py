@@ -97,6 +97,7 @@ class OptimizerTracer:
     slots: list[Slot]
     schedules: list[Any]
     in_place: set[int]
+    input: Callable[[Slot, Any], Value]
     capture: Callable[[Tensor], Symbol]
     capture_gradient: Callable[..., None]
     require: Callable[[Any], None]
@@ -192,8 +193,13 @@ class OptimizerTracer:
             gradient.value,
             instructions[begin:],
         )
-        if _is_elementwise(formula):
-            self._formulas[id(flat), id(before), gradient.dtype] = formula
+        key = (*formula.read, *formula.written, formula.gradient)
+        if key in self.builder.updates:  # a first trace has written it
+            formula.instructions = self.builder.updates[key]
+        elif not _is_elementwise(formula):
+            return progress
+        self.builder.updates[key] = formula.instructions
+        self._formulas[id(flat), id(before), gradient.dtype] = formula
         return progress
 
     def _repeat(self, formula: _Formula, flat: Any, index: int, gradient: Symbol) -> None:
@@ -239,8 +245,7 @@ class OptimizerTracer:
         key = (id(flat), name, index)
         if key not in self._states:
             slot = StateSlot(flat, name, index)
-            value = self.builder.input(slot.fetch(()))
-            self.slots.append(slot)
+            value = self.input(slot, slot.fetch(()))
             self._states[key] = flat, Symbol(value), value
         return self._states[key][1]
 
