@@ -94,6 +94,7 @@ class OptimizerTracer:
     """The methods of the tracer that optimisers, gradient clipping and schedules call."""
 
     builder: Builder
+    first: Any
     slots: list[Slot]
     schedules: list[Any]
     in_place: set[int]
@@ -114,6 +115,7 @@ class OptimizerTracer:
         self._progress_numbers: dict[tuple[int, Any], Any] = {}
         self._flats: dict[int, Any] = {}
         self._noted: dict[int, Any] = {}  # what the first step notes for the parameters of a flat array
+        self._ran: list[bool] = []  # of each update, whether the formula was run for it
         self._formulas: dict[Any, _Formula] = {}  # by flat array, what is noted and the gradient's dtype
 
     def optimizer_step(self, optimizer: Any) -> None:
@@ -156,8 +158,14 @@ class OptimizerTracer:
                 self._noted[id(flat)] = _now(optimizer._update(trial, options, None))
             before = self._progress_before(flat, index, self._noted[id(flat)])
         formula = self._formulas.get((id(flat), id(before), gradient.dtype))
-        if formula is None:
+        self._ran.append(formula is None)
+        # A second trace runs it for the same parameters, so that the logs can be compared.
+        ran = [] if self.first is None else self.first._ran[len(self._ran) - 1 : len(self._ran)]
+        if formula is None or ran == [True]:
+            begin = len(self.builder.log)
             progress = self._run(optimizer, options, flat, index, gradient, before)
+            if ran == [False]:  # there is nothing to compare with
+                del self.builder.log[begin:]
         else:
             self._repeat(formula, flat, index, gradient)
             progress = formula.progress
