@@ -261,9 +261,10 @@ def load(
 
 def key(*parts: str) -> str:
     """Return the key of all that machine code depends on, beside what it is made of: ``parts``."""
+    llvm = _llvm()
     import llvmlite
 
-    versions = (__version__, llvmlite.__version__, repr(_llvm().llvm_version_info))
+    versions = (__version__, llvmlite.__version__, repr(llvm.llvm_version_info))
     return key_of(FORMAT, *versions, host().triple, host().cpu, host().features_text, *parts)
 
 
