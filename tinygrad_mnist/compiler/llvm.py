@@ -148,6 +148,7 @@ class _Function:
         self.count = 0
         self.registers: dict[int, str] = {}
         self.loops: list[str] = []
+        self.known: list[dict[Any, str]] = [{}]  # in each loop that is open, the addresses that were computed
         self.long = long_sums(made) if loop != len(made.lengths) - 1 else frozenset()
 
     def text(self) -> str:
@@ -248,7 +249,9 @@ class _Function:
     def turn(self, depth: int) -> Callable[[str], None]:
         def inside(counter: str) -> None:
             self.loops.append(counter)
+            self.known.append({})
             self.level(depth + 1)
+            self.known.pop()
             self.loops.pop()
 
         return inside
@@ -358,30 +361,37 @@ class _Function:
 
     # Memory ----------------------------------------------------------------------------------------------
 
+    # An array of the caller may begin anywhere. What is in the arena is aligned, but processors with vectors
+    # do not ask for it, and kernels that differ in it alone are one.
+
     def address(self, access: Access) -> str:
         total = ""
         for counter, stride in zip(self.loops, access.strides, strict=False):
             if stride:
-                moved = self.make(f"mul nsw i64 {counter}, {stride}")
-                total = self.make(f"add nsw i64 {total}, {moved}") if total else moved
+                moved = self.once(f"mul nsw i64 {counter}, {stride}")
+                total = self.once(f"add nsw i64 {total}, {moved}") if total else moved
         if not total:
             return f"%p{access.pointer}"
-        return self.make(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {total}")
+        return self.once(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {total}")
 
-    def alignment(self, access: Access) -> int:
-        # The arena is ours; an array of the caller may begin anywhere.
-        return access.dtype.itemsize if self.nest.pointers[access.pointer].entry == 0 else 1
+    def once(self, line: str) -> str:
+        """Return the result of a line that was added before in a loop that is open; else add it."""
+        for known in self.known:
+            if line in known:
+                return known[line]
+        self.known[-1][line] = name = self.make(line)
+        return name
 
     def load(self, access: Access) -> str:
         kind = memory_type(access.dtype)
-        value = self.make(f"load {kind}, ptr {self.address(access)}, align {self.alignment(access)}")
+        value = self.make(f"load {kind}, ptr {self.address(access)}, align 1")
         return self.make(f"icmp ne i8 {value}, 0") if access.dtype.kind == "b" else value
 
     def store(self, access: Access, value: str) -> None:
         if access.dtype.kind == "b":
             value = self.make(f"zext i1 {value} to i8")
         kind = memory_type(access.dtype)
-        self.add(f"store {kind} {value}, ptr {self.address(access)}, align {self.alignment(access)}")
+        self.add(f"store {kind} {value}, ptr {self.address(access)}, align 1")
 
     # Operations ------------------------------------------------------------------------------------------
 
@@ -424,7 +434,9 @@ class _Function:
         if which == 0 and name in FUNCTIONS:
             self.functions.add((name, dtype))
             arguments = ", ".join(f"{kind} {operand}" for operand in a)
-            return self.make(f"call {TYPES[result.dtype]} @tg_{name}_{short(dtype)}({arguments})")
+            # Of numbers, a long function is worth one copy alone.
+            apart = " noinline" if name == "power" and result.depth == 0 else ""
+            return self.make(f"call {TYPES[result.dtype]} @tg_{name}_{short(dtype)}({arguments}){apart}")
         if name == "power":  # as the library of C has it
             return self.call("llvm.pow", kind, *a)
         if name in ("floor", "ceil", "rint", "trunc"):
