@@ -31,12 +31,9 @@ SPEED: Final = 2
 """Level of LLVM's passes. With 3, it takes a third longer to compile, and steps are no faster."""
 
 VECTORISED: Final = '"vectorised"'
-"""Attribute of a function that is written in vectors, and calls none: LLVM's passes over loops skip it."""
+"""Attribute of a function that is written in vectors, and calls none: LLVM's passes skip it."""
 
 _DEFINED: Final = re.compile(r'^[ \t]*define (?!internal|private)[^@\n]*@"?([\w.$-]+)', re.MULTILINE)
-_IN_VECTORS: Final = re.compile(
-    rf"^define (?:internal )?([^\n]*) {VECTORISED}[^\n]*\{{\n.*?^\}}\n", re.MULTILINE | re.DOTALL
-)
 _DECLARED: Final = re.compile(r'^[ \t]*declare [^@\n]*@"?((?!llvm\.)[\w.$-]+)', re.MULTILINE)
 
 PERF_VARIABLE: Final = "TINYGRAD_MNIST_PERF"
@@ -295,10 +292,6 @@ def _object_of(ir: str) -> bytes:
         options.slp_vectorization = False
         with options, llvm.create_pass_builder(machine, options) as builder:
             builder.getModulePassManager().run(module, builder)
-            light = llvm.create_new_module_pass_manager()
-            light.add_instruction_combine_pass()
-            light.add_simplify_cfg_pass()
-            light.run(vectorised, builder)
         module.link_in(vectorised)
         return bytes(machine.emit_object(module))
 
@@ -308,8 +301,18 @@ def _parted(ir: str) -> tuple[str, str]:
 
     The first declares the functions of the second, which use nothing but themselves.
     """
-    vectors = [found[0].replace("define internal", "define", 1) for found in _IN_VECTORS.finditer(ir)]
-    return _IN_VECTORS.sub(r"declare \1\n", ir), "".join(vectors)
+    loops, vectors = [], []
+    for part in ir.split("\n}\n"):  # each ends where a function does
+        begin = part.rfind("\ndefine ") + 1
+        head, _, body = part[begin:].partition("\n")
+        head = head.replace("define internal", "define", 1)
+        declared, in_vectors, _ = head.partition(f" {VECTORISED}")
+        if in_vectors:
+            loops.append(part[:begin] + declared.replace("define", "declare", 1) + "\n")
+            vectors.append(f"{head}\n{body}\n}}\n")
+        else:
+            loops.append(part + "\n}\n")
+    return "".join(loops).removesuffix("\n}\n"), "".join(vectors)
 
 
 def _load(object_bytes: bytes, symbols: Mapping[str, int], needed: Iterable[str]) -> Any:
