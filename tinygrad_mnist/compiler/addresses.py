@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -86,20 +86,21 @@ class Overlaps:
         self._lasts: list[int] = []
         self._suspects: list[int] = []  # inputs whose bytes meet those of what is written to
         self._targets_moved = False
+        self.first, self.last = 0, -1
+        """An input that lies outside of these bytes need not be placed."""
+        self.are_possible = False
+        """Whether `exist` has anything to look at."""
 
     def place(self, number: int, address: int) -> None:
         """Note where an input begins."""
         before, after = self._spans[number]
         first, last = self._ends[number] = address - before, address + after
         if number in self._targets:
-            self._targets_moved = True
+            self._targets_moved = self.are_possible = True
+            self.first, self.last = 0, sys.maxsize  # until it is known how far they reach
         elif (earlier := bisect_right(self._firsts, last)) and self._lasts[earlier - 1] >= first:
             self._suspects.append(number)
-
-    def release(self, numbers: Iterable[int]) -> None:
-        """Forget some inputs."""
-        for number in numbers:
-            self._ends[number] = 0, -1
+            self.are_possible = True
 
     def exist(self) -> bool:
         """Return whether an input that is written to shares memory with another one."""
@@ -108,20 +109,20 @@ class Overlaps:
             self._firsts = [first for first, _ in ends]
             self._lasts = list(itertools.accumulate((last for _, last in ends), max))
             found = self._is_any()
-        elif self._suspects:
+        else:
             found = any(
                 itertools.starmap(self._have_common, itertools.product(self._suspects, self._targets))
             )
-        else:
-            return False
         self._suspects.clear()
-        self._targets_moved = found  # the next call looks at all again
+        self._targets_moved = self.are_possible = found  # then the next call looks at all again
+        self.first, self.last = (0, sys.maxsize) if found else (self._firsts[0], self._lasts[-1])
         return found
 
     def _is_any(self) -> bool:
         """Look at all pairs whose spans meet."""
         reached: list[int] = []  # inputs whose bytes may meet those of the next
-        for number in sorted(range(len(self._ends)), key=self._ends.__getitem__):
+        present = [number for number, array in enumerate(self._arrays) if array is not None]
+        for number in sorted(present, key=self._ends.__getitem__):
             first, _ = self._ends[number]
             reached = [other for other in reached if self._ends[other][1] >= first]
             if any(self._have_common(number, other) for other in reached):

@@ -112,7 +112,7 @@ class Executable:
             module = self._module(1)
         self.ir = module.text()
         self._code = machine.compile_ir(self.ir, symbols=_symbols(module, self.threads))
-        kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32)
         self._parts: list[Any] = [
             kind(self._code.address(name)) if call is None else call for name, call in self._steps
         ]
@@ -142,11 +142,16 @@ class Executable:
         ready, memory = self.plan.ready, self.memory
         program = ready.program
         table = np.zeros(memory.committed + 1, np.int64)
-        self._table_address = address_of(table)
+        pointer = ctypes.c_void_p(address_of(table))
+        self._parts = [
+            part if isinstance(part, Instruction) else partial(part, pointer) for part in self._parts
+        ]
         self._table = table.data  # quicker than an array where single entries are written
         self._pool = pool.pool(self.threads) if self.threads > 1 else None
         if self._pool:
             self._table[memory.pool] = self._pool.state_address
+        is_one = len(self._parts) == 1 and self._pool is None
+        self._only: Callable[[], Any] | None = self._parts[0] if is_one else None
         block = np.zeros(memory.arena + 64, np.uint8)
         start = -address_of(block) % 64
         self._arena = block[start : start + memory.arena].data
@@ -215,6 +220,7 @@ class Executable:
             raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
         for number, array in enumerate(arrays):
             self.take(number, array)
+        self.clear()
         return self.run(scalars, into)
 
     def take(self, number: int, array: Any) -> None:
@@ -236,15 +242,34 @@ class Executable:
         self._arrays[number] = array
         self._overlaps.place(number, address)
 
+    def place_arguments(self, pairs: Sequence[tuple[int, int]], arguments: Sequence[Any]) -> None:
+        """Take arrays in C order, of which is known that they fit.
+
+        Parameters
+        ----------
+        pairs : sequence of (int, int)
+            The numbers of inputs, and the positions of their arrays among the arguments.
+        arguments : sequence
+            The arguments of a call.
+        """
+        overlaps = self._overlaps
+        for number, position in pairs:
+            self._arrays[number] = array = arguments[position]
+            self._table[self._entries[number]] = address = address_of(array)
+            if address <= overlaps.last and address + array.nbytes > overlaps.first:
+                overlaps.place(number, address)
+
     def new(self, number: int) -> Any:
         """Return a new array that an output can be computed into."""
         return self._news[number]()
 
     def run(self, scalars: Sequence[float], into: Results | None = None) -> Outcome | None:
-        """Run the program on the inputs that it has, as a call does; `outcome` returns the same later."""
+        """Run the program on the inputs that it has, as a call does; `outcome` returns the same later.
+
+        The last run is to be forgotten first, by `clear`.
+        """
         with self._lock:
-            self.clear()
-            if self._overlaps.exist():
+            if self._overlaps.are_possible and self._overlaps.exist():
                 return None if self._refuses_overlaps else self._interpreted(scalars, into)
             self._pack(self._arena, 0, *scalars)
             given = into or self._all_new
@@ -253,11 +278,13 @@ class Executable:
             for number in given.missing:
                 results[number] = array = self._news[number]()
                 self._outputs[number] = address_of(array)
-            if self._pool is None:
+            if self._only is not None:
+                self._only()
+            elif self._pool is None:
                 self._run_all()
             else:
                 self._run_shared(self._pool)
-            return self.outcome()
+            return (results, list(self._numbers)) if self._table[-1] else None
 
     def outcome(self) -> Outcome | None:
         """Return what the last run computed, if it has committed: it may be asked after an interrupt."""
@@ -273,7 +300,6 @@ class Executable:
         self._results = []
         for number in numbers:
             self._arrays[number] = None
-        self._overlaps.release(numbers)
 
     def renew_lock(self) -> None:
         """Take a new lock, after a fork: a thread that held it is not in the child."""
@@ -284,7 +310,7 @@ class Executable:
         for part in self._parts:
             if isinstance(part, Instruction):
                 self._run(part)
-            elif not part(self._table_address):
+            elif not part():
                 return
 
     def _run_shared(self, threads: pool.Pool) -> None:
@@ -355,11 +381,12 @@ class Executable:
                 module.part(f"piece{number}", [] if isinstance(piece, Call) else [piece])
             module.part("empty", [])
             code = machine.compile_ir(module.text(), symbols=_symbols(module, 1))
-            kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+            kind = ctypes.CFUNCTYPE(ctypes.c_int32)
+            pointer = ctypes.c_void_p(address_of(self._table.obj))
             runs: list[Callable[[], Any]] = [
                 partial(self._run, piece.instruction)
                 if isinstance(piece, Call)
-                else partial(kind(code.address(f"piece{number}")), self._table_address)
+                else partial(kind(code.address(f"piece{number}")), pointer)
                 for number, piece in enumerate(pieces)
             ]
             for number, array in enumerate(copies):
@@ -368,9 +395,7 @@ class Executable:
             self._results = [new() for new in self._news]
             self._outputs[:] = Results(self._results).addresses
             effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
-            times = _times(
-                [*runs, partial(kind(code.address("empty")), self._table_address)], 1 if effects else rounds
-            )
+            times = _times([*runs, partial(kind(code.address("empty")), pointer)], 1 if effects else rounds)
             self._results = []
             return [
                 (report, max(0.0, t - times[-1])) for report, t in zip(self.report(), times, strict=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from itertools import chain
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +36,12 @@ from tinygrad_mnist.engine.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from tinygrad_mnist.compiler.explain import Explanation
+
+
+_RAISED_ANEW: Final = (ArithmeticError, IndexError, ValueError, TypeError)
+"""Errors of a run, which eager raises by itself, with its own words."""
+
+_VALUES: Final = dict.values
 
 
 class NotNow(Exception):
@@ -80,13 +86,13 @@ class Replay:
         self._progress = [_Progress(*noted) for noted in traced.progress]
         self._results = [(result.kind, result.position, result.object) for result in traced.results]
         self._gradients = _Gradients(traced, executable)
-        # one result that is a Tensor is the usual case, and needs no tree
-        self._is_single = len(traced.results) == 1 and repr(traced.structure) == "*"
+        self._is_single = False  # whether the result is one Tensor, as that of a step is
 
     def observed(self, result: Any) -> Any:
         """Note of what types the results of a call that ran as it is are, and return what it returned."""
         if self.kinds is None:
             self.kinds = [type(leaf) for leaf in flatten(result)[0]]
+            self._is_single = type(result) is Tensor and self._results[0][0] == "output"
         return result
 
     def misfit(self, leaves: Sequence[Any]) -> str | None:
@@ -123,29 +129,26 @@ class Replay:
         before = [generator.bit_generator.state for generator in self._generators] if self._generators else ()
         executable.clear()
         try:
-            # Not a `try` in a `try`: in Python 3.11 an interrupt between the two is caught by neither.
-            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # eager raises its own
-                if captured.version != arrays_version():
-                    captured.fetch()
-                for number, position in self._plain:
-                    executable.place(number, leaves[position])
-                for number, slot in self._others:
-                    executable.take(number, slot.fetch(leaves))
-                executable.run(self._scalars.values(), self._gradients.memory())
-            if (outcome := executable.outcome()) is None:
+            if captured.version != arrays_version():
+                captured.fetch()
+            executable.place_arguments(self._plain, leaves)
+            for number, slot in self._others:
+                executable.take(number, slot.fetch(leaves))
+            if (outcome := executable.run(self._scalars.values(), self._gradients.memory())) is None:
                 raise NotNow("a condition does not hold, or a gradient has NaN")
-            result = self._committed(leaves, *outcome)
-        except BaseException:
+            return self._committed(leaves, *outcome)
+        except BaseException as error:
             # Where an interrupt came too late, what the program wrote is to be completed.
             if (outcome := executable.outcome()) is not None:
                 self._committed(leaves, *outcome)
-            else:
-                for generator, state in zip(self._generators, before, strict=True):
-                    generator.bit_generator.state = state
+                raise
+            for generator, state in zip(self._generators, before, strict=True):
+                generator.bit_generator.state = state
+            if isinstance(error, _RAISED_ANEW):
+                raise NotNow("the program has met an error, which eager raises for what it is") from error
             raise
         finally:
             executable.release(self._passing)
-        return result
 
     def explain(self, leaves: Sequence[Any] | None = None) -> Explanation:
         """Return what the program does; with arguments of a call, with the time of each piece, too."""
@@ -184,6 +187,8 @@ class Replay:
             self._stepped += 1
             schedule.step()
         self._stepped = 0
+        if self._is_single:
+            return _wrapped(outputs[self._results[0][1]])
         found = [
             _as(of, outputs[position])
             if kind == "output"
@@ -192,7 +197,7 @@ class Replay:
             else known
             for (kind, position, known), of in zip(self._results, self.kinds or (), strict=True)
         ]
-        return found[0] if self._is_single else unflatten(traced.structure, found)
+        return unflatten(traced.structure, found)
 
 
 def _as(kind: type, array: Any) -> Any:
@@ -289,7 +294,7 @@ class _Scalars:
 
     def misfit(self) -> str | None:
         """Return which option of an optimiser makes it compute something else, or None."""
-        options = [value for group in self._groups for value in group.values()]
+        options = list(chain.from_iterable(map(_VALUES, self._groups)))
         if options == self._options:
             return None
         for group, names, before in self._flags:
@@ -363,11 +368,14 @@ def _maker(tree: Any) -> Callable[[Sequence[float]], Any]:
     if isinstance(tree, Result):
         kind, position = tree.object, tree.position
         return lambda numbers: kind(numbers[position])
-    if isinstance(tree, tuple):
-        parts = list(map(_maker, tree))
-        put_together = getattr(type(tree), "_make", tuple)
-        return lambda numbers: put_together([part(numbers) for part in parts])
-    return lambda numbers: tree
+    if not isinstance(tree, tuple):
+        return lambda numbers: tree
+    together = type(tree) if hasattr(tree, "_fields") else lambda *parts: parts
+    if all(isinstance(part, Result) for part in tree):  # as Adam's, in few calls
+        pairs = [(part.object, part.position) for part in tree]
+        return lambda numbers: together(*[kind(numbers[position]) for kind, position in pairs])
+    makers = list(map(_maker, tree))
+    return lambda numbers: together(*[make(numbers) for make in makers])
 
 
 class _Gradients:
@@ -406,11 +414,13 @@ class _Gradients:
             leaf.grad = None
         if not places:
             return
-        for turn, made in enumerate(self._sets):
-            if made is not None and made.has(outputs):
-                for leaf, tensor in zip(places, made.tensors, strict=True):
-                    leaf.grad = tensor
-                self._turn = 1 - turn
+        turn = self._turn
+        if (made := self._sets[turn]) is None or not made.has(outputs):
+            made, turn = self._sets[1 - turn], 1 - turn  # this call has put them already
+        assert made
+        for leaf, tensor in zip(places, made.tensors, strict=True):
+            leaf.grad = tensor
+        self._turn = 1 - turn
 
 
 class _Set:
