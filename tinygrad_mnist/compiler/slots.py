@@ -16,9 +16,14 @@ from tinygrad_mnist.engine.tape import Leaf
 from tinygrad_mnist.engine.tensor import Tensor
 
 
+def is_backwards(array: Any) -> bool:
+    """Return whether an array runs backwards in memory, as `x[::-1]` does."""
+    return any(stride < 0 for stride in array.strides)
+
+
 def forwards(array: Any) -> Any:
-    """Return an array as it is, and a copy of one that runs backwards in memory, as `x[::-1]` does."""
-    return array.copy() if any(stride < 0 for stride in array.strides) else array
+    """Return an array as it is, and a copy of one that runs backwards in memory."""
+    return array.copy() if is_backwards(array) else array
 
 
 class Slot:

@@ -20,7 +20,7 @@ from tinygrad_mnist.compiler import machine, products
 from tinygrad_mnist.compiler.cache import DiskCache, directory_of_machine_code
 from tinygrad_mnist.compiler.fuse import Plan
 from tinygrad_mnist.compiler.layout import Layout
-from tinygrad_mnist.compiler.memory import Memory, Place, assign
+from tinygrad_mnist.compiler.memory import Memory, assign
 from tinygrad_mnist.compiler.prepare import Prepared
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Program, Value
 
@@ -139,14 +139,8 @@ def keep(
     threads : int
         How many threads share the work.
     """
-    ready = plan.ready
-    outputs = []
-    for value in ready.program.outputs:
-        root = ready.roots[value]
-        place = memory.places[root]
-        outputs.append((ready.layouts[value].strides, place.offset if place.entry == 0 else None))
     header = {
-        "outputs": outputs,
+        "outputs": [plan.ready.layouts[value].strides for value in plan.ready.program.outputs],
         "arena": memory.arena,
         "symbols": sorted(symbols),
         "needed": code.needed,
@@ -160,12 +154,8 @@ def _frame(program: Program, outputs: Sequence[Any]) -> tuple[Prepared, Memory]:
     frame = Program(program.inputs, program.strides, program.scalars, program.constants, writes=program.writes)
     ready = Prepared(frame)
     frame.numbers = [Value(number, (), np.dtype("f8")) for number in range(len(program.numbers))]
-    for old, (strides, _) in zip(program.outputs, outputs, strict=True):
+    for old, strides in zip(program.outputs, outputs, strict=True):
         value = Value(0, old.shape, old.dtype)
         frame.outputs.append(value)
         ready.roots[value], ready.layouts[value] = value, Layout(0, tuple(strides))
-    memory = assign(Plan(ready, set(), [], []))
-    for value, (_, offset) in zip(frame.outputs, outputs, strict=True):
-        if offset is not None:
-            memory.places[value] = Place(0, offset)
-    return ready, memory
+    return ready, assign(Plan(ready, set(), [], []))
