@@ -9,6 +9,7 @@ generators are as they were when the trace is over. What they would have become 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,7 +48,6 @@ from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
-
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__file__).parent))
@@ -216,6 +216,9 @@ class Tracer(Recorder, OptimizerTracer):
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
         self.refused: JitError | None = None  # what was refused, even if the function caught the error
+        self._line = ""
+        self._own: dict[Op, bool] = {}  # whether an operation is the package's
+        self.noted = 0  # how many things were noted, besides instructions
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
 
@@ -224,6 +227,7 @@ class Tracer(Recorder, OptimizerTracer):
     def input(self, slot: Slot, array: Any) -> Value:
         """Return the value of what lies in a slot at each call; ``array`` shows what it looks like."""
         self.slots.append(slot)
+        self.noted += 1
         return self.builder.input(array, self._known_input(slot))
 
     def _known_input(self, slot: Slot) -> Value | None:
@@ -250,6 +254,7 @@ class Tracer(Recorder, OptimizerTracer):
         known = self.arrays.get(id(array))
         if known is None:
             self.met.append((array, array))
+            self.noted += 1
             if self._is_made_anew(array):
                 value = self.builder.constant(array)
             else:
@@ -264,9 +269,7 @@ class Tracer(Recorder, OptimizerTracer):
         """
         if self.first is None:
             return isinstance(array, np.ndarray) and (array.size == 1 or _is_asked_by_package())
-        return not any(
-            array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)]
-        )
+        return not any(array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)])
 
     def capture(self, tensor: Tensor) -> Symbol:
         """Return the symbol of a Tensor; one that is met for the first time becomes an input."""
@@ -274,6 +277,7 @@ class Tracer(Recorder, OptimizerTracer):
         if type(array) is Symbol:
             return array
         self.met.append((tensor, array))
+        self.noted += 1
         if self._is_made_anew(tensor):
             tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
             return symbol
@@ -306,20 +310,22 @@ class Tracer(Recorder, OptimizerTracer):
     def require(self, condition: Any) -> None:
         """Let the program hold only where a condition of shape () does; else the call runs in eager."""
         self.builder.program.conditions.append(self.symbol(condition).value)
+        self.noted += 1
 
     def scalar(self, slot: Slot, now: float) -> Number:
         """Return the number that a slot holds at each call."""
         value = self.builder.scalar(self._known_input(slot))
         self.scalar_slots.append(slot)
+        self.noted += 1
         return Number(_lift(Symbol(value, weak=True), None), now, slot)
 
     # ---- operations --------------------------------------------------------------------------------------
 
     def apply(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
-        arguments = [plain(argument) for argument in arguments]
-        numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
-        self.builder.log.append(((op.name, repr(numbers)), users_line()) if numbers else (op.name, ""))
+        arguments = [argument.tensor if type(argument) is Number else argument for argument in arguments]
+        numbers = [argument for argument in arguments if type(argument) in _NUMBERS]
+        self.builder.log.append(((op.name, repr(numbers)), self.line) if numbers else (op.name, ""))
         if static:
             static = {name: _symbolic(value) for name, value in static.items()}
         if op.joint is not None and is_float(arguments[0] if hasattr(arguments[0], "dtype") else np.float64):
@@ -329,18 +335,18 @@ class Tracer(Recorder, OptimizerTracer):
                 if not _is_own(op):
                     raise
                 self.refused = None
-        arrays = [self._argument(argument) for argument in arguments]
-        parents = tuple(argument.origin if isinstance(argument, Tensor) else None for argument in arguments)
+        arrays = [
+            argument if type(argument) in _NUMBERS else self._argument(argument) for argument in arguments
+        ]
+        parents = tuple([argument.origin if isinstance(argument, Tensor) else None for argument in arguments])
         try:
             out = self._lowered(op, arrays, static)
         except (ValueError, IndexError, TypeError) as error:
             raise error_with_context(error, op.name, arrays) from error
-        wanted = (
-            op.kind != "constant" and any([parent is not None for parent in parents]) and recording.get()
-        )
+        wanted = op.kind != "constant" and parents.count(None) < len(parents) and recording.get()
         if not wanted and not isinstance(out, tuple):
             return _lift(out, None)
-        kept = tuple(array.copy() if isinstance(array, Symbol) else array for array in arrays)
+        kept = tuple([array.copy() if type(array) is Symbol else array for array in arrays])
         if isinstance(out, tuple):
             whole = Node(op, kept, out, None, parents, static) if wanted else None
             nodes = whole.outputs() if whole is not None else [None] * len(out)
@@ -356,7 +362,10 @@ class Tracer(Recorder, OptimizerTracer):
         """
         log = self.builder.log
         key = None
-        if _is_own(op) and not self.lowering and _is_plain(static):
+        is_own = self._own.get(op)
+        if is_own is None:
+            is_own = self._own[op] = _is_own(op)
+        if is_own and not self.lowering and (not static or _is_plain(static)):
             key = (op, repr(static) if static else "", *map(_told_apart, arrays))
             if key in self.builder.lowered:
                 known, entries = self.builder.lowered[key]
@@ -364,23 +373,17 @@ class Tracer(Recorder, OptimizerTracer):
                 if len(log) > LONGEST:
                     raise TooLong
                 return known.copy()
-        begin, before = len(log), self._counts()
+        begin, before = len(log), self.noted
         out = lowering.lower(self, op, arrays, static)
-        if key is not None and type(out) is Symbol and self._counts() == before:
+        if key is not None and type(out) is Symbol and self.noted == before:
             self.builder.lowered[key] = out.copy(), log[begin:]
         return out
 
-    def _counts(self) -> tuple[int, ...]:
-        """Return what tells whether something was noted in the meantime, besides instructions."""
-        program = self.builder.program
-        noted = (program.conditions, program.inputs, program.scalars, self.met, self.decisions)
-        return tuple(map(len, noted))
-
     def _argument(self, argument: Any) -> Any:
         """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
+        if isinstance(argument, Tensor):
+            return self.capture(argument)
         if type(argument) is Symbol:
-            return argument
-        if type(argument) in (bool, int, float):
             return argument
         if isinstance(argument, np.generic):  # a number that cannot change
             return Symbol(self.builder.constant(argument))
@@ -391,19 +394,31 @@ class Tracer(Recorder, OptimizerTracer):
         assert op.formula is not None
         options = dict(static)
         observe = options.pop("observe", None)
-        given = [
-            argument if type(argument) in (bool, int, float) else self._tensor(argument)
-            for argument in arguments
-        ]
-        out = op.formula(*given, **options)
-        if observe is not None:
-            token = recording.set(False)
-            try:
-                mean = np.mean(given[0], axis=0)
-                observe(mean, np.mean(np.square(given[0] - mean), axis=0))
-            finally:
-                recording.reset(token)
+        given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
+        with self.at_line(self.line if _is_own(op) else ""):
+            out = op.formula(*given, **options)
+            if observe is not None:
+                token = recording.set(False)
+                try:
+                    mean = np.mean(given[0], axis=0)
+                    observe(mean, np.mean(np.square(given[0] - mean), axis=0))
+                finally:
+                    recording.reset(token)
         return out
+
+    @property
+    def line(self) -> str:
+        """The user's line that asks for something."""
+        return self._line or users_line()
+
+    @contextmanager
+    def at_line(self, line: str) -> Iterator[None]:
+        """Take a line for that of all that is asked for inside; "" takes the line of each."""
+        before, self._line = self._line, line
+        try:
+            yield
+        finally:
+            self._line = before
 
     def _tensor(self, argument: Any) -> Tensor:
         return argument if isinstance(argument, Tensor) else _lift(self.symbol(_as_known(argument)), None)
@@ -457,7 +472,8 @@ class Tracer(Recorder, OptimizerTracer):
     ) -> dict[Any, Any]:
         """Trace the walk back over the tape: one plain pass. The program looks for NaN when it runs."""
         seeds = [(node, g if record else self.symbol(g)) for node, g in outputs]
-        arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
+        with self.at_line(self.line):
+            arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
         if targets is None and any(leaf.hooks for leaf in arrived):
             raise RunsEagerly("a parameter has a hook (register_hook), which is Python")
         if not (retain or record):
@@ -565,6 +581,11 @@ class _TracedPass(Pass):
     __slots__ = ()
 
     def _parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
+        tracing = _tracing()
+        with tracing.at_line(tracing.line if _is_own(node.op) else ""):
+            return self._traced_parts(node, g)
+
+    def _traced_parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
         op, static = node.op, node.static
         arguments, out = lifted(node, self.lift) if self.record else (node.arrays or (), node.out)
         parts = []
@@ -615,6 +636,9 @@ def _is_asked_by_package() -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
 
 
+_NUMBERS: Final = frozenset({bool, int, float})
+
+
 def _is_own(op: Op) -> bool:
     """Return whether an operation is the package's own, so that its Python may run between two loops."""
     return getattr(op.forward, "__module__", "").startswith("tinygrad_mnist") or isinstance(
@@ -632,9 +656,9 @@ def _as_known(argument: Any) -> Any:
 def _is_plain(static: Any) -> bool:
     """Return whether options are told apart by how they are spelt: numbers, dtypes, and tuples of them."""
     if type(static) is dict:
-        return all([_is_plain(value) for value in static.values()])
+        return all(map(_is_plain, static.values()))
     if type(static) is tuple:
-        return all([_is_plain(part) for part in static])
+        return all(map(_is_plain, static))
     if type(static) is slice:
         return _is_plain((static.start, static.stop, static.step))
     return static is None or type(static) in (bool, int, float, str) or isinstance(static, (np.dtype, type))
@@ -674,6 +698,8 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
         If it has to run as it is.
     """
     first = Tracer()
+    collects = gc.isenabled()
+    gc.disable()  # it would look at all objects of the process, several times, and find nothing
     try:
         before = _traced(first, function, leaves, structure)
         again = _traced(Tracer(first), function, leaves, structure)
@@ -683,6 +709,9 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
             "of the loop",
             is_said=True,
         ) from None
+    finally:
+        if collects:
+            gc.enable()
     if (line := again.difference(before)) is not None:
         raise JitError(
             f"the function computes something else when it runs again with the same arguments, at {line}; "
