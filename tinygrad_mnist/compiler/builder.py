@@ -8,7 +8,7 @@ subexpression). One that changes nothing gives its argument, and one of constant
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Any, Final
@@ -47,23 +47,37 @@ class Builder:
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
         self._sources: dict[Value, Instruction] = {}
+        self._repeated: dict[Any, Any] = {}  # results of `repeat`
+        self.lowered: dict[Any, Any] = {}  # what the tracer keeps of what it wrote, for a second trace
+
+    def again(self) -> None:
+        """Begin the program anew, for a second trace of the same call.
+
+        What the first one wrote is written already, if it is asked for again; the rest will be left out.
+        """
+        kept = [instruction for instruction in self.program.instructions if not instruction.effect]
+        self.program = Program(constants=self.program.constants, instructions=kept)
+        self.log = []
 
     def value(self, shape: Sequence[int], dtype: Any) -> Value:
         """Return a new value, which nothing defines yet."""
-        return Value(next(self._numbers), tuple(int(length) for length in shape), np.dtype(dtype))
+        return Value(next(self._numbers), tuple(map(int, shape)), np.dtype(dtype))
 
-    def input(self, array: Any) -> Value:
-        """Return the value of an array that each call is given; ``array`` shows what it looks like."""
-        value = self.value(array.shape, array.dtype)
+    def input(self, array: Any, known: Value | None = None) -> Value:
+        """Return the value of an array that each call is given; ``array`` shows what it looks like.
+
+        ``known`` is the value that the first trace has for it.
+        """
+        value = self.value(array.shape, array.dtype) if known is None else known
         self.program.inputs.append(value)
         forward = forwards(array)
         self.has_copies |= forward is not array
         self.program.strides.append(tuple(forward.strides))
         return value
 
-    def scalar(self) -> Value:
-        """Return the value of a number that each call is given."""
-        value = self.value((), np.float64)
+    def scalar(self, known: Value | None = None) -> Value:
+        """Return the value of a number that each call is given; ``known`` is that of the first trace."""
+        value = self.value((), np.float64) if known is None else known
         self.program.scalars.append(value)
         return value
 
@@ -81,7 +95,9 @@ class Builder:
     def is_constant(self, value: Value, number: float | None = None) -> bool:
         """Return whether a value is a constant; with ``number``, whether all its elements are that."""
         array = self.program.constants.get(value)
-        return array is not None and (number is None or bool(array.size and (array == number).all()))
+        if array is None or number is None:
+            return array is not None
+        return bool(array.size and array.item(0) == number and (array == number).all())
 
     def instruction(
         self,
@@ -134,20 +150,42 @@ class Builder:
             self._known[known] = results
         return results
 
+    def between(self, given: Collection[Value], wanted: Iterable[Value]) -> list[Instruction] | None:
+        """Return the instructions that compute arrays of others and of numbers, in their order.
+
+        They are None if the arrays are not computed of these alone.
+        """
+        found: dict[Value, Instruction] = {}
+        waiting = list(wanted)
+        while waiting:
+            value = waiting.pop()
+            if value.shape and value not in found and value not in given:
+                if value not in self._sources:
+                    return None
+                found[value] = self._sources[value]
+                waiting += found[value].inputs
+        return sorted(found.values(), key=lambda instruction: instruction.outputs[0].number)
+
     def repeat(
-        self, instructions: Iterable[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
+        self, instructions: Sequence[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
     ) -> None:
         """Write elementwise instructions again, for other values, which may have another shape.
 
+        For the same values they are not written twice.
+
         Parameters
         ----------
-        instructions : iterable of Instruction
+        instructions : sequence of Instruction
             What is written again.
         replaced : dict of Value to Value
             What stands in the place of their arguments, where it is not the same; their results are added.
         shape : tuple of int
             The shape of the results.
         """
+        key = (*(old.outputs[0] for old in instructions[-1:]), *replaced.values())
+        if key in self._repeated:
+            replaced.update(self._repeated[key])
+            return
         for old in instructions:
             (result,) = old.outputs
             value = replaced[result] = Value(next(self._numbers), shape, result.dtype)
@@ -155,12 +193,13 @@ class Builder:
             written = Instruction(old.name, inputs, (value,), old.static, old.run, old.line)
             self.program.instructions.append(written)
             self._sources[value] = written
+        self._repeated[key] = dict(replaced)
         if len(self.program.instructions) > LONGEST:
             raise TooLong
 
     def _is_foldable(self, inputs: Sequence[Value], shape: tuple[int, ...]) -> bool:
         constants = self.program.constants
-        if not inputs or not all([value in constants for value in inputs]):
+        if not inputs or not constants.keys() >= set(inputs):
             return False
         return max(math.prod(shape), *(value.size for value in inputs)) <= LARGEST_FOLDED
 

@@ -13,6 +13,9 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from operator import attrgetter, call
 from typing import Any, Final
 from weakref import ref
 
@@ -164,6 +167,8 @@ class Guards:
 
 # ---- the fast comparison ---------------------------------------------------------------------------------
 
+_CELL_CONTENTS: Final = attrgetter("cell_contents")
+
 _UNREADABLE: Final = (AttributeError, KeyError, RuntimeError, ValueError)
 """The errors of reading a name that was deleted, a cell that is empty, or a dict while it grows."""
 
@@ -177,10 +182,13 @@ class _Watch:
 
     def __init__(self, found: Collection, version: int) -> None:
         self.version = version
-        self.cells = found.cells
-        self.readers = found.readers
-        self.sequences = found.sequences
-        self.mappings = found.mappings
+        self.reads: list[Callable[[], Iterable[Any]]] = [
+            partial(map, _CELL_CONTENTS, found.cells),
+            *(partial(read, holder) for read, holder in found.readers),
+            *(partial(iter, sequence) for sequence in found.sequences),
+            *(partial(iter, mapping) for mapping in found.mappings),
+            *(mapping.values for mapping in found.mappings),
+        ]
         self.sized = [*found.sequences, *found.mappings, *found.large]
         self.absent = found.absent
         self.groups: list[GroupOptions] = found.groups
@@ -188,7 +196,7 @@ class _Watch:
         self.lengths: list[int] = []
         self.kept: list[Any] = []
         try:
-            contents = self._contents()
+            contents = list(chain.from_iterable(map(call, self.reads)))
         except _UNREADABLE:  # then all facts are found at each check
             return
         own = ref(self)
@@ -208,29 +216,15 @@ class _Watch:
     def drop(self) -> None:
         """Let go of everything; the next check finds a change."""
         self.identities = None
-        for held in (self.kept, self.cells, self.readers, self.sequences, self.mappings):
+        for held in (self.kept, self.reads, self.sized, self.absent, self.groups):
             held.clear()
-        for more in (self.sized, self.absent, self.groups):
-            more.clear()
-
-    def _contents(self) -> list[Any]:
-        """Return the objects that are in all places now."""
-        contents = [cell.cell_contents for cell in self.cells]
-        for read, holder in self.readers:
-            contents += read(holder)
-        for sequence in self.sequences:
-            contents += sequence
-        for mapping in self.mappings:
-            contents += mapping
-            contents += mapping.values()
-        return contents
 
     def is_unchanged(self) -> bool:
         """Return whether everything is as it was. If not, the facts may still be equal."""
         if self.version != structure_version() or self.identities is None:
             return False
         try:
-            if list(map(id, self._contents())) != self.identities:
+            if list(map(id, chain.from_iterable(map(call, self.reads)))) != self.identities:
                 return False
             if self.sized and list(map(len, self.sized)) != self.lengths:
                 return False

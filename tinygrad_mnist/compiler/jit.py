@@ -168,7 +168,7 @@ class Jitted:
                 pass
         with self._lock:
             leaves, structure, key = self._keys(args, kwargs)
-            if key == self._last_key:  # the usual case, for which the key need not be hashed
+            if key is self._last_key:  # the usual case, for which the key need not be hashed
                 replays = self._last_replays
             elif key in self._eager:
                 return self._function(*args, **kwargs)

@@ -7,7 +7,7 @@ of one function. `reason` says in words how a key differs from the keys that are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from types import MethodType
 from typing import Any, Final
@@ -15,10 +15,9 @@ from weakref import WeakMethod, ref
 
 import numpy as np
 
+from tinygrad_mnist.compiler.addresses import address_of
 from tinygrad_mnist.compiler.facts import Plain, Words, differences, fact_of, layout_of
 from tinygrad_mnist.compiler.guards import GuardKey, Guards, is_object, parameter_names
-from tinygrad_mnist.engine.observe import recorder
-from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tape import Leaf, recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
@@ -26,18 +25,24 @@ from tinygrad_mnist.nn.module import _evaluating
 
 __all__ = ["Guards", "Key", "Keys", "modes", "reason", "signature"]
 
-_CONTIGUOUS_ALIGNED: Final = 0x101
+_C_ALIGNED: Final = 0x101
 _OWNS_ITS_MEMORY: Final = 0x4
 """Bits of ``array.flags.num``."""
+
+_ARRAYS: Final = frozenset({np.ndarray, Tensor})
 
 FEW: Final = 8
 """The number of arrays that are compared with each other for common memory. Of more, that takes too long."""
 
 
+Signature = tuple[Hashable, tuple[Hashable, ...], tuple[Hashable, ...], tuple[Hashable, ...]]
+"""The key of arguments: their structure, each leaf, what has memory in common, what is the same Tensor."""
+
+
 # ---- the arguments ---------------------------------------------------------------------------------------
 
 
-def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Hashable]:
+def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Signature]:
     """Return the leaves of the arguments of a call, their structure, and the key of both.
 
     Parameters
@@ -67,21 +72,6 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
     >>> key == signature((batch + 1, 0.1), {})[2], key == signature((batch, 0.2), {})[2]
     (True, False)
     """
-    if not kwargs and len(args) < len(_PLAIN_CALLS):  # the usual call, of a few arrays, in 2 microseconds
-        own = _OWNS_ITS_MEMORY
-        parts: list[Any] = []
-        for array in args:
-            if type(array) is not np.ndarray:
-                break
-            flags = array.flags.num
-            if flags & _CONTIGUOUS_ALIGNED != _CONTIGUOUS_ALIGNED:
-                break
-            own &= flags
-            parts.append((array.shape, array.dtype))
-        else:
-            structure, outline = _PLAIN_CALLS[len(args)]
-            common = () if len(args) < 2 else _common_memory(args, bool(own))
-            return list(args), structure, (outline, tuple(parts), common, ())
     leaves, structure = flatten((args, dict(sorted(kwargs.items()))))
     arrays = [
         (number, leaf._array if isinstance(leaf, Tensor) else leaf)
@@ -89,7 +79,7 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
         if isinstance(leaf, (Tensor, np.ndarray))
     ]
     common = tuple(
-        (arrays[i][0], arrays[j][0], same) for i, j, same in _common_memory([a for _, a in arrays], False)
+        (arrays[i][0], arrays[j][0], same) for i, j, same in _common_memory([a for _, a in arrays])
     )
     # Two Tensors may be one object, or two with the same array, and a gradient goes to each of them.
     tensors = [(n, leaf) for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
@@ -97,16 +87,13 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
     return leaves, structure, (_outline(structure), tuple(map(_leaf_key, leaves)), common, twins)
 
 
-def _common_memory(arrays: Sequence[Any], all_own: bool) -> tuple[tuple[int, int, bool], ...]:
-    """Return the pairs of arrays that may have memory in common, and whether they are the same object."""
-    owns = [all_own or array.flags.owndata for array in arrays]  # two that own theirs have none in common
+def _common_memory(arrays: Sequence[Any]) -> Iterator[tuple[int, int, bool]]:
+    """Yield the pairs of arrays that may have memory in common, and whether they are the same object."""
+    own = [array.flags.owndata for array in arrays]  # two that own theirs have none in common
     is_compared = len(arrays) <= FEW
-    return tuple(
-        (i, j, arrays[i] is arrays[j])
-        for i, j in combinations(range(len(arrays)), 2)
-        if arrays[i] is arrays[j]
-        or (is_compared and not (owns[i] and owns[j]) and np.may_share_memory(arrays[i], arrays[j]))
-    )
+    for (i, one), (j, other) in combinations(enumerate(arrays), 2):
+        if one is other or (is_compared and not (own[i] and own[j]) and np.may_share_memory(one, other)):
+            yield i, j, one is other
 
 
 def _leaf_key(leaf: Any) -> Hashable:
@@ -135,9 +122,56 @@ def _outline(structure: Any) -> Hashable:
 
 
 _LEAF: Final = "*"
-_PLAIN_STRUCTURES: Final = [flatten(((0,) * count, {}))[1] for count in range(8)]
-_PLAIN_CALLS: Final = [(structure, _outline(structure)) for structure in _PLAIN_STRUCTURES]
-"""The structure of a call with so many arrays, and its outline."""
+
+
+class _PlainCall:
+    """A quick look at whether a call has the signature of the last one.
+
+    To make a signature takes some ten microseconds, and this takes one. It is for a few arrays, or Tensors
+    that require no gradient, in C order and apart in memory.
+
+    Parameters
+    ----------
+    args : tuple
+        The arguments of the last call, which are not kept.
+    """
+
+    def __init__(self, args: Sequence[Any]) -> None:
+        self._count = len(args)
+        self._looks: list[tuple[Any, Any, Any]] = []
+        for arg in args:
+            array = arg._array if type(arg) is Tensor and arg.origin is None else arg
+            if type(array) is np.ndarray and array.flags.num & _C_ALIGNED == _C_ALIGNED:
+                self._looks.append((type(arg), array.shape, array.dtype))
+
+    def is_like(self, args: tuple[Any, ...]) -> bool:
+        """Return whether other arguments have the same signature; False if that takes a longer look."""
+        if len(args) != self._count or self._count != len(self._looks):
+            return False
+        arrays: list[Any] = []
+        own = _OWNS_ITS_MEMORY
+        for arg, (kind, shape, dtype) in zip(args, self._looks, strict=True):
+            if type(arg) is not kind or (kind is Tensor and arg.origin is not None):
+                return False
+            array = arg._array if kind is Tensor else arg
+            flags = array.flags.num
+            if array.shape != shape or array.dtype is not dtype or flags & _C_ALIGNED != _C_ALIGNED:
+                return False
+            own &= flags
+            arrays.append(array)
+        return self._count == 1 or _are_apart(arrays, bool(own))
+
+
+def _are_apart(arrays: Sequence[Any], all_own: bool) -> bool:
+    """Return whether arrays in C order have no memory in common."""
+    if all_own:  # two have none, but for the same array twice
+        return len(set(map(id, arrays))) == len(arrays)
+    end = 0
+    for first, size in sorted((address_of(array), array.nbytes) for array in arrays):
+        if first < end:
+            return False
+        end = first + size
+    return True
 
 
 # ---- the modes -------------------------------------------------------------------------------------------
@@ -162,18 +196,16 @@ def _errstate() -> Hashable:
     return known[1]
 
 
-_MODES: Final = ("grad mode", "evaluation mode", "the replay of a checkpoint", "the recorder", "np.errstate")
+_MODES: Final = ("grad mode", "evaluation mode", "np.errstate")
 
 
 def modes() -> tuple[Hashable, ...]:
     """Return the modes that are on in this thread or task, in the order of their names in `reason`.
 
-    They are whether operations are recorded, `evaluation_mode`, whether a checkpointed function runs again,
-    the kind of recorder that is on (that of `detect_anomaly` is one), and `np.errstate`.
+    They are whether operations are recorded, `evaluation_mode`, and `np.errstate`. Where somebody watches the
+    operations, as `detect_anomaly` does, or a checkpointed function runs again, nothing is compiled.
     """
-    watching = recorder.get()
-    observed = None if watching is None else Words(type(watching).__name__)
-    return recording.get(), _evaluating.get(), is_replay(), observed, _errstate()
+    return recording.get(), _evaluating.get(), _errstate()
 
 
 # ---- the keys of a function ------------------------------------------------------------------------------
@@ -182,10 +214,8 @@ MOST_GUARDS: Final = 32
 """The number of combinations of objects among the arguments for which guards are kept."""
 
 
-Key = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
+Key = tuple[Signature, GuardKey, tuple[Hashable, ...]]
 """The key of a call: the signature of its arguments, the key of its guards, the modes. It can be hashed."""
-
-_ARRAYS: Final = frozenset({np.ndarray, Tensor})
 
 
 class Keys:
@@ -214,15 +244,23 @@ class Keys:
         is_weak = isinstance(function, MethodType) and _can_be_weak(function)
         self._function: Callable[[], Any] = WeakMethod(function) if is_weak else lambda: function
         self._guards: dict[tuple[Hashable, ...], Guards] = {}
-        self._usual: Guards | None = None  # of calls with arrays alone
+        self._last: tuple[_PlainCall, Guards, Any, Key] | None = None
 
-    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Key]:
-        """Return the leaves and the structure of the arguments of a call, and its key."""
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Any, Key]:
+        """Return the leaves and the structure of the arguments of a call, and its key.
+
+        The key of a call like the last one is the same object.
+        """
+        if self._last is not None and not kwargs:
+            plain, guards, structure, key = self._last
+            if plain.is_like(args) and guards.key() is key[1] and modes() == key[2]:
+                return args, structure, key
         leaves, structure, given = signature(args, kwargs)
-        guards = self._usual
-        if guards is None or not _ARRAYS.issuperset(map(type, leaves)):
-            guards = self.guards(args, kwargs, leaves)
-        return leaves, structure, (given, guards.key(), modes())
+        guards = self.guards(args, kwargs, leaves)
+        key = given, guards.key(), modes()
+        is_plain = not kwargs and _ARRAYS.issuperset(map(type, args)) and not (given[2] or given[3])
+        self._last = (_PlainCall(args), guards, structure, key) if is_plain and len(args) <= FEW else None
+        return leaves, structure, key
 
     def guards(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], leaves: Sequence[Any]) -> Guards:
         """Return the guards of a call: other objects among the arguments have others."""
@@ -232,8 +270,6 @@ class Keys:
             if len(self._guards) >= MOST_GUARDS:
                 del self._guards[next(iter(self._guards))]  # the oldest
             guards = self._guards[objects] = Guards(self._function(), args, kwargs)
-        if not objects:
-            self._usual = guards
         return guards
 
 

@@ -1,23 +1,24 @@
 """The replay: a program in the place of the function, call after call.
 
 A :class:`Replay` fetches what the program reads, runs it, and puts what it computed where the function would
-have put it. It has to take little time: a small step computes for a few microseconds.
+have put it. It has to take little time: a small step computes for a few microseconds. So what stays from call
+to call is looked at only if the version of the arrays says that one of them was replaced.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from operator import is_
+from itertools import chain
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.executable import Executable
+from tinygrad_mnist.compiler.executable import Executable, Results
 from tinygrad_mnist.compiler.slots import (
     ArgumentSlot,
+    ArraySlot,
     BufferSlot,
     DrawSlot,
     OptionSlot,
@@ -25,9 +26,10 @@ from tinygrad_mnist.compiler.slots import (
     Slot,
     StateSlot,
     TensorSlot,
-    forwards,
+    is_backwards,
 )
 from tinygrad_mnist.compiler.trace import Result, Traced
+from tinygrad_mnist.engine.structure import array_replaced, arrays_version
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
 from tinygrad_mnist.engine.tree import flatten, unflatten
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
     from tinygrad_mnist.compiler.explain import Explanation
 
 
-_ORIGIN: Final = operator.attrgetter("origin")
-_HOOKS: Final = operator.attrgetter("hooks")
+_RAISED_ANEW: Final = (ArithmeticError, IndexError, ValueError, TypeError)
+"""Errors of a run, which eager raises by itself, with its own words."""
+
+_VALUES: Final = dict.values
 
 
 class NotNow(Exception):
@@ -61,86 +65,57 @@ class Replay:
         self.traced = traced
         self.executable = executable
         self.kinds: list[type] | None = None  # of each result: a Tensor, an array, or NumPy's scalar
-        slots = traced.slots
-        sources = [slot.rng for slot in slots if isinstance(slot, DrawSlot)]
+        slots = list(enumerate(traced.slots))
+        self._captured = _Captured(traced, [pair for pair in slots if _stays(pair[1])], executable)
+        # Arrays as the key of the call describes them, and what each call has to look at.
+        self._plain = [
+            (number, slot.position)
+            for number, slot in slots
+            if isinstance(slot, ArgumentSlot) and _is_plain(slot, leaves)
+        ]
+        are_plain = [number for number, _ in self._plain]
+        self._others = [
+            (number, slot) for number, slot in slots if not _stays(slot) and number not in are_plain
+        ]
+        self._passing = [number for number, slot in slots if not _stays(slot)]
+        sources = [slot.rng for _, slot in slots if isinstance(slot, DrawSlot)]
         self._generators = [source for source in sources if isinstance(source, np.random.Generator)]
-        self._fetches = _grouped(slots)
-        self._passing = [n for n, slot in enumerate(slots) if isinstance(slot, (ArgumentSlot, DrawSlot))]
         self._stepped = 0  # schedules that were advanced in the last call
-        groups = [group for optimizer in traced.optimizers for group in optimizer._flat_groups]
-        self._flats = [(flat, group) for group in groups for flat in group.flats]
-        self._layouts = [(group, group.flats) for group in groups]
-        self._origins = [slot.tensor for slot in slots if isinstance(slot, TensorSlot)]
-        self._captured = {id(tensor) for tensor in self._origins}
         self._tensor_arguments = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        self._were = [tensor.origin for tensor in self._origins]
-        known = [id(group) for group, _, _ in traced.options]  # whose options are compared as a whole
-        self._decisions, self._other_decisions = (
-            [
-                (_reader(slot), getattr(operator, comparison), other, answer)
-                for slot, comparison, other, answer in traced.decisions
-                if (isinstance(slot, OptionSlot) and id(slot.group) in known) is of_options
-            ]
-            for of_options in (True, False)
-        )
         self._scalars = _Scalars(traced)
-        self._options: list[Any] = []  # the options of the last call, for which the pattern held
+        self._progress = [_Progress(*noted) for noted in traced.progress]
         self._results = [(result.kind, result.position, result.object) for result in traced.results]
-        self._gradients = _Gradients(traced)
-        # one result that is a Tensor is the usual case, and needs no tree
-        self._is_single = len(traced.results) == 1 and repr(traced.structure) == "*"
+        self._gradients = _Gradients(traced, executable)
+        self._is_single = False  # whether the result is one Tensor, as that of a step is
 
     def observed(self, result: Any) -> Any:
         """Note of what types the results of a call that ran as it is are, and return what it returned."""
         if self.kinds is None:
             self.kinds = [type(leaf) for leaf in flatten(result)[0]]
+            self._is_single = type(result) is Tensor and self._results[0][0] == "output"
         return result
 
     def misfit(self, leaves: Sequence[Any]) -> str | None:
         """Return what does not fit a call, or None."""
-        traced = self.traced
         if self.kinds is None:
             raise NotNow("the function has not returned yet")
-        for place, present in traced.presence:
+        for place, present in self.traced.presence:
             leaf = leaves[place].origin if isinstance(place, int) else place
             if (leaf.grad is not None) is not present:
                 which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
                 was = "an array" if present else "None"
                 return f"the gradient of {which} was {was}, and is not any more"
-        for group_of_flats, flats in self._layouts:
-            if group_of_flats.flats is not flats:
-                return "the parameters of an optimiser were laid out anew, as one has another dtype"
+        if self._captured.version != arrays_version() and (reason := self._captured.misfit()) is not None:
+            return reason
         for position in self._tensor_arguments:
-            if id(leaves[position]) in self._captured:
+            if leaves[position] in self._captured:
                 raise NotNow("an argument is a Tensor that the function finds outside, too")
-        if list(map(_ORIGIN, self._origins)) != self._were:
-            pairs = zip(self._origins, self._were, strict=True)
-            changed = next(tensor for tensor, origin in pairs if tensor.origin is not origin)
-            name = getattr(changed._leaf, "name", None) or f"a Tensor of shape {changed.shape}"
-            return f"requires_grad of {name} was changed"
-        if any(map(_HOOKS, traced.leaves)):
-            return "a parameter has a hook"
-        options = [value for group, _, _ in traced.options for value in group.values()]
-        if options != self._options:
-            if (difference := self._other_options()) is not None:
-                return difference
-            self._options = options
-        if self._other_decisions and (difference := _other_decision(self._other_decisions)) is not None:
-            return difference
-        for flat, positions, tree in traced.progress:
-            if tree is not None and not _are_alike(flat.progress, positions):
-                if any(flat.progress[position] is None for position in positions):
-                    raise NotNow("an optimiser takes its first step for a parameter")
-                return "parameters that an optimiser has updated equally often no longer are"
+        if (reason := self._scalars.misfit()) is not None:
+            return reason
+        for progress in self._progress:
+            if (reason := progress.misfit()) is not None:
+                return reason
         return None
-
-    def _other_options(self) -> str | None:
-        """Return which option of an optimiser makes it compute something else, or None."""
-        for group, names, before in self.traced.options:
-            for name, value in zip(names, before, strict=True):
-                if group[name] != value:
-                    return f"option {name} of the optimiser was {value!r}, is {group[name]!r}"
-        return _other_decision(self._decisions)
 
     def run(self, leaves: Sequence[Any]) -> Any:
         """Run the program, leave behind what the function does, and return what it returns.
@@ -150,33 +125,30 @@ class Replay:
         NotNow
             If the program has found that it does not hold for these values; nothing has changed.
         """
-        for flat, group in self._flats:
-            if not flat.adopt():
-                group.adopt()
-                raise NotNow("a parameter was moved")
-        before = [generator.bit_generator.state for generator in self._generators]
-        outcome: list[Any] = []  # what the program computed, once it has written
+        executable, captured = self.executable, self._captured
+        before = [generator.bit_generator.state for generator in self._generators] if self._generators else ()
+        executable.clear()
         try:
-            arrays: list[Any] = []
-            for fetch in self._fetches:
-                arrays += fetch(leaves)
-            into = self._gradients.memory()
-            # Not a `try` in a `try`: in Python 3.11 an interrupt between the two is caught by neither.
-            with suppress(ArithmeticError, IndexError, ValueError, TypeError):  # eager raises its own
-                self.executable(arrays, self._scalars.values(), into, outcome)
-            if not outcome:
+            if captured.version != arrays_version():
+                captured.fetch()
+            executable.place_arguments(self._plain, leaves)
+            for number, slot in self._others:
+                executable.take(number, slot.fetch(leaves))
+            if (outcome := executable.run(self._scalars.values(), self._gradients.memory())) is None:
                 raise NotNow("a condition does not hold, or a gradient has NaN")
-            result = self._committed(leaves, *outcome[0])
-        except BaseException:
-            if outcome:  # an interrupt came too late: what the program wrote is to be completed
-                self._committed(leaves, *outcome[0])
-            else:
-                for generator, state in zip(self._generators, before, strict=True):
-                    generator.bit_generator.state = state
+            return self._committed(leaves, *outcome)
+        except BaseException as error:
+            # Where an interrupt came too late, what the program wrote is to be completed.
+            if (outcome := executable.outcome()) is not None:
+                self._committed(leaves, *outcome)
+                raise
+            for generator, state in zip(self._generators, before, strict=True):
+                generator.bit_generator.state = state
+            if isinstance(error, _RAISED_ANEW):
+                raise NotNow("the program has met an error, which eager raises for what it is") from error
             raise
         finally:
-            self.executable.release(self._passing)
-        return result
+            executable.release(self._passing)
 
     def explain(self, leaves: Sequence[Any] | None = None) -> Explanation:
         """Return what the program does; with arguments of a call, with the time of each piece, too."""
@@ -191,7 +163,8 @@ class Replay:
         """Return the seconds that each piece takes by itself; generators are left as they are."""
         drawn = [slot.make(slot.rng) for slot in self.traced.slots if isinstance(slot, DrawSlot)]
         before = [generator.bit_generator.state for generator in drawn]
-        arrays = [array for fetch in self._fetches for array in fetch(leaves)]
+        arrays = [slot.fetch(leaves) for slot in self.traced.slots]
+        self._captured.version = NEVER  # the program is given copies of what it writes to
         try:
             return [seconds for _, seconds in self.executable.profile(arrays, self._scalars.values())]
         finally:
@@ -199,22 +172,23 @@ class Replay:
                 generator.bit_generator.state = state
 
     def _committed(self, leaves: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
-        """Put what the program computed where the function would have put it."""
+        """Put what the program computed where the function would have put it. To do so again does no harm."""
         traced = self.traced
         if traced.written:
             mark_written(traced.written)
         self._gradients.put(leaves, outputs)
-        for place, position in traced.assigned:
-            (leaves[place] if isinstance(place, int) else place)._array = outputs[position]
-        for flat, positions, tree in traced.progress:
-            noted = _noted(tree, numbers)
-            progress = flat.progress
-            for index in positions:
-                progress[index] = noted
+        if traced.assigned:
+            for place, position in traced.assigned:
+                (leaves[place] if isinstance(place, int) else place)._array = outputs[position]
+            array_replaced()
+        for progress in self._progress:
+            progress.note(numbers)
         for schedule in traced.schedules[self._stepped :]:
             self._stepped += 1
             schedule.step()
         self._stepped = 0
+        if self._is_single:
+            return _wrapped(outputs[self._results[0][1]])
         found = [
             _as(of, outputs[position])
             if kind == "output"
@@ -223,10 +197,10 @@ class Replay:
             else known
             for (kind, position, known), of in zip(self._results, self.kinds or (), strict=True)
         ]
-        return found[0] if self._is_single else unflatten(traced.structure, found)
+        return unflatten(traced.structure, found)
 
 
-def _other_decision(decisions: Sequence[Any]) -> str | None:
+def _decided_otherwise(decisions: Sequence[Any]) -> str | None:
     """Return which number that decides what the program computes has become another, or None."""
     for read, compare, other, answer in decisions:
         if compare(now := read(), other) is not answer:
@@ -241,92 +215,123 @@ def _as(kind: type, array: Any) -> Any:
     return array[()] if issubclass(kind, np.generic) else array
 
 
-def _are_alike(progress: Sequence[Any], positions: Sequence[int]) -> bool:
-    """Return whether what is noted for some parameters is equal, and not nothing."""
-    first = progress[positions[0]]
-    return first is not None and all(
-        progress[position] is first or progress[position] == first for position in positions
-    )
+# ---- what goes in ----------------------------------------------------------------------------------------
+
+NEVER: Final = -1
+"""A version of the arrays that there never is."""
 
 
-def _noted(tree: Any, numbers: Sequence[float]) -> Any:
-    """Return what an optimiser notes, with the numbers of the program in their places."""
-    if isinstance(tree, Result):
-        return tree.object(numbers[tree.position])
-    if isinstance(tree, tuple):
-        parts = [_noted(part, numbers) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return tree
+def _stays(slot: Slot) -> bool:
+    """Return whether a slot has the same array at each call, unless the version of the arrays changes."""
+    if isinstance(slot, (BufferSlot, StateSlot)):
+        return True
+    if isinstance(slot, (ArraySlot, TensorSlot)):  # one that runs backwards is copied at each call
+        return not is_backwards(slot.array if isinstance(slot, ArraySlot) else slot.tensor._array)
+    return False
 
 
-# ---- fetching --------------------------------------------------------------------------------------------
-
-Fetch = Callable[[Sequence[Any]], list[Any]]
-
-
-def _grouped(slots: Sequence[Slot]) -> list[Fetch]:
-    """Return functions that fetch the arrays of neighbouring slots of one kind together."""
-    fetches: list[Fetch] = []
-    start = 0
-    while start < len(slots):
-        kind = type(slots[start])
-        stop = start
-        while stop < len(slots) and type(slots[stop]) is kind:
-            stop += 1
-        fetches.append(_fetch_of(kind, slots[start:stop]))
-        start = stop
-    return fetches
+def _is_plain(slot: Slot, leaves: Sequence[Any]) -> bool:
+    """Return whether a slot is an argument that the key of a call describes in full: an array in C order."""
+    if type(slot) is not ArgumentSlot:
+        return False
+    array = leaves[slot.position]
+    return type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
 
 
-def _fetch_of(kind: type, slots: Sequence[Any]) -> Fetch:
-    if kind is ArgumentSlot:
-        positions = [slot.position for slot in slots]
-        return lambda leaves: [
-            forwards(leaf._array if isinstance(leaf := leaves[position], Tensor) else leaf)
-            for position in positions
-        ]
-    if kind is TensorSlot:
-        tensors = [slot.tensor for slot in slots]
-        if any(min(tensor._array.strides, default=0) < 0 for tensor in tensors):
-            return lambda leaves: [slot.fetch(leaves) for slot in slots]
-        return lambda leaves: [tensor._array for tensor in tensors]
-    if kind is BufferSlot:
-        places = [(slot.namespace, slot.name) for slot in slots]
-        return lambda leaves: [namespace[name] for namespace, name in places]
-    if kind is StateSlot:
-        return _States(slots)
-    return lambda leaves: [slot.fetch(leaves) for slot in slots]
+class _Captured:
+    """The arrays that a program finds outside, and that stay: parameters, buffers, states of optimisers."""
+
+    def __init__(self, traced: Traced, slots: Sequence[tuple[int, Slot]], executable: Executable) -> None:
+        self.version = NEVER  # of the arrays, when they were fetched
+        self._slots, self._executable, self._leaves = slots, executable, traced.leaves
+        groups = [group for optimizer in traced.optimizers for group in optimizer._flat_groups]
+        self._layouts = [(group, group.flats) for group in groups]
+        self._tensors = [slot.tensor for slot in traced.slots if isinstance(slot, TensorSlot)]
+        self._origins = [tensor.origin for tensor in self._tensors]
+        self._identities = set(map(id, self._tensors))
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._identities
+
+    def misfit(self) -> str | None:
+        """Return what was changed so that the program no longer holds, or None."""
+        for group, flats in self._layouts:
+            if group.flats is not flats:
+                return "the parameters of an optimiser were laid out anew, as one has another dtype"
+        for tensor, origin in zip(self._tensors, self._origins, strict=True):
+            if tensor.origin is not origin:
+                name = getattr(tensor._leaf, "name", None) or f"a Tensor of shape {tensor.shape}"
+                return f"requires_grad of {name} was changed"
+        if any(leaf.hooks for leaf in self._leaves):
+            return "a parameter has a hook"
+        return None
+
+    def fetch(self) -> None:
+        """Give the program the arrays that are there now."""
+        for group, flats in self._layouts:
+            if not all(flat.adopt() for flat in flats):
+                group.adopt()
+                raise NotNow("a parameter was moved")
+        version = arrays_version()
+        for number, slot in self._slots:
+            self._executable.take(number, slot.fetch(()))
+        self.version = version
 
 
-class _States:
-    """The state arrays of an optimiser: sections of a few flat arrays, which seldom are others."""
-
-    def __init__(self, slots: Sequence[StateSlot]) -> None:
-        self.slots = slots
-        self.flats = list({(id(slot.flat), slot.name): (slot.flat, slot.name) for slot in slots}.values())
-        self.wholes: list[Any] = []
-        self.views: list[Any] = []
-
-    def __call__(self, leaves: Sequence[Any]) -> list[Any]:
-        wholes = [flat.state.get(name) for flat, name in self.flats]
-        if len(wholes) != len(self.wholes) or any(
-            one is not other or one is None for one, other in zip(wholes, self.wholes, strict=True)
-        ):
-            self.views = [slot.fetch(leaves) for slot in self.slots]
-            self.wholes = [flat.state[name] for flat, name in self.flats]
-        return self.views
+_Reader = tuple[int, Callable[[], float]]
+"""The place of a number among those that go in, and what reads it."""
 
 
 class _Scalars:
-    """The numbers that go in: options of optimisers, and what they noted."""
+    """The numbers that go in: options of optimisers, which seldom change, and what was noted in a step."""
 
     def __init__(self, traced: Traced) -> None:
-        self.slots = traced.scalars
-        self.readers: list[Callable[[], float]] = [_reader(slot) for slot in traced.scalars]
+        self._groups = [group for group, _, _ in traced.options]
+        self._flags = traced.options
+        # Those of options count where an option has changed, those of schedules in each call.
+        self._decisions, self._other_decisions = (
+            [
+                (_reader(slot), getattr(operator, comparison), other, answer)
+                for slot, comparison, other, answer in traced.decisions
+                if self._is_option(slot) is of_options
+            ]
+            for of_options in (True, False)
+        )
+        self._steady: list[_Reader] = []
+        self._changing: list[_Reader] = []
+        for place, slot in enumerate(traced.scalars):
+            (self._steady if self._is_option(slot) else self._changing).append((place, _reader(slot)))
+        self._options: list[Any] = []  # of the last call
+        self._values = [0.0] * len(traced.scalars)
+
+    def misfit(self) -> str | None:
+        """Return which option of an optimiser makes it compute something else, or None."""
+        if self._other_decisions and (reason := _decided_otherwise(self._other_decisions)) is not None:
+            return reason
+        options = list(chain.from_iterable(map(_VALUES, self._groups)))
+        if options == self._options:
+            return None
+        for group, names, before in self._flags:
+            for name, value in zip(names, before, strict=True):
+                if group[name] != value:
+                    return f"option {name} of the optimiser was {value!r}, is {group[name]!r}"
+        if (reason := _decided_otherwise(self._decisions)) is not None:
+            return reason
+        for place, read in self._steady:
+            self._values[place] = read()
+        self._options = options
+        return None
+
+    def _is_option(self, slot: Slot) -> bool:
+        """Return whether a number is an option of an optimiser that takes a step."""
+        return isinstance(slot, OptionSlot) and any(slot.group is group for group in self._groups)
 
     def values(self) -> list[float]:
-        """Return the numbers as they are now."""
-        return [read() for read in self.readers]
+        """Return the numbers as they are now; `misfit` has looked at the options."""
+        values = self._values
+        for place, read in self._changing:
+            values[place] = read()
+        return values
 
 
 def _reader(slot: Slot) -> Callable[[], float]:
@@ -343,10 +348,51 @@ def _reader(slot: Slot) -> Callable[[], float]:
     return lambda: slot.fetch(())
 
 
-_HOLD_TENSOR: Final = 2
-"""References to a spare Tensor that nobody else holds: that of the list, and getrefcount's own."""
-_HOLD_ARRAY: Final = 4
-"""References to its array: of the list, the Tensor, the place for the program, and getrefcount."""
+# ---- what is left behind ---------------------------------------------------------------------------------
+
+
+class _Progress:
+    """What an optimiser notes for parameters that it has updated equally often."""
+
+    def __init__(self, flat: Any, positions: Sequence[int], tree: Any) -> None:
+        self._all, self._positions = flat.progress, positions
+        self._is_whole = list(positions) == list(range(len(flat.progress)))
+        self._is_noted = tree is not None
+        self._make = _maker(tree)
+
+    def misfit(self) -> str | None:
+        """Return why the parameters can no longer be updated together, or None."""
+        noted = self._all if self._is_whole else [self._all[position] for position in self._positions]
+        first = noted[0]
+        if not self._is_noted or (first is not None and noted.count(first) == len(noted)):
+            return None
+        if None in noted:
+            raise NotNow("an optimiser takes its first step for a parameter")
+        return "parameters that an optimiser has updated equally often no longer are"
+
+    def note(self, numbers: Sequence[float]) -> None:
+        """Note the same for each parameter, with numbers that the program computed."""
+        noted = self._make(numbers)
+        if self._is_whole:
+            self._all[:] = [noted] * len(self._all)
+        else:
+            for position in self._positions:
+                self._all[position] = noted
+
+
+def _maker(tree: Any) -> Callable[[Sequence[float]], Any]:
+    """Return what makes a note of the program's numbers."""
+    if isinstance(tree, Result):
+        kind, position = tree.object, tree.position
+        return lambda numbers: kind(numbers[position])
+    if not isinstance(tree, tuple):
+        return lambda numbers: tree
+    together = type(tree) if hasattr(tree, "_fields") else lambda *parts: parts
+    if all(isinstance(part, Result) for part in tree):  # as Adam's, in few calls
+        pairs = [(part.object, part.position) for part in tree]
+        return lambda numbers: together(*[kind(numbers[position]) for kind, position in pairs])
+    makers = list(map(_maker, tree))
+    return lambda numbers: together(*[make(numbers) for make in makers])
 
 
 class _Gradients:
@@ -355,54 +401,63 @@ class _Gradients:
     Two sets of arrays take turns: what a call leaves stays as it is while the next one may still fail.
     """
 
-    def __init__(self, traced: Traced) -> None:
-        self.removed = [place for place, position in traced.gradients if position is None]
-        self.places = [place for place, position in traced.gradients if position is not None]
-        self.positions = [position for _, position in traced.gradients if position is not None]
-        self.count = len(traced.program.outputs)
-        self.of_arguments = any(isinstance(place, int) for place in (*self.removed, *self.places))
-        self.current = _Set()
-        self.spare = _Set()
+    def __init__(self, traced: Traced, executable: Executable) -> None:
+        self._executable = executable
+        self._removed = [place for place, position in traced.gradients if position is None]
+        self._places = [place for place, position in traced.gradients if position is not None]
+        self._positions = [position for _, position in traced.gradients if position is not None]
+        self._of_arguments = any(isinstance(place, int) for place in (*self._removed, *self._places))
+        self._sets: list[_Set | None] = [None, None]
+        self._turn = 0
 
-    def memory(self) -> list[Any] | None:
-        """Return an array for each output that may be written to, and None for the others."""
-        spare = self.spare
-        if not spare.tensors:
+    def memory(self) -> Results | None:
+        """Return arrays for the gradients that a call computes."""
+        if not self._positions:
             return None
-        tensors, arrays = list(map(getrefcount, spare.tensors)), list(map(getrefcount, spare.arrays))
-        if max(tensors) <= _HOLD_TENSOR and max(arrays) <= _HOLD_ARRAY:
-            return spare.into
-        into: list[Any] = [None] * self.count
-        for number, position in enumerate(self.positions):
-            if tensors[number] <= _HOLD_TENSOR and arrays[number] <= _HOLD_ARRAY:
-                into[position] = spare.into[position]
-        return into
+        free = self._sets[self._turn]
+        if free is None or not free.is_free():
+            free = self._sets[self._turn] = _Set(self._executable, self._positions)
+        return free.results
 
     def put(self, leaves: Sequence[Any], outputs: Sequence[Any]) -> None:
         """Leave the gradients of a call with their leaves."""
-        places, removed = self.places, self.removed
-        if self.of_arguments:
+        places, removed = self._places, self._removed
+        if self._of_arguments:
             places, removed = (
                 [leaves[place].origin if isinstance(place, int) else place for place in some]
                 for some in (places, removed)
             )
         for leaf in removed:
             leaf.grad = None
-        arrays = [outputs[position] for position in self.positions]
-        spare = self.spare
-        if not (len(spare.arrays) == len(arrays) and all(map(is_, spare.arrays, arrays))):
-            spare = _Set(arrays, self.positions, self.count)
-        for leaf, tensor in zip(places, spare.tensors, strict=True):
+        if not places:
+            return
+        turn = self._turn
+        if (made := self._sets[turn]) is None or not made.has(outputs):
+            made, turn = self._sets[1 - turn], 1 - turn  # this call has put them already
+        assert made
+        for leaf, tensor in zip(places, made.tensors, strict=True):
             leaf.grad = tensor
-        self.current, self.spare = spare, self.current
+        self._turn = 1 - turn
 
 
 class _Set:
-    """One set of gradients: arrays, the Tensors of these, and what a program is given to write there."""
+    """One set of gradients: arrays that a program fills, and the Tensors of these."""
 
-    def __init__(self, arrays: Sequence[Any] = (), positions: Sequence[int] = (), count: int = 0) -> None:
-        self.arrays = list(arrays)
-        self.tensors = [_wrapped(array) for array in arrays]
-        self.into: list[Any] = [None] * count
-        for position, array in zip(positions, arrays, strict=True):
-            self.into[position] = array, array.__array_interface__["data"][0]
+    def __init__(self, executable: Executable, positions: Sequence[int]) -> None:
+        arrays: list[Any] = [None] * len(executable.program.outputs)
+        for position in positions:
+            arrays[position] = executable.new(position)
+        self.results = Results(arrays)
+        self.tensors = [_wrapped(arrays[position]) for position in positions]
+        del arrays
+        self._first = positions[0]
+        self._held = [*self.tensors, *(tensor._array for tensor in self.tensors)]
+        self._counts = list(map(getrefcount, self._held))
+
+    def has(self, outputs: Sequence[Any]) -> bool:
+        """Return whether outputs of a program are in these arrays."""
+        return outputs[self._first] is self.results.arrays[self._first]
+
+    def is_free(self) -> bool:
+        """Return whether nobody else holds one of the Tensors or arrays."""
+        return list(map(getrefcount, self._held)) == self._counts

@@ -147,7 +147,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         run = ufunc if method == "__call__" else getattr(ufunc, method)
         if run is ufunc and not kwargs and ufunc.__name__ in ELEMENTWISE and (op := UFUNCS.get(ufunc)):
             result = _tracing().apply(op, inputs, {})
-            if any([isinstance(argument, Tensor) for argument in inputs]):
+            if any(isinstance(argument, Tensor) for argument in inputs):
                 return result if out is None else out[0]._become(result._array)
             return result._array if out is None else out[0]._become(result._array)
         known = run in UFUNCS or run in FUNCTIONS

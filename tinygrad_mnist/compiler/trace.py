@@ -9,10 +9,15 @@ generators are as they were when the trace is over. What they would have become 
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, wraps
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -48,6 +53,10 @@ from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
 from tinygrad_mnist.nn.module import Module
+
+_PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
+_BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__file__).parent))
+"""Where what asks for an operation is passed on."""
 
 
 KINDS: Final = "fbiu"
@@ -180,7 +189,14 @@ class Tracer(Recorder, OptimizerTracer):
         self.tracer = self
         self.first = first
         self.met: list[tuple[Any, Any]] = []  # the arrays and Tensors, with arrays, that the function uses
-        self.builder = Builder()
+        self.builder = Builder() if first is None else first.builder
+        self.known_inputs: dict[Any, list[Value]] = {}  # the inputs and numbers of the first trace
+        if first is not None:
+            program = self.builder.program
+            for slots, values in ((first.slots, program.inputs), (first.scalar_slots, program.scalars)):
+                for slot, value in zip(slots, values, strict=True):
+                    self.known_inputs.setdefault((type(slot), *slot.key), []).append(value)
+            self.builder.again()
         self.rates = Rates(self.scalar)
         self.slots: list[Slot] = []
         self.scalar_slots: list[Slot] = []
@@ -196,10 +212,24 @@ class Tracer(Recorder, OptimizerTracer):
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
         self.refused: JitError | RunsEagerly | None = None  # what was refused, even if the function caught the error
+        self._line = ""
+        self._own: dict[Op, bool] = {}  # whether an operation is the package's
+        self.noted = 0  # how many things were noted, besides instructions
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
 
     # ---- values ------------------------------------------------------------------------------------------
+
+    def input(self, slot: Slot, array: Any) -> Value:
+        """Return the value of what lies in a slot at each call; ``array`` shows what it looks like."""
+        self.slots.append(slot)
+        self.noted += 1
+        return self.builder.input(array, self._known_input(slot))
+
+    def _known_input(self, slot: Slot) -> Value | None:
+        """Return the value that the first trace has for a slot; None if there is none."""
+        known = self.known_inputs.get((type(slot), *slot.key))
+        return known.pop(0) if known else None
 
     def symbol(self, value: Any, dtype: Any = None) -> Symbol:
         """Return the symbol of an array, a number or a Tensor; ``dtype`` is that of a Python number."""
@@ -220,19 +250,22 @@ class Tracer(Recorder, OptimizerTracer):
         known = self.arrays.get(id(array))
         if known is None:
             self.met.append((array, array))
+            self.noted += 1
             if self._is_made_anew(array):
                 value = self.builder.constant(array)
             else:
-                value = self.builder.input(array)
-                self.slots.append(ArraySlot(array))
+                value = self.input(ArraySlot(array), array)
             known = self.arrays[id(array)] = array, value
         return known[1]
 
     def _is_made_anew(self, array: Any) -> bool:
-        """Return whether an array or Tensor is not the one that the first trace met: each call makes it."""
-        return self.first is not None and not any(
-            array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)]
-        )
+        """Return whether an array or Tensor is not the one that the first trace met: each call makes it.
+
+        A first trace guesses. Where it is wrong, the second one has more to write.
+        """
+        if self.first is None:
+            return isinstance(array, np.ndarray) and (array.size == 1 or _is_asked_by_package())
+        return not any(array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)])
 
     def capture(self, tensor: Tensor) -> Symbol:
         """Return the symbol of a Tensor; one that is met for the first time becomes an input."""
@@ -240,11 +273,11 @@ class Tracer(Recorder, OptimizerTracer):
         if type(array) is Symbol:
             return array
         self.met.append((tensor, array))
+        self.noted += 1
         if self._is_made_anew(tensor):
             tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
             return symbol
-        value = self.builder.input(array)
-        self.slots.append(TensorSlot(tensor))
+        value = self.input(TensorSlot(tensor), array)
         self.captures[id(tensor)] = _Capture(tensor, array, tensor.origin, value)
         tensor._array = symbol = Symbol(value)  # type: ignore[assignment]
         return symbol
@@ -261,8 +294,8 @@ class Tracer(Recorder, OptimizerTracer):
             return
         self.presence.append((leaf if position is None else position, before is not None))
         if before is not None:
-            value = self.builder.input(before._array)
-            self.slots.append(GradientSlot(leaf) if position is None else ArgumentGradientSlot(position))
+            slot = GradientSlot(leaf) if position is None else ArgumentGradientSlot(position)
+            value = self.input(slot, before._array)
             self.first_gradients[leaf] = value
             leaf.grad = _lift(Symbol(value), None)
 
@@ -273,20 +306,22 @@ class Tracer(Recorder, OptimizerTracer):
     def require(self, condition: Any) -> None:
         """Let the program hold only where a condition of shape () does; else the call runs in eager."""
         self.builder.program.conditions.append(self.symbol(condition).value)
+        self.noted += 1
 
     def scalar(self, slot: Slot, now: float) -> Number:
         """Return the number that a slot holds at each call."""
-        value = self.builder.scalar()
+        value = self.builder.scalar(self._known_input(slot))
         self.scalar_slots.append(slot)
+        self.noted += 1
         return Number(_lift(Symbol(value, weak=True), None), now, slot=slot)
 
     # ---- operations --------------------------------------------------------------------------------------
 
     def apply(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
-        arguments = [plain(argument) for argument in arguments]
-        numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
-        self.builder.log.append(((op.name, repr(numbers)), users_line()) if numbers else (op.name, ""))
+        arguments = [argument.tensor if type(argument) is Number else argument for argument in arguments]
+        numbers = [argument for argument in arguments if type(argument) in _NUMBERS]
+        self.builder.log.append(((op.name, repr(numbers)), self.line) if numbers else (op.name, ""))
         if static:
             static = {name: _symbolic(value) for name, value in static.items()}
         if op.joint is not None and is_float(arguments[0] if hasattr(arguments[0], "dtype") else np.float64):
@@ -296,18 +331,18 @@ class Tracer(Recorder, OptimizerTracer):
                 if not _is_own(op):
                     raise
                 self.refused = None
-        arrays = [self._argument(argument) for argument in arguments]
-        parents = tuple(argument.origin if isinstance(argument, Tensor) else None for argument in arguments)
+        arrays = [
+            argument if type(argument) in _NUMBERS else self._argument(argument) for argument in arguments
+        ]
+        parents = tuple([argument.origin if isinstance(argument, Tensor) else None for argument in arguments])
         try:
-            out = lowering.lower(self, op, arrays, static)
+            out = self._lowered(op, arrays, static)
         except (ValueError, IndexError, TypeError) as error:
             raise error_with_context(error, op.name, arrays) from error
-        wanted = (
-            op.kind != "constant" and any([parent is not None for parent in parents]) and recording.get()
-        )
+        wanted = op.kind != "constant" and parents.count(None) < len(parents) and recording.get()
         if not wanted and not isinstance(out, tuple):
             return _lift(out, None)
-        kept = tuple(array.copy() if isinstance(array, Symbol) else array for array in arrays)
+        kept = tuple([array.copy() if type(array) is Symbol else array for array in arrays])
         if isinstance(out, tuple):
             whole = Node(op, kept, out, None, parents, static) if wanted else None
             nodes = whole.outputs() if whole is not None else [None] * len(out)
@@ -316,11 +351,35 @@ class Tracer(Recorder, OptimizerTracer):
             )
         return _lift(out, Node(op, kept, out.copy(), None, parents, static) if is_float(out) else None)
 
+    def _lowered(self, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Any:
+        """Write what an operation computes, as `lowering.lower` does; of the same values only once.
+
+        So a second trace of the same call has little to do.
+        """
+        log = self.builder.log
+        key = None
+        is_own = self._own.get(op)
+        if is_own is None:
+            is_own = self._own[op] = _is_own(op)
+        if is_own and not self.lowering and (not static or _is_plain(static)):
+            key = (op, repr(static) if static else "", *map(_told_apart, arrays))
+            if key in self.builder.lowered:
+                known, entries = self.builder.lowered[key]
+                log += entries
+                if len(log) > LONGEST:
+                    raise TooLong
+                return known.copy()
+        begin, before = len(log), self.noted
+        out = lowering.lower(self, op, arrays, static)
+        if key is not None and type(out) is Symbol and self.noted == before:
+            self.builder.lowered[key] = out.copy(), log[begin:]
+        return out
+
     def _argument(self, argument: Any) -> Any:
         """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
+        if isinstance(argument, Tensor):
+            return self.capture(argument)
         if type(argument) is Symbol:
-            return argument
-        if type(argument) in (bool, int, float):
             return argument
         if isinstance(argument, np.generic):  # a number that cannot change
             return Symbol(self.builder.constant(argument))
@@ -331,19 +390,31 @@ class Tracer(Recorder, OptimizerTracer):
         assert op.formula is not None
         options = dict(static)
         observe = options.pop("observe", None)
-        given = [
-            argument if type(argument) in (bool, int, float) else self._tensor(argument)
-            for argument in arguments
-        ]
-        out = op.formula(*given, **options)
-        if observe is not None:
-            token = recording.set(False)
-            try:
-                mean = np.mean(given[0], axis=0)
-                observe(mean, np.mean(np.square(given[0] - mean), axis=0))
-            finally:
-                recording.reset(token)
+        given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
+        with self.at_line(self.line if _is_own(op) else ""):
+            out = op.formula(*given, **options)
+            if observe is not None:
+                token = recording.set(False)
+                try:
+                    mean = np.mean(given[0], axis=0)
+                    observe(mean, np.mean(np.square(given[0] - mean), axis=0))
+                finally:
+                    recording.reset(token)
         return out
+
+    @property
+    def line(self) -> str:
+        """The user's line that asks for something."""
+        return self._line or users_line()
+
+    @contextmanager
+    def at_line(self, line: str) -> Iterator[None]:
+        """Take a line for that of all that is asked for inside; "" takes the line of each."""
+        before, self._line = self._line, line
+        try:
+            yield
+        finally:
+            self._line = before
 
     def _tensor(self, argument: Any) -> Tensor:
         return argument if isinstance(argument, Tensor) else _lift(self.symbol(_as_known(argument)), None)
@@ -403,7 +474,8 @@ class Tracer(Recorder, OptimizerTracer):
     ) -> dict[Any, Any]:
         """Trace the walk back over the tape: one plain pass. The program looks for NaN when it runs."""
         seeds = [(node, g if record else self.symbol(g)) for node, g in outputs]
-        arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
+        with self.at_line(self.line):
+            arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
         if targets is None and any(leaf.hooks for leaf in arrived):
             raise RunsEagerly("a parameter has a hook (register_hook), which is Python")
         if not (retain or record):
@@ -437,8 +509,7 @@ class Tracer(Recorder, OptimizerTracer):
             if id(buffer) in self.arrays:
                 value = self.arrays[id(buffer)][1]
             else:
-                value = self.builder.input(buffer)
-                self.slots.append(BufferSlot(vars(module), name))
+                value = self.input(BufferSlot(vars(module), name), buffer)
             tensor = standing(_lift(Symbol(value), None))
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
@@ -456,8 +527,7 @@ class Tracer(Recorder, OptimizerTracer):
                 if id(array) in self.arrays:  # it is an argument, too
                     value = self.arrays[id(array)][1]
                 else:
-                    value = self.builder.input(array)
-                    self.slots.append(ArraySlot(array))
+                    value = self.input(ArraySlot(array), array)
                 tensors[id(array)] = standing(_lift(Symbol(value), None)), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
@@ -532,8 +602,8 @@ class _TracedGenerator:
     def __getattr__(self, name: str) -> Callable[..., Tensor]:
         def draw(*arguments: Any) -> Tensor:
             like = getattr(np.random.default_rng(0), name)(*arguments)
-            value = self._tracing.builder.input(np.asarray(like))
-            self._tracing.slots.append(DrawSlot(self._make, self._rng, name, arguments))
+            slot = DrawSlot(self._make, self._rng, name, arguments)
+            value = self._tracing.input(slot, np.asarray(like))
             return _lift(Symbol(value), None)
 
         return draw
@@ -545,6 +615,11 @@ class _TracedPass(Pass):
     __slots__ = ()
 
     def _parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
+        tracing = _tracing()
+        with tracing.at_line(tracing.line if _is_own(node.op) else ""):
+            return self._traced_parts(node, g)
+
+    def _traced_parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
         op, static = node.op, node.static
         arguments, out = lifted(node, self.lift) if self.record else (node.arrays or (), node.out)
         parts = []
@@ -587,6 +662,17 @@ def _tracing() -> Tracer:
     return found
 
 
+def _is_asked_by_package() -> bool:
+    """Return whether the code that asks for an operation is the package's: a loss, say, and not a user's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_BETWEEN):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
+
+
+_NUMBERS: Final = frozenset({bool, int, float})
+
+
 def _is_own(op: Op) -> bool:
     """Return whether an operation is the package's own, so that its Python may run between two loops."""
     return getattr(op.forward, "__module__", "").startswith("tinygrad_mnist") or isinstance(
@@ -599,6 +685,24 @@ def _as_known(argument: Any) -> Any:
     if isinstance(argument, (Tensor, Symbol, np.ndarray)):
         return argument
     return np.asarray(argument)
+
+
+def _is_plain(static: Any) -> bool:
+    """Return whether options are told apart by how they are spelt: numbers, dtypes, and tuples of them."""
+    if type(static) is dict:
+        return all(map(_is_plain, static.values()))
+    if type(static) is tuple:
+        return all(map(_is_plain, static))
+    if type(static) is slice:
+        return _is_plain((static.start, static.stop, static.step))
+    return static is None or type(static) in (bool, int, float, str) or isinstance(static, (np.dtype, type))
+
+
+def _told_apart(argument: Any) -> Any:
+    """Return what tells an argument of an operation from others: a value, or how a number is spelt."""
+    if type(argument) is Symbol:
+        return (argument.value, True) if argument.weak else argument.value
+    return repr(argument)
 
 
 def _symbolic(value: Any) -> Any:
@@ -643,6 +747,8 @@ def trace(
         If it has to run as it is.
     """
     first = Tracer()
+    collects = gc.isenabled()
+    gc.disable()  # it would look at all objects of the process, several times, and find nothing
     try:
         before = _traced(first, function, leaves, structure, read)
         again = _traced(Tracer(first), function, leaves, structure, read)
@@ -652,6 +758,9 @@ def trace(
             "of the loop",
             is_said=True,
         ) from None
+    finally:
+        if collects:
+            gc.enable()
     if (line := again.difference(before)) is not None:
         raise JitError(
             f"the function computes something else when it runs again with the same arguments, at {line}; "
@@ -682,8 +791,7 @@ def _traced(
             given.append(known[id(leaf)])
             continue
         array = leaf._array if isinstance(leaf, Tensor) else leaf
-        value = tracing.builder.input(array)
-        tracing.slots.append(ArgumentSlot(position))
+        value = tracing.input(ArgumentSlot(position), array)
         tensor = _lift(Symbol(value), None)
         if isinstance(leaf, np.ndarray):
             tensor = standing(tensor)
@@ -797,7 +905,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
     ]
     return Traced(
-        _without_unused_inputs(tracing),
+        program if tracing.first is None else _without_unused_inputs(tracing),
         tracing.slots,
         tracing.scalar_slots,
         tracing.presence,
