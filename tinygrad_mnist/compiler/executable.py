@@ -243,18 +243,21 @@ class Executable:
         self._overlaps.place(number, address)
 
     def place_arguments(self, pairs: Sequence[tuple[int, int]], arguments: Sequence[Any]) -> None:
-        """Take arrays in C order, of which is known that they fit.
+        """Take arrays in C order, or Tensors of such, of which is known that they fit.
 
         Parameters
         ----------
         pairs : sequence of (int, int)
-            The numbers of inputs, and the positions of their arrays among the arguments.
+            The numbers of inputs, and their positions among the arguments.
         arguments : sequence
             The arguments of a call.
         """
         overlaps = self._overlaps
         for number, position in pairs:
-            self._arrays[number] = array = arguments[position]
+            array = arguments[position]
+            if type(array) is not np.ndarray:
+                array = array._array
+            self._arrays[number] = array
             self._table[self._entries[number]] = address = address_of(array)
             if address <= overlaps.last and address + array.nbytes > overlaps.first:
                 overlaps.place(number, address)

@@ -80,6 +80,7 @@ class Replay:
         self._passing = [number for number, slot in slots if not _stays(slot)]
         sources = [slot.rng for _, slot in slots if isinstance(slot, DrawSlot)]
         self._generators = [source for source in sources if isinstance(source, np.random.Generator)]
+        self._is_fetched = False  # whether the program has the arrays that stay; `misfit` finds out
         self._stepped = 0  # schedules that were advanced in the last call
         self._tensor_arguments = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self._scalars = _Scalars(traced)
@@ -105,12 +106,15 @@ class Replay:
                 which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
                 was = "an array" if present else "None"
                 return f"the gradient of {which} was {was}, and is not any more"
-        if self._captured.version != arrays_version() and (reason := self._captured.misfit()) is not None:
+        captured, scalars = self._captured, self._scalars
+        self._is_fetched = captured.version == arrays_version()
+        if not self._is_fetched and (reason := captured.misfit()) is not None:
             return reason
         for position in self._tensor_arguments:
-            if leaves[position] in self._captured:
+            if id(leaves[position]) in captured.identities:
                 raise NotNow("an argument is a Tensor that the function finds outside, too")
-        if (reason := self._scalars.misfit()) is not None:
+        options = list(chain.from_iterable(map(_VALUES, scalars.groups)))
+        if options != scalars.options and (reason := scalars.misfit(options)) is not None:
             return reason
         for progress in self._progress:
             if (reason := progress.misfit()) is not None:
@@ -125,12 +129,12 @@ class Replay:
         NotNow
             If the program has found that it does not hold for these values; nothing has changed.
         """
-        executable, captured = self.executable, self._captured
+        executable = self.executable
         before = [generator.bit_generator.state for generator in self._generators] if self._generators else ()
         executable.clear()
         try:
-            if captured.version != arrays_version():
-                captured.fetch()
+            if not self._is_fetched:
+                self._captured.fetch()
             executable.place_arguments(self._plain, leaves)
             for number, slot in self._others:
                 executable.take(number, slot.fetch(leaves))
@@ -226,7 +230,8 @@ def _is_plain(slot: Slot, leaves: Sequence[Any]) -> bool:
     """Return whether a slot is an argument that the key of a call describes in full: an array in C order."""
     if type(slot) is not ArgumentSlot:
         return False
-    array = leaves[slot.position]
+    leaf = leaves[slot.position]
+    array = leaf._array if isinstance(leaf, Tensor) else leaf
     return type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
 
 
@@ -240,10 +245,7 @@ class _Captured:
         self._layouts = [(group, group.flats) for group in groups]
         self._tensors = [slot.tensor for slot in traced.slots if isinstance(slot, TensorSlot)]
         self._origins = [tensor.origin for tensor in self._tensors]
-        self._identities = set(map(id, self._tensors))
-
-    def __contains__(self, tensor: Tensor) -> bool:
-        return id(tensor) in self._identities
+        self.identities = set(map(id, self._tensors))
 
     def misfit(self) -> str | None:
         """Return what was changed so that the program no longer holds, or None."""
@@ -270,65 +272,60 @@ class _Captured:
         self.version = version
 
 
-_Reader = tuple[int, Callable[[], float]]
-"""The place of a number among those that go in, and what reads it."""
-
-
 class _Scalars:
-    """The numbers that go in: options of optimisers, which seldom change, and what was noted in a step."""
+    """The numbers that go in: options of optimisers, which seldom change, and what was noted in a step.
+
+    Attributes
+    ----------
+    groups : list of dict
+        The groups of the optimisers.
+    options : list
+        Their options in the last call.
+    """
 
     def __init__(self, traced: Traced) -> None:
-        self._groups = [group for group, _, _ in traced.options]
+        self.groups = [group for group, _, _ in traced.options]
+        self.options: list[Any] = []
         self._flags = traced.options
         self._decisions = [
-            (_reader(slot), getattr(operator, comparison), other, answer)
+            (slot, getattr(operator, comparison), other, answer)
             for slot, comparison, other, answer in traced.decisions
         ]
-        self._steady: list[_Reader] = []
-        self._changing: list[_Reader] = []
-        for place, slot in enumerate(traced.scalars):
-            is_known = isinstance(slot, OptionSlot) and any(slot.group is group for group in self._groups)
-            (self._steady if is_known else self._changing).append((place, _reader(slot)))
-        self._options: list[Any] = []  # of the last call
+        self._steady: list[tuple[int, Slot]] = []
+        self._noted: list[tuple[int, list[Any], int, int | None]] = []
+        self._others: list[tuple[int, Slot]] = []
+        for number, slot in enumerate(traced.scalars):
+            if isinstance(slot, OptionSlot) and any(slot.group is group for group in self.groups):
+                self._steady.append((number, slot))
+            elif isinstance(slot, ProgressSlot):
+                self._noted.append((number, slot.flat.progress, slot.index, slot.place))
+            else:
+                self._others.append((number, slot))
         self._values = [0.0] * len(traced.scalars)
 
-    def misfit(self) -> str | None:
-        """Return which option of an optimiser makes it compute something else, or None."""
-        options = list(chain.from_iterable(map(_VALUES, self._groups)))
-        if options == self._options:
-            return None
+    def misfit(self, options: list[Any]) -> str | None:
+        """Return which of the changed options makes an optimiser compute something else, or None."""
         for group, names, before in self._flags:
             for name, value in zip(names, before, strict=True):
                 if group[name] != value:
                     return f"option {name} of the optimiser was {value!r}, is {group[name]!r}"
-        for read, compare, other, answer in self._decisions:
-            if compare(now := read(), other) is not answer:
+        for slot, compare, other, answer in self._decisions:
+            if compare(now := slot.fetch(()), other) is not answer:
                 return f"an option of the optimiser that decides what it computes became {now!r}"
-        for place, read in self._steady:
-            self._values[place] = read()
-        self._options = options
+        for number, slot in self._steady:
+            self._values[number] = slot.fetch(())
+        self.options = options
         return None
 
     def values(self) -> list[float]:
         """Return the numbers as they are now; `misfit` has looked at the options."""
         values = self._values
-        for place, read in self._changing:
-            values[place] = read()
+        for number, progress, index, place in self._noted:
+            note = progress[index]
+            values[number] = note if place is None else note[place]
+        for number, slot in self._others:
+            values[number] = slot.fetch(())
         return values
-
-
-def _reader(slot: Slot) -> Callable[[], float]:
-    if isinstance(slot, OptionSlot):
-        group, name, place = slot.group, slot.name, slot.place
-        if place is None:
-            return lambda: group[name]
-        return lambda: group[name][place]
-    if isinstance(slot, ProgressSlot):
-        progress, index, place = slot.flat.progress, slot.index, slot.place
-        if place is None:
-            return lambda: progress[index]
-        return lambda: progress[index][place]
-    return lambda: slot.fetch(())
 
 
 # ---- what is left behind ---------------------------------------------------------------------------------
@@ -398,7 +395,8 @@ class _Gradients:
         if not self._positions:
             return None
         free = self._sets[self._turn]
-        if free is None or not free.is_free():
+        # Of a set that nobody else holds, the counts of references are those that it began with.
+        if free is None or list(map(getrefcount, free.held)) != free.counts:
             free = self._sets[self._turn] = _Set(self._executable, self._positions)
         return free.results
 
@@ -414,10 +412,12 @@ class _Gradients:
             leaf.grad = None
         if not places:
             return
-        turn = self._turn
-        if (made := self._sets[turn]) is None or not made.has(outputs):
-            made, turn = self._sets[1 - turn], 1 - turn  # this call has put them already
-        assert made
+        turn, first = self._turn, self._positions[0]
+        made = self._sets[turn]
+        if made is None or outputs[first] is not made.results.arrays[first]:  # it was done, and is done again
+            turn = 1 - turn
+            made = self._sets[turn]
+            assert made
         for leaf, tensor in zip(places, made.tensors, strict=True):
             leaf.grad = tensor
         self._turn = 1 - turn
@@ -433,14 +433,5 @@ class _Set:
         self.results = Results(arrays)
         self.tensors = [_wrapped(arrays[position]) for position in positions]
         del arrays
-        self._first = positions[0]
-        self._held = [*self.tensors, *(tensor._array for tensor in self.tensors)]
-        self._counts = list(map(getrefcount, self._held))
-
-    def has(self, outputs: Sequence[Any]) -> bool:
-        """Return whether outputs of a program are in these arrays."""
-        return outputs[self._first] is self.results.arrays[self._first]
-
-    def is_free(self) -> bool:
-        """Return whether nobody else holds one of the Tensors or arrays."""
-        return list(map(getrefcount, self._held)) == self._counts
+        self.held = [*self.tensors, *(tensor._array for tensor in self.tensors)]
+        self.counts = list(map(getrefcount, self.held))
