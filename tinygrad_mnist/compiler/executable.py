@@ -9,21 +9,21 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from tinygrad_mnist.compiler import machine, pool, products
+from tinygrad_mnist.compiler import machine, pool, products, stored
 from tinygrad_mnist.compiler.addresses import Overlaps, address_of, span
-from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Product, plan
+from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, plan
 from tinygrad_mnist.compiler.layout import contiguous
-from tinygrad_mnist.compiler.memory import Place, assign
+from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.module import WORTHWHILE, Module
 from tinygrad_mnist.compiler.prepare import prepare
 from tinygrad_mnist.compiler.program import Instruction, Program, Value, interpret
@@ -93,10 +93,6 @@ class Executable:
 
     def __init__(self, program: Program, *, threads: int = 1, refuses_overlaps: bool = False):
         self.program = program
-        # Without BLAS by pointer, NumPy multiplies.
-        blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
-        self.plan = plan(prepare(program, blas=blas))
-        self.memory = assign(self.plan)
         self._refuses_overlaps = refuses_overlaps
         self._lock = Lock()
         self.threads = threads if threads > 1 and pool.available() else 1
@@ -105,17 +101,53 @@ class Executable:
 
     # Building --------------------------------------------------------------------------------------------
 
+    @cached_property
+    def plan(self) -> Plan:
+        """How the program is computed: kernels, products and calls."""
+        # Without BLAS by pointer, NumPy multiplies.
+        blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
+        return plan(prepare(self.program, blas=blas))
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Where everything lies."""
+        return assign(self.plan)
+
+    @cached_property
+    def ir(self) -> str:
+        """The text of the code."""
+        return self._module(self.threads).text()
+
     def _compile(self) -> None:
+        key = stored.key_of_program(self.program, self.threads)
+        found = stored.find(self.program, key)
+        if found is None:
+            self._compile_plan(key)
+        else:
+            self.threads = found.threads
+            self._ready, self._frame = found.ready, found.memory
+            symbols = _symbols(found.symbols, self.threads)
+            self._code = machine.load(found.code, ["part0"], found.needed, symbols=symbols)
+            self._steps = [("part0", None)]
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32)
+        self._parts: list[Any] = [
+            kind(self._code.address(name)) if call is None else call for name, call in self._steps
+        ]
+
+    def _compile_plan(self, key: str | None) -> None:
+        """Compile the program, and keep it under a key; one that has calls is found by its text alone."""
         module = self._module(self.threads)
         if module.shared < WORTHWHILE and self.threads > 1:
             self.threads = 1
             module = self._module(1)
         self.ir = module.text()
-        self._code = machine.compile_ir(self.ir, symbols=_symbols(module, self.threads))
-        kind = ctypes.CFUNCTYPE(ctypes.c_int32)
-        self._parts: list[Any] = [
-            kind(self._code.address(name)) if call is None else call for name, call in self._steps
-        ]
+        if len(self._steps) > 1:
+            key = None
+        symbols = _symbols(module.symbols, self.threads)
+        self._code = machine.compile_ir(self.ir, symbols=symbols, disk=key is None)
+        self._ready, self._frame = self.plan.ready, self.memory
+        if key is not None:
+            stored.keep(key, self.plan, self.memory, self._code, sorted(symbols), self.threads)
 
     def _module(self, threads: int) -> Module:
         """Write the program as functions, cut where NumPy has to run an instruction."""
@@ -139,7 +171,7 @@ class Executable:
         return module
 
     def _prepare_memory(self) -> None:
-        ready, memory = self.plan.ready, self.memory
+        ready, memory = self._ready, self._frame
         program = ready.program
         table = np.zeros(memory.committed + 1, np.int64)
         pointer = ctypes.c_void_p(address_of(table))
@@ -187,7 +219,7 @@ class Executable:
 
     def _new_of(self, value: Value) -> Callable[[], Any]:
         """Return what makes an array for an output, whose axes may have another order than its memory."""
-        layout = self.plan.ready.layouts[value]
+        layout = self._ready.layouts[value]
         order = sorted(range(value.ndim), key=lambda axis: -layout.strides[axis])
         shape = tuple(value.shape[axis] for axis in order)
         if order == list(range(value.ndim)):
@@ -383,7 +415,7 @@ class Executable:
             for number, piece in enumerate(pieces):
                 module.part(f"piece{number}", [] if isinstance(piece, Call) else [piece])
             module.part("empty", [])
-            code = machine.compile_ir(module.text(), symbols=_symbols(module, 1))
+            code = machine.compile_ir(module.text(), symbols=_symbols(module.symbols, 1))
             kind = ctypes.CFUNCTYPE(ctypes.c_int32)
             pointer = ctypes.c_void_p(address_of(self._table.obj))
             runs: list[Callable[[], Any]] = [
@@ -437,10 +469,10 @@ def _times(runs: list[Callable[[], Any]], rounds: int) -> list[float]:
     return [float(t) for t in np.median(times, axis=0)]
 
 
-def _symbols(module: Module, threads: int) -> dict[str, int]:
+def _symbols(names: Iterable[str], threads: int) -> dict[str, int]:
     """Return the addresses of what a module calls outside of it."""
     found = {}
-    for name in module.symbols:
+    for name in names:
         if name == "tg_pool_run":
             found[name] = pool.pool(threads).run_address
         else:
