@@ -1,4 +1,4 @@
-"""Learning rates and counts of schedules that a step reads are those of each call, and compile nothing anew."""
+"""Learning rates and counts of schedules that a step reads are those of each call."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ ANSWERED: dict[str, Callable[[Any], Any]] = {
     "isinstance in a helper": asks_by_another,
     "isinstance of several": lambda x: isinstance(x, KINDS),
     "isinstance of a union": lambda x: isinstance(x, np.ndarray | list),
-    "isinstance of an abstract class": lambda x: isinstance(x, Iterable) and not isinstance(x, numbers.Number),
+    "isinstance of an abstract class": lambda x: [isinstance(x, kind) for kind in (Iterable, numbers.Number)],
     "match": matches,
     "singledispatch": name_of,
     "isscalar": np.isscalar,

@@ -67,7 +67,7 @@ def test_an_array_that_is_made_and_returned_is_a_new_one_each_time() -> None:
         (lambda x: x * np.float32(0.5), np.ones(2)),
         (np.mean, np.arange(4, dtype=np.int16)),
         (lambda x: x + True, np.ones(2, np.float32)),
-        (lambda x: (x > -100) & (x != 256) & (300 > x), np.arange(2, dtype=np.uint8)),
+        (lambda x: (x > -100) & (x != 256) & np.less(300, x), np.arange(2, dtype=np.uint8)),
     ],
 )
 def test_dtypes_are_eagers(f: Any, x: Any) -> None:

@@ -391,8 +391,8 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
 class GroupOptions:
     """The options of a parameter group, of which a program has built in only what kind of value they are.
 
-    A learning rate may change at each step: each call reads it anew, see `rates`. But that another option is 0
-    may select another formula. Where the code reads options by itself, their values count.
+    A learning rate may change at each step: each call reads it anew, see `rates`. But that another option is
+    0 may select another formula. Where the code reads options by itself, their values count.
 
     Attributes
     ----------
@@ -467,6 +467,7 @@ def is_library_file(file: str) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def is_library_module(name: str) -> bool:
+    """Return whether a module is of the framework, of the standard library, or installed."""
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         return name == "builtins" or name.partition(".")[0] in sys.stdlib_module_names
@@ -474,6 +475,7 @@ def is_library_module(name: str) -> bool:
 
 
 def is_library_class(cls: type) -> bool:
+    """Return whether a class is defined in such a module."""
     return is_library_module(cls.__module__)
 
 

@@ -88,8 +88,8 @@ def ufunc(tracing: Tracing, function: np.ufunc, arrays: Sequence[Any]) -> Symbol
         weak = all(not isinstance(array, Symbol) or array.weak for array in arrays)
     else:
         dtypes, weak = _loop_dtypes(function, tuple(kinds)), False
-    if dtypes[-1] == np.bool_ and any([_is_out_of_range(a, d) for a, d in zip(arrays, dtypes, strict=False)]):
-        examples = [np.zeros((), a.dtype) if isinstance(a, Symbol) else a for a in arrays]  # as for any others
+    if dtypes[-1] == np.bool_ and any(map(_is_out_of_range, arrays, dtypes)):
+        examples = [np.zeros((), a.dtype) if isinstance(a, Symbol) else a for a in arrays]  # as for others
         answer = Symbol(tracing.builder.constant(function(*examples)))
         return _broadcast_to(tracing, [answer], {"shape": np.broadcast_shapes(*map(np.shape, arrays))})
     inputs = [cast(tracing, tracing.symbol(a, d), d) for a, d in zip(arrays, dtypes, strict=False)]

@@ -34,7 +34,7 @@ Held = Iterator[tuple[Any, Setter]]
 
 
 def array_places(*holders: Any) -> Iterator[tuple[np.ndarray[Any, Any], Setter]]:
-    """Yield the arrays that can be reached from a function, each with what puts something else into its place.
+    """Yield the arrays that a function can reach, each with what puts something else into its place.
 
     Buffers of modules are left out: a module has them by their names.
 
@@ -87,8 +87,8 @@ def _is_looked_into(value: Any) -> bool:
 
 def _is_installed(value: Any) -> bool:
     """Return whether an object is one of an installed class, which may hold anything."""
-    is_code = isinstance(value, (dict, list, tuple, deque, Module, type, types.FunctionType, types.MethodType))
-    return not is_code and is_library_class(type(value))
+    kinds = (dict, list, tuple, deque, Module, type, types.FunctionType, types.MethodType)
+    return not isinstance(value, kinds) and is_library_class(type(value))
 
 
 def _held(holder: Any, put: Setter) -> Held:
@@ -146,7 +146,8 @@ def _held_by_module(module: Any, names: list[str]) -> Held:
 
 
 def _set_arguments(partial: functools.partial[Any], args: tuple[Any, ...]) -> None:
-    partial.__setstate__((partial.func, args, partial.keywords, vars(partial)))
+    state = partial.func, args, partial.keywords, vars(partial)
+    partial.__setstate__(state)  # type: ignore[attr-defined]
 
 
 def _held_by_tuple(holder: tuple[Any, ...], put: Setter) -> Held:

@@ -1,8 +1,8 @@
 """The learning rates and the counts of schedules that a function reads: numbers that each call reads anew.
 
 While a function is traced, a `Number` stands in the place of each: in the parameter groups of the optimisers
-that it finds, and in its schedules. After a traced ``schedule.step()`` it is the number that the schedule will
-give, which its formula tells.
+that it finds, and in its schedules. After a traced ``schedule.step()`` it is the number that the schedule
+will give, which its formula tells.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Rates:
 
     def _put(self, namespace: dict[str, Any], name: str, value: Any) -> None:
         self.check()
-        place = self._places.setdefault((id(namespace), name), _Place(namespace, name, namespace[name], value))
+        made = _Place(namespace, name, namespace[name], value)
+        place = self._places.setdefault((id(namespace), name), made)
         place.stands = namespace[name] = value
 
     def _fill(self, with_what: str) -> None:
@@ -91,7 +92,7 @@ class Rates:
         for place in self._places.values():
             if place.namespace[place.name] is not place.stands:
                 raise JitError(
-                    f"the function sets {place.name!r} of an optimiser or schedule, which a replay would not; "
+                    f"the function sets {place.name!r} of an optimiser or schedule, and a replay would not; "
                     "set it outside of the jitted function, or by a schedule"
                 )
 

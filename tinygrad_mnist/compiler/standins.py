@@ -206,7 +206,7 @@ def _is_standin(value: Any) -> bool:
 def _is_basic(index: Any) -> bool:
     """Return whether an index gives a view: one of numbers, slices, None and ``...``."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is None or part is Ellipsis or isinstance(part, (slice, int, np.integer)) for part in parts)
+    return all(part is None or part is ... or isinstance(part, (slice, int, np.integer)) for part in parts)
 
 
 def _has_tensor(tree: Any) -> bool:
@@ -220,7 +220,7 @@ def _has_tensor(tree: Any) -> bool:
 def standing(
     tensor: Tensor, kind: type[StandIn] = StandIn, of: StandIn | None = None, again: Any = None
 ) -> StandIn:
-    """Return a stand-in that has the value of a Tensor; it is a view ``again(of)`` of another one, if given."""
+    """Return a stand-in that has the value of a Tensor, and is a view ``again(of)`` if another is given."""
     made = object.__new__(kind)
     made._array, made.origin = tensor._array, tensor.origin
     made._root, made._again, made._index = None, None, _NONE
@@ -254,7 +254,7 @@ _OPERATORS: Final = frozenset(
 ) - {
     "__init__", "__new__", "__array__", "__array_ufunc__", "__array_function__", "__setitem__", "__hash__",
     "__len__", "__repr__", "__str__", "__format__", "__bool__", "__float__", "__int__", "__index__",
-    "__contains__", "__iter__", "__getitem__", "__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__dlpack__",
+    "__contains__", "__iter__", "__getitem__", "__copy__", "__deepcopy__", "__reduce__",
 }  # fmt: skip
 
 for _name in _OPERATORS:

@@ -289,7 +289,7 @@ class Number:
             _tracing().decided_by(number.slot, "eq", number.now, True)
         return self.now
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         """The type of its value, for `isinstance`."""
         return float if self.now is None else type(self.now)

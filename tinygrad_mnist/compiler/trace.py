@@ -211,7 +211,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
-        self.refused: JitError | RunsEagerly | None = None  # what was refused, even if the function caught the error
+        self.refused: JitError | RunsEagerly | None = None  # even if the function has caught the error
         self._line = ""
         self._own: dict[Op, bool] = {}  # whether an operation is the package's
         self.noted = 0  # how many things were noted, besides instructions
@@ -835,7 +835,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
     def number(leaf: Number) -> int:
         symbol = tracing.symbol(leaf)
         if symbol.value in program.scalars or symbol.value in program.inputs:
-            symbol = lowering.ufunc(tracing, np.maximum, [symbol, symbol])  # each result has a place of its own
+            symbol = lowering.ufunc(tracing, np.maximum, [symbol, symbol])  # each result has its own place
         if symbol.value not in numbers:
             numbers.append(symbol.value)
         return numbers.index(symbol.value)
