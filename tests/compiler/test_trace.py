@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from typing import Any
 
@@ -131,3 +132,31 @@ def test_what_numpy_writes_into_an_argument_is_written(write: Any, dtype: Any) -
         expected, found = np.array(values, dtype), np.array(values, dtype)
         np.testing.assert_array_equal(jitted(found, mask), f(expected, mask))
         np.testing.assert_array_equal(found, expected)
+
+
+def test_another_thread_runs_the_model_in_eager_while_it_is_traced() -> None:
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.BatchNorm1d(3), nn.LayerNorm(3), nn.Linear(3, 2, rng=1))
+    model.eval()
+    x = np.ones((2, 4), np.float32)
+    with no_grad():
+        expected = model(x).data
+    found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def run_in_eager() -> None:
+        with no_grad():
+            found.put(model(x).data)
+            found.put(model[0].bias.data[:1] + np.asarray(model[1].running_mean)[:1])
+
+    def traced(x: Any) -> Any:  # the other thread runs while symbols stand in all parameters and buffers
+        out = model(x)
+        thread = threading.Thread(target=run_in_eager)
+        thread.start()
+        thread.join()
+        return out
+
+    with no_grad():
+        jit(traced)(x)
+    assert found.qsize() == 6  # from two traces, and the call itself
+    for _ in range(3):
+        np.testing.assert_array_equal(found.get_nowait(), expected)
+        assert type(found.get_nowait()) is np.ndarray

@@ -191,7 +191,8 @@ class OptimizerTracer:
         states = {key: symbol.value for key, (_, symbol, _) in self._states.items()}
         progress = optimizer._update(block, options, before)
         values = block.values
-        parameter._array = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
+        values = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
+        values.array, parameter._array = parameter._array.array, values
         keys = [(id(flat), name, index) for name in block.states]
         read = [old, *(states.get(key, self._states[key][2]) for key in keys)]
         written = [parameter._array.value, *(self._states[key][1].value for key in keys)]
@@ -212,7 +213,7 @@ class OptimizerTracer:
         self.builder.repeat(formula.instructions, replaced, parameter.shape)
         for symbol, value in zip(symbols, formula.written, strict=True):
             symbol.value = replaced[value]
-        parameter._array = symbols[0]
+        symbols[0].array, parameter._array = parameter._array.array, symbols[0]
 
     def _options(self, group: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
         """Return the options of a group: numbers that each call reads anew, and flags as they are."""

@@ -83,6 +83,8 @@ class StandIn(Tensor):
     _same_memory: list[Any]  # weak references to all that have this one's memory; they share the list
 
     def __getattribute__(self, name: str) -> Any:
+        if name in _OF_ARRAYS and _is_met_by_others(self):
+            return getattr(_array_of(self), name)
         if not asked_by_user():
             return _get(self, name)
         if name == "__class__":
@@ -101,6 +103,8 @@ class StandIn(Tensor):
         return _as_computed(value, (), of, lambda root: _get(root, name))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if _is_met_by_others(self):  # another thread meets it in its place
+            return getattr(ufunc, method)(*_arrays_of(inputs), **_arrays_of(kwargs))
         by_user = asked_by_user()
         out = kwargs.pop("out", (None,))
         if isinstance(out[0], np.ndarray):
@@ -112,6 +116,8 @@ class StandIn(Tensor):
         return _as_computed(result, inputs) if by_user else result
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        if _is_met_by_others(self):
+            return func(*_arrays_of(args), **_arrays_of(kwargs))
         by_user = asked_by_user()
         types = [Tensor if issubclass(kind, Tensor) else kind for kind in types]
         result = super().__array_function__(func, types, args, kwargs)
@@ -119,6 +125,8 @@ class StandIn(Tensor):
         return _as_computed(result, (args, kwargs), of) if by_user else result
 
     def __getitem__(self, index: Any) -> Any:
+        if _is_met_by_others(self):
+            return _arrays_of(self)[index]
         return self._part(index) if asked_by_user() else super().__getitem__(index)
 
     def __iter__(self) -> Any:
@@ -140,7 +148,10 @@ class StandIn(Tensor):
         views = [one for one in others if one is not root]
         if (self is not root and self._index is _NONE) or any(view._again is None for view in views):
             _raise(f"an array is written to at {users_line()} by a view, or there is a view of it")
+        array = _array_of(self)
         super()._become(result)
+        if array is not None:
+            self._array.array = array  # type: ignore[attr-defined]
         if self is not root:
             Tensor._become(root, apply(REGISTRY["set_at"], (root, self), {"index": self._index}))
         for view in views:
@@ -149,6 +160,9 @@ class StandIn(Tensor):
         return self
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        if _is_met_by_others(self):
+            _arrays_of(self)[index] = value
+            return
         if isinstance(value, (Tensor, np.ndarray)):
             value = value if value.dtype == self.dtype else value.astype(self.dtype)
         else:
@@ -162,6 +176,26 @@ class Computed(StandIn):
     """A Tensor that stands for what NumPy computes from arrays: an array, or one of NumPy's scalars."""
 
     __slots__ = ()
+
+
+def _array_of(value: Any) -> Any:
+    """Return the array in whose place a stand-in stands, or None."""
+    return getattr(_get(value, "_array"), "array", None)
+
+
+def _is_met_by_others(value: StandIn) -> bool:
+    """Return whether a thread that does not trace meets a stand-in in its place."""
+    return tracer() is None and _array_of(value) is not None
+
+
+def _arrays_of(tree: Any) -> Any:
+    """Return what a thread computes with that does not trace: the arrays themselves."""
+    if isinstance(tree, dict):
+        return {key: _arrays_of(part) for key, part in tree.items()}
+    if type(tree) in (list, tuple):
+        return type(tree)(map(_arrays_of, tree))
+    array = _array_of(tree) if isinstance(tree, StandIn) else None
+    return tree if array is None else array
 
 
 def _class_of(tensor: StandIn) -> type:
@@ -240,6 +274,8 @@ def _operator(name: str) -> Callable[..., Any]:
     of_tensor = getattr(Tensor, name)
 
     def method(self: StandIn, *arguments: Any) -> Any:
+        if _is_met_by_others(self):
+            return getattr(_arrays_of(self), name)(*_arrays_of(arguments))
         by_user = asked_by_user()
         result = of_tensor(self, *arguments)
         return _as_computed(result, arguments) if by_user else result

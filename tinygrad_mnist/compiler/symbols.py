@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, NoReturn
+from functools import wraps
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
@@ -46,6 +47,27 @@ class _Flags:
         """Leave the flags as they are."""
 
 
+def _is_for_others(symbol: Any) -> bool:
+    """Return whether somebody meets a symbol who does not trace: another thread, in a parameter's place."""
+    return symbol.array is not None and tracer() is None
+
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _or_of_array(method: _Method) -> _Method:
+    """Return a method of a symbol that is the array's for those who do not trace."""
+    name = method.__name__
+
+    @wraps(method)
+    def call(self: Symbol, *args: Any, **kwargs: Any) -> Any:
+        if _is_for_others(self):
+            return getattr(self.array, name)(*_arrays_of(args), **kwargs)
+        return method(self, *args, **kwargs)
+
+    return cast("_Method", call)
+
+
 class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     """An array without values.
 
@@ -55,17 +77,21 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         What it is in the program.
     weak : bool
         Whether it is a Python number, which takes the dtype of what it meets.
+    array : ndarray, optional
+        The array in whose place it stands, in a parameter or a buffer. A thread that does not trace, and
+        runs the same model meanwhile, computes with that.
     """
 
     is_symbol = True
     base = None
     flags = _Flags()
 
-    __slots__ = ("value", "weak")
+    __slots__ = ("array", "value", "weak")
 
-    def __init__(self, value: Value, weak: bool = False) -> None:
+    def __init__(self, value: Value, weak: bool = False, array: Any = None) -> None:
         self.value = value
         self.weak = weak
+        self.array = array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,10 +134,12 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         """The symbol itself, which whoever takes it for a Tensor takes for the array."""
         return self
 
+    @_or_of_array
     def copy(self, order: str = "C") -> Symbol:
         """Return another symbol of the same values: what is written into one is not seen in the other."""
         return Symbol(self.value, self.weak)
 
+    @_or_of_array
     def view(self, *_: Any) -> Symbol:
         """Return the symbol itself."""
         return self
@@ -127,6 +155,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(name)
+        if _is_for_others(self):
+            return getattr(self.array, name)
         if name in ("item", "tolist", "tobytes", "ctypes", "tofile"):
             raise_read(f"the value of {self!r}")
         method = getattr(_lift(self, None), name)
@@ -138,6 +168,8 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         return out if any(isinstance(argument, Tensor) for argument in arguments) else _symbols_of(out)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if tracer() is None and any(map(_is_array_for_others, (*inputs, *kwargs.get("out", ())))):
+            return getattr(ufunc, method)(*_arrays_of(inputs), **_arrays_of(kwargs))
         out = kwargs.pop("out", None)
         if out is not None and not all(isinstance(one, Symbol) for one in out):
             raise JitError(
@@ -164,18 +196,22 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         return self
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        if tracer() is None and any(map(_is_array_for_others, args)):
+            return func(*_arrays_of(args), **_arrays_of(kwargs))
         if func in CONSTANTS or func not in FUNCTIONS:
             return _tracing().numpy_call(func, args, kwargs)
         return _on_tensors(func, args, kwargs)
 
-    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        if _is_for_others(self):
+            return np.array(self.array, *_, **__)
         raise_read(f"the value of {self!r}")
 
-    __float__ = __int__ = __index__ = __bool__ = __complex__ = __iter__ = __array__
-
+    @_or_of_array
     def __getitem__(self, index: Any) -> Any:
         return as_symbol(_lift(self, None)[index])
 
+    @_or_of_array
     def __setitem__(self, index: Any, value: Any) -> None:
         if index is Ellipsis or index == slice(None) or (index == () and not self.shape):
             wide: Any = np.broadcast_to(_tracing().symbol(value, self.dtype), self.shape)
@@ -187,6 +223,32 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         )
 
     __hash__ = object.__hash__
+
+
+def _reading_of_symbol(name: str) -> Callable[..., Any]:
+    def method(self: Symbol) -> Any:
+        if _is_for_others(self):
+            return getattr(self.array, name)()
+        raise_read(f"the value of {self!r}")
+
+    return method
+
+
+for _name in ("__bool__", "__complex__", "__float__", "__index__", "__int__", "__iter__"):
+    setattr(Symbol, _name, _reading_of_symbol(_name))
+
+
+def _is_array_for_others(value: Any) -> bool:
+    return isinstance(value, Symbol) and value.array is not None
+
+
+def _arrays_of(tree: Any) -> Any:
+    """Return what others compute with: the arrays in whose places symbols stand."""
+    if isinstance(tree, dict):
+        return {key: _arrays_of(part) for key, part in tree.items()}
+    if type(tree) in (list, tuple):
+        return type(tree)(map(_arrays_of, tree))
+    return tree.array if _is_array_for_others(tree) else tree
 
 
 def _tracing() -> Any:

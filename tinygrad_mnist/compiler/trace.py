@@ -275,11 +275,11 @@ class Tracer(Recorder, OptimizerTracer):
         self.met.append((tensor, array))
         self.noted += 1
         if self._is_made_anew(tensor):
-            tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
+            tensor._array = symbol = Symbol(self.builder.constant(array), array=array)  # type: ignore[assignment]
             return symbol
         value = self.input(TensorSlot(tensor), array)
         self.captures[id(tensor)] = _Capture(tensor, array, tensor.origin, value)
-        tensor._array = symbol = Symbol(value)  # type: ignore[assignment]
+        tensor._array = symbol = Symbol(value, array=array)  # type: ignore[assignment]
         return symbol
 
     def capture_gradient(self, leaf: Leaf, read: bool = True) -> None:
@@ -510,7 +510,7 @@ class Tracer(Recorder, OptimizerTracer):
                 value = self.arrays[id(buffer)][1]
             else:
                 value = self.input(BufferSlot(vars(module), name), buffer)
-            tensor = standing(_lift(Symbol(value), None))
+            tensor = standing(_lift(Symbol(value, array=buffer), None))
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
     def _stand_in(self, buffer: _Buffer) -> None:
@@ -528,7 +528,7 @@ class Tracer(Recorder, OptimizerTracer):
                     value = self.arrays[id(array)][1]
                 else:
                     value = self.input(ArraySlot(array), array)
-                tensors[id(array)] = standing(_lift(Symbol(value), None)), value
+                tensors[id(array)] = standing(_lift(Symbol(value, array=array), None)), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
 
