@@ -105,10 +105,6 @@ class Collection:
         for path, optimizer in self._optimizers:
             self._add_optimizer(path, optimizer)
 
-    def has(self, value: Any) -> bool:
-        """Return whether an object was met."""
-        return id(value) in self._seen
-
     def add(self, label: str, path: str, value: Any) -> None:
         """Add what is in one place.
 
