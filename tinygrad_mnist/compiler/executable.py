@@ -179,37 +179,37 @@ class Executable:
         self._parts = [
             part if isinstance(part, Instruction) else partial(part, pointer) for part in self._parts
         ]
-        self._table = table.data  # quicker than an array where single entries are written
+        self.table = table.data  # quicker than an array where single entries are written
         self._pool = pool.pool(self.threads) if self.threads > 1 else None
         if self._pool:
-            self._table[memory.pool] = self._pool.state_address
+            self.table[memory.pool] = self._pool.state_address
         is_one = len(self._parts) == 1 and self._pool is None
         self._only: Callable[[], Any] | None = self._parts[0] if is_one else None
         block = np.zeros(memory.arena + 64, np.uint8)
         start = -address_of(block) % 64
         self._arena = block[start : start + memory.arena].data
-        self._table[0] = address_of(block) + start
+        self.table[0] = address_of(block) + start
         self._constants = {v: np.array(program.constants[v], v.dtype, order="C") for v in memory.constants}
         for value, entry in memory.constants.items():
-            self._table[entry] = address_of(self._constants[value])
+            self.table[entry] = address_of(self._constants[value])
         self._pack = struct.Struct(f"{len(program.scalars)}d").pack_into
         numbers = memory.places[program.numbers[0]].offset if program.numbers else 0
         self._numbers = self._arena[numbers : numbers + 8 * len(program.numbers)].cast("d")
         self._views: dict[Value, Any] = {
             value: self._at(value, place) for value, place in memory.places.items() if place.entry == 0
         }
-        self._entries = [memory.inputs[value] for value in program.inputs]
-        self._arrays: list[Any] = [None] * len(program.inputs)
+        self.entries = [memory.inputs[value] for value in program.inputs]
+        self.arrays: list[Any] = [None] * len(program.inputs)
         self._targets = {program.inputs.index(target) for _, target in program.writes}
         spans = [
             span(v.shape, strides, v.dtype.itemsize)
             for v, strides in zip(program.inputs, program.strides, strict=True)
         ]
-        self._overlaps = Overlaps(spans, self._targets, self._arrays)
+        self.overlaps = Overlaps(spans, self._targets, self.arrays)
         self._roots = [ready.roots[value] for value in program.outputs]
         self._news = list(map(self._new_of, program.outputs))
         first = memory.outputs[self._roots[0]] if self._roots else 0
-        self._outputs = self._table[first : first + len(self._roots)]
+        self._outputs = self.table[first : first + len(self._roots)]
         self._all_new = Results([None] * len(self._roots))
         self._results: list[Any] = []  # the arrays of the outputs of the last run
 
@@ -249,8 +249,8 @@ class Executable:
         ValueError
             An array has another shape, dtype or memory layout than the program was compiled for.
         """
-        if len(arrays) != len(self._arrays):
-            raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
+        if len(arrays) != len(self.arrays):
+            raise ValueError(f"the program has {len(self.arrays)} inputs, but was given {len(arrays)}")
         for number, array in enumerate(arrays):
             self.take(number, array)
         self.clear()
@@ -271,24 +271,27 @@ class Executable:
     def place(self, number: int, array: Any) -> None:
         """Take an array for an input, of which is known that it fits."""
         address = address_of(array)
-        self._table[self._entries[number]] = address
-        self._arrays[number] = array
-        self._overlaps.place(number, address)
+        self.table[self.entries[number]] = address
+        self.arrays[number] = array
+        self.overlaps.place(number, address)
 
     def place_arguments(self, pairs: Sequence[tuple[int, int]], arguments: Sequence[Any]) -> None:
-        """Take arrays in C order, of which is known that they fit.
+        """Take arrays in C order, or Tensors of such, of which is known that they fit.
 
         Parameters
         ----------
         pairs : sequence of (int, int)
-            The numbers of inputs, and the positions of their arrays among the arguments.
+            The numbers of inputs, and their positions among the arguments.
         arguments : sequence
             The arguments of a call.
         """
-        overlaps = self._overlaps
+        overlaps = self.overlaps
         for number, position in pairs:
-            self._arrays[number] = array = arguments[position]
-            self._table[self._entries[number]] = address = address_of(array)
+            array = arguments[position]
+            if type(array) is not np.ndarray:
+                array = array._array
+            self.arrays[number] = array
+            self.table[self.entries[number]] = address = address_of(array)
             if address <= overlaps.last and address + array.nbytes > overlaps.first:
                 overlaps.place(number, address)
 
@@ -302,7 +305,7 @@ class Executable:
         The last run is to be forgotten first, by `clear`.
         """
         with self._lock:
-            if self._overlaps.are_possible and self._overlaps.exist():
+            if self.overlaps.are_possible and self.overlaps.exist():
                 return None if self._refuses_overlaps else self._interpreted(scalars, into)
             self._pack(self._arena, 0, *scalars)
             given = into or self._all_new
@@ -317,22 +320,22 @@ class Executable:
                 self._run_all()
             else:
                 self._run_shared(self._pool)
-            return (results, list(self._numbers)) if self._table[-1] else None
+            return (results, list(self._numbers)) if self.table[-1] else None
 
     def outcome(self) -> Outcome | None:
         """Return what the last run computed, if it has committed: it may be asked after an interrupt."""
-        return (self._results, list(self._numbers)) if self._table[-1] else None
+        return (self._results, list(self._numbers)) if self.table[-1] else None
 
     def clear(self) -> None:
         """Forget the last run."""
-        self._table[-1] = 0
+        self.table[-1] = 0
         self._results = []
 
     def release(self, numbers: Sequence[int]) -> None:
         """Let go of the last results, and of inputs that the next run is given anew."""
         self._results = []
         for number in numbers:
-            self._arrays[number] = None
+            self.arrays[number] = None
 
     def renew_lock(self) -> None:
         """Take a new lock, after a fork: a thread that held it is not in the child."""
@@ -355,7 +358,7 @@ class Executable:
 
     def _interpreted(self, scalars: Sequence[float], into: Results | None) -> Outcome | None:
         """Run the program by NumPy: it is right for memory that overlaps, too."""
-        results = interpret(self.program, self._arrays, scalars)
+        results = interpret(self.program, self.arrays, scalars)
         if results is None or into is None:
             return results
         return _filled(into.arrays, results[0]), results[1]
@@ -382,7 +385,7 @@ class Executable:
             return as_strided(self._results[self._roots.index(value)], value.shape, contiguous(value).strides)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
-            return self._arrays[self.program.inputs.index(value)]
+            return self.arrays[self.program.inputs.index(value)]
         return producer.run(*(self._array(argument) for argument in producer.inputs))
 
     # Looking ---------------------------------------------------------------------------------------------
@@ -415,7 +418,7 @@ class Executable:
             module.part("empty", [])
             code = machine.compile_ir(module.text(), symbols=_symbols(module.symbols, 1))
             kind = ctypes.CFUNCTYPE(ctypes.c_int32)
-            pointer = ctypes.c_void_p(address_of(self._table.obj))
+            pointer = ctypes.c_void_p(address_of(self.table.obj))
             runs: list[Callable[[], Any]] = [
                 partial(self._run, piece.instruction)
                 if isinstance(piece, Call)

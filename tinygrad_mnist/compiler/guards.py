@@ -107,7 +107,7 @@ class Guards:
             self._add_root(names.get(position, str(position)), leaf)
         self._attributes: set[str] = set()  # that the code reads, of whatever object
         self._known: dict[GuardKey, GuardKey] = {}
-        self._watch: _Watch | None = None
+        self.watch: Watch | None = None
         self._key = self._first = self.key()
 
     def _add_root(self, name: str, value: Any) -> None:
@@ -118,7 +118,7 @@ class Guards:
 
     def key(self) -> GuardKey:
         """Return the key of what the function reads now; while nothing changes, the same object."""
-        watch = self._watch
+        watch = self.watch
         if watch is not None and watch.is_unchanged():
             return self._key
         version = structure_version()
@@ -127,7 +127,7 @@ class Guards:
             self._known.clear()
         key = GuardKey(found.facts)
         self._key = self._known.setdefault(key, key)
-        self._watch = _Watch(found, version)
+        self.watch = Watch(found, version)
         return self._key
 
     def _collected(self) -> Collection:
@@ -153,7 +153,7 @@ class Guards:
         for each in new:
             self._add_root(getattr(each, "name", None) or type(each).__name__, each)
         if new:
-            self._watch = None
+            self.watch = None
             self._first = self.key()
 
     def check(self) -> Difference | None:
@@ -172,7 +172,7 @@ _UNREADABLE: Final = (AttributeError, KeyError, RuntimeError, ValueError)
 """The errors of reading a name that was deleted, a cell that is empty, or a dict while it grows."""
 
 
-class _Watch:
+class Watch:
     """A fast comparison: whether the same objects are in the places that a collection looked into.
 
     Numbers, strings and containers are kept, so that no other object gets their identity. Whatever else there
@@ -220,6 +220,10 @@ class _Watch:
 
     def is_unchanged(self) -> bool:
         """Return whether everything is as it was. If not, the facts may still be equal."""
+        return self.holds_the_same() and all(group.is_unchanged() for group in self.groups)
+
+    def holds_the_same(self) -> bool:
+        """Return whether all but the options of optimisers is as it was."""
         if self.version != structure_version() or self.identities is None:
             return False
         try:
@@ -229,9 +233,6 @@ class _Watch:
                 return False
             for namespace, names in self.absent:
                 if not namespace.keys().isdisjoint(names):
-                    return False
-            for group in self.groups:
-                if not group.is_unchanged():
                     return False
         except _UNREADABLE:
             return False

@@ -25,12 +25,6 @@ from tinygrad_mnist.nn.module import _evaluating
 
 __all__ = ["Guards", "Key", "Keys", "modes", "reason", "signature"]
 
-_C_ALIGNED: Final = 0x101
-_OWNS_ITS_MEMORY: Final = 0x4
-"""Bits of ``array.flags.num``."""
-
-_ARRAYS: Final = frozenset({np.ndarray, Tensor})
-
 FEW: Final = 8
 """The number of arrays that are compared with each other for common memory. Of more, that takes too long."""
 
@@ -124,48 +118,8 @@ def _outline(structure: Any) -> Hashable:
 _LEAF: Final = "*"
 
 
-class _PlainCall:
-    """A quick look at whether a call has the signature of the last one.
-
-    To make a signature takes some ten microseconds, and this takes one. It is for a few arrays, or Tensors
-    that require no gradient, in C order and apart in memory.
-
-    Parameters
-    ----------
-    args : tuple
-        The arguments of the last call, which are not kept.
-    """
-
-    def __init__(self, args: Sequence[Any]) -> None:
-        self._count = len(args)
-        self._looks: list[tuple[Any, Any, Any]] = []
-        for arg in args:
-            array = arg._array if type(arg) is Tensor and arg.origin is None else arg
-            if type(array) is np.ndarray and array.flags.num & _C_ALIGNED == _C_ALIGNED:
-                self._looks.append((type(arg), array.shape, array.dtype))
-
-    def is_like(self, args: tuple[Any, ...]) -> bool:
-        """Return whether other arguments have the same signature; False if that takes a longer look."""
-        if len(args) != self._count or self._count != len(self._looks):
-            return False
-        arrays: list[Any] = []
-        own = _OWNS_ITS_MEMORY
-        for arg, (kind, shape, dtype) in zip(args, self._looks, strict=True):
-            if type(arg) is not kind or (kind is Tensor and arg.origin is not None):
-                return False
-            array = arg._array if kind is Tensor else arg
-            flags = array.flags.num
-            if array.shape != shape or array.dtype is not dtype or flags & _C_ALIGNED != _C_ALIGNED:
-                return False
-            own &= flags
-            arrays.append(array)
-        return self._count == 1 or _are_apart(arrays, bool(own))
-
-
-def _are_apart(arrays: Sequence[Any], all_own: bool) -> bool:
-    """Return whether arrays in C order have no memory in common."""
-    if all_own:  # two have none, but for the same array twice
-        return len(set(map(id, arrays))) == len(arrays)
+def are_apart(arrays: Sequence[Any]) -> bool:
+    """Return whether arrays that are contiguous have no memory in common."""
     end = 0
     for first, size in sorted((address_of(array), array.nbytes) for array in arrays):
         if first < end:
@@ -176,7 +130,7 @@ def _are_apart(arrays: Sequence[Any], all_own: bool) -> bool:
 
 # ---- the modes -------------------------------------------------------------------------------------------
 
-_errors_in_numpy = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
+errors_in_numpy = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
 """NumPy's own variable of `np.errstate`: to read it takes a tenth of the time of `np.geterr`."""
 
 MOST_ERRSTATES: Final = 16
@@ -185,9 +139,9 @@ _known_errstates: dict[int, tuple[Any, Hashable]] = {}
 
 def _errstate() -> Hashable:
     """Return what NumPy does at a division by zero and the like."""
-    if _errors_in_numpy is None:
+    if errors_in_numpy is None:
         return tuple(np.geterr().values())
-    current = _errors_in_numpy.get(None)
+    current = errors_in_numpy.get(None)
     known = _known_errstates.get(id(current))
     if known is None or known[0] is not current:
         if len(_known_errstates) >= MOST_ERRSTATES:  # each `with np.errstate(...)` makes one
@@ -244,23 +198,13 @@ class Keys:
         is_weak = isinstance(function, MethodType) and _can_be_weak(function)
         self._function: Callable[[], Any] = WeakMethod(function) if is_weak else lambda: function
         self._guards: dict[tuple[Hashable, ...], Guards] = {}
-        self._last: tuple[_PlainCall, Guards, Any, Key] | None = None
+        self.last: Guards | None = None  # those of the last call
 
-    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Any, Key]:
-        """Return the leaves and the structure of the arguments of a call, and its key.
-
-        The key of a call like the last one is the same object.
-        """
-        if self._last is not None and not kwargs:
-            plain, guards, structure, key = self._last
-            if plain.is_like(args) and guards.key() is key[1] and modes() == key[2]:
-                return args, structure, key
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Key]:
+        """Return the leaves and the structure of the arguments of a call, and its key."""
         leaves, structure, given = signature(args, kwargs)
-        guards = self.guards(args, kwargs, leaves)
-        key = given, guards.key(), modes()
-        is_plain = not kwargs and _ARRAYS.issuperset(map(type, args)) and not (given[2] or given[3])
-        self._last = (_PlainCall(args), guards, structure, key) if is_plain and len(args) <= FEW else None
-        return leaves, structure, key
+        self.last = guards = self.guards(args, kwargs, leaves)
+        return leaves, structure, (given, guards.key(), modes())
 
     def guards(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], leaves: Sequence[Any]) -> Guards:
         """Return the guards of a call: other objects among the arguments have others."""
