@@ -34,7 +34,7 @@ of all programs that were compared; with 3, a third longer."""
 VECTORISED: Final = '"vectorised"'
 """Attribute of a function that is written in vectors, and calls none: LLVM's passes skip it."""
 
-_DEFINED: Final = re.compile(r'^[ \t]*define (?!internal|private)[^@\n]*@"?([\w.$-]+)', re.MULTILINE)
+_DEFINED: Final = re.compile(r'define (?!internal|private)[^@\n]*@"?([\w.$-]+)')
 _DECLARED: Final = re.compile(r'^[ \t]*declare [^@\n]*@"?((?!llvm\.)[\w.$-]+)', re.MULTILINE)
 
 PERF_VARIABLE: Final = "TINYGRAD_MNIST_PERF"
