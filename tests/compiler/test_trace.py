@@ -136,7 +136,7 @@ def test_an_update_is_traced_once_for_parameters_that_are_updated_alike() -> Non
 
     runs, weights = trained(jit)
     _, expected = trained(lambda f: f)
-    # The first call runs it in eager. Each trace runs it for what the first step notes, and for one parameter.
+    # The first call runs it in eager. Each trace runs it for what the first step notes, and for a parameter.
     assert runs == 1 + 2 * 2
     for weight, other in zip(weights, expected, strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-12)

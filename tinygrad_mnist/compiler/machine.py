@@ -28,8 +28,8 @@ OLDEST_LLVM: Final = 20
 """The oldest LLVM whose language has pointers without types; llvmlite has it since 0.45."""
 
 SPEED: Final = 1
-"""Level of LLVM's passes. It vectorises loops at each. With 2, it takes an eighth longer, and made the same code
-of all programs that were compared; with 3, a third longer."""
+"""Level of LLVM's passes; loops become vectors at each. With 2, it takes an eighth longer, and made the same
+code of all programs that were compared; with 3, a third longer."""
 
 VECTORISED: Final = '"vectorised"'
 """Attribute of a function that is written in vectors, and calls none: LLVM's passes skip it."""

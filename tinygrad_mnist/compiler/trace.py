@@ -140,9 +140,9 @@ class Traced:
 
     def difference(self, first: Traced) -> str | None:
         """Return where the first trace of the same call differs, which a replay would freeze, or None."""
-        for (mine, line), (its, other) in zip(self.log, first.log, strict=False):
+        for number, ((mine, _), (its, _)) in enumerate(zip(self.log, first.log, strict=False)):
             if mine != its:
-                return line or other
+                return next((line for _, line in (*self.log[number:], *first.log[number:]) if line), "a line")
         if len(self.log) != len(first.log):
             shorter = min(len(self.log), len(first.log))
             return max(self.log, first.log, key=len)[shorter][1]
