@@ -42,6 +42,7 @@ class Builder:
     def __init__(self) -> None:
         self.program = Program()
         self.log: list[tuple[Any, str]] = []  # what was asked for, and at which line of the user's
+        self.has_copies = False  # whether an input runs backwards in memory, so that each call gets a copy
         self._numbers = count()
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
@@ -69,7 +70,9 @@ class Builder:
         """
         value = self.value(array.shape, array.dtype) if known is None else known
         self.program.inputs.append(value)
-        self.program.strides.append(tuple(forwards(array).strides))
+        forward = forwards(array)
+        self.has_copies |= forward is not array
+        self.program.strides.append(tuple(forward.strides))
         return value
 
     def scalar(self, known: Value | None = None) -> Value:

@@ -88,11 +88,23 @@ def ufunc(tracing: Tracing, function: np.ufunc, arrays: Sequence[Any]) -> Symbol
         weak = all(not isinstance(array, Symbol) or array.weak for array in arrays)
     else:
         dtypes, weak = _loop_dtypes(function, tuple(kinds)), False
+    if dtypes[-1] == np.bool_ and any(map(_is_out_of_range, arrays, dtypes)):
+        examples = [np.zeros((), a.dtype) if isinstance(a, Symbol) else a for a in arrays]  # as for others
+        answer = Symbol(tracing.builder.constant(function(*examples)))
+        return _broadcast_to(tracing, [answer], {"shape": np.broadcast_shapes(*map(np.shape, arrays))})
     inputs = [cast(tracing, tracing.symbol(a, d), d) for a, d in zip(arrays, dtypes, strict=False)]
     shape = _broadcast_shape(*[one.shape for one in inputs])
     result = instruction(tracing, function.__name__, inputs, shape, dtypes[-1], {}, function)
     result.weak = weak and result.dtype == np.float64
     return result
+
+
+def _is_out_of_range(number: Any, dtype: Any) -> bool:
+    """Return whether a Python number is one that an integer dtype cannot hold, as -100 of unsigned ones."""
+    if type(number) is not int or dtype.kind not in "iu":
+        return False
+    info = np.iinfo(dtype)
+    return not info.min <= number <= info.max
 
 
 def _broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -221,8 +221,10 @@ class OptimizerTracer:
             key = (id(group), name)
             if key not in self._option_numbers:
                 value = group[name]
-                if type(value) is tuple:
-                    number: Any = tuple(
+                if type(value) is Number:  # it stands there already
+                    number: Any = value
+                elif type(value) is tuple:
+                    number = tuple(
                         self.scalar(OptionSlot(group, name, place), part) for place, part in enumerate(value)
                     )
                 elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -232,7 +234,7 @@ class OptimizerTracer:
                 self._option_numbers[key] = number
             found[name] = self._option_numbers[key]
         if not any(group is known for known, _, _ in self.options):
-            flags = [name for name, value in found.items() if not isinstance(value, (Number, tuple))]
+            flags = [name for name, value in found.items() if type(value) not in (Number, tuple)]
             self.options.append((group, flags, tuple(group[name] for name in flags)))
         return found
 
@@ -338,7 +340,7 @@ def _is_elementwise(instructions: list[Instruction], given: list[Value]) -> bool
 
 def _now(noted: Any) -> Any:
     """Return what an optimiser noted, with the value that each number has now."""
-    if isinstance(noted, Number):
+    if type(noted) is Number:
         return noted.now
     if isinstance(noted, tuple):
         parts = [_now(part) for part in noted]

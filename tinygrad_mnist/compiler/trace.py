@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -24,10 +24,13 @@ import numpy as np
 
 from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.builder import LARGEST_FOLDED, LONGEST, Builder, TooLong
-from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.collection import Collection
+from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
+from tinygrad_mnist.compiler.guards import is_object
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.places import array_places
 from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.rates import Rates
 from tinygrad_mnist.compiler.slots import (
     ArgumentGradientSlot,
     ArgumentSlot,
@@ -39,33 +42,25 @@ from tinygrad_mnist.compiler.slots import (
     StateSlot,
     TensorSlot,
 )
+from tinygrad_mnist.compiler.standins import StandIn, standing
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
-from tinygrad_mnist.engine.op import EachArgument, Op
+from tinygrad_mnist.engine.op import FUNCTIONS, EachArgument, Op
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
+from tinygrad_mnist.nn.module import Module
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__file__).parent))
 """Where what asks for an operation is passed on."""
 
 
-class RunsEagerly(Exception):
-    """Raised while tracing where a function has to run as it is; the message says why.
-
-    Attributes
-    ----------
-    is_said : bool
-        Whether a user would not expect it, and is told.
-    """
-
-    def __init__(self, why: str, is_said: bool = False) -> None:
-        super().__init__(why)
-        self.is_said = is_said
+KINDS: Final = "fbiu"
+"""The kinds of the dtypes that a Tensor can have."""
 
 
 @dataclass
@@ -202,6 +197,7 @@ class Tracer(Recorder, OptimizerTracer):
                 for slot, value in zip(slots, values, strict=True):
                     self.known_inputs.setdefault((type(slot), *slot.key), []).append(value)
             self.builder.again()
+        self.rates = Rates(self.scalar)
         self.slots: list[Slot] = []
         self.scalar_slots: list[Slot] = []
         self.captures: dict[int, _Capture] = {}
@@ -215,7 +211,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
-        self.refused: JitError | None = None  # what was refused, even if the function caught the error
+        self.refused: JitError | RunsEagerly | None = None  # even if the function has caught the error
         self._line = ""
         self._own: dict[Op, bool] = {}  # whether an operation is the package's
         self.noted = 0  # how many things were noted, besides instructions
@@ -318,7 +314,7 @@ class Tracer(Recorder, OptimizerTracer):
         value = self.builder.scalar(self._known_input(slot))
         self.scalar_slots.append(slot)
         self.noted += 1
-        return Number(_lift(Symbol(value, weak=True), None), now, slot)
+        return Number(_lift(Symbol(value, weak=True), None), now, slot=slot)
 
     # ---- operations --------------------------------------------------------------------------------------
 
@@ -429,10 +425,15 @@ class Tracer(Recorder, OptimizerTracer):
         try:
             return function(*args, **kwargs)
         except JitError:
-            if not function.__module__.startswith("tinygrad_mnist."):
+            writes = function in _WRITERS
+            if not function.__module__.startswith("tinygrad_mnist.") or (
+                writes and not (args and isinstance(args[0], Tensor))
+            ):
                 raise
             self.refused = None
-            return self._opaque(function, args, kwargs)
+            if not writes:
+                return self._opaque(function, args, kwargs)
+            args[0]._become(self._opaque(_returning_first(function), args, kwargs))
 
     def _opaque(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Write a function of Tensors as a call on arrays, with a gradient that is another call."""
@@ -443,7 +444,8 @@ class Tracer(Recorder, OptimizerTracer):
         def run(*given: Any) -> Any:
             filled = list(leaves)
             for place, one in zip(places, given, strict=True):
-                filled[place] = one if isinstance(one, Tensor) else _lift(one, None)
+                tensor = one if isinstance(one, Tensor) else _lift(one, None)
+                filled[place] = standing(tensor) if isinstance(leaves[place], StandIn) else tensor
             positional, named = unflatten(structure, filled)
             return function(*positional, **named)
 
@@ -509,27 +511,39 @@ class Tracer(Recorder, OptimizerTracer):
                 value = self.arrays[id(buffer)][1]
             else:
                 value = self.input(BufferSlot(vars(module), name), buffer)
-            tensor = _lift(Symbol(value), None)
+            tensor = standing(_lift(Symbol(value), None))
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
     def _stand_in(self, buffer: _Buffer) -> None:
         self.buffers.append(buffer)
         buffer.put(buffer.tensor)
 
-    def entered_function(self, function: Any) -> None:
-        """Let Tensors stand for the arrays that a function finds outside."""
+    def entered_function(self, *holders: Any) -> None:
+        """Let Tensors stand for the arrays that a function finds outside, or in objects that it is given."""
         tensors: dict[int, tuple[Tensor, Value]] = {}
-        for array, put in array_places(function):
-            if array.dtype.kind not in "fbiu":
+        for array, put in array_places(*holders):
+            if array.dtype.kind not in KINDS:
                 continue
             if id(array) not in tensors:
                 if id(array) in self.arrays:  # it is an argument, too
                     value = self.arrays[id(array)][1]
                 else:
                     value = self.input(ArraySlot(array), array)
-                tensors[id(array)] = _lift(Symbol(value), None), value
+                tensors[id(array)] = standing(_lift(Symbol(value), None)), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
+
+    def entered_what_is_read(self, read: Collection) -> None:
+        """Let symbols and numbers stand in the modules, optimisers and schedules that a function reads."""
+        self.rates.enter((options.group for options in read.groups), read.schedules)
+        for each in read.objects:
+            if isinstance(each, Module):
+                self.entered(each)
+        placed = {id(buffer.array) for buffer in self.buffers}
+        for each in read.objects:
+            if isinstance(each, np.ndarray) and each.dtype.kind in KINDS and id(each) not in placed:
+                name = read.name_of(each)
+                raise RunsEagerly(f"nothing can stand in the place of the array {name}", is_said=True)
 
     def generator(self, make: Callable[[Any], np.random.Generator], rng: Any) -> Any:
         """Return what a layer draws from: each call of the program draws anew, from the real generator."""
@@ -538,6 +552,7 @@ class Tracer(Recorder, OptimizerTracer):
     def schedule_step(self, schedule: Any) -> None:
         """Note that a schedule is advanced, which Python does after the program has run."""
         self.schedules.append(schedule)
+        self.rates.step(schedule)
 
     # ---- beginning and end -------------------------------------------------------------------------------
 
@@ -552,12 +567,31 @@ class Tracer(Recorder, OptimizerTracer):
 
     def restore(self) -> None:
         """Give everything back the values that it had."""
+        self.rates.restore()
         for capture in self.captures.values():
             capture.tensor._array, capture.tensor.origin = capture.array, capture.origin
         for buffer in reversed(self.buffers):
             buffer.put(buffer.array)
         for leaf, before in self.leaves.items():
             leaf.grad = before
+
+
+_WRITERS: Final = frozenset(
+    FUNCTIONS[function]
+    for function in (np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask)
+)
+"""What functions of NumPy do on Tensors that write into their first argument and return nothing."""
+
+
+def _returning_first(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that writes into its first argument as one that returns it."""
+
+    @wraps(function)
+    def run(first: Any, *args: Any, **kwargs: Any) -> Any:
+        function(first, *args, **kwargs)
+        return first
+
+    return run
 
 
 class _TracedGenerator:
@@ -684,12 +718,27 @@ def _symbolic(value: Any) -> Any:
 # ---- a whole call ----------------------------------------------------------------------------------------
 
 
-def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
+def trace(
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    structure: Any,
+    read: Collection | None = None,
+) -> Traced:
     """Trace a call of a function twice, and return what it computes.
 
     The second trace tells what the first cannot: an array that both met is one that outlives the call, and
     has to be read again at each; one that each of them made is a constant; and where they differ, a replay
     would freeze what changes.
+
+    Parameters
+    ----------
+    function : callable
+        What is called.
+    leaves, structure : list, object
+        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
+        what it is.
+    read : Collection, optional
+        What it reads besides.
 
     Raises
     ------
@@ -702,8 +751,8 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
     collects = gc.isenabled()
     gc.disable()  # it would look at all objects of the process, several times, and find nothing
     try:
-        before = _traced(first, function, leaves, structure)
-        again = _traced(Tracer(first), function, leaves, structure)
+        before = _traced(first, function, leaves, structure, read)
+        again = _traced(Tracer(first), function, leaves, structure, read)
     except TooLong:
         raise RunsEagerly(
             f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside "
@@ -722,17 +771,14 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
     return again
 
 
-def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
-    """Trace a call once.
-
-    Parameters
-    ----------
-    function : callable
-        What is called.
-    leaves, structure : list, object
-        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
-        what it is.
-    """
+def _traced(
+    tracing: Tracer,
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    structure: Any,
+    read: Collection | None,
+) -> Traced:
+    """Trace a call once; the arguments are those of `trace`."""
     given: list[Any] = []
     arguments: list[tuple[int, Tensor, Value]] = []
     known: dict[int, Any] = {}
@@ -748,6 +794,8 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         array = leaf._array if isinstance(leaf, Tensor) else leaf
         value = tracing.input(ArgumentSlot(position), array)
         tensor = _lift(Symbol(value), None)
+        if isinstance(leaf, np.ndarray):
+            tensor = standing(tensor)
         if isinstance(leaf, Tensor) and leaf.origin is not None:
             if not isinstance(leaf.origin, Leaf):
                 raise RunsEagerly("an argument is on a tape: whoever differentiates by it needs the tape")
@@ -762,10 +810,13 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         tracing.arrays[id(array)] = array, value
     args, kwargs = unflatten(structure, given)
     with tracing.on():
-        tracing.entered_function(function)
+        tracing.entered_function(function, *filter(is_object, leaves))
+        if read is not None:
+            tracing.entered_what_is_read(read)
         returned = function(*args, **kwargs)
         if tracing.refused is not None:  # the function has caught it
             raise tracing.refused
+        tracing.rates.check()
         if any(id(leaf) in tracing.captures for leaf in leaves if isinstance(leaf, Tensor)):
             raise RunsEagerly("an argument is a Tensor that the function finds outside, too")
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
@@ -782,18 +833,22 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         outputs.append(tracing.symbol(symbol).value)
         return len(outputs) - 1
 
-    def number(leaf: Any) -> Any:
-        if isinstance(leaf, Number):
-            numbers.append(tracing.symbol(leaf).value)
-            return len(numbers) - 1
-        return None
+    def number(leaf: Number) -> int:
+        symbol = tracing.symbol(leaf)
+        if symbol.value in program.scalars or symbol.value in program.inputs:
+            symbol = lowering.ufunc(tracing, np.maximum, [symbol, symbol])  # each result has its own place
+        if symbol.value not in numbers:
+            numbers.append(symbol.value)
+        return numbers.index(symbol.value)
 
     result_leaves, structure = flatten(returned)
     results, on_tape = [], False
     originals = {id(capture.tensor): capture for capture in tracing.captures.values()}
     for leaf in result_leaves:
-        if isinstance(leaf, Number):
-            results.append(Result("number", number(leaf)))
+        if type(leaf) is Number and tracing.builder.is_constant(tracing.symbol(leaf).value):
+            results.append(Result("object", object=float(program.constants[tracing.symbol(leaf).value])))
+        elif type(leaf) is Number:
+            results.append(Result("number", number(leaf), float if leaf.now is None else type(leaf.now)))
         elif isinstance(leaf, Tensor) and id(leaf) in originals:
             results.append(Result("object", object=leaf))
         elif isinstance(leaf, (Tensor, Symbol, np.ndarray)):
@@ -845,6 +900,8 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
                 symbol = symbol.astype(buffer.array.dtype)
             program.writes.append((symbol.value, buffer.value))
     tracing.write_states(program)
+    if program.writes and tracing.builder.has_copies:  # which would be written to, or not see what is written
+        raise RunsEagerly("an array runs backwards in memory, as x[::-1] does, and arrays are written to")
     progress = [
         (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
     ]
@@ -888,7 +945,7 @@ def _is_live(origin: Any) -> bool:
 
 def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
     """Return a tree with, for each Number, a `Result` that says which number of the program it is."""
-    if isinstance(tree, Number):
+    if type(tree) is Number:
         return Result("number", number(tree), type(tree.now))
     if isinstance(tree, tuple):
         parts = [_numbered(part, number) for part in tree]
