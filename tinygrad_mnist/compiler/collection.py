@@ -55,7 +55,6 @@ _CALLED_BY_SYNTAX: Final = frozenset(
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
 
 
-
 class TooLarge(Words):
     """The fact that not all of an object is looked at: what it holds may change, and nobody would see it."""
 

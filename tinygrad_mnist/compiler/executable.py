@@ -104,14 +104,14 @@ class Executable:
 
     @cached_property
     def plan(self) -> Plan:
-        """How the program is computed: kernels, products and calls."""
+        """The kernels, products and calls that compute the program."""
         # Without BLAS by pointer, NumPy multiplies.
         blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
         return plan(prepare(self.program, blas=blas))
 
     @cached_property
     def memory(self) -> Memory:
-        """Where everything lies."""
+        """The places of all values."""
         return assign(self.plan)
 
     @cached_property

@@ -165,7 +165,7 @@ def moved(view: Instruction, index: Index) -> Index:
 def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
     """Return the index at which an argument that broadcasts is read."""
     inner = index[len(index) - len(shape) :]
-    return tuple(None if n == 1 else i for i, n in zip(inner, shape, strict=True))
+    return tuple(None if n == 1 else i for i, n in zip(inner, shape, strict=True)) if 1 in shape else inner
 
 
 def space_index(shape: tuple[int, ...]) -> Index:
@@ -175,12 +175,12 @@ def space_index(shape: tuple[int, ...]) -> Index:
     (0, None, 1)
     """
     loops = iter(range(len(shape)))
-    return tuple(None if n == 1 else next(loops) for n in shape)
+    return tuple(None if n == 1 else next(loops) for n in shape) if 1 in shape else tuple(loops)
 
 
 def space_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the lengths of the loops over a shape."""
-    return tuple(n for n in shape if n != 1)
+    return tuple(n for n in shape if n != 1) if 1 in shape else shape
 
 
 def plan(ready: Prepared) -> Plan:

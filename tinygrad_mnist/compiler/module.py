@@ -132,9 +132,18 @@ class Module:
         return f"%t{self._count}"
 
     def _entry(self, entry: int) -> str:
-        """Return the pointer in an entry of the table, which is loaded at the start of the function."""
-        self._entries.add(entry)
-        return f"%e{entry}"
+        """Return the pointer in an entry of the table.
+
+        That to the arena, the first entry, is loaded at the start of the function, others where they are
+        used: LLVM would take long to find a place for all of them meanwhile.
+        """
+        if entry == 0:
+            self._entries.add(entry)
+            return f"%e{entry}"
+        place, name = self._fresh(), self._fresh()
+        self._add(f"{place} = getelementptr ptr, ptr %table, i64 {entry}")
+        self._add(f"{name} = load ptr, ptr {place}")
+        return name
 
     def _pointer(self, place: Place) -> str:
         entry = self._entry(place.entry)
