@@ -53,8 +53,9 @@ import itertools
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, Literal
@@ -81,13 +82,18 @@ _HEIGHTS: Final = {
 """The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of
 two, and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
 
-_STACK: Final = 131072
+_STACK: Final = 262144
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
-_COPIED: Final = 1 << 17
-"""Above this product of `m` and the bytes from one row of a wide B to the next, columns of B are copied
-first. Rows far apart fall into the same few places of a cache, and the more rows of `C`, the less one copy
-costs."""
+_NEAR: Final = 1 << 19
+"""Of a wide B that takes more bytes than this, some columns at a time are copied: it would not stay in the
+second cache, from one row of blocks to the next."""
+
+_LONG_WALK: Final = 256
+"""Of a transposed A with at least so many rows, a block's part is copied: they lie in as many pages of memory."""
+
+_MANY_READERS: Final = 4
+"""The blocks side by side that have to read such a copy."""
 
 _WORTH_A_PIECE: Final = 1_500_000
 """The multiplications that take about 20 microseconds."""
@@ -294,6 +300,11 @@ class _Cut:
         """The columns of the block at which its vectors begin."""
         return [max(0, min(v * self.lanes, self.columns - self.lanes)) for v in range(self.vectors)]
 
+    @property
+    def slab(self) -> int:
+        """The height in whole vectors: what is copied of each step of k of a transposed A."""
+        return -(-self.height // self.lanes) * self.lanes
+
 
 def generated(
     name: str,
@@ -347,24 +358,16 @@ def generated(
     real = "float" if np.dtype(dtype) == np.float32 else "double"
     usual = (m if transposed_a else k, k if transposed_b else n, n)
     product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias)
-    cut = _cut(m, n, k, product.size, vector_bits)
-    fits = cut.columns * k * product.size <= _STACK
-    if transposed_b and not fits:
+    cut = _cut(m, n, k, product.size, vector_bits, transposed_a)
+    if transposed_b and not _fits(product, cut.columns):
         return None
     code = _Code(real)
     first = code.label()
     code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
     code.begin(first)
-    share, whole = ("%end", "%begin"), (m, "0") if by == "columns" else (n, "0")
+    share, whole = ("%begin", "%end"), ("0", m if by == "columns" else n)
     rows, columns = (share, whole) if by == "rows" else (whole, share)
-    with code.loop(columns[0], cut.columns, start=columns[1], last=n - cut.columns) as column:
-        right, stride = code.place("%b", (column, 1)), product.strides[1]
-        if transposed_b:
-            right, stride = _turned(code, product, cut, column), cut.columns
-        elif fits and n >= 128 and m * stride * product.size > _COPIED:
-            right, stride = _copied(code, product, cut, right), cut.columns
-        with code.loop(rows[0], cut.height, start=rows[1], last=m - cut.height) as row:
-            _block(code, product, cut, (row, column), (right, stride))
+    _blocks(code, product, cut, rows, columns)
     arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
     return (
         f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
@@ -375,7 +378,14 @@ def generated(
 
 
 def pieces(
-    m: int, n: int, k: int, *, dtype: Any = np.float32, vector_bits: int = 512, most: int = 8
+    m: int,
+    n: int,
+    k: int,
+    *,
+    transposed_a: bool = False,
+    dtype: Any = np.float32,
+    vector_bits: int = 512,
+    most: int = 8,
 ) -> tuple[Literal["rows", "columns"], list[tuple[int, int]]]:
     """Return how threads share a product: by rows or by columns, and the ranges of the pieces.
 
@@ -383,7 +393,7 @@ def pieces(
     no columns of B are copied twice. A piece takes 20 microseconds or more. The sizes alone decide, not the
     number of threads.
     """
-    cut = _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits)
+    cut = _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits, transposed_a)
     down, across = -(-m // cut.height), -(-n // cut.columns)
     by_columns = across >= min(down, 4)
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
@@ -393,24 +403,28 @@ def pieces(
     return "columns" if by_columns else "rows", ranges
 
 
-def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
+def _cut(m: int, n: int, k: int, size: int, vector_bits: int, transposed_a: bool) -> _Cut:
     """Return the blocks that take least time, by a rough count of half cycles.
 
     One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
-    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them,
-    up to six times. A sum waits up to five cycles for the step before it. At the end, each row of the block
-    is written to a place of its own.
+    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them.
+    The rows of a large A come from as many places of memory at once, which the processor foresees for few of
+    them. A sum waits up to five cycles for the step before it. At the end, each row of the block is written
+    to a place of its own.
     """
     lanes = vector_bits // (8 * size)
     while lanes >= 2 * n:
         lanes //= 2
     across = -(-n // lanes)
+    row = 0.3 if not transposed_a and m * k * size > _NEAR else 0.0
     cuts = {}
     for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
+        if vectors > 1 and k * vectors * lanes * size > _STACK:
+            break  # its columns of op(B) could not be copied
         blocks = -(-m // most)
         height = -(-m // blocks)
-        load = min(max(1.0, k * vectors * lanes * size / 16384), 6.0)
-        step = max(height * vectors, height + load * vectors, 10)
+        load = min(max(1.0, k * vectors * lanes * size / 16384), 3.0)
+        step = max(height * vectors, height + load * vectors, 10) + row * height
         time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
     return min(cuts, key=lambda cut: cuts[cut])
@@ -541,26 +555,149 @@ class _Code:
         return self.new(f"select i1 {over}, i64 {last}, i64 {index}")
 
 
+@dataclass(frozen=True)
+class _Strip:
+    """Some rows of op(A), or columns of op(B), over all of k.
+
+    Attributes
+    ----------
+    place : str
+        The address of the first element.
+    apart, along_k : int
+        The elements from one row or column to the next, and from one step of k to the next.
+    """
+
+    place: str
+    apart: int
+    along_k: int
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """A copy that is made on the way, while a strip is read for the first time.
+
+    Attributes
+    ----------
+    source : _Strip
+        What is copied: a strip in which the elements of a step of k lie side by side.
+    copy : _Strip
+        Where it goes.
+    starts : list of int
+        The elements of a step of k at which the vectors begin that are copied.
+    """
+
+    source: _Strip
+    copy: _Strip
+    starts: list[int]
+
+
+def _blocks(
+    code: _Code, product: _Product, cut: _Cut, rows: tuple[str, str | int], columns: tuple[str, str | int]
+) -> None:
+    """Write all blocks of a range of rows and of columns.
+
+    Where a strip of an argument is copied, the first block that reads it does so, before the loop over the
+    others: memory is slow, and there the copy costs little more than the wait for it.
+    """
+    m, n = product.m, product.n
+    write = partial(_block, code, product, cut)
+
+    def down(start: str = rows[0]) -> AbstractContextManager[str]:
+        return code.loop(rows[1], cut.height, start=start, last=m - cut.height)
+
+    def across(start: str = columns[0]) -> AbstractContextManager[str]:
+        return code.loop(columns[1], cut.columns, start=start, last=n - cut.columns)
+
+    def left(row: str) -> _Strip:
+        apart, along_k = product.along_a
+        return _Strip(code.place("%a", (row, apart)), apart, along_k)
+
+    def right(column: str) -> _Strip:
+        return _Strip(code.place("%b", (column, 1)), 1, product.strides[1])
+
+    if product.transposed_b:
+        with across() as column:
+            turned = _Strip(_turned(code, product, cut, column), 1, cut.columns)
+            with down() as row:
+                write((row, column), left(row), turned)
+    elif _copies_a(product, cut):
+        width = cut.slab
+        copy = _Strip(_scratch(code, product, width), 1, width)
+        with down() as row:
+            # The last vectors begin earlier, so that nothing behind the matrix is read.
+            begin = code.at_most(row, m - width)
+            slab = _Strip(code.place(copy.place, (code.new(f"sub nsw i64 {row}, {begin}"), 1)), 1, width)
+            first = code.at_most(columns[0], n - cut.columns)
+            copying = _Copying(left(begin), copy, list(range(0, width, cut.lanes)))
+            write((row, first), left(row), right(first), copying)
+            with across(code.new(f"add nsw i64 {columns[0]}, {cut.columns}")) as column:
+                write((row, column), slab, right(column))
+    elif _copies_b(product, cut):
+        panel = _Strip(_scratch(code, product, cut.columns), 1, cut.columns)
+        with across() as column:
+            first = code.at_most(rows[0], m - cut.height)
+            copying = _Copying(right(column), panel, cut.starts)
+            write((first, column), left(first), right(column), copying)
+            with down(code.new(f"add nsw i64 {rows[0]}, {cut.height}")) as row:
+                write((row, column), left(row), panel)
+    else:
+        with down() as row, across() as column:
+            write((row, column), left(row), right(column))
+
+
+def _fits(product: _Product, width: int) -> bool:
+    """Return whether a copy of so many elements for each step of k fits the stack."""
+    return width * product.k * product.size <= _STACK
+
+
+def _copies_a(product: _Product, cut: _Cut) -> bool:
+    """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart."""
+    return (
+        product.transposed_a
+        and product.k >= _LONG_WALK
+        and product.n >= _MANY_READERS * cut.columns
+        and product.m >= cut.slab
+        and _fits(product, cut.slab)
+    )
+
+
+def _copies_b(product: _Product, cut: _Cut) -> bool:
+    """Return whether columns of B are copied: else all of B is read anew for each row of blocks."""
+    whole = product.k * product.strides[1] * product.size
+    return whole > _NEAR and product.m > cut.height and product.n >= 128 and _fits(product, cut.columns)
+
+
 def _block(
-    code: _Code, product: _Product, cut: _Cut, corner: tuple[str, str], right: tuple[str, int]
+    code: _Code,
+    product: _Product,
+    cut: _Cut,
+    corner: tuple[str, str],
+    left: _Strip,
+    right: _Strip,
+    copying: _Copying | None = None,
 ) -> None:
     """Write one block of the result: its sums in registers over all of k, then their stores.
 
-    `corner` is its first row and column in C; `right` the address of its columns of op(B), and from one row
-    of them to the next.
+    `corner` is its first row and column in C.
     """
     row, column = corner
     vector, filled = f"<{cut.lanes} x {code.real}>", min(cut.lanes, cut.columns)
-    along_row, along_k = product.along_a
-    left = code.place("%a", (row, along_row))
     sums = {(i, v): "zeroinitializer" for i in range(cut.height) for v in range(cut.vectors)}
     unroll = 1 if product.k % 2 else 2
     with code.loop(product.k, unroll, carried=sums, kind=vector) as k:
-        a, b = code.place(left, (k, along_k)), code.place(right[0], (k, right[1]))
+        a, b = code.place(left.place, (k, left.along_k)), code.place(right.place, (k, right.along_k))
+        if copying:
+            source = code.place(copying.source.place, (k, copying.source.along_k))
+            copy = code.place(copying.copy.place, (k, copying.copy.along_k))
         for step in range(unroll):
-            loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
+            loads = [code.load(b, step * right.along_k + start, cut.lanes, filled) for start in cut.starts]
+            if copying:
+                for start in copying.starts:
+                    element = code.load(source, step * copying.source.along_k + start, cut.lanes, cut.lanes)
+                    code.store(copy, step * copying.copy.along_k + start, element, cut.lanes, cut.lanes)
             for i in range(cut.height):
-                number = code.new(f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}")
+                place = code.place(a, (step, left.along_k), (i, left.apart))
+                number = code.new(f"load {code.real}, ptr {place}")
                 first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
                 factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
                 for v in range(cut.vectors):
@@ -577,24 +714,9 @@ def _block(
             code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
 
 
-def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
-    """Write a copy of some columns of B, with nothing between the rows, and return its address."""
-    copy, lanes = _scratch(code, product, cut), cut.lanes
-    # Several rows are read before one is written: a read behind a write whose address agrees in the last
-    # twelve bits waits for it, and rows of 512 floats all agree.
-    several = min(product.k, 8)
-    with code.loop(product.k, several) as k:
-        source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
-        places = [(i, start) for i in range(several) for start in cut.starts]
-        loads = [code.load(source, i * product.strides[1] + j, lanes, lanes) for i, j in places]
-        for (i, j), vector in zip(places, loads, strict=True):
-            code.store(target, i * cut.columns + j, vector, lanes, lanes)
-    return copy
-
-
 def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
     """Write a copy of some columns of op(B) that lie as rows, turned in squares, and return its address."""
-    copy = _scratch(code, product, cut)
+    copy = _scratch(code, product, cut.columns)
     lanes = cut.lanes
     while lanes > min(cut.columns, product.k):
         lanes //= 2
@@ -608,9 +730,9 @@ def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
     return copy
 
 
-def _scratch(code: _Code, product: _Product, cut: _Cut) -> str:
-    """Return the address of an array on the stack for all rows of some columns of op(B)."""
-    code.allocations.append(f"  %copy = alloca [{product.k * cut.columns} x {code.real}], align 64")
+def _scratch(code: _Code, product: _Product, width: int) -> str:
+    """Return the address of an array on the stack for so many elements of each step of k."""
+    code.allocations.append(f"  %copy = alloca [{product.k * width} x {code.real}], align 64")
     return "%copy"
 
 
@@ -645,5 +767,5 @@ def choose(
         return "generated"
     rows_of_one_number = n < 4 or (transposed_a and n < 9)
     turned_for_little = transposed_b and m < 8
-    columns_far_apart = k > (256 if transposed_a else 1024)
+    columns_far_apart = k > (512 if transposed_a else 2048)
     return "blas" if rows_of_one_number or turned_for_little or columns_far_apart else "generated"
