@@ -197,7 +197,8 @@ class Module:
             (result,) = piece.instruction.outputs
             if result.ndim == 2:
                 (rows, columns), inner = result.shape, piece.instruction.inputs[0].shape[-1]
-                return self._shares(rows, columns, inner, result.dtype)[1]
+                first = self._matrix(piece.instruction.inputs[0], ())
+                return self._shares((rows, columns, inner), first, result.dtype)[1]
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
@@ -214,8 +215,11 @@ class Module:
         return [(0, 1)]
 
     @staticmethod
-    def _shares(m: int, n: int, k: int, dtype: np.dtype[Any]) -> tuple[Literal["rows", "columns"], Ranges]:
-        return products.pieces(m, n, k, dtype=dtype, vector_bits=machine.vector_bits(), most=MOST)
+    def _shares(
+        sizes: tuple[int, int, int], first: Matrix, dtype: np.dtype[Any]
+    ) -> tuple[Literal["rows", "columns"], Ranges]:
+        bits, transposed = machine.vector_bits(), first.transposed
+        return products.pieces(*sizes, transposed_a=transposed, dtype=dtype, vector_bits=bits, most=MOST)
 
     def _piece(self, piece: Piece, *, cut: bool = False) -> None:
         """Add the call of a kernel or product, for all of its range or for ``%begin`` to ``%end``."""
@@ -248,7 +252,7 @@ class Module:
         (first, second), (result,) = instruction.inputs, instruction.outputs
         a, b, c = (self._matrix(value, index) for value in (first, second, result))
         (m, k), n = first.shape[-2:], second.shape[-1]
-        by: Literal["rows", "columns"] = self._shares(m, n, k, result.dtype)[0] if cut else "rows"
+        by: Literal["rows", "columns"] = self._shares((m, n, k), a, result.dtype)[0] if cut else "rows"
         kind = products.choose(
             m, n, k, transposed_a=a.transposed, transposed_b=b.transposed, dtype=result.dtype
         )

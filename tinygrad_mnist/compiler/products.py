@@ -359,7 +359,7 @@ def generated(
     usual = (m if transposed_a else k, k if transposed_b else n, n)
     product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias)
     cut = _cut(m, n, k, product.size, vector_bits, transposed_a)
-    if transposed_b and not _fits(product, cut.columns):
+    if transposed_b and cut.columns * k * product.size > _STACK:
         return None
     code = _Code(real)
     first = code.label()
@@ -390,12 +390,13 @@ def pieces(
     """Return how threads share a product: by rows or by columns, and the ranges of the pieces.
 
     They are cut where blocks end, so that nothing is computed twice; by columns if there are enough, as then
-    no columns of B are copied twice. A piece takes 20 microseconds or more. The sizes alone decide, not the
-    number of threads.
+    no columns of B are copied twice; by rows if rows of A are copied. A piece takes 20 microseconds or more.
+    The sizes alone decide, not the number of threads.
     """
-    cut = _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits, transposed_a)
+    size = np.dtype(dtype).itemsize
+    cut = _cut(m, n, k, size, vector_bits, transposed_a)
     down, across = -(-m // cut.height), -(-n // cut.columns)
-    by_columns = across >= min(down, 4)
+    by_columns = across >= min(down, 4) and not (transposed_a and _copies_a(m, n, k, size, cut))
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
     number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
     step *= -(-blocks // number)
@@ -620,7 +621,7 @@ def _blocks(
             turned = _Strip(_turned(code, product, cut, column), 1, cut.columns)
             with down() as row:
                 write((row, column), left(row), turned)
-    elif _copies_a(product, cut):
+    elif product.transposed_a and columns[0] == "0" and _copies_a(m, n, product.k, product.size, cut):
         width = cut.slab
         copy = _Strip(_scratch(code, product, width), 1, width)
         with down() as row:
@@ -645,26 +646,16 @@ def _blocks(
             write((row, column), left(row), right(column))
 
 
-def _fits(product: _Product, width: int) -> bool:
-    """Return whether a copy of so many elements for each step of k fits the stack."""
-    return width * product.k * product.size <= _STACK
-
-
-def _copies_a(product: _Product, cut: _Cut) -> bool:
+def _copies_a(m: int, n: int, k: int, size: int, cut: _Cut) -> bool:
     """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart."""
-    return (
-        product.transposed_a
-        and product.k >= _LONG_WALK
-        and product.n >= _MANY_READERS * cut.columns
-        and product.m >= cut.slab
-        and _fits(product, cut.slab)
-    )
+    enough = n >= _MANY_READERS * cut.columns and m >= cut.slab
+    return k >= _LONG_WALK and enough and cut.slab * k * size <= _STACK
 
 
 def _copies_b(product: _Product, cut: _Cut) -> bool:
     """Return whether columns of B are copied: else all of B is read anew for each row of blocks."""
-    whole = product.k * product.strides[1] * product.size
-    return whole > _NEAR and product.m > cut.height and product.n >= 128 and _fits(product, cut.columns)
+    whole, copy = (width * product.k * product.size for width in (product.strides[1], cut.columns))
+    return whole > _NEAR and copy <= _STACK and product.m > cut.height and product.n >= 128
 
 
 def _block(
