@@ -95,11 +95,13 @@ def short(dtype: np.dtype[Any]) -> str:
 def ranged(made: Nest, *, cut: bool = False) -> int | None:
     """Return the loop whose range is an argument of the function; None if there is none.
 
-    Of loops that threads share it is the outermost one.
+    Of loops that threads share it is the outermost one whose turns do not depend on each other.
     Of a single loop it is: then loops that differ only in their lengths, such as the updates of all
     parameters, are one function. A long sum needs its length, to be cut into blocks.
     """
-    return 0 if cut or (len(made.lengths) == 1 and not long_sums(made)) else None
+    if cut:
+        return made.split
+    return 0 if len(made.lengths) == 1 and not long_sums(made) else None
 
 
 def long_sums(made: Nest) -> frozenset[int]:
@@ -129,20 +131,21 @@ def function(
     functions : set of (str, dtype)
         So are the functions of `functions` that it calls.
     cut : bool
-        Whether threads share the outermost loop.
+        Whether threads share a loop: the one that is split.
     """
-    return _Function(made, declared, functions, ranged(made, cut=cut)).text()
+    return _Function(made, declared, functions, cut=cut).text()
 
 
 class _Function:
     """The work of :func:`function`: lines are appended one by one."""
 
     def __init__(
-        self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], loop: int | None
+        self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], *, cut: bool
     ):
         self.nest = made
         self.declared, self.functions = declared, functions
-        self.ranged = loop
+        self.cut = cut
+        self.ranged = loop = ranged(made, cut=cut)
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0
@@ -218,7 +221,9 @@ class _Function:
             at = self.make(f"getelementptr inbounds {kind}, ptr %p{pointer}, i64 {counter}")
             self.add(f"store {kind} {spelled}, ptr {at}")
 
-        self.loop("0", str(count), store)
+        # Where threads share the loop along what is filled, each fills its part.
+        begin, end = ("%begin", "%end") if self.cut else ("0", str(count))
+        self.loop(begin, end, store)
 
     def level(self, depth: int) -> None:
         """Spell what is done inside of `depth` loops, and the loops in it."""

@@ -18,7 +18,7 @@ from tinygrad_mnist.compiler import functions, machine, products
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged
-from tinygrad_mnist.compiler.loops import Nest, nest
+from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
 from tinygrad_mnist.compiler.memory import Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
 from tinygrad_mnist.compiler.program import Instruction, Value
@@ -202,15 +202,11 @@ class Module:
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
-            if (
-                number > 1
-                and made.split == 0
-                and not made.fills
-                and (len(made.lengths) > 1 or ranged(made) == 0)
-            ):
-                length = made.lengths[0]
+            if number > 1 and can_be_shared(made):
+                assert made.split is not None
+                length, last = made.lengths[made.split], made.split == len(made.lengths) - 1
                 # Whole lines of the cache: no two threads write to one.
-                step = -(-length // number) if len(made.lengths) > 1 else -(-length // number // 64) * 64
+                step = -(-length // number // 64) * 64 if last else -(-length // number)
                 return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
         return [(0, 1)]
 
