@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from tinygrad_mnist.compiler import products
+from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.prepare import SLOW, Prepared, only_moves_axes
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Value
 
@@ -54,9 +56,22 @@ class Kernel:
 
 @dataclass(eq=False)
 class Product:
-    """A product of matrices, by BLAS or generated."""
+    """A product of matrices, by BLAS or generated.
+
+    Attributes
+    ----------
+    instruction : Instruction
+        The product.
+    generated : bool
+        Whether it is generated.
+    no_nan : Value, optional
+        The condition that no element is NaN: a generated product looks at what it stores. A loop that looked
+        at it later would read all of it from memory once more.
+    """
 
     instruction: Instruction
+    generated: bool = False
+    no_nan: Value | None = None
 
 
 @dataclass(eq=False)
@@ -100,7 +115,10 @@ class Plan:
 
     def stores(self, piece: Piece) -> tuple[Value, ...]:
         """Return the kept values that a piece computes."""
-        return tuple(piece.values) if isinstance(piece, Kernel) else piece.instruction.outputs
+        if isinstance(piece, Kernel):
+            return tuple(piece.values)
+        condition = isinstance(piece, Product) and piece.no_nan
+        return (*piece.instruction.outputs, condition) if condition else piece.instruction.outputs
 
     def instructions(self, kernel: Kernel) -> list[Instruction]:
         """Return the instructions that a kernel runs, in their order in the program."""
@@ -204,6 +222,17 @@ def plan(ready: Prepared) -> Plan:
         else:
             commit += [Kernel(space_of(target.shape), [], [(new, target)]) for new, target in group]
     return Plan(ready, keeping.kept, _Schedule(ready, keeping.kept).pieces(), commit)
+
+
+def is_generated(ready: Prepared, product: Instruction) -> bool:
+    """Return whether a product is generated; else BLAS computes it."""
+    first, second = product.inputs
+    orders = [blas_order(ready.layouts[value], value.shape, value.dtype.itemsize) for value in product.inputs]
+    assert orders[0]
+    assert orders[1]
+    (m, k), n = first.shape[-2:], second.shape[-1]
+    transposed = {"transposed_a": orders[0][0], "transposed_b": orders[1][0]}
+    return products.choose(m, n, k, **transposed, dtype=first.dtype) == "generated"
 
 
 class _Keeping:
@@ -405,9 +434,12 @@ class _Schedule:
             if kind == "loop":
                 members = self.joined(first)
                 found.append(Kernel(self.space(first), [i.outputs[0] for i in members]))
+            elif kind == "product":
+                found.append(self.product(first))
+                members = [first, *(i for i in self.left if i.outputs[0] is found[-1].no_nan)]
             else:
                 members = [first]
-                found.append(Product(first) if kind == "product" else Call(first))
+                found.append(Call(first))
             taken = set(members)
             self.left = [i for i in self.left if i not in taken]
             self.done.update(value for i in members for value in i.outputs)
@@ -421,6 +453,18 @@ class _Schedule:
             i is instruction or self.ready.kinds[i] != "call"
             for i in self.left[: self.left.index(instruction) + 1]
         )
+
+    def product(self, instruction: Instruction) -> Product:
+        """Return a product, with the condition that no element of it is NaN, if there is one to look for."""
+        (result,) = instruction.outputs
+        if not is_generated(self.ready, instruction):
+            return Product(instruction)
+        for condition in self.left:
+            compared = self.ready.producers.get(condition.inputs[0]) if condition.name == "all" else None
+            if compared is not None and compared.name == "equal" and compared.inputs == (result, result):
+                if condition.outputs[0].size == 1:
+                    return Product(instruction, True, condition.outputs[0])
+        return Product(instruction, True)
 
     @staticmethod
     def space(instruction: Instruction) -> tuple[int, ...]:

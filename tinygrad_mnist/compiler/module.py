@@ -171,19 +171,28 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece], Ranges]] = []
-        for piece in pieces:
-            ranges = self._ranges(piece)
+        groups: list[tuple[list[Piece | Value], Ranges]] = []
+
+        def append(piece: Piece | Value, ranges: Ranges) -> None:
             if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
                 groups[-1][0].append(piece)
             else:
                 groups.append(([piece], ranges))
+
+        for piece in pieces:
+            ranges = self._ranges(piece)
+            if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
+                append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
+            append(piece, ranges)
         for number, (members, ranges) in enumerate(groups):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
             self._lines, self._entries = [], set()
-            for piece in members:
-                self._piece(piece, cut=cut)
+            for member in members:
+                if isinstance(member, Value):
+                    self._hold(member)
+                else:
+                    self._piece(member, cut=cut)
             text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
             self._texts.append(text + self._body() + "  ret void\n}\n")
             before = len(rows) if ordered else 0
@@ -222,8 +231,10 @@ class Module:
         if isinstance(piece, Kernel):
             self._kernel(self._nest(piece), cut=cut)
         elif isinstance(piece, Product):
+            if piece.no_nan is not None and not cut:
+                self._hold(piece.no_nan)
             for index in np.ndindex(*piece.instruction.outputs[0].shape[:-2]):
-                self._product(piece.instruction, index, cut=cut)
+                self._product(piece, index, cut=cut)
         else:
             assert not isinstance(piece, Call), "NumPy runs calls, between two parts"
 
@@ -243,18 +254,22 @@ class Module:
 
     # Products --------------------------------------------------------------------------------------------
 
-    def _product(self, instruction: Instruction, index: tuple[int, ...], *, cut: bool) -> None:
+    def _hold(self, condition: Value) -> None:
+        """Add a store that says that a condition holds, until a product finds that it does not."""
+        self._add(f"store i8 1, ptr {self._pointer(self.memory.places[condition])}")
+
+    def _product(self, piece: Product, index: tuple[int, ...], *, cut: bool) -> None:
         """Add a product of two matrices of a stack."""
-        (first, second), (result,) = instruction.inputs, instruction.outputs
+        (first, second), (result,) = piece.instruction.inputs, piece.instruction.outputs
         a, b, c = (self._matrix(value, index) for value in (first, second, result))
         (m, k), n = first.shape[-2:], second.shape[-1]
         by: Literal["rows", "columns"] = self._shares((m, n, k), a, result.dtype)[0] if cut else "rows"
-        kind = products.choose(
-            m, n, k, transposed_a=a.transposed, transposed_b=b.transposed, dtype=result.dtype
-        )
-        if kind == "generated":
-            name = self._generated((m, n, k), a, b, c, result.dtype, by)
-            pointers = ", ".join(f"ptr {self._pointer(matrix.place)}" for matrix in (a, b, c))
+        if piece.generated:
+            name = self._generated((m, n, k), a, b, c, result.dtype, by, piece.no_nan is not None)
+            places = [a.place, b.place, c.place]
+            if piece.no_nan is not None:
+                places.append(self.memory.places[piece.no_nan])
+            pointers = ", ".join(f"ptr {self._pointer(place)}" for place in places)
             span = "i64 %begin, i64 %end" if cut else f"i64 0, i64 {m}"
             self._add(f"call void @{name}({pointers}, {span})")
         else:
@@ -279,10 +294,11 @@ class Module:
         c: Matrix,
         dtype: np.dtype[Any],
         by: Literal["rows", "columns"],
+        finds_nan: bool,
     ) -> str:
         """Return the name of a generated product, whose text is added the first time."""
         strides = (a.stride, b.stride, c.stride)
-        key = (sizes, a.transposed, b.transposed, strides, dtype, by)
+        key = (sizes, a.transposed, b.transposed, strides, dtype, by, finds_nan)
         if key not in self._products:
             self._products[key] = f"product{len(self._products)}"
             text = products.generated(
@@ -292,6 +308,7 @@ class Module:
                 transposed_b=b.transposed,
                 dtype=dtype,
                 vector_bits=machine.vector_bits(),
+                finds_nan=finds_nan,
                 strides=strides,
                 by=by,
             )

@@ -258,6 +258,7 @@ class _Product:
     strides: tuple[int, int, int]
     real: str
     bias: bool
+    finds_nan: bool
 
     @property
     def size(self) -> int:
@@ -317,6 +318,7 @@ def generated(
     dtype: Any = np.float32,
     vector_bits: int = 512,
     bias: bool = False,
+    finds_nan: bool = False,
     strides: tuple[int, int, int] | None = None,
     by: Literal["rows", "columns"] = "rows",
 ) -> str | None:
@@ -326,6 +328,7 @@ def generated(
 
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)               ; bias=False
         void @name(ptr a, ptr b, ptr bias, ptr c, i64 begin, i64 end)     ; bias=True
+        void @name(ptr a, ptr b, ptr c, ptr no_nan, i64 begin, i64 end)   ; finds_nan=True
 
     It computes the rows or columns from ``begin`` to ``end`` of `C`: ``0, m`` or ``0, n`` for all of it.
     Threads can share a product so; :func:`pieces` says how. A call may also compute a part of the next piece,
@@ -348,6 +351,8 @@ def generated(
         The width of the machine's registers: 128, 256 or 512.
     bias : bool
         Whether a row of `n` numbers is added to each row of `C`.
+    finds_nan : bool
+        Whether the byte at ``no_nan`` becomes 0 where an element of `C` is NaN; else it stays as it is.
     strides : tuple of int, optional
         From one row of `A`, `B` and `C` to the next, in elements, if they are parts of wider matrices.
     by : str
@@ -357,7 +362,7 @@ def generated(
         return None
     real = "float" if np.dtype(dtype) == np.float32 else "double"
     usual = (m if transposed_a else k, k if transposed_b else n, n)
-    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias)
+    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias, finds_nan)
     cut = _cut(m, n, k, product.size, vector_bits, transposed_a)
     if transposed_b and cut.columns * k * product.size > _STACK:
         return None
@@ -369,6 +374,7 @@ def generated(
     rows, columns = (share, whole) if by == "rows" else (whole, share)
     _blocks(code, product, cut, rows, columns)
     arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
+    arguments += ", ptr noalias %no_nan" * finds_nan
     return (
         f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
         f'"vectorised" "prefer-vector-width"="{vector_bits}" {{\nentry:\n'
@@ -695,6 +701,7 @@ def _block(
                     term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
                     sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
     corner_of_c = code.place("%c", (row, product.strides[2]), (column, 1))
+    results = []
     for v, start in enumerate(cut.starts):
         if product.bias:
             bias = code.load(code.place("%bias", (column, 1)), start, cut.lanes, filled)
@@ -703,6 +710,26 @@ def _block(
             if product.bias:
                 result = code.new(f"fadd {vector} {result}, {bias}")
             code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
+            results.append(result)
+    if product.finds_nan:
+        _look_for_nan(code, results, cut.lanes)
+
+
+def _look_for_nan(code: _Code, vectors: list[str], lanes: int) -> None:
+    """Store 0 to the byte at `no_nan`, if an element of some vectors is NaN. Two are compared at a time."""
+    vector, flags = f"<{lanes} x {code.real}>", f"<{lanes} x i1>"
+    pairs = zip(vectors[::2], [*vectors[1::2], vectors[-1]], strict=False)
+    found = [code.new(f"fcmp uno {vector} {first}, {second}") for first, second in pairs]
+    some = found[0]
+    for other in found[1:]:
+        some = code.new(f"or {flags} {some}, {other}")
+    bits = code.new(f"bitcast {flags} {some} to i{lanes}")
+    nan, store, after = code.new(f"icmp ne i{lanes} {bits}, 0"), code.label(), code.label()
+    code.add(f"br i1 {nan}, label %{store}, label %{after}")
+    code.begin(store)
+    code.add("store i8 0, ptr %no_nan")
+    code.add(f"br label %{after}")
+    code.begin(after)
 
 
 def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
