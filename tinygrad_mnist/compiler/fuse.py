@@ -64,6 +64,9 @@ class Product:
         The product.
     generated : bool
         Whether it is generated.
+    finish : Kernel, optional
+        The only loop that reads the product: a generated one does what that does with each element, before it
+        is stored. Then the product itself is not in memory.
     no_nan : Value, optional
         The condition that no element is NaN: a generated product looks at what it stores. A loop that looked
         at it later would read all of it from memory once more.
@@ -71,6 +74,7 @@ class Product:
 
     instruction: Instruction
     generated: bool = False
+    finish: Kernel | None = None
     no_nan: Value | None = None
 
 
@@ -111,12 +115,17 @@ class Plan:
             wanted = [*piece.values, *(new for new, _ in piece.writes)]
             found = leaves(self.ready, self.kept, wanted, inside=set(piece.values))
             return found - self.ready.uniform.keys()  # which stand in the code as numbers
-        return {self.ready.roots[value] for value in piece.instruction.inputs}
+        found = {self.ready.roots[value] for value in piece.instruction.inputs}
+        if isinstance(piece, Product) and piece.finish:
+            found |= self.reads(piece.finish) - {*piece.instruction.outputs}
+        return found
 
     def stores(self, piece: Piece) -> tuple[Value, ...]:
         """Return the kept values that a piece computes."""
         if isinstance(piece, Kernel):
             return tuple(piece.values)
+        if isinstance(piece, Product) and piece.finish:
+            return tuple(piece.finish.values)
         condition = isinstance(piece, Product) and piece.no_nan
         return (*piece.instruction.outputs, condition) if condition else piece.instruction.outputs
 
@@ -221,7 +230,9 @@ def plan(ready: Prepared) -> Plan:
             commit.append(Kernel(space_of(group[0][1].shape), [], group))
         else:
             commit += [Kernel(space_of(target.shape), [], [(new, target)]) for new, target in group]
-    return Plan(ready, keeping.kept, _Schedule(ready, keeping.kept).pieces(), commit)
+    made = Plan(ready, keeping.kept, _Schedule(ready, keeping.kept).pieces(), commit)
+    _finish_products(made)
+    return made
 
 
 def is_generated(ready: Prepared, product: Instruction) -> bool:
@@ -408,6 +419,61 @@ def _read_elsewhere(ready: Prepared, kept: set[Value], instruction: Instruction)
     return {read for read, index in reads if index is None}
 
 
+def _finish_products(made: Plan) -> None:
+    """Let generated products do what the only loop that reads them does, where that is simple.
+
+    What runs between the two may make what the loop reads. So the product takes the place of the loop.
+    """
+    readers: dict[Value, list[Piece]] = defaultdict(list)
+    for piece in (*made.pieces, *made.commit):
+        for value in made.reads(piece):
+            readers[value].append(piece)
+    needed = {made.ready.roots[value] for value in made.ready.program.outputs}
+    for piece in list(made.pieces):
+        if not isinstance(piece, Product) or not piece.generated or piece.no_nan is not None:
+            continue
+        (result,) = piece.instruction.outputs
+        if len(readers[result]) == 1 and result not in needed:
+            (reader,) = readers[result]
+            if isinstance(reader, Kernel) and _can_finish(made, result, reader):
+                made.pieces.remove(piece)
+                piece.finish = reader
+                made.pieces[made.pieces.index(reader)] = piece
+
+
+FINISHING: Final = frozenset(
+    "add subtract multiply divide equal not_equal less less_equal greater greater_equal where".split()
+)
+"""What a product can do with an element before it is stored: one instruction of vectors each."""
+
+
+def _can_finish(made: Plan, result: Value, kernel: Kernel) -> bool:
+    """Return whether a loop makes one element of each of a product, from it and what goes with its column."""
+    ready = made.ready
+    if kernel.writes or len(kernel.values) != 1 or kernel.space != result.shape:
+        return False
+    for instruction in made.instructions(kernel):
+        of = (*instruction.inputs, *instruction.outputs)
+        simple = instruction.name in FINISHING or instruction.name in VIEWS
+        if not simple or any(value.dtype not in (result.dtype, bool) for value in of):
+            return False
+    (value,) = kernel.values
+    start = space_index(value.shape)
+    last = start[-1]
+    for argument in ready.producers[value].inputs:
+        for read, index in _read_at(ready, made.kept, argument, broadcast(start, argument.shape)):
+            if read is result:
+                if index != start:
+                    return False
+            elif index is None or read.dtype != result.dtype:
+                return False
+            elif read not in ready.uniform:
+                for loop, stride in zip(index, ready.layouts[read].strides, strict=True):
+                    if loop is not None and (loop != last or stride != read.dtype.itemsize):
+                        return False
+    return value.dtype == result.dtype
+
+
 class _Schedule:
     """List scheduling: each kernel takes in all that runs over its space and can run by now."""
 
@@ -463,7 +529,7 @@ class _Schedule:
             compared = self.ready.producers.get(condition.inputs[0]) if condition.name == "all" else None
             if compared is not None and compared.name == "equal" and compared.inputs == (result, result):
                 if condition.outputs[0].size == 1:
-                    return Product(instruction, True, condition.outputs[0])
+                    return Product(instruction, True, no_nan=condition.outputs[0])
         return Product(instruction, True)
 
     @staticmethod

@@ -38,7 +38,7 @@ BLOCK: Final = 1024
 """A longer innermost sum is a sum of blocks of so many elements: its rounding error does not grow with its
 length."""
 
-_ARITHMETIC: Final = {
+ARITHMETIC: Final = {
     "add": ("fadd", "add", "add"),
     "subtract": ("fsub", "sub", "sub"),
     "multiply": ("fmul", "mul", "mul"),
@@ -46,7 +46,7 @@ _ARITHMETIC: Final = {
 }
 """Of floats, of signed and of unsigned integers."""
 
-_COMPARISONS: Final = {
+COMPARISONS: Final = {
     "equal": ("oeq", "eq", "eq"),
     "not_equal": ("une", "ne", "ne"),
     "less": ("olt", "slt", "ult"),
@@ -419,11 +419,11 @@ class _Function:
         kind = TYPES[dtype]
         which = {"f": 0, "i": 1}.get(dtype.kind, 2)
         a = [self.operand(operand) for operand in operands]
-        if name in _ARITHMETIC:
-            return self.make(f"{_ARITHMETIC[name][which]} {kind} {a[0]}, {a[1]}")
-        if name in _COMPARISONS:
+        if name in ARITHMETIC:
+            return self.make(f"{ARITHMETIC[name][which]} {kind} {a[0]}, {a[1]}")
+        if name in COMPARISONS:
             compare = "fcmp" if which == 0 else "icmp"
-            return self.make(f"{compare} {_COMPARISONS[name][which]} {kind} {a[0]}, {a[1]}")
+            return self.make(f"{compare} {COMPARISONS[name][which]} {kind} {a[0]}, {a[1]}")
         if name in _BITWISE:
             return self.make(f"{_BITWISE[name]} {kind} {a[0]}, {a[1]}")
         if which == 0 and name in FUNCTIONS:

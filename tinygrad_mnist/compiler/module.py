@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from tinygrad_mnist.compiler import functions, machine, products
+from tinygrad_mnist.compiler.finish import Finish
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged
@@ -260,13 +261,14 @@ class Module:
 
     def _product(self, piece: Product, index: tuple[int, ...], *, cut: bool) -> None:
         """Add a product of two matrices of a stack."""
-        (first, second), (result,) = piece.instruction.inputs, piece.instruction.outputs
+        (first, second), (result,) = piece.instruction.inputs, self.plan.stores(piece)[:1]
         a, b, c = (self._matrix(value, index) for value in (first, second, result))
         (m, k), n = first.shape[-2:], second.shape[-1]
         by: Literal["rows", "columns"] = self._shares((m, n, k), a, result.dtype)[0] if cut else "rows"
         if piece.generated:
-            name = self._generated((m, n, k), a, b, c, result.dtype, by, piece.no_nan is not None)
-            places = [a.place, b.place, c.place]
+            finish = self._finish(piece)
+            name = self._generated((m, n, k), a, b, c, piece, by, finish)
+            places = [a.place, b.place, *(finish.places if finish else ()), c.place]
             if piece.no_nan is not None:
                 places.append(self.memory.places[piece.no_nan])
             pointers = ", ".join(f"ptr {self._pointer(place)}" for place in places)
@@ -274,6 +276,15 @@ class Module:
             self._add(f"call void @{name}({pointers}, {span})")
         else:
             self._blas((m, n, k), a, b, c, result.dtype, by if cut else None)
+
+    def _finish(self, piece: Product) -> Finish | None:
+        """Return what a product does with each element before it is stored."""
+        if piece.finish is None:
+            return None
+        (result,), (made,) = piece.instruction.outputs, piece.finish.values
+        # In the loop, the element of the product lies where the result will.
+        self.memory.places.setdefault(result, self.memory.places[made])
+        return Finish(self._nest(piece.finish))
 
     def _matrix(self, value: Value, index: tuple[int, ...]) -> Matrix:
         ready: Prepared = self.plan.ready
@@ -292,13 +303,14 @@ class Module:
         a: Matrix,
         b: Matrix,
         c: Matrix,
-        dtype: np.dtype[Any],
+        piece: Product,
         by: Literal["rows", "columns"],
-        finds_nan: bool,
+        finish: Finish | None,
     ) -> str:
         """Return the name of a generated product, whose text is added the first time."""
         strides = (a.stride, b.stride, c.stride)
-        key = (sizes, a.transposed, b.transposed, strides, dtype, by, finds_nan)
+        dtype, finds_nan = piece.instruction.outputs[0].dtype, piece.no_nan is not None
+        key = (sizes, a.transposed, b.transposed, strides, dtype, by, finds_nan, piece.finish)
         if key not in self._products:
             self._products[key] = f"product{len(self._products)}"
             text = products.generated(
@@ -309,6 +321,7 @@ class Module:
                 dtype=dtype,
                 vector_bits=machine.vector_bits(),
                 finds_nan=finds_nan,
+                finish=finish,
                 strides=strides,
                 by=by,
             )

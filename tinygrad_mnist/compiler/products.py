@@ -58,9 +58,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.compiler.finish import Finish
 
 _SYMBOLS: Final = (
     ("scipy_cblas_{}gemm64_", "scipy_openblas_{}64_", "i64"),
@@ -259,6 +262,7 @@ class _Product:
     real: str
     bias: bool
     finds_nan: bool
+    finish: Finish | None
 
     @property
     def size(self) -> int:
@@ -319,6 +323,7 @@ def generated(
     vector_bits: int = 512,
     bias: bool = False,
     finds_nan: bool = False,
+    finish: Finish | None = None,
     strides: tuple[int, int, int] | None = None,
     by: Literal["rows", "columns"] = "rows",
 ) -> str | None:
@@ -353,6 +358,8 @@ def generated(
         Whether a row of `n` numbers is added to each row of `C`.
     finds_nan : bool
         Whether the byte at ``no_nan`` becomes 0 where an element of `C` is NaN; else it stays as it is.
+    finish : Finish, optional
+        What is done with each element before it is stored. Its arguments stand before that of `C`.
     strides : tuple of int, optional
         From one row of `A`, `B` and `C` to the next, in elements, if they are parts of wider matrices.
     by : str
@@ -362,18 +369,19 @@ def generated(
         return None
     real = "float" if np.dtype(dtype) == np.float32 else "double"
     usual = (m if transposed_a else k, k if transposed_b else n, n)
-    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias, finds_nan)
+    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias, finds_nan, finish)
     cut = _cut(m, n, k, product.size, vector_bits, transposed_a)
     if transposed_b and cut.columns * k * product.size > _STACK:
         return None
-    code = _Code(real)
+    code = Code(real)
     first = code.label()
     code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
     code.begin(first)
     share, whole = ("%begin", "%end"), ("0", m if by == "columns" else n)
     rows, columns = (share, whole) if by == "rows" else (whole, share)
     _blocks(code, product, cut, rows, columns)
-    arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
+    arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias
+    arguments += (finish.arguments if finish else "") + "ptr noalias %c"
     arguments += ", ptr noalias %no_nan" * finds_nan
     return (
         f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
@@ -437,7 +445,7 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int, transposed_a: bool
     return min(cuts, key=lambda cut: cuts[cut])
 
 
-class _Code:
+class Code:
     """The text of a function under construction."""
 
     def __init__(self, real: str) -> None:
@@ -505,6 +513,11 @@ class _Code:
             place = self.place(base, (at + position, 1))
             self.add(f"store <{part} x {self.real}> {piece}, ptr {place}, align {align}")
             position += part
+
+    def splat(self, number: str, lanes: int) -> str:
+        """Return a vector all of whose elements are a number."""
+        first = self.new(f"insertelement <{lanes} x {self.real}> poison, {self.real} {number}, i64 0")
+        return self.shuffle(lanes, first, first, [0] * lanes)
 
     def shuffle(self, lanes: int, first: str, second: str, order: Iterable[int]) -> str:
         """Return a vector of chosen elements of two vectors of so many lanes."""
@@ -599,7 +612,7 @@ class _Copying:
 
 
 def _blocks(
-    code: _Code, product: _Product, cut: _Cut, rows: tuple[str, str | int], columns: tuple[str, str | int]
+    code: Code, product: _Product, cut: _Cut, rows: tuple[str, str | int], columns: tuple[str, str | int]
 ) -> None:
     """Write all blocks of a range of rows and of columns.
 
@@ -665,7 +678,7 @@ def _copies_b(product: _Product, cut: _Cut) -> bool:
 
 
 def _block(
-    code: _Code,
+    code: Code,
     product: _Product,
     cut: _Cut,
     corner: tuple[str, str],
@@ -695,8 +708,7 @@ def _block(
             for i in range(cut.height):
                 place = code.place(a, (step, left.along_k), (i, left.apart))
                 number = code.new(f"load {code.real}, ptr {place}")
-                first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
-                factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
+                factor = code.splat(number, cut.lanes)
                 for v in range(cut.vectors):
                     term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
                     sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
@@ -705,17 +717,21 @@ def _block(
     for v, start in enumerate(cut.starts):
         if product.bias:
             bias = code.load(code.place("%bias", (column, 1)), start, cut.lanes, filled)
+        if product.finish:
+            known = product.finish.of_columns(code, column, start, cut.lanes, filled)
         for i in range(cut.height):
             result = sums[i, v]
             if product.bias:
                 result = code.new(f"fadd {vector} {result}, {bias}")
+            if product.finish:
+                result = product.finish.of_elements(code, known, result, cut.lanes)
             code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
             results.append(result)
     if product.finds_nan:
         _look_for_nan(code, results, cut.lanes)
 
 
-def _look_for_nan(code: _Code, vectors: list[str], lanes: int) -> None:
+def _look_for_nan(code: Code, vectors: list[str], lanes: int) -> None:
     """Store 0 to the byte at `no_nan`, if an element of some vectors is NaN. Two are compared at a time."""
     vector, flags = f"<{lanes} x {code.real}>", f"<{lanes} x i1>"
     pairs = zip(vectors[::2], [*vectors[1::2], vectors[-1]], strict=False)
@@ -732,7 +748,7 @@ def _look_for_nan(code: _Code, vectors: list[str], lanes: int) -> None:
     code.begin(after)
 
 
-def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
+def _turned(code: Code, product: _Product, cut: _Cut, column: str) -> str:
     """Write a copy of some columns of op(B) that lie as rows, turned in squares, and return its address."""
     copy = _scratch(code, product, cut.columns)
     lanes = cut.lanes
@@ -748,13 +764,13 @@ def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
     return copy
 
 
-def _scratch(code: _Code, product: _Product, width: int) -> str:
+def _scratch(code: Code, product: _Product, width: int) -> str:
     """Return the address of an array on the stack for so many elements of each step of k."""
     code.allocations.append(f"  %copy = alloca [{product.k * width} x {code.real}], align 64")
     return "%copy"
 
 
-def _transposed(code: _Code, square: list[str]) -> list[str]:
+def _transposed(code: Code, square: list[str]) -> list[str]:
     """Return the columns of a square, given its rows: quarters change places, then quarters of quarters."""
     lanes = len(square)
     half = lanes // 2
