@@ -7,20 +7,15 @@ with its column, as a bias does, and of numbers. Here that becomes instructions 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from tinygrad_mnist.compiler.llvm import ARITHMETIC, COMPARISONS, TYPES, literal
 from tinygrad_mnist.compiler.loops import Literal, Nest, Operand, Operation
 from tinygrad_mnist.compiler.memory import Place
-
-if TYPE_CHECKING:
-    from tinygrad_mnist.compiler.products import Code
+from tinygrad_mnist.compiler.products import Code
 
 
-class Finish:
-    """What is done with the elements of a product.
+class FinishingLoop:
+    """A loop as the end of a product, in vectors: a `products.Finish`.
 
     Parameters
     ----------

@@ -129,11 +129,11 @@ class Plan:
         condition = isinstance(piece, Product) and piece.no_nan
         return (*piece.instruction.outputs, condition) if condition else piece.instruction.outputs
 
-    def instructions(self, kernel: Kernel) -> list[Instruction]:
-        """Return the instructions that a kernel runs, in their order in the program."""
-        found: set[Instruction] = set()
-        waiting = [*kernel.values, *(new for new, _ in kernel.writes)]
-        inside = set(kernel.values)
+    def instructions(self, piece: Piece) -> list[Instruction]:
+        """Return the instructions that a piece runs, in their order in the program."""
+        found = set() if isinstance(piece, Kernel) else {piece.instruction}
+        inside = set(self.stores(piece))
+        waiting = [*inside, *(new for new, _ in piece.writes)] if isinstance(piece, Kernel) else [*inside]
         while waiting:
             value = waiting.pop()
             producer = self.ready.producers.get(value)
@@ -441,9 +441,9 @@ def _finish_products(made: Plan) -> None:
                 made.pieces[made.pieces.index(reader)] = piece
 
 
-FINISHING: Final = frozenset(
-    "add subtract multiply divide equal not_equal less less_equal greater greater_equal where".split()
-)
+COMPARISONS: Final = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+
+FINISHING: Final = frozenset(("add", "subtract", "multiply", "divide", "where", *COMPARISONS))
 """What a product can do with an element before it is stored: one instruction of vectors each."""
 
 
@@ -501,8 +501,9 @@ class _Schedule:
                 members = self.joined(first)
                 found.append(Kernel(self.space(first), [i.outputs[0] for i in members]))
             elif kind == "product":
-                found.append(self.product(first))
-                members = [first, *(i for i in self.left if i.outputs[0] is found[-1].no_nan)]
+                product = self.product(first)
+                found.append(product)
+                members = [first, *(i for i in self.left if i.outputs[0] is product.no_nan)]
             else:
                 members = [first]
                 found.append(Call(first))
@@ -526,10 +527,11 @@ class _Schedule:
         if not is_generated(self.ready, instruction):
             return Product(instruction)
         for condition in self.left:
-            compared = self.ready.producers.get(condition.inputs[0]) if condition.name == "all" else None
-            if compared is not None and compared.name == "equal" and compared.inputs == (result, result):
-                if condition.outputs[0].size == 1:
-                    return Product(instruction, True, no_nan=condition.outputs[0])
+            (value, *others), of = condition.outputs, condition.inputs
+            if condition.name == "all" and value.size == 1 and not others:
+                compared = self.ready.producers.get(of[0])
+                if compared and compared.name == "equal" and compared.inputs == (result, result):
+                    return Product(instruction, True, no_nan=value)
         return Product(instruction, True)
 
     @staticmethod

@@ -15,14 +15,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from tinygrad_mnist.compiler import functions, machine, products
-from tinygrad_mnist.compiler.finish import Finish
+from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged
 from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
 from tinygrad_mnist.compiler.memory import Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
-from tinygrad_mnist.compiler.program import Instruction, Value
+from tinygrad_mnist.compiler.program import Value
 
 SHARED: Final = 16384
 """The elements of a loop that are worth a piece of their own: they take some microseconds."""
@@ -277,14 +277,14 @@ class Module:
         else:
             self._blas((m, n, k), a, b, c, result.dtype, by if cut else None)
 
-    def _finish(self, piece: Product) -> Finish | None:
+    def _finish(self, piece: Product) -> FinishingLoop | None:
         """Return what a product does with each element before it is stored."""
         if piece.finish is None:
             return None
         (result,), (made,) = piece.instruction.outputs, piece.finish.values
         # In the loop, the element of the product lies where the result will.
         self.memory.places.setdefault(result, self.memory.places[made])
-        return Finish(self._nest(piece.finish))
+        return FinishingLoop(self._nest(piece.finish))
 
     def _matrix(self, value: Value, index: tuple[int, ...]) -> Matrix:
         ready: Prepared = self.plan.ready
@@ -305,7 +305,7 @@ class Module:
         c: Matrix,
         piece: Product,
         by: Literal["rows", "columns"],
-        finish: Finish | None,
+        finish: FinishingLoop | None,
     ) -> str:
         """Return the name of a generated product, whose text is added the first time."""
         strides = (a.stride, b.stride, c.stride)

@@ -58,12 +58,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from tinygrad_mnist.compiler.finish import Finish
 
 _SYMBOLS: Final = (
     ("scipy_cblas_{}gemm64_", "scipy_openblas_{}64_", "i64"),
@@ -93,7 +90,8 @@ _NEAR: Final = 1 << 19
 second cache, from one row of blocks to the next."""
 
 _LONG_WALK: Final = 256
-"""Of a transposed A with at least so many rows, a block's part is copied: they lie in as many pages of memory."""
+"""Of a transposed A with at least so many rows, a part is copied for each row of blocks: they lie in as many
+pages of memory."""
 
 _MANY_READERS: Final = 4
 """The blocks side by side that have to read such a copy."""
@@ -247,6 +245,20 @@ def _multiplies(blas: Blas, letter: str) -> bool:
     out = np.full((2, 4), np.nan, x.dtype)
     product(101, 111, 111, 2, 4, 3, 1.0, x.ctypes.data, 3, y.ctypes.data, 4, 0.0, out.ctypes.data, 4)
     return np.array_equal(out, [[20, 23, 26, 29], [56, 68, 80, 92]])
+
+
+class Finish(Protocol):
+    """What is done with each element of a product, in vectors, before it is stored."""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments of the function, each with a comma behind it."""
+
+    def of_columns(self, code: Code, column: str, start: int, lanes: int, filled: int) -> dict[int, str]:
+        """Write the loads of what goes with some columns, and return it."""
+
+    def of_elements(self, code: Code, known: dict[int, str], vector: str, lanes: int) -> str:
+        """Write what is done with a vector of elements of these columns, and return the result."""
 
 
 @dataclass(frozen=True)
