@@ -73,10 +73,11 @@ def test_a_generated_product_is_the_product_and_writes_nothing_else(dtype: Any, 
         assert np.isnan(memory[-64:]).all(), (sizes, layout)
 
 
-@pytest.mark.parametrize("sizes", [(31, 300, 520), (70, 272, 280)])
-def test_wide_products_that_copy_what_they_read_first(sizes: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sizes", [(31, 300, 420), (70, 272, 280)])
+def test_wide_products_that_copy_what_they_read_first(sizes: tuple[int, int, int], aligned: bool) -> None:
     cases = [(sizes, layout) for layout in LAYOUTS]
-    for (_, layout), product in zip(cases, _compiled(cases), strict=True):
+    for (_, layout), product in zip(cases, _compiled(cases, aligned_b=aligned), strict=True):
         a, b = _operands(*sizes, layout, np.float32)
         out = np.full(sizes[:2], np.nan, np.float32)
         product(a, b, out, begin=0, end=sizes[0])
@@ -84,16 +85,18 @@ def test_wide_products_that_copy_what_they_read_first(sizes: tuple[int, int, int
         assert (np.abs(out - expected) <= tolerance).all(), layout
 
 
-@pytest.mark.parametrize("sizes", [(53, 26, 19), (130, 300, 290), (400, 40, 300), (95, 400, 380)])
-def test_pieces_have_the_bits_of_the_whole(sizes: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sizes", [(53, 26, 19), (130, 300, 290), (400, 40, 300)])
+def test_pieces_have_the_bits_of_the_whole(sizes: tuple[int, int, int], aligned: bool) -> None:
     m, n, _ = sizes
     alone = _compiled([(sizes, layout) for layout in LAYOUTS])
     for layout, one in zip(LAYOUTS, alone, strict=True):
-        by, ranges = products.pieces(*sizes, transposed_a=layout[0])
+        how = {"transposed_a": layout[0], "transposed_b": layout[1], "aligned_b": aligned}
+        by, ranges = products.pieces(*sizes, **how)
         assert ranges[0][0] == 0
         assert ranges[-1][1] == (m if by == "rows" else n)
         assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
-        (share,) = _compiled([(sizes, layout)], by=by)
+        (share,) = _compiled([(sizes, layout)], by=by, aligned_b=aligned)
         a, b = _operands(*sizes, layout, np.float32)
         whole, together = np.full((2, m, n), np.nan, np.float32)
         one(a, b, whole, begin=0, end=m)

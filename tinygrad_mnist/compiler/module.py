@@ -20,7 +20,7 @@ from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged
 from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
-from tinygrad_mnist.compiler.memory import Memory, Place
+from tinygrad_mnist.compiler.memory import ALIGNMENT, Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
 from tinygrad_mnist.compiler.program import Value
 
@@ -43,6 +43,11 @@ class Matrix:
     place: Place
     transposed: bool
     stride: int
+
+    def aligned(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether each row begins where a line of the cache does: in the arena, that is known."""
+        in_arena = self.place.entry == 0
+        return in_arena and self.place.offset % ALIGNMENT == self.stride * dtype.itemsize % ALIGNMENT == 0
 
 
 class Module:
@@ -207,8 +212,8 @@ class Module:
             (result,) = piece.instruction.outputs
             if result.ndim == 2:
                 (rows, columns), inner = result.shape, piece.instruction.inputs[0].shape[-1]
-                first = self._matrix(piece.instruction.inputs[0], ())
-                return self._shares((rows, columns, inner), first, result.dtype)[1]
+                a, b = (self._matrix(value, ()) for value in piece.instruction.inputs)
+                return self._shares((rows, columns, inner), a, b, result.dtype)[1]
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
@@ -222,10 +227,17 @@ class Module:
 
     @staticmethod
     def _shares(
-        sizes: tuple[int, int, int], first: Matrix, dtype: np.dtype[Any]
+        sizes: tuple[int, int, int], a: Matrix, b: Matrix, dtype: np.dtype[Any]
     ) -> tuple[Literal["rows", "columns"], Ranges]:
-        bits, transposed = machine.vector_bits(), first.transposed
-        return products.pieces(*sizes, transposed_a=transposed, dtype=dtype, vector_bits=bits, most=MOST)
+        return products.pieces(
+            *sizes,
+            transposed_a=a.transposed,
+            transposed_b=b.transposed,
+            aligned_b=b.aligned(dtype),
+            dtype=dtype,
+            vector_bits=machine.vector_bits(),
+            most=MOST,
+        )
 
     def _piece(self, piece: Piece, *, cut: bool = False) -> None:
         """Add the call of a kernel or product, for all of its range or for ``%begin`` to ``%end``."""
@@ -264,7 +276,7 @@ class Module:
         (first, second), (result,) = piece.instruction.inputs, self.plan.stores(piece)[:1]
         a, b, c = (self._matrix(value, index) for value in (first, second, result))
         (m, k), n = first.shape[-2:], second.shape[-1]
-        by: Literal["rows", "columns"] = self._shares((m, n, k), a, result.dtype)[0] if cut else "rows"
+        by: Literal["rows", "columns"] = self._shares((m, n, k), a, b, result.dtype)[0] if cut else "rows"
         if piece.generated:
             finish = self._finish(piece)
             name = self._generated((m, n, k), a, b, c, piece, by, finish)
@@ -310,7 +322,17 @@ class Module:
         """Return the name of a generated product, whose text is added the first time."""
         strides = (a.stride, b.stride, c.stride)
         dtype, finds_nan = piece.instruction.outputs[0].dtype, piece.no_nan is not None
-        key = (sizes, a.transposed, b.transposed, strides, dtype, by, finds_nan, piece.finish)
+        key = (
+            sizes,
+            a.transposed,
+            b.transposed,
+            strides,
+            b.aligned(dtype),
+            dtype,
+            by,
+            finds_nan,
+            piece.finish,
+        )
         if key not in self._products:
             self._products[key] = f"product{len(self._products)}"
             text = products.generated(
@@ -323,6 +345,7 @@ class Module:
                 finds_nan=finds_nan,
                 finish=finish,
                 strides=strides,
+                aligned_b=b.aligned(dtype),
                 by=by,
             )
             assert text, "what is chosen to be generated has a text"

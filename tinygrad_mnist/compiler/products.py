@@ -86,8 +86,12 @@ _STACK: Final = 262144
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
 _NEAR: Final = 1 << 19
-"""Of a wide B that takes more bytes than this, some columns at a time are copied: it would not stay in the
-second cache, from one row of blocks to the next."""
+"""The bytes of an argument that stay in the second cache while all of it is read again and again."""
+
+_COPIED: Final = 1 << 17
+"""Above this product of `m` and the bytes from one row of a wide B to the next, columns of B are copied
+first. Rows far apart fall into the same few places of a cache, vectors that are not aligned are read from two
+of its lines, and the more rows of `C`, the less one copy costs."""
 
 _LONG_WALK: Final = 256
 """Of a transposed A with at least so many rows, a part is copied for each row of blocks: they lie in as many
@@ -275,6 +279,7 @@ class _Product:
     bias: bool
     finds_nan: bool
     finish: Finish | None
+    copies_a: bool
 
     @property
     def size(self) -> int:
@@ -337,6 +342,7 @@ def generated(
     finds_nan: bool = False,
     finish: Finish | None = None,
     strides: tuple[int, int, int] | None = None,
+    aligned_b: bool = False,
     by: Literal["rows", "columns"] = "rows",
 ) -> str | None:
     """Return the LLVM IR of a product ``C = op(A) @ op(B)`` of a fixed shape, or None if there is none.
@@ -374,6 +380,8 @@ def generated(
         What is done with each element before it is stored. Its arguments stand before that of `C`.
     strides : tuple of int, optional
         From one row of `A`, `B` and `C` to the next, in elements, if they are parts of wider matrices.
+    aligned_b : bool
+        Whether each row of `B` begins where a line of the cache does.
     by : str
         What ``begin`` and ``end`` count: ``"rows"`` or ``"columns"``.
     """
@@ -381,8 +389,11 @@ def generated(
         return None
     real = "float" if np.dtype(dtype) == np.float32 else "double"
     usual = (m if transposed_a else k, k if transposed_b else n, n)
-    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias, finds_nan, finish)
-    cut = _cut(m, n, k, product.size, vector_bits, transposed_a)
+    size = np.dtype(dtype).itemsize
+    cut = _cut(m, n, k, size, vector_bits, transposed_a)
+    copies_a = transposed_a and aligned_b and by == "rows" and _copies_a(m, n, k, size, cut)
+    options = real, bias, finds_nan, finish, copies_a
+    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, *options)
     if transposed_b and cut.columns * k * product.size > _STACK:
         return None
     code = Code(real)
@@ -409,6 +420,8 @@ def pieces(
     k: int,
     *,
     transposed_a: bool = False,
+    transposed_b: bool = False,
+    aligned_b: bool = False,
     dtype: Any = np.float32,
     vector_bits: int = 512,
     most: int = 8,
@@ -422,7 +435,8 @@ def pieces(
     size = np.dtype(dtype).itemsize
     cut = _cut(m, n, k, size, vector_bits, transposed_a)
     down, across = -(-m // cut.height), -(-n // cut.columns)
-    by_columns = across >= min(down, 4) and not (transposed_a and _copies_a(m, n, k, size, cut))
+    copies_a = transposed_a and aligned_b and not transposed_b and _copies_a(m, n, k, size, cut)
+    by_columns = across >= min(down, 4) and not copies_a
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
     number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
     step *= -(-blocks // number)
@@ -652,7 +666,7 @@ def _blocks(
             turned = _Strip(_turned(code, product, cut, column), 1, cut.columns)
             with down() as row:
                 write((row, column), left(row), turned)
-    elif product.transposed_a and columns[0] == "0" and _copies_a(m, n, product.k, product.size, cut):
+    elif product.copies_a:
         width = cut.slab
         copy = _Strip(_scratch(code, product, width), 1, width)
         with down() as row:
@@ -678,15 +692,18 @@ def _blocks(
 
 
 def _copies_a(m: int, n: int, k: int, size: int, cut: _Cut) -> bool:
-    """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart."""
+    """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart.
+
+    Then all of B, which must be aligned, is read anew for each row of blocks, from the second cache.
+    """
     enough = n >= _MANY_READERS * cut.columns and m >= cut.slab
-    return k >= _LONG_WALK and enough and cut.slab * k * size <= _STACK
+    return k >= _LONG_WALK and enough and cut.slab * k * size <= _STACK and n * k * size <= _NEAR
 
 
 def _copies_b(product: _Product, cut: _Cut) -> bool:
-    """Return whether columns of B are copied: else all of B is read anew for each row of blocks."""
-    whole, copy = (width * product.k * product.size for width in (product.strides[1], cut.columns))
-    return whole > _NEAR and copy <= _STACK and product.m > cut.height and product.n >= 128
+    """Return whether columns of a wide B are copied."""
+    far_apart = product.n >= 128 and product.m * product.strides[1] * product.size > _COPIED
+    return far_apart and product.m > cut.height and cut.columns * product.k * product.size <= _STACK
 
 
 def _block(
