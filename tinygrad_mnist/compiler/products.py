@@ -97,8 +97,8 @@ _LONG_WALK: Final = 256
 """Of a transposed A with at least so many rows, a part is copied for each row of blocks: they lie in as many
 pages of memory."""
 
-_MANY_READERS: Final = 4
-"""The blocks side by side that have to read such a copy."""
+_MANY_READERS: Final = 256
+"""The columns of `C` that are worth such a copy."""
 
 _WORTH_A_PIECE: Final = 1_500_000
 """The multiplications that take about 20 microseconds."""
@@ -390,8 +390,8 @@ def generated(
     real = "float" if np.dtype(dtype) == np.float32 else "double"
     usual = (m if transposed_a else k, k if transposed_b else n, n)
     size = np.dtype(dtype).itemsize
-    cut = _cut(m, n, k, size, vector_bits, transposed_a)
-    copies_a = transposed_a and aligned_b and by == "rows" and _copies_a(m, n, k, size, cut)
+    copies_a = by == "rows" and _copies_a(m, n, k, size, (transposed_a, transposed_b, aligned_b))
+    cut = _cut(m, n, k, size, vector_bits, transposed_a=transposed_a, copies_a=copies_a)
     options = real, bias, finds_nan, finish, copies_a
     product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, *options)
     if transposed_b and cut.columns * k * product.size > _STACK:
@@ -433,9 +433,9 @@ def pieces(
     The sizes alone decide, not the number of threads.
     """
     size = np.dtype(dtype).itemsize
-    cut = _cut(m, n, k, size, vector_bits, transposed_a)
+    copies_a = _copies_a(m, n, k, size, (transposed_a, transposed_b, aligned_b))
+    cut = _cut(m, n, k, size, vector_bits, transposed_a=transposed_a, copies_a=copies_a)
     down, across = -(-m // cut.height), -(-n // cut.columns)
-    copies_a = transposed_a and aligned_b and not transposed_b and _copies_a(m, n, k, size, cut)
     by_columns = across >= min(down, 4) and not copies_a
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
     number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
@@ -444,14 +444,27 @@ def pieces(
     return "columns" if by_columns else "rows", ranges
 
 
-def _cut(m: int, n: int, k: int, size: int, vector_bits: int, transposed_a: bool) -> _Cut:
+def _copies_a(m: int, n: int, k: int, size: int, how: tuple[bool, bool, bool]) -> bool:
+    """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart.
+
+    Then all of B is read anew for each row of blocks, from the second cache. Vectors that are not aligned are
+    read from two lines of a cache, which costs more than the copy brings. `how` says whether A is transposed,
+    whether B is, and whether B is aligned.
+    """
+    large = m >= 32 and n >= _MANY_READERS and k >= _LONG_WALK
+    return large and n * k * size <= _NEAR and how == (True, False, True)
+
+
+def _cut(
+    m: int, n: int, k: int, size: int, vector_bits: int, *, transposed_a: bool, copies_a: bool = False
+) -> _Cut:
     """Return the blocks that take least time, by a rough count of half cycles.
 
     One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
-    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them.
-    The rows of a large A come from as many places of memory at once, which the processor foresees for few of
-    them. A sum waits up to five cycles for the step before it. At the end, each row of the block is written
-    to a place of its own.
+    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them;
+    longest, where B is read from the second cache. The rows of a large A come from as many places of memory
+    at once, and the processor foresees few of them. A sum waits up to five cycles for the step before it. At
+    the end, each row of the block is written to a place of its own.
     """
     lanes = vector_bits // (8 * size)
     while lanes >= 2 * n:
@@ -464,7 +477,7 @@ def _cut(m: int, n: int, k: int, size: int, vector_bits: int, transposed_a: bool
             break  # its columns of op(B) could not be copied
         blocks = -(-m // most)
         height = -(-m // blocks)
-        load = min(max(1.0, k * vectors * lanes * size / 16384), 3.0)
+        load = 5.0 if copies_a else min(max(1.0, k * vectors * lanes * size / 16384), 3.0)
         step = max(height * vectors, height + load * vectors, 10) + row * height
         time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
@@ -689,15 +702,6 @@ def _blocks(
     else:
         with down() as row, across() as column:
             write((row, column), left(row), right(column))
-
-
-def _copies_a(m: int, n: int, k: int, size: int, cut: _Cut) -> bool:
-    """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart.
-
-    Then all of B, which must be aligned, is read anew for each row of blocks, from the second cache.
-    """
-    enough = n >= _MANY_READERS * cut.columns and m >= cut.slab
-    return k >= _LONG_WALK and enough and cut.slab * k * size <= _STACK and n * k * size <= _NEAR
 
 
 def _copies_b(product: _Product, cut: _Cut) -> bool:
