@@ -5,44 +5,47 @@ none, it returns None, and the program calls ``np.matmul(..., out=)``. :func:`ge
 one fixed shape as LLVM IR. :func:`choose` says which of the two is the faster one, by the sizes alone.
 
 A generated product keeps a block of the result in registers and runs over all of `k` at once. A BLAS first
-copies both arguments to where its kernel wants them; here `A` is read where it lies, and columns of `B` are
-copied only if they lie as rows or far apart. For the products of a multilayer perceptron that copy, and
-blocks that do not fit the shape, cost a BLAS more than its better use of caches saves. Each element is one
-chain ``c = a * b + c`` in the order of `k`. So its bits depend neither on the block that it falls into nor on
-the thread that computes it.
+copies both arguments to where its kernel wants them. Here the first block that reads what is copied does so
+on the way, and little is copied: columns of a wide `B` (all of a `B` whose columns lie as rows), or else some
+rows of a transposed `A`, where the steps of `k` lie far apart. Each element is one chain ``c = a * b + c`` in
+the order of `k`. So its bits depend neither on the block that it falls into nor on the thread that computes
+it. Before a block is stored, a product can do what a loop would do with its elements, and look for NaN.
 
-Measured in float32 on one core with AVX-512 (Sapphire Rapids, OpenBLAS 0.3.33), in GFLOP/s; N and T say
-whether `A` and `B` are transposed:
+Measured in float32 on one core with AVX-512 (Sapphire Rapids, OpenBLAS 0.3.33, neighbours busy), in GFLOP/s;
+N and T say whether `A` and `B` are transposed. The registers alone multiply 218 GFLOP/s there:
 
 ===============================  ========  =========  =====
 product                          OpenBLAS  generated  time
 ===============================  ========  =========  =====
-NN (128, 64, 784)                     125        195   0.64
-TN (784, 64, 128)                     136        180   0.76
-NN (128, 32, 64)                      153        194   0.79
-NT (128, 64, 32)                       97        164   0.59
-NN (128, 10, 16)                       71         95   0.75
-TN (16, 10, 128)                       71        112   0.64
-all of 784-64-32-16-10, 128                            0.70
-NN (128, 256, 784)                    142        180   0.79
-TN (784, 256, 128)                    134        169   0.79
-NT (128, 256, 128)                    116        175   0.66
-NN (128, 10, 128)                      75        103   0.72
-all of 784-256-128-10, 128                             0.78
-NN (256, 512, 784)                    150        173   0.87
-TN (784, 512, 256)                    153        159   0.96
-NT (256, 512, 512)                    144        180   0.80
-NN (256, 10, 512)                      48         99   0.48
-all of 784-512-512-10, 256                             0.88
-all of 8-7-6-5-4, 6                                    0.22
-NN (512, 1, 512)                       44         14    3.0
-TN (512, 256, 1024)                   155         61    2.5
-NT (1, 64, 64)                         48         28    1.7
+NN (128, 64, 784)                     113        163   0.69
+TN (784, 64, 128)                     122        161   0.76
+NN (128, 32, 64)                       93        110   0.85
+NT (128, 64, 32)                       62        108   0.57
+NN (128, 10, 16)                       25         35   0.70
+TN (16, 10, 128)                       27         37   0.73
+all of 784-64-32-16-10, 128                            0.74
+NN (128, 256, 784)                    131        160   0.82
+TN (784, 256, 128)                    131        155   0.84
+NT (128, 256, 128)                    100        141   0.71
+NN (128, 10, 128)                      47         60   0.78
+all of 784-256-128-10, 128                             0.76
+NN (256, 512, 784)                    126        148   0.85
+TN (784, 512, 256)                    134        158   0.85
+NN (256, 512, 512)                    133        156   0.86
+NT (256, 512, 512)                    132        159   0.83
+TN (512, 512, 256)                    136        165   0.82
+NN (256, 10, 512)                      42         74   0.57
+all of 784-512-512-10, 256                             0.81
+NN (1000, 256, 784)                   150        170   0.88
+all of 8-7-6-5-4, 6                                    0.79
+NN (512, 1, 512)                       47         12    3.8
+TN (512, 256, 1024)                   129         87    1.5
+NN (256, 512, 4096)                   122         63    1.9
 ===============================  ========  =========  =====
 
-The last three are what :func:`choose` leaves to BLAS: results too narrow to fill a vector, a long walk down
-the columns of a transposed `A`, and a `B` that would be turned around for a few rows. (float64 is alike: 0.62
-for NN (128, 64, 784), 0.94 for TN (784, 64, 128), 0.44 for NN (256, 10, 512).)
+The last three are what :func:`choose` leaves to BLAS: results too narrow to fill a vector, and sums so long
+that what is copied does not fit a cache. These brought nothing here: `k` in parts, whose sums wait in memory;
+all of `B` copied at once; fetching the next columns of `B` or rows of `A` beforehand; large pages of memory.
 """
 
 from __future__ import annotations
