@@ -96,7 +96,7 @@ _COPIED: Final = 1 << 17
 first. Rows far apart fall into the same few places of a cache, vectors that are not aligned are read from two
 of its lines, and the more rows of `C`, the less one copy costs."""
 
-_LONG_WALK: Final = 256
+_LONG_WALK: Final = 192
 """Of a transposed A with at least so many rows, a part is copied for each row of blocks: they lie in as many
 pages of memory."""
 
@@ -837,5 +837,5 @@ def choose(
         return "generated"
     rows_of_one_number = n < 4 or (transposed_a and n < 9)
     turned_for_little = transposed_b and m < 8
-    columns_far_apart = k > (512 if transposed_a else 2048)
-    return "blas" if rows_of_one_number or turned_for_little or columns_far_apart else "generated"
+    longest = 256 if transposed_a else 8192 // np.dtype(dtype).itemsize if transposed_b else 1024
+    return "blas" if rows_of_one_number or turned_for_little or k > longest else "generated"
