@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.compiler.builder import Builder
 from tests.compiler.random_programs import RandomProgram
 from tests.compiler.steps import mlp_step
-from tinygrad_mnist.compiler.executable import build
+from tinygrad_mnist.compiler.executable import Results, build
 from tinygrad_mnist.compiler.program import Instruction, interpret
 
 pytest.importorskip("llvmlite")
@@ -266,7 +266,7 @@ def test_outputs_are_new_each_time_or_what_the_caller_gives(size):
     first, second = (run([np.full(size, number)])[0][0] for number in (1.0, 2.0))
     assert (first[0], second[0]) == (2, 3)
     mine = np.zeros((2, size))
-    (given,), _ = run([np.full(size, 5.0)], into=[(mine[1], mine[1].ctypes.data)])
+    (given,), _ = run([np.full(size, 5.0)], into=Results([mine[1]]))
     assert given.base is mine
     np.testing.assert_array_equal(mine, [[0.0] * size, [6.0] * size])
 

@@ -7,6 +7,7 @@ subexpression). One that changes nothing gives its argument, and one of constant
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
@@ -40,26 +41,42 @@ class Builder:
 
     def __init__(self) -> None:
         self.program = Program()
-        self.log: list[tuple[str, str]] = []  # what was asked for, and at which line of the user's
+        self.log: list[tuple[Any, str]] = []  # what was asked for, and at which line of the user's
         self._numbers = count()
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
         self._sources: dict[Value, Instruction] = {}
+        self._repeated: dict[Any, Any] = {}  # results of `repeat`
+        # What the tracer keeps of what it wrote, for a second trace.
+        self.lowered: dict[Any, Any] = {}
+        self.updates: dict[Any, list[Instruction]] = {}
+
+    def again(self) -> None:
+        """Begin the program anew, for a second trace of the same call.
+
+        What the first one wrote is written already, if it is asked for again; the rest will be left out.
+        """
+        kept = [instruction for instruction in self.program.instructions if not instruction.effect]
+        self.program = Program(constants=self.program.constants, instructions=kept)
+        self.log = []
 
     def value(self, shape: Sequence[int], dtype: Any) -> Value:
         """Return a new value, which nothing defines yet."""
         return Value(next(self._numbers), tuple(int(length) for length in shape), np.dtype(dtype))
 
-    def input(self, array: Any) -> Value:
-        """Return the value of an array that each call is given; ``array`` shows what it looks like."""
-        value = self.value(array.shape, array.dtype)
+    def input(self, array: Any, known: Value | None = None) -> Value:
+        """Return the value of an array that each call is given; ``array`` shows what it looks like.
+
+        ``known`` is the value that the first trace has for it.
+        """
+        value = self.value(array.shape, array.dtype) if known is None else known
         self.program.inputs.append(value)
         self.program.strides.append(tuple(forwards(array).strides))
         return value
 
-    def scalar(self) -> Value:
-        """Return the value of a number that each call is given."""
-        value = self.value((), np.float64)
+    def scalar(self, known: Value | None = None) -> Value:
+        """Return the value of a number that each call is given; ``known`` is that of the first trace."""
+        value = self.value((), np.float64) if known is None else known
         self.program.scalars.append(value)
         return value
 
@@ -103,17 +120,18 @@ class Builder:
             What two instructions of the same inputs have in common if they compute the same; without one,
             that is told by the static arguments of those that a loop can spell.
         """
-        self.log.append((f"{name} {[v.shape for v in inputs]} {shapes} {_digest(static)}", line))
+        told_by = _digest(static) if static else ""
+        self.log.append(((name, [value.shape for value in inputs], shapes, told_by), line))
         if len(self.log) > LONGEST:
             raise TooLong
         (shape, dtype), *more = shapes
         if not more and (same := self._simplified(name, inputs, shape, dtype, static)) is not None:
             return (same,)
-        if key is None and (name in ELEMENTWISE or name in VIEWS or static is _NOTHING):
+        if key is None and (name in ELEMENTWISE or name in VIEWS):
             key = ()
         known = None
         if key is not None and not effect:
-            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), _digest(static), key)
+            known = (name, tuple(inputs), tuple(shape), np.dtype(dtype), told_by, key)
             if known in self._known:
                 return self._known[known]
         if not effect and not more and self._is_foldable(inputs, shape):
@@ -129,13 +147,42 @@ class Builder:
             self._known[known] = results
         return results
 
+    def repeat(
+        self, instructions: list[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
+    ) -> None:
+        """Write elementwise instructions again, for other values, which may have another shape.
+
+        For the same values they are not written twice.
+
+        Parameters
+        ----------
+        instructions : list of Instruction
+            What is written again.
+        replaced : dict of Value to Value
+            What stands in the place of their arguments, where it is not the same; their results are added.
+        shape : tuple of int
+            The shape of the results.
+        """
+        key = (id(instructions), *replaced.values())
+        if key in self._repeated:
+            replaced.update(self._repeated[key][1])
+            return
+        for old in instructions:
+            (result,) = old.outputs
+            value = replaced[result] = Value(next(self._numbers), shape, result.dtype)
+            inputs = tuple([replaced.get(argument, argument) for argument in old.inputs])
+            written = Instruction(old.name, inputs, (value,), old.static, old.run, old.line)
+            self.program.instructions.append(written)
+            self._sources[value] = written
+        self._repeated[key] = instructions, dict(replaced)
+        if len(self.program.instructions) > LONGEST:
+            raise TooLong
+
     def _is_foldable(self, inputs: Sequence[Value], shape: tuple[int, ...]) -> bool:
-        sizes = [value.size for value in inputs]
-        return (
-            bool(inputs)
-            and max([int(np.prod(shape)), *sizes]) <= LARGEST_FOLDED
-            and all(map(self.is_constant, inputs))
-        )
+        constants = self.program.constants
+        if not inputs or not all([value in constants for value in inputs]):
+            return False
+        return max(math.prod(shape), *(value.size for value in inputs)) <= LARGEST_FOLDED
 
     def _simplified(
         self,
@@ -209,6 +256,3 @@ def _digest(static: Any) -> str:
     if isinstance(static, np.ndarray):
         return f"{static.dtype} {static.shape} {sha256(static.tobytes()).hexdigest()}"
     return repr(static)
-
-
-_NOTHING: Final[Mapping[str, Any]] = {}

@@ -105,10 +105,6 @@ class Collection:
         for path, optimizer in self._optimizers:
             self._add_optimizer(path, optimizer)
 
-    def has(self, value: Any) -> bool:
-        """Return whether an object was met."""
-        return id(value) in self._seen
-
     def add(self, label: str, path: str, value: Any) -> None:
         """Add what is in one place.
 
@@ -369,7 +365,7 @@ class GroupOptions:
     def __init__(self, group: dict[str, Any], names: tuple[str, ...], by_value: bool = False) -> None:
         self._by_value = by_value
         self.names = tuple(name for name in names if name in group)
-        self._group = group
+        self.group = group
         self._parameters = group["params"]
         self._read: Any = itemgetter(*self.names, "params", "params") if self.names else lambda group: ()
         self._values = self._read(group)
@@ -377,9 +373,9 @@ class GroupOptions:
 
     def is_unchanged(self) -> bool:
         """Return whether the group has the same parameters, and options of the same kinds."""
-        if self._group["params"] is not self._parameters:
+        if self.group["params"] is not self._parameters:
             return False
-        values = self._read(self._group)
+        values = self._read(self.group)
         for name, value, before, kind in zip(self.names, values, self._values, self.pattern, strict=False):
             if value is not before and self._kind(name, value) != kind:
                 return False

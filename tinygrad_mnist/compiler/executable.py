@@ -7,25 +7,23 @@ given a table of pointers; the last one looks at the conditions before it writes
 from __future__ import annotations
 
 import ctypes
-import itertools
 import struct
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
-from operator import is_
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from tinygrad_mnist.compiler import machine, pool, products
-from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Product, plan
+from tinygrad_mnist.compiler import machine, pool, products, stored
+from tinygrad_mnist.compiler.addresses import Overlaps, address_of, span
+from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, plan
 from tinygrad_mnist.compiler.layout import contiguous
-from tinygrad_mnist.compiler.memory import Place, assign
+from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.module import WORTHWHILE, Module
 from tinygrad_mnist.compiler.prepare import prepare
 from tinygrad_mnist.compiler.program import Instruction, Program, Value, interpret
@@ -57,22 +55,27 @@ class Report:
     commit: bool
 
 
-@dataclass(frozen=True)
-class _Output:
-    """An output: a view of the arena that is copied at the end, or, without one, an entry of the table.
+class Results:
+    """Arrays for the outputs of a program.
 
-    In the memory of its root, whose elements lie in C order, its axes may have another order.
+    Parameters
+    ----------
+    arrays : sequence of ndarray or None
+        For each output an array that it is computed into, or None for a new one. None of them shares memory
+        with an input, and each lies as `Executable.new` makes it.
     """
 
-    root: Value
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
-    view: Any
-    entry: int
+    __slots__ = ("addresses", "arrays", "missing")
 
-    def new(self) -> Any:
-        """Return an array for it."""
-        return np.empty(self.shape, self.root.dtype).transpose(self.axes)
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = list(arrays)
+        self.missing = [number for number, array in enumerate(arrays) if array is None]
+        addresses = [0 if array is None else address_of(array) for array in arrays]
+        self.addresses = np.array(addresses, np.int64).data
+
+
+Outcome = tuple[list[Any], list[float]]
+"""What a program computed: its outputs, and the numbers."""
 
 
 class Executable:
@@ -90,10 +93,6 @@ class Executable:
 
     def __init__(self, program: Program, *, threads: int = 1, refuses_overlaps: bool = False):
         self.program = program
-        # Without BLAS by pointer, NumPy multiplies.
-        blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
-        self.plan = plan(prepare(program, blas=blas))
-        self.memory = assign(self.plan)
         self._refuses_overlaps = refuses_overlaps
         self._lock = Lock()
         self.threads = threads if threads > 1 and pool.available() else 1
@@ -102,17 +101,53 @@ class Executable:
 
     # Building --------------------------------------------------------------------------------------------
 
+    @cached_property
+    def plan(self) -> Plan:
+        """How the program is computed: kernels, products and calls."""
+        # Without BLAS by pointer, NumPy multiplies.
+        blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
+        return plan(prepare(self.program, blas=blas))
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Where everything lies."""
+        return assign(self.plan)
+
+    @cached_property
+    def ir(self) -> str:
+        """The text of the code."""
+        return self._module(self.threads).text()
+
     def _compile(self) -> None:
+        key = stored.key_of_program(self.program, self.threads)
+        found = stored.find(self.program, key)
+        if found is None:
+            self._compile_plan(key)
+        else:
+            self.threads = found.threads
+            self._ready, self._frame = found.ready, found.memory
+            symbols = _symbols(found.symbols, self.threads)
+            self._code = machine.load(found.code, ["part0"], found.needed, symbols=symbols)
+            self._steps = [("part0", None)]
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32)
+        self._parts: list[Any] = [
+            kind(self._code.address(name)) if call is None else call for name, call in self._steps
+        ]
+
+    def _compile_plan(self, key: str | None) -> None:
+        """Compile the program, and keep it under a key; one that has calls is found by its text alone."""
         module = self._module(self.threads)
         if module.shared < WORTHWHILE and self.threads > 1:
             self.threads = 1
             module = self._module(1)
         self.ir = module.text()
-        self._code = machine.compile_ir(self.ir, symbols=_symbols(module, self.threads))
-        kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
-        self._parts: list[Any] = [
-            kind(self._code.address(name)) if call is None else call for name, call in self._steps
-        ]
+        if len(self._steps) > 1:
+            key = None
+        symbols = _symbols(module.symbols, self.threads)
+        self._code = machine.compile_ir(self.ir, symbols=symbols, disk=key is None)
+        self._ready, self._frame = self.plan.ready, self.memory
+        if key is not None:
+            stored.keep(key, self.plan, self.memory, self._code, sorted(symbols), self.threads)
 
     def _module(self, threads: int) -> Module:
         """Write the program as functions, cut where NumPy has to run an instruction."""
@@ -136,67 +171,67 @@ class Executable:
         return module
 
     def _prepare_memory(self) -> None:
-        ready, memory = self.plan.ready, self.memory
+        ready, memory = self._ready, self._frame
         program = ready.program
-        self._table = np.zeros(memory.committed + 1, np.int64)
+        table = np.zeros(memory.committed + 1, np.int64)
+        pointer = ctypes.c_void_p(address_of(table))
+        self._parts = [
+            part if isinstance(part, Instruction) else partial(part, pointer) for part in self._parts
+        ]
+        self.table = table.data  # quicker than an array where single entries are written
         self._pool = pool.pool(self.threads) if self.threads > 1 else None
         if self._pool:
-            self._table[memory.pool] = self._pool.state_address
-        self._table_address = _address(self._table)
+            self.table[memory.pool] = self._pool.state_address
+        is_one = len(self._parts) == 1 and self._pool is None
+        self._only: Callable[[], Any] | None = self._parts[0] if is_one else None
         block = np.zeros(memory.arena + 64, np.uint8)
-        start = -_address(block) % 64
-        self._arena = block[start : start + memory.arena]
-        self._table[0] = _address(self._arena) if memory.arena else 0
+        start = -address_of(block) % 64
+        self._arena = block[start : start + memory.arena].data
+        self.table[0] = address_of(block) + start
         self._constants = {v: np.array(program.constants[v], v.dtype, order="C") for v in memory.constants}
         for value, entry in memory.constants.items():
-            self._table[entry] = _address(self._constants[value])
+            self.table[entry] = address_of(self._constants[value])
         self._pack = struct.Struct(f"{len(program.scalars)}d").pack_into
         numbers = memory.places[program.numbers[0]].offset if program.numbers else 0
-        self._numbers = self._arena[numbers : numbers + 8 * len(program.numbers)].data.cast("d")
+        self._numbers = self._arena[numbers : numbers + 8 * len(program.numbers)].cast("d")
         self._views: dict[Value, Any] = {
             value: self._at(value, place) for value, place in memory.places.items() if place.entry == 0
         }
-        # What each call copies out, or None where machine code fills the array itself.
-        outputs = list(enumerate(map(self._output, program.outputs)))
-        self._small = [(number, output.view) for number, output in outputs if output.view is not None]
-        self._large = [(number, output) for number, output in outputs if output.view is None]
-        self._entries = [memory.inputs[value] for value in program.inputs]
-        self._arrays: list[Any] = [None] * len(program.inputs)
+        self.entries = [memory.inputs[value] for value in program.inputs]
+        self.arrays: list[Any] = [None] * len(program.inputs)
         self._targets = {program.inputs.index(target) for _, target in program.writes}
-        self._spans = [_span(v, strides) for v, strides in zip(program.inputs, program.strides, strict=True)]
-        self._ends: list[tuple[int, int]] = [(0, 0)] * len(program.inputs)
-        # The first and last bytes of what is written to, sorted; each last one the greatest so far.
-        self._firsts: list[int] = []
-        self._lasts: list[int] = []
-        self._overlaps = False
-        self._direct: dict[Value, Any] = {}
-        self._no_memory = [None] * len(outputs)
+        spans = [
+            span(v.shape, strides, v.dtype.itemsize)
+            for v, strides in zip(program.inputs, program.strides, strict=True)
+        ]
+        self.overlaps = Overlaps(spans, self._targets, self.arrays)
+        self._roots = [ready.roots[value] for value in program.outputs]
+        self._news = list(map(self._new_of, program.outputs))
+        first = memory.outputs[self._roots[0]] if self._roots else 0
+        self._outputs = self.table[first : first + len(self._roots)]
+        self._all_new = Results([None] * len(self._roots))
+        self._results: list[Any] = []  # the arrays of the outputs of the last run
 
     def _at(self, value: Value, place: Place) -> Any:
         if not value.size:
             return np.empty(value.shape, value.dtype)
-        return np.ndarray(value.shape, value.dtype, self._arena.data, place.offset)
+        return np.ndarray(value.shape, value.dtype, self._arena, place.offset)
 
-    def _output(self, value: Value) -> _Output:
-        root, layout = self.plan.ready.roots[value], self.plan.ready.layouts[value]
-        view = None
-        if root in self._views:
-            view = as_strided(self._views[root], value.shape, layout.strides)
-        # The axes as they lie in memory, and where each axis of the output is among them.
+    def _new_of(self, value: Value) -> Callable[[], Any]:
+        """Return what makes an array for an output, whose axes may have another order than its memory."""
+        layout = self._ready.layouts[value]
         order = sorted(range(value.ndim), key=lambda axis: -layout.strides[axis])
         shape = tuple(value.shape[axis] for axis in order)
+        if order == list(range(value.ndim)):
+            return partial(np.empty, shape, value.dtype)
         axes = tuple(map(order.index, range(value.ndim)))
-        return _Output(root, shape, axes, view, self.memory.direct.get(root, 0))
+        return lambda: np.empty(shape, value.dtype).transpose(axes)
 
     # Calling ---------------------------------------------------------------------------------------------
 
     def __call__(
-        self,
-        arrays: Sequence[Any],
-        scalars: Sequence[float] = (),
-        into: Sequence[Any] | None = None,
-        outcome: list[Any] | None = None,
-    ) -> tuple[list[Any], list[float]] | None:
+        self, arrays: Sequence[Any], scalars: Sequence[float] = (), into: Results | None = None
+    ) -> Outcome | None:
         """Run the program, and return its outputs and numbers; None if a condition does not hold.
 
         Parameters
@@ -205,101 +240,23 @@ class Executable:
             The inputs. Those that the program writes to are changed.
         scalars : sequence of float
             The numbers that go in.
-        into : sequence, optional
-            For each output an array that it is put into and its address, or None for a new array. None of
-            them shares memory with an input, and each lies as the one that a call returned.
-        outcome : list, optional
-            Takes what is returned: it is there even if an interrupt comes before the return.
+        into : Results, optional
+            Arrays for the outputs.
+
+        Raises
+        ------
+        ValueError
+            An array has another shape, dtype or memory layout than the program was compiled for.
         """
-        with self._lock:
-            self._take(arrays)
-            if self._overlaps:
-                if self._refuses_overlaps:
-                    return None
-                return self._interpreted(arrays, scalars, into)
-            self._pack(self._arena.data, 0, *scalars)
-            places = list(self._no_memory if into is None else into)
-            for number, output in self._large:
-                place = places[number]
-                if place is None:
-                    array = output.new()
-                    place = array, _address(array)
-                places[number] = self._direct[output.root] = place[0]
-                self._table[output.entry] = place[1]
-            self._table[-1] = 0
-            try:
-                if not (self._run_all() if self._pool is None else self._run_shared(self._pool)):
-                    return None
-            finally:
-                if self._table[-1]:
-                    result = self._collected(places)
-                    if outcome is not None:
-                        outcome.append(result)
-            return result
+        if len(arrays) != len(self.arrays):
+            raise ValueError(f"the program has {len(self.arrays)} inputs, but was given {len(arrays)}")
+        for number, array in enumerate(arrays):
+            self.take(number, array)
+        self.clear()
+        return self.run(scalars, into)
 
-    def _collected(self, places: list[Any]) -> tuple[list[Any], list[float]]:
-        """Return the outputs, of which small ones are copied, and the numbers."""
-        for number, view in self._small:
-            place = places[number]
-            if place is None:
-                places[number] = view.copy("K")
-            else:
-                places[number] = place[0]
-                place[0][...] = view
-        return places, list(self._numbers)
-
-    def renew_lock(self) -> None:
-        """Take a new lock, after a fork: a thread that held it is not in the child."""
-        self._lock = Lock()
-
-    def release(self, numbers: Sequence[int]) -> None:
-        """Let go of inputs that the next call does not give again."""
-        for number in numbers:
-            self._arrays[number] = None
-
-    def _run_all(self) -> bool:
-        """Run all parts; return False if a condition does not hold."""
-        for part in self._parts:
-            if isinstance(part, Instruction):
-                self._run(part)
-            elif not part(self._table_address):
-                return False
-        return True
-
-    def _run_shared(self, threads: pool.Pool) -> bool:
-        """Run all parts with the threads of a pool, and BLAS on the thread that calls it."""
-        threads.start()
-        library = products.blas(np.dtype("f4"))
-        with library.one_thread() if library else nullcontext():
-            return self._run_all()
-
-    def _take(self, arrays: Sequence[Any]) -> None:
-        """Put the addresses of the inputs into the table; those of the last call are there."""
-        if len(arrays) != len(self._arrays):
-            raise ValueError(f"the program has {len(self._arrays)} inputs, but was given {len(arrays)}")
-        same = list(map(is_, arrays, self._arrays))
-        if all(same):
-            return
-        changed = [number for number, known in enumerate(same) if not known]
-        try:
-            for number in changed:
-                self._take_one(number, arrays[number])
-            self._look_for_overlaps(changed)
-        except BaseException:
-            self._arrays = [None] * len(arrays)  # so that the next call looks at all of them
-            raise
-
-    def _look_for_overlaps(self, changed: list[int]) -> None:
-        """Find out whether an input that is written to shares memory with another one."""
-        if not self._overlaps and self._targets.isdisjoint(changed):
-            self._overlaps = any(map(self._may_overlap, changed)) and self._written_overlaps()
-            return
-        ends = sorted(self._ends[number] for number in self._targets)
-        self._firsts = [first for first, _ in ends]
-        self._lasts = list(itertools.accumulate((last for _, last in ends), max))
-        self._overlaps = self._written_overlaps()
-
-    def _take_one(self, number: int, array: Any) -> None:
+    def take(self, number: int, array: Any) -> None:
+        """Take an array for an input, for this and later runs; raise if it does not fit."""
         value, strides = self.program.inputs[number], self.program.strides[number]
         if array.shape != value.shape or array.dtype != value.dtype or not _same_strides(array, strides):
             raise ValueError(
@@ -308,39 +265,102 @@ class Executable:
             )
         if number in self._targets and not array.flags.writeable:
             raise ValueError(f"input {number} is written to, but is read-only")
-        address = _address(array)
-        self._table[self._entries[number]] = address
-        before, after = self._spans[number]
-        self._ends[number] = address - before, address + after
-        self._arrays[number] = array
+        self.place(number, array)
 
-    def _may_overlap(self, number: int) -> bool:
-        """Return whether the span of bytes of an input meets that of what is written to."""
-        first, last = self._ends[number]
-        earlier = bisect_right(self._firsts, last)
-        return earlier > 0 and self._lasts[earlier - 1] >= first
+    def place(self, number: int, array: Any) -> None:
+        """Take an array for an input, of which is known that it fits."""
+        address = address_of(array)
+        self.table[self.entries[number]] = address
+        self.arrays[number] = array
+        self.overlaps.place(number, address)
 
-    def _written_overlaps(self) -> bool:
-        """Return whether the memory of an input that is written to holds a part of another input, too."""
-        reached: list[int] = []  # inputs whose bytes may meet those of the next
-        for number in sorted(range(len(self._ends)), key=self._ends.__getitem__):
-            first, _ = self._ends[number]
-            reached = [other for other in reached if self._ends[other][1] >= first]
-            for other in reached:
-                written = number in self._targets or other in self._targets
-                if written and np.shares_memory(self._arrays[number], self._arrays[other]):
-                    return True
-            reached.append(number)
-        return False
+    def place_arguments(self, pairs: Sequence[tuple[int, int]], arguments: Sequence[Any]) -> None:
+        """Take arrays in C order, or Tensors of such, of which is known that they fit.
 
-    def _interpreted(
-        self, arrays: Sequence[Any], scalars: Sequence[float], into: Sequence[Any] | None
-    ) -> tuple[list[Any], list[float]] | None:
+        Parameters
+        ----------
+        pairs : sequence of (int, int)
+            The numbers of inputs, and their positions among the arguments.
+        arguments : sequence
+            The arguments of a call.
+        """
+        overlaps = self.overlaps
+        for number, position in pairs:
+            array = arguments[position]
+            if type(array) is not np.ndarray:
+                array = array._array
+            self.arrays[number] = array
+            self.table[self.entries[number]] = address = address_of(array)
+            if address <= overlaps.last and address + array.nbytes > overlaps.first:
+                overlaps.place(number, address)
+
+    def new(self, number: int) -> Any:
+        """Return a new array that an output can be computed into."""
+        return self._news[number]()
+
+    def run(self, scalars: Sequence[float], into: Results | None = None) -> Outcome | None:
+        """Run the program on the inputs that it has, as a call does; `outcome` returns the same later.
+
+        The last run is to be forgotten first, by `clear`.
+        """
+        with self._lock:
+            if self.overlaps.are_possible and self.overlaps.exist():
+                return None if self._refuses_overlaps else self._interpreted(scalars, into)
+            self._pack(self._arena, 0, *scalars)
+            given = into or self._all_new
+            self._results = results = list(given.arrays)
+            self._outputs[:] = given.addresses
+            for number in given.missing:
+                results[number] = array = self._news[number]()
+                self._outputs[number] = address_of(array)
+            if self._only is not None:
+                self._only()
+            elif self._pool is None:
+                self._run_all()
+            else:
+                self._run_shared(self._pool)
+            return (results, list(self._numbers)) if self.table[-1] else None
+
+    def outcome(self) -> Outcome | None:
+        """Return what the last run computed, if it has committed: it may be asked after an interrupt."""
+        return (self._results, list(self._numbers)) if self.table[-1] else None
+
+    def clear(self) -> None:
+        """Forget the last run."""
+        self.table[-1] = 0
+        self._results = []
+
+    def release(self, numbers: Sequence[int]) -> None:
+        """Let go of the last results, and of inputs that the next run is given anew."""
+        self._results = []
+        for number in numbers:
+            self.arrays[number] = None
+
+    def renew_lock(self) -> None:
+        """Take a new lock, after a fork: a thread that held it is not in the child."""
+        self._lock = Lock()
+
+    def _run_all(self) -> None:
+        """Run all parts, as far as the conditions hold."""
+        for part in self._parts:
+            if isinstance(part, Instruction):
+                self._run(part)
+            elif not part():
+                return
+
+    def _run_shared(self, threads: pool.Pool) -> None:
+        """Run all parts with the threads of a pool, and BLAS on the thread that calls it."""
+        threads.start()
+        library = products.blas(np.dtype("f4"))
+        with library.one_thread() if library else nullcontext():
+            self._run_all()
+
+    def _interpreted(self, scalars: Sequence[float], into: Results | None) -> Outcome | None:
         """Run the program by NumPy: it is right for memory that overlaps, too."""
-        results = interpret(self.program, arrays, scalars)
+        results = interpret(self.program, self.arrays, scalars)
         if results is None or into is None:
             return results
-        return _filled(into, results[0]), results[1]
+        return _filled(into.arrays, results[0]), results[1]
 
     def _run(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, between two parts of the code."""
@@ -360,11 +380,11 @@ class Executable:
             return self._views[value]
         if value in self._constants:
             return self._constants[value]
-        if value in self._direct:
-            return as_strided(self._direct[value], value.shape, contiguous(value).strides)
+        if value in self._roots:
+            return as_strided(self._results[self._roots.index(value)], value.shape, contiguous(value).strides)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
-            return self._arrays[self.program.inputs.index(value)]
+            return self.arrays[self.program.inputs.index(value)]
         return producer.run(*(self._array(argument) for argument in producer.inputs))
 
     # Looking ---------------------------------------------------------------------------------------------
@@ -395,24 +415,23 @@ class Executable:
             for number, piece in enumerate(pieces):
                 module.part(f"piece{number}", [] if isinstance(piece, Call) else [piece])
             module.part("empty", [])
-            code = machine.compile_ir(module.text(), symbols=_symbols(module, 1))
-            kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
+            code = machine.compile_ir(module.text(), symbols=_symbols(module.symbols, 1))
+            kind = ctypes.CFUNCTYPE(ctypes.c_int32)
+            pointer = ctypes.c_void_p(address_of(self.table.obj))
             runs: list[Callable[[], Any]] = [
                 partial(self._run, piece.instruction)
                 if isinstance(piece, Call)
-                else partial(kind(code.address(f"piece{number}")), self._table_address)
+                else partial(kind(code.address(f"piece{number}")), pointer)
                 for number, piece in enumerate(pieces)
             ]
-            self._take(copies)
-            self._pack(self._arena.data, 0, *scalars)
-            for _, output in self._large:
-                self._direct[output.root] = output.new()
-                self._table[output.entry] = _address(self._direct[output.root])
+            for number, array in enumerate(copies):
+                self.take(number, array)
+            self._pack(self._arena, 0, *scalars)
+            self._results = [new() for new in self._news]
+            self._outputs[:] = Results(self._results).addresses
             effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
-            times = _times(
-                [*runs, partial(kind(code.address("empty")), self._table_address)], 1 if effects else rounds
-            )
-            self._arrays = [None] * len(self._arrays)
+            times = _times([*runs, partial(kind(code.address("empty")), pointer)], 1 if effects else rounds)
+            self._results = []
             return [
                 (report, max(0.0, t - times[-1])) for report, t in zip(self.report(), times, strict=False)
             ]
@@ -450,10 +469,10 @@ def _times(runs: list[Callable[[], Any]], rounds: int) -> list[float]:
     return [float(t) for t in np.median(times, axis=0)]
 
 
-def _symbols(module: Module, threads: int) -> dict[str, int]:
+def _symbols(names: Iterable[str], threads: int) -> dict[str, int]:
     """Return the addresses of what a module calls outside of it."""
     found = {}
-    for name in module.symbols:
+    for name in names:
         if name == "tg_pool_run":
             found[name] = pool.pool(threads).run_address
         else:
@@ -461,21 +480,6 @@ def _symbols(module: Module, threads: int) -> dict[str, int]:
             assert library
             found[name] = library.address
     return found
-
-
-def _address(array: Any) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-def _span(value: Value, strides: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many bytes there are before the first element of an array, and from there to its last."""
-    if not value.size:
-        return 0, -1
-    ways = [(n - 1) * stride for n, stride in zip(value.shape, strides, strict=True)]
-    return -sum(way for way in ways if way < 0), sum(
-        way for way in ways if way > 0
-    ) + value.dtype.itemsize - 1
 
 
 def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
@@ -488,12 +492,12 @@ def _same_strides(array: Any, strides: tuple[int, ...]) -> bool:
 
 
 def _filled(into: Sequence[Any], results: list[Any]) -> list[Any]:
-    """Copy the outputs to where the caller wants them, if they are not there."""
+    """Copy the outputs to where the caller wants them."""
     filled = []
     for place, result in zip(into, results, strict=True):
-        if place is not None and place[0] is not result:
-            place[0][...] = result
-            result = place[0]
+        if place is not None:
+            place[...] = result
+            result = place
         filled.append(result)
     return filled
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from operator import attrgetter, call
 from typing import Any, Final
 from weakref import ref
 
 import numpy as np
 
 from tinygrad_mnist.compiler.collection import SELF, Collection, GroupOptions
-from tinygrad_mnist.compiler.facts import Difference, Facts, differences, is_plain
+from tinygrad_mnist.compiler.facts import Facts, is_plain
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
@@ -73,13 +76,16 @@ class Guards:
 
     Examples
     --------
+    >>> from tinygrad_mnist.compiler.facts import differences
     >>> scale = [0.5]
     >>> def f(x):
     ...     return x * scale[0]
     >>> guards = Guards(f)
-    >>> guards.check()
+    >>> before = guards.key()
+    >>> guards.key() is before
+    True
     >>> scale[0] = 0.7
-    >>> print(guards.check())
+    >>> print(*differences(before.facts, guards.key().facts))
     scale[0] was 0.5, is 0.7
     """
 
@@ -104,8 +110,8 @@ class Guards:
             self._add_root(names.get(position, str(position)), leaf)
         self._attributes: set[str] = set()  # that the code reads, of whatever object
         self._known: dict[GuardKey, GuardKey] = {}
-        self._watch: _Watch | None = None
-        self._key = self._first = self.key()
+        self.watch: Watch | None = None
+        self._key = self.key()
 
     def _add_root(self, name: str, value: Any) -> None:
         try:
@@ -115,7 +121,7 @@ class Guards:
 
     def key(self) -> GuardKey:
         """Return the key of what the function reads now; while nothing changes, the same object."""
-        watch = self._watch
+        watch = self.watch
         if watch is not None and watch.is_unchanged():
             return self._key
         version = structure_version()
@@ -124,7 +130,7 @@ class Guards:
             self._known.clear()
         key = GuardKey(found.facts)
         self._key = self._known.setdefault(key, key)
-        self._watch = _Watch(found, version)
+        self.watch = Watch(found, version)
         return self._key
 
     def _collected(self) -> Collection:
@@ -137,37 +143,16 @@ class Guards:
             if len(self._attributes) == count:  # else an object that was met before has more to be read
                 return found
 
-    def include(self, objects: Iterable[Any]) -> None:
-        """Guard what a trace met, too, as far as the code does not name it: the key becomes another one.
-
-        Parameters
-        ----------
-        objects : iterable
-            Modules, optimisers, Tensors and whatever else the program depends on. They are not kept.
-        """
-        found = self._collected()
-        new = [each for each in objects if not found.has(each)]
-        for each in new:
-            self._add_root(getattr(each, "name", None) or type(each).__name__, each)
-        if new:
-            self._watch = None
-            self._first = self.key()
-
-    def check(self) -> Difference | None:
-        """Return the first fact that is another than when these guards were made; None if there is none."""
-        now = self.key()
-        if now is self._first or now == self._first:
-            return None
-        return next(iter(differences(self._first.facts, now.facts)), None)
-
 
 # ---- the fast comparison ---------------------------------------------------------------------------------
+
+_CELL_CONTENTS: Final = attrgetter("cell_contents")
 
 _UNREADABLE: Final = (AttributeError, KeyError, RuntimeError, ValueError)
 """The errors of reading a name that was deleted, a cell that is empty, or a dict while it grows."""
 
 
-class _Watch:
+class Watch:
     """A fast comparison: whether the same objects are in the places that a collection looked into.
 
     Numbers, strings and containers are kept, so that no other object gets their identity. Whatever else there
@@ -176,10 +161,13 @@ class _Watch:
 
     def __init__(self, found: Collection, version: int) -> None:
         self.version = version
-        self.cells = found.cells
-        self.readers = found.readers
-        self.sequences = found.sequences
-        self.mappings = found.mappings
+        self.reads: list[Callable[[], Iterable[Any]]] = [
+            partial(map, _CELL_CONTENTS, found.cells),
+            *(partial(read, holder) for read, holder in found.readers),
+            *(partial(iter, sequence) for sequence in found.sequences),
+            *(partial(iter, mapping) for mapping in found.mappings),
+            *(mapping.values for mapping in found.mappings),
+        ]
         self.sized = [*found.sequences, *found.mappings, *found.large]
         self.absent = found.absent
         self.groups: list[GroupOptions] = found.groups
@@ -187,7 +175,7 @@ class _Watch:
         self.lengths: list[int] = []
         self.kept: list[Any] = []
         try:
-            contents = self._contents()
+            contents = list(chain.from_iterable(map(call, self.reads)))
         except _UNREADABLE:  # then all facts are found at each check
             return
         own = ref(self)
@@ -207,37 +195,24 @@ class _Watch:
     def drop(self) -> None:
         """Let go of everything; the next check finds a change."""
         self.identities = None
-        for held in (self.kept, self.cells, self.readers, self.sequences, self.mappings):
+        for held in (self.kept, self.reads, self.sized, self.absent, self.groups):
             held.clear()
-        for more in (self.sized, self.absent, self.groups):
-            more.clear()
-
-    def _contents(self) -> list[Any]:
-        """Return the objects that are in all places now."""
-        contents = [cell.cell_contents for cell in self.cells]
-        for read, holder in self.readers:
-            contents += read(holder)
-        for sequence in self.sequences:
-            contents += sequence
-        for mapping in self.mappings:
-            contents += mapping
-            contents += mapping.values()
-        return contents
 
     def is_unchanged(self) -> bool:
         """Return whether everything is as it was. If not, the facts may still be equal."""
+        return self.holds_the_same() and all(group.is_unchanged() for group in self.groups)
+
+    def holds_the_same(self) -> bool:
+        """Return whether all but the options of optimisers is as it was."""
         if self.version != structure_version() or self.identities is None:
             return False
         try:
-            if list(map(id, self._contents())) != self.identities:
+            if list(map(id, chain.from_iterable(map(call, self.reads)))) != self.identities:
                 return False
             if self.sized and list(map(len, self.sized)) != self.lengths:
                 return False
             for namespace, names in self.absent:
                 if not namespace.keys().isdisjoint(names):
-                    return False
-            for group in self.groups:
-                if not group.is_unchanged():
                     return False
         except _UNREADABLE:
             return False

@@ -32,10 +32,12 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.facts import differences
 from tinygrad_mnist.compiler.generators import kept_generators
+from tinygrad_mnist.compiler.inputs import NotNow
 from tinygrad_mnist.compiler.keys import Keys, reason
-from tinygrad_mnist.compiler.replay import NotNow, Replay
+from tinygrad_mnist.compiler.replay import Replay
 from tinygrad_mnist.compiler.source import find
 from tinygrad_mnist.compiler.trace import RunsEagerly, trace
+from tinygrad_mnist.compiler.usual import MISS, usual_call
 from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
@@ -103,8 +105,7 @@ class Jitted:
         self._keys = Keys(self._function)
         self._replays: dict[Any, list[Replay]] = {}  # by the key of the call
         self._eager: dict[Any, str] = {}  # keys of calls that run as they are, and why
-        self._last_key: Any = None
-        self._last_replays: list[Replay] = []
+        self._usual: Callable[[tuple[Any, ...]], Any] | None = None  # for a call that is like the last
         self._said: set[str] = set()
         self._methods: dict[int, tuple[Any, Jitted]] = {}
         self._lock = RLock()
@@ -154,7 +155,7 @@ class Jitted:
         with self._lock:
             self._keys = Keys(self._function)
             self._replays.clear()
-            self._last_key = None
+            self._usual = None
             self._eager.clear()
             self.compilations.clear()
 
@@ -166,20 +167,22 @@ class Jitted:
             with _lock:  # wait until the parameters have their arrays back
                 pass
         with self._lock:
+            try:
+                if self._usual is not None and not kwargs and (result := self._usual(args)) is not MISS:
+                    return result
+            except NotNow:
+                return self._function(*args)
             leaves, structure, key = self._keys(args, kwargs)
-            if key == self._last_key:  # the usual case, for which the key need not be hashed
-                replays = self._last_replays
-            elif key in self._eager:
+            if key in self._eager:
                 return self._function(*args, **kwargs)
-            else:
-                replays = self._replays.get(key, [])
-                self._last_key, self._last_replays = key, replays
             why = None
-            for replay in replays:
+            for replay in self._replays.get(key, ()):
                 try:
                     why = replay.misfit(leaves)
                     if why is None:
-                        return replay.run(leaves)
+                        result = replay.run(leaves)
+                        self._usual = None if kwargs else usual_call(args, self._keys.last, replay)
+                        return result
                 except NotNow:
                     return replay.observed(self._function(*args, **kwargs))
             return self._first(args, kwargs, leaves, structure, key, why)
@@ -214,7 +217,6 @@ class Jitted:
             ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
-        self._last_key = None
         return replay.observed(self._function(*args, **kwargs))
 
     def _check_source(self) -> None:

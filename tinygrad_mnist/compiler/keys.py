@@ -7,7 +7,7 @@ of one function. `reason` says in words how a key differs from the keys that are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from types import MethodType
 from typing import Any, Final
@@ -15,10 +15,9 @@ from weakref import WeakMethod, ref
 
 import numpy as np
 
+from tinygrad_mnist.compiler.addresses import address_of
 from tinygrad_mnist.compiler.facts import Plain, Words, differences, fact_of, layout_of
 from tinygrad_mnist.compiler.guards import GuardKey, Guards, is_object, parameter_names
-from tinygrad_mnist.engine.observe import recorder
-from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tape import Leaf, recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
@@ -26,18 +25,18 @@ from tinygrad_mnist.nn.module import _evaluating
 
 __all__ = ["Guards", "Key", "Keys", "modes", "reason", "signature"]
 
-_CONTIGUOUS_ALIGNED: Final = 0x101
-_OWNS_ITS_MEMORY: Final = 0x4
-"""Bits of ``array.flags.num``."""
-
 FEW: Final = 8
 """The number of arrays that are compared with each other for common memory. Of more, that takes too long."""
+
+
+Signature = tuple[Hashable, tuple[Hashable, ...], tuple[Hashable, ...], tuple[Hashable, ...]]
+"""The key of arguments: their structure, each leaf, what has memory in common, what is the same Tensor."""
 
 
 # ---- the arguments ---------------------------------------------------------------------------------------
 
 
-def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Hashable]:
+def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Signature]:
     """Return the leaves of the arguments of a call, their structure, and the key of both.
 
     Parameters
@@ -67,21 +66,6 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
     >>> key == signature((batch + 1, 0.1), {})[2], key == signature((batch, 0.2), {})[2]
     (True, False)
     """
-    if not kwargs and len(args) < len(_PLAIN_CALLS):  # the usual call, of a few arrays, in 2 microseconds
-        own = _OWNS_ITS_MEMORY
-        parts: list[Any] = []
-        for array in args:
-            if type(array) is not np.ndarray:
-                break
-            flags = array.flags.num
-            if flags & _CONTIGUOUS_ALIGNED != _CONTIGUOUS_ALIGNED:
-                break
-            own &= flags
-            parts.append((array.shape, array.dtype))
-        else:
-            structure, outline = _PLAIN_CALLS[len(args)]
-            common = () if len(args) < 2 else _common_memory(args, bool(own))
-            return list(args), structure, (outline, tuple(parts), common, ())
     leaves, structure = flatten((args, dict(sorted(kwargs.items()))))
     arrays = [
         (number, leaf._array if isinstance(leaf, Tensor) else leaf)
@@ -89,7 +73,7 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
         if isinstance(leaf, (Tensor, np.ndarray))
     ]
     common = tuple(
-        (arrays[i][0], arrays[j][0], same) for i, j, same in _common_memory([a for _, a in arrays], False)
+        (arrays[i][0], arrays[j][0], same) for i, j, same in _common_memory([a for _, a in arrays])
     )
     # Two Tensors may be one object, or two with the same array, and a gradient goes to each of them.
     tensors = [(n, leaf) for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
@@ -97,16 +81,13 @@ def signature(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[An
     return leaves, structure, (_outline(structure), tuple(map(_leaf_key, leaves)), common, twins)
 
 
-def _common_memory(arrays: Sequence[Any], all_own: bool) -> tuple[tuple[int, int, bool], ...]:
-    """Return the pairs of arrays that may have memory in common, and whether they are the same object."""
-    owns = [all_own or array.flags.owndata for array in arrays]  # two that own theirs have none in common
+def _common_memory(arrays: Sequence[Any]) -> Iterator[tuple[int, int, bool]]:
+    """Yield the pairs of arrays that may have memory in common, and whether they are the same object."""
+    own = [array.flags.owndata for array in arrays]  # two that own theirs have none in common
     is_compared = len(arrays) <= FEW
-    return tuple(
-        (i, j, arrays[i] is arrays[j])
-        for i, j in combinations(range(len(arrays)), 2)
-        if arrays[i] is arrays[j]
-        or (is_compared and not (owns[i] and owns[j]) and np.may_share_memory(arrays[i], arrays[j]))
-    )
+    for (i, one), (j, other) in combinations(enumerate(arrays), 2):
+        if one is other or (is_compared and not (own[i] and own[j]) and np.may_share_memory(one, other)):
+            yield i, j, one is other
 
 
 def _leaf_key(leaf: Any) -> Hashable:
@@ -135,14 +116,21 @@ def _outline(structure: Any) -> Hashable:
 
 
 _LEAF: Final = "*"
-_PLAIN_STRUCTURES: Final = [flatten(((0,) * count, {}))[1] for count in range(8)]
-_PLAIN_CALLS: Final = [(structure, _outline(structure)) for structure in _PLAIN_STRUCTURES]
-"""The structure of a call with so many arrays, and its outline."""
+
+
+def are_apart(arrays: Sequence[Any]) -> bool:
+    """Return whether arrays that are contiguous have no memory in common."""
+    end = 0
+    for first, size in sorted((address_of(array), array.nbytes) for array in arrays):
+        if first < end:
+            return False
+        end = first + size
+    return True
 
 
 # ---- the modes -------------------------------------------------------------------------------------------
 
-_errors_in_numpy = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
+errors_in_numpy = getattr(getattr(getattr(np, "_core", None), "umath", None), "_extobj_contextvar", None)
 """NumPy's own variable of `np.errstate`: to read it takes a tenth of the time of `np.geterr`."""
 
 MOST_ERRSTATES: Final = 16
@@ -151,9 +139,9 @@ _known_errstates: dict[int, tuple[Any, Hashable]] = {}
 
 def _errstate() -> Hashable:
     """Return what NumPy does at a division by zero and the like."""
-    if _errors_in_numpy is None:
+    if errors_in_numpy is None:
         return tuple(np.geterr().values())
-    current = _errors_in_numpy.get(None)
+    current = errors_in_numpy.get(None)
     known = _known_errstates.get(id(current))
     if known is None or known[0] is not current:
         if len(_known_errstates) >= MOST_ERRSTATES:  # each `with np.errstate(...)` makes one
@@ -162,18 +150,16 @@ def _errstate() -> Hashable:
     return known[1]
 
 
-_MODES: Final = ("grad mode", "evaluation mode", "the replay of a checkpoint", "the recorder", "np.errstate")
+_MODES: Final = ("grad mode", "evaluation mode", "np.errstate")
 
 
 def modes() -> tuple[Hashable, ...]:
     """Return the modes that are on in this thread or task, in the order of their names in `reason`.
 
-    They are whether operations are recorded, `evaluation_mode`, whether a checkpointed function runs again,
-    the kind of recorder that is on (that of `detect_anomaly` is one), and `np.errstate`.
+    They are whether operations are recorded, `evaluation_mode`, and `np.errstate`. Where somebody watches the
+    operations, as `detect_anomaly` does, or a checkpointed function runs again, nothing is compiled.
     """
-    watching = recorder.get()
-    observed = None if watching is None else Words(type(watching).__name__)
-    return recording.get(), _evaluating.get(), is_replay(), observed, _errstate()
+    return recording.get(), _evaluating.get(), _errstate()
 
 
 # ---- the keys of a function ------------------------------------------------------------------------------
@@ -182,10 +168,8 @@ MOST_GUARDS: Final = 32
 """The number of combinations of objects among the arguments for which guards are kept."""
 
 
-Key = tuple[Hashable, GuardKey, tuple[Hashable, ...]]
+Key = tuple[Signature, GuardKey, tuple[Hashable, ...]]
 """The key of a call: the signature of its arguments, the key of its guards, the modes. It can be hashed."""
-
-_ARRAYS: Final = frozenset({np.ndarray, Tensor})
 
 
 class Keys:
@@ -214,14 +198,12 @@ class Keys:
         is_weak = isinstance(function, MethodType) and _can_be_weak(function)
         self._function: Callable[[], Any] = WeakMethod(function) if is_weak else lambda: function
         self._guards: dict[tuple[Hashable, ...], Guards] = {}
-        self._usual: Guards | None = None  # of calls with arrays alone
+        self.last: Guards | None = None  # those of the last call
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], Any, Key]:
         """Return the leaves and the structure of the arguments of a call, and its key."""
         leaves, structure, given = signature(args, kwargs)
-        guards = self._usual
-        if guards is None or not _ARRAYS.issuperset(map(type, leaves)):
-            guards = self.guards(args, kwargs, leaves)
+        self.last = guards = self.guards(args, kwargs, leaves)
         return leaves, structure, (given, guards.key(), modes())
 
     def guards(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], leaves: Sequence[Any]) -> Guards:
@@ -232,8 +214,6 @@ class Keys:
             if len(self._guards) >= MOST_GUARDS:
                 del self._guards[next(iter(self._guards))]  # the oldest
             guards = self._guards[objects] = Guards(self._function(), args, kwargs)
-        if not objects:
-            self._usual = guards
         return guards
 
 

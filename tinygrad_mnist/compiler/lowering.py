@@ -83,10 +83,18 @@ def ufunc(tracing: Tracing, function: np.ufunc, arrays: Sequence[Any]) -> Symbol
     else:
         dtypes, weak = _loop_dtypes(function, tuple(kinds)), False
     inputs = [cast(tracing, tracing.symbol(a, d), d) for a, d in zip(arrays, dtypes, strict=False)]
-    shape = np.broadcast_shapes(*(one.shape for one in inputs))
+    shape = _broadcast_shape(*[one.shape for one in inputs])
     result = instruction(tracing, function.__name__, inputs, shape, dtypes[-1], {}, function)
     result.weak = weak and result.dtype == np.float64
     return result
+
+
+def _broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape to which some shapes broadcast."""
+    longest = max(shapes, key=len)
+    if all([shape == longest or not shape for shape in shapes]):
+        return longest
+    return np.broadcast_shapes(*shapes)
 
 
 def instruction(
@@ -109,9 +117,9 @@ def instruction(
 
 def cast(tracing: Tracing, symbol: Symbol, dtype: Any) -> Symbol:
     """Return a symbol in another dtype."""
-    dtype = np.dtype(dtype)
-    if symbol.dtype == dtype:
+    if symbol.dtype is dtype or symbol.dtype == dtype:
         return symbol
+    dtype = np.dtype(dtype)
     return instruction(
         tracing, "astype", [symbol], symbol.shape, dtype, {}, lambda x: np.asarray(x).astype(dtype)
     )
@@ -167,11 +175,17 @@ def _reduced_shape(symbol: Symbol, axes: tuple[int, ...], keepdims: bool) -> tup
     return tuple(length for axis, length in enumerate(symbol.shape) if axis not in axes)
 
 
+@lru_cache(maxsize=256)
+def _dtype_of_reduction(function: Callable[..., Any], dtype: np.dtype[Any]) -> np.dtype[Any]:
+    found: np.dtype[Any] = function(np.ones(1, dtype)).dtype
+    return found
+
+
 def reduction(tracing: Tracing, name: str, symbol: Symbol, axis: Any, keepdims: bool) -> Symbol:
     """Write a sum, a product or an extreme over some axes."""
     axes = _axes(symbol, axis)
     function = getattr(np, name)
-    dtype = function(np.ones(1, symbol.dtype)).dtype
+    dtype = _dtype_of_reduction(function, symbol.dtype)
     if not axes:
         return cast(tracing, symbol, dtype).copy()
     if name in ("max", "min") and any(symbol.shape[a] == 0 for a in axes):

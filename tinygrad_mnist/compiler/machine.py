@@ -31,12 +31,9 @@ SPEED: Final = 2
 """Level of LLVM's passes. With 3, it takes a third longer to compile, and steps are no faster."""
 
 VECTORISED: Final = '"vectorised"'
-"""Attribute of a function that is written in vectors, and calls none: LLVM's passes over loops skip it."""
+"""Attribute of a function that is written in vectors, and calls none: LLVM's passes skip it."""
 
 _DEFINED: Final = re.compile(r'^[ \t]*define (?!internal|private)[^@\n]*@"?([\w.$-]+)', re.MULTILINE)
-_IN_VECTORS: Final = re.compile(
-    rf"^define (?:internal )?([^\n]*) {VECTORISED}[^\n]*\{{\n.*?^\}}\n", re.MULTILINE | re.DOTALL
-)
 _DECLARED: Final = re.compile(r'^[ \t]*declare [^@\n]*@"?((?!llvm\.)[\w.$-]+)', re.MULTILINE)
 
 PERF_VARIABLE: Final = "TINYGRAD_MNIST_PERF"
@@ -156,12 +153,17 @@ class Compiled:
         Whether it was found on disk.
     names : frozenset of str
         The functions that can be called from outside.
+    needed : list of str
+        The names outside that the code refers to.
     """
 
-    def __init__(self, object_bytes: bytes, from_disk: bool, names: frozenset[str], engine: Any) -> None:
+    def __init__(
+        self, object_bytes: bytes, from_disk: bool, names: frozenset[str], needed: list[str], engine: Any
+    ) -> None:
         self.object_bytes = object_bytes
         self.from_disk = from_disk
         self.names = names
+        self.needed = needed
         self._engine = engine
         weakref.finalize(self, _free, engine).atexit = False  # at its end the process frees all
 
@@ -179,7 +181,7 @@ class Compiled:
             return int(self._engine.get_function_address(name))
 
 
-def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS) -> Compiled:
+def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS, disk: bool = True) -> Compiled:
     r"""Compile a module in LLVM's language for this machine, or find it on disk, and load it.
 
     Parameters
@@ -188,6 +190,8 @@ def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS) -> Compiled:
         The text of the module. It names no address, so that the code of one process is right in the next.
     symbols : mapping of str to int
         The addresses of what the module declares. It may also declare what the process has, such as ``logf``.
+    disk : bool
+        Whether to look on disk, and to keep it there.
 
     Raises
     ------
@@ -203,28 +207,62 @@ def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS) -> Compiled:
     >>> ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("twice"))(21)
     42
     """
-    llvm = _llvm()
-    disk = DiskCache(directory_of_machine_code())
-    key = _key(ir, llvm)
-    found = disk.get(key)
+    kept = DiskCache(directory_of_machine_code() if disk else None)
+    name = key(ir) if disk else ""
+    found = kept.get(name)
+    with _LOCK:
+        object_bytes = _object_of(ir) if found is None else found
+    names, needed = _DEFINED.findall(ir), _undefined(ir, object_bytes)
+    code = load(object_bytes, names, needed, symbols=symbols, from_disk=found is not None)
+    if found is None:
+        kept.put(name, object_bytes)
+    return code
+
+
+def load(
+    object_bytes: bytes,
+    names: Iterable[str],
+    needed: list[str],
+    *,
+    symbols: Mapping[str, int] = NO_SYMBOLS,
+    from_disk: bool = True,
+) -> Compiled:
+    """Load the machine code of an object file.
+
+    Parameters
+    ----------
+    object_bytes : bytes
+        The code, as `Compiled` has it.
+    names : iterable of str
+        The functions that can be called from outside.
+    needed : list of str
+        The names outside that the code refers to.
+    symbols : mapping of str to int
+        The addresses of these, where they are not the process's.
+    from_disk : bool
+        Whether it was found on disk.
+
+    Raises
+    ------
+    RuntimeError
+        The code calls what is not to be found.
+    """
     with _LOCK:
         _free_waiting()
-        object_bytes = _object_of(ir) if found is None else found
-        engine = _load(object_bytes, symbols, _undefined(ir, object_bytes))
-    if found is None:
-        disk.put(key, object_bytes)
-    code = Compiled(object_bytes, found is not None, frozenset(_DEFINED.findall(ir)), engine)
+        engine = _load(object_bytes, symbols, needed)
+    code = Compiled(object_bytes, from_disk, frozenset(names), needed, engine)
     if os.environ.get(PERF_VARIABLE, "0") not in ("", "0"):
         _tell_perf(code)
     return code
 
 
-def _key(ir: str, llvm: Any) -> str:
-    """Return the key of all that the machine code of a text depends on."""
+def key(*parts: str) -> str:
+    """Return the key of all that machine code depends on, beside what it is made of: ``parts``."""
+    llvm = _llvm()
     import llvmlite
 
     versions = (__version__, llvmlite.__version__, repr(llvm.llvm_version_info))
-    return key_of(FORMAT, *versions, host().triple, host().cpu, host().features_text, ir)
+    return key_of(FORMAT, *versions, host().triple, host().cpu, host().features_text, *parts)
 
 
 def _target_machine() -> Any:
@@ -254,10 +292,6 @@ def _object_of(ir: str) -> bytes:
         options.slp_vectorization = False
         with options, llvm.create_pass_builder(machine, options) as builder:
             builder.getModulePassManager().run(module, builder)
-            light = llvm.create_new_module_pass_manager()
-            light.add_instruction_combine_pass()
-            light.add_simplify_cfg_pass()
-            light.run(vectorised, builder)
         module.link_in(vectorised)
         return bytes(machine.emit_object(module))
 
@@ -267,8 +301,18 @@ def _parted(ir: str) -> tuple[str, str]:
 
     The first declares the functions of the second, which use nothing but themselves.
     """
-    vectors = [found[0].replace("define internal", "define", 1) for found in _IN_VECTORS.finditer(ir)]
-    return _IN_VECTORS.sub(r"declare \1\n", ir), "".join(vectors)
+    loops, vectors = [], []
+    for part in ir.split("\n}\n"):  # each ends where a function does
+        begin = part.rfind("\ndefine ") + 1
+        head, _, body = part[begin:].partition("\n")
+        head = head.replace("define internal", "define", 1)
+        declared, in_vectors, _ = head.partition(f" {VECTORISED}")
+        if in_vectors:
+            loops.append(part[:begin] + declared.replace("define", "declare", 1) + "\n")
+            vectors.append(f"{head}\n{body}\n}}\n")
+        else:
+            loops.append(part + "\n}\n")
+    return "".join(loops).removesuffix("\n}\n"), "".join(vectors)
 
 
 def _load(object_bytes: bytes, symbols: Mapping[str, int], needed: Iterable[str]) -> Any:

@@ -1,7 +1,7 @@
 """The places of all values: a table of pointers, and an arena shared by what is not alive together.
 
 Machine code is given a table of pointers. Its first entry is the arena, memory of ours that stays from call
-to call; then come the constants, the inputs and those outputs that are computed straight into the array that
+to call; then come the constants, the inputs and the outputs, which are computed straight into the arrays that
 the caller gets.
 """
 
@@ -15,9 +15,6 @@ from tinygrad_mnist.compiler.program import Value
 
 ALIGNMENT: Final = 64
 """Bytes that each value in the arena is aligned to: a line of the cache, and the longest vector."""
-
-DIRECT: Final = 8192
-"""An output of at least so many bytes is computed where the caller gets it; a smaller one is copied there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +35,20 @@ class Memory:
         Where the memory of each root that is read or kept begins.
     arena : int
         The bytes of the arena, which is entry 0.
-    constants, inputs, direct : dict of Value to int
-        The entries of the constants, of the inputs and of outputs that are not in the arena.
+    constants, inputs, outputs : dict of Value to int
+        The entries of the constants, of the inputs and of the roots of the outputs.
     """
 
     places: dict[Value, Place] = field(default_factory=dict)
     arena: int = 0
     constants: dict[Value, int] = field(default_factory=dict)
     inputs: dict[Value, int] = field(default_factory=dict)
-    direct: dict[Value, int] = field(default_factory=dict)
+    outputs: dict[Value, int] = field(default_factory=dict)
 
     @property
     def entries(self) -> int:
         """The number of entries that are pointers to memory of the program."""
-        return 1 + len(self.constants) + len(self.inputs) + len(self.direct)
+        return 1 + len(self.constants) + len(self.inputs) + len(self.outputs)
 
     @property
     def pool(self) -> int:
@@ -113,15 +110,15 @@ def assign(plan: Plan) -> Memory:
     numbers = arena.take(rounded(8 * len(program.numbers)))
     for number, value in enumerate(program.numbers):
         memory.places[value] = Place(0, numbers + 8 * number)
-    for values, entries in ((program.constants, memory.constants), (program.inputs, memory.inputs)):
+    outputs = [plan.ready.roots[value] for value in program.outputs]
+    for values, entries in (
+        (program.constants, memory.constants),
+        (program.inputs, memory.inputs),
+        (outputs, memory.outputs),
+    ):
         for value in values:
             entries[value] = memory.entries
             memory.places[value] = Place(entries[value], 0)
-    outputs = [plan.ready.roots[value] for value in program.outputs]
-    for value in outputs:
-        if value.size * value.dtype.itemsize >= DIRECT:
-            memory.direct[value] = memory.entries
-            memory.places[value] = Place(memory.direct[value], 0)
     _share(plan, memory, arena)
     memory.arena = arena.size
     return memory
@@ -134,8 +131,7 @@ def _share(plan: Plan, memory: Memory, arena: _Arena) -> None:
     pieces = [*plan.pieces, *plan.commit]
     for step, piece in enumerate(pieces):
         last.update(dict.fromkeys(plan.reads(piece), step))
-    outputs = [plan.ready.roots[value] for value in program.outputs]
-    last.update(dict.fromkeys((*outputs, *program.numbers, *program.conditions), len(pieces)))
+    last.update(dict.fromkeys((*program.numbers, *program.conditions), len(pieces)))
     alive: list[tuple[Value, int, int]] = []
     for step, piece in enumerate(plan.pieces):
         for value in plan.stores(piece):

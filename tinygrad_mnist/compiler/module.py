@@ -18,7 +18,7 @@ from tinygrad_mnist.compiler import functions, machine, products
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
-from tinygrad_mnist.compiler.llvm import function, literal, ranged
+from tinygrad_mnist.compiler.llvm import function, literal, ranged, unit_of
 from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
 from tinygrad_mnist.compiler.memory import ALIGNMENT, Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
@@ -262,7 +262,8 @@ class Module:
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)
         if loop is not None:
-            arguments += ["i64 %begin", "i64 %end"] if cut else ["i64 0", f"i64 {made.lengths[loop]}"]
+            end = made.lengths[loop] // unit_of(made, cut=cut)
+            arguments += ["i64 %begin", "i64 %end"] if cut else ["i64 0", f"i64 {end}"]
         self._add(f"call void @{name}({', '.join(arguments)})")
 
     # Products --------------------------------------------------------------------------------------------

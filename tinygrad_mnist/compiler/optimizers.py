@@ -1,18 +1,21 @@
-"""The optimiser's part of a trace: its own update formula runs on symbols, for each parameter.
+"""The optimiser's part of a trace: its own update formula runs on symbols.
 
-Options such as the learning rate and counts of steps are numbers that go into each call of the program.
+It runs for one parameter of those that are updated alike, and its instructions are repeated for the others, as
+in eager one run of the formula is for many parameters. Options such as the learning rate and counts of steps
+are numbers that go into each call of the program.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.program import ELEMENTWISE, Instruction, Program, Value
 from tinygrad_mnist.compiler.slots import OptionSlot, ProgressSlot, Slot, StateSlot
 from tinygrad_mnist.compiler.symbols import Number, Symbol
 from tinygrad_mnist.engine.tape import mark_written, recording
@@ -29,6 +32,7 @@ class _Block:
         self._tracing, self._flat, self._index = tracing, flat, index
         self.gradient = gradient
         self.parameter = flat.parameters[index]
+        self.states: list[str] = []  # the names of those that were asked for
         values = tracing.capture(self.parameter).copy()
         self.values = values.astype(flat.dtype) if flat.is_storage else values
         self.scratch = self.values.copy()
@@ -39,11 +43,9 @@ class _Block:
 
     def state(self, name: str) -> Symbol:
         """Return the state array of a name, to be written in place."""
+        if name not in self.states:
+            self.states.append(name)
         return self._tracing.state(self._flat, name, self._index)
-
-    def trial(self) -> _Block:
-        """Return a block whose results nobody needs."""
-        return _Trial(self._tracing, self._flat, self._index, self.gradient)
 
     def penalised_gradient(self, weight_decay: Any, scale: Any = 1.0) -> Symbol:
         """Return ``scale * (gradient + weight_decay * values)``."""
@@ -61,13 +63,42 @@ class _Trial(_Block):
         return super().state(name).copy()
 
 
+@dataclass
+class _Formula:
+    """The update of one parameter, written down so that others can repeat it.
+
+    Attributes
+    ----------
+    before, progress : object
+        What the optimiser had noted for the parameter, and what it notes then.
+    states : list of str
+        The state arrays that the update uses.
+    read, written : list of Value
+        The parameter and its states, before and after the update.
+    gradient : Value
+        The gradient.
+    instructions : list of Instruction
+        What is computed for each element; numbers are computed once for all parameters.
+    """
+
+    before: Any
+    progress: Any
+    states: list[str]
+    read: list[Value]
+    written: list[Value]
+    gradient: Value
+    instructions: list[Instruction]
+
+
 class OptimizerTracer:
     """The methods of the tracer that optimisers, gradient clipping and schedules call."""
 
     builder: Builder
+    first: Any
     slots: list[Slot]
     schedules: list[Any]
     in_place: set[int]
+    input: Callable[[Slot, Any], Value]
     capture: Callable[[Tensor], Symbol]
     capture_gradient: Callable[..., None]
     require: Callable[[Any], None]
@@ -84,6 +115,8 @@ class OptimizerTracer:
         self._progress_numbers: dict[tuple[int, Any], Any] = {}
         self._flats: dict[int, Any] = {}
         self._noted: dict[int, Any] = {}  # what the first step notes for the parameters of a flat array
+        self._ran: list[bool] = []  # of each update, whether the formula was run for it
+        self._formulas: dict[Any, _Formula] = {}  # by flat array, what is noted and the gradient's dtype
 
     def optimizer_step(self, optimizer: Any) -> None:
         """Trace the update of every parameter that has a gradient."""
@@ -116,21 +149,78 @@ class OptimizerTracer:
         gradient = self.symbol(leaf.grad)
         if gradient.shape != parameter.shape:
             raise ValueError(f"a gradient has shape {gradient.shape}, its parameter {parameter.shape}")
-        gradient = gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
-        block = _Block(self, flat, index, gradient)
         before = self._progress_before(flat, index)
         if before is None:
             # The first call runs in eager, so the program begins with the second step: it takes what the
             # first one notes.
             if id(flat) not in self._noted:
-                self._noted[id(flat)] = _now(optimizer._update(block.trial(), options, None))
+                trial = _Trial(self, flat, index, self._in_dtype(gradient, flat))
+                self._noted[id(flat)] = _now(optimizer._update(trial, options, None))
             before = self._progress_before(flat, index, self._noted[id(flat)])
-        progress = optimizer._update(block, options, before)
+        formula = self._formulas.get((id(flat), id(before), gradient.dtype))
+        self._ran.append(formula is None)
+        # A second trace runs it for the same parameters, so that the logs can be compared.
+        ran = [] if self.first is None else self.first._ran[len(self._ran) - 1 : len(self._ran)]
+        if formula is None or ran == [True]:
+            begin = len(self.builder.log)
+            progress = self._run(optimizer, options, flat, index, gradient, before)
+            if ran == [False]:  # there is nothing to compare with
+                del self.builder.log[begin:]
+        else:
+            self._repeat(formula, flat, index, gradient)
+            progress = formula.progress
         self._progress[id(flat), index] = progress
-        values = block.values
-        parameter._array = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
         self.in_place.add(id(parameter))
         mark_written((leaf,))
+
+    @staticmethod
+    def _in_dtype(gradient: Symbol, flat: Any) -> Any:
+        """Return a gradient in the dtype in which the optimiser computes."""
+        return gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
+
+    def _run(
+        self, optimizer: Any, options: Any, flat: Any, index: int, gradient: Symbol, before: Any
+    ) -> Any:
+        """Run the formula for one parameter, and keep it for those that can repeat it; return its note."""
+        instructions = self.builder.program.instructions
+        begin = len(instructions)
+        parameter = flat.parameters[index]
+        old = self.capture(parameter).value
+        block = _Block(self, flat, index, self._in_dtype(gradient, flat))
+        states = {key: symbol.value for key, (_, symbol, _) in self._states.items()}
+        progress = optimizer._update(block, options, before)
+        values = block.values
+        parameter._array = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
+        keys = [(id(flat), name, index) for name in block.states]
+        formula = _Formula(
+            before,
+            progress,
+            block.states,
+            [old, *(states.get(key, self._states[key][2]) for key in keys)],
+            [parameter._array.value, *(self._states[key][1].value for key in keys)],
+            gradient.value,
+            instructions[begin:],
+        )
+        key = (*formula.read, *formula.written, formula.gradient)
+        if key in self.builder.updates:  # a first trace has written it
+            formula.instructions = self.builder.updates[key]
+        elif not _is_elementwise(formula):
+            return progress
+        self.builder.updates[key] = formula.instructions
+        self._formulas[id(flat), id(before), gradient.dtype] = formula
+        return progress
+
+    def _repeat(self, formula: _Formula, flat: Any, index: int, gradient: Symbol) -> None:
+        """Write the update of one parameter as that of another one was."""
+        parameter = flat.parameters[index]
+        symbols = [self.capture(parameter).copy(), *(self.state(flat, n, index) for n in formula.states)]
+        values = [symbol.value for symbol in symbols]
+        replaced = dict(zip(formula.read, values, strict=True))
+        replaced[formula.gradient] = gradient.value
+        self.builder.repeat(formula.instructions, replaced, parameter.shape)
+        for symbol, value in zip(symbols, formula.written, strict=True):
+            symbol.value = replaced[value]
+        parameter._array = symbols[0]
 
     def _options(self, group: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
         """Return the options of a group: numbers that each call reads anew, and flags as they are."""
@@ -163,8 +253,7 @@ class OptimizerTracer:
         key = (id(flat), name, index)
         if key not in self._states:
             slot = StateSlot(flat, name, index)
-            value = self.builder.input(slot.fetch(()))
-            self.slots.append(slot)
+            value = self.input(slot, slot.fetch(()))
             self._states[key] = flat, Symbol(value), value
         return self._states[key][1]
 
@@ -240,6 +329,33 @@ class OptimizerTracer:
         # where the powers overflow or underflow, eager divides by the largest entry first
         self.require(((total > 1e-200) & (total < math.inf)) | np.isnan(total) | (total == 0))
         return np.sqrt(total) if order == 2 else total ** (1 / order)
+
+
+def _is_elementwise(formula: _Formula) -> bool:
+    """Return whether an update is one of each element and of numbers, and leave out what is of numbers alone.
+
+    Then it is the same for any shape.
+    """
+    roles = [*formula.read, formula.gradient]
+    shape = formula.gradient.shape
+    if not shape or len(set(roles)) < len(roles):
+        return False
+    known, own = set(roles), []
+    for instruction in formula.instructions:
+        of_elements = not known.isdisjoint(instruction.inputs)
+        (result, *more) = instruction.outputs
+        if (
+            more
+            or instruction.name not in ELEMENTWISE
+            or result.shape != (shape if of_elements else ())
+            or not all(value.shape == shape if value in known else not value.shape for value in instruction.inputs)
+        ):
+            return False
+        if of_elements:
+            known.add(result)
+            own.append(instruction)
+    formula.instructions = own
+    return known.issuperset(formula.written)
 
 
 def _now(noted: Any) -> Any:

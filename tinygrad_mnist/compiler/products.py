@@ -255,7 +255,7 @@ def _multiplies(blas: Blas, letter: str) -> bool:
 
 
 class Finish(Protocol):
-    """What is done with each element of a product, in vectors, before it is stored."""
+    """The end of a product: what is done with each element, in vectors, before it is stored."""
 
     @property
     def arguments(self) -> str:

@@ -16,9 +16,14 @@ from tinygrad_mnist.engine.tape import Leaf
 from tinygrad_mnist.engine.tensor import Tensor
 
 
+def is_backwards(array: Any) -> bool:
+    """Return whether an array runs backwards in memory, as `x[::-1]` does."""
+    return any(stride < 0 for stride in array.strides)
+
+
 def forwards(array: Any) -> Any:
-    """Return an array as it is, and a copy of one that runs backwards in memory, as `x[::-1]` does."""
-    return array.copy() if any(stride < 0 for stride in array.strides) else array
+    """Return an array as it is, and a copy of one that runs backwards in memory."""
+    return array.copy() if is_backwards(array) else array
 
 
 class Slot:
@@ -28,9 +33,10 @@ class Slot:
         """Return what is there now; ``arguments`` are the leaves of the call's."""
         raise NotImplementedError
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether another slot, of a second trace, is the same place."""
-        return type(self) is type(other) and vars(self) == vars(other)
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others of its kind, in one trace and the next."""
+        raise NotImplementedError
 
     def describe(self) -> str:
         """Return what it is, in words."""
@@ -42,6 +48,11 @@ class ArgumentSlot(Slot):
     """An argument of the call, by its position among the leaves."""
 
     position: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return (self.position,)
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array of the argument."""
@@ -63,11 +74,10 @@ class TensorSlot(Slot):
         """Return the array that the Tensor has now."""
         return forwards(self.tensor._array)
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the same Tensor, or one of the same values that was made in the call."""
-        if type(other) is not TensorSlot:
-            return False
-        return self.tensor is other.tensor or _equal(self.tensor._array, other.tensor._array)
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return (id(self.tensor),)
 
     def describe(self) -> str:
         """Return the name of the parameter, if it is one."""
@@ -85,17 +95,10 @@ class ArraySlot(Slot):
         """Return the array itself."""
         return forwards(self.array)
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the same array, or one of the same values that was made in the call."""
-        return type(other) is ArraySlot and (self.array is other.array or _equal(self.array, other.array))
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return (
-        one.shape == other.shape
-        and one.dtype == other.dtype
-        and bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
-    )
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return (id(self.array),)
 
 
 @dataclass(eq=False)
@@ -109,9 +112,10 @@ class BufferSlot(Slot):
         """Return the array that the buffer has now."""
         return self.namespace[self.name]
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the same buffer."""
-        return type(other) is BufferSlot and self.namespace is other.namespace and self.name == other.name
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.namespace), self.name
 
     def describe(self) -> str:
         """Return its name."""
@@ -128,9 +132,10 @@ class GradientSlot(Slot):
         """Return the array of the gradient."""
         return self.leaf.grad._array
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the gradient of the same leaf."""
-        return type(other) is GradientSlot and self.leaf is other.leaf
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return (id(self.leaf),)
 
     def describe(self) -> str:
         """Return the name of the parameter, if it is one."""
@@ -165,11 +170,10 @@ class StateSlot(Slot):
             self.whole, self.view = whole, self.flat._view(whole, self.index)
         return self.view
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the same section."""
-        return type(other) is StateSlot and (self.flat, self.name, self.index) == (
-            other.flat, other.name, other.index
-        )  # fmt: skip
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.flat), self.name, self.index
 
     def describe(self) -> str:
         """Return the name of the state."""
@@ -193,12 +197,10 @@ class DrawSlot(Slot):
         """Return how they are drawn."""
         return f"drawn by {self.method}"
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it draws the same from the same generator."""
-        return type(other) is DrawSlot and (
-            (self.rng is other.rng or self.rng == other.rng)
-            and (self.method, self.arguments) == (other.method, other.arguments)
-        )
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.rng), self.method, repr(self.arguments)
 
 
 @dataclass(eq=False)
@@ -218,11 +220,10 @@ class OptionSlot(Slot):
         """Return the name of the option."""
         return f"option {self.name}" + ("" if self.place is None else f"[{self.place}]")
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the same option of the same group."""
-        return type(other) is OptionSlot and (
-            self.group is other.group and (self.name, self.place) == (other.name, other.place)
-        )
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.group), self.name, self.place
 
 
 @dataclass(eq=False)
@@ -242,8 +243,7 @@ class ProgressSlot(Slot):
         """Return whose number it is."""
         return f"progress of parameter {self.index}"
 
-    def is_same(self, other: Any) -> bool:
-        """Return whether it is the same number of the same parameter."""
-        return type(other) is ProgressSlot and (
-            self.flat is other.flat and (self.index, self.place) == (other.index, other.place)
-        )
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.flat), self.index, self.place

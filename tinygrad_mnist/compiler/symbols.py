@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.compiler.program import Value
+from tinygrad_mnist.compiler.program import ELEMENTWISE, Value
 from tinygrad_mnist.engine.observe import tracer, users_line
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UFUNCS
 from tinygrad_mnist.engine.tensor import Tensor, _lift
@@ -145,6 +145,11 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
                 "jitted function as an argument, or keep it in a Tensor, and assign the result: t = t + x"
             )
         run = ufunc if method == "__call__" else getattr(ufunc, method)
+        if run is ufunc and not kwargs and ufunc.__name__ in ELEMENTWISE and (op := UFUNCS.get(ufunc)):
+            result = _tracing().apply(op, inputs, {})
+            if any([isinstance(argument, Tensor) for argument in inputs]):
+                return result if out is None else out[0]._become(result._array)
+            return result._array if out is None else out[0]._become(result._array)
         known = run in UFUNCS or run in FUNCTIONS
         if not known:
             return _tracing().numpy_call(run, inputs, kwargs)

@@ -9,10 +9,14 @@ generators are as they were when the trace is over. What they would have become 
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -43,6 +47,10 @@ from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
+
+_PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
+_BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__file__).parent))
+"""Where what asks for an operation is passed on."""
 
 
 class RunsEagerly(Exception):
@@ -104,7 +112,7 @@ class Traced:
         The optimisers that took a step.
     met : list of (object, ndarray)
         The arrays and Tensors that were met, in their order, for the comparison with another trace.
-    log : list of (str, str)
+    log : list of (object, str)
         What was asked for, and at which line, for the same.
     on_tape : bool
         Whether a result could still be differentiated.
@@ -126,7 +134,7 @@ class Traced:
     leaves: list[Leaf]
     optimizers: list[Any]
     met: list[Any]
-    log: list[tuple[str, str]]
+    log: list[tuple[Any, str]]
     on_tape: bool = False
 
     def difference(self, first: Traced) -> str | None:
@@ -185,7 +193,14 @@ class Tracer(Recorder, OptimizerTracer):
         self.tracer = self
         self.first = first
         self.met: list[tuple[Any, Any]] = []  # the arrays and Tensors, with arrays, that the function uses
-        self.builder = Builder()
+        self.builder = Builder() if first is None else first.builder
+        self.known_inputs: dict[Any, list[Value]] = {}  # the inputs and numbers of the first trace
+        if first is not None:
+            program = self.builder.program
+            for slots, values in ((first.slots, program.inputs), (first.scalar_slots, program.scalars)):
+                for slot, value in zip(slots, values, strict=True):
+                    self.known_inputs.setdefault((type(slot), *slot.key), []).append(value)
+            self.builder.again()
         self.slots: list[Slot] = []
         self.scalar_slots: list[Slot] = []
         self.captures: dict[int, _Capture] = {}
@@ -204,6 +219,16 @@ class Tracer(Recorder, OptimizerTracer):
         self.lowering: list[str] = []  # the operations whose formula is running
 
     # ---- values ------------------------------------------------------------------------------------------
+
+    def input(self, slot: Slot, array: Any) -> Value:
+        """Return the value of what lies in a slot at each call; ``array`` shows what it looks like."""
+        self.slots.append(slot)
+        return self.builder.input(array, self._known_input(slot))
+
+    def _known_input(self, slot: Slot) -> Value | None:
+        """Return the value that the first trace has for a slot; None if there is none."""
+        known = self.known_inputs.get((type(slot), *slot.key))
+        return known.pop(0) if known else None
 
     def symbol(self, value: Any, dtype: Any = None) -> Symbol:
         """Return the symbol of an array, a number or a Tensor; ``dtype`` is that of a Python number."""
@@ -227,14 +252,18 @@ class Tracer(Recorder, OptimizerTracer):
             if self._is_made_anew(array):
                 value = self.builder.constant(array)
             else:
-                value = self.builder.input(array)
-                self.slots.append(ArraySlot(array))
+                value = self.input(ArraySlot(array), array)
             known = self.arrays[id(array)] = array, value
         return known[1]
 
     def _is_made_anew(self, array: Any) -> bool:
-        """Return whether an array or Tensor is not the one that the first trace met: each call makes it."""
-        return self.first is not None and not any(
+        """Return whether an array or Tensor is not the one that the first trace met: each call makes it.
+
+        A first trace guesses. Where it is wrong, the second one has more to write.
+        """
+        if self.first is None:
+            return isinstance(array, np.ndarray) and (array.size == 1 or _is_asked_by_package())
+        return not any(
             array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)]
         )
 
@@ -247,8 +276,7 @@ class Tracer(Recorder, OptimizerTracer):
         if self._is_made_anew(tensor):
             tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
             return symbol
-        value = self.builder.input(array)
-        self.slots.append(TensorSlot(tensor))
+        value = self.input(TensorSlot(tensor), array)
         self.captures[id(tensor)] = _Capture(tensor, array, tensor.origin, value)
         tensor._array = symbol = Symbol(value)  # type: ignore[assignment]
         return symbol
@@ -265,8 +293,8 @@ class Tracer(Recorder, OptimizerTracer):
             return
         self.presence.append((leaf if position is None else position, before is not None))
         if before is not None:
-            value = self.builder.input(before._array)
-            self.slots.append(GradientSlot(leaf) if position is None else ArgumentGradientSlot(position))
+            slot = GradientSlot(leaf) if position is None else ArgumentGradientSlot(position)
+            value = self.input(slot, before._array)
             self.first_gradients[leaf] = value
             leaf.grad = _lift(Symbol(value), None)
 
@@ -280,7 +308,7 @@ class Tracer(Recorder, OptimizerTracer):
 
     def scalar(self, slot: Slot, now: float) -> Number:
         """Return the number that a slot holds at each call."""
-        value = self.builder.scalar()
+        value = self.builder.scalar(self._known_input(slot))
         self.scalar_slots.append(slot)
         return Number(_lift(Symbol(value, weak=True), None), now, slot)
 
@@ -290,8 +318,9 @@ class Tracer(Recorder, OptimizerTracer):
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
         arguments = [plain(argument) for argument in arguments]
         numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
-        self.builder.log.append((f"{op.name} {numbers}", users_line() if numbers else ""))
-        static = {name: _symbolic(value) for name, value in static.items()}
+        self.builder.log.append(((op.name, repr(numbers)), users_line()) if numbers else (op.name, ""))
+        if static:
+            static = {name: _symbolic(value) for name, value in static.items()}
         if op.joint is not None and is_float(arguments[0] if hasattr(arguments[0], "dtype") else np.float64):
             try:
                 return self._formula(op, arguments, static)
@@ -302,10 +331,14 @@ class Tracer(Recorder, OptimizerTracer):
         arrays = [self._argument(argument) for argument in arguments]
         parents = tuple(argument.origin if isinstance(argument, Tensor) else None for argument in arguments)
         try:
-            out = lowering.lower(self, op, arrays, static)
+            out = self._lowered(op, arrays, static)
         except (ValueError, IndexError, TypeError) as error:
             raise error_with_context(error, op.name, arrays) from error
-        wanted = recording.get() and op.kind != "constant" and any(parent is not None for parent in parents)
+        wanted = (
+            op.kind != "constant" and any([parent is not None for parent in parents]) and recording.get()
+        )
+        if not wanted and not isinstance(out, tuple):
+            return _lift(out, None)
         kept = tuple(array.copy() if isinstance(array, Symbol) else array for array in arrays)
         if isinstance(out, tuple):
             whole = Node(op, kept, out, None, parents, static) if wanted else None
@@ -313,12 +346,39 @@ class Tracer(Recorder, OptimizerTracer):
             return tuple(
                 _lift(one, node if is_float(one) else None) for one, node in zip(out, nodes, strict=True)
             )
-        return _lift(
-            out, Node(op, kept, out.copy(), None, parents, static) if wanted and is_float(out) else None
-        )
+        return _lift(out, Node(op, kept, out.copy(), None, parents, static) if is_float(out) else None)
+
+    def _lowered(self, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Any:
+        """Write what an operation computes, as `lowering.lower` does; of the same values only once.
+
+        So a second trace of the same call has little to do.
+        """
+        log = self.builder.log
+        key = None
+        if _is_own(op) and not self.lowering and _is_plain(static):
+            key = (op, repr(static) if static else "", *map(_told_apart, arrays))
+            if key in self.builder.lowered:
+                known, entries = self.builder.lowered[key]
+                log += entries
+                if len(log) > LONGEST:
+                    raise TooLong
+                return known.copy()
+        begin, before = len(log), self._counts()
+        out = lowering.lower(self, op, arrays, static)
+        if key is not None and type(out) is Symbol and self._counts() == before:
+            self.builder.lowered[key] = out.copy(), log[begin:]
+        return out
+
+    def _counts(self) -> tuple[int, ...]:
+        """Return what tells whether something was noted in the meantime, besides instructions."""
+        program = self.builder.program
+        noted = (program.conditions, program.inputs, program.scalars, self.met, self.decisions)
+        return tuple(map(len, noted))
 
     def _argument(self, argument: Any) -> Any:
         """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
+        if type(argument) is Symbol:
+            return argument
         if type(argument) in (bool, int, float):
             return argument
         if isinstance(argument, np.generic):  # a number that cannot change
@@ -430,8 +490,7 @@ class Tracer(Recorder, OptimizerTracer):
             if id(buffer) in self.arrays:
                 value = self.arrays[id(buffer)][1]
             else:
-                value = self.builder.input(buffer)
-                self.slots.append(BufferSlot(vars(module), name))
+                value = self.input(BufferSlot(vars(module), name), buffer)
             tensor = _lift(Symbol(value), None)
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
@@ -449,8 +508,7 @@ class Tracer(Recorder, OptimizerTracer):
                 if id(array) in self.arrays:  # it is an argument, too
                     value = self.arrays[id(array)][1]
                 else:
-                    value = self.builder.input(array)
-                    self.slots.append(ArraySlot(array))
+                    value = self.input(ArraySlot(array), array)
                 tensors[id(array)] = _lift(Symbol(value), None), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
@@ -493,8 +551,8 @@ class _TracedGenerator:
     def __getattr__(self, name: str) -> Callable[..., Tensor]:
         def draw(*arguments: Any) -> Tensor:
             like = getattr(np.random.default_rng(0), name)(*arguments)
-            value = self._tracing.builder.input(np.asarray(like))
-            self._tracing.slots.append(DrawSlot(self._make, self._rng, name, arguments))
+            slot = DrawSlot(self._make, self._rng, name, arguments)
+            value = self._tracing.input(slot, np.asarray(like))
             return _lift(Symbol(value), None)
 
         return draw
@@ -548,6 +606,14 @@ def _tracing() -> Tracer:
     return found
 
 
+def _is_asked_by_package() -> bool:
+    """Return whether the code that asks for an operation is the package's: a loss, say, and not a user's."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_BETWEEN):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
+
+
 def _is_own(op: Op) -> bool:
     """Return whether an operation is the package's own, so that its Python may run between two loops."""
     return getattr(op.forward, "__module__", "").startswith("tinygrad_mnist") or isinstance(
@@ -560,6 +626,24 @@ def _as_known(argument: Any) -> Any:
     if isinstance(argument, (Tensor, Symbol, np.ndarray)):
         return argument
     return np.asarray(argument)
+
+
+def _is_plain(static: Any) -> bool:
+    """Return whether options are told apart by how they are spelt: numbers, dtypes, and tuples of them."""
+    if type(static) is dict:
+        return all([_is_plain(value) for value in static.values()])
+    if type(static) is tuple:
+        return all([_is_plain(part) for part in static])
+    if type(static) is slice:
+        return _is_plain((static.start, static.stop, static.step))
+    return static is None or type(static) in (bool, int, float, str) or isinstance(static, (np.dtype, type))
+
+
+def _told_apart(argument: Any) -> Any:
+    """Return what tells an argument of an operation from others: a value, or how a number is spelt."""
+    if type(argument) is Symbol:
+        return (argument.value, True) if argument.weak else argument.value
+    return repr(argument)
 
 
 def _symbolic(value: Any) -> Any:
@@ -631,8 +715,7 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
             given.append(known[id(leaf)])
             continue
         array = leaf._array if isinstance(leaf, Tensor) else leaf
-        value = tracing.builder.input(array)
-        tracing.slots.append(ArgumentSlot(position))
+        value = tracing.input(ArgumentSlot(position), array)
         tensor = _lift(Symbol(value), None)
         if isinstance(leaf, Tensor) and leaf.origin is not None:
             if not isinstance(leaf.origin, Leaf):
@@ -735,7 +818,7 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
     ]
     return Traced(
-        _without_unused_inputs(tracing),
+        program if tracing.first is None else _without_unused_inputs(tracing),
         tracing.slots,
         tracing.scalar_slots,
         tracing.presence,

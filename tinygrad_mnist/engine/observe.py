@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from itertools import count
 from typing import Any
 from weakref import ref
@@ -177,13 +178,19 @@ _HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # the package, not 
 _NUMPY = os.path.dirname(np.__file__) + os.sep
 
 
+@cache
+def _is_inside(file: str) -> bool:
+    """Return whether a file belongs to this package or to NumPy."""
+    return file.startswith((_HERE, _NUMPY))
+
+
 def users_line() -> str:
     """Return the innermost line of the user's: ``train.py:31, in step: loss = np.log(x)``.
 
     That is the first line, going outwards, that belongs neither to this package nor to NumPy.
     """
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_HERE, _NUMPY)):
+    while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
         frame = frame.f_back
     name, number = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(name, number, frame.f_globals).strip()

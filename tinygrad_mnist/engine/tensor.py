@@ -37,7 +37,7 @@ from tinygrad_mnist.engine.observe import Handle, add_hook, recorder, run_hooks,
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, REGISTRY, UFUNCS, Op
 from tinygrad_mnist.engine.pytorch_names import PyTorchNames, keyword_advice
 from tinygrad_mnist.engine.readings import note_reading
-from tinygrad_mnist.engine.structure import structure_changed
+from tinygrad_mnist.engine.structure import array_replaced, structure_changed
 from tinygrad_mnist.engine.tape import Leaf, Node, mark_written, recording
 from tinygrad_mnist.engine.walk import walk
 
@@ -227,6 +227,8 @@ class Tensor(PyTorchNames):
         self.mark_written()
         if array.dtype != before.dtype or array.strides != before.strides:
             structure_changed()
+        elif array is not before:
+            array_replaced()
         if self.grad is not None and self.grad.dtype != array.dtype and is_float(array):
             self.grad = self.grad.detach().astype(array.dtype)
 
@@ -949,6 +951,7 @@ class Tensor(PyTorchNames):
         if result.dtype != self.dtype:
             result = result.astype(self.dtype)
         self._array, self.origin = result._array, result.origin
+        array_replaced()
         return self
 
 

@@ -22,7 +22,7 @@ from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.pytorch_names import module_method_advice
-from tinygrad_mnist.engine.structure import structure_changed
+from tinygrad_mnist.engine.structure import array_replaced, structure_changed
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
 from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
@@ -234,7 +234,9 @@ class Module:
             before, array = vars(self)[name], _as_array(value)
             vars(self)[name] = array
             if before is None or (array.dtype, array.strides) != (before.dtype, before.strides):
-                structure_changed()  # its values are no structure
+                structure_changed()
+            elif array is not before:
+                array_replaced()
         else:
             expected = {PARAMETER: "a Parameter", MODULE: "a Module"}.get(kind, "an array")
             raise TypeError(f"{name!r} is a {kind}: expected {expected} or None, not {_class_name(value)}")

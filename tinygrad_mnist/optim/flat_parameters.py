@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_mnist.engine.structure import array_replaced
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim.shared_memory import describe_parameter, partners
@@ -76,6 +77,7 @@ class FlatGroup:
                 progress, arrays = wanted[id(parameter)]
                 flat.progress[index] = progress
                 flat.set_parameter_state(index, arrays)
+        array_replaced()
 
 
 class FlatParameters:
@@ -244,6 +246,7 @@ class FlatParameters:
         array = self.state.get(name)
         if array is None:
             array = self.state[name] = np.zeros(self.values.size, self.dtype)
+            array_replaced()
         return array
 
     def parameter_state(self, index: int) -> dict[str, Array]:
