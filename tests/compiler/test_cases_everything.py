@@ -81,6 +81,26 @@ def test_float64_stays_float64_and_float32_stays_float32() -> None:
             assert {np.asarray(one).dtype for one in out(np.ones((2, 3), dtype))} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize(("dtype", "ignored"), [(np.int64, -100), (np.int8, -1), (np.uint8, 255)])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1, "reduction": "sum"}, {"nll": True}])
+def test_a_label_that_is_left_out_is_no_reason_to_run_in_eager(
+    dtype: Any, ignored: int, options: dict[str, Any]
+) -> None:
+    rest = {name: value for name, value in options.items() if name != "nll"}
+    if ignored != -100:
+        rest["ignore_index"] = ignored
+
+    def loss(logits: Any, labels: Any) -> Any:
+        if "nll" in options:
+            return F.nll_loss(F.log_softmax(logits, 1), labels, **rest)
+        return F.cross_entropy(logits, labels, **rest)
+
+    calls = [(x, y.astype(dtype)) for x, y in batches(4)]
+    for number, (_, labels) in enumerate(calls[1:]):
+        labels[: number + 1] = ignored
+    equal_to_eager(lambda decorate: trainer(decorate, plain_network(), loss=loss), calls)
+
+
 def test_two_optimisers_and_a_step_that_trains_in_turn() -> None:
     def make(decorate: Any) -> World:
         one, two = nn.Linear(3, 4, rng=0), nn.Linear(4, 3, rng=1)
@@ -223,11 +243,7 @@ def test_every_loss_with_its_options(name: str) -> None:
     chosen = [case for case in LOSSES if case.name == name]
     for i in range(0, len(chosen), 6):  # some in each program
         cases = [(case, how) for case in chosen[i : i + 6] for how in reductions(name)]
-        # A label of -100, which is ignored, is left to eager.
-        replayed = name != "CrossEntropyLoss"
-        equal_to_eager(
-            lambda decorate, cases=cases: loss_world(decorate, cases), [()] * 3, rtol=1e-11, replayed=replayed
-        )
+        equal_to_eager(lambda decorate, cases=cases: loss_world(decorate, cases), [()] * 3, rtol=1e-11)
 
 
 def test_every_loss_is_tried() -> None:
@@ -618,6 +634,7 @@ ON_ARRAYS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:<lambda> runs as it is")
 @pytest.mark.parametrize("kind", ON_ARRAYS)
 def test_what_arrays_do_and_tensors_do_not_is_eagers_or_refused_at_its_line(kind: str) -> None:
     arrays = [np.arange(6.0).reshape(2, 3) + i for i in range(3)]

@@ -437,6 +437,15 @@ def test_a_large_container_is_known_by_its_length() -> None:
     assert changed(guards) == "the closure's 'words' was a dict of 5000, is a dict of 5001"
 
 
+@pytest.mark.parametrize("words", [[0.0] * 2000, dict.fromkeys(range(2000), 0.0)])
+def test_a_call_that_reads_a_large_container_runs_as_it_is(words: Any) -> None:
+    f = jit(lambda x: x + words[1500])
+    with pytest.warns(UserWarning, match="words is a .* of 2000 elements, too large to be compared"):
+        assert f(np.zeros(())) == 0.0
+    words[1500] = 1.0
+    assert f(np.zeros(())) == 1.0
+
+
 # ---- modules ---------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ def test_an_array_that_is_made_and_returned_is_a_new_one_each_time() -> None:
         (lambda x: x * np.float32(0.5), np.ones(2)),
         (np.mean, np.arange(4, dtype=np.int16)),
         (lambda x: x + True, np.ones(2, np.float32)),
+        (lambda x: (x > -100) & (x != 256) & np.less(300, x), np.arange(2, dtype=np.uint8)),
     ],
 )
 def test_dtypes_are_eagers(f: Any, x: Any) -> None:
@@ -108,3 +109,25 @@ def test_a_replay_waits_while_another_thread_traces() -> None:
         done.set()
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", [bool, np.float32])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda a, mask: np.putmask(a, mask, a[::-1]),
+        lambda a, mask: np.place(a, mask, [0, 1]),
+        lambda a, mask: np.put(a, [2], mask[1]),
+    ],
+)
+def test_what_numpy_writes_into_an_argument_is_written(write: Any, dtype: Any) -> None:
+    def f(a: Any, mask: Any) -> Any:
+        write(a, mask)
+        return np.copy(a)
+
+    mask = np.array([True, False, True])
+    jitted = jit(f)
+    for values in ([1, 0, 1], [1, 1, 0]):
+        expected, found = np.array(values, dtype), np.array(values, dtype)
+        np.testing.assert_array_equal(jitted(found, mask), f(expected, mask))
+        np.testing.assert_array_equal(found, expected)

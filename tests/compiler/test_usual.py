@@ -18,7 +18,9 @@ pytest.importorskip("llvmlite")
 
 
 def trainer(decorate: Callable[..., Any]) -> World:
-    model = nn.Sequential(nn.Linear(3, 4, bias=False, rng=0), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2, rng=1))
+    model = nn.Sequential(
+        nn.Linear(3, 4, bias=False, rng=0), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2, rng=1)
+    )
     optimizer = optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-3)
 
     @decorate

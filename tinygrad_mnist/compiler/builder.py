@@ -8,7 +8,7 @@ subexpression). One that changes nothing gives its argument, and one of constant
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from typing import Any, Final
@@ -42,14 +42,13 @@ class Builder:
     def __init__(self) -> None:
         self.program = Program()
         self.log: list[tuple[Any, str]] = []  # what was asked for, and at which line of the user's
+        self.has_copies = False  # whether an input runs backwards in memory, so that each call gets a copy
         self._numbers = count()
         self._known: dict[Any, tuple[Value, ...]] = {}  # what was written, by what it computes
         self._constants: dict[Any, Value] = {}
         self._sources: dict[Value, Instruction] = {}
         self._repeated: dict[Any, Any] = {}  # results of `repeat`
-        # What the tracer keeps of what it wrote, for a second trace.
-        self.lowered: dict[Any, Any] = {}
-        self.updates: dict[Any, list[Instruction]] = {}
+        self.lowered: dict[Any, Any] = {}  # what the tracer keeps of what it wrote, for a second trace
 
     def again(self) -> None:
         """Begin the program anew, for a second trace of the same call.
@@ -62,7 +61,7 @@ class Builder:
 
     def value(self, shape: Sequence[int], dtype: Any) -> Value:
         """Return a new value, which nothing defines yet."""
-        return Value(next(self._numbers), tuple(int(length) for length in shape), np.dtype(dtype))
+        return Value(next(self._numbers), tuple(map(int, shape)), np.dtype(dtype))
 
     def input(self, array: Any, known: Value | None = None) -> Value:
         """Return the value of an array that each call is given; ``array`` shows what it looks like.
@@ -71,7 +70,9 @@ class Builder:
         """
         value = self.value(array.shape, array.dtype) if known is None else known
         self.program.inputs.append(value)
-        self.program.strides.append(tuple(forwards(array).strides))
+        forward = forwards(array)
+        self.has_copies |= forward is not array
+        self.program.strides.append(tuple(forward.strides))
         return value
 
     def scalar(self, known: Value | None = None) -> Value:
@@ -94,7 +95,9 @@ class Builder:
     def is_constant(self, value: Value, number: float | None = None) -> bool:
         """Return whether a value is a constant; with ``number``, whether all its elements are that."""
         array = self.program.constants.get(value)
-        return array is not None and (number is None or bool(array.size and (array == number).all()))
+        if array is None or number is None:
+            return array is not None
+        return bool(array.size and array.item(0) == number and (array == number).all())
 
     def instruction(
         self,
@@ -147,8 +150,24 @@ class Builder:
             self._known[known] = results
         return results
 
+    def between(self, given: Collection[Value], wanted: Iterable[Value]) -> list[Instruction] | None:
+        """Return the instructions that compute arrays of others and of numbers, in their order.
+
+        They are None if the arrays are not computed of these alone.
+        """
+        found: dict[Value, Instruction] = {}
+        waiting = list(wanted)
+        while waiting:
+            value = waiting.pop()
+            if value.shape and value not in found and value not in given:
+                if value not in self._sources:
+                    return None
+                found[value] = self._sources[value]
+                waiting += found[value].inputs
+        return sorted(found.values(), key=lambda instruction: instruction.outputs[0].number)
+
     def repeat(
-        self, instructions: list[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
+        self, instructions: Sequence[Instruction], replaced: dict[Value, Value], shape: tuple[int, ...]
     ) -> None:
         """Write elementwise instructions again, for other values, which may have another shape.
 
@@ -156,16 +175,16 @@ class Builder:
 
         Parameters
         ----------
-        instructions : list of Instruction
+        instructions : sequence of Instruction
             What is written again.
         replaced : dict of Value to Value
             What stands in the place of their arguments, where it is not the same; their results are added.
         shape : tuple of int
             The shape of the results.
         """
-        key = (id(instructions), *replaced.values())
+        key = (*(old.outputs[0] for old in instructions[-1:]), *replaced.values())
         if key in self._repeated:
-            replaced.update(self._repeated[key][1])
+            replaced.update(self._repeated[key])
             return
         for old in instructions:
             (result,) = old.outputs
@@ -174,13 +193,13 @@ class Builder:
             written = Instruction(old.name, inputs, (value,), old.static, old.run, old.line)
             self.program.instructions.append(written)
             self._sources[value] = written
-        self._repeated[key] = instructions, dict(replaced)
+        self._repeated[key] = dict(replaced)
         if len(self.program.instructions) > LONGEST:
             raise TooLong
 
     def _is_foldable(self, inputs: Sequence[Value], shape: tuple[int, ...]) -> bool:
         constants = self.program.constants
-        if not inputs or not all([value in constants for value in inputs]):
+        if not inputs or not constants.keys() >= set(inputs):
             return False
         return max(math.prod(shape), *(value.size for value in inputs)) <= LARGEST_FOLDED
 

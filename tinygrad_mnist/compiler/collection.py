@@ -22,25 +22,30 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.facts import Same, Words, fact_of, is_plain, layout_of
+from tinygrad_mnist.compiler.facts import Facts, Same, Words, fact_of, is_plain, layout_of
+from tinygrad_mnist.compiler.rates import is_rate
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.module import BUFFER, UNSAVED_BUFFER, Module
 from tinygrad_mnist.optim.optimizer import Optimizer
+from tinygrad_mnist.optim.schedules import LRScheduler
 
 SEARCHED: Final = 1000
-"""The number of elements of a container that are compared; of a larger one, only their number is."""
+"""The number of elements of a container that are compared; a call that reads a larger one runs as it is."""
 
 MOST_FACTS: Final = 20_000
-"""The number of facts from which on containers are no longer looked into."""
+"""The number of facts from which on containers count as too large."""
 
 SELF: Final = "self"
 """The name of the object whose method is called."""
 
 DEEPEST: Final = 50
-"""The number of objects, each a part of the one before, that are looked into."""
+"""The number of objects, each a part of the one before, that are looked into; deeper, they are too large."""
 
 _BOOKKEEPING: Final = frozenset({"_registered", "_path", "_containers", "_float64_settled"})
 """Attributes of modules that change nothing of what they compute."""
+
+_NUMBERS: Final = frozenset({"last_epoch", "_last_lr"})
+"""Attributes of schedules that each call of a program reads anew; see `rates`."""
 
 _CALLED_BY_SYNTAX: Final = frozenset(
     {"__call__", "__enter__", "__exit__", "__getitem__", "__iter__", "__len__", "forward"}
@@ -48,6 +53,20 @@ _CALLED_BY_SYNTAX: Final = frozenset(
 """Methods that are called without their names being written."""
 
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
+
+
+
+class TooLarge(Words):
+    """The fact that not all of an object is looked at: what it holds may change, and nobody would see it."""
+
+    __slots__ = ()
+
+
+def too_large(facts: Facts) -> str | None:
+    """Return in words what a function reads that is too large to be compared at each call, or None."""
+    found = (f"{name} is {fact}" for name, fact in facts.items() if isinstance(fact, TooLarge))
+    return next(found, None)
+
 
 Reader = tuple[Callable[[Any], tuple[Any, ...]], Any]
 """A function that reads some things, and what it reads them from."""
@@ -69,8 +88,8 @@ class Collection:
         The places that may hold other objects later: cells of closures; namespaces, with what reads the names
         in question; containers, and those of which only the length counts; namespaces, with names that must
         stay absent; the options of optimisers.
-    objects : list
-        All objects that were met.
+    objects, schedules : list
+        All objects that were met; and the schedules among them.
     """
 
     def __init__(self, attributes: set[str]) -> None:
@@ -89,6 +108,7 @@ class Collection:
         self._globals: dict[str, Any] | None = None  # of the first function
         self._optimizers: list[tuple[str, Optimizer]] = []
         self._depth = 0
+        self.schedules: list[LRScheduler] = []
 
     def add_root(self, name: str, value: Any) -> None:
         """Add an object that a call begins with; without a name, the function that is called.
@@ -104,6 +124,10 @@ class Collection:
         """Look into the optimisers, after all else: a parameter is called what it is in its model."""
         for path, optimizer in self._optimizers:
             self._add_optimizer(path, optimizer)
+
+    def name_of(self, value: Any) -> str:
+        """Return what an object that was met is called."""
+        return self._seen[id(value)]
 
     def add(self, label: str, path: str, value: Any) -> None:
         """Add what is in one place.
@@ -136,6 +160,8 @@ class Collection:
             look = next((look for kind, look in _LOOKS if isinstance(value, kind)), Collection._add_object)
             look(self, path, value)
             self._depth -= 1
+        else:
+            self._note(path, TooLarge(f"more than {DEEPEST} objects deep"))
 
     def _note(self, label: str, fact: Hashable) -> None:
         name, number = label, 1
@@ -169,7 +195,7 @@ class Collection:
         self.facts[f"{path}: order"] = Words(", ".join(module._registered) or "none")
         # The code of the framework's layers is not looked into: each of their attributes may be read. Of a
         # user's module those count whose names are read, and not a counter that its trainer keeps there.
-        is_users = all(cls is Module or not _is_library_class(cls) for cls in type(module).__mro__[:-1])
+        is_users = all(cls is Module or not is_library_class(cls) for cls in type(module).__mro__[:-1])
         for name, value in tuple(vars(module).items()):
             is_read = name in module._registered or name in ("training", "forward") or name in self.attributes
             if is_users and not is_read:
@@ -180,6 +206,10 @@ class Collection:
             elif name not in _BOOKKEEPING:
                 self.add(f"{path}.{name}", f"{path}.{name}", value)
         self._add_class(type(module))
+
+    def _add_schedule(self, path: str, schedule: LRScheduler) -> None:
+        self.schedules.append(schedule)
+        self._add_object(path, schedule)
 
     def _note_optimizer(self, path: str, optimizer: Optimizer) -> None:
         self._optimizers.append((path, optimizer))
@@ -197,7 +227,7 @@ class Collection:
                 (f"{where}[{name!r}]", kind)
                 for name, kind in zip(options.names, options.pattern, strict=True)
             )
-        if not _is_library_class(type(optimizer)):
+        if not is_library_class(type(optimizer)):
             own = {name for name in vars(optimizer) if not name.startswith("_")}
             self._add_attributes(path, vars(optimizer), own - {"param_groups", "defaults"})
             self._add_class(type(optimizer), every_method=True)
@@ -208,6 +238,7 @@ class Collection:
         if len(value) > SEARCHED or len(self.facts) > MOST_FACTS:
             if not isinstance(value, (tuple, frozenset)):
                 self.large.append(value)
+            self._note(path, TooLarge(f"a {type(value).__name__} of {len(value)} elements"))
             return
         if isinstance(value, dict):
             self.mappings.append(value)
@@ -273,9 +304,13 @@ class Collection:
     ) -> None:
         """Add what a user's class and its bases define under names that are read."""
         for base in cls.__mro__:
-            if _is_library_class(base):
+            if is_library_class(base):
                 continue
             own = vars(base)
+            # a name that a class gets would hide that of a base
+            hidden = frozenset(n for n in self.attributes if n not in own and hasattr(base, n))
+            if hidden:
+                self.absent.append((own, hidden))
             names = [
                 name
                 for name, value in own.items()
@@ -295,7 +330,7 @@ class Collection:
     # ---- other objects ---------------------------------------------------------------------------------
 
     def _add_python_module(self, path: str, module: types.ModuleType) -> None:
-        if not _is_library_module(module.__name__):
+        if not is_library_module(module.__name__):
             self._add_attributes(path, vars(module), self.attributes & vars(module).keys())
 
     def _add_object(self, path: str, value: Any) -> None:
@@ -305,8 +340,9 @@ class Collection:
         if isinstance(own, dict):
             if (wrapped := own.get("__wrapped__")) is not None:
                 self.add(f"the function inside {path}", path, wrapped)
-            self._add_attributes(path, own, self.attributes & own.keys())
-        if _is_library_class(cls):
+            names = self.attributes & own.keys()
+            self._add_attributes(path, own, names - _NUMBERS if isinstance(value, LRScheduler) else names)
+        if is_library_class(cls):
             return
         slots = sorted(
             name
@@ -336,6 +372,7 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
     (Tensor, Collection._add_tensor),
     (Module, Collection._add_module),
     (Optimizer, Collection._note_optimizer),
+    (LRScheduler, Collection._add_schedule),
     (types.FunctionType, Collection._add_function),
     (functools.partial, Collection._add_partial),
     (types.ModuleType, Collection._add_python_module),
@@ -350,8 +387,8 @@ _LOOKS: Final[tuple[tuple[type | tuple[type, ...], Callable[[Collection, str, An
 class GroupOptions:
     """The options of a parameter group, of which a program has built in only what kind of value they are.
 
-    A learning rate may change at each step. But that another option is 0 may select another formula. Where
-    the code reads options by itself, their values count.
+    A learning rate may change at each step: each call reads it anew, see `rates`. But that another option is
+    0 may select another formula. Where the code reads options by itself, their values count.
 
     Attributes
     ----------
@@ -383,10 +420,10 @@ class GroupOptions:
         return True
 
     def _kind(self, name: str, value: Any) -> Hashable:
+        if name == "lr" and (is_rate(value) or (isinstance(value, np.number) and not self._by_value)):
+            return Words("a number")
         if self._by_value:
             return fact_of(value)
-        if name == "lr" and isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-            return Words("a number")
         return _option_kind(value)
 
 
@@ -425,15 +462,17 @@ def is_library_file(file: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _is_library_module(name: str) -> bool:
+def is_library_module(name: str) -> bool:
+    """Return whether a module is of the framework, of the standard library, or installed."""
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         return name == "builtins" or name.partition(".")[0] in sys.stdlib_module_names
     return is_library_file(file)
 
 
-def _is_library_class(cls: type) -> bool:
-    return _is_library_module(cls.__module__)
+def is_library_class(cls: type) -> bool:
+    """Return whether a class is defined in such a module."""
+    return is_library_module(cls.__module__)
 
 
 @functools.lru_cache(maxsize=4096)

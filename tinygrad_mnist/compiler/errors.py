@@ -1,4 +1,4 @@
-"""The error of a function that cannot be compiled."""
+"""The errors of a function that cannot be compiled, and of one that runs as it is."""
 
 from __future__ import annotations
 
@@ -11,3 +11,17 @@ class JitError(RuntimeError):
     >>> issubclass(JitError, RuntimeError)
     True
     """
+
+
+class RunsEagerly(Exception):
+    """Raised while tracing where a function has to run as it is; the message says why.
+
+    Attributes
+    ----------
+    is_said : bool
+        Whether a user would not expect it, and is told.
+    """
+
+    def __init__(self, why: str, is_said: bool = False) -> None:
+        super().__init__(why)
+        self.is_said = is_said

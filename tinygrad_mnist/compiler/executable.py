@@ -93,6 +93,7 @@ class Executable:
 
     def __init__(self, program: Program, *, threads: int = 1, refuses_overlaps: bool = False):
         self.program = program
+        self._steps: list[tuple[str, Instruction | None]] = []
         self._refuses_overlaps = refuses_overlaps
         self._lock = Lock()
         self.threads = threads if threads > 1 and pool.available() else 1
@@ -152,7 +153,7 @@ class Executable:
     def _module(self, threads: int) -> Module:
         """Write the program as functions, cut where NumPy has to run an instruction."""
         module = Module(self.plan, self.memory, threads=threads)
-        self._steps: list[tuple[str, Instruction | None]] = []
+        self._steps = []
         waiting: list[Piece] = []
 
         def part(*, last: bool) -> None:

@@ -125,7 +125,7 @@ class Guards:
         if watch is not None and watch.is_unchanged():
             return self._key
         version = structure_version()
-        found = self._collected()
+        found = self.collected()
         if len(self._known) >= KNOWN:
             self._known.clear()
         key = GuardKey(found.facts)
@@ -133,7 +133,8 @@ class Guards:
         self.watch = Watch(found, version)
         return self._key
 
-    def _collected(self) -> Collection:
+    def collected(self) -> Collection:
+        """Return all that the function reads now."""
         while True:
             count = len(self._attributes)
             found = Collection(self._attributes)

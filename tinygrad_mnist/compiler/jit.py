@@ -28,7 +28,8 @@ from weakref import WeakSet, ref
 import numpy as np
 
 from tinygrad_mnist.compiler import machine
-from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.collection import too_large
+from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.facts import differences
 from tinygrad_mnist.compiler.generators import kept_generators
@@ -36,7 +37,7 @@ from tinygrad_mnist.compiler.inputs import NotNow
 from tinygrad_mnist.compiler.keys import Keys, reason
 from tinygrad_mnist.compiler.replay import Replay
 from tinygrad_mnist.compiler.source import find
-from tinygrad_mnist.compiler.trace import RunsEagerly, trace
+from tinygrad_mnist.compiler.trace import trace
 from tinygrad_mnist.compiler.usual import MISS, usual_call
 from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
@@ -222,6 +223,9 @@ class Jitted:
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""
         findings = [] if is_own(self._function) else find(self._function)
+        findings.sort(key=lambda finding: finding.is_question)
+        if findings and findings[0].is_question:
+            raise RunsEagerly(str(findings[0]), is_said=True)
         if findings:
             raise JitError(f"{self._name} cannot be compiled: {findings[0]}")
 
@@ -243,12 +247,14 @@ class Jitted:
         function, guards = self._function, self._keys.guards(args, kwargs, leaves)
         with _lock, _traced_here(), kept_generators(function):
             before = guards.key()
-            traced = trace(function, leaves, structure)
+            if (what := too_large(before.facts)) is not None:
+                raise RunsEagerly(f"{what}, too large to be compared at each call", is_said=True)
+            traced = trace(function, leaves, structure, guards.collected())
             if guards.key() != before:
                 (changed, *_) = differences(before.facts, guards.key().facts)
                 raise JitError(f"{self._name} changes what it reads, which a replay would not do: {changed}")
             if _adopted(traced.optimizers):
-                traced = trace(function, leaves, structure)
+                traced = trace(function, leaves, structure, guards.collected())
         if traced.on_tape:
             raise RunsEagerly(
                 "what it returns is on the tape; take the gradient inside, or call it under no_grad"

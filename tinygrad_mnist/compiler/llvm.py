@@ -39,15 +39,15 @@ BLOCK: Final = 1024
 length."""
 
 UNIT: Final = 16
-"""The range of a loop whose length is a multiple of this is given in units of it: then LLVM knows that vectors
-leave no rest, and writes none. It writes half as much, in half the time."""
+"""A loop whose length is a multiple of this has its range in units of it. So LLVM knows that vectors leave no
+rest, and writes none: half as much, in half the time."""
 
 SINGLE: Final = (
     "!0 = distinct !{!0, !1}",
     '!1 = !{!"llvm.loop.interleave.count", i32 1}',
 )
-"""What tells LLVM that a loop runs one vector at a time. Several at once help where each turn waits for the one
-before, as in a sum; else they are more code, and no faster."""
+"""What tells LLVM that a loop runs one vector at a time. Several at once help where each turn waits for the
+one before, as in a sum; else they are more code, and no faster."""
 
 ARITHMETIC: Final = {
     "add": ("fadd", "add", "add"),

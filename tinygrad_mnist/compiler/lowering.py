@@ -6,6 +6,7 @@ formula here, in NumPy on Tensors, or their own forward is one. What has none is
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -71,17 +72,26 @@ def _loop_dtypes(function: np.ufunc, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def ufunc(tracing: Tracing, function: np.ufunc, arrays: Sequence[Any]) -> Symbol:
     """Write an elementwise ufunc."""
-    kinds = []
+    kinds: list[Any] = []
+    are_numbers = True
     for array in arrays:
-        if isinstance(array, Symbol):
-            kinds.append(float if array.weak else array.dtype)
+        if type(array) is Symbol and not array.weak:
+            kinds.append(array.value.dtype)
+            are_numbers = False
+        elif isinstance(array, (bool, np.bool_)):
+            kinds.append(np.dtype(bool))
+            are_numbers = False
         else:
-            kinds.append(np.dtype(bool) if isinstance(array, (bool, np.bool_)) else type(array))
-    if all(isinstance(kind, type) for kind in kinds):  # of Python's numbers alone: there is none to follow
+            kinds.append(float if type(array) is Symbol else type(array))
+    if are_numbers:  # of Python's numbers alone: there is none to follow
         dtypes = _loop_dtypes(function, tuple(np.dtype(kind) for kind in kinds))
         weak = all(not isinstance(array, Symbol) or array.weak for array in arrays)
     else:
         dtypes, weak = _loop_dtypes(function, tuple(kinds)), False
+    if dtypes[-1] == np.bool_ and any(map(_is_out_of_range, arrays, dtypes)):
+        examples = [np.zeros((), a.dtype) if isinstance(a, Symbol) else a for a in arrays]  # as for others
+        answer = Symbol(tracing.builder.constant(function(*examples)))
+        return _broadcast_to(tracing, [answer], {"shape": np.broadcast_shapes(*map(np.shape, arrays))})
     inputs = [cast(tracing, tracing.symbol(a, d), d) for a, d in zip(arrays, dtypes, strict=False)]
     shape = _broadcast_shape(*[one.shape for one in inputs])
     result = instruction(tracing, function.__name__, inputs, shape, dtypes[-1], {}, function)
@@ -89,12 +99,21 @@ def ufunc(tracing: Tracing, function: np.ufunc, arrays: Sequence[Any]) -> Symbol
     return result
 
 
+def _is_out_of_range(number: Any, dtype: Any) -> bool:
+    """Return whether a Python number is one that an integer dtype cannot hold, as -100 of unsigned ones."""
+    if type(number) is not int or dtype.kind not in "iu":
+        return False
+    info = np.iinfo(dtype)
+    return not info.min <= number <= info.max
+
+
 def _broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     """Return the shape to which some shapes broadcast."""
     longest = max(shapes, key=len)
-    if all([shape == longest or not shape for shape in shapes]):
-        return longest
-    return np.broadcast_shapes(*shapes)
+    for shape in shapes:
+        if shape and shape != longest:
+            return np.broadcast_shapes(*shapes)
+    return longest
 
 
 def instruction(
@@ -110,7 +129,7 @@ def instruction(
 ) -> Symbol:
     """Write an instruction of one result that a loop can spell."""
     (value,) = tracing.builder.instruction(
-        name, [one.value for one in inputs], [(tuple(shape), dtype)], static, run, line=users_line(), key=key
+        name, [one.value for one in inputs], [(tuple(shape), dtype)], static, run, line=tracing.line, key=key
     )
     return Symbol(value)
 
@@ -228,7 +247,9 @@ def _mean(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) ->
 
 def _reshape(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     symbol = tracing.symbol(arrays[0])
-    shape = np.broadcast_to(np.empty(()), symbol.shape).reshape(static["shape"]).shape
+    shape = static["shape"]
+    if type(shape) is not tuple or math.prod(shape) != symbol.size or min(shape, default=0) < 0:
+        shape = np.broadcast_to(np.empty(()), symbol.shape).reshape(shape).shape
     return instruction(tracing, "reshape", [symbol], shape, symbol.dtype, {}, lambda x: np.reshape(x, shape))
 
 
@@ -413,7 +434,7 @@ def call(
         [(one.shape, one.dtype) for one in likes],
         {"args": args, **kwargs},
         run,
-        line=users_line(),
+        line=tracing.line,
         effect=effect,
         key=function,  # not its name: a rule for each argument is another function
     )

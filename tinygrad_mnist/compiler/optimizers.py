@@ -1,14 +1,15 @@
 """The optimiser's part of a trace: its own update formula runs on symbols.
 
-It runs for one parameter of those that are updated alike, and its instructions are repeated for the others, as
-in eager one run of the formula is for many parameters. Options such as the learning rate and counts of steps
-are numbers that go into each call of the program.
+It runs for one parameter of those that are updated alike, and its instructions are repeated for the others:
+in eager, too, one run of the formula is for many parameters. Options such as the learning rate and counts of
+steps are numbers that go into each call of the program.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.program import ELEMENTWISE, Instruction, Program, Value
 from tinygrad_mnist.compiler.slots import OptionSlot, ProgressSlot, Slot, StateSlot
 from tinygrad_mnist.compiler.symbols import Number, Symbol
+from tinygrad_mnist.engine.observe import users_line
 from tinygrad_mnist.engine.tape import mark_written, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 
@@ -98,6 +100,8 @@ class OptimizerTracer:
     slots: list[Slot]
     schedules: list[Any]
     in_place: set[int]
+    noted: int
+    at_line: Callable[[str], AbstractContextManager[None]]
     input: Callable[[Slot, Any], Value]
     capture: Callable[[Tensor], Symbol]
     capture_gradient: Callable[..., None]
@@ -128,12 +132,13 @@ class OptimizerTracer:
         self.optimizers.append(optimizer)
         token = recording.set(False)
         try:
-            for group, flat_group in zip(optimizer.param_groups, optimizer._flat_groups, strict=True):
-                options = self._options(group, optimizer.defaults)
-                for flat in flat_group.flats:
-                    self._flats[id(flat)] = flat
-                    for index in range(len(flat.parameters)):
-                        self._update(optimizer, options, flat, index)
+            with self.at_line(users_line()):
+                for group, flat_group in zip(optimizer.param_groups, optimizer._flat_groups, strict=True):
+                    options = self._options(group, optimizer.defaults)
+                    for flat in flat_group.flats:
+                        self._flats[id(flat)] = flat
+                        for index in range(len(flat.parameters)):
+                            self._update(optimizer, options, flat, index)
         finally:
             recording.reset(token)
 
@@ -178,12 +183,8 @@ class OptimizerTracer:
         """Return a gradient in the dtype in which the optimiser computes."""
         return gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
 
-    def _run(
-        self, optimizer: Any, options: Any, flat: Any, index: int, gradient: Symbol, before: Any
-    ) -> Any:
+    def _run(self, optimizer: Any, options: Any, flat: Any, index: int, gradient: Symbol, before: Any) -> Any:
         """Run the formula for one parameter, and keep it for those that can repeat it; return its note."""
-        instructions = self.builder.program.instructions
-        begin = len(instructions)
         parameter = flat.parameters[index]
         old = self.capture(parameter).value
         block = _Block(self, flat, index, self._in_dtype(gradient, flat))
@@ -192,22 +193,13 @@ class OptimizerTracer:
         values = block.values
         parameter._array = values if values.dtype == parameter.dtype else values.astype(parameter.dtype)
         keys = [(id(flat), name, index) for name in block.states]
-        formula = _Formula(
-            before,
-            progress,
-            block.states,
-            [old, *(states.get(key, self._states[key][2]) for key in keys)],
-            [parameter._array.value, *(self._states[key][1].value for key in keys)],
-            gradient.value,
-            instructions[begin:],
-        )
-        key = (*formula.read, *formula.written, formula.gradient)
-        if key in self.builder.updates:  # a first trace has written it
-            formula.instructions = self.builder.updates[key]
-        elif not _is_elementwise(formula):
-            return progress
-        self.builder.updates[key] = formula.instructions
-        self._formulas[id(flat), id(before), gradient.dtype] = formula
+        read = [old, *(states.get(key, self._states[key][2]) for key in keys)]
+        written = [parameter._array.value, *(self._states[key][1].value for key in keys)]
+        instructions = self.builder.between({*read, gradient.value}, written)
+        if instructions is not None and _is_elementwise(instructions, [*read, gradient.value]):
+            self._formulas[id(flat), id(before), gradient.dtype] = _Formula(
+                before, progress, block.states, read, written, gradient.value, instructions
+            )
         return progress
 
     def _repeat(self, formula: _Formula, flat: Any, index: int, gradient: Symbol) -> None:
@@ -229,8 +221,10 @@ class OptimizerTracer:
             key = (id(group), name)
             if key not in self._option_numbers:
                 value = group[name]
-                if type(value) is tuple:
-                    number: Any = tuple(
+                if type(value) is Number:  # it stands there already
+                    number: Any = value
+                elif type(value) is tuple:
+                    number = tuple(
                         self.scalar(OptionSlot(group, name, place), part) for place, part in enumerate(value)
                     )
                 elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -240,13 +234,14 @@ class OptimizerTracer:
                 self._option_numbers[key] = number
             found[name] = self._option_numbers[key]
         if not any(group is known for known, _, _ in self.options):
-            flags = [name for name, value in found.items() if not isinstance(value, (Number, tuple))]
+            flags = [name for name, value in found.items() if type(value) not in (Number, tuple)]
             self.options.append((group, flags, tuple(group[name] for name in flags)))
         return found
 
     def decided_by(self, slot: Slot, comparison: str, other: float, answer: bool) -> None:
         """Note how a comparison with a slot's number came out: the program is right for that alone."""
         self.decisions.append((slot, comparison, other, answer))
+        self.noted += 1
 
     def state(self, flat: Any, name: str, index: int) -> Symbol:
         """Return the symbol of a parameter's section of a state array; what is written into it stays."""
@@ -331,36 +326,21 @@ class OptimizerTracer:
         return np.sqrt(total) if order == 2 else total ** (1 / order)
 
 
-def _is_elementwise(formula: _Formula) -> bool:
-    """Return whether an update is one of each element and of numbers, and leave out what is of numbers alone.
-
-    Then it is the same for any shape.
-    """
-    roles = [*formula.read, formula.gradient]
-    shape = formula.gradient.shape
-    if not shape or len(set(roles)) < len(roles):
-        return False
-    known, own = set(roles), []
-    for instruction in formula.instructions:
-        of_elements = not known.isdisjoint(instruction.inputs)
-        (result, *more) = instruction.outputs
-        if (
-            more
-            or instruction.name not in ELEMENTWISE
-            or result.shape != (shape if of_elements else ())
-            or not all(value.shape == shape if value in known else not value.shape for value in instruction.inputs)
-        ):
-            return False
-        if of_elements:
-            known.add(result)
-            own.append(instruction)
-    formula.instructions = own
-    return known.issuperset(formula.written)
+def _is_elementwise(instructions: list[Instruction], given: list[Value]) -> bool:
+    """Return whether instructions compute each element of those of some arrays: so they do for any shape."""
+    shape = given[0].shape
+    results = [result for instruction in instructions for result in instruction.outputs]
+    return (
+        len(set(given)) == len(given)
+        and shape != ()
+        and all(value.shape == shape for value in (*given, *results))
+        and all(instruction.name in ELEMENTWISE for instruction in instructions)
+    )
 
 
 def _now(noted: Any) -> Any:
     """Return what an optimiser noted, with the value that each number has now."""
-    if isinstance(noted, Number):
+    if type(noted) is Number:
         return noted.now
     if isinstance(noted, tuple):
         parts = [_now(part) for part in noted]

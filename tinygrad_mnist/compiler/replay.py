@@ -200,7 +200,7 @@ class Replay:
         found = [
             _as(of, outputs[position])
             if kind == "output"
-            else numbers[position]
+            else known(numbers[position])
             if kind == "number"
             else known
             for (kind, position, known), of in zip(self.results, self.kinds or (), strict=True)

@@ -227,6 +227,51 @@ class OptionSlot(Slot):
 
 
 @dataclass(eq=False)
+class RateSlot(Slot):
+    """A rate of a schedule: that of the parameter group ``place`` after ``ahead`` further steps."""
+
+    schedule: Any
+    place: int
+    ahead: int
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return what `get_last_lr` would then return."""
+        schedule = self.schedule
+        rates = schedule._rates(schedule.last_epoch + self.ahead) if self.ahead else schedule._last_lr
+        return rates[self.place]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.schedule), self.place, self.ahead
+
+    def describe(self) -> str:
+        """Return what it is, in words."""
+        return f"rate {self.place} of a schedule" + (f", {self.ahead} steps later" if self.ahead else "")
+
+
+@dataclass(eq=False)
+class EpochSlot(Slot):
+    """The number of steps of a schedule, after ``ahead`` further ones."""
+
+    schedule: Any
+    ahead: int
+
+    def fetch(self, arguments: Sequence[Any]) -> Any:
+        """Return the number."""
+        return self.schedule.last_epoch + self.ahead
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the place from others."""
+        return id(self.schedule), self.ahead
+
+    def describe(self) -> str:
+        """Return what it is, in words."""
+        return "steps of a schedule" + (f", {self.ahead} later" if self.ahead else "")
+
+
+@dataclass(eq=False)
 class ProgressSlot(Slot):
     """A number that an optimiser keeps for a parameter, such as its steps; ``place`` as in `OptionSlot`."""
 

@@ -21,6 +21,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from tokenize import TokenError
 from typing import Any, Final
@@ -28,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler.collection import is_library_file
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.module import MODULE, Module
 
 
@@ -57,6 +59,11 @@ class Finding:
     source: str
     what: str
     advice: str
+
+    @property
+    def is_question(self) -> bool:
+        """True if a function is right where it runs as it is, and only a trace would answer otherwise."""
+        return self.what == _ASKS_FOR_TYPE[0]
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}, in {self.function}: {self.source}\n  {self.what}; {self.advice}"
@@ -98,9 +105,9 @@ _FROZEN_MODULES: Final = {
 
 _SEEDED: Final = frozenset({"default_rng", "Generator", "RandomState", "SeedSequence", "Random"})
 _GENERATORS: Final = (np.random.Generator, np.random.RandomState, random.Random)
-_ASKS_FOR_ARRAYS: Final = (
-    "it is asked whether something is an array, and inside a jitted function arrays are Tensors",
-    "ask outside, or ask for what arrays and Tensors have: hasattr(x, 'shape')",
+_ASKS_FOR_TYPE: Final = (
+    "it is asked for a type, and a traced function has Tensors in the place of arrays",
+    "ask outside, or ask isinstance(x, np.ndarray)",
 )
 _UNKNOWN: Final = object()
 """The value of an expression that the source alone does not tell."""
@@ -111,7 +118,7 @@ _RETURN: Final = "return the value, and {} outside of the jitted function"
 def find(function: Any) -> list[Finding]:
     r"""Return what a replay of a function would leave out or freeze, in the order of the lines.
 
-    The user's functions that it calls are looked at too, but not those that they call.
+    The user's functions that it calls are looked at too; those that they call only for questions about types.
 
     Parameters
     ----------
@@ -136,10 +143,12 @@ def find(function: Any) -> list[Finding]:
     """
     findings: list[Finding] = []
     seen: set[types.CodeType] = set()
-    for inner, owner in _functions_of(function):
-        for helper in _look_at(inner, owner, True, seen, findings):
-            for each, its_owner in _functions_of(helper):
-                _look_at(each, its_owner, False, seen, findings)
+    waiting = [(inner, owner, 0) for inner, owner in _functions_of(function)]
+    for inner, owner, depth in waiting:
+        found: list[Finding] = []
+        for helper in _look_at(inner, owner, depth == 0, seen, found):
+            waiting += [(each, its_owner, depth + 1) for each, its_owner in _functions_of(helper)]
+        findings += found if depth < 2 else [finding for finding in found if finding.is_question]
     return findings
 
 
@@ -191,14 +200,10 @@ def _look_at(
     if code in seen or is_library_file(code.co_filename):
         return []
     seen.add(code)
-    if code.co_name == "<lambda>" and {"isinstance", "ndarray"}.issubset(code.co_names):
+    if code.co_name == "<lambda>" and "type" in code.co_names:
         text = linecache.getline(code.co_filename, code.co_firstlineno).strip()
-        findings.append(Finding(code.co_filename, code.co_firstlineno, "<lambda>", text, *_ASKS_FOR_ARRAYS))
-    try:
-        lines, first = _lines_of(function)
-        node = ast.parse(textwrap.dedent("".join(lines))).body[0]  # there is none without a source
-    except (TokenError, SyntaxError, IndexError):  # a part of an expression
-        return []
+        findings.append(Finding(code.co_filename, code.co_firstlineno, "<lambda>", text, *_ASKS_FOR_TYPE))
+    lines, node = _source_of(function)
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):  # a lambda
         return []
     look = _Look(function, owner, node, is_first)
@@ -207,19 +212,36 @@ def _look_at(
     for place, what, advice in look.found:
         number = place.lineno
         text = lines[number - 1].strip()
-        findings.append(Finding(code.co_filename, first + number - 1, code.co_name, text, what, advice))
+        line = code.co_firstlineno + number - 1
+        findings.append(Finding(code.co_filename, line, code.co_name, text, what, advice))
     return look.called
 
 
-def _lines_of(function: types.FunctionType) -> tuple[Sequence[str], int]:
-    """Return the lines of a function's own source, and the number of the first.
+def _source_of(function: types.FunctionType) -> tuple[list[str], ast.AST | None]:
+    """Return the lines of a function's own source, and its syntax; None where there is no source.
 
-    They are those of `inspect.getsourcelines`, which looks through all modules first: 3 ms.
+    It is that of `inspect.getsource`, which looks through all modules and reads all tokens: 5 ms.
     """
     code = function.__code__
     linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, function.__globals__)
-    return inspect.getblock(lines[code.co_firstlineno - 1 :]), code.co_firstlineno
+    lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
+    with suppress(SyntaxError, IndexError):
+        return lines, _parsed(lines[: _last_line(code)])
+    with suppress(SyntaxError, IndexError, TokenError):  # a bracket closes after the last line of code
+        return lines, _parsed(inspect.getblock(lines))
+    return lines, None  # there is none, or it is a part of an expression
+
+
+def _parsed(lines: Sequence[str]) -> ast.AST:
+    return ast.parse(textwrap.dedent("".join(lines))).body[0]
+
+
+def _last_line(code: types.CodeType) -> int | None:
+    """Return the last line of which a function has code, counted from its first; None if it is not known."""
+    ends = [end for _, end, _, _ in code.co_positions() if end is not None]
+    inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    ends += [each.co_firstlineno + (_last_line(each) or 1) - 1 for each in inner]
+    return max(ends) - code.co_firstlineno + 1 if ends else None
 
 
 # ---- one function ----------------------------------------------------------------------------------------
@@ -416,29 +438,38 @@ class _Look(ast.NodeVisitor):
                 f"{name}() reaches what is outside, and would do so only while the function is traced",
                 "call it outside of the jitted function",
             )
-        elif value is isinstance and len(node.args) == 2 and self._names_arrays(node.args[1]):
-            self._note(node, *_ASKS_FOR_ARRAYS)
+        elif self._asks_for_type(value, node.args):
+            self._note(node, *_ASKS_FOR_TYPE)
         elif isinstance(node.func, ast.Attribute):
             self._look_at_method(node, node.func, name)
         elif (frozen := _frozen_module(value)) is not None:
             self._note_frozen(node, name, *frozen)
         self.generic_visit(node)
 
-    def _names_arrays(self, kinds: ast.AST) -> bool:
-        """Return whether NumPy's array is among the types that an expression names."""
-        parts = kinds.elts if isinstance(kinds, ast.Tuple) else [kinds]
-        return any(self._value(part) is np.ndarray for part in parts)
+    def _asks_for_type(self, function: Any, arguments: list[ast.expr]) -> bool:
+        """Return whether a call asks for a type, or for a Tensor, of what may be an array."""
+        if not arguments or self._value(arguments[0]) is not _UNKNOWN:
+            return False
+        if function is type:
+            return len(arguments) == 1
+        return function is isinstance and len(arguments) == 2 and self._names_tensors(arguments[1])
 
-    def visit_Compare(self, node: ast.Compare) -> None:
-        """Look for ``type(x) is np.ndarray``."""
-        if any(self._value(part) is np.ndarray for part in (node.left, *node.comparators)):
-            self._note(node, *_ASKS_FOR_ARRAYS)
-        self.generic_visit(node)
+    def _names_tensors(self, kinds: ast.AST) -> bool:
+        """Return whether an expression names classes to which Tensors belong, and arrays do not."""
+        if isinstance(kinds, ast.Tuple):
+            return any(map(self._names_tensors, kinds.elts))
+        if isinstance(kinds, ast.BinOp):  # list | Tensor
+            return self._names_tensors(kinds.left) or self._names_tensors(kinds.right)
+        classes = self._value(kinds)
+        for cls in classes if isinstance(classes, tuple) else (classes,):
+            if isinstance(cls, type) and issubclass(Tensor, cls) and not issubclass(np.ndarray, cls):
+                return True
+        return False
 
     def visit_MatchClass(self, node: ast.MatchClass) -> None:
-        """Look for ``case np.ndarray():``."""
-        if self._value(node.cls) is np.ndarray:
-            self._note(node.cls, *_ASKS_FOR_ARRAYS)
+        """Look for ``case Tensor():``."""
+        if self._names_tensors(node.cls):
+            self._note(node.cls, *_ASKS_FOR_TYPE)
         self.generic_visit(node)
 
     def _look_at_method(self, node: ast.Call, method: ast.Attribute, name: str) -> None:

@@ -151,7 +151,8 @@ def keep(
 
 def _frame(program: Program, outputs: Sequence[Any]) -> tuple[Prepared, Memory]:
     """Return a program without instructions that goes in and comes out as a compiled one, and its memory."""
-    frame = Program(program.inputs, program.strides, program.scalars, program.constants, writes=program.writes)
+    frame = Program(program.inputs, program.strides, program.scalars, program.constants)
+    frame.writes = program.writes
     ready = Prepared(frame)
     frame.numbers = [Value(number, (), np.dtype("f8")) for number in range(len(program.numbers))]
     for old, strides in zip(program.outputs, outputs, strict=True):

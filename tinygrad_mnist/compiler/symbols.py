@@ -147,7 +147,7 @@ class Symbol(np.lib.mixins.NDArrayOperatorsMixin):
         run = ufunc if method == "__call__" else getattr(ufunc, method)
         if run is ufunc and not kwargs and ufunc.__name__ in ELEMENTWISE and (op := UFUNCS.get(ufunc)):
             result = _tracing().apply(op, inputs, {})
-            if any([isinstance(argument, Tensor) for argument in inputs]):
+            if any(isinstance(argument, Tensor) for argument in inputs):
                 return result if out is None else out[0]._become(result._array)
             return result._array if out is None else out[0]._become(result._array)
         known = run in UFUNCS or run in FUNCTIONS
@@ -256,22 +256,43 @@ class Number:
     """A Python number that changes from call to call, with the value that it has now.
 
     Arithmetic with it is traced. What is decided by it (``if decay:``, ``scale == 1``) is decided by its
-    value now, and becomes a condition of the program.
+    value now, and becomes a condition of the program. Where its value is read out (``float(lr)``,
+    ``lr % 10``), the program holds for that value alone.
 
     Parameters
     ----------
     tensor : Tensor
         Of a weak symbol of shape () and dtype float64.
     now : float
-        Its value while tracing.
+        Its value while tracing; None where that is not known.
+    sources : tuple of Number
+        Those that it is computed from.
+    slot : Slot, optional
+        Where it is read from, if it is not computed.
     """
 
-    __slots__ = ("now", "slot", "tensor")
+    __slots__ = ("now", "slot", "sources", "tensor")
 
-    def __init__(self, tensor: Tensor, now: float | None, slot: Any = None) -> None:
+    def __init__(
+        self, tensor: Tensor, now: float | None, sources: tuple[Number, ...] = (), slot: Any = None
+    ) -> None:
         self.tensor = tensor
         self.now = now
-        self.slot = slot  # where it is read from, if it is not computed
+        self.slot = slot
+        self.sources = sources if slot is None else (self,)
+
+    def read(self) -> Any:
+        """Return the value now, for which alone the program then holds."""
+        if self.now is None:
+            raise_read("a number that is computed in the call")
+        for number in self.sources:
+            _tracing().decided_by(number.slot, "eq", number.now, True)
+        return self.now
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The type of its value, for `isinstance`."""
+        return float if self.now is None else type(self.now)
 
     def __repr__(self) -> str:
         return f"Number({self.now!r})"
@@ -282,37 +303,36 @@ class Number:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         return getattr(ufunc, method)(*map(plain, inputs), **kwargs)
 
-    def __round__(self, digits: int | None = None) -> NoReturn:
-        raise_read("a number that is computed in the call")
-
-    def __format__(self, spec: str) -> NoReturn:
-        raise_read("a number that is computed in the call")
-
     def __neg__(self) -> Any:
         return operator.mul(self, -1)
 
-    def __float__(self) -> NoReturn:
-        raise_read("a number that changes from call to call")
+    def __pos__(self) -> Any:
+        return self
 
-    __hash__ = object.__hash__
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.read(), name)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.read(), dtype)
 
 
 def plain(value: Any) -> Any:
     """Return the Tensor of a Number, and anything else as it is."""
-    return value.tensor if isinstance(value, Number) else value
+    return value.tensor if type(value) is Number else value
 
 
 def _arithmetic(name: str, reflected: bool) -> Callable[[Number, Any], Any]:
     function = getattr(operator, name)
 
     def method(self: Number, other: Any) -> Any:
-        if not isinstance(other, (Number, int, float)):
+        if not (type(other) is Number or isinstance(other, (int, float))):
             return NotImplemented
-        now = other.now if isinstance(other, Number) else other
+        now = other.now if type(other) is Number else other
         first, second = (now, self.now) if reflected else (self.now, now)
         one, two = (plain(other), self.tensor) if reflected else (self.tensor, plain(other))
         is_known = first is not None and second is not None
-        return Number(function(one, two), function(first, second) if is_known else None)
+        sources = self.sources + (other.sources if type(other) is Number else ())
+        return Number(function(one, two), function(first, second) if is_known else None, sources)
 
     return method
 
@@ -321,9 +341,9 @@ def _comparison(name: str) -> Callable[[Number, Any], Any]:
     function = getattr(operator, name)
 
     def method(self: Number, other: Any) -> Any:
-        if not isinstance(other, (Number, int, float)):
+        if not (type(other) is Number or isinstance(other, (int, float))):
             return NotImplemented
-        now = other.now if isinstance(other, Number) else other
+        now = other.now if type(other) is Number else other
         if self.now is None or now is None:
             raise_read("a number that is computed in the call")
         answer = bool(function(self.now, now))
@@ -337,6 +357,21 @@ def _comparison(name: str) -> Callable[[Number, Any], Any]:
     return method
 
 
+def _reading(name: str) -> Callable[..., Any]:
+    """Return a method that does with the value what the type of the value does."""
+
+    def method(self: Number, *arguments: Any) -> Any:
+        return getattr(self.read(), name)(*(a.read() if type(a) is Number else a for a in arguments))
+
+    return method
+
+
+for _name in (
+    "__abs__", "__ceil__", "__divmod__", "__float__", "__floor__", "__floordiv__", "__format__", "__hash__",
+    "__index__", "__int__", "__mod__", "__rdivmod__", "__rfloordiv__", "__rmod__", "__round__", "__str__",
+    "__trunc__",
+):  # fmt: skip
+    setattr(Number, _name, _reading(_name))
 for _name in ("add", "sub", "mul", "truediv", "pow"):
     setattr(Number, f"__{_name}__", _arithmetic(_name, False))
     setattr(Number, f"__r{_name}__", _arithmetic(_name, True))

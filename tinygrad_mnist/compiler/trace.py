@@ -9,12 +9,13 @@ generators are as they were when the trace is over. What they would have become 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -23,10 +24,13 @@ import numpy as np
 
 from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.builder import LONGEST, Builder, TooLong
-from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.compiler.collection import Collection
+from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
+from tinygrad_mnist.compiler.guards import is_object
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.places import array_places
 from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.rates import Rates
 from tinygrad_mnist.compiler.slots import (
     ArgumentGradientSlot,
     ArgumentSlot,
@@ -38,33 +42,25 @@ from tinygrad_mnist.compiler.slots import (
     StateSlot,
     TensorSlot,
 )
+from tinygrad_mnist.compiler.standins import StandIn, standing
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
-from tinygrad_mnist.engine.op import EachArgument, Op
+from tinygrad_mnist.engine.op import FUNCTIONS, EachArgument, Op
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
+from tinygrad_mnist.nn.module import Module
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__file__).parent))
 """Where what asks for an operation is passed on."""
 
 
-class RunsEagerly(Exception):
-    """Raised while tracing where a function has to run as it is; the message says why.
-
-    Attributes
-    ----------
-    is_said : bool
-        Whether a user would not expect it, and is told.
-    """
-
-    def __init__(self, why: str, is_said: bool = False) -> None:
-        super().__init__(why)
-        self.is_said = is_said
+KINDS: Final = "fbiu"
+"""The kinds of the dtypes that a Tensor can have."""
 
 
 @dataclass
@@ -201,6 +197,7 @@ class Tracer(Recorder, OptimizerTracer):
                 for slot, value in zip(slots, values, strict=True):
                     self.known_inputs.setdefault((type(slot), *slot.key), []).append(value)
             self.builder.again()
+        self.rates = Rates(self.scalar)
         self.slots: list[Slot] = []
         self.scalar_slots: list[Slot] = []
         self.captures: dict[int, _Capture] = {}
@@ -214,7 +211,10 @@ class Tracer(Recorder, OptimizerTracer):
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
-        self.refused: JitError | None = None  # what was refused, even if the function caught the error
+        self.refused: JitError | RunsEagerly | None = None  # even if the function has caught the error
+        self._line = ""
+        self._own: dict[Op, bool] = {}  # whether an operation is the package's
+        self.noted = 0  # how many things were noted, besides instructions
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
 
@@ -223,6 +223,7 @@ class Tracer(Recorder, OptimizerTracer):
     def input(self, slot: Slot, array: Any) -> Value:
         """Return the value of what lies in a slot at each call; ``array`` shows what it looks like."""
         self.slots.append(slot)
+        self.noted += 1
         return self.builder.input(array, self._known_input(slot))
 
     def _known_input(self, slot: Slot) -> Value | None:
@@ -249,6 +250,7 @@ class Tracer(Recorder, OptimizerTracer):
         known = self.arrays.get(id(array))
         if known is None:
             self.met.append((array, array))
+            self.noted += 1
             if self._is_made_anew(array):
                 value = self.builder.constant(array)
             else:
@@ -263,9 +265,7 @@ class Tracer(Recorder, OptimizerTracer):
         """
         if self.first is None:
             return isinstance(array, np.ndarray) and (array.size == 1 or _is_asked_by_package())
-        return not any(
-            array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)]
-        )
+        return not any(array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)])
 
     def capture(self, tensor: Tensor) -> Symbol:
         """Return the symbol of a Tensor; one that is met for the first time becomes an input."""
@@ -273,6 +273,7 @@ class Tracer(Recorder, OptimizerTracer):
         if type(array) is Symbol:
             return array
         self.met.append((tensor, array))
+        self.noted += 1
         if self._is_made_anew(tensor):
             tensor._array = symbol = Symbol(self.builder.constant(array))  # type: ignore[assignment]
             return symbol
@@ -305,20 +306,22 @@ class Tracer(Recorder, OptimizerTracer):
     def require(self, condition: Any) -> None:
         """Let the program hold only where a condition of shape () does; else the call runs in eager."""
         self.builder.program.conditions.append(self.symbol(condition).value)
+        self.noted += 1
 
     def scalar(self, slot: Slot, now: float) -> Number:
         """Return the number that a slot holds at each call."""
         value = self.builder.scalar(self._known_input(slot))
         self.scalar_slots.append(slot)
-        return Number(_lift(Symbol(value, weak=True), None), now, slot)
+        self.noted += 1
+        return Number(_lift(Symbol(value, weak=True), None), now, slot=slot)
 
     # ---- operations --------------------------------------------------------------------------------------
 
     def apply(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
-        arguments = [plain(argument) for argument in arguments]
-        numbers = [argument for argument in arguments if type(argument) in (bool, int, float)]
-        self.builder.log.append(((op.name, repr(numbers)), users_line()) if numbers else (op.name, ""))
+        arguments = [argument.tensor if type(argument) is Number else argument for argument in arguments]
+        numbers = [argument for argument in arguments if type(argument) in _NUMBERS]
+        self.builder.log.append(((op.name, repr(numbers)), self.line) if numbers else (op.name, ""))
         if static:
             static = {name: _symbolic(value) for name, value in static.items()}
         if op.joint is not None and is_float(arguments[0] if hasattr(arguments[0], "dtype") else np.float64):
@@ -328,18 +331,18 @@ class Tracer(Recorder, OptimizerTracer):
                 if not _is_own(op):
                     raise
                 self.refused = None
-        arrays = [self._argument(argument) for argument in arguments]
-        parents = tuple(argument.origin if isinstance(argument, Tensor) else None for argument in arguments)
+        arrays = [
+            argument if type(argument) in _NUMBERS else self._argument(argument) for argument in arguments
+        ]
+        parents = tuple([argument.origin if isinstance(argument, Tensor) else None for argument in arguments])
         try:
             out = self._lowered(op, arrays, static)
         except (ValueError, IndexError, TypeError) as error:
             raise error_with_context(error, op.name, arrays) from error
-        wanted = (
-            op.kind != "constant" and any([parent is not None for parent in parents]) and recording.get()
-        )
+        wanted = op.kind != "constant" and parents.count(None) < len(parents) and recording.get()
         if not wanted and not isinstance(out, tuple):
             return _lift(out, None)
-        kept = tuple(array.copy() if isinstance(array, Symbol) else array for array in arrays)
+        kept = tuple([array.copy() if type(array) is Symbol else array for array in arrays])
         if isinstance(out, tuple):
             whole = Node(op, kept, out, None, parents, static) if wanted else None
             nodes = whole.outputs() if whole is not None else [None] * len(out)
@@ -355,7 +358,10 @@ class Tracer(Recorder, OptimizerTracer):
         """
         log = self.builder.log
         key = None
-        if _is_own(op) and not self.lowering and _is_plain(static):
+        is_own = self._own.get(op)
+        if is_own is None:
+            is_own = self._own[op] = _is_own(op)
+        if is_own and not self.lowering and (not static or _is_plain(static)):
             key = (op, repr(static) if static else "", *map(_told_apart, arrays))
             if key in self.builder.lowered:
                 known, entries = self.builder.lowered[key]
@@ -363,23 +369,17 @@ class Tracer(Recorder, OptimizerTracer):
                 if len(log) > LONGEST:
                     raise TooLong
                 return known.copy()
-        begin, before = len(log), self._counts()
+        begin, before = len(log), self.noted
         out = lowering.lower(self, op, arrays, static)
-        if key is not None and type(out) is Symbol and self._counts() == before:
+        if key is not None and type(out) is Symbol and self.noted == before:
             self.builder.lowered[key] = out.copy(), log[begin:]
         return out
 
-    def _counts(self) -> tuple[int, ...]:
-        """Return what tells whether something was noted in the meantime, besides instructions."""
-        program = self.builder.program
-        noted = (program.conditions, program.inputs, program.scalars, self.met, self.decisions)
-        return tuple(map(len, noted))
-
     def _argument(self, argument: Any) -> Any:
         """Return the symbol of an argument; Python's numbers stay as they are, since they are weak."""
+        if isinstance(argument, Tensor):
+            return self.capture(argument)
         if type(argument) is Symbol:
-            return argument
-        if type(argument) in (bool, int, float):
             return argument
         if isinstance(argument, np.generic):  # a number that cannot change
             return Symbol(self.builder.constant(argument))
@@ -390,19 +390,31 @@ class Tracer(Recorder, OptimizerTracer):
         assert op.formula is not None
         options = dict(static)
         observe = options.pop("observe", None)
-        given = [
-            argument if type(argument) in (bool, int, float) else self._tensor(argument)
-            for argument in arguments
-        ]
-        out = op.formula(*given, **options)
-        if observe is not None:
-            token = recording.set(False)
-            try:
-                mean = np.mean(given[0], axis=0)
-                observe(mean, np.mean(np.square(given[0] - mean), axis=0))
-            finally:
-                recording.reset(token)
+        given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
+        with self.at_line(self.line if _is_own(op) else ""):
+            out = op.formula(*given, **options)
+            if observe is not None:
+                token = recording.set(False)
+                try:
+                    mean = np.mean(given[0], axis=0)
+                    observe(mean, np.mean(np.square(given[0] - mean), axis=0))
+                finally:
+                    recording.reset(token)
         return out
+
+    @property
+    def line(self) -> str:
+        """The user's line that asks for something."""
+        return self._line or users_line()
+
+    @contextmanager
+    def at_line(self, line: str) -> Iterator[None]:
+        """Take a line for that of all that is asked for inside; "" takes the line of each."""
+        before, self._line = self._line, line
+        try:
+            yield
+        finally:
+            self._line = before
 
     def _tensor(self, argument: Any) -> Tensor:
         return argument if isinstance(argument, Tensor) else _lift(self.symbol(_as_known(argument)), None)
@@ -412,10 +424,15 @@ class Tracer(Recorder, OptimizerTracer):
         try:
             return function(*args, **kwargs)
         except JitError:
-            if not function.__module__.startswith("tinygrad_mnist."):
+            writes = function in _WRITERS
+            if not function.__module__.startswith("tinygrad_mnist.") or (
+                writes and not (args and isinstance(args[0], Tensor))
+            ):
                 raise
             self.refused = None
-            return self._opaque(function, args, kwargs)
+            if not writes:
+                return self._opaque(function, args, kwargs)
+            args[0]._become(self._opaque(_returning_first(function), args, kwargs))
 
     def _opaque(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Write a function of Tensors as a call on arrays, with a gradient that is another call."""
@@ -426,7 +443,8 @@ class Tracer(Recorder, OptimizerTracer):
         def run(*given: Any) -> Any:
             filled = list(leaves)
             for place, one in zip(places, given, strict=True):
-                filled[place] = one if isinstance(one, Tensor) else _lift(one, None)
+                tensor = one if isinstance(one, Tensor) else _lift(one, None)
+                filled[place] = standing(tensor) if isinstance(leaves[place], StandIn) else tensor
             positional, named = unflatten(structure, filled)
             return function(*positional, **named)
 
@@ -456,7 +474,8 @@ class Tracer(Recorder, OptimizerTracer):
     ) -> dict[Any, Any]:
         """Trace the walk back over the tape: one plain pass. The program looks for NaN when it runs."""
         seeds = [(node, g if record else self.symbol(g)) for node, g in outputs]
-        arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
+        with self.at_line(self.line):
+            arrived, _, visited = _TracedPass(lift, record=record, careful=False).over(seeds, targets)
         if targets is None and any(leaf.hooks for leaf in arrived):
             raise RunsEagerly("a parameter has a hook (register_hook), which is Python")
         if not (retain or record):
@@ -491,27 +510,39 @@ class Tracer(Recorder, OptimizerTracer):
                 value = self.arrays[id(buffer)][1]
             else:
                 value = self.input(BufferSlot(vars(module), name), buffer)
-            tensor = _lift(Symbol(value), None)
+            tensor = standing(_lift(Symbol(value), None))
             self._stand_in(_Buffer(partial(vars(module).__setitem__, name), buffer, tensor, value))
 
     def _stand_in(self, buffer: _Buffer) -> None:
         self.buffers.append(buffer)
         buffer.put(buffer.tensor)
 
-    def entered_function(self, function: Any) -> None:
-        """Let Tensors stand for the arrays that a function finds outside."""
+    def entered_function(self, *holders: Any) -> None:
+        """Let Tensors stand for the arrays that a function finds outside, or in objects that it is given."""
         tensors: dict[int, tuple[Tensor, Value]] = {}
-        for array, put in array_places(function):
-            if array.dtype.kind not in "fbiu":
+        for array, put in array_places(*holders):
+            if array.dtype.kind not in KINDS:
                 continue
             if id(array) not in tensors:
                 if id(array) in self.arrays:  # it is an argument, too
                     value = self.arrays[id(array)][1]
                 else:
                     value = self.input(ArraySlot(array), array)
-                tensors[id(array)] = _lift(Symbol(value), None), value
+                tensors[id(array)] = standing(_lift(Symbol(value), None)), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
+
+    def entered_what_is_read(self, read: Collection) -> None:
+        """Let symbols and numbers stand in the modules, optimisers and schedules that a function reads."""
+        self.rates.enter((options.group for options in read.groups), read.schedules)
+        for each in read.objects:
+            if isinstance(each, Module):
+                self.entered(each)
+        placed = {id(buffer.array) for buffer in self.buffers}
+        for each in read.objects:
+            if isinstance(each, np.ndarray) and each.dtype.kind in KINDS and id(each) not in placed:
+                name = read.name_of(each)
+                raise RunsEagerly(f"nothing can stand in the place of the array {name}", is_said=True)
 
     def generator(self, make: Callable[[Any], np.random.Generator], rng: Any) -> Any:
         """Return what a layer draws from: each call of the program draws anew, from the real generator."""
@@ -520,6 +551,7 @@ class Tracer(Recorder, OptimizerTracer):
     def schedule_step(self, schedule: Any) -> None:
         """Note that a schedule is advanced, which Python does after the program has run."""
         self.schedules.append(schedule)
+        self.rates.step(schedule)
 
     # ---- beginning and end -------------------------------------------------------------------------------
 
@@ -534,12 +566,31 @@ class Tracer(Recorder, OptimizerTracer):
 
     def restore(self) -> None:
         """Give everything back the values that it had."""
+        self.rates.restore()
         for capture in self.captures.values():
             capture.tensor._array, capture.tensor.origin = capture.array, capture.origin
         for buffer in reversed(self.buffers):
             buffer.put(buffer.array)
         for leaf, before in self.leaves.items():
             leaf.grad = before
+
+
+_WRITERS: Final = frozenset(
+    FUNCTIONS[function]
+    for function in (np.copyto, np.fill_diagonal, np.place, np.put, np.put_along_axis, np.putmask)
+)
+"""What functions of NumPy do on Tensors that write into their first argument and return nothing."""
+
+
+def _returning_first(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that writes into its first argument as one that returns it."""
+
+    @wraps(function)
+    def run(first: Any, *args: Any, **kwargs: Any) -> Any:
+        function(first, *args, **kwargs)
+        return first
+
+    return run
 
 
 class _TracedGenerator:
@@ -564,6 +615,11 @@ class _TracedPass(Pass):
     __slots__ = ()
 
     def _parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
+        tracing = _tracing()
+        with tracing.at_line(tracing.line if _is_own(node.op) else ""):
+            return self._traced_parts(node, g)
+
+    def _traced_parts(self, node: Node, g: Any) -> list[tuple[Any, Any]]:
         op, static = node.op, node.static
         arguments, out = lifted(node, self.lift) if self.record else (node.arrays or (), node.out)
         parts = []
@@ -614,6 +670,9 @@ def _is_asked_by_package() -> bool:
     return frame is not None and frame.f_code.co_filename.startswith(_PACKAGE)
 
 
+_NUMBERS: Final = frozenset({bool, int, float})
+
+
 def _is_own(op: Op) -> bool:
     """Return whether an operation is the package's own, so that its Python may run between two loops."""
     return getattr(op.forward, "__module__", "").startswith("tinygrad_mnist") or isinstance(
@@ -631,9 +690,9 @@ def _as_known(argument: Any) -> Any:
 def _is_plain(static: Any) -> bool:
     """Return whether options are told apart by how they are spelt: numbers, dtypes, and tuples of them."""
     if type(static) is dict:
-        return all([_is_plain(value) for value in static.values()])
+        return all(map(_is_plain, static.values()))
     if type(static) is tuple:
-        return all([_is_plain(part) for part in static])
+        return all(map(_is_plain, static))
     if type(static) is slice:
         return _is_plain((static.start, static.stop, static.step))
     return static is None or type(static) in (bool, int, float, str) or isinstance(static, (np.dtype, type))
@@ -658,12 +717,27 @@ def _symbolic(value: Any) -> Any:
 # ---- a whole call ----------------------------------------------------------------------------------------
 
 
-def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
+def trace(
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    structure: Any,
+    read: Collection | None = None,
+) -> Traced:
     """Trace a call of a function twice, and return what it computes.
 
     The second trace tells what the first cannot: an array that both met is one that outlives the call, and
     has to be read again at each; one that each of them made is a constant; and where they differ, a replay
     would freeze what changes.
+
+    Parameters
+    ----------
+    function : callable
+        What is called.
+    leaves, structure : list, object
+        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
+        what it is.
+    read : Collection, optional
+        What it reads besides.
 
     Raises
     ------
@@ -673,15 +747,20 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
         If it has to run as it is.
     """
     first = Tracer()
+    collects = gc.isenabled()
+    gc.disable()  # it would look at all objects of the process, several times, and find nothing
     try:
-        before = _traced(first, function, leaves, structure)
-        again = _traced(Tracer(first), function, leaves, structure)
+        before = _traced(first, function, leaves, structure, read)
+        again = _traced(Tracer(first), function, leaves, structure, read)
     except TooLong:
         raise RunsEagerly(
             f"it asks for more than {LONGEST} instructions, as a loop in it is unrolled; jit what is inside "
             "of the loop",
             is_said=True,
         ) from None
+    finally:
+        if collects:
+            gc.enable()
     if (line := again.difference(before)) is not None:
         raise JitError(
             f"the function computes something else when it runs again with the same arguments, at {line}; "
@@ -691,17 +770,14 @@ def trace(function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -
     return again
 
 
-def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Traced:
-    """Trace a call once.
-
-    Parameters
-    ----------
-    function : callable
-        What is called.
-    leaves, structure : list, object
-        Its arguments, ``(args, kwargs)`` flattened. Arrays and Tensors become inputs; anything else is
-        what it is.
-    """
+def _traced(
+    tracing: Tracer,
+    function: Callable[..., Any],
+    leaves: Sequence[Any],
+    structure: Any,
+    read: Collection | None,
+) -> Traced:
+    """Trace a call once; the arguments are those of `trace`."""
     given: list[Any] = []
     arguments: list[tuple[int, Tensor, Value]] = []
     known: dict[int, Any] = {}
@@ -717,6 +793,8 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         array = leaf._array if isinstance(leaf, Tensor) else leaf
         value = tracing.input(ArgumentSlot(position), array)
         tensor = _lift(Symbol(value), None)
+        if isinstance(leaf, np.ndarray):
+            tensor = standing(tensor)
         if isinstance(leaf, Tensor) and leaf.origin is not None:
             if not isinstance(leaf.origin, Leaf):
                 raise RunsEagerly("an argument is on a tape: whoever differentiates by it needs the tape")
@@ -731,10 +809,13 @@ def _traced(tracing: Tracer, function: Callable[..., Any], leaves: Sequence[Any]
         tracing.arrays[id(array)] = array, value
     args, kwargs = unflatten(structure, given)
     with tracing.on():
-        tracing.entered_function(function)
+        tracing.entered_function(function, *filter(is_object, leaves))
+        if read is not None:
+            tracing.entered_what_is_read(read)
         returned = function(*args, **kwargs)
         if tracing.refused is not None:  # the function has caught it
             raise tracing.refused
+        tracing.rates.check()
         if any(id(leaf) in tracing.captures for leaf in leaves if isinstance(leaf, Tensor)):
             raise RunsEagerly("an argument is a Tensor that the function finds outside, too")
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
@@ -751,18 +832,22 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
         outputs.append(tracing.symbol(symbol).value)
         return len(outputs) - 1
 
-    def number(leaf: Any) -> Any:
-        if isinstance(leaf, Number):
-            numbers.append(tracing.symbol(leaf).value)
-            return len(numbers) - 1
-        return None
+    def number(leaf: Number) -> int:
+        symbol = tracing.symbol(leaf)
+        if symbol.value in program.scalars or symbol.value in program.inputs:
+            symbol = lowering.ufunc(tracing, np.maximum, [symbol, symbol])  # each result has its own place
+        if symbol.value not in numbers:
+            numbers.append(symbol.value)
+        return numbers.index(symbol.value)
 
     result_leaves, structure = flatten(returned)
     results, on_tape = [], False
     originals = {id(capture.tensor): capture for capture in tracing.captures.values()}
     for leaf in result_leaves:
-        if isinstance(leaf, Number):
-            results.append(Result("number", number(leaf)))
+        if type(leaf) is Number and tracing.builder.is_constant(tracing.symbol(leaf).value):
+            results.append(Result("object", object=float(program.constants[tracing.symbol(leaf).value])))
+        elif type(leaf) is Number:
+            results.append(Result("number", number(leaf), float if leaf.now is None else type(leaf.now)))
         elif isinstance(leaf, Tensor) and id(leaf) in originals:
             results.append(Result("object", object=leaf))
         elif isinstance(leaf, (Tensor, Symbol, np.ndarray)):
@@ -814,6 +899,8 @@ def _finished(tracing: Tracer, returned: Any) -> Traced:
                 symbol = symbol.astype(buffer.array.dtype)
             program.writes.append((symbol.value, buffer.value))
     tracing.write_states(program)
+    if program.writes and tracing.builder.has_copies:  # which would be written to, or not see what is written
+        raise RunsEagerly("an array runs backwards in memory, as x[::-1] does, and arrays are written to")
     progress = [
         (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
     ]
@@ -857,7 +944,7 @@ def _is_live(origin: Any) -> bool:
 
 def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
     """Return a tree with, for each Number, a `Result` that says which number of the program it is."""
-    if isinstance(tree, Number):
+    if type(tree) is Number:
         return Result("number", number(tree), type(tree.now))
     if isinstance(tree, tuple):
         parts = [_numbered(part, number) for part in tree]

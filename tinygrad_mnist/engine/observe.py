@@ -190,7 +190,7 @@ def users_line() -> str:
     That is the first line, going outwards, that belongs neither to this package nor to NumPy.
     """
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
+    while _is_inside(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
     name, number = frame.f_code.co_filename, frame.f_lineno
     source = linecache.getline(name, number, frame.f_globals).strip()

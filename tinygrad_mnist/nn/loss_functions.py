@@ -17,13 +17,10 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.inputs import Array, TensorLike, real_input, values_of
 from tinygrad_mnist.ops import loss
-from tinygrad_mnist.ops.loss import multiply_no_nan
+from tinygrad_mnist.ops.loss import IGNORED, multiply_no_nan
 
 REDUCTIONS: Final = ("mean", "sum", "none")
 """What may be done with the losses of the single rows or elements."""
-
-IGNORED: Final = -100
-"""The label that is left out of a loss, unless another one is asked for."""
 
 _HALF: Final = np.dtype(np.float16)
 _SMALLEST_LOG: Final = -100.0

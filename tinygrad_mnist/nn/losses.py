@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.inputs import TensorLike
-from tinygrad_mnist.nn.loss_functions import IGNORED, REDUCTIONS, require_label
+from tinygrad_mnist.nn.loss_functions import REDUCTIONS, require_label
 from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.ops.loss import IGNORED
 
 
 class _Loss(Module):

@@ -6,7 +6,7 @@ All other losses are composed, in `nn`.
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -29,6 +29,13 @@ multiply_no_nan = elementwise(
 
 What has the weight or the probability 0 contributes nothing to a loss: a class that is masked away by a logit
 of -inf, say.
+"""
+
+IGNORED: Final = -100
+"""The label of a row that losses leave out where nothing else is said, as in PyTorch.
+
+The operation here refuses it, and `nn.functional.cross_entropy` then takes another path. A compiled program
+has one path alone, so the formula knows the label while it is traced.
 """
 
 # ---- softmax cross-entropy -------------------------------------------------------------------------------
@@ -161,11 +168,21 @@ def _formula(logits: Any, targets: Any, label_smoothing: float = 0.0, reduction:
     # by the largest.
     shifted = logits - np.max(values_of(logits), axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
+    kept = None
     if targets.ndim == 1:
         if (tracing := tracer()) is not None:  # the operation itself raises, which a traced one cannot
-            tracing.require(np.all((targets >= 0) & (targets < logits.shape[1])))
+            are_classes = (targets >= 0) & (targets < logits.shape[1])
+            if targets.dtype.kind == "i":
+                kept = targets != IGNORED
+                are_classes = are_classes | ~kept
+            tracing.require(np.all(are_classes))
         targets = (targets[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
-    rows = -np.sum(multiply_no_nan(log_softmax, _smoothed(targets, label_smoothing)), axis=1)
+    targets = _smoothed(targets, label_smoothing)
+    if kept is not None and label_smoothing:  # without smoothing, an ignored row has zeros already
+        targets = targets * kept[:, None].astype(targets.dtype)
+    rows = -np.sum(multiply_no_nan(log_softmax, targets), axis=1)
+    if reduction == "mean" and kept is not None:
+        return np.sum(rows) / np.sum(kept.astype(rows.dtype))
     return np.mean(rows) if reduction == "mean" else np.sum(rows) if reduction == "sum" else rows
 
 

@@ -134,11 +134,15 @@ class LRScheduler:
                 f"the optimiser has {len(groups)} parameter groups, and had {len(self.base_lrs)} when this "
                 f"{type(self).__name__} was made; make a new schedule"
             )
-        rates = [self.rate(base_lr, epoch) for base_lr in self.base_lrs]
+        rates = self._rates(epoch)
         for group, lr in zip(groups, rates, strict=True):
             group["lr"] = lr
         self.last_epoch = epoch
         self._last_lr = rates
+
+    def _rates(self, epoch: int) -> list[float]:
+        """Return the rate of each group after ``epoch`` steps."""
+        return [self.rate(base_lr, epoch) for base_lr in self.base_lrs]
 
     def __repr__(self) -> str:
         """Return the settings and the number of steps."""
@@ -358,11 +362,19 @@ class SequentialLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def _set_epoch(self, epoch: int) -> None:
-        number = bisect_right(self.milestones, epoch)
-        schedule = self._schedulers[number]
-        schedule._set_epoch(epoch - (self.milestones[number - 1] if number else 0))
+        schedule, own = self._schedule_at(epoch)
+        schedule._set_epoch(own)
         self.last_epoch = epoch
         self._last_lr = schedule.get_last_lr()
+
+    def _rates(self, epoch: int) -> list[float]:
+        schedule, own = self._schedule_at(epoch)
+        return schedule._rates(own)
+
+    def _schedule_at(self, epoch: int) -> tuple[LRScheduler, int]:
+        """Return the schedule that sets the rates after ``epoch`` steps, and its own number of steps."""
+        number = bisect_right(self.milestones, epoch)
+        return self._schedulers[number], epoch - (self.milestones[number - 1] if number else 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the optimiser; ``"_schedulers"`` is the list of the schedules' own states."""
