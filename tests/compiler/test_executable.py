@@ -173,6 +173,42 @@ def test_a_call_writes_all_or_nothing(number, condition):
     assert (result is None) == (np.isnan(number) or not condition)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1.0])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_product_with_a_nan_writes_nothing(number, threads):
+    b = Builder()
+    x, w, p = (
+        np.ones((300, 260), np.float32),
+        np.ones((260, 260), np.float32),
+        np.zeros((300, 260), np.float32),
+    )
+    x[299, 3] = number
+    factors, target = [b.input(x), b.input(w)], b.input(p)
+    b.program.writes.append((b.add(target, b.matmul(*factors)), target))
+    b.program.outputs.append(b.matmul(b.add(*[factors[0]] * 2), factors[1]))
+    b.program.watched.append(b.program.writes[0][0])
+    b.program.watched.append(b.program.outputs[0])
+    run = build(b.program, threads=threads)
+    for _ in range(2):
+        assert (run([x, w, p]) is None) == np.isnan(number)
+    np.testing.assert_array_equal(p[0], 0 if np.isnan(number) else 520)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", [(40, 10, 7), (5, 3, 4), (150, 130, 1), (1, 33, 8)])
+def test_a_product_and_the_loop_that_reads_it_are_one(dtype, sizes):
+    (m, n, k), rng = sizes, np.random.default_rng(0)
+    arrays = [rng.integers(-4, 5, shape).astype(dtype) for shape in ((m, k), (n, k), (n,), (1, n), ())]
+    b = Builder()
+    x, w, bias, scale, shift = map(b.input, arrays)
+    y = b.add(b.multiply(b.add(b.matmul(x, b.transpose(w)), bias), b.add(scale, bias)), shift)
+    zero = dtype(0)
+    relu = b.where(b.less(zero, y), y, b.where(b.less_equal(y, zero), zero, y))
+    b.program.outputs += [relu, b.add(b.matmul(relu, w), dtype(1))]
+    arrays[2][0] = np.nan
+    ran(b, arrays)
+
+
 def test_numpy_runs_what_no_loop_can_spell_between_two_parts():
     b = Builder()
     arrays = [np.array([3.0, 1.0, 2.0]), np.arange(6, dtype=np.float16).reshape(2, 3)]

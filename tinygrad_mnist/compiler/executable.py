@@ -450,7 +450,7 @@ class Executable:
             space = (*space, piece.instruction.inputs[0].shape[-1])
         return Report(
             "product" if isinstance(piece, Product) else "call",
-            [piece.instruction],
+            self.plan.instructions(piece),
             space,
             read,
             written,
