@@ -13,8 +13,8 @@ from tinygrad_mnist.compiler.trace import Result, Traced
 from tinygrad_mnist.engine.tensor import _wrapped
 
 
+class Progress:
     """The notes of an optimiser for parameters that it has updated equally often."""
-    """What an optimiser notes for parameters that it has updated equally often."""
 
     def __init__(self, flat: Any, positions: Sequence[int], tree: Any) -> None:
         self.notes, self._positions = flat.progress, positions

@@ -80,7 +80,7 @@ class Replay:
 
     @property
     def is_simple(self) -> bool:
-        """Whether a call leaves behind no more than gradients and notes of optimisers."""
+        """True if a call leaves behind no more than gradients and notes of optimisers."""
         traced = self.traced
         return (
             not (traced.assigned or traced.schedules or self.gradients.of_arguments)
