@@ -65,6 +65,14 @@ def test_case_1_what_is_frozen_and_unfrozen_midway_trains_when_it_should(name: s
     equal_to_eager(trainer, batches(6), between=toggle, compilations=(2, 3))
 
 
+def test_case_1_what_is_unfrozen_after_one_step_keeps_a_count_of_its_own() -> None:
+    def toggle(world: World, i: int) -> None:
+        # What its first step will note equals what the others have noted, for a moment.
+        world.model[3].weight.requires_grad_(i > 0)
+
+    equal_to_eager(trainer, batches(6), between=toggle, compilations=None)
+
+
 @pytest.mark.parametrize("at_first", [True, False])
 def test_case_1_an_input_that_requires_a_gradient_or_not(at_first: bool) -> None:
     def make(decorate: Any) -> World:

@@ -132,9 +132,16 @@ def test_interleaved_inputs_run_as_machine_code(monkeypatch):
     np.testing.assert_array_equal(memory, expected)
 
 
-def test_an_update_is_one_loop_for_all_parameters():
+@pytest.mark.parametrize(
+    ("shapes", "updates"),
+    [
+        ([(7, 5), (5,), (3, 4, 2), (40,)], 1),
+        ([(16, 5), (64,), (2, 4, 2), (800,)], 1),  # vectors leave no rest
+        ([(7, 5), (64,), (40,), (16,)], 2),
+    ],
+)
+def test_an_update_is_one_loop_for_all_parameters(shapes, updates):
     b = Builder()
-    shapes = [(7, 5), (5,), (3, 4, 2), (40,)]
     arrays = [np.ones(shape, np.float32) for shape in shapes for _ in range(2)]
     values = list(map(b.input, arrays))
     rate = b.astype(b.scalar(), np.dtype("f4"))
@@ -142,7 +149,7 @@ def test_an_update_is_one_loop_for_all_parameters():
         new = b.add(b.multiply(state, np.float32(0.5)), parameter)
         b.program.writes += [(b.subtract(parameter, b.multiply(new, rate)), parameter), (new, state)]
     run, _ = ran(b, arrays, [0.25])
-    assert run.ir.count("define internal void @kernel") == 2  # the scalar's cast, and the update
+    assert run.ir.count("define internal void @kernel") == 1 + updates  # the scalar's cast is one
     for report in run.report():
         if report.commit:
             parameter = report.instructions[-1].outputs[0]
@@ -164,6 +171,42 @@ def test_a_call_writes_all_or_nothing(number, condition):
     b.program.watched.append(b.multiply(y, 3.0))
     _, result = ran(b, arrays, [condition])
     assert (result is None) == (np.isnan(number) or not condition)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1.0])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_product_with_a_nan_writes_nothing(number, threads):
+    b = Builder()
+    x, w, p = (
+        np.ones((300, 260), np.float32),
+        np.ones((260, 260), np.float32),
+        np.zeros((300, 260), np.float32),
+    )
+    x[299, 3] = number
+    factors, target = [b.input(x), b.input(w)], b.input(p)
+    b.program.writes.append((b.add(target, b.matmul(*factors)), target))
+    b.program.outputs.append(b.matmul(b.add(*[factors[0]] * 2), factors[1]))
+    b.program.watched.append(b.program.writes[0][0])
+    b.program.watched.append(b.program.outputs[0])
+    run = build(b.program, threads=threads)
+    for _ in range(2):
+        assert (run([x, w, p]) is None) == np.isnan(number)
+    np.testing.assert_array_equal(p[0], 0 if np.isnan(number) else 520)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sizes", [(40, 10, 7), (5, 3, 4), (150, 130, 1), (1, 33, 8)])
+def test_a_product_and_the_loop_that_reads_it_are_one(dtype, sizes):
+    (m, n, k), rng = sizes, np.random.default_rng(0)
+    arrays = [rng.integers(-4, 5, shape).astype(dtype) for shape in ((m, k), (n, k), (n,), (1, n), ())]
+    b = Builder()
+    x, w, bias, scale, shift = map(b.input, arrays)
+    y = b.add(b.multiply(b.add(b.matmul(x, b.transpose(w)), bias), b.add(scale, bias)), shift)
+    zero = dtype(0)
+    relu = b.where(b.less(zero, y), y, b.where(b.less_equal(y, zero), zero, y))
+    b.program.outputs += [relu, b.add(b.matmul(relu, w), dtype(1))]
+    arrays[2][0] = np.nan
+    ran(b, arrays)
 
 
 def test_numpy_runs_what_no_loop_can_spell_between_two_parts():
@@ -300,6 +343,7 @@ def test_a_small_program_stays_on_one_thread():
 
 
 def test_blas_shares_its_products_too(monkeypatch):
+    monkeypatch.setenv("TINYGRAD_MNIST_CACHE", "0")  # where the program would be found as it is usually made
     monkeypatch.setattr("tinygrad_mnist.compiler.products.choose", lambda *sizes, **how: "blas")
     program, arrays, scalars = mlp_step([300, 256, 130, 10], 256)
     expected = [array.copy(order="K") for array in arrays]

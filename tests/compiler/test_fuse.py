@@ -107,3 +107,50 @@ def test_no_commit_reads_what_another_one_writes():
         targets = {target for _, target in kernel.writes}
         others = {target for _, target in b.program.writes} - targets
         assert others.isdisjoint(leaves(made.ready, made.kept, [new for new, _ in kernel.writes]))
+
+
+def _layer(*, read_twice=False, sums=False, per_row=False):
+    """Return the plan of ``relu(x @ w + bias)``, as `where` spells it."""
+    b = Builder()
+    x, w = b.input(np.zeros((9, 6), np.float32)), b.input(np.zeros((6, 5), np.float32))
+    bias = b.input(np.zeros((9, 1) if per_row else 5, np.float32))
+    product = b.matmul(x, w)
+    y = b.add(product, b.sqrt(bias))
+    out = b.where(b.less(y, np.float32(0)), np.float32(0), y)
+    b.program.outputs.append(b.sum(out, axis=0) if sums else out)
+    if read_twice:
+        b.program.outputs.append(product)
+    return planned(b), product
+
+
+def test_a_product_does_what_the_only_loop_that_reads_it_does():
+    made, product = _layer()
+    root, finished = made.pieces
+    assert isinstance(finished, Product)
+    assert names(made, finished.finish) == ["add", "less", "where"]
+    assert made.reads(finished) == {*finished.instruction.inputs, *root.values}
+    assert made.stores(finished) == tuple(made.ready.program.outputs)
+    assert product not in made.stores(finished)
+
+
+def test_a_product_that_is_returned_summed_or_joined_with_other_rows_is_kept():
+    for how in ("read_twice", "sums", "per_row"):
+        made, product = _layer(**{how: True})
+        (piece,) = [piece for piece in made.pieces if isinstance(piece, Product)]
+        assert piece.finish is None, how
+        assert made.stores(piece) == (product,), how
+
+
+def test_a_generated_product_looks_for_nan_itself(monkeypatch):
+    for kind in ("generated", "blas"):
+        monkeypatch.setattr("tinygrad_mnist.compiler.products.choose", lambda *_, kind=kind, **__: kind)
+        b = Builder()
+        x, y = b.input(np.zeros((9, 6))), b.input(np.zeros((6, 5)))
+        b.program.outputs.append(b.matmul(x, y))
+        b.program.watched.append(b.program.outputs[0])
+        made = planned(b)
+        loops = [piece for piece in made.pieces if isinstance(piece, Kernel)]
+        product = made.pieces[0]
+        assert (len(loops), product.no_nan) == ((0, made.ready.program.conditions[0]), (1, None))[
+            kind == "blas"
+        ]

@@ -33,7 +33,7 @@ def _compiled(cases: list[tuple[tuple[int, int, int], tuple[bool, bool]]], **opt
     ]
     assert all(texts)
     code = machine.compile_ir("\n".join(text for text in texts if text))
-    arrays = [ctypes.c_void_p] * (4 if options.get("bias") else 3)
+    arrays = [ctypes.c_void_p] * (3 + len(options.keys() & {"bias", "finds_nan"}))
     kind = ctypes.CFUNCTYPE(None, *arrays, ctypes.c_int64, ctypes.c_int64)
 
     def function(number: int) -> Any:
@@ -73,26 +73,30 @@ def test_a_generated_product_is_the_product_and_writes_nothing_else(dtype: Any, 
         assert np.isnan(memory[-64:]).all(), (sizes, layout)
 
 
-def test_wide_products_whose_columns_are_copied_first() -> None:
-    cases = [((256, 144, 40), layout) for layout in LAYOUTS]
-    for (sizes, layout), product in zip(cases, _compiled(cases), strict=True):
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sizes", [(31, 300, 420), (70, 272, 280)])
+def test_wide_products_that_copy_what_they_read_first(sizes: tuple[int, int, int], aligned: bool) -> None:
+    cases = [(sizes, layout) for layout in LAYOUTS]
+    for (_, layout), product in zip(cases, _compiled(cases, aligned_b=aligned), strict=True):
         a, b = _operands(*sizes, layout, np.float32)
-        out = np.empty((256, 144), np.float32)
-        product(a, b, out, begin=0, end=256)
+        out = np.full(sizes[:2], np.nan, np.float32)
+        product(a, b, out, begin=0, end=sizes[0])
         expected, tolerance = _expected(a, b, layout)
         assert (np.abs(out - expected) <= tolerance).all(), layout
 
 
+@pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("sizes", [(53, 26, 19), (130, 300, 290), (400, 40, 300)])
-def test_pieces_have_the_bits_of_the_whole(sizes: tuple[int, int, int]) -> None:
+def test_pieces_have_the_bits_of_the_whole(sizes: tuple[int, int, int], aligned: bool) -> None:
     m, n, _ = sizes
-    by, ranges = products.pieces(*sizes)
-    assert ranges[0][0] == 0
-    assert ranges[-1][1] == (m if by == "rows" else n)
-    assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
-    cases = [(sizes, layout) for layout in LAYOUTS]
-    alone, shared = _compiled(cases), _compiled(cases, by=by)
-    for (_, layout), one, share in zip(cases, alone, shared, strict=True):
+    alone = _compiled([(sizes, layout) for layout in LAYOUTS])
+    for layout, one in zip(LAYOUTS, alone, strict=True):
+        how = {"transposed_a": layout[0], "transposed_b": layout[1], "aligned_b": aligned}
+        by, ranges = products.pieces(*sizes, **how)
+        assert ranges[0][0] == 0
+        assert ranges[-1][1] == (m if by == "rows" else n)
+        assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
+        (share,) = _compiled([(sizes, layout)], by=by, aligned_b=aligned)
         a, b = _operands(*sizes, layout, np.float32)
         whole, together = np.full((2, m, n), np.nan, np.float32)
         one(a, b, whole, begin=0, end=m)
@@ -131,6 +135,16 @@ def test_a_bias_is_added_to_each_row() -> None:
     out = np.empty((9, 10), np.float32)
     product(a, b, bias, out, begin=0, end=9)
     np.testing.assert_allclose(out, a.astype(np.float64) @ b + bias, rtol=1e-5, atol=1e-5)
+
+
+def test_a_product_looks_for_nan_in_what_it_stores() -> None:
+    (product,) = _compiled([((9, 21, 6), (False, False))], finds_nan=True)
+    for place, number in itertools.product((0, 20, -1), (np.nan, np.inf)):
+        a, b = np.ones((9, 6), np.float32), np.ones((6, 21), np.float32)
+        b.flat[place] = number
+        out, no_nan = np.empty((9, 21), np.float32), np.ones(3, np.uint8)
+        product(a, b, out, no_nan[1:], begin=0, end=9)
+        assert no_nan.tolist() == [1, np.isinf(number), 1]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

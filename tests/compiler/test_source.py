@@ -253,6 +253,19 @@ def test_methods_and_callable_objects() -> None:
     assert [finding.source for finding in find(Runner())] == ["self.count -= 1"]
 
 
+def ends_with_a_bracket(x: Any) -> Any:
+    history.append(x)
+    return np.add(
+        x, (
+            1
+        )
+    )  # fmt: skip
+
+
+def test_a_function_whose_last_line_has_no_code() -> None:
+    assert [finding.source for finding in find(ends_with_a_bracket)] == ["history.append(x)"]
+
+
 def decorated(function: Any) -> Any:
     @functools.wraps(function)
     def call(*args: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor, grad, jit, nn, no_grad
+from tinygrad_mnist import Tensor, grad, jit, nn, no_grad, optim
 
 
 def twice(f: Any, *args: Any) -> Any:
@@ -110,6 +110,67 @@ def test_a_replay_waits_while_another_thread_traces() -> None:
         done.set()
         thread.join()
     assert not wrong
+
+
+def test_an_update_is_traced_once_for_parameters_that_are_updated_alike() -> None:
+    class Counting(optim.Adam):
+        runs = 0
+
+        def _update(self, block: Any, options: Any, progress: Any) -> Any:
+            self.runs += 1
+            return super()._update(block, options, progress)
+
+    def trained(wrap: Any) -> tuple[int, list[Any]]:
+        shapes = [(3, 4), (4,), (), (1,), (2, 1, 3)]
+        rng = np.random.default_rng(0)
+        weights = [Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes]
+        optimizer = Counting(weights, lr=0.1, weight_decay=0.1)
+
+        @wrap
+        def step(x: Any) -> None:
+            optimizer.zero_grad()
+            np.sum(np.stack([np.sum(np.sin(weight * x)) for weight in weights])).backward()
+            optimizer.step()
+
+        for number in range(4):
+            step(np.array(number + 0.5))
+        return optimizer.runs, [weight.data.copy() for weight in weights]
+
+    runs, weights = trained(jit)
+    _, expected = trained(lambda f: f)
+    # The first call runs it in eager. Each trace runs it for what the first step notes, and for a parameter.
+    assert runs == 1 + 2 * 2
+    for weight, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-12)
+
+
+def test_an_array_that_a_package_function_is_given_is_read_anew() -> None:
+    # A first trace takes it for one that the function makes, as the package's code asks for it.
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.held = {"scale": np.ones(3)}
+
+        def forward(self, x: Any) -> Any:
+            return nn.functional.relu(x) * self.held["scale"]
+
+    model = Scaled()
+    f = jit(lambda x: model(x))
+    with no_grad():
+        assert twice(f, np.ones(3)).tolist() == [1.0, 1.0, 1.0]
+        model.held["scale"][...] = 2.0
+        assert f(np.ones(3)).tolist() == [2.0, 2.0, 2.0]
+        model.held["scale"] = np.full(3, 3.0)
+        assert f(np.ones(3)).tolist() == [3.0, 3.0, 3.0]
+
+
+def test_what_is_made_anew_in_each_call_is_a_constant_also_where_the_first_trace_did_not_know() -> None:
+    def f(x: Any) -> Any:
+        mask = np.arange(6000.0).reshape(2, 3000) % 2
+        return np.sum(x * mask) + np.sum(Tensor(mask) * x)
+
+    x = np.ones((2, 3000))
+    assert twice(jit(f), x) == f(x) == 6000.0
 
 
 @pytest.mark.parametrize("dtype", [bool, np.float32])

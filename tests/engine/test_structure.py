@@ -1,4 +1,4 @@
-"""The version of the structure stays while a model trains, and moves when something is rearranged."""
+"""The versions of the structure and the arrays stay while a model trains, and move with what is replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, nn, optim
-from tinygrad_mnist.engine.structure import structure_changed, structure_version
+from tinygrad_mnist.engine.structure import arrays_version, structure_changed, structure_version
 
 
 def network() -> Any:
@@ -80,3 +80,46 @@ def test_a_training_step_leaves_it() -> None:
         net[2].p = p
 
     assert not is_moved_by(again)
+
+
+REPLACED: dict[str, Callable[[Any, Any], Any]] = {
+    "data": lambda net, adam: setattr(net[0].weight, "data", net[0].weight.data.copy("K")),
+    "a buffer": lambda net, adam: setattr(net[1], "running_mean", np.ones(2, np.float32)),
+    "a Tensor in place": lambda net, adam: Tensor(np.ones(2)).__iadd__(1),
+    "an element of a Tensor": lambda net, adam: Tensor(np.ones(2)).__setitem__(0, 5.0),
+    "a state": lambda net, adam: adam.load_state_dict(adam.state_dict()),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_another_array_moves_the_version_of_the_arrays_alone(name: str) -> None:
+    net = network()
+    adam = optim.Adam(net.parameters())
+    before = arrays_version()
+    is_moved = is_moved_by(lambda: REPLACED[name](net, adam))
+    assert arrays_version() != before
+    assert not is_moved
+
+
+@pytest.mark.parametrize("name", REARRANGED)
+def test_a_rearrangement_moves_the_version_of_the_arrays(name: str) -> None:
+    net = network()
+    before = arrays_version()
+    REARRANGED[name](net)
+    assert arrays_version() != before
+
+
+def test_the_first_step_moves_the_version_of_the_arrays_and_later_ones_do_not() -> None:
+    net = nn.Linear(3, 2, rng=0)
+    adam = optim.Adam(net.parameters())
+
+    def step() -> None:
+        adam.zero_grad()
+        net(np.ones((4, 3), np.float32)).sum().backward()
+        adam.step()
+
+    before = arrays_version()
+    step()  # the states are made
+    after = arrays_version()
+    step()
+    assert before != after == arrays_version()

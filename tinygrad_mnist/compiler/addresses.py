@@ -6,7 +6,7 @@ import ctypes
 import itertools
 import sys
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -76,55 +76,64 @@ class Overlaps:
         The inputs that are written to, by their numbers.
     arrays : list
         The inputs as they are now, which the caller keeps up to date; None for one that is not there.
+
+    Attributes
+    ----------
+    first, last : int
+        Bytes of memory. An input that lies before or behind them need not be placed.
+    are_possible : bool
+        Whether `exist` has anything to look at.
     """
 
     def __init__(self, spans: Sequence[Span], targets: set[int], arrays: list[Any]) -> None:
         self._spans, self._targets, self._arrays = spans, targets, arrays
-        self._ends = [(0, -1)] * len(spans)
         # The first and last bytes of what is written to, sorted; each last one is the greatest so far.
         self._firsts: list[int] = []
         self._lasts: list[int] = []
         self._suspects: list[int] = []  # inputs whose bytes meet those of what is written to
-        self._targets_moved = False
+        self._targets_moved = self.are_possible = False
         self.first, self.last = 0, -1
-        """An input that lies outside of these bytes need not be placed."""
-        self.are_possible = False
-        """Whether `exist` has anything to look at."""
 
     def place(self, number: int, address: int) -> None:
         """Note where an input begins."""
-        before, after = self._spans[number]
-        first, last = self._ends[number] = address - before, address + after
         if number in self._targets:
             self._targets_moved = self.are_possible = True
             self.first, self.last = 0, sys.maxsize  # until it is known how far they reach
-        elif (earlier := bisect_right(self._firsts, last)) and self._lasts[earlier - 1] >= first:
+            return
+        before, after = self._spans[number]
+        earlier = bisect_right(self._firsts, address + after)
+        if earlier and self._lasts[earlier - 1] >= address - before:
             self._suspects.append(number)
             self.are_possible = True
 
     def exist(self) -> bool:
         """Return whether an input that is written to shares memory with another one."""
         if self._targets_moved:
-            ends = sorted(self._ends[number] for number in self._targets)
-            self._firsts = [first for first, _ in ends]
-            self._lasts = list(itertools.accumulate((last for _, last in ends), max))
-            found = self._is_any()
+            ends = {
+                number: self._ends(number) for number, array in enumerate(self._arrays) if array is not None
+            }
+            written = sorted(ends[number] for number in self._targets)
+            self._firsts = [first for first, _ in written]
+            self._lasts = list(itertools.accumulate((last for _, last in written), max))
+            found = self._is_any(ends)
         else:
-            found = any(
-                itertools.starmap(self._have_common, itertools.product(self._suspects, self._targets))
-            )
+            pairs = itertools.product(self._suspects, self._targets)
+            found = any(itertools.starmap(self._have_common, pairs))
         self._suspects.clear()
         self._targets_moved = self.are_possible = found  # then the next call looks at all again
         self.first, self.last = (0, sys.maxsize) if found else (self._firsts[0], self._lasts[-1])
         return found
 
-    def _is_any(self) -> bool:
+    def _ends(self, number: int) -> Span:
+        """Return the first and the last byte of an input."""
+        address, (before, after) = address_of(self._arrays[number]), self._spans[number]
+        return address - before, address + after
+
+    def _is_any(self, ends: Mapping[int, Span]) -> bool:
         """Look at all pairs whose spans meet."""
         reached: list[int] = []  # inputs whose bytes may meet those of the next
-        present = [number for number, array in enumerate(self._arrays) if array is not None]
-        for number in sorted(present, key=self._ends.__getitem__):
-            first, _ = self._ends[number]
-            reached = [other for other in reached if self._ends[other][1] >= first]
+        for number in sorted(ends, key=ends.__getitem__):
+            reached = [other for other in reached if ends[other][1] >= ends[number][0]]
             if any(self._have_common(number, other) for other in reached):
                 return True
             reached.append(number)
@@ -132,8 +141,6 @@ class Overlaps:
 
     def _have_common(self, number: int, other: int) -> bool:
         """Return whether two inputs, of which one is written to, have an element in common."""
-        if not (number in self._targets or other in self._targets):
-            return False
-        (first, last), (other_first, other_last) = self._ends[number], self._ends[other]
-        meet = first <= other_last and other_first <= last
-        return meet and bool(np.shares_memory(self._arrays[number], self._arrays[other]))
+        if number in self._targets or other in self._targets:
+            return bool(np.shares_memory(self._arrays[number], self._arrays[other]))
+        return False

@@ -71,6 +71,10 @@ def directory_of_machine_code() -> Path | None:
         return None
 
 
+_totals: dict[Path, int] = {}
+"""The bytes in each directory that this process has written to, as far as it knows."""
+
+
 class DiskCache:
     """Bytes in files of a directory, by key. Threads and processes may use one directory at the same time.
 
@@ -120,13 +124,21 @@ class DiskCache:
             return
         with suppress(OSError):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write(self.directory / (key + SUFFIX), _sealed(key, content))
-            self._make_room()
+            sealed = _sealed(key, content)
+            write(self.directory / (key + SUFFIX), sealed)
+            # The directory is looked through at the first time, and when it may be full by what was added.
+            total = _totals.get(self.directory, self.most) + len(sealed)
+            _totals[self.directory] = total if total <= self.most else self._make_room()
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> int:
         """Remove the files that were not used for the longest time, if there are too many bytes.
 
         A quarter more than needed goes, so that this is rare. What interrupted writers left goes in its turn.
+
+        Returns
+        -------
+        int
+            The bytes that are left.
         """
         assert self.directory is not None
         files = []
@@ -137,14 +149,14 @@ class DiskCache:
                     if entry.is_file(follow_symlinks=False) and SUFFIX in entry.name:
                         files.append((status.st_mtime_ns, status.st_size, entry.path))
         total = sum(size for _, size, _ in files)
-        if total <= self.most:
-            return
+        most = self.most if total <= self.most else self.most * 3 // 4
         for _, size, path in sorted(files):
+            if total <= most:
+                break
             with suppress(OSError):
                 os.unlink(path)
             total -= size
-            if total <= self.most * 3 // 4:
-                return
+        return total
 
 
 def _sealed(key: str, content: bytes) -> bytes:

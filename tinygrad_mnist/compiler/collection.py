@@ -55,7 +55,6 @@ _CALLED_BY_SYNTAX: Final = frozenset(
 _CONTAINERS: Final = (list, tuple, dict, set, frozenset, deque)
 
 
-
 class TooLarge(Words):
     """The fact that not all of an object is looked at: what it holds may change, and nobody would see it."""
 
@@ -128,10 +127,6 @@ class Collection:
     def name_of(self, value: Any) -> str:
         """Return what an object that was met is called."""
         return self._seen[id(value)]
-
-    def has(self, value: Any) -> bool:
-        """Return whether an object was met."""
-        return id(value) in self._seen
 
     def add(self, label: str, path: str, value: Any) -> None:
         """Add what is in one place.

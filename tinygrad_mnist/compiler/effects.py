@@ -14,7 +14,7 @@ from tinygrad_mnist.engine.tensor import _wrapped
 
 
 class Progress:
-    """What an optimiser notes for parameters that it has updated equally often."""
+    """The notes of an optimiser for parameters that it has updated equally often."""
 
     def __init__(self, flat: Any, positions: Sequence[int], tree: Any) -> None:
         self.notes, self._positions = flat.progress, positions

@@ -104,14 +104,14 @@ class Executable:
 
     @cached_property
     def plan(self) -> Plan:
-        """How the program is computed: kernels, products and calls."""
+        """The kernels, products and calls that compute the program."""
         # Without BLAS by pointer, NumPy multiplies.
         blas = all(products.blas(np.dtype(kind)) is not None for kind in ("f4", "f8"))
         return plan(prepare(self.program, blas=blas))
 
     @cached_property
     def memory(self) -> Memory:
-        """Where everything lies."""
+        """The places of all values."""
         return assign(self.plan)
 
     @cached_property
@@ -450,7 +450,7 @@ class Executable:
             space = (*space, piece.instruction.inputs[0].shape[-1])
         return Report(
             "product" if isinstance(piece, Product) else "call",
-            [piece.instruction],
+            self.plan.instructions(piece),
             space,
             read,
             written,

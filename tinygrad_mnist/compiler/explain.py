@@ -144,7 +144,9 @@ def _piece(executable: Executable, planned: Planned) -> Piece:
         space = (*makes[0].shape, instruction.inputs[0].shape[-1])
     else:
         kind, how, space = "call", _why_numpy(instruction), ()
-    return Piece(kind, (instruction,), space, tuple(reads), makes, returns=returns, how=how)
+    return Piece(
+        kind, tuple(plan.instructions(planned)), space, tuple(reads), makes, returns=returns, how=how
+    )
 
 
 def _why_numpy(instruction: Instruction) -> str:

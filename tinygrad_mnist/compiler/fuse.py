@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from tinygrad_mnist.compiler import products
+from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.prepare import SLOW, Prepared, only_moves_axes
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Value
 
@@ -54,9 +56,26 @@ class Kernel:
 
 @dataclass(eq=False)
 class Product:
-    """A product of matrices, by BLAS or generated."""
+    """A product of matrices, by BLAS or generated.
+
+    Attributes
+    ----------
+    instruction : Instruction
+        The product.
+    generated : bool
+        Whether it is generated.
+    finish : Kernel, optional
+        The only loop that reads the product: a generated one does what that does with each element, before it
+        is stored. Then the product itself is not in memory.
+    no_nan : Value, optional
+        The condition that no element is NaN: a generated product looks at what it stores. A loop that looked
+        at it later would read all of it from memory once more.
+    """
 
     instruction: Instruction
+    generated: bool = False
+    finish: Kernel | None = None
+    no_nan: Value | None = None
 
 
 @dataclass(eq=False)
@@ -96,17 +115,25 @@ class Plan:
             wanted = [*piece.values, *(new for new, _ in piece.writes)]
             found = leaves(self.ready, self.kept, wanted, inside=set(piece.values))
             return found - self.ready.uniform.keys()  # which stand in the code as numbers
-        return {self.ready.roots[value] for value in piece.instruction.inputs}
+        found = {self.ready.roots[value] for value in piece.instruction.inputs}
+        if isinstance(piece, Product) and piece.finish:
+            found |= self.reads(piece.finish) - {*piece.instruction.outputs}
+        return found
 
     def stores(self, piece: Piece) -> tuple[Value, ...]:
         """Return the kept values that a piece computes."""
-        return tuple(piece.values) if isinstance(piece, Kernel) else piece.instruction.outputs
+        if isinstance(piece, Kernel):
+            return tuple(piece.values)
+        if isinstance(piece, Product) and piece.finish:
+            return tuple(piece.finish.values)
+        condition = isinstance(piece, Product) and piece.no_nan
+        return (*piece.instruction.outputs, condition) if condition else piece.instruction.outputs
 
-    def instructions(self, kernel: Kernel) -> list[Instruction]:
-        """Return the instructions that a kernel runs, in their order in the program."""
-        found: set[Instruction] = set()
-        waiting = [*kernel.values, *(new for new, _ in kernel.writes)]
-        inside = set(kernel.values)
+    def instructions(self, piece: Piece) -> list[Instruction]:
+        """Return the instructions that a piece runs, in their order in the program."""
+        found = set() if isinstance(piece, Kernel) else {piece.instruction}
+        inside = set(self.stores(piece))
+        waiting = [*inside, *(new for new, _ in piece.writes)] if isinstance(piece, Kernel) else [*inside]
         while waiting:
             value = waiting.pop()
             producer = self.ready.producers.get(value)
@@ -165,7 +192,7 @@ def moved(view: Instruction, index: Index) -> Index:
 def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
     """Return the index at which an argument that broadcasts is read."""
     inner = index[len(index) - len(shape) :]
-    return tuple(None if n == 1 else i for i, n in zip(inner, shape, strict=True))
+    return tuple(None if n == 1 else i for i, n in zip(inner, shape, strict=True)) if 1 in shape else inner
 
 
 def space_index(shape: tuple[int, ...]) -> Index:
@@ -175,12 +202,12 @@ def space_index(shape: tuple[int, ...]) -> Index:
     (0, None, 1)
     """
     loops = iter(range(len(shape)))
-    return tuple(None if n == 1 else next(loops) for n in shape)
+    return tuple(None if n == 1 else next(loops) for n in shape) if 1 in shape else tuple(loops)
 
 
 def space_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the lengths of the loops over a shape."""
-    return tuple(n for n in shape if n != 1)
+    return tuple(n for n in shape if n != 1) if 1 in shape else shape
 
 
 def plan(ready: Prepared) -> Plan:
@@ -203,7 +230,20 @@ def plan(ready: Prepared) -> Plan:
             commit.append(Kernel(space_of(group[0][1].shape), [], group))
         else:
             commit += [Kernel(space_of(target.shape), [], [(new, target)]) for new, target in group]
-    return Plan(ready, keeping.kept, _Schedule(ready, keeping.kept).pieces(), commit)
+    made = Plan(ready, keeping.kept, _Schedule(ready, keeping.kept).pieces(), commit)
+    _finish_products(made)
+    return made
+
+
+def is_generated(ready: Prepared, product: Instruction) -> bool:
+    """Return whether a product is generated; else BLAS computes it."""
+    first, second = product.inputs
+    orders = [blas_order(ready.layouts[value], value.shape, value.dtype.itemsize) for value in product.inputs]
+    assert orders[0]
+    assert orders[1]
+    (m, k), n = first.shape[-2:], second.shape[-1]
+    transposed = {"transposed_a": orders[0][0], "transposed_b": orders[1][0]}
+    return products.choose(m, n, k, **transposed, dtype=first.dtype) == "generated"
 
 
 class _Keeping:
@@ -379,6 +419,61 @@ def _read_elsewhere(ready: Prepared, kept: set[Value], instruction: Instruction)
     return {read for read, index in reads if index is None}
 
 
+def _finish_products(made: Plan) -> None:
+    """Let generated products do what the only loop that reads them does, where that is simple.
+
+    What runs between the two may make what the loop reads. So the product takes the place of the loop.
+    """
+    readers: dict[Value, list[Piece]] = defaultdict(list)
+    for piece in (*made.pieces, *made.commit):
+        for value in made.reads(piece):
+            readers[value].append(piece)
+    needed = {made.ready.roots[value] for value in made.ready.program.outputs}
+    for piece in list(made.pieces):
+        if not isinstance(piece, Product) or not piece.generated or piece.no_nan is not None:
+            continue
+        (result,) = piece.instruction.outputs
+        if len(readers[result]) == 1 and result not in needed:
+            (reader,) = readers[result]
+            if isinstance(reader, Kernel) and _can_finish(made, result, reader):
+                made.pieces.remove(piece)
+                piece.finish = reader
+                made.pieces[made.pieces.index(reader)] = piece
+
+
+COMPARISONS: Final = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
+
+FINISHING: Final = frozenset(("add", "subtract", "multiply", "divide", "where", *COMPARISONS))
+"""What a product can do with an element before it is stored: one instruction of vectors each."""
+
+
+def _can_finish(made: Plan, result: Value, kernel: Kernel) -> bool:
+    """Return whether a loop makes one element of each of a product, from it and what goes with its column."""
+    ready = made.ready
+    if kernel.writes or len(kernel.values) != 1 or kernel.space != result.shape:
+        return False
+    for instruction in made.instructions(kernel):
+        of = (*instruction.inputs, *instruction.outputs)
+        simple = instruction.name in FINISHING or instruction.name in VIEWS
+        if not simple or any(value.dtype not in (result.dtype, bool) for value in of):
+            return False
+    (value,) = kernel.values
+    start = space_index(value.shape)
+    last = start[-1]
+    for argument in ready.producers[value].inputs:
+        for read, index in _read_at(ready, made.kept, argument, broadcast(start, argument.shape)):
+            if read is result:
+                if index != start:
+                    return False
+            elif index is None or read.dtype != result.dtype:
+                return False
+            elif read not in ready.uniform:
+                for loop, stride in zip(index, ready.layouts[read].strides, strict=True):
+                    if loop is not None and (loop != last or stride != read.dtype.itemsize):
+                        return False
+    return value.dtype == result.dtype
+
+
 class _Schedule:
     """List scheduling: each kernel takes in all that runs over its space and can run by now."""
 
@@ -405,9 +500,13 @@ class _Schedule:
             if kind == "loop":
                 members = self.joined(first)
                 found.append(Kernel(self.space(first), [i.outputs[0] for i in members]))
+            elif kind == "product":
+                product = self.product(first)
+                found.append(product)
+                members = [first, *(i for i in self.left if i.outputs[0] is product.no_nan)]
             else:
                 members = [first]
-                found.append(Product(first) if kind == "product" else Call(first))
+                found.append(Call(first))
             taken = set(members)
             self.left = [i for i in self.left if i not in taken]
             self.done.update(value for i in members for value in i.outputs)
@@ -421,6 +520,19 @@ class _Schedule:
             i is instruction or self.ready.kinds[i] != "call"
             for i in self.left[: self.left.index(instruction) + 1]
         )
+
+    def product(self, instruction: Instruction) -> Product:
+        """Return a product, with the condition that no element of it is NaN, if there is one to look for."""
+        (result,) = instruction.outputs
+        if not is_generated(self.ready, instruction):
+            return Product(instruction)
+        for condition in self.left:
+            (value, *others), of = condition.outputs, condition.inputs
+            if condition.name == "all" and value.size == 1 and not others:
+                compared = self.ready.producers.get(of[0])
+                if compared and compared.name == "equal" and compared.inputs == (result, result):
+                    return Product(instruction, True, no_nan=value)
+        return Product(instruction, True)
 
     @staticmethod
     def space(instruction: Instruction) -> tuple[int, ...]:

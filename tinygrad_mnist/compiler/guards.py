@@ -22,7 +22,7 @@ from weakref import ref
 import numpy as np
 
 from tinygrad_mnist.compiler.collection import SELF, Collection, GroupOptions
-from tinygrad_mnist.compiler.facts import Difference, Facts, differences, is_plain
+from tinygrad_mnist.compiler.facts import Facts, is_plain
 from tinygrad_mnist.engine.structure import structure_version
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
@@ -76,13 +76,16 @@ class Guards:
 
     Examples
     --------
+    >>> from tinygrad_mnist.compiler.facts import differences
     >>> scale = [0.5]
     >>> def f(x):
     ...     return x * scale[0]
     >>> guards = Guards(f)
-    >>> guards.check()
+    >>> before = guards.key()
+    >>> guards.key() is before
+    True
     >>> scale[0] = 0.7
-    >>> print(guards.check())
+    >>> print(*differences(before.facts, guards.key().facts))
     scale[0] was 0.5, is 0.7
     """
 
@@ -108,7 +111,7 @@ class Guards:
         self._attributes: set[str] = set()  # that the code reads, of whatever object
         self._known: dict[GuardKey, GuardKey] = {}
         self.watch: Watch | None = None
-        self._key = self._first = self.key()
+        self._key = self.key()
 
     def _add_root(self, name: str, value: Any) -> None:
         try:
@@ -140,29 +143,6 @@ class Guards:
             found.finish()
             if len(self._attributes) == count:  # else an object that was met before has more to be read
                 return found
-
-    def include(self, objects: Iterable[Any]) -> None:
-        """Guard what a trace met, too, as far as the code does not name it: the key becomes another one.
-
-        Parameters
-        ----------
-        objects : iterable
-            Modules, optimisers, Tensors and whatever else the program depends on. They are not kept.
-        """
-        found = self.collected()
-        new = [each for each in objects if not found.has(each)]
-        for each in new:
-            self._add_root(getattr(each, "name", None) or type(each).__name__, each)
-        if new:
-            self.watch = None
-            self._first = self.key()
-
-    def check(self) -> Difference | None:
-        """Return the first fact that is another than when these guards were made; None if there is none."""
-        now = self.key()
-        if now is self._first or now == self._first:
-            return None
-        return next(iter(differences(self._first.facts, now.facts)), None)
 
 
 # ---- the fast comparison ---------------------------------------------------------------------------------

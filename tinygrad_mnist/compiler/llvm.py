@@ -49,7 +49,7 @@ SINGLE: Final = (
 """What tells LLVM that a loop runs one vector at a time. Several at once help where each turn waits for the
 one before, as in a sum; else they are more code, and no faster."""
 
-_ARITHMETIC: Final = {
+ARITHMETIC: Final = {
     "add": ("fadd", "add", "add"),
     "subtract": ("fsub", "sub", "sub"),
     "multiply": ("fmul", "mul", "mul"),
@@ -57,7 +57,7 @@ _ARITHMETIC: Final = {
 }
 """Of floats, of signed and of unsigned integers."""
 
-_COMPARISONS: Final = {
+COMPARISONS: Final = {
     "equal": ("oeq", "eq", "eq"),
     "not_equal": ("une", "ne", "ne"),
     "less": ("olt", "slt", "ult"),
@@ -106,11 +106,13 @@ def short(dtype: np.dtype[Any]) -> str:
 def ranged(made: Nest, *, cut: bool = False) -> int | None:
     """Return the loop whose range is an argument of the function; None if there is none.
 
-    Of loops that threads share it is the outermost one.
+    Of loops that threads share it is the outermost one whose turns do not depend on each other.
     Of a single loop it is: then loops that differ only in their lengths, such as the updates of all
     parameters, are one function. A long sum needs its length, to be cut into blocks.
     """
-    return 0 if cut or (len(made.lengths) == 1 and not long_sums(made)) else None
+    if cut:
+        return made.split
+    return 0 if len(made.lengths) == 1 and not long_sums(made) else None
 
 
 def unit_of(made: Nest, *, cut: bool = False) -> int:
@@ -145,26 +147,22 @@ def function(
     functions : set of (str, dtype)
         So are the functions of `functions` that it calls.
     cut : bool
-        Whether threads share the outermost loop.
+        Whether threads share a loop: the one that is split.
     """
-    loop = ranged(made, cut=cut)
-    return _Function(made, declared, functions, loop, 1 if loop is None else unit_of(made, cut=cut)).text()
+    return _Function(made, declared, functions, cut=cut).text()
 
 
 class _Function:
     """The work of :func:`function`: lines are appended one by one."""
 
     def __init__(
-        self,
-        made: Nest,
-        declared: set[str],
-        functions: set[tuple[str, np.dtype[Any]]],
-        loop: int | None,
-        unit: int,
+        self, made: Nest, declared: set[str], functions: set[tuple[str, np.dtype[Any]]], *, cut: bool
     ):
-        self.nest, self.unit = made, unit
+        self.nest = made
         self.declared, self.functions = declared, functions
-        self.ranged = loop
+        self.cut = cut
+        self.ranged = loop = ranged(made, cut=cut)
+        self.unit = 1 if loop is None else unit_of(made, cut=cut)
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0
@@ -250,7 +248,9 @@ class _Function:
             at = self.make(f"getelementptr inbounds {kind}, ptr %p{pointer}, i64 {counter}")
             self.add(f"store {kind} {spelled}, ptr {at}")
 
-        self.loop("0", str(count), store)
+        # Where threads share the loop along what is filled, each fills its part.
+        begin, end = ("%begin", "%end") if self.cut else ("0", str(count))
+        self.loop(begin, end, store)
 
     def level(self, depth: int) -> None:
         """Spell what is done inside of `depth` loops, and the loops in it."""
@@ -455,11 +455,11 @@ class _Function:
         kind = TYPES[dtype]
         which = {"f": 0, "i": 1}.get(dtype.kind, 2)
         a = [self.operand(operand) for operand in operands]
-        if name in _ARITHMETIC:
-            return self.make(f"{_ARITHMETIC[name][which]} {kind} {a[0]}, {a[1]}")
-        if name in _COMPARISONS:
+        if name in ARITHMETIC:
+            return self.make(f"{ARITHMETIC[name][which]} {kind} {a[0]}, {a[1]}")
+        if name in COMPARISONS:
             compare = "fcmp" if which == 0 else "icmp"
-            return self.make(f"{compare} {_COMPARISONS[name][which]} {kind} {a[0]}, {a[1]}")
+            return self.make(f"{compare} {COMPARISONS[name][which]} {kind} {a[0]}, {a[1]}")
         if name in _BITWISE:
             return self.make(f"{_BITWISE[name]} {kind} {a[0]}, {a[1]}")
         if which == 0 and name in FUNCTIONS:

@@ -407,3 +407,17 @@ def _independent(made: Nest) -> int | None:
         if all(access.strides[loop] for access in stored):
             return loop
     return None
+
+
+def can_be_shared(made: Nest) -> bool:
+    """Return whether threads can share the loop that is split: each fills no more than its own part, too."""
+    split = made.split
+    return split is not None and all(
+        fill.count == made.lengths[split]
+        and all(
+            access.strides[split] == fill.value.dtype.itemsize
+            for access in made.accesses()
+            if access.pointer == fill.pointer
+        )
+        for fill in made.fills
+    )

@@ -15,13 +15,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from tinygrad_mnist.compiler import functions, machine, products
+from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged, unit_of
-from tinygrad_mnist.compiler.loops import Nest, nest
-from tinygrad_mnist.compiler.memory import Memory, Place
+from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
+from tinygrad_mnist.compiler.memory import ALIGNMENT, Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
-from tinygrad_mnist.compiler.program import Instruction, Value
+from tinygrad_mnist.compiler.program import Value
 
 SHARED: Final = 16384
 """The elements of a loop that are worth a piece of their own: they take some microseconds."""
@@ -42,6 +43,11 @@ class Matrix:
     place: Place
     transposed: bool
     stride: int
+
+    def aligned(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether each row begins where a line of the cache does: in the arena, that is known."""
+        in_arena = self.place.entry == 0
+        return in_arena and self.place.offset % ALIGNMENT == self.stride * dtype.itemsize % ALIGNMENT == 0
 
 
 class Module:
@@ -132,9 +138,18 @@ class Module:
         return f"%t{self._count}"
 
     def _entry(self, entry: int) -> str:
-        """Return the pointer in an entry of the table, which is loaded at the start of the function."""
-        self._entries.add(entry)
-        return f"%e{entry}"
+        """Return the pointer in an entry of the table.
+
+        That to the arena, the first entry, is loaded at the start of the function, others where they are
+        used: LLVM would take long to find a place for all of them meanwhile.
+        """
+        if entry == 0:
+            self._entries.add(entry)
+            return f"%e{entry}"
+        place, name = self._fresh(), self._fresh()
+        self._add(f"{place} = getelementptr ptr, ptr %table, i64 {entry}")
+        self._add(f"{name} = load ptr, ptr {place}")
+        return name
 
     def _pointer(self, place: Place) -> str:
         entry = self._entry(place.entry)
@@ -171,19 +186,28 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece], Ranges]] = []
-        for piece in pieces:
-            ranges = self._ranges(piece)
+        groups: list[tuple[list[Piece | Value], Ranges]] = []
+
+        def append(piece: Piece | Value, ranges: Ranges) -> None:
             if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
                 groups[-1][0].append(piece)
             else:
                 groups.append(([piece], ranges))
+
+        for piece in pieces:
+            ranges = self._ranges(piece)
+            if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
+                append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
+            append(piece, ranges)
         for number, (members, ranges) in enumerate(groups):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
             self._lines, self._entries = [], set()
-            for piece in members:
-                self._piece(piece, cut=cut)
+            for member in members:
+                if isinstance(member, Value):
+                    self._hold(member)
+                else:
+                    self._piece(member, cut=cut)
             text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
             self._texts.append(text + self._body() + "  ret void\n}\n")
             before = len(rows) if ordered else 0
@@ -197,33 +221,42 @@ class Module:
             (result,) = piece.instruction.outputs
             if result.ndim == 2:
                 (rows, columns), inner = result.shape, piece.instruction.inputs[0].shape[-1]
-                return self._shares(rows, columns, inner, result.dtype)[1]
+                a, b = (self._matrix(value, ()) for value in piece.instruction.inputs)
+                return self._shares((rows, columns, inner), a, b, result.dtype)[1]
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
-            if (
-                number > 1
-                and made.split == 0
-                and not made.fills
-                and (len(made.lengths) > 1 or ranged(made) == 0)
-            ):
-                length = made.lengths[0]
+            if number > 1 and can_be_shared(made):
+                assert made.split is not None
+                length, last = made.lengths[made.split], made.split == len(made.lengths) - 1
                 # Whole lines of the cache: no two threads write to one.
-                step = -(-length // number) if len(made.lengths) > 1 else -(-length // number // 64) * 64
+                step = -(-length // number // 64) * 64 if last else -(-length // number)
                 return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
         return [(0, 1)]
 
     @staticmethod
-    def _shares(m: int, n: int, k: int, dtype: np.dtype[Any]) -> tuple[Literal["rows", "columns"], Ranges]:
-        return products.pieces(m, n, k, dtype=dtype, vector_bits=machine.vector_bits(), most=MOST)
+    def _shares(
+        sizes: tuple[int, int, int], a: Matrix, b: Matrix, dtype: np.dtype[Any]
+    ) -> tuple[Literal["rows", "columns"], Ranges]:
+        return products.pieces(
+            *sizes,
+            transposed_a=a.transposed,
+            transposed_b=b.transposed,
+            aligned_b=b.aligned(dtype),
+            dtype=dtype,
+            vector_bits=machine.vector_bits(),
+            most=MOST,
+        )
 
     def _piece(self, piece: Piece, *, cut: bool = False) -> None:
         """Add the call of a kernel or product, for all of its range or for ``%begin`` to ``%end``."""
         if isinstance(piece, Kernel):
             self._kernel(self._nest(piece), cut=cut)
         elif isinstance(piece, Product):
+            if piece.no_nan is not None and not cut:
+                self._hold(piece.no_nan)
             for index in np.ndindex(*piece.instruction.outputs[0].shape[:-2]):
-                self._product(piece.instruction, index, cut=cut)
+                self._product(piece, index, cut=cut)
         else:
             assert not isinstance(piece, Call), "NumPy runs calls, between two parts"
 
@@ -244,22 +277,36 @@ class Module:
 
     # Products --------------------------------------------------------------------------------------------
 
-    def _product(self, instruction: Instruction, index: tuple[int, ...], *, cut: bool) -> None:
+    def _hold(self, condition: Value) -> None:
+        """Add a store that says that a condition holds, until a product finds that it does not."""
+        self._add(f"store i8 1, ptr {self._pointer(self.memory.places[condition])}")
+
+    def _product(self, piece: Product, index: tuple[int, ...], *, cut: bool) -> None:
         """Add a product of two matrices of a stack."""
-        (first, second), (result,) = instruction.inputs, instruction.outputs
+        (first, second), (result,) = piece.instruction.inputs, self.plan.stores(piece)[:1]
         a, b, c = (self._matrix(value, index) for value in (first, second, result))
         (m, k), n = first.shape[-2:], second.shape[-1]
-        by: Literal["rows", "columns"] = self._shares(m, n, k, result.dtype)[0] if cut else "rows"
-        kind = products.choose(
-            m, n, k, transposed_a=a.transposed, transposed_b=b.transposed, dtype=result.dtype
-        )
-        if kind == "generated":
-            name = self._generated((m, n, k), a, b, c, result.dtype, by)
-            pointers = ", ".join(f"ptr {self._pointer(matrix.place)}" for matrix in (a, b, c))
+        by: Literal["rows", "columns"] = self._shares((m, n, k), a, b, result.dtype)[0] if cut else "rows"
+        if piece.generated:
+            finish = self._finish(piece)
+            name = self._generated((m, n, k), a, b, c, piece, by, finish)
+            places = [a.place, b.place, *(finish.places if finish else ()), c.place]
+            if piece.no_nan is not None:
+                places.append(self.memory.places[piece.no_nan])
+            pointers = ", ".join(f"ptr {self._pointer(place)}" for place in places)
             span = "i64 %begin, i64 %end" if cut else f"i64 0, i64 {m}"
             self._add(f"call void @{name}({pointers}, {span})")
         else:
             self._blas((m, n, k), a, b, c, result.dtype, by if cut else None)
+
+    def _finish(self, piece: Product) -> FinishingLoop | None:
+        """Return what a product does with each element before it is stored."""
+        if piece.finish is None:
+            return None
+        (result,), (made,) = piece.instruction.outputs, piece.finish.values
+        # In the loop, the element of the product lies where the result will.
+        self.memory.places.setdefault(result, self.memory.places[made])
+        return FinishingLoop(self._nest(piece.finish))
 
     def _matrix(self, value: Value, index: tuple[int, ...]) -> Matrix:
         ready: Prepared = self.plan.ready
@@ -278,12 +325,24 @@ class Module:
         a: Matrix,
         b: Matrix,
         c: Matrix,
-        dtype: np.dtype[Any],
+        piece: Product,
         by: Literal["rows", "columns"],
+        finish: FinishingLoop | None,
     ) -> str:
         """Return the name of a generated product, whose text is added the first time."""
         strides = (a.stride, b.stride, c.stride)
-        key = (sizes, a.transposed, b.transposed, strides, dtype, by)
+        dtype, finds_nan = piece.instruction.outputs[0].dtype, piece.no_nan is not None
+        key = (
+            sizes,
+            a.transposed,
+            b.transposed,
+            strides,
+            b.aligned(dtype),
+            dtype,
+            by,
+            finds_nan,
+            piece.finish,
+        )
         if key not in self._products:
             self._products[key] = f"product{len(self._products)}"
             text = products.generated(
@@ -293,7 +352,10 @@ class Module:
                 transposed_b=b.transposed,
                 dtype=dtype,
                 vector_bits=machine.vector_bits(),
+                finds_nan=finds_nan,
+                finish=finish,
                 strides=strides,
+                aligned_b=b.aligned(dtype),
                 by=by,
             )
             assert text, "what is chosen to be generated has a text"

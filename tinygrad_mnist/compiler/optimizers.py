@@ -257,10 +257,11 @@ class OptimizerTracer:
         """Return what an optimiser noted for a parameter; equal notes of neighbours are the same numbers."""
         if (id(flat), index) in self._progress:  # a second step in the same call
             return self._progress[id(flat), index]
-        progress = noted if flat.progress[index] is None else flat.progress[index]
-        key = (id(flat), progress)
-        if key not in self._progress_numbers:
-            self._progress_numbers[key] = self._numbers(flat, index, progress)
+        now = flat.progress[index]
+        # What a first step will note may equal what was noted for other parameters; their next ones will not.
+        key = (id(flat), now)
+        if self._progress_numbers.get(key) is None:
+            self._progress_numbers[key] = self._numbers(flat, index, noted if now is None else now)
         return self._progress_numbers[key]
 
     def _numbers(self, flat: Any, index: int, progress: Any) -> Any:

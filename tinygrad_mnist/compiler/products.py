@@ -5,44 +5,47 @@ none, it returns None, and the program calls ``np.matmul(..., out=)``. :func:`ge
 one fixed shape as LLVM IR. :func:`choose` says which of the two is the faster one, by the sizes alone.
 
 A generated product keeps a block of the result in registers and runs over all of `k` at once. A BLAS first
-copies both arguments to where its kernel wants them; here `A` is read where it lies, and columns of `B` are
-copied only if they lie as rows or far apart. For the products of a multilayer perceptron that copy, and
-blocks that do not fit the shape, cost a BLAS more than its better use of caches saves. Each element is one
-chain ``c = a * b + c`` in the order of `k`. So its bits depend neither on the block that it falls into nor on
-the thread that computes it.
+copies both arguments to where its kernel wants them. Here the first block that reads what is copied does so
+on the way, and little is copied: columns of a wide `B` (all of a `B` whose columns lie as rows), or else some
+rows of a transposed `A`, where the steps of `k` lie far apart. Each element is one chain ``c = a * b + c`` in
+the order of `k`. So its bits depend neither on the block that it falls into nor on the thread that computes
+it. Before a block is stored, a product can do what a loop would do with its elements, and look for NaN.
 
-Measured in float32 on one core with AVX-512 (Sapphire Rapids, OpenBLAS 0.3.33), in GFLOP/s; N and T say
-whether `A` and `B` are transposed:
+Measured in float32 on one core with AVX-512 (Sapphire Rapids, OpenBLAS 0.3.33, neighbours busy), in GFLOP/s;
+N and T say whether `A` and `B` are transposed. The registers alone multiply 218 GFLOP/s there:
 
 ===============================  ========  =========  =====
 product                          OpenBLAS  generated  time
 ===============================  ========  =========  =====
-NN (128, 64, 784)                     125        195   0.64
-TN (784, 64, 128)                     136        180   0.76
-NN (128, 32, 64)                      153        194   0.79
-NT (128, 64, 32)                       97        164   0.59
-NN (128, 10, 16)                       71         95   0.75
-TN (16, 10, 128)                       71        112   0.64
-all of 784-64-32-16-10, 128                            0.70
-NN (128, 256, 784)                    142        180   0.79
-TN (784, 256, 128)                    134        169   0.79
-NT (128, 256, 128)                    116        175   0.66
-NN (128, 10, 128)                      75        103   0.72
-all of 784-256-128-10, 128                             0.78
-NN (256, 512, 784)                    150        173   0.87
-TN (784, 512, 256)                    153        159   0.96
-NT (256, 512, 512)                    144        180   0.80
-NN (256, 10, 512)                      48         99   0.48
-all of 784-512-512-10, 256                             0.88
-all of 8-7-6-5-4, 6                                    0.22
-NN (512, 1, 512)                       44         14    3.0
-TN (512, 256, 1024)                   155         61    2.5
-NT (1, 64, 64)                         48         28    1.7
+NN (128, 64, 784)                     113        163   0.69
+TN (784, 64, 128)                     122        161   0.76
+NN (128, 32, 64)                       93        110   0.85
+NT (128, 64, 32)                       62        108   0.57
+NN (128, 10, 16)                       25         35   0.70
+TN (16, 10, 128)                       27         37   0.73
+all of 784-64-32-16-10, 128                            0.74
+NN (128, 256, 784)                    131        160   0.82
+TN (784, 256, 128)                    131        155   0.84
+NT (128, 256, 128)                    100        141   0.71
+NN (128, 10, 128)                      47         60   0.78
+all of 784-256-128-10, 128                             0.76
+NN (256, 512, 784)                    126        148   0.85
+TN (784, 512, 256)                    134        158   0.85
+NN (256, 512, 512)                    133        156   0.86
+NT (256, 512, 512)                    132        159   0.83
+TN (512, 512, 256)                    136        165   0.82
+NN (256, 10, 512)                      42         74   0.57
+all of 784-512-512-10, 256                             0.81
+NN (1000, 256, 784)                   150        170   0.88
+all of 8-7-6-5-4, 6                                    0.79
+NN (512, 1, 512)                       47         12    3.8
+TN (512, 256, 1024)                   129         87    1.5
+NN (256, 512, 4096)                   122         63    1.9
 ===============================  ========  =========  =====
 
-The last three are what :func:`choose` leaves to BLAS: results too narrow to fill a vector, a long walk down
-the columns of a transposed `A`, and a `B` that would be turned around for a few rows. (float64 is alike: 0.62
-for NN (128, 64, 784), 0.94 for TN (784, 64, 128), 0.44 for NN (256, 10, 512).)
+The last three are what :func:`choose` leaves to BLAS: results too narrow to fill a vector, and sums so long
+that what is copied does not fit a cache. These brought nothing here: `k` in parts, whose sums wait in memory;
+all of `B` copied at once; fetching the next columns of `B` or rows of `A` beforehand; large pages of memory.
 """
 
 from __future__ import annotations
@@ -53,11 +56,12 @@ import itertools
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 
@@ -81,13 +85,23 @@ _HEIGHTS: Final = {
 """The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of
 two, and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
 
-_STACK: Final = 131072
+_STACK: Final = 262144
 """The most bytes of a copy on the stack, which in a thread may be small."""
+
+_NEAR: Final = 1 << 19
+"""The bytes of an argument that stay in the second cache while all of it is read again and again."""
 
 _COPIED: Final = 1 << 17
 """Above this product of `m` and the bytes from one row of a wide B to the next, columns of B are copied
-first. Rows far apart fall into the same few places of a cache, and the more rows of `C`, the less one copy
-costs."""
+first. Rows far apart fall into the same few places of a cache, vectors that are not aligned are read from two
+of its lines, and the more rows of `C`, the less one copy costs."""
+
+_LONG_WALK: Final = 192
+"""Of a transposed A with at least so many rows, a part is copied for each row of blocks: they lie in as many
+pages of memory."""
+
+_MANY_READERS: Final = 256
+"""The columns of `C` that are worth such a copy."""
 
 _WORTH_A_PIECE: Final = 1_500_000
 """The multiplications that take about 20 microseconds."""
@@ -240,6 +254,20 @@ def _multiplies(blas: Blas, letter: str) -> bool:
     return np.array_equal(out, [[20, 23, 26, 29], [56, 68, 80, 92]])
 
 
+class Finish(Protocol):
+    """The end of a product: what is done with each element, in vectors, before it is stored."""
+
+    @property
+    def arguments(self) -> str:
+        """The arguments of the function, each with a comma behind it."""
+
+    def of_columns(self, code: Code, column: str, start: int, lanes: int, filled: int) -> dict[int, str]:
+        """Write the loads of what goes with some columns, and return it."""
+
+    def of_elements(self, code: Code, known: dict[int, str], vector: str, lanes: int) -> str:
+        """Write what is done with a vector of elements of these columns, and return the result."""
+
+
 @dataclass(frozen=True)
 class _Product:
     """A product of a fixed shape, as :func:`generated` was asked for it."""
@@ -252,6 +280,9 @@ class _Product:
     strides: tuple[int, int, int]
     real: str
     bias: bool
+    finds_nan: bool
+    finish: Finish | None
+    copies_a: bool
 
     @property
     def size(self) -> int:
@@ -294,6 +325,11 @@ class _Cut:
         """The columns of the block at which its vectors begin."""
         return [max(0, min(v * self.lanes, self.columns - self.lanes)) for v in range(self.vectors)]
 
+    @property
+    def slab(self) -> int:
+        """The height in whole vectors: what is copied of each step of k of a transposed A."""
+        return -(-self.height // self.lanes) * self.lanes
+
 
 def generated(
     name: str,
@@ -306,7 +342,10 @@ def generated(
     dtype: Any = np.float32,
     vector_bits: int = 512,
     bias: bool = False,
+    finds_nan: bool = False,
+    finish: Finish | None = None,
     strides: tuple[int, int, int] | None = None,
+    aligned_b: bool = False,
     by: Literal["rows", "columns"] = "rows",
 ) -> str | None:
     """Return the LLVM IR of a product ``C = op(A) @ op(B)`` of a fixed shape, or None if there is none.
@@ -315,6 +354,7 @@ def generated(
 
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)               ; bias=False
         void @name(ptr a, ptr b, ptr bias, ptr c, i64 begin, i64 end)     ; bias=True
+        void @name(ptr a, ptr b, ptr c, ptr no_nan, i64 begin, i64 end)   ; finds_nan=True
 
     It computes the rows or columns from ``begin`` to ``end`` of `C`: ``0, m`` or ``0, n`` for all of it.
     Threads can share a product so; :func:`pieces` says how. A call may also compute a part of the next piece,
@@ -337,8 +377,14 @@ def generated(
         The width of the machine's registers: 128, 256 or 512.
     bias : bool
         Whether a row of `n` numbers is added to each row of `C`.
+    finds_nan : bool
+        Whether the byte at ``no_nan`` becomes 0 where an element of `C` is NaN; else it stays as it is.
+    finish : Finish, optional
+        What is done with each element before it is stored. Its arguments stand before that of `C`.
     strides : tuple of int, optional
         From one row of `A`, `B` and `C` to the next, in elements, if they are parts of wider matrices.
+    aligned_b : bool
+        Whether each row of `B` begins where a line of the cache does.
     by : str
         What ``begin`` and ``end`` count: ``"rows"`` or ``"columns"``.
     """
@@ -346,26 +392,23 @@ def generated(
         return None
     real = "float" if np.dtype(dtype) == np.float32 else "double"
     usual = (m if transposed_a else k, k if transposed_b else n, n)
-    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, real, bias)
-    cut = _cut(m, n, k, product.size, vector_bits)
-    fits = cut.columns * k * product.size <= _STACK
-    if transposed_b and not fits:
+    size = np.dtype(dtype).itemsize
+    copies_a = by == "rows" and _copies_a(m, n, k, size, (transposed_a, transposed_b, aligned_b))
+    cut = _cut(m, n, k, size, vector_bits, transposed_a=transposed_a, copies_a=copies_a)
+    options = real, bias, finds_nan, finish, copies_a
+    product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, *options)
+    if transposed_b and cut.columns * k * product.size > _STACK:
         return None
-    code = _Code(real)
+    code = Code(real)
     first = code.label()
     code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
     code.begin(first)
-    share, whole = ("%end", "%begin"), (m, "0") if by == "columns" else (n, "0")
+    share, whole = ("%begin", "%end"), ("0", m if by == "columns" else n)
     rows, columns = (share, whole) if by == "rows" else (whole, share)
-    with code.loop(columns[0], cut.columns, start=columns[1], last=n - cut.columns) as column:
-        right, stride = code.place("%b", (column, 1)), product.strides[1]
-        if transposed_b:
-            right, stride = _turned(code, product, cut, column), cut.columns
-        elif fits and n >= 128 and m * stride * product.size > _COPIED:
-            right, stride = _copied(code, product, cut, right), cut.columns
-        with code.loop(rows[0], cut.height, start=rows[1], last=m - cut.height) as row:
-            _block(code, product, cut, (row, column), (right, stride))
-    arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias + "ptr noalias %c"
+    _blocks(code, product, cut, rows, columns)
+    arguments = "ptr noalias %a, ptr noalias %b, " + "ptr noalias %bias, " * bias
+    arguments += (finish.arguments if finish else "") + "ptr noalias %c"
+    arguments += ", ptr noalias %no_nan" * finds_nan
     return (
         f"define void @{name}({arguments}, i64 %begin, i64 %end) noinline nounwind "
         f'"vectorised" "prefer-vector-width"="{vector_bits}" {{\nentry:\n'
@@ -375,17 +418,28 @@ def generated(
 
 
 def pieces(
-    m: int, n: int, k: int, *, dtype: Any = np.float32, vector_bits: int = 512, most: int = 8
+    m: int,
+    n: int,
+    k: int,
+    *,
+    transposed_a: bool = False,
+    transposed_b: bool = False,
+    aligned_b: bool = False,
+    dtype: Any = np.float32,
+    vector_bits: int = 512,
+    most: int = 8,
 ) -> tuple[Literal["rows", "columns"], list[tuple[int, int]]]:
     """Return how threads share a product: by rows or by columns, and the ranges of the pieces.
 
     They are cut where blocks end, so that nothing is computed twice; by columns if there are enough, as then
-    no columns of B are copied twice. A piece takes 20 microseconds or more. The sizes alone decide, not the
-    number of threads.
+    no columns of B are copied twice; by rows if rows of A are copied. A piece takes 20 microseconds or more.
+    The sizes alone decide, not the number of threads.
     """
-    cut = _cut(m, n, k, np.dtype(dtype).itemsize, vector_bits)
+    size = np.dtype(dtype).itemsize
+    copies_a = _copies_a(m, n, k, size, (transposed_a, transposed_b, aligned_b))
+    cut = _cut(m, n, k, size, vector_bits, transposed_a=transposed_a, copies_a=copies_a)
     down, across = -(-m // cut.height), -(-n // cut.columns)
-    by_columns = across >= min(down, 4)
+    by_columns = across >= min(down, 4) and not copies_a
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
     number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
     step *= -(-blocks // number)
@@ -393,30 +447,47 @@ def pieces(
     return "columns" if by_columns else "rows", ranges
 
 
-def _cut(m: int, n: int, k: int, size: int, vector_bits: int) -> _Cut:
+def _copies_a(m: int, n: int, k: int, size: int, how: tuple[bool, bool, bool]) -> bool:
+    """Return whether rows of a transposed A are copied: there the steps of k lie a row of A apart.
+
+    Then all of B is read anew for each row of blocks, from the second cache. Vectors that are not aligned are
+    read from two lines of a cache, which costs more than the copy brings. `how` says whether A is transposed,
+    whether B is, and whether B is aligned.
+    """
+    large = m >= 32 and n >= _MANY_READERS and k >= _LONG_WALK
+    return large and n * k * size <= _NEAR and how == (True, False, True)
+
+
+def _cut(
+    m: int, n: int, k: int, size: int, vector_bits: int, *, transposed_a: bool, copies_a: bool = False
+) -> _Cut:
     """Return the blocks that take least time, by a rough count of half cycles.
 
     One step of `k` takes a block ``height * vectors`` multiplications and ``height + vectors`` loads, two of
-    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them,
-    up to six times. A sum waits up to five cycles for the step before it. At the end, each row of the block
-    is written to a place of its own.
+    each in a cycle. The more of the first cache the columns of op(B) fill, the longer takes a load of them;
+    longest, where B is read from the second cache. The rows of a large A come from as many places of memory
+    at once, and the processor foresees few of them. A sum waits up to five cycles for the step before it. At
+    the end, each row of the block is written to a place of its own.
     """
     lanes = vector_bits // (8 * size)
     while lanes >= 2 * n:
         lanes //= 2
     across = -(-n // lanes)
+    row = 0.3 if not transposed_a and m * k * size > _NEAR else 0.0
     cuts = {}
     for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
+        if vectors > 1 and k * vectors * lanes * size > _STACK:
+            break  # its columns of op(B) could not be copied
         blocks = -(-m // most)
         height = -(-m // blocks)
-        load = min(max(1.0, k * vectors * lanes * size / 16384), 6.0)
-        step = max(height * vectors, height + load * vectors, 10)
+        load = 5.0 if copies_a else min(max(1.0, k * vectors * lanes * size / 16384), 3.0)
+        step = max(height * vectors, height + load * vectors, 10) + row * height
         time = blocks * -(-across // vectors) * (k * step + height * (vectors + 4))
         cuts[_Cut(height, lanes, vectors, min(n, lanes * vectors))] = time
     return min(cuts, key=lambda cut: cuts[cut])
 
 
-class _Code:
+class Code:
     """The text of a function under construction."""
 
     def __init__(self, real: str) -> None:
@@ -485,6 +556,11 @@ class _Code:
             self.add(f"store <{part} x {self.real}> {piece}, ptr {place}, align {align}")
             position += part
 
+    def splat(self, number: str, lanes: int) -> str:
+        """Return a vector all of whose elements are a number."""
+        first = self.new(f"insertelement <{lanes} x {self.real}> poison, {self.real} {number}, i64 0")
+        return self.shuffle(lanes, first, first, [0] * lanes)
+
     def shuffle(self, lanes: int, first: str, second: str, order: Iterable[int]) -> str:
         """Return a vector of chosen elements of two vectors of so many lanes."""
         mask = [f"i32 {number}" for number in order]
@@ -541,60 +617,176 @@ class _Code:
         return self.new(f"select i1 {over}, i64 {last}, i64 {index}")
 
 
+@dataclass(frozen=True)
+class _Strip:
+    """Some rows of op(A), or columns of op(B), over all of k.
+
+    Attributes
+    ----------
+    place : str
+        The address of the first element.
+    apart, along_k : int
+        The elements from one row or column to the next, and from one step of k to the next.
+    """
+
+    place: str
+    apart: int
+    along_k: int
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """A copy that is made on the way, while a strip is read for the first time.
+
+    Attributes
+    ----------
+    source : _Strip
+        What is copied: a strip in which the elements of a step of k lie side by side.
+    copy : _Strip
+        Where it goes.
+    starts : list of int
+        The elements of a step of k at which the vectors begin that are copied.
+    """
+
+    source: _Strip
+    copy: _Strip
+    starts: list[int]
+
+
+def _blocks(
+    code: Code, product: _Product, cut: _Cut, rows: tuple[str, str | int], columns: tuple[str, str | int]
+) -> None:
+    """Write all blocks of a range of rows and of columns.
+
+    Where a strip of an argument is copied, the first block that reads it does so, before the loop over the
+    others: memory is slow, and there the copy costs little more than the wait for it.
+    """
+    m, n = product.m, product.n
+    write = partial(_block, code, product, cut)
+
+    def down(start: str = rows[0]) -> AbstractContextManager[str]:
+        return code.loop(rows[1], cut.height, start=start, last=m - cut.height)
+
+    def across(start: str = columns[0]) -> AbstractContextManager[str]:
+        return code.loop(columns[1], cut.columns, start=start, last=n - cut.columns)
+
+    def left(row: str) -> _Strip:
+        apart, along_k = product.along_a
+        return _Strip(code.place("%a", (row, apart)), apart, along_k)
+
+    def right(column: str) -> _Strip:
+        return _Strip(code.place("%b", (column, 1)), 1, product.strides[1])
+
+    if product.transposed_b:
+        with across() as column:
+            turned = _Strip(_turned(code, product, cut, column), 1, cut.columns)
+            with down() as row:
+                write((row, column), left(row), turned)
+    elif product.copies_a:
+        width = cut.slab
+        copy = _Strip(_scratch(code, product, width), 1, width)
+        with down() as row:
+            # The last vectors begin earlier, so that nothing behind the matrix is read.
+            begin = code.at_most(row, m - width)
+            slab = _Strip(code.place(copy.place, (code.new(f"sub nsw i64 {row}, {begin}"), 1)), 1, width)
+            first = code.at_most(columns[0], n - cut.columns)
+            copying = _Copying(left(begin), copy, list(range(0, width, cut.lanes)))
+            write((row, first), left(row), right(first), copying)
+            with across(code.new(f"add nsw i64 {columns[0]}, {cut.columns}")) as column:
+                write((row, column), slab, right(column))
+    elif _copies_b(product, cut):
+        panel = _Strip(_scratch(code, product, cut.columns), 1, cut.columns)
+        with across() as column:
+            first = code.at_most(rows[0], m - cut.height)
+            copying = _Copying(right(column), panel, cut.starts)
+            write((first, column), left(first), right(column), copying)
+            with down(code.new(f"add nsw i64 {rows[0]}, {cut.height}")) as row:
+                write((row, column), left(row), panel)
+    else:
+        with down() as row, across() as column:
+            write((row, column), left(row), right(column))
+
+
+def _copies_b(product: _Product, cut: _Cut) -> bool:
+    """Return whether columns of a wide B are copied."""
+    far_apart = product.n >= 128 and product.m * product.strides[1] * product.size > _COPIED
+    return far_apart and product.m > cut.height and cut.columns * product.k * product.size <= _STACK
+
+
 def _block(
-    code: _Code, product: _Product, cut: _Cut, corner: tuple[str, str], right: tuple[str, int]
+    code: Code,
+    product: _Product,
+    cut: _Cut,
+    corner: tuple[str, str],
+    left: _Strip,
+    right: _Strip,
+    copying: _Copying | None = None,
 ) -> None:
     """Write one block of the result: its sums in registers over all of k, then their stores.
 
-    `corner` is its first row and column in C; `right` the address of its columns of op(B), and from one row
-    of them to the next.
+    `corner` is its first row and column in C.
     """
     row, column = corner
     vector, filled = f"<{cut.lanes} x {code.real}>", min(cut.lanes, cut.columns)
-    along_row, along_k = product.along_a
-    left = code.place("%a", (row, along_row))
     sums = {(i, v): "zeroinitializer" for i in range(cut.height) for v in range(cut.vectors)}
     unroll = 1 if product.k % 2 else 2
     with code.loop(product.k, unroll, carried=sums, kind=vector) as k:
-        a, b = code.place(left, (k, along_k)), code.place(right[0], (k, right[1]))
+        a, b = code.place(left.place, (k, left.along_k)), code.place(right.place, (k, right.along_k))
+        if copying:
+            source = code.place(copying.source.place, (k, copying.source.along_k))
+            copy = code.place(copying.copy.place, (k, copying.copy.along_k))
         for step in range(unroll):
-            loads = [code.load(b, step * right[1] + start, cut.lanes, filled) for start in cut.starts]
+            loads = [code.load(b, step * right.along_k + start, cut.lanes, filled) for start in cut.starts]
+            if copying:
+                for start in copying.starts:
+                    element = code.load(source, step * copying.source.along_k + start, cut.lanes, cut.lanes)
+                    code.store(copy, step * copying.copy.along_k + start, element, cut.lanes, cut.lanes)
             for i in range(cut.height):
-                number = code.new(f"load {code.real}, ptr {code.place(a, (step, along_k), (i, along_row))}")
-                first = code.new(f"insertelement {vector} poison, {code.real} {number}, i64 0")
-                factor = code.shuffle(cut.lanes, first, first, [0] * cut.lanes)
+                place = code.place(a, (step, left.along_k), (i, left.apart))
+                number = code.new(f"load {code.real}, ptr {place}")
+                factor = code.splat(number, cut.lanes)
                 for v in range(cut.vectors):
                     term = code.new(f"fmul contract {vector} {factor}, {loads[v]}")
                     sums[i, v] = code.new(f"fadd contract {vector} {sums[i, v]}, {term}")
     corner_of_c = code.place("%c", (row, product.strides[2]), (column, 1))
+    results = []
     for v, start in enumerate(cut.starts):
         if product.bias:
             bias = code.load(code.place("%bias", (column, 1)), start, cut.lanes, filled)
+        if product.finish:
+            known = product.finish.of_columns(code, column, start, cut.lanes, filled)
         for i in range(cut.height):
             result = sums[i, v]
             if product.bias:
                 result = code.new(f"fadd {vector} {result}, {bias}")
+            if product.finish:
+                result = product.finish.of_elements(code, known, result, cut.lanes)
             code.store(corner_of_c, i * product.strides[2] + start, result, cut.lanes, filled)
+            results.append(result)
+    if product.finds_nan:
+        _look_for_nan(code, results, cut.lanes)
 
 
-def _copied(code: _Code, product: _Product, cut: _Cut, start: str) -> str:
-    """Write a copy of some columns of B, with nothing between the rows, and return its address."""
-    copy, lanes = _scratch(code, product, cut), cut.lanes
-    # Several rows are read before one is written: a read behind a write whose address agrees in the last
-    # twelve bits waits for it, and rows of 512 floats all agree.
-    several = min(product.k, 8)
-    with code.loop(product.k, several) as k:
-        source, target = code.place(start, (k, product.strides[1])), code.place(copy, (k, cut.columns))
-        places = [(i, start) for i in range(several) for start in cut.starts]
-        loads = [code.load(source, i * product.strides[1] + j, lanes, lanes) for i, j in places]
-        for (i, j), vector in zip(places, loads, strict=True):
-            code.store(target, i * cut.columns + j, vector, lanes, lanes)
-    return copy
+def _look_for_nan(code: Code, vectors: list[str], lanes: int) -> None:
+    """Store 0 to the byte at `no_nan`, if an element of some vectors is NaN. Two are compared at a time."""
+    vector, flags = f"<{lanes} x {code.real}>", f"<{lanes} x i1>"
+    pairs = zip(vectors[::2], [*vectors[1::2], vectors[-1]], strict=False)
+    found = [code.new(f"fcmp uno {vector} {first}, {second}") for first, second in pairs]
+    some = found[0]
+    for other in found[1:]:
+        some = code.new(f"or {flags} {some}, {other}")
+    bits = code.new(f"bitcast {flags} {some} to i{lanes}")
+    nan, store, after = code.new(f"icmp ne i{lanes} {bits}, 0"), code.label(), code.label()
+    code.add(f"br i1 {nan}, label %{store}, label %{after}")
+    code.begin(store)
+    code.add("store i8 0, ptr %no_nan")
+    code.add(f"br label %{after}")
+    code.begin(after)
 
 
-def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
+def _turned(code: Code, product: _Product, cut: _Cut, column: str) -> str:
     """Write a copy of some columns of op(B) that lie as rows, turned in squares, and return its address."""
-    copy = _scratch(code, product, cut)
+    copy = _scratch(code, product, cut.columns)
     lanes = cut.lanes
     while lanes > min(cut.columns, product.k):
         lanes //= 2
@@ -608,13 +800,13 @@ def _turned(code: _Code, product: _Product, cut: _Cut, column: str) -> str:
     return copy
 
 
-def _scratch(code: _Code, product: _Product, cut: _Cut) -> str:
-    """Return the address of an array on the stack for all rows of some columns of op(B)."""
-    code.allocations.append(f"  %copy = alloca [{product.k * cut.columns} x {code.real}], align 64")
+def _scratch(code: Code, product: _Product, width: int) -> str:
+    """Return the address of an array on the stack for so many elements of each step of k."""
+    code.allocations.append(f"  %copy = alloca [{product.k * width} x {code.real}], align 64")
     return "%copy"
 
 
-def _transposed(code: _Code, square: list[str]) -> list[str]:
+def _transposed(code: Code, square: list[str]) -> list[str]:
     """Return the columns of a square, given its rows: quarters change places, then quarters of quarters."""
     lanes = len(square)
     half = lanes // 2
@@ -645,5 +837,5 @@ def choose(
         return "generated"
     rows_of_one_number = n < 4 or (transposed_a and n < 9)
     turned_for_little = transposed_b and m < 8
-    columns_far_apart = k > (256 if transposed_a else 1024)
-    return "blas" if rows_of_one_number or turned_for_little or columns_far_apart else "generated"
+    longest = 256 if transposed_a else 8192 // np.dtype(dtype).itemsize if transposed_b else 1024
+    return "blas" if rows_of_one_number or turned_for_little or k > longest else "generated"

@@ -80,11 +80,10 @@ class Replay:
 
     @property
     def is_simple(self) -> bool:
-        """Whether a call leaves gradients and notes of optimisers alone, and returns one Tensor."""
+        """True if a call leaves behind no more than gradients and notes of optimisers."""
         traced = self.traced
         return (
-            self.is_single
-            and not (traced.assigned or traced.schedules or self.gradients.of_arguments)
+            not (traced.assigned or traced.schedules or self.gradients.of_arguments)
             and all(each.is_whole and each.is_noted for each in self.progress)
             and not any(isinstance(place, int) for place, _ in traced.presence)
         )
@@ -192,6 +191,10 @@ class Replay:
             self._stepped += 1
             schedule.step()
         self._stepped = 0
+        return self.result_of(outputs, numbers)
+
+    def result_of(self, outputs: Sequence[Any], numbers: Sequence[float]) -> Any:
+        """Return what the function returns, of what the program computed."""
         if self.is_single:
             return _wrapped(outputs[self.results[0][1]])
         found = [
@@ -202,7 +205,7 @@ class Replay:
             else known
             for (kind, position, known), of in zip(self.results, self.kinds or (), strict=True)
         ]
-        return unflatten(traced.structure, found)
+        return unflatten(self.traced.structure, found)
 
 
 def _as(kind: type, array: Any) -> Any:

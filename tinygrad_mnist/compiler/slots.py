@@ -35,7 +35,7 @@ class Slot:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others of its kind, in one trace and the next."""
+        """The identity of the place among those of its kind, in one trace and the next."""
         raise NotImplementedError
 
     def describe(self) -> str:
@@ -51,7 +51,7 @@ class ArgumentSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return (self.position,)
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
@@ -76,7 +76,7 @@ class TensorSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return (id(self.tensor),)
 
     def describe(self) -> str:
@@ -97,7 +97,7 @@ class ArraySlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return (id(self.array),)
 
 
@@ -114,7 +114,7 @@ class BufferSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.namespace), self.name
 
     def describe(self) -> str:
@@ -134,7 +134,7 @@ class GradientSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return (id(self.leaf),)
 
     def describe(self) -> str:
@@ -172,7 +172,7 @@ class StateSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.flat), self.name, self.index
 
     def describe(self) -> str:
@@ -199,7 +199,7 @@ class DrawSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.rng), self.method, repr(self.arguments)
 
 
@@ -222,7 +222,7 @@ class OptionSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.group), self.name, self.place
 
 
@@ -242,7 +242,7 @@ class RateSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.schedule), self.place, self.ahead
 
     def describe(self) -> str:
@@ -263,7 +263,7 @@ class EpochSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.schedule), self.ahead
 
     def describe(self) -> str:
@@ -290,5 +290,5 @@ class ProgressSlot(Slot):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells the place from others."""
+        """The identity of the place."""
         return id(self.flat), self.index, self.place

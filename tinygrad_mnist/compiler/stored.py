@@ -101,12 +101,13 @@ def _text(program: Program) -> str:
 def _compiler() -> str | None:
     """Return a hash of the compiler's source, and NumPy's version; None without a source."""
     digest = sha256(np.__version__.encode())
+    paths = sorted(Path(__file__).parent.glob("*.py"))
     try:
-        for path in sorted(Path(__file__).parent.glob("*.py")):
+        for path in paths:
             digest.update(path.read_bytes())
     except OSError:
         return None
-    return digest.hexdigest() if Path(__file__).is_file() else None
+    return digest.hexdigest() if paths else None
 
 
 def find(program: Program, key: str | None) -> Stored | None:

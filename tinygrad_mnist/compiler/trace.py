@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
-from tinygrad_mnist.compiler.builder import LONGEST, Builder, TooLong
+from tinygrad_mnist.compiler.builder import LARGEST_FOLDED, LONGEST, Builder, TooLong
 from tinygrad_mnist.compiler.collection import Collection
 from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
 from tinygrad_mnist.compiler.guards import is_object
@@ -135,9 +135,9 @@ class Traced:
 
     def difference(self, first: Traced) -> str | None:
         """Return where the first trace of the same call differs, which a replay would freeze, or None."""
-        for (mine, line), (its, other) in zip(self.log, first.log, strict=False):
+        for number, ((mine, _), (its, _)) in enumerate(zip(self.log, first.log, strict=False)):
             if mine != its:
-                return line or other
+                return next((line for _, line in (*self.log[number:], *first.log[number:]) if line), "a line")
         if len(self.log) != len(first.log):
             shorter = min(len(self.log), len(first.log))
             return max(self.log, first.log, key=len)[shorter][1]
@@ -261,10 +261,11 @@ class Tracer(Recorder, OptimizerTracer):
     def _is_made_anew(self, array: Any) -> bool:
         """Return whether an array or Tensor is not the one that the first trace met: each call makes it.
 
-        A first trace guesses. Where it is wrong, the second one has more to write.
+        A first trace guesses that of small arrays. Where it is wrong, the second one has more to write.
         """
         if self.first is None:
-            return isinstance(array, np.ndarray) and (array.size == 1 or _is_asked_by_package())
+            small = isinstance(array, np.ndarray) and array.size <= LARGEST_FOLDED
+            return small and (array.size == 1 or _is_asked_by_package())
         return not any(array is its for its, _ in self.first.met[len(self.met) - 1 : len(self.met)])
 
     def capture(self, tensor: Tensor) -> Symbol:

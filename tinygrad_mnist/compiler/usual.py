@@ -87,17 +87,41 @@ def _fitting(
 ) -> Callable[[tuple[Any, ...]], list[Any] | None]:
     """Return what looks whether a call is like the last. It returns the arrays of the arguments, or None."""
     # The names of a closure are found quicker than attributes.
-    count, captured, presence, progress = len(looks), replay.captured, replay.traced.presence, replay.progress
+    arrays_of, captured, presence = _looking(looks, replay), replay.captured, replay.traced.presence
     assert errors_in_numpy is not None
     get_errstate = errors_in_numpy.get
     is_recording, is_evaluating, errstate = recording.get(), _evaluating.get(), get_errstate(None)
-    scalars, groups = replay.scalars, replay.scalars.groups
-    # Options that are equal to those of the last call are of the same kinds.
+    scalars, groups, progress = replay.scalars, replay.scalars.groups, replay.progress
     are_compared = all(any(group.group is known for known in groups) for group in watch.groups)
     is_unchanged = watch.holds_the_same if are_compared else watch.is_unchanged
 
     def fit(args: tuple[Any, ...]) -> list[Any] | None:
-        if len(args) != count or captured.version != arrays_version():
+        if recording.get() is not is_recording or _evaluating.get() is not is_evaluating:
+            return None
+        if get_errstate(None) is not errstate or captured.version != arrays_version() or not is_unchanged():
+            return None
+        # Options that are equal to those of the last call are of the same kinds; others are looked at.
+        if list(chain.from_iterable(map(VALUES, groups))) != scalars.options and not watch.is_unchanged():
+            return None
+        if scalars.misfit() is not None:
+            return None
+        for leaf, present in presence:
+            if (leaf.grad is not None) is not present:
+                return None
+        for each in progress:
+            if each.notes.count(first := each.notes[0]) != len(each.notes) or first is None:
+                return None
+        return arrays_of(args)
+
+    return fit
+
+
+def _looking(looks: list[Look], replay: Replay) -> Callable[[tuple[Any, ...]], list[Any] | None]:
+    """Return what returns the arrays of arguments, or None if these look otherwise."""
+    count, identities = len(looks), replay.captured.identities
+
+    def arrays_of(args: tuple[Any, ...]) -> list[Any] | None:
+        if len(args) != count:
             return None
         arrays: list[Any] = []
         own = _OWNS_ITS_MEMORY
@@ -105,7 +129,7 @@ def _fitting(
             if type(arg) is not kind:
                 return None
             if kind is Tensor:
-                if arg.origin is not None or id(arg) in captured.identities:
+                if arg.origin is not None or id(arg) in identities:
                     return None
                 arg = arg._array
             flags = arg.flags.num
@@ -116,24 +140,9 @@ def _fitting(
         # Two arrays that own their memory have none in common, unless they are the same.
         if count > 1 and (len(set(map(id, arrays))) < count if own else not are_apart(arrays)):
             return None
-        if recording.get() is not is_recording or _evaluating.get() is not is_evaluating:
-            return None
-        if get_errstate(None) is not errstate or not is_unchanged():
-            return None
-        if (
-            list(chain.from_iterable(map(VALUES, groups))) != scalars.options
-            or scalars.other_misfit() is not None
-        ):
-            return None
-        for leaf, present in presence:
-            if (leaf.grad is not None) is not present:
-                return None
-        for each in progress:
-            if each.notes.count(first := each.notes[0]) != len(each.notes) or first is None:
-                return None
         return arrays
 
-    return fit
+    return arrays_of
 
 
 def _running(replay: Replay) -> Callable[[tuple[Any, ...], list[Any]], Any]:
@@ -142,7 +151,8 @@ def _running(replay: Replay) -> Callable[[tuple[Any, ...], list[Any]], Any]:
     table, inputs, overlaps, run = executable.table, executable.arrays, executable.overlaps, executable.run
     plain = [(number, executable.entries[number], position) for number, position in replay.plain]
     others, generators, passing = replay.others, replay.generators, replay.passing
-    progress, written, result = replay.progress, replay.traced.written, replay.results[0][1]
+    progress, written, result_of = replay.progress, replay.traced.written, replay.result_of
+    single = replay.results[0][1] if replay.is_single else None
 
     def run_on(args: tuple[Any, ...], arrays: list[Any]) -> Any:
         before = [generator.bit_generator.state for generator in generators] if generators else ()
@@ -163,7 +173,7 @@ def _running(replay: Replay) -> Callable[[tuple[Any, ...], list[Any]], Any]:
             gradients.put(args, outputs)
             for each in progress:
                 each.notes[:] = [each.make(numbers)] * len(each.notes)
-            return _lift(outputs[result], None)
+            return result_of(outputs, numbers) if single is None else _lift(outputs[single], None)
         except BaseException as error:
             replay.recover(args, before, error)
             raise

@@ -132,7 +132,7 @@ def batch_norm_joint(
 
 def batch_norm_formula(x: Any, weight: Any, bias: Any, eps: float, observe: Any = None) -> Any:
     centred = deviations(single(x), 0)
-    out = centred / np.sqrt(np.mean(centred**2, axis=0) + eps) * weight + bias
+    out = centred * (weight / np.sqrt(np.mean(centred**2, axis=0) + eps)) + bias
     return stored(out, np.result_type(x.dtype, weight.dtype, bias.dtype))
 
 
