@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_mnist.compiler.executable import Executable, Results
 from tinygrad_mnist.compiler.inputs import NotNow
-from tinygrad_mnist.compiler.trace import Result, Traced
+from tinygrad_mnist.compiler.traced import Result, Traced
 from tinygrad_mnist.engine.tensor import _wrapped
 
 

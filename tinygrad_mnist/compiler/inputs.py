@@ -18,7 +18,7 @@ from tinygrad_mnist.compiler.slots import (
     TensorSlot,
     is_backwards,
 )
-from tinygrad_mnist.compiler.trace import Traced
+from tinygrad_mnist.compiler.traced import Traced
 from tinygrad_mnist.engine.structure import arrays_version
 
 

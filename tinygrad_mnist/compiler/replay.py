@@ -16,7 +16,7 @@ from tinygrad_mnist.compiler.effects import Gradients, Progress
 from tinygrad_mnist.compiler.executable import Executable
 from tinygrad_mnist.compiler.inputs import NEVER, Captured, NotNow, Scalars, stays
 from tinygrad_mnist.compiler.slots import ArgumentSlot, DrawSlot, Slot
-from tinygrad_mnist.compiler.trace import Traced
+from tinygrad_mnist.compiler.traced import Traced
 from tinygrad_mnist.engine.structure import array_replaced, arrays_version
 from tinygrad_mnist.engine.tape import mark_written
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped

@@ -29,7 +29,7 @@ from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
 from tinygrad_mnist.compiler.guards import is_object
 from tinygrad_mnist.compiler.optimizers import OptimizerTracer
 from tinygrad_mnist.compiler.places import array_places
-from tinygrad_mnist.compiler.program import Program, Value
+from tinygrad_mnist.compiler.program import Value
 from tinygrad_mnist.compiler.rates import Rates
 from tinygrad_mnist.compiler.slots import (
     ArgumentGradientSlot,
@@ -39,11 +39,11 @@ from tinygrad_mnist.compiler.slots import (
     DrawSlot,
     GradientSlot,
     Slot,
-    StateSlot,
     TensorSlot,
 )
 from tinygrad_mnist.compiler.standins import StandIn, standing
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
+from tinygrad_mnist.compiler.traced import Traced, finished
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
@@ -61,104 +61,6 @@ _BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__fil
 
 KINDS: Final = "fbiu"
 """The kinds of the dtypes that a Tensor can have."""
-
-
-@dataclass
-class Result:
-    """One leaf of what the function returns: an output of the program, a number, or an object as it is."""
-
-    kind: str  # "output", "number" or "object"
-    position: int = 0
-    object: Any = None
-
-
-@dataclass
-class Traced:
-    """A function that was traced.
-
-    Attributes
-    ----------
-    program : Program
-        What it computes.
-    slots : list of Slot
-        Where each input of the program lies.
-    scalars : list of Slot
-        Where each number lies that goes in.
-    presence : list of (Leaf or int, bool)
-        Whether a leaf, or an argument by its position, had a gradient: the program holds for that alone.
-    results : list of Result
-        The leaves of what the function returns; ``structure`` puts them together.
-    gradients : list of (Leaf or int, int or None)
-        The gradients that the call leaves, by the output that holds each; None removes one.
-    assigned : list of (Tensor or int, int)
-        Tensors, or arguments by their position, whose array is replaced by an output.
-    written : list of Leaf
-        Leaves whose values the program writes, which older tapes are told.
-    progress : list of (flat, positions, tree)
-        What optimisers note for their parameters; numbers of the program are at the leaves of the trees.
-    options : list of (dict, names, values)
-        The groups of optimisers, with their options that are no numbers, and what these were.
-    decisions : list of (Slot, comparison, number, bool)
-        Comparisons of options that an optimiser's formula asked for, and how they came out.
-    schedules : list
-        Schedules that are advanced after the call.
-    leaves : list of Leaf
-        The leaves of the Tensors that the function found.
-    optimizers : list
-        The optimisers that took a step.
-    met : list of (object, ndarray)
-        The arrays and Tensors that were met, in their order, for the comparison with another trace.
-    log : list of (object, str)
-        What was asked for, and at which line, for the same.
-    on_tape : bool
-        Whether a result could still be differentiated.
-    """
-
-    program: Program
-    slots: list[Slot]
-    scalars: list[Slot]
-    presence: list[tuple[Any, bool]]
-    results: list[Result]
-    structure: Any
-    gradients: list[tuple[Any, int | None]]
-    assigned: list[tuple[Any, int]]
-    written: list[Leaf]
-    progress: list[tuple[Any, list[int], Any]]
-    options: list[tuple[dict[str, Any], Sequence[str], tuple[Any, ...]]]
-    decisions: list[tuple[Slot, str, float, bool]]
-    schedules: list[Any]
-    leaves: list[Leaf]
-    optimizers: list[Any]
-    met: list[Any]
-    log: list[tuple[Any, str]]
-    on_tape: bool = False
-
-    def difference(self, first: Traced) -> str | None:
-        """Return where the first trace of the same call differs, which a replay would freeze, or None."""
-        for number, ((mine, _), (its, _)) in enumerate(zip(self.log, first.log, strict=False)):
-            if mine != its:
-                return next((line for _, line in (*self.log[number:], *first.log[number:]) if line), "a line")
-        if len(self.log) != len(first.log):
-            shorter = min(len(self.log), len(first.log))
-            return max(self.log, first.log, key=len)[shorter][1]
-        for (one, array), (other, its_array) in zip(self.met, first.met, strict=False):
-            if one is not other and not _is_same_object(array, its_array):
-                return f"an array, {its_array!r} and then {array!r}"
-        for result, its_result in zip(self.results, first.results, strict=False):
-            if result.kind == "object" and not _is_same_object(result.object, its_result.object):
-                return f"a result, {its_result.object!r} and then {result.object!r}"
-        return None
-
-
-def _is_same_object(one: Any, other: Any) -> bool:
-    """Return whether two traces met the same object, or equal ones that each of them made."""
-    if one is other:
-        return True
-    one, other = (each._array if isinstance(each, Tensor) else each for each in (one, other))
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=is_float(one)))
-    plain_types = (int, float, str, bool, bytes, np.generic)
-    return type(one) is type(other) and isinstance(one, plain_types) and bool(one == other or one != one)
 
 
 @dataclass
@@ -820,164 +722,4 @@ def _traced(
         if any(id(leaf) in tracing.captures for leaf in leaves if isinstance(leaf, Tensor)):
             raise RunsEagerly("an argument is a Tensor that the function finds outside, too")
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
-        return _finished(tracing, returned)
-
-
-def _finished(tracing: Tracer, returned: Any) -> Traced:
-    """Return the trace as data, while everything still has the values that the function left."""
-    program = tracing.builder.program
-    outputs: list[Value] = program.outputs
-    numbers: list[Value] = program.numbers
-
-    def output(symbol: Any) -> int:
-        outputs.append(tracing.symbol(symbol).value)
-        return len(outputs) - 1
-
-    def number(leaf: Number) -> int:
-        symbol = tracing.symbol(leaf)
-        if symbol.value in program.scalars or symbol.value in program.inputs:
-            symbol = lowering.ufunc(tracing, np.maximum, [symbol, symbol])  # each result has its own place
-        if symbol.value not in numbers:
-            numbers.append(symbol.value)
-        return numbers.index(symbol.value)
-
-    result_leaves, structure = flatten(returned)
-    results, on_tape = [], False
-    originals = {id(capture.tensor): capture for capture in tracing.captures.values()}
-    for leaf in result_leaves:
-        if type(leaf) is Number and tracing.builder.is_constant(tracing.symbol(leaf).value):
-            results.append(Result("object", object=float(program.constants[tracing.symbol(leaf).value])))
-        elif type(leaf) is Number:
-            results.append(Result("number", number(leaf), float if leaf.now is None else type(leaf.now)))
-        elif isinstance(leaf, Tensor) and id(leaf) in originals:
-            results.append(Result("object", object=leaf))
-        elif isinstance(leaf, (Tensor, Symbol, np.ndarray)):
-            on_tape = on_tape or (isinstance(leaf, Tensor) and _is_live(leaf.origin))
-            results.append(Result("output", output(leaf)))
-        else:
-            results.append(Result("object", object=leaf))
-
-    gradients: list[tuple[Any, int | None]] = []
-    known = tracing.leaves if tracing.first is None else tracing.first.leaves
-    for leaf in tracing.leaves:
-        if leaf not in known and leaf not in tracing.argument_leaves:
-            continue  # it was made in the call, and ends with it
-        place = tracing.argument_leaves.get(leaf, leaf)
-        if leaf.grad is None:
-            gradients.append((place, None))
-        else:
-            symbol = tracing.symbol(leaf.grad)
-            if symbol.value is not tracing.first_gradients.get(leaf):
-                gradients.append((place, output(symbol)))
-
-    assigned: list[tuple[Any, int]] = []
-    written: list[Leaf] = []
-    for capture in list(tracing.captures.values()):
-        symbol = tracing.symbol(capture.tensor._array)
-        if symbol.value is capture.value:
-            continue
-        if capture.tensor._leaf is not None:
-            written.append(capture.tensor._leaf)
-        if id(capture.tensor) in tracing.in_place:
-            program.writes.append((symbol.value, capture.value))
-        else:
-            assigned.append((capture.tensor, output(symbol)))
-    for position, given, tensor, value in tracing.arguments:
-        symbol = tracing.symbol(tensor)
-        if symbol.value is value:
-            continue
-        if isinstance(given, Tensor):  # t += x gives a Tensor a new array
-            assigned.append((position, output(symbol)))
-            on_tape = on_tape or isinstance(tensor.origin, Node)
-        else:
-            program.writes.append((symbol.value, value))
-    done: set[int] = set()
-    for buffer in tracing.buffers:
-        symbol = tracing.symbol(buffer.tensor, buffer.array.dtype)
-        if symbol.value is not buffer.value and id(buffer.array) not in done:
-            done.add(id(buffer.array))
-            if symbol.dtype != buffer.array.dtype:
-                symbol = symbol.astype(buffer.array.dtype)
-            program.writes.append((symbol.value, buffer.value))
-    tracing.write_states(program)
-    if program.writes and tracing.builder.has_copies:  # which would be written to, or not see what is written
-        raise RunsEagerly("an array runs backwards in memory, as x[::-1] does, and arrays are written to")
-    progress = [
-        (flat, positions, _numbered(tree, number)) for flat, positions, tree in tracing.progress_after()
-    ]
-    return Traced(
-        program if tracing.first is None else _without_unused_inputs(tracing),
-        tracing.slots,
-        tracing.scalar_slots,
-        tracing.presence,
-        results,
-        structure,
-        gradients,
-        assigned,
-        written,
-        progress,
-        tracing.options,
-        tracing.decisions,
-        tracing.schedules,
-        [capture.tensor._leaf for capture in tracing.captures.values() if capture.tensor._leaf is not None],
-        tracing.optimizers,
-        tracing.met,
-        tracing.builder.log,
-        on_tape,
-    )
-
-
-def _is_live(origin: Any) -> bool:
-    """Return whether a gradient could still be taken: from a tape of which no walk has freed a part."""
-    waiting, seen = [origin], set()
-    if not isinstance(origin, Node):
-        return False
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, Node) or node in seen:
-            continue
-        if node.arrays is None:
-            return False
-        seen.add(node)
-        waiting.extend(node.parents)
-    return True
-
-
-def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
-    """Return a tree with, for each Number, a `Result` that says which number of the program it is."""
-    if type(tree) is Number:
-        return Result("number", number(tree), type(tree.now))
-    if isinstance(tree, tuple):
-        parts = [_numbered(part, number) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
-    return tree
-
-
-_ORDER: Final = [
-    ArgumentSlot, TensorSlot, BufferSlot, StateSlot, GradientSlot, ArgumentGradientSlot, ArraySlot, DrawSlot,
-]  # fmt: skip
-
-
-def _without_unused_inputs(tracing: Tracer) -> Program:
-    """Return the program without inputs that it does not use; draws stay, as generators must advance."""
-    program = tracing.builder.finished()
-    used = {value for instruction in program.instructions for value in instruction.inputs}
-    used.update(program.outputs, program.numbers, program.conditions, program.watched)
-    used.update(value for pair in program.writes for value in pair)
-    kept = [
-        (value, strides, slot)
-        for value, strides, slot in zip(program.inputs, program.strides, tracing.slots, strict=True)
-        if value in used or isinstance(slot, (DrawSlot, ArgumentSlot))
-    ]
-    kept.sort(key=lambda entry: _ORDER.index(type(entry[2])))  # neighbours of one kind are fetched together
-    program.inputs = [value for value, _, _ in kept]
-    program.strides = [strides for _, strides, _ in kept]
-    tracing.slots = [slot for _, _, slot in kept]
-    scalars = [
-        (value, slot)
-        for value, slot in zip(program.scalars, tracing.scalar_slots, strict=True)
-        if value in used
-    ]
-    program.scalars = [value for value, _ in scalars]
-    tracing.scalar_slots = [slot for _, slot in scalars]
-    return program
+        return finished(tracing, returned)
