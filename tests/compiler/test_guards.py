@@ -793,3 +793,15 @@ def test_any_callable_can_be_guarded(function: Any) -> None:
     guards = Guards(function)
     assert guards.check() is None
     assert guards.key() is guards.key()
+
+
+@pytest.mark.parametrize("read", [lambda cls: cls, lambda cls: cls()])
+def test_an_attribute_of_a_class_that_hides_that_of_its_base_is_new(read: Any) -> None:
+    class Own(Plain):
+        pass
+
+    held = read(Own)
+    guards = Guards(lambda x: x * held.factor)
+    assert changed(guards) is None
+    Own.factor = 3.0
+    assert changed(guards) == "Own.factor is new: 3.0"
