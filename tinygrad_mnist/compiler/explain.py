@@ -120,7 +120,7 @@ def explain(
         1  loop            3×4                           48 B      48 B
            exp
     <BLANKLINE>
-    memory: 64 B; all values apart would take 48 B
+    memory: 0 B; all values apart would take 48 B
     returned: 1 array
     """
     plan = executable.plan
