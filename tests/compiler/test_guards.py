@@ -805,3 +805,24 @@ def test_an_attribute_of_a_class_that_hides_that_of_its_base_is_new(read: Any) -
     assert changed(guards) is None
     Own.factor = 3.0
     assert changed(guards) == "Own.factor is new: 3.0"
+
+
+def test_a_method_that_a_class_or_an_optimiser_gets_later_is_seen() -> None:
+    class Own(nn.Sequential):
+        pass
+
+    model = Own(nn.Linear(2, 2, rng=0))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+
+    guards = Guards(step)
+    optimizer.step = lambda: None  # type: ignore[method-assign]
+    assert "step" in changed(guards)
+    del optimizer.step
+    assert guards.check() is None
+    Own.forward = lambda self, x: x  # type: ignore[method-assign]
+    assert "Own.forward" in changed(guards)

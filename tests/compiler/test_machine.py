@@ -3,12 +3,14 @@
 import ctypes
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -390,3 +392,29 @@ def test_perf_is_told_where_functions_are(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_object_file_of_another_format_has_no_symbols_here() -> None:
     assert list(machine.symbols_of_elf(b"\xcf\xfa\xed\xfe\x07\x00\x00\x01")) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["parse_assembly", "create_context", "create_pass_builder", "create_mcjit_compiler"]
+)
+def test_an_interrupt_while_llvm_works_comes_afterwards(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    llvm = pytest.importorskip("llvmlite.binding")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    work, text = getattr(llvm, name), f"define i32 @interrupted_{name}() {{\n  ret i32 1\n}}"
+
+    def interrupted(*given: Any) -> Any:
+        done = work(*given)
+        signal.raise_signal(signal.SIGINT)
+        return done
+
+    monkeypatch.setattr(llvm, name, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            machine.compile_ir(text)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    monkeypatch.undo()
+    assert machine.compile_ir(f"define i32 @interrupted_{name}() {{\n  ret i32 1\n}}").address(
+        f"interrupted_{name}"
+    )

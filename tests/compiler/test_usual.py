@@ -156,3 +156,102 @@ def test_both_ways_are_eagers(is_usual: bool, monkeypatch: pytest.MonkeyPatch) -
     if not is_usual:
         monkeypatch.setattr("tinygrad_mnist.compiler.jit.usual_call", lambda *args: None)
     equal_to_eager(trainer, [batch(seed) for seed in range(6)])
+
+
+def test_gradients_that_a_user_holds_a_view_of_stay() -> None:
+    model = nn.Linear(3, 4, rng=0)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    views: list[Callable[[Any], Any]] = [
+        lambda g: g,
+        lambda g: g.data,
+        lambda g: g.numpy().T,
+        lambda g: g.numpy()[0],
+        lambda g: g[0:1],
+        lambda g: g.T,
+        lambda g: memoryview(g.numpy()),
+    ]
+
+    @jit
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = np.sum(model(x) ** 2)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for view in views:
+        kept = []
+        for _ in range(6):
+            step(x)
+            kept.append((view(model.weight.grad), np.array(view(model.weight.grad))))
+        for held, copied in kept:
+            np.testing.assert_array_equal(np.array(held), copied)
+
+
+def test_a_gradient_that_was_made_to_require_one_is_not_used_again() -> None:
+    world, _ = after_replays()
+    weight = world.model[0].weight
+    weight.grad.requires_grad_(True)
+    for seed in range(4):
+        world.step(*batch(seed))
+        assert not weight.grad.requires_grad
+
+
+def test_what_a_call_writes_to_has_to_be_writeable() -> None:
+    @jit
+    def add(a: Any, b: Any) -> Any:
+        a += b
+        return np.sum(a)
+
+    for _ in range(3):
+        add(np.ones(4), np.ones(4))
+    given = np.frombuffer(bytes(32))
+    with pytest.raises(ValueError, match="read-only"):
+        add(given, np.ones(4))
+    assert not given.any()
+    world, _ = after_replays()
+    world.model[1].running_mean.setflags(write=False)
+    with pytest.raises(ValueError, match="read-only"):
+        world.step(*batch(4))
+
+
+def test_arguments_that_overlap_with_one_that_is_written_to() -> None:
+    def f(a: Any, b: Any) -> Any:
+        a += 1
+        return a + b
+
+    jitted = jit(f)
+    one, other = np.zeros(3), np.zeros(3)
+    for _ in range(4):
+        np.testing.assert_array_equal(jitted(one[:], one[:]), f(other[:], other[:]))
+        np.testing.assert_array_equal(jitted(one[1:], one[:-1]), f(other[1:], other[:-1]))
+
+
+def test_a_buffer_that_is_an_argument_too() -> None:
+    def made() -> tuple[Any, Any]:
+        norm = nn.BatchNorm1d(1)
+
+        def mean_after(x: Any, mean: Any) -> Any:
+            with no_grad():
+                norm(x)
+            return mean * 1
+
+        return norm, mean_after
+
+    x = np.full((2, 1), 10.0, np.float32)
+    (one, eager), (other, f) = made(), made()
+    jitted = jit(f)
+    for _ in range(4):
+        np.testing.assert_array_equal(jitted(x, other.running_mean), eager(x, one.running_mean))
+
+
+def test_results_are_off_the_tape_at_each_call() -> None:
+    world = trainer(jit)
+    assert [world.step(*batch(seed)).requires_grad for seed in range(3)] == [False] * 3
+
+
+def test_an_option_that_is_no_number_of_c_is_eagers_error() -> None:
+    world, _ = after_replays()
+    world.optimizer.param_groups[0]["lr"] = 10**400
+    with pytest.raises(OverflowError):
+        world.step(*batch(4))

@@ -226,6 +226,10 @@ class Collection:
                 (f"{where}[{name!r}]", kind)
                 for name, kind in zip(options.names, options.pattern, strict=True)
             )
+        # A method that is put into the object hides that of its class.
+        methods = {name for name in self.attributes if callable(getattr(type(optimizer), name, None))}
+        self._add_attributes(path, vars(optimizer), methods & vars(optimizer).keys())
+        self.absent.append((vars(optimizer), frozenset(methods - vars(optimizer).keys())))
         if not is_library_class(type(optimizer)):
             own = {name for name in vars(optimizer) if not name.startswith("_")}
             self._add_attributes(path, vars(optimizer), own - {"param_groups", "defaults"})
@@ -307,7 +311,7 @@ class Collection:
                 continue
             own = vars(base)
             # a name that a class gets would hide that of a base
-            hidden = frozenset(n for n in self.attributes if n not in own and hasattr(base, n))
+            hidden = frozenset(n for n in self.attributes | by_syntax if n not in own and hasattr(base, n))
             if hidden:
                 self.absent.append((own, hidden))
             names = [

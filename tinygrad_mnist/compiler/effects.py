@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import call, itemgetter
+from operator import attrgetter, call, itemgetter
 from sys import getrefcount
-from typing import Any
+from typing import Any, Final
 
 from tinygrad_mnist.compiler.executable import Executable, Results
 from tinygrad_mnist.compiler.inputs import NotNow
 from tinygrad_mnist.compiler.traced import Result, Traced
 from tinygrad_mnist.engine.tensor import _wrapped
+
+_ORIGIN: Final = attrgetter("origin")
 
 
 class Progress:
@@ -80,8 +82,7 @@ class Gradients:
         if not self._positions:
             return None
         free = self._sets[self._turn]
-        # Of a set that nobody else holds, the counts of references are those that it began with.
-        if free is None or list(map(getrefcount, free.held)) != free.counts:
+        if free is None or not free.is_free():
             free = self._sets[self._turn] = _Set(self._executable, self._positions)
         return free.results
 
@@ -118,5 +119,13 @@ class _Set:
         self.results = Results(arrays)
         self.tensors = [_wrapped(arrays[position]) for position in positions]
         del arrays
-        self.held = [*self.tensors, *(tensor._array for tensor in self.tensors)]
+        # Of a view the base is held, too: a view that somebody makes of it holds that alone.
+        made = [tensor._array for tensor in self.tensors]
+        self.held = [*self.tensors, *made, *(array.base for array in made if array.base is not None)]
+        del made
         self.counts = list(map(getrefcount, self.held))
+
+    def is_free(self) -> bool:
+        """Return whether nobody else holds one of the arrays, or has made a Tensor require a gradient."""
+        # Of a set that nobody else holds, the counts of references are those that it began with.
+        return list(map(getrefcount, self.held)) == self.counts and not any(map(_ORIGIN, self.tensors))

@@ -200,12 +200,12 @@ class Executable:
         }
         self.entries = [memory.inputs[value] for value in program.inputs]
         self.arrays: list[Any] = [None] * len(program.inputs)
-        self._targets = {program.inputs.index(target) for _, target in program.writes}
+        self.targets = {program.inputs.index(target) for _, target in program.writes}
         spans = [
             span(v.shape, strides, v.dtype.itemsize)
             for v, strides in zip(program.inputs, program.strides, strict=True)
         ]
-        self.overlaps = Overlaps(spans, self._targets, self.arrays)
+        self.overlaps = Overlaps(spans, self.targets, self.arrays)
         self._roots = [ready.roots[value] for value in program.outputs]
         self._news = list(map(self._new_of, program.outputs))
         first = memory.outputs[self._roots[0]] if self._roots else 0
@@ -259,12 +259,14 @@ class Executable:
     def take(self, number: int, array: Any) -> None:
         """Take an array for an input, for this and later runs; raise if it does not fit."""
         value, strides = self.program.inputs[number], self.program.strides[number]
+        if type(array) is not np.ndarray:  # a symbol, say, that a trace in another thread has put there
+            raise TypeError(f"input {number} is a {type(array).__name__}; expected an array")
         if array.shape != value.shape or array.dtype != value.dtype or not _same_strides(array, strides):
             raise ValueError(
                 f"input {number} was compiled for shape {value.shape}, {value.dtype} and strides "
                 f"{strides}, but has shape {array.shape}, {array.dtype} and strides {array.strides}"
             )
-        if number in self._targets and not array.flags.writeable:
+        if number in self.targets and not array.flags.writeable:
             raise ValueError(f"input {number} is written to, but is read-only")
         self.place(number, array)
 
@@ -408,7 +410,7 @@ class Executable:
         """
         with self._lock:
             copies = [
-                array.copy(order="K") if number in self._targets else array
+                array.copy(order="K") if number in self.targets else array
                 for number, array in enumerate(arrays)
             ]
             pieces = [*self.plan.pieces, *self.plan.commit]

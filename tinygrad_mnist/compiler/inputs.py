@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final
 
 from tinygrad_mnist.compiler.executable import Executable
@@ -25,6 +26,8 @@ from tinygrad_mnist.engine.structure import arrays_version
 class NotNow(Exception):
     """Raised where a call has to run as it is, although a program fits it."""
 
+
+_WRITEABLE: Final = attrgetter("flags.writeable")
 
 NEVER: Final = -1
 """A version of the arrays that there never is."""
@@ -50,6 +53,8 @@ class Captured:
         self._tensors = [slot.tensor for slot in traced.slots if isinstance(slot, TensorSlot)]
         self._origins = [tensor.origin for tensor in self._tensors]
         self.identities = set(map(id, self._tensors))
+        self._updated = {id(parameter) for group in groups for parameter in group.parameters}
+        self._written: list[Any] = []
 
     def misfit(self) -> str | None:
         """Return what was changed so that the program no longer holds, or None."""
@@ -71,9 +76,22 @@ class Captured:
                 group.adopt()
                 raise NotNow("a parameter was moved")
         version = arrays_version()
+        written = []
         for number, slot in self._slots:
-            self._executable.take(number, slot.fetch(()))
+            self._executable.take(number, array := slot.fetch(()))
+            if number in self._executable.targets and not self._is_optimizers(slot):
+                written.append(array)
+        self._written = written
         self.version = version
+
+    def is_writeable(self) -> bool:
+        """Return whether what the program writes to, and no optimiser owns, is still writeable."""
+        return all(map(_WRITEABLE, self._written))
+
+    def _is_optimizers(self, slot: Slot) -> bool:
+        """Return whether an optimiser holds the memory, in a flat array of its own."""
+        is_updated = isinstance(slot, TensorSlot) and id(slot.tensor) in self._updated
+        return is_updated or isinstance(slot, StateSlot)
 
 
 _Decision = tuple[Slot, Any, float, bool]

@@ -172,7 +172,7 @@ class Jitted:
                 if self._usual is not None and not kwargs and (result := self._usual(args)) is not MISS:
                     return result
             except NotNow:
-                return self._function(*args)
+                pass  # the long way finds it, too, and knows what to do then
             leaves, structure, key = self._keys(args, kwargs)
             if key in self._eager:
                 return self._function(*args, **kwargs)

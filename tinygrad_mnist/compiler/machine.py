@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import struct
 import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -89,6 +90,23 @@ def _llvm() -> Any:
 _LOCK = threading.RLock()
 if sys.platform != "win32":
     os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait: between two calls of LLVM, it would leave objects that are then freed twice."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    interrupts: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *given: interrupts.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if interrupts:
+            handler(*interrupts[0])
 
 
 # ---- the host ------------------------------------------------------------------------------------------
@@ -211,7 +229,7 @@ def compile_ir(ir: str, *, symbols: Mapping[str, int] = NO_SYMBOLS, disk: bool =
     kept = DiskCache(directory_of_machine_code() if disk else None)
     name = key(ir) if disk else ""
     found = kept.get(name)
-    with _LOCK:
+    with _LOCK, _without_interrupts():
         object_bytes = _object_of(ir) if found is None else found
     names, needed = _DEFINED.findall(ir), _undefined(ir, object_bytes)
     code = load(object_bytes, names, needed, symbols=symbols, from_disk=found is not None)
@@ -248,7 +266,7 @@ def load(
     RuntimeError
         The code calls what is not to be found.
     """
-    with _LOCK:
+    with _LOCK, _without_interrupts():
         _free_waiting()
         engine = _load(object_bytes, symbols, needed)
     code = Compiled(object_bytes, from_disk, frozenset(names), needed, engine)
@@ -278,8 +296,12 @@ def _object_of(ir: str) -> bytes:
     machine = _target_machine()
     context = llvm.create_context()  # of its own, as LLVM's global one only grows
     loops, vectors = _parted(ir)
-    with machine, context, llvm.parse_assembly(loops, context) as module:
-        vectorised = llvm.parse_assembly(vectors, context)
+    with (
+        machine,
+        context,
+        llvm.parse_assembly(loops, context) as module,
+        llvm.parse_assembly(vectors, context) as vectorised,
+    ):
         for each in (module, vectorised):
             each.triple = machine.triple
             each.data_layout = str(machine.target_data)

@@ -7,6 +7,7 @@ to call is looked at only if the version of the arrays says that one of them was
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from tinygrad_mnist.compiler.inputs import NEVER, Captured, NotNow, Scalars, sta
 from tinygrad_mnist.compiler.slots import ArgumentSlot, DrawSlot, Slot
 from tinygrad_mnist.compiler.traced import Traced
 from tinygrad_mnist.engine.structure import array_replaced, arrays_version
-from tinygrad_mnist.engine.tape import mark_written
+from tinygrad_mnist.engine.tape import Node, mark_written
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
 from tinygrad_mnist.engine.tree import flatten, unflatten
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.compiler.explain import Explanation
 
 
-_RAISED_ANEW: Final = (ArithmeticError, IndexError, ValueError, TypeError)
+_RAISED_ANEW: Final = (ArithmeticError, IndexError, ValueError, TypeError, struct.error)
 """Errors of a run, which eager raises by itself."""
 
 
@@ -53,7 +54,7 @@ class Replay:
         self.plain = [
             (number, slot.position)
             for number, slot in slots
-            if isinstance(slot, ArgumentSlot) and _is_plain(slot, leaves)
+            if isinstance(slot, ArgumentSlot) and _is_plain(slot, leaves) and number not in executable.targets
         ]
         are_plain = [number for number, _ in self.plain]
         self.others = [
@@ -72,11 +73,17 @@ class Replay:
         self.is_single = False  # whether the result is one Tensor, as that of a step is
 
     def observed(self, result: Any) -> Any:
-        """Note of what types the results of a call that ran as it is are, and return what it returned."""
+        """Note of what types the results of a call that ran as it is are, and return them as a replay does.
+
+        They are off the tape: a walk has used it up, or nothing there requires a gradient.
+        """
+        leaves, structure = flatten(result)
         if self.kinds is None:
-            self.kinds = [type(leaf) for leaf in flatten(result)[0]]
+            self.kinds = list(map(type, leaves))
             self.is_single = type(result) is Tensor and self.results[0][0] == "output"
-        return result
+        if not any(isinstance(leaf, Tensor) and type(leaf.origin) is Node for leaf in leaves):
+            return result
+        return unflatten(structure, [_off_the_tape(leaf) for leaf in leaves])
 
     @property
     def is_simple(self) -> bool:
@@ -102,6 +109,8 @@ class Replay:
         self._is_fetched = captured.version == arrays_version()
         if not self._is_fetched and (reason := captured.misfit()) is not None:
             return reason
+        if not captured.is_writeable():
+            raise NotNow("an array that is written to became read-only")
         for position in self._tensor_arguments:
             if id(leaves[position]) in captured.identities:
                 raise NotNow("an argument is a Tensor that the function finds outside, too")
@@ -206,6 +215,10 @@ class Replay:
             for (kind, position, known), of in zip(self.results, self.kinds or (), strict=True)
         ]
         return unflatten(self.traced.structure, found)
+
+
+def _off_the_tape(leaf: Any) -> Any:
+    return _wrapped(leaf._array) if isinstance(leaf, Tensor) and type(leaf.origin) is Node else leaf
 
 
 def _as(kind: type, array: Any) -> Any:

@@ -70,7 +70,8 @@ def key_of_program(program: Program, threads: int) -> str | None:
         return None
     compiler = _compiler()
     blas = [found and found.integer for found in map(products.blas, (np.dtype("f4"), np.dtype("f8")))]
-    return compiler and machine.key("program", compiler, repr(blas), str(threads), _text(program))
+    bits = f"{machine.vector_bits()} {machine.preferred_vector_bits()}"
+    return compiler and machine.key("program", compiler, repr(blas), bits, str(threads), _text(program))
 
 
 def _text(program: Program) -> str:
@@ -116,10 +117,13 @@ def find(program: Program, key: str | None) -> Stored | None:
     if content is None:
         return None
     header, _, code = content.partition(b"\n")
-    found = json.loads(header)
-    ready, memory = _frame(program, found["outputs"])
-    memory.arena = found["arena"]
-    return Stored(ready, memory, code, found["symbols"], found["needed"], found["threads"])
+    try:
+        found = json.loads(header)
+        ready, memory = _frame(program, found["outputs"])
+        memory.arena = found["arena"]
+        return Stored(ready, memory, code, found["symbols"], found["needed"], found["threads"])
+    except (ValueError, KeyError, TypeError):  # of another program that uses the same folder
+        return None
 
 
 def keep(

@@ -110,6 +110,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.first_gradients: dict[Leaf, Value] = {}
         self.presence: list[tuple[Any, bool]] = []
         self.argument_leaves: dict[Leaf, int] = {}
+        self.array_arguments: list[Any] = []
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
@@ -124,6 +125,8 @@ class Tracer(Recorder, OptimizerTracer):
 
     def input(self, slot: Slot, array: Any) -> Value:
         """Return the value of what lies in a slot at each call; ``array`` shows what it looks like."""
+        if not array.dtype.isnative and not isinstance(slot, ArgumentSlot):
+            raise RunsEagerly("an array has the byte order of another machine")
         self.slots.append(slot)
         self.noted += 1
         return self.builder.input(array, self._known_input(slot))
@@ -409,6 +412,8 @@ class Tracer(Recorder, OptimizerTracer):
         for name, buffer in module._named("buffer", "buffer outside the state dict"):
             if not isinstance(buffer, np.ndarray):
                 continue
+            if any(buffer is argument for argument in self.array_arguments):
+                raise RunsEagerly("an argument is a buffer of a module that runs")
             if id(buffer) in self.arrays:
                 value = self.arrays[id(buffer)][1]
             else:
@@ -694,6 +699,7 @@ def _traced(
             given.append(known[id(leaf)])
             continue
         array = leaf._array if isinstance(leaf, Tensor) else leaf
+        tracing.array_arguments.append(array)
         value = tracing.input(ArgumentSlot(position), array)
         tensor = _lift(Symbol(value), None)
         if isinstance(leaf, np.ndarray):

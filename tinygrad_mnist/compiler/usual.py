@@ -103,7 +103,7 @@ def _fitting(
         # Options that are equal to those of the last call are of the same kinds; others are looked at.
         if list(chain.from_iterable(map(VALUES, groups))) != scalars.options and not watch.is_unchanged():
             return None
-        if scalars.misfit() is not None:
+        if scalars.misfit() is not None or not captured.is_writeable():
             return None
         for leaf, present in presence:
             if (leaf.grad is not None) is not present:
