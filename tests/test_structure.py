@@ -5,6 +5,7 @@ takes a dict of paths and sources, so that small packages that break a rule on p
 """
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -98,10 +99,16 @@ class Import:
     when: str
 
 
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    """Return the tree of a source, which several tests walk through."""
+    return ast.parse(source)
+
+
 def imports(sources: Sources) -> Iterator[Import]:
     """Yield every import in every file; the names of relative ones are made full."""
     for file, source in sources.items():
-        yield from imports_within(ast.parse(source), file, "at once")
+        yield from imports_within(parsed(source), file, "at once")
 
 
 def imports_within(node: ast.AST, file: str, when: str) -> Iterator[Import]:
@@ -406,7 +413,7 @@ def test_no_docstring_opens_with_a_question_word(sources: Sources) -> None:
     opening = [
         f"{file}:{getattr(node, 'lineno', 1)}: {doc.splitlines()[0]}"
         for file, source in sources.items()
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, documented)
         and (doc := ast.get_docstring(node))
         and re.match(r"(What|Which|Where|How|Whether|Who)\b", doc)
