@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -95,7 +95,8 @@ class Executable:
         self.program = program
         self._steps: list[tuple[str, Instruction | None]] = []
         self._refuses_overlaps = refuses_overlaps
-        self._lock = Lock()
+        # An interrupt may come between the end of a `with` and the release: then the same thread can go on.
+        self._lock = RLock()
         self.threads = threads if threads > 1 and pool.available() else 1
         self._compile()
         self._prepare_memory()
@@ -341,7 +342,7 @@ class Executable:
 
     def renew_lock(self) -> None:
         """Take a new lock, after a fork: a thread that held it is not in the child."""
-        self._lock = Lock()
+        self._lock = RLock()
 
     def _run_all(self) -> None:
         """Run all parts, as far as the conditions hold."""
