@@ -261,6 +261,7 @@ class Collection:
     def _add_function(self, path: str, function: types.FunctionType) -> None:
         of = f" of {path}" if path else ""
         code = function.__code__
+        is_own = is_library_file(code.co_filename)
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self.cells.append(cell)
             try:
@@ -268,7 +269,10 @@ class Collection:
             except ValueError:
                 self._note(f"the closure's {name!r}{of}", Words("nothing yet"))
             else:
-                self.add(f"the closure's {name!r}{of}", name, value)
+                # Data that the package's own function holds, as `grad(f)` does, are its options.
+                is_option = is_own and isinstance(value, (np.ndarray, dict, list, tuple))
+                if not is_option:
+                    self.add(f"the closure's {name!r}{of}", name, value)
         if is_library_file(code.co_filename):
             if (wrapped := vars(function).get("__wrapped__")) is not None:
                 self.add(f"the function inside{of}", path, wrapped)

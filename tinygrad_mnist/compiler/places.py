@@ -117,6 +117,14 @@ def _held(holder: Any, put: Setter) -> Held:
 
 
 def _held_by_function(function: Any) -> Held:
+    """Yield what a function holds; of the package's own, as of `grad(f)`, no data, which are its options."""
+    is_own = is_library_file(function.__code__.co_filename)
+    for value, put in _of_function(function):
+        if not (is_own and isinstance(value, (np.ndarray, dict, list, tuple))):
+            yield value, put
+
+
+def _of_function(function: Any) -> Held:
     names = list(_names(function.__code__))
     for cell in function.__closure__ or ():
         try:
