@@ -109,6 +109,18 @@ def test_another_rate_is_a_number_that_goes_in() -> None:
     assert call(batch(4)) is not MISS
 
 
+def test_another_value_of_what_the_function_reads_goes_the_long_way() -> None:
+    scale = [2.0]
+    f = jit(lambda x: x * scale[0])
+    for _ in range(3):
+        assert f(np.ones(())) == 2.0
+    call = f._usual or pytest.fail("such a call has a function of its own")
+    assert call((np.ones(()),)) is not MISS
+    scale[0] = 3.0
+    assert call((np.ones(()),)) is MISS
+    assert f(np.ones(())) == 3.0
+
+
 def test_modes_go_the_long_way() -> None:
     _, call = after_replays()
     with no_grad():
