@@ -30,10 +30,12 @@ from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
+    ModelFileError,
     RecipeError,
     RunError,
     TrainingError,
 )
+from tinygrad_mnist.training.model_file import ModelFile, find_model_file
 from tinygrad_mnist.training.recipes import RECIPES, Recipe, find_recipe
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
@@ -68,6 +70,8 @@ __all__ = [
     "Evaluation",
     "Fit",
     "JitChoice",
+    "ModelFile",
+    "ModelFileError",
     "OptimizerChoice",
     "Outcome",
     "Plan",
@@ -81,6 +85,7 @@ __all__ = [
     "choose",
     "evaluate",
     "evaluate_checkpoint",
+    "find_model_file",
     "find_recipe",
     "fit",
     "load_checkpoint",
