@@ -72,11 +72,13 @@ def jit(text: str) -> str:
 
 def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     """Declare ``--recipe``."""
+    from tinygrad_mnist.training.recipes import DEFAULT
+
     parser.add_argument(
         "--recipe",
         type=name,
         metavar="NAME",
-        help=f"{purpose} (default: default; 'tinygrad-mnist recipes' lists them)",
+        help=f"{purpose} (default: {DEFAULT}; 'tinygrad-mnist recipes' lists them)",
     )
 
 

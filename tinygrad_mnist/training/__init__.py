@@ -7,7 +7,7 @@ no NumPy, nor do the names here until one of the others is asked for.
 Examples
 --------
 >>> from tinygrad_mnist.training import RECIPES
->>> RECIPES["default"].layers
+>>> RECIPES["mlp"].architecture
 '256-128'
 """
 
@@ -19,11 +19,12 @@ from tinygrad_mnist.training.choices import (
     ACTIVATIONS,
     DATASETS,
     JIT,
-    MODELS,
+    NORMS,
     OPTIMIZERS,
     SCHEDULES,
     DatasetChoice,
     JitChoice,
+    NormChoice,
     OptimizerChoice,
 )
 from tinygrad_mnist.training.compilation import JitDecision
@@ -34,7 +35,9 @@ from tinygrad_mnist.training.errors import (
     RunError,
     TrainingError,
 )
-from tinygrad_mnist.training.recipes import RECIPES, Recipe, find_recipe
+from tinygrad_mnist.training.layers import LAYERS
+from tinygrad_mnist.training.models import MODELS
+from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recipe
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
@@ -52,9 +55,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATIONS",
+    "ALIASES",
     "DATASETS",
     "JIT",
+    "LAYERS",
     "MODELS",
+    "NORMS",
     "OPTIMIZERS",
     "RECIPES",
     "SCHEDULES",
@@ -68,6 +74,7 @@ __all__ = [
     "Evaluation",
     "Fit",
     "JitChoice",
+    "NormChoice",
     "OptimizerChoice",
     "Outcome",
     "Plan",
