@@ -65,13 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.graph import LayoutError
     from tinygrad_mnist.training import TrainingError, choose, load_checkpoint
     from tinygrad_mnist.training.pictures import graph_of_checkpoint, graph_of_choice
+    from tinygrad_mnist.training.recipes import DEFAULT
 
     profile = arguments.view == "profile"
     if arguments.checkpoint is not None:
         checkpoint = load_checkpoint(arguments.checkpoint)
         found = graph_of_checkpoint(checkpoint, arguments.data, profile, notify)
     else:
-        choice = choose(arguments.recipe or "default", data=arguments.data, notify=notify)
+        choice = choose(arguments.recipe or DEFAULT, data=arguments.data, notify=notify)
         found = graph_of_choice(choice, profile)
     try:
         print(_drawn(found, arguments))

@@ -22,13 +22,13 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [
         (
             recipe.name,
-            recipe.layers,
+            recipe.architecture,
             f"{recipe.optimizer} {recipe.lr:g}",
             "full" if recipe.batch_size is None else str(recipe.batch_size),
-            str(recipe.epochs),
+            f"{recipe.epochs:g}",
             recipe.description,
         )
         for recipe in RECIPES.values()
     ]
-    print_table(("recipe", "hidden", "optimiser", "batch", "epochs", "what"), rows)
+    print_table(("recipe", "layers", "optimiser", "batch", "epochs", "what"), rows)
     return 0

@@ -86,11 +86,13 @@ def model_file(text: str) -> ModelFile:
 
 def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     """Declare ``--recipe``."""
+    from tinygrad_mnist.training.recipes import DEFAULT
+
     parser.add_argument(
         "--recipe",
         type=name,
         metavar="NAME",
-        help=f"{purpose} (default: default; 'tinygrad-mnist recipes' lists them)",
+        help=f"{purpose} (default: {DEFAULT}; 'tinygrad-mnist recipes' lists them)",
     )
 
 

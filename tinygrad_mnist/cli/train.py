@@ -25,7 +25,7 @@ def _changes() -> dict[str, dict[str, Any]]:
 
     decoupled = ", ".join(name for name, choice in OPTIMIZERS.items() if choice.decoupled)
     return {
-        "epochs": {"type": shared_options.whole_number, "metavar": "N", "help": "passes through the data"},
+        "epochs": {"type": shared_options.number, "metavar": "X", "help": "passes through the data"},
         "batch_size": {"type": shared_options.batch_size, "metavar": "N", "help": "images a step, or 'full'"},
         "lr": {"type": shared_options.number, "metavar": "X", "help": "learning rate"},
         "hidden": {
@@ -93,11 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     from tinygrad_mnist.training import RecipeError, compilation, find_recipe
+    from tinygrad_mnist.training.recipes import DEFAULT
 
     given = vars(arguments)
     changes = {field: given[field] for field in _changes() if field in given}
     try:  # what is misused is said at once, before NumPy is there
-        recipe = find_recipe(arguments.recipe or "default").changed(**changes)
+        recipe = find_recipe(arguments.recipe or DEFAULT).changed(**changes)
     except RecipeError as error:
         if error.field not in changes:
             raise

@@ -7,7 +7,7 @@ no NumPy, nor do the names here until one of the others is asked for.
 Examples
 --------
 >>> from tinygrad_mnist.training import RECIPES
->>> RECIPES["default"].layers
+>>> RECIPES["mlp"].architecture
 '256-128'
 """
 
@@ -19,11 +19,12 @@ from tinygrad_mnist.training.choices import (
     ACTIVATIONS,
     DATASETS,
     JIT,
-    MODELS,
+    NORMS,
     OPTIMIZERS,
     SCHEDULES,
     DatasetChoice,
     JitChoice,
+    NormChoice,
     OptimizerChoice,
 )
 from tinygrad_mnist.training.compilation import JitDecision
@@ -35,8 +36,10 @@ from tinygrad_mnist.training.errors import (
     RunError,
     TrainingError,
 )
+from tinygrad_mnist.training.layers import LAYERS
 from tinygrad_mnist.training.model_file import ModelFile, find_model_file
-from tinygrad_mnist.training.recipes import RECIPES, Recipe, find_recipe
+from tinygrad_mnist.training.models import MODELS
+from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recipe
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
@@ -54,9 +57,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVATIONS",
+    "ALIASES",
     "DATASETS",
     "JIT",
+    "LAYERS",
     "MODELS",
+    "NORMS",
     "OPTIMIZERS",
     "RECIPES",
     "SCHEDULES",
@@ -72,6 +78,7 @@ __all__ = [
     "JitChoice",
     "ModelFile",
     "ModelFileError",
+    "NormChoice",
     "OptimizerChoice",
     "Outcome",
     "Plan",

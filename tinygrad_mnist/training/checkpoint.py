@@ -12,7 +12,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from reprlib import Repr
@@ -27,9 +27,9 @@ from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import bytes_text, printable
-from tinygrad_mnist.training.choices import build_model, state_outline
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
+from tinygrad_mnist.training.models import build_model, model_input, state_outline
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 
@@ -56,23 +56,23 @@ class Checkpoint:
 
     Parameters
     ----------
-    model : Sequential
-        From rows of standardised pixels to logits.
+    model : Module
+        From standardised images, shape (n, 1, height, width), to logits.
     recipe : Recipe
         The recipe by which it was built and trained.
     image_shape : tuple of int
-        Height and width of its images.
+        Height and width of its images, before they are cropped.
     class_names : tuple of str
         The class that each output stands for.
     standardizer : Standardizer
-        Fitted on its training images.
+        Fitted on its training images; it crops by the recipe, too.
     origin : dict
         Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
         ``seed``. Since version 1.11 also ``jit`` (as asked for) and ``compiled`` (whether the steps were):
         earlier trainings were not.
     """
 
-    model: nn.Sequential
+    model: nn.Module
     recipe: Recipe
     image_shape: tuple[int, int]
     class_names: tuple[str, ...]
@@ -137,13 +137,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     path = _find(Path(path))
     with open_npz(path) as file:
         settings = _settings(path, _read_header(path, file))
-        height, width = settings["image_shape"]
-        sizes = settings["recipe"], height * width, len(settings["class_names"])
+        sizes = settings["recipe"], settings["image_shape"], len(settings["class_names"])
         state = _read_state(path, file, *sizes)
     model = build_model(*sizes)
     model.load_state_dict(state)
     model.eval()
-    _require_finite_output(path, model, height * width, settings["standardizer"])
+    _require_finite_output(path, model, settings["image_shape"], settings["standardizer"])
     return Checkpoint(model=model, **settings)
 
 
@@ -213,7 +212,10 @@ def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
         If one of them cannot be used. The header may say anything, as anybody may have written it.
     """
     try:
-        return {name: check(header[name]) for name, check in _SETTINGS.items()}
+        settings = {name: check(header[name]) for name, check in _SETTINGS.items()}
+        model_input(settings["recipe"], settings["image_shape"])  # something is left of an image
+        settings["standardizer"] = replace(settings["standardizer"], crop=settings["recipe"].crop)
+        return settings
     except (ValueError, RecursionError) as error:  # those of Recipe and Standardizer, too
         text = printable(str(error))
         raise CheckpointError(
@@ -294,15 +296,13 @@ _SETTINGS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def _read_state(
-    path: Path, file: NpzReader, recipe: Recipe, features: int, classes: int
+    path: Path, file: NpzReader, recipe: Recipe, image_shape: tuple[int, int], classes: int
 ) -> dict[str, NDArray[Any]]:
     """Return the values of the model, if they are those that the recipe describes and make sense."""
     found = [name for name in file.names if name != _HEADER]
     # a model with more entries than the file has is not needed to its end
-    expected = {
-        _PREFIX + name: (shape, np.dtype(dtype))
-        for name, shape, dtype in islice(state_outline(recipe, features, classes), len(found) + _MOST_FAULTS)
-    }
+    outline = islice(state_outline(recipe, image_shape, classes), len(found) + _MOST_FAULTS)
+    expected = {_PREFIX + name: (shape, np.dtype(dtype)) for name, shape, dtype in outline}
     entries = {name: file.entry(name) for name in found if name in expected}
     faults = [
         *(
@@ -358,9 +358,12 @@ def _fault(name: str, values: NDArray[Any]) -> str | None:
     return None
 
 
-def _require_finite_output(path: Path, model: nn.Module, features: int, standardizer: Standardizer) -> None:
+def _require_finite_output(
+    path: Path, model: nn.Module, image_shape: tuple[int, int], standardizer: Standardizer
+) -> None:
     """Raise an error if a black and a white image have no finite logits."""
-    images = np.repeat(np.array([[0], [255]], np.uint8), features, axis=1)
+    images = np.empty((2, *image_shape), np.uint8)
+    images[0], images[1] = 0, 255
     with no_grad(), np.errstate(all="ignore"):
         logits = model(standardizer(images)).numpy()
     if not np.isfinite(logits).all():

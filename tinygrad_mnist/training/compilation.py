@@ -9,6 +9,7 @@ This module imports neither NumPy nor the compiler at its top: the command line 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.training.choices import JIT
 from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.models import costs
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.recipes import Recipe
@@ -78,9 +80,12 @@ class JitDecision:
         return replace(self, compiled=False, reason=" ".join(str(error).split()), missed=True)
 
 
-def numbers_a_step(recipe: Recipe, parameters: int, batch_size: int, features: int, classes: int) -> int:
+def numbers_a_step(
+    recipe: Recipe, parameters: int, batch_size: int, image_shape: tuple[int, int], classes: int
+) -> int:
     """Return how many numbers a step touches, about: the parameters, and the inputs and outputs of layers."""
-    return parameters + batch_size * (features + sum(recipe.hidden) + classes)
+    found = costs(recipe, image_shape, classes)
+    return parameters + batch_size * (math.prod(image_shape) + classes if found is None else found[0])
 
 
 def decide(jit: str, steps: int, numbers: int) -> JitDecision:

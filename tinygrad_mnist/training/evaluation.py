@@ -49,7 +49,8 @@ def evaluate(
     Parameters
     ----------
     model : Module or callable
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled,
+        From standardised images to logits; used as in evaluation mode, whatever mode it is in. It may be
+        compiled,
         as for `predict`.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.

@@ -19,7 +19,6 @@ from tinygrad_mnist.data import DataError, Dataset, Standardizer
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
-from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.directory import (
     GRAPH_PAGE,
     GRAPH_PICTURE,
@@ -29,6 +28,7 @@ from tinygrad_mnist.training.directory import (
 )
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Choice, load_data
@@ -232,13 +232,14 @@ def graph_of_choice(choice: Choice, profile: bool) -> graph.Graph:
     images, labels = dataset.train_images[:count], dataset.train_labels[:count]
     rngs = generators(0)
     model = build_model(
-        recipe, images[0].size, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+        recipe, dataset.image_shape, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    return graph_of_step(model, recipe, images, labels, Standardizer.fit(dataset.train_images), profile)
+    standardizer = Standardizer.fit(dataset.train_images, recipe.crop)
+    return graph_of_step(model, recipe, images, labels, standardizer, profile)
 
 
 def graph_of_step(
-    model: nn.Sequential,
+    model: nn.Module,
     recipe: Recipe,
     images: NDArray[np.uint8],
     labels: NDArray[Any],

@@ -45,7 +45,8 @@ def predict(
     Parameters
     ----------
     model : Module or callable
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled:
+        From standardised images to logits; used as in evaluation mode, whatever mode it is in. It may be
+        compiled:
         ``jit(model)``, made once for several calls.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.

@@ -19,12 +19,12 @@ from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
-from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.loop import Fit, History, Plan, Record, Reporter, fit
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
@@ -141,7 +141,7 @@ def _train(
 ) -> Outcome:
     """Train and evaluate, and write the files of the run."""
     rngs = generators(seed)
-    parts = split(dataset, recipe.validation, rngs["split"])
+    parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
     recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
     result = _fit(recorder, parts, rngs, jit)
@@ -216,7 +216,7 @@ def _untrained(
 ) -> Checkpoint:
     """Return a checkpoint with a new model. The model is trained in place, so this stays the checkpoint."""
     model = build_model(
-        recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
     return Checkpoint(
         model=model,
