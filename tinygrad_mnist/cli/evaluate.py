@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify, print_table, show
 
-
 if TYPE_CHECKING:
     from tinygrad_mnist.training import CheckpointEvaluation
 

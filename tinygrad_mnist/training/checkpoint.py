@@ -29,6 +29,7 @@ from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import bytes_text, printable
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
+from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.models import build_model, model_input, state_outline
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
@@ -111,16 +112,28 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    model: ModelFile | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Checkpoint:
     """Read what `save_checkpoint` wrote.
 
     The file may be anybody's. Names, shapes and dtypes are compared with the recipe first; no model is built
     and no weights are read before they fit.
 
+    A model that a file of Python builds is an exception: **that file is run**, at the path in the checkpoint,
+    if it is there and has the hash in the checkpoint; or at another path, if you name it.
+
     Parameters
     ----------
     path : path-like
         The file, or a run directory that has one.
+    model : ModelFile, optional
+        The file and the function that build the model, in place of those in the checkpoint.
+    notify : callable, optional
+        Is told which file is run, before it is, and if it is another than the model was trained with.
 
     Returns
     -------
@@ -133,17 +146,43 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         If there is none, it is damaged, its values cannot be those of a trained model (not finite, too large,
         a negative variance), or they are another model's than it says; the one message lists whatever is
         missing, unexpected, or of another shape or dtype.
+    ModelFileError
+        If the file that builds the model is not there, has changed, or has an error.
     """
     path = _find(Path(path))
     with open_npz(path) as file:
         settings = _settings(path, _read_header(path, file))
+        settings["recipe"] = _with_model(path, settings["recipe"], model, notify or _say_nothing)
         sizes = settings["recipe"], settings["image_shape"], len(settings["class_names"])
         state = _read_state(path, file, *sizes)
-    model = build_model(*sizes)
-    model.load_state_dict(state)
-    model.eval()
-    _require_finite_output(path, model, settings["image_shape"], settings["standardizer"])
-    return Checkpoint(model=model, **settings)
+    built = build_model(*sizes)
+    built.load_state_dict(state)
+    built.eval()
+    _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
+    return Checkpoint(model=built, **settings)
+
+
+def _say_nothing(sentence: str) -> None:
+    """Take the place of a user who is to be told nothing."""
+
+
+def _with_model(path: Path, recipe: Recipe, model: ModelFile | None, notify: Callable[[str], None]) -> Recipe:
+    """Return the recipe with the file that is run to build the model, if one is; say which."""
+    trained = recipe.model_file
+    if trained is None:
+        if model is not None:
+            raise CheckpointError(
+                f"the model in {path} is that of the recipe {recipe.name}, and {model} builds another; leave "
+                "out --model"
+            )
+        return recipe
+    if model is None:
+        trained.require_local()
+        model = trained
+    elif model.sha256 != trained.sha256:
+        notify(f"{model} is not the file that the model was trained with, or has changed since")
+    notify(f"the model is built by {model}")
+    return replace(recipe, model_file=model)
 
 
 def _find(path: Path) -> Path:
@@ -316,7 +355,8 @@ def _read_state(
     if faults:
         more = "; and more" if len(faults) > _MOST_FAULTS else ""
         raise CheckpointError(
-            f"{path} holds another model than its recipe describes: {'; '.join(faults[:_MOST_FAULTS])}{more}"
+            f"{path} holds another model than {recipe.model_file or 'its recipe'} describes: "
+            f"{'; '.join(faults[:_MOST_FAULTS])}{more}"
         )
     file.require_moderate(found)
     state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}

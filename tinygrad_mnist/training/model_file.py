@@ -16,6 +16,7 @@ import difflib
 import hashlib
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -87,24 +88,25 @@ class ModelFile:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Any) -> ModelFile:
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelFile:
         """Rebuild what `to_dict` returned; the file is not looked at.
 
         Raises
         ------
-        ValueError
+        ModelFileError
             If they are no texts by these names, or cannot be a path, a function and a hash.
         """
-        names = set(cls.__dataclass_fields__)
-        if not isinstance(values, Mapping) or values.keys() != names:
-            raise ValueError(f"model_file must have {', '.join(sorted(names))}, and nothing else")
+        if values.keys() != cls.__dataclass_fields__.keys():
+            raise ModelFileError(
+                f"model_file must have {', '.join(cls.__dataclass_fields__)}, and nothing else"
+            )
         if not all(isinstance(value, str) and value.isprintable() for value in values.values()):
-            raise ValueError("model_file must be printable texts")
+            raise ModelFileError("model_file must be printable texts")
         found = cls(**values)
         if not found.function.isidentifier():
-            raise ValueError(f"model_file must name a function, not {found.function[:60]!r}")
-        if len(found.sha256) != 64 or not set(found.sha256) <= set("0123456789abcdef"):
-            raise ValueError("model_file must have a SHA-256 of 64 hexadecimal digits")
+            raise ModelFileError(f"model_file must name a function, not {found.function[:60]!r}")
+        if not re.fullmatch("[0-9a-f]{64}", found.sha256):
+            raise ModelFileError("model_file must have a SHA-256 of 64 hexadecimal digits")
         return found
 
     def require_local(self) -> None:

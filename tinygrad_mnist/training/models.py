@@ -145,9 +145,24 @@ def _layers_costs(recipe: Recipe, image_shape: Pair, classes: int) -> tuple[int,
     return numbers, sum(step.layer.multiplications(step.shape) for step in steps)
 
 
+# ---- a function in a file of the user's --------------------------------------------------------------------
+
+
+def _file(
+    recipe: Recipe,
+    image_shape: Pair,
+    classes: int,
+    rng: np.random.Generator | None,
+    dropout_rng: np.random.Generator | None,
+) -> nn.Module:
+    """Build what the function returns; its layers draw by `nn.manual_seed`, those of dropout too."""
+    assert recipe.model_file is not None
+    return recipe.model_file.build(image_shape, classes, rng=rng)
+
+
 # ---- the tables --------------------------------------------------------------------------------------------
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": _mlp, "layers": _layers}
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": _mlp, "layers": _layers, "file": _file}
 """The models by name: a function of the recipe, the images' height and width, the number of classes, and two
 generators, of weights and of dropout. Height and width are those that are left when the border is cut off.
 """

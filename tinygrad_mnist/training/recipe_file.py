@@ -200,7 +200,10 @@ def recipe_text(recipe: Recipe) -> str:
     """
     comments = _comments()
     parts = [_paragraph(f"A recipe of tinygrad-mnist: tinygrad-mnist train --recipe FILE{SUFFIX}")]
-    for name, value in recipe.to_dict().items():
+    values = recipe.to_dict()
+    if recipe.model_file is None:  # it is no value to write by hand: --model names it
+        del values["model_file"]
+    for name, value in values.items():
         comment = _paragraph(comments[name]) if name in comments else ""
         parts.append(f"{comment}{name} = {_to_toml(name, value)}\n")
     return "\n".join(parts)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from tinygrad_mnist.training.choices import ACTIVATIONS, AUGMENTATIONS, NORMS, OPTIMIZERS, SCHEDULES
 from tinygrad_mnist.training.errors import RecipeError
 from tinygrad_mnist.training.layers import LayerError, parsed
+from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.models import MODELS
 
 
@@ -34,7 +35,8 @@ class Recipe:
     hidden : tuple of int
         Units of each hidden layer of the model ``mlp``; empty for none (softmax regression).
     model : str
-        One of `MODELS`: ``mlp``, linear layers of `hidden` units; or ``layers``, what `layers` says.
+        One of `MODELS`: ``mlp``, linear layers of `hidden` units; ``layers``, what `layers` says; or
+        ``file``, what the function in `model_file` builds.
     layers : tuple of str
         The layers of the model ``layers`` in their order, as texts: ``("conv 16 5x5 stride 2", "norm",
         "activation", "flatten")``; see `tinygrad_mnist.training.layers`. The linear layer to the classes
@@ -91,6 +93,8 @@ class Recipe:
         Share of the training part that is set aside for validation, above 0 and less than 1.
     data : str
         The data set that the recipe is for, if no other is asked for: a name in `DATASETS`, or a directory.
+    model_file : ModelFile or None
+        The function of the model ``file``; None for the other models. See `changes_for`.
 
     Raises
     ------
@@ -135,6 +139,7 @@ class Recipe:
     evaluate_every: float = 1.0
     validation: float = 0.1
     data: str = "auto"
+    model_file: ModelFile | None = None
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -155,6 +160,13 @@ class Recipe:
                 yield "layers", "empty where the model is 'mlp', which has 'hidden'; take the model 'layers'"
             if self.norm != "batch":
                 yield "norm", "batch where the model is 'mlp', whose 'batch_norm' says whether there is one"
+        if (self.model == "file") != (self.model_file is not None):
+            yield (
+                "model",
+                "'file' where a file builds it, and there alone; name it by --model FILE.py:FUNCTION",
+            )
+        if self.model == "layers" and self.dropout and "dropout" not in self.layers:
+            yield "dropout", "0 where no layer is 'dropout', as there is nothing to drop"
         if self.betas is not None and not OPTIMIZERS[self.optimizer].has_betas:
             yield "betas", f"None where the optimiser is {self.optimizer}, which has none"
         has_batch_norm = self.batch_norm or (self.norm == "batch" and "norm" in self.layers)
@@ -166,6 +178,8 @@ class Recipe:
         """The layers before the classes in short, as ``256-128`` or ``c5-24 s2, pool 2, 128``."""
         if self.model == "layers":
             return ", ".join(short for text in self.layers if (short := parsed(text).short)) or "none"
+        if self.model_file is not None:
+            return str(self.model_file)
         return "-".join(map(str, self.hidden)) or "none"
 
     @property
@@ -234,6 +248,8 @@ class Recipe:
         found: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
+        if isinstance(found["model_file"], Mapping):
+            found["model_file"] = ModelFile.from_dict(found["model_file"])
         return cls(**found)
 
 
@@ -348,6 +364,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "evaluate_every": _ABOVE_0,
     "validation": _number("above 0 and less than 1", lambda x: 0 < x < 1),
     "data": _TEXT,
+    "model_file": _optional(_check("a ModelFile", lambda value: isinstance(value, ModelFile))),
 }
 """The check of each field of a `Recipe`."""
 
@@ -362,6 +379,7 @@ _ADDED: Final[dict[str, Any]] = {
     "warmup": 0.3,
     "decay_biases": True,
     "ema": 0.0,
+    "model_file": None,
 }
 """Fields that recipes in files of earlier versions lack, and the value that those versions trained by.
 
@@ -393,6 +411,16 @@ def find_recipe(name: str) -> Recipe:
     names = ", ".join(RECIPES)
     hint = f"did you mean {' or '.join(near)}? (all: {names})" if near else f"choose one of {names}"
     raise RecipeError(f"there is no recipe {name!r}; {hint}")
+
+
+OF_THE_LAYERS: Final = ("hidden", "layers", "activation", "batch_norm", "norm", "dropout")
+"""The fields that say what the layers of a recipe's model are; a model of a file has layers of its own."""
+
+
+def changes_for(model_file: ModelFile) -> dict[str, Any]:
+    """Return the changes with which a recipe trains the model of a file, in place of its own."""
+    defaults = {field.name: field.default for field in fields(Recipe) if field.name in OF_THE_LAYERS}
+    return {**defaults, "model": "file", "model_file": model_file}
 
 
 def _small_net(first: str, *others: str) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ def train(
     ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
+      ``model_file`` (path, function and SHA-256, where a file of Python builds the model; else null),
       ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS, as asked for; null if unknown), ``versions``;
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
@@ -101,7 +102,8 @@ def train(
     seed : int
         The root of all randomness, at least 0.
     out : path-like, optional
-        The directory to write to; see `RunDirectory`. By default ``runs/<recipe>-<time>``.
+        The directory to write to; see `RunDirectory`. By default ``runs/<recipe>-<time>``, or
+        ``runs/<file>-<time>`` for a model of a file.
     source : str, optional
         What is to be asked for to get the data set again; its name by default.
     reporter : Reporter, optional
@@ -126,7 +128,8 @@ def train(
         first one ends training, and the best state is kept and evaluated all the same; the second one ends
         the run at once. One that comes while the pictures are drawn ends that, and nothing is raised.
     """
-    with RunDirectory(out, recipe.name) as directory:
+    name = recipe.name if recipe.model_file is None else recipe.model_file.name
+    with RunDirectory(out, name) as directory:
         return _train(recipe, dataset, seed, directory, source, reporter, jit)
 
 
@@ -257,6 +260,7 @@ def _summary(
     return {
         "recipe": recipe.name,
         "changes": recipe.changes(),
+        "model_file": recipe.model_file and recipe.model_file.to_dict(),
         "data": dataset.name,
         "data_source": checkpoint.origin["data"],
         "seed": checkpoint.origin["seed"],

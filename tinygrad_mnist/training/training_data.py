@@ -73,7 +73,8 @@ def choose(
     changes = changes or {}
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe).changed(**changes)
     dataset, source = load_data(chosen.data if data is None else data, notify)
-    if chosen.name in INSTEAD_ON_DIGITS and dataset.name == "digits":
+    is_as_named = chosen.name in INSTEAD_ON_DIGITS and chosen == find_recipe(chosen.name).changed(**changes)
+    if is_as_named and dataset.name == "digits":
         instead = INSTEAD_ON_DIGITS[chosen.name]
         if notify is not None:
             notify(
