@@ -81,7 +81,8 @@ def train(
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
       ``model_file`` (path, function and SHA-256, where a file of Python builds the model; else null),
-      ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS, as asked for; null if unknown), ``versions``;
+      ``data``, ``data_source``, ``class_names``, ``seed``, ``threads`` (of BLAS, as asked for; null if
+      unknown), ``versions``;
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
@@ -225,9 +226,14 @@ def _untrained(
         model=model,
         recipe=recipe,
         image_shape=dataset.image_shape,
-        class_names=tuple(map(str, range(dataset.classes))),
+        class_names=dataset.class_names,
         standardizer=parts.standardizer,
-        origin={**origin, "dataset": dataset.name, "train_images": len(parts.train_images)},
+        origin={
+            **origin,
+            "dataset": dataset.name,
+            "train_images": len(parts.train_images),
+            "is_centred": dataset.is_centred,
+        },
     )
 
 
@@ -263,6 +269,7 @@ def _summary(
         "model_file": recipe.model_file and recipe.model_file.to_dict(),
         "data": dataset.name,
         "data_source": checkpoint.origin["data"],
+        "class_names": list(checkpoint.class_names),
         "seed": checkpoint.origin["seed"],
         "parameters": result.plan.parameters,
         "epochs": steps / result.plan.steps_per_epoch,
