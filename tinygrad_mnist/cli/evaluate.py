@@ -9,7 +9,7 @@ from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify, print_table, show
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training import CheckpointEvaluation
+    from tinygrad_mnist.training import Checkpoint, CheckpointEvaluation, ModelFile
 
 NAME: Final = "evaluate"
 HELP: Final = "evaluate a trained model on digits that it has not seen"
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.numbers import percent_text
     from tinygrad_mnist.training import evaluate_ensemble
 
-    runs = [(path, shared_options.load_run(path, arguments.model)) for path in arguments.checkpoints]
+    runs = _load(arguments.checkpoints, arguments.model)
     found = evaluate_ensemble(runs, arguments.data, notify, tta=arguments.tta)
     show(*_summary(found, arguments.checkpoints, arguments.tta))
     rows = [
@@ -46,6 +46,18 @@ def run(arguments: argparse.Namespace) -> int:
     noun = shared_options.noun_of(name for name, *_ in found.classes)
     print_table((noun, "images", "accuracy", "taken most often for"), rows)
     return 0
+
+
+def _load(paths: list[str], model: ModelFile | None) -> dict[str, Checkpoint]:
+    """Load the runs; each counts once, so one that is named twice is a mistake."""
+    from tinygrad_mnist.training import RecipeError
+
+    runs = {}
+    for path in paths:
+        if path in runs:
+            raise RecipeError(f"{path} was named twice; name each run once")
+        runs[path] = shared_options.load_run(path, model)
+    return runs
 
 
 def _summary(found: CheckpointEvaluation, paths: list[str], tta: bool) -> list[str]:

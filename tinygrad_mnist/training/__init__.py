@@ -49,10 +49,12 @@ if TYPE_CHECKING:
         Evaluation,
         evaluate,
         evaluate_checkpoint,
+        evaluate_ensemble,
     )
     from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.run import Outcome, train
+    from tinygrad_mnist.training.submission import write_submission
     from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
@@ -92,6 +94,7 @@ __all__ = [
     "choose",
     "evaluate",
     "evaluate_checkpoint",
+    "evaluate_ensemble",
     "find_model_file",
     "find_recipe",
     "fit",
@@ -102,14 +105,23 @@ __all__ = [
     "set_threads",
     "threads_in_use",
     "train",
+    "write_submission",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from tinygrad_mnist.training import checkpoint, evaluation, loop, prediction, run, training_data
+        from tinygrad_mnist.training import (
+            checkpoint,
+            evaluation,
+            loop,
+            prediction,
+            run,
+            submission,
+            training_data,
+        )
 
-        for module in (checkpoint, evaluation, loop, prediction, run, training_data):
+        for module in (checkpoint, evaluation, loop, prediction, run, submission, training_data):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
                 globals()[name] = found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,7 +99,7 @@ class ClassEvaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckpointEvaluation:
-    """Loss and accuracy of a trained model on the test part of a data set.
+    """Loss and accuracy of a trained model, or of several together, on the test part of a data set.
 
     Parameters
     ----------
@@ -115,6 +115,8 @@ class CheckpointEvaluation:
         Mean cross-entropy in nats.
     classes : tuple of ClassEvaluation
         The same for each class.
+    accuracies : tuple of float
+        The accuracy of each model alone, 0 to 1.
     """
 
     data: str
@@ -123,6 +125,7 @@ class CheckpointEvaluation:
     correct: int
     loss: float
     classes: tuple[ClassEvaluation, ...]
+    accuracies: tuple[float, ...]
 
     @property
     def accuracy(self) -> float:
@@ -131,7 +134,11 @@ class CheckpointEvaluation:
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, data: str | None = None, notify: Callable[[str], None] | None = None
+    checkpoint: Checkpoint,
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+    *,
+    tta: bool = False,
 ) -> CheckpointEvaluation:
     """Evaluate a trained model on the test part of a data set.
 
@@ -140,9 +147,11 @@ def evaluate_checkpoint(
     checkpoint : Checkpoint
         The model.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+        A name in `DATASETS`, or a path; the data that the model was trained on by default.
     notify : callable, optional
         Is told if the data is other than one might expect.
+    tta : bool
+        Whether the probabilities are averaged over shifts; see `predict_by_checkpoint`.
 
     Returns
     -------
@@ -156,6 +165,36 @@ def evaluate_checkpoint(
     DataError
         If the data cannot be had.
     """
+    return evaluate_ensemble({"the model": checkpoint}, data, notify, tta=tta)
+
+
+def evaluate_ensemble(
+    runs: Mapping[str, Checkpoint],
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+    *,
+    tta: bool = False,
+) -> CheckpointEvaluation:
+    """Evaluate the mean of the probabilities that several trained models give.
+
+    Parameters
+    ----------
+    runs : mapping
+        The models by the names that errors call them.
+    data, notify, tta
+        As for `evaluate_checkpoint`. The models must have been trained on the same data, if none is named.
+
+    Returns
+    -------
+    CheckpointEvaluation
+
+    Raises
+    ------
+    CheckpointError, DataError
+        As for `evaluate_checkpoint`; or if the models differ in the size of the images or in the classes.
+    """
+    _require_agreement(runs, data)
+    checkpoint = next(iter(runs.values()))
     asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
     dataset, source = load_data(asked, notify)
     if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
@@ -164,22 +203,62 @@ def evaluate_checkpoint(
             f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
             f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
         )
-    found = _compared(predict_by_checkpoint(checkpoint, dataset.test_images), dataset.test_labels)
+    labels = dataset.test_labels
+    alone = [predict_by_checkpoint(run, dataset.test_images, tta=tta) for run in runs.values()]
+    probabilities = alone[0] if len(alone) == 1 else np.mean(alone, axis=0)
+    classes = _by_class(probabilities.argmax(axis=1), labels, checkpoint.class_names)
+    return CheckpointEvaluation(
+        data=dataset.name,
+        source=source,
+        images=len(labels),
+        correct=sum(found.correct for found in classes),
+        loss=_compared(probabilities, labels).loss,
+        classes=classes,
+        accuracies=tuple(_compared(found, labels).accuracy for found in alone),
+    )
+
+
+def _by_class(
+    predicted: NDArray[np.intp], labels: NDArray[Any], names: Sequence[str]
+) -> tuple[ClassEvaluation, ...]:
+    """Return the accuracy on each class."""
     # the confusion matrix: a row for each true class, a column for each predicted one
-    counts = np.zeros((dataset.classes, dataset.classes), np.int64)
-    np.add.at(counts, (dataset.test_labels, found.probabilities.argmax(axis=1)), 1)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
     correct = np.diagonal(counts)
     wrong = counts - np.diag(correct)
-    names = checkpoint.class_names
-    classes = tuple(
+    return tuple(
         ClassEvaluation(
-            name=names[i],
+            name=name,
             images=int(counts[i].sum()),
             correct=int(correct[i]),
             confused_with=names[int(wrong[i].argmax())] if wrong[i].any() else "-",
         )
-        for i in range(dataset.classes)
+        for i, name in enumerate(names)
     )
-    return CheckpointEvaluation(
-        dataset.name, source, int(counts.sum()), int(correct.sum()), found.loss, classes
-    )
+
+
+def _require_agreement(runs: Mapping[str, Checkpoint], data: str | None) -> None:
+    """Raise an error for the first of several models that does not go with the first of them."""
+    (first, one), *others = runs.items()
+    for name, other in others:
+        if other.image_shape != one.image_shape:
+            raise CheckpointError(
+                f"{first} and {name} cannot be averaged: they take images of "
+                f"{size_text(one.image_shape)} and of {size_text(other.image_shape)} pixels"
+            )
+        if other.class_names != one.class_names:
+            raise CheckpointError(
+                f"{first} and {name} cannot be averaged: they have different classes, "
+                f"{_some(one.class_names)} and {_some(other.class_names)}"
+            )
+        if data is None and other.origin.get("data") != one.origin.get("data"):
+            raise CheckpointError(
+                f"{first} and {name} were trained on different data, {one.origin.get('data')} and "
+                f"{other.origin.get('data')}; say by --data which to evaluate them on"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many there are."""
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"

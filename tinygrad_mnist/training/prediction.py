@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +90,7 @@ class Prediction:
 
 
 def predict_picture(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None
+    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
 ) -> Prediction:
     """Predict the digit on a picture in a file.
 
@@ -102,6 +102,8 @@ def predict_picture(
         A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
     index : int, optional
         The number among several, from 0, if the path does not say.
+    tta : bool
+        Whether the probabilities are averaged over shifts; see `predict_by_checkpoint`.
 
     Returns
     -------
@@ -127,12 +129,14 @@ def predict_picture(
         image = prepare_digit(picture, height)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis])[0]
+    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
 
 
-def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float32]:
+def predict_by_checkpoint(
+    checkpoint: Checkpoint, images: NDArray[Any], *, tta: bool = False
+) -> NDArray[np.float32]:
     """Return the probabilities that a trained model gives each class, all of them finite.
 
     Parameters
@@ -141,6 +145,9 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         The model.
     images : ndarray
         Shape (n, height, width).
+    tta : bool
+        Test-time augmentation: whether the probabilities are the mean over each image and its four shifts by
+        one pixel.
 
     Raises
     ------
@@ -148,10 +155,33 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         If a probability is not finite, as weights from a file may be too large to compute with.
     """
     with np.errstate(all="ignore"):
-        probabilities = predict(checkpoint.model, images, checkpoint.standardizer)
-    if not np.isfinite(probabilities).all():
+        probabilities = [
+            predict(checkpoint.model, drawn, checkpoint.standardizer)
+            for drawn in (shifted(images) if tta else [images])
+        ]
+    mean = probabilities[0] if len(probabilities) == 1 else np.mean(probabilities, axis=0)
+    if not np.isfinite(mean).all():
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
-    return probabilities
+    return mean
+
+
+def shifted(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield images as they are, and shifted by a pixel to each side, with 0 where nothing was.
+
+    Examples
+    --------
+    >>> for image in shifted(np.array([[[1, 2], [3, 4]]])):
+    ...     print(*image.ravel())
+    1 2 3 4
+    3 4 0 0
+    0 0 1 2
+    2 0 4 0
+    0 1 0 3
+    """
+    height, width = images.shape[1:]
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    for row, column in ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0)):
+        yield padded[:, row : row + height, column : column + width]
 
 
 def _with_index(path: str) -> tuple[Path, int | None]:
