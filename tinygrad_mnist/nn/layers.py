@@ -1,4 +1,4 @@
-"""The layers without a file of their own: Linear, LayerNorm, Dropout, Flatten, Unflatten, Identity."""
+"""The layers without a file of their own: Linear, LayerNorm, and those that drop, reshape or do nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 from numpy.typing import DTypeLike
 
 from tinygrad_mnist.engine.tensor import Tensor
@@ -249,6 +250,41 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
+class Dropout2d(Dropout):
+    """Dropout of whole channels: in training mode each channel of each image is 0 with probability ``p``.
+
+    Neighbouring pixels are alike, so dropping single ones would take away little. The other channels are
+    multiplied by ``1 / (1 - p)``. In evaluation mode nothing happens.
+
+    Parameters
+    ----------
+    p : float
+        The probability, from 0 to 1.
+    rng : Generator or int, optional
+        The source of random numbers, as of `Dropout`.
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is not a probability; when called, if the input is not (N, C, H, W).
+
+    References
+    ----------
+    Tompson, Goroshin, Jain, LeCun & Bregler (2015), "Efficient object localization using convolutional
+    networks", section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Dropout2d(0.5, rng=0)(np.ones((1, 6, 2, 2)))[0, :, 0, 0]
+    array([2., 2., 2., 0., 0., 0.])
+    """
+
+    def forward(self, input: TensorLike) -> TensorLike:
+        """Return the input with some channels dropped; in evaluation mode, the input itself."""
+        return F.dropout2d(input, self.p, self.training, rng=self.rng)
+
+
 class Flatten(Module):
     """A reshape that joins all axes from ``start_dim`` to ``end_dim``; by default all but the first.
 
@@ -271,6 +307,60 @@ class Flatten(Module):
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """A reshape that splits one axis into several: the inverse of `Flatten`.
+
+    Parameters
+    ----------
+    dim : int
+        The axis.
+    unflattened_size : sequence of int
+        The lengths that it is split into; one may be -1, and is worked out.
+
+    Raises
+    ------
+    ValueError
+        When called, if the lengths do not multiply up to that of the axis.
+    numpy.exceptions.AxisError
+        When called, if the axis does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Unflatten(1, (1, 28, 28))(np.zeros((5, 784))).shape
+    (5, 1, 28, 28)
+    """
+
+    def __init__(self, dim: int, unflattened_size: list[int] | tuple[int, ...]) -> None:
+        super().__init__()
+        lengths = tuple(unflattened_size)
+        require_integers(f"Unflatten({dim!r}, {unflattened_size!r})", dim, *lengths)
+        if not lengths or min(lengths) < -1 or lengths.count(-1) > 1:
+            raise ValueError(
+                f"Unflatten({dim}, {unflattened_size}) was asked for; expected lengths, of which one may be -1"
+            )
+        self.dim = dim
+        self.unflattened_size = lengths
+
+    def forward(self, input: TensorLike) -> TensorLike:
+        """Return the same values with more axes."""
+        input = as_input(input)
+        shape, lengths = input.shape, self.unflattened_size
+        axis = normalize_axis_index(self.dim, len(shape))
+        known = math.prod(n for n in lengths if n != -1)
+        if known != shape[axis] if -1 not in lengths else not known or shape[axis] % known:
+            raise ValueError(
+                f"input of shape {shape} has {shape[axis]} values along axis {self.dim}, which {lengths} does "
+                "not split"
+            )
+        lengths = tuple(shape[axis] // known if n == -1 else n for n in lengths)
+        return input.reshape(*shape[:axis], *lengths, *shape[axis + 1 :])
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as ``repr`` shows them."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class Identity(Module):
