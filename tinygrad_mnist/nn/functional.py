@@ -419,7 +419,8 @@ def _too_few_values(shape: tuple[int, ...]) -> ValueError:
             f"batch norm in training needs more than one value a channel; got input of shape {shape}. Leave "
             "out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
         )
-    where = "an empty batch" if shape[0] == 0 else "an empty last axis"
+    empty = "an empty last axis" if len(shape) == 3 else "images without pixels"
+    where = "an empty batch" if shape[0] == 0 else empty
     return ValueError(
         f"batch norm in training was given {where}: input of shape {shape} has no value to take a mean of; "
         "leave it out"
