@@ -31,11 +31,13 @@ from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
+    ModelFileError,
     RecipeError,
     RunError,
     TrainingError,
 )
 from tinygrad_mnist.training.layers import LAYERS
+from tinygrad_mnist.training.model_file import ModelFile, find_model_file
 from tinygrad_mnist.training.models import MODELS
 from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recipe
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
@@ -74,6 +76,8 @@ __all__ = [
     "Evaluation",
     "Fit",
     "JitChoice",
+    "ModelFile",
+    "ModelFileError",
     "NormChoice",
     "OptimizerChoice",
     "Outcome",
@@ -88,6 +92,7 @@ __all__ = [
     "choose",
     "evaluate",
     "evaluate_checkpoint",
+    "find_model_file",
     "find_recipe",
     "fit",
     "load_checkpoint",
