@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Evaluation,
         evaluate,
         evaluate_checkpoint,
+        evaluate_ensemble,
     )
     from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
@@ -92,6 +93,7 @@ __all__ = [
     "choose",
     "evaluate",
     "evaluate_checkpoint",
+    "evaluate_ensemble",
     "find_model_file",
     "find_recipe",
     "fit",

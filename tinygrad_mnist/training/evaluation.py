@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,7 +99,7 @@ class ClassEvaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckpointEvaluation:
-    """Loss and accuracy of a trained model on the test part of a data set.
+    """Loss and accuracy of a trained model, or of several together, on the test part of a data set.
 
     Parameters
     ----------
@@ -115,6 +115,8 @@ class CheckpointEvaluation:
         Mean cross-entropy in nats.
     classes : tuple of ClassEvaluation
         The same for each class.
+    accuracies : tuple of float
+        The accuracy of each model by itself.
     """
 
     data: str
@@ -123,6 +125,7 @@ class CheckpointEvaluation:
     correct: int
     loss: float
     classes: tuple[ClassEvaluation, ...]
+    accuracies: tuple[float, ...]
 
     @property
     def accuracy(self) -> float:
@@ -131,7 +134,11 @@ class CheckpointEvaluation:
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, data: str | None = None, notify: Callable[[str], None] | None = None
+    checkpoint: Checkpoint,
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+    *,
+    tta: bool = False,
 ) -> CheckpointEvaluation:
     """Evaluate a trained model on the test part of a data set.
 
@@ -143,6 +150,8 @@ def evaluate_checkpoint(
         A name in `DATASETS`, or a directory; the data that the model was trained on by default.
     notify : callable, optional
         Is told if the data is other than one might expect.
+    tta : bool
+        Whether to average over the shifts of each image: see `predict`.
 
     Returns
     -------
@@ -156,30 +165,73 @@ def evaluate_checkpoint(
     DataError
         If the data cannot be had.
     """
-    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    return evaluate_ensemble([("the model", checkpoint)], data, notify, tta=tta)
+
+
+def evaluate_ensemble(
+    checkpoints: Sequence[tuple[str, Checkpoint]],
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+    *,
+    tta: bool = False,
+) -> CheckpointEvaluation:
+    """Evaluate the mean of the probabilities of several trained models on the test part of a data set.
+
+    Parameters
+    ----------
+    checkpoints : sequence of (str, Checkpoint)
+        The models, each with the name that a sentence calls it; one or more.
+    data, notify, tta
+        As in `evaluate_checkpoint`; by default the data is that of the first model.
+
+    Returns
+    -------
+    CheckpointEvaluation
+
+    Raises
+    ------
+    CheckpointError, DataError
+        As `evaluate_checkpoint` does, for any of the models.
+    """
+    asked = str(checkpoints[0][1].origin.get("data", "auto")) if data is None else data
     dataset, source = load_data(asked, notify)
-    if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
-        raise CheckpointError(
-            f"the model takes images of {size_text(checkpoint.image_shape)} pixels in "
-            f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
-            f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
-        )
-    found = _compared(predict_by_checkpoint(checkpoint, dataset.test_images), dataset.test_labels)
+    for name, checkpoint in checkpoints:
+        if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
+            raise CheckpointError(
+                f"{name} takes images of {size_text(checkpoint.image_shape)} pixels in "
+                f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
+                f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
+            )
+    found = [predict_by_checkpoint(checkpoint, dataset.test_images, tta=tta) for _, checkpoint in checkpoints]
+    labels = dataset.test_labels
+    together = _compared(np.mean(found, axis=0) if len(found) > 1 else found[0], labels)
+    classes = _by_class(together.probabilities, labels, checkpoints[0][1].class_names)
+    return CheckpointEvaluation(
+        data=dataset.name,
+        source=source,
+        images=len(labels),
+        correct=sum(one.correct for one in classes),
+        loss=together.loss,
+        classes=classes,
+        accuracies=tuple(float(np.mean(each.argmax(axis=1) == labels)) for each in found),
+    )
+
+
+def _by_class(
+    probabilities: NDArray[np.float32], labels: NDArray[Any], names: tuple[str, ...]
+) -> tuple[ClassEvaluation, ...]:
+    """Return the evaluation of each class."""
     # the confusion matrix: a row for each true class, a column for each predicted one
-    counts = np.zeros((dataset.classes, dataset.classes), np.int64)
-    np.add.at(counts, (dataset.test_labels, found.probabilities.argmax(axis=1)), 1)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
     correct = np.diagonal(counts)
     wrong = counts - np.diag(correct)
-    names = checkpoint.class_names
-    classes = tuple(
+    return tuple(
         ClassEvaluation(
-            name=names[i],
+            name=name,
             images=int(counts[i].sum()),
             correct=int(correct[i]),
             confused_with=names[int(wrong[i].argmax())] if wrong[i].any() else "-",
         )
-        for i in range(dataset.classes)
-    )
-    return CheckpointEvaluation(
-        dataset.name, source, int(counts.sum()), int(correct.sum()), found.loss, classes
+        for i, name in enumerate(names)
     )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import DataError, batches
+from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.engine.tape import no_grad
@@ -35,7 +35,12 @@ batch is a program of its own where the model is compiled.
 
 
 def predict(
-    model: Forward, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
+    model: Forward,
+    images: NDArray[Any],
+    standardize: Standardize,
+    batch_size: int = BATCH,
+    *,
+    tta: bool = False,
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -54,6 +59,8 @@ def predict(
         Usually a `tinygrad_mnist.data.Standardizer`.
     batch_size : int
         Images at a time.
+    tta : bool
+        Whether to average over each image and its four shifts by one pixel (test-time augmentation).
 
     Returns
     -------
@@ -62,8 +69,11 @@ def predict(
     """
     parts = []
     with no_grad(), evaluation_mode():
-        for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
-            parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            copies = shifted(part) if tta else part[np.newaxis]
+            found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
+            parts.append(sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0])
     return np.concatenate(parts)
 
 
@@ -90,7 +100,7 @@ class Prediction:
 
 
 def predict_picture(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None
+    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
 ) -> Prediction:
     """Predict the digit on a picture in a file.
 
@@ -102,6 +112,8 @@ def predict_picture(
         A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
     index : int, optional
         The number among several, from 0, if the path does not say.
+    tta : bool
+        Whether to average over shifts: see `predict`.
 
     Returns
     -------
@@ -127,12 +139,14 @@ def predict_picture(
         image = prepare_digit(picture, height)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis])[0]
+    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
 
 
-def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float32]:
+def predict_by_checkpoint(
+    checkpoint: Checkpoint, images: NDArray[Any], *, tta: bool = False
+) -> NDArray[np.float32]:
     """Return the probabilities that a trained model gives each class, all of them finite.
 
     Parameters
@@ -141,6 +155,8 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         The model.
     images : ndarray
         Shape (n, height, width).
+    tta : bool
+        Whether to average over shifts: see `predict`.
 
     Raises
     ------
@@ -148,7 +164,7 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         If a probability is not finite, as weights from a file may be too large to compute with.
     """
     with np.errstate(all="ignore"):
-        probabilities = predict(checkpoint.model, images, checkpoint.standardizer)
+        probabilities = predict(checkpoint.model, images, checkpoint.standardizer, tta=tta)
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
     return probabilities
