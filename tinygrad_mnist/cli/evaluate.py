@@ -48,16 +48,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(paths: list[str], model: ModelFile | None) -> dict[str, Checkpoint]:
-    """Load the runs; each counts once, so one that is named twice is a mistake."""
+def _load(paths: list[str], model: ModelFile | None) -> list[tuple[str, Checkpoint]]:
+    """Load the runs; each counts once, so to name one twice is a mistake."""
     from tinygrad_mnist.training import RecipeError
 
-    runs = {}
-    for path in paths:
-        if path in runs:
-            raise RecipeError(f"{path} was named twice; name each run once")
-        runs[path] = shared_options.load_run(path, model)
-    return runs
+    twice = [path for index, path in enumerate(paths) if path in paths[:index]]
+    if twice:
+        raise RecipeError(f"{twice[0]} was named twice; name each run once")
+    return [(path, shared_options.load_run(path, model)) for path in paths]
 
 
 def _summary(found: CheckpointEvaluation, paths: list[str], tta: bool) -> list[str]:

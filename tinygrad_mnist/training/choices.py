@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tinygrad_mnist import nn, optim
     from tinygrad_mnist.data import Dataset
-    from tinygrad_mnist.data.augmentation import Augmentation
     from tinygrad_mnist.training.recipes import Recipe
 
 
@@ -229,32 +228,6 @@ NORMS: dict[str, NormChoice] = {
     "group": NormChoice(_group_norm),
 }
 """What ``norm`` among the layers of a recipe stands for, by name."""
-
-
-# ---- augmentations ---------------------------------------------------------------------------------------
-
-
-def _augmentation(name: str) -> Callable[[], Augmentation]:
-    """Return a function that returns an augmentation of `tinygrad_mnist.data`."""
-
-    def find() -> Augmentation:
-        from tinygrad_mnist.data.augmentation import AUGMENTATIONS
-
-        return AUGMENTATIONS[name]
-
-    return find
-
-
-AUGMENTATIONS: dict[str, Callable[[], Augmentation] | None] = {
-    "none": None,
-    "elastic": _augmentation("elastic"),
-    "elastic-8x8": _augmentation("elastic-8x8"),
-}
-"""The augmentations by name: a function that returns one; None for the images as they are.
-
-They are those of `tinygrad_mnist.data.augmentation`, said once more without NumPy. A test holds the two
-together.
-"""
 
 
 # ---- data sets -------------------------------------------------------------------------------------------

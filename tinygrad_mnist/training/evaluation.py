@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -116,7 +116,7 @@ class CheckpointEvaluation:
     classes : tuple of ClassEvaluation
         The same for each class.
     accuracies : tuple of float
-        The accuracy of each model alone, 0 to 1.
+        The accuracy of each model by itself.
     """
 
     data: str
@@ -147,11 +147,11 @@ def evaluate_checkpoint(
     checkpoint : Checkpoint
         The model.
     data : str, optional
-        A name in `DATASETS`, or a path; the data that the model was trained on by default.
+        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
     notify : callable, optional
         Is told if the data is other than one might expect.
     tta : bool
-        Whether the probabilities are averaged over shifts; see `predict_by_checkpoint`.
+        Whether to average over the shifts of each image: see `predict`.
 
     Returns
     -------
@@ -165,24 +165,24 @@ def evaluate_checkpoint(
     DataError
         If the data cannot be had.
     """
-    return evaluate_ensemble({"the model": checkpoint}, data, notify, tta=tta)
+    return evaluate_ensemble([("the model", checkpoint)], data, notify, tta=tta)
 
 
 def evaluate_ensemble(
-    runs: Mapping[str, Checkpoint],
+    checkpoints: Sequence[tuple[str, Checkpoint]],
     data: str | None = None,
     notify: Callable[[str], None] | None = None,
     *,
     tta: bool = False,
 ) -> CheckpointEvaluation:
-    """Evaluate the mean of the probabilities that several trained models give.
+    """Evaluate the mean of the probabilities of several trained models on the test part of a data set.
 
     Parameters
     ----------
-    runs : mapping
-        The models by the names that errors call them.
+    checkpoints : sequence of (str, Checkpoint)
+        The models, each with the name that a sentence calls it; one or more.
     data, notify, tta
-        As for `evaluate_checkpoint`. The models must have been trained on the same data, if none is named.
+        As in `evaluate_checkpoint`; by default the data is that which all models were trained on.
 
     Returns
     -------
@@ -191,40 +191,41 @@ def evaluate_ensemble(
     Raises
     ------
     CheckpointError, DataError
-        As for `evaluate_checkpoint`; or if the models differ in the size of the images or in the classes.
+        As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images, in
+        their classes, or in the data that they were trained on, where none is named.
     """
-    _require_agreement(runs, data)
-    checkpoint = next(iter(runs.values()))
-    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    _require_agreement(checkpoints, data)
+    asked = str(checkpoints[0][1].origin.get("data", "auto")) if data is None else data
     dataset, source = load_data(asked, notify)
-    if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
-        raise CheckpointError(
-            f"the model takes images of {size_text(checkpoint.image_shape)} pixels in "
-            f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
-            f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
-        )
+    for name, checkpoint in checkpoints:
+        if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
+            raise CheckpointError(
+                f"{name} takes images of {size_text(checkpoint.image_shape)} pixels in "
+                f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
+                f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
+            )
+    found = [predict_by_checkpoint(checkpoint, dataset.test_images, tta=tta) for _, checkpoint in checkpoints]
     labels = dataset.test_labels
-    alone = [predict_by_checkpoint(run, dataset.test_images, tta=tta) for run in runs.values()]
-    probabilities = alone[0] if len(alone) == 1 else np.mean(alone, axis=0)
-    classes = _by_class(probabilities.argmax(axis=1), labels, checkpoint.class_names)
+    together = _compared(np.mean(found, axis=0) if len(found) > 1 else found[0], labels)
+    classes = _by_class(together.probabilities, labels, checkpoints[0][1].class_names)
     return CheckpointEvaluation(
         data=dataset.name,
         source=source,
         images=len(labels),
-        correct=sum(found.correct for found in classes),
-        loss=_compared(probabilities, labels).loss,
+        correct=sum(one.correct for one in classes),
+        loss=together.loss,
         classes=classes,
-        accuracies=tuple(_compared(found, labels).accuracy for found in alone),
+        accuracies=tuple(float(np.mean(each.argmax(axis=1) == labels)) for each in found),
     )
 
 
 def _by_class(
-    predicted: NDArray[np.intp], labels: NDArray[Any], names: Sequence[str]
+    probabilities: NDArray[np.float32], labels: NDArray[Any], names: tuple[str, ...]
 ) -> tuple[ClassEvaluation, ...]:
-    """Return the accuracy on each class."""
+    """Return the evaluation of each class."""
     # the confusion matrix: a row for each true class, a column for each predicted one
     counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
+    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
     correct = np.diagonal(counts)
     wrong = counts - np.diag(correct)
     return tuple(
@@ -238,14 +239,14 @@ def _by_class(
     )
 
 
-def _require_agreement(runs: Mapping[str, Checkpoint], data: str | None) -> None:
-    """Raise an error for the first of several models that does not go with the first of them."""
-    (first, one), *others = runs.items()
-    for name, other in others:
+def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]], data: str | None) -> None:
+    """Raise an error for the first of several models whose outputs cannot be averaged with the first's."""
+    first, one = checkpoints[0]
+    for name, other in checkpoints[1:]:
         if other.image_shape != one.image_shape:
             raise CheckpointError(
-                f"{first} and {name} cannot be averaged: they take images of "
-                f"{size_text(one.image_shape)} and of {size_text(other.image_shape)} pixels"
+                f"{first} and {name} cannot be averaged: they take images of {size_text(one.image_shape)} and "
+                f"of {size_text(other.image_shape)} pixels"
             )
         if other.class_names != one.class_names:
             raise CheckpointError(
@@ -255,7 +256,7 @@ def _require_agreement(runs: Mapping[str, Checkpoint], data: str | None) -> None
         if data is None and other.origin.get("data") != one.origin.get("data"):
             raise CheckpointError(
                 f"{first} and {name} were trained on different data, {one.origin.get('data')} and "
-                f"{other.origin.get('data')}; say by --data which to evaluate them on"
+                f"{other.origin.get('data')}; say by --data on which to evaluate them"
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import one_hot
+from tinygrad_mnist.data import AUGMENTATIONS, Augmentation, Augmenter, hard_images, one_hot, ridge_margins
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.training_data import Parts
 
@@ -75,8 +75,6 @@ def _passes(
     if recipe.hard is None:
         yield rngs["order"].permutation(samples)[: left * batch_size]
         return
-    from tinygrad_mnist.data import hard_images, ridge_margins
-
     margins = ridge_margins(parts.train_images, parts.train_labels)
     yield hard_images(margins, left * batch_size / samples, *recipe.hard, rngs["hard"])
 
@@ -85,8 +83,7 @@ def _augmenter(
     recipe: Recipe, parts: Parts, rng: np.random.Generator
 ) -> Callable[[NDArray[Any], NDArray[Any], int], NDArray[np.float32]] | None:
     """Return the function that changes a batch by the recipe's augmentation; None for no augmentation."""
-    if recipe.augmentation == "none":
+    ranges = AUGMENTATIONS[recipe.augmentation]
+    if ranges == Augmentation():
         return None
-    from tinygrad_mnist.data import AUGMENTATIONS, Augmenter
-
-    return Augmenter(AUGMENTATIONS[recipe.augmentation], parts.image_shape, int(rng.integers(1 << 32)))
+    return Augmenter(ranges, parts.image_shape, int(rng.integers(1 << 32)))

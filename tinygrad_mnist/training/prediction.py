@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import DataError, batches
+from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.engine.tape import no_grad
@@ -35,7 +35,12 @@ batch is a program of its own where the model is compiled.
 
 
 def predict(
-    model: Forward, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
+    model: Forward,
+    images: NDArray[Any],
+    standardize: Standardize,
+    batch_size: int = BATCH,
+    *,
+    tta: bool = False,
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -54,6 +59,8 @@ def predict(
         Usually a `tinygrad_mnist.data.Standardizer`.
     batch_size : int
         Images at a time.
+    tta : bool
+        Whether to average over each image and its four shifts by one pixel (test-time augmentation).
 
     Returns
     -------
@@ -62,8 +69,11 @@ def predict(
     """
     parts = []
     with no_grad(), evaluation_mode():
-        for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
-            parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            copies = shifted(part) if tta else part[np.newaxis]
+            found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
+            parts.append(sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0])
     return np.concatenate(parts)
 
 
@@ -103,7 +113,7 @@ def predict_picture(
     index : int, optional
         The number among several, from 0, if the path does not say.
     tta : bool
-        Whether the probabilities are averaged over shifts; see `predict_by_checkpoint`.
+        Whether to average over shifts: see `predict`.
 
     Returns
     -------
@@ -146,8 +156,7 @@ def predict_by_checkpoint(
     images : ndarray
         Shape (n, height, width).
     tta : bool
-        Test-time augmentation: whether the probabilities are the mean over each image and its four shifts by
-        one pixel.
+        Whether to average over shifts: see `predict`.
 
     Raises
     ------
@@ -155,33 +164,10 @@ def predict_by_checkpoint(
         If a probability is not finite, as weights from a file may be too large to compute with.
     """
     with np.errstate(all="ignore"):
-        probabilities = [
-            predict(checkpoint.model, drawn, checkpoint.standardizer)
-            for drawn in (shifted(images) if tta else [images])
-        ]
-    mean = probabilities[0] if len(probabilities) == 1 else np.mean(probabilities, axis=0)
-    if not np.isfinite(mean).all():
+        probabilities = predict(checkpoint.model, images, checkpoint.standardizer, tta=tta)
+    if not np.isfinite(probabilities).all():
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
-    return mean
-
-
-def shifted(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield images as they are, and shifted by a pixel to each side, with 0 where nothing was.
-
-    Examples
-    --------
-    >>> for image in shifted(np.array([[[1, 2], [3, 4]]])):
-    ...     print(*image.ravel())
-    1 2 3 4
-    3 4 0 0
-    0 0 1 2
-    2 0 4 0
-    0 1 0 3
-    """
-    height, width = images.shape[1:]
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
-    for row, column in ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0)):
-        yield padded[:, row : row + height, column : column + width]
+    return probabilities
 
 
 def _with_index(path: str) -> tuple[Path, int | None]:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from tinygrad_mnist.training.choices import ACTIVATIONS, AUGMENTATIONS, NORMS, OPTIMIZERS, SCHEDULES
+from tinygrad_mnist.data.augmentation import AUGMENTATIONS
+from tinygrad_mnist.training.choices import ACTIVATIONS, NORMS, OPTIMIZERS, SCHEDULES
 from tinygrad_mnist.training.errors import RecipeError
 from tinygrad_mnist.training.layers import LayerError, parsed
 from tinygrad_mnist.training.model_file import ModelFile
@@ -54,7 +55,7 @@ class Recipe:
     crop : int
         Pixels that are cut from each side of an image, at least 0.
     augmentation : str
-        One of `AUGMENTATIONS`: how training images are changed each time they are drawn.
+        One of `tinygrad_mnist.data.AUGMENTATIONS`: how training images are changed each time they are drawn.
     hard : tuple of float, or None
         ``(k, share)``: a pass that does not go through the whole training part takes the images that a linear
         classifier finds hard. They are drawn with weights ``exp(-k r)``, where r is the rank of the margin (0
