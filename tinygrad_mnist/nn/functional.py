@@ -18,6 +18,7 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn.image_functions import avg_pool2d, conv2d, max_pool2d
 from tinygrad_mnist.nn.init import RNG, generator
 from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
 from tinygrad_mnist.nn.loss_functions import (
@@ -39,9 +40,11 @@ from tinygrad_mnist.ops.softmax import log_softmax as log_softmax_operation
 from tinygrad_mnist.ops.softmax import softmax as softmax_operation
 
 __all__ = [
+    "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv2d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -57,6 +60,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "max_pool2d",
     "mse_loss",
     "nll_loss",
     "one_hot",
