@@ -29,10 +29,11 @@ from tinygrad_mnist.nn.activations import (
     Softplus,
     Tanh,
 )
+from tinygrad_mnist.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from tinygrad_mnist.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from tinygrad_mnist.nn.embedding import Embedding
 from tinygrad_mnist.nn.init import manual_seed
-from tinygrad_mnist.nn.layers import BatchNorm1d, Dropout, Flatten, Identity, LayerNorm, Linear
+from tinygrad_mnist.nn.layers import Dropout, Flatten, Identity, LayerNorm, Linear
 from tinygrad_mnist.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -53,6 +54,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
+    "BatchNorm2d",
     "CrossEntropyLoss",
     "Dropout",
     "ELU",
