@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import DTypeLike
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
+from tinygrad_mnist.nn.image_functions import sides
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers
 from tinygrad_mnist.nn.module import Module, Parameter
 
@@ -85,7 +87,9 @@ class _Convolution(Module):
     def _lengths(self, name: str, value: Any, least: int) -> tuple[int, ...]:
         """Return an option as one integer for each axis; raise for anything else."""
         axes, call = len(self._axes), f"{self._call} with {name}={value!r}"
-        lengths = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * axes
+        lengths = (
+            tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * axes
+        )
         require_integers(call, *lengths)
         if len(lengths) != axes or min(lengths) < least:
             kind = "positive integer" if least else "integer from 0 on"
@@ -96,26 +100,22 @@ class _Convolution(Module):
     def _checked_padding(self, padding: Any) -> Any:
         """Return a padding as its word, an integer for each axis, or (before, behind) for each axis."""
         if isinstance(padding, str):
-            if padding not in ("same", "valid"):
-                raise ValueError(
-                    f"{self._call} was asked for with padding={padding!r}; expected 'same', 'valid' or numbers"
-                )
-            if padding == "same" and max(self.stride) > 1:
-                raise ValueError(
-                    f"{self._call} was asked for with padding='same' and stride={self.stride}; the output is "
-                    "smaller than the input then, so write the padding in pixels"
-                )
+            self._sides_of(padding)  # raises for another word, and for "same" with a stride
             return padding
-        if isinstance(padding, Iterable) and any(isinstance(side, Iterable) for side in padding):
-            sides = tuple(tuple(side) for side in padding)
-            require_integers(f"{self._call} with padding={padding!r}", *(n for side in sides for n in side))
-            if [len(side) for side in sides] != [2] * len(self._axes) or min(map(min, sides)) < 0:
-                raise ValueError(
-                    f"{self._call} was asked for with padding={padding!r}; expected (before, behind) for each "
-                    f"of the axes {', '.join(self._axes)}"
-                )
-            return sides
-        return self._lengths("padding", padding, 0)
+        if not isinstance(padding, Iterable) or all(isinstance(side, int) for side in padding):
+            return self._lengths("padding", padding, 0)
+        pairs, call = tuple(map(tuple, padding)), f"{self._call} with padding={padding!r}"
+        require_integers(call, *chain(*pairs))
+        if [len(both) for both in pairs] != [2] * len(self._axes) or min(chain(*pairs)) < 0:
+            axes = " and ".join(self._axes)
+            raise ValueError(f"{call} was asked for; expected (before, behind), from 0 on, for {axes}")
+        return pairs
+
+    def _sides_of(self, word: str) -> tuple[tuple[int, int], ...]:
+        """Return the padding that a word stands for, before and behind each axis."""
+        axes = len(self._axes)
+        first: Any = (1,) * (2 - axes)  # a sequence is an image of one row
+        return sides(word, first + self.kernel_size, first + self.stride, first + self.dilation)[-axes:]
 
     def _weight_shape(self) -> tuple[int, ...]:
         """Return the shape that the weight is made with."""
@@ -129,45 +129,40 @@ class _Convolution(Module):
             bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
             init.uniform_(self.bias, -bound, bound, rng)
 
-    def sides(self) -> tuple[tuple[int, int], ...]:
+    def _sides(self) -> tuple[tuple[int, int], ...]:
         """Return the pixels of padding before and behind each axis of an image."""
-        if self.padding == "valid":
-            return ((0, 0),) * len(self._axes)
-        if self.padding == "same":  # of an odd number, the larger half comes behind, as in PyTorch
-            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            return tuple((total // 2, total - total // 2) for total in totals)
+        if isinstance(self.padding, str):
+            return self._sides_of(self.padding)
         return tuple(side if isinstance(side, tuple) else (side, side) for side in self.padding)
 
     def _output_lengths(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
         """Return the size of the output for images of a size; below 1 where the kernel does not fit."""
         raise NotImplementedError
 
-    def _wrong_shape_message(self, input: TensorLike) -> str | None:
+    def _wrong_shape_message(self, shape: tuple[int, ...]) -> str | None:
         """Return what does not fit, the input or a weight or bias that was replaced; None if all does."""
-        weight, own = self.weight.shape, self._weight_shape()
+        weight, own, channels = self.weight.shape, self._weight_shape(), self.in_channels
         if weight != own:
             return f"weight of shape {weight} is here; the layer was made for one of shape {own}"
         if self.bias is not None and (bias := np.shape(self.bias)) != (self.out_channels,):
             return f"bias of shape {bias} is here; expected {(self.out_channels,)}"
-        shape, channels = as_input(input).shape, self.in_channels
-        expected = f"expected (N, {channels}, {', '.join(self._axes)})"
-        if len(shape) == len(own) - 1:
-            return (
-                f"input of shape {shape} has {len(shape)} axes; {expected}. If the axis of the channels is "
-                f"missing, write x[:, None]; if that of the images is, x[None]"
-            )
+        if len(shape) == len(own) - 1 and shape[0] == channels:
+            shape = (1, *shape)  # one image without the axis of the batch
+        came, axes = f"input of shape {shape}", ", ".join(self._axes)
+        expected = f"expected (N, {channels}, {axes})"
         if len(shape) != len(own):
-            return f"input of shape {shape} has {len(shape)} axes; {expected}"
+            missing = " The axis of the channels is missing: write x[:, None]." if channels == 1 else ""
+            return f"{came} has {len(shape)} axes; {expected}.{missing}".removesuffix(".")
         if shape[1] != channels:
-            last = (0, len(shape) - 1, *range(1, len(shape) - 1))
-            moved = f". Channels come before {' and '.join(self._axes)}: write x.transpose{last}"
-            hint = moved if shape[-1] == channels else ""
-            return f"input of shape {shape} has {shape[1]} channels; {expected}{hint}"
-        if min(size := self._output_lengths(shape[2:])) < 1:
+            order = (0, len(own) - 1, *range(1, len(own) - 1))
+            moved = f". Channels come before {axes}: write x.transpose{order}"
+            return f"{came} has {shape[1]} channels; {expected}{moved if shape[-1] == channels else ''}"
+        size = self._output_lengths(shape[2:])
+        if min(size) < 1:
             return (
-                f"input of shape {shape} is too small for kernel_size={self.kernel_size}: the output would be "
-                f"({shape[0]}, {self.out_channels}, {', '.join(map(str, size))}); expected larger images, a "
-                "smaller kernel or more padding"
+                f"{came} is too small for kernel_size={self.kernel_size}: the output would be "
+                f"{(shape[0], self.out_channels, *size)}; expected larger images, a smaller kernel or more "
+                "padding"
             )
         return None
 
@@ -213,14 +208,14 @@ class _PlainConvolution(_Convolution):
         try:
             return self._convolved(input)
         except ValueError as error:
-            if message := self._wrong_shape_message(input):
+            if message := self._wrong_shape_message(np.shape(input)):
                 raise ValueError(message) from error
             raise
 
     def _convolved(self, input: TensorLike) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
-            widths = ((0, 0), (0, 0), *self.sides())
+            widths = ((0, 0), (0, 0), *self._sides())
             mode: Any = PADDING_MODES[self.padding_mode]
             input, padding = np.pad(as_input(input), widths, mode), 0
         function: Any = F.conv1d if len(self._axes) == 1 else F.conv2d
@@ -231,9 +226,9 @@ class _PlainConvolution(_Convolution):
 
     def _output_lengths(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(
-            (length + sum(sides) - d * (k - 1) - 1) // s + 1
-            for length, sides, k, s, d in zip(
-                lengths, self.sides(), self.kernel_size, self.stride, self.dilation, strict=True
+            (length + sum(around) - d * (k - 1) - 1) // s + 1
+            for length, around, k, s, d in zip(
+                lengths, self._sides(), self.kernel_size, self.stride, self.dilation, strict=True
             )
         )
 
@@ -396,7 +391,9 @@ class ConvTranspose2d(_Convolution):
             padding_mode, dtype, rng,
         )  # fmt: skip
         if self.padding_mode != "zeros" or isinstance(self.padding, str):
-            option = f"padding_mode={padding_mode!r}" if self.padding_mode != "zeros" else f"padding={padding!r}"
+            option = (
+                f"padding_mode={padding_mode!r}" if self.padding_mode != "zeros" else f"padding={padding!r}"
+            )
             raise ValueError(
                 f"{self._call} was asked for with {option}; a transposed convolution takes only numbers of "
                 "pixels, and cuts them off"
@@ -423,7 +420,7 @@ class ConvTranspose2d(_Convolution):
             )  # fmt: skip
             return out
         except ValueError as error:
-            if message := self._wrong_shape_message(input):
+            if message := self._wrong_shape_message(np.shape(input)):
                 raise ValueError(message) from error
             raise
 
@@ -443,9 +440,9 @@ class ConvTranspose2d(_Convolution):
     def _full_lengths(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
         """Return the size of the output without output padding."""
         return tuple(
-            (length - 1) * s - sum(sides) + d * (k - 1) + 1
-            for length, sides, k, s, d in zip(
-                lengths, self.sides(), self.kernel_size, self.stride, self.dilation, strict=True
+            (length - 1) * s - sum(around) + d * (k - 1) + 1
+            for length, around, k, s, d in zip(
+                lengths, self._sides(), self.kernel_size, self.stride, self.dilation, strict=True
             )
         )
 

@@ -339,7 +339,8 @@ class Unflatten(Module):
         require_integers(f"Unflatten({dim!r}, {unflattened_size!r})", dim, *lengths)
         if not lengths or min(lengths) < -1 or lengths.count(-1) > 1:
             raise ValueError(
-                f"Unflatten({dim}, {unflattened_size}) was asked for; expected lengths, of which one may be -1"
+                f"Unflatten({dim}, {unflattened_size}) was asked for; expected lengths, of which one may be "
+                "-1"
             )
         self.dim = dim
         self.unflattened_size = lengths
@@ -352,8 +353,8 @@ class Unflatten(Module):
         known = math.prod(n for n in lengths if n != -1)
         if known != shape[axis] if -1 not in lengths else not known or shape[axis] % known:
             raise ValueError(
-                f"input of shape {shape} has {shape[axis]} values along axis {self.dim}, which {lengths} does "
-                "not split"
+                f"input of shape {shape} has {shape[axis]} values along axis {self.dim}; {lengths} does not "
+                "split them"
             )
         lengths = tuple(shape[axis] // known if n == -1 else n for n in lengths)
         return input.reshape(*shape[:axis], *lengths, *shape[axis + 1 :])

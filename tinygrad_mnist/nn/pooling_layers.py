@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.nn.image_functions import Padding, Size, pair
+from tinygrad_mnist.nn.image_functions import Padding, Size, pair, pool_options
 from tinygrad_mnist.nn.inputs import TensorLike
 from tinygrad_mnist.nn.module import Module
 
@@ -59,18 +59,17 @@ class MaxPool2d(Module):
         super().__init__()
         if return_indices:
             raise TypeError("MaxPool2d was asked for with return_indices=True; only the values are returned")
-        F.check_pool(kernel_size, stride, padding, dilation)
+        pair("dilation", dilation)
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
+        pool_options(self.kernel_size, self.stride, padding)
         self.padding = padding
         self.dilation = dilation
         self.ceil_mode = ceil_mode
 
     def forward(self, input: TensorLike) -> Tensor:
         """Return the largest value of each window."""
-        return F.max_pool2d(
-            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode
-        )
+        return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
 
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""
@@ -124,6 +123,7 @@ class AvgPool2d(Module):
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
+        pool_options(self.kernel_size, self.stride, padding)
         self.padding = padding
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
@@ -163,7 +163,7 @@ class AdaptiveAvgPool2d(Module):
     array([ 7.5, 23.5])
     """
 
-    def __init__(self, output_size: int | None | tuple[int | None, int | None]) -> None:
+    def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
         super().__init__()
         given = output_size if isinstance(output_size, Iterable) else (output_size, output_size)
         pair("output_size", tuple(1 if length is None else length for length in given))
@@ -216,11 +216,10 @@ class Upsample(Module):
     ) -> None:
         super().__init__()
         self.size = size
-        self.scale_factor = scale_factor
-        if isinstance(scale_factor, Iterable):
-            self.scale_factor = tuple(float(factor) for factor in scale_factor)
-        elif scale_factor is not None:
-            self.scale_factor = float(scale_factor)
+        self.scale_factor: float | tuple[float, ...] | None = None
+        if scale_factor is not None:
+            many = isinstance(scale_factor, Iterable)
+            self.scale_factor = tuple(map(float, scale_factor)) if many else float(scale_factor)
         self.mode = mode
         self.align_corners = align_corners
 
