@@ -95,6 +95,11 @@ def groups_of(old: Sequence[int], new: Sequence[int]) -> Groups:
                 size, i = size * old[i], i + 1
             else:
                 wanted, j = wanted * new[j], j + 1
+        # An axis of length 1 goes with the one before it, unless it has a counterpart.
+        while j < len(new) and new[j] == 1 and not (i < len(old) and old[i] == 1):
+            j += 1
+        while i < len(old) and old[i] == 1 and not (j < len(new) and new[j] == 1):
+            i += 1
         found.append((tuple(range(begin, i)), tuple(range(other, j))))
     return tuple(found)
 
@@ -144,7 +149,10 @@ class _Rewriting:
         elif old.name in REDUCTIONS and not old.static.get("keepdims"):
             rule = self.reduction
         new = rule(old, *inputs) if rule and len(old.outputs) == 1 else None
-        if new is None:
+        if new is None and rule is not None and len(old.outputs) == 1:
+            key = _key(old.name, inputs, old.outputs[0].shape, old.outputs[0].dtype, old.static)
+            new = self.known.setdefault(key, old.outputs[0])
+        if new is None or new is old.outputs[0]:
             self.append(old if inputs == old.inputs else replace(old, inputs=inputs))
         else:
             self.same[old.outputs[0]] = new
@@ -163,7 +171,7 @@ class _Rewriting:
         static: Any = None,
     ) -> Value:
         """Append an instruction and return its result; the same one twice is written once."""
-        key = (name, inputs, tuple(shape), np.dtype(dtype), repr(static))
+        key = _key(name, inputs, shape, dtype, static or {})
         if key not in self.known:
             value = self.known[key] = Value(self.number, tuple(shape), np.dtype(dtype))
             self.number += 1
@@ -172,7 +180,7 @@ class _Rewriting:
 
     def like(self, old: Instruction, inputs: tuple[Value, ...], shape: Sequence[int]) -> Value:
         """Write an elementwise instruction again, for other arguments."""
-        return self.write(old.name, inputs, shape, old.outputs[0].dtype, old.run, dict(old.static) or None)
+        return self.write(old.name, inputs, shape, old.outputs[0].dtype, old.run, old.static)
 
     def constant(self, array: Any) -> Value:
         array = np.asarray(array)
@@ -258,6 +266,8 @@ class _Rewriting:
         if (chosen := self.chosen(old, inputs)) is not None:
             return chosen
         shape = old.outputs[0].shape
+        if (small := self.small(old, inputs, shape)) is not None:
+            return small
         # The view that a whole argument is; without one, that of an argument that broadcasts.
         views = [(v.size, self.moved[v]) for v in inputs if v in self.moved and v.ndim == len(shape)]
         if not views:
@@ -275,6 +285,34 @@ class _Rewriting:
         if view.base.size != math.prod(shape):
             return None
         return self.reshaped(self.like(old, tuple(arguments), view.base.shape), shape)
+
+    def small(self, old: Instruction, inputs: tuple[Value, ...], shape: tuple[int, ...]) -> Value | None:
+        """Return what is computed of fewer numbers than it has elements, as a view of as many as needed."""
+        sources = tuple([self.source_of_broadcast(value) for value in inputs])
+        inner = np.broadcast_shapes(*(value.shape for value in sources))
+        if inner == shape:
+            core = tuple(n for n in shape if n != 1)
+            if len(core) < 2 and len(core) < len(shape) and all(
+                v.size == 1 or tuple(n for n in v.shape if n != 1) == core for v in sources
+            ):
+                cores = tuple([self.reshaped(v, () if v.size == 1 else core) for v in sources])
+                return self.reshaped(self.like(old, cores, core), shape)
+            if sources == inputs:
+                return None
+            again = replace(old, inputs=sources)
+            return self.elementwise(again, *sources) or self.like(old, sources, shape)
+        if not sources:
+            return None
+        again = replace(old, inputs=sources, outputs=(Value(-1, inner, old.outputs[0].dtype),))
+        made = self.elementwise(again, *sources) or self.like(old, sources, inner)
+        return self.write("broadcast_to", (made,), shape, made.dtype, partial(np.broadcast_to, shape=shape))
+
+    def source_of_broadcast(self, value: Value) -> Value:
+        producer = self.producers.get(value)
+        while producer is not None and producer.name == "broadcast_to":
+            value = producer.inputs[0]
+            producer = self.producers.get(value)
+        return value
 
     def before(self, value: Value, view: Moved, shape: tuple[int, ...]) -> Value | None:
         """Return an argument as it is before a view, so that the view of it is the argument."""
@@ -319,6 +357,10 @@ class _Rewriting:
         return self.transposed(result, order) if view.axes else self.reshaped(result, old.outputs[0].shape)
 
     def reduced(self, old: Instruction, value: Value, axes: tuple[int, ...]) -> Value:
+        if old.name == "sum" and axes == tuple(range(value.ndim - 1)):
+            parts = self.sum_of_columns(old, value, axes)
+            if parts is not None:
+                return parts
         spelled = self.spelled_out(old, value, axes)
         if spelled is not None:
             return spelled
@@ -326,6 +368,33 @@ class _Rewriting:
         run = partial(getattr(np, old.name), axis=axes)
         static = {"axis": axes, "keepdims": False}
         return self.write(old.name, (value,), shape, old.outputs[0].dtype, run, static)
+
+    def sum_of_columns(self, old: Instruction, value: Value, axes: tuple[int, ...]) -> Value | None:
+        """Return the sum of ``a * x + b * y``, with a and b the same in all rows, as that of sums.
+
+        That is the last step of the gradient of batch norm, where x and y are read once more otherwise. The
+        sum of one is known by then, and that of the other is that of deviations from a mean: it is small.
+        """
+        producer = self.producers.get(value)
+        if producer is not None and producer.name == "negative":
+            total = self.sum_of_columns(old, producer.inputs[0], axes)
+            return total and self.like(producer, (total,), total.shape)
+        if producer is None or producer.name != "add":
+            return None
+        terms = []
+        for term in producer.inputs:
+            times = self.producers.get(term)
+            if times is None or times.name != "multiply" or term.shape != value.shape:
+                return None
+            factors = sorted(times.inputs, key=lambda factor: factor.size)
+            if factors[0].shape != value.shape[-1:] or factors[1].shape != value.shape:
+                return None
+            terms.append((times, *factors))
+        sums = []
+        for times, scale, of in terms:
+            total = self.reduced(old, of, axes)
+            sums.append(self.like(times, (scale, total), total.shape))
+        return self.like(producer, tuple(sums), sums[0].shape)
 
     # Windows ---------------------------------------------------------------------------------------------
 
@@ -431,6 +500,13 @@ _JOINS: Final[Mapping[str, np.ufunc]] = {
     "all": np.logical_and,
 }
 """What joins two elements, as a reduction joins many."""
+
+
+def _key(
+    name: str, inputs: tuple[Value, ...], shape: Sequence[int], dtype: Any, static: Mapping[str, Any]
+) -> Any:
+    """Return what two instructions have in common that compute the same."""
+    return name, inputs, tuple(shape), np.dtype(dtype), repr(sorted(static.items()))
 
 
 def _item(array: Any, index: tuple[Any, ...]) -> Any:
