@@ -157,7 +157,8 @@ def test_the_outline_of_a_model_is_that_of_its_state_dict(
 def test_the_outline_has_the_parameters_of_an_activation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "norm", lambda: nn.LayerNorm(3))
     recipe = RECIPES["mlp"].changed(hidden=(3, 3), activation="norm")
-    assert {name for name, _, _ in state_outline(recipe, (2, 2), 2)} == set(build_model(recipe, (2, 2), 2).state_dict())
+    outline = {name for name, _, _ in state_outline(recipe, (2, 2), 2)}
+    assert outline == set(build_model(recipe, (2, 2), 2).state_dict())
 
 
 # ---- a row that is added to a table ------------------------------------------------------------------------

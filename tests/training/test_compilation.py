@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from tinygrad_mnist.training import JIT, RECIPES, JitChoice, Recipe, TrainingError, compilation
-from tinygrad_mnist.training.models import state_outline
 from tinygrad_mnist.training.compilation import SWITCH, decide, numbers_a_step, require
+from tinygrad_mnist.training.models import state_outline
 
 MANY, FEW, NUMBERS = 10_000, 10, 300_000
 MISSING = "there is no compiler here"

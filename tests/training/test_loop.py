@@ -22,8 +22,8 @@ from tinygrad_mnist.training import (
     fit,
     loop,
 )
-from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Parts, split
 
