@@ -14,16 +14,23 @@ channels and the columns of the kernel, whatever block it falls into and whichev
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from tinygrad_mnist.compiler.convolutions import Convolution
-from tinygrad_mnist.compiler.products import HEIGHTS, Code, Finish
+from tinygrad_mnist.compiler.products import HEIGHTS, WORTH_A_PIECE, Code, Finish
 
 _LARGEST: Final = 1500
 """The most multiplications of vectors that stand in the code of one convolution."""
+
+_FIRST_CACHE: Final = 32768
+"""The bytes of weights that stay in the first cache."""
+
+_SECOND_CACHE: Final = 1 << 20
+"""The bytes of a result that stay in the second cache."""
 
 _REGISTERS: Final = {512: 31, 256: 15, 128: 15}
 
@@ -178,6 +185,7 @@ def _runs(sums: _Sums, pixels: int) -> list[_Run]:
     return found
 
 
+@functools.cache
 def _cut(sums: _Sums, vector_bits: int) -> _Cut | None:
     """Return the blocks that take least time, by a rough count of cycles; None if the code is too long.
 
@@ -196,29 +204,51 @@ def _cut(sums: _Sums, vector_bits: int) -> _Cut | None:
             if not 0 < pixels <= min(most, sums.width):
                 continue
             runs = _runs(sums, pixels)
-            images = 1
-            if pixels == sums.width:
-                images = max(1, min(of.images, most // pixels, 12 // (pixels * vectors)))
-            if sum(len(run.taps) for run in runs) * vectors * images > _LARGEST:
-                continue
-            time = 0.0
-            for run in runs:
-                terms = len(run.taps) * images
-                chain = max((sum(tap[0] == p for tap in run.taps) for p in range(pixels)), default=0)
-                once = _by_pixels(of, images * pixels, vectors, vector_bits)
-                loads = vectors * of.kernel[1]
-                loads += images * len({tap[2] for tap in run.taps}) if once else terms
-                step = max(terms * vectors, loads, 8 * chain) + 2
-                ends = 4 * images * pixels * vectors + 20
-                time += run.count * (sums.channels * of.kernel[0] * step + ends)
-            cut = _Cut(images, pixels, lanes, vectors, min(sums.columns, lanes * vectors))
-            times[cut] = time * -(-across // vectors) / images
+            together = min(of.images, most // pixels, 6) if pixels == sums.width else 1
+            for images in range(1, together + 1):
+                cut = _Cut(images, pixels, lanes, vectors, min(sums.columns, lanes * vectors))
+                if sum(len(run.taps) for run in runs) * vectors * images <= _LARGEST:
+                    times[cut] = _time(sums, cut, runs, vector_bits) * -(-across // vectors) / images
     return min(times, key=lambda cut: times[cut]) if times else None
+
+
+def _time(sums: _Sums, cut: _Cut, runs: list[_Run], vector_bits: int) -> float:
+    """Return the half cycles that a row of blocks takes."""
+    of, images, vectors, time = sums.of, cut.images, cut.vectors, 0.0
+    once = _by_pixels(of, images * cut.pixels, vectors, vector_bits)
+    weights = of.kernel[0] * of.kernel[1] * sums.channels * vectors * cut.lanes * of.itemsize
+    # What is written in parts, one after the other, goes to memory as often, if it does not stay in a cache.
+    result = of.images * sums.rows * sums.width * sums.pixel * of.itemsize
+    store = 12 if cut.columns < sums.pixel and result > _SECOND_CACHE else 4
+    for run in runs:
+        terms = len(run.taps) * images
+        chain = max((sum(tap[0] == p for tap in run.taps) for p in range(cut.pixels)), default=0)
+        loads = vectors * of.kernel[1] * min(max(1.0, weights / _FIRST_CACHE), 2.0)
+        loads += images * len({tap[2] for tap in run.taps}) if once else terms
+        step = max(terms * vectors, loads, 10 * chain) * (1.0 if once or of.kernel[1] == 1 else 1.2)
+        ends = store * images * cut.pixels * vectors + 20
+        time += run.count * (sums.channels * of.kernel[0] * (step + 0.1 * loads + 2) + ends)
+    return time
 
 
 def _by_pixels(of: Convolution, pixels: int, vectors: int, vector_bits: int) -> bool:
     """Return whether all weights of a step stay in registers, so that each pixel is loaded once."""
     return of.kernel[1] > 1 and (pixels + of.kernel[1]) * vectors < _REGISTERS[vector_bits]
+
+
+def is_possible(of: Convolution, *, vector_bits: int = 512) -> bool:
+    """Return whether there is code for a convolution: not where a row has too many taps of its own."""
+    return _cut(_sums(of), vector_bits) is not None
+
+
+def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tuple[int, int]]:
+    """Return the ranges of pictures that threads share; a piece takes some 20 microseconds or more."""
+    cut = _cut(_sums(of), vector_bits)
+    assert cut, "what is chosen to be generated has a text"
+    blocks = -(-of.images // cut.images)
+    number = max(1, min(blocks, most, of.multiplications // WORTH_A_PIECE))
+    step = -(-blocks // number) * cut.images
+    return [(begin, min(begin + step, of.images)) for begin in range(0, of.images, step)]
 
 
 def generated(
