@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import direct, filters, machine
+from tinygrad_mnist.compiler.channels_last import channels_last
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.functions import FUNCTIONS
 from tinygrad_mnist.compiler.layout import (
@@ -391,6 +392,7 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     blas : bool
         Whether there are products by BLAS; without them, NumPy multiplies matrices.
     """
+    program = channels_last(program)
     work = _Preparation(program, blas=blas)
     for instruction in needed(program):
         if instruction.name == "matmul" and any(value.ndim == 1 for value in instruction.inputs):
