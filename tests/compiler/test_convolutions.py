@@ -10,7 +10,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tests.compiler.builder import Builder
-from tinygrad_mnist.compiler import direct, machine
+from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS
 from tinygrad_mnist.compiler.executable import Executable, build
 from tinygrad_mnist.compiler.fuse import Call, Product
@@ -42,9 +42,6 @@ class Case:
         sizes = [n + sum(p) for n, p in zip(image[1:3], padding, strict=True)]
         height, width = ((n - k) // s + 1 for n, k, s in zip(sizes, spans, stride, strict=True))
         self.out = (image[0], height, width, filters)
-
-    def array(self, shape: tuple[int, ...]) -> Any:
-        return np.random.default_rng(len(shape)).standard_normal(shape).astype(self.dtype)
 
     def arrays(self, name: str) -> list[Any]:
         """Return the arguments of an instruction."""
@@ -151,3 +148,120 @@ def test_the_code_sums_what_numpy_sums(case: Case, name: str) -> None:
     assert convolutions_of(run) == [name]
     (got,), _ = run(arrays) or ([], [])
     case.check(name, got, arrays)
+
+
+@pytest.mark.parametrize("name", sorted(CONVOLUTIONS))
+@pytest.mark.parametrize("bits", [128, 256])
+def test_narrow_vectors_sum_the_same(bits: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "vector_bits", lambda: bits)
+    case = Case((3, 9, 14, 3), 20, (3, 5), stride=(1, 2), padding=((1, 1), (2, 2)))
+    arrays = case.arrays(name)
+    (got,), _ = build(case.program(name, arrays).program)(arrays) or ([], [])
+    case.check(name, got, arrays)
+
+
+@pytest.mark.parametrize("name", sorted(CONVOLUTIONS))
+@pytest.mark.parametrize("channels", [1, 24])
+def test_threads_make_the_bits_of_one_thread(channels: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
+    case = Case((37, 14, 14, channels), 48, (5, 5), padding=((1, 0), (0, 1)))
+    arrays = case.arrays(name)
+    program = case.program(name, arrays).program
+    alone, shared = build(program), build(program, threads=2)
+    assert shared.threads == 2
+    (first,), _ = alone(arrays) or ([], [])
+    (second,), _ = shared(arrays) or ([], [])
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", sorted(CONVOLUTIONS))
+def test_what_is_not_finite_goes_where_the_sum_has_it(name: str, special: float) -> None:
+    case = Case((3, 6, 7, 3), 20, (3, 3), stride=(1, 2))
+    for which, place in itertools.product((0, 1), (0, 50, -1)):
+        arrays = case.arrays(name)
+        arrays[which].flat[place] = special
+        arrays[1 - which].flat[::7] = 0
+        (got,), _ = build(case.program(name, arrays).program)(arrays) or ([], [])
+        with np.errstate(invalid="ignore"):
+            wanted = case.expected(name, *(array.astype(np.float64) for array in arrays))
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_is_multiplied_by_nothing() -> None:
+    case = Case((2, 4, 4, 2), 16, (3, 3), padding=((1, 1), (1, 1)))
+    image, weight = case.arrays("convolution")
+    weight[0, 0] = np.inf  # meets padding in the first row and column of the result
+    (got,), _ = build(case.program("convolution", [image, weight]).program)([image, weight]) or ([], [])
+    assert np.isfinite(got[:, 0]).all()
+    assert np.isfinite(got[:, :, 0]).all()
+    assert not np.isfinite(got[:, 1:, 1:]).any()
+
+
+def test_arguments_that_lie_otherwise_are_copied() -> None:
+    case = Case((2, 6, 5, 4), 17, (3, 2))
+    image, weight = case.arrays("convolution")
+    arrays = [image.transpose(0, 3, 1, 2).copy(), weight.transpose(3, 2, 0, 1).copy()]
+    b = Builder()
+    first, second = map(b.input, arrays)
+    arguments = [b.transpose(first, (0, 2, 3, 1)), b.transpose(second, (2, 3, 1, 0))]
+    b.program.outputs.append(b.transpose(case.instruction(b, "convolution", arguments), (0, 3, 1, 2)))
+    (got,), _ = build(b.program)(arrays) or ([], [])
+    case.check("convolution", got.transpose(0, 2, 3, 1), [image, weight])
+
+
+def test_a_bias_a_scale_and_relu_are_done_before_a_pixel_is_stored() -> None:
+    case = Case((4, 6, 6, 3), 20, (3, 3), padding=((1, 1), (1, 1)))
+    arrays = [*case.arrays("convolution"), *np.random.default_rng(1).standard_normal((2, 20), np.float32)]
+    b = Builder()
+    image, weight, scale, bias = map(b.input, arrays)
+    moved = b.add(b.multiply(case.instruction(b, "convolution", [image, weight]), scale), bias)
+    zero = b.constant(np.float32(0))
+    b.program.outputs.append(b.where(b.greater(moved, zero), moved, zero))
+    run = build(b.program)
+    assert [type(piece) for piece in run.plan.pieces] == [Product]
+    (got,), _ = run(arrays) or ([], [])
+    plain = case.expected("convolution", *(array.astype(np.float64) for array in arrays[:2]))
+    np.testing.assert_allclose(got, np.maximum(plain * arrays[2] + arrays[3], 0), rtol=1e-4, atol=1e-5)
+
+
+def test_equal_convolutions_share_their_code() -> None:
+    case = Case((2, 6, 6, 16), 16, (3, 3), padding=((1, 1), (1, 1)))
+    image, weight = case.arrays("convolution")
+    b = Builder()
+    value, filters = b.input(image), b.input(weight)
+    for _ in range(3):
+        value = case.instruction(b, "convolution", [value, filters])
+    b.program.outputs.append(value)
+    run = build(b.program)
+    assert run.ir.count("define internal void @convolution") == 1
+    (got,), _ = run([image, weight]) or ([], [])
+    wanted = image.astype(np.float64)
+    for _ in range(3):
+        wanted = case.expected("convolution", wanted, weight.astype(np.float64))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (Case((1, 3, 2000, 1), 2, (1, 1000)), "convolution"),
+        (Case((1, 300, 300, 1), 1, (1, 1), padding=((1, 0), (0, 0))), "convolution_by_weight"),
+        (Case((0, 4, 4, 1), 2, (2, 2)), "convolution"),
+        (Case((2, 4, 4, 1), 2, (2, 2), dtype=np.float16), "convolution"),
+    ],
+    ids=["a very long kernel", "padding beyond the stack", "no picture", "half precision"],
+)
+def test_what_has_no_code_is_run_by_numpy(case: Case, name: str) -> None:
+    arrays = case.arrays(name)
+    run = build(case.program(name, arrays).program)
+    assert [type(piece) for piece in run.plan.pieces] == [Call]
+    (got,), _ = run(arrays) or ([], [])
+    np.testing.assert_array_equal(got, case.expected(name, *arrays))
+
+
+def test_the_code_does_not_grow_with_the_picture() -> None:
+    case = Case((1, 4, 500, 16), 16, (3, 3), padding=((1, 1), (1, 1)))
+    run = build(case.program("convolution", case.arrays("convolution")).program)
+    edges_and_inside, registers, taps = 4, 26, 3
+    assert run.ir.count("fmul contract") <= edges_and_inside * registers * taps

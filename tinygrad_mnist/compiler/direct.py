@@ -15,9 +15,11 @@ channels and the columns of the kernel, whatever block it falls into and whichev
 from __future__ import annotations
 
 import functools
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from tinygrad_mnist.compiler.convolutions import Convolution
@@ -25,6 +27,9 @@ from tinygrad_mnist.compiler.products import HEIGHTS, WORTH_A_PIECE, Code, Finis
 
 _LARGEST: Final = 1500
 """The most multiplications of vectors that stand in the code of one convolution."""
+
+_LONGEST: Final = 20000
+"""The most taps of a row: beyond, it would take long to look at them."""
 
 _FIRST_CACHE: Final = 32768
 """The bytes of weights that stay in the first cache."""
@@ -80,18 +85,20 @@ class _Sums:
         """The elements of a pixel of the source."""
         return self.channels * self.of.groups
 
-    def taps(self) -> list[Tap]:
-        """Return the taps of a row, in the order in which they are added to a pixel."""
+    @cached_property
+    def taps(self) -> list[list[Tap]]:
+        """The taps of each pixel of a row, in the order of the columns of the kernel."""
         stride, dilation, before = self.of.stride[1], self.of.dilation[1], self.of.padding[1][0]
-        found = []
+        found: list[list[Tap]] = []
         for pixel in range(self.width):
+            found.append([])
             for column in range(self.of.kernel[1]):
                 if self.forward:
                     source, rest = pixel * stride + column * dilation - before, 0
                 else:
                     source, rest = divmod(pixel + before - column * dilation, stride)
                 if rest == 0 and 0 <= source < self.source_width:
-                    found.append((pixel, column, source))
+                    found[-1].append((pixel, column, source))
         return found
 
     def first_source(self, pixel: int) -> int:
@@ -169,11 +176,11 @@ class _Cut:
 def _runs(sums: _Sums, pixels: int) -> list[_Run]:
     """Return the blocks of a row; the last one begins earlier, if they do not fill it."""
     starts = [*range(0, sums.width - pixels, pixels), sums.width - pixels]
-    taps = sums.taps()
     found: list[_Run] = []
     for start in starts:
         source = sums.first_source(start)
-        own = [(p - start, column, i - source) for p, column, i in taps if start <= p < start + pixels]
+        inside = itertools.chain(*sums.taps[start : start + pixels])
+        own = [(p - start, column, i - source) for p, column, i in inside]
         if found and found[-1].taps == own:
             last = found[-1]
             step = source - last.source if last.count == 1 else last.step
@@ -193,6 +200,8 @@ def _cut(sums: _Sums, vector_bits: int) -> _Cut | None:
     four cycles for the tap before.
     """
     of = sums.of
+    if sums.width * of.kernel[1] > _LONGEST:
+        return None
     lanes = vector_bits // (8 * of.itemsize)
     while lanes >= 2 * sums.columns:
         lanes //= 2
@@ -222,7 +231,7 @@ def _time(sums: _Sums, cut: _Cut, runs: list[_Run], vector_bits: int) -> float:
     store = 12 if cut.columns < sums.pixel and result > _SECOND_CACHE else 4
     for run in runs:
         terms = len(run.taps) * images
-        chain = max((sum(tap[0] == p for tap in run.taps) for p in range(cut.pixels)), default=0)
+        chain = max(Counter(tap[0] for tap in run.taps).values(), default=0)
         loads = vectors * of.kernel[1] * min(max(1.0, weights / _FIRST_CACHE), 2.0)
         loads += images * len({tap[2] for tap in run.taps}) if once else terms
         step = max(terms * vectors, loads, 10 * chain) * (1.0 if once or of.kernel[1] == 1 else 1.2)
