@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import functions, machine, products
+from tinygrad_mnist.compiler import columns, functions, machine, products
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
@@ -266,7 +266,11 @@ class Module:
         return self._nests[kernel]
 
     def _kernel(self, made: Nest, *, cut: bool) -> None:
-        text = function(made, self._declared, self._functions, cut=cut)
+        lanes = columns.lanes_of(made, machine.preferred_vector_bits())
+        if lanes is None:
+            text = function(made, self._declared, self._functions, cut=cut)
+        else:
+            text = columns.function(made, self._declared, self._functions, lanes, cut=cut)
         name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)
