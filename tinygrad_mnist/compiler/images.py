@@ -1,11 +1,7 @@
 """Operations on images as instructions: convolutions channels-last, pools as reductions of a reshape.
 
 A program has convolutions as instructions on arrays (N, H, W, C), with weights (kh, kw, C / groups, O): see
-<<<<<<< HEAD
 `convolutions`. Around each stand transposes, which `channels_last` moves together until they are gone.
-=======
-:data:`~tinygrad_mnist.compiler.convolutions.CONVOLUTIONS`. Around each stand transposes, which `channels_last` moves together until they are gone.
->>>>>>> convkernels
 """
 
 from __future__ import annotations
@@ -35,10 +31,7 @@ WEIGHTS_BACK: Final = (3, 2, 0, 1)
 """The axes that make (O, C / groups, kh, kw) of (kh, kw, C / groups, O)."""
 
 OPTIONS: Final = ("stride", "padding", "dilation", "groups")
-<<<<<<< HEAD
 """What the instructions of convolutions have as static arguments."""
-=======
->>>>>>> convkernels
 
 
 def transposed(tracing: Tracing, symbol: Any, axes: tuple[int, ...]) -> Symbol:
