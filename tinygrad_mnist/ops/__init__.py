@@ -3,6 +3,7 @@
 from tinygrad_mnist.ops import (
     activation,
     calculus,
+    convolution,
     elementwise,
     indexing,
     linalg,
@@ -11,12 +12,14 @@ from tinygrad_mnist.ops import (
     nondifferentiable,
     normalization,
     norms,
+    pooling,
     products,
     rearranging,
     reduction,
     shape,
     softmax,
     statistics,
+    windows,
 )
 
 # isort: split
@@ -25,6 +28,7 @@ from tinygrad_mnist.ops import ufunc_methods  # last, as it asks which ufuncs th
 __all__ = [
     "activation",
     "calculus",
+    "convolution",
     "elementwise",
     "indexing",
     "linalg",
@@ -33,6 +37,7 @@ __all__ = [
     "nondifferentiable",
     "normalization",
     "norms",
+    "pooling",
     "products",
     "rearranging",
     "reduction",
@@ -40,4 +45,5 @@ __all__ = [
     "softmax",
     "statistics",
     "ufunc_methods",
+    "windows",
 ]
