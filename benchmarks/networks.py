@@ -208,11 +208,11 @@ def batches(network: Network, count: int = STEPS) -> list[Batch]:
     return drawn
 
 
-def check_agreement(rivals: Mapping[str, Step], data: list[Batch]) -> None:
+def check_agreement(rivals: Mapping[str, Step], data: list[Batch], tolerance: float = TOLERANCE) -> None:
     """Train each rival for one pass through the data; all losses must be those of our step."""
     losses = {name: [step(*batch) for batch in data] for name, step in rivals.items()}
     for name, values in losses.items():
-        require_equal(name, values, losses[OURS], TOLERANCE)
+        require_equal(name, values, losses[OURS], tolerance)
 
 
 def require_equal(name: str, losses: Sequence[float], ours: Sequence[float], tolerance: float) -> None:
