@@ -33,7 +33,11 @@ _OPTIMIZERS: Final = (
     "there are `optim.SGD`, `optim.Adam`, `optim.AdamW` and `optim.RMSprop`; one of your own is a subclass "
     "of `optim.Optimizer`"
 )
-_CONVOLUTIONS: Final = "there are no convolutions and no pooling here; see docs/how_to/from_pytorch.md"
+_CONVOLUTIONS: Final = (
+    "`nn.functional` has conv1d, conv2d, conv_transpose2d, max_pool2d, avg_pool2d, adaptive_avg_pool2d and "
+    "interpolate, and `nn` the layers of them"
+)
+_WINDOWS: Final = "write `np.lib.stride_tricks.sliding_window_view(x, n, axis)`, which has a gradient"
 _SEQUENCES: Final = "there are no recurrent layers and no attention here; see docs/how_to/from_pytorch.md"
 _JIT: Final = "write `jit(nn.ReLU())` for a model, or @jit above the function of a training step"
 _DRAWN: Final = "draw numbers by NumPy, as in `np.random.default_rng(0)"
@@ -60,7 +64,7 @@ METHODS: Final[dict[str, str]] = {
     "unbind": "write `list(x)`, or `list(np.moveaxis(x, axis, 0))`",
     "narrow": "write a slice, as in `x[:, 0:2]`",
     "select": "write an index, as in `x[:, 0]`",
-    "unfold": "write `np.lib.stride_tricks.sliding_window_view` of an array, without a gradient",
+    "unfold": _WINDOWS,
     "contiguous": _LAYOUT,
     "is_contiguous": _LAYOUT,
     "as_strided": "a Tensor is no view of memory; write an index or `x.reshape(shape)`",
@@ -285,10 +289,16 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "LazyLinear": "write `nn.Linear(3, 2)`, with the number of inputs",
         "Unflatten": "write `x.reshape(shape)` in forward()",
         "parallel": _CPU,
+        "Unfold": _WINDOWS,
+        "Fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
+        "ZeroPad2d": "write `np.pad(x, ((0, 0), (1, 2)))`, or padding= of the convolution",
     },
     "nn.functional": {
         "normalize": "write `x / np.linalg.norm(x, axis=-1, keepdims=True)`",
         "pad": "write `np.pad(x, ((0, 0), (1, 2)))`",
+        "unfold": _WINDOWS,
+        "fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
+        "upsample": "it is `nn.functional.interpolate`",
         "embedding": "write `w[index]`",
         "logsigmoid": 'write `op.REGISTRY["log_sigmoid"](x)`',
         "softplus": 'write `op.REGISTRY["softplus"](x)`',
@@ -302,7 +312,7 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "orthogonal_": "assign the values, as in `w.data[...] = np.linalg.qr(np.ones((3, 2)))[0]`",
         "trunc_normal_": "clip after drawing: `nn.init.normal_(w); w.data.clip(-2, 2, out=w.data)`",
         "sparse_": "assign the values, as in `w.data[...] = 0`",
-        "dirac_": _CONVOLUTIONS,
+        "dirac_": "assign the values, as in `w.data[...] = 0`",
     },
     "optim": {
         "lr_scheduler": _SCHEDULES,
