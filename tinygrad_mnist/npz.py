@@ -165,7 +165,9 @@ class NpzReader:
         if member.flag_bits & _ENCRYPTED:
             raise self.purpose.error(f"{self.path} is encrypted; decrypt it first")
         if member.compress_type not in _PACKINGS:
-            raise self.purpose.error(f"{self.path} is packed in a way that NumPy does not write; write it anew")
+            raise self.purpose.error(
+                f"{self.path} is packed in a way that NumPy does not write; write it anew"
+            )
         with _worded(self.path, self.purpose), self._archive.open(member) as stream:
             yield stream, member.file_size
 
