@@ -100,6 +100,62 @@ def part_of(made: Nest) -> int:
     return max(n for n in range(1, turns + 1) if turns % n == 0 and (n * pixels <= PART or n == 1))
 
 
+def can_share_sums(made: Nest) -> bool:
+    """Return whether threads can share the outermost loop, each with some parts of each sum."""
+    sums = column_sums(made)
+    stored = [o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")]
+    others = [access for access in stored if access not in [o.access for o in sums]]
+    return (
+        len(sums) == len(made.fills) > 0
+        and made.lengths[0] > part_of(made)
+        and all(access.strides[0] for access in others)
+    )
+
+
+def bytes_of_parts(made: Nest) -> int:
+    """Return the bytes of memory for the parts of all sums, where threads share them."""
+    count = made.lengths[0] // part_of(made)
+    return sum(count * made.lengths[-1] * o.operands[0].dtype.itemsize for o in column_sums(made))
+
+
+def additions_of_parts(made: Nest) -> list[tuple[int, int, str]]:
+    """Return for each sum its pointer, the offset of its parts, and the text of what adds them up.
+
+    The text is that of a function ``void(ptr parts, ptr sum)``; its name is to be put for ``{name}``.
+    """
+    found, offset = [], 0
+    count, length = made.lengths[0] // part_of(made), made.lengths[-1]
+    for operation in column_sums(made):
+        assert operation.access
+        dtype = operation.access.dtype
+        kind = f"<{length} x {TYPES[dtype]}>"
+        text = _ADD_PARTS.format(kind=kind, bytes=length * dtype.itemsize, count=count, name="{name}")
+        found.append((operation.access.pointer, offset, text))
+        offset += count * length * dtype.itemsize
+    return found
+
+
+_ADD_PARTS: Final = """\
+define internal void @{name}(ptr noalias %parts, ptr noalias %sum) noinline {{
+entry:
+  br label %body
+body:
+  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  %total = phi {kind} [ zeroinitializer, %entry ], [ %new, %body ]
+  %far = mul nuw nsw i64 %i, {bytes}
+  %place = getelementptr inbounds i8, ptr %parts, i64 %far
+  %part = load {kind}, ptr %place, align 1
+  %new = fadd {kind} %total, %part
+  %next = add nuw nsw i64 %i, 1
+  %more = icmp ult i64 %next, {count}
+  br i1 %more, label %body, label %done
+done:
+  store {kind} %new, ptr %sum, align 1
+  ret void
+}}
+"""
+
+
 def function(
     made: Nest,
     declared: set[str],
@@ -108,7 +164,11 @@ def function(
     *,
     cut: bool = False,
 ) -> str:
-    """Return the text of a function that runs a nest of loops, as `llvm.function` does."""
+    """Return the text of a function that runs a nest of loops, as `llvm.function` does.
+
+    Where threads share sums, its range is one of the outermost loop, and its last argument is a pointer to
+    memory for their parts, which `additions_of_parts` adds up.
+    """
     return _Columns(made, declared, functions, lanes, cut=cut).text()
 
 
@@ -125,6 +185,10 @@ class _Columns(Function):
         cut: bool,
     ):
         super().__init__(made, declared, functions, cut=cut)
+        self.shares_sums = cut and can_share_sums(made)
+        if self.shares_sums:
+            self.ranged = 0
+            self.further_arguments.append("ptr noalias %parts")
         self.lanes = lanes
         self.chunk: int | None = None  # the first channel of the vector that is being written
         self.sums = column_sums(made)
@@ -137,10 +201,14 @@ class _Columns(Function):
 
     # Loops -----------------------------------------------------------------------------------------------
 
+    def fill(self, pointer: int, count: int, value: Literal) -> None:
+        if not self.shares_sums:  # then the sums are written at the end
+            super().fill(pointer, count, value)
+
     def enter(self, depth: int) -> None:
         if depth == len(self.nest.lengths) - 1:
             self.channels(depth)
-        elif depth == 0 and self.sums and self.ranged is None:
+        elif depth == 0 and self.sums and (self.shares_sums or self.ranged is None):
             self.in_parts()
         else:
             super().enter(depth)
@@ -148,7 +216,7 @@ class _Columns(Function):
     def in_parts(self) -> None:
         """Spell the outermost loop in parts, whose sums are added to the whole one after the other."""
         length, part = self.nest.lengths[0], part_of(self.nest)
-        kinds = {}
+        kinds, offsets, far = {}, {}, 0
         for operation in self.sums:
             assert operation.access
             for start in range(0, self.nest.lengths[-1], self.lanes):
@@ -156,6 +224,8 @@ class _Columns(Function):
                 name = self.variable(kind)
                 self.parts[operation.access, start] = name
                 kinds[name] = kind
+                offsets[name] = far + start * operation.access.dtype.itemsize
+            far += length // part * self.nest.lengths[-1] * operation.access.dtype.itemsize
 
         def run(number: str) -> None:
             for name, kind in kinds.items():
@@ -164,13 +234,24 @@ class _Columns(Function):
             self.loop(begin, self.make(f"add nuw nsw i64 {begin}, {part}"), self.turn(0))
             for (access, start), name in self.parts.items():
                 kind = kinds[name]
+                if self.shares_sums:
+                    size = self.nest.lengths[-1] * access.dtype.itemsize
+                    at = self.make(f"mul nuw nsw i64 {number}, {size}")
+                    at = self.make(f"add nuw nsw i64 {at}, {offsets[name]}")
+                    place = self.make(f"getelementptr inbounds i8, ptr %parts, i64 {at}")
+                    self.add(f"store {kind} {self.make(f'load {kind}, ptr {name}')}, ptr {place}, align 1")
+                    continue
                 offset = start * access.dtype.itemsize
                 place = self.make(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {offset}")
                 whole = self.make(f"load {kind}, ptr {place}, align 1")
                 new = self.make(f"load {kind}, ptr {name}")
                 self.add(f"store {kind} {self.make(f'fadd {kind} {whole}, {new}')}, ptr {place}, align 1")
 
-        self.loop("0", str(length // part), run)
+        if self.shares_sums:
+            begin, end = (self.make(f"udiv i64 %{name}, {part}") for name in ("begin", "end"))
+            self.loop(begin, end, run)
+        else:
+            self.loop("0", str(length // part), run)
 
     def channels(self, depth: int) -> None:
         """Spell the innermost loop, vector by vector."""
