@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import direct, filters, functions, machine, products
+from tinygrad_mnist.compiler import channels, direct, filters, functions, machine, products
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
@@ -81,6 +81,7 @@ class Module:
         self._products: dict[Any, str] = {}
         self._texts: list[str] = []
         self._nests: dict[Piece, Nest] = {}
+        self._part_arrays: dict[Nest, str] = {}
         # The function that is being written: its lines, and the entries of the table that it reads.
         self._lines: list[str] = []
         self._entries: set[int] = set()
@@ -187,9 +188,9 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece | Value], Ranges]] = []
+        groups: list[tuple[list[Piece | Value | Nest], Ranges]] = []
 
-        def append(piece: Piece | Value, ranges: Ranges) -> None:
+        def append(piece: Piece | Value | Nest, ranges: Ranges) -> None:
             if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
                 groups[-1][0].append(piece)
             else:
@@ -200,6 +201,8 @@ class Module:
             if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
                 append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
             append(piece, ranges)
+            if len(ranges) > 1 and isinstance(piece, Kernel) and self._shares_sums(piece):
+                append(self._nest(piece), [(0, 1)])  # when all threads have their parts
         for number, (members, ranges) in enumerate(groups):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
@@ -207,6 +210,8 @@ class Module:
             for member in members:
                 if isinstance(member, Value):
                     self._hold(member)
+                elif isinstance(member, Nest):
+                    self._add_parts(member)
                 else:
                     self._piece(member, cut=cut)
             text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
@@ -229,6 +234,10 @@ class Module:
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
+            if number > 1 and self._shares_sums(piece):
+                part = channels.part_of(made)
+                length, step = made.lengths[0], -(-made.lengths[0] // part // number) * part
+                return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
             if number > 1 and can_be_shared(made):
                 assert made.split is not None
                 length, last = made.lengths[made.split], made.split == len(made.lengths) - 1
@@ -272,14 +281,43 @@ class Module:
         return self._nests[kernel]
 
     def _kernel(self, made: Nest, *, cut: bool) -> None:
-        text = function(made, self._declared, self._functions, cut=cut)
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
+        if lanes is None:
+            text = function(made, self._declared, self._functions, cut=cut)
+        else:
+            text = channels.function(made, self._declared, self._functions, lanes, cut=cut)
         name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)
+        if cut and lanes is not None and channels.can_share_sums(made):
+            arguments.append(f"ptr {self._parts(made)}")
+            loop = 0
         if loop is not None:
             end = made.lengths[loop] // unit_of(made, cut=cut)
             arguments += ["i64 %begin", "i64 %end"] if cut else ["i64 0", f"i64 {end}"]
         self._add(f"call void @{name}({', '.join(arguments)})")
+
+    def _shares_sums(self, kernel: Kernel) -> bool:
+        """Return whether threads share a kernel by parts of its sums."""
+        made = self._nest(kernel)
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
+        return lanes is not None and channels.can_share_sums(made)
+
+    def _parts(self, made: Nest) -> str:
+        """Return memory for the parts of sums."""
+        if made not in self._part_arrays:
+            name = self._part_arrays[made] = f"@parts{len(self._part_arrays)}"
+            size = channels.bytes_of_parts(made)
+            self._texts.append(f"{name} = internal global [{size} x i8] zeroinitializer, align {ALIGNMENT}\n")
+        return self._part_arrays[made]
+
+    def _add_parts(self, made: Nest) -> None:
+        """Add the calls that add up the parts of sums."""
+        parts = self._parts(made)
+        for pointer, offset, text in channels.additions_of_parts(made):
+            name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
+            at = f"ptr getelementptr (i8, ptr {parts}, i64 {offset})"
+            self._add(f"call void @{name}({at}, ptr {self._pointer(made.pointers[pointer])})")
 
     # Products --------------------------------------------------------------------------------------------
 
