@@ -35,7 +35,12 @@ class Case:
         groups: int = 1,
         dtype: Any = np.float32,
     ) -> None:
-        self.static = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.static: dict[str, Any] = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
         self.dtype, self.image = np.dtype(dtype), image
         self.weight = (*kernel, image[3] // groups, filters)
         spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -55,12 +60,16 @@ class Case:
 
     def result(self, name: str) -> tuple[int, ...]:
         """Return the shape of the result of an instruction."""
-        shapes = (self.out, self.image, self.weight)
-        return dict(zip(("convolution", "convolution_by_input", "convolution_by_weight"), shapes, strict=True))[name]
+        return {
+            "convolution": self.out,
+            "convolution_by_input": self.image,
+            "convolution_by_weight": self.weight,
+        }[name]
 
-    def windows(self, image: Any) -> Any:
-        """Return the windows (N, H', W', groups, C / groups, kh, kw) of a picture, as a view of its copy."""
-        (down, right), (sy, sx), groups = self.static["dilation"], self.static["stride"], self.static["groups"]
+    def windows(self, image: Any) -> tuple[Any, Any]:
+        """Return the windows (N, H', W', groups, C / groups, kh, kw) of a padded copy, and that."""
+        (down, right), (sy, sx) = self.static["dilation"], self.static["stride"]
+        groups = self.static["groups"]
         padded = np.pad(image, ((0, 0), *self.static["padding"], (0, 0)))
         size = ((self.weight[0] - 1) * down + 1, (self.weight[1] - 1) * right + 1)
         found = sliding_window_view(padded, size, (1, 2), writeable=True)
@@ -162,7 +171,9 @@ def test_narrow_vectors_sum_the_same(bits: int, name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", sorted(CONVOLUTIONS))
 @pytest.mark.parametrize("channels", [1, 24])
-def test_threads_make_the_bits_of_one_thread(channels: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_make_the_bits_of_one_thread(
+    channels: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
     case = Case((37, 14, 14, channels), 48, (5, 5), padding=((1, 0), (0, 1)))
     arrays = case.arrays(name)

@@ -68,7 +68,8 @@ class Convolution:
     @property
     def multiplications(self) -> int:
         """The multiplications that it takes, those of the padding included."""
-        return math.prod((self.images, *self.out, *self.kernel, self.channels, self.out_channels)) // self.groups
+        pixels = math.prod((self.images, *self.out, *self.kernel))
+        return pixels * self.channels * self.out_channels // self.groups
 
 
 def described(instruction: Instruction) -> Convolution | None:

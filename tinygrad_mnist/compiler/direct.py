@@ -72,7 +72,7 @@ class _Sums:
 
     @property
     def forward(self) -> bool:
-        """Whether it is the convolution itself."""
+        """True of the convolution itself, False of its transpose."""
         return self.of.kind == "convolution"
 
     @property
@@ -269,8 +269,9 @@ def generated(
 
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)
 
-    which computes the pictures from ``begin`` to ``end`` of ``c``, of pictures ``a`` and weights ``b``. All lie
-    in C order. The weights of the transpose have their last two axes changed: ``(kh, kw, O, C / groups)``.
+    which computes the pictures from ``begin`` to ``end`` of ``c``, of pictures ``a`` and weights ``b``. All
+    lie in C order. The weights of the transpose have their last two axes changed: ``(kh, kw, O, C /
+    groups)``.
 
     Parameters
     ----------
@@ -294,7 +295,10 @@ def generated(
     runs = _runs(sums, cut.pixels)
     with code.loop(of.groups, 1) as group, code.loop(sums.columns, cut.columns) as column:
         last = of.images - cut.images
-        with code.loop("%end", cut.images, start="%begin", last=last) as image, code.loop(sums.rows, 1) as row:
+        with (
+            code.loop("%end", cut.images, start="%begin", last=last) as image,
+            code.loop(sums.rows, 1) as row,
+        ):
             for run in runs:
                 with code.loop(run.count, 1) as number:
                     where = _Where(group, column, image, row, number)
