@@ -439,7 +439,7 @@ class Module:
             places.append(Place(place.entry, place.offset + layout.offset))
         (stored,) = self.plan.stores(piece)
         places += [*(finish.places if finish else ()), self.memory.places[stored]]
-        shared = of.kind == "convolution_by_weight" and self.threads > 1
+        shared = of.kind == "convolution_by_weight" and of.parts == 1 and self.threads > 1
         key = (of, piece.finish, shared)
         if key not in self._products:
             name = self._products[key] = f"convolution{len(self._products)}"
