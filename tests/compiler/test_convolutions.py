@@ -14,6 +14,7 @@ from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS
 from tinygrad_mnist.compiler.executable import Executable, build
 from tinygrad_mnist.compiler.fuse import Call, Product
+from tinygrad_mnist.compiler.program import interpret
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
 
@@ -137,6 +138,7 @@ CASES = {
     "7x7, float64": Case((2, 9, 11, 2), 9, (7, 7), padding=((3, 3), (3, 3)), dtype=np.float64),
     "wide": Case((1, 4, 70, 2), 48, (3, 5), padding=((1, 1), (2, 2)), dtype=np.float64),
     "more channels than registers": Case((3, 4, 4, 18), 70, (3, 3), padding=((1, 1), (1, 1))),
+    "many pictures": Case((19, 6, 7, 2), 16, (3, 3), padding=((0, 1), (1, 0))),
     "one pixel": Case((7, 4, 4, 3), 40, (4, 4)),
 }
 
@@ -276,3 +278,76 @@ def test_the_code_does_not_grow_with_the_picture() -> None:
     run = build(case.program("convolution", case.arrays("convolution")).program)
     edges_and_inside, registers, taps = 4, 26, 3
     assert run.ir.count("fmul contract") <= edges_and_inside * registers * taps
+
+
+@pytest.fixture
+def _small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pieces take turns as if the caches held a few pictures."""
+    monkeypatch.setattr("tinygrad_mnist.compiler.fuse.LARGE", 1 << 13)
+    monkeypatch.setattr("tinygrad_mnist.compiler.module.CACHED", 1 << 13)
+    monkeypatch.setattr("tinygrad_mnist.compiler.filters._GRADIENT", 1 << 13)
+    monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
+
+
+def pooled(case: Case, arrays: list[Any]) -> Builder:
+    """Return a program of a convolution, the larger one of two pixels each, and the sum of all of these."""
+    b = Builder()
+    made = case.instruction(b, "convolution", [b.input(array) for array in arrays])
+    every = slice(None)
+    larger = b.maximum(
+        b.getitem(made, every, slice(0, None, 2), slice(1, None, 2)),
+        b.getitem(made, every, slice(1, None, 2), slice(0, None, 2)),
+    )
+    b.program.outputs += [larger, b.sum(larger, axis=(0, 1, 2))]
+    return b
+
+
+def gradient_of_pooled(case: Case, arrays: list[Any]) -> Builder:
+    """Return a program of the filters' gradient, of a gradient that is spread over pixels first."""
+    b = Builder()
+    image, small = map(b.input, arrays)
+    n, height, width, channels = case.out
+    spread = b.reshape(small, (n, height // 2, 1, width // 2, 1, channels))
+    spread = b.broadcast_to(spread, (n, height // 2, 2, width // 2, 2, channels))
+    share = b.constant(np.arange(1, 5, dtype=np.float32).reshape(2, 1, 2, 1))
+    full = b.reshape(b.multiply(spread, share), case.out)
+    b.program.outputs.append(case.instruction(b, "convolution_by_weight", [image, full]))
+    return b
+
+
+@pytest.mark.usefixtures("_small_caches")
+@pytest.mark.parametrize("images", [24, 37])
+@pytest.mark.parametrize("kind", ["pooled", "gradient of pooled"])
+def test_a_convolution_and_a_loop_take_turns(kind: str, images: int) -> None:
+    case = Case((images, 14, 12, 1), 16, (3, 3), padding=((1, 1), (1, 1)))
+    arrays = case.arrays("convolution" if kind == "pooled" else "convolution_by_weight")
+    if kind == "pooled":
+        program = pooled(case, arrays).program
+    else:
+        arrays[1] = np.ascontiguousarray(arrays[1][:, ::2, ::2])
+        program = gradient_of_pooled(case, arrays).program
+    run, shared = build(program), build(program, threads=2)
+    assert "@turns" in run.ir
+    assert "@turns" in shared.ir
+    results = run(arrays)
+    wanted = interpret(program, arrays)
+    again = shared(arrays)
+    assert results is not None
+    assert wanted is not None
+    assert again is not None
+    for got, same, value in zip(results[0], again[0], wanted[0], strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-4, atol=1e-3)
+        assert got.tobytes() == same.tobytes()
+
+
+@pytest.mark.usefixtures("_small_caches")
+def test_no_turns_where_another_loop_reads_what_passes() -> None:
+    case = Case((24, 14, 12, 1), 16, (3, 3), padding=((1, 1), (1, 1)))
+    arrays = case.arrays("convolution")
+    b = pooled(case, arrays)
+    convolution = next(i for i in b.program.instructions if i.name == "convolution")
+    b.program.outputs.append(b.sum(convolution.outputs[0], axis=(1, 2)))
+    run = build(b.program)
+    assert "@turns" not in run.ir
+    (_, _, total), _ = run(arrays) or ([], [])
+    np.testing.assert_allclose(total, case.expected("convolution", *arrays).sum((1, 2)), rtol=1e-3, atol=1e-3)

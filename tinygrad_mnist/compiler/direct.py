@@ -250,6 +250,13 @@ def is_possible(of: Convolution, *, vector_bits: int = 512) -> bool:
     return _cut(_sums(of), vector_bits) is not None
 
 
+def pictures_of_a_block(of: Convolution, *, vector_bits: int = 512) -> int:
+    """Return the number of pictures of a block."""
+    cut = _cut(_sums(of), vector_bits)
+    assert cut, "what is chosen to be generated has a text"
+    return cut.images
+
+
 def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tuple[int, int]]:
     """Return the ranges of pictures that threads share; a piece takes some 20 microseconds or more."""
     cut = _cut(_sums(of), vector_bits)
