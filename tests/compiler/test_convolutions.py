@@ -284,7 +284,7 @@ def test_the_code_does_not_grow_with_the_picture() -> None:
 def _small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pieces take turns as if the caches held a few pictures."""
     monkeypatch.setattr("tinygrad_mnist.compiler.fuse.LARGE", 1 << 13)
-    monkeypatch.setattr("tinygrad_mnist.compiler.module.CACHED", 1 << 13)
+    monkeypatch.setattr("tinygrad_mnist.compiler.module.CACHED", 1 << 17)
     monkeypatch.setattr("tinygrad_mnist.compiler.filters._GRADIENT", 1 << 13)
     monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import columns, direct, filters, functions, machine, products
+from tinygrad_mnist.compiler import channels, direct, filters, functions, machine, products
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, is_convolution, is_large
@@ -115,6 +115,7 @@ class Module:
         self._products: dict[Any, str] = {}
         self._texts: list[str] = []
         self._nests: dict[Piece, Nest] = {}
+        self._part_arrays: dict[Nest, str] = {}
         # The function that is being written: its lines, and the entries of the table that it reads.
         self._lines: list[str] = []
         self._entries: set[int] = set()
@@ -232,9 +233,9 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece | Turns | Value], Ranges]] = []
+        groups: list[tuple[list[Piece | Turns | Value | Nest], Ranges]] = []
 
-        def append(piece: Piece | Turns | Value, ranges: Ranges) -> None:
+        def append(piece: Piece | Turns | Value | Nest, ranges: Ranges) -> None:
             if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
                 groups[-1][0].append(piece)
             else:
@@ -245,6 +246,8 @@ class Module:
             if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
                 append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
             append(piece, ranges)
+            if len(ranges) > 1 and isinstance(piece, Kernel) and self._shares_sums(piece):
+                append(self._nest(piece), [(0, 1)])  # when all threads have their parts
         for number, (members, ranges) in enumerate(groups):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
@@ -252,6 +255,8 @@ class Module:
             for member in members:
                 if isinstance(member, Value):
                     self._hold(member)
+                elif isinstance(member, Nest):
+                    self._add_parts(member)
                 else:
                     self._piece(member, cut=cut)
             text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
@@ -264,7 +269,7 @@ class Module:
     def _ranges(self, piece: Piece | Turns) -> Ranges:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
         if isinstance(piece, Turns):
-            return self._shares_of_convolution(piece.convolution)
+            return self._shares_of_turns(piece)
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if piece.instruction.name in CONVOLUTIONS:
@@ -276,6 +281,10 @@ class Module:
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
+            if number > 1 and self._shares_sums(piece):
+                part = channels.part_of(made)
+                length, step = made.lengths[0], -(-made.lengths[0] // part // number) * part
+                return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
             if number > 1 and can_be_shared(made):
                 assert made.split is not None
                 length, last = made.lengths[made.split], made.split == len(made.lengths) - 1
@@ -321,19 +330,44 @@ class Module:
         return self._nests[kernel]
 
     def _kernel(self, made: Nest, *, cut: bool) -> None:
-        lanes = columns.lanes_of(made, machine.preferred_vector_bits())
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
         if lanes is None:
             text = function(made, self._declared, self._functions, cut=cut)
         else:
-            text = columns.function(made, self._declared, self._functions, lanes, cut=cut)
+            text = channels.function(made, self._declared, self._functions, lanes, cut=cut)
         name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)
+        if cut and lanes is not None and channels.can_share_sums(made):
+            arguments.append(f"ptr {self._parts(made)}")
+            loop = 0
         if loop is not None:
             end = made.lengths[loop] // unit_of(made, cut=cut)
             begin, until = self._range if cut else ("0", end)
             arguments += [f"i64 {begin}", f"i64 {until}"]
         self._add(f"call void @{name}({', '.join(arguments)})")
+
+    def _shares_sums(self, kernel: Kernel) -> bool:
+        """Return whether threads share a kernel by parts of its sums."""
+        made = self._nest(kernel)
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
+        return lanes is not None and channels.can_share_sums(made)
+
+    def _parts(self, made: Nest) -> str:
+        """Return memory for the parts of sums."""
+        if made not in self._part_arrays:
+            name = self._part_arrays[made] = f"@parts{len(self._part_arrays)}"
+            size = channels.bytes_of_parts(made)
+            self._texts.append(f"{name} = internal global [{size} x i8] zeroinitializer, align {ALIGNMENT}\n")
+        return self._part_arrays[made]
+
+    def _add_parts(self, made: Nest) -> None:
+        """Add the calls that add up the parts of sums."""
+        parts = self._parts(made)
+        for pointer, offset, text in channels.additions_of_parts(made):
+            name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
+            at = f"ptr getelementptr (i8, ptr {parts}, i64 {offset})"
+            self._add(f"call void @{name}({at}, ptr {self._pointer(made.pointers[pointer])})")
 
     # Products --------------------------------------------------------------------------------------------
 
@@ -544,9 +578,13 @@ class Module:
             return None
         if is_gradient:
             return Turns(first, second, value, filters.pictures_of_a_part(of), rows)
-        step = direct.pictures_of_a_block(of, vector_bits=machine.vector_bits())
-        pictures = max(1, CACHED // picture // step) * step
-        return Turns(first, second, value, pictures, rows) if of.images % step == 0 else None
+        block = direct.pictures_of_a_block(of, vector_bits=machine.vector_bits())
+        most = max(1, CACHED // picture // block)
+        # The last turn has a whole block, too: none begins earlier, where another thread's pictures may be.
+        for pictures in range(most * block, 0, -block):
+            if of.images % pictures == 0 or of.images % pictures >= block:
+                return Turns(first, second, value, pictures, rows)
+        return None
 
     def _rows_of_a_picture(self, kernel: Kernel, value: Value, picture: int) -> int | None:
         """Return the turns of a kernel's outermost loop for each picture of a value that it reads or makes.
@@ -561,6 +599,14 @@ class Module:
             if self._is_of(made.pointers[access.pointer], value)
         )
         return rows if goes and not rest and made.split == 0 and can_be_shared(made) else None
+
+    def _shares_of_turns(self, turns: Turns) -> Ranges:
+        """Return the ranges that two pieces are cut into: whole turns."""
+        if turns.convolution is turns.second:
+            return self._shares_of_convolution(turns.convolution)
+        images = turns.value.shape[0]
+        step = -(-images // turns.pictures // MOST) * turns.pictures
+        return [(begin, min(begin + step, images)) for begin in range(0, images, step)]
 
     def _take_turns(self, turns: Turns, *, cut: bool) -> None:
         """Add the call of two pieces that take turns, and the function that runs them.

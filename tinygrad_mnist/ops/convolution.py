@@ -51,7 +51,8 @@ def _check(
         )
     if groups < 1 or x[1] % groups or weight[0] % groups:
         raise ValueError(
-            f"groups={groups} was given for {x[1]} channels in and {weight[0]} out; expected a divisor of both"
+            f"groups={groups} was given for {x[1]} channels in and {weight[0]} out; expected a divisor "
+            "of both"
         )
     if x[1] != weight[1] * groups:
         raise ValueError(
@@ -100,9 +101,7 @@ def _rows(windows: Any, groups: int) -> Any:
 # ---- forward ---------------------------------------------------------------------------------------------
 
 
-def _conv2d_forward(
-    x: Any, weight: Any, stride: Pair, padding: Sides, dilation: Pair, groups: int
-) -> Any:
+def _conv2d_forward(x: Any, weight: Any, stride: Pair, padding: Sides, dilation: Pair, groups: int) -> Any:
     size = _check(x.shape, weight.shape, stride, padding, dilation, groups)
     dtype, computed = _dtypes(x, weight)
     images, filters = channels_last(x, padding, computed), _filters(weight, groups, computed)
@@ -200,14 +199,10 @@ conv2d_by_input: Op = multilinear(
     _conv2d_by_input_forward,
     (
         lambda v, out, g, weight, size, **options: conv2d(v, weight, **options),
-        lambda v, out, g, weight, size, **options: conv2d_by_weight(
-            v, g, kernel=weight.shape[2:], **options
-        ),
+        lambda v, out, g, weight, size, **options: conv2d_by_weight(v, g, kernel=weight.shape[2:], **options),
     ),
     name="conv2d_by_input",
-    samples=tuple(
-        Sample((case[2], case[1]), {"size": case[0][2:], **_options(case)}) for case in _CASES
-    ),
+    samples=tuple(Sample((case[2], case[1]), {"size": case[0][2:], **_options(case)}) for case in _CASES),
 )
 """The transpose of a convolution by its images: g (N, O, H', W') and weights give (N, C, H, W)."""
 
@@ -218,8 +213,6 @@ conv2d_by_weight: Op = multilinear(
         lambda v, out, x, g, kernel, **options: conv2d(x, v, **options),
     ),
     name="conv2d_by_weight",
-    samples=tuple(
-        Sample((case[0], case[2]), {"kernel": case[1][2:], **_options(case)}) for case in _CASES
-    ),
+    samples=tuple(Sample((case[0], case[2]), {"kernel": case[1][2:], **_options(case)}) for case in _CASES),
 )
 """The transpose of a convolution by its weights: x and g (N, O, H', W') give (O, C / groups, kh, kw)."""

@@ -59,7 +59,15 @@ def _max_pool2d_forward(
 
 
 def _max_pool2d_joint(
-    g: Any, needed: Any, out: Any, images: Any, x: Any, kernel: Pair, stride: Pair, padding: Sides, dilation: Pair
+    g: Any,
+    needed: Any,
+    out: Any,
+    images: Any,
+    x: Any,
+    kernel: Pair,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
 ) -> tuple[Any, ...]:
     top, g = out.transpose(0, 2, 3, 1), single(g).transpose(0, 2, 3, 1)
     size = out.shape[2:]
@@ -115,7 +123,9 @@ def _divisors(
     if divisor is not None:
         return divisor
     counts = []
-    for i, (count, length) in enumerate(zip(output_size(size, kernel, stride, padding, (1, 1)), size, strict=True)):
+    for i, (count, length) in enumerate(
+        zip(output_size(size, kernel, stride, padding, (1, 1)), size, strict=True)
+    ):
         first = np.arange(count) * stride[i] - padding[i][0]
         begin, end = np.maximum(first, -counted[i][0]), np.minimum(first + kernel[i], length + counted[i][1])
         counts.append(end - begin)
@@ -169,7 +179,11 @@ _MEANS = (
     ((1, 2, 4, 4), (1, 2, 2, 2), _pool((2, 2), (2, 2), counted=_NO_PADDING, divisor=None)),
     ((2, 1, 3, 4), (2, 1, 2, 2), _pool((2, 3), (1, 1), counted=_NO_PADDING, divisor=None)),
     ((1, 1, 3, 3), (1, 1, 2, 2), _pool((2, 2), (2, 2), ((1, 0), (1, 0)), counted=_NO_PADDING, divisor=None)),
-    ((1, 1, 3, 3), (1, 1, 2, 2), _pool((2, 2), (2, 2), ((1, 0), (0, 1)), counted=((1, 0), (0, 0)), divisor=3)),
+    (
+        (1, 1, 3, 3),
+        (1, 1, 2, 2),
+        _pool((2, 2), (2, 2), ((1, 0), (0, 1)), counted=((1, 0), (0, 0)), divisor=3),
+    ),
 )
 
 

@@ -19,7 +19,9 @@ Sides = tuple[Pair, Pair]
 # ---- NumPy's function ------------------------------------------------------------------------------------
 
 
-def _overlap_add_forward(g: Any, shape: tuple[int, ...], window: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+def _overlap_add_forward(
+    g: Any, shape: tuple[int, ...], window: tuple[int, ...], axes: tuple[int, ...]
+) -> Any:
     out = np.zeros(shape, single(g).dtype)
     for offset in np.ndindex(*window):
         slices = [slice(None)] * len(shape)
@@ -96,8 +98,8 @@ def output_size(size: Sequence[int], kernel: Pair, stride: Pair, padding: Sides,
     """
     if min(kernel) < 1 or min(stride) < 1 or min(dilation) < 1 or min(min(pair) for pair in padding) < 0:
         raise ValueError(
-            f"kernel {kernel}, stride {stride}, dilation {dilation} and padding {padding} were given; expected "
-            "positive numbers, and a padding of 0 or more"
+            f"kernel {kernel}, stride {stride}, dilation {dilation} and padding {padding} were given; "
+            "expected positive numbers, and a padding of 0 or more"
         )
     covered = spans(kernel, dilation)
     padded = [size[i] + sum(padding[i]) for i in (0, 1)]
