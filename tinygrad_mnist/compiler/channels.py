@@ -4,7 +4,7 @@ The innermost loop of a kernel over images runs over channels, some 16 to 64 of 
 is written as these vectors, one by one. So a sum over all pixels stays in registers, a vector for each sum
 and for each few channels, where a loop would read and write memory for each pixel.
 
-Such a sum has parts of some hundred pixels, which are added to the whole: its rounding error does not grow
+Such a sum has parts of some hundred pixels, which are added up in float64: its rounding error does not grow
 with the number of pixels.
 """
 
@@ -25,7 +25,7 @@ CHUNKS: Final = 4
 SUMS: Final = 16
 """The most registers that sums may take."""
 
-PART: Final = 1024
+PART: Final = 256
 """The most pixels of a part of a sum."""
 
 SPELLED: Final = frozenset({*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"})
@@ -128,8 +128,16 @@ def additions_of_parts(made: Nest) -> list[tuple[int, int, str]]:
     for operation in column_sums(made):
         assert operation.access
         dtype = operation.access.dtype
-        kind = f"<{length} x {TYPES[dtype]}>"
-        text = _ADD_PARTS.format(kind=kind, bytes=length * dtype.itemsize, count=count, name="{name}")
+        kind, wide = f"<{length} x {TYPES[dtype]}>", f"<{length} x double>"
+        text = _ADD_PARTS.format(
+            kind=kind,
+            wide=wide,
+            extended="%term = " + _extended(dtype, length, "%part"),
+            rounded="%result = " + _rounded(dtype, length, "%new"),
+            bytes=length * dtype.itemsize,
+            count=count,
+            name="{name}",
+        )
         found.append((operation.access.pointer, offset, text))
         offset += count * length * dtype.itemsize
     return found
@@ -141,19 +149,35 @@ entry:
   br label %body
 body:
   %i = phi i64 [ 0, %entry ], [ %next, %body ]
-  %total = phi {kind} [ zeroinitializer, %entry ], [ %new, %body ]
+  %total = phi {wide} [ zeroinitializer, %entry ], [ %new, %body ]
   %far = mul nuw nsw i64 %i, {bytes}
   %place = getelementptr inbounds i8, ptr %parts, i64 %far
   %part = load {kind}, ptr %place, align 1
-  %new = fadd {kind} %total, %part
+  {extended}
+  %new = fadd {wide} %total, %term
   %next = add nuw nsw i64 %i, 1
   %more = icmp ult i64 %next, {count}
   br i1 %more, label %body, label %done
 done:
-  store {kind} %new, ptr %sum, align 1
+  {rounded}
+  store {kind} %result, ptr %sum, align 1
   ret void
 }}
 """
+
+
+def _extended(dtype: np.dtype[Any], length: int, value: str) -> str:
+    """Return the instruction that makes float64 of a vector of floats."""
+    if dtype.itemsize == 8:
+        return f"bitcast <{length} x double> {value} to <{length} x double>"
+    return f"fpext <{length} x float> {value} to <{length} x double>"
+
+
+def _rounded(dtype: np.dtype[Any], length: int, value: str) -> str:
+    """Return the instruction that makes floats of a vector of float64."""
+    if dtype.itemsize == 8:
+        return f"bitcast <{length} x double> {value} to <{length} x double>"
+    return f"fptrunc <{length} x double> {value} to <{length} x float>"
 
 
 def function(
@@ -214,44 +238,50 @@ class _Columns(Function):
             super().enter(depth)
 
     def in_parts(self) -> None:
-        """Spell the outermost loop in parts, whose sums are added to the whole one after the other."""
-        length, part = self.nest.lengths[0], part_of(self.nest)
-        kinds, offsets, far = {}, {}, 0
+        """Spell the outermost loop in parts, whose sums are added up, or stored where threads share them."""
+        length, part, wide = self.nest.lengths[0], part_of(self.nest), f"<{self.lanes} x double>"
+        channels, far = self.nest.lengths[-1], 0
+        sums: list[tuple[Access, int, str, str, int]] = []
         for operation in self.sums:
-            assert operation.access
-            for start in range(0, self.nest.lengths[-1], self.lanes):
-                kind = f"<{self.lanes} x {TYPES[operation.access.dtype]}>"
-                name = self.variable(kind)
-                self.parts[operation.access, start] = name
-                kinds[name] = kind
-                offsets[name] = far + start * operation.access.dtype.itemsize
-            far += length // part * self.nest.lengths[-1] * operation.access.dtype.itemsize
+            access = operation.access
+            assert access
+            for start in range(0, channels, self.lanes):
+                kind = f"<{self.lanes} x {TYPES[access.dtype]}>"
+                name, total = self.variable(kind), "" if self.shares_sums else self.variable(wide)
+                self.parts[access, start] = name
+                sums.append((access, start, name, total, far + start * access.dtype.itemsize))
+                if total:
+                    self.add(f"store {wide} zeroinitializer, ptr {total}")
+            far += length // part * channels * access.dtype.itemsize
 
         def run(number: str) -> None:
-            for name, kind in kinds.items():
-                self.add(f"store {kind} zeroinitializer, ptr {name}")
+            for access, _, name, _, _ in sums:
+                self.add(f"store <{self.lanes} x {TYPES[access.dtype]}> zeroinitializer, ptr {name}")
             begin = self.make(f"mul nuw nsw i64 {number}, {part}")
             self.loop(begin, self.make(f"add nuw nsw i64 {begin}, {part}"), self.turn(0))
-            for (access, start), name in self.parts.items():
-                kind = kinds[name]
-                if self.shares_sums:
-                    size = self.nest.lengths[-1] * access.dtype.itemsize
-                    at = self.make(f"mul nuw nsw i64 {number}, {size}")
-                    at = self.make(f"add nuw nsw i64 {at}, {offsets[name]}")
-                    place = self.make(f"getelementptr inbounds i8, ptr %parts, i64 {at}")
-                    self.add(f"store {kind} {self.make(f'load {kind}, ptr {name}')}, ptr {place}, align 1")
+            for access, _, name, total, offset in sums:
+                kind = f"<{self.lanes} x {TYPES[access.dtype]}>"
+                value = self.make(f"load {kind}, ptr {name}")
+                if total:
+                    term = self.make(_extended(access.dtype, self.lanes, value))
+                    old = self.make(f"load {wide}, ptr {total}")
+                    self.add(f"store {wide} {self.make(f'fadd {wide} {old}, {term}')}, ptr {total}")
                     continue
-                offset = start * access.dtype.itemsize
-                place = self.make(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {offset}")
-                whole = self.make(f"load {kind}, ptr {place}, align 1")
-                new = self.make(f"load {kind}, ptr {name}")
-                self.add(f"store {kind} {self.make(f'fadd {kind} {whole}, {new}')}, ptr {place}, align 1")
+                at = self.make(f"mul nuw nsw i64 {number}, {channels * access.dtype.itemsize}")
+                at = self.make(f"add nuw nsw i64 {at}, {offset}")
+                place = self.make(f"getelementptr inbounds i8, ptr %parts, i64 {at}")
+                self.add(f"store {kind} {value}, ptr {place}, align 1")
 
         if self.shares_sums:
             begin, end = (self.make(f"udiv i64 %{name}, {part}") for name in ("begin", "end"))
             self.loop(begin, end, run)
-        else:
-            self.loop("0", str(length // part), run)
+            return
+        self.loop("0", str(length // part), run)
+        for access, start, _, total, _ in sums:
+            value = self.make(_rounded(access.dtype, self.lanes, self.make(f"load {wide}, ptr {total}")))
+            offset = start * access.dtype.itemsize
+            place = self.make(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {offset}")
+            self.add(f"store <{self.lanes} x {TYPES[access.dtype]}> {value}, ptr {place}, align 1")
 
     def channels(self, depth: int) -> None:
         """Spell the innermost loop, vector by vector."""

@@ -386,7 +386,7 @@ class Function:
         self.store(access, self.joined(reduction, access.dtype, old, value))
 
     def joined(self, reduction: str, dtype: np.dtype[Any], first: str, second: str) -> str:
-        kind = TYPES[dtype]
+        kind = self.kind(dtype)
         if reduction in ("any", "all"):
             return self.make(f"{'or' if reduction == 'any' else 'and'} i1 {first}, {second}")
         if reduction == "sum":
