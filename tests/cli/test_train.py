@@ -273,7 +273,9 @@ def test_a_data_directory_that_is_missing(error_of: ErrorOf) -> None:
 
 def test_a_data_directory_without_the_files(error_of: ErrorOf) -> None:
     Path("empty").mkdir()
-    assert "empty has no data set: it is empty, where the four IDX files" in error_of("train", "--data", "empty")
+    assert "empty has no data set: it is empty, where the four IDX files" in error_of(
+        "train", "--data", "empty"
+    )
 
 
 def test_a_data_file_that_is_cut_off(error_of: ErrorOf, mnist_like: Path) -> None:

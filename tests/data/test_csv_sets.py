@@ -1,4 +1,4 @@
-"""Data sets in CSV files: headings, delimiters, labels of all kinds, several files, faults with their line."""
+"""Data sets in CSV files: headings, delimiters, labels of all kinds, several files, faults by their line."""
 
 import re
 from pathlib import Path
@@ -253,8 +253,11 @@ def test_a_damaged_file_gives_a_set_or_a_sentence(
         damaged[place : place + removed] = new
     file = tmp_path_factory.getbasetemp() / "damaged.csv"
     file.write_bytes(damaged)
+    sentence = ""
     try:
         load(file)
     except DataError as error:
-        assert str(file) in str(error)
-        assert "\n" not in str(error)
+        sentence = str(error)
+    if sentence:
+        assert str(file) in sentence
+        assert "\n" not in sentence

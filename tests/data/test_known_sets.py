@@ -32,7 +32,9 @@ def test_a_set_is_told_by_its_pixels_whatever_their_order(
     known: KnownSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pictures = with_statistics(known.mean, known.std)
-    monkeypatch.setattr("tinygrad_mnist.data.known_sets._TOLERANCE", 0.002)  # as grey values are whole numbers
+    monkeypatch.setattr(
+        "tinygrad_mnist.data.known_sets._TOLERANCE", 0.002
+    )  # as grey values are whole numbers
     assert known_by_pictures(pictures, LABELS) == known
     assert known_by_pictures(pictures, LABELS[::-1]) == known
     assert known_by_pictures(pictures[:-1], LABELS[:-1]) is None

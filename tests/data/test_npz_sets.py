@@ -1,6 +1,7 @@
 """Data sets in .npz files: shapes, dtypes, colour, labels of all kinds, faults, attacks, damage."""
 
 import io
+import re
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -210,8 +211,6 @@ with_nan[5, 2, 3] = np.nan
 )
 def test_a_fault_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     found = fault(tmp_path, **changes)
-    import re
-
     assert re.search(message, found), found
 
 
@@ -295,8 +294,11 @@ def test_a_damaged_file_gives_a_set_or_a_sentence(
         damaged[place : place + removed] = new
     file = tmp_path_factory.getbasetemp() / "damaged.npz"
     file.write_bytes(damaged)
+    sentence = ""
     try:
         load(file)
     except DataError as error:
-        assert str(file) in str(error)
-        assert "\n" not in str(error)
+        sentence = str(error)
+    if sentence:
+        assert str(file) in sentence
+        assert "\n" not in sentence
