@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.batching import one_hot
 from tinygrad_mnist.data.errors import DataError
 
+_BLOCK = 2048
+"""Images that are averaged at a time."""
+
 
 def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float32]:
     """Return how clearly a linear classifier tells each image from the other classes.
@@ -59,14 +62,23 @@ def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.floa
         )
     if len(labels) != len(images):
         raise DataError(f"there are {len(images):,} images and {len(labels):,} labels; the two must agree")
+    n, pixels = len(images), (images.shape[1] // 2) * (images.shape[2] // 2)
     targets = one_hot(labels, max(2, int(labels.max()) + 1))
-    x = _averaged(images)
-    ridge = 0.01 * len(x) * np.eye(x.shape[1], dtype=np.float32)
-    weights = np.linalg.solve(x.T @ x + ridge, x.T @ targets)
-    scores = x @ weights
-    own = scores[np.arange(len(x)), labels]
-    scores[np.arange(len(x)), labels] = -np.inf
-    margins: NDArray[np.float32] = own - scores.max(axis=1)
+    gram = 0.01 * n * np.eye(pixels + 1, dtype=np.float32)
+    products = np.zeros((pixels + 1, targets.shape[1]), np.float32)
+    # Blocks are averaged twice: new memory for all rows at once would take longer.
+    for start in range(0, n, _BLOCK):
+        x = _averaged(images[start : start + _BLOCK])
+        gram += x.T @ x
+        products += x.T @ targets[start : start + _BLOCK]
+    weights = np.linalg.solve(gram, products)
+    margins = np.empty(n, np.float32)
+    for start in range(0, n, _BLOCK):
+        scores = _averaged(images[start : start + _BLOCK]) @ weights
+        rows, own_class = np.arange(len(scores)), labels[start : start + _BLOCK]
+        own = scores[rows, own_class]
+        scores[rows, own_class] = -np.inf
+        margins[start : start + _BLOCK] = own - scores.max(axis=1)
     return margins
 
 
