@@ -23,7 +23,7 @@ def at(images: NDArray[Any], y: NDArray[Any], x: NDArray[Any]) -> NDArray[np.flo
 
 
 def slow_bilinear(image: NDArray[Any], y: float, x: float) -> float:
-    """The sum of all pixels, each weighted by a tent function of its distance: another way to say bilinear."""
+    """Sum all pixels, each weighted by a tent function of its distance: another way to say bilinear."""
     height, width = image.shape
     down = np.maximum(0, 1 - np.abs(np.arange(height) - y))
     across = np.maximum(0, 1 - np.abs(np.arange(width) - x))
