@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from tinygrad_mnist.cli.output import notify, print_table, show
+from tinygrad_mnist.cli.output import class_heading, notify, print_table, show
 from tinygrad_mnist.cli.shared_options import add_data, add_threads, use_threads
 
 NAME: Final = "evaluate"
-HELP: Final = "evaluate a trained model on digits that it has not seen"
+HELP: Final = "evaluate a trained model on pictures that it has not seen"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the accuracy, and that of each digit."""
+    """Print the accuracy, and that of each class."""
     use_threads(arguments)
 
     from tinygrad_mnist.numbers import percent_text
@@ -37,5 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         (name, f"{images:,}", percent_text(correct / images) if images else "-", confused_with)
         for name, images, correct, confused_with in found.classes
     ]
-    print_table(("digit", "images", "accuracy", "taken most often for"), rows)
+    print_table(
+        (class_heading(name for name, *_ in rows), "images", "accuracy", "taken most often for"), rows
+    )
     return 0

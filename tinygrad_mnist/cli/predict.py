@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from tinygrad_mnist.cli.output import FAILED, explain, notify, print_table
+from tinygrad_mnist.cli.output import FAILED, class_heading, explain, notify, print_table
 from tinygrad_mnist.cli.shared_options import add_threads, use_threads, whole_number
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint
 
 NAME: Final = "predict"
-HELP: Final = "predict the digit on a picture"
+HELP: Final = "predict the digit, or another class, on a picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="a picture of one digit; FILE:7 is number 7, from 0, of the pictures in an IDX or NPY file",
+        help="a picture of one digit, or of what else the model knows; FILE:7 is number 7, from 0, of the "
+        "pictures in an IDX or NPY file",
     )
     parser.add_argument(
         "--index",
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the picture to take from files named without a number",
     )
-    parser.add_argument("--probabilities", action="store_true", help="print the probability of each digit")
+    parser.add_argument("--probabilities", action="store_true", help="print the probability of each class")
     add_threads(parser)
 
 
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         shares = [percent_text(share, 1) for share in found.probabilities] if arguments.probabilities else []
         rows.append((name, found.name, percent_text(found.confidence, 1), *shares))
     if rows:
-        print_table(("image", "digit", "confidence", *classes), rows)
+        print_table(("image", class_heading(checkpoint.class_names), "confidence", *classes), rows)
         _warn_of_small_digits(checkpoint)
     return status
 

@@ -84,7 +84,7 @@ def add_data(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Declare ``--data``."""
     from tinygrad_mnist.training import DATASETS
 
-    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "DIR"]), help=purpose)
+    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "PATH"]), help=purpose)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

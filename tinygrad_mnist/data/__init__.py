@@ -1,12 +1,13 @@
 """Data sets, their batches for training, and random changes to the images.
 
-`load` finds a data set by its name. `batches` yields it in parts, with a `Standardizer` for the images, and
-`one_hot` for the labels if a loss needs it. `stratified_split` sets a validation part aside. An `Augmenter`
-distorts each image a little, by an `Augmentation` that says how much; `hard_images` chooses those that are
-worth the most training. A fault in a file, an image or a label raises a `DataError`.
+`load` finds a data set by its name, or reads one of your own in any usual format. `batches` yields it in
+parts, with a `Standardizer` for the images, and `one_hot` for the labels if a loss needs it.
+`stratified_split` sets a validation part aside. An `Augmenter` distorts each image a little, by an
+`Augmentation` that says how much; `hard_images` chooses those that are worth the most training. A fault in a
+file, an image or a label raises a `DataError`.
 
-It needs NumPy alone. The names below are loaded when they are asked for, as an `Augmentation` and the errors
-need not even that.
+It needs NumPy alone, and Pillow for pictures. The names below are loaded when they are asked for, as an
+`Augmentation` and the errors need not even that.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from tinygrad_mnist.data.errors import DataError, DataUnavailableError
 if TYPE_CHECKING:
     from tinygrad_mnist.data.augmenter import Augmenter
     from tinygrad_mnist.data.batching import batches, one_hot, stratified_split
-    from tinygrad_mnist.data.datasets import Dataset, load, load_digits, load_mnist
+    from tinygrad_mnist.data.dataset import Dataset
+    from tinygrad_mnist.data.datasets import load, load_digits, load_mnist
     from tinygrad_mnist.data.download import cache_directory
+    from tinygrad_mnist.data.formats import read_unlabelled
     from tinygrad_mnist.data.framing import cropped, shifted
     from tinygrad_mnist.data.idx import read_idx
     from tinygrad_mnist.data.selection import hard_images, ridge_margins
@@ -44,6 +47,7 @@ __all__ = [
     "load_mnist",
     "one_hot",
     "read_idx",
+    "read_unlabelled",
     "ridge_margins",
     "shifted",
     "stratified_split",
@@ -55,8 +59,10 @@ def __getattr__(name: str) -> Any:
         from tinygrad_mnist.data import (
             augmenter,
             batching,
+            dataset,
             datasets,
             download,
+            formats,
             framing,
             idx,
             selection,
@@ -66,8 +72,10 @@ def __getattr__(name: str) -> Any:
         for module in (
             augmenter,
             batching,
+            dataset,
             datasets,
             download,
+            formats,
             framing,
             idx,
             selection,

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.numbers import size_text
+from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.numbers import printable, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
@@ -105,7 +106,7 @@ class CheckpointEvaluation:
     data : str
         The data set's name.
     source : str
-        The name in `DATASETS` or the directory by which it is loaded again.
+        The name in `DATASETS`, or the file or directory, by which it is loaded again.
     images : int
         The number of images.
     correct : int
@@ -139,7 +140,7 @@ def evaluate_checkpoint(
     checkpoint : Checkpoint
         The model.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+        A name in `DATASETS`, or a file or directory; the data that the model was trained on by default.
     notify : callable, optional
         Is told if the data is other than one might expect.
 
@@ -150,26 +151,21 @@ def evaluate_checkpoint(
     Raises
     ------
     CheckpointError
-        If the images are of another size than the model's, or of other classes; or if the model's weights are
-        so large that it has no finite output.
+        If the images are of another size than the model's, or of classes that it does not know by their
+        names; or if the model's weights are so large that it has no finite output.
     DataError
         If the data cannot be had.
     """
     asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
     dataset, source = load_data(asked, notify)
-    if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
-        raise CheckpointError(
-            f"the model takes images of {size_text(checkpoint.image_shape)} pixels in "
-            f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
-            f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
-        )
-    found = _compared(predict_by_checkpoint(checkpoint, dataset.test_images), dataset.test_labels)
+    names = checkpoint.class_names
+    labels = _outputs(checkpoint, dataset)[dataset.test_labels]
+    found = _compared(predict_by_checkpoint(checkpoint, dataset.test_images), labels)
     # the confusion matrix: a row for each true class, a column for each predicted one
-    counts = np.zeros((dataset.classes, dataset.classes), np.int64)
-    np.add.at(counts, (dataset.test_labels, found.probabilities.argmax(axis=1)), 1)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (labels, found.probabilities.argmax(axis=1)), 1)
     correct = np.diagonal(counts)
     wrong = counts - np.diag(correct)
-    names = checkpoint.class_names
     classes = tuple(
         ClassEvaluation(
             name=names[i],
@@ -177,8 +173,29 @@ def evaluate_checkpoint(
             correct=int(correct[i]),
             confused_with=names[int(wrong[i].argmax())] if wrong[i].any() else "-",
         )
-        for i in range(dataset.classes)
+        for i in range(len(names))
     )
     return CheckpointEvaluation(
         dataset.name, source, int(counts.sum()), int(correct.sum()), found.loss, classes
+    )
+
+
+def _outputs(checkpoint: Checkpoint, dataset: Dataset) -> NDArray[np.int64]:
+    """Return the output of a model for each class of a data set, which may have fewer, in another order.
+
+    Classes are the same if they have the same name. Where one side has numbers for names, as data without
+    such a list has, and both have as many, they are the same by their position.
+    """
+    names = checkpoint.class_names
+    numbers = tuple(map(str, range(len(names))))
+    unknown = [name for name in dataset.class_names if name not in names]
+    if dataset.image_shape == checkpoint.image_shape:
+        if not unknown:
+            return np.array([names.index(name) for name in dataset.class_names])
+        if dataset.classes == len(names) and numbers in (names, dataset.class_names):
+            return np.arange(len(names))
+    raise CheckpointError(
+        f"the model takes images of {size_text(checkpoint.image_shape)} pixels in {len(names)} classes, but "
+        f"{dataset.name} has {size_text(dataset.image_shape)} in {dataset.classes}"
+        f"{f', among them {printable(unknown[0])}' if unknown else ''}; name other data"
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
@@ -80,7 +81,8 @@ def train(
     ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
-      ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS, as asked for; null if unknown), ``versions``;
+      ``data``, ``data_source``, ``class_names``, ``seed``, ``threads`` (of BLAS, as asked for; null if
+      unknown), ``versions``;
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
@@ -222,9 +224,15 @@ def _untrained(
         model=model,
         recipe=recipe,
         image_shape=dataset.image_shape,
-        class_names=tuple(map(str, range(dataset.classes))),
+        class_names=dataset.class_names,
         standardizer=parts.standardizer,
-        origin={**origin, "dataset": dataset.name, "train_images": len(parts.train_images)},
+        origin={
+            **origin,
+            "dataset": dataset.name,
+            "train_images": len(parts.train_images),
+            "is_centred": dataset.is_centred,
+            "page": page_of(parts.train_images[:1000]),
+        },
     )
 
 
@@ -259,6 +267,7 @@ def _summary(
         "changes": recipe.changes(),
         "data": dataset.name,
         "data_source": checkpoint.origin["data"],
+        "class_names": list(checkpoint.class_names),
         "seed": checkpoint.origin["seed"],
         "parameters": result.plan.parameters,
         "epochs": steps / result.plan.steps_per_epoch,
