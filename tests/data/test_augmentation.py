@@ -1,5 +1,6 @@
 import json
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_mnist.data import AUGMENTATIONS, Augmentation, DataError, find_augmentation
+from tinygrad_mnist.data.augmentation import suited_to
 
 augmentations = st.builds(
     Augmentation,
@@ -67,9 +69,37 @@ def test_an_unknown_range_is_refused_and_the_nearest_named() -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_it_is_found_by_its_name(name: str) -> None:
-    assert find_augmentation(name) is AUGMENTATIONS[name]
+    assert find_augmentation(name) == AUGMENTATIONS[name]
 
 
-def test_an_unknown_name_is_refused_and_the_nearest_named() -> None:
-    with pytest.raises(DataError, match=r"no augmentation 'afine'; did you mean affine\? \(all: none, "):
-        find_augmentation("afine")
+@given(augmentations)
+def test_its_text_spells_it(augmentation: Augmentation) -> None:
+    assert find_augmentation(str(augmentation)) == augmentation
+
+
+def test_ranges_are_pairs_that_replace_those_of_a_name() -> None:
+    assert find_augmentation("shift 2 rotation 5.5") == Augmentation(shift=2, rotation=5.5)
+    assert find_augmentation(" affine  rotation 0 ") == replace(AUGMENTATIONS["affine"], rotation=0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("afine", r"no augmentation 'afine'; did you mean affine\? \(all: none, "),
+        ("afine shift 2", "no augmentation 'afine'"),
+        ("shift 2 rotation", "no augmentation 'shift'; "),
+        ("", "is an empty text; choose among none, "),
+        ("affine shift far", "'shift' is followed by 'far', which is no number"),
+        ("affine rotate 2", r"no 'rotate'; did you mean rotation\?"),
+        ("affine rotation 200", "rotation of an augmentation is .* from 0 to 180, not 200.0"),
+        ("affine shift nan", "shift of an augmentation is a number of pixels"),
+    ],
+)
+def test_a_text_that_spells_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_augmentation(text)
+
+
+def test_small_images_are_not_bent() -> None:
+    assert suited_to((8, 8)).elastic == 0
+    assert suited_to((28, 28)).elastic > 0

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import AUGMENTATIONS, Augmentation, Augmenter, DataError
+from tinygrad_mnist.data import AUGMENTATIONS, Augmentation, Augmenter, DataError, find_augmentation
 from tinygrad_mnist.data.augmenter import FIELDS, bilinear, elastic_fields, uniform
 
 RNG = np.random.default_rng(0)
@@ -136,7 +136,7 @@ class TestAugmenter:
 
     def test_the_images_stay_as_they_are(self) -> None:
         images = IMAGES.copy()
-        Augmenter(AUGMENTATIONS["erasing"], (28, 28), 0)(images, ALL, 0)
+        Augmenter(find_augmentation("affine erasing 0.5"), (28, 28), 0)(images, ALL, 0)
         np.testing.assert_array_equal(images, IMAGES)
 
     def test_no_images_give_no_images(self) -> None:
