@@ -33,7 +33,16 @@ _OPTIMIZERS: Final = (
     "there are `optim.SGD`, `optim.Adam`, `optim.AdamW` and `optim.RMSprop`; one of your own is a subclass "
     "of `optim.Optimizer`"
 )
-_CONVOLUTIONS: Final = "there are no convolutions and no pooling here; see docs/how_to/from_pytorch.md"
+_CONVOLUTIONS: Final = (
+    "there are `nn.Conv1d`, `nn.Conv2d` and `nn.ConvTranspose2d`; a sequence is an image of one row, as in "
+    "`x[:, :, None]`"
+)
+_POOLS: Final = (
+    "there are `nn.MaxPool2d`, `nn.AvgPool2d` and `nn.AdaptiveAvgPool2d`; a sequence is an image of one row, "
+    "as in `x[:, :, None]`"
+)
+_PADS: Final = "write `np.pad(x, ((0, 0), (1, 2)))`, with mode=, or padding= and padding_mode= of `nn.Conv2d`"
+_WINDOWS: Final = "write `np.lib.stride_tricks.sliding_window_view(x, n, axis)`, which has a gradient"
 _SEQUENCES: Final = "there are no recurrent layers and no attention here; see docs/how_to/from_pytorch.md"
 _JIT: Final = "write `jit(nn.ReLU())` for a model, or @jit above the function of a training step"
 _DRAWN: Final = "draw numbers by NumPy, as in `np.random.default_rng(0)"
@@ -60,7 +69,7 @@ METHODS: Final[dict[str, str]] = {
     "unbind": "write `list(x)`, or `list(np.moveaxis(x, axis, 0))`",
     "narrow": "write a slice, as in `x[:, 0:2]`",
     "select": "write an index, as in `x[:, 0]`",
-    "unfold": "write `np.lib.stride_tricks.sliding_window_view` of an array, without a gradient",
+    "unfold": _WINDOWS,
     "contiguous": _LAYOUT,
     "is_contiguous": _LAYOUT,
     "as_strided": "a Tensor is no view of memory; write an index or `x.reshape(shape)`",
@@ -283,15 +292,17 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "Buffer": "write self.register_buffer(name, array)",
         "DataParallel": _CPU,
         "LazyLinear": "write `nn.Linear(3, 2)`, with the number of inputs",
-        "Unflatten": "write `x.reshape(shape)` in forward()",
         "parallel": _CPU,
+        "Unfold": _WINDOWS,
+        "Fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
     },
     "nn.functional": {
         "normalize": "write `x / np.linalg.norm(x, axis=-1, keepdims=True)`",
         "pad": "write `np.pad(x, ((0, 0), (1, 2)))`",
-        "embedding": "write `w[index]`",
+        "unfold": _WINDOWS,
+        "fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
+        "upsample": "it is `nn.functional.interpolate`",
         "logsigmoid": 'write `op.REGISTRY["log_sigmoid"](x)`',
-        "softplus": 'write `op.REGISTRY["softplus"](x)`',
         "scaled_dot_product_attention": "write `nn.functional.softmax(x @ y.T / np.sqrt(3), dim=-1) @ x`",
         "cosine_similarity": "write `np.sum(x * y, axis=-1)` over both norms, `np.linalg.norm(x, axis=-1)`",
         "pairwise_distance": "write `np.linalg.norm(x - y, axis=-1)`",
@@ -302,7 +313,7 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "orthogonal_": "assign the values, as in `w.data[...] = np.linalg.qr(np.ones((3, 2)))[0]`",
         "trunc_normal_": "clip after drawing: `nn.init.normal_(w); w.data.clip(-2, 2, out=w.data)`",
         "sparse_": "assign the values, as in `w.data[...] = 0`",
-        "dirac_": _CONVOLUTIONS,
+        "dirac_": "assign the values, as in `w.data[...] = 0`",
     },
     "optim": {
         "lr_scheduler": _SCHEDULES,
@@ -317,9 +328,16 @@ MODULES: Final[dict[str, dict[str, str]]] = {
 """For names in PyTorch's modules, what to write, by the module's name here."""
 
 FAMILIES: Final[dict[tuple[str, ...], str]] = {
-    ("Conv", "LazyConv", "MaxPool", "AvgPool", "Adaptive", "MaxUnpool", "LPPool"): _CONVOLUTIONS,
-    ("conv", "max_pool", "avg_pool", "adaptive_", "lp_pool", "max_unpool", "interpolate"): _CONVOLUTIONS,
-    ("BatchNorm2d", "BatchNorm3d", "InstanceNorm", "Dropout2d", "Upsample", "PixelShuffle"): _CONVOLUTIONS,
+    ("Conv", "LazyConv", "conv"): _CONVOLUTIONS,
+    ("MaxPool", "AvgPool", "Adaptive", "LPPool", "FractionalMaxPool"): _POOLS,
+    ("max_pool", "avg_pool", "adaptive_", "lp_pool", "fractional_max_pool"): _POOLS,
+    ("MaxUnpool", "max_unpool"): "the pools do not return indices; `nn.Upsample` makes images larger",
+    ("Upsampling",): "write `nn.Upsample(scale_factor=2)`, with mode=",
+    ("BatchNorm", "LazyBatchNorm"): "there are `nn.BatchNorm1d` and `nn.BatchNorm2d`",
+    ("InstanceNorm", "instance_norm"): "write `nn.GroupNorm(6, 6, affine=False)`, a group for each channel",
+    ("Dropout", "dropout"): "`nn.Dropout2d` drops channels, whatever axes are behind them",
+    ("PixelShuffle", "PixelUnshuffle", "pixel_"): "write `x.reshape(shape)` and `np.transpose(x, (1, 0))`",
+    ("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"): _PADS,
     ("RNN", "LSTM", "GRU", "Transformer", "MultiheadAttention"): _SEQUENCES,
 }
 """For the first letters of layers and functions that are not here, why."""

@@ -18,7 +18,16 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.init import RNG, generator
+from tinygrad_mnist.nn.dropout_functions import dropout, dropout2d
+from tinygrad_mnist.nn.image_functions import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    conv1d,
+    conv2d,
+    conv_transpose2d,
+    interpolate,
+    max_pool2d,
+)
 from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
 from tinygrad_mnist.nn.loss_functions import (
     binary_cross_entropy,
@@ -39,11 +48,17 @@ from tinygrad_mnist.ops.softmax import log_softmax as log_softmax_operation
 from tinygrad_mnist.ops.softmax import softmax as softmax_operation
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "avg_pool2d",
     "batch_norm",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
+    "dropout2d",
     "elu",
     "embedding",
     "flatten",
@@ -51,12 +66,14 @@ __all__ = [
     "group_norm",
     "hardtanh",
     "huber_loss",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
     "log_softmax",
+    "max_pool2d",
     "mse_loss",
     "nll_loss",
     "one_hot",
@@ -327,7 +344,7 @@ def batch_norm(
     Parameters
     ----------
     input : Tensor or ndarray
-        Shape (N, C) or (N, C, L).
+        Shape (N, C), (N, C, L) or (N, C, H, W); more axes behind these are taken, too.
     running_mean, running_var : ndarray, optional
         Shape (C,). In training they are moved, in place, towards the mean and the unbiased variance of the
         batch; in evaluation the input is normalised by them.
@@ -363,15 +380,19 @@ def batch_norm(
            [ 1.]])
     """
     input = as_input(input)
-    if input.ndim == 3:
-        n, channels, length = input.shape
-        if training and n * length < 2:
+    if input.ndim < 2:
+        raise ValueError(
+            f"input of shape {input.shape} was given; expected (N, C), (N, C, L) or (N, C, H, W)"
+        )
+    if input.ndim > 2:
+        n, channels, *lengths = input.shape
+        if training and n * math.prod(lengths) < 2:
             raise _too_few_values(input.shape)
-        rows = input.transpose(0, 2, 1).reshape(n * length, channels)
+        # The channels become the columns: no copy is made of images whose channels lie last in memory.
+        axes = range(input.ndim)
+        rows = input.transpose(0, *axes[2:], 1).reshape(n * math.prod(lengths), channels)
         flat = batch_norm(rows, running_mean, running_var, weight, bias, training, momentum, eps)
-        return flat.reshape(n, length, channels).transpose(0, 2, 1)
-    if input.ndim != 2:
-        raise ValueError(f"input of shape {input.shape} was given; expected (N, C) or (N, C, L)")
+        return flat.reshape(n, *lengths, channels).transpose(0, axes[-1], *axes[1:-1])
     input, weight, bias = _with_defaults(input, (input.shape[1],), weight, bias)
     if training:
         return _batch_norm_training(input, running_mean, running_var, weight, bias, momentum, eps)
@@ -411,7 +432,8 @@ def _too_few_values(shape: tuple[int, ...]) -> ValueError:
             f"batch norm in training needs more than one value a channel; got input of shape {shape}. Leave "
             "out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
         )
-    where = "an empty batch" if shape[0] == 0 else "an empty last axis"
+    empty = "an empty last axis" if len(shape) == 3 else "images without pixels"
+    where = "an empty batch" if shape[0] == 0 else empty
     return ValueError(
         f"batch norm in training was given {where}: input of shape {shape} has no value to take a mean of; "
         "leave it out"
@@ -662,51 +684,6 @@ def _with_defaults(
     if input.dtype != weight.dtype and input.dtype != (dtype := np.result_type(input.dtype, weight.dtype)):
         input = input.astype(dtype)
     return input, weight, bias
-
-
-def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RNG = None) -> TensorLike:
-    """Set each element to 0 with probability ``p``, and multiply the others by ``1 / (1 - p)``.
-
-    Parameters
-    ----------
-    input : Tensor or ndarray
-        Any shape, floating-point.
-    p : float
-        The probability, from 0 to 1.
-    training : bool
-        Whether to do so; if not, the input is returned as it is.
-    rng : Generator or int, optional
-        The source of random numbers.
-
-    Raises
-    ------
-    ValueError
-        If ``p`` is not a probability.
-
-    References
-    ----------
-    Srivastava et al. (2014), "Dropout", here "inverted", so that evaluation needs no factor (their section
-    10).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sorted(set(dropout(np.ones(100), 0.75, rng=0).tolist()))
-    [0.0, 4.0]
-    """
-    if not 0 <= p <= 1:
-        raise ValueError(f"p={p} was given; expected a probability from 0 to 1")
-    if not training or p == 0:
-        return input
-    input = as_input(input)
-    dtype = float_dtype(input.dtype)
-    # In float32 whatever the dtype: half the random bits, and equal seeds drop the same elements in every
-    # dtype.
-    keep = generator(rng).random(input.shape, np.float32) >= p
-    mask = keep.astype(dtype)
-    if p < 1:
-        mask *= 1 / (1 - p)
-    return input * mask
 
 
 def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from tinygrad_mnist.ops import (
     activation,
     calculus,
+    convolution,
     elementwise,
     indexing,
     linalg,
@@ -11,12 +12,15 @@ from tinygrad_mnist.ops import (
     nondifferentiable,
     normalization,
     norms,
+    pooling,
     products,
     rearranging,
     reduction,
+    resizing,
     shape,
     softmax,
     statistics,
+    windows,
 )
 
 # isort: split
@@ -25,6 +29,7 @@ from tinygrad_mnist.ops import ufunc_methods  # last, as it asks which ufuncs th
 __all__ = [
     "activation",
     "calculus",
+    "convolution",
     "elementwise",
     "indexing",
     "linalg",
@@ -33,11 +38,14 @@ __all__ = [
     "nondifferentiable",
     "normalization",
     "norms",
+    "pooling",
     "products",
     "rearranging",
     "reduction",
+    "resizing",
     "shape",
     "softmax",
     "statistics",
     "ufunc_methods",
+    "windows",
 ]
