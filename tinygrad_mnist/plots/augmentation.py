@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WIDE, _GAP, _BETWEEN = 0.5, 0.1, 0.25
 _SIDE, _TOP, _BOTTOM, _LETTER = 0.3, 0.85, 0.25, 0.1
 _NARROWEST = 4.2  # holds the title and the line under it
-_LONGEST = 24  # letters of a name
+_LONGEST = 28  # letters of a name
 
 
 def plot_augmentation(
