@@ -171,10 +171,10 @@ class Live(Plain):
 def describe(plan: Plan) -> str:
     """Return the model and its training in a line."""
     recipe = plan.recipe
-    if recipe.model == "layers":
-        network = [size_text(plan.image_shape), recipe.architecture, str(plan.classes)]
-    else:
+    if recipe.model == "mlp":
         network = ["-".join(map(str, (math.prod(plan.image_shape), *recipe.hidden, plan.classes)))]
+    else:
+        network = [size_text(plan.image_shape), recipe.architecture, str(plan.classes)]
     return ", ".join([*network, *traits(recipe)])
 
 
@@ -184,7 +184,7 @@ def traits(recipe: Recipe) -> list[str]:
     decay = f", {kind} weight decay {recipe.weight_decay:g}"
     return [
         *(["batch norm"] if recipe.batch_norm else []),
-        recipe.activation,
+        *([recipe.activation] if recipe.model_file is None else []),
         *([f"dropout {recipe.dropout:g}"] if recipe.dropout else []),
         *(["one-hot labels"] if recipe.one_hot else []),
         *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),

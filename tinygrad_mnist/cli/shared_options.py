@@ -91,8 +91,9 @@ def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     parser.add_argument(
         "--recipe",
         type=name,
-        metavar="NAME",
-        help=f"{purpose} (default: {DEFAULT}; 'tinygrad-mnist recipes' lists them)",
+        metavar="NAME|FILE.toml",
+        help=f"{purpose}: a recipe by name, or in a file (default: {DEFAULT}; 'tinygrad-mnist recipes' lists "
+        "them, and writes files)",
     )
 
 

@@ -191,8 +191,8 @@ def evaluate_ensemble(
     Raises
     ------
     CheckpointError, DataError
-        As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images, in
-        their classes, or in the data that they were trained on, where none is named.
+        As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images,
+        in their classes, or in the data that they were trained on, where none is named.
     """
     _require_agreement(checkpoints, data)
     asked = str(checkpoints[0][1].origin.get("data", "auto")) if data is None else data
@@ -245,8 +245,8 @@ def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]], data: str 
     for name, other in checkpoints[1:]:
         if other.image_shape != one.image_shape:
             raise CheckpointError(
-                f"{first} and {name} cannot be averaged: they take images of {size_text(one.image_shape)} and "
-                f"of {size_text(other.image_shape)} pixels"
+                f"{first} and {name} cannot be averaged: they take images of {size_text(one.image_shape)} "
+                f"and of {size_text(other.image_shape)} pixels"
             )
         if other.class_names != one.class_names:
             raise CheckpointError(

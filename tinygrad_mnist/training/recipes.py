@@ -43,8 +43,8 @@ class Recipe:
         "activation", "flatten")``; see `tinygrad_mnist.training.layers`. The linear layer to the classes
         follows by itself.
     activation : str
-        One of `ACTIVATIONS`, which are in `choices` as the optimisers, schedules and norms are; after each
-        hidden layer.
+        One of `ACTIVATIONS`, after each hidden layer of the model ``mlp``; what ``activation`` among the
+        `layers` stands for.
     batch_norm : bool
         Whether a batch norm stands between each hidden layer of the model ``mlp`` and its activation.
     norm : str
