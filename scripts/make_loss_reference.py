@@ -60,9 +60,13 @@ def of_layer(case: cases.LayerCase) -> dict[str, Any]:
     shape = tuple(layer(torch.from_numpy(case.input)).shape)
     weights = torch.from_numpy(cases.direction(shape))
     recorded = derivatives(lambda x: (layer(x) * weights).sum(), case.input)
-    (layer(torch.from_numpy(case.input)) * weights).sum().backward()
-    gradients = {name: p.grad.ravel().tolist() for name, p in layer.named_parameters()}
-    return {**recorded, "parameters": gradients} if gradients else recorded
+    parameters = dict(layer.named_parameters())
+    if not parameters:
+        return recorded
+    value = (layer(torch.from_numpy(case.input)) * weights).sum()
+    gradients = torch.autograd.grad(value, list(parameters.values()))
+    by_name = {name: part.ravel().tolist() for name, part in zip(parameters, gradients, strict=True)}
+    return {**recorded, "parameters": by_name}
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import Standardizer, load_digits
 from tinygrad_mnist.training import RECIPES, Checkpoint, run, save_checkpoint
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.models import build_model
 
 ErrorOf = Callable[..., str]
 
@@ -300,7 +300,7 @@ def test_a_model_of_fewer_classes_than_its_data(
     capsys: pytest.CaptureFixture[str], error_of: ErrorOf
 ) -> None:
     recipe = RECIPES["digits"].changed(hidden=(4,))
-    model, standardizer = build_model(recipe, 64, 3), Standardizer(70, 90)
+    model, standardizer = build_model(recipe, (8, 8), 3), Standardizer(70, 90)
     few = Checkpoint(model, recipe, (8, 8), ("a", "b", "c"), standardizer, {"data": "digits"})
     save_checkpoint("few.npz", few)
     assert "3 classes" in error_of("evaluate", "few.npz")

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from tinygrad_mnist.training import JIT, RECIPES, JitChoice, Recipe, TrainingError, compilation
-from tinygrad_mnist.training.choices import state_outline
 from tinygrad_mnist.training.compilation import SWITCH, decide, numbers_a_step, require
+from tinygrad_mnist.training.models import state_outline
 
 MANY, FEW, NUMBERS = 10_000, 10, 300_000
 MISSING = "there is no compiler here"
@@ -45,11 +45,11 @@ def test_larger_steps_are_worth_it_sooner() -> None:
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_of_the_recipes_all_but_that_of_the_small_digits_are_compiled(recipe: Recipe) -> None:
     """On their own data, and if they are followed to their end."""
-    images, features = (1294, 64) if recipe.data == "digits" else (57_000, 784)
+    images, shape = (1294, (8, 8)) if recipe.data == "digits" else (57_000, (28, 28))
     batch_size = recipe.batch_size or images
-    parameters = sum(math.prod(shape) for _, shape, _ in state_outline(recipe, features, 10))
-    numbers = numbers_a_step(recipe, parameters, batch_size, features, 10)
-    steps = recipe.epochs * (images // batch_size)
+    parameters = sum(math.prod(shape) for _, shape, _ in state_outline(recipe, shape, 10))
+    numbers = numbers_a_step(recipe, parameters, batch_size, shape, 10)
+    steps = round(recipe.epochs * (images // batch_size))
     assert decide("auto", steps, numbers).compiled is (recipe.data != "digits")
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.compiler.channels_last import channels_last
 from tinygrad_mnist.compiler.functions import FUNCTIONS
 from tinygrad_mnist.compiler.layout import Layout, blas_order, contiguous, only_ones_differ, viewed
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Program, Value
@@ -354,6 +355,7 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     blas : bool
         Whether there are products by BLAS; without them, NumPy multiplies matrices.
     """
+    program = channels_last(program)
     work = _Preparation(program, blas=blas)
     for instruction in needed(program):
         if instruction.name == "matmul" and any(value.ndim == 1 for value in instruction.inputs):

@@ -291,7 +291,7 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "parallel": _CPU,
         "Unfold": _WINDOWS,
         "Fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
-        "ZeroPad2d": "write `np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))`, or padding= of the convolution",
+        "ZeroPad2d": "write `np.pad(x, ((0, 0), (1, 2)))`, or padding= of the convolution",
     },
     "nn.functional": {
         "normalize": "write `x / np.linalg.norm(x, axis=-1, keepdims=True)`",

@@ -84,8 +84,8 @@ class _Convolution(Module):
         self.register_parameter("bias", Parameter(np.empty(out_channels, dtype)) if bias else None)
         self.reset_parameters(rng)
 
-    def _lengths(self, name: str, value: Any, least: int) -> tuple[int, ...]:
-        """Return an option as one integer for each axis; raise for anything else."""
+    def _lengths(self, name: str, value: Any, least: int) -> Any:
+        """Return an option as a tuple of one integer for each axis; raise for anything else."""
         axes, call = len(self._axes), f"{self._call} with {name}={value!r}"
         lengths = (
             tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,) * axes
@@ -215,14 +215,12 @@ class _PlainConvolution(_Convolution):
     def _convolved(self, input: TensorLike) -> Tensor:
         padding = self.padding
         if self.padding_mode != "zeros":
-            widths = ((0, 0), (0, 0), *self._sides())
             mode: Any = PADDING_MODES[self.padding_mode]
-            input, padding = np.pad(as_input(input), widths, mode), 0
-        function: Any = F.conv1d if len(self._axes) == 1 else F.conv2d
-        out: Tensor = function(
-            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
-        )
-        return out
+            images = as_input(input)
+            widths = ((0, 0),) * (images.ndim - len(self._axes))
+            input, padding = np.pad(images, (*widths, *self._sides()), mode), 0
+        function = F.conv1d if len(self._axes) == 1 else F.conv2d
+        return function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def _output_lengths(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(
@@ -413,18 +411,16 @@ class ConvTranspose2d(_Convolution):
             The size that the output is to have; it is in the place of ``output_padding``.
         """
         try:
-            output_padding = self.output_padding if output_size is None else self._chosen(input, output_size)
-            out: Tensor = F.conv_transpose2d(
-                input, self.weight, self.bias, self.stride, self.padding, output_padding, self.groups,
-                self.dilation,
-            )  # fmt: skip
-            return out
+            added = self.output_padding if output_size is None else self._chosen(input, output_size)
+            return F.conv_transpose2d(
+                input, self.weight, self.bias, self.stride, self.padding, added, self.groups, self.dilation
+            )
         except ValueError as error:
             if message := self._wrong_shape_message(np.shape(input)):
                 raise ValueError(message) from error
             raise
 
-    def _chosen(self, input: TensorLike, output_size: Lengths) -> tuple[int, ...]:
+    def _chosen(self, input: TensorLike, output_size: Lengths) -> Any:
         """Return the padding of the output that gives it a size."""
         wanted = self._lengths("output_size", output_size, 1)
         least = self._full_lengths(as_input(input).shape[2:])

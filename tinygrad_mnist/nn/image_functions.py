@@ -449,6 +449,7 @@ def avg_pool2d(
 
 
 def pool_options(kernel_size: Size, stride: Size | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
+    """Return the window, the step and the padding of a pool as pairs; raise if one is none, or too large."""
     kernel = pair("kernel_size", kernel_size)
     steps = kernel if stride is None else pair("stride", stride)
     if isinstance(padding, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
@@ -216,10 +217,11 @@ class Upsample(Module):
     ) -> None:
         super().__init__()
         self.size = size
-        self.scale_factor: float | tuple[float, ...] | None = None
-        if scale_factor is not None:
-            many = isinstance(scale_factor, Iterable)
-            self.scale_factor = tuple(map(float, scale_factor)) if many else float(scale_factor)
+        self.scale_factor: Any = scale_factor  # floats, as in PyTorch
+        if isinstance(scale_factor, Iterable):
+            self.scale_factor = tuple(map(float, scale_factor))
+        elif scale_factor is not None:
+            self.scale_factor = float(scale_factor)
         self.mode = mode
         self.align_corners = align_corners
 

@@ -9,18 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.choices import ACTIVATIONS, StateEntry
 from tinygrad_mnist.training.errors import RecipeError
-from tinygrad_mnist.training.layers import Context, LayerError, Pair, Step, followed
+from tinygrad_mnist.training.layers import Context, Conv, LayerError, Pair, Step, followed
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tinygrad_mnist import nn
     from tinygrad_mnist.training.recipes import Recipe
+
+
+class Costs(NamedTuple):
+    """The work of the forward pass of one image, by the recipe alone.
+
+    ``numbers`` are those that layers read and write; ``largest`` the multiplications of the largest layer;
+    ``convolved`` those of all convolutions together.
+    """
+
+    numbers: int
+    largest: int
+    convolved: int
 
 
 def model_input(recipe: Recipe, image_shape: Pair) -> Pair:
@@ -90,9 +102,9 @@ def _mlp_state(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[Stat
     yield f"{position}.bias", (classes,), "float32"
 
 
-def _mlp_costs(recipe: Recipe, image_shape: Pair, classes: int) -> tuple[int, int]:
+def _mlp_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs:
     widths = (image_shape[0] * image_shape[1], *recipe.hidden, classes)
-    return sum(widths), sum(a * b for a, b in pairwise(widths))
+    return Costs(sum(widths), max(a * b for a, b in pairwise(widths)), 0)
 
 
 # ---- the layers that a recipe lists ------------------------------------------------------------------------
@@ -139,10 +151,14 @@ def _layers_state(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[S
             yield f"{position}.{name}", shape, dtype
 
 
-def _layers_costs(recipe: Recipe, image_shape: Pair, classes: int) -> tuple[int, int]:
+def _layers_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs:
     steps = _steps(recipe, image_shape, classes)
-    numbers = classes + sum(math.prod(step.shape) for step in steps)
-    return numbers, sum(step.layer.multiplications(step.shape) for step in steps)
+    products = [step.layer.multiplications(step.shape) for step in steps]
+    return Costs(
+        numbers=classes + sum(math.prod(step.shape) for step in steps),
+        largest=max(products),
+        convolved=sum(n for n, step in zip(products, steps, strict=True) if isinstance(step.layer, Conv)),
+    )
 
 
 # ---- a function in a file of the user's --------------------------------------------------------------------
@@ -173,7 +189,7 @@ _STATES: dict[Callable[..., Any], Callable[[Recipe, Pair, int], Iterator[StateEn
 }
 """For functions in `MODELS`, one that yields the state dict in outline. There need not be one."""
 
-_COSTS: dict[Callable[..., Any], Callable[[Recipe, Pair, int], tuple[int, int]]] = {
+_COSTS: dict[Callable[..., Any], Callable[[Recipe, Pair, int], Costs]] = {
     _mlp: _mlp_costs,
     _layers: _layers_costs,
 }
@@ -248,19 +264,14 @@ def state_outline(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[S
         yield name, value.shape, value.dtype.name
 
 
-def costs(recipe: Recipe, image_shape: Pair, classes: int) -> tuple[int, int] | None:
-    """Return what the forward pass of one image touches and multiplies; None for a model of one's own.
-
-    Returns
-    -------
-    numbers, multiplications : int
-        The numbers that layers read and write, and the multiplications of linear layers and convolutions.
+def costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs | None:
+    """Return what the forward pass of one image costs; None for a model of one's own.
 
     Examples
     --------
     >>> from tinygrad_mnist.training import RECIPES
     >>> costs(RECIPES["digits"].changed(hidden=(5,)), (8, 8), 10)
-    (79, 370)
+    Costs(numbers=79, largest=320, convolved=0)
     """
     counted = _COSTS.get(MODELS[recipe.model])
     return None if counted is None else counted(recipe, model_input(recipe, image_shape), classes)

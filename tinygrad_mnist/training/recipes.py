@@ -408,7 +408,7 @@ def find_recipe(name: str) -> Recipe:
     name = ALIASES.get(name, name)
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(name.lower(), RECIPES, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), [*RECIPES, *ALIASES], n=2, cutoff=0.7)
     names = ", ".join(RECIPES)
     hint = f"did you mean {' or '.join(near)}? (all: {names})" if near else f"choose one of {names}"
     raise RecipeError(f"there is no recipe {name!r}; {hint}")
