@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import graph, nn, plots
 from tinygrad_mnist.data import DataError, Dataset, Standardizer
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
@@ -247,7 +248,7 @@ def graph_of_step(
     profile: bool = False,
 ) -> graph.Graph:
     """Return the graph of one training step of a copy of a model, which itself stays as it is."""
-    twin, x = deepcopy(model).train(), standardizer(images)
+    twin, x = deepcopy(model).train(), Tensor(standardizer(images))  # a Tensor, as in training
     rng = generators(0)["dropout"]  # so that a model drops the same each time it is drawn
     for module in twin.modules():
         if isinstance(module, nn.Dropout):
@@ -259,5 +260,7 @@ def graph_of_step(
     with graph.record(twin, names) as tape:
         criterion(twin(x), labels).backward()
     found = tape.graph()
+    if recipe.model_file is not None:
+        return found
     # every line of source is one of this package's own, which tells the user of the command line nothing
     return replace(found, nodes=tuple(replace(node, line="") for node in found.nodes))

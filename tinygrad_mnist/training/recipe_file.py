@@ -262,7 +262,7 @@ def _plain(name: str, text: str) -> str:
     """Return a sentence of a docstring with the names in a table, in place of the table's name."""
 
     def names(match: re.Match[str]) -> str:
-        table = _TABLES.get(match[1])
+        table = _TABLES.get(match[1].rpartition(".")[2])
         return match[1] if table is None else f"({', '.join(table)})"
 
     text = re.sub(r"``(\w[\w-]*)``", r'"\1"', text)
