@@ -31,16 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show is not None:
         print(recipe_text(read_recipe(arguments.show)), end="")
         return 0
-    rows = [
-        (
-            recipe.name,
-            recipe.architecture,
-            f"{recipe.optimizer} {recipe.lr:g}",
-            "full" if recipe.batch_size is None else str(recipe.batch_size),
-            f"{recipe.epochs:g}",
-            recipe.description,
-        )
-        for recipe in RECIPES.values()
-    ]
-    print_table(("recipe", "layers", "optimiser", "batch", "epochs", "what"), rows)
+    rows = [(recipe.name, recipe.architecture, recipe.description) for recipe in RECIPES.values()]
+    print_table(("recipe", "layers", "what"), rows)
     return 0

@@ -460,7 +460,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-fast",
-            description="the same, smaller: 99 % in the least time",
+            description="smaller: 99 % in the least time",
             layers=_small_net("conv 16 5x5 stride 2", "conv 32 3x3"),
             crop=2,
             hard=(3.0, 0.1),
@@ -469,7 +469,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-best",
-            description="three convolutions, distorted images",
+            description="larger, distorted images",
             layers=_small_net("conv 24 5x5 stride 2", "conv 48 3x3", "conv 48 3x3"),
             augmentation="elastic",
             epochs=4.4,
@@ -477,7 +477,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-digits",
-            description="the bundled 8 x 8 digits, distorted",
+            description="the bundled digits, distorted",
             layers=(
                 *("conv 32 3x3 padding 1", "norm", "activation"),
                 *("conv 32 3x3 padding 1", "max-pool 2", "norm", "activation"),
@@ -492,7 +492,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="mlp",
-            description="no convolutions; batch norm, one cycle of the rate",
+            description="no convolutions; batch norm",
             hidden=(256, 128),
             batch_norm=True,
             optimizer="adamw",
@@ -521,7 +521,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="batchnorm-deep-fullbatch",
-            description="the same, all images in each step",
+            description="the same, full batch",
             hidden=(64, 32, 16),
             batch_norm=True,
             one_hot=True,
