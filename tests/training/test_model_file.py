@@ -174,6 +174,11 @@ def test_a_folder_and_a_file_beyond_all_measure() -> None:
             "mymodel.py, line 1: build must return a Module of tinygrad_mnist.nn, not a value of type list",
         ),
         (
+            "class build:\n    def __init__(self, features, classes):\n        features + 1\n",
+            'mymodel.py, line 3: TypeError: can only concatenate tuple (not "int") to tuple; name a function '
+            "of the shape and the classes, which makes it",
+        ),
+        (
             "from tinygrad_mnist import nn\nclass Net(nn.Module): ...\nbuild = lambda shape, classes: Net\n",
             "mymodel.py, line 3: build returned the class Net; return an object of it, Net(...)",
         ),
@@ -323,11 +328,11 @@ def test_an_error_elsewhere_is_not_explained() -> None:
 )
 def test_senseless_entries(change: dict[str, object]) -> None:
     values = {"path": "/tmp/mymodel.py", "function": "build", "sha256": "0" * 64, **change}
-    with pytest.raises(ValueError, match="model_file must"):
+    with pytest.raises(ModelFileError, match="model_file must"):
         ModelFile.from_dict(values)
 
 
 @pytest.mark.parametrize("path", ["mymodel.py", "//host/share/mymodel.py", "\\\\host\\share\\mymodel.py"])
 def test_a_path_that_is_none_of_this_machine(path: str) -> None:
     with pytest.raises(ModelFileError, match="is no path on this machine"):
-        ModelFile(path, "build", "0" * 64).require_local()
+        ModelFile(path, "build", "0" * 64).require_trusted()

@@ -166,6 +166,8 @@ class Recipe:
                 "model",
                 "'file' where a file builds it, and there alone; name it by --model FILE.py:FUNCTION",
             )
+        if self.model == "file" and (self.hidden or self.layers):
+            yield "layers" if self.layers else "hidden", "empty where a file builds the model, layers and all"
         if self.model == "layers" and self.dropout and "dropout" not in self.layers:
             yield "dropout", "0 where no layer is 'dropout', as there is nothing to drop"
         if self.betas is not None and not OPTIMIZERS[self.optimizer].has_betas:
