@@ -17,8 +17,8 @@ import numpy as np
 
 from benchmarks import peers
 from benchmarks.harness import SkippedError, Table, Target, Timing, interleave
-from benchmarks.networks import JIT, require_equal
-from tinygrad_mnist.compiler import cache, machine
+from benchmarks.networks import JIT, require_compiler, require_equal
+from tinygrad_mnist.compiler import cache
 from tinygrad_mnist.data import DataError, load
 from tinygrad_mnist.training import RECIPES, Reporter, evaluate, fit
 from tinygrad_mnist.training.models import build_model
@@ -125,8 +125,7 @@ def run(rounds: int = 5) -> list[Table]:
     rivals = {OURS: our_run(dataset, courses[OURS], iter(range(rounds)), "off")}
 
     def enter_jit() -> None:
-        if (reason := machine.why_unavailable()) is not None:
-            raise SkippedError(reason)
+        require_compiler()
         rivals[JIT] = our_run(dataset, course := Course(), iter(range(rounds)), "on")
         courses[JIT] = course
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
-from tinygrad_mnist.cli.output import FAILED, notify, show
+from tinygrad_mnist.cli.output import FAILED, class_heading, notify, show
 from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared_options.add_data(
         parser,
         "auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
-        "digits; DIR has the four files of MNIST",
+        "digits; PATH is data of your own: a directory of IDX files as MNIST's, of a folder of pictures for "
+        "each class, or of CSV files as Kaggle's; or a .npz or .csv file",
     )
     changes = parser.add_argument_group("changes to the recipe")
     for field, settings in _changes().items():
@@ -168,9 +169,11 @@ def _data_line(dataset: Dataset) -> str:
     """Return the size of a data set, in a line."""
     from tinygrad_mnist.numbers import size_text
 
+    form = f" ({dataset.form})" if dataset.form else ""
     return (
-        f"data {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
-        f"images of {size_text(dataset.image_shape)} pixels, {dataset.classes} classes"
+        f"data {dataset.name}{form}: {len(dataset.train_images):,} training and "
+        f"{len(dataset.test_images):,} test images of {size_text(dataset.image_shape)} pixels, "
+        f"{dataset.classes} classes"
     )
 
 
@@ -199,11 +202,12 @@ def _summary(outcome: Outcome) -> str:
     test, validation, training = (
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
+    noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
     files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
     return "\n".join(
         [
             "",
-            f"test accuracy {test} on {summary['test_images']:,} unseen digits ({_title(outcome)}); "
+            f"test accuracy {test} on {summary['test_images']:,} unseen {noun} ({_title(outcome)}); "
             f"validation {validation}, training {training} (now on all its images)",
             f"kept: the state after {step} {summary['best_step']:,} of {summary['steps']:,}, the best on the "
             "validation part",

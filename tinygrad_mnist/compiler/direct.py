@@ -14,16 +14,28 @@ channels and the columns of the kernel, whatever block it falls into and whichev
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 from tinygrad_mnist.compiler.convolutions import Convolution
-from tinygrad_mnist.compiler.products import HEIGHTS, Code, Finish
+from tinygrad_mnist.compiler.products import HEIGHTS, WORTH_A_PIECE, Code, Finish
 
 _LARGEST: Final = 1500
 """The most multiplications of vectors that stand in the code of one convolution."""
+
+_LONGEST: Final = 20000
+"""The most taps of a row: beyond, it would take long to look at them."""
+
+_FIRST_CACHE: Final = 32768
+"""The bytes of weights that stay in the first cache."""
+
+_SECOND_CACHE: Final = 1 << 20
+"""The bytes of a result that stay in the second cache."""
 
 _REGISTERS: Final = {512: 31, 256: 15, 128: 15}
 
@@ -73,18 +85,20 @@ class _Sums:
         """The elements of a pixel of the source."""
         return self.channels * self.of.groups
 
-    def taps(self) -> list[Tap]:
-        """Return the taps of a row, in the order in which they are added to a pixel."""
+    @cached_property
+    def taps(self) -> list[list[Tap]]:
+        """The taps of each pixel of a row, in the order of the columns of the kernel."""
         stride, dilation, before = self.of.stride[1], self.of.dilation[1], self.of.padding[1][0]
-        found = []
+        found: list[list[Tap]] = []
         for pixel in range(self.width):
+            found.append([])
             for column in range(self.of.kernel[1]):
                 if self.forward:
                     source, rest = pixel * stride + column * dilation - before, 0
                 else:
                     source, rest = divmod(pixel + before - column * dilation, stride)
                 if rest == 0 and 0 <= source < self.source_width:
-                    found.append((pixel, column, source))
+                    found[-1].append((pixel, column, source))
         return found
 
     def first_source(self, pixel: int) -> int:
@@ -162,11 +176,11 @@ class _Cut:
 def _runs(sums: _Sums, pixels: int) -> list[_Run]:
     """Return the blocks of a row; the last one begins earlier, if they do not fill it."""
     starts = [*range(0, sums.width - pixels, pixels), sums.width - pixels]
-    taps = sums.taps()
     found: list[_Run] = []
     for start in starts:
         source = sums.first_source(start)
-        own = [(p - start, column, i - source) for p, column, i in taps if start <= p < start + pixels]
+        inside = itertools.chain(*sums.taps[start : start + pixels])
+        own = [(p - start, column, i - source) for p, column, i in inside]
         if found and found[-1].taps == own:
             last = found[-1]
             step = source - last.source if last.count == 1 else last.step
@@ -178,6 +192,7 @@ def _runs(sums: _Sums, pixels: int) -> list[_Run]:
     return found
 
 
+@functools.cache
 def _cut(sums: _Sums, vector_bits: int) -> _Cut | None:
     """Return the blocks that take least time, by a rough count of cycles; None if the code is too long.
 
@@ -185,6 +200,8 @@ def _cut(sums: _Sums, vector_bits: int) -> _Cut | None:
     four cycles for the tap before.
     """
     of = sums.of
+    if sums.width * of.kernel[1] > _LONGEST:
+        return None
     lanes = vector_bits // (8 * of.itemsize)
     while lanes >= 2 * sums.columns:
         lanes //= 2
@@ -196,29 +213,51 @@ def _cut(sums: _Sums, vector_bits: int) -> _Cut | None:
             if not 0 < pixels <= min(most, sums.width):
                 continue
             runs = _runs(sums, pixels)
-            images = 1
-            if pixels == sums.width:
-                images = max(1, min(of.images, most // pixels, 12 // (pixels * vectors)))
-            if sum(len(run.taps) for run in runs) * vectors * images > _LARGEST:
-                continue
-            time = 0.0
-            for run in runs:
-                terms = len(run.taps) * images
-                chain = max((sum(tap[0] == p for tap in run.taps) for p in range(pixels)), default=0)
-                once = _by_pixels(of, images * pixels, vectors, vector_bits)
-                loads = vectors * of.kernel[1]
-                loads += images * len({tap[2] for tap in run.taps}) if once else terms
-                step = max(terms * vectors, loads, 8 * chain) + 2
-                ends = 4 * images * pixels * vectors + 20
-                time += run.count * (sums.channels * of.kernel[0] * step + ends)
-            cut = _Cut(images, pixels, lanes, vectors, min(sums.columns, lanes * vectors))
-            times[cut] = time * -(-across // vectors) / images
+            together = min(of.images, most // pixels, 6) if pixels == sums.width else 1
+            for images in range(1, together + 1):
+                cut = _Cut(images, pixels, lanes, vectors, min(sums.columns, lanes * vectors))
+                if sum(len(run.taps) for run in runs) * vectors * images <= _LARGEST:
+                    times[cut] = _time(sums, cut, runs, vector_bits) * -(-across // vectors) / images
     return min(times, key=lambda cut: times[cut]) if times else None
+
+
+def _time(sums: _Sums, cut: _Cut, runs: list[_Run], vector_bits: int) -> float:
+    """Return the half cycles that a row of blocks takes."""
+    of, images, vectors, time = sums.of, cut.images, cut.vectors, 0.0
+    once = _by_pixels(of, images * cut.pixels, vectors, vector_bits)
+    weights = of.kernel[0] * of.kernel[1] * sums.channels * vectors * cut.lanes * of.itemsize
+    # What is written in parts, one after the other, goes to memory as often, if it does not stay in a cache.
+    result = of.images * sums.rows * sums.width * sums.pixel * of.itemsize
+    store = 12 if cut.columns < sums.pixel and result > _SECOND_CACHE else 4
+    for run in runs:
+        terms = len(run.taps) * images
+        chain = max(Counter(tap[0] for tap in run.taps).values(), default=0)
+        loads = vectors * of.kernel[1] * min(max(1.0, weights / _FIRST_CACHE), 2.0)
+        loads += images * len({tap[2] for tap in run.taps}) if once else terms
+        step = max(terms * vectors, loads, 10 * chain) * (1.0 if once or of.kernel[1] == 1 else 1.2)
+        ends = store * images * cut.pixels * vectors + 20
+        time += run.count * (sums.channels * of.kernel[0] * (step + 0.1 * loads + 2) + ends)
+    return time
 
 
 def _by_pixels(of: Convolution, pixels: int, vectors: int, vector_bits: int) -> bool:
     """Return whether all weights of a step stay in registers, so that each pixel is loaded once."""
     return of.kernel[1] > 1 and (pixels + of.kernel[1]) * vectors < _REGISTERS[vector_bits]
+
+
+def is_possible(of: Convolution, *, vector_bits: int = 512) -> bool:
+    """Return whether there is code for a convolution: not where a row has too many taps of its own."""
+    return _cut(_sums(of), vector_bits) is not None
+
+
+def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tuple[int, int]]:
+    """Return the ranges of pictures that threads share; a piece takes some 20 microseconds or more."""
+    cut = _cut(_sums(of), vector_bits)
+    assert cut, "what is chosen to be generated has a text"
+    blocks = -(-of.images // cut.images)
+    number = max(1, min(blocks, most, of.multiplications // WORTH_A_PIECE))
+    step = -(-blocks // number) * cut.images
+    return [(begin, min(begin + step, of.images)) for begin in range(0, of.images, step)]
 
 
 def generated(

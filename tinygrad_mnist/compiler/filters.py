@@ -13,12 +13,13 @@ A picture with padding is copied first, with zeros around it, to an array on the
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from tinygrad_mnist.compiler.convolutions import Convolution
-from tinygrad_mnist.compiler.products import HEIGHTS, STACK, Code
+from tinygrad_mnist.compiler.products import HEIGHTS, STACK, WORTH_A_PIECE, Code
 
 _CHAIN: Final = 128
 """The pixels of a chain: those of a picture, or of several if they are so small."""
@@ -123,6 +124,7 @@ def down_step(of: Convolution) -> int:
     return of.dilation[0] * padded(of)[1] * of.channels
 
 
+@functools.cache
 def _cut(of: Convolution, vector_bits: int, *, shared: bool) -> _Filters:
     """Return the blocks that take least time, by a rough count of cycles.
 
@@ -161,17 +163,17 @@ def _cut(of: Convolution, vector_bits: int, *, shared: bool) -> _Filters:
     return min(times)[2]
 
 
-def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8, worth: int) -> list[tuple[int, int]]:
-    """Return the ranges of blocks that threads share; each takes so many multiplications or more."""
+def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tuple[int, int]]:
+    """Return the ranges of blocks that threads share; a piece takes some 20 microseconds or more."""
     made = _cut(of, vector_bits, shared=True)
-    blocks = made.outer * made.inner
-    number = max(1, min(blocks, most, of.multiplications // worth))
-    step = -(-blocks // number)
-    return [(begin, min(begin + step, blocks)) for begin in range(0, blocks, step)]
+    whole = made.outer * made.inner
+    number = max(1, min(whole, most, of.multiplications // WORTH_A_PIECE))
+    step = -(-whole // number)
+    return [(begin, min(begin + step, whole)) for begin in range(0, whole, step)]
 
 
-def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> tuple[str, int] | None:
-    """Return the LLVM IR of a gradient of filters and the number of its blocks; None if there is none.
+def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> str | None:
+    """Return the LLVM IR of a gradient of filters; None if there is none.
 
     The text defines ::
 
@@ -232,13 +234,18 @@ def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: boo
                     at = _At(picture_at, gradient, result, is_first, image, behind)
                     for rows in _of_last(code, made, inner):
                         _block(code, made, rows, columns, at)
-    text = (
+    return (
         f"define void @{name}(ptr noalias %a, ptr noalias %b, ptr noalias %c, i64 %begin, i64 %end) "
         f'noinline nounwind "vectorised" "prefer-vector-width"="{vector_bits}" {{\nentry:\n'
         + "\n".join(code.allocations + code.lines)
         + "\n  br label %done\ndone:\n  ret void\n}\n"
     )
-    return text, made.outer * made.inner
+
+
+def blocks(of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> int:
+    """Return the number of blocks of a gradient of filters: what ``begin`` and ``end`` count."""
+    made = _cut(of, vector_bits, shared=shared)
+    return made.outer * made.inner
 
 
 def is_possible(of: Convolution) -> bool:

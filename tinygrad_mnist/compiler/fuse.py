@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from tinygrad_mnist.compiler import products
+from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.prepare import SLOW, Prepared, only_moves_axes
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Value
@@ -56,12 +57,12 @@ class Kernel:
 
 @dataclass(eq=False)
 class Product:
-    """A product of matrices, by BLAS or generated.
+    """A product of matrices, by BLAS or generated, or a generated convolution.
 
     Attributes
     ----------
     instruction : Instruction
-        The product.
+        The product or convolution.
     generated : bool
         Whether it is generated.
     finish : Kernel, optional
@@ -237,6 +238,8 @@ def plan(ready: Prepared) -> Plan:
 
 def is_generated(ready: Prepared, product: Instruction) -> bool:
     """Return whether a product is generated; else BLAS computes it."""
+    if product.name in CONVOLUTIONS:
+        return True
     first, second = product.inputs
     orders = [blas_order(ready.layouts[value], value.shape, value.dtype.itemsize) for value in product.inputs]
     assert orders[0]
@@ -432,6 +435,8 @@ def _finish_products(made: Plan) -> None:
     for piece in list(made.pieces):
         if not isinstance(piece, Product) or not piece.generated or piece.no_nan is not None:
             continue
+        if piece.instruction.name == "convolution_by_weight":
+            continue  # its sums are not complete before the last picture
         (result,) = piece.instruction.outputs
         if len(readers[result]) == 1 and result not in needed:
             (reader,) = readers[result]
@@ -526,6 +531,8 @@ class _Schedule:
         (result,) = instruction.outputs
         if not is_generated(self.ready, instruction):
             return Product(instruction)
+        if instruction.name in CONVOLUTIONS:
+            return Product(instruction, True)
         for condition in self.left:
             (value, *others), of = condition.outputs, condition.inputs
             if condition.name == "all" and value.size == 1 and not others:

@@ -1,7 +1,7 @@
 """Operations on images as instructions: convolutions channels-last, pools as reductions of a reshape.
 
 A program has convolutions as instructions on arrays (N, H, W, C), with weights (kh, kw, C / groups, O): see
-:data:`CONVOLUTIONS`. Around each stand transposes, which `channels_last` moves together until they are gone.
+:data:`~tinygrad_mnist.compiler.convolutions.CONVOLUTIONS`. Around each stand transposes, which `channels_last` moves together until they are gone.
 """
 
 from __future__ import annotations
@@ -31,10 +31,6 @@ WEIGHTS_BACK: Final = (3, 2, 0, 1)
 """The axes that make (O, C / groups, kh, kw) of (kh, kw, C / groups, O)."""
 
 OPTIONS: Final = ("stride", "padding", "dilation", "groups")
-
-CONVOLUTIONS: Final = frozenset({"convolution", "convolution_by_input", "convolution_by_weight"})
-"""The instructions: images and weights give a result (N, H', W', O); the result's cotangent and weights give
-that of the images; images and the result's cotangent give that of the weights. `OPTIONS` are static."""
 
 
 def transposed(tracing: Tracing, symbol: Any, axes: tuple[int, ...]) -> Symbol:

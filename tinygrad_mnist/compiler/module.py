@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import functions, machine, products
+from tinygrad_mnist.compiler import direct, filters, functions, machine, products
+from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
@@ -219,6 +220,8 @@ class Module:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
+            if piece.instruction.name in CONVOLUTIONS:
+                return self._shares_of_convolution(piece)
             if result.ndim == 2:
                 (rows, columns), inner = result.shape, piece.instruction.inputs[0].shape[-1]
                 a, b = (self._matrix(value, ()) for value in piece.instruction.inputs)
@@ -253,6 +256,9 @@ class Module:
         if isinstance(piece, Kernel):
             self._kernel(self._nest(piece), cut=cut)
         elif isinstance(piece, Product):
+            if piece.instruction.name in CONVOLUTIONS:
+                self._convolution(piece, cut=cut)
+                return
             if piece.no_nan is not None and not cut:
                 self._hold(piece.no_nan)
             for index in np.ndindex(*piece.instruction.outputs[0].shape[:-2]):
@@ -408,6 +414,43 @@ class Module:
         self._add(f"{far} = mul i64 %begin, {stride * dtype.itemsize}")
         self._add(f"{name} = getelementptr i8, ptr {pointer}, i64 {far}")
         return name
+
+    # Convolutions ----------------------------------------------------------------------------------------
+
+    def _shares_of_convolution(self, piece: Product) -> Ranges:
+        """Return the ranges that a convolution is cut into: of pictures, or of parts of the filters."""
+        of = described(piece.instruction)
+        assert of
+        pieces = filters.pieces if of.kind == "convolution_by_weight" else direct.pieces
+        return pieces(of, vector_bits=machine.vector_bits(), most=MOST)
+
+    def _convolution(self, piece: Product, *, cut: bool) -> None:
+        """Add the call of a convolution, whose text is added the first time that one of its kind is met."""
+        of, bits = described(piece.instruction), machine.vector_bits()
+        assert of
+        finish, places = self._finish(piece), []
+        for value in piece.instruction.inputs:
+            root, layout = self.plan.ready.roots[value], self.plan.ready.layouts[value]
+            place = self.memory.places[root]
+            places.append(Place(place.entry, place.offset + layout.offset))
+        (stored,) = self.plan.stores(piece)
+        places += [*(finish.places if finish else ()), self.memory.places[stored]]
+        shared = of.kind == "convolution_by_weight" and self.threads > 1
+        key = (of, piece.finish, shared)
+        if key not in self._products:
+            name = self._products[key] = f"convolution{len(self._products)}"
+            if of.kind == "convolution_by_weight":
+                text = filters.generated(name, of, vector_bits=bits, shared=shared)
+            else:
+                text = direct.generated(name, of, vector_bits=bits, finish=finish)
+            assert text, "what is chosen to be generated has a text"
+            self._texts.append(text.replace("define void", "define internal void", 1))
+        whole = of.images
+        if of.kind == "convolution_by_weight":
+            whole = filters.blocks(of, vector_bits=bits, shared=shared)
+        pointers = ", ".join(f"ptr {self._pointer(place)}" for place in places)
+        span = "i64 %begin, i64 %end" if cut else f"i64 0, i64 {whole}"
+        self._add(f"call void @{self._products[key]}({pointers}, {span})")
 
     # The end ---------------------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ pages of memory."""
 _MANY_READERS: Final = 256
 """The columns of `C` that are worth such a copy."""
 
-_WORTH_A_PIECE: Final = 1_500_000
+WORTH_A_PIECE: Final = 1_500_000
 """The multiplications that take about 20 microseconds."""
 
 
@@ -441,7 +441,7 @@ def pieces(
     down, across = -(-m // cut.height), -(-n // cut.columns)
     by_columns = across >= min(down, 4) and not copies_a
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
-    number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
+    number = max(1, min(blocks, most, m * n * k // WORTH_A_PIECE))
     step *= -(-blocks // number)
     ranges = [(begin, min(begin + step, length)) for begin in range(0, length, step)]
     return "columns" if by_columns else "rows", ranges

@@ -18,13 +18,14 @@ import numpy as np
 
 from tinygrad_mnist.compiler import machine, products
 from tinygrad_mnist.compiler.cache import DiskCache, directory_of_machine_code
+from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS
 from tinygrad_mnist.compiler.fuse import Plan
 from tinygrad_mnist.compiler.layout import Layout
 from tinygrad_mnist.compiler.memory import Memory, assign
 from tinygrad_mnist.compiler.prepare import Prepared
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Program, Value
 
-_SPELLED: Final = ELEMENTWISE | REDUCTIONS | VIEWS | {"matmul"}
+_SPELLED: Final = ELEMENTWISE | REDUCTIONS | VIEWS | CONVOLUTIONS | {"matmul"}
 """The instructions that a name, shapes and options describe wholly; others are Python."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,9 +161,7 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         if names is None:
             known = _known(path.resolve(), train, notes)
             names = known.names if known is not None else None
-    numbered = number_labels(
-        str(path), train.labels, test.labels if test is not None else None, names
-    )
+    numbered = number_labels(str(path), train.labels, test.labels if test is not None else None, names)
     notes += numbered.notes
     if test is not None and numbered.test is not None:
         images, labels = (train.images, test.images), (numbered.train, numbered.test)
@@ -173,8 +170,8 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         images = train.images[kept], train.images[held_out]
         labels = numbered.train[kept], numbered.train[held_out]
         notes.append(
-            f"it has no test part, so {len(held_out):,} of its {len(train.images):,} pictures are set aside as "
-            "one, always the same"
+            f"it has no test part, so {len(held_out):,} of its {len(train.images):,} pictures are set aside "
+            "as one, always the same"
         )
     is_centred = found.is_centred
     if is_centred is None:
@@ -216,7 +213,7 @@ def _split(path: Path, labels: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDA
 def read_unlabelled(
     path: str | os.PathLike[str], image_shape: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Read pictures without labels, as those of Kaggle's ``test.csv``.
+    r"""Read pictures without labels, as those of Kaggle's ``test.csv``.
 
     Parameters
     ----------
@@ -241,7 +238,7 @@ def read_unlabelled(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "test.csv")
-    ...     _ = path.write_text("pixel0,pixel1,pixel2,pixel3\\n0,64,128,255\\n")
+    ...     _ = path.write_text("pixel0,pixel1,pixel2,pixel3\n0,64,128,255\n")
     ...     read_unlabelled(path)
     array([[[  0,  64],
             [128, 255]]], dtype=uint8)

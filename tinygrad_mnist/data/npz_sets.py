@@ -42,9 +42,7 @@ class Names:
 
 NAMES: Final = (
     Names(("x_train", "y_train"), ("x_test", "y_test"), ("x_val", "y_val")),
-    Names(
-        ("train_images", "train_labels"), ("test_images", "test_labels"), ("val_images", "val_labels")
-    ),
+    Names(("train_images", "train_labels"), ("test_images", "test_labels"), ("val_images", "val_labels")),
     Names(("images", "labels"), ("test_images", "test_labels"), ("val_images", "val_labels")),
     Names(("x", "y"), ("x_test", "y_test"), ("x_val", "y_val")),
 )

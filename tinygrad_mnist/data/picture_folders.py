@@ -55,7 +55,7 @@ def is_picture_name(name: str) -> bool:
 
 
 def pictures_in(directory: Path) -> tuple[list[Path], int]:
-    """Return the pictures in a directory and those below it, in natural order, and how many files are none."""
+    """Return the pictures in and below a directory, in natural order, and how many files are none."""
     pictures, others = [], 0
     for where, folders, files in os.walk(directory):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural)
@@ -142,7 +142,7 @@ def _endings() -> str:
 
 
 def common_shape(paths: Sequence[Path], directory: Path) -> tuple[tuple[int, int], list[str]]:
-    """Return the height and width that all pictures get, by their headers, and notes on what is done for that.
+    """Return the height and width that all pictures get, by their headers, and notes on that.
 
     It is the size that most of them have, with a longer side of at most `LONGEST_SIDE`.
     """

@@ -1,4 +1,4 @@
-"""Reading of checkpoints: ``.npz`` files that anybody may have written, as `tinygrad_mnist.npz` reads them."""
+"""Reading of checkpoints, ``.npz`` files that anybody may have written, by `tinygrad_mnist.npz`."""
 
 from __future__ import annotations
 

@@ -156,14 +156,15 @@ def loss_curve(history: History) -> list[dict[str, Any]]:
 def _draw_predictions(
     path: Path, dataset: Dataset, probabilities: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
-    """Draw rows of digits chosen at random, and a row of mistakes, if there are any."""
+    """Draw rows of images chosen at random, and a row of mistakes, if there are any."""
     guesses = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(guesses != dataset.test_labels)
     some = rng.permutation(len(guesses))[: _COLUMNS * _ROWS]
     mistakes = rng.permutation(wrong)[:_COLUMNS]
     shown = np.concatenate([np.sort(some), np.sort(mistakes)])
     accuracy = 1 - len(wrong) / len(guesses)
-    title = f"{percent_text(accuracy)} of {len(guesses):,} unseen digits are recognised: {len(some)} of them"
+    noun = "digits" if all(name in tuple("0123456789") for name in dataset.class_names) else "pictures"
+    title = f"{percent_text(accuracy)} of {len(guesses):,} unseen {noun} are recognised: {len(some)} of them"
     if len(mistakes):
         which = f"{len(mistakes)} of the" if len(mistakes) < len(wrong) else "all"
         title += f", and {which} {len(wrong):,} mistakes" if len(wrong) > 1 else ", and the only mistake"
@@ -175,6 +176,7 @@ def _draw_predictions(
         path,
         title=title,
         columns=_COLUMNS,
+        names=dataset.class_names,
     )
 
 
@@ -191,7 +193,7 @@ def graph_of_checkpoint(
     checkpoint : Checkpoint
         The model; it stays as it is.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+        A name in `DATASETS`, or a file or directory; the data that the model was trained on by default.
     profile : bool
         Whether to measure times and memory.
     notify : callable
