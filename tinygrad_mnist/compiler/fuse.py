@@ -297,6 +297,8 @@ class _Keeping:
                 continue
             value = instruction.outputs[0]
             own = COST[instruction.name] if instruction.name != "astype" else 0
+            # What it reads of a larger array, others will have driven out of the cache.
+            own += sum(v.size < self.ready.roots[v].size for v in instruction.inputs)
             cost[value] = own + sum(cost.get(self.ready.roots[v], 0) for v in instruction.inputs)
             read_at = {levels[user] for user in self._readers(value)}
             if written & self._itself_and_views(value):

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import direct, filters, functions, machine, products
+from tinygrad_mnist.compiler import columns, direct, filters, functions, machine, products
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
@@ -272,7 +272,11 @@ class Module:
         return self._nests[kernel]
 
     def _kernel(self, made: Nest, *, cut: bool) -> None:
-        text = function(made, self._declared, self._functions, cut=cut)
+        lanes = columns.lanes_of(made, machine.preferred_vector_bits())
+        if lanes is None:
+            text = function(made, self._declared, self._functions, cut=cut)
+        else:
+            text = columns.function(made, self._declared, self._functions, lanes, cut=cut)
         name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)

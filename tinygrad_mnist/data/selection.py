@@ -7,13 +7,16 @@ them well enough: where its margin is small or negative, the image is hard.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.batching import one_hot
 from tinygrad_mnist.data.errors import DataError
+
+_BLOCK: Final = 1024
+"""Images at a time."""
 
 
 def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float32]:
@@ -60,13 +63,21 @@ def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.floa
     if len(labels) != len(images):
         raise DataError(f"there are {len(images):,} images and {len(labels):,} labels; the two must agree")
     targets = one_hot(labels, max(2, int(labels.max()) + 1))
-    x = _averaged(images)
-    ridge = 0.01 * len(x) * np.eye(x.shape[1], dtype=np.float32)
-    weights = np.linalg.solve(x.T @ x + ridge, x.T @ targets)
-    scores = x @ weights
-    own = scores[np.arange(len(x)), labels]
-    scores[np.arange(len(x)), labels] = -np.inf
-    margins: NDArray[np.float32] = own - scores.max(axis=1)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
+    # X is computed once more for the scores: to keep all of it takes longer, as it is larger than the cache
+    gram = correlation = np.float32(0)
+    for block in blocks:
+        x = _averaged(images[block])
+        gram, correlation = gram + x.T @ x, correlation + x.T @ targets[block]
+    ridge = np.float32(0.01 * len(images)) * np.eye(len(gram), dtype=np.float32)
+    weights = np.linalg.solve(gram + ridge, correlation)
+    margins = np.empty(len(images), np.float32)
+    for block in blocks:
+        scores = _averaged(images[block]) @ weights
+        own = np.arange(len(scores)), labels[block]
+        right = scores[own]
+        scores[own] = -np.inf
+        margins[block] = right - scores.max(axis=1)
     return margins
 
 

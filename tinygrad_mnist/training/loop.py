@@ -22,11 +22,12 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
 from tinygrad_mnist.training.average import WeightAverage
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
-from tinygrad_mnist.training.compilation import JitDecision, decide, numbers_a_step
+from tinygrad_mnist.training.compilation import JitDecision, decide, work_a_step
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.models import model_input
+from tinygrad_mnist.training.models import costs, model_input
 from tinygrad_mnist.training.passes import draw_batches
+from tinygrad_mnist.training.prediction import Forward
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.training_data import Parts
@@ -58,6 +59,8 @@ class Fit:
         Whether the user ended it.
     decision : JitDecision
         Whether the steps were compiled, and why.
+    forward : callable
+        The model; compiled, if the steps were.
     """
 
     plan: Plan
@@ -67,6 +70,7 @@ class Fit:
     images: int
     interrupted: bool
     decision: JitDecision
+    forward: Forward
 
 
 def fit(
@@ -153,10 +157,9 @@ class _Training:
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
-        numbers = numbers_a_step(
-            recipe, self.plan.parameters, self.batch_size, parts.image_shape, parts.classes
-        )
-        self.decision = decide(jit, self.plan.steps, numbers)
+        self.costs = costs(recipe, model, parts.image_shape, parts.classes)
+        work = work_a_step(self.costs, self.plan.parameters, self.batch_size)
+        self.decision = decide(jit, self.plan.steps, *work)
         self.optimizer = build_optimizer(recipe, model)
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
         loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
@@ -189,6 +192,7 @@ class _Training:
             images=len(self.history.losses) * self.batch_size,
             interrupted=interrupted,
             decision=self.decision,
+            forward=self.forward,
         )
 
     def _load_best(self) -> Record:
@@ -217,8 +221,7 @@ class _Training:
 
     def _train(self) -> None:
         """Do all steps, with the evaluations among them. To stop early would be to leave the loop here."""
-        largest = max((parameter.size for parameter in self.model.parameters()), default=0)
-        with threads_for(self.batch_size * largest) as notice:
+        with threads_for(self.batch_size * self.costs.largest) as notice:
             if notice:
                 self.reporter.notify(notice)
             self._compile(self.decision)

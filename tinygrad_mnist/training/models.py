@@ -264,14 +264,39 @@ def state_outline(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[S
         yield name, value.shape, value.dtype.name
 
 
-def costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs | None:
-    """Return what the forward pass of one image costs; None for a model of one's own.
+def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> Costs:
+    """Return what the forward pass of one image costs, by the recipe; of a model of one's own, about.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    model : Module
+        The model that `build_model` has built by it.
+    image_shape : tuple of int
+        Height and width of the pictures.
+    classes : int
+        The number of classes.
 
     Examples
     --------
     >>> from tinygrad_mnist.training import RECIPES
-    >>> costs(RECIPES["digits"].changed(hidden=(5,)), (8, 8), 10)
+    >>> recipe = RECIPES["digits"].changed(hidden=(5,))
+    >>> costs(recipe, build_model(recipe, (8, 8), 10), (8, 8), 10)
     Costs(numbers=79, largest=320, convolved=0)
     """
+    shape = model_input(recipe, image_shape)
     counted = _COSTS.get(MODELS[recipe.model])
-    return None if counted is None else counted(recipe, model_input(recipe, image_shape), classes)
+    return _estimated(model, shape) if counted is None else counted(recipe, shape, classes)
+
+
+def _estimated(model: nn.Module, image_shape: Pair) -> Costs:
+    """Return the costs by the shapes of the parameters, as if filters were applied at a quarter of the pixels."""
+    places = max(1, math.prod(image_shape) // 4)
+    products = [(parameter.size, parameter.ndim == 4) for parameter in model.parameters()]
+    filters = sum(size for size, is_filter in products if is_filter)
+    return Costs(
+        numbers=math.prod(image_shape),
+        largest=max((size * (places if is_filter else 1) for size, is_filter in products), default=0),
+        convolved=filters * places,
+    )

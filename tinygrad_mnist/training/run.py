@@ -173,9 +173,9 @@ def _finish(recorder: _Recorder, dataset: Dataset, parts: Parts, result: Fit) ->
     """Evaluate the best state on the training and the test part, and write the summary."""
     recorder.complete(result)
     checkpoint = recorder.checkpoint
-    model, standardizer = checkpoint.model, checkpoint.standardizer
-    on_train = evaluate(model, parts.train_images, parts.train_labels, standardizer)
-    on_test = evaluate(model, dataset.test_images, dataset.test_labels, standardizer)
+    forward, standardizer = result.forward, checkpoint.standardizer
+    on_train = evaluate(forward, parts.train_images, parts.train_labels, standardizer)
+    on_test = evaluate(forward, dataset.test_images, dataset.test_labels, standardizer)
     summary = _summary(checkpoint, dataset, parts, result, on_train, on_test)
     return _Finished(summary, on_test, recorder.write_summary(summary))
 
