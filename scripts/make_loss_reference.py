@@ -52,13 +52,21 @@ def of_loss(case: cases.LossCase) -> dict[str, Any]:
 
 
 def of_layer(case: cases.LayerCase) -> dict[str, Any]:
-    """Return what a weighted sum of a layer's output gives."""
+    """Return what a weighted sum of a layer's output gives, and its gradients by the parameters."""
     layer = case.build(torch.nn).double()
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.copy_(torch.from_numpy(cases.parameter_values(tuple(parameter.shape))))
-    weights = torch.from_numpy(cases.direction(case.input.shape))
-    return derivatives(lambda x: (layer(x) * weights).sum(), case.input)
+    shape = tuple(layer(torch.from_numpy(case.input)).shape)
+    weights = torch.from_numpy(cases.direction(shape))
+    recorded = derivatives(lambda x: (layer(x) * weights).sum(), case.input)
+    parameters = dict(layer.named_parameters())
+    if not parameters:
+        return recorded
+    value = (layer(torch.from_numpy(case.input)) * weights).sum()
+    gradients = torch.autograd.grad(value, list(parameters.values()))
+    by_name = {name: part.ravel().tolist() for name, part in zip(parameters, gradients, strict=True)}
+    return {**recorded, "parameters": by_name}
 
 
 def main() -> None:

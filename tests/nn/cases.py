@@ -126,6 +126,8 @@ class LayerCase(NamedTuple):
         return getattr(library, self.name)(*self.args, **self.options)
 
 
+PICTURES = numbers(2, 2, 4, 5)
+
 LAYERS = [
     LayerCase("ELU", (), {}, ROWS),
     LayerCase("ELU", (0.3,), {}, ROWS),
@@ -144,4 +146,66 @@ LAYERS = [
     LayerCase("GroupNorm", (3, 6), {"affine": False}, numbers(2, 6, 2)),
     LayerCase("BatchNorm1d", (3,), {"bias": False}, ROWS),
     LayerCase("BatchNorm1d", (3,), {"bias": False}, numbers(2, 3, 4)),
+    *(
+        LayerCase("Conv1d", args, options, numbers(2, 2, 6))
+        for args, options in (
+            ((2, 3, 3), {}),
+            ((2, 4, (2,)), {"stride": 2, "padding": 1, "groups": 2}),
+            ((2, 2, 3), {"padding": "same", "dilation": 2, "bias": False}),
+            ((2, 1, 3), {"padding": 2, "padding_mode": "circular"}),
+        )
+    ),
+    *(
+        LayerCase("Conv2d", args, options, PICTURES)
+        for args, options in (
+            ((2, 3, 3), {}),
+            ((2, 2, (2, 3)), {"stride": (2, 1), "padding": (1, 2)}),
+            ((2, 2, 3), {"padding": "same", "bias": False}),
+            ((2, 2, (2, 4)), {"padding": "same"}),
+            ((2, 2, 3), {"padding": "valid", "stride": 2}),
+            ((2, 4, 2), {"dilation": (1, 3), "groups": 2}),
+            ((2, 2, 1), {}),
+            ((2, 2, 3), {"padding": 1, "padding_mode": "reflect"}),
+            ((2, 2, 3), {"padding": (2, 1), "padding_mode": "replicate"}),
+            ((2, 2, 3), {"padding": "same", "padding_mode": "circular"}),
+        )
+    ),
+    LayerCase("Conv2d", (2, 3, 3), {}, numbers(2, 4, 5)),
+    *(
+        LayerCase("ConvTranspose2d", args, options, numbers(2, 2, 2, 3))
+        for args, options in (
+            ((2, 3, 2), {"stride": 2}),
+            ((2, 1, (3, 2)), {"padding": 1, "bias": False}),
+            ((2, 4, 2), {"stride": (2, 3), "output_padding": (1, 2), "groups": 2}),
+            ((2, 2, 2), {"dilation": 2, "padding": (1, 0)}),
+        )
+    ),
+    *(
+        LayerCase(name, args, options, PICTURES)
+        for name, args, options in (
+            ("MaxPool2d", (2,), {}),
+            ("MaxPool2d", ((3, 2),), {"stride": 1, "padding": 1}),
+            ("MaxPool2d", (2, (1, 2)), {"dilation": (1, 2), "ceil_mode": True}),
+            ("AvgPool2d", (2,), {}),
+            ("AvgPool2d", ((3, 2),), {"stride": (1, 2), "padding": 1}),
+            ("AvgPool2d", (2,), {"padding": 1, "count_include_pad": False}),
+            ("AvgPool2d", (2,), {"ceil_mode": True}),
+            ("AvgPool2d", (2,), {"divisor_override": 3}),
+            ("AdaptiveAvgPool2d", (1,), {}),
+            ("AdaptiveAvgPool2d", ((3, 2),), {}),
+            ("AdaptiveAvgPool2d", ((None, 4),), {}),
+            ("BatchNorm2d", (2,), {}),
+            ("BatchNorm2d", (2,), {"eps": 0.1, "momentum": None}),
+            ("BatchNorm2d", (2,), {"affine": False, "track_running_stats": False}),
+            ("GroupNorm", (1, 2), {}),
+            ("GroupNorm", (2, 2), {"affine": False}),
+            ("Dropout2d", (0.0,), {}),
+            ("Upsample", (), {"scale_factor": 2}),
+            ("Upsample", ((7, 3),), {}),
+            ("Upsample", (), {"scale_factor": (2, 1.5), "mode": "bilinear"}),
+            ("Upsample", (7,), {"mode": "bilinear", "align_corners": True}),
+            ("Unflatten", (2, (2, -1)), {}),
+        )
+    ),
+    LayerCase("MaxPool2d", (2,), {}, numbers(2, 4, 5)),
 ]

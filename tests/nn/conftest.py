@@ -76,5 +76,6 @@ def agrees(torch: Any, rng: np.random.Generator) -> Callable[..., None]:
         for name, value in their_state.items():
             assert state[name].dtype == value.numpy().dtype, name
             np.testing.assert_allclose(state[name], value.numpy(), rtol=1e-10, err_msg=name)
+        theirs.load_state_dict({name: torch.tensor(value) for name, value in state.items()})
 
     return check

@@ -45,6 +45,7 @@ def test_a_layer_agrees(name: str, args, options, shape, torch, agrees) -> None:
     agrees(getattr(nn, name)(*args, **options), getattr(torch.nn, name)(*args, **options), shape)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # PyTorch's, of its speed
 @pytest.mark.parametrize("case", MORE_LAYERS, ids=lambda case: case.id)
 def test_a_further_layer_agrees(case: LayerCase, torch, agrees) -> None:
     agrees(case.build(), case.build(torch.nn), case.input.shape)
@@ -53,12 +54,56 @@ def test_a_further_layer_agrees(case: LayerCase, torch, agrees) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"affine": False}, {"track_running_stats": False}, {"momentum": None}]
 )
-@pytest.mark.parametrize("shape", [(7, 5), (3, 5, 2)])
-def test_batch_norm_agrees_in_evaluation(options, shape, torch, agrees) -> None:
-    ours, theirs = nn.BatchNorm1d(5, **options), torch.nn.BatchNorm1d(5, **options)
+@pytest.mark.parametrize(
+    ("name", "shape"), [("BatchNorm1d", (7, 5)), ("BatchNorm1d", (3, 5, 2)), ("BatchNorm2d", (3, 5, 2, 4))]
+)
+def test_batch_norm_agrees_in_evaluation(name: str, options, shape, torch, agrees) -> None:
+    ours, theirs = getattr(nn, name)(5, **options), getattr(torch.nn, name)(5, **options)
     for _ in range(2):
         theirs(torch.randn(*shape) * 3 + 1)
     agrees(ours.eval(), theirs.eval(), shape)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_convolutional_network_agrees_over_several_batches(training: bool, torch, agrees) -> None:
+    def model(library):
+        return library.Sequential(
+            library.Conv2d(1, 4, 3, padding=1), library.MaxPool2d(2), library.BatchNorm2d(4), library.ReLU(),
+            library.Conv2d(4, 6, 3, stride=2, bias=False), library.BatchNorm2d(6), library.ReLU(),
+            library.Dropout2d(0.0), library.AvgPool2d(2), library.Flatten(), library.Linear(6, 3),
+        ).train(training)  # fmt: skip
+
+    agrees(model(nn), model(torch.nn), (5, 1, 12, 10), calls=3)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("case", MORE_LAYERS, ids=lambda case: case.id)
+def test_repr_is_pytorchs(case: LayerCase, torch) -> None:
+    ours, theirs = case.build().extra_repr(), case.build(torch.nn).extra_repr()
+    if "Norm" in case.name:  # ours are shorter: without what is the default
+        assert all(part in theirs for part in ours.split(", "))
+    else:
+        assert ours == theirs.removesuffix(", inplace=False")
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("Conv1d", (3, 40, 5)),
+        ("Conv2d", (4, 32, (3, 5))),
+        ("Conv2d", (16, 64, 3, 1, 0, 1, 4)),
+        ("ConvTranspose2d", (40, 6, 4)),
+        ("ConvTranspose2d", (40, 6, 4, 1, 0, 0, 2)),
+    ],
+)
+def test_initial_values_are_of_pytorchs_distribution(name: str, args, torch) -> None:
+    torch.manual_seed(0)
+    ours, theirs = getattr(nn, name)(*args), getattr(torch.nn, name)(*args)
+    bound = 1 / np.sqrt(np.prod(ours.weight.shape[1:]))
+    for (path, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert mine.shape == tuple(other.shape)
+        for values in (mine.detach().numpy(), other.detach().numpy()):  # the largest of many is at the bound
+            assert bound * (1 - 10 / mine.size) < np.abs(values).max() <= bound, path
 
 
 def test_a_deep_model_agrees_over_several_batches(torch, agrees) -> None:

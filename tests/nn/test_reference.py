@@ -51,5 +51,13 @@ def test_a_layer_has_pytorchs_numbers(case: LayerCase) -> None:
     layer = case.build().astype(np.float64)
     for parameter in layer.parameters():
         parameter.data[...] = parameter_values(parameter.shape)
-    weights = direction(case.input.shape)
+    weights = direction(layer(case.input).shape)
     compare(lambda x: np.sum(layer(x) * weights), case.input, REFERENCE[case.id])
+    layer.zero_grad()
+    if gradients := REFERENCE[case.id].get("parameters", {}):
+        np.sum(layer(case.input) * weights).backward()
+    assert gradients.keys() == dict(layer.named_parameters()).keys()
+    for name, parameter in layer.named_parameters():
+        np.testing.assert_allclose(
+            parameter.grad.data.ravel(), gradients[name], rtol=1e-10, atol=1e-13, err_msg=name
+        )

@@ -29,10 +29,12 @@ from tinygrad_mnist.nn.activations import (
     Softplus,
     Tanh,
 )
+from tinygrad_mnist.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from tinygrad_mnist.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from tinygrad_mnist.nn.convolution_layers import Conv1d, Conv2d, ConvTranspose2d
 from tinygrad_mnist.nn.embedding import Embedding
 from tinygrad_mnist.nn.init import manual_seed
-from tinygrad_mnist.nn.layers import BatchNorm1d, Dropout, Flatten, Identity, LayerNorm, Linear
+from tinygrad_mnist.nn.layers import Dropout, Dropout2d, Flatten, Identity, LayerNorm, Linear, Unflatten
 from tinygrad_mnist.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -47,49 +49,60 @@ from tinygrad_mnist.nn.losses import (
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.nn.normalization_layers import GroupNorm, RMSNorm
 from tinygrad_mnist.nn.parameter import Parameter
+from tinygrad_mnist.nn.pooling_layers import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, Upsample
 from tinygrad_mnist.nn.stateless import functional_call
 
 __all__ = [
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "ELU",
-    "Embedding",
-    "Flatten",
-    "GELU",
-    "GroupNorm",
-    "Hardtanh",
-    "HuberLoss",
-    "Identity",
-    "KLDivLoss",
     "L1Loss",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "MSELoss",
-    "Module",
+    "Softplus",
     "ModuleDict",
-    "ModuleList",
-    "NLLLoss",
-    "Parameter",
+    "Module",
+    "ELU",
+    "init",
+    "Embedding",
+    "Softmax",
     "ParameterDict",
+    "AvgPool2d",
+    "Dropout",
+    "LeakyReLU",
+    "MaxPool2d",
+    "Upsample",
+    "Tanh",
+    "NLLLoss",
+    "BatchNorm2d",
+    "ConvTranspose2d",
+    "HuberLoss",
+    "Sigmoid",
+    "functional_call",
+    "MSELoss",
+    "manual_seed",
+    "Flatten",
+    "Conv1d",
+    "LayerNorm",
+    "BCEWithLogitsLoss",
+    "SmoothL1Loss",
+    "BCELoss",
+    "CrossEntropyLoss",
+    "SiLU",
+    "AdaptiveAvgPool2d",
+    "BatchNorm1d",
+    "Sequential",
+    "Linear",
+    "GroupNorm",
+    "ReLU",
+    "Parameter",
+    "Conv2d",
+    "Unflatten",
     "ParameterList",
     "RMSNorm",
-    "ReLU",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "SmoothL1Loss",
-    "Softmax",
-    "Softplus",
-    "Tanh",
+    "Identity",
     "functional",
-    "functional_call",
-    "init",
-    "manual_seed",
+    "ModuleList",
+    "Dropout2d",
+    "Hardtanh",
+    "LogSoftmax",
+    "KLDivLoss",
+    "GELU",
 ]
 
 

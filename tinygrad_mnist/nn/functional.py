@@ -344,7 +344,7 @@ def batch_norm(
     Parameters
     ----------
     input : Tensor or ndarray
-        Shape (N, C) or (N, C, L).
+        Shape (N, C), (N, C, L) or (N, C, H, W); more axes behind these are taken, too.
     running_mean, running_var : ndarray, optional
         Shape (C,). In training they are moved, in place, towards the mean and the unbiased variance of the
         batch; in evaluation the input is normalised by them.
@@ -380,15 +380,19 @@ def batch_norm(
            [ 1.]])
     """
     input = as_input(input)
-    if input.ndim == 3:
-        n, channels, length = input.shape
-        if training and n * length < 2:
+    if input.ndim < 2:
+        raise ValueError(
+            f"input of shape {input.shape} was given; expected (N, C), (N, C, L) or (N, C, H, W)"
+        )
+    if input.ndim > 2:
+        n, channels, *lengths = input.shape
+        if training and n * math.prod(lengths) < 2:
             raise _too_few_values(input.shape)
-        rows = input.transpose(0, 2, 1).reshape(n * length, channels)
+        # The channels become the columns: no copy is made of images whose channels lie last in memory.
+        axes = range(input.ndim)
+        rows = input.transpose(0, *axes[2:], 1).reshape(n * math.prod(lengths), channels)
         flat = batch_norm(rows, running_mean, running_var, weight, bias, training, momentum, eps)
-        return flat.reshape(n, length, channels).transpose(0, 2, 1)
-    if input.ndim != 2:
-        raise ValueError(f"input of shape {input.shape} was given; expected (N, C) or (N, C, L)")
+        return flat.reshape(n, *lengths, channels).transpose(0, axes[-1], *axes[1:-1])
     input, weight, bias = _with_defaults(input, (input.shape[1],), weight, bias)
     if training:
         return _batch_norm_training(input, running_mean, running_var, weight, bias, momentum, eps)
@@ -428,7 +432,8 @@ def _too_few_values(shape: tuple[int, ...]) -> ValueError:
             f"batch norm in training needs more than one value a channel; got input of shape {shape}. Leave "
             "out a last batch of one (drop_last=True), or call .eval() on the model to evaluate"
         )
-    where = "an empty batch" if shape[0] == 0 else "an empty last axis"
+    empty = "an empty last axis" if len(shape) == 3 else "images without pixels"
+    where = "an empty batch" if shape[0] == 0 else empty
     return ValueError(
         f"batch norm in training was given {where}: input of shape {shape} has no value to take a mean of; "
         "leave it out"

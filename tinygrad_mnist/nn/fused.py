@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift, apply
 from tinygrad_mnist.nn.activations import ReLU
+from tinygrad_mnist.nn.batch_norm import BatchNorm1d
 from tinygrad_mnist.nn.functional import statistics_updater
-from tinygrad_mnist.nn.layers import BatchNorm1d, Linear
+from tinygrad_mnist.nn.layers import Linear
 from tinygrad_mnist.nn.module import Module
 from tinygrad_mnist.ops.half import HALF
 from tinygrad_mnist.ops.linear import block_evaluated, linear_batch_norm_relu

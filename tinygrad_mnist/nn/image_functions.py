@@ -385,7 +385,7 @@ def max_pool2d(
              [13., 15.]]]])
     """
     input = as_input(input)
-    kernel, steps, around = _pool_options(kernel_size, stride, padding)
+    kernel, steps, around = pool_options(kernel_size, stride, padding)
     spread = pair("dilation", dilation)
     if ceil_mode:
         around = _to_the_last_window(input.shape[-2:], kernel, steps, around, spread)
@@ -442,7 +442,7 @@ def avg_pool2d(
     input = as_input(input)
     if divisor_override is not None and operator.index(divisor_override) == 0:
         raise ValueError("divisor_override=0 was given; expected another integer, or None")
-    kernel, steps, around = _pool_options(kernel_size, stride, padding)
+    kernel, steps, around = pool_options(kernel_size, stride, padding)
     counted = around if count_include_pad else ((0, 0), (0, 0))
     if ceil_mode:
         around = _to_the_last_window(input.shape[-2:], kernel, steps, around, (1, 1))
@@ -453,7 +453,8 @@ def avg_pool2d(
     return out
 
 
-def _pool_options(kernel_size: Size, stride: Size | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
+def pool_options(kernel_size: Size, stride: Size | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
+    """Return the window, the step and the padding of a pool as pairs; raise if one is none, or too large."""
     kernel = pair("kernel_size", kernel_size)
     steps = kernel if stride is None else pair("stride", stride)
     if isinstance(padding, str):

@@ -1,4 +1,4 @@
-"""The layers: Linear, BatchNorm1d, LayerNorm, Dropout, Flatten, Identity."""
+"""The layers without a file of their own: Linear, LayerNorm, and those that drop, reshape or do nothing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.lib.array_utils import normalize_axis_index
+from numpy.typing import DTypeLike
 
-from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
@@ -122,172 +122,6 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""
         return f"{self.in_features}, {self.out_features}{'' if self.bias is not None else ', bias=False'}"
-
-
-class BatchNorm1d(Module):
-    """Batch normalisation: mean 0 and variance 1 in each channel, then a scale and a shift.
-
-    In training mode the mean and the variance are those of the batch, in evaluation mode the running
-    statistics.
-
-    Parameters
-    ----------
-    num_features : int
-        The number of channels C.
-    eps : float
-        A number that is added to the variance.
-    momentum : float or None
-        The share of each batch in the running statistics: 0.1 moves them a tenth of the way. None makes them
-        plain means over all batches.
-    affine : bool
-        Whether there is a weight (and, with ``bias``, a bias).
-    track_running_stats : bool
-        Whether there are running statistics; without them, evaluation uses those of the batch, too.
-    bias : bool
-        Whether there is a bias, too.
-    dtype : dtype
-        The dtype of parameters and running statistics.
-
-    Attributes
-    ----------
-    weight : Parameter or None
-        Shape (C,), at first 1.
-    bias : Parameter or None
-        Shape (C,), at first 0.
-    running_mean : ndarray or None
-        Shape (C,), at first 0.
-    running_var : ndarray or None
-        Shape (C,), at first 1; the unbiased variance.
-    num_batches_tracked : ndarray or None
-        The number of batches that went into them; int64, shape ().
-
-    Raises
-    ------
-    ValueError
-        When called, if the input is not (N, C) or (N, C, L), or has a single value a channel in training.
-
-    References
-    ----------
-    Ioffe & Szegedy (2015), "Batch normalization: accelerating deep network training by reducing internal
-    covariate shift", algorithms 1 and 2.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> layer = BatchNorm1d(2)
-    >>> layer(np.array([[1, 10], [3, 30]], np.float32)).detach().numpy().round(3)
-    array([[-1., -1.],
-           [ 1.,  1.]], dtype=float32)
-    >>> layer.running_mean
-    array([0.2, 2. ], dtype=float32)
-    """
-
-    weight: Parameter | None
-    bias: Parameter | None
-    running_mean: NDArray[Any] | None
-    running_var: NDArray[Any] | None
-    num_batches_tracked: NDArray[np.int64] | None
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        bias: bool = True,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        super().__init__()
-        require_integers(f"BatchNorm1d({num_features!r})", num_features)
-        if num_features < 1:
-            raise ValueError(
-                f"BatchNorm1d({num_features}) was asked for; expected a positive number of channels"
-            )
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.affine = affine
-        self.track_running_stats = track_running_stats
-        self.register_parameter("weight", Parameter(np.ones(num_features, dtype)) if affine else None)
-        has_bias = affine and bias
-        self.register_parameter("bias", Parameter(np.zeros(num_features, dtype)) if has_bias else None)
-        tracked = track_running_stats
-        self.register_buffer("running_mean", np.zeros(num_features, dtype) if tracked else None)
-        self.register_buffer("running_var", np.ones(num_features, dtype) if tracked else None)
-        self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if tracked else None)
-
-    def reset_running_stats(self) -> None:
-        """Reset the running statistics to mean 0, variance 1 and no batches."""
-        if (
-            self.running_mean is not None
-            and self.running_var is not None
-            and self.num_batches_tracked is not None
-        ):
-            self.running_mean[...] = 0
-            self.running_var[...] = 1
-            self.num_batches_tracked[...] = 0
-
-    def reset_parameters(self) -> None:
-        """Reset the weight to 1, the bias to 0 and the running statistics to no batches."""
-        self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
-
-    def forward(self, input: TensorLike) -> Tensor:
-        """Return the normalised input, of shape (N, C) or (N, C, L)."""
-        input = as_input(input)
-        shape = input.shape
-        if len(shape) not in (2, 3) or shape[1] != self.num_features:
-            c = self.num_features
-            raise ValueError(
-                f"input of shape {shape} does not fit {c} features; expected (N, {c}) or (N, {c}, L)"
-            )
-        count = self.num_batches_tracked if self.training else None
-        momentum: Any = self.momentum
-        if momentum is None:  # a plain mean over n batches moves by 1 / n
-            momentum = 0.0 if count is None else 1 / (count + 1)
-        if self.running_mean is None and not self.training:
-            self._check_evaluation_by_batch(shape)
-        out = F.batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training or self.running_mean is None,
-            momentum,
-            self.eps,
-        )
-        if count is not None and not is_replay():  # a checkpointed function that runs again has been counted
-            self.count_batch()
-        return out
-
-    def _check_evaluation_by_batch(self, shape: tuple[int, ...]) -> None:
-        """Raise if a batch is to be evaluated by its own statistics, and has none."""
-        count = shape[0] * math.prod(shape[2:])
-        if count < 2:
-            values = "one value" if count else "no values"
-            raise ValueError(
-                f"input of shape {shape} has {values} a channel, and without running statistics "
-                "(track_running_stats=False) evaluation normalises by those of the batch, too; evaluate more "
-                "at once, or make the layer with track_running_stats=True"
-            )
-
-    def count_batch(self) -> None:
-        """Add 1 to the number of batches."""
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked[()] += 1
-
-    def extra_repr(self) -> str:
-        """Return the arguments that are not the defaults, as ``repr`` shows them."""
-        usual = {"eps": 1e-5, "momentum": 0.1, "affine": True, "track_running_stats": True}
-        own = {name: getattr(self, name) for name in usual}
-        text = f"{self.num_features}" + "".join(f", {k}={v!r}" for k, v in own.items() if v != usual[k])
-        return text if self.bias is not None or not self.affine else f"{text}, bias=False"
 
 
 class LayerNorm(Module):
@@ -416,6 +250,41 @@ class Dropout(Module):
         return f"p={self.p}"
 
 
+class Dropout2d(Dropout):
+    """Dropout of whole channels: in training mode each channel of each image is 0 with probability ``p``.
+
+    Neighbouring pixels are alike, so dropping single ones would take away little. The other channels are
+    multiplied by ``1 / (1 - p)``. In evaluation mode nothing happens.
+
+    Parameters
+    ----------
+    p : float
+        The probability, from 0 to 1.
+    rng : Generator or int, optional
+        The source of random numbers, as of `Dropout`.
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is not a probability; when called, if the input is not (N, C, H, W).
+
+    References
+    ----------
+    Tompson, Goroshin, Jain, LeCun & Bregler (2015), "Efficient object localization using convolutional
+    networks", section 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Dropout2d(0.5, rng=0)(np.ones((1, 6, 2, 2)))[0, :, 0, 0]
+    array([2., 2., 2., 0., 0., 0.])
+    """
+
+    def forward(self, input: TensorLike) -> TensorLike:
+        """Return the input with some channels dropped; in evaluation mode, the input itself."""
+        return F.dropout2d(input, self.p, self.training, rng=self.rng)
+
+
 class Flatten(Module):
     """A reshape that joins all axes from ``start_dim`` to ``end_dim``; by default all but the first.
 
@@ -438,6 +307,61 @@ class Flatten(Module):
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """A reshape that splits one axis into several: the inverse of `Flatten`.
+
+    Parameters
+    ----------
+    dim : int
+        The axis.
+    unflattened_size : sequence of int
+        The lengths that it is split into; one may be -1, and is worked out.
+
+    Raises
+    ------
+    ValueError
+        When called, if the lengths do not multiply up to that of the axis.
+    numpy.exceptions.AxisError
+        When called, if the axis does not exist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Unflatten(1, (1, 28, 28))(np.zeros((5, 784))).shape
+    (5, 1, 28, 28)
+    """
+
+    def __init__(self, dim: int, unflattened_size: list[int] | tuple[int, ...]) -> None:
+        super().__init__()
+        lengths = tuple(unflattened_size)
+        require_integers(f"Unflatten({dim!r}, {unflattened_size!r})", dim, *lengths)
+        if not lengths or min(lengths) < -1 or lengths.count(-1) > 1:
+            raise ValueError(
+                f"Unflatten({dim}, {unflattened_size}) was asked for; expected lengths, of which one may be "
+                "-1"
+            )
+        self.dim = dim
+        self.unflattened_size = lengths
+
+    def forward(self, input: TensorLike) -> TensorLike:
+        """Return the same values with more axes."""
+        input = as_input(input)
+        shape, lengths = input.shape, self.unflattened_size
+        axis = normalize_axis_index(self.dim, len(shape))
+        known = math.prod(n for n in lengths if n != -1)
+        if known != shape[axis] if -1 not in lengths else not known or shape[axis] % known:
+            raise ValueError(
+                f"input of shape {shape} has {shape[axis]} values along axis {self.dim}; {lengths} does not "
+                "split them"
+            )
+        lengths = tuple(shape[axis] // known if n == -1 else n for n in lengths)
+        return input.reshape(*shape[:axis], *lengths, *shape[axis + 1 :])
+
+    def extra_repr(self) -> str:
+        """Return the arguments, as ``repr`` shows them."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class Identity(Module):
