@@ -16,6 +16,7 @@ from textwrap import wrap
 from typing import Final
 
 from tinygrad_mnist.compiler import products
+from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS
 from tinygrad_mnist.compiler.executable import Executable
 from tinygrad_mnist.compiler.fuse import Kernel, Product
 from tinygrad_mnist.compiler.fuse import Piece as Planned
@@ -141,7 +142,7 @@ def _piece(executable: Executable, planned: Planned) -> Piece:
     instruction = planned.instruction
     if isinstance(planned, Product):
         kind, how = "product", _computed_by(executable, instruction)
-        space = (*makes[0].shape, instruction.inputs[0].shape[-1])
+        space = (*makes[0].shape, *_summed_over(instruction))
     else:
         kind, how, space = "call", _why_numpy(instruction), ()
     return Piece(
@@ -163,11 +164,23 @@ def _why_numpy(instruction: Instruction) -> str:
         return "there is nothing to run over"
     if instruction.name == "matmul":
         return "BLAS does not take it"
+    if instruction.name in CONVOLUTIONS:
+        return "its code would be too long, or its padding does not fit the stack"
     return "no loop spells it"
+
+
+def _summed_over(product: Instruction) -> tuple[int, ...]:
+    """Return the lengths that the sums of a product of matrices, or of a convolution, run over."""
+    first, second = product.inputs
+    if product.name == "convolution_by_weight":
+        return second.shape[:-1]  # pictures, and their pixels
+    return second.shape[:-1] if product.name in CONVOLUTIONS else first.shape[-1:]
 
 
 def _computed_by(executable: Executable, product: Instruction) -> str:
     """Return who computes a product."""
+    if product.name in CONVOLUTIONS:
+        return "generated"
     (first, second), (result,) = product.inputs, product.outputs
     transposed = []
     for value in (first, second):

@@ -40,6 +40,16 @@ def contiguous(value: Value) -> Layout:
     return Layout(0, tuple(reversed(strides)))
 
 
+def lies_in_order(layout: Layout, value: Value) -> bool:
+    """Return whether a value lies in C order, at whatever offset.
+
+    >>> lies_in_order(Layout(4, (12, 99, 4)), Value(0, (2, 1, 3), np.dtype("f4")))
+    True
+    """
+    strides = zip(value.shape, layout.strides, contiguous(value).strides, strict=True)
+    return all(n == 1 or own == other for n, own, other in strides)
+
+
 def viewed(view: Instruction, layout: Layout) -> Layout | None:
     """Return the layout of a view of a value, or None if its elements have to be copied for it.
 

@@ -15,8 +15,18 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.compiler import direct, filters, machine
+from tinygrad_mnist.compiler.channels_last import channels_last
+from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.functions import FUNCTIONS
-from tinygrad_mnist.compiler.layout import Layout, blas_order, contiguous, only_ones_differ, viewed
+from tinygrad_mnist.compiler.layout import (
+    Layout,
+    blas_order,
+    contiguous,
+    lies_in_order,
+    only_ones_differ,
+    viewed,
+)
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Program, Value
 
 DTYPES: Final = frozenset(
@@ -145,9 +155,21 @@ def kind_of(instruction: Instruction, uniform: Mapping[Value, Any], *, blas: boo
         float_type = instruction.outputs[0].dtype.kind == "f"
         few = math.prod(instruction.outputs[0].shape[:-2]) <= STACK
         return "product" if blas and floats and float_type and few and min(first, second) >= 2 else "call"
+    if instruction.name in CONVOLUTIONS:
+        return "product" if has_code(instruction) else "call"
     if instruction.name in ELEMENTWISE or instruction.name in REDUCTIONS:
         return "loop" if spells(instruction, uniform) else "call"
     return "call"
+
+
+def has_code(convolution: Instruction) -> bool:
+    """Return whether code can be written for a convolution; else NumPy runs it."""
+    of = described(convolution)
+    if of is None:
+        return False
+    if of.kind == "convolution_by_weight":
+        return filters.is_possible(of)
+    return direct.is_possible(of, vector_bits=machine.vector_bits())
 
 
 class _Preparation:
@@ -183,9 +205,8 @@ class _Preparation:
         """Append an instruction, and copies of arguments that it cannot read as they lie."""
         kind = kind_of(instruction, self.ready.uniform, blas=self.blas)
         if kind == "product":
-            itemsize = instruction.outputs[0].dtype.itemsize
             arguments = tuple(
-                value if blas_order(self.ready.layouts[value], value.shape, itemsize) else self.copied(value)
+                value if self.can_be_read(value, instruction) else self.copied(value)
                 for value in instruction.inputs
             )
             if arguments != instruction.inputs:
@@ -209,6 +230,38 @@ class _Preparation:
             if value in self.watched:  # while it is still in the cache
                 self.watched.remove(value)
                 self.conditions.append(self.not_nan(value))
+
+    def can_be_read(self, value: Value, product: Instruction) -> bool:
+        """Return whether a product reads an argument as it lies."""
+        layout = self.ready.layouts[value]
+        if product.name in CONVOLUTIONS:
+            return lies_in_order(layout, value)
+        return blas_order(layout, value.shape, value.dtype.itemsize) is not None
+
+    def convolution_by_input(self, transpose: Instruction) -> None:
+        """Append the transpose of a convolution by its input.
+
+        The code reads the weights with their last two axes changed, so that a sum runs through memory.
+        """
+        if kind_of(transpose, self.ready.uniform, blas=self.blas) == "product":
+            gradient, weight = transpose.inputs
+            transpose = replace(transpose, inputs=(gradient, self.copied(self.matrices_swapped(weight))))
+        self.add(transpose)
+
+    def convolution_by_weight(self, transpose: Instruction) -> None:
+        """Append the gradient of a convolution's filters; a small one as the sum of parts."""
+        of = described(transpose)
+        parts = filters.parts(of) if of and filters.is_possible(of) else 1
+        if parts == 1:
+            self.add(transpose)
+            return
+        (result,) = transpose.outputs
+        shape = (parts, *result.shape)
+        stored = self.made(transpose.name, transpose.inputs, shape, result.dtype, transpose.run, transpose.static)
+        static = {"axis": (0,), "keepdims": False}
+        self.add(
+            replace(transpose, name="sum", inputs=(stored,), static=static, run=partial(np.sum, **static))
+        )
 
     def product(self, product: Instruction) -> None:
         """Append a product.
@@ -354,12 +407,17 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     blas : bool
         Whether there are products by BLAS; without them, NumPy multiplies matrices.
     """
+    program = channels_last(program)
     work = _Preparation(program, blas=blas)
     for instruction in needed(program):
         if instruction.name == "matmul" and any(value.ndim == 1 for value in instruction.inputs):
             work.product_of_vectors(instruction)
         elif instruction.name == "matmul":
             work.product(instruction)
+        elif instruction.name == "convolution_by_input":
+            work.convolution_by_input(instruction)
+        elif instruction.name == "convolution_by_weight":
+            work.convolution_by_weight(instruction)
         else:
             work.add(instruction)
     work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs

@@ -77,7 +77,7 @@ integers. The last spelling stands for either type: there the library's configur
 _LETTER: Final = {"float32": "s", "float64": "d"}
 
 _OF_32_REGISTERS: Final = (26, 13, 8, 6, 4, 3, 3, 2)
-_HEIGHTS: Final = {
+HEIGHTS: Final = {
     512: _OF_32_REGISTERS,
     256: (8, 6, 3, 2),
     128: _OF_32_REGISTERS if platform.machine().lower() in ("arm64", "aarch64") else (8, 4, 2, 2),
@@ -85,7 +85,7 @@ _HEIGHTS: Final = {
 """The most rows of a block whose sums stay in registers, by the bits of a vector: of one vector a row, of
 two, and so on. Read off the machine code: with one row more, some sums go through memory in each step."""
 
-_STACK: Final = 262144
+STACK: Final = 262144
 """The most bytes of a copy on the stack, which in a thread may be small."""
 
 _NEAR: Final = 1 << 19
@@ -103,7 +103,7 @@ pages of memory."""
 _MANY_READERS: Final = 256
 """The columns of `C` that are worth such a copy."""
 
-_WORTH_A_PIECE: Final = 1_500_000
+WORTH_A_PIECE: Final = 1_500_000
 """The multiplications that take about 20 microseconds."""
 
 
@@ -397,7 +397,7 @@ def generated(
     cut = _cut(m, n, k, size, vector_bits, transposed_a=transposed_a, copies_a=copies_a)
     options = real, bias, finds_nan, finish, copies_a
     product = _Product(m, n, k, transposed_a, transposed_b, strides or usual, *options)
-    if transposed_b and cut.columns * k * product.size > _STACK:
+    if transposed_b and cut.columns * k * product.size > STACK:
         return None
     code = Code(real)
     first = code.label()
@@ -441,7 +441,7 @@ def pieces(
     down, across = -(-m // cut.height), -(-n // cut.columns)
     by_columns = across >= min(down, 4) and not copies_a
     blocks, step, length = (across, cut.columns, n) if by_columns else (down, cut.height, m)
-    number = max(1, min(blocks, most, m * n * k // _WORTH_A_PIECE))
+    number = max(1, min(blocks, most, m * n * k // WORTH_A_PIECE))
     step *= -(-blocks // number)
     ranges = [(begin, min(begin + step, length)) for begin in range(0, length, step)]
     return "columns" if by_columns else "rows", ranges
@@ -475,8 +475,8 @@ def _cut(
     across = -(-n // lanes)
     row = 0.3 if not transposed_a and m * k * size > _NEAR else 0.0
     cuts = {}
-    for vectors, most in enumerate(_HEIGHTS[vector_bits][:across], 1):
-        if vectors > 1 and k * vectors * lanes * size > _STACK:
+    for vectors, most in enumerate(HEIGHTS[vector_bits][:across], 1):
+        if vectors > 1 and k * vectors * lanes * size > STACK:
             break  # its columns of op(B) could not be copied
         blocks = -(-m // most)
         height = -(-m // blocks)
@@ -611,6 +611,21 @@ class Code:
         self.add(f"br i1 {more}, label %{body}, label %{after}")
         self.begin(after)
 
+    @contextmanager
+    def when(self, condition: str, carried: dict[Any, str] | None = None, kind: str = "") -> Iterator[None]:
+        """Run the code inside only if a condition holds; the values in `carried` are as in :meth:`loop`."""
+        carried = {} if carried is None else carried
+        inside, after, origin, before = self.label(), self.label(), self._block, dict(carried)
+        self.add(f"br i1 {condition}, label %{inside}, label %{after}")
+        self.begin(inside)
+        yield
+        end = self._block
+        self.add(f"br label %{after}")
+        self.begin(after)
+        for key, old in before.items():
+            if carried[key] != old:
+                carried[key] = self.new(f"phi {kind} [ {old}, %{origin} ], [ {carried[key]}, %{end} ]")
+
     def at_most(self, index: str, last: int) -> str:
         """Return the smaller one of an index and a number."""
         over = self.new(f"icmp sgt i64 {index}, {last}")
@@ -710,7 +725,7 @@ def _blocks(
 def _copies_b(product: _Product, cut: _Cut) -> bool:
     """Return whether columns of a wide B are copied."""
     far_apart = product.n >= 128 and product.m * product.strides[1] * product.size > _COPIED
-    return far_apart and product.m > cut.height and cut.columns * product.k * product.size <= _STACK
+    return far_apart and product.m > cut.height and cut.columns * product.k * product.size <= STACK
 
 
 def _block(

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler import images, lowering
 from tinygrad_mnist.compiler.builder import LARGEST_FOLDED, LONGEST, Builder, TooLong
 from tinygrad_mnist.compiler.collection import Collection
 from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
@@ -298,7 +298,9 @@ class Tracer(Recorder, OptimizerTracer):
         observe = options.pop("observe", None)
         given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
         with self.at_line(self.line if _is_own(op) else ""):
-            out = op.formula(*given, **options)
+            out = images.FUSED.get(op.name, op.formula)(*given, **options)
+            if out is NotImplemented:
+                out = op.formula(*given, **options)
             if observe is not None:
                 token = recording.set(False)
                 try:
