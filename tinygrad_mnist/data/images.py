@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
@@ -94,6 +95,40 @@ def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
         return read_picture(stored, index)
 
 
+@dataclass(frozen=True)
+class Header:
+    """The size of a picture, and whether it may be in colour, from the first bytes of its file.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width, set upright.
+    is_coloured : bool
+        Whether its pixels have other values than grey ones; they may be grey all the same.
+    """
+
+    shape: tuple[int, int]
+    is_coloured: bool
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read the size of a picture that Pillow reads, without its pixels.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, damaged, too large or no picture.
+    ImportError
+        Pillow is not installed.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return _header_with_pillow(file, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
 def _is_idx(magic: bytes) -> bool:
     """Return whether a file begins as IDX files do (two zeros, a type code, a number of axes), or as gzip."""
     plain = len(magic) >= 4 and magic[:2] == b"\0\0" and magic[2] in TYPE_CODES and magic[3] > 0
@@ -107,9 +142,7 @@ def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(
-            f'Pillow is needed to read {path}: install it with pip install "tinygrad_mnist[images]".'
-        ) from error
+        raise ImportError(_needed(path)) from error
     with _filters, warnings.catch_warnings(), _explained(path):
         warnings.simplefilter("ignore")  # remarks of decoders; real faults are raised
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -119,6 +152,26 @@ def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
             grey = _grey_values(image, path)
             turn = _TURNED.get(_orientation(image))
             return grey if turn is None else np.ascontiguousarray(turn(grey))
+
+
+def _header_with_pillow(file: BinaryIO, path: Path) -> Header:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(_needed(path)) from error
+    with _filters, warnings.catch_warnings(), _explained(path):
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            _check_size(image, path)
+            width, height = image.size
+            turned = _orientation(image) in (5, 6, 7, 8)
+            is_grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+            return Header((width, height) if turned else (height, width), not is_grey)
+
+
+def _needed(path: Path) -> str:
+    return f'Pillow is needed to read {path}: install it with pip install "tinygrad_mnist[images]".'
 
 
 @contextmanager
