@@ -173,6 +173,17 @@ def test_pictures_without_folders_are_told_so(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_parts_without_folders_for_the_classes_are_no_classes(tmp_path: Path) -> None:
+    draw(tmp_path, ("train_images", "test_images"))
+    with pytest.raises(DataError, match="it has test_images, train_images, where the four IDX files"):
+        load(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    draw(tmp_path, ("bus", "train"))
+    assert load(tmp_path).class_names == ("bus", "train")
+
+
 def test_a_name_that_is_no_text_is_told_so(tmp_path: Path) -> None:
     draw(tmp_path, ("cat",))
     try:

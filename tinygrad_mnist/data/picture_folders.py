@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ _PARTS = {
     "test": ("test", "testing"),
     "validation": ("val", "valid", "validation"),
 }
+_PART_NAME = re.compile(r"(train|test|val)(ing|id|idation)?([-_ ].*)?", re.IGNORECASE)
+"""The names of folders that, where all are called so, are parts without classes, and no classes."""
 _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 
 
@@ -86,7 +89,8 @@ def class_folders(directory: Path) -> ClassFolders | None:
         }
         if any(_has_picture(folder) for folder in parts["train"]):
             return {part: found for part, found in parts.items() if found}
-    if len(folders) > 1 and any(map(_has_picture, folders.values())):
+    are_parts = all(_PART_NAME.fullmatch(name) for name in folders)
+    if len(folders) > 1 and not are_parts and any(map(_has_picture, folders.values())):
         return {"train": list(folders.values())}
     return None
 
