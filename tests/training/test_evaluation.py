@@ -36,8 +36,9 @@ def test_the_loss_with_label_smoothing_is_that_of_training(model: nn.Module, ima
 
 
 def test_a_probability_of_zero_gives_a_finite_loss(images: np.ndarray) -> None:
-    sure = nn.Linear(9, 3, rng=0)
-    sure.bias.data = np.array([1e4, 0, 0], np.float32)  # type: ignore[union-attr]
+    linear = nn.Linear(9, 3, rng=0)
+    linear.bias.data = np.array([1e4, 0, 0], np.float32)  # type: ignore[union-attr]
+    sure = nn.Sequential(nn.Flatten(), linear)
     assert np.isfinite(evaluate(sure, images, np.ones(50, np.int64), STANDARDIZER).loss)
 
 
@@ -58,8 +59,8 @@ def test_there_is_a_row_for_each_true_class(
     outcome: Outcome, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model that sees a 2 everywhere is right on all twos, and takes all others for them."""
-    always_two = nn.Linear(25, 4)
-    always_two.load_state_dict({"weight": np.zeros((4, 25)), "bias": np.array([0, 0, 1, 0])})
+    always_two = nn.Sequential(nn.Flatten(), nn.Linear(25, 4))
+    always_two.load_state_dict({"1.weight": np.zeros((4, 25)), "1.bias": np.array([0, 0, 1, 0])})
     monkeypatch.setitem(DATASETS, "patterns", DatasetChoice(lambda notify: patterns, "patterns"))
     found = evaluate_checkpoint(replace(outcome.checkpoint, model=always_two))
     assert found.classes == (("0", 15, 0, "2"), ("1", 15, 0, "2"), ("2", 15, 15, "-"), ("3", 15, 0, "2"))

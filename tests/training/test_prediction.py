@@ -143,7 +143,7 @@ def test_a_number_below_zero_is_a_number(digits_model: Checkpoint, tmp_path: Pat
 
 def test_a_part_that_was_set_to_another_mode_stays_in_it(model: nn.Module, images: np.ndarray) -> None:
     """As a batch norm that is frozen in a model that is trained."""
-    modes = [True, True, False, True, False]
+    modes = [True, False, True, False, True, False]
     for module, mode in zip(model.modules(), modes, strict=True):
         module.training = mode
     predict(model, images, STANDARDIZER)
@@ -175,9 +175,9 @@ def test_who_trains_at_the_same_time_is_not_disturbed(images: np.ndarray) -> Non
             note_modes()
             return x
 
-    whole = nn.Sequential(nn.Linear(9, 3, rng=0), Meanwhile(), nn.Dropout(0.5, rng=0))
+    whole = nn.Sequential(nn.Flatten(), nn.Linear(9, 3, rng=0), Meanwhile(), nn.Dropout(0.5, rng=0))
     predict(whole, images, STANDARDIZER)
-    assert modes == [[True] * 4, [False] * 4]
+    assert modes == [[True] * 5, [False] * 5]
 
 
 def test_pictures_from_many_threads_leave_the_filters_of_warnings(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data.batches import stratified_split
+from tinygrad_mnist.data.batching import stratified_split
 from tinygrad_mnist.data.csv_sets import read_csv, read_csv_set
 from tinygrad_mnist.data.dataset import Dataset
 from tinygrad_mnist.data.errors import DataError
