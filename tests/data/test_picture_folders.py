@@ -161,6 +161,13 @@ def test_a_class_without_pictures_is_named(folders: Path) -> None:
         load(folders)
 
 
+def test_a_directory_of_anything_is_no_data_set(folders: Path) -> None:
+    for name in ("docs", "src", "tests"):
+        (folders / name).mkdir()
+    with pytest.raises(DataError, match=r"it has 9, 10, cat, docs, \.\.\., where the four IDX files"):
+        load(folders)
+
+
 def test_one_class_only_is_told_so(tmp_path: Path) -> None:
     draw(tmp_path, ("cat",))
     with pytest.raises(DataError, match="it has the pictures of one class only, 'cat'"):

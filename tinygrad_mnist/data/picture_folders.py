@@ -90,8 +90,10 @@ def class_folders(directory: Path) -> ClassFolders | None:
         if any(_has_picture(folder) for folder in parts["train"]):
             return {part: found for part, found in parts.items() if found}
     are_parts = all(_PART_NAME.fullmatch(name) for name in folders)
-    if len(folders) > 1 and not are_parts and any(map(_has_picture, folders.values())):
-        return {"train": list(folders.values())}
+    if len(folders) > 1 and not are_parts:
+        with_pictures = sum(map(_has_picture, folders.values()))
+        if 2 * with_pictures > len(folders):  # else it is a folder of anything; a class or two may be empty
+            return {"train": list(folders.values())}
     return None
 
 
