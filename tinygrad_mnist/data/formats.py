@@ -20,9 +20,7 @@ from tinygrad_mnist.data.labels import names_beside, number_labels
 from tinygrad_mnist.data.npz_sets import read_npz_set
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures
 from tinygrad_mnist.data.picture_folders import (
-    check_memory,
     class_folders,
-    common_shape,
     is_picture_name,
     pictures_in,
     read_class_folders,
@@ -278,7 +276,5 @@ def _folder_without_labels(directory: Path, image_shape: tuple[int, int] | None)
     paths, _ = pictures_in(directory)
     if not paths:
         raise DataError(f"{directory} has no pictures, where those to recognise were expected")
-    if image_shape is None:
-        image_shape, _ = common_shape(paths, directory)
-    check_memory(directory, len(paths), image_shape)
-    return read_pictures(paths, image_shape)
+    images, _ = read_pictures(paths, directory, image_shape)
+    return images
