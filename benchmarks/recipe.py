@@ -21,13 +21,13 @@ from benchmarks.networks import JIT, require_compiler, require_equal
 from tinygrad_mnist.compiler import cache
 from tinygrad_mnist.data import DataError, load
 from tinygrad_mnist.training import RECIPES, Reporter, evaluate, fit
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import split
 
 OURS, AGAINST = "tinygrad_mnist", "PyTorch, fused AdamW"
 ACCURACY = 0.98
-RECIPE = RECIPES["default"]
+RECIPE = RECIPES["mlp"]
 TOLERANCES = {5: 1e-4, 50: 1e-2}
 """The largest difference of two losses, by the number of steps that it holds for.
 
@@ -78,7 +78,7 @@ def our_run(dataset: Any, course: Course, seeds: Any, jit: str) -> Callable[[], 
         os.environ[cache.VARIABLE] = "0"
         rngs = generators(next(seeds))
         parts = split(dataset, RECIPE.validation, rngs["split"])
-        model = build_model(RECIPE, parts.features, parts.classes, rng=rngs["initialisation"])
+        model = build_model(RECIPE, parts.image_shape, parts.classes, rng=rngs["initialisation"])
         course.start()
         done = fit(RECIPE, model, parts, rngs=rngs, reporter=_Clock(course), jit=jit)
         seconds = course.end(done.history.losses)
@@ -96,7 +96,7 @@ def their_run(dataset: Any, course: Course, seeds: Any) -> Callable[[], float]:
     def run() -> float:
         rngs = generators(next(seeds))
         parts = split(dataset, RECIPE.validation, rngs["split"])
-        ours = build_model(RECIPE, parts.features, parts.classes, rng=rngs["initialisation"])
+        ours = build_model(RECIPE, parts.image_shape, parts.classes, rng=rngs["initialisation"])
         model = twin(ours)
         course.start()
         training = Training(RECIPE, model, parts, rngs)

@@ -30,7 +30,9 @@ def twin(model: nn.Sequential) -> Any:
         nn.BatchNorm1d: lambda layer: torch.nn.BatchNorm1d(layer.weight.shape[0]),
         nn.ReLU: lambda layer: torch.nn.ReLU(),
     }
-    theirs = torch.nn.Sequential(*(makers[type(layer)](layer) for layer in model))
+    theirs = torch.nn.Sequential(
+        *(makers[type(layer)](layer) for layer in model if not isinstance(layer, nn.Flatten))
+    )
     theirs.load_state_dict(torch_state({name: np.array(value) for name, value in model.state_dict().items()}))
     return theirs
 
@@ -43,10 +45,10 @@ class Training:
     ) -> None:
         self.recipe, self.model, self.parts, self.order = recipe, model, parts, rngs["order"]
         self.batch_size: int = recipe.batch_size or len(parts.train_images)
-        self.images = torch.from_numpy(parts.train_images.reshape(-1, parts.features))
+        self.images = torch.from_numpy(parts.train_images.reshape(len(parts.train_images), -1))
         self.labels = torch.from_numpy(np.asarray(parts.train_labels, np.int64))
         self.steps_per_epoch = len(self.images) // self.batch_size
-        self.steps = recipe.epochs * self.steps_per_epoch
+        self.steps = round(recipe.epochs * self.steps_per_epoch)
         evaluations = round(recipe.epochs / recipe.evaluate_every)
         self.evaluated_at = {
             max(1, round(self.steps * part / evaluations)) for part in range(1, evaluations + 1)
@@ -69,7 +71,7 @@ class Training:
 
     def run(self, evaluated: Callable[[int, float], None]) -> None:
         """Train; ``evaluated(step, accuracy)`` hears of each evaluation. The best state is kept."""
-        for _ in range(self.recipe.epochs):
+        for _ in range(round(self.recipe.epochs)):
             order = torch.from_numpy(self.order.permutation(len(self.images)))
             for start in range(self.steps_per_epoch):
                 chosen = order[start * self.batch_size : (start + 1) * self.batch_size]
@@ -110,13 +112,13 @@ class Training:
 def main() -> None:
     """Run it all, in a process of its own."""
     from tinygrad_mnist.data import load
-    from tinygrad_mnist.training.choices import build_model
+    from tinygrad_mnist.training.models import build_model
     from tinygrad_mnist.training.seeds import generators
     from tinygrad_mnist.training.training_data import split
 
-    dataset, recipe, rngs = load("mnist", download=False), RECIPES["default"], generators(0)
+    dataset, recipe, rngs = load("mnist", download=False), RECIPES["mlp"], generators(0)
     parts = split(dataset, recipe.validation, rngs["split"])
-    model = twin(build_model(recipe, parts.features, parts.classes, rng=rngs["initialisation"]))
+    model = twin(build_model(recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"]))
     training = Training(recipe, model, parts, rngs)
     training.run(lambda step, accuracy: None)
     training.accuracy(parts.train_images, parts.train_labels)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.compiler.builder import Builder
 from tests.compiler.steps import mlp_step
-from tinygrad_mnist import jit
+from tinygrad_mnist import jit, nn, optim
 from tinygrad_mnist.compiler import executable, stored
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.program import Program
@@ -123,3 +123,22 @@ def test_a_function_from_disk_is_explained() -> None:
         lines = str(f.explain(x)).splitlines()
         texts.append([line.split()[:3] for line in lines if not line.startswith("time")])
     assert texts[0] == texts[1]
+
+
+def test_constants_that_came_in_while_it_was_planned_are_found_too() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 1, 6, 6), np.float32)
+    results = []
+    for _ in range(2):
+        model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.MaxPool2d(2))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+
+        @jit
+        def step(x: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = np.mean(model(x) ** 2)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        results.append([step(x).item() for _ in range(4)])
+    assert results[0] == results[1]

@@ -13,7 +13,7 @@ from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Dataset
-    from tinygrad_mnist.training import Outcome
+    from tinygrad_mnist.training import Outcome, Recipe
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
@@ -21,28 +21,41 @@ HELP: Final = "train a digit recogniser"
 
 def _changes() -> dict[str, dict[str, Any]]:
     """Return the options that change a value of the recipe, by the value's name, as argparse takes them."""
-    from tinygrad_mnist.training import OPTIMIZERS
+    from tinygrad_mnist.data import AUGMENTATIONS
+    from tinygrad_mnist.training import ACTIVATIONS, NORMS, OPTIMIZERS, SCHEDULES
 
     decoupled = ", ".join(name for name, choice in OPTIMIZERS.items() if choice.decoupled)
     return {
-        "epochs": {"type": shared_options.whole_number, "metavar": "N", "help": "passes through the data"},
+        "epochs": {"type": shared_options.number, "metavar": "X", "help": "passes through the data"},
         "batch_size": {"type": shared_options.batch_size, "metavar": "N", "help": "images a step, or 'full'"},
         "lr": {"type": shared_options.number, "metavar": "X", "help": "learning rate"},
         "hidden": {
             "type": shared_options.hidden,
             "metavar": "256,128",
-            "help": "units of the hidden layers, or 'none'",
+            "help": "units of the hidden layers of the recipe mlp, or 'none'",
+        },
+        "activation": {"metavar": "|".join(ACTIVATIONS), "help": "after each hidden layer"},
+        "norm": {"metavar": "|".join(NORMS), "help": "normalisation between a layer and its activation"},
+        "dropout": {
+            "type": shared_options.number,
+            "metavar": "X",
+            "help": "share of the hidden units that are dropped in training",
         },
         "optimizer": {
             "metavar": "|".join(OPTIMIZERS),
             "help": "optimiser; comes with a learning rate of its own unless --lr is given",
         },
+        "schedule": {"metavar": "|".join(SCHEDULES), "help": "course of the learning rate"},
         "weight_decay": {
             "type": shared_options.number,
             "metavar": "X",
             "help": f"L2 penalty; decoupled in {decoupled}",
         },
         "clip_norm": {"type": shared_options.number, "metavar": "X", "help": "greatest norm of the gradient"},
+        "augmentation": {
+            "metavar": "|".join(AUGMENTATIONS),
+            "help": "how training images are changed each time they are drawn",
+        },
     }
 
 
@@ -55,7 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from tinygrad_mnist.training import JIT
 
-    shared_options.add_recipe(parser, "what to train")
+    shared_options.add_recipe(parser, "what to train, and how")
+    shared_options.add_model(
+        parser,
+        "train the model that a function of your own builds, in place of the recipe's. The file is run, by "
+        "later commands too",
+    )
     shared_options.add_data(
         parser,
         "auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
@@ -93,16 +111,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    from tinygrad_mnist.training import RecipeError, compilation, find_recipe
+    from tinygrad_mnist.training import compilation
 
-    given = vars(arguments)
-    changes = {field: given[field] for field in _changes() if field in given}
-    try:  # what is misused is said at once, before NumPy is there
-        recipe = find_recipe(arguments.recipe or "default").changed(**changes)
-    except RecipeError as error:
-        if error.field not in changes:
-            raise
-        raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+    recipe, changes = _recipe(arguments)  # what is misused is said at once, before NumPy is there
     compilation.require(arguments.jit)
     shared_options.use_threads(arguments)
 
@@ -128,6 +139,32 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if outcome.missing else 0
 
 
+def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe that was asked for with its changes, and the changes."""
+    from tinygrad_mnist.training import RecipeError
+    from tinygrad_mnist.training.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipes import DEFAULT, OF_THE_LAYERS, changes_for
+
+    changes = {field: value for field, value in vars(arguments).items() if field in _changes()}
+    # only the perceptron has hidden layers that are given by their units
+    recipe = read_recipe(arguments.recipe or ("mlp" if "hidden" in changes else DEFAULT))
+    if arguments.model is not None:
+        for field in changes:
+            if field in OF_THE_LAYERS:
+                raise RecipeError(
+                    f"{_flag(field)} is for the layers of a recipe, but {arguments.model} has its own"
+                )
+        changes |= changes_for(arguments.model)
+    elif recipe.model == "mlp" and changes.get("norm") in ("none", "batch"):
+        changes["batch_norm"] = changes.pop("norm") == "batch"
+    try:
+        return recipe.changed(**changes), changes
+    except RecipeError as error:
+        if error.field not in changes:
+            raise
+        raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+
+
 def _data_line(dataset: Dataset) -> str:
     """Return the size of a data set, in a line."""
     from tinygrad_mnist.numbers import size_text
@@ -144,9 +181,10 @@ def _summary_line(outcome: Outcome) -> str:
     """Return all that matters of a run, in one line."""
     from tinygrad_mnist.numbers import percent_text
 
-    summary = outcome.summary
+    summary, model_file = outcome.summary, outcome.checkpoint.recipe.model_file
+    model = f"model {model_file}, " if model_file is not None else ""
     return (
-        f"recipe {summary['recipe']}, {_title(outcome)}: "
+        f"{model}recipe {summary['recipe']}, {_title(outcome)}: "
         f"test accuracy {percent_text(summary['test_accuracy'])} "
         f"(training {percent_text(summary['train_accuracy'])}, "
         f"validation {percent_text(summary['validation_accuracy'])}), "

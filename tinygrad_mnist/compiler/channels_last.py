@@ -225,7 +225,7 @@ class _Rewriting:
         if producer is not None and producer.name == "reshape":
             return self.reshaped(producer.inputs[0], shape)
         made = self.write("reshape", (value,), shape, value.dtype, partial(np.reshape, shape=shape))
-        joins = all(len(new) == 1 for _, new in groups) and len(shape) < value.ndim
+        joins = groups and all(len(new) == 1 for _, new in groups) and len(shape) < value.ndim
         if joins and value.ndim >= DEEP and value in self.producers and earlier is None:
             self.moved[made] = Moved(value, groups=groups)
         return made

@@ -149,7 +149,9 @@ class Executable:
         self._code = machine.compile_ir(self.ir, symbols=symbols, disk=key is None)
         self._ready, self._frame = self.plan.ready, self.memory
         if key is not None:
-            stored.keep(key, self.plan, self.memory, self._code, sorted(symbols), self.threads)
+            stored.keep(
+                key, self.program.constants, self.plan, self.memory, self._code, sorted(symbols), self.threads
+            )
 
     def _module(self, threads: int) -> Module:
         """Write the program as functions, cut where NumPy has to run an instruction."""

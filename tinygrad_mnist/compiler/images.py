@@ -1,7 +1,7 @@
 """Operations on images as instructions: convolutions channels-last, pools as reductions of a reshape.
 
 A program has convolutions as instructions on arrays (N, H, W, C), with weights (kh, kw, C / groups, O): see
-:data:`~tinygrad_mnist.compiler.convolutions.CONVOLUTIONS`. Around each stand transposes, which `channels_last` moves together until they are gone.
+`convolutions`. Around each stand transposes, which `channels_last` moves together until they are gone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ WEIGHTS_BACK: Final = (3, 2, 0, 1)
 """The axes that make (O, C / groups, kh, kw) of (kh, kw, C / groups, O)."""
 
 OPTIONS: Final = ("stride", "padding", "dilation", "groups")
+"""What the instructions of convolutions have as static arguments."""
 
 
 def transposed(tracing: Tracing, symbol: Any, axes: tuple[int, ...]) -> Symbol:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_mnist.compiler.functions import FUNCTIONS
 from tinygrad_mnist.compiler.loops import (
+    BOOL,
     Access,
     Accumulator,
     Literal,
@@ -66,7 +67,7 @@ COMPARISONS: Final = {
     "greater_equal": ("oge", "sge", "uge"),
 }
 
-_BITWISE: Final = {
+BITWISE: Final = {
     "logical_and": "and",
     "logical_or": "or",
     "logical_xor": "xor",
@@ -149,10 +150,10 @@ def function(
     cut : bool
         Whether threads share a loop: the one that is split.
     """
-    return _Function(made, declared, functions, cut=cut).text()
+    return Function(made, declared, functions, cut=cut).text()
 
 
-class _Function:
+class Function:
     """The work of :func:`function`: lines are appended one by one."""
 
     def __init__(
@@ -163,6 +164,7 @@ class _Function:
         self.cut = cut
         self.ranged = loop = ranged(made, cut=cut)
         self.unit = 1 if loop is None else unit_of(made, cut=cut)
+        self.further_arguments: list[str] = []
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0
@@ -178,6 +180,7 @@ class _Function:
             self.fill(fill.pointer, fill.count, fill.value)
         self.level(0)
         arguments = [f"ptr noalias %p{number}" for number in range(len(made.pointers))]
+        arguments += self.further_arguments
         if self.ranged is not None and self.unit == 1:
             arguments += ["i64 %begin", "i64 %end"]
         elif self.ranged is not None:
@@ -191,6 +194,10 @@ class _Function:
 
     def add(self, line: str) -> None:
         self.lines.append("  " + line)
+
+    def kind(self, dtype: np.dtype[Any]) -> str:
+        """Return the type of what is computed."""
+        return TYPES[dtype]
 
     def fresh(self) -> str:
         self.count += 1
@@ -379,7 +386,7 @@ class _Function:
         self.store(access, self.joined(reduction, access.dtype, old, value))
 
     def joined(self, reduction: str, dtype: np.dtype[Any], first: str, second: str) -> str:
-        kind = TYPES[dtype]
+        kind = self.kind(dtype)
         if reduction in ("any", "all"):
             return self.make(f"{'or' if reduction == 'any' else 'and'} i1 {first}, {second}")
         if reduction == "sum":
@@ -452,7 +459,7 @@ class _Function:
     def computed(self, operation: Operation, result: Register) -> str:
         name, operands = operation.name, operation.operands
         dtype = operands[-1].dtype
-        kind = TYPES[dtype]
+        kind = self.kind(dtype)
         which = {"f": 0, "i": 1}.get(dtype.kind, 2)
         a = [self.operand(operand) for operand in operands]
         if name in ARITHMETIC:
@@ -460,8 +467,8 @@ class _Function:
         if name in COMPARISONS:
             compare = "fcmp" if which == 0 else "icmp"
             return self.make(f"{compare} {COMPARISONS[name][which]} {kind} {a[0]}, {a[1]}")
-        if name in _BITWISE:
-            return self.make(f"{_BITWISE[name]} {kind} {a[0]}, {a[1]}")
+        if name in BITWISE:
+            return self.make(f"{BITWISE[name]} {kind} {a[0]}, {a[1]}")
         if which == 0 and name in FUNCTIONS:
             self.functions.add((name, dtype))
             arguments = ", ".join(f"{kind} {operand}" for operand in a)
@@ -477,18 +484,18 @@ class _Function:
     def where(
         self, operands: Any, result: Register, kind: str, condition: str, first: str, second: str
     ) -> str:
-        return self.make(f"select i1 {condition}, {kind} {first}, {kind} {second}")
+        return self.make(f"select {self.kind(BOOL)} {condition}, {kind} {first}, {kind} {second}")
 
     def astype(self, operands: tuple[Operand, ...], result: Register, kind: str, a: str) -> str:
         old, new = operands[0].dtype, result.dtype
-        to = TYPES[new]
+        to = self.kind(new)
         if new.kind == "b":
             return self.make(f"fcmp une {kind} {a}, 0.0" if old.kind == "f" else f"icmp ne {kind} {a}, 0")
         if old.kind == "f":
             return self.make(f"{'fpext' if new.itemsize > old.itemsize else 'fptrunc'} {kind} {a} to {to}")
         if new.kind == "f":
             return self.make(f"{'sitofp' if old.kind == 'i' else 'uitofp'} {kind} {a} to {to}")
-        if TYPES[old] == to:
+        if TYPES[old] == TYPES[new]:
             return a
         if new.itemsize < old.itemsize:
             return self.make(f"trunc {kind} {a} to {to}")

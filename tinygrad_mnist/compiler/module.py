@@ -14,10 +14,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import direct, filters, functions, machine, products
+from tinygrad_mnist.compiler import channels, direct, filters, functions, machine, products
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
-from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
+from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, is_convolution, is_large
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged, unit_of
 from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
@@ -51,6 +51,40 @@ class Matrix:
         return in_arena and self.place.offset % ALIGNMENT == self.stride * dtype.itemsize % ALIGNMENT == 0
 
 
+CACHED: Final = 1 << 18
+"""The bytes that pass between two pieces that take turns: they stay in the second cache."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Two pieces that take turns, some pictures at a time, so that what passes between them stays in a cache.
+
+    Attributes
+    ----------
+    first, second : Kernel or Product
+        The pieces. One is a convolution, the other a loop.
+    value : Value
+        What the first makes, and nothing but the second reads.
+    pictures : int
+        The pictures of a turn.
+    rows : int
+        The turns of the outermost loop for each picture.
+    """
+
+    first: Kernel | Product
+    second: Kernel | Product
+    value: Value
+    pictures: int
+    rows: int
+
+    @property
+    def convolution(self) -> Product:
+        """The one that is a convolution."""
+        product = self.first if isinstance(self.first, Product) else self.second
+        assert isinstance(product, Product)
+        return product
+
+
 class Module:
     """The text of a module, and what it needs of the process.
 
@@ -81,10 +115,14 @@ class Module:
         self._products: dict[Any, str] = {}
         self._texts: list[str] = []
         self._nests: dict[Piece, Nest] = {}
+        self._part_arrays: dict[Nest, str] = {}
         # The function that is being written: its lines, and the entries of the table that it reads.
         self._lines: list[str] = []
         self._entries: set[int] = set()
         self._count = 0
+        # What counts the turns of a piece that is cut, and by which it is moved what passes between two.
+        self._range = ("%begin", "%end")
+        self._moves: tuple[Value, str] | None = None
 
     def part(self, name: str, pieces: Sequence[Piece], *, last: bool = False) -> None:
         """Add a function that is given the table and runs some pieces. It returns 1.
@@ -153,12 +191,20 @@ class Module:
         return name
 
     def _pointer(self, place: Place) -> str:
-        entry = self._entry(place.entry)
-        if not place.offset:
-            return entry
-        name = self._fresh()
-        self._add(f"{name} = getelementptr i8, ptr {entry}, i64 {place.offset}")
+        name = self._entry(place.entry)
+        if place.offset:
+            entry, name = name, self._fresh()
+            self._add(f"{name} = getelementptr i8, ptr {entry}, i64 {place.offset}")
+        if self._moves and self._is_of(place, self._moves[0]):
+            still, name = name, self._fresh()
+            self._add(f"{name} = getelementptr i8, ptr {still}, i64 {self._moves[1]}")
         return name
+
+    def _is_of(self, place: Place, value: Value) -> bool:
+        """Return whether a place lies in the memory of a value."""
+        start = self.memory.places[value]
+        inside = 0 <= place.offset - start.offset < value.size * value.dtype.itemsize
+        return place.entry == start.entry and inside
 
     def _body(self) -> str:
         """Return the lines of the function, after those that read the table."""
@@ -173,7 +219,7 @@ class Module:
     def _run(self, pieces: Sequence[Piece], tables: list[tuple[str, int]]) -> None:
         """Add what runs some pieces: one after the other, or as a table that the threads share."""
         if not tables:
-            for piece in pieces:
+            for piece in self._in_turns(pieces):
                 self._piece(piece)
         for table, count in tables:
             self._declared.add("declare void @tg_pool_run(ptr, ptr, i64, ptr)")
@@ -187,19 +233,21 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece | Value], Ranges]] = []
+        groups: list[tuple[list[Piece | Turns | Value | Nest], Ranges]] = []
 
-        def append(piece: Piece | Value, ranges: Ranges) -> None:
+        def append(piece: Piece | Turns | Value | Nest, ranges: Ranges) -> None:
             if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
                 groups[-1][0].append(piece)
             else:
                 groups.append(([piece], ranges))
 
-        for piece in pieces:
+        for piece in self._in_turns(pieces):
             ranges = self._ranges(piece)
             if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
                 append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
             append(piece, ranges)
+            if len(ranges) > 1 and isinstance(piece, Kernel) and self._shares_sums(piece):
+                append(self._nest(piece), [(0, 1)])  # when all threads have their parts
         for number, (members, ranges) in enumerate(groups):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
@@ -207,6 +255,8 @@ class Module:
             for member in members:
                 if isinstance(member, Value):
                     self._hold(member)
+                elif isinstance(member, Nest):
+                    self._add_parts(member)
                 else:
                     self._piece(member, cut=cut)
             text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
@@ -216,8 +266,10 @@ class Module:
         self._texts.append(f"@{name} = internal constant [{len(rows)} x %piece] [{', '.join(rows)}]\n")
         return name, len(rows)
 
-    def _ranges(self, piece: Piece) -> Ranges:
+    def _ranges(self, piece: Piece | Turns) -> Ranges:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
+        if isinstance(piece, Turns):
+            return self._shares_of_turns(piece)
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if piece.instruction.name in CONVOLUTIONS:
@@ -229,6 +281,10 @@ class Module:
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
+            if number > 1 and self._shares_sums(piece):
+                part = channels.part_of(made)
+                length, step = made.lengths[0], -(-made.lengths[0] // part // number) * part
+                return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
             if number > 1 and can_be_shared(made):
                 assert made.split is not None
                 length, last = made.lengths[made.split], made.split == len(made.lengths) - 1
@@ -251,9 +307,11 @@ class Module:
             most=MOST,
         )
 
-    def _piece(self, piece: Piece, *, cut: bool = False) -> None:
+    def _piece(self, piece: Piece | Turns, *, cut: bool = False) -> None:
         """Add the call of a kernel or product, for all of its range or for ``%begin`` to ``%end``."""
-        if isinstance(piece, Kernel):
+        if isinstance(piece, Turns):
+            self._take_turns(piece, cut=cut)
+        elif isinstance(piece, Kernel):
             self._kernel(self._nest(piece), cut=cut)
         elif isinstance(piece, Product):
             if piece.instruction.name in CONVOLUTIONS:
@@ -272,14 +330,44 @@ class Module:
         return self._nests[kernel]
 
     def _kernel(self, made: Nest, *, cut: bool) -> None:
-        text = function(made, self._declared, self._functions, cut=cut)
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
+        if lanes is None:
+            text = function(made, self._declared, self._functions, cut=cut)
+        else:
+            text = channels.function(made, self._declared, self._functions, lanes, cut=cut)
         name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)
+        if cut and lanes is not None and channels.can_share_sums(made):
+            arguments.append(f"ptr {self._parts(made)}")
+            loop = 0
         if loop is not None:
             end = made.lengths[loop] // unit_of(made, cut=cut)
-            arguments += ["i64 %begin", "i64 %end"] if cut else ["i64 0", f"i64 {end}"]
+            begin, until = self._range if cut else ("0", end)
+            arguments += [f"i64 {begin}", f"i64 {until}"]
         self._add(f"call void @{name}({', '.join(arguments)})")
+
+    def _shares_sums(self, kernel: Kernel) -> bool:
+        """Return whether threads share a kernel by parts of its sums."""
+        made = self._nest(kernel)
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
+        return lanes is not None and channels.can_share_sums(made)
+
+    def _parts(self, made: Nest) -> str:
+        """Return memory for the parts of sums."""
+        if made not in self._part_arrays:
+            name = self._part_arrays[made] = f"@parts{len(self._part_arrays)}"
+            size = channels.bytes_of_parts(made)
+            self._texts.append(f"{name} = internal global [{size} x i8] zeroinitializer, align {ALIGNMENT}\n")
+        return self._part_arrays[made]
+
+    def _add_parts(self, made: Nest) -> None:
+        """Add the calls that add up the parts of sums."""
+        parts = self._parts(made)
+        for pointer, offset, text in channels.additions_of_parts(made):
+            name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
+            at = f"ptr getelementptr (i8, ptr {parts}, i64 {offset})"
+            self._add(f"call void @{name}({at}, ptr {self._pointer(made.pointers[pointer])})")
 
     # Products --------------------------------------------------------------------------------------------
 
@@ -435,7 +523,7 @@ class Module:
             places.append(Place(place.entry, place.offset + layout.offset))
         (stored,) = self.plan.stores(piece)
         places += [*(finish.places if finish else ()), self.memory.places[stored]]
-        shared = of.kind == "convolution_by_weight" and self.threads > 1
+        shared = of.kind == "convolution_by_weight" and of.parts == 1 and self.threads > 1
         key = (of, piece.finish, shared)
         if key not in self._products:
             name = self._products[key] = f"convolution{len(self._products)}"
@@ -449,8 +537,116 @@ class Module:
         if of.kind == "convolution_by_weight":
             whole = filters.blocks(of, vector_bits=bits, shared=shared)
         pointers = ", ".join(f"ptr {self._pointer(place)}" for place in places)
-        span = "i64 %begin, i64 %end" if cut else f"i64 0, i64 {whole}"
+        begin, end = self._range if cut else ("0", whole)
+        span = f"i64 {begin}, i64 {end}"
         self._add(f"call void @{self._products[key]}({pointers}, {span})")
+
+    # Turns -----------------------------------------------------------------------------------------------
+
+    def _in_turns(self, pieces: Sequence[Piece]) -> list[Piece | Turns]:
+        """Return the pieces, two neighbours as one where they can take turns."""
+        found: list[Piece | Turns] = []
+        for piece in pieces:
+            turns = self._turns(found[-1], piece) if found else None
+            if turns:
+                found[-1] = turns
+            else:
+                found.append(piece)
+        return found
+
+    def _turns(self, first: Piece | Turns, second: Piece) -> Turns | None:
+        """Return two pieces as ones that take turns; None if they cannot, or need not."""
+        if isinstance(first, Product) and isinstance(second, Kernel) and is_convolution(first):
+            (value,), product, kernel = self.plan.stores(first), first, second
+        elif isinstance(first, Kernel) and isinstance(second, Product) and is_convolution(second):
+            value, product, kernel = self.plan.ready.roots[second.instruction.inputs[1]], second, first
+        else:
+            return None
+        of = described(product.instruction)
+        assert of
+        is_gradient = of.kind == "convolution_by_weight"
+        if is_gradient != (product is second) or (is_gradient and of.parts == 1) or not is_large(value):
+            return None
+        all_pieces = (*self.plan.pieces, *self.plan.commit)
+        read_by = [piece for piece in all_pieces if value in self.plan.reads(piece)]
+        in_arena = self.memory.places[value].entry == 0 and value in self.plan.stores(first)
+        if read_by != [second] or not in_arena or value.shape[0] != of.images:
+            return None
+        picture = value.size * value.dtype.itemsize // of.images
+        rows = self._rows_of_a_picture(kernel, value, picture)
+        if rows is None:
+            return None
+        if is_gradient:
+            return Turns(first, second, value, filters.pictures_of_a_part(of), rows)
+        block = direct.pictures_of_a_block(of, vector_bits=machine.vector_bits())
+        most = max(1, CACHED // picture // block)
+        # The last turn has a whole block, too: none begins earlier, where another thread's pictures may be.
+        for pictures in range(most * block, 0, -block):
+            if of.images % pictures == 0 or of.images % pictures >= block:
+                return Turns(first, second, value, pictures, rows)
+        return None
+
+    def _rows_of_a_picture(self, kernel: Kernel, value: Value, picture: int) -> int | None:
+        """Return the turns of a kernel's outermost loop for each picture of a value that it reads or makes.
+
+        None if it cannot run for a range of pictures.
+        """
+        made = self._nest(kernel)
+        rows, rest = divmod(made.lengths[0], value.shape[0])
+        goes = all(
+            access.strides[0] * rows == picture
+            for access in made.accesses()
+            if self._is_of(made.pointers[access.pointer], value)
+        )
+        return rows if goes and not rest and made.split == 0 and can_be_shared(made) else None
+
+    def _shares_of_turns(self, turns: Turns) -> Ranges:
+        """Return the ranges that two pieces are cut into: whole turns."""
+        if turns.convolution is turns.second:
+            return self._shares_of_convolution(turns.convolution)
+        images = turns.value.shape[0]
+        step = -(-images // turns.pictures // MOST) * turns.pictures
+        return [(begin, min(begin + step, images)) for begin in range(0, images, step)]
+
+    def _take_turns(self, turns: Turns, *, cut: bool) -> None:
+        """Add the call of two pieces that take turns, and the function that runs them.
+
+        What passes between them is always put where the pictures of the first turn lie.
+        """
+        of = described(turns.convolution.instruction)
+        assert of
+        units = of.images if turns.convolution is turns.first else of.parts
+        step = turns.pictures if turns.convolution is turns.first else 1
+        name = f"turns{len(self._texts)}"
+        outside = self._lines, self._entries
+        self._lines, self._entries = [], set()
+        self._add("br label %turn")
+        self._lines.append("turn:")
+        self._add("%at = phi i64 [ %begin, %entry ], [ %next, %turn ]")
+        self._add(f"%next = add i64 %at, {step}")
+        self._add("%more = icmp slt i64 %next, %end")
+        self._add("%until = select i1 %more, i64 %next, i64 %end")
+        per_unit = turns.pictures // step
+        for begin, unit in (("%start", "%begin"), ("%from", "%at"), ("%behind", "%until")):
+            self._add(f"{begin} = mul i64 {unit}, {per_unit}")
+        self._add(f"%within = icmp slt i64 %behind, {of.images}")
+        self._add(f"%to = select i1 %within, i64 %behind, i64 {of.images}")
+        self._add("%moved = sub i64 %start, %from")
+        self._add(f"%moves = mul i64 %moved, {turns.value.size * turns.value.dtype.itemsize // of.images}")
+        self._add(f"%first_row = mul i64 %from, {turns.rows}")
+        self._add(f"%last_row = mul i64 %to, {turns.rows}")
+        self._moves = (turns.value, "%moves")
+        for piece in (turns.first, turns.second):
+            self._range = ("%first_row", "%last_row") if isinstance(piece, Kernel) else ("%at", "%until")
+            self._piece(piece, cut=True)
+        self._moves, self._range = None, ("%begin", "%end")
+        self._add("br i1 %more, label %turn, label %done")
+        self._lines.append("done:")
+        text = f"define internal void @{name}(ptr %table, i64 %begin, i64 %end) {{\nentry:\n"
+        self._texts.append(text + self._body() + "  ret void\n}\n")
+        self._lines, self._entries = outside
+        begin, end = self._range if cut else ("0", units)
+        self._add(f"call void @{name}(ptr %table, i64 {begin}, i64 {end})")
 
     # The end ---------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ its machine code depends on. What is found is the code, and the few numbers that
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -120,7 +120,7 @@ def find(program: Program, key: str | None) -> Stored | None:
     header, _, code = content.partition(b"\n")
     try:
         found = json.loads(header)
-        ready, memory = _frame(program, found["outputs"])
+        ready, memory = _frame(program, found["outputs"], found["constants"])
         memory.arena = found["arena"]
         return Stored(ready, memory, code, found["symbols"], found["needed"], found["threads"])
     except (ValueError, KeyError, TypeError):  # of another program that uses the same folder
@@ -128,7 +128,13 @@ def find(program: Program, key: str | None) -> Stored | None:
 
 
 def keep(
-    key: str, plan: Plan, memory: Memory, code: machine.Compiled, symbols: Sequence[str], threads: int
+    key: str,
+    given: Container[Value],
+    plan: Plan,
+    memory: Memory,
+    code: machine.Compiled,
+    symbols: Sequence[str],
+    threads: int,
 ) -> None:
     """Keep a compiled program under its key.
 
@@ -136,6 +142,8 @@ def keep(
     ----------
     key : str
         Its key.
+    given : container of Value
+        The constants that the program had before it was prepared; those that came in are kept too.
     plan, memory : Plan, Memory
         How it runs, and where everything lies.
     code : Compiled
@@ -145,7 +153,9 @@ def keep(
     threads : int
         How many threads share the work.
     """
+    constants = [array for value, array in plan.ready.program.constants.items() if value not in given]
     header = {
+        "constants": [(array.dtype.str, array.shape, array.tobytes().hex()) for array in constants],
         "outputs": [plan.ready.layouts[value].strides for value in plan.ready.program.outputs],
         "arena": memory.arena,
         "symbols": sorted(symbols),
@@ -155,9 +165,12 @@ def keep(
     DiskCache(directory_of_machine_code()).put(key, json.dumps(header).encode() + b"\n" + code.object_bytes)
 
 
-def _frame(program: Program, outputs: Sequence[Any]) -> tuple[Prepared, Memory]:
+def _frame(program: Program, outputs: Sequence[Any], constants: Sequence[Any]) -> tuple[Prepared, Memory]:
     """Return a program without instructions that goes in and comes out as a compiled one, and its memory."""
-    frame = Program(program.inputs, program.strides, program.scalars, program.constants)
+    frame = Program(program.inputs, program.strides, program.scalars, dict(program.constants))
+    for dtype, shape, content in constants:
+        array = np.frombuffer(bytes.fromhex(content), dtype).reshape(shape)
+        frame.constants[Value(0, array.shape, array.dtype)] = array
     frame.writes = program.writes
     ready = Prepared(frame)
     frame.numbers = [Value(number, (), np.dtype("f8")) for number in range(len(program.numbers))]

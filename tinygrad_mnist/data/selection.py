@@ -7,7 +7,7 @@ them well enough: where its margin is small or negative, the image is hard.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.batching import one_hot
 from tinygrad_mnist.data.errors import DataError
 
-_BLOCK = 2048
-"""Images that are averaged at a time."""
+_BLOCK: Final = 1024
+"""Images at a time."""
 
 
 def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float32]:
@@ -62,23 +62,22 @@ def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.floa
         )
     if len(labels) != len(images):
         raise DataError(f"there are {len(images):,} images and {len(labels):,} labels; the two must agree")
-    n, pixels = len(images), (images.shape[1] // 2) * (images.shape[2] // 2)
     targets = one_hot(labels, max(2, int(labels.max()) + 1))
-    gram = 0.01 * n * np.eye(pixels + 1, dtype=np.float32)
-    products = np.zeros((pixels + 1, targets.shape[1]), np.float32)
-    # Blocks are averaged twice: new memory for all rows at once would take longer.
-    for start in range(0, n, _BLOCK):
-        x = _averaged(images[start : start + _BLOCK])
-        gram += x.T @ x
-        products += x.T @ targets[start : start + _BLOCK]
-    weights = np.linalg.solve(gram, products)
-    margins = np.empty(n, np.float32)
-    for start in range(0, n, _BLOCK):
-        scores = _averaged(images[start : start + _BLOCK]) @ weights
-        rows, own_class = np.arange(len(scores)), labels[start : start + _BLOCK]
-        own = scores[rows, own_class]
-        scores[rows, own_class] = -np.inf
-        margins[start : start + _BLOCK] = own - scores.max(axis=1)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
+    # X is computed once more for the scores: to keep all of it takes longer, as it is larger than the cache
+    gram = correlation = np.float32(0)
+    for block in blocks:
+        x = _averaged(images[block])
+        gram, correlation = gram + x.T @ x, correlation + x.T @ targets[block]
+    ridge = np.float32(0.01 * len(images)) * np.eye(len(gram), dtype=np.float32)
+    weights = np.linalg.solve(gram + ridge, correlation)
+    margins = np.empty(len(images), np.float32)
+    for block in blocks:
+        scores = _averaged(images[block]) @ weights
+        own = np.arange(len(scores)), labels[block]
+        right = scores[own]
+        scores[own] = -np.inf
+        margins[block] = right - scores.max(axis=1)
     return margins
 
 

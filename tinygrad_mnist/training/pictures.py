@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import graph, nn, plots
 from tinygrad_mnist.data import DataError, Dataset, Standardizer
+from tinygrad_mnist.data.scaling import page_of
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
-from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.directory import (
     GRAPH_PAGE,
     GRAPH_PICTURE,
@@ -29,6 +30,7 @@ from tinygrad_mnist.training.directory import (
 )
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Choice, load_data
@@ -176,6 +178,7 @@ def _draw_predictions(
         title=title,
         columns=_COLUMNS,
         names=dataset.class_names,
+        as_ink=dataset.is_centred or page_of(dataset.train_images[:1000]) == "dark",
     )
 
 
@@ -234,13 +237,14 @@ def graph_of_choice(choice: Choice, profile: bool) -> graph.Graph:
     images, labels = dataset.train_images[:count], dataset.train_labels[:count]
     rngs = generators(0)
     model = build_model(
-        recipe, images[0].size, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+        recipe, dataset.image_shape, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    return graph_of_step(model, recipe, images, labels, Standardizer.fit(dataset.train_images), profile)
+    standardizer = Standardizer.fit(dataset.train_images, recipe.crop)
+    return graph_of_step(model, recipe, images, labels, standardizer, profile)
 
 
 def graph_of_step(
-    model: nn.Sequential,
+    model: nn.Module,
     recipe: Recipe,
     images: NDArray[np.uint8],
     labels: NDArray[Any],
@@ -248,7 +252,7 @@ def graph_of_step(
     profile: bool = False,
 ) -> graph.Graph:
     """Return the graph of one training step of a copy of a model, which itself stays as it is."""
-    twin, x = deepcopy(model).train(), standardizer(images)
+    twin, x = deepcopy(model).train(), Tensor(standardizer(images))  # a Tensor, as in training
     rng = generators(0)["dropout"]  # so that a model drops the same each time it is drawn
     for module in twin.modules():
         if isinstance(module, nn.Dropout):
@@ -260,5 +264,7 @@ def graph_of_step(
     with graph.record(twin, names) as tape:
         criterion(twin(x), labels).backward()
     found = tape.graph()
+    if recipe.model_file is not None:
+        return found
     # every line of source is one of this package's own, which tells the user of the command line nothing
     return replace(found, nodes=tuple(replace(node, line="") for node in found.nodes))

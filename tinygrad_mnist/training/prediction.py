@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import DataError, batches
+from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.data.scaling import PAGES, page_of, scaled
@@ -36,7 +36,12 @@ batch is a program of its own where the model is compiled.
 
 
 def predict(
-    model: Forward, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
+    model: Forward,
+    images: NDArray[Any],
+    standardize: Standardize,
+    batch_size: int = BATCH,
+    *,
+    tta: bool = False,
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -46,7 +51,8 @@ def predict(
     Parameters
     ----------
     model : Module or callable
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled:
+        From standardised images to logits; used as in evaluation mode, whatever mode it is in. It may be
+        compiled:
         ``jit(model)``, made once for several calls.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
@@ -54,6 +60,8 @@ def predict(
         Usually a `tinygrad_mnist.data.Standardizer`.
     batch_size : int
         Images at a time.
+    tta : bool
+        Whether to average over each image and its four shifts by one pixel (test-time augmentation).
 
     Returns
     -------
@@ -62,8 +70,11 @@ def predict(
     """
     parts = []
     with no_grad(), evaluation_mode():
-        for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
-            parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            copies = shifted(part) if tta else part[np.newaxis]
+            found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
+            parts.append(sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0])
     return np.concatenate(parts)
 
 
@@ -90,7 +101,7 @@ class Prediction:
 
 
 def predict_picture(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None
+    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
 ) -> Prediction:
     """Predict the class of a picture in a file.
 
@@ -105,6 +116,8 @@ def predict_picture(
         A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
     index : int, optional
         The number among several, from 0, if the path does not say.
+    tta : bool
+        Whether to average over shifts: see `predict`.
 
     Returns
     -------
@@ -131,7 +144,7 @@ def predict_picture(
         image = prepare_digit(picture, height) if is_centred else _as_trained(checkpoint, picture)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis])[0]
+    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
 
@@ -149,7 +162,9 @@ def _as_trained(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[n
     return scaled(picture, checkpoint.image_shape)
 
 
-def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float32]:
+def predict_by_checkpoint(
+    checkpoint: Checkpoint, images: NDArray[Any], *, tta: bool = False
+) -> NDArray[np.float32]:
     """Return the probabilities that a trained model gives each class, all of them finite.
 
     Parameters
@@ -158,6 +173,8 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         The model.
     images : ndarray
         Shape (n, height, width).
+    tta : bool
+        Whether to average over shifts: see `predict`.
 
     Raises
     ------
@@ -165,7 +182,7 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         If a probability is not finite, as weights from a file may be too large to compute with.
     """
     with np.errstate(all="ignore"):
-        probabilities = predict(checkpoint.model, images, checkpoint.standardizer)
+        probabilities = predict(checkpoint.model, images, checkpoint.standardizer, tta=tta)
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
     return probabilities
