@@ -486,7 +486,7 @@ RECIPES: dict[str, Recipe] = {
                 *("conv 64 3x3 padding 1", "max-pool 2", "norm", "activation"),
                 *("flatten", "linear 128", "norm", "activation"),
             ),
-            augmentation="elastic-8x8",
+            augmentation="affine-8x8",
             epochs=20,
             evaluate_every=5,
             data="digits",
