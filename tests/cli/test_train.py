@@ -175,7 +175,7 @@ def test_data_that_is_added_is_offered_and_trained_on(
     monkeypatch.setitem(DATASETS, "mine", DatasetChoice(lambda notify: load_digits(), "my digits"))
     for command in ("train", "evaluate", "graph"):
         assert main([command, "--help"]) == 0
-        assert "auto|mnist|digits|mine|DIR" in capsys.readouterr().out
+        assert "auto|mnist|digits|mine|PATH" in capsys.readouterr().out
     assert main([*QUICK, "--data", "mine"]) == 0
     assert "unseen digits (my digits)" in capsys.readouterr().out
     assert main(["evaluate", "run"]) == 0
@@ -273,7 +273,9 @@ def test_a_data_directory_that_is_missing(error_of: ErrorOf) -> None:
 
 def test_a_data_directory_without_the_files(error_of: ErrorOf) -> None:
     Path("empty").mkdir()
-    assert "empty has no data set" in error_of("train", "--data", "empty")
+    assert "empty has no data set: it is empty, where the four IDX files" in error_of(
+        "train", "--data", "empty"
+    )
 
 
 def test_a_data_file_that_is_cut_off(error_of: ErrorOf, mnist_like: Path) -> None:

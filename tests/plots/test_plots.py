@@ -41,12 +41,39 @@ def slope(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-2 * points[:, 0] - points[:, 1]))
 
 
+NAMES = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+]
+
 CONFUSION = np.diag(np.arange(900, 1000, 10)) + RNG.integers(0, 12, (10, 10))
 
 PLOTS: dict[str, Callable[..., Path | Figure]] = {
     "predictions": lambda path=None: plot_predictions(IMAGES, PREDICTED, LABELS, CONFIDENCE, path),
     "one unlabelled": lambda path=None: plot_predictions(IMAGES[:1], [3], None, [0.5], path),
     "all wrong": lambda path=None: plot_predictions(IMAGES, 9 - LABELS % 9, LABELS % 9, np.ones(N), path),
+    "predictions with names": lambda path=None: plot_predictions(
+        IMAGES[:, :, :14], PREDICTED, LABELS, CONFIDENCE, path, names=NAMES, as_ink=False
+    ),
+    "predictions with long names": lambda path=None: plot_predictions(
+        IMAGES,
+        PREDICTED,
+        LABELS,
+        CONFIDENCE,
+        path,
+        names=[f"number {k} of the long names" for k in range(10)],
+    ),
+    "predictions with two signs": lambda path=None: plot_predictions(
+        IMAGES, PREDICTED, LABELS, CONFIDENCE, path, names=[f"M{k}" for k in range(10)]
+    ),
     "training": lambda path=None: plot_training(HISTORY, path),
     "training's first row": lambda path=None: plot_training(HISTORY[3:4], path),
     "training in steps": lambda path=None: plot_training(
@@ -120,6 +147,29 @@ def test_no_text_lies_on_another(plot: Callable[..., Path | Figure]) -> None:
             both = Bbox.intersection(box, other)
             # Boxes are as tall as the font's tallest letter: a sliver of overlap is air.
             assert both is None or min(both.width, both.height) < 3, (name, other_name)
+
+
+def test_classes_have_their_names_and_what_is_cut_off_is_compared_whole() -> None:
+    names = ["a name that is long enough: 1", "a name that is long enough: 2"]
+    figure = plot_predictions(IMAGES[:2], [0, 1], [1, 1], [0.5, 0.5], names=names)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert "predicted class · confidence, true class below" in texts
+    assert "✗ a name that is lo… · 50 %" in texts
+    assert "wrong: is a name that is lo…" in texts
+    assert figure.axes[0].get_title(loc="left") == "1 of 2 sample pictures right"
+
+
+def test_a_sign_that_no_font_has_is_no_warning(tmp_path: Path) -> None:
+    path = tmp_path / "names.png"
+    plot_predictions(IMAGES[:2], [0, 1], [1, 1], [0.5, 0.5], path, names=["\u304a", "\u3092"])
+    assert path.exists()
+
+
+def test_a_picture_keeps_its_aspect() -> None:
+    figure = plot_predictions(IMAGES[:1, :, :14], [1], None, [0.5])
+    (image,) = figure.axes[0].images
+    left, right, bottom, top = image.get_extent()
+    assert (right - left) / (bottom - top) == pytest.approx(0.5)
 
 
 def test_wrong_predictions_are_marked_by_word_sign_and_border() -> None:

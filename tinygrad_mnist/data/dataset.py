@@ -72,10 +72,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= MOST_CLASSES:
-            raise DataError(
-                f"{self.name}: a data set has at least 2 classes and at most {MOST_CLASSES:,}, not "
-                f"{self.classes:,}"
-            )
+            limit = "at least 2" if self.classes < 2 else f"at most {MOST_CLASSES:,}"
+            raise DataError(f"{self.name}: a data set has {limit} classes, not {self.classes:,}")
         for part, images, labels in (
             ("training", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),

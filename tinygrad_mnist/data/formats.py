@@ -73,7 +73,10 @@ def read_data_set(path: Path, notify: Callable[[str], None] | None = None) -> Da
         It has pictures, and Pillow is not installed.
     """
     try:
-        found = _look_into(path)() if os.path.isdir(path) else _look_at(path)()
+        read = _look_into(path) if os.path.isdir(path) else _look_at(path)
+        if read is None:
+            raise DataError(f"{path} has no data set: {_content(visible(path))}, where {TAKEN} was expected")
+        found = read()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
@@ -87,8 +90,8 @@ def read_data_set(path: Path, notify: Callable[[str], None] | None = None) -> Da
 # ---- looking -------------------------------------------------------------------------------------------
 
 
-def _look_into(directory: Path, depth: int = 0) -> Read:
-    """Return the function that reads what is in a directory."""
+def _look_into(directory: Path, depth: int = 0) -> Read | None:
+    """Return the function that reads what is in a directory, or in the only one below it."""
     if idx_sets(directory):
         return lambda: read_idx_directory(directory)
     folders = class_folders(directory)
@@ -108,7 +111,7 @@ def _look_into(directory: Path, depth: int = 0) -> Read:
     inner = [Path(entry.path) for entry in entries if entry.is_dir()]
     if len(inner) == 1 and depth < _DEEPEST and not _is_full_of_pictures(inner[0]):
         return _look_into(inner[0], depth + 1)
-    raise DataError(f"{directory} has no data set: {_content(entries)}, where {TAKEN} was expected")
+    return None
 
 
 def _is_full_of_pictures(directory: Path) -> bool:
@@ -247,6 +250,8 @@ def read_unlabelled(
     try:
         if path.is_dir():
             return _folder_without_labels(path, image_shape)
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is neither a file nor a directory, where pictures were expected")
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:

@@ -2,8 +2,9 @@
 
 Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) and KMNIST (T. Clanuwat and others, 2018) have MNIST's
 file names and sizes, so they are told by their pictures: by the mean and the standard deviation of the
-training pixels, as usually given for them, and by 6,000 training pictures of each class, where MNIST has 5,421
-to 6,742. EMNIST (G. Cohen, S. Afshar, J. Tapson, A. van Schaik, 2017) has its name in those of its files.
+training pixels, as usually given for them, and by 6,000 training pictures of each class, where MNIST has
+5,421 to 6,742. EMNIST (G. Cohen, S. Afshar, J. Tapson, A. van Schaik, 2017) has its name in those of its
+files.
 """
 
 from __future__ import annotations

@@ -75,6 +75,19 @@ class Found:
     notes: tuple[str, ...] = ()
     is_centred: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.test is not None:
+            check_same_size(self.train, self.test)
+
+
+def check_same_size(train: Part, other: Part) -> None:
+    """Raise if the pictures of another part have another size than those of the training part."""
+    if other.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(
+            f"{other.where}: the pictures have height and width {other.images.shape[1:]}, and those of the "
+            f"training part {train.images.shape[1:]}; they must be the same"
+        )
+
 
 def with_validation(
     train: Part, test: Part | None, validation: Part | None
@@ -93,11 +106,7 @@ def with_validation(
         return train, test, ()
     if test is None:
         return train, validation, ("its validation part is the test part, as it has no other",)
-    if validation.images.shape[1:] != train.images.shape[1:]:
-        raise DataError(
-            f"{validation.where}: the pictures have height and width {validation.images.shape[1:]}, and "
-            f"those of the training part {train.images.shape[1:]}; they must be the same"
-        )
+    check_same_size(train, validation)
     images = np.concatenate([train.images, validation.images])
     joined = Part(train.where, images, join_labels(train.labels, validation.labels))
     return joined, test, ("its validation part joins the training part",)

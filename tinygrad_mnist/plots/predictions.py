@@ -35,6 +35,7 @@ def plot_predictions(
     title: str | None = None,
     columns: int | None = None,
     names: Sequence[str] | None = None,
+    as_ink: bool = True,
 ) -> Path | Figure:
     """Draw sample digits, each with its predicted label, the confidence, and its true label.
 
@@ -59,6 +60,8 @@ def plot_predictions(
         last row is as full as possible.
     names : sequence of str, optional
         The names of the classes, by label; by default the labels themselves. Long ones are cut off.
+    as_ink : bool, optional
+        Draw light pixels dark, as ink on paper; else the pictures are drawn as they are.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def plot_predictions(
         top = _TOP + k // columns * down
         axes.imshow(
             pictures[k],
-            cmap="gray_r",
+            cmap="gray_r" if as_ink else "gray",
             vmin=0,
             vmax=strongest,
             extent=_extent(left, top, pictures.shape[1:]),

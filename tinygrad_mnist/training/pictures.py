@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import graph, nn, plots
 from tinygrad_mnist.data import DataError, Dataset, Standardizer
+from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
@@ -177,6 +178,7 @@ def _draw_predictions(
         title=title,
         columns=_COLUMNS,
         names=dataset.class_names,
+        as_ink=dataset.is_centred or page_of(dataset.train_images[:1000]) == "dark",
     )
 
 
