@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.harness import DisagreementError, SkippedError, Table, Target, race
-from benchmarks.networks import JIT
+from benchmarks.harness import DisagreementError, Table, Target, race
+from benchmarks.networks import JIT, require_compiler
 from tinygrad_mnist import Tensor, jit, no_grad
-from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.training import RECIPES
 from tinygrad_mnist.training.models import build_model
 
@@ -48,8 +47,7 @@ def on(images: int, rounds: int) -> Table:
     rivals = {OURS: ours_by(model)}
 
     def enter_jit() -> None:
-        if (reason := machine.why_unavailable()) is not None:
-            raise SkippedError(reason)
+        require_compiler()
         rivals[JIT] = ours_by(jit(model))
 
     def enter_pytorch() -> None:

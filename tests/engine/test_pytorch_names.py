@@ -74,7 +74,8 @@ def test_a_method_of_pytorchs_is_told() -> None:
         *((tinygrad_mnist, name) for name in [*pytorch_names.TOP_LEVEL, "clamp", "exp", "float32"]),
         (tinygrad_mnist, "zeros_like"),
         *((MODULES[own], name) for own, table in pytorch_names.MODULES.items() for name in table),
-        (nn, "Conv2d"), (nn, "LSTM"), (nn.functional, "max_pool2d"), (nn, "BatchNorm2d"),
+        (nn, "Conv3d"), (nn, "LSTM"), (nn.functional, "max_pool1d"), (nn, "BatchNorm3d"), (nn, "Dropout1d"),
+        (nn, "InstanceNorm2d"), (nn, "ZeroPad2d"), (nn, "MaxUnpool2d"), (nn, "UpsamplingNearest2d"),
         (nn.functional, "clamp"), (nn.functional, "tanh_"), (optim, "MultiStepLR"),
     ],
 )  # fmt: skip

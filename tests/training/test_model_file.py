@@ -129,6 +129,13 @@ def test_a_file_that_is_not_there() -> None:
         find_model_file("nowhere.py:build")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such names")
+def test_a_path_that_cannot_be_printed() -> None:
+    Path("a\nb").mkdir()
+    with pytest.raises(ModelFileError, match=r"the path a\\nb.mymodel\.py has signs that cannot be printed"):
+        written(GOOD, "a\nb/mymodel.py")
+
+
 def test_a_folder_and_a_file_beyond_all_measure() -> None:
     Path("folder.py").mkdir()
     with pytest.raises(ModelFileError, match=r"folder\.py is no file"):
@@ -172,6 +179,11 @@ def test_a_folder_and_a_file_beyond_all_measure() -> None:
         (
             "def build(shape, classes):\n    return [1]\n",
             "mymodel.py, line 1: build must return a Module of tinygrad_mnist.nn, not a value of type list",
+        ),
+        (
+            "class build:\n    def __init__(self, features, classes):\n        features + 1\n",
+            'mymodel.py, line 3: TypeError: can only concatenate tuple (not "int") to tuple; name a function '
+            "of the shape and the classes, which makes it",
         ),
         (
             "from tinygrad_mnist import nn\nclass Net(nn.Module): ...\nbuild = lambda shape, classes: Net\n",
@@ -323,11 +335,11 @@ def test_an_error_elsewhere_is_not_explained() -> None:
 )
 def test_senseless_entries(change: dict[str, object]) -> None:
     values = {"path": "/tmp/mymodel.py", "function": "build", "sha256": "0" * 64, **change}
-    with pytest.raises(ValueError, match="model_file must"):
+    with pytest.raises(ModelFileError, match="model_file must"):
         ModelFile.from_dict(values)
 
 
 @pytest.mark.parametrize("path", ["mymodel.py", "//host/share/mymodel.py", "\\\\host\\share\\mymodel.py"])
 def test_a_path_that_is_none_of_this_machine(path: str) -> None:
     with pytest.raises(ModelFileError, match="is no path on this machine"):
-        ModelFile(path, "build", "0" * 64).require_local()
+        ModelFile(path, "build", "0" * 64).require_trusted()

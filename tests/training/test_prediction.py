@@ -2,14 +2,15 @@ import os
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, nn
-from tinygrad_mnist.data import DataError, Standardizer, load_digits
-from tinygrad_mnist.training import Checkpoint, predict, predict_picture
+from tinygrad_mnist.data import DataError, Dataset, Standardizer, load_digits
+from tinygrad_mnist.training import Checkpoint, Outcome, predict, predict_picture
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
 
@@ -212,3 +213,32 @@ def test_an_error_in_the_model_leaves_its_mode(images: np.ndarray) -> None:
     with pytest.raises(ValueError, match="shape"):
         predict(model, images, STANDARDIZER)
     assert model.training
+
+
+# ---- pictures of other things than digits -----------------------------------------------------------------
+
+
+def test_a_model_of_other_things_is_shown_the_picture_as_a_whole(
+    outcome: Outcome, patterns: Dataset, tmp_path: Path
+) -> None:
+    origin = {**outcome.checkpoint.origin, "is_centred": False, "page": None}
+    checkpoint = replace(outcome.checkpoint, origin=origin, class_names=("cat", "dog", "emu", "fox"))
+    path = tmp_path / "picture.npy"
+    np.save(path, patterns.test_images[3].repeat(4, axis=0).repeat(3, axis=1))
+    found = predict_picture(checkpoint, path)
+    np.testing.assert_array_equal(found.image, patterns.test_images[3])
+    assert found.name == "fox"
+
+
+@pytest.mark.parametrize(
+    ("page", "paper", "expected"), [("dark", 255, 0), ("dark", 0, 0), ("light", 0, 255), (None, 255, 255)]
+)
+def test_a_picture_on_the_other_page_is_turned_to_its_negative(
+    outcome: Outcome, tmp_path: Path, page: str | None, paper: int, expected: int
+) -> None:
+    origin = {**outcome.checkpoint.origin, "is_centred": False, "page": page}
+    picture = np.full((5, 5), paper, np.uint8)
+    picture[2, 2] = 128
+    np.save(tmp_path / "picture.npy", picture)
+    found = predict_picture(replace(outcome.checkpoint, origin=origin), tmp_path / "picture.npy")
+    assert found.image[0, 0] == expected

@@ -43,7 +43,7 @@ def test_each_value_of_what_is_written_has_a_comment_in_plain_words() -> None:
 
 
 def test_odd_texts_survive() -> None:
-    recipe = RECIPES["digits"].changed(description='"\\ \x7f\t\x00é\U0001f600', data="C:\\data")
+    recipe = RECIPES["digits"].changed(description='"\\ \x7f\t\x00é\x9b\u202e\U0001f600', data="C:\\data")
     assert written(recipe_text(recipe)) == recipe
 
 

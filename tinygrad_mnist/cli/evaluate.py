@@ -6,13 +6,13 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import notify, print_table, show
+from tinygrad_mnist.cli.output import class_heading, notify, print_table, show
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint, CheckpointEvaluation, ModelFile
 
 NAME: Final = "evaluate"
-HELP: Final = "evaluate a trained model on digits that it has not seen"
+HELP: Final = "evaluate a trained model on pictures that it has not seen"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         (name, f"{images:,}", percent_text(correct / images) if images else "-", confused_with)
         for name, images, correct, confused_with in found.classes
     ]
-    noun = shared_options.noun_of(name for name, *_ in found.classes)
-    print_table((noun, "images", "accuracy", "taken most often for"), rows)
+    heading = class_heading(name for name, *_ in rows)
+    print_table((heading, "images", "accuracy", "taken most often for"), rows)
     return 0
 
 

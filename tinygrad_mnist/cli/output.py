@@ -12,7 +12,7 @@ from tinygrad_mnist.numbers import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 FAILED = 1
 MISUSED = 2
@@ -43,6 +43,17 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for row in lines:
         print("  ".join(f"{entry:{width}}" for entry, width in zip(row, widths, strict=True)).rstrip())
+
+
+def class_heading(names: Iterable[str]) -> str:
+    """Return the heading of a column of classes: ``digit`` if all of them are.
+
+    Examples
+    --------
+    >>> class_heading("0123456789"), class_heading(["Bag", "Coat"])
+    ('digit', 'class')
+    """
+    return "digit" if all(name in tuple("0123456789") for name in names) else "class"
 
 
 def explain(error: Exception) -> tuple[str, int] | None:

@@ -9,13 +9,13 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import FAILED, explain, notify, print_table, show
+from tinygrad_mnist.cli.output import FAILED, class_heading, explain, notify, print_table, show
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint
 
 NAME: Final = "predict"
-HELP: Final = "predict the digit on a picture"
+HELP: Final = "predict the digit, or another class, on a picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images",
         metavar="IMAGE",
         nargs="*",
-        help="a picture of one digit; FILE:7 is number 7, from 0, of the pictures in an IDX or NPY file",
+        help="a picture of one digit, or of what else the model knows; FILE:7 is number 7, from 0, of the "
+        "pictures in an IDX or NPY file",
     )
     parser.add_argument(
         "--index",
@@ -91,8 +92,7 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
         shares = [percent_text(share, 1) for share in found.probabilities] if arguments.probabilities else []
         rows.append((name, found.name, percent_text(found.confidence, 1), *shares))
     if rows:
-        noun = shared_options.noun_of(checkpoint.class_names)
-        print_table(("image", noun, "confidence", *classes), rows)
+        print_table(("image", class_heading(checkpoint.class_names), "confidence", *classes), rows)
         _warn_of_small_digits(checkpoint)
     return status
 
@@ -108,12 +108,12 @@ def _write_submission(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise RecipeError(f"--submission {write_error(arguments.submission, error)}") from error
     checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
-    images = read_unlabelled(arguments.data)
+    images = read_unlabelled(arguments.data, checkpoint.image_shape)
     counts = write_submission(arguments.submission, checkpoint, images, tta=arguments.tta)
     shifts = ", probabilities averaged over each image and its four shifts by one pixel" * arguments.tta
     show(f"{arguments.submission}: {len(images):,} predictions for {arguments.data}{shifts}")
-    noun = shared_options.noun_of(checkpoint.class_names)
-    print_table((noun, "predicted"), [(name, f"{counts[name]:,}") for name in checkpoint.class_names])
+    names = checkpoint.class_names
+    print_table((class_heading(names), "predicted"), [(name, f"{counts[name]:,}") for name in names])
     return 0
 
 

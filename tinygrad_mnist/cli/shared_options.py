@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinygrad_mnist.cli.output import notify
@@ -91,8 +91,9 @@ def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     parser.add_argument(
         "--recipe",
         type=name,
-        metavar="NAME",
-        help=f"{purpose} (default: {DEFAULT}; 'tinygrad-mnist recipes' lists them)",
+        metavar="NAME|FILE.toml",
+        help=f"{purpose}: a recipe by name, or in a file (default: {DEFAULT}; 'tinygrad-mnist recipes' lists "
+        "them, and writes files)",
     )
 
 
@@ -100,7 +101,7 @@ def add_data(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Declare ``--data``."""
     from tinygrad_mnist.training import DATASETS
 
-    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "DIR"]), help=purpose)
+    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "PATH"]), help=purpose)
 
 
 def add_tta(parser: argparse.ArgumentParser) -> None:
@@ -128,11 +129,6 @@ def load_run(path: str, model: ModelFile | None) -> Checkpoint:
     from tinygrad_mnist.training import load_checkpoint
 
     return load_checkpoint(path, model=model, notify=notify)
-
-
-def noun_of(class_names: Iterable[str]) -> str:
-    """Return what a table calls the classes of these names."""
-    return "digit" if all(name.isdigit() for name in class_names) else "class"
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

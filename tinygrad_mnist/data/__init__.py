@@ -6,8 +6,8 @@ parts, with a `Standardizer` for the images, and `one_hot` for the labels if a l
 `Augmentation` that says how much; `hard_images` chooses those that are worth the most training. A fault in a
 file, an image or a label raises a `DataError`.
 
-It needs NumPy alone, and Pillow for pictures. The names below are loaded when they are asked for, as an `Augmentation` and the errors
-need not even that.
+It needs NumPy alone, and Pillow for pictures. The names below are loaded when they are asked for, as an
+`Augmentation` and the errors need not even that.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tinygrad_mnist.data.dataset import Dataset
     from tinygrad_mnist.data.datasets import load, load_digits, load_mnist
     from tinygrad_mnist.data.download import cache_directory
-    from tinygrad_mnist.data.framing import cropped, shifted
     from tinygrad_mnist.data.formats import read_unlabelled
+    from tinygrad_mnist.data.framing import cropped, shifted
     from tinygrad_mnist.data.idx import read_idx
     from tinygrad_mnist.data.selection import hard_images, ridge_margins
     from tinygrad_mnist.data.standardization import Standardizer

@@ -116,8 +116,8 @@ def read_csv_set(paths: Sequence[Path]) -> Found:
             labelled[part] = table
         elif part == "train":
             raise DataError(
-                f"{table.path} has no labels: it has {table.pixels[0].size} columns, all of them pixels, where "
-                "a column 'label' before them was expected"
+                f"{table.path} has no labels: it has {table.pixels[0].size} columns, all of them pixels, "
+                "where a column 'label' before them was expected"
             )
         else:
             notes.append(f"{table.path.name} has no labels, and is left out")
@@ -183,8 +183,8 @@ def read_csv(path: Path) -> CsvTable:
             if size > MOST_BYTES * _MOST_CHARACTERS_OF_A_PIXEL:
                 raise DataError(
                     f"{path} has {size:,} bytes, and CSV files of at most "
-                    f"{MOST_BYTES * _MOST_CHARACTERS_OF_A_PIXEL:,} are read; keep fewer pictures, or write an "
-                    ".npz file"
+                    f"{MOST_BYTES * _MOST_CHARACTERS_OF_A_PIXEL:,} are read; keep fewer pictures, or "
+                    "write an .npz file"
                 )
             return _read(path, file)
     except OSError as error:
@@ -222,7 +222,9 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[list[bytes]]:
     while chunk := file.read(_CHUNK):
         content = rest + chunk
         if b"\0" in chunk:
-            raise DataError(f"{path} is no CSV file of numbers: it has zero bytes; save it as a text in UTF-8")
+            raise DataError(
+                f"{path} is no CSV file of numbers: it has zero bytes; save it as a text in UTF-8"
+            )
         end = content.rfind(b"\n")
         if end < 0 and len(content) > 4 * _CHUNK:
             raise DataError(f"{path} is no CSV file of pictures: it has a line of more than {_CHUNK:,} bytes")
@@ -253,8 +255,8 @@ def _layout(path: Path, row: bytes) -> _Layout:
     layout = _Layout(delimiter, columns, label, left_out, has_heading)
     if not _is_square(layout.pixels):
         raise DataError(
-            f"{path} has {columns:,} columns, where a label and a square number of pixels were expected, such "
-            "as 785 for 28 x 28 pixels"
+            f"{path} has {columns:,} columns, where a label and a square number of pixels were expected, "
+            "such as 785 for 28 x 28 pixels"
         )
     return layout
 
@@ -352,7 +354,9 @@ def _floats(path: Path, text: bytes, columns: int, lines: Sequence[int]) -> NDAr
             with np.errstate(over="ignore"):
                 numbers[k] = [float(cell) for cell in cells]
         except ValueError as error:
-            wrong = next(j for j, cell in enumerate(cells) if not _is_number(cell.decode("latin-1")) or not cell)
+            wrong = next(
+                j for j, cell in enumerate(cells) if not _is_number(cell.decode("latin-1")) or not cell
+            )
             found = repr(cells[wrong].decode("utf-8", "replace")[:20]) if cells[wrong] else "nothing"
             raise DataError(
                 f"{path}, line {lines[k]}: pixel {wrong} is {found}, where a number was expected"

@@ -1,4 +1,4 @@
-"""The class `Dataset`: grey images with labels, in a training and a test part, and the names of the classes."""
+"""The class `Dataset`: grey images with labels in a training and a test part, and the classes' names."""
 
 from __future__ import annotations
 
@@ -72,10 +72,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         if not 2 <= self.classes <= MOST_CLASSES:
-            raise DataError(
-                f"{self.name}: a data set has at least 2 classes and at most {MOST_CLASSES:,}, not "
-                f"{self.classes:,}"
-            )
+            limit = "at least 2" if self.classes < 2 else f"at most {MOST_CLASSES:,}"
+            raise DataError(f"{self.name}: a data set has {limit} classes, not {self.classes:,}")
         for part, images, labels in (
             ("training", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),
@@ -110,12 +108,12 @@ class Dataset:
 def check_class_names(where: str, names: Sequence[str]) -> None:
     """Raise unless the names of classes are short texts that differ: a checkpoint holds no others."""
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name.strip()) <= LONGEST_NAME:
+        if not 0 < len(name.strip()) <= LONGEST_NAME:
             raise DataError(
-                f"{where}: the name of a class has 1 to {LONGEST_NAME} characters, not {str(name)[:20]!r}"
+                f"{where}: the name of a class has 1 to {LONGEST_NAME} characters, not {name[:20]!r}"
             )
         if any("\ud800" <= sign <= "\udfff" for sign in name):
-            raise DataError(f"{where}: the name of the class {ascii(name)} is no text in UTF-8; rename it")
+            raise DataError(f"{where}: the name of the class {name!a} is no text in UTF-8; rename it")
     twice = [name for name, count in Counter(map(str.strip, names)).items() if count > 1]
     if twice:
         raise DataError(f"{where}: two classes have the name {twice[0]!r}; rename one of them")

@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +71,8 @@ def load(
     Raises
     ------
     DataError
-        There is no such data set, file or directory, or something in it is wrong. With ``"auto"`` this holds for
-        the directory in ``$TINYGRAD_MNIST_DATA``, too.
+        There is no such data set, file or directory, or something in it is wrong. With ``"auto"`` this holds
+        for the directory in ``$TINYGRAD_MNIST_DATA``, too.
     DataUnavailableError
         ``"mnist"`` is neither on this machine nor could be downloaded.
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,14 @@ from tinygrad_mnist.data.labels import names_beside, number_labels
 from tinygrad_mnist.data.npz_sets import read_npz_set
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures
 from tinygrad_mnist.data.picture_folders import (
-    check_memory,
     class_folders,
-    common_shape,
     is_picture_name,
     pictures_in,
     read_class_folders,
     read_pictures,
     visible,
 )
+from tinygrad_mnist.data.scaling import page_of
 
 TAKEN = (
     "the four IDX files of MNIST or of a set like it, an .npz file with x_train and y_train, a folder of "
@@ -74,7 +72,10 @@ def read_data_set(path: Path, notify: Callable[[str], None] | None = None) -> Da
         It has pictures, and Pillow is not installed.
     """
     try:
-        found = _look_into(path)() if os.path.isdir(path) else _look_at(path)()
+        read = _look_into(path) if os.path.isdir(path) else _look_at(path)
+        if read is None:
+            raise DataError(f"{path} has no data set: {_content(visible(path))}, where {TAKEN} was expected")
+        found = read()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
@@ -88,8 +89,8 @@ def read_data_set(path: Path, notify: Callable[[str], None] | None = None) -> Da
 # ---- looking -------------------------------------------------------------------------------------------
 
 
-def _look_into(directory: Path, depth: int = 0) -> Read:
-    """Return the function that reads what is in a directory."""
+def _look_into(directory: Path, depth: int = 0) -> Read | None:
+    """Return the function that reads what is in a directory, or in the only one below it."""
     if idx_sets(directory):
         return lambda: read_idx_directory(directory)
     folders = class_folders(directory)
@@ -109,7 +110,7 @@ def _look_into(directory: Path, depth: int = 0) -> Read:
     inner = [Path(entry.path) for entry in entries if entry.is_dir()]
     if len(inner) == 1 and depth < _DEEPEST and not _is_full_of_pictures(inner[0]):
         return _look_into(inner[0], depth + 1)
-    raise DataError(f"{directory} has no data set: {_content(entries)}, where {TAKEN} was expected")
+    return None
 
 
 def _is_full_of_pictures(directory: Path) -> bool:
@@ -162,9 +163,7 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         if names is None:
             known = _known(path.resolve(), train, notes)
             names = known.names if known is not None else None
-    numbered = number_labels(
-        str(path), train.labels, test.labels if test is not None else None, names
-    )
+    numbered = number_labels(str(path), train.labels, test.labels if test is not None else None, names)
     notes += numbered.notes
     if test is not None and numbered.test is not None:
         images, labels = (train.images, test.images), (numbered.train, numbered.test)
@@ -173,14 +172,14 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         images = train.images[kept], train.images[held_out]
         labels = numbered.train[kept], numbered.train[held_out]
         notes.append(
-            f"it has no test part, so {len(held_out):,} of its {len(train.images):,} pictures are set aside as "
-            "one, always the same"
+            f"it has no test part, so {len(held_out):,} of its {len(train.images):,} pictures are set aside "
+            "as one, always the same"
         )
     is_centred = found.is_centred
     if is_centred is None:
-        is_centred = known is None and all(name in "0123456789" for name in numbered.class_names)
+        is_centred = known is None and _shows_digits(images[0], numbered.class_names)
     dataset = Dataset(
-        name=path.resolve().name if os.path.isdir(path) else path.stem,
+        name=path.resolve().name,
         train_images=images[0],
         train_labels=labels[0],
         test_images=images[1],
@@ -191,6 +190,13 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         is_centred=is_centred,
     )
     return dataset, tuple(notes)
+
+
+def _shows_digits(images: NDArray[np.uint8], class_names: Sequence[str]) -> bool:
+    """Return whether pictures are taken for digits as those of MNIST: by names, squares and dark borders."""
+    _, height, width = images.shape
+    are_digits = all(name in tuple("0123456789") for name in class_names)
+    return are_digits and height == width and page_of(images[:1000]) == "dark"
 
 
 def _known(path: Path, train: Part, notes: list[str]) -> KnownSet | None:
@@ -216,7 +222,7 @@ def _split(path: Path, labels: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDA
 def read_unlabelled(
     path: str | os.PathLike[str], image_shape: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Read pictures without labels, as those of Kaggle's ``test.csv``.
+    r"""Read pictures without labels, as those of Kaggle's ``test.csv``.
 
     Parameters
     ----------
@@ -241,7 +247,7 @@ def read_unlabelled(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "test.csv")
-    ...     _ = path.write_text("pixel0,pixel1,pixel2,pixel3\\n0,64,128,255\\n")
+    ...     _ = path.write_text("pixel0,pixel1,pixel2,pixel3\n0,64,128,255\n")
     ...     read_unlabelled(path)
     array([[[  0,  64],
             [128, 255]]], dtype=uint8)
@@ -250,6 +256,8 @@ def read_unlabelled(
     try:
         if path.is_dir():
             return _folder_without_labels(path, image_shape)
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is neither a file nor a directory, where pictures were expected")
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
@@ -268,7 +276,5 @@ def _folder_without_labels(directory: Path, image_shape: tuple[int, int] | None)
     paths, _ = pictures_in(directory)
     if not paths:
         raise DataError(f"{directory} has no pictures, where those to recognise were expected")
-    if image_shape is None:
-        image_shape, _ = common_shape(paths, directory)
-    check_memory(directory, len(paths), image_shape)
-    return read_pictures(paths, image_shape)
+    images, _ = read_pictures(paths, directory, image_shape)
+    return images

@@ -159,9 +159,7 @@ class StoredArray:
 
 
 @contextmanager
-def open_idx(
-    path: str | os.PathLike[str], *, most_unzipped: int = MAX_UNZIPPED
-) -> Iterator[StoredArray]:
+def open_idx(path: str | os.PathLike[str], *, most_unzipped: int = MAX_UNZIPPED) -> Iterator[StoredArray]:
     """Open an IDX file, gzipped or not, read its header, and compare what it promises with the file's size.
 
     Parameters

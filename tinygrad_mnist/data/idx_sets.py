@@ -86,8 +86,8 @@ def read_idx_file(path: Path) -> Found:
     match = _NAME.fullmatch(path.name)
     if match is None:
         raise DataError(
-            f"{path} is an IDX file, but not called as one of a set is, such as train-images-idx3-ubyte; name "
-            "the directory that has the four files"
+            f"{path} is an IDX file, but not called as one of a set is, such as train-images-idx3-ubyte; "
+            "name the directory that has the four files"
         )
     return _read(path.parent, idx_sets(path.parent)[match["set"].casefold()])
 
@@ -98,8 +98,8 @@ def _read(directory: Path, found: IdxSet) -> Found:
     if missing:
         there = ", ".join(path.name for path in found.files.values())
         raise DataError(
-            f"{directory} lacks a file with the {' and the '.join(missing)} of a set of IDX files, of which it "
-            f"has {there}; put it there, as it is or with .gz, or name another directory"
+            f"{directory} lacks a file with the {' and the '.join(missing)} of a set of IDX files, of which "
+            f"it has {there}; put it there, as it is or with .gz, or name another directory"
         )
     split = emnist_split(found.prefix)
     arrays = [
@@ -116,9 +116,7 @@ def _read(directory: Path, found: IdxSet) -> Found:
     ]
     parts = [
         Part(f"{directory} ({path.name})", part, label)
-        for part, label, path in zip(
-            images, labels, [found.files[role] for role in wanted[::2]], strict=True
-        )
+        for part, label, path in zip(images, labels, [found.files[role] for role in wanted[::2]], strict=True)
     ]
     return Found(
         form=f"the IDX files of EMNIST, split {split}" if split else "IDX files",
@@ -140,7 +138,7 @@ def _read_labels(path: Path) -> Any:
     with open_idx(path) as stored:
         if len(stored.shape) != 1 and not (len(stored.shape) == 2 and stored.shape[1] == 1):
             raise DataError(
-                f"{path} has values of shape {stored.shape}, where labels of shape (n,) were expected; put the "
-                "right file there"
+                f"{path} has values of shape {stored.shape}, where labels of shape (n,) were expected; put "
+                "the right file there"
             )
         return as_labels(str(path), stored.read())

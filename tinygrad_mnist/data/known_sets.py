@@ -1,9 +1,10 @@
 """Data sets that come in the files of MNIST, and the names of their classes.
 
-Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) and KMNIST (T. Clanuwat and others, 2018) have MNIST's file
-names and sizes, so they are told by their pictures: the mean and the standard deviation of the training
-pixels, which are published, and 6,000 training pictures of each class, where MNIST has 5,421 to 6,742. EMNIST
-(G. Cohen, S. Afshar, J. Tapson, A. van Schaik, 2017) has its name in those of its files.
+Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf, 2017) and KMNIST (T. Clanuwat and others, 2018) have MNIST's
+file names and sizes, so they are told by their pictures: by the mean and the standard deviation of the
+training pixels, as usually given for them, and by 6,000 training pictures of each class, where MNIST has
+5,421 to 6,742. EMNIST (G. Cohen, S. Afshar, J. Tapson, A. van Schaik, 2017) has its name in those of its
+files.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def known_by_name(path: Path, labels: NDArray[Any]) -> KnownSet | None:
 
 
 def _looks_numbered(labels: NDArray[Any]) -> bool:
-    return labels.dtype.kind == "i" and labels.size > 0 and 0 <= labels.min() and labels.max() <= 9
+    return labels.dtype.kind == "i" and labels.size > 0 and labels.min() >= 0 and labels.max() <= 9
 
 
 # ---- EMNIST --------------------------------------------------------------------------------------------

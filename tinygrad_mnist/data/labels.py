@@ -73,7 +73,7 @@ def as_labels(where: str, values: NDArray[Any]) -> Labels:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     elif values.ndim == 2 and values.dtype.kind in "buif" and _is_one_hot(values):
-        return values.argmax(axis=1).astype(np.int64)
+        return _whole(where, values.argmax(axis=1))
     if values.ndim != 1:
         raise DataError(
             f"{where} has labels of shape {values.shape}, where one label for each picture was expected, "
@@ -99,8 +99,8 @@ def _whole(where: str, values: NDArray[Any]) -> NDArray[np.int64]:
             wrong = np.flatnonzero(~(np.abs(values) < 1e15) | (values != np.rint(values)))
         if wrong.size:
             raise DataError(
-                f"{where} has the label {values[wrong[0]]:g} at position {int(wrong[0])}, where whole numbers "
-                "were expected"
+                f"{where} has the label {values[wrong[0]]:g} at position {int(wrong[0])}, where whole "
+                "numbers were expected"
             )
     if values.dtype.kind == "u" and values.size and int(values.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{where} has the label {int(values.max())}, where small whole numbers were expected")
@@ -136,10 +136,17 @@ def from_texts(where: str, texts: Sequence[str | bytes]) -> Labels:
     return np.array([different[text] for text in texts], np.str_)
 
 
+def join_labels(first: Labels, second: Labels) -> Labels:
+    """Return the labels of two parts in one array: as texts, if one of them has texts."""
+    if first.dtype.kind == second.dtype.kind == "i":
+        return np.concatenate([first.astype(np.int64), second.astype(np.int64)])
+    return np.concatenate([first.astype(np.str_), second.astype(np.str_)])
+
+
 def number_labels(
     where: str, train: Labels, test: Labels | None, names: Mapping[int, str] | None = None
 ) -> Numbered:
-    """Number the classes of labels 0, 1, ... in their natural order, and name them.
+    """Give the classes of labels numbers 0, 1, ... in their natural order, and names.
 
     Parameters
     ----------
@@ -194,7 +201,7 @@ def number_labels(
     )
 
 
-def _different(labels: Labels) -> Labels:
+def _different(labels: Labels) -> NDArray[Any]:
     """Return the labels that occur, in ascending order; small numbers are counted, which needs no sorting."""
     if labels.dtype.kind == "i" and labels.min() >= 0 and labels.max() < MOST_CLASSES:
         return np.flatnonzero(np.bincount(labels)).astype(np.int64)

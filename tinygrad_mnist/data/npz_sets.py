@@ -19,6 +19,7 @@ _DATA: Final = Purpose(
     kind=".npz file with a data set",
     instead="write one by numpy.savez, with the arrays x_train, y_train, x_test and y_test",
     again=_AGAIN,
+    pickled="has an array of objects; save numbers or texts",
     always_unpacked=MOST_BYTES,
     largest_ratio=2,
     too_large="save the pictures as bytes (uint8), or fewer of them",
@@ -42,9 +43,7 @@ class Names:
 
 NAMES: Final = (
     Names(("x_train", "y_train"), ("x_test", "y_test"), ("x_val", "y_val")),
-    Names(
-        ("train_images", "train_labels"), ("test_images", "test_labels"), ("val_images", "val_labels")
-    ),
+    Names(("train_images", "train_labels"), ("test_images", "test_labels"), ("val_images", "val_labels")),
     Names(("images", "labels"), ("test_images", "test_labels"), ("val_images", "val_labels")),
     Names(("x", "y"), ("x_test", "y_test"), ("x_val", "y_val")),
 )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.data.labels import Labels
+from tinygrad_mnist.data.labels import Labels, join_labels
 from tinygrad_mnist.data.levels import as_bytes, black_and_white
 
 MOST_BYTES = 1 << 30
@@ -21,6 +21,7 @@ _HIGHEST = 65535
 _BLOCK = 1 << 12
 """Pictures that are made grey at a time."""
 _NUMBERS = "buif"
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,19 @@ class Found:
     notes: tuple[str, ...] = ()
     is_centred: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.test is not None:
+            check_same_size(self.train, self.test)
+
+
+def check_same_size(train: Part, other: Part) -> None:
+    """Raise if the pictures of another part have another size than those of the training part."""
+    if other.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(
+            f"{other.where}: the pictures have height and width {other.images.shape[1:]}, and those of the "
+            f"training part {train.images.shape[1:]}; they must be the same"
+        )
+
 
 def with_validation(
     train: Part, test: Part | None, validation: Part | None
@@ -92,17 +106,9 @@ def with_validation(
         return train, test, ()
     if test is None:
         return train, validation, ("its validation part is the test part, as it has no other",)
-    if validation.images.shape[1:] != train.images.shape[1:]:
-        raise DataError(
-            f"{validation.where}: the pictures have height and width {validation.images.shape[1:]}, and those "
-            f"of the training part {train.images.shape[1:]}; they must be the same"
-        )
-    labels = [train.labels, validation.labels]
-    if len({part.dtype.kind for part in labels}) == 2:
-        labels = [part.astype(np.str_) for part in labels]
-    joined = Part(
-        train.where, np.concatenate([train.images, validation.images]), np.concatenate(labels)
-    )
+    check_same_size(train, validation)
+    images = np.concatenate([train.images, validation.images])
+    joined = Part(train.where, images, join_labels(train.labels, validation.labels))
     return joined, test, ("its validation part joins the training part",)
 
 
@@ -177,7 +183,7 @@ def _without_channels(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _grey(colour: NDArray[Any]) -> NDArray[Any]:
-    """Return the luma of pictures in colour (ITU-R BT.601), of bytes by the whole numbers that Pillow takes."""
+    """Return the luma of pictures in colour (ITU-R BT.601), of bytes as Pillow rounds it."""
     is_byte = colour.dtype == np.uint8
     grey = np.empty(colour.shape[:3], np.uint8 if is_byte else np.float32)
     for start in range(0, len(colour), _BLOCK):
@@ -186,7 +192,7 @@ def _grey(colour: NDArray[Any]) -> NDArray[Any]:
             red, green, blue = (block[..., k].astype(np.uint32) for k in range(3))
             grey[start : start + _BLOCK] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
         else:
-            grey[start : start + _BLOCK] = block.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+            grey[start : start + _BLOCK] = block.astype(np.float32) @ _LUMA
     return grey
 
 

@@ -34,9 +34,14 @@ _OPTIMIZERS: Final = (
     "of `optim.Optimizer`"
 )
 _CONVOLUTIONS: Final = (
-    "`nn.functional` has conv1d, conv2d, conv_transpose2d, max_pool2d, avg_pool2d, adaptive_avg_pool2d and "
-    "interpolate, and `nn` the layers of them"
+    "there are `nn.Conv1d`, `nn.Conv2d` and `nn.ConvTranspose2d`; a sequence is an image of one row, as in "
+    "`x[:, :, None]`"
 )
+_POOLS: Final = (
+    "there are `nn.MaxPool2d`, `nn.AvgPool2d` and `nn.AdaptiveAvgPool2d`; a sequence is an image of one row, "
+    "as in `x[:, :, None]`"
+)
+_PADS: Final = "write `np.pad(x, ((0, 0), (1, 2)))`, with mode=, or padding= and padding_mode= of `nn.Conv2d`"
 _WINDOWS: Final = "write `np.lib.stride_tricks.sliding_window_view(x, n, axis)`, which has a gradient"
 _SEQUENCES: Final = "there are no recurrent layers and no attention here; see docs/how_to/from_pytorch.md"
 _JIT: Final = "write `jit(nn.ReLU())` for a model, or @jit above the function of a training step"
@@ -287,11 +292,9 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "Buffer": "write self.register_buffer(name, array)",
         "DataParallel": _CPU,
         "LazyLinear": "write `nn.Linear(3, 2)`, with the number of inputs",
-        "Unflatten": "write `x.reshape(shape)` in forward()",
         "parallel": _CPU,
         "Unfold": _WINDOWS,
         "Fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
-        "ZeroPad2d": "write `np.pad(x, ((0, 0), (1, 2)))`, or padding= of the convolution",
     },
     "nn.functional": {
         "normalize": "write `x / np.linalg.norm(x, axis=-1, keepdims=True)`",
@@ -299,9 +302,7 @@ MODULES: Final[dict[str, dict[str, str]]] = {
         "unfold": _WINDOWS,
         "fold": 'write `op.REGISTRY["overlap_add"]`, which adds windows up where they overlap',
         "upsample": "it is `nn.functional.interpolate`",
-        "embedding": "write `w[index]`",
         "logsigmoid": 'write `op.REGISTRY["log_sigmoid"](x)`',
-        "softplus": 'write `op.REGISTRY["softplus"](x)`',
         "scaled_dot_product_attention": "write `nn.functional.softmax(x @ y.T / np.sqrt(3), dim=-1) @ x`",
         "cosine_similarity": "write `np.sum(x * y, axis=-1)` over both norms, `np.linalg.norm(x, axis=-1)`",
         "pairwise_distance": "write `np.linalg.norm(x - y, axis=-1)`",
@@ -327,9 +328,16 @@ MODULES: Final[dict[str, dict[str, str]]] = {
 """For names in PyTorch's modules, what to write, by the module's name here."""
 
 FAMILIES: Final[dict[tuple[str, ...], str]] = {
-    ("Conv", "LazyConv", "MaxPool", "AvgPool", "Adaptive", "MaxUnpool", "LPPool"): _CONVOLUTIONS,
-    ("conv", "max_pool", "avg_pool", "adaptive_", "lp_pool", "max_unpool", "interpolate"): _CONVOLUTIONS,
-    ("BatchNorm2d", "BatchNorm3d", "InstanceNorm", "Dropout2d", "Upsample", "PixelShuffle"): _CONVOLUTIONS,
+    ("Conv", "LazyConv", "conv"): _CONVOLUTIONS,
+    ("MaxPool", "AvgPool", "Adaptive", "LPPool", "FractionalMaxPool"): _POOLS,
+    ("max_pool", "avg_pool", "adaptive_", "lp_pool", "fractional_max_pool"): _POOLS,
+    ("MaxUnpool", "max_unpool"): "the pools do not return indices; `nn.Upsample` makes images larger",
+    ("Upsampling",): "write `nn.Upsample(scale_factor=2)`, with mode=",
+    ("BatchNorm", "LazyBatchNorm"): "there are `nn.BatchNorm1d` and `nn.BatchNorm2d`",
+    ("InstanceNorm", "instance_norm"): "write `nn.GroupNorm(6, 6, affine=False)`, a group for each channel",
+    ("Dropout", "dropout"): "`nn.Dropout2d` drops channels, whatever axes are behind them",
+    ("PixelShuffle", "PixelUnshuffle", "pixel_"): "write `x.reshape(shape)` and `np.transpose(x, (1, 0))`",
+    ("ZeroPad", "ConstantPad", "ReflectionPad", "ReplicationPad", "CircularPad"): _PADS,
     ("RNN", "LSTM", "GRU", "Transformer", "MultiheadAttention"): _SEQUENCES,
 }
 """For the first letters of layers and functions that are not here, why."""

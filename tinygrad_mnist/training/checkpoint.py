@@ -177,7 +177,7 @@ def _with_model(path: Path, recipe: Recipe, model: ModelFile | None, notify: Cal
             )
         return recipe
     if model is None:
-        trained.require_local()
+        trained.require_trusted()
         model = trained
     elif model.sha256 != trained.sha256:
         notify(f"{model} is not the file that the model was trained with, or has changed since")

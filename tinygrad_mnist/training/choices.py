@@ -265,7 +265,7 @@ DATASETS: dict[str, DatasetChoice] = {
     "mnist": DatasetChoice(_data("mnist"), "MNIST"),
     "digits": DatasetChoice(_data("digits"), "the bundled digits"),
 }
-"""The data sets by name. Whatever else is asked for is a directory with the files of MNIST."""
+"""The data sets by name. Whatever else is asked for is a file or a directory with data of one's own."""
 
 
 # ---- whether the steps are compiled ----------------------------------------------------------------------

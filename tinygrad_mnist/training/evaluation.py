@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.numbers import size_text
+from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.numbers import printable, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
@@ -106,7 +107,7 @@ class CheckpointEvaluation:
     data : str
         The data set's name.
     source : str
-        The name in `DATASETS` or the directory by which it is loaded again.
+        The name in `DATASETS`, or the file or directory, by which it is loaded again.
     images : int
         The number of images.
     correct : int
@@ -147,7 +148,7 @@ def evaluate_checkpoint(
     checkpoint : Checkpoint
         The model.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+        A name in `DATASETS`, or a file or directory; the data that the model was trained on by default.
     notify : callable, optional
         Is told if the data is other than one might expect.
     tta : bool
@@ -160,8 +161,8 @@ def evaluate_checkpoint(
     Raises
     ------
     CheckpointError
-        If the images are of another size than the model's, or of other classes; or if the model's weights are
-        so large that it has no finite output.
+        If the images are of another size than the model's, or of classes that it does not know by their
+        names; or if the model's weights are so large that it has no finite output.
     DataError
         If the data cannot be had.
     """
@@ -191,21 +192,15 @@ def evaluate_ensemble(
     Raises
     ------
     CheckpointError, DataError
-        As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images, in
-        their classes, or in the data that they were trained on, where none is named.
+        As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images,
+        in their classes, or in the data that they were trained on, where none is named.
     """
     _require_agreement(checkpoints, data)
     asked = str(checkpoints[0][1].origin.get("data", "auto")) if data is None else data
     dataset, source = load_data(asked, notify)
-    for name, checkpoint in checkpoints:
-        if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
-            raise CheckpointError(
-                f"{name} takes images of {size_text(checkpoint.image_shape)} pixels in "
-                f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
-                f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
-            )
+    # one list of classes for all of them, as they agree
+    labels = _outputs(*checkpoints[0], dataset)[dataset.test_labels]
     found = [predict_by_checkpoint(checkpoint, dataset.test_images, tta=tta) for _, checkpoint in checkpoints]
-    labels = dataset.test_labels
     together = _compared(np.mean(found, axis=0) if len(found) > 1 else found[0], labels)
     classes = _by_class(together.probabilities, labels, checkpoints[0][1].class_names)
     return CheckpointEvaluation(
@@ -239,14 +234,35 @@ def _by_class(
     )
 
 
+def _outputs(name: str, checkpoint: Checkpoint, dataset: Dataset) -> NDArray[np.int64]:
+    """Return the output of a model for each class of a data set, which may have fewer, in another order.
+
+    Classes are the same if they have the same name. Where one side has numbers for names, as data without
+    such a list has, and both have as many, they are the same by their position.
+    """
+    names = checkpoint.class_names
+    numbers = tuple(map(str, range(len(names))))
+    unknown = [one for one in dataset.class_names if one not in names]
+    if dataset.image_shape == checkpoint.image_shape:
+        if not unknown:
+            return np.array([names.index(one) for one in dataset.class_names])
+        if dataset.classes == len(names) and numbers in (names, dataset.class_names):
+            return np.arange(len(names))
+    raise CheckpointError(
+        f"{name} takes images of {size_text(checkpoint.image_shape)} pixels in {len(names)} classes, but "
+        f"{dataset.name} has {size_text(dataset.image_shape)} in {dataset.classes}"
+        f"{f', among them {printable(unknown[0])}' if unknown else ''}; name other data"
+    )
+
+
 def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]], data: str | None) -> None:
     """Raise an error for the first of several models whose outputs cannot be averaged with the first's."""
     first, one = checkpoints[0]
     for name, other in checkpoints[1:]:
         if other.image_shape != one.image_shape:
             raise CheckpointError(
-                f"{first} and {name} cannot be averaged: they take images of {size_text(one.image_shape)} and "
-                f"of {size_text(other.image_shape)} pixels"
+                f"{first} and {name} cannot be averaged: they take images of {size_text(one.image_shape)} "
+                f"and of {size_text(other.image_shape)} pixels"
             )
         if other.class_names != one.class_names:
             raise CheckpointError(

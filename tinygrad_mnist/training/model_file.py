@@ -109,19 +109,31 @@ class ModelFile:
             raise ModelFileError("model_file must have a SHA-256 of 64 hexadecimal digits")
         return found
 
-    def require_local(self) -> None:
-        """Raise an error if the path, which a checkpoint names, is not absolute or leads to another machine.
+    def require_trusted(self) -> None:
+        """Raise an error if the file, which a checkpoint names, is not the one that was there in training.
 
         Raises
         ------
         ModelFileError
-            If so. To look for a file such as ``//host/share/model.py`` is to ask the host.
+            If the file is not there, or has another hash; or if the path is not absolute, or leads to another
+            machine, as ``//host/share/model.py`` does: to look there is to ask the host.
         """
         if not os.path.isabs(self.path) or self.path.startswith(("//", "\\\\")):
             raise ModelFileError(
                 f"the model is built by {self}, which is no path on this machine; name the file by --model "
                 f"{EXAMPLE}"
             )
+        self._read()
+
+    def _read(self) -> bytes:
+        """Return the content of the file, if it is the one whose hash is known."""
+        content = _read(self.path)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ModelFileError(
+                f"{_shown(self.path)} has changed since the model was trained; put it back, or name the file "
+                f"by --model {EXAMPLE}"
+            )
+        return content
 
     def build(
         self,
@@ -152,12 +164,7 @@ class ModelFile:
             If the file is not there, has changed, or has an error; or if the function returns anything else
             than a model for these images and classes.
         """
-        content = _read(self.path)
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ModelFileError(
-                f"{_shown(self.path)} has changed since the model was trained; put it back, or name the file "
-                f"by --model {EXAMPLE}"
-            )
+        content = self._read()
         if rng is not None:
             from tinygrad_mnist import nn
 
@@ -166,7 +173,10 @@ class ModelFile:
         try:
             model = function(image_shape, classes)
         except (Exception, SystemExit) as error:
-            raise ModelFileError(f"{_place(error) or self}: {_in_words(error)}") from error
+            hint = "; name a function of the shape and the classes, which makes it" * isinstance(
+                function, type
+            )
+            raise ModelFileError(f"{_place(error) or self}: {_in_words(error)}{hint}") from error
         self._require_model(model, function)
         _require_output(self._where(function), model, image_shape, classes)
         return model  # type: ignore[no-any-return]
@@ -234,6 +244,8 @@ def find_model_file(text: str) -> ModelFile:
         offer = f"; {_offer_unrun(file)}" if file else ""
         raise ModelFileError(f"{text!r} does not say which function of which file: give {EXAMPLE}{offer}")
     path = str(Path(os.path.expanduser(path)).resolve())
+    if not path.isprintable():  # a checkpoint has to name it
+        raise ModelFileError(f"the path {_shown(path)} has signs that cannot be printed; move the file")
     return ModelFile(path, function, hashlib.sha256(_read(path)).hexdigest())
 
 

@@ -1,4 +1,4 @@
-"""Reading of checkpoints: ``.npz`` files that anybody may have written, as `tinygrad_mnist.npz` reads them."""
+"""Reading of checkpoints, ``.npz`` files that anybody may have written, by `tinygrad_mnist.npz`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _CHECKPOINT: Final = npz.Purpose(
     kind="checkpoint",
     instead="name a directory that 'tinygrad-mnist train' has written",
     again="take another copy of it, or train again",
+    pickled="is cut off or damaged; take another copy of it, or train again",
     always_unpacked=1 << 26,
     largest_ratio=25,  # weights in float32 cannot be packed much smaller than they are
     too_large="no training writes such a file",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
+from tinygrad_mnist.data.scaling import PAGES, page_of, scaled
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
@@ -79,7 +80,7 @@ def predict(
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The digit that a model predicts for a picture.
+    """The class that a model predicts for a picture.
 
     Parameters
     ----------
@@ -102,7 +103,10 @@ class Prediction:
 def predict_picture(
     checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
 ) -> Prediction:
-    """Predict the digit on a picture in a file.
+    """Predict the class of a picture in a file.
+
+    A picture for a model of digits, or of other drawn signs, is prepared as those of MNIST were. For every
+    other model it is scaled as a whole, as the pictures were that the model was trained on.
 
     Parameters
     ----------
@@ -127,7 +131,8 @@ def predict_picture(
         If the model's images are not square, or its weights are so large that it has no finite output.
     """
     height, width = checkpoint.image_shape
-    if height != width:
+    is_centred = bool(checkpoint.origin.get("is_centred", True))
+    if is_centred and height != width:
         raise CheckpointError(
             f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
         )
@@ -136,12 +141,25 @@ def predict_picture(
         raise DataError(f"{file} is no regular file, where a picture was expected; write it to a file first")
     picture = read_image(file, index if own_index is None else own_index)
     try:
-        image = prepare_digit(picture, height)
+        image = prepare_digit(picture, height) if is_centred else _as_trained(checkpoint, picture)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
     probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
+
+
+def _as_trained(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture scaled as a whole to the model's size, on a page as that of the training pictures.
+
+    Where nearly all of those had a dark border, one with a light border is turned to its negative, and the
+    other way about: it shows the same thing on another page.
+    """
+    page = checkpoint.origin.get("page")
+    found = page_of(picture[np.newaxis])
+    if page in PAGES and found is not None and found != page:
+        picture = 255 - picture
+    return scaled(picture, checkpoint.image_shape)
 
 
 def predict_by_checkpoint(

@@ -19,9 +19,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tinygrad_mnist.data import AUGMENTATIONS
 from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training import choices
 from tinygrad_mnist.training.errors import RecipeError
+from tinygrad_mnist.training.models import MODELS
 from tinygrad_mnist.training.recipes import RECIPES, Recipe, find_recipe
 
 SUFFIX: Final = ".toml"
@@ -31,6 +33,17 @@ LARGEST: Final = 1 << 20
 """Bytes of the largest file that is taken: more is no recipe."""
 WIDTH: Final = 100
 """Signs in a line of a file that is written."""
+
+_TABLES: Final[dict[str, Mapping[str, Any]]] = {
+    "ACTIVATIONS": choices.ACTIVATIONS,
+    "AUGMENTATIONS": AUGMENTATIONS,
+    "DATASETS": choices.DATASETS,
+    "MODELS": MODELS,
+    "NORMS": choices.NORMS,
+    "OPTIMIZERS": choices.OPTIMIZERS,
+    "SCHEDULES": choices.SCHEDULES,
+}
+"""The tables that the docstring of `Recipe` names; a file lists what is in them."""
 
 _NONE: Final = {"batch_size": "full"}
 """The text that stands for None, where that is not ``none``."""
@@ -233,8 +246,9 @@ def _to_toml(name: str, value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    # the escapes of JSON are among those of TOML, which has one sign more that may not stand as it is
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # The escapes of JSON are among those of TOML. What a terminal acts on is spelt out as well.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in quoted)
 
 
 def _comments() -> dict[str, str]:
@@ -248,8 +262,9 @@ def _plain(name: str, text: str) -> str:
     """Return a sentence of a docstring with the names in a table, in place of the table's name."""
 
     def names(match: re.Match[str]) -> str:
-        table = getattr(choices, match[1], None)
-        return f"({', '.join(table)})" if isinstance(table, dict) else match[1]
+        table = _TABLES.get(match[1].rpartition(".")[2])
+        return match[1] if table is None else f"({', '.join(table)})"
 
+    text = re.sub(r"``(\w[\w-]*)``", r'"\1"', text)
     text = re.sub(r"`+([^`]+)`+", names, text)
     return re.sub(r"\bNone\b", f'"{none}"', text) if (none := _none_of(name)) else text

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from tinygrad_mnist.data.augmentation import AUGMENTATIONS
+from tinygrad_mnist.data.augmentation import find_augmentation
+from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.training.choices import ACTIVATIONS, NORMS, OPTIMIZERS, SCHEDULES
 from tinygrad_mnist.training.errors import RecipeError
 from tinygrad_mnist.training.layers import LayerError, parsed
@@ -43,8 +44,8 @@ class Recipe:
         "activation", "flatten")``; see `tinygrad_mnist.training.layers`. The linear layer to the classes
         follows by itself.
     activation : str
-        One of `ACTIVATIONS`, which are in `choices` as the optimisers, schedules and norms are; after each
-        hidden layer.
+        One of `ACTIVATIONS`, after each hidden layer of the model ``mlp``; what ``activation`` among the
+        `layers` stands for.
     batch_norm : bool
         Whether a batch norm stands between each hidden layer of the model ``mlp`` and its activation.
     norm : str
@@ -55,7 +56,8 @@ class Recipe:
     crop : int
         Pixels that are cut from each side of an image, at least 0.
     augmentation : str
-        One of `tinygrad_mnist.data.AUGMENTATIONS`: how training images are changed each time they are drawn.
+        How training images are changed each time they are drawn: one of `tinygrad_mnist.data.AUGMENTATIONS`,
+        or ranges as in "rotation 10 shift 1", or a name and the ranges that replace its own.
     hard : tuple of float, or None
         ``(k, share)``: a pass that does not go through the whole training part takes the images that a linear
         classifier finds hard. They are drawn with weights ``exp(-k r)``, where r is the rank of the margin (0
@@ -166,6 +168,8 @@ class Recipe:
                 "model",
                 "'file' where a file builds it, and there alone; name it by --model FILE.py:FUNCTION",
             )
+        if self.model == "file" and (self.hidden or self.layers):
+            yield "layers" if self.layers else "hidden", "empty where a file builds the model, layers and all"
         if self.model == "layers" and self.dropout and "dropout" not in self.layers:
             yield "dropout", "0 where no layer is 'dropout', as there is nothing to drop"
         if self.betas is not None and not OPTIMIZERS[self.optimizer].has_betas:
@@ -292,6 +296,17 @@ def _one_of(table: Mapping[str, Any]) -> Check:
     return check
 
 
+def _augmentation(value: Any) -> str | None:
+    """Check the text of an augmentation."""
+    if not isinstance(value, str):
+        return f"a text, as 'affine' or 'rotation 10 shift 1', not {value!r}"
+    try:
+        find_augmentation(value)
+    except DataError as error:
+        return f"a name, ranges or both, but {error}"
+    return None
+
+
 def _shown(value: Any) -> str:
     """Return a value as the command line takes it, where it takes lists."""
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
@@ -337,7 +352,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "norm": _one_of(NORMS),
     "dropout": _SHARE,
     "crop": _check("a whole number of at least 0", lambda n: _is_int(n) and n >= 0),
-    "augmentation": _one_of(AUGMENTATIONS),
+    "augmentation": _augmentation,
     "hard": _optional(
         _check(
             "two numbers, at least 0, and 0 to 1, as in 3,0.1",
@@ -460,7 +475,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-fast",
-            description="the same, smaller, on hard images: 99 % soonest",
+            description="smaller, on hard images: 99 % soonest",
             layers=_small_net("conv 16 5x5 stride 2", "conv 32 3x3"),
             crop=2,
             hard=(3.0, 0.1),
@@ -469,7 +484,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-best",
-            description="three convolutions, distorted images",
+            description="larger, distorted images",
             layers=_small_net("conv 24 5x5 stride 2", "conv 48 3x3", "conv 48 3x3"),
             augmentation="elastic",
             epochs=4.4,
@@ -477,14 +492,14 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-digits",
-            description="the bundled 8 x 8 digits, distorted",
+            description="the bundled digits, distorted",
             layers=(
                 *("conv 32 3x3 padding 1", "norm", "activation"),
                 *("conv 32 3x3 padding 1", "max-pool 2", "norm", "activation"),
                 *("conv 64 3x3 padding 1", "max-pool 2", "norm", "activation"),
                 *("flatten", "linear 128", "norm", "activation"),
             ),
-            augmentation="elastic-8x8",
+            augmentation="affine-8x8",
             epochs=40,
             evaluate_every=40,
             data="digits",
@@ -492,7 +507,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="mlp",
-            description="no convolutions; batch norm, one cycle of the rate",
+            description="no convolutions; batch norm",
             hidden=(256, 128),
             batch_norm=True,
             optimizer="adamw",
@@ -521,7 +536,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="batchnorm-deep-fullbatch",
-            description="the same, all images in each step",
+            description="the same, full batch",
             hidden=(64, 32, 16),
             batch_norm=True,
             one_hot=True,

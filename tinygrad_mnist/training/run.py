@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
@@ -233,6 +234,7 @@ def _untrained(
             "dataset": dataset.name,
             "train_images": len(parts.train_images),
             "is_centred": dataset.is_centred,
+            "page": page_of(parts.train_images[:1000]),
         },
     )
 

@@ -28,7 +28,7 @@ class Choice:
     dataset : Dataset
         The data.
     source : str
-        What is to be asked for to get the same data again: a name in `DATASETS`, or a directory.
+        What is to be asked for to get the same data again: a name in `DATASETS`, or a file or directory.
     """
 
     recipe: Recipe
@@ -55,7 +55,8 @@ def choose(
     changes : mapping, optional
         Values that replace the recipe's; see `Recipe.changed`.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the recipe is for, if not given.
+        A name in `DATASETS`, or a file or directory of any format that `tinygrad_mnist.data.load` reads; the
+        data that the recipe is for, if not given.
     notify : callable, optional
         Is told, in a sentence each, what is done otherwise than one might expect.
 
@@ -86,7 +87,7 @@ def choose(
 
 
 def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[Dataset, str]:
-    """Load a data set by its name in `DATASETS`, or the files of MNIST from a directory.
+    """Load a data set by its name in `DATASETS`, or one's own from a file or a directory.
 
     Returns
     -------
@@ -103,7 +104,7 @@ def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[
 def data_title(name: str, source: str) -> str:
     """Return the name of a data set in a sentence, by its source: a directory may be called ``digits`` too.
 
-    A directory may be called anything, so its name is made printable.
+    A file or directory may be called anything, so its name is made printable.
 
     Examples
     --------
