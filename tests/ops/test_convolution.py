@@ -135,7 +135,8 @@ def test_a_convolution_of_no_images_has_gradients_of_zeros() -> None:
         out = F.conv2d(x, weight, normal(4), groups=groups)
         assert out.shape == (0, 4, 3, 3)
         out.backward(np.ones(out.shape))
-        assert x.grad is not None and x.grad.shape == x.shape
+        assert x.grad is not None
+        assert x.grad.shape == x.shape
         assert weight.grad is not None
         np.testing.assert_array_equal(weight.grad.data, np.zeros(weight.shape))
 
@@ -256,7 +257,8 @@ def test_pools_of_integers_and_float16() -> None:
     assert mean.dtype == np.float16
     assert mean.item() == 1
     mean.backward()
-    assert ones.grad is not None and ones.grad.dtype == np.float16
+    assert ones.grad is not None
+    assert ones.grad.dtype == np.float16
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"])
@@ -265,7 +267,8 @@ def test_pools_of_no_images(name: str) -> None:
     out = getattr(F, name)(x, 2)
     assert out.shape == (0, 2, 2, 2)
     out.backward(np.ones(out.shape))
-    assert x.grad is not None and x.grad.shape == x.shape
+    assert x.grad is not None
+    assert x.grad.shape == x.shape
 
 
 # ---- other sizes -----------------------------------------------------------------------------------------
@@ -345,6 +348,7 @@ X, W = np.ones((1, 4, 5, 6)), np.ones((2, 4, 3, 3))
         (lambda: F.conv2d(X, W, groups=3), ValueError,
          r"groups=3 .* 4 channels in and 2 out; expected a div"),
         (lambda: F.conv2d(X, W, groups=0), ValueError, r"groups=0"),
+        (lambda: F.conv2d(X, W, groups=1.0), TypeError, r"groups=1.0 was given; expected an integer"),
         (lambda: F.conv2d(X, W[0]), ValueError, r"weight of shape \(4, 3, 3\) was given; expected \(out, C"),
         (lambda: F.conv2d(X[0, 0], W), ValueError, r"input of shape \(5, 6\)"),
         (lambda: F.conv2d(X, W, np.ones(3)), ValueError, r"bias of shape \(3,\) was given; expected \(2,\)"),
