@@ -37,7 +37,8 @@ _FIRST_CACHE: Final = 32768
 _SECOND_CACHE: Final = 1 << 20
 """The bytes of a result that stay in the second cache."""
 
-_REGISTERS: Final = {512: 31, 256: 15, 128: 15}
+_REGISTERS: Final = {bits: 31 if heights == HEIGHTS[512] else 15 for bits, heights in HEIGHTS.items()}
+"""The registers of sums, weights and a pixel, by the bits of a vector."""
 
 Tap = tuple[int, int, int]
 """A pixel of the result, a column of the kernel, and the pixel of the source that it is multiplied by."""

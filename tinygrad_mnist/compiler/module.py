@@ -488,10 +488,11 @@ class Module:
         key = (of, piece.finish, shared)
         if key not in self._products:
             name = self._products[key] = f"convolution{len(self._products)}"
-            if of.kind == "convolution_by_weight":
-                text = filters.generated(name, of, vector_bits=bits, shared=shared)
-            else:
-                text = direct.generated(name, of, vector_bits=bits, finish=finish)
+            text = (
+                filters.generated(name, of, vector_bits=bits, shared=shared)
+                if of.kind == "convolution_by_weight"
+                else direct.generated(name, of, vector_bits=bits, finish=finish)
+            )
             assert text, "what is chosen to be generated has a text"
             self._texts.append(text.replace("define void", "define internal void", 1))
         whole = of.images
