@@ -160,11 +160,11 @@ max_pool2d = fused(
     chooses=True,
     domain=DISTINCT,
     samples=(
-        Sample(((1, 2, 4, 4),), _pool((2, 2), (2, 2), dilation=(1, 1))),
-        Sample(((1, 2, 3, 4),), _pool((2, 3), (1, 1), dilation=(1, 1))),
-        Sample(((1, 1, 5, 4),), _pool((2, 2), (2, 1), ((1, 0), (0, 1)), dilation=(2, 1))),
+        Sample(((1, 2, 2, 4),), _pool((2, 2), (2, 2), dilation=(1, 1))),
+        Sample(((1, 1, 3, 4),), _pool((2, 3), (1, 1), dilation=(1, 1))),
+        Sample(((1, 1, 4, 3),), _pool((2, 2), (2, 1), ((1, 0), (0, 1)), dilation=(2, 1))),
         Sample(((1, 1, 3, 3),), _pool((3, 3), (3, 3), dilation=(1, 1))),
-        Sample(((1, 1, 5, 5),), _pool((2, 2), (2, 2), dilation=(1, 1))),
+        Sample(((1, 1, 3, 5),), _pool((2, 2), (2, 2), dilation=(1, 1))),
     ),
 )
 """The maximum of each window of images (N, C, H, W); the padding is -inf, and ties share evenly."""
@@ -227,7 +227,7 @@ def avg_pool2d_formula(
 
 
 _MEANS = (
-    ((1, 2, 4, 4), (1, 2, 2, 2), _pool((2, 2), (2, 2), counted=NO_PADDING, divisor=None)),
+    ((1, 2, 2, 4), (1, 2, 1, 2), _pool((2, 2), (2, 2), counted=NO_PADDING, divisor=None)),
     ((2, 1, 3, 4), (2, 1, 2, 2), _pool((2, 3), (1, 1), counted=NO_PADDING, divisor=None)),
     ((1, 1, 3, 3), (1, 1, 2, 2), _pool((2, 2), (2, 2), ((1, 0), (1, 0)), counted=NO_PADDING, divisor=None)),
     (
