@@ -267,14 +267,14 @@ _maximum = Op(
     samples="broadcast",
     chooses=True,
 )
-_max_shares = Op(
+_max_shares: Op = Op(
     "gradient of max_pool2d",
     _shares,
     "general",
     (lambda v, out, g, x, **static: _max_chosen(v, x, **static), None),
     samples="broadcast",
 )
-_max_chosen = Op(
+_max_chosen: Op = Op(
     "choice of max_pool2d",
     _of_chosen,
     "general",
