@@ -4,6 +4,7 @@ SUBJECTS = (
     "training_step",
     "parts",
     "without_batch_norm",
+    "lenet",
     "recipe",
     "operations",
     "chain",

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peers
-from benchmarks.harness import DisagreementError, SkippedError, Table, Target, race
-from benchmarks.networks import JIT
+from benchmarks.harness import DisagreementError, Table, Target, race
+from benchmarks.networks import JIT, require_compiler
 from tinygrad_mnist import Tensor, jit, no_grad
-from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.training import RECIPES
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.models import build_model
 
 OURS = "tinygrad_mnist, no_grad"
 AGAINST, FASTEST = "PyTorch, no_grad", "PyTorch, inference_mode"
@@ -32,11 +31,11 @@ def run(rounds: int = 40) -> list[Table]:
 def on(images: int, rounds: int) -> Table:
     """Race ours and PyTorch's, from an array of pixels to an array of logits."""
     rng = np.random.default_rng(0)
-    model = build_model(RECIPES["default"], 784, 10, rng=rng)
+    model = build_model(RECIPES["mlp"], (28, 28), 10, rng=rng)
     for _ in range(3):  # so that the running statistics are not those of an untrained network
-        model(Tensor(rng.normal(size=(128, 784)).astype(np.float32)))
+        model(Tensor(rng.normal(size=(128, 1, 28, 28)).astype(np.float32)))
     model.eval()
-    pixels = rng.normal(size=(images, 784)).astype(np.float32)
+    pixels = rng.normal(size=(images, 1, 28, 28)).astype(np.float32)
 
     def ours_by(function: Callable[[Any], Any]) -> Callable[[], Any]:
         def infer() -> Any:
@@ -48,8 +47,7 @@ def on(images: int, rounds: int) -> Table:
     rivals = {OURS: ours_by(model)}
 
     def enter_jit() -> None:
-        if (reason := machine.why_unavailable()) is not None:
-            raise SkippedError(reason)
+        require_compiler()
         rivals[JIT] = ours_by(jit(model))
 
     def enter_pytorch() -> None:

@@ -59,6 +59,11 @@ class Network:
         return f"training step, {self.name}, {norm}, {smoothing}{adam}, batch {self.batch_size}"
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.sizes[:1]
+
+    @property
     def options(self) -> dict[str, float]:
         """The options of the optimiser, as ours and PyTorch's take them."""
         return {"lr": LR, "eps": self.eps, "weight_decay": self.weight_decay}
@@ -73,12 +78,43 @@ class Network:
         return made
 
 
+@dataclass(frozen=True)
+class LeNet(Network):
+    """Two convolutions of 5 x 5, each pooled to a quarter and normalised, and two linear layers.
+
+    LeCun, Bottou, Bengio & Haffner (1998), "Gradient-based learning applied to document recognition", with
+    batch norm and ReLU. Only the last layer has a bias: batch norm takes away any other.
+    """
+
+    @property
+    def name(self) -> str:
+        """``LeNet``."""
+        return "LeNet"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """One channel, height and width."""
+        return 1, 28, 28
+
+    def layers(self, module: Any) -> list[Any]:
+        """Return the layers, of our ``nn`` or of PyTorch's."""
+        made: list[Any] = []
+        for fan_in, fan_out in ((1, 16), (16, 32)):
+            made += [module.Conv2d(fan_in, fan_out, 5, bias=False), module.MaxPool2d(2)]
+            made += [module.BatchNorm2d(fan_out), module.ReLU()]
+        made += [module.Flatten(), module.Linear(512, 128, bias=False), module.BatchNorm1d(128)]
+        return [*made, module.ReLU(), module.Linear(128, 10)]
+
+
 SMALL = Network((784, 64, 32, 16, 10), 128)
 DEFAULT = Network((784, 256, 128, 10), 128, weight_decay=0.01, decoupled=True, label_smoothing=0.05)
 """The network of the recipe `default`."""
 TINY = Network((8, 7, 6, 5, 4), 6)
 """So narrow that only overhead is left."""
 LARGE = Network((784, 512, 512, 10), 256)
+LENET = LeNet((784, 10), 128, weight_decay=0.0)
+NETWORKS = {network.name: network for network in (SMALL, DEFAULT, TINY, LARGE, LENET)}
+"""The networks by name, for a process that is told one."""
 
 
 def our_model(network: Network) -> tuple[nn.Sequential, optim.Adam | optim.AdamW]:
@@ -100,10 +136,15 @@ def our_step(network: Network) -> tuple[dict[str, Any], Step]:
     return {name: np.array(value) for name, value in model.state_dict().items()}, step
 
 
-def our_jit_step(network: Network, threads: int | None = None) -> Step:
-    """Return our training step, compiled, from the same weights; raise SkippedError where it cannot be."""
+def require_compiler() -> None:
+    """Raise SkippedError where nothing can be compiled."""
     if (reason := machine.why_unavailable()) is not None:
         raise SkippedError(reason)
+
+
+def our_jit_step(network: Network, threads: int | None = None) -> Step:
+    """Return our training step, compiled, from the same weights; raise SkippedError where it cannot be."""
+    require_compiler()
     update = jit(our_update(network, *our_model(network)), threads=threads)
 
     def step(x: Any, labels: Any) -> float:
@@ -162,15 +203,16 @@ def batches(network: Network, count: int = STEPS) -> list[Batch]:
     for _ in range(count):
         labels = rng.integers(0, len(centres), network.batch_size)
         points = 0.3 * centres[labels] + rng.normal(size=(network.batch_size, centres.shape[1]))
-        drawn.append((points.astype(np.float32), labels))
+        x = points.astype(np.float32).reshape(network.batch_size, *network.input_shape)
+        drawn.append((x, labels))
     return drawn
 
 
-def check_agreement(rivals: Mapping[str, Step], data: list[Batch]) -> None:
+def check_agreement(rivals: Mapping[str, Step], data: list[Batch], tolerance: float = TOLERANCE) -> None:
     """Train each rival for one pass through the data; all losses must be those of our step."""
     losses = {name: [step(*batch) for batch in data] for name, step in rivals.items()}
     for name, values in losses.items():
-        require_equal(name, values, losses[OURS], TOLERANCE)
+        require_equal(name, values, losses[OURS], tolerance)
 
 
 def require_equal(name: str, losses: Sequence[float], ours: Sequence[float], tolerance: float) -> None:

@@ -16,7 +16,7 @@ from tinygrad_mnist.training.threads import set_threads, threads_for, threads_in
 
 def main() -> None:
     """Read, measure and answer until the input ends."""
-    how, threads, batch_size, sizes, cores = sys.stdin.readline().split()
+    how, threads, name, cores = sys.stdin.readline().split()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(map(int, cores.split(","))))
     set_threads(1 if how == "jit" else int(threads))
@@ -24,7 +24,7 @@ def main() -> None:
     from benchmarks import networks
     from benchmarks.harness import seconds_of
 
-    network = networks.Network(tuple(map(int, sizes.split(","))), int(batch_size))
+    network = networks.NETWORKS[name]
     if how == "jit":
         step = networks.our_jit_step(network, int(threads))
     else:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from benchmarks.harness import CORES, SkippedError, Table, Target, Timing, interleave
-from benchmarks.networks import LARGE, SMALL, Network
+from benchmarks.networks import LARGE, LENET, SMALL, Network
 from tinygrad_mnist.compiler import machine
 
 AT_MOST, AT_MOST_BUSY = {"eager": 1.5, "jit": 0.62}, {"eager": 1.5, "jit": 1.3}
@@ -31,8 +31,7 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        setting = f"{how} {threads} {network.batch_size} {','.join(map(str, network.sizes))}"
-        self.threads = self.ask(f"{setting} {','.join(map(str, cores))}")
+        self.threads = self.ask(f"{how} {threads} {network.name} {','.join(map(str, cores))}")
         self.measure()  # warms up
 
     def ask(self, question: str) -> str:
@@ -79,12 +78,12 @@ def beside_busy(measure: Callable[[], float]) -> Callable[[], float]:
 
 
 def run(rounds: int = 15) -> list[Table]:
-    """Measure all four in turn, on both networks; and compiled, on the large one."""
+    """Measure all four in turn, on two networks; and compiled, on the large one and on LeNet."""
     if len(CORES) < 2:
         raise SkippedError("two threads need two cores, and a system that says which there are")
     tables = [on(network, rounds) for network in (SMALL, LARGE)]
     if machine.available():
-        tables.append(on(LARGE, rounds, "jit"))
+        tables += [on(network, rounds, "jit") for network in (LARGE, LENET)]
     return tables
 
 

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"_version"},
     "files": set(),
     "numbers": set(),
+    "npz": {"numbers"},
     "engine": set(),
     "op": {"engine"},
     "ops": {"engine"},
@@ -36,11 +37,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": CALCULUS,
     "graph": {"engine", "files", "numbers"},
     "compiler": {*CALCULUS, "nn", "optim", "graph", "files", "numbers", "_version"},
-    "data": {"files"},
+    "data": {"files", "npz"},
     "plots": {"files", "numbers"},
     "training": {
         *(*CALCULUS, "compiler", "nn", "optim", "graph", "data", "plots"),
-        *("files", "numbers", "_version"),
+        *("files", "numbers", "npz", "_version"),
     },
     "cli": {
         *(*CALCULUS, "compiler", "nn", "optim", "testing", "graph", "data", "plots", "training"),

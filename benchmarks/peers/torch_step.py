@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from shutil import which
 from typing import Any
 
@@ -19,7 +20,40 @@ def torch_state(state: dict[str, Any]) -> dict[str, Any]:
     return {name: torch.tensor(value) for name, value in state.items()}
 
 
-def make_step(network: Network, state: dict[str, Any], *, fused: bool = True, compiled: bool = False) -> Step:
+def twin(network: Network, state: dict[str, Any], *, channels_last: bool = False) -> Any:
+    """Return the network in PyTorch; its convolutions compute channels last where asked for."""
+    model = torch.nn.Sequential(*network.layers(torch.nn))
+    model.load_state_dict(torch_state(state))
+    return model.to(memory_format=torch.channels_last) if channels_last else model
+
+
+def laid_out(x: Any, channels_last: bool) -> Any:
+    """Return an array as a tensor, in the layout that the network computes in."""
+    tensor = torch.from_numpy(x)
+    return tensor.contiguous(memory_format=torch.channels_last) if channels_last else tensor
+
+
+def inference(
+    network: Network, state: dict[str, Any], *, channels_last: bool = False
+) -> Callable[[Any], Any]:
+    """Return a function from an array of images to one of logits, in evaluation mode."""
+    model = twin(network, state, channels_last=channels_last).eval()
+
+    def infer(x: Any) -> Any:
+        with torch.inference_mode():
+            return model(laid_out(x, channels_last)).numpy()
+
+    return infer
+
+
+def make_step(
+    network: Network,
+    state: dict[str, Any],
+    *,
+    fused: bool = True,
+    compiled: bool = False,
+    channels_last: bool = False,
+) -> Step:
     """Return a step.
 
     Parameters
@@ -31,9 +65,10 @@ def make_step(network: Network, state: dict[str, Any], *, fused: bool = True, co
     compiled
         Whether `torch.compile` compiles the forward pass with the loss, and thereby their gradients. The
         optimiser is one kernel as it is.
+    channels_last
+        Whether convolutions compute channels last.
     """
-    model = torch.nn.Sequential(*network.layers(torch.nn))
-    model.load_state_dict(torch_state(state))
+    model = twin(network, state, channels_last=channels_last)
     adam = torch.optim.AdamW if network.decoupled else torch.optim.Adam
     optimizer = adam(model.parameters(), fused=fused, **network.options)
 
@@ -47,7 +82,7 @@ def make_step(network: Network, state: dict[str, Any], *, fused: bool = True, co
 
     def step(x: Any, labels: Any) -> float:
         optimizer.zero_grad()
-        loss = loss_of(torch.from_numpy(x), torch.from_numpy(labels))
+        loss = loss_of(laid_out(x, channels_last), torch.from_numpy(labels))
         loss.backward()
         optimizer.step()
         return float(loss.detach())

@@ -182,6 +182,6 @@ def test_a_command_that_fails_has_no_memory() -> None:
 def test_a_worker_computes_with_the_threads_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("threadpoolctl", reason="only threadpoolctl can tell")
     monkeypatch.setitem(os.environ, "OPENBLAS_NUM_THREADS", "2")
-    with Worker(1, Network((4, 3, 2), 8), CORES) as worker:
+    with Worker(1, TINY, CORES) as worker:
         assert worker.threads == "1"
         assert worker.measure() > 0

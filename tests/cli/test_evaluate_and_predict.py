@@ -8,8 +8,8 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import Standardizer, load_digits
-from tinygrad_mnist.training import RECIPES, Checkpoint, run, save_checkpoint
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training import RECIPES, Checkpoint, load_checkpoint, run, save_checkpoint
+from tinygrad_mnist.training.models import build_model
 
 ErrorOf = Callable[..., str]
 
@@ -300,7 +300,7 @@ def test_a_model_of_fewer_classes_than_its_data(
     capsys: pytest.CaptureFixture[str], error_of: ErrorOf
 ) -> None:
     recipe = RECIPES["digits"].changed(hidden=(4,))
-    model, standardizer = build_model(recipe, 64, 3), Standardizer(70, 90)
+    model, standardizer = build_model(recipe, (8, 8), 3), Standardizer(70, 90)
     few = Checkpoint(model, recipe, (8, 8), ("a", "b", "c"), standardizer, {"data": "digits"})
     save_checkpoint("few.npz", few)
     assert "3 classes" in error_of("evaluate", "few.npz")
@@ -308,3 +308,171 @@ def test_a_model_of_fewer_classes_than_its_data(
     assert "random images: the model takes images of 8 x 8 pixels in 3 classes" in shown(
         capsys, "graph", "few.npz"
     )
+
+
+# ---- averages: shifts of an image, and several runs --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def second_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run like the first, of another seed."""
+    path = tmp_path_factory.mktemp("runs") / "second run"
+    arguments = ["train", "--recipe", "digits", "--epochs", "2", "--seed", "2", "--quiet", "--out", str(path)]
+    assert main(arguments) == 0
+    return path
+
+
+def accuracy_of(probabilities: np.ndarray) -> str:
+    """The accuracy of probabilities on the test digits, as a command prints it."""
+    return f"{100 * np.mean(probabilities.argmax(axis=1) == load_digits().test_labels):.2f} %"
+
+
+def probabilities_of(run: Path, images: np.ndarray) -> np.ndarray:
+    """The softmax of the logits of a run's model, in float64."""
+    checkpoint = load_checkpoint(run)
+    logits = checkpoint.model(checkpoint.standardizer(images)).detach().numpy().astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_the_mean_over_shifts_is_evaluated_and_that_is_said(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = load_digits().test_images
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    shifts = [padded[:, i : i + 8, j : j + 8] for i, j in ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))]
+    mean = np.mean([probabilities_of(run_directory, shift) for shift in shifts], axis=0)
+    assert main(["evaluate", str(run_directory), "--tta"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"test accuracy {accuracy_of(mean)} on 359 test images")
+    assert lines[1] == "probabilities averaged over the image and its four shifts by one pixel"
+
+
+def test_the_mean_of_several_runs_is_evaluated_and_that_is_said(
+    run_directory: Path, second_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = [probabilities_of(run, load_digits().test_images) for run in (run_directory, second_run)]
+    assert main(["evaluate", str(run_directory), str(second_run)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"test accuracy {accuracy_of(np.mean(alone, axis=0))} on 359 test images")
+    assert lines[1:4] == [
+        "probabilities averaged over 2 runs",
+        f"{accuracy_of(alone[0])} by {run_directory} alone",
+        f"{accuracy_of(alone[1])} by {second_run} alone",
+    ]
+
+
+def test_both_are_averaged_together(
+    run_directory: Path, second_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run_directory), str(second_run), "--tta"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == (
+        "probabilities averaged over 2 runs, and for each over the image and its four shifts by one pixel"
+    )
+
+
+def test_a_run_that_is_named_twice(run_directory: Path, error_of: ErrorOf) -> None:
+    message = error_of("evaluate", run_directory, run_directory, status=2)
+    assert f"{run_directory} was named twice" in message
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "names", "data", "words"),
+    [
+        (
+            (4, 16),
+            "0123456789",
+            "digits",
+            "cannot be averaged: they take images of 8 x 8 and of 4 x 16 pixels",
+        ),
+        (
+            (8, 8),
+            "abcdefghij",
+            "digits",
+            "they have different classes, 0, 1, 2, ... (10) and a, b, c, ... (10)",
+        ),
+        ((8, 8), "0123456789", "mnist", "were trained on different data, digits and mnist; say by --data"),
+    ],
+)
+def test_runs_that_do_not_go_together_are_named(
+    run_directory: Path,
+    error_of: ErrorOf,
+    image_shape: tuple[int, int],
+    names: str,
+    data: str,
+    words: str,
+) -> None:
+    recipe = RECIPES["digits"].changed(hidden=())
+    model, standardizer = build_model(recipe, image_shape, 10), Standardizer(70, 90)
+    other = Checkpoint(model, recipe, image_shape, tuple(names), standardizer, {"data": data})
+    save_checkpoint("other.npz", other)
+    message = error_of("evaluate", run_directory, "other.npz")
+    assert f"{run_directory} and other.npz " in message
+    assert words in message
+
+
+# ---- a table of predictions ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unlabelled() -> Path:
+    """Twenty test digits in a file as Kaggle's test.csv is, without labels."""
+    rows = load_digits().test_images[:20].reshape(20, 64)
+    lines = [",".join(f"pixel{i}" for i in range(64)), *(",".join(map(str, row)) for row in rows)]
+    Path("test set.csv").write_text("\n".join(lines) + "\n")
+    return Path("test set.csv")
+
+
+def test_a_submission_is_written_and_counted(
+    run_directory: Path, unlabelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", run_directory, "--data", unlabelled, "--submission", "out put.csv"]
+    assert main([str(argument) for argument in arguments]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "out put.csv: 20 predictions for test set.csv"
+    predicted = probabilities_of(run_directory, load_digits().test_images[:20]).argmax(axis=1)
+    expected = ["ImageId,Label", *(f"{number},{label}" for number, label in enumerate(predicted, 1))]
+    assert Path("out put.csv").read_bytes() == ("\n".join(expected) + "\n").encode()
+    counts = dict(line.split() for line in out[2:])
+    assert counts == {str(digit): str(np.count_nonzero(predicted == digit)) for digit in range(10)}
+
+
+def test_a_submission_by_the_mean_over_shifts_says_so(
+    run_directory: Path, unlabelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["predict", run_directory, "--data", unlabelled, "--submission", "out.csv", "--tta"]
+    assert main([str(argument) for argument in arguments]) == 0
+    assert "averaged over each image and its four shifts by one pixel\n" in capsys.readouterr().out
+
+
+def test_images_of_another_size_leave_the_old_table(run_directory: Path, error_of: ErrorOf) -> None:
+    Path("small.csv").write_text("pixel0,pixel1,pixel2,pixel3\n0,64,128,255\n")
+    Path("out.csv").write_text("old")
+    message = error_of("predict", run_directory, "--data", "small.csv", "--submission", "out.csv")
+    assert "the model takes images of 8 x 8 pixels, but these have 2 x 2" in message
+    assert Path("out.csv").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["--data", "test set.csv"], 2, "name an IMAGE; or a file of images by --data, and the table by"),
+        (["--submission", "out.csv"], 2, "name an IMAGE; or a file of images by --data"),
+        (["x.png", "--submission", "out.csv"], 2, "but not both"),
+        (["x.png", "--data", "test set.csv"], 2, "but not both"),
+        (
+            ["--data", "test set.csv", "--submission", "out.csv", "--index", "1"],
+            2,
+            "--index are for pictures",
+        ),
+        (["--data", "test set.csv", "--submission", "no/out.csv"], 2, "there is no directory 'no'"),
+        (["--data", "test set.csv", "--submission", "."], 2, "that is a directory; name a file"),
+        (["--data", "nowhere.csv", "--submission", "out.csv"], 1, "nowhere.csv"),
+        (["--data", "", "--submission", "out.csv"], 2, "--data: it is empty"),
+    ],
+)
+def test_a_misused_submission_is_one_sentence(
+    run_directory: Path, unlabelled: Path, error_of: ErrorOf, arguments: list[str], status: int, words: str
+) -> None:
+    assert words in error_of("predict", run_directory, *arguments, status=status)
+    assert not Path("out.csv").exists()

@@ -51,7 +51,7 @@ def test_a_recipe_is_outlined_without_a_run(capsys: pytest.CaptureFixture[str]) 
 def test_views(run_directory: Path, capsys: pytest.CaptureFixture[str], view: str, column: str) -> None:
     text = outline(capsys, run_directory, "--view", view)
     assert column in text
-    assert "inputs: images 32×64 float32, labels 32 uint8\n" in text
+    assert "inputs: images 32×1×8×8 float32, labels 32 uint8\n" in text
 
 
 def test_how_deep(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,18 @@ from tinygrad_mnist.compiler.program import interpret
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
 
-TWO = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "not_equal", "less", "less_equal"]
+TWO = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+]
 ONE = ["negative", "absolute", "sqrt", "isnan"]
 
 
@@ -45,7 +56,7 @@ def same(program, arrays):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("columns", [4, 16, 24])
+@pytest.mark.parametrize("columns", [4, 16, 20])
 @pytest.mark.parametrize("name", TWO)
 def test_an_operation_of_pixels_and_channels_is_numpys(name, columns, dtype):
     b = Builder()
@@ -67,11 +78,15 @@ def test_small_integers_and_truth_values_are_vectors_too():
     arrays = [table("f4", 6, 16), numbers("f4", 16, 5)]
     x, y = map(b.input, arrays)
     small = b.where(b.less(x, y), np.uint8(4), np.uint8(1))
-    b.program.outputs += [small, b.logical_not(b.less(y, x)), b.astype(b.bitwise_and(small, np.uint8(4)), np.float32)]
+    b.program.outputs += [
+        small,
+        b.logical_not(b.less(y, x)),
+        b.astype(b.bitwise_and(small, np.uint8(4)), np.float32),
+    ]
     same(b.program, arrays)
 
 
-@pytest.mark.parametrize("shape", [(40, 16), (33, 5, 32), (3000, 24)])
+@pytest.mark.parametrize("shape", [(40, 16), (33, 5, 32), (3001, 24)])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_sums_over_all_pixels_are_right_to_rounding(shape, dtype):
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype) + 3
@@ -107,7 +122,7 @@ def test_sums_of_the_pixels_of_each_image_are_right():
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_threads_that_share_sums_compute_the_bits_of_one(dtype):
-    x = np.random.default_rng(0).standard_normal((64, 48, 48, 16)).astype(dtype)
+    x = np.random.default_rng(0).standard_normal((61, 48, 48, 20)).astype(dtype)
 
     def computed(threads):
         b = Builder()

@@ -36,7 +36,7 @@ def test_a_call_is_the_textbook_formula_in_float32(images: NDArray[np.uint8]) ->
     assume(images.min() < images.max())
     standardizer = Standardizer.fit(images)
     standardized = standardizer(images)
-    expected = (images.reshape(len(images), -1).astype(float) - standardizer.mean) / standardizer.std
+    expected = (images[:, np.newaxis].astype(float) - standardizer.mean) / standardizer.std
     assert standardized.dtype == np.float32
     scale = 255 / standardizer.std  # the rounding of x * a before b is added
     np.testing.assert_allclose(standardized, expected, rtol=1e-6, atol=1e-6 * scale)
@@ -56,8 +56,34 @@ def test_other_dtypes_on_the_same_scale_become_the_same(dtype: type) -> None:
     np.testing.assert_array_equal(standardizer(images.astype(dtype)), standardizer(images))
 
 
-def test_no_images_become_no_rows() -> None:
-    assert Standardizer(0.0, 1.0)(np.zeros((0, 8, 8), np.uint8)).shape == (0, 64)
+def test_no_images_become_none() -> None:
+    assert Standardizer(0.0, 1.0)(np.zeros((0, 8, 8), np.uint8)).shape == (0, 1, 8, 8)
+
+
+def test_rows_of_pixels_stay_rows() -> None:
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    standardizer = Standardizer.fit(images)
+    rows = standardizer(images.reshape(2, 12))
+    np.testing.assert_array_equal(rows, standardizer(images).reshape(2, 12))
+
+
+def test_the_border_is_cut_off_and_the_rest_is_as_without() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 7, 6)).astype(np.uint8)
+    whole, cut = Standardizer.fit(images), Standardizer.fit(images, crop=2)
+    assert (cut.mean, cut.std) == (whole.mean, whole.std)
+    np.testing.assert_array_equal(cut(images), whole(images)[:, :, 2:-2, 2:-2])
+    assert cut(images).flags.c_contiguous
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 9), (2, 81)])
+def test_images_of_which_a_crop_leaves_nothing_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="each side above 4"):
+        Standardizer(0.0, 1.0, crop=2)(np.zeros(shape, np.uint8))
+
+
+def test_a_negative_crop_is_refused() -> None:
+    with pytest.raises(DataError, match="cuts off 0 pixels or more, not -1"):
+        Standardizer(0.0, 1.0, crop=-1)
 
 
 def test_a_single_image_without_its_axis_of_samples_is_refused() -> None:

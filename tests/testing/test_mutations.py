@@ -30,45 +30,24 @@ def scaled_at_the_largest(part: Any, factor: float) -> Any:
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "scaled by 1.01": lambda part: part * 1.01,
     "one entry zeroed": lambda part: scaled_at_the_largest(part, 0.0),
     "one entry off by 1 %": lambda part: scaled_at_the_largest(part, 1.01),
     "sign flipped": lambda part: -part,
     "all zero": lambda part: part * 0,
     "a constant added": lambda part: part + 0.01,
     "not a number": lambda part: part * np.nan,
-    # the entries in the order of the transpose, which every shape permits
-    "transposed": lambda part: np.reshape(np.transpose(part), np.shape(part)),
-    "squared": lambda part: np.sign(part) * part**2 * 1.5,
     "rolled by one": lambda part: np.reshape(np.roll(np.ravel(part), 1), np.shape(part)),
 }
 
-# What is found if the others are: one entry that is off by 1 % is harder to see than all of them, and entries
-# in any other order than their own are alike. They take half of the time, and run with the slow tests.
-IMPLIED = {"scaled by 1.01", "sign flipped", "squared", "transposed"}
+# What is found if the others are: a part that is wrong in all entries is easier to see than in one.
+IMPLIED = {"sign flipped", "all zero", "not a number"}
 EACH_MUTATION = [pytest.param(name, marks=pytest.mark.slow if name in IMPLIED else ()) for name in MUTATIONS]
 
-ONE_AXIS = "its only samples have one axis, whose transpose it is itself"
 EQUIVALENT = {
-    ("transposed", "linear", 2): ONE_AXIS,
-    ("transposed", "batch_norm", 1): ONE_AXIS,
-    ("transposed", "batch_norm", 2): ONE_AXIS,
-    ("transposed", "layer_norm", 1): ONE_AXIS,
-    ("transposed", "layer_norm", 2): ONE_AXIS,
-    ("transposed", "einsum", 2): ONE_AXIS,
-    ("transposed", "convolve", 0): ONE_AXIS,
-    ("transposed", "convolve", 1): ONE_AXIS,
-    ("transposed", "linear_batch_norm_relu", 3): ONE_AXIS,
-    ("transposed", "linear_batch_norm_relu", 4): ONE_AXIS,
     # the batch norm takes the bias away with the mean: its gradient is 0, and what multiplies it leaves it so
-    **{
-        (name, "linear_batch_norm_relu", 2): "the gradient is 0"
-        for name in (
-            "scaled by 1.01", "one entry zeroed", "one entry off by 1 %", "sign flipped", "all zero",
-            "transposed", "squared", "rolled by one",
-        )
-    },
-}  # fmt: skip
+    (name, "linear_batch_norm_relu", 2): "the gradient is 0"
+    for name in ("one entry zeroed", "one entry off by 1 %", "sign flipped", "all zero", "rolled by one")
+}
 
 
 @cache
@@ -140,7 +119,7 @@ def test_a_broken_rule_is_found_for_each_argument(op: Op, mutation: str) -> None
         if (mutation, op.name, position) in EQUIVALENT:
             continue
         broken = mutated(op, position, MUTATIONS[mutation])
-        # few calls have two axes longer than one, which a transpose needs to be seen: draw more if need be
+        # few calls have two entries or more, which a roll needs to be seen: draw more if need be
         found = any(is_found(broken, op, "first_order", count) for count in (30, 300))
         if not found:
             missed.append(position)
@@ -184,7 +163,11 @@ def test_a_rule_that_loses_the_second_derivative_passes_first_order(op: Op) -> N
     assert not is_found(detached(op), op, "first_order")
 
 
-@pytest.mark.parametrize("op", CURVED, ids=lambda op: op.name)
+LONG_SEARCH = {"share"}  # only few of its calls are curved
+SEARCHED = [pytest.param(op, marks=pytest.mark.slow if op.name in LONG_SEARCH else ()) for op in CURVED]
+
+
+@pytest.mark.parametrize("op", SEARCHED, ids=lambda op: op.name)
 def test_a_rule_that_loses_the_second_derivative_is_found_at_second_order(op: Op) -> None:
     assert is_found(detached(op), op, "second_order")
 

@@ -44,7 +44,11 @@ def compiler(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def model() -> nn.Sequential:
     """An untrained model of images of 3 x 3 pixels in 3 classes, with layers that have two modes."""
     return nn.Sequential(
-        nn.Linear(9, 4, rng=0), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=0), nn.Linear(4, 3, rng=1)
+        nn.Flatten(),
+        nn.Linear(9, 4, rng=0),
+        nn.BatchNorm1d(4),
+        nn.Dropout(0.5, rng=0),
+        nn.Linear(4, 3, rng=1),
     )
 
 

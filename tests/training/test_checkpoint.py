@@ -15,14 +15,14 @@ from tinygrad_mnist.training import (
     load_checkpoint,
     save_checkpoint,
 )
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.models import build_model
 
-RECIPE = RECIPES["default"].changed(hidden=(6, 5), lr=0.125)
+RECIPE = RECIPES["mlp"].changed(hidden=(6, 5), lr=0.125)
 
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
-    model = build_model(RECIPE, 12, 3, rng=np.random.default_rng(0))
+    model = build_model(RECIPE, (4, 3), 3, rng=np.random.default_rng(0))
     model(
         Tensor(np.random.default_rng(1).normal(size=(8, 12)).astype(np.float32))
     )  # moves running statistics

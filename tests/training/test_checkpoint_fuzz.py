@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.training import RECIPES, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from tinygrad_mnist.training.choices import build_model
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.prediction import predict_by_checkpoint
 
 Members = dict[str, bytes]
@@ -31,13 +31,13 @@ assert DEFAULT is not None
 SEVERAL = settings(DEFAULT, max_examples=2 * DEFAULT.max_examples)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 3, 2)).astype(np.uint8)
-RECIPE = RECIPES["default"].changed(hidden=(3,))
+RECIPE = RECIPES["mlp"].changed(hidden=(3,))
 
 
 def written(folder: Path, **changes: Any) -> Members:
     """The members of the archive of a sound checkpoint."""
     recipe = RECIPE.changed(**changes)
-    model = build_model(recipe, 6, 3, rng=np.random.default_rng(0))
+    model = build_model(recipe, (3, 2), 3, rng=np.random.default_rng(0))
     names, origin = ("a", "b", "ü"), {"data": "digits", "seed": 1, "train_images": 10}
     save_checkpoint(folder / "x.npz", Checkpoint(model, recipe, (3, 2), names, Standardizer(33, 78), origin))
     with zipfile.ZipFile(folder / "x.npz") as archive:

@@ -20,38 +20,42 @@ from tinygrad_mnist.training import (
     load_checkpoint,
     train,
 )
-from tinygrad_mnist.training.choices import build_model, build_optimizer, build_schedule, state_outline
+from tinygrad_mnist.training.choices import build_optimizer, build_schedule
+from tinygrad_mnist.training.models import build_model, model_input, state_outline
 from tinygrad_mnist.training.seeds import generators
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
-def test_a_recipe_builds_a_model_from_rows_to_logits(recipe: Recipe) -> None:
-    model = build_model(recipe, 12, 7)
-    assert model(np.zeros((3, 12), np.float32)).shape == (3, 7)
+def test_a_recipe_builds_a_model_from_images_to_logits(recipe: Recipe) -> None:
+    pictures = (8, 8) if recipe.data == "digits" else (28, 28)
+    height, width = model_input(recipe, pictures)
+    model = build_model(recipe, pictures, 7).eval()
+    assert model(np.zeros((2, 1, height, width), np.float32)).shape == (2, 7)
 
 
 def test_the_layers_are_those_of_the_recipe() -> None:
-    recipe = RECIPES["default"].changed(hidden=(5, 4), dropout=0.5)
-    kinds = [type(layer) for layer in build_model(recipe, 6, 3).children()]
+    recipe = RECIPES["mlp"].changed(hidden=(5, 4), dropout=0.5)
+    kinds = [type(layer) for layer in build_model(recipe, (2, 3), 3).children()]
     block = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
-    assert kinds == [*block, *block, nn.Linear]
+    assert kinds == [nn.Flatten, *block, *block, nn.Linear]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_is_built_as_what_it_is_called(activation: str) -> None:
-    model = build_model(RECIPES["three-layer"].changed(activation=activation, hidden=(3,)), 4, 2)
+    model = build_model(RECIPES["three-layer"].changed(activation=activation, hidden=(3,)), (2, 2), 2)
     kind = activation.replace("-", "")
     assert kind in [type(layer).__name__.lower() for layer in model.children()]
-    assert np.isfinite(model(Tensor(np.ones((2, 4), np.float32))).detach().numpy()).all()
+    assert np.isfinite(model(Tensor(np.ones((2, 1, 2, 2), np.float32))).detach().numpy()).all()
 
 
 def test_no_hidden_layer_is_softmax_regression() -> None:
-    assert len(list(build_model(RECIPES["default"].changed(hidden=()), 4, 2).children())) == 1
+    kinds = [type(layer) for layer in build_model(RECIPES["mlp"].changed(hidden=()), (2, 2), 2).children()]
+    assert kinds == [nn.Flatten, nn.Linear]
 
 
 def test_equal_generators_give_equal_weights() -> None:
     first, second = (
-        build_model(RECIPES["digits"], 9, 3, rng=np.random.default_rng(5)).state_dict() for _ in range(2)
+        build_model(RECIPES["digits"], (3, 3), 3, rng=np.random.default_rng(5)).state_dict() for _ in range(2)
     )
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
@@ -68,7 +72,7 @@ KINDS = {
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_is_built_as_what_it_is_called(name: str) -> None:
     recipe = RECIPES["three-layer"].changed(optimizer=name, weight_decay=0.25)
-    optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+    optimizer = build_optimizer(recipe, build_model(recipe, (2, 2), 2))
     assert type(optimizer) is KINDS[name]
     assert OPTIMIZERS[name].decoupled is (KINDS[name] is optim.AdamW)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (recipe.lr, 0.25)
@@ -78,7 +82,7 @@ def test_momentum_is_what_sgd_lacks() -> None:
     momenta = []
     for name in ("sgd", "momentum"):
         recipe = RECIPES["three-layer"].changed(optimizer=name)
-        optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+        optimizer = build_optimizer(recipe, build_model(recipe, (2, 2), 2))
         momenta.append(optimizer.param_groups[0]["momentum"])
     assert momenta == [0, 0.9]
 
@@ -88,7 +92,7 @@ def test_momentum_is_what_sgd_lacks() -> None:
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_every_schedule_goes_with_every_optimizer(schedule: str, name: str, steps: int) -> None:
     recipe = RECIPES["three-layer"].changed(optimizer=name, schedule=schedule)
-    optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+    optimizer = build_optimizer(recipe, build_model(recipe, (2, 2), 2))
     rates = [optimizer.param_groups[0]["lr"]]
     made = build_schedule(recipe, optimizer, steps)
     for _ in range(steps if made else 0):
@@ -102,7 +106,7 @@ def test_a_schedule_is_over_when_training_is() -> None:
     ends = {}
     for schedule in SCHEDULES:
         recipe = RECIPES["three-layer"].changed(optimizer="sgd", schedule=schedule, lr=0.5)
-        optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+        optimizer = build_optimizer(recipe, build_model(recipe, (2, 2), 2))
         made = build_schedule(recipe, optimizer, 20)
         for _ in range(19):
             if made is not None:
@@ -115,7 +119,7 @@ def test_a_schedule_is_over_when_training_is() -> None:
 def test_a_single_step_is_at_the_rate_of_the_recipe() -> None:
     """One cycle of one step would be its end alone, where the rate is nearly 0 and nothing is learned."""
     recipe = RECIPES["three-layer"].changed(optimizer="sgd", schedule="one-cycle")
-    optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+    optimizer = build_optimizer(recipe, build_model(recipe, (2, 2), 2))
     build_schedule(recipe, optimizer, 1)
     assert optimizer.param_groups[0]["lr"] == recipe.lr
 
@@ -123,7 +127,7 @@ def test_a_single_step_is_at_the_rate_of_the_recipe() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_cycle_cycles_the_momentum_of_those_that_have_one(name: str) -> None:
     recipe = RECIPES["three-layer"].changed(optimizer=name, schedule="one-cycle")
-    optimizer = build_optimizer(recipe, build_model(recipe, 4, 2))
+    optimizer = build_optimizer(recipe, build_model(recipe, (2, 2), 2))
     before = dict(optimizer.param_groups[0])
     build_schedule(recipe, optimizer, 10)
     after = optimizer.param_groups[0]
@@ -140,20 +144,21 @@ def test_one_cycle_cycles_the_momentum_of_those_that_have_one(name: str) -> None
     st.integers(2, 4),
 )
 def test_the_outline_of_a_model_is_that_of_its_state_dict(
-    hidden: list[int], activation: str, batch_norm: bool, dropout: float, features: int, classes: int
+    hidden: list[int], activation: str, batch_norm: bool, dropout: float, width: int, classes: int
 ) -> None:
-    recipe = RECIPES["default"].changed(
+    recipe = RECIPES["mlp"].changed(
         hidden=tuple(hidden), activation=activation, batch_norm=batch_norm, dropout=dropout
     )
-    built = build_model(recipe, features, classes).state_dict()
+    built = build_model(recipe, (2, width), classes).state_dict()
     expected = [(name, value.shape, value.dtype.name) for name, value in built.items()]
-    assert list(state_outline(recipe, features, classes)) == expected
+    assert list(state_outline(recipe, (2, width), classes)) == expected
 
 
 def test_the_outline_has_the_parameters_of_an_activation_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "norm", lambda: nn.LayerNorm(3))
-    recipe = RECIPES["default"].changed(hidden=(3, 3), activation="norm")
-    assert {name for name, _, _ in state_outline(recipe, 4, 2)} == set(build_model(recipe, 4, 2).state_dict())
+    recipe = RECIPES["mlp"].changed(hidden=(3, 3), activation="norm")
+    outline = {name for name, _, _ in state_outline(recipe, (2, 2), 2)}
+    assert outline == set(build_model(recipe, (2, 2), 2).state_dict())
 
 
 # ---- a row that is added to a table ------------------------------------------------------------------------
@@ -173,7 +178,7 @@ def test_an_optimizer_of_ones_own_is_what_trains(
     recipe = small.changed(optimizer="still", batch_norm=False, epochs=1)
     assert recipe.lr == 0.5
     outcome = train(recipe, patterns, seed=3, out="run")
-    new = build_model(recipe, 25, 4, rng=generators(3)["initialisation"])
+    new = build_model(recipe, (5, 5), 4, rng=generators(3)["initialisation"])
     np.testing.assert_equal(outcome.checkpoint.model.state_dict(), new.state_dict())
 
 
@@ -191,7 +196,7 @@ def test_an_optimizer_that_cannot_be_built_fails(
 def test_a_schedule_of_ones_own_is_followed(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SCHEDULES, "halving", lambda optimizer, steps: optim.ExponentialLR(optimizer, 0.5))
+    monkeypatch.setitem(SCHEDULES, "halving", lambda optimizer, *_: optim.ExponentialLR(optimizer, 0.5))
     recipe = small.changed(schedule="halving", epochs=1)
     outcome = train(recipe, patterns, out="run")
     steps = outcome.summary["steps"]
@@ -201,7 +206,7 @@ def test_a_schedule_of_ones_own_is_followed(
 
 def test_an_activation_of_ones_own_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "steep", lambda: nn.LeakyReLU(0.9))
-    model = build_model(RECIPES["three-layer"].changed(activation="steep"), 4, 2)
+    model = build_model(RECIPES["three-layer"].changed(activation="steep"), (2, 2), 2)
     assert [layer.negative_slope for layer in model.children() if isinstance(layer, nn.LeakyReLU)] == [
         0.9,
         0.9,
@@ -212,16 +217,16 @@ def test_a_model_of_ones_own_is_trained_and_read_back(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def linear(
-        recipe: Recipe, features: int, classes: int, rng: np.random.Generator | None, _: object
+        recipe: Recipe, shape: tuple[int, int], classes: int, rng: np.random.Generator | None, _: object
     ) -> nn.Sequential:
-        return nn.Sequential(nn.Linear(features, classes, rng=rng))
+        return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1], classes, rng=rng))
 
     monkeypatch.setitem(MODELS, "linear", linear)
     outcome = train(small.changed(model="linear"), patterns, out="run")
     assert outcome.summary["parameters"] == 25 * 4 + 4
     again = load_checkpoint("run")
     assert again.recipe.model == "linear"
-    assert list(again.model.state_dict()) == ["0.weight", "0.bias"]
+    assert list(again.model.state_dict()) == ["1.weight", "1.bias"]
 
 
 @pytest.mark.parametrize(
@@ -233,6 +238,6 @@ def test_a_name_that_is_in_no_table_is_refused_with_those_that_are(
 ) -> None:
     for name in (None, ["sgd"], "", "no such name"):
         with pytest.raises(RecipeError, match=f"{field} must be one of {', '.join(table)}, not"):
-            RECIPES["default"].changed(**{field: name})
+            RECIPES["mlp"].changed(**{field: name})
     monkeypatch.setitem(table, "mine", next(iter(table.values())))
-    assert getattr(RECIPES["default"].changed(**{field: "mine"}), field) == "mine"
+    assert getattr(RECIPES["mlp"].changed(**{field: "mine"}), field) == "mine"

@@ -1,12 +1,11 @@
-import math
 import subprocess
 import sys
 
 import pytest
 
 from tinygrad_mnist.training import JIT, RECIPES, JitChoice, Recipe, TrainingError, compilation
-from tinygrad_mnist.training.choices import state_outline
-from tinygrad_mnist.training.compilation import SWITCH, decide, numbers_a_step, require
+from tinygrad_mnist.training.compilation import SWITCH, decide, require, work_a_step
+from tinygrad_mnist.training.models import build_model, costs
 
 MANY, FEW, NUMBERS = 10_000, 10, 300_000
 MISSING = "there is no compiler here"
@@ -42,15 +41,21 @@ def test_larger_steps_are_worth_it_sooner() -> None:
     ]
 
 
+def test_convolutions_are_worth_it_sooner() -> None:
+    found = [decide("auto", 100, 100_000, convolved).compiled for convolved in (0, 10**7, 10**8, 10**9)]
+    assert found == [False, False, True, True]
+
+
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
-def test_of_the_recipes_all_but_that_of_the_small_digits_are_compiled(recipe: Recipe) -> None:
+def test_of_the_recipes_all_but_the_perceptron_of_the_small_digits_are_compiled(recipe: Recipe) -> None:
     """On their own data, and if they are followed to their end."""
-    images, features = (1294, 64) if recipe.data == "digits" else (57_000, 784)
+    images, shape = (1294, (8, 8)) if recipe.data == "digits" else (57_000, (28, 28))
     batch_size = recipe.batch_size or images
-    parameters = sum(math.prod(shape) for _, shape, _ in state_outline(recipe, features, 10))
-    numbers = numbers_a_step(recipe, parameters, batch_size, features, 10)
-    steps = recipe.epochs * (images // batch_size)
-    assert decide("auto", steps, numbers).compiled is (recipe.data != "digits")
+    model = build_model(recipe, shape, 10)
+    parameters = sum(parameter.size for parameter in model.parameters())
+    work = work_a_step(costs(recipe, model, shape, 10), parameters, batch_size)
+    steps = round(recipe.epochs * (images // batch_size))
+    assert decide("auto", steps, *work).compiled is (recipe.name != "digits")
 
 
 def test_without_the_compiler_auto_does_without_and_the_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ from tinygrad_mnist.training import (
     fit,
     loop,
 )
-from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Parts, split
 
@@ -66,7 +66,7 @@ def train(
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     model = build_model(
-        recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
     return fit(recipe, model, parts, rngs=rngs, reporter=listener, jit=jit), model, parts
 
@@ -99,7 +99,7 @@ def test_the_plan_counts_parameters_and_images(small: Recipe, patterns: Dataset)
     listener = Listener()
     train(small, patterns, listener=listener)
     plan = listener.plan
-    assert (plan.train_images, plan.validation_images, plan.features, plan.classes) == (128, 32, 25, 4)
+    assert (plan.train_images, plan.validation_images, plan.image_shape, plan.classes) == (128, 32, (5, 5), 4)
     assert plan.parameters == (25 * 8 + 8) + (8 + 8) + (8 * 4 + 4)
 
 
@@ -153,7 +153,7 @@ def test_every_step_is_in_training_mode(small: Recipe, patterns: Dataset, mode: 
 
     rngs = generators(0)
     parts = split(patterns, small.validation, rngs["split"])
-    model = Watched(build_model(small, parts.features, parts.classes)).train(mode)
+    model = Watched(build_model(small, parts.image_shape, parts.classes)).train(mode)
     done = fit(small, model, parts, rngs=rngs)
     assert len(done.history.losses) == model.modes.count(True) == 32
     assert model.modes.count(False) >= 4  # the evaluations
@@ -194,7 +194,7 @@ def test_training_accuracy_is_that_of_one_sample_of_the_training_part(
 
     rngs = generators(0)
     parts = split(patterns, small.validation, rngs["split"])
-    model = Watched(build_model(small, parts.features, parts.classes))
+    model = Watched(build_model(small, parts.image_shape, parts.classes))
     fit(small, model, parts, rngs=rngs)
     samples = model.seen[1::2]  # of each pair of evaluations, the first is on the validation part
     assert len(samples) == 4
@@ -223,7 +223,7 @@ def test_gradients_are_clipped(small: Recipe, patterns: Dataset) -> None:
         optimizer="sgd", schedule="constant", clip_norm=1e-12, batch_norm=False, weight_decay=0.0
     )
     rngs = generators(0)
-    before = build_model(recipe, 25, 4, rng=rngs["initialisation"]).state_dict()
+    before = build_model(recipe, (5, 5), 4, rng=rngs["initialisation"]).state_dict()
     _, model, _ = train(recipe, patterns)
     after = model.state_dict()
     assert all(np.allclose(before[name], after[name], atol=1e-9) for name in before)

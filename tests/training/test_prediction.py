@@ -2,14 +2,15 @@ import os
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor, nn
-from tinygrad_mnist.data import DataError, Standardizer, load_digits
-from tinygrad_mnist.training import Checkpoint, predict, predict_picture
+from tinygrad_mnist.data import DataError, Dataset, Standardizer, load_digits
+from tinygrad_mnist.training import Checkpoint, Outcome, predict, predict_picture
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
 
@@ -142,7 +143,7 @@ def test_a_number_below_zero_is_a_number(digits_model: Checkpoint, tmp_path: Pat
 
 def test_a_part_that_was_set_to_another_mode_stays_in_it(model: nn.Module, images: np.ndarray) -> None:
     """As a batch norm that is frozen in a model that is trained."""
-    modes = [True, True, False, True, False]
+    modes = [True, False, True, False, True, False]
     for module, mode in zip(model.modules(), modes, strict=True):
         module.training = mode
     predict(model, images, STANDARDIZER)
@@ -174,9 +175,9 @@ def test_who_trains_at_the_same_time_is_not_disturbed(images: np.ndarray) -> Non
             note_modes()
             return x
 
-    whole = nn.Sequential(nn.Linear(9, 3, rng=0), Meanwhile(), nn.Dropout(0.5, rng=0))
+    whole = nn.Sequential(nn.Flatten(), nn.Linear(9, 3, rng=0), Meanwhile(), nn.Dropout(0.5, rng=0))
     predict(whole, images, STANDARDIZER)
-    assert modes == [[True] * 4, [False] * 4]
+    assert modes == [[True] * 5, [False] * 5]
 
 
 def test_pictures_from_many_threads_leave_the_filters_of_warnings(
@@ -197,3 +198,32 @@ def test_an_error_in_the_model_leaves_its_mode(images: np.ndarray) -> None:
     with pytest.raises(ValueError, match="shape"):
         predict(model, images, STANDARDIZER)
     assert model.training
+
+
+# ---- pictures of other things than digits -----------------------------------------------------------------
+
+
+def test_a_model_of_other_things_is_shown_the_picture_as_a_whole(
+    outcome: Outcome, patterns: Dataset, tmp_path: Path
+) -> None:
+    origin = {**outcome.checkpoint.origin, "is_centred": False, "page": None}
+    checkpoint = replace(outcome.checkpoint, origin=origin, class_names=("cat", "dog", "emu", "fox"))
+    path = tmp_path / "picture.npy"
+    np.save(path, patterns.test_images[3].repeat(4, axis=0).repeat(3, axis=1))
+    found = predict_picture(checkpoint, path)
+    np.testing.assert_array_equal(found.image, patterns.test_images[3])
+    assert found.name == "fox"
+
+
+@pytest.mark.parametrize(
+    ("page", "paper", "expected"), [("dark", 255, 0), ("dark", 0, 0), ("light", 0, 255), (None, 255, 255)]
+)
+def test_a_picture_on_the_other_page_is_turned_to_its_negative(
+    outcome: Outcome, tmp_path: Path, page: str | None, paper: int, expected: int
+) -> None:
+    origin = {**outcome.checkpoint.origin, "is_centred": False, "page": page}
+    picture = np.full((5, 5), paper, np.uint8)
+    picture[2, 2] = 128
+    np.save(tmp_path / "picture.npy", picture)
+    found = predict_picture(replace(outcome.checkpoint, origin=origin), tmp_path / "picture.npy")
+    assert found.image[0, 0] == expected

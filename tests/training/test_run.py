@@ -85,6 +85,7 @@ def test_the_summary_says_all(outcome: Outcome, small: Recipe) -> None:
         4,
     )
     assert Recipe.from_dict(summary["config"]) == small
+    assert summary["class_names"] == ["0", "1", "2", "3"]
     assert summary["images_per_second"] == pytest.approx(4 * 128 / summary["train_seconds"])
 
 

@@ -13,9 +13,13 @@ from tinygrad_mnist.training.training_data import data_title
 def test_digits_take_the_recipe_made_for_them() -> None:
     notes: list[str] = []
     chosen = choose(data="digits", changes={"epochs": 2}, notify=notes.append)
-    assert (chosen.recipe, chosen.source) == (RECIPES["digits"].changed(epochs=2), "digits")
+    assert (chosen.recipe, chosen.source) == (RECIPES["cnn-digits"].changed(epochs=2), "digits")
     assert len(notes) == 1
-    assert "'digits' takes the place of 'default'" in notes[0]
+    assert "'cnn-digits' takes the place of 'cnn'" in notes[0]
+
+
+def test_the_old_name_of_a_recipe_is_followed() -> None:
+    assert choose("default", data="digits").recipe == RECIPES["digits"]
 
 
 def test_the_recipe_digits_brings_its_data() -> None:
@@ -37,7 +41,7 @@ def test_where_mnist_cannot_be_had_that_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(DATASETS, "auto", DatasetChoice(load, "whatever is there"))
     notes: list[str] = []
     chosen = choose(notify=notes.append)
-    assert (chosen.recipe, chosen.source) == (RECIPES["digits"], "digits")
+    assert (chosen.recipe, chosen.source) == (RECIPES["cnn-digits"], "digits")
     assert notes[0] == "no MNIST"
 
 
@@ -57,8 +61,8 @@ def test_a_data_set_of_ones_own_is_remembered_by_its_name(
 
 
 def test_changes_to_a_recipe_that_is_given_hold_for_the_one_that_takes_its_place() -> None:
-    changes = {"batch_size": 128}  # that of the recipe `default`, and not of `digits`
-    chosen = choose(RECIPES["default"].changed(**changes), changes, data="digits")
+    changes = {"batch_size": 128}  # that of the recipe `mlp`, and not of `digits`
+    chosen = choose(RECIPES["mlp"].changed(**changes), changes, data="digits")
     assert chosen.recipe == RECIPES["digits"].changed(batch_size=128)
 
 

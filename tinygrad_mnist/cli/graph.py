@@ -29,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("checkpoint", metavar="RUN", nargs="?", help="a run directory, or a checkpoint")
     shared_options.add_recipe(what, "a recipe, with new weights")
+    shared_options.add_model(
+        parser,
+        "the function of your own that builds the model, with new weights; or, with RUN, where the file that "
+        "built the model is now",
+    )
     shared_options.add_data(
         parser, "the images that go through the model (default: what it was, or would be, trained on)"
     )
@@ -63,15 +68,19 @@ def run(arguments: argparse.Namespace) -> int:
         _require_writable(arguments.output)
 
     from tinygrad_mnist.graph import LayoutError
-    from tinygrad_mnist.training import TrainingError, choose, load_checkpoint
+    from tinygrad_mnist.training import TrainingError, choose
     from tinygrad_mnist.training.pictures import graph_of_checkpoint, graph_of_choice
+    from tinygrad_mnist.training.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipes import DEFAULT, changes_for
 
     profile = arguments.view == "profile"
     if arguments.checkpoint is not None:
-        checkpoint = load_checkpoint(arguments.checkpoint)
+        checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
         found = graph_of_checkpoint(checkpoint, arguments.data, profile, notify)
     else:
-        choice = choose(arguments.recipe or "default", data=arguments.data, notify=notify)
+        changes = {} if arguments.model is None else changes_for(arguments.model)
+        recipe = read_recipe(arguments.recipe or DEFAULT).changed(**changes)
+        choice = choose(recipe, changes, arguments.data, notify)
         found = graph_of_choice(choice, profile)
     try:
         print(_drawn(found, arguments))

@@ -12,7 +12,7 @@ from tinygrad_mnist.numbers import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 FAILED = 1
 MISUSED = 2
@@ -45,6 +45,17 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(f"{entry:{width}}" for entry, width in zip(row, widths, strict=True)).rstrip())
 
 
+def class_heading(names: Iterable[str]) -> str:
+    """Return the heading of a column of classes: ``digit`` if all of them are.
+
+    Examples
+    --------
+    >>> class_heading("0123456789"), class_heading(["Bag", "Coat"])
+    ('digit', 'class')
+    """
+    return "digit" if all(name in tuple("0123456789") for name in names) else "class"
+
+
 def explain(error: Exception) -> tuple[str, int] | None:
     """Return sentence and exit status for an error; None for a fault of ours, which needs its traceback."""
     from tinygrad_mnist.training.errors import RecipeError, TrainingError
@@ -62,7 +73,10 @@ def explain(error: Exception) -> tuple[str, int] | None:
         return _one_line(str(error)), FAILED
     if isinstance(error, MemoryError):
         return "there is not enough memory; take a smaller --batch-size or a smaller model", FAILED
-    return None
+    from tinygrad_mnist.training import model_file
+
+    sentence = model_file.explain(error)  # an error in a model of the user's
+    return None if sentence is None else (_one_line(sentence), FAILED)
 
 
 def _one_line(text: str) -> str:

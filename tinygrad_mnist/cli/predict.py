@@ -1,18 +1,21 @@
-"""Predict the digit on a picture: PNG (any size, dark on light or light on dark), NPY, IDX."""
+"""Predict the digit on a picture: PNG (any size, dark on light or light on dark), NPY, IDX.
+
+Or predict those of a file of images without labels, and write a table of them that Kaggle takes.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from tinygrad_mnist.cli.output import FAILED, explain, notify, print_table
-from tinygrad_mnist.cli.shared_options import add_threads, use_threads, whole_number
+from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.output import FAILED, class_heading, explain, notify, print_table, show
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint
 
 NAME: Final = "predict"
-HELP: Final = "predict the digit on a picture"
+HELP: Final = "predict the digit, or another class, on a picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,32 +24,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images",
         metavar="IMAGE",
-        nargs="+",
-        help="a picture of one digit; FILE:7 is number 7, from 0, of the pictures in an IDX or NPY file",
+        nargs="*",
+        help="a picture of one digit, or of what else the model knows; FILE:7 is number 7, from 0, of the "
+        "pictures in an IDX or NPY file",
     )
     parser.add_argument(
         "--index",
-        type=whole_number,
+        type=shared_options.whole_number,
         metavar="N",
         help="the picture to take from files named without a number",
     )
-    parser.add_argument("--probabilities", action="store_true", help="print the probability of each digit")
-    add_threads(parser)
+    parser.add_argument("--probabilities", action="store_true", help="print the probability of each class")
+    parser.add_argument(
+        "--data",
+        type=shared_options.name,
+        metavar="FILE",
+        help="a file of images without labels, as Kaggle's test.csv; comes with --submission",
+    )
+    parser.add_argument(
+        "--submission",
+        type=shared_options.name,
+        metavar="FILE",
+        help="the table to write for --data: ImageId,Label; an older file is replaced",
+    )
+    shared_options.add_tta(parser)
+    shared_options.add_model(parser)
+    shared_options.add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Print a line for each picture; or write the table of a file."""
+    _require_one_of_both(arguments)
+    shared_options.use_threads(arguments)
+    return _predict_pictures(arguments) if arguments.images else _write_submission(arguments)
+
+
+def _require_one_of_both(arguments: argparse.Namespace) -> None:
+    """Raise an error if neither pictures nor a file with a table were named, or both."""
+    from tinygrad_mnist.training import RecipeError
+
+    if arguments.images and (arguments.data or arguments.submission):
+        raise RecipeError("name pictures, or --data with --submission, but not both")
+    if not arguments.images and not (arguments.data and arguments.submission):
+        raise RecipeError("name an IMAGE; or a file of images by --data, and the table by --submission")
+    if not arguments.images and (arguments.probabilities or arguments.index is not None):
+        raise RecipeError("--probabilities and --index are for pictures, not for --submission")
+
+
+def _predict_pictures(arguments: argparse.Namespace) -> int:
     """Print a line for each picture; a picture that cannot be read has its sentence on standard error."""
-    use_threads(arguments)
-
     from tinygrad_mnist.numbers import percent_text
-    from tinygrad_mnist.training import load_checkpoint, predict_picture
+    from tinygrad_mnist.training import predict_picture
 
-    checkpoint = load_checkpoint(arguments.checkpoint)
+    checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
     classes = checkpoint.class_names if arguments.probabilities else ()
     rows, status = [], 0
     for name in arguments.images:
         try:
-            found = predict_picture(checkpoint, name, arguments.index)
+            found = predict_picture(checkpoint, name, arguments.index, tta=arguments.tta)
         except Exception as error:
             explained = explain(error)
             if explained is None:
@@ -57,9 +92,29 @@ def run(arguments: argparse.Namespace) -> int:
         shares = [percent_text(share, 1) for share in found.probabilities] if arguments.probabilities else []
         rows.append((name, found.name, percent_text(found.confidence, 1), *shares))
     if rows:
-        print_table(("image", "digit", "confidence", *classes), rows)
+        print_table(("image", class_heading(checkpoint.class_names), "confidence", *classes), rows)
         _warn_of_small_digits(checkpoint)
     return status
+
+
+def _write_submission(arguments: argparse.Namespace) -> int:
+    """Predict all images of a file, write the table, and print how often each class stands in it."""
+    from tinygrad_mnist.data import read_unlabelled
+    from tinygrad_mnist.files import require_writable, write_error
+    from tinygrad_mnist.training import RecipeError, write_submission
+
+    try:
+        require_writable(arguments.submission)  # before the work
+    except OSError as error:
+        raise RecipeError(f"--submission {write_error(arguments.submission, error)}") from error
+    checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
+    images = read_unlabelled(arguments.data, checkpoint.image_shape)
+    counts = write_submission(arguments.submission, checkpoint, images, tta=arguments.tta)
+    shifts = ", probabilities averaged over each image and its four shifts by one pixel" * arguments.tta
+    show(f"{arguments.submission}: {len(images):,} predictions for {arguments.data}{shifts}")
+    names = checkpoint.class_names
+    print_table((class_heading(names), "predicted"), [(name, f"{counts[name]:,}") for name in names])
+    return 0
 
 
 def _warn_of_small_digits(checkpoint: Checkpoint) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
 from time import perf_counter
 from typing import Final, TextIO
 
-from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable
+from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable, size_text
 from tinygrad_mnist.training import OPTIMIZERS, JitDecision, Plan, Recipe, Record, Reporter
 
 Notify = Callable[[str], None]
@@ -95,10 +96,10 @@ class Plain(Quiet):
         )
 
     def _position(self, step: int) -> str:
-        epochs = self.plan.recipe.epochs
+        epochs = f"{self.plan.recipe.epochs:g}"
         if self.plan.recipe.full_batch:
             return f"iteration {step:{len(str(self.plan.steps))}}/{self.plan.steps}"
-        return f"epoch {step / self.plan.steps_per_epoch:{len(str(epochs)) + 2}.1f}/{epochs}"
+        return f"epoch {step / self.plan.steps_per_epoch:{len(epochs) + 2}.1f}/{epochs}"
 
     def _print(self, line: str) -> None:
         print(printable(line), file=self.stream, flush=True)
@@ -170,21 +171,28 @@ class Live(Plain):
 def describe(plan: Plan) -> str:
     """Return the model and its training in a line."""
     recipe = plan.recipe
-    widths = "-".join(map(str, (plan.features, *recipe.hidden, plan.classes)))
-    return ", ".join([widths, *traits(recipe)])
+    if recipe.model == "mlp":
+        network = ["-".join(map(str, (math.prod(plan.image_shape), *recipe.hidden, plan.classes)))]
+    else:
+        network = [size_text(plan.image_shape), recipe.architecture, str(plan.classes)]
+    return ", ".join([*network, *traits(recipe)])
 
 
 def traits(recipe: Recipe) -> list[str]:
     """Return what a recipe says besides the widths of its layers, each in a few words."""
     kind = "decoupled" if OPTIMIZERS[recipe.optimizer].decoupled else "L2"
     decay = f", {kind} weight decay {recipe.weight_decay:g}"
+    norm = "batch" if recipe.batch_norm else recipe.norm * ("norm" in recipe.layers and recipe.norm != "none")
     return [
-        *(["batch norm"] if recipe.batch_norm else []),
-        recipe.activation,
+        *([f"{norm} norm"] if norm else []),
+        *([recipe.activation] if recipe.model_file is None else []),
         *([f"dropout {recipe.dropout:g}"] if recipe.dropout else []),
+        *([f"augmentation {recipe.augmentation}"] if recipe.augmentation != "none" else []),
+        *(["hard images"] if recipe.hard is not None else []),
         *(["one-hot labels"] if recipe.one_hot else []),
         *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
         f"{recipe.optimizer} at {recipe.lr:g} ({recipe.schedule}){decay if recipe.weight_decay else ''}",
+        *([f"weights averaged by {recipe.ema:g}"] if recipe.ema else []),
         *([f"gradient norm at most {recipe.clip_norm:g}"] if recipe.clip_norm is not None else []),
         "full batch" if recipe.batch_size is None else f"batches of {recipe.batch_size}",
         count_text(recipe.epochs, "iteration" if recipe.full_batch else "epoch"),

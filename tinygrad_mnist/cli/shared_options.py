@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tinygrad_mnist.cli.output import notify
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.training import Checkpoint, ModelFile
 
 
 def name(text: str) -> str:
@@ -67,16 +71,29 @@ def jit(text: str) -> str:
     return text
 
 
+def model_file(text: str) -> ModelFile:
+    """Return the model file that ``FILE.py:FUNCTION`` names; it is read, and not run."""
+    from tinygrad_mnist.training import ModelFileError, find_model_file
+
+    try:
+        return find_model_file(name(text))
+    except ModelFileError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 # ---- options of several commands -------------------------------------------------------------------------
 
 
 def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     """Declare ``--recipe``."""
+    from tinygrad_mnist.training.recipes import DEFAULT
+
     parser.add_argument(
         "--recipe",
         type=name,
-        metavar="NAME",
-        help=f"{purpose} (default: default; 'tinygrad-mnist recipes' lists them)",
+        metavar="NAME|FILE.toml",
+        help=f"{purpose}: a recipe by name, or in a file (default: {DEFAULT}; 'tinygrad-mnist recipes' lists "
+        "them, and writes files)",
     )
 
 
@@ -84,7 +101,34 @@ def add_data(parser: argparse.ArgumentParser, purpose: str) -> None:
     """Declare ``--data``."""
     from tinygrad_mnist.training import DATASETS
 
-    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "DIR"]), help=purpose)
+    parser.add_argument("--data", type=name, metavar="|".join([*DATASETS, "PATH"]), help=purpose)
+
+
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--tta``."""
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="average the probabilities over each image and its four shifts by one pixel",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser, purpose: str | None = None) -> None:
+    """Declare ``--model``."""
+    parser.add_argument(
+        "--model",
+        type=model_file,
+        metavar="FILE.py:FUNCTION",
+        help=purpose
+        or "where the file that built the model is now, if it is no longer in its place or has changed",
+    )
+
+
+def load_run(path: str, model: ModelFile | None) -> Checkpoint:
+    """Load a checkpoint; tell the user which file of Python is run for it, if one is."""
+    from tinygrad_mnist.training import load_checkpoint
+
+    return load_checkpoint(path, model=model, notify=notify)
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

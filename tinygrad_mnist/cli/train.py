@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
-from tinygrad_mnist.cli.output import FAILED, notify, show
+from tinygrad_mnist.cli.output import FAILED, class_heading, notify, show
 from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Dataset
-    from tinygrad_mnist.training import Outcome
+    from tinygrad_mnist.training import Outcome, Recipe
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
@@ -21,28 +21,43 @@ HELP: Final = "train a digit recogniser"
 
 def _changes() -> dict[str, dict[str, Any]]:
     """Return the options that change a value of the recipe, by the value's name, as argparse takes them."""
-    from tinygrad_mnist.training import OPTIMIZERS
+    from tinygrad_mnist.data import AUGMENTATIONS
+    from tinygrad_mnist.training import ACTIVATIONS, NORMS, OPTIMIZERS, SCHEDULES
 
     decoupled = ", ".join(name for name, choice in OPTIMIZERS.items() if choice.decoupled)
     return {
-        "epochs": {"type": shared_options.whole_number, "metavar": "N", "help": "passes through the data"},
+        "epochs": {"type": shared_options.number, "metavar": "X", "help": "passes through the data"},
         "batch_size": {"type": shared_options.batch_size, "metavar": "N", "help": "images a step, or 'full'"},
         "lr": {"type": shared_options.number, "metavar": "X", "help": "learning rate"},
         "hidden": {
             "type": shared_options.hidden,
             "metavar": "256,128",
-            "help": "units of the hidden layers, or 'none'",
+            "help": "units of the hidden layers of the recipe mlp, or 'none'",
+        },
+        "activation": {"metavar": "|".join(ACTIVATIONS), "help": "after each hidden layer"},
+        "norm": {"metavar": "|".join(NORMS), "help": "normalisation between a layer and its activation"},
+        "dropout": {
+            "type": shared_options.number,
+            "metavar": "X",
+            "help": "share of the hidden units that are dropped in training",
         },
         "optimizer": {
             "metavar": "|".join(OPTIMIZERS),
             "help": "optimiser; comes with a learning rate of its own unless --lr is given",
         },
+        "schedule": {"metavar": "|".join(SCHEDULES), "help": "course of the learning rate"},
         "weight_decay": {
             "type": shared_options.number,
             "metavar": "X",
             "help": f"L2 penalty; decoupled in {decoupled}",
         },
         "clip_norm": {"type": shared_options.number, "metavar": "X", "help": "greatest norm of the gradient"},
+        "augmentation": {
+            "metavar": "TEXT",
+            "help": f"how training images are changed each time they are drawn: one of "
+            f"{', '.join(AUGMENTATIONS)}, or ranges as in 'rotation 10 shift 1', or a name and the ranges "
+            "that replace its own ('tinygrad-mnist show-data' draws it)",
+        },
     }
 
 
@@ -55,11 +70,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     from tinygrad_mnist.training import JIT
 
-    shared_options.add_recipe(parser, "what to train")
+    shared_options.add_recipe(parser, "what to train, and how")
+    shared_options.add_model(
+        parser,
+        "train the model that a function of your own builds, in place of the recipe's. The file is run, by "
+        "later commands too",
+    )
     shared_options.add_data(
         parser,
         "auto (the default) takes MNIST where it is at hand or can be downloaded, and else the bundled "
-        "digits; DIR has the four files of MNIST",
+        "digits; PATH is data of your own: a directory of IDX files as MNIST's, of a folder of pictures for "
+        "each class, or of CSV files as Kaggle's; or a .npz or .csv file",
     )
     changes = parser.add_argument_group("changes to the recipe")
     for field, settings in _changes().items():
@@ -92,16 +113,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    from tinygrad_mnist.training import RecipeError, compilation, find_recipe
+    from tinygrad_mnist.training import compilation
 
-    given = vars(arguments)
-    changes = {field: given[field] for field in _changes() if field in given}
-    try:  # what is misused is said at once, before NumPy is there
-        recipe = find_recipe(arguments.recipe or "default").changed(**changes)
-    except RecipeError as error:
-        if error.field not in changes:
-            raise
-        raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+    recipe, changes = _recipe(arguments)  # what is misused is said at once, before NumPy is there
     compilation.require(arguments.jit)
     shared_options.use_threads(arguments)
 
@@ -127,13 +141,41 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if outcome.missing else 0
 
 
+def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe that was asked for with its changes, and the changes."""
+    from tinygrad_mnist.training import RecipeError
+    from tinygrad_mnist.training.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipes import DEFAULT, OF_THE_LAYERS, changes_for
+
+    changes = {field: value for field, value in vars(arguments).items() if field in _changes()}
+    # only the perceptron has hidden layers that are given by their units
+    recipe = read_recipe(arguments.recipe or ("mlp" if "hidden" in changes else DEFAULT))
+    if arguments.model is not None:
+        for field in changes:
+            if field in OF_THE_LAYERS:
+                raise RecipeError(
+                    f"{_flag(field)} is for the layers of a recipe, but {arguments.model} has its own"
+                )
+        changes |= changes_for(arguments.model)
+    elif recipe.model == "mlp" and changes.get("norm") in ("none", "batch"):
+        changes["batch_norm"] = changes.pop("norm") == "batch"
+    try:
+        return recipe.changed(**changes), changes
+    except RecipeError as error:
+        if error.field not in changes:
+            raise
+        raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+
+
 def _data_line(dataset: Dataset) -> str:
     """Return the size of a data set, in a line."""
     from tinygrad_mnist.numbers import size_text
 
+    form = f" ({dataset.form})" if dataset.form else ""
     return (
-        f"data {dataset.name}: {len(dataset.train_images):,} training and {len(dataset.test_images):,} test "
-        f"images of {size_text(dataset.image_shape)} pixels, {dataset.classes} classes"
+        f"data {dataset.name}{form}: {len(dataset.train_images):,} training and "
+        f"{len(dataset.test_images):,} test images of {size_text(dataset.image_shape)} pixels, "
+        f"{dataset.classes} classes"
     )
 
 
@@ -141,9 +183,10 @@ def _summary_line(outcome: Outcome) -> str:
     """Return all that matters of a run, in one line."""
     from tinygrad_mnist.numbers import percent_text
 
-    summary = outcome.summary
+    summary, model_file = outcome.summary, outcome.checkpoint.recipe.model_file
+    model = f"model {model_file}, " if model_file is not None else ""
     return (
-        f"recipe {summary['recipe']}, {_title(outcome)}: "
+        f"{model}recipe {summary['recipe']}, {_title(outcome)}: "
         f"test accuracy {percent_text(summary['test_accuracy'])} "
         f"(training {percent_text(summary['train_accuracy'])}, "
         f"validation {percent_text(summary['validation_accuracy'])}), "
@@ -161,11 +204,12 @@ def _summary(outcome: Outcome) -> str:
     test, validation, training = (
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
+    noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
     files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
     return "\n".join(
         [
             "",
-            f"test accuracy {test} on {summary['test_images']:,} unseen digits ({_title(outcome)}); "
+            f"test accuracy {test} on {summary['test_images']:,} unseen {noun} ({_title(outcome)}); "
             f"validation {validation}, training {training} (now on all its images)",
             f"kept: the state after {step} {summary['best_step']:,} of {summary['steps']:,}, the best on the "
             "validation part",

@@ -16,7 +16,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.llvm import ARITHMETIC, BITWISE, COMPARISONS, TYPES, Function, literal, memory_type
+from tinygrad_mnist.compiler.llvm import (
+    ARITHMETIC,
+    BITWISE,
+    COMPARISONS,
+    TYPES,
+    _Function,
+    literal,
+    memory_type,
+)
 from tinygrad_mnist.compiler.loops import Access, Literal, Nest, Operand, Operation, Register
 
 CHUNKS: Final = 4
@@ -28,7 +36,9 @@ SUMS: Final = 16
 PART: Final = 256
 """The most pixels of a part of a sum."""
 
-SPELLED: Final = frozenset({*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"})
+SPELLED: Final = frozenset(
+    {*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"}
+)
 """The operations that are written in vectors, of numbers of all kinds."""
 
 
@@ -52,16 +62,17 @@ def lanes_of(made: Nest, vector_bits: int) -> int | None:
         return None
     widest = max(dtype.itemsize for dtype in floats)
     lanes, length = vector_bits // (8 * widest), made.lengths[-1]
-    while lanes > 1 and length % lanes:
+    while lanes > length or (length % lanes and not can_overlap(made)):
         lanes //= 2
-    if lanes < 4 or length // lanes > CHUNKS:
-        return None
-    if len(column_sums(made)) * (length // lanes) > SUMS:
+    chunks = -(-length // lanes)
+    if lanes < 4 or chunks > CHUNKS or len(column_sums(made)) * chunks > SUMS:
         return None
     for operation in inner:
         access = operation.access
-        if access and access.strides[last] != access.dtype.itemsize and (
-            access.strides[last] or operation.name != "load"
+        if (
+            access
+            and access.strides[last] != access.dtype.itemsize
+            and (access.strides[last] or operation.name != "load")
         ):
             return None
         if operation.name == "join_memory" and (
@@ -94,16 +105,33 @@ def column_sums(made: Nest) -> list[Operation]:
     ]
 
 
+def can_overlap(made: Nest) -> bool:
+    """Return whether the last vector may begin earlier, and compute some channels a second time.
+
+    It may not where these are no longer what they were: in a loop that writes to what it reads.
+    """
+    loaded = {o.access.pointer for level in made.body for o in level if o.access and o.name == "load"}
+    joined = [o for o in made.body[-1] if o.name == "join_memory"]
+    places = {made.pointers[number] for number in made.stored}
+    return len(joined) == len(column_sums(made)) and places.isdisjoint(made.pointers[n] for n in loaded)
+
+
 def part_of(made: Nest) -> int:
-    """Return the turns of the outermost loop whose pixels make a part of a sum: a divisor of its length."""
-    turns, pixels = made.lengths[0], math.prod(made.lengths[1:-1])
-    return max(n for n in range(1, turns + 1) if turns % n == 0 and (n * pixels <= PART or n == 1))
+    """Return the turns of the outermost loop that make a part of a sum; the last part may have fewer."""
+    return min(made.lengths[0], max(1, PART // math.prod(made.lengths[1:-1])))
+
+
+def parts_of(made: Nest) -> int:
+    """Return the number of parts of a sum."""
+    return -(-made.lengths[0] // part_of(made))
 
 
 def can_share_sums(made: Nest) -> bool:
     """Return whether threads can share the outermost loop, each with some parts of each sum."""
     sums = column_sums(made)
-    stored = [o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")]
+    stored = [
+        o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")
+    ]
     others = [access for access in stored if access not in [o.access for o in sums]]
     return (
         len(sums) == len(made.fills) > 0
@@ -114,7 +142,7 @@ def can_share_sums(made: Nest) -> bool:
 
 def bytes_of_parts(made: Nest) -> int:
     """Return the bytes of memory for the parts of all sums, where threads share them."""
-    count = made.lengths[0] // part_of(made)
+    count = parts_of(made)
     return sum(count * made.lengths[-1] * o.operands[0].dtype.itemsize for o in column_sums(made))
 
 
@@ -124,7 +152,7 @@ def additions_of_parts(made: Nest) -> list[tuple[int, int, str]]:
     The text is that of a function ``void(ptr parts, ptr sum)``; its name is to be put for ``{name}``.
     """
     found, offset = [], 0
-    count, length = made.lengths[0] // part_of(made), made.lengths[-1]
+    count, length = parts_of(made), made.lengths[-1]
     for operation in column_sums(made):
         assert operation.access
         dtype = operation.access.dtype
@@ -196,7 +224,7 @@ def function(
     return _Columns(made, declared, functions, lanes, cut=cut).text()
 
 
-class _Columns(Function):
+class _Columns(_Function):
     """The work of :func:`function`."""
 
     def __init__(
@@ -214,6 +242,8 @@ class _Columns(Function):
             self.ranged = 0
             self.further_arguments.append("ptr noalias %parts")
         self.lanes = lanes
+        channels = made.lengths[-1]
+        self.starts = [min(start, channels - lanes) for start in range(0, channels, lanes)]
         self.chunk: int | None = None  # the first channel of the vector that is being written
         self.sums = column_sums(made)
         self.splats: dict[str, str] = {}
@@ -240,25 +270,29 @@ class _Columns(Function):
     def in_parts(self) -> None:
         """Spell the outermost loop in parts, whose sums are added up, or stored where threads share them."""
         length, part, wide = self.nest.lengths[0], part_of(self.nest), f"<{self.lanes} x double>"
-        channels, far = self.nest.lengths[-1], 0
+        channels, far, even = self.nest.lengths[-1], 0, length % part == 0
         sums: list[tuple[Access, int, str, str, int]] = []
         for operation in self.sums:
             access = operation.access
             assert access
-            for start in range(0, channels, self.lanes):
+            for start in self.starts:
                 kind = f"<{self.lanes} x {TYPES[access.dtype]}>"
                 name, total = self.variable(kind), "" if self.shares_sums else self.variable(wide)
                 self.parts[access, start] = name
                 sums.append((access, start, name, total, far + start * access.dtype.itemsize))
                 if total:
                     self.add(f"store {wide} zeroinitializer, ptr {total}")
-            far += length // part * channels * access.dtype.itemsize
+            far += parts_of(self.nest) * channels * access.dtype.itemsize
 
         def run(number: str) -> None:
             for access, _, name, _, _ in sums:
                 self.add(f"store <{self.lanes} x {TYPES[access.dtype]}> zeroinitializer, ptr {name}")
             begin = self.make(f"mul nuw nsw i64 {number}, {part}")
-            self.loop(begin, self.make(f"add nuw nsw i64 {begin}, {part}"), self.turn(0))
+            end = self.make(f"add nuw nsw i64 {begin}, {part}")
+            if not even:
+                self.declared.add("declare i64 @llvm.umin.i64(i64, i64)")
+                end = self.make(f"call i64 @llvm.umin.i64(i64 {end}, i64 {length})")
+            self.loop(begin, end, self.turn(0))
             for access, _, name, total, offset in sums:
                 kind = f"<{self.lanes} x {TYPES[access.dtype]}>"
                 value = self.make(f"load {kind}, ptr {name}")
@@ -273,10 +307,11 @@ class _Columns(Function):
                 self.add(f"store {kind} {value}, ptr {place}, align 1")
 
         if self.shares_sums:
-            begin, end = (self.make(f"udiv i64 %{name}, {part}") for name in ("begin", "end"))
+            begin, last = self.make(f"udiv i64 %begin, {part}"), self.make("sub nuw nsw i64 %end, 1")
+            end = self.make(f"add nuw nsw i64 {self.make(f'udiv i64 {last}, {part}')}, 1")
             self.loop(begin, end, run)
             return
-        self.loop("0", str(length // part), run)
+        self.loop("0", str(parts_of(self.nest)), run)
         for access, start, _, total, _ in sums:
             value = self.make(_rounded(access.dtype, self.lanes, self.make(f"load {wide}, ptr {total}")))
             offset = start * access.dtype.itemsize
@@ -286,7 +321,7 @@ class _Columns(Function):
     def channels(self, depth: int) -> None:
         """Spell the innermost loop, vector by vector."""
         outside = dict(self.registers)
-        for start in range(0, self.nest.lengths[depth], self.lanes):
+        for start in self.starts:
             self.chunk = start
             self.registers = dict(outside)
             self.splats = {}

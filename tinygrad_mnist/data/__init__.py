@@ -1,28 +1,92 @@
-"""Data sets, and their batches for training.
+"""Data sets, their batches for training, and random changes to the images.
 
-`load` finds a data set by its name. `batches` yields it in parts, with a `Standardizer` for the images, and
-`one_hot` for the labels if a loss needs it. `stratified_split` sets a validation part aside. A fault in a
-file, an image or a label raises a `DataError`. It needs NumPy alone.
+`load` finds a data set by its name, or reads one of your own in any usual format. `batches` yields it in
+parts, with a `Standardizer` for the images, and `one_hot` for the labels if a loss needs it.
+`stratified_split` sets a validation part aside. An `Augmenter` distorts each image a little, by an
+`Augmentation` that says how much; `hard_images` chooses those that are worth the most training. A fault in a
+file, an image or a label raises a `DataError`.
+
+It needs NumPy alone, and Pillow for pictures. The names below are loaded when they are asked for, as an
+`Augmentation` and the errors need not even that.
 """
 
-from tinygrad_mnist.data.batches import batches, one_hot, stratified_split
-from tinygrad_mnist.data.datasets import Dataset, load, load_digits, load_mnist
-from tinygrad_mnist.data.download import cache_directory
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_mnist.data.augmentation import AUGMENTATIONS, Augmentation, find_augmentation
 from tinygrad_mnist.data.errors import DataError, DataUnavailableError
-from tinygrad_mnist.data.idx import read_idx
-from tinygrad_mnist.data.standardization import Standardizer
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.data.augmenter import Augmenter
+    from tinygrad_mnist.data.batching import batches, one_hot, stratified_split
+    from tinygrad_mnist.data.dataset import Dataset
+    from tinygrad_mnist.data.datasets import load, load_digits, load_mnist
+    from tinygrad_mnist.data.download import cache_directory
+    from tinygrad_mnist.data.formats import read_unlabelled
+    from tinygrad_mnist.data.framing import cropped, shifted
+    from tinygrad_mnist.data.idx import read_idx
+    from tinygrad_mnist.data.selection import hard_images, ridge_margins
+    from tinygrad_mnist.data.standardization import Standardizer
 
 __all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "Augmenter",
     "DataError",
     "DataUnavailableError",
     "Dataset",
     "Standardizer",
     "batches",
     "cache_directory",
+    "cropped",
+    "find_augmentation",
+    "hard_images",
     "load",
     "load_digits",
     "load_mnist",
     "one_hot",
     "read_idx",
+    "read_unlabelled",
+    "ridge_margins",
+    "shifted",
     "stratified_split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from tinygrad_mnist.data import (
+            augmenter,
+            batching,
+            dataset,
+            datasets,
+            download,
+            formats,
+            framing,
+            idx,
+            selection,
+            standardization,
+        )
+
+        for module in (
+            augmenter,
+            batching,
+            dataset,
+            datasets,
+            download,
+            formats,
+            framing,
+            idx,
+            selection,
+            standardization,
+        ):
+            found = vars(module).get(name)
+            if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

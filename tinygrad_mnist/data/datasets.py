@@ -1,4 +1,4 @@
-"""The data sets: MNIST and the bundled digits, loaded by name, and the class `Dataset` that both are.
+"""The data sets, by name: MNIST and the bundled digits; and those of one's own, by their file or directory.
 
 MNIST is Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database of handwritten digits; CC BY-SA 3.0. It is
 four IDX files, read from a directory, or from the cache to which they are downloaded; each may be gzipped.
@@ -14,20 +14,20 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.data.dataset import Dataset
 from tinygrad_mnist.data.download import FILES, MIRRORS, cache_directory, download_files
 from tinygrad_mnist.data.errors import DataError, DataUnavailableError
+from tinygrad_mnist.data.formats import TAKEN, read_data_set
 from tinygrad_mnist.data.idx import open_idx
 
 NAMES = ("auto", "mnist", "digits")
-"""The names that `load` knows; everything else is a directory."""
+"""The names that `load` knows; everything else is a file or a directory."""
 ENVIRONMENT_VARIABLE = "TINYGRAD_MNIST_DATA"
 REMEDY = f"name a directory that has the four files of MNIST by --data DIR or ${ENVIRONMENT_VARIABLE}"
 
@@ -39,30 +39,40 @@ def load(
     download: bool = True,
     progress: bool = True,
 ) -> Dataset:
-    """Load a data set by its name, or the files of MNIST from a directory.
+    """Load a data set by its name, or one of any usual format from a file or a directory.
+
+    The format is found out by looking at it:
+
+    - four IDX files, as those of MNIST, Fashion-MNIST, KMNIST and EMNIST;
+    - an ``.npz`` file with ``x_train``, ``y_train``, ``x_test`` and ``y_test``, as Keras's ``mnist.npz``;
+    - a folder of pictures for each class, perhaps below ``train`` and ``test``;
+    - CSV files with a picture in each row, ``label,pixel0,...``, as Kaggle's ``train.csv``.
+
+    Where there is no test part, a fifth (at most 10,000 pictures) is set aside as one, of each class its
+    share, and always the same.
 
     Parameters
     ----------
     name : str or path-like, optional
         ``"mnist"``, see `load_mnist`; ``"digits"``, see `load_digits`; or ``"auto"``: MNIST if it is on this
-        machine or can be downloaded, else the bundled digits. Every other name is a directory with the four
-        files of MNIST (``"./mnist"`` if its name is that of a data set).
+        machine or can be downloaded, else the bundled digits. Every other name is a file or a directory
+        (``"./mnist"`` if its name is that of a data set).
     notify : callable, optional
-        Called with one sentence if ``"auto"`` takes the digits: why, and how to get MNIST. By default it is a
-        `UserWarning`.
+        Called with one sentence about what one might not expect: that ``"auto"`` takes the digits, why, and
+        how to get MNIST (by default a `UserWarning`); or what was done to pictures of one's own.
     download, progress : bool, optional
         As in `load_mnist`.
 
     Returns
     -------
     Dataset
-        One from a directory has the name of the directory.
+        One from a file or a directory has its name.
 
     Raises
     ------
     DataError
-        There is no such data set or directory, or something in it is wrong. With ``"auto"`` this holds for
-        the directory in ``$TINYGRAD_MNIST_DATA``, too.
+        There is no such data set, file or directory, or something in it is wrong. With ``"auto"`` this holds
+        for the directory in ``$TINYGRAD_MNIST_DATA``, too.
     DataUnavailableError
         ``"mnist"`` is neither on this machine nor could be downloaded.
 
@@ -83,13 +93,13 @@ def load(
             return load_digits()
     if not os.fspath(name):
         raise DataError(f"the name of the data set is empty; choose among {', '.join(NAMES)} and a directory")
-    directory = Path(os.path.expanduser(name))
-    if not os.path.exists(directory):
+    path = Path(os.path.expanduser(name))
+    if not os.path.exists(path):
         raise DataError(
             f"there is no data set and no directory called '{name}'; choose among {', '.join(NAMES)} and a "
-            "directory that has the four files of MNIST"
+            f"directory or file with data of your own: {TAKEN}"
         )
-    return replace(load_mnist(directory), name=directory.resolve().name)
+    return read_data_set(path, notify)
 
 
 def _notify_digits(notify: Callable[[str], None] | None, reason: DataUnavailableError) -> None:
@@ -101,93 +111,6 @@ def _notify_digits(notify: Callable[[str], None] | None, reason: DataUnavailable
         warnings.warn(notice, stacklevel=3)
     else:
         notify(notice)
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Grey images with one label each, in a training and a test part.
-
-    The test part is for the final number alone; `stratified_split` takes a validation part off the training
-    part.
-
-    Parameters
-    ----------
-    name : str
-        The name of the data set in summaries.
-    train_images, test_images : ndarray
-        uint8, shape (n, height, width), 0 (background) to 255 (ink); both parts have the same height and
-        width.
-    train_labels, test_labels : ndarray
-        uint8 or int64, shape (n,), each 0 to `classes` - 1.
-    classes : int
-        The number of classes.
-
-    Raises
-    ------
-    DataError
-        A part is empty, or a shape, dtype, count or label is not as above.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 2, 1])
-    >>> Dataset("blank", images[:3], labels[:3], images[3:], labels[3:], classes=3)
-    Dataset('blank': 3 training and 1 test images of 8 x 8 pixels, 3 classes)
-    """
-
-    name: str
-    train_images: NDArray[np.uint8] = field(repr=False)
-    train_labels: NDArray[Any] = field(repr=False)
-    test_images: NDArray[np.uint8] = field(repr=False)
-    test_labels: NDArray[Any] = field(repr=False)
-    classes: int
-
-    def __post_init__(self) -> None:
-        if self.classes < 2:
-            raise DataError(f"{self.name}: a data set has at least 2 classes, not {self.classes}")
-        for part, images, labels in (
-            ("training", self.train_images, self.train_labels),
-            ("test", self.test_images, self.test_labels),
-        ):
-            _check_part(f"{self.name}, {part} part", images, labels, self.classes)
-        train_shape, test_shape = self.train_images.shape[1:], self.test_images.shape[1:]
-        if train_shape != test_shape:
-            raise DataError(
-                f"{self.name}: the training images have height and width {train_shape} and the test images "
-                f"{test_shape}; they must be the same"
-            )
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """Height and width of the images, in pixels."""
-        _, height, width = self.train_images.shape
-        return height, width
-
-    def __repr__(self) -> str:
-        height, width = self.image_shape
-        return (
-            f"Dataset({self.name!r}: {len(self.train_images):,} training and {len(self.test_images):,} test "
-            f"images of {height} x {width} pixels, {self.classes} classes)"
-        )
-
-
-def _check_part(where: str, images: NDArray[Any], labels: NDArray[Any], classes: int) -> None:
-    if images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape:
-        raise DataError(
-            f"{where}: images are uint8 of shape (n, height, width), none of them zero, not {images.dtype} "
-            f"of shape {images.shape}"
-        )
-    if labels.dtype not in (np.uint8, np.int64) or labels.ndim != 1:
-        raise DataError(
-            f"{where}: labels are uint8 or int64 of shape (n,), not {labels.dtype} of shape {labels.shape}"
-        )
-    if len(images) != len(labels):
-        raise DataError(
-            f"{where}: there are {len(images):,} images and {len(labels):,} labels; the two must agree"
-        )
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest >= classes:
-        raise DataError(f"{where}: labels are 0 to {classes - 1}, and {lowest} to {highest} were found")
 
 
 # ---- MNIST ---------------------------------------------------------------------------------------------

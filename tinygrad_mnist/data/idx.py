@@ -34,7 +34,7 @@ TYPE_CODES: dict[int, np.dtype[Any]] = {
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_UNZIPPED = 1 << 28
-"""The most bytes that are unzipped: five times the images of MNIST."""
+"""The most bytes that are unzipped, if nothing else is said: five times the images of MNIST."""
 
 _MOST_DIMENSIONS = 32
 """The most dimensions that are read: more than anybody needs, fewer than NumPy can hold."""
@@ -159,13 +159,15 @@ class StoredArray:
 
 
 @contextmanager
-def open_idx(path: str | os.PathLike[str]) -> Iterator[StoredArray]:
+def open_idx(path: str | os.PathLike[str], *, most_unzipped: int = MAX_UNZIPPED) -> Iterator[StoredArray]:
     """Open an IDX file, gzipped or not, read its header, and compare what it promises with the file's size.
 
     Parameters
     ----------
     path : str or path-like
         The file.
+    most_unzipped : int, optional
+        The most bytes that a gzip file may become.
 
     Yields
     ------
@@ -191,7 +193,7 @@ def open_idx(path: str | os.PathLike[str]) -> Iterator[StoredArray]:
                 return
             with gzip.GzipFile(fileobj=file) as stream:
                 stored = StoredArray(path, *_read_header(path, stream), stream)
-                _check_unzipped_size(stored, size_of(file))
+                _check_unzipped_size(stored, size_of(file), most_unzipped)
                 yield stored
     except EOFError as error:
         raise DataError(
@@ -222,15 +224,15 @@ def _check_size(stored: StoredArray, size: int | None) -> None:
         raise stored.too_long()
 
 
-def _check_unzipped_size(stored: StoredArray, size: int | None) -> None:
+def _check_unzipped_size(stored: StoredArray, size: int | None, most: int) -> None:
     """Raise if a gzip file of this size cannot hold what is promised, or it is more than is unzipped."""
     if size is not None and stored.nbytes > size * _MOST_OF_A_BYTE:
         raise DataError(
             f"{stored.path} is truncated: {stored.claim}, more than {size:,} bytes of gzip can hold; {_AGAIN}"
         )
-    if stored.nbytes > MAX_UNZIPPED:
+    if stored.nbytes > most:
         raise DataError(
-            f"{stored.path} is a gzip file that is too large: {stored.claim}, and at most {MAX_UNZIPPED:,} "
+            f"{stored.path} is a gzip file that is too large: {stored.claim}, and at most {most:,} "
             "are unzipped; if you trust it, unzip it by gunzip and name the file that comes of it"
         )
 

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, BinaryIO
@@ -94,6 +95,50 @@ def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
         return read_picture(stored, index)
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The size of a picture, and whether it may be in colour; and its grey values, if it is a small one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width, set upright.
+    is_coloured : bool
+        Whether its pixels have other values than grey ones; they may be grey all the same.
+    grey : ndarray or None
+        What `read_image` returns, if the picture is small.
+    """
+
+    shape: tuple[int, int]
+    is_coloured: bool
+    grey: Grey | None
+
+
+def read_outline(path: str | os.PathLike[str], small: int = 0) -> Outline:
+    """Read the size of a picture that Pillow reads, and its pixels too, if there are at most `small` of them.
+
+    Raises
+    ------
+    DataError
+        The file is missing, empty, damaged, too large or no picture.
+    ImportError
+        Pillow is not installed.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file, _opened(file, path) as image:
+            _check_size(image, path)
+            width, height = image.size
+            is_grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+            if width * height <= small:
+                grey = _upright_values(image, path)
+                return Outline((grey.shape[0], grey.shape[1]), not is_grey, grey)
+            turned = _orientation(image) in (5, 6, 7, 8)
+            return Outline((width, height) if turned else (height, width), not is_grey, None)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
 def _is_idx(magic: bytes) -> bool:
     """Return whether a file begins as IDX files do (two zeros, a type code, a number of axes), or as gzip."""
     plain = len(magic) >= 4 and magic[:2] == b"\0\0" and magic[2] in TYPE_CODES and magic[3] > 0
@@ -104,6 +149,15 @@ def _is_idx(magic: bytes) -> bool:
 
 
 def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
+    with _opened(file, path) as image:
+        check_index(path, None, index)
+        _check_size(image, path)
+        return _upright_values(image, path)
+
+
+@contextmanager
+def _opened(file: BinaryIO, path: Path) -> Iterator[Image.Image]:
+    """Give a picture of which the header has been read; word the errors of reading the rest."""
     try:
         from PIL import Image
     except ImportError as error:
@@ -114,11 +168,14 @@ def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
         warnings.simplefilter("ignore")  # remarks of decoders; real faults are raised
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(file) as image:
-            check_index(path, None, index)
-            _check_size(image, path)
-            grey = _grey_values(image, path)
-            turn = _TURNED.get(_orientation(image))
-            return grey if turn is None else np.ascontiguousarray(turn(grey))
+            yield image
+
+
+def _upright_values(image: Image.Image, path: Path) -> Grey:
+    """Return the grey values of a picture, turned as the camera was held."""
+    grey = _grey_values(image, path)
+    turn = _TURNED.get(_orientation(image))
+    return grey if turn is None else np.ascontiguousarray(turn(grey))
 
 
 @contextmanager

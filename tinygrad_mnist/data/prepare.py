@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.levels import black_and_white
+from tinygrad_mnist.data.scaling import resampling
 
 Ink = NDArray[np.float64]
 
@@ -215,7 +216,7 @@ def _scaled(digit: Ink, height: int, width: int, stretch: float = 1.0) -> Ink:
     factors = (height / digit.shape[0], width / digit.shape[1])
     least = min(factors)
     rows, columns = (
-        _resampling(side, max(1, round(side * min(factor, least * stretch))))
+        resampling(side, max(1, round(side * min(factor, least * stretch))))
         for side, factor in zip(digit.shape, factors, strict=True)
     )
     return rows @ digit @ columns.T
@@ -259,17 +260,3 @@ def _upright(digit: Ink) -> Ink:
     reach = int(np.abs(shift).max())
     columns = np.arange(width + 2 * reach) + shift
     return np.take_along_axis(np.pad(digit, ((0, 0), (2 * reach, 2 * reach))), columns + reach, axis=1)
-
-
-def _resampling(old: int, new: int) -> Ink:
-    """Return the matrix (new, old) that resamples an axis: by areas to shrink it, linearly to grow it."""
-    if new <= old:
-        edges = np.arange(new + 1) * (old / new)
-        left = np.maximum(edges[:-1, None], np.arange(old))
-        right = np.minimum(edges[1:, None], np.arange(1, old + 1))
-        weights = np.maximum(right - left, 0)
-    else:
-        centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-        weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(old)), 0)
-    matrix: Ink = weights / weights.sum(axis=1, keepdims=True)
-    return matrix

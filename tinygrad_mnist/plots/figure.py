@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ def write(figure: Figure, path: PathLike | None) -> Path | Figure:
     if path is None:
         return figure
     path = Path(path)
-    with replacing(path) as unfinished:
+    with replacing(path) as unfinished, warnings.catch_warnings():
+        # names of classes may have signs that no installed font has: those are drawn as boxes
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")
         figure.savefig(unfinished, format=path.suffix.removeprefix(".") or "png", dpi=DOTS_PER_INCH)
     return path

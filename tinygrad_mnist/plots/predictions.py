@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.numbers import percent_text
+from tinygrad_mnist.numbers import percent_text, printable
 from tinygrad_mnist.plots.figure import GREY, INK, PALE, VERMILLION, PathLike, new_figure, write
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 # In inches: a digit, from one digit to the next, and the borders of the page.
 _DIGIT, _ACROSS, _DOWN, _DOWN_WITHOUT_LABELS = 0.86, 1.08, 1.36, 1.18
+_CHARACTER = 0.085  # the mean width of a character in the lines below a picture
+_GAP = 0.1  # between two captions
+_LONGEST = 18  # characters of a name
 _SIDE, _TOP, _BOTTOM = 0.3, 0.85, 0.1
 _NARROWEST = 4.2  # holds the title and the line under it
 
@@ -31,6 +35,8 @@ def plot_predictions(
     *,
     title: str | None = None,
     columns: int | None = None,
+    names: Sequence[str] | None = None,
+    as_ink: bool = True,
 ) -> Path | Figure:
     """Draw sample digits, each with its predicted label, the confidence, and its true label.
 
@@ -53,6 +59,10 @@ def plot_predictions(
     columns : int, optional
         The number of digits in a row; by default a little more than the number of rows, chosen so that the
         last row is as full as possible.
+    names : sequence of str, optional
+        The names of the classes, by label; by default the labels themselves. Long ones are cut off.
+    as_ink : bool, optional
+        Draw light pixels dark, as ink on paper; else the pictures are drawn as they are.
 
     Returns
     -------
@@ -79,25 +89,56 @@ def plot_predictions(
     n = len(pictures)
     columns = columns or _columns(n)
     rows = math.ceil(n / columns)
+    said_names = _named(said, names)
+    true_names: list[str] | list[None] = [None] * n if truth is None else _named(truth, names)
+    across = _across([*said_names, *true_names])
     down = _DOWN_WITHOUT_LABELS if truth is None else _DOWN
-    width = max((columns - 1) * _ACROSS + _DIGIT + 2 * _SIDE, _NARROWEST)
+    width = max(columns * across - (_ACROSS - _DIGIT) + 2 * _SIDE, _NARROWEST)
     height = rows * down + _TOP + _BOTTOM
     figure = new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
-    _head(axes, said, truth, title)
+    _head(axes, said, truth, title, "digit" if _are_digits(names) else "class")
     strongest = max(1, pictures.max())
     for k in range(n):
-        left = _SIDE + k % columns * _ACROSS
+        left = _SIDE + k % columns * across + (across - _ACROSS) / 2
         top = _TOP + k // columns * down
-        extent = (left, left + _DIGIT, top + _DIGIT, top)
         axes.imshow(
-            pictures[k], cmap="gray_r", vmin=0, vmax=strongest, extent=extent, interpolation="nearest"
+            pictures[k],
+            cmap="gray_r" if as_ink else "gray",
+            vmin=0,
+            vmax=strongest,
+            extent=_extent(left, top, pictures.shape[1:]),
+            interpolation="nearest",
         )
-        _caption(axes, left, top, said[k], None if truth is None else truth[k], sure[k])
+        wrong = truth is not None and bool(said[k] != truth[k])
+        _caption(axes, left, top, said_names[k], true_names[k], sure[k], wrong)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")  # again, as each imshow changes them
     return write(figure, path)
+
+
+def _named(labels: NDArray[Any], names: Sequence[str] | None) -> list[str]:
+    """Return the name of each label as text for a caption, cut off where it is long."""
+    texts = [str(label) if names is None else printable(names[int(label)]) for label in labels]
+    return [text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…" for text in texts]
+
+
+def _are_digits(names: Sequence[str] | None) -> bool:
+    return names is None or all(name in tuple("0123456789") for name in names)
+
+
+def _across(captions: Sequence[str | None]) -> float:
+    """Return the inches from one picture to the next, so that the captions below them stay apart."""
+    longest = max(len(caption or "") for caption in captions)
+    return max(_ACROSS, (longest + len("✗  · 100 %")) * _CHARACTER + _GAP) if longest > 1 else _ACROSS
+
+
+def _extent(left: float, top: float, shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    """Return the place of a picture in the middle of its square, its aspect kept."""
+    height, width = (_DIGIT * side / max(shape) for side in shape)
+    x, y = left + (_DIGIT - width) / 2, top + (_DIGIT - height) / 2
+    return x, x + width, y + height, y
 
 
 def _columns(n: int) -> int:
@@ -120,14 +161,15 @@ def _check(
         )
 
 
-def _head(axes: Axes, said: NDArray[Any], truth: NDArray[Any] | None, title: str | None) -> None:
+def _head(axes: Axes, said: NDArray[Any], truth: NDArray[Any] | None, title: str | None, noun: str) -> None:
     n = len(said)
+    things = f"{'digit' if noun == 'digit' else 'picture'}{'' if n == 1 else 's'}"
     if truth is None:
-        line = f"{n} {'digit' if n == 1 else 'digits'} recognised"
-        below = "predicted digit · confidence"
+        line = f"{n} {things} recognised"
+        below = f"predicted {noun} · confidence"
     else:
-        line = f"{int((said == truth).sum())} of {n} sample {'digit' if n == 1 else 'digits'} right"
-        below = "predicted digit · confidence, true digit below"
+        line = f"{int((said == truth).sum())} of {n} sample {things} right"
+        below = f"predicted {noun} · confidence, true {noun} below"
     axes.set_title(
         title or line,
         loc="left",
@@ -141,11 +183,12 @@ def _head(axes: Axes, said: NDArray[Any], truth: NDArray[Any] | None, title: str
     axes.text(_SIDE, 0.6, below, fontsize=9, color=GREY, va="baseline")
 
 
-def _caption(axes: Axes, left: float, top: float, said: Any, truth: Any, sure: float) -> None:
+def _caption(
+    axes: Axes, left: float, top: float, said: str, truth: str | None, sure: float, wrong: bool
+) -> None:
     """Draw the border around a digit, and write the lines under it."""
     from matplotlib.patches import Rectangle
 
-    wrong = truth is not None and said != truth
     border = (VERMILLION, 3.0) if wrong else (PALE, 0.8)
     axes.add_patch(
         Rectangle((left, top), _DIGIT, _DIGIT, fill=False, edgecolor=border[0], linewidth=border[1])

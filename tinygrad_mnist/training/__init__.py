@@ -7,7 +7,7 @@ no NumPy, nor do the names here until one of the others is asked for.
 Examples
 --------
 >>> from tinygrad_mnist.training import RECIPES
->>> RECIPES["default"].layers
+>>> RECIPES["mlp"].architecture
 '256-128'
 """
 
@@ -19,22 +19,27 @@ from tinygrad_mnist.training.choices import (
     ACTIVATIONS,
     DATASETS,
     JIT,
-    MODELS,
+    NORMS,
     OPTIMIZERS,
     SCHEDULES,
     DatasetChoice,
     JitChoice,
+    NormChoice,
     OptimizerChoice,
 )
 from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.errors import (
     CheckpointError,
     DivergedError,
+    ModelFileError,
     RecipeError,
     RunError,
     TrainingError,
 )
-from tinygrad_mnist.training.recipes import RECIPES, Recipe, find_recipe
+from tinygrad_mnist.training.layers import LAYERS
+from tinygrad_mnist.training.model_file import ModelFile, find_model_file
+from tinygrad_mnist.training.models import MODELS
+from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recipe
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
@@ -44,17 +49,22 @@ if TYPE_CHECKING:
         Evaluation,
         evaluate,
         evaluate_checkpoint,
+        evaluate_ensemble,
     )
     from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.run import Outcome, train
+    from tinygrad_mnist.training.submission import write_submission
     from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
     "ACTIVATIONS",
+    "ALIASES",
     "DATASETS",
     "JIT",
+    "LAYERS",
     "MODELS",
+    "NORMS",
     "OPTIMIZERS",
     "RECIPES",
     "SCHEDULES",
@@ -68,6 +78,9 @@ __all__ = [
     "Evaluation",
     "Fit",
     "JitChoice",
+    "ModelFile",
+    "ModelFileError",
+    "NormChoice",
     "OptimizerChoice",
     "Outcome",
     "Plan",
@@ -81,6 +94,8 @@ __all__ = [
     "choose",
     "evaluate",
     "evaluate_checkpoint",
+    "evaluate_ensemble",
+    "find_model_file",
     "find_recipe",
     "fit",
     "load_checkpoint",
@@ -90,14 +105,23 @@ __all__ = [
     "set_threads",
     "threads_in_use",
     "train",
+    "write_submission",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from tinygrad_mnist.training import checkpoint, evaluation, loop, prediction, run, training_data
+        from tinygrad_mnist.training import (
+            checkpoint,
+            evaluation,
+            loop,
+            prediction,
+            run,
+            submission,
+            training_data,
+        )
 
-        for module in (checkpoint, evaluation, loop, prediction, run, training_data):
+        for module in (checkpoint, evaluation, loop, prediction, run, submission, training_data):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
                 globals()[name] = found

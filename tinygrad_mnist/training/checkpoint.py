@@ -12,7 +12,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from reprlib import Repr
@@ -27,9 +27,10 @@ from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import bytes_text, printable
-from tinygrad_mnist.training.choices import build_model, state_outline
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
+from tinygrad_mnist.training.model_file import ModelFile
+from tinygrad_mnist.training.models import build_model, model_input, state_outline
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 
@@ -56,23 +57,23 @@ class Checkpoint:
 
     Parameters
     ----------
-    model : Sequential
-        From rows of standardised pixels to logits.
+    model : Module
+        From standardised images, shape (n, 1, height, width), to logits.
     recipe : Recipe
         The recipe by which it was built and trained.
     image_shape : tuple of int
-        Height and width of its images.
+        Height and width of its images, before they are cropped.
     class_names : tuple of str
         The class that each output stands for.
     standardizer : Standardizer
-        Fitted on its training images.
+        Fitted on its training images; it crops by the recipe, too.
     origin : dict
         Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
         ``seed``. Since version 1.11 also ``jit`` (as asked for) and ``compiled`` (whether the steps were):
         earlier trainings were not.
     """
 
-    model: nn.Sequential
+    model: nn.Module
     recipe: Recipe
     image_shape: tuple[int, int]
     class_names: tuple[str, ...]
@@ -111,16 +112,28 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    *,
+    model: ModelFile | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> Checkpoint:
     """Read what `save_checkpoint` wrote.
 
     The file may be anybody's. Names, shapes and dtypes are compared with the recipe first; no model is built
     and no weights are read before they fit.
 
+    A model that a file of Python builds is an exception: **that file is run**, at the path in the checkpoint,
+    if it is there and has the hash in the checkpoint; or at another path, if you name it.
+
     Parameters
     ----------
     path : path-like
         The file, or a run directory that has one.
+    model : ModelFile, optional
+        The file and the function that build the model, in place of those in the checkpoint.
+    notify : callable, optional
+        Is told which file is run, before it is, and if it is another than the model was trained with.
 
     Returns
     -------
@@ -133,18 +146,43 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         If there is none, it is damaged, its values cannot be those of a trained model (not finite, too large,
         a negative variance), or they are another model's than it says; the one message lists whatever is
         missing, unexpected, or of another shape or dtype.
+    ModelFileError
+        If the file that builds the model is not there, has changed, or has an error.
     """
     path = _find(Path(path))
     with open_npz(path) as file:
         settings = _settings(path, _read_header(path, file))
-        height, width = settings["image_shape"]
-        sizes = settings["recipe"], height * width, len(settings["class_names"])
+        settings["recipe"] = _with_model(path, settings["recipe"], model, notify or _say_nothing)
+        sizes = settings["recipe"], settings["image_shape"], len(settings["class_names"])
         state = _read_state(path, file, *sizes)
-    model = build_model(*sizes)
-    model.load_state_dict(state)
-    model.eval()
-    _require_finite_output(path, model, height * width, settings["standardizer"])
-    return Checkpoint(model=model, **settings)
+    built = build_model(*sizes)
+    built.load_state_dict(state)
+    built.eval()
+    _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
+    return Checkpoint(model=built, **settings)
+
+
+def _say_nothing(sentence: str) -> None:
+    """Take the place of a user who is to be told nothing."""
+
+
+def _with_model(path: Path, recipe: Recipe, model: ModelFile | None, notify: Callable[[str], None]) -> Recipe:
+    """Return the recipe with the file that is run to build the model, if one is; say which."""
+    trained = recipe.model_file
+    if trained is None:
+        if model is not None:
+            raise CheckpointError(
+                f"the model in {path} is that of the recipe {recipe.name}, and {model} builds another; leave "
+                "out --model"
+            )
+        return recipe
+    if model is None:
+        trained.require_trusted()
+        model = trained
+    elif model.sha256 != trained.sha256:
+        notify(f"{model} is not the file that the model was trained with, or has changed since")
+    notify(f"the model is built by {model}")
+    return replace(recipe, model_file=model)
 
 
 def _find(path: Path) -> Path:
@@ -213,7 +251,10 @@ def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
         If one of them cannot be used. The header may say anything, as anybody may have written it.
     """
     try:
-        return {name: check(header[name]) for name, check in _SETTINGS.items()}
+        settings = {name: check(header[name]) for name, check in _SETTINGS.items()}
+        model_input(settings["recipe"], settings["image_shape"])  # something is left of an image
+        settings["standardizer"] = replace(settings["standardizer"], crop=settings["recipe"].crop)
+        return settings
     except (ValueError, RecursionError) as error:  # those of Recipe and Standardizer, too
         text = printable(str(error))
         raise CheckpointError(
@@ -294,15 +335,13 @@ _SETTINGS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def _read_state(
-    path: Path, file: NpzReader, recipe: Recipe, features: int, classes: int
+    path: Path, file: NpzReader, recipe: Recipe, image_shape: tuple[int, int], classes: int
 ) -> dict[str, NDArray[Any]]:
     """Return the values of the model, if they are those that the recipe describes and make sense."""
     found = [name for name in file.names if name != _HEADER]
     # a model with more entries than the file has is not needed to its end
-    expected = {
-        _PREFIX + name: (shape, np.dtype(dtype))
-        for name, shape, dtype in islice(state_outline(recipe, features, classes), len(found) + _MOST_FAULTS)
-    }
+    outline = islice(state_outline(recipe, image_shape, classes), len(found) + _MOST_FAULTS)
+    expected = {_PREFIX + name: (shape, np.dtype(dtype)) for name, shape, dtype in outline}
     entries = {name: file.entry(name) for name in found if name in expected}
     faults = [
         *(
@@ -316,7 +355,8 @@ def _read_state(
     if faults:
         more = "; and more" if len(faults) > _MOST_FAULTS else ""
         raise CheckpointError(
-            f"{path} holds another model than its recipe describes: {'; '.join(faults[:_MOST_FAULTS])}{more}"
+            f"{path} holds another model than {recipe.model_file or 'its recipe'} describes: "
+            f"{'; '.join(faults[:_MOST_FAULTS])}{more}"
         )
     file.require_moderate(found)
     state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}
@@ -358,9 +398,12 @@ def _fault(name: str, values: NDArray[Any]) -> str | None:
     return None
 
 
-def _require_finite_output(path: Path, model: nn.Module, features: int, standardizer: Standardizer) -> None:
+def _require_finite_output(
+    path: Path, model: nn.Module, image_shape: tuple[int, int], standardizer: Standardizer
+) -> None:
     """Raise an error if a black and a white image have no finite logits."""
-    images = np.repeat(np.array([[0], [255]], np.uint8), features, axis=1)
+    images = np.empty((2, *image_shape), np.uint8)
+    images[0], images[1] = 0, 255
     with no_grad(), np.errstate(all="ignore"):
         logits = model(standardizer(images)).numpy()
     if not np.isfinite(logits).all():

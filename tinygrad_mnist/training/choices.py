@@ -1,8 +1,8 @@
-"""The choices that are made by name: models, activations, optimisers, schedules, data, jit. A table each.
+"""The choices that are made by name: optimisers, schedules, activations, norms, data, jit. A table each.
 
 A row is a name and the function that makes what the name stands for. Everything else reads the tables: the
 checks of `Recipe` and their messages, the help of the command line, the tests. So one more row is all that a
-new choice needs:
+new choice needs (those of models are in `models`, and those of layers in `layers`):
 
 >>> from tinygrad_mnist import optim
 >>> from tinygrad_mnist.training import OPTIMIZERS, RECIPES, OptimizerChoice
@@ -19,13 +19,11 @@ help. Hence the makers import what they make, when they are called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tinygrad_mnist import nn, optim
     from tinygrad_mnist.data import Dataset
     from tinygrad_mnist.training.recipes import Recipe
@@ -69,61 +67,91 @@ class OptimizerChoice:
         The learning rate in a recipe that was made for another optimiser, as rates do not carry over.
     decoupled : bool
         Whether the weight decay is decoupled from the gradient; otherwise it is an L2 penalty.
+    has_betas : bool
+        Whether it takes ``betas=``, two decay rates.
     """
 
     make: Callable[..., optim.Optimizer]
     lr: float
     decoupled: bool = False
+    has_betas: bool = False
 
 
 OPTIMIZERS: dict[str, OptimizerChoice] = {
     "sgd": OptimizerChoice(_optim("SGD"), lr=0.1),
     "momentum": OptimizerChoice(_optim("SGD", momentum=0.9), lr=0.1),
     "rmsprop": OptimizerChoice(_optim("RMSprop"), lr=0.001),
-    "adam": OptimizerChoice(_optim("Adam"), lr=0.003),
-    "adamw": OptimizerChoice(_optim("AdamW"), lr=0.01, decoupled=True),
+    "adam": OptimizerChoice(_optim("Adam"), lr=0.003, has_betas=True),
+    "adamw": OptimizerChoice(_optim("AdamW"), lr=0.01, decoupled=True, has_betas=True),
 }
 """The optimisers by name."""
 
 
 def build_optimizer(recipe: Recipe, model: nn.Module) -> optim.Optimizer:
-    """Build the optimiser of a recipe for the parameters of a model."""
-    choice = OPTIMIZERS[recipe.optimizer]
-    return choice.make(list(model.parameters()), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    """Build the optimiser of a recipe for the parameters of a model.
+
+    If the biases do not decay, nor what scales and shifts after a norm, they are a second parameter group.
+    """
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.betas is not None:
+        options["betas"] = recipe.betas
+    parameters = list(model.parameters())
+    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
+    if recipe.decay_biases or not recipe.weight_decay or len(vectors) in (0, len(parameters)):
+        return OPTIMIZERS[recipe.optimizer].make(parameters, **options)
+    groups = [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[recipe.optimizer].make(groups, **options)
 
 
 # ---- schedules -------------------------------------------------------------------------------------------
 
 
-def _constant(optimizer: optim.Optimizer, steps: int) -> None:
+def _constant(optimizer: optim.Optimizer, steps: int, warmup: float) -> None:
     """Leave the learning rate as it is."""
 
 
-def _cosine(optimizer: optim.Optimizer, steps: int) -> optim.LRScheduler:
+def _cosine(optimizer: optim.Optimizer, steps: int, warmup: float) -> optim.LRScheduler:
     """Let the learning rate fall to 0 along half a cosine."""
     from tinygrad_mnist import optim
 
     return optim.CosineAnnealingLR(optimizer, T_max=steps)
 
 
-def _one_cycle(optimizer: optim.Optimizer, steps: int) -> optim.LRScheduler | None:
+def _one_cycle(optimizer: optim.Optimizer, steps: int, warmup: float) -> optim.LRScheduler | None:
     """Let the learning rate rise and fall once, and the momentum, if there is one, fall and rise."""
+    group = optimizer.param_groups[0]
+    # Adam calls its momentum betas[0]. Plain SGD has a momentum too, of 0, and is to stay without.
+    has_momentum = "betas" in group or bool(group.get("momentum"))
+    return _cycle(optimizer, steps, pct_start=warmup, cycle_momentum=has_momentum)
+
+
+def _warmup_cosine(optimizer: optim.Optimizer, steps: int, warmup: float) -> optim.LRScheduler | None:
+    """Let the learning rate rise from a tenth, and fall to a hundredth, both along half a cosine."""
+    return _cycle(
+        optimizer, steps, pct_start=warmup, cycle_momentum=False, div_factor=10.0, final_div_factor=10.0
+    )
+
+
+def _cycle(optimizer: optim.Optimizer, steps: int, **options: Any) -> optim.LRScheduler | None:
     from tinygrad_mnist import optim
 
     if steps == 1:
         return None  # a cycle of one step would be its end alone, where the rate is nearly 0
-    (group,) = optimizer.param_groups
-    # Adam calls its momentum betas[0]. Plain SGD has a momentum too, of 0, and is to stay without.
-    has_momentum = "betas" in group or bool(group.get("momentum"))
-    return optim.OneCycleLR(optimizer, max_lr=group["lr"], total_steps=steps, cycle_momentum=has_momentum)
+    lr = optimizer.param_groups[0]["lr"]
+    return optim.OneCycleLR(optimizer, max_lr=lr, total_steps=steps, **options)
 
 
-SCHEDULES: dict[str, Callable[[optim.Optimizer, int], optim.LRScheduler | None]] = {
+SCHEDULES: dict[str, Callable[[optim.Optimizer, int, float], optim.LRScheduler | None]] = {
     "constant": _constant,
     "cosine": _cosine,
     "one-cycle": _one_cycle,
+    "warmup-cosine": _warmup_cosine,
 }
-"""The schedules by name: a function of the optimiser, at the greatest rate, and of the number of steps.
+"""The schedules by name: a function of the optimiser, at the greatest rate, of the number of steps, and of
+the share of them in which the rate rises, if it does.
 
 It returns None where the learning rate stays.
 """
@@ -131,10 +159,10 @@ It returns None where the learning rate stays.
 
 def build_schedule(recipe: Recipe, optimizer: optim.Optimizer, steps: int) -> optim.LRScheduler | None:
     """Build the schedule of a recipe over that many steps; None where the learning rate stays."""
-    return SCHEDULES[recipe.schedule](optimizer, steps)
+    return SCHEDULES[recipe.schedule](optimizer, steps, recipe.warmup)
 
 
-# ---- models and their activations ------------------------------------------------------------------------
+# ---- activations and norms -------------------------------------------------------------------------------
 
 StateEntry = tuple[str, tuple[int, ...], str]
 """An entry of a state dict in outline: name, shape and the name of the dtype."""
@@ -149,116 +177,57 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 """The activations by name: a function without arguments that returns the module."""
 
 
-def _mlp(
-    recipe: Recipe,
-    features: int,
-    classes: int,
-    rng: np.random.Generator | None,
-    dropout_rng: np.random.Generator | None,
-) -> nn.Sequential:
-    """Build a multi-layer perceptron: linear layers, with batch norm, activation and dropout between them."""
-    from tinygrad_mnist import nn
-
-    layers: list[nn.Module] = []
-    width = features
-    for units in recipe.hidden:
-        layers.append(nn.Linear(width, units, rng=rng))
-        if recipe.batch_norm:
-            layers.append(nn.BatchNorm1d(units))
-        layers.append(ACTIVATIONS[recipe.activation]())
-        if recipe.dropout:
-            layers.append(nn.Dropout(recipe.dropout, rng=dropout_rng))
-        width = units
-    layers.append(nn.Linear(width, classes, rng=rng))
-    return nn.Sequential(*layers)
-
-
-def _mlp_state(recipe: Recipe, features: int, classes: int) -> Iterator[StateEntry]:
-    """Yield the state dict of `_mlp` in outline."""
-    activation = ACTIVATIONS[recipe.activation]().state_dict()
-    width, position = features, 0
-    for units in recipe.hidden:
-        yield f"{position}.weight", (units, width), "float32"
-        yield f"{position}.bias", (units,), "float32"
-        position += 1
-        if recipe.batch_norm:
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                yield f"{position}.{name}", (units,), "float32"
-            yield f"{position}.num_batches_tracked", (), "int64"
-            position += 1
-        for name, value in activation.items():
-            yield f"{position}.{name}", value.shape, value.dtype.name
-        position += 2 if recipe.dropout else 1
-        width = units
-    yield f"{position}.weight", (classes, width), "float32"
-    yield f"{position}.bias", (classes,), "float32"
-
-
-_STATES: dict[Callable[..., Any], Callable[[Recipe, int, int], Iterator[StateEntry]]] = {_mlp: _mlp_state}
-"""For functions in `MODELS`, one that yields the state dict in outline. There need not be one."""
-
-MODELS: dict[str, Callable[..., nn.Sequential]] = {"mlp": _mlp}
-"""The models by name: a function of what `build_model` takes, in its order."""
-
-
-def build_model(
-    recipe: Recipe,
-    features: int,
-    classes: int,
-    *,
-    rng: np.random.Generator | None = None,
-    dropout_rng: np.random.Generator | None = None,
-) -> nn.Sequential:
-    """Build the model of a recipe, with new weights.
+@dataclass(frozen=True)
+class NormChoice:
+    """A row of `NORMS`.
 
     Parameters
     ----------
-    recipe : Recipe
-        Its model, hidden layers, activation, batch norm and dropout are used.
-    features, classes : int
-        Width of the input and of the output.
-    rng : numpy.random.Generator, optional
-        Draws the weights.
-    dropout_rng : numpy.random.Generator, optional
-        Draws what is dropped in training.
-
-    Returns
-    -------
-    Sequential
-        From rows of pixels, shape (n, features), to logits, shape (n, classes): the loss has the softmax.
-
-    Examples
-    --------
-    >>> from tinygrad_mnist.training import RECIPES
-    >>> model = build_model(RECIPES["digits"].changed(hidden=(5,)), 64, 10)
-    >>> sorted(model.state_dict())[:3]
-    ['0.bias', '0.weight', '1.bias']
+    make : callable
+        Is given the shape of an image or of features, (channels, ...); returns the module.
+    entries : tuple of str
+        The names in its state dict; all have the shape (channels,) but ``num_batches_tracked``, a number.
     """
-    return MODELS[recipe.model](recipe, features, classes, rng, dropout_rng)
+
+    make: Callable[[tuple[int, ...]], nn.Module]
+    entries: tuple[str, ...] = ("weight", "bias")
 
 
-def state_outline(recipe: Recipe, features: int, classes: int) -> Iterator[StateEntry]:
-    """Yield the entries of the state dict of `build_model`, if possible without building the model.
+def _no_norm(shape: tuple[int, ...]) -> nn.Module:
+    from tinygrad_mnist import nn
 
-    A file says how large a model is, and may say anything: it is compared with this before memory is taken.
+    return nn.Identity()
 
-    Yields
-    ------
-    StateEntry
-        Name, shape and the name of the dtype.
 
-    Examples
-    --------
-    >>> from tinygrad_mnist.training import RECIPES
-    >>> list(state_outline(RECIPES["digits"].changed(hidden=()), 64, 10))
-    [('0.weight', (10, 64), 'float32'), ('0.bias', (10,), 'float32')]
-    """
-    outline = _STATES.get(MODELS[recipe.model])
-    if outline is not None:
-        yield from outline(recipe, features, classes)
-        return
-    for name, value in build_model(recipe, features, classes).state_dict().items():
-        yield name, value.shape, value.dtype.name
+def _batch_norm(shape: tuple[int, ...]) -> nn.Module:
+    from tinygrad_mnist import nn
+
+    return nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
+
+
+def _layer_norm(shape: tuple[int, ...]) -> nn.Module:
+    """Return a norm over all of an image; it scales and shifts by channel, as fits convolutions."""
+    from tinygrad_mnist import nn
+
+    return nn.GroupNorm(1, shape[0])
+
+
+def _group_norm(shape: tuple[int, ...]) -> nn.Module:
+    """Return a norm over groups of 8 channels, or over all where 8 does not divide them."""
+    from tinygrad_mnist import nn
+
+    return nn.GroupNorm(1 if shape[0] % 8 else shape[0] // 8, shape[0])
+
+
+NORMS: dict[str, NormChoice] = {
+    "none": NormChoice(_no_norm, ()),
+    "batch": NormChoice(
+        _batch_norm, ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    ),
+    "layer": NormChoice(_layer_norm),
+    "group": NormChoice(_group_norm),
+}
+"""What ``norm`` among the layers of a recipe stands for, by name."""
 
 
 # ---- data sets -------------------------------------------------------------------------------------------
@@ -296,7 +265,7 @@ DATASETS: dict[str, DatasetChoice] = {
     "mnist": DatasetChoice(_data("mnist"), "MNIST"),
     "digits": DatasetChoice(_data("digits"), "the bundled digits"),
 }
-"""The data sets by name. Whatever else is asked for is a directory with the files of MNIST."""
+"""The data sets by name. Whatever else is asked for is a file or a directory with data of one's own."""
 
 
 # ---- whether the steps are compiled ----------------------------------------------------------------------

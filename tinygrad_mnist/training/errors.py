@@ -32,6 +32,10 @@ class CheckpointError(TrainingError):
     """A file that is no checkpoint, is damaged, or holds another model."""
 
 
+class ModelFileError(TrainingError):
+    """A file of the user's that builds no model: it is not there, has changed, or has an error."""
+
+
 class RunError(TrainingError):
     """A run directory that cannot be used, or a file that cannot be written."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.numbers import size_text
+from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.numbers import printable, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
@@ -49,7 +50,8 @@ def evaluate(
     Parameters
     ----------
     model : Module or callable
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled,
+        From standardised images to logits; used as in evaluation mode, whatever mode it is in. It may be
+        compiled,
         as for `predict`.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
@@ -98,14 +100,14 @@ class ClassEvaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckpointEvaluation:
-    """Loss and accuracy of a trained model on the test part of a data set.
+    """Loss and accuracy of a trained model, or of several together, on the test part of a data set.
 
     Parameters
     ----------
     data : str
         The data set's name.
     source : str
-        The name in `DATASETS` or the directory by which it is loaded again.
+        The name in `DATASETS`, or the file or directory, by which it is loaded again.
     images : int
         The number of images.
     correct : int
@@ -114,6 +116,8 @@ class CheckpointEvaluation:
         Mean cross-entropy in nats.
     classes : tuple of ClassEvaluation
         The same for each class.
+    accuracies : tuple of float
+        The accuracy of each model by itself.
     """
 
     data: str
@@ -122,6 +126,7 @@ class CheckpointEvaluation:
     correct: int
     loss: float
     classes: tuple[ClassEvaluation, ...]
+    accuracies: tuple[float, ...]
 
     @property
     def accuracy(self) -> float:
@@ -130,7 +135,11 @@ class CheckpointEvaluation:
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, data: str | None = None, notify: Callable[[str], None] | None = None
+    checkpoint: Checkpoint,
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+    *,
+    tta: bool = False,
 ) -> CheckpointEvaluation:
     """Evaluate a trained model on the test part of a data set.
 
@@ -139,9 +148,11 @@ def evaluate_checkpoint(
     checkpoint : Checkpoint
         The model.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+        A name in `DATASETS`, or a file or directory; the data that the model was trained on by default.
     notify : callable, optional
         Is told if the data is other than one might expect.
+    tta : bool
+        Whether to average over the shifts of each image: see `predict`.
 
     Returns
     -------
@@ -150,35 +161,121 @@ def evaluate_checkpoint(
     Raises
     ------
     CheckpointError
-        If the images are of another size than the model's, or of other classes; or if the model's weights are
-        so large that it has no finite output.
+        If the images are of another size than the model's, or of classes that it does not know by their
+        names; or if the model's weights are so large that it has no finite output.
     DataError
         If the data cannot be had.
     """
-    asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
+    return evaluate_ensemble([("the model", checkpoint)], data, notify, tta=tta)
+
+
+def evaluate_ensemble(
+    checkpoints: Sequence[tuple[str, Checkpoint]],
+    data: str | None = None,
+    notify: Callable[[str], None] | None = None,
+    *,
+    tta: bool = False,
+) -> CheckpointEvaluation:
+    """Evaluate the mean of the probabilities of several trained models on the test part of a data set.
+
+    Parameters
+    ----------
+    checkpoints : sequence of (str, Checkpoint)
+        The models, each with the name that a sentence calls it; one or more.
+    data, notify, tta
+        As in `evaluate_checkpoint`; by default the data is that which all models were trained on.
+
+    Returns
+    -------
+    CheckpointEvaluation
+
+    Raises
+    ------
+    CheckpointError, DataError
+        As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images,
+        in their classes, or in the data that they were trained on, where none is named.
+    """
+    _require_agreement(checkpoints, data)
+    asked = str(checkpoints[0][1].origin.get("data", "auto")) if data is None else data
     dataset, source = load_data(asked, notify)
-    if dataset.image_shape != checkpoint.image_shape or dataset.classes != len(checkpoint.class_names):
-        raise CheckpointError(
-            f"the model takes images of {size_text(checkpoint.image_shape)} pixels in "
-            f"{len(checkpoint.class_names)} classes, but {dataset.name} has "
-            f"{size_text(dataset.image_shape)} in {dataset.classes}; name other data"
-        )
-    found = _compared(predict_by_checkpoint(checkpoint, dataset.test_images), dataset.test_labels)
+    # one list of classes for all of them, as they agree
+    labels = _outputs(*checkpoints[0], dataset)[dataset.test_labels]
+    found = [predict_by_checkpoint(checkpoint, dataset.test_images, tta=tta) for _, checkpoint in checkpoints]
+    together = _compared(np.mean(found, axis=0) if len(found) > 1 else found[0], labels)
+    classes = _by_class(together.probabilities, labels, checkpoints[0][1].class_names)
+    return CheckpointEvaluation(
+        data=dataset.name,
+        source=source,
+        images=len(labels),
+        correct=sum(one.correct for one in classes),
+        loss=together.loss,
+        classes=classes,
+        accuracies=tuple(float(np.mean(each.argmax(axis=1) == labels)) for each in found),
+    )
+
+
+def _by_class(
+    probabilities: NDArray[np.float32], labels: NDArray[Any], names: tuple[str, ...]
+) -> tuple[ClassEvaluation, ...]:
+    """Return the evaluation of each class."""
     # the confusion matrix: a row for each true class, a column for each predicted one
-    counts = np.zeros((dataset.classes, dataset.classes), np.int64)
-    np.add.at(counts, (dataset.test_labels, found.probabilities.argmax(axis=1)), 1)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
     correct = np.diagonal(counts)
     wrong = counts - np.diag(correct)
-    names = checkpoint.class_names
-    classes = tuple(
+    return tuple(
         ClassEvaluation(
-            name=names[i],
+            name=name,
             images=int(counts[i].sum()),
             correct=int(correct[i]),
             confused_with=names[int(wrong[i].argmax())] if wrong[i].any() else "-",
         )
-        for i in range(dataset.classes)
+        for i, name in enumerate(names)
     )
-    return CheckpointEvaluation(
-        dataset.name, source, int(counts.sum()), int(correct.sum()), found.loss, classes
+
+
+def _outputs(name: str, checkpoint: Checkpoint, dataset: Dataset) -> NDArray[np.int64]:
+    """Return the output of a model for each class of a data set, which may have fewer, in another order.
+
+    Classes are the same if they have the same name. Where one side has numbers for names, as data without
+    such a list has, and both have as many, they are the same by their position.
+    """
+    names = checkpoint.class_names
+    numbers = tuple(map(str, range(len(names))))
+    unknown = [one for one in dataset.class_names if one not in names]
+    if dataset.image_shape == checkpoint.image_shape:
+        if not unknown:
+            return np.array([names.index(one) for one in dataset.class_names])
+        if dataset.classes == len(names) and numbers in (names, dataset.class_names):
+            return np.arange(len(names))
+    raise CheckpointError(
+        f"{name} takes images of {size_text(checkpoint.image_shape)} pixels in {len(names)} classes, but "
+        f"{dataset.name} has {size_text(dataset.image_shape)} in {dataset.classes}"
+        f"{f', among them {printable(unknown[0])}' if unknown else ''}; name other data"
     )
+
+
+def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]], data: str | None) -> None:
+    """Raise an error for the first of several models whose outputs cannot be averaged with the first's."""
+    first, one = checkpoints[0]
+    for name, other in checkpoints[1:]:
+        if other.image_shape != one.image_shape:
+            raise CheckpointError(
+                f"{first} and {name} cannot be averaged: they take images of {size_text(one.image_shape)} "
+                f"and of {size_text(other.image_shape)} pixels"
+            )
+        if other.class_names != one.class_names:
+            raise CheckpointError(
+                f"{first} and {name} cannot be averaged: they have different classes, "
+                f"{_some(one.class_names)} and {_some(other.class_names)}"
+            )
+        if data is None and other.origin.get("data") != one.origin.get("data"):
+            raise CheckpointError(
+                f"{first} and {name} were trained on different data, {one.origin.get('data')} and "
+                f"{other.origin.get('data')}; say by --data on which to evaluate them"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many there are."""
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"

@@ -7,7 +7,8 @@ training goes is remembered in a `History` and told to a `Reporter`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any, TypeVar
@@ -17,13 +18,16 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.data import batches, one_hot
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
+from tinygrad_mnist.training.average import WeightAverage
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
-from tinygrad_mnist.training.compilation import JitDecision, decide, numbers_a_step
+from tinygrad_mnist.training.compilation import JitDecision, decide, work_a_step
 from tinygrad_mnist.training.errors import DivergedError
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
+from tinygrad_mnist.training.models import costs, model_input
+from tinygrad_mnist.training.passes import draw_batches
+from tinygrad_mnist.training.prediction import Forward
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.training_data import Parts
@@ -55,6 +59,8 @@ class Fit:
         Whether the user ended it.
     decision : JitDecision
         Whether the steps were compiled, and why.
+    forward : callable
+        The model; compiled, if the steps were.
     """
 
     plan: Plan
@@ -64,6 +70,7 @@ class Fit:
     images: int
     interrupted: bool
     decision: JitDecision
+    forward: Forward
 
 
 def fit(
@@ -82,11 +89,12 @@ def fit(
     recipe : Recipe
         How to train.
     model : Module
-        From rows of pixels to logits; trained in place.
+        From standardised images, shape (n, 1, height, width), to logits; trained in place.
     parts : Parts
         The images to train and to validate on.
     rngs : mapping
-        Generators for ``"order"`` and ``"sample"``, as `seeds.generators` returns them.
+        Generators for ``"order"``, ``"sample"``, ``"augmentation"`` and ``"hard"``, as `seeds.generators`
+        returns them.
     reporter : Reporter, optional
         Is told how it goes.
     jit : str
@@ -132,10 +140,10 @@ class _Training:
             parameters=sum(parameter.size for parameter in model.parameters()),
             train_images=samples,
             validation_images=len(parts.validation_images),
-            features=parts.features,
+            image_shape=model_input(recipe, parts.image_shape),
             classes=parts.classes,
             steps_per_epoch=steps_per_epoch,
-            steps=recipe.epochs * steps_per_epoch,
+            steps=max(1, round(recipe.epochs * steps_per_epoch)),
         )
         # The steps after which to evaluate are evenly spaced. The last step is one of them, so that the last
         # state is evaluated too. If there are more evaluations than steps, some fall together.
@@ -143,17 +151,19 @@ class _Training:
         self.evaluation_steps = {
             max(1, round(self.plan.steps * part / evaluations)) for part in range(1, evaluations + 1)
         }
-        self.order = rngs["order"]
+        self.rngs = rngs
         # The training accuracy on the way is that of a sample as large as the validation part, always the
         # same one: to evaluate all images so often would take a good part of the time of training.
         self.sample = np.sort(
             rngs["sample"].choice(samples, size=min(samples, len(parts.validation_images)), replace=False)
         )
-        numbers = numbers_a_step(recipe, self.plan.parameters, self.batch_size, parts.features, parts.classes)
-        self.decision = decide(jit, self.plan.steps, numbers)
+        self.costs = costs(recipe, model, parts.image_shape, parts.classes)
+        work = work_a_step(self.costs, self.plan.parameters, self.batch_size)
+        self.decision = decide(jit, self.plan.steps, *work)
         self.optimizer = build_optimizer(recipe, model)
         self.schedule = build_schedule(recipe, self.optimizer, self.plan.steps)
         loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        self.average = WeightAverage(model, recipe.ema) if recipe.ema else None
         self.uncompiled = _update(model, loss, self.optimizer, recipe.clip_norm)
         self.history = History(steps_per_epoch)
         self.best: tuple[Record, State] | None = None
@@ -182,6 +192,7 @@ class _Training:
             images=len(self.history.losses) * self.batch_size,
             interrupted=interrupted,
             decision=self.decision,
+            forward=self.forward,
         )
 
     def _load_best(self) -> Record:
@@ -210,8 +221,7 @@ class _Training:
 
     def _train(self) -> None:
         """Do all steps, with the evaluations among them. To stop early would be to leave the loop here."""
-        largest = max((parameter.size for parameter in self.model.parameters()), default=0)
-        with threads_for(self.batch_size * largest) as notice:
+        with threads_for(self.batch_size * self.costs.largest) as notice:
             if notice:
                 self.reporter.notify(notice)
             self._compile(self.decision)
@@ -220,7 +230,8 @@ class _Training:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 self.model.train()
                 began = perf_counter()
-                for step, (x, y) in enumerate(self._batches(), start=1):
+                drawn = draw_batches(self.recipe, self.parts, self.batch_size, self.plan.steps, self.rngs)
+                for step, (x, y) in enumerate(drawn, start=1):
                     self._step(step, x, y)
                     now = perf_counter()
                     self.seconds += now - began
@@ -228,27 +239,6 @@ class _Training:
                     if step in self.evaluation_steps:
                         self._evaluate()
                         began = perf_counter()  # evaluations are not training time
-
-    def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Yield the batches of all epochs, each in its own order; a last one that is not full is left out."""
-        parts = self.parts
-        labels = parts.train_labels
-        if self.recipe.one_hot:
-            labels = one_hot(labels, parts.classes)
-        if self.batch_size == self.plan.train_images:  # one batch, always the same: made once
-            rows = parts.standardizer(parts.train_images)
-            for _ in range(self.recipe.epochs):
-                yield rows, labels
-            return
-        for _ in range(self.recipe.epochs):
-            yield from batches(
-                parts.train_images,
-                labels,
-                self.batch_size,
-                rng=self.order,
-                drop_last=True,
-                standardize=parts.standardizer,
-            )
 
     def _step(self, step: int, x: NDArray[Any], y: NDArray[Any]) -> None:
         inputs = Tensor(x), Tensor(y)
@@ -258,10 +248,16 @@ class _Training:
         self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the schedule sets that of the next
         if self.schedule is not None:
             self.schedule.step()
+        if self.average is not None:
+            self.average.update()
         self.history.losses.append(value)
         self.reporter.stepped(step, value)
 
     def _evaluate(self) -> None:
+        with nullcontext() if self.average is None else self.average.in_use():
+            self._record()
+
+    def _record(self) -> None:
         parts, history = self.parts, self.history
         smoothing = self.recipe.label_smoothing
         validation = self._evaluated(parts.validation_images, parts.validation_labels, smoothing)
@@ -334,8 +330,8 @@ class Plan:
         Images to train on.
     validation_images : int
         Images to validate on.
-    features : int
-        Width of the input.
+    image_shape : tuple of int
+        Height and width of the images that the model takes.
     classes : int
         Width of the output.
     steps_per_epoch : int
@@ -348,7 +344,7 @@ class Plan:
     parameters: int
     train_images: int
     validation_images: int
-    features: int
+    image_shape: tuple[int, int]
     classes: int
     steps_per_epoch: int
     steps: int

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import graph, nn, plots
 from tinygrad_mnist.data import DataError, Dataset, Standardizer
+from tinygrad_mnist.data.scaling import page_of
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
-from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.directory import (
     GRAPH_PAGE,
     GRAPH_PICTURE,
@@ -29,6 +30,7 @@ from tinygrad_mnist.training.directory import (
 )
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Choice, load_data
@@ -155,14 +157,15 @@ def loss_curve(history: History) -> list[dict[str, Any]]:
 def _draw_predictions(
     path: Path, dataset: Dataset, probabilities: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
-    """Draw rows of digits chosen at random, and a row of mistakes, if there are any."""
+    """Draw rows of images chosen at random, and a row of mistakes, if there are any."""
     guesses = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(guesses != dataset.test_labels)
     some = rng.permutation(len(guesses))[: _COLUMNS * _ROWS]
     mistakes = rng.permutation(wrong)[:_COLUMNS]
     shown = np.concatenate([np.sort(some), np.sort(mistakes)])
     accuracy = 1 - len(wrong) / len(guesses)
-    title = f"{percent_text(accuracy)} of {len(guesses):,} unseen digits are recognised: {len(some)} of them"
+    noun = "digits" if all(name in tuple("0123456789") for name in dataset.class_names) else "pictures"
+    title = f"{percent_text(accuracy)} of {len(guesses):,} unseen {noun} are recognised: {len(some)} of them"
     if len(mistakes):
         which = f"{len(mistakes)} of the" if len(mistakes) < len(wrong) else "all"
         title += f", and {which} {len(wrong):,} mistakes" if len(wrong) > 1 else ", and the only mistake"
@@ -174,6 +177,8 @@ def _draw_predictions(
         path,
         title=title,
         columns=_COLUMNS,
+        names=dataset.class_names,
+        as_ink=dataset.is_centred or page_of(dataset.train_images[:1000]) == "dark",
     )
 
 
@@ -190,7 +195,7 @@ def graph_of_checkpoint(
     checkpoint : Checkpoint
         The model; it stays as it is.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the model was trained on by default.
+        A name in `DATASETS`, or a file or directory; the data that the model was trained on by default.
     profile : bool
         Whether to measure times and memory.
     notify : callable
@@ -232,13 +237,14 @@ def graph_of_choice(choice: Choice, profile: bool) -> graph.Graph:
     images, labels = dataset.train_images[:count], dataset.train_labels[:count]
     rngs = generators(0)
     model = build_model(
-        recipe, images[0].size, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+        recipe, dataset.image_shape, dataset.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    return graph_of_step(model, recipe, images, labels, Standardizer.fit(dataset.train_images), profile)
+    standardizer = Standardizer.fit(dataset.train_images, recipe.crop)
+    return graph_of_step(model, recipe, images, labels, standardizer, profile)
 
 
 def graph_of_step(
-    model: nn.Sequential,
+    model: nn.Module,
     recipe: Recipe,
     images: NDArray[np.uint8],
     labels: NDArray[Any],
@@ -246,7 +252,7 @@ def graph_of_step(
     profile: bool = False,
 ) -> graph.Graph:
     """Return the graph of one training step of a copy of a model, which itself stays as it is."""
-    twin, x = deepcopy(model).train(), standardizer(images)
+    twin, x = deepcopy(model).train(), Tensor(standardizer(images))  # a Tensor, as in training
     rng = generators(0)["dropout"]  # so that a model drops the same each time it is drawn
     for module in twin.modules():
         if isinstance(module, nn.Dropout):
@@ -258,5 +264,7 @@ def graph_of_step(
     with graph.record(twin, names) as tape:
         criterion(twin(x), labels).backward()
     found = tape.graph()
+    if recipe.model_file is not None:
+        return found
     # every line of source is one of this package's own, which tells the user of the command line nothing
     return replace(found, nodes=tuple(replace(node, line="") for node in found.nodes))

@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import DataError, batches
+from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
+from tinygrad_mnist.data.scaling import PAGES, page_of, scaled
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
@@ -35,7 +36,12 @@ batch is a program of its own where the model is compiled.
 
 
 def predict(
-    model: Forward, images: NDArray[Any], standardize: Standardize, batch_size: int = BATCH
+    model: Forward,
+    images: NDArray[Any],
+    standardize: Standardize,
+    batch_size: int = BATCH,
+    *,
+    tta: bool = False,
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -45,7 +51,8 @@ def predict(
     Parameters
     ----------
     model : Module or callable
-        From rows of pixels to logits; used as in evaluation mode, whatever mode it is in. It may be compiled:
+        From standardised images to logits; used as in evaluation mode, whatever mode it is in. It may be
+        compiled:
         ``jit(model)``, made once for several calls.
     images : ndarray
         Shape (n, height, width), as `standardize` takes them; n is 1 or more.
@@ -53,6 +60,8 @@ def predict(
         Usually a `tinygrad_mnist.data.Standardizer`.
     batch_size : int
         Images at a time.
+    tta : bool
+        Whether to average over each image and its four shifts by one pixel (test-time augmentation).
 
     Returns
     -------
@@ -61,14 +70,17 @@ def predict(
     """
     parts = []
     with no_grad(), evaluation_mode():
-        for drawn, _ in batches(images, np.empty(len(images)), batch_size, standardize=standardize):
-            parts.append(F.softmax(model(Tensor(drawn)), dim=1).numpy())
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            copies = shifted(part) if tta else part[np.newaxis]
+            found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
+            parts.append(sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0])
     return np.concatenate(parts)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The digit that a model predicts for a picture.
+    """The class that a model predicts for a picture.
 
     Parameters
     ----------
@@ -89,9 +101,12 @@ class Prediction:
 
 
 def predict_picture(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None
+    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
 ) -> Prediction:
-    """Predict the digit on a picture in a file.
+    """Predict the class of a picture in a file.
+
+    A picture for a model of digits, or of other drawn signs, is prepared as those of MNIST were. For every
+    other model it is scaled as a whole, as the pictures were that the model was trained on.
 
     Parameters
     ----------
@@ -101,6 +116,8 @@ def predict_picture(
         A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
     index : int, optional
         The number among several, from 0, if the path does not say.
+    tta : bool
+        Whether to average over shifts: see `predict`.
 
     Returns
     -------
@@ -114,7 +131,8 @@ def predict_picture(
         If the model's images are not square, or its weights are so large that it has no finite output.
     """
     height, width = checkpoint.image_shape
-    if height != width:
+    is_centred = bool(checkpoint.origin.get("is_centred", True))
+    if is_centred and height != width:
         raise CheckpointError(
             f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
         )
@@ -123,15 +141,30 @@ def predict_picture(
         raise DataError(f"{file} is no regular file, where a picture was expected; write it to a file first")
     picture = read_image(file, index if own_index is None else own_index)
     try:
-        image = prepare_digit(picture, height)
+        image = prepare_digit(picture, height) if is_centred else _as_trained(checkpoint, picture)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
-    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis])[0]
+    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
 
 
-def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArray[np.float32]:
+def _as_trained(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture scaled as a whole to the model's size, on a page as that of the training pictures.
+
+    Where nearly all of those had a dark border, one with a light border is turned to its negative, and the
+    other way about: it shows the same thing on another page.
+    """
+    page = checkpoint.origin.get("page")
+    found = page_of(picture[np.newaxis])
+    if page in PAGES and found is not None and found != page:
+        picture = 255 - picture
+    return scaled(picture, checkpoint.image_shape)
+
+
+def predict_by_checkpoint(
+    checkpoint: Checkpoint, images: NDArray[Any], *, tta: bool = False
+) -> NDArray[np.float32]:
     """Return the probabilities that a trained model gives each class, all of them finite.
 
     Parameters
@@ -140,6 +173,8 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         The model.
     images : ndarray
         Shape (n, height, width).
+    tta : bool
+        Whether to average over shifts: see `predict`.
 
     Raises
     ------
@@ -147,7 +182,7 @@ def predict_by_checkpoint(checkpoint: Checkpoint, images: NDArray[Any]) -> NDArr
         If a probability is not finite, as weights from a file may be too large to compute with.
     """
     with np.errstate(all="ignore"):
-        probabilities = predict(checkpoint.model, images, checkpoint.standardizer)
+        probabilities = predict(checkpoint.model, images, checkpoint.standardizer, tta=tta)
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
     return probabilities

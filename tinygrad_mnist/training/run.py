@@ -16,15 +16,16 @@ import numpy as np
 
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
-from tinygrad_mnist.training.choices import build_model
 from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.loop import Fit, History, Plan, Record, Reporter, fit
+from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
@@ -80,7 +81,9 @@ def train(
     ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
-      ``data``, ``data_source``, ``seed``, ``threads`` (of BLAS, as asked for; null if unknown), ``versions``;
+      ``model_file`` (path, function and SHA-256, where a file of Python builds the model; else null),
+      ``data``, ``data_source``, ``class_names``, ``seed``, ``threads`` (of BLAS, as asked for; null if
+      unknown), ``versions``;
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
@@ -101,7 +104,8 @@ def train(
     seed : int
         The root of all randomness, at least 0.
     out : path-like, optional
-        The directory to write to; see `RunDirectory`. By default ``runs/<recipe>-<time>``.
+        The directory to write to; see `RunDirectory`. By default ``runs/<recipe>-<time>``, or
+        ``runs/<file>-<time>`` for a model of a file.
     source : str, optional
         What is to be asked for to get the data set again; its name by default.
     reporter : Reporter, optional
@@ -126,7 +130,8 @@ def train(
         first one ends training, and the best state is kept and evaluated all the same; the second one ends
         the run at once. One that comes while the pictures are drawn ends that, and nothing is raised.
     """
-    with RunDirectory(out, recipe.name) as directory:
+    name = recipe.name if recipe.model_file is None else recipe.model_file.name
+    with RunDirectory(out, name) as directory:
         return _train(recipe, dataset, seed, directory, source, reporter, jit)
 
 
@@ -141,7 +146,7 @@ def _train(
 ) -> Outcome:
     """Train and evaluate, and write the files of the run."""
     rngs = generators(seed)
-    parts = split(dataset, recipe.validation, rngs["split"])
+    parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
     recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
     result = _fit(recorder, parts, rngs, jit)
@@ -168,9 +173,9 @@ def _finish(recorder: _Recorder, dataset: Dataset, parts: Parts, result: Fit) ->
     """Evaluate the best state on the training and the test part, and write the summary."""
     recorder.complete(result)
     checkpoint = recorder.checkpoint
-    model, standardizer = checkpoint.model, checkpoint.standardizer
-    on_train = evaluate(model, parts.train_images, parts.train_labels, standardizer)
-    on_test = evaluate(model, dataset.test_images, dataset.test_labels, standardizer)
+    forward, standardizer = result.forward, checkpoint.standardizer
+    on_train = evaluate(forward, parts.train_images, parts.train_labels, standardizer)
+    on_test = evaluate(forward, dataset.test_images, dataset.test_labels, standardizer)
     summary = _summary(checkpoint, dataset, parts, result, on_train, on_test)
     return _Finished(summary, on_test, recorder.write_summary(summary))
 
@@ -216,15 +221,21 @@ def _untrained(
 ) -> Checkpoint:
     """Return a checkpoint with a new model. The model is trained in place, so this stays the checkpoint."""
     model = build_model(
-        recipe, parts.features, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
     return Checkpoint(
         model=model,
         recipe=recipe,
         image_shape=dataset.image_shape,
-        class_names=tuple(map(str, range(dataset.classes))),
+        class_names=dataset.class_names,
         standardizer=parts.standardizer,
-        origin={**origin, "dataset": dataset.name, "train_images": len(parts.train_images)},
+        origin={
+            **origin,
+            "dataset": dataset.name,
+            "train_images": len(parts.train_images),
+            "is_centred": dataset.is_centred,
+            "page": page_of(parts.train_images[:1000]),
+        },
     )
 
 
@@ -257,8 +268,10 @@ def _summary(
     return {
         "recipe": recipe.name,
         "changes": recipe.changes(),
+        "model_file": recipe.model_file and recipe.model_file.to_dict(),
         "data": dataset.name,
         "data_source": checkpoint.origin["data"],
+        "class_names": list(checkpoint.class_names),
         "seed": checkpoint.origin["seed"],
         "parameters": result.plan.parameters,
         "epochs": steps / result.plan.steps_per_epoch,

@@ -14,9 +14,9 @@ import numpy as np
 
 from tinygrad_mnist.training.errors import TrainingError
 
-PURPOSES: Final = ("split", "initialisation", "order", "dropout", "sample")
+PURPOSES: Final = ("split", "initialisation", "order", "dropout", "sample", "augmentation", "hard")
 """The purposes: the validation part, the weights, the order of the images, what is dropped, and the sample of
-images that training accuracy is measured on and that are drawn.
+images that training accuracy is measured on and that are drawn; how images are changed; the hard images.
 
 The order counts: a new one goes to the end, so that equal seeds go on giving equal numbers for the others.
 """

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data import Dataset, Standardizer, load, stratified_split
 from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.choices import DATASETS
-from tinygrad_mnist.training.recipes import Recipe, find_recipe
+from tinygrad_mnist.training.recipes import DEFAULT, INSTEAD_ON_DIGITS, Recipe, find_recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Choice:
     dataset : Dataset
         The data.
     source : str
-        What is to be asked for to get the same data again: a name in `DATASETS`, or a directory.
+        What is to be asked for to get the same data again: a name in `DATASETS`, or a file or directory.
     """
 
     recipe: Recipe
@@ -37,15 +37,16 @@ class Choice:
 
 
 def choose(
-    recipe: str | Recipe = "default",
+    recipe: str | Recipe = DEFAULT,
     changes: Mapping[str, Any] | None = None,
     data: str | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Choice:
     """Find the recipe and the data set that belong together.
 
-    The recipe ``default`` is made for MNIST. On the bundled digits, which are a fortieth as many, ``digits``
-    takes its place, and the user is told. Any other recipe is followed on whatever data is asked for.
+    The recipe ``cnn`` is made for MNIST. On the bundled digits, which are a fortieth as many and smaller,
+    ``cnn-digits`` takes its place, and the user is told; so does ``digits`` in the place of ``mlp``. Any
+    other recipe is followed on whatever data is asked for.
 
     Parameters
     ----------
@@ -54,7 +55,8 @@ def choose(
     changes : mapping, optional
         Values that replace the recipe's; see `Recipe.changed`.
     data : str, optional
-        A name in `DATASETS`, or a directory; the data that the recipe is for, if not given.
+        A name in `DATASETS`, or a file or directory of any format that `tinygrad_mnist.data.load` reads; the
+        data that the recipe is for, if not given.
     notify : callable, optional
         Is told, in a sentence each, what is done otherwise than one might expect.
 
@@ -72,17 +74,20 @@ def choose(
     changes = changes or {}
     chosen = recipe if isinstance(recipe, Recipe) else find_recipe(recipe).changed(**changes)
     dataset, source = load_data(chosen.data if data is None else data, notify)
-    if chosen.name == "default" and dataset.name == "digits":
-        chosen = find_recipe("digits").changed(**changes)
+    is_as_named = chosen.name in INSTEAD_ON_DIGITS and chosen == find_recipe(chosen.name).changed(**changes)
+    if is_as_named and dataset.name == "digits":
+        instead = INSTEAD_ON_DIGITS[chosen.name]
         if notify is not None:
             notify(
-                "On the bundled digits the recipe 'digits' takes the place of 'default', which is for MNIST."
+                f"On the bundled digits the recipe {instead!r} takes the place of {chosen.name!r}, which is "
+                "for MNIST."
             )
+        chosen = find_recipe(instead).changed(**changes)
     return Choice(chosen, dataset, source)
 
 
 def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[Dataset, str]:
-    """Load a data set by its name in `DATASETS`, or the files of MNIST from a directory.
+    """Load a data set by its name in `DATASETS`, or one's own from a file or a directory.
 
     Returns
     -------
@@ -99,7 +104,7 @@ def load_data(asked: str, notify: Callable[[str], None] | None = None) -> tuple[
 def data_title(name: str, source: str) -> str:
     """Return the name of a data set in a sentence, by its source: a directory may be called ``digits`` too.
 
-    A directory may be called anything, so its name is made printable.
+    A file or directory may be called anything, so its name is made printable.
 
     Examples
     --------
@@ -124,13 +129,13 @@ class Parts:
     standardizer: Standardizer
 
     @property
-    def features(self) -> int:
-        """The number of pixels of an image."""
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width of the images, before they are cropped."""
         height, width = self.train_images.shape[1:]
-        return int(height * width)
+        return height, width
 
 
-def split(dataset: Dataset, validation: float, rng: np.random.Generator) -> Parts:
+def split(dataset: Dataset, validation: float, rng: np.random.Generator, crop: int = 0) -> Parts:
     """Set a stratified share of the training part aside, and fit the standardisation on the rest.
 
     Parameters
@@ -141,6 +146,8 @@ def split(dataset: Dataset, validation: float, rng: np.random.Generator) -> Part
         The share to set aside, between 0 and 1.
     rng : numpy.random.Generator
         Chooses the images.
+    crop : int
+        Pixels that the standardisation cuts off each side.
 
     Returns
     -------
@@ -160,5 +167,5 @@ def split(dataset: Dataset, validation: float, rng: np.random.Generator) -> Part
         validation_labels=dataset.train_labels[held_out],
         classes=dataset.classes,
         # mean and deviation of the images that are learned from: those of the others would be a look at them
-        standardizer=Standardizer.fit(train_images),
+        standardizer=Standardizer.fit(train_images, crop),
     )

@@ -94,9 +94,9 @@ def batches(
     >>> images, labels = np.zeros((5, 2, 2), np.uint8), np.arange(5)
     >>> for x, y in batches(images, labels, 2, standardize=Standardizer(mean=0.0, std=1.0)):
     ...     print(x.shape, x.dtype, y)
-    (2, 4) float32 [0 1]
-    (2, 4) float32 [2 3]
-    (1, 4) float32 [4]
+    (2, 1, 2, 2) float32 [0 1]
+    (2, 1, 2, 2) float32 [2 3]
+    (1, 1, 2, 2) float32 [4]
     >>> rng = np.random.default_rng(0)
     >>> len(list(batches(images, labels, 2, rng=rng, drop_last=True)))
     2

@@ -1,0 +1,144 @@
+"""Data sets of four IDX files: MNIST, and all that took over its format."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.data.idx import open_idx
+from tinygrad_mnist.data.known_sets import emnist_names, emnist_split
+from tinygrad_mnist.data.labels import as_labels
+from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures
+
+_NAME = re.compile(
+    r"(?P<set>(?:.+-)?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx[0-9]-(?:u?byte|int)(?:\.gz)?",
+    re.IGNORECASE,
+)
+_PARTS = {"train": "train", "t10k": "test", "test": "test"}
+_ROLES = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels"))
+
+
+@dataclass
+class IdxSet:
+    """The files of a set, by part and kind.
+
+    Parameters
+    ----------
+    prefix : str
+        The beginning that the names of its files share; empty for MNIST.
+    files : dict
+        The paths, by ``("train" or "test", "images" or "labels")``.
+    """
+
+    prefix: str
+    files: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+
+def idx_sets(directory: Path) -> dict[str, IdxSet]:
+    """Return the sets of IDX files in a directory, by the beginning of their names.
+
+    Of a file with and one without ``.gz``, the one without is taken.
+    """
+    found: dict[str, IdxSet] = {}
+    for name in sorted(os.listdir(directory), key=lambda name: (name.endswith(".gz"), name)):
+        match = _NAME.fullmatch(name)
+        if match and (directory / name).is_file():
+            prefix = match["set"].casefold()
+            role = _PARTS[match["part"].casefold()], match["kind"].casefold()
+            found.setdefault(prefix, IdxSet(prefix)).files.setdefault(role, directory / name)
+    return found
+
+
+def is_idx_name(path: Path) -> bool:
+    """Return whether a file is called as one of the four of a set."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def read_idx_directory(directory: Path) -> Found:
+    """Read the one set in a directory.
+
+    Raises
+    ------
+    DataError
+        There are several, a file is missing, or one is not what it should be.
+    """
+    sets = idx_sets(directory)
+    if len(sets) > 1:
+        names = ", ".join(prefix.rstrip("-") or "files without a name before 'train'" for prefix in sets)
+        example = next(iter(sets.values())).files
+        raise DataError(
+            f"{directory} has {len(sets)} data sets: {names}; choose one by the name of one of its files, as "
+            f"in {next(iter(example.values()))}"
+        )
+    (only,) = sets.values()
+    return _read(directory, only)
+
+
+def read_idx_file(path: Path) -> Found:
+    """Read the set that a file belongs to."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise DataError(
+            f"{path} is an IDX file, but not called as one of a set is, such as train-images-idx3-ubyte; "
+            "name the directory that has the four files"
+        )
+    return _read(path.parent, idx_sets(path.parent)[match["set"].casefold()])
+
+
+def _read(directory: Path, found: IdxSet) -> Found:
+    wanted = _ROLES if any(part == "test" for part, _ in found.files) else _ROLES[:2]
+    missing = [" ".join(role) for role in wanted if role not in found.files]
+    if missing:
+        there = ", ".join(path.name for path in found.files.values())
+        raise DataError(
+            f"{directory} lacks a file with the {' and the '.join(missing)} of a set of IDX files, of which "
+            f"it has {there}; put it there, as it is or with .gz, or name another directory"
+        )
+    split = emnist_split(found.prefix)
+    arrays = [
+        (str(path), _read_pictures(path))
+        for (_, kind), path in sorted(found.files.items(), key=lambda item: _ROLES.index(item[0]))
+        if kind == "images"
+    ]
+    images, notes = as_images(arrays)
+    if split is not None:
+        images = [np.ascontiguousarray(part.transpose(0, 2, 1)) for part in images]
+        notes = ("the pictures, which EMNIST has transposed, are set upright", *notes)
+    labels = [
+        _read_labels(found.files[role]) for role in wanted if role[1] == "labels" and role in found.files
+    ]
+    parts = [
+        Part(f"{directory} ({path.name})", part, label)
+        for part, label, path in zip(images, labels, [found.files[role] for role in wanted[::2]], strict=True)
+    ]
+    return Found(
+        form=f"the IDX files of EMNIST, split {split}" if split else "IDX files",
+        train=parts[0],
+        test=parts[1] if len(parts) == 2 else None,
+        names=emnist_names(directory, split) if split else None,
+        notes=notes,
+        is_centred=True if split else None,
+    )
+
+
+def _read_pictures(path: Path) -> NDArray[Any]:
+    with open_idx(path, most_unzipped=MOST_BYTES) as stored:
+        check_pictures(str(path), stored.shape, stored.dtype)
+        return stored.read()
+
+
+def _read_labels(path: Path) -> Any:
+    with open_idx(path) as stored:
+        if len(stored.shape) != 1 and not (len(stored.shape) == 2 and stored.shape[1] == 1):
+            raise DataError(
+                f"{path} has values of shape {stored.shape}, where labels of shape (n,) were expected; put "
+                "the right file there"
+            )
+        return as_labels(str(path), stored.read())

@@ -1,0 +1,302 @@
+"""The models by name, built by a recipe for images of a size; and their state dicts in outline.
+
+A model takes standardised images of shape (n, 1, height, width) and returns logits of shape (n, classes): the
+loss has the softmax. Names can be checked and listed without NumPy, as those in `choices`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tinygrad_mnist.numbers import size_text
+from tinygrad_mnist.training.choices import ACTIVATIONS, StateEntry
+from tinygrad_mnist.training.errors import RecipeError
+from tinygrad_mnist.training.layers import Context, Conv, LayerError, Pair, Step, followed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tinygrad_mnist import nn
+    from tinygrad_mnist.training.recipes import Recipe
+
+
+class Costs(NamedTuple):
+    """The work of the forward pass of one image, by the recipe alone.
+
+    ``numbers`` are those that layers read and write; ``largest`` the multiplications of the largest layer;
+    ``convolved`` those of all convolutions together.
+    """
+
+    numbers: int
+    largest: int
+    convolved: int
+
+
+def model_input(recipe: Recipe, image_shape: Pair) -> Pair:
+    """Return height and width of the images that the model takes: what is left when the border is cut off.
+
+    Raises
+    ------
+    RecipeError
+        If nothing is left.
+    """
+    height, width = (side - 2 * recipe.crop for side in image_shape)
+    if height < 1 or width < 1:
+        raise RecipeError(
+            f"crop cuts {recipe.crop} pixels from each side, and leaves nothing of images of "
+            f"{size_text(image_shape)} pixels",
+            "crop",
+        )
+    return height, width
+
+
+# ---- a multi-layer perceptron ------------------------------------------------------------------------------
+
+
+def _mlp(
+    recipe: Recipe,
+    image_shape: Pair,
+    classes: int,
+    rng: np.random.Generator | None,
+    dropout_rng: np.random.Generator | None,
+) -> nn.Sequential:
+    """Build a multi-layer perceptron: linear layers, with batch norm, activation and dropout between them."""
+    from tinygrad_mnist import nn
+
+    layers: list[nn.Module] = []
+    width = image_shape[0] * image_shape[1]
+    for units in recipe.hidden:
+        layers.append(nn.Linear(width, units, rng=rng))
+        if recipe.batch_norm:
+            layers.append(nn.BatchNorm1d(units))
+        layers.append(ACTIVATIONS[recipe.activation]())
+        if recipe.dropout:
+            layers.append(nn.Dropout(recipe.dropout, rng=dropout_rng))
+        width = units
+    layers.append(nn.Linear(width, classes, rng=rng))
+    # The layers keep the names that they had when models took rows: files of earlier versions have them.
+    return nn.Sequential({"flatten": nn.Flatten(), **{str(i): layer for i, layer in enumerate(layers)}})
+
+
+def _mlp_state(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[StateEntry]:
+    """Yield the state dict of `_mlp` in outline."""
+    activation = ACTIVATIONS[recipe.activation]().state_dict()
+    width, position = image_shape[0] * image_shape[1], 0
+    for units in recipe.hidden:
+        yield f"{position}.weight", (units, width), "float32"
+        yield f"{position}.bias", (units,), "float32"
+        position += 1
+        if recipe.batch_norm:
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                yield f"{position}.{name}", (units,), "float32"
+            yield f"{position}.num_batches_tracked", (), "int64"
+            position += 1
+        for name, value in activation.items():
+            yield f"{position}.{name}", value.shape, value.dtype.name
+        position += 2 if recipe.dropout else 1
+        width = units
+    yield f"{position}.weight", (classes, width), "float32"
+    yield f"{position}.bias", (classes,), "float32"
+
+
+def _mlp_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs:
+    widths = (image_shape[0] * image_shape[1], *recipe.hidden, classes)
+    return Costs(sum(widths), max(a * b for a, b in pairwise(widths)), 0)
+
+
+# ---- the layers that a recipe lists ------------------------------------------------------------------------
+
+
+def _steps(recipe: Recipe, image_shape: Pair, classes: int) -> list[Step]:
+    """Return the layers with the shapes that they get; raise a RecipeError if they do not fit the images."""
+    try:
+        return followed(recipe.layers, image_shape, classes, recipe.norm)
+    except LayerError as error:
+        raise RecipeError(
+            f"layers do not fit images of {size_text(image_shape)} pixels: {error}", "layers"
+        ) from error
+
+
+def _context(recipe: Recipe) -> Context:
+    return Context(recipe.norm, recipe.activation, recipe.dropout)
+
+
+def _layers(
+    recipe: Recipe,
+    image_shape: Pair,
+    classes: int,
+    rng: np.random.Generator | None,
+    dropout_rng: np.random.Generator | None,
+) -> nn.Sequential:
+    """Build a module for each layer of the recipe, and the linear one to the classes."""
+    from tinygrad_mnist import nn
+
+    context = _context(recipe)._replace(rng=rng, dropout_rng=dropout_rng)
+    return nn.Sequential(
+        *(
+            step.layer.build(step.shape, context._replace(bias=step.bias))
+            for step in _steps(recipe, image_shape, classes)
+        )
+    )
+
+
+def _layers_state(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[StateEntry]:
+    """Yield the state dict of `_layers` in outline."""
+    context = _context(recipe)
+    for position, step in enumerate(_steps(recipe, image_shape, classes)):
+        for name, shape, dtype in step.layer.state(step.shape, context._replace(bias=step.bias)):
+            yield f"{position}.{name}", shape, dtype
+
+
+def _layers_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs:
+    steps = _steps(recipe, image_shape, classes)
+    products = [step.layer.multiplications(step.shape) for step in steps]
+    return Costs(
+        numbers=classes + sum(math.prod(step.shape) for step in steps),
+        largest=max(products),
+        convolved=sum(n for n, step in zip(products, steps, strict=True) if isinstance(step.layer, Conv)),
+    )
+
+
+# ---- a function in a file of the user's --------------------------------------------------------------------
+
+
+def _file(
+    recipe: Recipe,
+    image_shape: Pair,
+    classes: int,
+    rng: np.random.Generator | None,
+    dropout_rng: np.random.Generator | None,
+) -> nn.Module:
+    """Build what the function returns; its layers draw by `nn.manual_seed`, those of dropout too."""
+    assert recipe.model_file is not None
+    return recipe.model_file.build(image_shape, classes, rng=rng)
+
+
+# ---- the tables --------------------------------------------------------------------------------------------
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": _mlp, "layers": _layers, "file": _file}
+"""The models by name: a function of the recipe, the images' height and width, the number of classes, and two
+generators, of weights and of dropout. Height and width are those that are left when the border is cut off.
+"""
+
+_STATES: dict[Callable[..., Any], Callable[[Recipe, Pair, int], Iterator[StateEntry]]] = {
+    _mlp: _mlp_state,
+    _layers: _layers_state,
+}
+"""For functions in `MODELS`, one that yields the state dict in outline. There need not be one."""
+
+_COSTS: dict[Callable[..., Any], Callable[[Recipe, Pair, int], Costs]] = {
+    _mlp: _mlp_costs,
+    _layers: _layers_costs,
+}
+"""For functions in `MODELS`, one that returns `costs`. There need not be one."""
+
+
+def build_model(
+    recipe: Recipe,
+    image_shape: Pair,
+    classes: int,
+    *,
+    rng: np.random.Generator | None = None,
+    dropout_rng: np.random.Generator | None = None,
+) -> nn.Module:
+    """Build the model of a recipe, with new weights.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Its model with layers, activation, norm and dropout, and its crop, are used.
+    image_shape : tuple of int
+        Height and width of the pictures. The model takes what the recipe's crop leaves of them.
+    classes : int
+        The number of classes.
+    rng : numpy.random.Generator, optional
+        Draws the weights.
+    dropout_rng : numpy.random.Generator, optional
+        Draws what is dropped in training.
+
+    Returns
+    -------
+    Module
+        From standardised images, shape (n, 1, height, width), to logits, shape (n, classes): the loss has the
+        softmax.
+
+    Raises
+    ------
+    RecipeError
+        If the layers do not fit the images: which, and the sizes.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.training import RECIPES
+    >>> model = build_model(RECIPES["digits"].changed(hidden=(5,)), (8, 8), 10)
+    >>> sorted(model.state_dict())[:3]
+    ['0.bias', '0.weight', '1.bias']
+    """
+    return MODELS[recipe.model](recipe, model_input(recipe, image_shape), classes, rng, dropout_rng)
+
+
+def state_outline(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[StateEntry]:
+    """Yield the entries of the state dict of `build_model`, if possible without building the model.
+
+    A file says how large a model is, and may say anything: it is compared with this before memory is taken.
+
+    Yields
+    ------
+    StateEntry
+        Name, shape and the name of the dtype.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.training import RECIPES
+    >>> list(state_outline(RECIPES["digits"].changed(hidden=()), (8, 8), 10))
+    [('0.weight', (10, 64), 'float32'), ('0.bias', (10,), 'float32')]
+    """
+    outline = _STATES.get(MODELS[recipe.model])
+    if outline is not None:
+        yield from outline(recipe, model_input(recipe, image_shape), classes)
+        return
+    for name, value in build_model(recipe, image_shape, classes).state_dict().items():
+        yield name, value.shape, value.dtype.name
+
+
+def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> Costs:
+    """Return what the forward pass of one image costs, by the recipe; of a model of one's own, about.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The recipe.
+    model : Module
+        The model that `build_model` has built by it.
+    image_shape : tuple of int
+        Height and width of the pictures.
+    classes : int
+        The number of classes.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.training import RECIPES
+    >>> recipe = RECIPES["digits"].changed(hidden=(5,))
+    >>> costs(recipe, build_model(recipe, (8, 8), 10), (8, 8), 10)
+    Costs(numbers=79, largest=320, convolved=0)
+    """
+    shape = model_input(recipe, image_shape)
+    counted = _COSTS.get(MODELS[recipe.model])
+    return _estimated(model, shape) if counted is None else counted(recipe, shape, classes)
+
+
+def _estimated(model: nn.Module, image_shape: Pair) -> Costs:
+    """Return the costs by the shapes of the parameters, as if filters were applied at a quarter of the pixels."""
+    places = max(1, math.prod(image_shape) // 4)
+    products = [(parameter.size, parameter.ndim == 4) for parameter in model.parameters()]
+    filters = sum(size for size, is_filter in products if is_filter)
+    return Costs(
+        numbers=math.prod(image_shape),
+        largest=max((size * (places if is_filter else 1) for size, is_filter in products), default=0),
+        convolved=filters * places,
+    )
