@@ -327,8 +327,10 @@ def parts(of: Convolution) -> int:
     if size > _SMALL or of.images < 2 * _PARTS:
         return 1
     gradient = math.prod((*of.out, of.out_channels)) * of.itemsize
-    pictures = max(1, min(of.images // _PARTS, _GRADIENT // gradient))
-    return -(-of.images // pictures)
+    most = max(1, min(of.images // _PARTS, _GRADIENT // gradient))
+    # Parts of the same size are shared evenly.
+    even = (pictures for pictures in range(most, most // 2, -1) if of.images % pictures == 0)
+    return -(-of.images // next(even, most))
 
 
 def pictures_of_a_part(of: Convolution) -> int:
