@@ -69,6 +69,11 @@ class Convolution:
         return "float" if self.itemsize == 4 else "double"
 
     @property
+    def is_depthwise(self) -> bool:
+        """True if each channel goes through a filter of its own: a vector of them goes at a time."""
+        return self.groups > 1 and self.channels == self.out_channels == self.groups
+
+    @property
     def multiplications(self) -> int:
         """The multiplications that it takes, those of the padding included."""
         pixels = math.prod((self.images, *self.out, *self.kernel))

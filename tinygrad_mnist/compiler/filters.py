@@ -68,7 +68,7 @@ class _Filters:
     @property
     def columns(self) -> int:
         """The channels of a group that come out."""
-        return self.of.out_channels // self.of.groups
+        return _columns_of(self.of)
 
     @property
     def stretch(self) -> tuple[int, int, int]:
@@ -131,6 +131,11 @@ def _sum(code: Code, terms: list[tuple[str, int]]) -> str:
             term = index if factor == 1 else code.new(f"mul nsw i64 {index}, {factor}")
             total = term if total == "0" else code.new(f"add nsw i64 {total}, {term}")
     return total
+
+
+def _columns_of(of: Convolution) -> int:
+    """Return the channels of a group that come out; of a depthwise convolution all of them."""
+    return of.out_channels if of.is_depthwise else of.out_channels // of.groups
 
 
 def padded(of: Convolution) -> tuple[int, int]:
@@ -197,7 +202,7 @@ def _cut(of: Convolution, vector_bits: int, *, shared: bool) -> _Filters:
     A step over a pixel takes half a cycle for each multiplication of vectors and for each load; a sum waits
     four cycles for the step before. Where threads share the work, there are two blocks at least.
     """
-    columns = of.out_channels // of.groups
+    columns = _columns_of(of)
     lanes = vector_bits // (8 * of.itemsize)
     while lanes >= 2 * columns:
         lanes //= 2
@@ -304,12 +309,14 @@ def _pictures(
             _copy(code, made, image, behind)
             source = "%copy"
         is_first = code.new(f"icmp eq i64 {image}, {images[0]}")
-        with code.loop(of.groups, 1) as group:
+        with code.loop(1 if of.is_depthwise else of.groups, 1) as group:
             for start, count, columns in _columns(made):
                 with code.loop(count, 1) as c, code.loop(blocks[1], 1, start=blocks[0]) as block:
                     begin = made.place(code, block)
                     picture_at = code.place(source, (group, of.channels // of.groups), (begin.place, 1))
                     shift = ((group, made.columns), (c, columns), (start, 1))
+                    if of.is_depthwise:
+                        picture_at = code.place(picture_at, *shift)
                     pixels = of.out[0] * of.out[1] * of.out_channels
                     gradient = code.place("%b", (image, pixels), *shift)
                     block_at = code.place(result, (begin.row, of.out_channels), *shift)
@@ -397,12 +404,16 @@ def _block(code: Code, made: _Filters, rows: list[int], columns: int, at: _At) -
         ranges = [_meeting(code, of, axis, at.of_filter[axis]) for axis in (0, 1)]
         corner = of.padding[0][0] * line + of.padding[1][0] * of.channels
 
-    def step(source: str, factors: str) -> None:
-        loads = [code.load(factors, start, lanes, filled) for start in starts]
+    def step(source: str, gradient: str) -> None:
+        loads = [code.load(gradient, start, lanes, filled) for start in starts]
         for i, place in enumerate(rows):
-            factor = code.splat(code.new(f"load {code.real}, ptr {code.place(source, (place, 1))}"), lanes)
+            if of.is_depthwise:
+                factors = [code.load(source, place + start, lanes, filled) for start in starts]
+            else:
+                number = code.new(f"load {code.real}, ptr {code.place(source, (place, 1))}")
+                factors = [code.splat(number, lanes)] * vectors
             for v in range(vectors):
-                term = code.new(f"fmul contract {kind} {factor}, {loads[v]}")
+                term = code.new(f"fmul contract {kind} {factors[v]}, {loads[v]}")
                 sums[i, v] = code.new(f"fadd contract {kind} {sums[i, v]}, {term}")
 
     def pixels(picture: str, gradient: str) -> None:
