@@ -59,7 +59,7 @@ def natural(text: str) -> tuple[Any, ...]:
     parts = re.split(r"([0-9]+)", text.casefold())
     digits = (part.lstrip("0") for part in parts[1::2])
     numbers = [(len(part), part) for part in digits]  # as int() refuses very long ones
-    return (*zip(parts[::2], [*numbers, (0, "")], strict=True), text)
+    return list(zip(parts[::2], [*numbers, (0, "")], strict=True)), text
 
 
 def as_labels(where: str, values: NDArray[Any]) -> Labels:
