@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.dataset import LONGEST_NAME, MOST_CLASSES, check_class_names
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import printable
 
 Labels = NDArray[np.int64] | NDArray[np.str_]
 """Labels as a file has them, shape (n,): whole numbers, or texts."""
@@ -234,7 +235,7 @@ def _notes(
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _too_many(where: str) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.labels import Labels, as_labels
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures, with_validation
+from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.npz import NpzReader, Purpose, open_npz
 
 _AGAIN: Final = "fetch it again"
@@ -62,7 +63,9 @@ def read_npz_set(path: Path) -> Found:
         given = {name.casefold(): name for name in file.names}
         names = next((names for names in NAMES if set(names.train) <= set(given)), None)
         if names is None:
-            shown = ", ".join(file.names[:6]) + ", ..." * (len(file.names) > 6)
+            shown = ", ".join(printable(name[:40]) for name in file.names[:6]) + ", ..." * (
+                len(file.names) > 6
+            )
             raise DataError(
                 f"{path} has the arrays {shown}, where x_train, y_train, x_test and y_test were expected (or "
                 "train_images, train_labels, test_images and test_labels)"
