@@ -36,7 +36,7 @@ def main() -> None:
         target,
         names=ROWS,
         title="What each range does",
-        below="framed: the image as it is; beside it the augmentation that is named on the left, in six epochs",
+        below="framed: the image as it is; beside it, the augmentation on the left in six epochs",
     )
     with Image.open(target) as picture:  # half as large, and nobody sees it
         picture.convert("RGB").quantize(64).save(target, optimize=True)

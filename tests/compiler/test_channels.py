@@ -15,7 +15,18 @@ from tinygrad_mnist.compiler.program import interpret
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
 
-TWO = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "equal", "not_equal", "less", "less_equal"]
+TWO = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+]
 ONE = ["negative", "absolute", "sqrt", "isnan"]
 
 
@@ -67,7 +78,11 @@ def test_small_integers_and_truth_values_are_vectors_too():
     arrays = [table("f4", 6, 16), numbers("f4", 16, 5)]
     x, y = map(b.input, arrays)
     small = b.where(b.less(x, y), np.uint8(4), np.uint8(1))
-    b.program.outputs += [small, b.logical_not(b.less(y, x)), b.astype(b.bitwise_and(small, np.uint8(4)), np.float32)]
+    b.program.outputs += [
+        small,
+        b.logical_not(b.less(y, x)),
+        b.astype(b.bitwise_and(small, np.uint8(4)), np.float32),
+    ]
     same(b.program, arrays)
 
 

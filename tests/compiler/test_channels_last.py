@@ -43,7 +43,11 @@ class RandomViews:
         return made
 
     def transpose(self, value):
-        return self.b.transpose(value, tuple(map(int, self.rng.permutation(value.ndim)))) if value.ndim else value
+        return (
+            self.b.transpose(value, tuple(map(int, self.rng.permutation(value.ndim))))
+            if value.ndim
+            else value
+        )
 
     def reshape(self, value):
         shape = list(value.shape)
@@ -105,7 +109,14 @@ def test_code_computes_what_the_program_means(seed):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [((2, 3, 4), (6, 4)), ((2, 1, 3), (2, 3)), ((6, 4), (2, 3, 1, 4)), ((1, 1), (1,)), ((4, 6), (8, 3)), ((), (1,))],
+    [
+        ((2, 3, 4), (6, 4)),
+        ((2, 1, 3), (2, 3)),
+        ((6, 4), (2, 3, 1, 4)),
+        ((1, 1), (1,)),
+        ((4, 6), (8, 3)),
+        ((), (1,)),
+    ],
 )
 def test_groups_cover_both_shapes_and_have_equal_sizes(old, new):
     groups = groups_of(old, new)

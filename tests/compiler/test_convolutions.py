@@ -284,7 +284,7 @@ def test_the_code_does_not_grow_with_the_picture() -> None:
 def _small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pieces take turns as if the caches held a few pictures."""
     monkeypatch.setattr("tinygrad_mnist.compiler.fuse.LARGE", 1 << 13)
-    monkeypatch.setattr("tinygrad_mnist.compiler.module.CACHED", 1 << 17)
+    monkeypatch.setattr("tinygrad_mnist.compiler.turns.CACHED", 1 << 17)
     monkeypatch.setattr("tinygrad_mnist.compiler.filters._GRADIENT", 1 << 13)
     monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
 
@@ -338,6 +338,28 @@ def test_a_convolution_and_a_loop_take_turns(kind: str, images: int) -> None:
     for got, same, value in zip(results[0], again[0], wanted[0], strict=True):
         np.testing.assert_allclose(got, value, rtol=1e-4, atol=1e-3)
         assert got.tobytes() == same.tobytes()
+
+
+@pytest.mark.usefixtures("_small_caches")
+def test_what_the_first_reads_is_there_until_the_last_turn() -> None:
+    case = Case((24, 14, 12, 8), 16, (3, 3), padding=((1, 1), (1, 1)))
+    after = Case((24, 7, 6, 16), 16, (1, 1))
+    arrays = [*case.arrays("convolution"), *after.arrays("convolution")[1:]]
+    b = Builder()
+    image, weight, other = map(b.input, arrays)
+    doubled = b.add(image, image)  # nothing reads it after the convolution: the next two would fit its memory
+    made = case.instruction(b, "convolution", [doubled, weight])
+    every = slice(None)
+    pixels = [b.getitem(made, every, slice(i, None, 2), slice(1 - i, None, 2)) for i in (0, 1)]
+    for reduced in (b.maximum(*pixels), b.minimum(*pixels)):
+        b.program.outputs.append(after.instruction(b, "convolution", [reduced, other]))
+    run = build(b.program)
+    assert "@turns" in run.ir
+    results, wanted = run(arrays), interpret(b.program, arrays)
+    assert results is not None
+    assert wanted is not None
+    for got, value in zip(results[0], wanted[0], strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.usefixtures("_small_caches")

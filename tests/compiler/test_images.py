@@ -30,7 +30,8 @@ def strided(dtype, rng):
     kwargs = {"dtype": dtype, "rng": rng}
     return nn.Sequential(
         nn.Conv2d(1, 6, 3, padding="same", **kwargs), nn.GELU(), nn.GroupNorm(2, 6, dtype=dtype),
-        nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=3, **kwargs), nn.BatchNorm2d(6, dtype=dtype), nn.Tanh(),
+        nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=3, **kwargs), nn.BatchNorm2d(6, dtype=dtype),
+        nn.Tanh(),
         nn.Conv2d(6, 8, (3, 2), padding=((2, 1), (0, 1)), dilation=(2, 1), **kwargs), nn.LeakyReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10, **kwargs),
     )  # fmt: skip

@@ -107,7 +107,7 @@ def test_evaluation_without_a_tape_gives_the_same_bits() -> None:
         assert not out.requires_grad
         assert np.array_equal(out.data, one_by_one(model, X).data)
     assert np.array_equal(model(X).data, out.data)
-    assert operations(model(X))[:2] == ["linear", "multiply"]
+    assert operations(model(X))[:2] == ["linear", "scale_and_shift"]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,13 @@ def test_a_file_that_is_not_there() -> None:
         find_model_file("nowhere.py:build")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such names")
+def test_a_path_that_cannot_be_printed() -> None:
+    Path("a\nb").mkdir()
+    with pytest.raises(ModelFileError, match=r"the path a\\nb.mymodel\.py has signs that cannot be printed"):
+        written(GOOD, "a\nb/mymodel.py")
+
+
 def test_a_folder_and_a_file_beyond_all_measure() -> None:
     Path("folder.py").mkdir()
     with pytest.raises(ModelFileError, match=r"folder\.py is no file"):

@@ -182,13 +182,17 @@ def traits(recipe: Recipe) -> list[str]:
     """Return what a recipe says besides the widths of its layers, each in a few words."""
     kind = "decoupled" if OPTIMIZERS[recipe.optimizer].decoupled else "L2"
     decay = f", {kind} weight decay {recipe.weight_decay:g}"
+    norm = "batch" if recipe.batch_norm else recipe.norm * ("norm" in recipe.layers and recipe.norm != "none")
     return [
-        *(["batch norm"] if recipe.batch_norm else []),
+        *([f"{norm} norm"] if norm else []),
         *([recipe.activation] if recipe.model_file is None else []),
         *([f"dropout {recipe.dropout:g}"] if recipe.dropout else []),
+        *([f"augmentation {recipe.augmentation}"] if recipe.augmentation != "none" else []),
+        *(["hard images"] if recipe.hard is not None else []),
         *(["one-hot labels"] if recipe.one_hot else []),
         *([f"label smoothing {recipe.label_smoothing:g}"] if recipe.label_smoothing else []),
         f"{recipe.optimizer} at {recipe.lr:g} ({recipe.schedule}){decay if recipe.weight_decay else ''}",
+        *([f"weights averaged by {recipe.ema:g}"] if recipe.ema else []),
         *([f"gradient norm at most {recipe.clip_norm:g}"] if recipe.clip_norm is not None else []),
         "full batch" if recipe.batch_size is None else f"batches of {recipe.batch_size}",
         count_text(recipe.epochs, "iteration" if recipe.full_batch else "epoch"),

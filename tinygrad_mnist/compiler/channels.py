@@ -16,7 +16,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.llvm import ARITHMETIC, BITWISE, COMPARISONS, TYPES, Function, literal, memory_type
+from tinygrad_mnist.compiler.llvm import (
+    ARITHMETIC,
+    BITWISE,
+    COMPARISONS,
+    TYPES,
+    _Function,
+    literal,
+    memory_type,
+)
 from tinygrad_mnist.compiler.loops import Access, Literal, Nest, Operand, Operation, Register
 
 CHUNKS: Final = 4
@@ -28,7 +36,9 @@ SUMS: Final = 16
 PART: Final = 256
 """The most pixels of a part of a sum."""
 
-SPELLED: Final = frozenset({*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"})
+SPELLED: Final = frozenset(
+    {*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"}
+)
 """The operations that are written in vectors, of numbers of all kinds."""
 
 
@@ -59,8 +69,10 @@ def lanes_of(made: Nest, vector_bits: int) -> int | None:
         return None
     for operation in inner:
         access = operation.access
-        if access and access.strides[last] != access.dtype.itemsize and (
-            access.strides[last] or operation.name != "load"
+        if (
+            access
+            and access.strides[last] != access.dtype.itemsize
+            and (access.strides[last] or operation.name != "load")
         ):
             return None
         if operation.name == "join_memory" and (
@@ -105,7 +117,7 @@ def can_overlap(made: Nest) -> bool:
 
 
 def part_of(made: Nest) -> int:
-    """Return the turns of the outermost loop whose pixels make a part of a sum; the last one may have fewer."""
+    """Return the turns of the outermost loop that make a part of a sum; the last part may have fewer."""
     return min(made.lengths[0], max(1, PART // math.prod(made.lengths[1:-1])))
 
 
@@ -117,7 +129,9 @@ def parts_of(made: Nest) -> int:
 def can_share_sums(made: Nest) -> bool:
     """Return whether threads can share the outermost loop, each with some parts of each sum."""
     sums = column_sums(made)
-    stored = [o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")]
+    stored = [
+        o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")
+    ]
     others = [access for access in stored if access not in [o.access for o in sums]]
     return (
         len(sums) == len(made.fills) > 0
@@ -210,7 +224,7 @@ def function(
     return _Columns(made, declared, functions, lanes, cut=cut).text()
 
 
-class _Columns(Function):
+class _Columns(_Function):
     """The work of :func:`function`."""
 
     def __init__(

@@ -192,8 +192,9 @@ def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: boo
 
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)
 
-    which computes the blocks, or the parts if there are several, from ``begin`` to ``end`` of ``c``, the gradient of the filters ``(kh, kw, C /
-    groups, O)``, of the pictures ``a`` that went in, and the gradient ``b`` of those that came out.
+    which computes the blocks, or the parts if there are several, from ``begin`` to ``end`` of ``c``: of the
+    gradient of the filters ``(kh, kw, C / groups, O)``. It takes the pictures ``a`` that went in, and the
+    gradient ``b`` of those that came out.
 
     Parameters
     ----------

@@ -486,6 +486,26 @@ def is_convolution(piece: Piece) -> bool:
     return isinstance(piece, Product) and piece.instruction.name in CONVOLUTIONS
 
 
+def passed(made: Plan, first: Piece, second: Piece) -> Value | None:
+    """Return what passes between two pieces that may take turns: see `turns`; None if they may not.
+
+    One is a convolution, the other the loop before or behind it, and what passes is large, and read by
+    nothing else.
+    """
+    if isinstance(second, Kernel) and isinstance(first, Product) and is_convolution(first):
+        (value,) = made.stores(first)
+        can = first.instruction.name != "convolution_by_weight"
+    elif isinstance(first, Kernel) and isinstance(second, Product) and is_convolution(second):
+        value = made.ready.roots[second.instruction.inputs[1]]
+        can = second.instruction.name == "convolution_by_weight" and value in made.stores(first)
+    else:
+        return None
+    if not can or not is_large(value):
+        return None
+    readers = [piece for piece in (*made.pieces, *made.commit) if value in made.reads(piece)]
+    return value if readers == [second] else None
+
+
 def is_large(value: Value) -> bool:
     """Return whether a value does not stay in the second cache."""
     return value.size * value.dtype.itemsize > LARGE

@@ -150,10 +150,10 @@ def function(
     cut : bool
         Whether threads share a loop: the one that is split.
     """
-    return Function(made, declared, functions, cut=cut).text()
+    return _Function(made, declared, functions, cut=cut).text()
 
 
-class Function:
+class _Function:
     """The work of :func:`function`: lines are appended one by one."""
 
     def __init__(

@@ -17,13 +17,14 @@ import numpy as np
 from tinygrad_mnist.compiler import channels, direct, filters, functions, machine, products
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
-from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, is_convolution, is_large
+from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
 from tinygrad_mnist.compiler.layout import blas_order
 from tinygrad_mnist.compiler.llvm import function, literal, ranged, unit_of
 from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
 from tinygrad_mnist.compiler.memory import ALIGNMENT, Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
 from tinygrad_mnist.compiler.program import Value
+from tinygrad_mnist.compiler.turns import Turns, lies_in, turns
 
 SHARED: Final = 16384
 """The elements of a loop that are worth a piece of their own: they take some microseconds."""
@@ -49,40 +50,6 @@ class Matrix:
         """Return whether each row begins where a line of the cache does: in the arena, that is known."""
         in_arena = self.place.entry == 0
         return in_arena and self.place.offset % ALIGNMENT == self.stride * dtype.itemsize % ALIGNMENT == 0
-
-
-CACHED: Final = 1 << 18
-"""The bytes that pass between two pieces that take turns: they stay in the second cache."""
-
-
-@dataclass(frozen=True)
-class Turns:
-    """Two pieces that take turns, some pictures at a time, so that what passes between them stays in a cache.
-
-    Attributes
-    ----------
-    first, second : Kernel or Product
-        The pieces. One is a convolution, the other a loop.
-    value : Value
-        What the first makes, and nothing but the second reads.
-    pictures : int
-        The pictures of a turn.
-    rows : int
-        The turns of the outermost loop for each picture.
-    """
-
-    first: Kernel | Product
-    second: Kernel | Product
-    value: Value
-    pictures: int
-    rows: int
-
-    @property
-    def convolution(self) -> Product:
-        """The one that is a convolution."""
-        product = self.first if isinstance(self.first, Product) else self.second
-        assert isinstance(product, Product)
-        return product
 
 
 class Module:
@@ -195,16 +162,10 @@ class Module:
         if place.offset:
             entry, name = name, self._fresh()
             self._add(f"{name} = getelementptr i8, ptr {entry}, i64 {place.offset}")
-        if self._moves and self._is_of(place, self._moves[0]):
+        if self._moves and lies_in(self.memory, place, self._moves[0]):
             still, name = name, self._fresh()
             self._add(f"{name} = getelementptr i8, ptr {still}, i64 {self._moves[1]}")
         return name
-
-    def _is_of(self, place: Place, value: Value) -> bool:
-        """Return whether a place lies in the memory of a value."""
-        start = self.memory.places[value]
-        inside = 0 <= place.offset - start.offset < value.size * value.dtype.itemsize
-        return place.entry == start.entry and inside
 
     def _body(self) -> str:
         """Return the lines of the function, after those that read the table."""
@@ -269,7 +230,7 @@ class Module:
     def _ranges(self, piece: Piece | Turns) -> Ranges:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
         if isinstance(piece, Turns):
-            return self._shares_of_turns(piece)
+            return piece.ranges(MOST)
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if piece.instruction.name in CONVOLUTIONS:
@@ -547,105 +508,48 @@ class Module:
         """Return the pieces, two neighbours as one where they can take turns."""
         found: list[Piece | Turns] = []
         for piece in pieces:
-            turns = self._turns(found[-1], piece) if found else None
-            if turns:
-                found[-1] = turns
+            pair = turns(self.plan, self.memory, self._nest, found[-1], piece) if found else None
+            if pair:
+                found[-1] = pair
             else:
                 found.append(piece)
         return found
 
-    def _turns(self, first: Piece | Turns, second: Piece) -> Turns | None:
-        """Return two pieces as ones that take turns; None if they cannot, or need not."""
-        if isinstance(first, Product) and isinstance(second, Kernel) and is_convolution(first):
-            (value,), product, kernel = self.plan.stores(first), first, second
-        elif isinstance(first, Kernel) and isinstance(second, Product) and is_convolution(second):
-            value, product, kernel = self.plan.ready.roots[second.instruction.inputs[1]], second, first
-        else:
-            return None
-        of = described(product.instruction)
-        assert of
-        is_gradient = of.kind == "convolution_by_weight"
-        if is_gradient != (product is second) or (is_gradient and of.parts == 1) or not is_large(value):
-            return None
-        all_pieces = (*self.plan.pieces, *self.plan.commit)
-        read_by = [piece for piece in all_pieces if value in self.plan.reads(piece)]
-        in_arena = self.memory.places[value].entry == 0 and value in self.plan.stores(first)
-        if read_by != [second] or not in_arena or value.shape[0] != of.images:
-            return None
-        picture = value.size * value.dtype.itemsize // of.images
-        rows = self._rows_of_a_picture(kernel, value, picture)
-        if rows is None:
-            return None
-        if is_gradient:
-            return Turns(first, second, value, filters.pictures_of_a_part(of), rows)
-        block = direct.pictures_of_a_block(of, vector_bits=machine.vector_bits())
-        most = max(1, CACHED // picture // block)
-        # The last turn has a whole block, too: none begins earlier, where another thread's pictures may be.
-        for pictures in range(most * block, 0, -block):
-            if of.images % pictures == 0 or of.images % pictures >= block:
-                return Turns(first, second, value, pictures, rows)
-        return None
-
-    def _rows_of_a_picture(self, kernel: Kernel, value: Value, picture: int) -> int | None:
-        """Return the turns of a kernel's outermost loop for each picture of a value that it reads or makes.
-
-        None if it cannot run for a range of pictures.
-        """
-        made = self._nest(kernel)
-        rows, rest = divmod(made.lengths[0], value.shape[0])
-        goes = all(
-            access.strides[0] * rows == picture
-            for access in made.accesses()
-            if self._is_of(made.pointers[access.pointer], value)
-        )
-        return rows if goes and not rest and made.split == 0 and can_be_shared(made) else None
-
-    def _shares_of_turns(self, turns: Turns) -> Ranges:
-        """Return the ranges that two pieces are cut into: whole turns."""
-        if turns.convolution is turns.second:
-            return self._shares_of_convolution(turns.convolution)
-        images = turns.value.shape[0]
-        step = -(-images // turns.pictures // MOST) * turns.pictures
-        return [(begin, min(begin + step, images)) for begin in range(0, images, step)]
-
-    def _take_turns(self, turns: Turns, *, cut: bool) -> None:
+    def _take_turns(self, pair: Turns, *, cut: bool) -> None:
         """Add the call of two pieces that take turns, and the function that runs them.
 
         What passes between them is always put where the pictures of the first turn lie.
         """
-        of = described(turns.convolution.instruction)
-        assert of
-        units = of.images if turns.convolution is turns.first else of.parts
-        step = turns.pictures if turns.convolution is turns.first else 1
         name = f"turns{len(self._texts)}"
         outside = self._lines, self._entries
         self._lines, self._entries = [], set()
-        self._add("br label %turn")
-        self._lines.append("turn:")
-        self._add("%at = phi i64 [ %begin, %entry ], [ %next, %turn ]")
-        self._add(f"%next = add i64 %at, {step}")
-        self._add("%more = icmp slt i64 %next, %end")
-        self._add("%until = select i1 %more, i64 %next, i64 %end")
-        per_unit = turns.pictures // step
-        for begin, unit in (("%start", "%begin"), ("%from", "%at"), ("%behind", "%until")):
-            self._add(f"{begin} = mul i64 {unit}, {per_unit}")
-        self._add(f"%within = icmp slt i64 %behind, {of.images}")
-        self._add(f"%to = select i1 %within, i64 %behind, i64 {of.images}")
-        self._add("%moved = sub i64 %start, %from")
-        self._add(f"%moves = mul i64 %moved, {turns.value.size * turns.value.dtype.itemsize // of.images}")
-        self._add(f"%first_row = mul i64 %from, {turns.rows}")
-        self._add(f"%last_row = mul i64 %to, {turns.rows}")
-        self._moves = (turns.value, "%moves")
-        for piece in (turns.first, turns.second):
-            self._range = ("%first_row", "%last_row") if isinstance(piece, Kernel) else ("%at", "%until")
+        self._lines += [
+            "  br label %turn",
+            "turn:",
+            "  %at = phi i64 [ %begin, %entry ], [ %next, %turn ]",
+            f"  %next = add i64 %at, {pair.step}",
+            "  %more = icmp slt i64 %next, %end",
+            "  %until = select i1 %more, i64 %next, i64 %end",
+            f"  %first = mul i64 %begin, {pair.pictures // pair.step}",
+            f"  %from = mul i64 %at, {pair.pictures // pair.step}",
+            f"  %behind = mul i64 %until, {pair.pictures // pair.step}",
+            f"  %within = icmp slt i64 %behind, {pair.images}",
+            f"  %to = select i1 %within, i64 %behind, i64 {pair.images}",
+            f"  %row = mul i64 %from, {pair.rows}",
+            f"  %last = mul i64 %to, {pair.rows}",
+            "  %back = sub i64 %first, %from",
+            f"  %moves = mul i64 %back, {pair.picture}",
+        ]
+        self._moves = (pair.value, "%moves")
+        for piece in (pair.first, pair.second):
+            self._range = ("%row", "%last") if isinstance(piece, Kernel) else ("%at", "%until")
             self._piece(piece, cut=True)
         self._moves, self._range = None, ("%begin", "%end")
-        self._add("br i1 %more, label %turn, label %done")
-        self._lines.append("done:")
+        self._lines += ["  br i1 %more, label %turn, label %done", "done:"]
         text = f"define internal void @{name}(ptr %table, i64 %begin, i64 %end) {{\nentry:\n"
         self._texts.append(text + self._body() + "  ret void\n}\n")
         self._lines, self._entries = outside
-        begin, end = self._range if cut else ("0", units)
+        begin, end = self._range if cut else ("0", pair.units)
         self._add(f"call void @{name}(ptr %table, i64 {begin}, i64 {end})")
 
     # The end ---------------------------------------------------------------------------------------------

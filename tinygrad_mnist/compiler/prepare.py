@@ -257,7 +257,8 @@ class _Preparation:
             return
         (result,) = transpose.outputs
         shape = (parts, *result.shape)
-        stored = self.made(transpose.name, transpose.inputs, shape, result.dtype, transpose.run, transpose.static)
+        name, inputs, options = transpose.name, transpose.inputs, transpose.static
+        stored = self.made(name, inputs, shape, result.dtype, transpose.run, options)
         static = {"axis": (0,), "keepdims": False}
         self.add(
             replace(transpose, name="sum", inputs=(stored,), static=static, run=partial(np.sum, **static))

@@ -191,6 +191,41 @@ batch_norm = fused(
     samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
 )
 
+# ---- batch norm by running statistics ---------------------------------------------------------------------
+
+
+def _scale_and_shift_forward(x: Any, scale: Any, shift: Any) -> tuple[Any, None]:
+    x, scale, shift = _promoted(x, scale, shift)
+    out = _each_row(np.multiply, x, scale)
+    return _each_row(np.add, out, shift, out=out), None
+
+
+def _scale_and_shift_joint(
+    g: Any, needed: Any, out: Any, saved: None, x: Any, scale: Any, shift: Any
+) -> tuple[Any, ...]:
+    g = single(g)
+    return (
+        _each_row(np.multiply, g, single(scale)) if needed[0] else None,
+        _column_sums_of_product(g, single(x).astype(g.dtype, copy=False)) if needed[1] else None,
+        column_sums(g) if needed[2] else None,
+    )
+
+
+def _scale_and_shift_formula(x: Any, scale: Any, shift: Any) -> Any:
+    return x * scale + shift
+
+
+scale_and_shift = fused(
+    # measured: of the pixels of 128 images of 12 x 12 and 16 channels half the time of two operations
+    _scale_and_shift_forward,
+    _scale_and_shift_joint,
+    _scale_and_shift_formula,
+    name="scale_and_shift",
+    label="scale, shift",
+    samples=(Sample(((4, 3), (3,), (3,))), Sample(((1, 2), (2,), (2,)))),
+)
+"""Columns (n, c) times a scale (c,) plus a shift (c,)."""
+
 # ---- layer norm ------------------------------------------------------------------------------------------
 
 

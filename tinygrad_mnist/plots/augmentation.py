@@ -75,7 +75,8 @@ def plot_augmentation(
         raise ValueError(f"labels are 0 to {len(names) - 1}, the classes that have names")
     of_class = [np.flatnonzero(classes == k) for k in range(len(names))]
     tall = _WIDE * pictures.shape[1] / pictures.shape[2]
-    strip = _WIDE + (_GAP + changed.shape[1] * _WIDE if changed.shape[1] else 0)
+    versions_wide = changed.shape[1] * _WIDE * (1 + _apart(pictures.shape[2]) / pictures.shape[2])
+    strip = _WIDE + (_GAP + versions_wide if changed.shape[1] else 0)
     left = _SIDE + _LETTER * max(map(len, names)) + 0.15
     width = max(left + max(map(len, of_class)) * (strip + _BETWEEN) - _BETWEEN + _SIDE, _NARROWEST)
     height = _TOP + len(names) * (tall + _GAP) + _BOTTOM
@@ -110,6 +111,11 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
+def _apart(width: int) -> int:
+    """Return the columns of blank pixels that keep two images of this width apart."""
+    return max(1, width // 14)
+
+
 def _strip(
     axes: Axes,
     picture: NDArray[Any],
@@ -122,9 +128,11 @@ def _strip(
     from matplotlib.patches import Rectangle
 
     left, top = corner
+    apart = _apart(picture.shape[1])
     parts = [(left, picture)]
     if len(versions):
-        parts.append((left + _WIDE + _GAP, np.hstack(list(versions))))
+        spaced = [np.pad(version, ((0, 0), (0, apart))) for version in versions]
+        parts.append((left + _WIDE + _GAP, np.hstack(spaced)))
     for start, pixels in parts:
         end = start + _WIDE * pixels.shape[1] / picture.shape[1]
         axes.imshow(

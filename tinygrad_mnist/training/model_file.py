@@ -244,6 +244,8 @@ def find_model_file(text: str) -> ModelFile:
         offer = f"; {_offer_unrun(file)}" if file else ""
         raise ModelFileError(f"{text!r} does not say which function of which file: give {EXAMPLE}{offer}")
     path = str(Path(os.path.expanduser(path)).resolve())
+    if not path.isprintable():  # a checkpoint has to name it
+        raise ModelFileError(f"the path {_shown(path)} has signs that cannot be printed; move the file")
     return ModelFile(path, function, hashlib.sha256(_read(path)).hexdigest())
 
 
