@@ -10,8 +10,8 @@ from tinygrad_mnist.data.labels import as_labels, from_texts, natural, number_la
 
 
 @given(st.lists(st.text("aB0129-²é ", max_size=6)))
-def test_any_texts_have_an_order(texts: list[str]) -> None:
-    assert sorted(sorted(texts, key=natural), key=natural) == sorted(texts, key=natural)
+def test_any_texts_have_one_order(texts: list[str]) -> None:
+    assert sorted(texts[::-1], key=natural) == sorted(texts, key=natural)
 
 
 @given(st.lists(st.integers(0, 10**30), unique=True))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.labels import Labels, as_labels
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures, with_validation
-from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.npz import NpzReader, Purpose, open_npz
+from tinygrad_mnist.numbers import printable
 
 _AGAIN: Final = "fetch it again"
 _DATA: Final = Purpose(
@@ -98,7 +98,27 @@ def _pictures(file: NpzReader, name: str) -> NDArray[Any]:
 
 
 def _labels(file: NpzReader, name: str) -> Labels:
+    return as_labels(f"{file.path}, {name}", _label_values(file, name))
+
+
+def _label_values(file: NpzReader, name: str) -> NDArray[Any]:
     entry, where = file.entry(name), f"{file.path}, {name}"
     if entry.dtype.kind not in "buifUS" or entry.dtype.itemsize > 1 << 12:
         raise DataError(f"{where} has labels of type {entry.dtype}, where numbers or texts were expected")
-    return as_labels(where, file.read(name, entry))
+    return file.read(name, entry)
+
+
+def read_only_array(path: Path, holds_pictures: bool) -> NDArray[Any]:
+    """Return the array of a file that has one alone, of pictures or of labels.
+
+    Raises
+    ------
+    DataError
+        The file is no ``.npz`` file, is damaged, would take too much memory, or has several arrays.
+    """
+    with open_npz(path, _DATA) as file:
+        if len(file.names) != 1:
+            raise DataError(f"{path} has {len(file.names)} arrays, where one alone was expected")
+        file.require_moderate(list(file.names))
+        (name,) = file.names
+        return _pictures(file, name) if holds_pictures else _label_values(file, name)
