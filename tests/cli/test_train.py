@@ -368,3 +368,16 @@ def test_one_epoch_on_mnist(mnist_dir: Path, capsys: pytest.CaptureFixture[str])
     assert main([*arguments, "--quiet"]) == 0
     assert summary()["test_accuracy"] > 0.96  # type: ignore[operator]
     assert summary()["test_images"] == 10_000
+
+
+def test_data_that_is_too_small_for_the_epochs_of_a_recipe_is_told(
+    mnist_like: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--data", str(mnist_like), "--quiet", "--out", "run"]) == 0
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence == (
+        "tinygrad-mnist: the recipe cnn is made for more images: these are trained on in 1 step; take more "
+        "epochs, such as --epochs 250"
+    )
+    assert main(["train", "--data", str(mnist_like), "--epochs", "1", "--quiet", "--out", "run"]) == 0
+    assert capsys.readouterr().err == ""

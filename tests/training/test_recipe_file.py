@@ -114,6 +114,14 @@ def test_the_sentence_names_the_line(content: str | bytes, sentence: str) -> Non
     assert re.search(sentence, refusal(content))
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("a (2).toml", "a -2-"), (".toml", "toml"), ("größe.toml", "größe"), ("().toml", "digits")],
+)
+def test_a_recipe_without_a_name_is_called_after_the_file(file: str, name: str) -> None:
+    assert written('base = "digits"', file).name == name
+
+
 def test_a_file_that_is_not_there_and_what_is_no_file() -> None:
     with pytest.raises(RecipeError, match=r"^no\.toml does not exist; name a file of TOML, or one of "):
         read_recipe("no.toml")

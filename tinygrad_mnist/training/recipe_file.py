@@ -124,7 +124,8 @@ class _RecipeFile:
             found = find_recipe(base)
         except RecipeError as error:
             raise RecipeError(str(error), BASE) from error
-        told = {"name": self.path.stem, "description": f"{base}, changed by {self.path.name}"}
+        name = re.sub(r"[^\w .+-]", "-", self.path.stem).lstrip(" .+-") or base
+        told = {"name": name, "description": f"{base}, changed by {self.path.name}"}
         return found.changed(**{**told, **values})
 
     def _whole(self, values: Mapping[str, Any]) -> Recipe:
