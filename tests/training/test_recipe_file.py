@@ -99,6 +99,8 @@ def test_a_name_without_the_suffix_is_one_of_the_table() -> None:
         ('base = "digits"\nlr = 2024-01-01\n', r"line 2: lr must be a finite number above 0"),
         ('base = "digits"\noptimizer = "adan"\n', r"line 2: optimizer must be one of .*did you mean adam"),
         ('base = "digts"\n', r"line 1: there is no recipe 'digts'; did you mean digits\?"),
+        ('base = "digits"\nmodel_file = "x.py:f"\n', r"line 2: model_file must be named by --model"),
+        ('base = "digits"\nmodel = "file"\n', r"line 2: model must be 'file' where .* --model"),
         ("base = 3\n", r"line 1: base must be the name of a recipe, not 3"),
         ('base = "digits"\nname = "../x"\n', r"line 2: name must be of letters.*, not '\.\./x'"),
         ('base = "digits"\nname = ""\n', r"line 2: name must be of letters"),

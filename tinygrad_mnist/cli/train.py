@@ -126,8 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.training import choose, train
 
     choice = choose(recipe, changes, arguments.data, notify)
-    if "epochs" not in changes:
-        _warn_of_few_steps(choice)
+    _warn_of_few_steps(choice)
     if not arguments.quiet:
         show(_data_line(choice.dataset))
     with raised_in_imports():
@@ -174,7 +173,11 @@ def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
 
 def _warn_of_few_steps(choice: Choice) -> None:
     """Tell the user if the epochs of a recipe, which suit the data that it is made for, are few on this."""
+    from tinygrad_mnist.training import RECIPES
+
     recipe = choice.recipe
+    if recipe.name not in RECIPES or recipe.epochs != RECIPES[recipe.name].epochs:
+        return  # somebody has chosen them for this data
     images = len(choice.dataset.train_images) * (1 - recipe.validation)
     steps = recipe.epochs * max(1, images // (recipe.batch_size or images))
     if steps < FEW_STEPS:

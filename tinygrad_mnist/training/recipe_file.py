@@ -209,7 +209,7 @@ def recipe_text(recipe: Recipe) -> str:
     Examples
     --------
     >>> print(recipe_text(RECIPES["digits"]).split("\n\n")[3])
-    # Units of each hidden layer; empty for none (softmax regression).
+    # Units of each hidden layer of the model "mlp"; empty for none (softmax regression).
     hidden = [256]
     """
     comments = _comments()
