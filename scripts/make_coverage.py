@@ -46,7 +46,7 @@ NOT_DISPATCHED: Final[dict[str, tuple[str, ...]]] = {
         "array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "asarray_chkfinite",
         "asmatrix", "require", "bmat", "full", "from_dlpack", "fromfunction", "frompyfunc", "nested_iters",
         "isfortran", "fft.fftfreq", "fft.rfftfreq", "kaiser", "bartlett", "blackman", "hamming", "hanning",
-        "broadcast_shapes",
+        "broadcast_shapes", "lib.stride_tricks.as_strided",
     ),
     OF_SCALARS: (
         "base_repr", "binary_repr", "diag_indices", "eye", "format_float_positional",
@@ -109,6 +109,12 @@ HEADINGS = {
 }
 
 
+NAMESPACES: Final = {
+    "": np, "linalg.": np.linalg, "fft.": np.fft, "lib.stride_tricks.": np.lib.stride_tricks
+}  # fmt: skip
+"""The parts of NumPy whose functions are listed, by the beginning of their names."""
+
+
 class Decision(NamedTuple):
     """The decision on one callable: NumPy's name of it, its state, and what to use instead, or why."""
 
@@ -118,11 +124,11 @@ class Decision(NamedTuple):
 
 
 def decisions() -> list[Decision]:
-    """Return the decision on each public callable of numpy, numpy.linalg, numpy.fft and ndarray."""
+    """Return the decision on each public callable of numpy, its parts and ndarray."""
     notes = {name: note for note, names in NOT_DISPATCHED.items() for name in names}
     functions = [
         _decide(f"{prefix}{name}", function, notes)
-        for prefix, module in (("", np), ("linalg.", np.linalg), ("fft.", np.fft))
+        for prefix, module in NAMESPACES.items()
         for name, function in _callables(module)
     ]
     return functions + [_decide_method(name) for name, _ in _callables(np.ndarray)]

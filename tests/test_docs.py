@@ -18,6 +18,7 @@ import pytest
 
 import tinygrad_mnist
 from tinygrad_mnist import op, transforms
+from tinygrad_mnist.data import AUGMENTATIONS
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
 from tinygrad_mnist.training import OPTIMIZERS
 
@@ -59,7 +60,7 @@ PAGES = [
 ]
 
 
-TABLES: tuple[Any, ...] = (REGISTRY, UFUNCS, FUNCTIONS, OPTIMIZERS, os.environ)
+TABLES: tuple[Any, ...] = (REGISTRY, UFUNCS, FUNCTIONS, OPTIMIZERS, AUGMENTATIONS, os.environ)
 
 
 @pytest.fixture

@@ -55,6 +55,8 @@ class Purpose:
         The advice to who named another file.
     again : str
         The advice to who has a damaged one.
+    pickled : str
+        The sentence, after the path, about one with Python's own objects in it.
     always_unpacked : int
         Bytes of memory that any file may take.
     largest_ratio : int
@@ -67,6 +69,7 @@ class Purpose:
     kind: str
     instead: str
     again: str
+    pickled: str
     always_unpacked: int
     largest_ratio: int
     too_large: str
@@ -131,7 +134,9 @@ class NpzReader:
             shape = tuple(int(side) for side in sides.replace(" ", "").split(",") if side)
             found = Entry(shape, np.dtype(descr), order == "True", len(start) + length)
             if found.dtype.hasobject:
-                raise self.purpose.damaged(self.path, f"{name!r} is pickled, which is not read")
+                raise self.purpose.error(
+                    f"{self.path} {self.purpose.pickled} ({name!r} is pickled, which is not read)"
+                )
             if found.start + math.prod(shape) * found.dtype.itemsize != size:
                 raise self.purpose.damaged(self.path, f"{name!r} is longer or shorter than it says")
             return found

@@ -1,7 +1,7 @@
-"""The recipe `default` in PyTorch: the same data, weights, order of the images, steps and evaluations.
+"""Recipes in PyTorch: the same data, weights, batches, steps and evaluations.
 
-``python -m benchmarks.peers.torch_recipe`` reads MNIST, trains, evaluates on the test part and writes a
-checkpoint, as ``tinygrad-mnist train`` does; the measurement of memory starts it.
+``python -m benchmarks.peers.torch_recipe`` reads MNIST, trains the recipe `mlp`, evaluates on the test part
+and writes a checkpoint, as ``tinygrad-mnist train`` does; the measurement of memory starts it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.peers.torch_step import torch_state
+from benchmarks.peers.torch_step import laid_out, torch_state
 from tinygrad_mnist import nn
+from tinygrad_mnist.training.passes import draw_batches
 from tinygrad_mnist.training.recipes import RECIPES, Recipe
 
 BATCH = 1024
@@ -24,60 +25,73 @@ BATCH = 1024
 
 
 def twin(model: nn.Sequential) -> Any:
-    """Return a perceptron of ours in PyTorch, with the same values."""
+    """Return a model of ours in PyTorch, with the same values; convolutions compute channels last."""
     makers: dict[type, Callable[[Any], Any]] = {
-        nn.Linear: lambda layer: torch.nn.Linear(layer.weight.shape[1], layer.weight.shape[0]),
+        nn.Conv2d: lambda layer: torch.nn.Conv2d(
+            layer.weight.shape[1],
+            layer.weight.shape[0],
+            layer.weight.shape[2:],
+            stride=layer.stride,
+            bias=layer.bias is not None,
+        ),
+        nn.MaxPool2d: lambda layer: torch.nn.MaxPool2d(layer.kernel_size),
+        nn.Flatten: lambda layer: torch.nn.Flatten(),
+        nn.Linear: lambda layer: torch.nn.Linear(
+            layer.weight.shape[1], layer.weight.shape[0], bias=layer.bias is not None
+        ),
         nn.BatchNorm1d: lambda layer: torch.nn.BatchNorm1d(layer.weight.shape[0]),
+        nn.BatchNorm2d: lambda layer: torch.nn.BatchNorm2d(layer.weight.shape[0]),
         nn.ReLU: lambda layer: torch.nn.ReLU(),
     }
-    theirs = torch.nn.Sequential(
-        *(makers[type(layer)](layer) for layer in model if not isinstance(layer, nn.Flatten))
-    )
+    theirs = torch.nn.Sequential(*(makers[type(layer)](layer) for layer in model))
     theirs.load_state_dict(torch_state({name: np.array(value) for name, value in model.state_dict().items()}))
-    return theirs
+    return theirs.to(memory_format=torch.channels_last)
 
 
 class Training:
-    """The recipe with a model of PyTorch's; images stay bytes, and a batch is standardised as it is drawn."""
+    """A recipe with a model of PyTorch's. Batches are drawn by the function that draws ours."""
 
     def __init__(
         self, recipe: Recipe, model: Any, parts: Any, rngs: Mapping[str, np.random.Generator]
     ) -> None:
-        self.recipe, self.model, self.parts, self.order = recipe, model, parts, rngs["order"]
-        self.batch_size: int = recipe.batch_size or len(parts.train_images)
-        self.images = torch.from_numpy(parts.train_images.reshape(len(parts.train_images), -1))
-        self.labels = torch.from_numpy(np.asarray(parts.train_labels, np.int64))
-        self.steps_per_epoch = len(self.images) // self.batch_size
+        self.recipe, self.model, self.parts, self.rngs = recipe, model, parts, rngs
+        samples = len(parts.train_images)
+        self.batch_size: int = recipe.batch_size or samples
+        self.steps_per_epoch = samples // self.batch_size
         self.steps = round(recipe.epochs * self.steps_per_epoch)
-        evaluations = round(recipe.epochs / recipe.evaluate_every)
+        evaluations = max(1, round(recipe.epochs / recipe.evaluate_every))
         self.evaluated_at = {
             max(1, round(self.steps * part / evaluations)) for part in range(1, evaluations + 1)
         }
         held_out = len(parts.validation_images)
-        self.sample = np.sort(rngs["sample"].choice(len(self.images), size=held_out, replace=False))
+        self.sample = np.sort(rngs["sample"].choice(samples, size=held_out, replace=False))
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+            self.groups(), lr=recipe.lr, betas=recipe.betas or (0.9, 0.999), fused=True
         )
+        rates = {"div_factor": 10.0, "final_div_factor": 10.0, "cycle_momentum": False}
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, max_lr=recipe.lr, total_steps=self.steps
+            self.optimizer,
+            max_lr=recipe.lr,
+            total_steps=self.steps,
+            pct_start=recipe.warmup,
+            **(rates if recipe.schedule == "warmup-cosine" else {}),
         )
         self.losses: list[float] = []
         self.best, self.best_state = -1.0, model.state_dict()
 
-    def standardised(self, images: Any) -> Any:
-        """Rows of bytes as float32, with the mean and the spread of the training part."""
-        mean, std = self.parts.standardizer.mean, self.parts.standardizer.std
-        return images.to(torch.float32).mul_(1 / std).add_(-mean / std)
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the parameters with their weight decay: that of matrices and filters, or of all."""
+        decayed = [p for p in self.model.parameters() if p.ndim > 1 or self.recipe.decay_biases]
+        others = [p for p in self.model.parameters() if not (p.ndim > 1 or self.recipe.decay_biases)]
+        groups = ((decayed, self.recipe.weight_decay), (others, 0.0))
+        return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
 
     def run(self, evaluated: Callable[[int, float], None]) -> None:
         """Train; ``evaluated(step, accuracy)`` hears of each evaluation. The best state is kept."""
-        for _ in range(round(self.recipe.epochs)):
-            order = torch.from_numpy(self.order.permutation(len(self.images)))
-            for start in range(self.steps_per_epoch):
-                chosen = order[start * self.batch_size : (start + 1) * self.batch_size]
-                self.step(self.standardised(self.images[chosen]), self.labels[chosen])
-                if len(self.losses) in self.evaluated_at:
-                    evaluated(len(self.losses), self.evaluate())
+        for x, labels in draw_batches(self.recipe, self.parts, self.batch_size, self.steps, self.rngs):
+            self.step(laid_out(x, channels_last=True), torch.from_numpy(np.asarray(labels, np.int64)))
+            if len(self.losses) in self.evaluated_at:
+                evaluated(len(self.losses), self.evaluate())
         self.model.load_state_dict(self.best_state)
 
     def step(self, x: Any, labels: Any) -> None:
@@ -101,12 +115,14 @@ class Training:
 
     def accuracy(self, images: Any, labels: Any) -> float:
         """Return the share of the images that the model recognises."""
-        rows = torch.from_numpy(images.reshape(len(images), -1))
         self.model.eval()
+        found = []
         with torch.no_grad():
-            parts = [F.softmax(self.model(self.standardised(part)), dim=1) for part in rows.split(BATCH)]
+            for start in range(0, len(images), BATCH):
+                x = laid_out(self.parts.standardizer(images[start : start + BATCH]), channels_last=True)
+                found.append(F.softmax(self.model(x), dim=1))
         self.model.train()
-        return float((torch.cat(parts).argmax(1).numpy() == labels).mean())
+        return float((torch.cat(found).argmax(1).numpy() == labels).mean())
 
 
 def main() -> None:

@@ -94,12 +94,12 @@ def test_a_file_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
 def test_new_flags_change_the_recipe() -> None:
     options = {
         "--recipe": "cnn-digits", "--epochs": "0.1", "--activation": "gelu", "--norm": "group",
-        "--schedule": "cosine", "--augmentation": "shift",
+        "--schedule": "cosine", "--augmentation": "affine shift 2",
     }  # fmt: skip
     assert main([*TRAIN, *(word for option in options.items() for word in option)]) == 0
     recipe = Recipe.from_dict(summary()["config"])  # type: ignore[arg-type]
     found = recipe.activation, recipe.norm, recipe.schedule, recipe.augmentation
-    assert found == ("gelu", "group", "cosine", "shift")
+    assert found == ("gelu", "group", "cosine", "affine shift 2")
 
 
 def test_norm_is_batch_norm_or_none_in_the_perceptron() -> None:
@@ -127,7 +127,7 @@ def test_hidden_units_alone_are_those_of_the_perceptron() -> None:
         (["--recipe", "cnn", "--dropout", "0.1"], "--dropout must be 0 where no layer is 'dropout'"),
         (["--recipe", "mlp", "--norm", "layer"], "--norm must be batch where the model is 'mlp'"),
         (["--activation", "relo"], "--activation must be one of relu, leaky-relu, "),
-        (["--augmentation", "elastik"], "(did you mean elastic?)"),
+        (["--augmentation", "elastik"], "there is no augmentation 'elastik'; did you mean elastic?"),
         (["--schedule", "cosin"], "(did you mean cosine?)"),
         (["--norm", "bach"], "(did you mean batch?)"),
         (["--dropout", "1"], "--dropout must be at least 0 and less than 1, not 1.0"),

@@ -14,6 +14,7 @@ from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS
 from tinygrad_mnist.compiler.executable import Executable, build
 from tinygrad_mnist.compiler.fuse import Call, Product
+from tinygrad_mnist.compiler.program import interpret
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
 
@@ -35,7 +36,12 @@ class Case:
         groups: int = 1,
         dtype: Any = np.float32,
     ) -> None:
-        self.static = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.static: dict[str, Any] = {
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "groups": groups,
+        }
         self.dtype, self.image = np.dtype(dtype), image
         self.weight = (*kernel, image[3] // groups, filters)
         spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -55,12 +61,16 @@ class Case:
 
     def result(self, name: str) -> tuple[int, ...]:
         """Return the shape of the result of an instruction."""
-        shapes = (self.out, self.image, self.weight)
-        return dict(zip(("convolution", "convolution_by_input", "convolution_by_weight"), shapes, strict=True))[name]
+        return {
+            "convolution": self.out,
+            "convolution_by_input": self.image,
+            "convolution_by_weight": self.weight,
+        }[name]
 
-    def windows(self, image: Any) -> Any:
-        """Return the windows (N, H', W', groups, C / groups, kh, kw) of a picture, as a view of its copy."""
-        (down, right), (sy, sx), groups = self.static["dilation"], self.static["stride"], self.static["groups"]
+    def windows(self, image: Any) -> tuple[Any, Any]:
+        """Return the windows (N, H', W', groups, C / groups, kh, kw) of a padded copy, and that."""
+        (down, right), (sy, sx) = self.static["dilation"], self.static["stride"]
+        groups = self.static["groups"]
         padded = np.pad(image, ((0, 0), *self.static["padding"], (0, 0)))
         size = ((self.weight[0] - 1) * down + 1, (self.weight[1] - 1) * right + 1)
         found = sliding_window_view(padded, size, (1, 2), writeable=True)
@@ -128,6 +138,7 @@ CASES = {
     "7x7, float64": Case((2, 9, 11, 2), 9, (7, 7), padding=((3, 3), (3, 3)), dtype=np.float64),
     "wide": Case((1, 4, 70, 2), 48, (3, 5), padding=((1, 1), (2, 2)), dtype=np.float64),
     "more channels than registers": Case((3, 4, 4, 18), 70, (3, 3), padding=((1, 1), (1, 1))),
+    "many pictures": Case((19, 6, 7, 2), 16, (3, 3), padding=((0, 1), (1, 0))),
     "one pixel": Case((7, 4, 4, 3), 40, (4, 4)),
 }
 
@@ -162,7 +173,9 @@ def test_narrow_vectors_sum_the_same(bits: int, name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", sorted(CONVOLUTIONS))
 @pytest.mark.parametrize("channels", [1, 24])
-def test_threads_make_the_bits_of_one_thread(channels: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_make_the_bits_of_one_thread(
+    channels: int, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
     case = Case((37, 14, 14, channels), 48, (5, 5), padding=((1, 0), (0, 1)))
     arrays = case.arrays(name)
@@ -265,3 +278,98 @@ def test_the_code_does_not_grow_with_the_picture() -> None:
     run = build(case.program("convolution", case.arrays("convolution")).program)
     edges_and_inside, registers, taps = 4, 26, 3
     assert run.ir.count("fmul contract") <= edges_and_inside * registers * taps
+
+
+@pytest.fixture
+def _small_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pieces take turns as if the caches held a few pictures."""
+    monkeypatch.setattr("tinygrad_mnist.compiler.fuse.LARGE", 1 << 13)
+    monkeypatch.setattr("tinygrad_mnist.compiler.turns.CACHED", 1 << 17)
+    monkeypatch.setattr("tinygrad_mnist.compiler.filters._GRADIENT", 1 << 13)
+    monkeypatch.setattr("tinygrad_mnist.compiler.executable.WORTHWHILE", 1)
+
+
+def pooled(case: Case, arrays: list[Any]) -> Builder:
+    """Return a program of a convolution, the larger one of two pixels each, and the sum of all of these."""
+    b = Builder()
+    made = case.instruction(b, "convolution", [b.input(array) for array in arrays])
+    every = slice(None)
+    larger = b.maximum(
+        b.getitem(made, every, slice(0, None, 2), slice(1, None, 2)),
+        b.getitem(made, every, slice(1, None, 2), slice(0, None, 2)),
+    )
+    b.program.outputs += [larger, b.sum(larger, axis=(0, 1, 2))]
+    return b
+
+
+def gradient_of_pooled(case: Case, arrays: list[Any]) -> Builder:
+    """Return a program of the filters' gradient, of a gradient that is spread over pixels first."""
+    b = Builder()
+    image, small = map(b.input, arrays)
+    n, height, width, channels = case.out
+    spread = b.reshape(small, (n, height // 2, 1, width // 2, 1, channels))
+    spread = b.broadcast_to(spread, (n, height // 2, 2, width // 2, 2, channels))
+    share = b.constant(np.arange(1, 5, dtype=np.float32).reshape(2, 1, 2, 1))
+    full = b.reshape(b.multiply(spread, share), case.out)
+    b.program.outputs.append(case.instruction(b, "convolution_by_weight", [image, full]))
+    return b
+
+
+@pytest.mark.usefixtures("_small_caches")
+@pytest.mark.parametrize("images", [24, 37])
+@pytest.mark.parametrize("kind", ["pooled", "gradient of pooled"])
+def test_a_convolution_and_a_loop_take_turns(kind: str, images: int) -> None:
+    case = Case((images, 14, 12, 1), 16, (3, 3), padding=((1, 1), (1, 1)))
+    arrays = case.arrays("convolution" if kind == "pooled" else "convolution_by_weight")
+    if kind == "pooled":
+        program = pooled(case, arrays).program
+    else:
+        arrays[1] = np.ascontiguousarray(arrays[1][:, ::2, ::2])
+        program = gradient_of_pooled(case, arrays).program
+    run, shared = build(program), build(program, threads=2)
+    assert "@turns" in run.ir
+    assert "@turns" in shared.ir
+    results = run(arrays)
+    wanted = interpret(program, arrays)
+    again = shared(arrays)
+    assert results is not None
+    assert wanted is not None
+    assert again is not None
+    for got, same, value in zip(results[0], again[0], wanted[0], strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-4, atol=1e-3)
+        assert got.tobytes() == same.tobytes()
+
+
+@pytest.mark.usefixtures("_small_caches")
+def test_what_the_first_reads_is_there_until_the_last_turn() -> None:
+    case = Case((24, 14, 12, 8), 16, (3, 3), padding=((1, 1), (1, 1)))
+    after = Case((24, 7, 6, 16), 16, (1, 1))
+    arrays = [*case.arrays("convolution"), *after.arrays("convolution")[1:]]
+    b = Builder()
+    image, weight, other = map(b.input, arrays)
+    doubled = b.add(image, image)  # nothing reads it after the convolution: the next two would fit its memory
+    made = case.instruction(b, "convolution", [doubled, weight])
+    every = slice(None)
+    pixels = [b.getitem(made, every, slice(i, None, 2), slice(1 - i, None, 2)) for i in (0, 1)]
+    for reduced in (b.maximum(*pixels), b.minimum(*pixels)):
+        b.program.outputs.append(after.instruction(b, "convolution", [reduced, other]))
+    run = build(b.program)
+    assert "@turns" in run.ir
+    results, wanted = run(arrays), interpret(b.program, arrays)
+    assert results is not None
+    assert wanted is not None
+    for got, value in zip(results[0], wanted[0], strict=True):
+        np.testing.assert_allclose(got, value, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("_small_caches")
+def test_no_turns_where_another_loop_reads_what_passes() -> None:
+    case = Case((24, 14, 12, 1), 16, (3, 3), padding=((1, 1), (1, 1)))
+    arrays = case.arrays("convolution")
+    b = pooled(case, arrays)
+    convolution = next(i for i in b.program.instructions if i.name == "convolution")
+    b.program.outputs.append(b.sum(convolution.outputs[0], axis=(1, 2)))
+    run = build(b.program)
+    assert "@turns" not in run.ir
+    (_, _, total), _ = run(arrays) or ([], [])
+    np.testing.assert_allclose(total, case.expected("convolution", *arrays).sum((1, 2)), rtol=1e-3, atol=1e-3)

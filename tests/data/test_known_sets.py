@@ -63,6 +63,24 @@ def test_a_set_is_told_by_its_name(path: str, title: str | None) -> None:
     assert (known and known.title) == title
 
 
+@pytest.mark.parametrize(
+    ("shape", "page", "names", "is_centred"),
+    [
+        ((6, 6), 0, "0123", True),
+        ((6, 6), 0, "abcd", False),
+        ((6, 5), 0, "0123", False),
+        ((6, 6), 255, "0123", False),
+    ],
+)
+def test_pictures_are_taken_for_digits_by_names_squares_and_dark_borders(
+    tmp_path: Path, shape: tuple[int, int], page: int, names: str, is_centred: bool
+) -> None:
+    images = np.full((20, *shape), page, np.uint8)
+    images[:, 2, 2] = 100
+    np.savez(tmp_path / "set.npz", x_train=images, y_train=np.array(list(names))[np.arange(20) % 4])
+    assert load(tmp_path / "set.npz").is_centred is is_centred
+
+
 def test_other_labels_are_of_no_known_set() -> None:
     assert known_by_name(Path("fashion"), np.arange(11)) is None
     assert known_by_name(Path("fashion"), np.array(["a", "b"])) is None

@@ -44,7 +44,7 @@ def test_keras_s_names_are_read_without_a_word(tmp_path: Path) -> None:
     dataset = load(write(tmp_path, **whole()), notify=pytest.fail)
     np.testing.assert_array_equal(dataset.train_images, IMAGES[:16])
     np.testing.assert_array_equal(dataset.test_labels, LABELS[16:])
-    assert (dataset.name, dataset.form) == ("set", "an .npz file")
+    assert (dataset.name, dataset.form) == ("set.npz", "an .npz file")
 
 
 def test_a_directory_with_one_file_stands_for_the_file(tmp_path: Path) -> None:
@@ -205,7 +205,10 @@ with_nan[5, 2, 3] = np.nan
         ({"y_train": LABELS[:16].astype(complex)}, "labels of type complex128"),
         ({"y_train": np.array([""] * 16)}, "an empty label at position 0"),
         ({"y_train": np.array(["x" * 300] * 16)}, "a label of 300 characters at position 0"),
-        ({"y_train": LABELS[:16].astype(object)}, "is pickled, which is not read"),
+        (
+            {"y_train": LABELS[:16].astype(object)},
+            "has an array of objects; save numbers or texts .'y_train' is pickled",
+        ),
         ({"y_train": np.zeros(16, int), "y_test": np.zeros(4, int)}, "all pictures have the label 0"),
     ],
 )

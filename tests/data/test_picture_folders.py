@@ -150,7 +150,6 @@ def test_too_many_pictures_are_refused_by_their_headers(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(picture_folders, "MOST_BYTES", 12 * 20 - 1)
-    monkeypatch.setattr(picture_folders, "read_image", None)
     with pytest.raises(DataError, match="12 pictures, which take 240 bytes at 5 x 4 pixels"):
         load(folders)
 
@@ -158,6 +157,13 @@ def test_too_many_pictures_are_refused_by_their_headers(
 def test_a_class_without_pictures_is_named(folders: Path) -> None:
     (folders / "dog").mkdir()
     with pytest.raises(DataError, match="where those of the class 'dog' were expected"):
+        load(folders)
+
+
+def test_a_directory_of_anything_is_no_data_set(folders: Path) -> None:
+    for name in ("docs", "src", "tests"):
+        (folders / name).mkdir()
+    with pytest.raises(DataError, match=r"it has 9, 10, cat, docs, \.\.\., where the four IDX files"):
         load(folders)
 
 
@@ -171,6 +177,17 @@ def test_pictures_without_folders_are_told_so(tmp_path: Path) -> None:
     draw(tmp_path, (".",))
     with pytest.raises(DataError, match="it has 12 pictures, but no folder for each class"):
         load(tmp_path)
+
+
+def test_parts_without_folders_for_the_classes_are_no_classes(tmp_path: Path) -> None:
+    draw(tmp_path, ("train_images", "test_images"))
+    with pytest.raises(DataError, match="it has test_images, train_images, where the four IDX files"):
+        load(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    draw(tmp_path, ("bus", "train"))
+    assert load(tmp_path).class_names == ("bus", "train")
 
 
 def test_a_name_that_is_no_text_is_told_so(tmp_path: Path) -> None:

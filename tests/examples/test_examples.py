@@ -28,7 +28,7 @@ def line_with(text: str, output: str) -> str:
 
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
-    tested |= {"check_your_own_op.py", "visualize_graph.py", "compile_step.py"}
+    tested |= {"check_your_own_op.py", "visualize_graph.py", "compile_step.py", "lenet.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -65,6 +65,13 @@ def test_a_compiled_step_learns_and_is_compiled_once(tmp_path: Path) -> None:
     assert last_percentage(line_with("accuracy on unseen digits:", output)) > 93
 
 
+def test_lenet_learns_the_bundled_digits(tmp_path: Path) -> None:
+    pytest.importorskip("llvmlite", reason="the extra `jit` is not installed")
+    output = run("lenet.py", "--data", "digits", "--epochs", "5", cwd=tmp_path)
+    assert "Conv2d(1, 16, kernel_size=(5, 5), stride=(1, 1), padding=same)" in output
+    assert last_percentage(line_with("accuracy on unseen digits:", output)) > 96
+
+
 def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the example draws with matplotlib")
     output = run("two_moons.py", "--steps", "300", cwd=tmp_path)
@@ -88,6 +95,8 @@ def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
         ("digit_recognition.py", ["--iterations", "0"], "--iterations must be at least 1, not 0"),
         ("digit_classification.py", ["--data", "nowhere"], "nowhere"),
         ("digit_classification.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
+        ("lenet.py", ["--data", "nowhere"], "nowhere"),
+        ("lenet.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
     ],
 )
 def test_a_mistake_gets_a_sentence(tmp_path: Path, name: str, arguments: list[str], said: str) -> None:

@@ -51,6 +51,7 @@ def test_linear_takes_any_number_of_leading_axes(shape: tuple[int, ...], rng: np
         nn.LayerNorm(2),
         nn.Dropout(1.0),
         nn.Flatten(),
+        nn.Unflatten(1, (2, 1)),
         nn.GELU(),
         nn.ReLU(),
         nn.Softmax(1),
@@ -263,7 +264,68 @@ def test_p_is_a_probability(p: float) -> None:
         F.dropout(np.ones(1), p)
 
 
-# ---- Flatten, Identity -----------------------------------------------------------------------------------
+# ---- Dropout2d -------------------------------------------------------------------------------------------
+
+
+def test_dropout_of_channels_drops_all_their_pixels_or_none() -> None:
+    out = nn.Dropout2d(0.25, rng=0)(np.ones((50, 40, 3, 2), np.float32))
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out, np.broadcast_to(out[:, :, :1, :1], out.shape))
+    assert set(np.unique(out)) == {np.float32(0), np.float32(1 / 0.75)}
+    assert abs(out.mean() - 1) < 0.03
+
+
+def test_dropout_of_channels_does_nothing_in_evaluation() -> None:
+    x = Tensor(np.ones((2, 3, 4, 4)))
+    assert nn.Dropout2d(0.9).eval()(x) is x
+
+
+def test_what_has_no_channels_is_refused_by_dropout_of_channels() -> None:
+    with pytest.raises(ValueError, match=r"Dropout2d: input of shape \(4, 3\) .* expected \(N, C, H, W\)"):
+        nn.Dropout2d()(np.ones((4, 3)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(1, 2, 2), nn.ConvTranspose2d(1, 2, 2), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.AvgPool2d(2),
+        nn.AdaptiveAvgPool2d(1), nn.Dropout2d(1.0), nn.GroupNorm(1, 1), nn.Upsample(scale_factor=2),
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*computes in float64")
+def test_a_nested_list_is_taken_as_images(layer: nn.Module) -> None:
+    images = [[[[1.0, 2.0], [3.0, 5.0]]]]
+    with no_grad():
+        np.testing.assert_array_equal(layer(images), layer(np.array(images)), strict=True)
+
+
+# ---- Flatten, Unflatten, Identity ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dim", "lengths", "expected"),
+    [
+        (1, (3, 4), (2, 3, 4, 5)),
+        (1, (3, -1), (2, 3, 4, 5)),
+        (-1, [5, 1], (2, 12, 5, 1)),
+        (0, (-1,), (2, 12, 5)),
+    ],
+)
+def test_unflatten_splits_an_axis(dim: int, lengths: Any, expected: tuple[int, ...]) -> None:
+    x = np.arange(120).reshape(2, 12, 5)
+    np.testing.assert_array_equal(nn.Unflatten(dim, lengths)(x), x.reshape(expected))
+
+
+def test_unflatten_says_what_it_cannot_split() -> None:
+    for lengths in ((5, 3), (5, -1), (0, -1)):
+        with pytest.raises(ValueError, match=r"input of shape \(2, 12\) has 12 values along axis 1"):
+            nn.Unflatten(1, lengths)(np.ones((2, 12)))
+    for lengths in ((), (-1, -1), (-2, 3)):
+        with pytest.raises(ValueError, match="one may be -1"):
+            nn.Unflatten(1, lengths)
+    with pytest.raises(TypeError, match="expected integers"):
+        nn.Unflatten(1, (2.0, 6))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

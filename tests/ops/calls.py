@@ -215,6 +215,9 @@ CALLS: dict[str, tuple[Call, ...]] = {
     },
     **{f"linalg.{name}": (call(SYMMETRIC),) for name in ("cholesky", "eigh", "eigvalsh")},
     **{f"linalg.{name}": (call(A, B.T),) for name in ("matmul",)},
+    "lib.stride_tricks.sliding_window_view": (
+        call(A, 2, 1), call(A, (2, 2)), call(A, window_shape=(1, 2), axis=(-1, -1)), call(V, 3),
+    ),
     "linalg.cross": (call(A, B),),
     "linalg.outer": (call(V, W),),
     "linalg.vecdot": (call(A, B),),

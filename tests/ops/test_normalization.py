@@ -104,6 +104,23 @@ def test_equal_numbers_become_0(operation: str, dtype: Any, value: float, n: int
     np.testing.assert_allclose(gradient, right, rtol=1e-5, atol=1e-5 * np.max(np.abs(right)))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("far", [0, 5, 1000])
+@pytest.mark.parametrize("shape", [(18_432, 16), (18_431, 15), (300, 1001)])
+def test_large_columns_are_normalised_in_place_and_right(
+    shape: tuple[int, int], far: float, order: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    x = np.asarray(rng.standard_normal(shape) + far, np.float32, order=order)
+    g = rng.standard_normal(shape, dtype=np.float32)
+    before = x.copy()
+    value, gradient = run(REGISTRY["batch_norm"], x, g, 1e-5)
+    np.testing.assert_array_equal(x, before)
+    expected, slope = oracle(x, g, 1e-5, 0)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=2e-5)
+
+
 def test_the_running_statistics_get_the_mean_that_was_corrected() -> None:
     x = (NUMBERS + 1e6).astype(np.float32)
     mean, var = np.zeros(6, np.float32), np.zeros(6, np.float32)

@@ -17,9 +17,14 @@ EXAMPLES = {"first_order": 30, "second_order": 20}
 THOROUGH = settings().max_examples // 4  # 250 in the profile of that name
 
 
+# Their parts are not slow: linear, batch_norm and relu, and the operations whose second derivatives these are.
 SLOW = {
-    ("linear_batch_norm_relu", "second_order")
-}  # five arguments; linear, batch_norm and relu are not slow
+    (name, "second_order")
+    for name in (
+        "linear_batch_norm_relu", "conv2d_with_bias", "conv2d_by_input", "conv2d_by_weight",
+        "interpolate2d_by_input", "avg_pool2d_by_input", "overlap_add",
+    )
+}  # fmt: skip
 
 CHECKS = [
     pytest.param(

@@ -15,7 +15,13 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from tinygrad_mnist.plots import plot_confusion, plot_decision_boundary, plot_predictions, plot_training
+from tinygrad_mnist.plots import (
+    plot_augmentation,
+    plot_confusion,
+    plot_decision_boundary,
+    plot_predictions,
+    plot_training,
+)
 
 N = 23
 RNG = np.random.default_rng(0)
@@ -56,7 +62,13 @@ NAMES = [
 
 CONFUSION = np.diag(np.arange(900, 1000, 10)) + RNG.integers(0, 12, (10, 10))
 
+VERSIONS = RNG.integers(0, 256, (N, 3, 28, 28))
+
 PLOTS: dict[str, Callable[..., Path | Figure]] = {
+    "augmentation": lambda path=None: plot_augmentation(
+        IMAGES, VERSIONS, LABELS, path, names=["a name that is much too long to be drawn", *"bcdefghij$"]
+    ),
+    "images alone": lambda path=None: plot_augmentation(IMAGES[:2], VERSIONS[:2, :0], [0, 1], path),
     "predictions": lambda path=None: plot_predictions(IMAGES, PREDICTED, LABELS, CONFIDENCE, path),
     "one unlabelled": lambda path=None: plot_predictions(IMAGES[:1], [3], None, [0.5], path),
     "all wrong": lambda path=None: plot_predictions(IMAGES, 9 - LABELS % 9, LABELS % 9, np.ones(N), path),
@@ -228,6 +240,31 @@ def test_the_boundary_takes_probabilities_in_each_shape(
     assert isinstance(figure, Figure)
 
 
+def apart(versions: NDArray[Any]) -> NDArray[Any]:
+    """Versions side by side, with two blank columns after each."""
+    return np.pad(versions, ((0, 0), (0, 0), (0, 2))).transpose(1, 0, 2).reshape(28, -1)
+
+
+def test_each_class_has_a_row_with_its_images_and_their_versions() -> None:
+    labels = np.array([2, 0, 2])
+    figure = plot_augmentation(IMAGES[:3], VERSIONS[:3], labels, names=["zero", "one", "two"])
+    assert isinstance(figure, Figure)
+    (axes,) = figure.axes
+    rows = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    places: dict[str, list[NDArray[Any]]] = {"zero": [], "one": [], "two": []}
+    for drawn in axes.images:
+        left, right, bottom, top = drawn.get_extent()
+        name = min(places, key=lambda name: abs(rows[name] - (top + bottom) / 2))
+        places[name].append(np.asarray(drawn.get_array()))
+        assert abs((right - left) / (bottom - top) - drawn.get_array().shape[1] / 28) < 1e-6
+    expected = {"zero": [1], "one": [], "two": [0, 2]}
+    for name, members in expected.items():
+        parts = [part for member in members for part in (IMAGES[member], apart(VERSIONS[member]))]
+        assert len(parts) == len(places[name])
+        for found, part in zip(places[name], parts, strict=True):
+            np.testing.assert_array_equal(found, part)
+
+
 def test_a_boundary_is_drawn_where_there_is_none_and_around_one_point() -> None:
     figure = plot_decision_boundary(lambda xy: np.ones(len(xy)), [[3.0, 4.0]], [1])
     assert isinstance(figure, Figure)
@@ -237,6 +274,10 @@ def test_a_boundary_is_drawn_where_there_is_none_and_around_one_point() -> None:
 @pytest.mark.parametrize(
     "call",
     [
+        lambda: plot_augmentation(IMAGES, VERSIONS[1:], LABELS),
+        lambda: plot_augmentation(IMAGES, VERSIONS[..., 1:], LABELS),
+        lambda: plot_augmentation(IMAGES[:0], VERSIONS[:0], []),
+        lambda: plot_augmentation(IMAGES, VERSIONS, LABELS, names="abc"),
         lambda: plot_predictions(IMAGES, PREDICTED[1:], LABELS, CONFIDENCE),
         lambda: plot_predictions(IMAGES[0], PREDICTED, LABELS, CONFIDENCE),
         lambda: plot_predictions(IMAGES[:0], [], [], []),

@@ -60,6 +60,8 @@ def test_the_ancestors_network_is_kept() -> None:
         ({"ema": 1.0}, "ema"),
         ({"decay_biases": 1}, "decay_biases"),
         ({"augmentation": "elastik"}, "did you mean elastic"),
+        ({"augmentation": "affine shift -1"}, "a number of pixels from 0 to 1000, not -1.0"),
+        ({"augmentation": None}, "augmentation must be a text"),
         ({"norm": "bacth"}, "did you mean batch"),
         ({"norm": "group"}, "norm must be batch where the model is 'mlp'"),
         ({"layers": ("flatten",)}, "layers must be empty where the model is 'mlp'"),

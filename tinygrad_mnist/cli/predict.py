@@ -108,7 +108,7 @@ def _write_submission(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise RecipeError(f"--submission {write_error(arguments.submission, error)}") from error
     checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
-    images = read_unlabelled(arguments.data)
+    images = read_unlabelled(arguments.data, checkpoint.image_shape)
     counts = write_submission(arguments.submission, checkpoint, images, tta=arguments.tta)
     shifts = ", probabilities averaged over each image and its four shifts by one pixel" * arguments.tta
     show(f"{arguments.submission}: {len(images):,} predictions for {arguments.data}{shifts}")

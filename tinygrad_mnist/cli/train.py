@@ -58,8 +58,10 @@ def _changes() -> dict[str, dict[str, Any]]:
         },
         "clip_norm": {"type": shared_options.number, "metavar": "X", "help": "greatest norm of the gradient"},
         "augmentation": {
-            "metavar": "|".join(AUGMENTATIONS),
-            "help": "how training images are changed each time they are drawn",
+            "metavar": "TEXT",
+            "help": f"how training images are changed each time they are drawn: one of "
+            f"{', '.join(AUGMENTATIONS)}, or ranges as in 'rotation 10 shift 1', or a name and the ranges "
+            "that replace its own ('tinygrad-mnist show-data' draws it)",
         },
     }
 

@@ -138,7 +138,7 @@ class _Rewriting:
 
     def rewrite(self, old: Instruction) -> None:
         inputs = tuple([self.same.get(value, value) for value in old.inputs])
-        rule = {
+        rule: Callable[..., Value | None] | None = {
             "transpose": self.transpose,
             "reshape": self.reshape,
             "broadcast_to": self.broadcast_to,
@@ -225,7 +225,7 @@ class _Rewriting:
         if producer is not None and producer.name == "reshape":
             return self.reshaped(producer.inputs[0], shape)
         made = self.write("reshape", (value,), shape, value.dtype, partial(np.reshape, shape=shape))
-        joins = all(len(new) == 1 for _, new in groups) and len(shape) < value.ndim
+        joins = groups and all(len(new) == 1 for _, new in groups) and len(shape) < value.ndim
         if joins and value.ndim >= DEEP and value in self.producers and earlier is None:
             self.moved[made] = Moved(value, groups=groups)
         return made
@@ -258,7 +258,9 @@ class _Rewriting:
 
     def item(self, value: Value, index: tuple[Any, ...]) -> Value:
         shape = np.broadcast_to(np.empty(()), value.shape)[index].shape
-        return self.write("getitem", (value,), shape, value.dtype, partial(_item, index=index), {"index": index})
+        return self.write(
+            "getitem", (value,), shape, value.dtype, partial(_item, index=index), {"index": index}
+        )
 
     # What is computed ------------------------------------------------------------------------------------
 
@@ -292,8 +294,10 @@ class _Rewriting:
         inner = np.broadcast_shapes(*(value.shape for value in sources))
         if inner == shape:
             core = tuple(n for n in shape if n != 1)
-            if len(core) < 2 and len(core) < len(shape) and all(
-                v.size == 1 or tuple(n for n in v.shape if n != 1) == core for v in sources
+            if (
+                len(core) < 2
+                and len(core) < len(shape)
+                and all(v.size == 1 or tuple(n for n in v.shape if n != 1) == core for v in sources)
             ):
                 cores = tuple([self.reshaped(v, () if v.size == 1 else core) for v in sources])
                 return self.reshaped(self.like(old, cores, core), shape)
@@ -381,7 +385,7 @@ class _Rewriting:
             return total and self.like(producer, (total,), total.shape)
         if producer is None or producer.name != "add":
             return None
-        terms = []
+        terms: list[tuple[Instruction, Value, Value]] = []
         for term in producer.inputs:
             times = self.producers.get(term)
             if times is None or times.name != "multiply" or term.shape != value.shape:
@@ -389,7 +393,7 @@ class _Rewriting:
             factors = sorted(times.inputs, key=lambda factor: factor.size)
             if factors[0].shape != value.shape[-1:] or factors[1].shape != value.shape:
                 return None
-            terms.append((times, *factors))
+            terms.append((times, factors[0], factors[1]))
         sums = []
         for times, scale, of in terms:
             total = self.reduced(old, of, axes)
@@ -402,7 +406,13 @@ class _Rewriting:
         """Return a reduction of a few elements, one by one; None where a loop does it as well."""
         join = _JOINS.get(old.name)
         last_stays = value.ndim - 1 not in axes
-        if join is None or value.ndim <= DEEP or not last_stays or not value.size or value not in self.producers:
+        if (
+            join is None
+            or value.ndim <= DEEP
+            or not last_stays
+            or not value.size
+            or value not in self.producers
+        ):
             return None
         lengths = [value.shape[axis] for axis in axes]
         dtype = old.outputs[0].dtype
@@ -412,7 +422,11 @@ class _Rewriting:
         for place in np.ndindex(*lengths):
             element = self.element(value, dict(zip(axes, place, strict=True)))
             shape = element.shape
-            result = element if result is None else self.write(join.__name__, (result, element), shape, dtype, join)
+            result = (
+                element
+                if result is None
+                else self.write(join.__name__, (result, element), shape, dtype, join)
+            )
         assert result
         if old.name == "max" and dtype.kind == "f":
             self.windows[value] = Window(axes, result)

@@ -45,6 +45,8 @@ class Convolution:
         The parts into which the channels are divided.
     itemsize : int
         The bytes of an element: 4 of float32, or 8 of float64.
+    parts : int
+        Of a gradient of filters, the sums that it is made in: the result has one more axis, the first.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Convolution:
     dilation: Pair
     groups: int
     itemsize: int
+    parts: int = 1
 
     @property
     def real(self) -> Literal["float", "double"]:
@@ -68,7 +71,8 @@ class Convolution:
     @property
     def multiplications(self) -> int:
         """The multiplications that it takes, those of the padding included."""
-        return math.prod((self.images, *self.out, *self.kernel, self.channels, self.out_channels)) // self.groups
+        pixels = math.prod((self.images, *self.out, *self.kernel))
+        return pixels * self.channels * self.out_channels // self.groups
 
 
 def described(instruction: Instruction) -> Convolution | None:
@@ -87,12 +91,14 @@ def described(instruction: Instruction) -> Convolution | None:
     if result.dtype not in (np.dtype("f4"), np.dtype("f8")):
         return None
     static: Any = instruction.static
+    parts = 1
     if instruction.name == "convolution":
-        image, out, weight = first, result, second
+        image, out, kernel = first, result, second.shape[:2]
     elif instruction.name == "convolution_by_input":
-        image, out, weight = result, first, second
+        image, out, kernel = result, first, second.shape[:2]
     else:
-        image, out, weight = first, second, result
+        image, out, kernel = first, second, result.shape[-4:-2]
+        parts = math.prod(result.shape[:-4])
     return Convolution(
         instruction.name,
         image.shape[0],
@@ -100,10 +106,11 @@ def described(instruction: Instruction) -> Convolution | None:
         (out.shape[1], out.shape[2]),
         image.shape[3],
         out.shape[3],
-        (weight.shape[0], weight.shape[1]),
+        (kernel[0], kernel[1]),
         static["stride"],
         static["padding"],
         static["dilation"],
         static["groups"],
         result.dtype.itemsize,
+        parts,
     )

@@ -72,7 +72,7 @@ class _Sums:
 
     @property
     def forward(self) -> bool:
-        """Whether it is the convolution itself."""
+        """True of the convolution itself, False of its transpose."""
         return self.of.kind == "convolution"
 
     @property
@@ -250,6 +250,13 @@ def is_possible(of: Convolution, *, vector_bits: int = 512) -> bool:
     return _cut(_sums(of), vector_bits) is not None
 
 
+def pictures_of_a_block(of: Convolution, *, vector_bits: int = 512) -> int:
+    """Return the number of pictures of a block."""
+    cut = _cut(_sums(of), vector_bits)
+    assert cut, "what is chosen to be generated has a text"
+    return cut.images
+
+
 def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tuple[int, int]]:
     """Return the ranges of pictures that threads share; a piece takes some 20 microseconds or more."""
     cut = _cut(_sums(of), vector_bits)
@@ -269,8 +276,9 @@ def generated(
 
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)
 
-    which computes the pictures from ``begin`` to ``end`` of ``c``, of pictures ``a`` and weights ``b``. All lie
-    in C order. The weights of the transpose have their last two axes changed: ``(kh, kw, O, C / groups)``.
+    which computes the pictures from ``begin`` to ``end`` of ``c``, of pictures ``a`` and weights ``b``. All
+    lie in C order. The weights of the transpose have their last two axes changed: ``(kh, kw, O, C /
+    groups)``.
 
     Parameters
     ----------
@@ -294,7 +302,10 @@ def generated(
     runs = _runs(sums, cut.pixels)
     with code.loop(of.groups, 1) as group, code.loop(sums.columns, cut.columns) as column:
         last = of.images - cut.images
-        with code.loop("%end", cut.images, start="%begin", last=last) as image, code.loop(sums.rows, 1) as row:
+        with (
+            code.loop("%end", cut.images, start="%begin", last=last) as image,
+            code.loop(sums.rows, 1) as row,
+        ):
             for run in runs:
                 with code.loop(run.count, 1) as number:
                     where = _Where(group, column, image, row, number)

@@ -6,7 +6,9 @@ vectors of channels that come out. Rows whose elements lie side by side in the p
 
 The sum over a picture, or over a few small ones, is one chain ``c = a * b + c``. These sums are added to the
 result one after the other. So the bits depend neither on the blocks nor on the thread that computes them, and
-no chain is long. Threads share the result by its rows.
+no chain is long. Threads share the result by its rows. Where it is small, as that of a first layer, it is
+made in *parts* instead, each the sum over some pictures, which are then added: these threads can share, and a
+part reads its gradient while it is still in a cache.
 
 A picture with padding is copied first, with zeros around it, to an array on the stack.
 """
@@ -14,6 +16,7 @@ A picture with padding is copied first, with zeros around it, to an array on the
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +26,16 @@ from tinygrad_mnist.compiler.products import HEIGHTS, STACK, WORTH_A_PIECE, Code
 
 _CHAIN: Final = 128
 """The pixels of a chain: those of a picture, or of several if they are so small."""
+
+
+_PARTS: Final = 8
+"""The fewest parts of a result that is made in parts."""
+
+_SMALL: Final = 1 << 15
+"""The most bytes of a result that is made in parts: adding them is to cost little."""
+
+_GRADIENT: Final = 1 << 18
+"""The bytes of the gradient of a part, which then stays in the second cache."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +178,8 @@ def _cut(of: Convolution, vector_bits: int, *, shared: bool) -> _Filters:
 
 def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tuple[int, int]]:
     """Return the ranges of blocks that threads share; a piece takes some 20 microseconds or more."""
-    made = _cut(of, vector_bits, shared=True)
-    whole = made.outer * made.inner
+    made = _cut(of, vector_bits, shared=of.parts == 1)
+    whole = of.parts if of.parts > 1 else made.outer * made.inner
     number = max(1, min(whole, most, of.multiplications // WORTH_A_PIECE))
     step = -(-whole // number)
     return [(begin, min(begin + step, whole)) for begin in range(0, whole, step)]
@@ -179,8 +192,9 @@ def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: boo
 
         void @name(ptr a, ptr b, ptr c, i64 begin, i64 end)
 
-    which computes the blocks from ``begin`` to ``end`` of ``c``, the gradient of the filters ``(kh, kw, C /
-    groups, O)``, of the pictures ``a`` that went in, and the gradient ``b`` of those that came out.
+    which computes the blocks, or the parts if there are several, from ``begin`` to ``end`` of ``c``: of the
+    gradient of the filters ``(kh, kw, C / groups, O)``. It takes the pictures ``a`` that went in, and the
+    gradient ``b`` of those that came out.
 
     Parameters
     ----------
@@ -208,32 +222,15 @@ def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: boo
         code.allocations.append(f"  %copy = alloca [{length} x {of.real}], align 64")
         with code.loop(length, made.lanes) as i:
             code.store(code.place("%copy", (i, 1)), 0, "zeroinitializer", made.lanes, made.lanes)
-    with code.loop(str(of.images), made.together, start="0") as image:
-        behind = code.at_most(code.new(f"add nsw i64 {image}, {made.together}"), of.images)
-        source = code.place("%a", (image, picture))
-        if copies:
-            _copy(code, made, image, behind)
-            source = "%copy"
-        is_first = code.new(f"icmp eq i64 {image}, 0")
-        with code.loop(of.groups, 1) as group:
-            for start, count, columns in _columns(made):
-                with code.loop(count, 1) as c, code.loop("%end", 1, start="%begin") as block:
-                    place, row, inner = made.place(code, block)
-                    channels = of.channels // of.groups
-                    picture_at = code.place(source, (group, channels), (place, 1))
-                    gradient = code.place(
-                        "%b",
-                        (image, of.out[0] * of.out[1] * of.out_channels),
-                        (group, made.columns),
-                        (c, columns),
-                        (start, 1),
-                    )
-                    result = code.place(
-                        "%c", (row, of.out_channels), (group, made.columns), (c, columns), (start, 1)
-                    )
-                    at = _At(picture_at, gradient, result, is_first, image, behind)
-                    for rows in _of_last(code, made, inner):
-                        _block(code, made, rows, columns, at)
+    if of.parts == 1:
+        _pictures(code, made, ("0", str(of.images)), ("%begin", "%end"), "%c")
+    else:
+        with code.loop("%end", 1, start="%begin") as part:
+            begin = code.new(f"mul nsw i64 {part}, {pictures_of_a_part(of)}")
+            end = code.at_most(code.new(f"add nsw i64 {begin}, {pictures_of_a_part(of)}"), of.images)
+            size = math.prod((*of.kernel, of.channels, of.out_channels)) // of.groups
+            result = code.place("%c", (part, size))
+            _pictures(code, made, (begin, end), ("0", str(made.outer * made.inner)), result)
     return (
         f"define void @{name}(ptr noalias %a, ptr noalias %b, ptr noalias %c, i64 %begin, i64 %end) "
         f'noinline nounwind "vectorised" "prefer-vector-width"="{vector_bits}" {{\nentry:\n'
@@ -242,8 +239,60 @@ def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: boo
     )
 
 
+def _pictures(
+    code: Code, made: _Filters, images: tuple[str, str], blocks: tuple[str, str], result: str
+) -> None:
+    """Write the sum over some pictures of some blocks."""
+    of = made.of
+    height, width = padded(of)
+    picture = height * width * of.channels
+    copies = (height, width) != of.size
+    with code.loop(images[1], made.together, start=images[0]) as image:
+        behind = code.new(f"add nsw i64 {image}, {made.together}")
+        if made.together > 1:
+            more = code.new(f"icmp sgt i64 {behind}, {images[1]}")
+            behind = code.new(f"select i1 {more}, i64 {images[1]}, i64 {behind}")
+        source = code.place("%a", (image, picture))
+        if copies:
+            _copy(code, made, image, behind)
+            source = "%copy"
+        is_first = code.new(f"icmp eq i64 {image}, {images[0]}")
+        with code.loop(of.groups, 1) as group:
+            for start, count, columns in _columns(made):
+                with code.loop(count, 1) as c, code.loop(blocks[1], 1, start=blocks[0]) as block:
+                    place, row, inner = made.place(code, block)
+                    picture_at = code.place(source, (group, of.channels // of.groups), (place, 1))
+                    shift = ((group, made.columns), (c, columns), (start, 1))
+                    pixels = of.out[0] * of.out[1] * of.out_channels
+                    gradient = code.place("%b", (image, pixels), *shift)
+                    block_at = code.place(result, (row, of.out_channels), *shift)
+                    at = _At(picture_at, gradient, block_at, is_first, image, behind)
+                    for rows in _of_last(code, made, inner):
+                        _block(code, made, rows, columns, at)
+
+
+def parts(of: Convolution) -> int:
+    """Return the number of parts that a gradient of filters is best made in; 1 for all at once.
+
+    The sizes alone decide: so the bits do not depend on the number of threads.
+    """
+    size = math.prod((*of.kernel, of.channels, of.out_channels)) // of.groups * of.itemsize
+    if size > _SMALL or of.images < 2 * _PARTS:
+        return 1
+    gradient = math.prod((*of.out, of.out_channels)) * of.itemsize
+    pictures = max(1, min(of.images // _PARTS, _GRADIENT // gradient))
+    return -(-of.images // pictures)
+
+
+def pictures_of_a_part(of: Convolution) -> int:
+    """Return the number of pictures of a part; the last one may have fewer."""
+    return -(-of.images // of.parts)
+
+
 def blocks(of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> int:
-    """Return the number of blocks of a gradient of filters: what ``begin`` and ``end`` count."""
+    """Return the number of blocks, or parts, of a gradient of filters: what ``begin`` and ``end`` count."""
+    if of.parts > 1:
+        return of.parts
     made = _cut(of, vector_bits, shared=shared)
     return made.outer * made.inner
 

@@ -32,6 +32,9 @@ CHEAP: Final = 3
 DEAR: Final = 40
 """What costs more than this is kept in any case: a kernel that computes it twice would be slow."""
 
+LARGE: Final = 1 << 20
+"""The bytes of a value beyond which it does not stay in the second cache until all of it was computed."""
+
 Index: TypeAlias = tuple[int | None, ...]
 """For each axis of a value the loop that runs along it; None where its length is 1."""
 
@@ -233,6 +236,7 @@ def plan(ready: Prepared) -> Plan:
             commit += [Kernel(space_of(target.shape), [], [(new, target)]) for new, target in group]
     made = Plan(ready, keeping.kept, _Schedule(ready, keeping.kept).pieces(), commit)
     _finish_products(made)
+    _bring_together(made)
     return made
 
 
@@ -446,6 +450,77 @@ def _finish_products(made: Plan) -> None:
                 made.pieces.remove(piece)
                 piece.finish = reader
                 made.pieces[made.pieces.index(reader)] = piece
+
+
+def _bring_together(made: Plan) -> None:
+    """Let a convolution run right before the only loop that reads it, and right behind the one that makes it.
+
+    What passes between them is large: `module` lets the two take turns, some pictures at a time. A sum that
+    needs all pictures is then a loop of its own, where it reads what that loop keeps.
+    """
+    readers: dict[Value, list[Piece]] = defaultdict(list)
+    for piece in (*made.pieces, *made.commit):
+        for value in made.reads(piece):
+            readers[value].append(piece)
+    makers = {value: piece for piece in made.pieces for value in made.stores(piece)}
+    for product in [piece for piece in made.pieces if is_convolution(piece)]:
+        assert isinstance(product, Product)
+        if product.instruction.name == "convolution_by_weight":
+            gradient = made.ready.roots[product.instruction.inputs[1]]
+            maker = makers.get(gradient)
+            if isinstance(maker, Kernel) and maker.values == [gradient] and readers[gradient] == [product]:
+                made.pieces.remove(maker)
+                made.pieces.insert(made.pieces.index(product), maker)
+            continue
+        (stored,) = made.stores(product)
+        reader, *others = readers[stored] or [product]
+        if others or not isinstance(reader, Kernel) or reader not in made.pieces or not is_large(stored):
+            continue
+        made.pieces.remove(product)
+        position = made.pieces.index(reader)
+        made.pieces[position : position + 1] = [product, *_without_sums(made, reader, stored)]
+
+
+def is_convolution(piece: Piece) -> bool:
+    """Return whether a piece is a convolution or a transpose of one."""
+    return isinstance(piece, Product) and piece.instruction.name in CONVOLUTIONS
+
+
+def passed(made: Plan, first: Piece, second: Piece) -> Value | None:
+    """Return what passes between two pieces that may take turns: see `turns`; None if they may not.
+
+    One is a convolution, the other the loop before or behind it, and what passes is large, and read by
+    nothing else.
+    """
+    if isinstance(second, Kernel) and isinstance(first, Product) and is_convolution(first):
+        (value,) = made.stores(first)
+        can = first.instruction.name != "convolution_by_weight"
+    elif isinstance(first, Kernel) and isinstance(second, Product) and is_convolution(second):
+        value = made.ready.roots[second.instruction.inputs[1]]
+        can = second.instruction.name == "convolution_by_weight" and value in made.stores(first)
+    else:
+        return None
+    if not can or not is_large(value):
+        return None
+    readers = [piece for piece in (*made.pieces, *made.commit) if value in made.reads(piece)]
+    return value if readers == [second] else None
+
+
+def is_large(value: Value) -> bool:
+    """Return whether a value does not stay in the second cache."""
+    return value.size * value.dtype.itemsize > LARGE
+
+
+def _without_sums(made: Plan, kernel: Kernel, read: Value) -> list[Kernel]:
+    """Return a kernel as two, the second of which has its reductions, if that one need not read a value."""
+    sums = [value for value in kernel.values if made.ready.producers[value].name in REDUCTIONS]
+    rest = [value for value in kernel.values if value not in sums]
+    if not sums or not rest:
+        return [kernel]
+    second = Kernel(kernel.space, sums)
+    if read in made.reads(second):
+        return [kernel]
+    return [Kernel(kernel.space, rest), second]
 
 
 COMPARISONS: Final = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.symbols import Symbol
+from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.ops.convolution import conv2d, conv2d_by_input, conv2d_by_weight
 from tinygrad_mnist.ops.windows import output_size
 
@@ -34,29 +36,18 @@ OPTIONS: Final = ("stride", "padding", "dilation", "groups")
 """What the instructions of convolutions have as static arguments."""
 
 
-def transposed(tracing: Tracing, symbol: Any, axes: tuple[int, ...]) -> Symbol:
+def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Any:
+    """Write what an operation computes, as `lowering.lower` does; of images as they are here."""
+    special = SPECIAL.get(op.name)
+    result = special(tracing, arrays, static) if special is not None else None
+    return lowering.lower(tracing, op, arrays, static) if result is None else result
+
+
+def transposed(tracing: Tracing, symbol: Symbol, axes: tuple[int, ...]) -> Symbol:
     """Write a transpose."""
-    value = symbol.value
-    shape = tuple(value.shape[axis] for axis in axes)
-    (result,) = tracing.builder.instruction(
-        "transpose", [value], [(shape, value.dtype)], {"axes": axes}, partial(np.transpose, axes=axes),
-        line=tracing.line,
-    )  # fmt: skip
-    return Symbol(result)
-
-
-def cast(tracing: Tracing, symbol: Any, dtype: Any) -> Symbol:
-    """Return a symbol in another dtype."""
-    if symbol.dtype == dtype:
-        return symbol  # type: ignore[no-any-return]
-    (result,) = tracing.builder.instruction(
-        "astype", [symbol.value], [(symbol.shape, dtype)], {}, partial(_cast, dtype=dtype), line=tracing.line
-    )
-    return Symbol(result)
-
-
-def _cast(array: Any, dtype: Any) -> Any:
-    return np.asarray(array).astype(dtype)
+    shape = [symbol.shape[axis] for axis in axes]
+    run = partial(np.transpose, axes=axes)
+    return lowering.instruction(tracing, "transpose", [symbol], shape, symbol.dtype, {"axes": axes}, run)
 
 
 def _product(
@@ -83,14 +74,12 @@ def _product(
     dtype = np.result_type(*(symbol.dtype for symbol in symbols))
     computed = np.dtype(np.float32) if dtype == np.float16 else dtype
     inputs = [
-        transposed(tracing, cast(tracing, symbol, computed), axes).value
+        transposed(tracing, lowering.cast(tracing, symbol, computed), axes)
         for symbol, (_, axes) in zip(symbols, given, strict=True)
     ]
     options = {option: static[option] for option in OPTIONS}
-    (result,) = tracing.builder.instruction(
-        name, inputs, [(tuple(shape), computed)], options, run, line=tracing.line, key=()
-    )
-    return cast(tracing, transposed(tracing, Symbol(result), back), dtype)
+    result = lowering.instruction(tracing, name, inputs, shape, computed, options, run)
+    return lowering.cast(tracing, transposed(tracing, result, back), dtype)
 
 
 def _forward(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
@@ -121,7 +110,7 @@ def _by_weight(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any
 
 def _fits(x: tuple[int, ...], weight: tuple[int, ...], static: Mapping[str, Any]) -> bool:
     groups = static["groups"]
-    return groups > 0 and x[1] == weight[1] * groups and weight[0] % groups == 0
+    return bool(groups > 0 and x[1] == weight[1] * groups and weight[0] % groups == 0)
 
 
 def _run_forward(x: Any, weight: Any, static: Mapping[str, Any]) -> Any:
@@ -141,56 +130,58 @@ def _run_by_weight(x: Any, g: Any, static: Mapping[str, Any]) -> Any:
 # ---- pools -----------------------------------------------------------------------------------------------
 
 
-def _windows(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> Any:
-    """Return images as (N, C, H', kh, W', kw), where the windows fill them without overlap; else None."""
+def _are_apart(size: Sequence[int], kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> bool:
+    """Return whether windows overlap nowhere and leave nothing of an image over."""
+    whole = all(length % side == 0 for length, side in zip(size, kernel, strict=True))
+    return whole and tuple(kernel) == tuple(stride) and not np.any(padding) and tuple(dilation) == (1, 1)
+
+
+def _windows(x: Any, kernel: Any) -> Any:
+    """Return images as (N, C, H', kh, W', kw)."""
     n, channels, height, width = x.shape
-    rows, columns = height // kernel[0], width // kernel[1]
-    fills = rows * kernel[0] == height and columns * kernel[1] == width and x.size > 0
-    if tuple(kernel) != tuple(stride) or np.any(padding) or tuple(dilation) != (1, 1) or not fills:
-        return None
-    return np.reshape(x, (n, channels, rows, kernel[0], columns, kernel[1]))
+    return np.reshape(x, (n, channels, height // kernel[0], kernel[0], width // kernel[1], kernel[1]))
 
 
 def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
-    """Return the maximum of each window, which overlaps no other; of others NotImplemented."""
-    windows = _windows(x, kernel, stride, padding, dilation)
-    return NotImplemented if windows is None else np.max(windows, axis=(3, 5))
+    """Return the maximum of each window; NotImplemented if windows overlap or leave something over."""
+    if not x.size or not _are_apart(x.shape[2:], kernel, stride, padding, dilation):
+        return NotImplemented
+    return np.max(_windows(x, kernel), axis=(3, 5))
 
 
-def avg_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, counted: Any, divisor: Any) -> Any:
-    """Return the mean of each window, which overlaps no other."""
-    windows = _windows(x, kernel, stride, padding)
-    if windows is None:
-        raise TypeError("windows that overlap are left to NumPy")
-    return np.sum(windows, axis=(3, 5)) / (kernel[0] * kernel[1] if divisor is None else divisor)
+def _avg_pool2d(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    kernel, size = static["kernel"], arrays[0].shape[2:]
+    if not _are_apart(size, kernel, static["stride"], static["padding"]) or arrays[0].dtype == np.float16:
+        return None
+    count = static["divisor"] or kernel[0] * kernel[1]
+    return lowering.by_formula(
+        tracing, lambda x: np.sum(_windows(x, kernel), axis=(3, 5)) / count, arrays, {}
+    )
 
 
-def avg_pool2d_by_input(
-    g: Any, size: Any, kernel: Any, stride: Any, padding: Any, counted: Any, divisor: Any
-) -> Any:
-    """Return each number of `g` in even shares over its window, which overlaps no other."""
-    n, channels, rows, columns = g.shape
-    full = (rows * kernel[0], columns * kernel[1])
-    if tuple(kernel) != tuple(stride) or np.any(padding) or full != tuple(size):
-        raise TypeError("windows that overlap are left to NumPy")
-    share = g / (kernel[0] * kernel[1] if divisor is None else divisor)
-    spread = np.reshape(share, (n, channels, rows, 1, columns, 1))
-    windows = np.broadcast_to(spread, (n, channels, rows, kernel[0], columns, kernel[1]))
-    return np.reshape(windows, (n, channels, *size))
+def _avg_pool2d_by_input(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    kernel, size = static["kernel"], tuple(static["size"])
+    if not _are_apart(size, kernel, static["stride"], static["padding"]) or arrays[0].dtype == np.float16:
+        return None
+    n, channels, rows, columns = arrays[0].shape
+    count = static["divisor"] or kernel[0] * kernel[1]
+
+    def formula(g: Any) -> Any:
+        share = np.reshape(g / count, (n, channels, rows, 1, columns, 1))
+        windows = np.broadcast_to(share, (n, channels, rows, kernel[0], columns, kernel[1]))
+        return np.reshape(windows, (n, channels, *size))
+
+    return lowering.by_formula(tracing, formula, arrays, {})
 
 
 SPECIAL: Final[dict[str, Callable[..., Symbol | None]]] = {
     "conv2d": _forward,
     "conv2d_by_input": _by_input,
     "conv2d_by_weight": _by_weight,
+    "avg_pool2d": _avg_pool2d,
+    "avg_pool2d_by_input": _avg_pool2d_by_input,
 }
-"""Operations that are written by a function of their own."""
-
-FORMULAS: Final[dict[str, Callable[..., Any]]] = {
-    "avg_pool2d": avg_pool2d,
-    "avg_pool2d_by_input": avg_pool2d_by_input,
-}
-"""Operations that have a formula in a program; a TypeError leaves an odd case to NumPy."""
+"""Operations that are written by a function of their own; None leaves an odd case to `lowering`."""
 
 FUSED: Final[dict[str, Callable[..., Any]]] = {"max_pool2d": max_pool2d}
 """Formulae of fused operations that are faster in a program; NotImplemented asks for the operation's own."""

@@ -150,10 +150,10 @@ def function(
     cut : bool
         Whether threads share a loop: the one that is split.
     """
-    return Function(made, declared, functions, cut=cut).text()
+    return _Function(made, declared, functions, cut=cut).text()
 
 
-class Function:
+class _Function:
     """The work of :func:`function`: lines are appended one by one."""
 
     def __init__(
@@ -164,6 +164,7 @@ class Function:
         self.cut = cut
         self.ranged = loop = ranged(made, cut=cut)
         self.unit = 1 if loop is None else unit_of(made, cut=cut)
+        self.further_arguments: list[str] = []
         self.lines: list[str] = []
         self.start: list[str] = []
         self.count = 0
@@ -179,6 +180,7 @@ class Function:
             self.fill(fill.pointer, fill.count, fill.value)
         self.level(0)
         arguments = [f"ptr noalias %p{number}" for number in range(len(made.pointers))]
+        arguments += self.further_arguments
         if self.ranged is not None and self.unit == 1:
             arguments += ["i64 %begin", "i64 %end"]
         elif self.ranged is not None:
@@ -384,7 +386,7 @@ class Function:
         self.store(access, self.joined(reduction, access.dtype, old, value))
 
     def joined(self, reduction: str, dtype: np.dtype[Any], first: str, second: str) -> str:
-        kind = TYPES[dtype]
+        kind = self.kind(dtype)
         if reduction in ("any", "all"):
             return self.make(f"{'or' if reduction == 'any' else 'and'} i1 {first}, {second}")
         if reduction == "sum":

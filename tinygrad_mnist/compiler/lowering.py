@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_mnist.compiler import images
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
@@ -325,7 +324,6 @@ _SPECIAL: Final[dict[str, Callable[..., Symbol | None]]] = {
     "min": _reducer("min"), "mean": _mean, "reshape": _reshape, "transpose": _transpose,
     "broadcast_to": _broadcast_to, "getitem": _getitem, "set_at": _set_at, "matmul": _matmul,
     "identity": lambda tracing, arrays, static: tracing.symbol(arrays[0]).copy(),
-    **images.SPECIAL,
 }  # fmt: skip
 """Operations that are written by a function of their own; None leaves an odd case to NumPy."""
 
@@ -350,7 +348,6 @@ FORMULAS: Final[dict[str, Callable[..., Any]]] = {
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
-    **images.FORMULAS,
 }
 """Operations whose forward is faster than plain for NumPy, and plain here."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from tinygrad_mnist.compiler.fuse import Plan
+from tinygrad_mnist.compiler.fuse import Plan, passed
 from tinygrad_mnist.compiler.program import Value
 
 ALIGNMENT: Final = 64
@@ -131,6 +131,9 @@ def _share(plan: Plan, memory: Memory, arena: _Arena) -> None:
     pieces = [*plan.pieces, *plan.commit]
     for step, piece in enumerate(pieces):
         last.update(dict.fromkeys(plan.reads(piece), step))
+        if 0 < step < len(plan.pieces) and passed(plan, pieces[step - 1], piece):
+            # They may take turns: what the first reads is read until the second is done.
+            last.update(dict.fromkeys(plan.reads(pieces[step - 1]), step))
     last.update(dict.fromkeys((*program.numbers, *program.conditions), len(pieces)))
     alive: list[tuple[Value, int, int]] = []
     for step, piece in enumerate(plan.pieces):

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from tinygrad_mnist.compiler import columns, direct, filters, functions, machine, products
+from tinygrad_mnist.compiler import channels, direct, filters, functions, machine, products
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.finish import FinishingLoop
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product
@@ -24,6 +24,7 @@ from tinygrad_mnist.compiler.loops import Nest, can_be_shared, nest
 from tinygrad_mnist.compiler.memory import ALIGNMENT, Memory, Place
 from tinygrad_mnist.compiler.prepare import Prepared
 from tinygrad_mnist.compiler.program import Value
+from tinygrad_mnist.compiler.turns import Turns, lies_in, turns
 
 SHARED: Final = 16384
 """The elements of a loop that are worth a piece of their own: they take some microseconds."""
@@ -81,10 +82,14 @@ class Module:
         self._products: dict[Any, str] = {}
         self._texts: list[str] = []
         self._nests: dict[Piece, Nest] = {}
+        self._part_arrays: dict[Nest, str] = {}
         # The function that is being written: its lines, and the entries of the table that it reads.
         self._lines: list[str] = []
         self._entries: set[int] = set()
         self._count = 0
+        # What counts the turns of a piece that is cut, and by which it is moved what passes between two.
+        self._range = ("%begin", "%end")
+        self._moves: tuple[Value, str] | None = None
 
     def part(self, name: str, pieces: Sequence[Piece], *, last: bool = False) -> None:
         """Add a function that is given the table and runs some pieces. It returns 1.
@@ -153,11 +158,13 @@ class Module:
         return name
 
     def _pointer(self, place: Place) -> str:
-        entry = self._entry(place.entry)
-        if not place.offset:
-            return entry
-        name = self._fresh()
-        self._add(f"{name} = getelementptr i8, ptr {entry}, i64 {place.offset}")
+        name = self._entry(place.entry)
+        if place.offset:
+            entry, name = name, self._fresh()
+            self._add(f"{name} = getelementptr i8, ptr {entry}, i64 {place.offset}")
+        if self._moves and lies_in(self.memory, place, self._moves[0]):
+            still, name = name, self._fresh()
+            self._add(f"{name} = getelementptr i8, ptr {still}, i64 {self._moves[1]}")
         return name
 
     def _body(self) -> str:
@@ -173,7 +180,7 @@ class Module:
     def _run(self, pieces: Sequence[Piece], tables: list[tuple[str, int]]) -> None:
         """Add what runs some pieces: one after the other, or as a table that the threads share."""
         if not tables:
-            for piece in pieces:
+            for piece in self._in_turns(pieces):
                 self._piece(piece)
         for table, count in tables:
             self._declared.add("declare void @tg_pool_run(ptr, ptr, i64, ptr)")
@@ -187,19 +194,21 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece | Value], Ranges]] = []
+        groups: list[tuple[list[Piece | Turns | Value | Nest], Ranges]] = []
 
-        def append(piece: Piece | Value, ranges: Ranges) -> None:
+        def append(piece: Piece | Turns | Value | Nest, ranges: Ranges) -> None:
             if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
                 groups[-1][0].append(piece)
             else:
                 groups.append(([piece], ranges))
 
-        for piece in pieces:
+        for piece in self._in_turns(pieces):
             ranges = self._ranges(piece)
             if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
                 append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
             append(piece, ranges)
+            if len(ranges) > 1 and isinstance(piece, Kernel) and self._shares_sums(piece):
+                append(self._nest(piece), [(0, 1)])  # when all threads have their parts
         for number, (members, ranges) in enumerate(groups):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
@@ -207,6 +216,8 @@ class Module:
             for member in members:
                 if isinstance(member, Value):
                     self._hold(member)
+                elif isinstance(member, Nest):
+                    self._add_parts(member)
                 else:
                     self._piece(member, cut=cut)
             text = f"define internal void @{name}{number}(ptr %table, i64 %begin, i64 %end) {{\n"
@@ -216,8 +227,10 @@ class Module:
         self._texts.append(f"@{name} = internal constant [{len(rows)} x %piece] [{', '.join(rows)}]\n")
         return name, len(rows)
 
-    def _ranges(self, piece: Piece) -> Ranges:
+    def _ranges(self, piece: Piece | Turns) -> Ranges:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
+        if isinstance(piece, Turns):
+            return piece.ranges(MOST)
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if piece.instruction.name in CONVOLUTIONS:
@@ -229,6 +242,10 @@ class Module:
         elif isinstance(piece, Kernel):
             made = self._nest(piece)
             number = min(MOST, math.prod(made.lengths) // SHARED)
+            if number > 1 and self._shares_sums(piece):
+                part = channels.part_of(made)
+                length, step = made.lengths[0], -(-made.lengths[0] // part // number) * part
+                return [(begin, min(begin + step, length)) for begin in range(0, length, step)]
             if number > 1 and can_be_shared(made):
                 assert made.split is not None
                 length, last = made.lengths[made.split], made.split == len(made.lengths) - 1
@@ -251,9 +268,11 @@ class Module:
             most=MOST,
         )
 
-    def _piece(self, piece: Piece, *, cut: bool = False) -> None:
+    def _piece(self, piece: Piece | Turns, *, cut: bool = False) -> None:
         """Add the call of a kernel or product, for all of its range or for ``%begin`` to ``%end``."""
-        if isinstance(piece, Kernel):
+        if isinstance(piece, Turns):
+            self._take_turns(piece, cut=cut)
+        elif isinstance(piece, Kernel):
             self._kernel(self._nest(piece), cut=cut)
         elif isinstance(piece, Product):
             if piece.instruction.name in CONVOLUTIONS:
@@ -272,18 +291,44 @@ class Module:
         return self._nests[kernel]
 
     def _kernel(self, made: Nest, *, cut: bool) -> None:
-        lanes = columns.lanes_of(made, machine.preferred_vector_bits())
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
         if lanes is None:
             text = function(made, self._declared, self._functions, cut=cut)
         else:
-            text = columns.function(made, self._declared, self._functions, lanes, cut=cut)
+            text = channels.function(made, self._declared, self._functions, lanes, cut=cut)
         name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
         arguments = [f"ptr {self._pointer(place)}" for place in made.pointers]
         loop = ranged(made, cut=cut)
+        if cut and lanes is not None and channels.can_share_sums(made):
+            arguments.append(f"ptr {self._parts(made)}")
+            loop = 0
         if loop is not None:
             end = made.lengths[loop] // unit_of(made, cut=cut)
-            arguments += ["i64 %begin", "i64 %end"] if cut else ["i64 0", f"i64 {end}"]
+            begin, until = self._range if cut else ("0", end)
+            arguments += [f"i64 {begin}", f"i64 {until}"]
         self._add(f"call void @{name}({', '.join(arguments)})")
+
+    def _shares_sums(self, kernel: Kernel) -> bool:
+        """Return whether threads share a kernel by parts of its sums."""
+        made = self._nest(kernel)
+        lanes = channels.lanes_of(made, machine.preferred_vector_bits())
+        return lanes is not None and channels.can_share_sums(made)
+
+    def _parts(self, made: Nest) -> str:
+        """Return memory for the parts of sums."""
+        if made not in self._part_arrays:
+            name = self._part_arrays[made] = f"@parts{len(self._part_arrays)}"
+            size = channels.bytes_of_parts(made)
+            self._texts.append(f"{name} = internal global [{size} x i8] zeroinitializer, align {ALIGNMENT}\n")
+        return self._part_arrays[made]
+
+    def _add_parts(self, made: Nest) -> None:
+        """Add the calls that add up the parts of sums."""
+        parts = self._parts(made)
+        for pointer, offset, text in channels.additions_of_parts(made):
+            name = self._kernels.setdefault(text, f"kernel{len(self._kernels)}")
+            at = f"ptr getelementptr (i8, ptr {parts}, i64 {offset})"
+            self._add(f"call void @{name}({at}, ptr {self._pointer(made.pointers[pointer])})")
 
     # Products --------------------------------------------------------------------------------------------
 
@@ -439,7 +484,7 @@ class Module:
             places.append(Place(place.entry, place.offset + layout.offset))
         (stored,) = self.plan.stores(piece)
         places += [*(finish.places if finish else ()), self.memory.places[stored]]
-        shared = of.kind == "convolution_by_weight" and self.threads > 1
+        shared = of.kind == "convolution_by_weight" and of.parts == 1 and self.threads > 1
         key = (of, piece.finish, shared)
         if key not in self._products:
             name = self._products[key] = f"convolution{len(self._products)}"
@@ -453,8 +498,59 @@ class Module:
         if of.kind == "convolution_by_weight":
             whole = filters.blocks(of, vector_bits=bits, shared=shared)
         pointers = ", ".join(f"ptr {self._pointer(place)}" for place in places)
-        span = "i64 %begin, i64 %end" if cut else f"i64 0, i64 {whole}"
+        begin, end = self._range if cut else ("0", whole)
+        span = f"i64 {begin}, i64 {end}"
         self._add(f"call void @{self._products[key]}({pointers}, {span})")
+
+    # Turns -----------------------------------------------------------------------------------------------
+
+    def _in_turns(self, pieces: Sequence[Piece]) -> list[Piece | Turns]:
+        """Return the pieces, two neighbours as one where they can take turns."""
+        found: list[Piece | Turns] = []
+        for piece in pieces:
+            pair = turns(self.plan, self.memory, self._nest, found[-1], piece) if found else None
+            if pair:
+                found[-1] = pair
+            else:
+                found.append(piece)
+        return found
+
+    def _take_turns(self, pair: Turns, *, cut: bool) -> None:
+        """Add the call of two pieces that take turns, and the function that runs them.
+
+        What passes between them is always put where the pictures of the first turn lie.
+        """
+        name = f"turns{len(self._texts)}"
+        outside = self._lines, self._entries
+        self._lines, self._entries = [], set()
+        self._lines += [
+            "  br label %turn",
+            "turn:",
+            "  %at = phi i64 [ %begin, %entry ], [ %next, %turn ]",
+            f"  %next = add i64 %at, {pair.step}",
+            "  %more = icmp slt i64 %next, %end",
+            "  %until = select i1 %more, i64 %next, i64 %end",
+            f"  %first = mul i64 %begin, {pair.pictures // pair.step}",
+            f"  %from = mul i64 %at, {pair.pictures // pair.step}",
+            f"  %behind = mul i64 %until, {pair.pictures // pair.step}",
+            f"  %within = icmp slt i64 %behind, {pair.images}",
+            f"  %to = select i1 %within, i64 %behind, i64 {pair.images}",
+            f"  %row = mul i64 %from, {pair.rows}",
+            f"  %last = mul i64 %to, {pair.rows}",
+            "  %back = sub i64 %first, %from",
+            f"  %moves = mul i64 %back, {pair.picture}",
+        ]
+        self._moves = (pair.value, "%moves")
+        for piece in (pair.first, pair.second):
+            self._range = ("%row", "%last") if isinstance(piece, Kernel) else ("%at", "%until")
+            self._piece(piece, cut=True)
+        self._moves, self._range = None, ("%begin", "%end")
+        self._lines += ["  br i1 %more, label %turn, label %done", "done:"]
+        text = f"define internal void @{name}(ptr %table, i64 %begin, i64 %end) {{\nentry:\n"
+        self._texts.append(text + self._body() + "  ret void\n}\n")
+        self._lines, self._entries = outside
+        begin, end = self._range if cut else ("0", pair.units)
+        self._add(f"call void @{name}(ptr %table, i64 {begin}, i64 {end})")
 
     # The end ---------------------------------------------------------------------------------------------
 

@@ -248,6 +248,22 @@ class _Preparation:
             transpose = replace(transpose, inputs=(gradient, self.copied(self.matrices_swapped(weight))))
         self.add(transpose)
 
+    def convolution_by_weight(self, transpose: Instruction) -> None:
+        """Append the gradient of a convolution's filters; a small one as the sum of parts."""
+        of = described(transpose)
+        parts = filters.parts(of) if of and filters.is_possible(of) else 1
+        if parts == 1:
+            self.add(transpose)
+            return
+        (result,) = transpose.outputs
+        shape = (parts, *result.shape)
+        name, inputs, options = transpose.name, transpose.inputs, transpose.static
+        stored = self.made(name, inputs, shape, result.dtype, transpose.run, options)
+        static = {"axis": (0,), "keepdims": False}
+        self.add(
+            replace(transpose, name="sum", inputs=(stored,), static=static, run=partial(np.sum, **static))
+        )
+
     def product(self, product: Instruction) -> None:
         """Append a product.
 
@@ -401,6 +417,8 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
             work.product(instruction)
         elif instruction.name == "convolution_by_input":
             work.convolution_by_input(instruction)
+        elif instruction.name == "convolution_by_weight":
+            work.convolution_by_weight(instruction)
         else:
             work.add(instruction)
     work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs

@@ -276,7 +276,7 @@ class Tracer(Recorder, OptimizerTracer):
                     raise TooLong
                 return known.copy()
         begin, before = len(log), self.noted
-        out = lowering.lower(self, op, arrays, static)
+        out = images.lower(self, op, arrays, static)
         if key is not None and type(out) is Symbol and self.noted == before:
             self.builder.lowered[key] = out.copy(), log[begin:]
         return out

@@ -1,7 +1,7 @@
 """Augmentation as plain data: how far each image is distorted at random before it is trained on.
 
-An `Augmentation` holds ranges. `AUGMENTATIONS` has those that recipes and the command line take by name; one
-more is one more row. It needs no NumPy; `augmenter` does what it says.
+An `Augmentation` holds ranges. `AUGMENTATIONS` has some by name, and `find_augmentation` reads the text by
+which recipes and the command line spell any other. It needs no NumPy; `augmenter` does what it says.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Augmentation:
 
     Examples
     --------
-    >>> Augmentation(rotation=10, shift=1.5).to_dict()["shift"]
-    1.5
+    >>> print(Augmentation(rotation=10, shift=1.5))
+    rotation 10 shift 1.5
     >>> Augmentation(scale=1.0)
     Traceback (most recent call last):
     tinygrad_mnist.data.errors.DataError: scale of an augmentation is a number of at least 0 and below 1, ...
@@ -64,7 +64,7 @@ class Augmentation:
     elastic: float = 0.0
     elastic_sigma: float = 4.0
     erasing: float = 0.0
-    erasing_size: float = 0.5
+    erasing_size: float = 0.3
 
     def __post_init__(self) -> None:
         for name, (expected, least, most) in _RANGES.items():
@@ -73,6 +73,16 @@ class Augmentation:
             if not is_number or not least <= value <= most:
                 raise DataError(f"{name} of an augmentation is a number {expected}, not {value!r}")
             object.__setattr__(self, name, float(value))
+
+    def __str__(self) -> str:
+        """Return the text that `find_augmentation` reads: a word and a number for each range in use."""
+        unchanged = AUGMENTATIONS["none"]
+        words = [
+            f"{name} {repr(value).removesuffix('.0')}"
+            for name, value in self.to_dict().items()
+            if value != getattr(unchanged, name)
+        ]
+        return " ".join(words) or "none"
 
     def to_dict(self) -> dict[str, float]:
         """Return the ranges as plain data that JSON and TOML can hold.
@@ -106,23 +116,56 @@ class Augmentation:
         return cls(**values)
 
 
-def find_augmentation(name: str) -> Augmentation:
-    """Return the augmentation of a name.
+def find_augmentation(text: str) -> Augmentation:
+    """Return the augmentation that a text spells: a name in `AUGMENTATIONS`, or ranges, or both.
+
+    Ranges are pairs of a word and a number. After a name they replace its own. So "elastic" is a name, and
+    "elastic 8" a range alone.
 
     Raises
     ------
     DataError
-        There is none; the nearest name is suggested.
+        A word is unknown (the nearest is suggested), has no number, or its number is out of range.
 
     Examples
     --------
+    >>> find_augmentation("affine") == AUGMENTATIONS["affine"]
+    True
+    >>> print(find_augmentation("affine shift 2 elastic 8"))
+    rotation 10 scale 0.1 shear 0.1 shift 2 elastic 8
     >>> find_augmentation("elastik")
     Traceback (most recent call last):
     tinygrad_mnist.data.errors.DataError: there is no augmentation 'elastik'; did you mean elastic? ...
     """
-    if name not in AUGMENTATIONS:
-        raise DataError(f"there is no augmentation {name!r}; {_hint(name, list(AUGMENTATIONS))}")
-    return AUGMENTATIONS[name]
+    words = text.split()
+    values: dict[str, float] = {}
+    if len(words) % 2:
+        name = words.pop(0)
+        if name not in AUGMENTATIONS:
+            raise DataError(f"there is no augmentation {name!r}; {_hint(name, list(AUGMENTATIONS))}")
+        values = AUGMENTATIONS[name].to_dict()
+    elif not words:
+        raise DataError(f"the augmentation is an empty text; {_hint('', list(AUGMENTATIONS))}")
+    for name, number in zip(words[::2], words[1::2], strict=True):
+        try:
+            values[name] = float(number)
+        except ValueError:
+            raise DataError(
+                f"in the augmentation {text!r}, {name!r} is followed by {number!r}, which is no number; "
+                "write a name, or ranges as in 'rotation 10 shift 1', or both"
+            ) from None
+    return Augmentation.from_dict(values)
+
+
+def suited_to(image_shape: tuple[int, int]) -> Augmentation:
+    """Return the augmentation by which images of this size can be trained on, if nothing else is known.
+
+    Examples
+    --------
+    >>> suited_to((28, 28)) == AUGMENTATIONS["elastic"]
+    True
+    """
+    return AUGMENTATIONS["elastic" if min(image_shape) >= 16 else "affine-8x8"]
 
 
 def _hint(name: str, names: list[str]) -> str:
@@ -151,14 +194,12 @@ _AFFINE: Final = {"rotation": 10.0, "scale": 0.1, "shear": 0.1, "shift": 1.0}
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
-    "shift": Augmentation(shift=1.0),
     "affine": Augmentation.from_dict(_AFFINE),
+    "affine-8x8": Augmentation.from_dict({**_AFFINE, "shift": 0.5}),
     "elastic": Augmentation.from_dict({**_AFFINE, "elastic": 15.0}),
-    "elastic-8x8": Augmentation.from_dict({**_AFFINE, "elastic": 15.0, "shift": 0.5}),
-    "erasing": Augmentation.from_dict({**_AFFINE, "erasing": 0.5}),
 }
 """The augmentations by name.
 
-``affine`` turns, scales, slants and shifts; ``elastic`` bends, too, and ``elastic-8x8`` is the same for
-images as small as the bundled digits; ``erasing`` is ``affine`` with a part made black in half of the images.
+``affine`` turns, scales, slants and shifts, and ``affine-8x8`` is the same for images as small as the bundled
+digits, where elastic fields do harm; ``elastic`` is ``affine``, and bends, too.
 """

@@ -24,8 +24,8 @@ Floats = NDArray[np.float32]
 FIELDS: Final = 2000
 """The number of elastic fields that are made at the start; each image draws one of them in each epoch."""
 
-_GROUP: Final = 64
-"""Images that are changed at a time: what is computed on the way then stays in the processor's cache."""
+_PIXELS: Final = 1 << 16
+"""Pixels that are computed at a time, about: what is computed on the way then stays in the cache."""
 
 _DRAWN: Final = (
     *("rotation", "scale_y", "scale_x", "shear", "shift_y", "shift_x", "field"),
@@ -61,7 +61,7 @@ class Augmenter:
     >>> import numpy as np
     >>> from tinygrad_mnist.data import AUGMENTATIONS, Augmenter, load_digits
     >>> images = load_digits().train_images
-    >>> augment = Augmenter(AUGMENTATIONS["elastic-8x8"], images.shape[1:], seed=0)
+    >>> augment = Augmenter(AUGMENTATIONS["affine-8x8"], images.shape[1:], seed=0)
     >>> batch = np.array([3, 1, 4])
     >>> changed = augment(images[batch], batch, epoch=0)
     >>> changed.shape, changed.dtype
@@ -109,8 +109,10 @@ class Augmenter:
         indices = np.asarray(indices)
         self._check(images, indices, epoch)
         changed = np.empty(images.shape, np.float32)
-        for start in range(0, len(images), _GROUP):
-            group = slice(start, start + _GROUP)
+        height, width = self.image_shape
+        at_a_time = max(1, _PIXELS // (height * width))
+        for start in range(0, len(images), at_a_time):
+            group = slice(start, start + at_a_time)
             drawn = dict(zip(_DRAWN, uniform(self.seed, epoch, indices[group], len(_DRAWN)), strict=True))
             bilinear(images[group], *self._sources(drawn), out=changed[group])
             if self.augmentation.erasing:
@@ -251,8 +253,9 @@ def elastic_fields(
     smooth_rows, smooth_columns = (_convolution_matrix(weights, side) for side in image_shape)
     fields = np.empty((2 * count, *image_shape), np.float32)
     height, width = (side + 2 * reach for side in image_shape)
-    for start in range(0, len(fields), _GROUP):  # noise of all fields at once would take much memory
-        part = fields[start : start + _GROUP]
+    at_a_time = max(1, _PIXELS // (height * width))  # noise of all fields at once would take much memory
+    for start in range(0, len(fields), at_a_time):
+        part = fields[start : start + at_a_time]
         noise = 2 * rng.random((len(part), height, width), np.float32) - 1
         np.matmul(smooth_rows @ noise, smooth_columns.T, out=part)
     return fields.reshape(2, count, *image_shape)
@@ -299,26 +302,25 @@ def bilinear(images: NDArray[Any], y: Floats, x: Floats, out: Floats) -> None:
     above, left = np.floor(y), np.floor(x)
     y -= above
     x -= left
-    # the place in all of `padded`, exact in float32 as it stays below 2**24
+    # the position in all of `padded`; float32 is exact below 2**24
     above *= wide
     above += left
-    place = above.astype(np.intp)
-    place += (np.arange(n) * (tall * wide))[:, None, None]
+    above += (np.arange(n, dtype=np.float32) * (tall * wide))[:, None, None]
+    position = above.astype(np.intp)
     pixels = padded.reshape(-1)
-    # mode "clip" checks nothing; every place is inside by now
-    top = np.take(pixels, place, mode="clip", out=left)
-    place += 1
-    right = np.take(pixels, place, mode="clip", out=above)
-    right -= top
-    right *= x
-    top += right
-    place += wide
-    right = np.take(pixels, place, mode="clip", out=above)
-    place -= 1
-    bottom = np.take(pixels, place, mode="clip")
-    right -= bottom
-    right *= x
-    bottom += right
-    bottom -= top
-    bottom *= y
-    np.add(top, bottom, out=out)
+    # Every position is inside; mode "clip" only avoids a check.
+    top_left = np.take(pixels, position, mode="clip", out=left)
+    top_right = np.take(pixels[1:], position, mode="clip", out=above)
+    top = _mean(top_left, top_right, x)
+    bottom_left = np.take(pixels[wide:], position, mode="clip")
+    bottom_right = np.take(pixels[wide + 1 :], position, mode="clip", out=above)
+    bottom = _mean(bottom_left, bottom_right, x)
+    out[...] = _mean(top, bottom, y)
+
+
+def _mean(one: Floats, other: Floats, weight: Floats) -> Floats:
+    """Return the mean of two arrays, by the weight of the other in 0..1; both are overwritten."""
+    other -= one
+    other *= weight
+    one += other
+    return one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,14 @@ from tinygrad_mnist.data.labels import names_beside, number_labels
 from tinygrad_mnist.data.npz_sets import read_npz_set
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures
 from tinygrad_mnist.data.picture_folders import (
-    check_memory,
     class_folders,
-    common_shape,
     is_picture_name,
     pictures_in,
     read_class_folders,
     read_pictures,
     visible,
 )
+from tinygrad_mnist.data.scaling import page_of
 
 TAKEN = (
     "the four IDX files of MNIST or of a set like it, an .npz file with x_train and y_train, a folder of "
@@ -178,9 +177,9 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         )
     is_centred = found.is_centred
     if is_centred is None:
-        is_centred = known is None and all(name in "0123456789" for name in numbered.class_names)
+        is_centred = known is None and _shows_digits(images[0], numbered.class_names)
     dataset = Dataset(
-        name=path.resolve().name if os.path.isdir(path) else path.stem,
+        name=path.resolve().name,
         train_images=images[0],
         train_labels=labels[0],
         test_images=images[1],
@@ -191,6 +190,13 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         is_centred=is_centred,
     )
     return dataset, tuple(notes)
+
+
+def _shows_digits(images: NDArray[np.uint8], class_names: Sequence[str]) -> bool:
+    """Return whether pictures are taken for digits as those of MNIST: by names, squares and dark borders."""
+    _, height, width = images.shape
+    are_digits = all(name in tuple("0123456789") for name in class_names)
+    return are_digits and height == width and page_of(images[:1000]) == "dark"
 
 
 def _known(path: Path, train: Part, notes: list[str]) -> KnownSet | None:
@@ -270,7 +276,5 @@ def _folder_without_labels(directory: Path, image_shape: tuple[int, int] | None)
     paths, _ = pictures_in(directory)
     if not paths:
         raise DataError(f"{directory} has no pictures, where those to recognise were expected")
-    if image_shape is None:
-        image_shape, _ = common_shape(paths, directory)
-    check_memory(directory, len(paths), image_shape)
-    return read_pictures(paths, image_shape)
+    images, _ = read_pictures(paths, directory, image_shape)
+    return images

@@ -95,9 +95,9 @@ def read_image(path: str | os.PathLike[str], index: int | None = None) -> Grey:
         return read_picture(stored, index)
 
 
-@dataclass(frozen=True)
-class Header:
-    """The size of a picture, and whether it may be in colour, from the first bytes of its file.
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The size of a picture, and whether it may be in colour; and its grey values, if it is a small one.
 
     Parameters
     ----------
@@ -105,14 +105,17 @@ class Header:
         Height and width, set upright.
     is_coloured : bool
         Whether its pixels have other values than grey ones; they may be grey all the same.
+    grey : ndarray or None
+        What `read_image` returns, if the picture is small.
     """
 
     shape: tuple[int, int]
     is_coloured: bool
+    grey: Grey | None
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read the size of a picture that Pillow reads, without its pixels.
+def read_outline(path: str | os.PathLike[str], small: int = 0) -> Outline:
+    """Read the size of a picture that Pillow reads, and its pixels too, if there are at most `small` of them.
 
     Raises
     ------
@@ -123,8 +126,15 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            return _header_with_pillow(file, path)
+        with path.open("rb") as file, _opened(file, path) as image:
+            _check_size(image, path)
+            width, height = image.size
+            is_grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+            if width * height <= small:
+                grey = _upright_values(image, path)
+                return Outline((grey.shape[0], grey.shape[1]), not is_grey, grey)
+            turned = _orientation(image) in (5, 6, 7, 8)
+            return Outline((width, height) if turned else (height, width), not is_grey, None)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
 
@@ -139,39 +149,33 @@ def _is_idx(magic: bytes) -> bool:
 
 
 def _read_with_pillow(file: BinaryIO, path: Path, index: int | None) -> Grey:
+    with _opened(file, path) as image:
+        check_index(path, None, index)
+        _check_size(image, path)
+        return _upright_values(image, path)
+
+
+@contextmanager
+def _opened(file: BinaryIO, path: Path) -> Iterator[Image.Image]:
+    """Give a picture of which the header has been read; word the errors of reading the rest."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(_needed(path)) from error
+        raise ImportError(
+            f'Pillow is needed to read {path}: install it with pip install "tinygrad_mnist[images]".'
+        ) from error
     with _filters, warnings.catch_warnings(), _explained(path):
         warnings.simplefilter("ignore")  # remarks of decoders; real faults are raised
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(file) as image:
-            check_index(path, None, index)
-            _check_size(image, path)
-            grey = _grey_values(image, path)
-            turn = _TURNED.get(_orientation(image))
-            return grey if turn is None else np.ascontiguousarray(turn(grey))
+            yield image
 
 
-def _header_with_pillow(file: BinaryIO, path: Path) -> Header:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(_needed(path)) from error
-    with _filters, warnings.catch_warnings(), _explained(path):
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file) as image:
-            _check_size(image, path)
-            width, height = image.size
-            turned = _orientation(image) in (5, 6, 7, 8)
-            is_grey = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
-            return Header((width, height) if turned else (height, width), not is_grey)
-
-
-def _needed(path: Path) -> str:
-    return f'Pillow is needed to read {path}: install it with pip install "tinygrad_mnist[images]".'
+def _upright_values(image: Image.Image, path: Path) -> Grey:
+    """Return the grey values of a picture, turned as the camera was held."""
+    grey = _grey_values(image, path)
+    turn = _TURNED.get(_orientation(image))
+    return grey if turn is None else np.ascontiguousarray(turn(grey))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ _DATA: Final = Purpose(
     kind=".npz file with a data set",
     instead="write one by numpy.savez, with the arrays x_train, y_train, x_test and y_test",
     again=_AGAIN,
+    pickled="has an array of objects; save numbers or texts",
     always_unpacked=MOST_BYTES,
     largest_ratio=2,
     too_large="save the pictures as bytes (uint8), or fewer of them",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.data.images import read_header, read_image
+from tinygrad_mnist.data.images import Outline, read_image, read_outline
 from tinygrad_mnist.data.labels import natural
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, with_validation
 from tinygrad_mnist.data.scaling import scaled
@@ -35,6 +36,8 @@ _PARTS = {
     "test": ("test", "testing"),
     "validation": ("val", "valid", "validation"),
 }
+_PART_NAME = re.compile(r"(train|test|val)(ing|id|idation)?([-_ ].*)?", re.IGNORECASE)
+"""The names of folders that, where all are called so, are parts without classes, and no classes."""
 _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 
 
@@ -86,8 +89,11 @@ def class_folders(directory: Path) -> ClassFolders | None:
         }
         if any(_has_picture(folder) for folder in parts["train"]):
             return {part: found for part, found in parts.items() if found}
-    if len(folders) > 1 and any(map(_has_picture, folders.values())):
-        return {"train": list(folders.values())}
+    are_parts = all(_PART_NAME.fullmatch(name) for name in folders)
+    if len(folders) > 1 and not are_parts:
+        with_pictures = sum(map(_has_picture, folders.values()))
+        if 2 * with_pictures > len(folders):  # else it is a folder of anything; a class or two may be empty
+            return {"train": list(folders.values())}
     return None
 
 
@@ -122,17 +128,15 @@ def read_class_folders(directory: Path, found: ClassFolders) -> Found:
                 )
             files[part] += [(path, folder.name) for path in pictures]
             others += no_pictures
-    shape, notes = common_shape([path for pairs in files.values() for path, _ in pairs], directory)
+    images, notes = read_pictures([path for pairs in files.values() for path, _ in pairs], directory)
     if others:
         notes.append(f"{others:,} other {'file is' if others == 1 else 'files are'} left out")
-    parts = {
-        part: Part(
-            str(directory / part) if len(found) > 1 else str(directory),
-            read_pictures([path for path, _ in pairs], shape),
-            np.array([label for _, label in pairs], np.str_),
-        )
-        for part, pairs in files.items()
-    }
+    parts, start = {}, 0
+    for part, pairs in files.items():
+        where = directory / part if len(found) > 1 else directory
+        labels = np.array([label for _, label in pairs], np.str_)
+        parts[part] = Part(str(where), images[start : start + len(pairs)], labels)
+        start += len(pairs)
     train, test, more = with_validation(parts["train"], parts.get("test"), parts.get("validation"))
     return Found("folders of pictures", train, test, notes=(*notes, *more), is_centred=False)
 
@@ -141,13 +145,47 @@ def _endings() -> str:
     return "PNG, JPEG and others that Pillow reads"
 
 
-def common_shape(paths: Sequence[Path], directory: Path) -> tuple[tuple[int, int], list[str]]:
-    """Return the height and width that all pictures get, by their headers, and notes on that.
+def read_pictures(
+    paths: Sequence[Path], directory: Path, shape: tuple[int, int] | None = None
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return the grey values of pictures, each scaled as a whole to one size, and notes on that.
 
-    It is the size that most of them have, with a longer side of at most `LONGEST_SIDE`.
+    Parameters
+    ----------
+    paths : sequence of Path
+        The pictures.
+    directory : Path
+        Where they are, in errors.
+    shape : tuple of int, optional
+        Height and width; by default those that most of them have, with a longer side of at most
+        `LONGEST_SIDE`.
+
+    Returns
+    -------
+    images : ndarray
+        uint8, shape (n, h, w).
+    notes : list of str
+        What was done, each a part of a sentence.
     """
-    headers = [read_header(path) for path in paths]
-    sizes = Counter(header.shape for header in headers)
+    outlines, kept = [], 0
+    for path in paths:
+        outline = read_outline(path, small=LONGEST_SIDE**2)
+        outlines.append(outline)
+        kept += 0 if outline.grey is None else outline.grey.size
+        if kept > MOST_BYTES:
+            raise _too_many(directory, len(paths), outline.shape)
+    shape, notes = _common_shape(outlines) if shape is None else (shape, [])
+    if len(paths) * shape[0] * shape[1] > MOST_BYTES:
+        raise _too_many(directory, len(paths), shape)
+    images = np.empty((len(paths), *shape), np.uint8)
+    for k, (path, outline) in enumerate(zip(paths, outlines, strict=True)):
+        images[k] = scaled(read_image(path) if outline.grey is None else outline.grey, shape)
+    return images, notes
+
+
+def _common_shape(outlines: Sequence[Outline]) -> tuple[tuple[int, int], list[str]]:
+    """Return the height and width that all pictures get, and notes on that."""
+    sizes = Counter(outline.shape for outline in outlines)
     # the most frequent, of those the smallest
     shape = min(sizes, key=lambda size: (-sizes[size], size))
     notes = []
@@ -157,32 +195,20 @@ def common_shape(paths: Sequence[Path], directory: Path) -> tuple[tuple[int, int
         shape = max(1, round(height * factor)), max(1, round(width * factor))
     scaled_ones = sum(count for size, count in sizes.items() if size != shape)
     if scaled_ones:
-        which = "all" if scaled_ones == len(paths) else f"{scaled_ones:,} of {len(paths):,}"
+        which = "all" if scaled_ones == len(outlines) else f"{scaled_ones:,} of {len(outlines):,}"
         extent = f"{len(sizes):,} sizes up to" if len(sizes) > 1 else "a size of"
         largest = max(sizes)
         notes.append(
             f"the pictures have {extent} {largest[0]} x {largest[1]} pixels, and {which} are scaled to "
             f"{shape[0]} x {shape[1]}"
         )
-    if any(header.is_coloured for header in headers):
+    if any(outline.is_coloured for outline in outlines):
         notes.append("colour is made grey")
-    check_memory(directory, len(paths), shape)
     return shape, notes
 
 
-def check_memory(where: Path, count: int, shape: tuple[int, int]) -> None:
-    """Raise if pictures of this size would take too much memory."""
-    if count * shape[0] * shape[1] > MOST_BYTES:
-        raise DataError(
-            f"{where} has {count:,} pictures, which take {count * shape[0] * shape[1]:,} bytes at "
-            f"{shape[0]} x {shape[1]} pixels, and at most {MOST_BYTES:,} are read; keep fewer, or scale them "
-            "down"
-        )
-
-
-def read_pictures(paths: Sequence[Path], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the grey values of pictures, each scaled as a whole to one size."""
-    images = np.empty((len(paths), *shape), np.uint8)
-    for k, path in enumerate(paths):
-        images[k] = scaled(read_image(path), shape)
-    return images
+def _too_many(where: Path, count: int, shape: tuple[int, int]) -> DataError:
+    return DataError(
+        f"{where} has {count:,} pictures, which take {count * shape[0] * shape[1]:,} bytes at "
+        f"{shape[0]} x {shape[1]} pixels, and at most {MOST_BYTES:,} are read; keep fewer, or scale them down"
+    )

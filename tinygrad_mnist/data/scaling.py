@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
 
+@functools.lru_cache(maxsize=64)  # pictures of a folder have few sizes
 def resampling(old: int, new: int) -> NDArray[np.float64]:
     """Return the matrix (new, old) that resamples an axis; each row has the sum 1."""
     if new <= old:
@@ -17,6 +20,7 @@ def resampling(old: int, new: int) -> NDArray[np.float64]:
         centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
         weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(old)), 0)
     matrix: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    matrix.flags.writeable = False
     return matrix
 
 

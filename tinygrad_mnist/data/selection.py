@@ -65,12 +65,14 @@ def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.floa
     targets = one_hot(labels, max(2, int(labels.max()) + 1))
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
     # X is computed once more for the scores: to keep all of it takes longer, as it is larger than the cache
-    gram = correlation = np.float32(0)
+    columns = _averaged(images[:1]).size
+    gram = 0.01 * len(images) * np.eye(columns, dtype=np.float32)
+    correlation = np.zeros((columns, targets.shape[1]), np.float32)
     for block in blocks:
         x = _averaged(images[block])
-        gram, correlation = gram + x.T @ x, correlation + x.T @ targets[block]
-    ridge = np.float32(0.01 * len(images)) * np.eye(len(gram), dtype=np.float32)
-    weights = np.linalg.solve(gram + ridge, correlation)
+        gram += x.T @ x
+        correlation += x.T @ targets[block]
+    weights = np.linalg.solve(gram, correlation)
     margins = np.empty(len(images), np.float32)
     for block in blocks:
         scores = _averaged(images[block]) @ weights

@@ -74,6 +74,7 @@ def dropout2d(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: 
     >>> np.unique(dropped.sum(axis=(2, 3)))
     array([ 0., 32.])
     """
+    input = as_input(input)
     if input.ndim < 3:
         raise ValueError(f"input of shape {input.shape} was given; expected (N, C, H, W) or (N, C, L)")
     return _dropped(input, p, training, rng, 2)

@@ -404,7 +404,7 @@ def batch_norm(
     # One scale and one shift a channel. The copy keeps the running mean off the tape: training writes into
     # it, and a backward pass that comes later would read the new values.
     scale = single(weight) / np.sqrt(single(running_var) + eps)
-    out = single(input) * scale + (bias - running_mean.copy() * scale)
+    out = normalization.scale_and_shift(single(input), scale, bias - running_mean.copy() * scale)
     return stored(out, input.dtype)  # type: ignore[no-any-return]
 
 

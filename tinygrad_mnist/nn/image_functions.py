@@ -152,8 +152,13 @@ def conv2d(
         "dilation": spread,
         "groups": operator.index(groups),
     }
-    out: Tensor = _on_batch(lambda images: convolution.conv2d(images, weight, **options), input)
-    return out if bias is None else out + _by_channel(bias, weight.shape[0])
+    if bias is None:
+        return _on_batch(lambda images: convolution.conv2d(images, weight, **options), input)  # type: ignore[no-any-return]
+    bias = as_input(bias)
+    out: Tensor = _on_batch(
+        lambda images: convolution.conv2d_with_bias(images, weight, bias, **options), input
+    )
+    return out
 
 
 def conv1d(

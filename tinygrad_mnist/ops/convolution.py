@@ -9,25 +9,39 @@ Shapes are (N, C, H, W), as in PyTorch; in memory the results lie channels-last,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.engine.op import Op, Sample, multilinear
-from tinygrad_mnist.ops.half import HALF, stored
+from tinygrad_mnist.engine.op import Op, Sample, fused, multilinear
+from tinygrad_mnist.ops.half import HALF, single, stored
+from tinygrad_mnist.ops.normalization import as_rows, column_sums
 from tinygrad_mnist.ops.windows import (
+    NO_PADDING,
     Pair,
     Sides,
-    channels_last,
+    framed,
     image_windows,
     output_size,
     padded_images,
-    windows_last,
+    places,
+    strided_windows,
+    unframed,
 )
 
-_CACHED = 1 << 19
-"""Bytes of windows that are copied out before they are multiplied: they are still in the cache then."""
+_CACHED = 3 << 18
+"""Bytes of windows that are copied out before they are multiplied: they are still in the cache then.
+
+Measured on a core with 2 MiB of second-level cache: from half of this to twice this takes the same time."""
+
+_LARGEST_KEPT = (32 << 20) - 8192
+"""The largest array, in bytes, whose size glibc remembers when it is freed, with its header."""
+
+_FEW = 32
+"""Numbers side by side, of a window, below which windows are copied out as planes rather than as rows."""
 
 
 def conv2d_formula(x: Any, weight: Any, stride: Pair, padding: Sides, dilation: Pair, groups: int) -> Any:
@@ -67,17 +81,47 @@ def _check_result(g: tuple[int, ...], expected: tuple[int, ...]) -> None:
         raise ValueError(f"a cotangent of shape {g} was given; the result of the convolution has {expected}")
 
 
-def _dtypes(x: Any, y: Any) -> tuple[Any, Any]:
+def _dtypes(*arrays: Any) -> tuple[Any, Any]:
     """Return the dtype of a product, and the one that it is computed in."""
-    dtype = np.result_type(x, y)
+    dtype = np.result_type(*arrays)
     return dtype, np.dtype(np.float32) if dtype == HALF else dtype
 
 
-def _filters(weight: Any, groups: int, dtype: Any) -> Any:
-    """Return weights (O, C / groups, kh, kw) as matrices (groups, kh kw C / groups, O / groups)."""
-    out, channels, height, width = weight.shape
-    split = weight.reshape(groups, out // groups, channels, height, width).transpose(0, 3, 4, 2, 1)
-    return np.ascontiguousarray(split, dtype).reshape(groups, height * width * channels, out // groups)
+# ---- windows as matrices ---------------------------------------------------------------------------------
+
+# A convolution is a matrix product: each row holds a window, and each column of the other matrix a filter.
+# The rows are copied out for a few images at a time, in one of two orders. Where a window has many channels,
+# its numbers lie side by side in images that are channels-last. Where it has few (grey images), the numbers
+# of one place in all windows lie side by side in images that are planes: then the transposed matrix is copied
+# out. Measured for 5 x 5 windows of one channel, that takes a seventh of the time.
+
+
+def _is_planar(channels: int, kernel: Pair) -> bool:
+    return channels * kernel[1] < _FEW
+
+
+def _matrices(weight: Any, groups: int, dtype: Any, planar: bool) -> Any:
+    """Return weights (O, C / groups, kh, kw) as matrices (groups, numbers of a window, O / groups)."""
+    outputs, channels, kh, kw = weight.shape
+    split = weight.reshape(groups, outputs // groups, channels, kh, kw)
+    split = split.transpose((0, 2, 3, 4, 1) if planar else (0, 3, 4, 2, 1))
+    return np.ascontiguousarray(split, dtype).reshape(groups, channels * kh * kw, outputs // groups)
+
+
+def _weights(matrices: Any, channels: int, kernel: Pair, planar: bool) -> Any:
+    """Return such matrices as weights (O, C / groups, kh, kw) again."""
+    groups, _, outputs = matrices.shape
+    if planar:
+        split = matrices.reshape(groups, channels, *kernel, outputs).transpose(0, 4, 1, 2, 3)
+    else:
+        split = matrices.reshape(groups, *kernel, channels, outputs).transpose(0, 4, 3, 1, 2)
+    return np.ascontiguousarray(split).reshape(groups * outputs, channels, *kernel)
+
+
+def _pixels(g: Any, groups: int) -> Any:
+    """Return the numbers (n, H, W, O) of each pixel as rows of matrices (groups, n H W, O / groups)."""
+    n, height, width, outputs = g.shape
+    return g.reshape(n * height * width, groups, outputs // groups).transpose(1, 0, 2)
 
 
 def _in_groups(n: int, bytes_each: int) -> Iterator[slice]:
@@ -87,31 +131,73 @@ def _in_groups(n: int, bytes_each: int) -> Iterator[slice]:
         yield slice(start, min(start + step, n))
 
 
-def _rows(windows: Any, groups: int) -> Any:
-    """Return windows (n, H', W', kh, kw, C) copied out as matrices (groups, n H' W', kh kw C / groups)."""
-    n, height, width, kh, kw, channels = windows.shape
-    rows, each = n * height * width, channels // groups
-    if groups == 1:
-        return np.ascontiguousarray(windows).reshape(1, rows, kh * kw * channels)
-    split = windows.reshape(n, height, width, kh, kw, groups, each) if windows.flags.c_contiguous else windows
-    split = np.ascontiguousarray(split).reshape(rows, kh * kw, groups, each).transpose(2, 0, 1, 3)
-    return split.reshape(groups, rows, kh * kw * each)
+def _windows(
+    x: Any, size: Pair, kernel: Pair, dtype: Any, stride: Pair, padding: Sides, dilation: Pair, groups: int
+) -> Iterator[tuple[slice, Any]]:
+    """Yield slices of images, and all windows in them as matrices (groups, windows, numbers of a window).
+
+    The memory of the matrices is used again for the next images.
+    """
+    channels = x.shape[1] // groups
+    planar = _is_planar(channels, kernel)
+    if planar:
+        view = strided_windows(framed(x, padding, 2, dtype), 2, size, kernel, stride, dilation)
+        split = view.reshape(view.shape[0], groups, channels, *view.shape[2:])
+        view = split.transpose(0, 1, 2, 5, 6, 3, 4)
+    else:
+        images = framed(x.transpose(0, 2, 3, 1), padding, 1, dtype)
+        view = strided_windows(images, 1, size, kernel, stride, dilation)
+        view = view.reshape(*view.shape[:5], groups, channels).transpose(0, 5, 1, 2, 3, 4, 6)
+    count, length = math.prod(size), channels * math.prod(kernel)
+    memory: Any = None
+    for part in _in_groups(x.shape[0], groups * count * length * dtype.itemsize):
+        # the images stand behind the numbers of a window in one order, and before them in the other
+        here = np.moveaxis(view[part], 0, 4 if planar else 1)
+        if memory is None or memory.size < here.size:
+            memory = np.empty(here.size, dtype)
+        copied = memory[: here.size].reshape(here.shape)
+        np.copyto(copied, here)
+        if planar:
+            yield part, copied.reshape(groups, length, -1).transpose(0, 2, 1)
+        else:
+            yield part, copied.reshape(groups, -1, length)
 
 
 # ---- forward ---------------------------------------------------------------------------------------------
 
 
-def _conv2d_forward(x: Any, weight: Any, stride: Pair, padding: Sides, dilation: Pair, groups: int) -> Any:
+def _convolved(
+    x: Any, weight: Any, bias: Any, stride: Pair, padding: Sides, dilation: Pair, groups: int
+) -> Any:
+    """Return the convolution plus a bias (O,), or None."""
     size = _check(x.shape, weight.shape, stride, padding, dilation, groups)
-    dtype, computed = _dtypes(x, weight)
-    images, filters = channels_last(x, padding, computed), _filters(weight, groups, computed)
-    windows = windows_last(images, size, weight.shape[2:], stride, dilation)
-    n, outputs = x.shape[0], weight.shape[0]
-    out = np.empty((n, *size, outputs), computed)
-    for part in _in_groups(n, windows[:1].nbytes):
-        product = _rows(windows[part], groups) @ filters  # (groups, rows, outputs / groups)
-        out[part] = product.transpose(1, 0, 2).reshape(out[part].shape)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias of shape {bias.shape} was given; expected {weight.shape[:1]}")
+    _keep_freed_memory()
+    dtype, computed = _dtypes(x, weight, *([] if bias is None else [bias]))
+    outputs, kernel = weight.shape[0], weight.shape[2:]
+    matrices = _matrices(weight, groups, computed, _is_planar(weight.shape[1], kernel))
+    out = np.empty((x.shape[0], *size, outputs), computed)
+    for part, windows in _windows(x, size, kernel, computed, stride, padding, dilation, groups):
+        rows = out[part].reshape(-1, outputs)
+        if groups == 1:
+            np.matmul(windows[0], matrices[0], out=rows)
+        else:
+            _pixels(out[part], groups)[...] = windows @ matrices
+        if bias is not None:
+            rows += bias
     return stored(out, dtype).transpose(0, 3, 1, 2)
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next arrays, rather than return it to the system.
+
+    The results of convolutions are large, and pages that come back from the system are filled with zeros
+    first: measured, a third of the time of a training step. glibc keeps about twice the size of the largest
+    array that was freed, up to this one. No page of it is touched.
+    """
+    np.empty(_LARGEST_KEPT, np.uint8)
 
 
 # ---- by input --------------------------------------------------------------------------------------------
@@ -120,27 +206,68 @@ def _conv2d_forward(x: Any, weight: Any, stride: Pair, padding: Sides, dilation:
 def _conv2d_by_input_forward(
     g: Any, weight: Any, size: Pair, stride: Pair, padding: Sides, dilation: Pair, groups: int
 ) -> Any:
-    n, channels = g.shape[0], weight.shape[1] * groups
-    height, width = _check((n, channels, *size), weight.shape, stride, padding, dilation, groups)
-    _check_result(g.shape, (n, weight.shape[0], height, width))
+    n, channels, kernel = g.shape[0], weight.shape[1] * groups, weight.shape[2:]
+    count = _check((n, channels, *size), weight.shape, stride, padding, dilation, groups)
+    _check_result(g.shape, (n, weight.shape[0], *count))
     dtype, computed = _dtypes(g, weight)
-    (kh, kw), ((top, bottom), (left, right)) = weight.shape[2:], padding
-    filters = _filters(weight, groups, computed).transpose(0, 2, 1)
-    rows = channels_last(g, ((0, 0), (0, 0)), computed)
-    out = np.zeros((n, size[0] + top + bottom, size[1] + left + right, channels), computed)
-    for part in _in_groups(n, height * width * kh * kw * channels * computed.itemsize):
-        here = rows[part]
-        split = here.reshape(-1, groups, weight.shape[0] // groups).transpose(1, 0, 2)
-        windows = split @ filters  # (groups, rows, kh kw C / groups)
-        windows = windows.reshape(groups, len(here), height, width, kh, kw, -1)
-        images = out[part].reshape(len(here), *out.shape[1:3], groups, -1)
-        for i in range(kh):
-            down = slice(i * dilation[0], i * dilation[0] + stride[0] * (height - 1) + 1, stride[0])
-            for j in range(kw):
-                across = slice(j * dilation[1], j * dilation[1] + stride[1] * (width - 1) + 1, stride[1])
-                images[:, down, across] += windows[:, :, :, :, i, j].transpose(1, 2, 3, 0, 4)
-    out = out[:, top : top + size[0], left : left + size[1]]
-    return stored(np.ascontiguousarray(out), dtype).transpose(0, 3, 1, 2)
+    add = _add_planes if _is_planar(weight.shape[1], kernel) else _add_rows
+    rows = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, computed)
+    images = add(rows, weight, computed, size, stride, padding, dilation, groups)
+    return stored(images, dtype)
+
+
+# Each number of g adds a filter to the images. So the filters are multiplied by all numbers of a few images,
+# and then one place of all windows is added after the other. In which order they lie is as above.
+
+
+def _add_rows(
+    g: Any, weight: Any, dtype: Any, size: Pair, stride: Pair, padding: Sides, dilation: Pair, groups: int
+) -> Any:
+    """Return the sum of the filters that g (N, H', W', O) multiplies, computed channels-last."""
+    n, *count, outputs = g.shape
+    channels, kernel = weight.shape[1], weight.shape[2:]
+    filters = weight.reshape(groups, outputs // groups, channels, *kernel).transpose(0, 3, 4, 1, 2)
+    filters = np.ascontiguousarray(filters, dtype).reshape(groups, -1, outputs // groups, channels)
+    height, width = (length + sum(both) for length, both in zip(size, padding, strict=True))
+    out = np.zeros((n, height, width, groups, channels), dtype)
+    at = _places(count, kernel, stride, dilation)
+    for part in _in_groups(n, math.prod(count) * groups * channels * math.prod(kernel) * dtype.itemsize // 2):
+        pixels, images = _pixels(g[part], groups), out[part]
+        products = pixels[:, None] @ filters  # (groups, places of a window, pixels, channels)
+        products = products.reshape(groups, -1, len(images), *count, channels)
+        for group in range(groups):
+            for (down, across), product in zip(at, products[group], strict=True):
+                target = images[:, down, across, group]
+                np.add(target, product, out=target)
+    out = out.reshape(n, height, width, groups * channels)
+    return unframed(out, padding, 1).transpose(0, 3, 1, 2)
+
+
+def _add_planes(
+    g: Any, weight: Any, dtype: Any, size: Pair, stride: Pair, padding: Sides, dilation: Pair, groups: int
+) -> Any:
+    """Return the sum of the filters that g (N, H', W', O) multiplies, computed as planes."""
+    n, *count, _ = g.shape
+    channels, kernel = weight.shape[1] * groups, weight.shape[2:]
+    filters = _matrices(weight, groups, dtype, True)
+    height, width = (length + sum(both) for length, both in zip(size, padding, strict=True))
+    out = np.zeros((n, channels, height, width), dtype)
+    at = _places(count, kernel, stride, dilation)
+    for part in _in_groups(n, math.prod(count) * channels * math.prod(kernel) * dtype.itemsize):
+        images = out[part]
+        products = filters @ _pixels(g[part], groups).transpose(0, 2, 1)
+        products = products.reshape(channels, len(at), len(images), *count)
+        for k, (down, across) in enumerate(at):
+            target = images[:, :, down, across].transpose(1, 0, 2, 3)
+            np.add(target, products[:, k], out=target)
+    return unframed(out, padding, 2)
+
+
+def _places(count: Any, kernel: Pair, stride: Pair, dilation: Pair) -> list[tuple[slice, slice]]:
+    """Return, for each number of a window, the places of it in all windows, down and across."""
+    down = places(count[0], kernel[0], stride[0], dilation[0])
+    across = places(count[1], kernel[1], stride[1], dilation[1])
+    return [(i, j) for i in down for j in across]
 
 
 # ---- by weight -------------------------------------------------------------------------------------------
@@ -151,32 +278,27 @@ def _conv2d_by_weight_forward(
 ) -> Any:
     if g.ndim != 4 or x.ndim != 4:
         raise ValueError(f"arrays of shapes {x.shape} and {g.shape} were given; expected four axes each")
-    n, outputs = x.shape[0], g.shape[1]
-    each = x.shape[1] // max(groups, 1)
-    size = _check(x.shape, (outputs, each, *kernel), stride, padding, dilation, groups)
-    _check_result(g.shape, (n, outputs, *size))
+    channels = x.shape[1] // max(groups, 1)
+    size = _check(x.shape, (g.shape[1], channels, *kernel), stride, padding, dilation, groups)
+    _check_result(g.shape, (x.shape[0], g.shape[1], *size))
     dtype, computed = _dtypes(x, g)
-    images = channels_last(x, padding, computed)
-    rows = channels_last(g, ((0, 0), (0, 0)), computed)
-    windows = windows_last(images, size, kernel, stride, dilation)
-    out = np.zeros((groups, kernel[0] * kernel[1] * each, outputs // groups), computed)
-    for part in _in_groups(n, windows[:1].nbytes):
-        split = rows[part].reshape(-1, groups, outputs // groups).transpose(1, 0, 2)
-        out += _rows(windows[part], groups).transpose(0, 2, 1) @ split
-    out = out.reshape(groups, *kernel, each, outputs // groups).transpose(0, 4, 3, 1, 2)
-    return stored(np.ascontiguousarray(out), dtype).reshape(outputs, each, *kernel)
+    rows = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, computed)
+    out = np.zeros((groups, channels * math.prod(kernel), g.shape[1] // groups), computed)
+    for part, windows in _windows(x, size, kernel, computed, stride, padding, dilation, groups):
+        out += windows.transpose(0, 2, 1) @ _pixels(rows[part], groups)
+    return stored(_weights(out, channels, kernel, _is_planar(channels, kernel)), dtype)
 
 
 # ---- the operations --------------------------------------------------------------------------------------
 
 _CASES = (
     # x (N, C, H, W), weight (O, C / groups, kh, kw), result, and the options
-    ((2, 2, 3, 4), (2, 2, 2, 3), (2, 2, 2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
-    ((1, 1, 4, 3), (2, 1, 3, 2), (1, 2, 2, 2), (2, 1), ((1, 0), (0, 0)), (1, 1), 1),
-    ((1, 2, 3, 3), (2, 1, 2, 2), (1, 2, 2, 2), (1, 2), ((0, 0), (0, 1)), (1, 1), 2),
-    ((1, 1, 5, 4), (1, 1, 2, 2), (1, 1, 3, 2), (1, 1), ((0, 0), (0, 0)), (2, 2), 1),
-    ((2, 2, 2, 2), (1, 2, 1, 1), (2, 1, 1, 1), (2, 2), ((0, 0), (0, 0)), (1, 1), 1),
-)  # fmt: skip
+    ((2, 2, 2, 3), (2, 2, 2, 2), (2, 2, 1, 2), (1, 1), NO_PADDING, (1, 1), 1),
+    ((1, 1, 4, 3), (1, 1, 3, 2), (1, 1, 2, 2), (2, 1), ((1, 0), (0, 0)), (1, 1), 1),
+    ((1, 2, 2, 2), (2, 1, 2, 2), (1, 2, 1, 1), (1, 2), ((0, 0), (0, 1)), (1, 1), 2),
+    ((1, 1, 3, 4), (1, 1, 2, 2), (1, 1, 1, 1), (1, 1), NO_PADDING, (2, 3), 1),
+    ((1, 2, 2, 3), (1, 2, 1, 1), (1, 1, 1, 2), (2, 2), NO_PADDING, (1, 1), 1),
+)
 
 
 def _options(case: Any) -> dict[str, Any]:
@@ -184,7 +306,7 @@ def _options(case: Any) -> dict[str, Any]:
 
 
 conv2d: Op = multilinear(
-    _conv2d_forward,
+    lambda x, weight, **options: _convolved(x, weight, None, **options),
     (
         lambda g, out, x, weight, **options: conv2d_by_input(g, weight, size=x.shape[2:], **options),
         lambda g, out, x, weight, **options: conv2d_by_weight(x, g, kernel=weight.shape[2:], **options),
@@ -194,6 +316,30 @@ conv2d: Op = multilinear(
     samples=tuple(Sample((case[0], case[1]), _options(case)) for case in _CASES),
 )
 """Images (N, C, H, W) and weights (O, C / groups, kh, kw) give (N, O, H', W')."""
+
+
+def _with_bias_joint(
+    g: Any, needed: Any, out: Any, saved: None, x: Any, weight: Any, bias: Any, **options: Any
+) -> tuple[Any, ...]:
+    rows = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, g.dtype)
+    g = rows.transpose(0, 3, 1, 2)
+    return (
+        conv2d_by_input(g, weight, size=x.shape[2:], **options) if needed[0] else None,
+        conv2d_by_weight(x, g, kernel=weight.shape[2:], **options) if needed[1] else None,
+        stored(column_sums(as_rows(single(rows))), bias.dtype) if needed[2] else None,
+    )
+
+
+conv2d_with_bias = fused(
+    # measured: the sum in the cache takes a tenth of that of a result and a bias
+    lambda x, weight, bias, **options: (_convolved(x, weight, bias, **options), None),
+    _with_bias_joint,
+    lambda x, weight, bias, **options: conv2d(x, weight, **options) + np.reshape(bias, (-1, 1, 1)),
+    name="conv2d_with_bias",
+    label="conv2d",
+    samples=tuple(Sample((case[0], case[1], case[1][:1]), _options(case)) for case in _CASES[1:3]),
+)
+"""A convolution plus one number for each channel of the result: weight (O, C / groups, kh, kw), bias (O,)."""
 
 conv2d_by_input: Op = multilinear(
     _conv2d_by_input_forward,

@@ -2,6 +2,8 @@
 
 The fastest NumPy expressions were found by measuring: column sums are products with a vector of ones, the
 centred values are kept rather than the normalised ones, and arrays that nobody else holds are overwritten.
+Large arrays, such as the pixels of a batch of images, are made seldom, as each new one costs more than a pass
+over it: the system has to clear its pages first.
 """
 
 from __future__ import annotations
@@ -57,6 +59,41 @@ def _column_sums_of_product(x: Any, y: Any) -> Any:
     return np.einsum("ij,ij->j", x, y) if x.size > _LARGE else column_sums(x * y)
 
 
+_WIDE = 512
+"""The length of rows from which on a loop over each of them is as fast as one long loop."""
+
+
+def _is_large(x: Any) -> bool:
+    return bool(x.size > 4 * _LARGE)
+
+
+def _folded(x: Any) -> Any:
+    """Return columns as fewer and wider rows, each with all columns several times; a view.
+
+    NumPy runs a loop over each row: for 18,432 rows of 16, which are the pixels of a batch of images, a
+    product with a vector takes 1.4 times as long as for rows of 1,024 (measured). The number of pixels is
+    usually a multiple of some power of two.
+    """
+    n, c = x.shape
+    times = math.gcd(n, 1 << (_WIDE // c).bit_length()) if x.flags.c_contiguous else 1
+    return x.reshape(n // times, times * c)
+
+
+def _each_row(function: Any, x: Any, vector: Any, out: Any = None) -> Any:
+    """Return a ufunc of each row of ``x`` (n, c) and a vector (c,); ``out`` lies in memory as ``x`` does."""
+    if not _is_large(x):
+        return function(x, vector, out=out)
+    wide = _folded(x)
+    vector = np.tile(vector, wide.shape[1] // x.shape[1])
+    return function(wide, vector, out=None if out is None else out.reshape(wide.shape)).reshape(x.shape)
+
+
+def _sums_of_large_product(x: Any, y: Any) -> Any:
+    """Return the sum of ``x * y`` in each column."""
+    wide = _folded(x)
+    return np.einsum("ij,ij->j", wide, y.reshape(wide.shape)).reshape(-1, x.shape[1]).sum(axis=0)
+
+
 def as_rows(x: Any) -> Any:
     """Return ``x`` with all axes but the last joined, even if an axis has length 0."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
@@ -77,37 +114,41 @@ def _batch_norm_forward(x: Any, weight: Any, bias: Any, eps: float, observe: Any
         return out.astype(HALF), saved
     shares = averaging(x)
     mean = shares.dot(x)
-    out, mean, var, saved = normalised(x - mean, mean, shares, weight, bias, eps)
+    out, mean, var, saved = normalised(
+        _each_row(np.subtract, x, mean), mean, shares, weight, bias, eps, columns=x
+    )
     if observe is not None:
         observe(mean, var)
     return out, saved
 
 
 def normalised(
-    centred: Any, mean: Any, shares: Any, weight: Any, bias: Any, eps: float
-) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
+    centred: Any, mean: Any, shares: Any, weight: Any, bias: Any, eps: float, columns: Any = None
+) -> tuple[Any, Any, Any, tuple[Any, Any, Any, Any]]:
     """Return columns less their mean scaled to variance 1 and by ``weight``, and shifted.
 
-    Behind these come the mean and the variance, and what the gradient needs.
+    Behind these come the mean and the variance, and what the gradient needs. Where the columns themselves are
+    given, and large, they are kept for it, and the result takes the memory of ``centred``.
     """
-    if centred.size <= 4 * _LARGE:  # the array of squares is still in the cache, and takes the result
+    if not _is_large(centred):  # the array of squares is still in the cache, and takes the result
         out = centred * centred
         var = shares.dot(out)
     else:
-        out = np.empty_like(centred)
-        var = np.einsum("ij,ij->j", centred, centred) / centred.shape[0]
+        out = np.empty_like(centred) if columns is None else centred
+        var = _sums_of_large_product(centred, centred) / centred.shape[0]
     scale = var + eps
     np.reciprocal(np.sqrt(scale, scale), scale)  # in one array: measured, a fifth faster
-    distance = mean * scale
+    distance, subtracted = mean * scale, mean
     if distance.dot(distance) > _FAR * _FAR * distance.size:  # then the rounding of the mean would show
         mean = mean + np.mean(centred, axis=0)
         centred = deviations(centred, 0)
         var = np.mean(centred * centred, axis=0)
         scale = 1 / np.sqrt(var + eps)
+    kept = (columns, subtracted) if out is centred else (centred, None)
     weight_scale = weight * scale
-    np.multiply(centred, weight_scale, out=out)
-    out += bias
-    return out, mean, var, (centred, scale, weight_scale)
+    _each_row(np.multiply, centred, weight_scale, out=out)
+    _each_row(np.add, out, bias, out=out)
+    return out, mean, var, (*kept, scale, weight_scale)
 
 
 def batch_norm_joint(
@@ -115,18 +156,23 @@ def batch_norm_joint(
 ) -> tuple[Any, ...]:
     # With the normalised values z = centred * scale and the cotangent h = g * weight of z, that of x is
     # scale * (h - mean(h) - z * mean(h * z)); both means are parts of the gradients of bias and weight.
-    centred, scale, weight_scale = saved
+    kept, mean, scale, weight_scale = saved
+    centred = kept if mean is None else _each_row(np.subtract, kept, mean)
     g = single(g)
     n = x.shape[0]
     ones = filled(n, 1.0, g.dtype)
-    weight_part = scale * (ones.dot(g * centred) if g.size <= _LARGE else np.einsum("ij,ij->j", g, centred))
+    if _is_large(g):
+        weight_part = scale * _sums_of_large_product(centred, g)
+    else:
+        weight_part = scale * _column_sums_of_product(g, centred)
     bias_part = ones.dot(g)
     if not needed[0]:
         return None, weight_part, bias_part
-    part = centred * (weight_part * scale * (-1 / n))
+    slope = weight_part * scale * (-1 / n)
+    part = _each_row(np.multiply, centred, slope, out=None if mean is None else centred)
     part += g
-    part -= bias_part * (1 / n)
-    part *= weight_scale
+    _each_row(np.subtract, part, bias_part * (1 / n), out=part)
+    _each_row(np.multiply, part, weight_scale, out=part)
     return part, weight_part, bias_part
 
 
@@ -144,6 +190,41 @@ batch_norm = fused(
     domain=(REAL, POSITIVE, REAL),
     samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
 )
+
+# ---- batch norm by running statistics ---------------------------------------------------------------------
+
+
+def _scale_and_shift_forward(x: Any, scale: Any, shift: Any) -> tuple[Any, None]:
+    x, scale, shift = _promoted(x, scale, shift)
+    out = _each_row(np.multiply, x, scale)
+    return _each_row(np.add, out, shift, out=out), None
+
+
+def _scale_and_shift_joint(
+    g: Any, needed: Any, out: Any, saved: None, x: Any, scale: Any, shift: Any
+) -> tuple[Any, ...]:
+    g = single(g)
+    return (
+        _each_row(np.multiply, g, single(scale)) if needed[0] else None,
+        _column_sums_of_product(g, single(x).astype(g.dtype, copy=False)) if needed[1] else None,
+        column_sums(g) if needed[2] else None,
+    )
+
+
+def _scale_and_shift_formula(x: Any, scale: Any, shift: Any) -> Any:
+    return x * scale + shift
+
+
+scale_and_shift = fused(
+    # measured: of the pixels of 128 images of 12 x 12 and 16 channels half the time of two operations
+    _scale_and_shift_forward,
+    _scale_and_shift_joint,
+    _scale_and_shift_formula,
+    name="scale_and_shift",
+    label="scale, shift",
+    samples=(Sample(((4, 3), (3,), (3,))), Sample(((1, 2), (2,), (2,)))),
+)
+"""Columns (n, c) times a scale (c,) plus a shift (c,)."""
 
 # ---- layer norm ------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -15,6 +15,8 @@ from tinygrad_mnist.ops.half import single, stored
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
 """Pixels ((top, bottom), (left, right))."""
+
+NO_PADDING: Final[Sides] = ((0, 0), (0, 0))
 
 # ---- NumPy's function ------------------------------------------------------------------------------------
 
@@ -115,7 +117,7 @@ def output_size(size: Sequence[int], kernel: Pair, stride: Pair, padding: Sides,
 
 def padded_images(x: Any, padding: Sides, value: float = 0) -> Any:
     """Return images (N, C, H, W) in a frame of a value."""
-    if padding == ((0, 0), (0, 0)):
+    if padding == NO_PADDING:
         return x
     return np.pad(x, ((0, 0), (0, 0), *padding), constant_values=value)
 
@@ -126,27 +128,45 @@ def image_windows(x: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
     return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-# ---- the same on arrays that lie channels-last in memory -------------------------------------------------
+# ---- the same on arrays alone, for fast forward functions ------------------------------------------------
+
+# Images may lie in memory as planes (N, C, H, W), or channels-last (N, H, W, C); ``axis`` is the one of H.
 
 
-def channels_last(x: Any, padding: Sides, dtype: Any, value: float = 0) -> Any:
-    """Return images (N, C, H, W) as a contiguous array (N, H, W, C), framed; a view where that is one."""
-    images = x.transpose(0, 2, 3, 1)
-    if padding == ((0, 0), (0, 0)):
-        return np.ascontiguousarray(images, dtype)
-    n, height, width, channels = images.shape
-    (top, bottom), (left, right) = padding
-    framed = np.full((n, height + top + bottom, width + left + right, channels), value, dtype)
-    framed[:, top : top + height, left : left + width] = images
-    return framed
+def framed(x: Any, padding: Sides, axis: int, dtype: Any, value: float = 0) -> Any:
+    """Return images in a frame of a value, as a contiguous array; without a frame maybe the array itself."""
+    if padding == NO_PADDING:
+        return np.ascontiguousarray(x, dtype)
+    shape = list(x.shape)
+    inside = [slice(None)] * x.ndim
+    for i, (before, after) in enumerate(padding, axis):
+        inside[i] = slice(before, before + shape[i])
+        shape[i] += before + after
+    out = np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
+    out[tuple(inside)] = x
+    return out
 
 
-def windows_last(x: Any, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
-    """Return the windows (N, H', W', kh, kw, C) of images (N, H, W, C), a view."""
-    n, height, width, channels = x.strides
+def unframed(x: Any, padding: Sides, axis: int) -> Any:
+    """Return images without their frame: the transpose of `framed`."""
+    if padding == NO_PADDING:
+        return x
+    inside = [slice(before, x.shape[i] - after) for i, (before, after) in enumerate(padding, axis)]
+    return np.ascontiguousarray(x[(slice(None),) * axis + tuple(inside)])
+
+
+def strided_windows(x: Any, axis: int, size: Pair, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
+    """Return the windows as a view: axes (H', W', kh, kw) are in the place of height and width."""
+    down, across = x.strides[axis : axis + 2]
+    steps = (stride[0] * down, stride[1] * across, dilation[0] * down, dilation[1] * across)
     return as_strided(
         x,
-        (x.shape[0], *size, *kernel, x.shape[3]),
-        (n, stride[0] * height, stride[1] * width, dilation[0] * height, dilation[1] * width, channels),
+        x.shape[:axis] + size + kernel + x.shape[axis + 2 :],
+        x.strides[:axis] + steps + x.strides[axis + 2 :],
         writeable=False,
     )
+
+
+def places(count: int, length: int, stride: int, dilation: int) -> list[slice]:
+    """Return, for each element of a window along an axis, the places of it in all ``count`` windows."""
+    return [slice(k * dilation, k * dilation + stride * (count - 1) + 1, stride) for k in range(length)]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # In inches: a digit, from one digit to the next, and the borders of the page.
 _DIGIT, _ACROSS, _DOWN, _DOWN_WITHOUT_LABELS = 0.86, 1.08, 1.36, 1.18
-_CHARACTER = 0.078  # the mean width of a character in the lines below a picture
+_CHARACTER = 0.085  # the mean width of a character in the lines below a picture
+_GAP = 0.1  # between two captions
 _LONGEST = 18  # characters of a name
 _SIDE, _TOP, _BOTTOM = 0.3, 0.85, 0.1
 _NARROWEST = 4.2  # holds the title and the line under it
@@ -130,7 +131,7 @@ def _are_digits(names: Sequence[str] | None) -> bool:
 def _across(captions: Sequence[str | None]) -> float:
     """Return the inches from one picture to the next, so that the captions below them stay apart."""
     longest = max(len(caption or "") for caption in captions)
-    return max(_ACROSS, (longest + len("✗  · 100 %")) * _CHARACTER) if longest > 2 else _ACROSS
+    return max(_ACROSS, (longest + len("✗  · 100 %")) * _CHARACTER + _GAP) if longest > 1 else _ACROSS
 
 
 def _extent(left: float, top: float, shape: tuple[int, ...]) -> tuple[float, float, float, float]:

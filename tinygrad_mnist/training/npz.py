@@ -17,6 +17,7 @@ _CHECKPOINT: Final = npz.Purpose(
     kind="checkpoint",
     instead="name a directory that 'tinygrad-mnist train' has written",
     again="take another copy of it, or train again",
+    pickled="is cut off or damaged; take another copy of it, or train again",
     always_unpacked=1 << 26,
     largest_ratio=25,  # weights in float32 cannot be packed much smaller than they are
     too_large="no training writes such a file",

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import AUGMENTATIONS, Augmentation, Augmenter, hard_images, one_hot, ridge_margins
+from tinygrad_mnist.data import (
+    Augmentation,
+    Augmenter,
+    find_augmentation,
+    hard_images,
+    one_hot,
+    ridge_margins,
+)
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.training_data import Parts
 
@@ -83,7 +90,7 @@ def _augmenter(
     recipe: Recipe, parts: Parts, rng: np.random.Generator
 ) -> Callable[[NDArray[Any], NDArray[Any], int], NDArray[np.float32]] | None:
     """Return the function that changes a batch by the recipe's augmentation; None for no augmentation."""
-    ranges = AUGMENTATIONS[recipe.augmentation]
+    ranges = find_augmentation(recipe.augmentation)
     if ranges == Augmentation():
         return None
     return Augmenter(ranges, parts.image_shape, int(rng.integers(1 << 32)))

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-from tinygrad_mnist.data.augmentation import AUGMENTATIONS
+from tinygrad_mnist.data.augmentation import find_augmentation
+from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.training.choices import ACTIVATIONS, NORMS, OPTIMIZERS, SCHEDULES
 from tinygrad_mnist.training.errors import RecipeError
 from tinygrad_mnist.training.layers import LayerError, parsed
@@ -55,7 +56,8 @@ class Recipe:
     crop : int
         Pixels that are cut from each side of an image, at least 0.
     augmentation : str
-        One of `tinygrad_mnist.data.AUGMENTATIONS`: how training images are changed each time they are drawn.
+        How training images are changed each time they are drawn: one of `tinygrad_mnist.data.AUGMENTATIONS`,
+        or ranges as in "rotation 10 shift 1", or a name and the ranges that replace its own.
     hard : tuple of float, or None
         ``(k, share)``: a pass that does not go through the whole training part takes the images that a linear
         classifier finds hard. They are drawn with weights ``exp(-k r)``, where r is the rank of the margin (0
@@ -294,6 +296,17 @@ def _one_of(table: Mapping[str, Any]) -> Check:
     return check
 
 
+def _augmentation(value: Any) -> str | None:
+    """Check the text of an augmentation."""
+    if not isinstance(value, str):
+        return f"a text, as 'affine' or 'rotation 10 shift 1', not {value!r}"
+    try:
+        find_augmentation(value)
+    except DataError as error:
+        return f"a name, ranges or both, but {error}"
+    return None
+
+
 def _shown(value: Any) -> str:
     """Return a value as the command line takes it, where it takes lists."""
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
@@ -339,7 +352,7 @@ _CHECKS: Final[dict[str, Check]] = {
     "norm": _one_of(NORMS),
     "dropout": _SHARE,
     "crop": _check("a whole number of at least 0", lambda n: _is_int(n) and n >= 0),
-    "augmentation": _one_of(AUGMENTATIONS),
+    "augmentation": _augmentation,
     "hard": _optional(
         _check(
             "two numbers, at least 0, and 0 to 1, as in 3,0.1",
@@ -488,7 +501,7 @@ RECIPES: dict[str, Recipe] = {
                 *("conv 64 3x3 padding 1", "max-pool 2", "norm", "activation"),
                 *("flatten", "linear 128", "norm", "activation"),
             ),
-            augmentation="elastic-8x8",
+            augmentation="affine-8x8",
             epochs=40,
             evaluate_every=40,
             data="digits",

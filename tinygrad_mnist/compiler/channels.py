@@ -4,7 +4,7 @@ The innermost loop of a kernel over images runs over channels, some 16 to 64 of 
 is written as these vectors, one by one. So a sum over all pixels stays in registers, a vector for each sum
 and for each few channels, where a loop would read and write memory for each pixel.
 
-Such a sum has parts of some hundred pixels, which are added to the whole: its rounding error does not grow
+Such a sum has parts of some hundred pixels, which are added up in float64: its rounding error does not grow
 with the number of pixels.
 """
 
@@ -16,7 +16,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.llvm import ARITHMETIC, BITWISE, COMPARISONS, TYPES, Function, literal, memory_type
+from tinygrad_mnist.compiler.llvm import (
+    ARITHMETIC,
+    BITWISE,
+    COMPARISONS,
+    TYPES,
+    _Function,
+    literal,
+    memory_type,
+)
 from tinygrad_mnist.compiler.loops import Access, Literal, Nest, Operand, Operation, Register
 
 CHUNKS: Final = 4
@@ -25,10 +33,12 @@ CHUNKS: Final = 4
 SUMS: Final = 16
 """The most registers that sums may take."""
 
-PART: Final = 1024
+PART: Final = 256
 """The most pixels of a part of a sum."""
 
-SPELLED: Final = frozenset({*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"})
+SPELLED: Final = frozenset(
+    {*ARITHMETIC, *COMPARISONS, *BITWISE, "where", "astype", "load", "store", "join_memory"}
+)
 """The operations that are written in vectors, of numbers of all kinds."""
 
 
@@ -52,16 +62,17 @@ def lanes_of(made: Nest, vector_bits: int) -> int | None:
         return None
     widest = max(dtype.itemsize for dtype in floats)
     lanes, length = vector_bits // (8 * widest), made.lengths[-1]
-    while lanes > 1 and length % lanes:
+    while lanes > length or (length % lanes and not can_overlap(made)):
         lanes //= 2
-    if lanes < 4 or length // lanes > CHUNKS:
-        return None
-    if len(column_sums(made)) * (length // lanes) > SUMS:
+    chunks = -(-length // lanes)
+    if lanes < 4 or chunks > CHUNKS or len(column_sums(made)) * chunks > SUMS:
         return None
     for operation in inner:
         access = operation.access
-        if access and access.strides[last] != access.dtype.itemsize and (
-            access.strides[last] or operation.name != "load"
+        if (
+            access
+            and access.strides[last] != access.dtype.itemsize
+            and (access.strides[last] or operation.name != "load")
         ):
             return None
         if operation.name == "join_memory" and (
@@ -94,10 +105,107 @@ def column_sums(made: Nest) -> list[Operation]:
     ]
 
 
+def can_overlap(made: Nest) -> bool:
+    """Return whether the last vector may begin earlier, and compute some channels a second time.
+
+    It may not where these are no longer what they were: in a loop that writes to what it reads.
+    """
+    loaded = {o.access.pointer for level in made.body for o in level if o.access and o.name == "load"}
+    joined = [o for o in made.body[-1] if o.name == "join_memory"]
+    places = {made.pointers[number] for number in made.stored}
+    return len(joined) == len(column_sums(made)) and places.isdisjoint(made.pointers[n] for n in loaded)
+
+
 def part_of(made: Nest) -> int:
-    """Return the turns of the outermost loop whose pixels make a part of a sum: a divisor of its length."""
-    turns, pixels = made.lengths[0], math.prod(made.lengths[1:-1])
-    return max(n for n in range(1, turns + 1) if turns % n == 0 and (n * pixels <= PART or n == 1))
+    """Return the turns of the outermost loop that make a part of a sum; the last part may have fewer."""
+    return min(made.lengths[0], max(1, PART // math.prod(made.lengths[1:-1])))
+
+
+def parts_of(made: Nest) -> int:
+    """Return the number of parts of a sum."""
+    return -(-made.lengths[0] // part_of(made))
+
+
+def can_share_sums(made: Nest) -> bool:
+    """Return whether threads can share the outermost loop, each with some parts of each sum."""
+    sums = column_sums(made)
+    stored = [
+        o.access for level in made.body for o in level if o.access and o.name in ("store", "join_memory")
+    ]
+    others = [access for access in stored if access not in [o.access for o in sums]]
+    return (
+        len(sums) == len(made.fills) > 0
+        and made.lengths[0] > part_of(made)
+        and all(access.strides[0] for access in others)
+    )
+
+
+def bytes_of_parts(made: Nest) -> int:
+    """Return the bytes of memory for the parts of all sums, where threads share them."""
+    count = parts_of(made)
+    return sum(count * made.lengths[-1] * o.operands[0].dtype.itemsize for o in column_sums(made))
+
+
+def additions_of_parts(made: Nest) -> list[tuple[int, int, str]]:
+    """Return for each sum its pointer, the offset of its parts, and the text of what adds them up.
+
+    The text is that of a function ``void(ptr parts, ptr sum)``; its name is to be put for ``{name}``.
+    """
+    found, offset = [], 0
+    count, length = parts_of(made), made.lengths[-1]
+    for operation in column_sums(made):
+        assert operation.access
+        dtype = operation.access.dtype
+        kind, wide = f"<{length} x {TYPES[dtype]}>", f"<{length} x double>"
+        text = _ADD_PARTS.format(
+            kind=kind,
+            wide=wide,
+            extended="%term = " + _extended(dtype, length, "%part"),
+            rounded="%result = " + _rounded(dtype, length, "%new"),
+            bytes=length * dtype.itemsize,
+            count=count,
+            name="{name}",
+        )
+        found.append((operation.access.pointer, offset, text))
+        offset += count * length * dtype.itemsize
+    return found
+
+
+_ADD_PARTS: Final = """\
+define internal void @{name}(ptr noalias %parts, ptr noalias %sum) noinline {{
+entry:
+  br label %body
+body:
+  %i = phi i64 [ 0, %entry ], [ %next, %body ]
+  %total = phi {wide} [ zeroinitializer, %entry ], [ %new, %body ]
+  %far = mul nuw nsw i64 %i, {bytes}
+  %place = getelementptr inbounds i8, ptr %parts, i64 %far
+  %part = load {kind}, ptr %place, align 1
+  {extended}
+  %new = fadd {wide} %total, %term
+  %next = add nuw nsw i64 %i, 1
+  %more = icmp ult i64 %next, {count}
+  br i1 %more, label %body, label %done
+done:
+  {rounded}
+  store {kind} %result, ptr %sum, align 1
+  ret void
+}}
+"""
+
+
+def _extended(dtype: np.dtype[Any], length: int, value: str) -> str:
+    """Return the instruction that makes float64 of a vector of floats."""
+    if dtype.itemsize == 8:
+        return f"bitcast <{length} x double> {value} to <{length} x double>"
+    return f"fpext <{length} x float> {value} to <{length} x double>"
+
+
+def _rounded(dtype: np.dtype[Any], length: int, value: str) -> str:
+    """Return the instruction that makes floats of a vector of float64."""
+    if dtype.itemsize == 8:
+        return f"bitcast <{length} x double> {value} to <{length} x double>"
+    return f"fptrunc <{length} x double> {value} to <{length} x float>"
 
 
 def function(
@@ -108,11 +216,15 @@ def function(
     *,
     cut: bool = False,
 ) -> str:
-    """Return the text of a function that runs a nest of loops, as `llvm.function` does."""
+    """Return the text of a function that runs a nest of loops, as `llvm.function` does.
+
+    Where threads share sums, its range is one of the outermost loop, and its last argument is a pointer to
+    memory for their parts, which `additions_of_parts` adds up.
+    """
     return _Columns(made, declared, functions, lanes, cut=cut).text()
 
 
-class _Columns(Function):
+class _Columns(_Function):
     """The work of :func:`function`."""
 
     def __init__(
@@ -125,7 +237,13 @@ class _Columns(Function):
         cut: bool,
     ):
         super().__init__(made, declared, functions, cut=cut)
+        self.shares_sums = cut and can_share_sums(made)
+        if self.shares_sums:
+            self.ranged = 0
+            self.further_arguments.append("ptr noalias %parts")
         self.lanes = lanes
+        channels = made.lengths[-1]
+        self.starts = [min(start, channels - lanes) for start in range(0, channels, lanes)]
         self.chunk: int | None = None  # the first channel of the vector that is being written
         self.sums = column_sums(made)
         self.splats: dict[str, str] = {}
@@ -137,45 +255,73 @@ class _Columns(Function):
 
     # Loops -----------------------------------------------------------------------------------------------
 
+    def fill(self, pointer: int, count: int, value: Literal) -> None:
+        if not self.shares_sums:  # then the sums are written at the end
+            super().fill(pointer, count, value)
+
     def enter(self, depth: int) -> None:
         if depth == len(self.nest.lengths) - 1:
             self.channels(depth)
-        elif depth == 0 and self.sums and self.ranged is None:
+        elif depth == 0 and self.sums and (self.shares_sums or self.ranged is None):
             self.in_parts()
         else:
             super().enter(depth)
 
     def in_parts(self) -> None:
-        """Spell the outermost loop in parts, whose sums are added to the whole one after the other."""
-        length, part = self.nest.lengths[0], part_of(self.nest)
-        kinds = {}
+        """Spell the outermost loop in parts, whose sums are added up, or stored where threads share them."""
+        length, part, wide = self.nest.lengths[0], part_of(self.nest), f"<{self.lanes} x double>"
+        channels, far, even = self.nest.lengths[-1], 0, length % part == 0
+        sums: list[tuple[Access, int, str, str, int]] = []
         for operation in self.sums:
-            assert operation.access
-            for start in range(0, self.nest.lengths[-1], self.lanes):
-                kind = f"<{self.lanes} x {TYPES[operation.access.dtype]}>"
-                name = self.variable(kind)
-                self.parts[operation.access, start] = name
-                kinds[name] = kind
+            access = operation.access
+            assert access
+            for start in self.starts:
+                kind = f"<{self.lanes} x {TYPES[access.dtype]}>"
+                name, total = self.variable(kind), "" if self.shares_sums else self.variable(wide)
+                self.parts[access, start] = name
+                sums.append((access, start, name, total, far + start * access.dtype.itemsize))
+                if total:
+                    self.add(f"store {wide} zeroinitializer, ptr {total}")
+            far += parts_of(self.nest) * channels * access.dtype.itemsize
 
         def run(number: str) -> None:
-            for name, kind in kinds.items():
-                self.add(f"store {kind} zeroinitializer, ptr {name}")
+            for access, _, name, _, _ in sums:
+                self.add(f"store <{self.lanes} x {TYPES[access.dtype]}> zeroinitializer, ptr {name}")
             begin = self.make(f"mul nuw nsw i64 {number}, {part}")
-            self.loop(begin, self.make(f"add nuw nsw i64 {begin}, {part}"), self.turn(0))
-            for (access, start), name in self.parts.items():
-                kind = kinds[name]
-                offset = start * access.dtype.itemsize
-                place = self.make(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {offset}")
-                whole = self.make(f"load {kind}, ptr {place}, align 1")
-                new = self.make(f"load {kind}, ptr {name}")
-                self.add(f"store {kind} {self.make(f'fadd {kind} {whole}, {new}')}, ptr {place}, align 1")
+            end = self.make(f"add nuw nsw i64 {begin}, {part}")
+            if not even:
+                self.declared.add("declare i64 @llvm.umin.i64(i64, i64)")
+                end = self.make(f"call i64 @llvm.umin.i64(i64 {end}, i64 {length})")
+            self.loop(begin, end, self.turn(0))
+            for access, _, name, total, offset in sums:
+                kind = f"<{self.lanes} x {TYPES[access.dtype]}>"
+                value = self.make(f"load {kind}, ptr {name}")
+                if total:
+                    term = self.make(_extended(access.dtype, self.lanes, value))
+                    old = self.make(f"load {wide}, ptr {total}")
+                    self.add(f"store {wide} {self.make(f'fadd {wide} {old}, {term}')}, ptr {total}")
+                    continue
+                at = self.make(f"mul nuw nsw i64 {number}, {channels * access.dtype.itemsize}")
+                at = self.make(f"add nuw nsw i64 {at}, {offset}")
+                place = self.make(f"getelementptr inbounds i8, ptr %parts, i64 {at}")
+                self.add(f"store {kind} {value}, ptr {place}, align 1")
 
-        self.loop("0", str(length // part), run)
+        if self.shares_sums:
+            begin, last = self.make(f"udiv i64 %begin, {part}"), self.make("sub nuw nsw i64 %end, 1")
+            end = self.make(f"add nuw nsw i64 {self.make(f'udiv i64 {last}, {part}')}, 1")
+            self.loop(begin, end, run)
+            return
+        self.loop("0", str(parts_of(self.nest)), run)
+        for access, start, _, total, _ in sums:
+            value = self.make(_rounded(access.dtype, self.lanes, self.make(f"load {wide}, ptr {total}")))
+            offset = start * access.dtype.itemsize
+            place = self.make(f"getelementptr inbounds i8, ptr %p{access.pointer}, i64 {offset}")
+            self.add(f"store <{self.lanes} x {TYPES[access.dtype]}> {value}, ptr {place}, align 1")
 
     def channels(self, depth: int) -> None:
         """Spell the innermost loop, vector by vector."""
         outside = dict(self.registers)
-        for start in range(0, self.nest.lengths[depth], self.lanes):
+        for start in self.starts:
             self.chunk = start
             self.registers = dict(outside)
             self.splats = {}

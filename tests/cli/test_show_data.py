@@ -1,0 +1,102 @@
+"""show-data draws the data that it is given, or says in one sentence what is wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygrad_mnist.cli import main
+from tinygrad_mnist.data import AUGMENTATIONS, Augmenter, load_digits
+from tinygrad_mnist.training import data_picture
+
+
+def test_it_writes_a_picture_and_says_of_what(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show-data", "--data", "digits"]) == 0
+    with Image.open("data.png") as picture:
+        picture.load()
+        assert min(picture.size) > 600
+    assert capsys.readouterr().out == (
+        "data.png: the bundled digits, 1,438 training and 359 test images of 8 x 8 pixels in 10 classes; "
+        "augmentation: rotation 10 scale 0.1 shear 0.1 shift 0.5\n"
+    )
+
+
+def test_data_of_ones_own_takes_the_augmentation_for_its_size(
+    capsys: pytest.CaptureFixture[str], mnist_like: Path
+) -> None:
+    assert main(["show-data", "--data", str(mnist_like), "-o", "own.svg"]) == 0
+    assert "<svg" in Path("own.svg").read_text("utf-8")
+    said = capsys.readouterr().out
+    assert said.startswith("own.svg: data, 200 training and 50 test images of 28 x 28 pixels")
+    assert said.endswith("shift 1 elastic 15\n")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What would be drawn, in place of a picture."""
+    found: dict[str, Any] = {}
+
+    def note(images: Any, versions: Any, labels: Any, path: Path, **texts: Any) -> None:
+        found.update(images=images, versions=versions, labels=labels, **texts)
+
+    monkeypatch.setattr(data_picture.plots, "plot_augmentation", note)
+    return found
+
+
+def test_the_seed_and_the_augmentation_count(drawn: dict[str, Any]) -> None:
+    def of(*options: str) -> bytes:
+        assert main(["show-data", "--data", "digits", *options]) == 0
+        return bytes(drawn["versions"].tobytes())
+
+    first = of()
+    assert first == of("--seed", "0", "--augmentation", "affine-8x8")
+    assert first != of("--seed", "1")
+    assert first != of("--augmentation", "none")
+    np.testing.assert_array_equal(drawn["versions"], drawn["images"][:, None].repeat(6, axis=1))
+
+
+def test_what_is_drawn_is_what_training_sees(drawn: dict[str, Any]) -> None:
+    digits, affine = load_digits(), AUGMENTATIONS["affine"]
+    data_picture.draw_data(digits, "digits", affine, Path("x.png"), 3)
+    assert drawn["names"] == digits.class_names
+    np.testing.assert_array_equal(drawn["labels"], np.repeat(np.arange(10), data_picture.IMAGES))
+    augment = Augmenter(affine, (8, 8), 3)
+    for image, versions, label in zip(drawn["images"], drawn["versions"], drawn["labels"], strict=True):
+        (number, *_) = np.flatnonzero((digits.train_images == image).all(axis=(1, 2)))
+        assert digits.train_labels[number] == label
+        for epoch, version in enumerate(versions):
+            np.testing.assert_array_equal(version, augment(image[None], [number], epoch)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--augmentation", "afine"], "there is no augmentation 'afine'; did you mean affine? (all: none, "),
+        (["--augmentation", "affine shift"], "'affine' is followed by 'shift', which is no number"),
+        (["--augmentation", "scale 2"], "scale of an augmentation is a number of at least 0 and below 1"),
+        (["--out", "data.gif"], "data.gif ends in none of .png .svg .pdf"),
+        (["--out", "nowhere/data.png"], "there is no directory 'nowhere'"),
+        (["--seed", "-1"], "-1 is not 0 or more"),
+        (["--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_what_is_misused_is_one_sentence(
+    error_of: Callable[..., str], options: list[str], sentence: str
+) -> None:
+    assert sentence in error_of("show-data", "--data", "digits", *options, status=2)
+    assert not list(Path().glob("*.*"))
+
+
+def test_data_that_is_not_there_is_one_sentence(error_of: Callable[..., str]) -> None:
+    assert "there is no data set" in error_of("show-data", "--data", "nowhere")
+    assert not Path("data.png").exists()
+
+
+def test_without_matplotlib_the_extra_is_named(
+    error_of: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert "tinygrad_mnist[plot]" in error_of("show-data", "--data", "digits")
