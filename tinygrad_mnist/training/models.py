@@ -296,7 +296,7 @@ def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> 
 
 
 def _estimated(model: nn.Module, image_shape: Pair) -> Costs:
-    """Return the costs by the shapes of the parameters, as if filters were applied at a quarter of the pixels."""
+    """Return the costs by the shapes of the parameters, with filters applied at a quarter of the pixels."""
     places = max(1, math.prod(image_shape) // 4)
     products = [(parameter.size, parameter.ndim == 4) for parameter in model.parameters()]
     filters = sum(size for size, is_filter in products if is_filter)
