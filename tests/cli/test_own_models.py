@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
+from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.training import run as run_module
 
 ErrorOf = Callable[..., str]
@@ -107,6 +108,19 @@ def test_later_commands_build_it_again_and_say_so(own_run: Path, capsys: pytest.
         captured = capsys.readouterr()
         assert words in captured.out
         assert "tinygrad-mnist: the model is built by mymodel.py:build\n" in captured.err
+
+
+def test_the_file_is_run_once_a_command(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text(SOURCE + "\nprint('this file is run')\n")
+    for arguments in (OWN, ["evaluate", "run"], ["graph", "run"]):
+        assert main(arguments) == 0
+        assert capsys.readouterr().out.count("this file is run") == 1
+
+
+def test_the_graph_says_the_lines_of_the_file(own_run: Path) -> None:
+    assert main(["graph", "run", "-o", "graph.json"]) == 0
+    lines = [node.line for node in Graph.from_json(Path("graph.json").read_text("utf-8")).nodes]
+    assert any("mymodel.py" in line for line in lines)
 
 
 def test_evaluate_says_what_training_said(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

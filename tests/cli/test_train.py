@@ -144,6 +144,20 @@ def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pyte
     assert (summary()["recipe"], summary()["data"]) == ("mlp", "mnist")
 
 
+def test_data_that_is_too_small_for_the_epochs_of_a_recipe_is_told(
+    mnist_like: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--recipe", "mlp", "--data", str(mnist_like), "--quiet", "--out", "run"]
+    assert main(arguments) == 0
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence == (
+        "tinygrad-mnist: the recipe mlp is made for more images: these are trained on in 3 steps; take more "
+        "epochs, such as --epochs 500"
+    )
+    assert main([*arguments, "--epochs", "1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 # ---- rows that are added to the tables of choices ----------------------------------------------------------
 
 
@@ -368,16 +382,3 @@ def test_one_epoch_on_mnist(mnist_dir: Path, capsys: pytest.CaptureFixture[str])
     assert main([*arguments, "--quiet"]) == 0
     assert summary()["test_accuracy"] > 0.96  # type: ignore[operator]
     assert summary()["test_images"] == 10_000
-
-
-def test_data_that_is_too_small_for_the_epochs_of_a_recipe_is_told(
-    mnist_like: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["train", "--data", str(mnist_like), "--quiet", "--out", "run"]) == 0
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence == (
-        "tinygrad-mnist: the recipe cnn is made for more images: these are trained on in 1 step; take more "
-        "epochs, such as --epochs 250"
-    )
-    assert main(["train", "--data", str(mnist_like), "--epochs", "1", "--quiet", "--out", "run"]) == 0
-    assert capsys.readouterr().err == ""

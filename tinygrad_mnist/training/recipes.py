@@ -477,7 +477,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="cnn-fast",
-            description="smaller, on hard images: 99 % soonest",
+            description="smaller, on hard images",
             layers=_small_net("conv 16 5x5 stride 2", "conv 32 3x3"),
             crop=2,
             hard=(3.0, 0.1),
