@@ -169,6 +169,20 @@ def test_a_file_in_another_place_is_named(
     assert capsys.readouterr().err == "tinygrad-mnist: the model is built by my models/that one.py:build\n"
 
 
+def test_of_several_runs_those_of_a_file_take_it(
+    own_run: Path, source: Path, run_directory: Path, capsys: pytest.CaptureFixture[str], error_of: ErrorOf
+) -> None:
+    shutil.move(source, "moved.py")
+    assert main(["evaluate", "run", str(run_directory), "--model", "moved.py:build"]) == 0
+    captured = capsys.readouterr()
+    assert "probabilities averaged over 2 runs" in captured.out
+    assert captured.err == "tinygrad-mnist: the model is built by moved.py:build\n"
+    message = error_of(
+        "evaluate", run_directory, run_directory / "checkpoint.npz", "--model", "moved.py:build"
+    )
+    assert "and moved.py:build builds another; leave out --model" in message
+
+
 def test_names_and_shapes_are_compared_with_what_the_file_builds(
     own_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

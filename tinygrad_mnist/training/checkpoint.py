@@ -166,6 +166,20 @@ def load_checkpoint(
     return Checkpoint(model=built, **settings)
 
 
+def recipe_of_checkpoint(path: str | os.PathLike[str]) -> Recipe:
+    """Return the recipe of a checkpoint; no model is built, and no file is run.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or its header is damaged.
+    """
+    path = _find(Path(path))
+    with open_npz(path) as file:
+        recipe: Recipe = _settings(path, _read_header(path, file))["recipe"]
+    return recipe
+
+
 def _say_nothing(sentence: str) -> None:
     """Take the place of a user who is to be told nothing."""
 
