@@ -29,6 +29,7 @@ from tinygrad_mnist.ops.windows import (
     padded_images,
     places,
     strided_windows,
+    told,
     unframed,
 )
 
@@ -305,6 +306,16 @@ def _options(case: Any) -> dict[str, Any]:
     return dict(zip(("stride", "padding", "dilation", "groups"), case[3:], strict=True))
 
 
+def _told(arrays: Any, static: Any) -> str:
+    """Return the kernel, which is the weight's, and the options."""
+    return told(arrays[1].shape[2:], **static)
+
+
+def _flops(result: Any, weight: Any) -> int:
+    """Return two operations for each number of the result and each weight of its filter."""
+    return int(2 * result.size * math.prod(weight.shape[1:]))
+
+
 conv2d: Op = multilinear(
     lambda x, weight, **options: _convolved(x, weight, None, **options),
     (
@@ -313,6 +324,8 @@ conv2d: Op = multilinear(
     ),
     name="conv2d",
     formula=conv2d_formula,
+    told=_told,
+    flops=lambda out, x, weight: _flops(out, weight),
     samples=tuple(Sample((case[0], case[1]), _options(case)) for case in _CASES),
 )
 """Images (N, C, H, W) and weights (O, C / groups, kh, kw) give (N, O, H', W')."""
@@ -337,6 +350,8 @@ conv2d_with_bias = fused(
     lambda x, weight, bias, **options: conv2d(x, weight, **options) + np.reshape(bias, (-1, 1, 1)),
     name="conv2d_with_bias",
     label="conv2d",
+    told=_told,
+    flops=lambda out, x, weight, bias: _flops(out, weight),
     samples=tuple(Sample((case[0], case[1], case[1][:1]), _options(case)) for case in _CASES[1:3]),
 )
 """A convolution plus one number for each channel of the result: weight (O, C / groups, kh, kw), bias (O,)."""
@@ -348,6 +363,8 @@ conv2d_by_input: Op = multilinear(
         lambda v, out, g, weight, size, **options: conv2d_by_weight(v, g, kernel=weight.shape[2:], **options),
     ),
     name="conv2d_by_input",
+    told=_told,
+    flops=lambda out, g, weight: _flops(g, weight),
     samples=tuple(Sample((case[2], case[1]), {"size": case[0][2:], **_options(case)}) for case in _CASES),
 )
 """The transpose of a convolution by its images: g (N, O, H', W') and weights give (N, C, H, W)."""
@@ -359,6 +376,8 @@ conv2d_by_weight: Op = multilinear(
         lambda v, out, x, g, kernel, **options: conv2d(x, v, **options),
     ),
     name="conv2d_by_weight",
+    told=lambda arrays, static: told(**static),
+    flops=lambda out, x, g: _flops(g, out),
     samples=tuple(Sample((case[0], case[2]), {"kernel": case[1][2:], **_options(case)}) for case in _CASES),
 )
 """The transpose of a convolution by its weights: x and g (N, O, H', W') give (O, C / groups, kh, kw)."""
