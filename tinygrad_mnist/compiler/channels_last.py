@@ -118,6 +118,7 @@ class _Rewriting:
         self.same: dict[Value, Value] = {}  # what a value of the old program is in the new one
         self.known: dict[Any, Value] = {}
         self.windows: dict[Value, Window] = {}
+        self.elements: dict[Any, Value] = {}
         self.line = ""
         for instruction in program.instructions:
             self.line = instruction.line
@@ -434,6 +435,12 @@ class _Rewriting:
 
     def element(self, value: Value, places: dict[int, int]) -> Value:
         """Return what a value is where some of its axes, counted from the first, have a place."""
+        key = (value, *places.items())
+        if key not in self.elements:  # an expression may hold another one many times
+            self.elements[key] = self.new_element(value, places)
+        return self.elements[key]
+
+    def new_element(self, value: Value, places: dict[int, int]) -> Value:
         shape = tuple(n for axis, n in enumerate(value.shape) if axis not in places)
         if all(value.shape[axis] == 1 for axis in places):
             return self.reshaped(value, shape)
@@ -469,12 +476,14 @@ class _Rewriting:
         window = self.windows.get(value)
         if window is None or isnan.inputs != (value,) or self.root(maximum) is not self.root(window.maximum):
             return None
+        ones = tuple(1 if axis in window.axes else n for axis, n in enumerate(value.shape))
+        if maximum.shape != ones:
+            return None
         lengths = [n if axis in window.axes else 1 for axis, n in enumerate(value.shape)]
         dtype = np.dtype(np.uint8 if math.prod(lengths) <= 8 else np.uint16)
         bits = (1 << np.arange(math.prod(lengths))).astype(dtype).reshape(lengths)
         if window.code is None:
             window.code = self.code_of(equal, isnan, old, window, bits)
-        ones = tuple(1 if axis in window.axes else n for axis, n in enumerate(value.shape))
         code = self.reshaped(window.code, ones)
         both = self.write("bitwise_and", (code, self.constant(bits)), value.shape, dtype, np.bitwise_and)
         zero = self.constant(np.zeros((), dtype))

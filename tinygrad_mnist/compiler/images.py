@@ -16,7 +16,9 @@ from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.symbols import Symbol
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.ops.convolution import conv2d, conv2d_by_input, conv2d_by_weight
-from tinygrad_mnist.ops.windows import output_size
+from tinygrad_mnist.ops.pooling import avg_pool2d, avg_pool2d_by_input, max_pool2d
+from tinygrad_mnist.ops.resizing import MODES, interpolate2d, interpolate2d_by_input
+from tinygrad_mnist.ops.windows import image_windows, output_size, padded_images
 
 Tracing = Any  # `trace.Tracer`, which stands above
 
@@ -127,7 +129,24 @@ def _run_by_weight(x: Any, g: Any, static: Mapping[str, Any]) -> Any:
     return conv2d_by_weight.forward(x.transpose(BACK), g.transpose(BACK), **static).transpose(WEIGHTS)
 
 
-# ---- pools -----------------------------------------------------------------------------------------------
+def _on_images(op: Op, tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    """Write a call of an operation of images, between two loops, on arrays (N, H, W, C)."""
+    symbols = [tracing.symbol(array) for array in arrays]
+    if any(symbol.ndim != 4 or not symbol.size for symbol in symbols):
+        return None
+    like = op.forward(*(np.zeros((1, *symbol.shape[1:]), symbol.dtype) for symbol in symbols), **static)
+    inputs = [transposed(tracing, symbol, IMAGES) for symbol in symbols]
+    shape = [symbols[0].shape[0], *(like.shape[axis] for axis in IMAGES[1:])]
+    run = partial(_run_on_images, forward=op.forward, static=dict(static))
+    result = lowering.instruction(tracing, op.name, inputs, shape, like.dtype, static, run)
+    return transposed(tracing, result, BACK)
+
+
+def _run_on_images(*arrays: Any, forward: Callable[..., Any], static: Mapping[str, Any]) -> Any:
+    return forward(*(array.transpose(BACK) for array in arrays), **static).transpose(IMAGES)
+
+
+# ---- windows side by side --------------------------------------------------------------------------------
 
 
 def _are_apart(size: Sequence[int], kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> bool:
@@ -142,46 +161,138 @@ def _windows(x: Any, kernel: Any) -> Any:
     return np.reshape(x, (n, channels, height // kernel[0], kernel[0], width // kernel[1], kernel[1]))
 
 
-def max_pool2d(x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
-    """Return the maximum of each window; NotImplemented if windows overlap or leave something over."""
-    if not x.size or not _are_apart(x.shape[2:], kernel, stride, padding, dilation):
-        return NotImplemented
-    return np.max(_windows(x, kernel), axis=(3, 5))
+def _sums(x: Any, kernel: Any) -> Any:
+    """Return the sum of each window (N, C, H', W')."""
+    return np.sum(_windows(x, kernel), axis=(3, 5))
 
 
-def _avg_pool2d(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
-    kernel, size = static["kernel"], arrays[0].shape[2:]
-    if not _are_apart(size, kernel, static["stride"], static["padding"]) or arrays[0].dtype == np.float16:
-        return None
+def _repeated(x: Any, kernel: Any) -> Any:
+    """Return images with a window in the place of each pixel, the transpose of the sums of windows."""
+    n, channels, height, width = x.shape
+    pixels = np.reshape(x, (n, channels, height, 1, width, 1))
+    windows = np.broadcast_to(pixels, (n, channels, height, kernel[0], width, kernel[1]))
+    return np.reshape(windows, (n, channels, height * kernel[0], width * kernel[1]))
+
+
+def _mean(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    kernel, x = static["kernel"], tracing.symbol(arrays[0])
+    if not _are_apart(x.shape[2:], kernel, static["stride"], static["padding"]) or x.dtype.kind != "f":
+        return _on_images(avg_pool2d, tracing, arrays, static)
     count = static["divisor"] or kernel[0] * kernel[1]
-    return lowering.by_formula(
-        tracing, lambda x: np.sum(_windows(x, kernel), axis=(3, 5)) / count, arrays, {}
-    )
+    return _in_single(tracing, lambda x: _sums(x, kernel) / count, x)
 
 
-def _avg_pool2d_by_input(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
-    kernel, size = static["kernel"], tuple(static["size"])
-    if not _are_apart(size, kernel, static["stride"], static["padding"]) or arrays[0].dtype == np.float16:
-        return None
-    n, channels, rows, columns = arrays[0].shape
+def _mean_by_input(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    kernel, g = static["kernel"], tracing.symbol(arrays[0])
+    if not _are_apart(static["size"], kernel, static["stride"], static["padding"]) or g.dtype.kind != "f":
+        return _on_images(avg_pool2d_by_input, tracing, arrays, static)
     count = static["divisor"] or kernel[0] * kernel[1]
+    return _in_single(tracing, lambda g: _repeated(g / count, kernel), g)
 
-    def formula(g: Any) -> Any:
-        share = np.reshape(g / count, (n, channels, rows, 1, columns, 1))
-        windows = np.broadcast_to(share, (n, channels, rows, kernel[0], columns, kernel[1]))
-        return np.reshape(windows, (n, channels, *size))
 
-    return lowering.by_formula(tracing, formula, arrays, {})
+def _in_single(tracing: Tracing, formula: Callable[..., Any], symbol: Any) -> Symbol:
+    """Write a formula of images; that of float16 is computed in float32."""
+    half = symbol.dtype == np.float16
+    given = lowering.cast(tracing, symbol, np.float32) if half else symbol
+    result = lowering.by_formula(tracing, formula, [given], {})
+    return lowering.cast(tracing, result, symbol.dtype)
 
+
+def _factors(before: Sequence[int], after: Sequence[int], static: Mapping[str, Any]) -> list[int] | None:
+    """Return how often each pixel is repeated, down and across; None if pixels are not just repeated."""
+    if not static["mode"].startswith("nearest"):
+        return None
+    factors = []
+    for n, count, scale in zip(before, after, static["scale"], strict=True):
+        _, places, _ = MODES[static["mode"]](n, count, n / count if scale is None else scale, False)
+        if count % n or not np.array_equal(places, np.arange(count) // (count // n)):
+            return None
+        factors.append(count // n)
+    return factors
+
+
+def _interpolate(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    x = tracing.symbol(arrays[0])
+    factors = _factors(x.shape[2:], static["size"], static) if x.ndim == 4 and x.size else None
+    if factors is None:
+        return _on_images(interpolate2d, tracing, arrays, static)
+    return lowering.by_formula(tracing, lambda x: _repeated(x, factors), [x], {})
+
+
+def _interpolate_by_input(
+    tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]
+) -> Symbol | None:
+    g = tracing.symbol(arrays[0])
+    factors = _factors(static["size"], g.shape[2:], static) if g.ndim == 4 and g.size else None
+    if factors is None or g.dtype.kind != "f":
+        return _on_images(interpolate2d_by_input, tracing, arrays, static)
+    return _in_single(tracing, lambda g: _sums(g, factors), g)
+
+
+# ---- maxima ----------------------------------------------------------------------------------------------
+
+
+def formula_of_max_pool2d(x: Any, **static: Any) -> Any:
+    """Return the maximum of each window, in a way that is fast in a program.
+
+    Windows side by side are a reshape and a maximum, which become loops. Of others, NumPy computes the
+    maximum and its derivatives, as in eager: a program would copy out all windows.
+    """
+    if x.size and _are_apart(x.shape[2:], **static):
+        return np.max(_windows(x, static["kernel"]), axis=(3, 5))
+    return _maximum(x, **static)
+
+
+def _shares(g: Any, x: Any, **static: Any) -> Any:
+    """Return the cotangent of images of that of their maxima."""
+    assert max_pool2d.joint is not None
+    out, saved = max_pool2d.forward(x, **static)
+    return max_pool2d.joint(g, [True], out, saved, x, **static)[0]
+
+
+def _of_chosen(v: Any, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+    """Return the mean of `v` where `x` is the maximum, of each window: the transpose of `_shares`."""
+    windows = image_windows(padded_images(x, padding, -np.inf), kernel, stride, dilation)
+    chosen = (windows == np.max(windows, axis=(-2, -1), keepdims=True)) | np.isnan(windows)
+    moved = image_windows(padded_images(v, padding), kernel, stride, dilation)
+    total = np.sum(np.where(chosen, moved, 0), axis=(-2, -1))
+    return total / np.sum(chosen, axis=(-2, -1)).astype(total.dtype)
+
+
+_maximum = Op(
+    "max_pool2d",
+    lambda x, **static: max_pool2d.forward(x, **static)[0],
+    "general",
+    (lambda g, out, x, **static: _max_shares(g, x, **static),),
+    samples="broadcast",
+    chooses=True,
+)
+_max_shares: Op = Op(
+    "gradient of max_pool2d",
+    _shares,
+    "general",
+    (lambda v, out, g, x, **static: _max_chosen(v, x, **static), None),
+    samples="broadcast",
+)
+_max_chosen: Op = Op(
+    "choice of max_pool2d",
+    _of_chosen,
+    "general",
+    (lambda g, out, v, x, **static: _max_shares(g, x, **static), None),
+    samples="broadcast",
+)
 
 SPECIAL: Final[dict[str, Callable[..., Symbol | None]]] = {
     "conv2d": _forward,
     "conv2d_by_input": _by_input,
     "conv2d_by_weight": _by_weight,
-    "avg_pool2d": _avg_pool2d,
-    "avg_pool2d_by_input": _avg_pool2d_by_input,
+    "avg_pool2d": _mean,
+    "avg_pool2d_by_input": _mean_by_input,
+    "interpolate2d": _interpolate,
+    "interpolate2d_by_input": _interpolate_by_input,
+    **{op.name: partial(_on_images, op) for op in (_maximum, _max_shares, _max_chosen)},
 }
 """Operations that are written by a function of their own; None leaves an odd case to `lowering`."""
 
-FUSED: Final[dict[str, Callable[..., Any]]] = {"max_pool2d": max_pool2d}
-"""Formulae of fused operations that are faster in a program; NotImplemented asks for the operation's own."""
+FUSED: Final[dict[str, Callable[..., Any]]] = {"max_pool2d": formula_of_max_pool2d}
+"""Formulae of fused operations that are faster in a program than their own."""

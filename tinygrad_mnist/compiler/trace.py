@@ -299,8 +299,6 @@ class Tracer(Recorder, OptimizerTracer):
         given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
         with self.at_line(self.line if _is_own(op) else ""):
             out = images.FUSED.get(op.name, op.formula)(*given, **options)
-            if out is NotImplemented:
-                out = op.formula(*given, **options)
             if observe is not None:
                 token = recording.set(False)
                 try:

@@ -261,7 +261,12 @@ def state_outline(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[S
     if outline is not None:
         yield from outline(recipe, model_input(recipe, image_shape), classes)
         return
-    for name, value in build_model(recipe, image_shape, classes).state_dict().items():
+    yield from outline_of(build_model(recipe, image_shape, classes))
+
+
+def outline_of(model: nn.Module) -> Iterator[StateEntry]:
+    """Yield the entries of the state dict of a model in outline, as `state_outline` does."""
+    for name, value in model.state_dict().items():
         yield name, value.shape, value.dtype.name
 
 

@@ -380,7 +380,9 @@ _CHECKS: Final[dict[str, Check]] = {
     "evaluate_every": _ABOVE_0,
     "validation": _number("above 0 and less than 1", lambda x: 0 < x < 1),
     "data": _TEXT,
-    "model_file": _optional(_check("a ModelFile", lambda value: isinstance(value, ModelFile))),
+    "model_file": _optional(
+        _check("named by --model FILE.py:FUNCTION", lambda value: isinstance(value, ModelFile))
+    ),
 }
 """The check of each field of a `Recipe`."""
 
