@@ -115,8 +115,9 @@ def _steps(recipe: Recipe, image_shape: Pair, classes: int) -> list[Step]:
     try:
         return followed(recipe.layers, image_shape, classes, recipe.norm)
     except LayerError as error:
+        cropped = f" that a crop of {recipe.crop} leaves" if recipe.crop else ""
         raise RecipeError(
-            f"layers do not fit images of {size_text(image_shape)} pixels: {error}", "layers"
+            f"layers do not fit the {size_text(image_shape)} pixels{cropped}: {error}", "layers"
         ) from error
 
 
