@@ -23,8 +23,8 @@ OPTIMIZERS = {
 
 
 def make_model(sizes: list[int]) -> nn.Module:
-    """Fully connected layers of these sizes, ReLU between them."""
-    layers: list[nn.Module] = []
+    """Fully connected layers of these sizes, ReLU between them; an image becomes a row of its pixels."""
+    layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
@@ -60,7 +60,7 @@ images, labels = digits.train_images[training], digits.train_labels[training]
 standardize = Standardizer.fit(images)
 held_out_x, held_out_labels = standardize(digits.train_images[held_out]), digits.train_labels[held_out]
 
-model = make_model([held_out_x.shape[1], *options.hidden, digits.classes])
+model = make_model([held_out_x[0].size, *options.hidden, digits.classes])
 chosen = {} if options.lr is None else {"lr": options.lr}
 optimizer = OPTIMIZERS[options.optimizer](model.parameters(), **chosen)
 schedule = optim.CosineAnnealingLR(optimizer, T_max=options.epochs)

@@ -16,8 +16,8 @@ from tinygrad_mnist.training import set_threads
 
 
 def make_model(inputs: int, classes: int) -> nn.Module:
-    """Return the network, from pixels to logits; softmax is part of the loss."""
-    layers: list[nn.Module] = []
+    """Return the network, from images to logits; softmax is part of the loss."""
+    layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in ((inputs, 64), (64, 32), (32, 16)):
         layers += [nn.Linear(fan_in, fan_out), nn.BatchNorm1d(fan_out), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(16, classes))
@@ -26,7 +26,7 @@ def make_model(inputs: int, classes: int) -> nn.Module:
 def gradient_descent(
     model: nn.Module, x: np.ndarray, y: np.ndarray, iterations: int, learning_rate: float, l2: float
 ) -> list[dict[str, float]]:
-    """Train on all images at once; ``x`` (n, pixels), ``y`` one-hot (n, classes)."""
+    """Train on all images at once; ``x`` (n, 1, height, width), ``y`` one-hot (n, classes)."""
     optimizer = optim.Adam(model.parameters(), lr=learning_rate, weight_decay=l2)
     schedule = optim.CosineAnnealingLR(optimizer, T_max=iterations)
     history = []
@@ -72,7 +72,7 @@ if __name__ == "__main__":
         parser.error(str(error))
     standardize = Standardizer.fit(digits.train_images)
     x, y = standardize(digits.train_images), one_hot(digits.train_labels, digits.classes)
-    model = make_model(x.shape[1], digits.classes)
+    model = make_model(x[0].size, digits.classes)
     history = gradient_descent(model, x, y, options.iterations, options.learning_rate, options.l2)
 
     predicted, confidence = make_predictions(model, standardize(digits.test_images))

@@ -38,14 +38,9 @@ model = nn.Sequential(
     nn.Linear(128, digits.classes),
 )  # fmt: skip
 print(model)
-standardize = Standardizer.fit(digits.train_images)
+standardize = Standardizer.fit(digits.train_images)  # it gives (n, 1, height, width), float32
 optimizer = optim.Adam(model.parameters())
 schedule = optim.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs * (len(digits.train_images) // 64))
-
-
-def pictures(images: np.ndarray) -> np.ndarray:
-    """Return standardised images of shape (n, channels, height, width), with one channel."""
-    return standardize(images).reshape(len(images), 1, height, width)
 
 
 @jit
@@ -62,7 +57,7 @@ rng = np.random.default_rng(0)
 for epoch in range(1, epochs + 1):
     losses = []
     for x, y in batches(
-        digits.train_images, digits.train_labels, 64, rng=rng, drop_last=True, standardize=pictures
+        digits.train_images, digits.train_labels, 64, rng=rng, drop_last=True, standardize=standardize
     ):
         losses.append(step(Tensor(x), Tensor(y)).item())
         schedule.step()
@@ -70,7 +65,7 @@ for epoch in range(1, epochs + 1):
 
 model.eval()
 predict, right = jit(model), 0
-for x, y in batches(digits.test_images, digits.test_labels, 500, standardize=pictures):
+for x, y in batches(digits.test_images, digits.test_labels, 500, standardize=standardize):
     with no_grad():
         right += np.sum(predict(Tensor(x)).numpy().argmax(axis=1) == y)
 print(f"accuracy on unseen digits: {right / len(digits.test_labels):.2%}")

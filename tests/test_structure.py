@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": CALCULUS,
     "graph": {"engine", "files", "numbers"},
     "compiler": {*CALCULUS, "nn", "optim", "graph", "files", "numbers", "_version"},
-    "data": {"files", "npz"},
+    "data": {"files", "npz", "numbers"},
     "plots": {"files", "numbers"},
     "training": {
         *(*CALCULUS, "compiler", "nn", "optim", "graph", "data", "plots"),

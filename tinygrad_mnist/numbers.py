@@ -77,6 +77,22 @@ def bytes_text(count: int) -> str:
     return f"{_without_exponent(size)} {unit}"
 
 
+def flops_text(count: int) -> str:
+    """Return the text of a number of floating-point operations.
+
+    Examples
+    --------
+    >>> flops_text(640), flops_text(117_964_800)
+    ('640 FLOP', '118 MFLOP')
+    """
+    size, unit = float(count), ""
+    for larger in "kMGT":
+        if size < 999.5:  # from there on it rounds to the next unit
+            break
+        size, unit = size / 1000, larger
+    return f"{_without_exponent(size)} {unit}FLOP"
+
+
 def _without_exponent(x: float) -> str:
     """Return a positive number with three significant digits, or all of its whole ones if they are more."""
     return f"{x:.3g}" if x < 999.5 else f"{x:.0f}"

@@ -10,6 +10,7 @@ from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import Standardizer, load_digits
 from tinygrad_mnist.training import RECIPES, Checkpoint, load_checkpoint, run, save_checkpoint
 from tinygrad_mnist.training.models import build_model
+from tinygrad_mnist.training.prediction import predict_by_checkpoint
 
 ErrorOf = Callable[..., str]
 
@@ -438,11 +439,19 @@ def test_a_submission_is_written_and_counted(
 
 
 def test_a_submission_by_the_mean_over_shifts_says_so(
-    run_directory: Path, unlabelled: Path, capsys: pytest.CaptureFixture[str]
+    run_directory: Path, capsys: pytest.CaptureFixture[str], encode_idx: Callable[[np.ndarray], bytes]
 ) -> None:
-    arguments = ["predict", run_directory, "--data", unlabelled, "--submission", "out.csv", "--tta"]
-    assert main([str(argument) for argument in arguments]) == 0
+    noise = np.random.default_rng(0).integers(0, 256, (100, 8, 8)).astype(np.uint8)
+    Path("noise.idx").write_bytes(encode_idx(noise))
+    arguments = ["predict", str(run_directory), "--data", "noise.idx", "--submission", "out.csv"]
+    tables = []
+    for more in ([], ["--tta"]):
+        assert main([*arguments, *more]) == 0
+        tables.append(np.loadtxt("out.csv", int, delimiter=",", skiprows=1)[:, 1])
     assert "averaged over each image and its four shifts by one pixel\n" in capsys.readouterr().out
+    expected = predict_by_checkpoint(load_checkpoint(run_directory), noise, tta=True).argmax(axis=1)
+    assert np.array_equal(tables[1], expected)
+    assert not np.array_equal(tables[0], tables[1])
 
 
 def test_images_of_another_size_leave_the_old_table(run_directory: Path, error_of: ErrorOf) -> None:

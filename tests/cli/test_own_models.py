@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
+from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.training import run as run_module
 
 ErrorOf = Callable[..., str]
@@ -109,6 +110,19 @@ def test_later_commands_build_it_again_and_say_so(own_run: Path, capsys: pytest.
         assert "tinygrad-mnist: the model is built by mymodel.py:build\n" in captured.err
 
 
+def test_the_file_is_run_once_a_command(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text(SOURCE + "\nprint('this file is run')\n")
+    for arguments in (OWN, ["evaluate", "run"], ["graph", "run"]):
+        assert main(arguments) == 0
+        assert capsys.readouterr().out.count("this file is run") == 1
+
+
+def test_the_graph_says_the_lines_of_the_file(own_run: Path) -> None:
+    assert main(["graph", "run", "-o", "graph.json"]) == 0
+    lines = [node.line for node in Graph.from_json(Path("graph.json").read_text("utf-8")).nodes]
+    assert any("mymodel.py" in line for line in lines)
+
+
 def test_evaluate_says_what_training_said(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     accuracy = json.loads((own_run / "summary.json").read_text("utf-8"))["test_accuracy"]
     assert main(["evaluate", "run"]) == 0
@@ -153,6 +167,20 @@ def test_a_file_in_another_place_is_named(
     assert "there is no file mymodel.py; name the model's file by --model" in error_of("evaluate", "run")
     assert main(["evaluate", "run", "--model", "my models/that one.py:build"]) == 0
     assert capsys.readouterr().err == "tinygrad-mnist: the model is built by my models/that one.py:build\n"
+
+
+def test_of_several_runs_those_of_a_file_take_it(
+    own_run: Path, source: Path, run_directory: Path, capsys: pytest.CaptureFixture[str], error_of: ErrorOf
+) -> None:
+    shutil.move(source, "moved.py")
+    assert main(["evaluate", "run", str(run_directory), "--model", "moved.py:build"]) == 0
+    captured = capsys.readouterr()
+    assert "probabilities averaged over 2 runs" in captured.out
+    assert captured.err == "tinygrad-mnist: the model is built by moved.py:build\n"
+    message = error_of(
+        "evaluate", run_directory, run_directory / "checkpoint.npz", "--model", "moved.py:build"
+    )
+    assert "and moved.py:build builds another; leave out --model" in message
 
 
 def test_names_and_shapes_are_compared_with_what_the_file_builds(

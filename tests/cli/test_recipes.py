@@ -143,7 +143,7 @@ def test_a_misuse_is_one_sentence(error_of: ErrorOf, arguments: list[str], words
 def test_layers_that_do_not_fit_the_images_are_one_sentence(error_of: ErrorOf) -> None:
     Path("my.toml").write_text('base = "cnn-digits"\nlayers = ["conv 3 9x9", "flatten"]\n')
     message = error_of(*TRAIN, "--recipe", "my.toml", status=2)
-    assert "layers do not fit images of 8 x 8 pixels: layer 1, 'conv 3 9x9', does not fit" in message
+    assert "layers do not fit the 8 x 8 pixels: layer 1, 'conv 3 9x9', does not fit" in message
 
 
 def test_a_recipe_that_is_not_there_is_not_shown(error_of: ErrorOf) -> None:

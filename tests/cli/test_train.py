@@ -144,6 +144,20 @@ def test_the_environment_names_the_directory(mnist_like: Path, monkeypatch: pyte
     assert (summary()["recipe"], summary()["data"]) == ("mlp", "mnist")
 
 
+def test_data_that_is_too_small_for_the_epochs_of_a_recipe_is_told(
+    mnist_like: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--recipe", "mlp", "--data", str(mnist_like), "--quiet", "--out", "run"]
+    assert main(arguments) == 0
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence == (
+        "tinygrad-mnist: the recipe mlp is made for more images: these are trained on in 3 steps; take more "
+        "epochs, such as --epochs 500"
+    )
+    assert main([*arguments, "--epochs", "1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 # ---- rows that are added to the tables of choices ----------------------------------------------------------
 
 

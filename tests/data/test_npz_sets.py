@@ -218,8 +218,8 @@ def test_a_fault_is_named(tmp_path: Path, changes: dict[str, Any], message: str)
 
 
 def test_other_arrays_are_listed(tmp_path: Path) -> None:
-    file = write(tmp_path, a=IMAGES, b=LABELS)
-    with pytest.raises(DataError, match="has the arrays a, b, where x_train, y_train, x_test and y_test"):
+    file = write(tmp_path, **{"a": IMAGES, "b\n": LABELS})
+    with pytest.raises(DataError, match=r"has the arrays a, b\\n, where x_train, y_train, x_test and y_test"):
         load(file)
 
 

@@ -50,6 +50,21 @@ def test_arrays_take_no_time() -> None:
     assert {(node.forward_seconds, node.backward_bytes) for node in arrays} == {(None, None)}
 
 
+def test_products_have_counts_of_operations() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2, rng=0), nn.ReLU(), nn.Conv2d(4, 6, (1, 3), groups=2, bias=False, rng=0),
+        nn.Flatten(), nn.Linear(6 * 4 * 2, 3, rng=0),
+    )  # fmt: skip
+    measured = graph.profile(model, np.ones((5, 1, 9, 9), np.float32), np.zeros(5, int), repeats=1)
+    found = {node.id.split("/")[1]: node for node in measured.operations if node.forward_flops is not None}
+    first, second, last = 2 * 5 * 4 * 16 * 9, 2 * 5 * 6 * 8 * 2 * 3, 2 * 5 * 3 * 48
+    # the images of the first layer require no gradient
+    counts = {name: (node.forward_flops, node.backward_flops) for name, node in found.items()}
+    assert counts == {"0": (first, first), "2": (second, 2 * second), "4": (last, 2 * last)}
+    assert "FLOP" in measured.text("profile", width=140)
+    assert graph.Graph.from_json(measured.json()) == measured
+
+
 def test_without_targets_only_the_forward_pass_is_measured() -> None:
     measured = graph.profile(model_of(), X, repeats=1)
     assert measured.operations[-1].id == "model/4/linear#1"

@@ -493,3 +493,15 @@ def test_a_module_that_cannot_be_described_leaves_nothing_behind() -> None:
     assert ids(outer.graph()) == ids(inner.graph())
     tops = {cluster.id for cluster in outer.graph().clusters if not cluster.parent}
     assert tops == {"model", "Sequential"}
+
+
+def test_windows_are_told_by_kernel_stride_and_padding() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 5, stride=2, padding=2, rng=0), nn.MaxPool2d(2), nn.AvgPool2d(2, 1))
+    with graph.record(model) as tape:
+        model(np.ones((1, 1, 9, 9), np.float32))
+    told = [(node.label, node.arguments, node.value.shape) for node in tape.graph().operations]
+    assert told == [
+        ("conv2d", "kernel 5×5, stride 2×2, padding 2", (1, 2, 5, 5)),
+        ("max pool", "kernel 2×2, stride 2×2", (1, 2, 2, 2)),
+        ("average pool", "kernel 2×2", (1, 2, 1, 1)),
+    ]

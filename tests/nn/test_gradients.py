@@ -98,6 +98,9 @@ def test_a_target_of_probabilities_gets_a_gradient(loss: nn.Module, input, targe
 SMALL = [
     (nn.ELU(0.3), X), (nn.SiLU(), X), (nn.Softplus(2.0), X), (nn.Hardtanh(), X), (nn.RMSNorm(3), X),
     (nn.GroupNorm(2, 4), numbers(2, 4)),
+    (nn.Conv2d(1, 1, 2, padding="same", padding_mode="reflect", rng=0), numbers(1, 1, 2, 2)),
+    (nn.ConvTranspose2d(1, 2, 2, stride=2, rng=0), numbers(1, 1, 2, 2)),
+    (nn.MaxPool2d(2, 1), numbers(1, 1, 2, 3)), (nn.BatchNorm2d(2, eps=0.1), numbers(2, 2, 1, 2)),
 ]  # fmt: skip
 
 

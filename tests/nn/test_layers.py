@@ -99,8 +99,14 @@ def test_a_length_must_be_positive() -> None:
         ((4, 2), 2, "Linear: input of shape (4, 2) does not fit weight of shape (2, 3); expected (..., 3)"),
         ((), 2, "Linear: input of shape () does not fit weight of shape (2, 3); expected (..., 3)"),
         ((4, 3), 1, "Linear: bias of shape (1,) does not fit weight of shape (2, 3); expected (2,)"),
+        (
+            (4, 1, 3, 1),
+            2,
+            "Linear: input of shape (4, 1, 3, 1) does not fit weight of shape (2, 3); expected (..., 3); put "
+            "nn.Flatten() before it",
+        ),
     ],
-    ids=["input", "scalar", "bias"],
+    ids=["input", "scalar", "bias", "images"],
 )
 def test_a_wrong_shape_is_said_with_what_is_expected(shape: tuple[int, ...], bias: int, message: str) -> None:
     layer = nn.Linear(3, 2)

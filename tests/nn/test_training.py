@@ -7,8 +7,9 @@ from tinygrad_mnist import nn, no_grad, optim
 from tinygrad_mnist.data import Standardizer, batches, load_digits, one_hot
 
 
-def accuracy_after_training(model: nn.Module, loss: nn.Module, targets_of, epochs: int = 8) -> float:
+def accuracy_after_training(layers: nn.Module, loss: nn.Module, targets_of, epochs: int = 8) -> float:
     digits = load_digits()
+    model = nn.Sequential(nn.Flatten(), layers)
     standardize = Standardizer.fit(digits.train_images)
     optimizer = optim.AdamW(model.parameters(), lr=0.01)
     rng = np.random.default_rng(0)
@@ -50,6 +51,15 @@ def test_a_small_network_learns_the_digits(layers, loss: nn.Module, targets_of) 
     model = nn.Sequential(*layers)
     model.apply(lambda module: getattr(module, "reset_parameters", lambda: None)())
     assert accuracy_after_training(model, loss, targets_of) > 0.93
+
+
+def test_a_convolutional_network_learns_the_digits() -> None:
+    nn.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 16, 3, padding=1), nn.MaxPool2d(2), nn.BatchNorm2d(16),
+        nn.ReLU(), nn.Flatten(), nn.Linear(256, 10),
+    )  # fmt: skip
+    assert accuracy_after_training(layers, nn.CrossEntropyLoss(), lambda y: y, epochs=3) > 0.95
 
 
 def test_equal_seeds_train_to_equal_bits() -> None:

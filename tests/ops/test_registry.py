@@ -17,7 +17,7 @@ EXAMPLES = {"first_order": 30, "second_order": 20}
 THOROUGH = settings().max_examples // 4  # 250 in the profile of that name
 
 
-# Their parts are not slow: linear, batch_norm and relu, and the operations whose second derivatives these are.
+# What they are made of is not slow: linear, batch_norm, relu, and the operations that have these as rules.
 SLOW = {
     (name, "second_order")
     for name in (

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import Tensor
-from tinygrad_mnist.data import Standardizer
+from tinygrad_mnist.data import Standardizer, load_digits
 from tinygrad_mnist.training import (
     RECIPES,
     Checkpoint,
     CheckpointError,
+    Recipe,
     RunError,
     load_checkpoint,
+    predict,
     save_checkpoint,
 )
 from tinygrad_mnist.training.models import build_model
@@ -82,6 +84,27 @@ def test_everything_comes_back(checkpoint: Checkpoint, path: Path) -> None:
 def test_a_file_of_a_version_that_compiled_nothing_is_read(checkpoint: Checkpoint, path: Path) -> None:
     assert not {"jit", "compiled"} & checkpoint.origin.keys()
     assert load_checkpoint(path).origin == checkpoint.origin
+
+
+def test_a_file_of_a_version_before_convolutions_is_read() -> None:
+    """Its recipe is called by its old name, and its model took rows of pixels."""
+    checkpoint = load_checkpoint(Path(__file__).parent / "files" / "before_convolutions.npz")
+    assert (checkpoint.recipe.name, checkpoint.image_shape) == ("default", (8, 8))
+    assert checkpoint.recipe.changes() == {"hidden": [6], "batch_size": 32, "epochs": 12}
+    digits = load_digits()
+    found = predict(checkpoint.model, digits.test_images, checkpoint.standardizer)
+    assert np.mean(found.argmax(axis=1) == digits.test_labels) == pytest.approx(0.9526, abs=1e-4)
+    np.testing.assert_allclose(found[0, [0, 3, 5]], [0.956458, 0.008319, 0.011286], rtol=1e-4)
+
+
+def test_a_model_of_layers_comes_back(tmp_path: Path) -> None:
+    recipe = Recipe("mine", "", model="layers", crop=1, layers=("conv 3 2x2", "norm", "flatten"))
+    model = build_model(recipe, (6, 5), 3, rng=np.random.default_rng(0))
+    checkpoint = Checkpoint(model, recipe, (6, 5), ("a", "b", "c"), Standardizer(9, 8, 1), {"data": "x"})
+    save_checkpoint(tmp_path / "x.npz", checkpoint)
+    again = load_checkpoint(tmp_path / "x.npz")
+    assert (again.recipe, again.standardizer) == (recipe, checkpoint.standardizer)
+    np.testing.assert_equal(again.model.state_dict(), model.state_dict())
 
 
 def test_the_model_is_ready_for_use(path: Path) -> None:

@@ -124,6 +124,36 @@ def test_a_single_step_is_at_the_rate_of_the_recipe() -> None:
     assert optimizer.param_groups[0]["lr"] == recipe.lr
 
 
+@pytest.mark.parametrize("warmup", [0.25, 0.2])
+def test_the_rate_rises_from_a_tenth_and_falls_to_a_hundredth(warmup: float) -> None:
+    recipe = RECIPES["cnn"].changed(lr=1.0, warmup=warmup)
+    optimizer = build_optimizer(recipe, build_model(recipe, (28, 28), 10))
+    made = build_schedule(recipe, optimizer, 101)
+    assert made is not None
+    rates = []
+    for _ in range(101):
+        assert {group["lr"] for group in optimizer.param_groups} == {made.get_last_lr()[0]}
+        rates.append(optimizer.param_groups[0]["lr"])
+        made.step()
+    top = int(np.argmax(rates))
+    assert abs(top - (101 * warmup - 1)) <= 1
+    assert (rates[0], rates[-1]) == (pytest.approx(0.1), pytest.approx(0.01))
+    assert max(rates) == pytest.approx(1, abs=5e-3)
+    assert rates[top // 2] == pytest.approx(0.55, abs=0.05)  # half a cosine is in its middle there
+    assert rates[(top + 100) // 2] == pytest.approx(0.505, abs=0.02)
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.99)
+
+
+@pytest.mark.parametrize(("decay_biases", "counts"), [(False, [(4, 0.01), (7, 0.0)]), (True, [(11, 0.01)])])
+def test_what_decays_is_what_the_recipe_says(decay_biases: bool, counts: list[tuple[int, float]]) -> None:
+    recipe = RECIPES["cnn"].changed(decay_biases=decay_biases)
+    optimizer = build_optimizer(recipe, build_model(recipe, (28, 28), 10))
+    groups = [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
+    assert groups == counts
+    if not decay_biases:
+        assert all(parameter.ndim > 1 for parameter in optimizer.param_groups[0]["params"])
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_cycle_cycles_the_momentum_of_those_that_have_one(name: str) -> None:
     recipe = RECIPES["three-layer"].changed(optimizer=name, schedule="one-cycle")

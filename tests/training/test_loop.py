@@ -204,6 +204,44 @@ def test_training_accuracy_is_that_of_one_sample_of_the_training_part(
     assert rows <= {row.tobytes() for row in parts.standardizer(parts.train_images)}
 
 
+@pytest.mark.parametrize(("epochs", "steps"), [(0.01, 1), (0.5, 4), (1.25, 10), (2.0, 16)])
+def test_epochs_need_not_be_whole(small: Recipe, patterns: Dataset, epochs: float, steps: int) -> None:
+    listener = Listener()
+    train(small.changed(epochs=epochs), patterns, listener=listener)
+    assert listener.plan.steps == len(listener.steps) == steps
+    assert listener.records[-1].step == steps
+
+
+def test_the_average_is_what_is_evaluated_and_kept(small: Recipe, patterns: Dataset) -> None:
+    """And training goes on with the weights themselves: the losses are as without."""
+    plain, averaged = (train(small.changed(ema=ema), patterns) for ema in (0.0, 0.8))
+    assert plain[0].history.losses == averaged[0].history.losses
+    assert not np.array_equal(plain[1].state_dict()["0.weight"], averaged[1].state_dict()["0.weight"])
+    _, model, parts = averaged
+    again = evaluate(model, parts.validation_images, parts.validation_labels, parts.standardizer)
+    assert again.accuracy == averaged[0].best.validation_accuracy
+
+
+CONVOLUTIONS = {
+    "model": "layers",
+    "hidden": (),
+    "batch_norm": False,
+    "layers": ("conv 4 2x2", "norm", "activation", "max-pool 2", "flatten"),
+    "schedule": "warmup-cosine",
+    "betas": (0.9, 0.99),
+    "decay_biases": False,
+    "augmentation": "affine",
+    "hard": (3.0, 0.1),
+    "epochs": 6.5,
+}
+
+
+def test_convolutions_learn(small: Recipe, patterns: Dataset) -> None:
+    done, _, _ = train(small.changed(**CONVOLUTIONS), patterns)
+    assert len(done.history.losses) == 52
+    assert done.best.validation_accuracy > 0.9
+
+
 def test_full_batch_is_one_step_an_epoch(small: Recipe, patterns: Dataset) -> None:
     listener = Listener()
     train(small.changed(batch_size=None, epochs=5), patterns, listener=listener)
@@ -376,6 +414,15 @@ def test_the_losses_of_compiled_steps_are_those_of_eager(
     for found, expected in zip(whole[0].history.records, eager.history.records, strict=True):
         assert (found.lr, found.step) == (expected.lr, expected.step)
         assert found.validation_loss == pytest.approx(expected.validation_loss, rel=1e-3)
+
+
+@compiler_needed
+def test_compiled_convolutions_train_as_eager_ones(small: Recipe, patterns: Dataset) -> None:
+    recipe = small.changed(**CONVOLUTIONS, ema=0.5)
+    compiled, eager = (train(recipe, patterns, jit=jit)[0] for jit in ("on", "off"))
+    assert compiled.decision.compiled
+    assert compiled.history.losses[:20] == pytest.approx(eager.history.losses[:20], rel=1e-2)
+    assert compiled.best.validation_accuracy > 0.9
 
 
 @compiler_needed

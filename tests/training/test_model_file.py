@@ -212,7 +212,10 @@ def test_a_line_in_another_function_of_the_file() -> None:
     assert refusal(source).startswith("mymodel.py, line 10: AttributeError: 'NoneType' object has no")
 
 
-def test_a_module_beside_the_file_is_not_imported() -> None:
+@pytest.mark.parametrize("first", ["", "here", "elsewhere"])
+def test_a_module_beside_the_file_is_not_imported(first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However Python was started: by -c, by -m, or by a script."""
+    monkeypatch.setattr(sys, "path", [os.getcwd() if first == "here" else first, *filter(None, sys.path)])
     Path("layers.py").write_text("raise SystemExit\n")
     message = refusal("from layers import Net\n")
     assert message.startswith("mymodel.py, line 1: ModuleNotFoundError: No module named 'layers'")

@@ -64,6 +64,21 @@ def test_no_tape_is_recorded(model: nn.Module, images: np.ndarray, monkeypatch: 
     assert recorded == [False, False]
 
 
+def test_shifts_are_averaged(model: nn.Module, images: np.ndarray) -> None:
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    views = [
+        padded[:, 1:4, 1:4],
+        padded[:, 2:5, 1:4],
+        padded[:, :3, 1:4],
+        padded[:, 1:4, 2:5],
+        padded[:, 1:4, :3],
+    ]
+    expected = np.mean([predict(model, view, STANDARDIZER) for view in views], axis=0)
+    found = predict(model, images, STANDARDIZER, 7, tta=True)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 # ---- of a picture in a file -------------------------------------------------------------------------------
 
 

@@ -99,6 +99,8 @@ def test_a_name_without_the_suffix_is_one_of_the_table() -> None:
         ('base = "digits"\nlr = 2024-01-01\n', r"line 2: lr must be a finite number above 0"),
         ('base = "digits"\noptimizer = "adan"\n', r"line 2: optimizer must be one of .*did you mean adam"),
         ('base = "digts"\n', r"line 1: there is no recipe 'digts'; did you mean digits\?"),
+        ('base = "digits"\nmodel_file = "x.py:f"\n', r"line 2: model_file must be named by --model"),
+        ('base = "digits"\nmodel = "file"\n', r"line 2: model must be 'file' where .* --model"),
         ("base = 3\n", r"line 1: base must be the name of a recipe, not 3"),
         ('base = "digits"\nname = "../x"\n', r"line 2: name must be of letters.*, not '\.\./x'"),
         ('base = "digits"\nname = ""\n', r"line 2: name must be of letters"),
@@ -112,6 +114,14 @@ def test_a_name_without_the_suffix_is_one_of_the_table() -> None:
 )  # fmt: skip
 def test_the_sentence_names_the_line(content: str | bytes, sentence: str) -> None:
     assert re.search(sentence, refusal(content))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("a (2).toml", "a -2-"), (".toml", "toml"), ("größe.toml", "größe"), ("().toml", "digits")],
+)
+def test_a_recipe_without_a_name_is_called_after_the_file(file: str, name: str) -> None:
+    assert written('base = "digits"', file).name == name
 
 
 def test_a_file_that_is_not_there_and_what_is_no_file() -> None:

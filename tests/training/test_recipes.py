@@ -109,8 +109,26 @@ def test_a_recipe_with_other_entries_is_refused() -> None:
 
 def test_a_recipe_of_an_earlier_version_means_what_it_meant() -> None:
     values = RECIPES["digits"].to_dict()
-    del values["model"]  # a field that was added later
+    for field in (
+        "model",
+        "layers",
+        "norm",
+        "crop",
+        "augmentation",
+        "hard",
+        "betas",
+        "warmup",
+        "decay_biases",
+        "ema",
+    ):
+        del values[field]  # fields that were added later
     assert Recipe.from_dict(values) == RECIPES["digits"]
+
+
+def test_a_recipe_is_found_by_its_old_name() -> None:
+    assert find_recipe("default") is RECIPES["mlp"]
+    old = RECIPES["mlp"].changed(name="default", lr=0.5)
+    assert old.changes() == {"lr": 0.5}
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Recipe)])
@@ -118,6 +136,11 @@ def test_no_field_takes_a_value_of_any_kind(field: str) -> None:
     with pytest.raises(RecipeError, match=f"^{field} must be") as caught:
         RECIPES["mlp"].changed(**{field: object()})
     assert caught.value.field == field
+
+
+def test_another_optimizer_comes_with_its_own_betas() -> None:
+    assert RECIPES["cnn"].changed(optimizer="sgd").betas is None
+    assert RECIPES["cnn"].changed(optimizer="adam").betas is None
 
 
 def test_the_changes_are_what_differs_from_the_recipe_of_that_name() -> None:

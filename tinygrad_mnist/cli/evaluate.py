@@ -49,13 +49,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _load(paths: list[str], model: ModelFile | None) -> list[tuple[str, Checkpoint]]:
-    """Load the runs; each counts once, so to name one twice is a mistake."""
+    """Load the runs; each counts once, so to name one twice is a mistake.
+
+    A model file is for those runs that have one. If none has, loading says so.
+    """
     from tinygrad_mnist.training import RecipeError
+    from tinygrad_mnist.training.checkpoint import recipe_of_checkpoint
 
     twice = [path for index, path in enumerate(paths) if path in paths[:index]]
     if twice:
         raise RecipeError(f"{twice[0]} was named twice; name each run once")
-    return [(path, shared_options.load_run(path, model)) for path in paths]
+    of_file = [path for path in paths if model is not None and recipe_of_checkpoint(path).model_file]
+    takers = of_file or paths
+    return [(path, shared_options.load_run(path, model if path in takers else None)) for path in paths]
 
 
 def _summary(found: CheckpointEvaluation, paths: list[str], tta: bool) -> list[str]:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     what = parser.add_mutually_exclusive_group()
     what.add_argument("checkpoint", metavar="RUN", nargs="?", help="a run directory, or a checkpoint")
-    shared_options.add_recipe(what, "a recipe, with new weights")
+    shared_options.add_recipe(what, "what to draw with new weights")
     shared_options.add_model(
         parser,
         "the function of your own that builds the model, with new weights; or, with RUN, where the file that "

@@ -86,14 +86,14 @@ def model_file(text: str) -> ModelFile:
 
 def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     """Declare ``--recipe``."""
-    from tinygrad_mnist.training.recipes import DEFAULT
+    from tinygrad_mnist.training.recipes import DEFAULT, INSTEAD_ON_DIGITS
 
     parser.add_argument(
         "--recipe",
         type=name,
         metavar="NAME|FILE.toml",
-        help=f"{purpose}: a recipe by name, or in a file (default: {DEFAULT}; 'tinygrad-mnist recipes' lists "
-        "them, and writes files)",
+        help=f"{purpose}: a recipe by its name, or in a file (default: {DEFAULT}, on the bundled digits "
+        f"{INSTEAD_ON_DIGITS[DEFAULT]}; 'tinygrad-mnist recipes' lists them, and writes files)",
     )
 
 

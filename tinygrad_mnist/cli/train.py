@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
 from tinygrad_mnist.cli.output import FAILED, class_heading, notify, show
-from tinygrad_mnist.numbers import printable
+from tinygrad_mnist.numbers import count_text, printable
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Dataset
-    from tinygrad_mnist.training import Outcome, Recipe
+    from tinygrad_mnist.training import Choice, Outcome, Recipe
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
+
+FEW_STEPS: Final = 100
+MANY_STEPS: Final = 500
+"""The number of steps that is suggested where a recipe takes less than `FEW_STEPS`."""
 
 
 def _changes() -> dict[str, dict[str, Any]]:
@@ -123,6 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.training import choose, train
 
     choice = choose(recipe, changes, arguments.data, notify)
+    _warn_of_few_steps(choice)
     if not arguments.quiet:
         show(_data_line(choice.dataset))
     with raised_in_imports():
@@ -165,6 +171,23 @@ def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
         if error.field not in changes:
             raise
         raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+
+
+def _warn_of_few_steps(choice: Choice) -> None:
+    """Tell the user if the epochs of a recipe, which suit the data that it is made for, are few on this."""
+    from tinygrad_mnist.training import RECIPES
+
+    recipe = choice.recipe
+    if recipe.name not in RECIPES or recipe.epochs != RECIPES[recipe.name].epochs:
+        return  # somebody has chosen them for this data
+    images = len(choice.dataset.train_images) * (1 - recipe.validation)
+    steps = recipe.epochs * max(1, images // (recipe.batch_size or images))
+    if steps < FEW_STEPS:
+        notify(
+            f"the recipe {recipe.name} is made for more images: these are trained on in "
+            f"{count_text(max(1, round(steps)), 'step')}; take more epochs, such as --epochs "
+            f"{math.ceil(MANY_STEPS / steps * recipe.epochs)}"
+        )
 
 
 def _data_line(dataset: Dataset) -> str:
@@ -223,8 +246,6 @@ def _summary(outcome: Outcome) -> str:
 
 def _epochs(outcome: Outcome) -> str:
     """Return the number of epochs, or of iterations, where each sees all images."""
-    from tinygrad_mnist.numbers import count_text
-
     unit = "iteration" if outcome.checkpoint.recipe.full_batch else "epoch"
     return count_text(outcome.summary["epochs"], unit)
 

@@ -37,7 +37,8 @@ _FIRST_CACHE: Final = 32768
 _SECOND_CACHE: Final = 1 << 20
 """The bytes of a result that stay in the second cache."""
 
-_REGISTERS: Final = {512: 31, 256: 15, 128: 15}
+_REGISTERS: Final = {bits: 31 if heights == HEIGHTS[512] else 15 for bits, heights in HEIGHTS.items()}
+"""The registers of sums, weights and a pixel, by the bits of a vector."""
 
 Tap = tuple[int, int, int]
 """A pixel of the result, a column of the kernel, and the pixel of the source that it is multiplied by."""
@@ -58,6 +59,8 @@ class _Sums:
         from one channel of the source to the next.
     group_of_weights : int
         The elements from the weights of one group to those of the next.
+    groups : int
+        The groups; of a depthwise convolution 1, whose vectors are multiplied channel by channel.
     """
 
     of: Convolution
@@ -69,6 +72,7 @@ class _Sums:
     channels: int
     along_kernel: tuple[int, int, int]
     group_of_weights: int
+    groups: int
 
     @property
     def forward(self) -> bool:
@@ -78,12 +82,12 @@ class _Sums:
     @property
     def pixel(self) -> int:
         """The elements of a pixel of the result."""
-        return self.columns * self.of.groups
+        return self.columns * self.groups
 
     @property
     def source_pixel(self) -> int:
         """The elements of a pixel of the source."""
-        return self.channels * self.of.groups
+        return self.columns if self.of.is_depthwise else self.channels * self.groups
 
     @cached_property
     def taps(self) -> list[list[Tap]]:
@@ -118,11 +122,14 @@ def _sums(of: Convolution) -> _Sums:
     inner, outer = of.channels // of.groups, of.out_channels // of.groups
     kernel_column = inner * of.out_channels
     row = of.kernel[1] * kernel_column
+    sizes = (of.out, of.size) if of.kind == "convolution" else (of.size, of.out)
+    if of.is_depthwise:
+        return _Sums(of, *sizes[0], of.channels, *sizes[1], 1, (row, kernel_column, 0), 0, 1)
     if of.kind == "convolution":
         along = (row, kernel_column, of.out_channels)
-        return _Sums(of, *of.out, outer, *of.size, inner, along, outer)
+        return _Sums(of, *sizes[0], outer, *sizes[1], inner, along, outer, of.groups)
     along = (row, kernel_column, inner)
-    return _Sums(of, *of.size, inner, *of.out, outer, along, outer * inner)
+    return _Sums(of, *sizes[0], inner, *sizes[1], outer, along, outer * inner, of.groups)
 
 
 @dataclass(frozen=True)
@@ -300,7 +307,7 @@ def generated(
     code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
     code.begin(first)
     runs = _runs(sums, cut.pixels)
-    with code.loop(of.groups, 1) as group, code.loop(sums.columns, cut.columns) as column:
+    with code.loop(sums.groups, 1) as group, code.loop(sums.columns, cut.columns) as column:
         last = of.images - cut.images
         with (
             code.loop("%end", cut.images, start="%begin", last=last) as image,
@@ -350,6 +357,7 @@ def _block(
                 (at.number, run.step * sums.source_pixel),
                 (at.group, sums.channels),
                 (run.source, sums.source_pixel),
+                (at.column if of.is_depthwise else "0", 1),
             )
             weights = code.place(
                 "%b", (kernel_row, sums.along_kernel[0]), (at.group, sums.group_of_weights), (at.column, 1)
@@ -363,7 +371,7 @@ def _block(
             with code.when(meets, totals, kind):
                 channels()
     column = at.column
-    if of.groups > 1:
+    if sums.groups > 1:
         column = code.new(f"add i64 {code.new(f'mul i64 {at.group}, {sums.columns}')}, {column}")
     place = code.place(
         "%c",
@@ -427,22 +435,24 @@ def _step(
         at = column * sums.along_kernel[1]
         return [code.load(weights, at + start, cut.lanes, filled) for start in cut.starts]
 
-    def pixel(m: int, source_pixel: int) -> str:
+    def pixel(m: int, source_pixel: int) -> list[str]:
         place = code.place(source, (m, image), (source_pixel, sums.source_pixel))
-        return code.splat(code.new(f"load {code.real}, ptr {place}"), cut.lanes)
+        if sums.of.is_depthwise:
+            return [code.load(place, start, cut.lanes, filled) for start in cut.starts]
+        return [code.splat(code.new(f"load {code.real}, ptr {place}"), cut.lanes)] * cut.vectors
 
-    def add(m: int, tap: Tap, factor: str, loaded: list[str]) -> None:
+    def add(m: int, tap: Tap, factors: list[str], loaded: list[str]) -> None:
         for v in range(cut.vectors):
-            term = code.new(f"fmul contract {kind} {factor}, {loaded[v]}")
+            term = code.new(f"fmul contract {kind} {factors[v]}, {loaded[v]}")
             key = (m, tap[0], v)
             totals[key] = code.new(f"fadd contract {kind} {totals[key]}, {term}")
 
     if by_pixels:
         loaded = {column: weight(column) for column in sorted({tap[1] for tap in run.taps})}
         for m, i in _pairs(cut.images, sorted({tap[2] for tap in run.taps})):
-            factor = pixel(m, i)
+            factors = pixel(m, i)
             for tap in (tap for tap in run.taps if tap[2] == i):
-                add(m, tap, factor, loaded[tap[1]])
+                add(m, tap, factors, loaded[tap[1]])
     else:
         for column in sorted({tap[1] for tap in run.taps}):
             vectors = weight(column)

@@ -165,7 +165,7 @@ def _why_numpy(instruction: Instruction) -> str:
     if instruction.name == "matmul":
         return "BLAS does not take it"
     if instruction.name in CONVOLUTIONS:
-        return "its code would be too long, or its padding does not fit the stack"
+        return "its code would be too long"
     return "no loop spells it"
 
 

@@ -10,7 +10,9 @@ no chain is long. Threads share the result by its rows. Where it is small, as th
 made in *parts* instead, each the sum over some pictures, which are then added: these threads can share, and a
 part reads its gradient while it is still in a cache.
 
-A picture with padding is copied first, with zeros around it, to an array on the stack.
+A picture with padding is copied first, with zeros around it, to an array on the stack. Where that would be
+too large, the rows of a block belong to one place in the filter, and its sum runs over the pixels that meet
+the picture there.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class _Filters:
     @property
     def columns(self) -> int:
         """The channels of a group that come out."""
-        return self.of.out_channels // self.of.groups
+        return _columns_of(self.of)
 
     @property
     def stretch(self) -> tuple[int, int, int]:
@@ -76,10 +78,10 @@ class _Filters:
     @property
     def together(self) -> int:
         """The pictures whose sum is one chain."""
-        return max(1, min(self.of.images, _CHAIN // (self.of.out[0] * self.of.out[1])))
+        return _together(self.of)
 
-    def place(self, code: Code, number: str) -> tuple[str, str, str]:
-        """Write where a block begins: its place in the picture, its row in the result, its inner number."""
+    def place(self, code: Code, number: str) -> _Begin:
+        """Write where a block begins."""
         length, across, _ = self.stretch
         step = across_step(self.of)
         outer, inner = number, "0"
@@ -88,6 +90,7 @@ class _Filters:
             inner = code.new(f"urem i64 {number}, {self.inner}")
         joined = len(self.rows) // length  # stretches that are one block
         if joined:
+            below, beside = outer, inner
             terms = [(outer, down_step(self.of)), (inner, joined * step)]
             row = _sum(code, [(outer, across * length), (inner, joined * length)])
         else:
@@ -95,7 +98,29 @@ class _Filters:
             beside = code.new(f"urem i64 {outer}, {across}")
             terms = [(below, down_step(self.of)), (beside, step), (inner, len(self.rows))]
             row = _sum(code, [(outer, length), (inner, len(self.rows))])
-        return _sum(code, terms), row, inner
+        return _Begin(_sum(code, terms), row, inner, (below, beside))
+
+
+@dataclass(frozen=True)
+class _Begin:
+    """The beginning of a block.
+
+    Attributes
+    ----------
+    place : str
+        Where it is in the picture.
+    row : str
+        Its row in the result.
+    inner : str
+        Its number among the inner blocks.
+    at : (str, str)
+        Its row and column of the filter, if all of it belongs to one.
+    """
+
+    place: str
+    row: str
+    inner: str
+    at: tuple[str, str]
 
 
 def _sum(code: Code, terms: list[tuple[str, int]]) -> str:
@@ -108,15 +133,48 @@ def _sum(code: Code, terms: list[tuple[str, int]]) -> str:
     return total
 
 
+def _columns_of(of: Convolution) -> int:
+    """Return the channels of a group that come out; of a depthwise convolution all of them."""
+    return of.out_channels if of.is_depthwise else of.out_channels // of.groups
+
+
 def padded(of: Convolution) -> tuple[int, int]:
     """Return the height and width of a picture with its padding."""
     (top, bottom), (left, right) = of.padding
     return of.size[0] + top + bottom, of.size[1] + left + right
 
 
+def _together(of: Convolution) -> int:
+    """Return the number of pictures whose sum is one chain; as many as fit the stack, if they are copied."""
+    number = min(of.images, _CHAIN // (of.out[0] * of.out[1]))
+    if padded(of) != of.size:
+        number = min(number, STACK // _bytes_with_padding(of))
+    return max(1, number)
+
+
+def _bytes_with_padding(of: Convolution) -> int:
+    """Return the bytes of a picture with its padding."""
+    return math.prod(padded(of)) * of.channels * of.itemsize
+
+
+def _copies(of: Convolution) -> bool:
+    """Return whether pictures are copied: they have padding, and one fits the stack with it."""
+    return padded(of) != of.size and _bytes_with_padding(of) <= STACK
+
+
+def _has_edges(of: Convolution) -> bool:
+    """Return whether sums run over the pixels that meet the picture: it has padding, and is not copied."""
+    return padded(of) != of.size and not _copies(of)
+
+
+def _lies(of: Convolution) -> tuple[int, int]:
+    """Return the height and width of a picture as it is read."""
+    return padded(of) if _copies(of) else of.size
+
+
 def _merges(of: Convolution) -> bool:
     """Return whether the elements of a row of the kernel lie side by side in the picture."""
-    return of.dilation[1] == of.groups == 1
+    return of.dilation[1] == of.groups == 1 and not _has_edges(of)
 
 
 def _stretch(of: Convolution) -> tuple[int, int, int]:
@@ -129,12 +187,12 @@ def _stretch(of: Convolution) -> tuple[int, int, int]:
 
 def across_step(of: Convolution) -> int:
     """Return the elements of the picture from one stretch to the next."""
-    return of.dilation[0] * padded(of)[1] * of.channels if _merges(of) else of.dilation[1] * of.channels
+    return down_step(of) if _merges(of) else of.dilation[1] * of.channels
 
 
 def down_step(of: Convolution) -> int:
     """Return the elements of the picture from one row of stretches to the next."""
-    return of.dilation[0] * padded(of)[1] * of.channels
+    return of.dilation[0] * _lies(of)[1] * of.channels
 
 
 @functools.cache
@@ -144,19 +202,19 @@ def _cut(of: Convolution, vector_bits: int, *, shared: bool) -> _Filters:
     A step over a pixel takes half a cycle for each multiplication of vectors and for each load; a sum waits
     four cycles for the step before. Where threads share the work, there are two blocks at least.
     """
-    columns = of.out_channels // of.groups
+    columns = _columns_of(of)
     lanes = vector_bits // (8 * of.itemsize)
     while lanes >= 2 * columns:
         lanes //= 2
     across = -(-columns // lanes)
     length, beside, below = _stretch(of)
-    pixels = of.out[0] * of.out[1] * max(1, min(of.images, _CHAIN // (of.out[0] * of.out[1])))
+    pixels = of.out[0] * of.out[1] * _together(of)
     times: list[tuple[float, int, _Filters]] = []
     for vectors, most in enumerate(HEIGHTS[vector_bits][:across], 1):
         widths = [vectors] * (across // vectors) + [across % vectors] * (across % vectors > 0)
         for height in range(1, most + 1):
             if height >= length:
-                joined = min(height // length, beside)
+                joined = 1 if _has_edges(of) else min(height // length, beside)
                 inner = -(-beside // joined)
                 outer = below
                 rows = [i * across_step(of) + j for i in range(joined) for j in range(length)]
@@ -185,8 +243,8 @@ def pieces(of: Convolution, *, vector_bits: int = 512, most: int = 8) -> list[tu
     return [(begin, min(begin + step, whole)) for begin in range(0, whole, step)]
 
 
-def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> str | None:
-    """Return the LLVM IR of a gradient of filters; None if there is none.
+def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> str:
+    """Return the LLVM IR of a gradient of filters.
 
     The text defines ::
 
@@ -207,17 +265,13 @@ def generated(name: str, of: Convolution, *, vector_bits: int = 512, shared: boo
     shared : bool
         Whether threads share the blocks.
     """
-    if not is_possible(of):
-        return None
     made = _cut(of, vector_bits, shared=shared)
     code = Code(of.real)
     first = code.label()
     code.add(f"%none = icmp sge i64 %begin, %end\n  br i1 %none, label %done, label %{first}")
     code.begin(first)
-    height, width = padded(of)
-    picture = height * width * of.channels
-    copies = (height, width) != of.size
-    if copies:
+    if _copies(of):
+        picture = math.prod(padded(of)) * of.channels
         length = -(-made.together * picture // made.lanes) * made.lanes
         code.allocations.append(f"  %copy = alloca [{length} x {of.real}], align 64")
         with code.loop(length, made.lanes) as i:
@@ -244,30 +298,30 @@ def _pictures(
 ) -> None:
     """Write the sum over some pictures of some blocks."""
     of = made.of
-    height, width = padded(of)
-    picture = height * width * of.channels
-    copies = (height, width) != of.size
+    picture = math.prod(_lies(of)) * of.channels
     with code.loop(images[1], made.together, start=images[0]) as image:
         behind = code.new(f"add nsw i64 {image}, {made.together}")
         if made.together > 1:
             more = code.new(f"icmp sgt i64 {behind}, {images[1]}")
             behind = code.new(f"select i1 {more}, i64 {images[1]}, i64 {behind}")
         source = code.place("%a", (image, picture))
-        if copies:
+        if _copies(of):
             _copy(code, made, image, behind)
             source = "%copy"
         is_first = code.new(f"icmp eq i64 {image}, {images[0]}")
-        with code.loop(of.groups, 1) as group:
+        with code.loop(1 if of.is_depthwise else of.groups, 1) as group:
             for start, count, columns in _columns(made):
                 with code.loop(count, 1) as c, code.loop(blocks[1], 1, start=blocks[0]) as block:
-                    place, row, inner = made.place(code, block)
-                    picture_at = code.place(source, (group, of.channels // of.groups), (place, 1))
+                    begin = made.place(code, block)
+                    picture_at = code.place(source, (group, of.channels // of.groups), (begin.place, 1))
                     shift = ((group, made.columns), (c, columns), (start, 1))
+                    if of.is_depthwise:
+                        picture_at = code.place(picture_at, *shift)
                     pixels = of.out[0] * of.out[1] * of.out_channels
                     gradient = code.place("%b", (image, pixels), *shift)
-                    block_at = code.place(result, (row, of.out_channels), *shift)
-                    at = _At(picture_at, gradient, block_at, is_first, image, behind)
-                    for rows in _of_last(code, made, inner):
+                    block_at = code.place(result, (begin.row, of.out_channels), *shift)
+                    at = _At(picture_at, gradient, block_at, is_first, image, behind, begin.at)
+                    for rows in _of_last(code, made, begin.inner):
                         _block(code, made, rows, columns, at)
 
 
@@ -280,8 +334,10 @@ def parts(of: Convolution) -> int:
     if size > _SMALL or of.images < 2 * _PARTS:
         return 1
     gradient = math.prod((*of.out, of.out_channels)) * of.itemsize
-    pictures = max(1, min(of.images // _PARTS, _GRADIENT // gradient))
-    return -(-of.images // pictures)
+    most = max(1, min(of.images // _PARTS, _GRADIENT // gradient))
+    # Parts of the same size are shared evenly.
+    even = (pictures for pictures in range(most, most // 2, -1) if of.images % pictures == 0)
+    return -(-of.images // next(even, most))
 
 
 def pictures_of_a_part(of: Convolution) -> int:
@@ -295,14 +351,6 @@ def blocks(of: Convolution, *, vector_bits: int = 512, shared: bool = False) -> 
         return of.parts
     made = _cut(of, vector_bits, shared=shared)
     return made.outer * made.inner
-
-
-def is_possible(of: Convolution) -> bool:
-    """Return whether there is code for a gradient of filters: a picture with padding fits the stack."""
-    height, width = padded(of)
-    pixels = of.out[0] * of.out[1]
-    together = max(1, min(of.images, _CHAIN // pixels))
-    return (height, width) == of.size or together * height * width * of.channels * of.itemsize <= STACK
 
 
 def _columns(made: _Filters) -> list[tuple[int, int, int]]:
@@ -327,7 +375,10 @@ def _of_last(code: Code, made: _Filters, inner: str) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class _At:
-    """Addresses of a block: of its first row in the first picture, of its gradient, and of its result."""
+    """Addresses of a block: of its first row in the first picture, of its gradient, and of its result.
+
+    Besides, the first picture, the one behind the last, and the block's place in the filter.
+    """
 
     picture: str
     gradient: str
@@ -335,6 +386,7 @@ class _At:
     is_first: str
     image: str
     behind: str
+    of_filter: tuple[str, str]
 
 
 def _block(code: Code, made: _Filters, rows: list[int], columns: int, at: _At) -> None:
@@ -344,25 +396,40 @@ def _block(code: Code, made: _Filters, rows: list[int], columns: int, at: _At) -
     vectors = -(-columns // lanes)
     starts = [max(0, min(v * lanes, columns - lanes)) for v in range(vectors)]
     sums = {(i, v): "zeroinitializer" for i in range(len(rows)) for v in range(vectors)}
-    height, width = padded(of)
+    height, width = _lies(of)
     line = width * of.channels
+    ranges = [("0", str(of.out[axis])) for axis in (0, 1)]
+    corner = 0
+    if _has_edges(of):
+        ranges = [_meeting(code, of, axis, at.of_filter[axis]) for axis in (0, 1)]
+        corner = of.padding[0][0] * line + of.padding[1][0] * of.channels
+
+    def step(source: str, gradient: str) -> None:
+        loads = [code.load(gradient, start, lanes, filled) for start in starts]
+        for i, place in enumerate(rows):
+            if of.is_depthwise:
+                factors = [code.load(source, place + start, lanes, filled) for start in starts]
+            else:
+                number = code.new(f"load {code.real}, ptr {code.place(source, (place, 1))}")
+                factors = [code.splat(number, lanes)] * vectors
+            for v in range(vectors):
+                term = code.new(f"fmul contract {kind} {factors[v]}, {loads[v]}")
+                sums[i, v] = code.new(f"fadd contract {kind} {sums[i, v]}, {term}")
 
     def pixels(picture: str, gradient: str) -> None:
-        with code.loop(of.out[0], 1, carried=sums, kind=kind) as y:
-            down = code.place(picture, (y, of.stride[0] * line))
+        (top, bottom), (left, right) = ranges
+        with code.loop(bottom, 1, start=top, carried=sums, kind=kind) as y:
+            down = code.place(picture, (y, of.stride[0] * line), (-corner, 1))
             across = code.place(gradient, (y, of.out[1] * of.out_channels))
-            with code.loop(of.out[1], 1, carried=sums, kind=kind) as x:
+            with code.loop(right, 1, start=left, carried=sums, kind=kind) as x:
                 source = code.place(down, (x, of.stride[1] * of.channels))
-                factors = code.place(across, (x, of.out_channels))
-                loads = [code.load(factors, start, lanes, filled) for start in starts]
-                for i, place in enumerate(rows):
-                    number = code.new(f"load {code.real}, ptr {code.place(source, (place, 1))}")
-                    factor = code.splat(number, lanes)
-                    for v in range(vectors):
-                        term = code.new(f"fmul contract {kind} {factor}, {loads[v]}")
-                        sums[i, v] = code.new(f"fadd contract {kind} {sums[i, v]}, {term}")
+                step(source, code.place(across, (x, of.out_channels)))
 
-    if made.together == 1:
+    if _has_edges(of):
+        some = [code.new(f"icmp slt i64 {first}, {last}") for first, last in ranges]
+        with code.when(code.new(f"and i1 {some[0]}, {some[1]}"), sums, kind):
+            pixels(at.picture, at.gradient)
+    elif made.together == 1:
         pixels(at.picture, at.gradient)
     else:
         number = code.new(f"sub nsw i64 {at.behind}, {at.image}")
@@ -379,6 +446,21 @@ def _block(code: Code, made: _Filters, rows: list[int], columns: int, at: _At) -
             totals.append(code.new(f"fadd {kind} {before}, {sums[i, v]}"))
         for start, total in zip(starts, totals, strict=True):
             code.store(at.result, i * of.out_channels + start, total, lanes, filled)
+
+
+def _meeting(code: Code, of: Convolution, axis: int, place: str) -> tuple[str, str]:
+    """Write the range of pixels along an axis that meet the picture at a place of the filter."""
+    size, out, stride = of.size[axis], of.out[axis], of.stride[axis]
+    moved = code.new(f"mul nsw i64 {place}, {of.dilation[axis]}")
+    before = code.new(f"sub nsw i64 {of.padding[axis][0]}, {moved}")
+    beyond = code.new(f"add nsw i64 {before}, {size + stride - 1}")
+    results = []
+    for start in (code.new(f"add nsw i64 {before}, {stride - 1}"), beyond):
+        # Division rounds towards 0, and what lies before 0 is 0.
+        first = code.new(f"sdiv i64 {start}, {stride}")
+        positive = code.new(f"icmp sgt i64 {first}, 0")
+        results.append(code.at_most(code.new(f"select i1 {positive}, i64 {first}, i64 0"), out))
+    return results[0], results[1]
 
 
 def _copy(code: Code, made: _Filters, image: str, behind: str) -> None:

@@ -30,7 +30,9 @@ SHARED: Final = 16384
 """The elements of a loop that are worth a piece of their own: they take some microseconds."""
 
 MOST: Final = 8
-"""The pieces that a loop is cut into at most: more than threads, so that none waits for long for another."""
+"""The pieces that a loop is cut into at most: more than threads, so that none waits for long for another.
+
+A convolution takes the longest, and its blocks are few: it is cut into twice as many."""
 
 WORTHWHILE: Final = 20
 """A program with fewer pieces to share runs on one thread: waking another one would cost more."""
@@ -230,7 +232,7 @@ class Module:
     def _ranges(self, piece: Piece | Turns) -> Ranges:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
         if isinstance(piece, Turns):
-            return piece.ranges(MOST)
+            return piece.ranges(2 * MOST)
         if isinstance(piece, Product):
             (result,) = piece.instruction.outputs
             if piece.instruction.name in CONVOLUTIONS:
@@ -471,7 +473,7 @@ class Module:
         of = described(piece.instruction)
         assert of
         pieces = filters.pieces if of.kind == "convolution_by_weight" else direct.pieces
-        return pieces(of, vector_bits=machine.vector_bits(), most=MOST)
+        return pieces(of, vector_bits=machine.vector_bits(), most=2 * MOST)
 
     def _convolution(self, piece: Product, *, cut: bool) -> None:
         """Add the call of a convolution, whose text is added the first time that one of its kind is met."""
@@ -488,10 +490,11 @@ class Module:
         key = (of, piece.finish, shared)
         if key not in self._products:
             name = self._products[key] = f"convolution{len(self._products)}"
-            if of.kind == "convolution_by_weight":
-                text = filters.generated(name, of, vector_bits=bits, shared=shared)
-            else:
-                text = direct.generated(name, of, vector_bits=bits, finish=finish)
+            text = (
+                filters.generated(name, of, vector_bits=bits, shared=shared)
+                if of.kind == "convolution_by_weight"
+                else direct.generated(name, of, vector_bits=bits, finish=finish)
+            )
             assert text, "what is chosen to be generated has a text"
             self._texts.append(text.replace("define void", "define internal void", 1))
         whole = of.images

@@ -168,9 +168,7 @@ def has_code(convolution: Instruction) -> bool:
     of = described(convolution)
     if of is None:
         return False
-    if of.kind == "convolution_by_weight":
-        return filters.is_possible(of)
-    return direct.is_possible(of, vector_bits=machine.vector_bits())
+    return of.kind == "convolution_by_weight" or direct.is_possible(of, vector_bits=machine.vector_bits())
 
 
 class _Preparation:
@@ -252,7 +250,7 @@ class _Preparation:
     def convolution_by_weight(self, transpose: Instruction) -> None:
         """Append the gradient of a convolution's filters; a small one as the sum of parts."""
         of = described(transpose)
-        parts = filters.parts(of) if of and filters.is_possible(of) else 1
+        parts = filters.parts(of) if of else 1
         if parts == 1:
             self.add(transpose)
             return

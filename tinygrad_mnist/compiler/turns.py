@@ -115,11 +115,10 @@ def _pictures(of: Convolution, value: Value) -> int | None:
     The last turn has a whole block, too: so none begins earlier, where another thread's pictures may be.
     """
     block = direct.pictures_of_a_block(of, vector_bits=machine.vector_bits())
-    most = max(1, CACHED // (value.size * value.dtype.itemsize // of.images * block))
-    for pictures in range(most * block, 0, -block):
-        if of.images % pictures == 0 or of.images % pictures >= block:
-            return pictures
-    return None
+    most = block * max(1, CACHED // (value.size * value.dtype.itemsize // of.images * block))
+    even = (number for number in range(most, most // 2, -block) if of.images % number == 0)
+    uneven = (number for number in range(most, 0, -block) if of.images % number >= block)
+    return next(even, None) or next(uneven, None)
 
 
 def _rows_of_a_picture(memory: Memory, made: Nest, value: Value, images: int) -> int | None:

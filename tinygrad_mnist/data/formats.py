@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.data.array_files import array_files, read_array_files
 from tinygrad_mnist.data.batching import stratified_split
 from tinygrad_mnist.data.csv_sets import read_csv, read_csv_set
 from tinygrad_mnist.data.dataset import Dataset
@@ -98,6 +99,8 @@ def _look_into(directory: Path, depth: int = 0) -> Read | None:
         return lambda: read_class_folders(directory, folders)
     entries = visible(directory)
     files = [Path(entry.path) for entry in entries if entry.is_file()]
+    if arrays := array_files(files):
+        return lambda: read_array_files(arrays)
     archives = [file for file in files if file.suffix.casefold() == ".npz"]
     tables = [file for file in files if file.suffix.casefold() == ".csv"]
     if len(archives) == 1:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.dataset import LONGEST_NAME, MOST_CLASSES, check_class_names
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import printable
 
 Labels = NDArray[np.int64] | NDArray[np.str_]
 """Labels as a file has them, shape (n,): whole numbers, or texts."""
@@ -59,7 +60,7 @@ def natural(text: str) -> tuple[Any, ...]:
     parts = re.split(r"([0-9]+)", text.casefold())
     digits = (part.lstrip("0") for part in parts[1::2])
     numbers = [(len(part), part) for part in digits]  # as int() refuses very long ones
-    return (*zip(parts[::2], [*numbers, (0, "")], strict=True), text)
+    return list(zip(parts[::2], [*numbers, (0, "")], strict=True)), text
 
 
 def as_labels(where: str, values: NDArray[Any]) -> Labels:
@@ -234,7 +235,7 @@ def _notes(
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _too_many(where: str) -> str:

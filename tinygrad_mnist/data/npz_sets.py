@@ -12,6 +12,7 @@ from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.labels import Labels, as_labels
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures, with_validation
 from tinygrad_mnist.npz import NpzReader, Purpose, open_npz
+from tinygrad_mnist.numbers import printable
 
 _AGAIN: Final = "fetch it again"
 _DATA: Final = Purpose(
@@ -62,7 +63,9 @@ def read_npz_set(path: Path) -> Found:
         given = {name.casefold(): name for name in file.names}
         names = next((names for names in NAMES if set(names.train) <= set(given)), None)
         if names is None:
-            shown = ", ".join(file.names[:6]) + ", ..." * (len(file.names) > 6)
+            shown = ", ".join(printable(name[:40]) for name in file.names[:6]) + ", ..." * (
+                len(file.names) > 6
+            )
             raise DataError(
                 f"{path} has the arrays {shown}, where x_train, y_train, x_test and y_test were expected (or "
                 "train_images, train_labels, test_images and test_labels)"
@@ -95,7 +98,27 @@ def _pictures(file: NpzReader, name: str) -> NDArray[Any]:
 
 
 def _labels(file: NpzReader, name: str) -> Labels:
+    return as_labels(f"{file.path}, {name}", _label_values(file, name))
+
+
+def _label_values(file: NpzReader, name: str) -> NDArray[Any]:
     entry, where = file.entry(name), f"{file.path}, {name}"
     if entry.dtype.kind not in "buifUS" or entry.dtype.itemsize > 1 << 12:
         raise DataError(f"{where} has labels of type {entry.dtype}, where numbers or texts were expected")
-    return as_labels(where, file.read(name, entry))
+    return file.read(name, entry)
+
+
+def read_only_array(path: Path, holds_pictures: bool) -> NDArray[Any]:
+    """Return the array of a file that has one alone, of pictures or of labels.
+
+    Raises
+    ------
+    DataError
+        The file is no ``.npz`` file, is damaged, would take too much memory, or has several arrays.
+    """
+    with open_npz(path, _DATA) as file:
+        if len(file.names) != 1:
+            raise DataError(f"{path} has {len(file.names)} arrays, where one alone was expected")
+        file.require_moderate(list(file.names))
+        (name,) = file.names
+        return _pictures(file, name) if holds_pictures else _label_values(file, name)

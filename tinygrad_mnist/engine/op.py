@@ -139,6 +139,11 @@ class Op:
         Whether a result is made of some elements of an argument and not of others, whatever these are, as a
         maximum is: the rule gives the others 0 without a product, as ``np.where`` does. Of linear operations
         this is known without being said.
+    told : callable, optional
+        What a drawing writes of a call, in the place of its options: ``told(arrays, static)`` returns a text.
+    flops : callable, optional
+        The floating-point operations of a product: ``flops(out, *arrays)``. A gradient takes as many by each
+        of the first two arguments.
     stacked : bool
         Whether the arguments are stacks of matrices in their last two axes, each with a result of its own.
     nested : callable, optional
@@ -163,6 +168,8 @@ class Op:
     singular: bool = False
     may_hold_nan: Callable[[Any, Sequence[Any]], bool] | None = None
     chooses: bool = False
+    told: Callable[[Sequence[Any], Mapping[str, Any]], str] | None = None
+    flops: Callable[..., int] | None = None
     stacked: bool = False
     nested: Callable[..., Any] | None = None
     nested_jvp: Callable[..., Any] | None = None

@@ -10,7 +10,7 @@ from tinygrad_mnist.graph.descriptions import statistics_text
 from tinygrad_mnist.graph.drawing import Box, Group
 from tinygrad_mnist.graph.folding import is_loop
 from tinygrad_mnist.graph.profile import peak
-from tinygrad_mnist.numbers import bytes_text, count_text, seconds_text, shape_text
+from tinygrad_mnist.numbers import bytes_text, count_text, flops_text, seconds_text, shape_text
 
 
 def with_words(graph: Graph, box: Box) -> Box:
@@ -184,6 +184,9 @@ def _costs(nodes: Sequence[Node]) -> list[tuple[str, str]]:
         known = [time for time in times if time is not None]
         if known:
             rows.append((name, seconds_text(sum(known))))
+    for name, count in (("forward products", flops(nodes)[0]), ("backward products", flops(nodes)[1])):
+        if count:
+            rows.append((name, flops_text(count)))
     kept = kept_bytes(nodes)
     return rows + ([("kept for backward", bytes_text(kept))] if kept else [])
 
@@ -194,6 +197,11 @@ def _costs(nodes: Sequence[Node]) -> list[tuple[str, str]]:
 def seconds(nodes: Sequence[Node]) -> float:
     """Return the time of some nodes, forward and backward together."""
     return sum((node.forward_seconds or 0.0) + (node.backward_seconds or 0.0) for node in nodes)
+
+
+def flops(nodes: Sequence[Node]) -> tuple[int, int]:
+    """Return the floating-point operations of the products in some nodes, forward and backward."""
+    return sum(node.forward_flops or 0 for node in nodes), sum(node.backward_flops or 0 for node in nodes)
 
 
 def kept_bytes(nodes: Sequence[Node]) -> int:

@@ -184,6 +184,9 @@ class Node:
         Memory that this operation keeps for the backward pass, each array counted once.
     forward_seconds, backward_seconds : float or None
         Measured by ``profile``.
+    forward_flops, backward_flops : int or None
+        Floating-point operations of a product, a multiplication and an addition counted as two; noted by
+        ``profile``.
     forward_bytes, backward_bytes : int or None
         Memory kept for the backward pass right after this operation ran, and when the backward pass reached
         it, the gradients of that moment included; measured by ``profile``.
@@ -203,6 +206,8 @@ class Node:
     backward_seconds: float | None = None
     forward_bytes: int | None = None
     backward_bytes: int | None = None
+    forward_flops: int | None = None
+    backward_flops: int | None = None
 
     @property
     def value(self) -> Value:
@@ -498,7 +503,7 @@ def _check_nodes(graph: Graph) -> None:
         _require(
             is_operation or len(node.values) == 1, f"{place} is an array of several values; expected one"
         )
-        for name in ("forward_seconds", "backward_seconds"):
+        for name in ("forward_seconds", "backward_seconds", "forward_flops", "backward_flops"):
             _require((getattr(node, name) or 0) >= 0, f"{place}.{name} is negative")
         for j, value in enumerate(node.values):
             _check_value(value, f"{place}.values[{j}]")

@@ -65,7 +65,7 @@ def profile(
     -------
     Graph
         With ``forward_seconds``, ``backward_seconds``, ``forward_bytes`` and ``backward_bytes`` in its
-        operations; see `peak`.
+        operations (see `peak`), and ``forward_flops`` and ``backward_flops`` in products and convolutions.
 
     Raises
     ------
@@ -220,6 +220,7 @@ class _Accounts(Recording):
         self.forward: list[Event] = []
         self.backward: list[Event] = []
         self.forward_bytes: list[int] = []
+        self.flops: list[tuple[int, int] | tuple[None, None]] = []
         self.backward_bytes: dict[int, int] = {}
         self._places: dict[int, int] = {}
         self._kept = 0
@@ -230,6 +231,7 @@ class _Accounts(Recording):
         self.forward.append((op.name, place, 0.0))
         self._kept += own.saved_bytes
         self.forward_bytes.append(self._kept)
+        self.flops.append(_flops(op, arrays, out, node))
         if node is not None:
             self._places[node.time] = place
         return own
@@ -241,6 +243,15 @@ class _Accounts(Recording):
             self.backward.append((node.op.name, place, 0.0))
             self.backward_bytes[place] = self._kept + _bytes([g, *cotangents.values(), *arrived.values()])
             self._kept -= self._nodes[self._by_node[node]].saved_bytes
+
+
+def _flops(op: Any, arrays: Any, out: Any, node: Any) -> tuple[int, int] | tuple[None, None]:
+    """Return the floating-point operations of a product, forward and backward."""
+    if op.flops is None:
+        return None, None
+    forward = int(op.flops(out, *arrays))
+    wanted = () if node is None else node.parents[:2]
+    return forward, forward * sum(parent is not None for parent in wanted)
 
 
 def _bytes(values: Sequence[Any]) -> int:
@@ -284,8 +295,11 @@ def _with_costs(recorded: _Accounts, runs: Sequence[_Stopwatch]) -> Graph:
         if node.kind != OPERATION:
             return node
         place = next(places)
+        forward_flops, backward_flops = recorded.flops[place]
         return replace(
             node,
+            forward_flops=forward_flops,
+            backward_flops=backward_flops if backward.get(place) is not None else None,
             forward_seconds=forward[place],
             backward_seconds=backward.get(place),
             forward_bytes=recorded.forward_bytes[place],

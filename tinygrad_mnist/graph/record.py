@@ -258,7 +258,11 @@ class Recording(Recorder):
             op.label or op.name,
             outs,
             cluster=cluster,
-            arguments=arguments_text(arrays, {i for i, found in enumerate(sources) if found}, static),
+            arguments=(
+                arguments_text(arrays, {i for i, found in enumerate(sources) if found}, static)
+                if op.told is None
+                else op.told(arrays, static)
+            ),
             requires_grad=node is not None,
             line=line,
             saved_bytes=0 if node is None else _saved_bytes(arrays, outs, node.saved),

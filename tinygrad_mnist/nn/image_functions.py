@@ -45,6 +45,13 @@ def pair(name: str, value: Any, least: int = 1) -> Pair:
     return height, width
 
 
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name}={value!r} was given; expected an integer") from error
+
+
 def sides(value: Padding, kernel: Pair, stride: Pair, dilation: Pair) -> Sides:
     """Return a padding as ((top, bottom), (left, right)).
 
@@ -150,7 +157,7 @@ def conv2d(
         "stride": steps,
         "padding": sides(padding, (kernel[0], kernel[1]), steps, spread),
         "dilation": spread,
-        "groups": operator.index(groups),
+        "groups": _integer("groups", groups),
     }
     if bias is None:
         return _on_batch(lambda images: convolution.conv2d(images, weight, **options), input)  # type: ignore[no-any-return]
@@ -315,7 +322,7 @@ def conv_transpose2d(
     # As many pixels as a stride and more, which only a dilation allows, would fit one window more. So they
     # are added as zeros to a whole output, from which the padding is cut.
     fits = all(more < step for more, step in zip(added, steps, strict=True))
-    options = {"stride": steps, "dilation": spread, "groups": operator.index(groups)}
+    options = {"stride": steps, "dilation": spread, "groups": _integer("groups", groups)}
 
     def transposed(images: Any) -> Any:
         if fits:
@@ -440,7 +447,7 @@ def avg_pool2d(
              [10.5, 12.5]]]])
     """
     input = as_input(input)
-    if divisor_override is not None and operator.index(divisor_override) == 0:
+    if divisor_override is not None and _integer("divisor_override", divisor_override) == 0:
         raise ValueError("divisor_override=0 was given; expected another integer, or None")
     kernel, steps, around = pool_options(kernel_size, stride, padding)
     counted = around if count_include_pad else ((0, 0), (0, 0))

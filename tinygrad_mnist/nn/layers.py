@@ -117,7 +117,9 @@ class Linear(Module):
         if shape[-1:] == weight[1:]:
             return None
         expected = f"(..., {weight[1]})"
-        return f"input of shape {shape} does not fit weight of shape {weight}; expected {expected}{replaced}"
+        images = len(shape) > 2 and math.prod(shape[1:]) == weight[1]
+        advice = "; put nn.Flatten() before it" if images and not replaced else replaced
+        return f"input of shape {shape} does not fit weight of shape {weight}; expected {expected}{advice}"
 
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""

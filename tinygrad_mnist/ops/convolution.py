@@ -28,7 +28,9 @@ from tinygrad_mnist.ops.windows import (
     output_size,
     padded_images,
     places,
+    spans,
     strided_windows,
+    told,
     unframed,
 )
 
@@ -40,7 +42,10 @@ Measured on a core with 2 MiB of second-level cache: from half of this to twice 
 _LARGEST_KEPT = (32 << 20) - 8192
 """The largest array, in bytes, whose size glibc remembers when it is freed, with its header."""
 
-_FEW = 32
+_NEARLY = 1.2
+"""Times as many pixels in images as in results up to which the transpose by input is a convolution, too."""
+
+_FEW = 16
 """Numbers side by side, of a window, below which windows are copied out as planes rather than as rows."""
 
 
@@ -96,8 +101,8 @@ def _dtypes(*arrays: Any) -> tuple[Any, Any]:
 # out. Measured for 5 x 5 windows of one channel, that takes a seventh of the time.
 
 
-def _is_planar(channels: int, kernel: Pair) -> bool:
-    return channels * kernel[1] < _FEW
+def _is_planar(channels: int, kernel: Pair, groups: int) -> bool:
+    return channels * kernel[1] < (_FEW if groups == 1 else 2 * _FEW)
 
 
 def _matrices(weight: Any, groups: int, dtype: Any, planar: bool) -> Any:
@@ -139,13 +144,16 @@ def _windows(
     The memory of the matrices is used again for the next images.
     """
     channels = x.shape[1] // groups
-    planar = _is_planar(channels, kernel)
+    planar = _is_planar(channels, kernel, groups)
     if planar:
         view = strided_windows(framed(x, padding, 2, dtype), 2, size, kernel, stride, dilation)
         split = view.reshape(view.shape[0], groups, channels, *view.shape[2:])
         view = split.transpose(0, 1, 2, 5, 6, 3, 4)
     else:
         images = framed(x.transpose(0, 2, 3, 1), padding, 1, dtype)
+        if kernel == stride == (1, 1) and groups == 1:  # the images are the matrix
+            yield slice(None), images.reshape(1, -1, channels)
+            return
         view = strided_windows(images, 1, size, kernel, stride, dilation)
         view = view.reshape(*view.shape[:5], groups, channels).transpose(0, 5, 1, 2, 3, 4, 6)
     count, length = math.prod(size), channels * math.prod(kernel)
@@ -175,8 +183,12 @@ def _convolved(
         raise ValueError(f"bias of shape {bias.shape} was given; expected {weight.shape[:1]}")
     _keep_freed_memory()
     dtype, computed = _dtypes(x, weight, *([] if bias is None else [bias]))
+    if _has_one_filter_a_channel(weight.shape, groups):
+        out = _by_channel(x, weight, computed, size, stride, padding, dilation)
+        out = out if bias is None else out + bias
+        return stored(out, dtype).transpose(0, 3, 1, 2)
     outputs, kernel = weight.shape[0], weight.shape[2:]
-    matrices = _matrices(weight, groups, computed, _is_planar(weight.shape[1], kernel))
+    matrices = _matrices(weight, groups, computed, _is_planar(weight.shape[1], kernel, groups))
     out = np.empty((x.shape[0], *size, outputs), computed)
     for part, windows in _windows(x, size, kernel, computed, stride, padding, dilation, groups):
         rows = out[part].reshape(-1, outputs)
@@ -206,14 +218,32 @@ def _keep_freed_memory() -> None:
 def _conv2d_by_input_forward(
     g: Any, weight: Any, size: Pair, stride: Pair, padding: Sides, dilation: Pair, groups: int
 ) -> Any:
-    n, channels, kernel = g.shape[0], weight.shape[1] * groups, weight.shape[2:]
+    n, channels = g.shape[0], weight.shape[1] * groups
     count = _check((n, channels, *size), weight.shape, stride, padding, dilation, groups)
     _check_result(g.shape, (n, weight.shape[0], *count))
     dtype, computed = _dtypes(g, weight)
-    add = _add_planes if _is_planar(weight.shape[1], kernel) else _add_rows
+    if _has_one_filter_a_channel(weight.shape, groups):
+        images = _by_channel_by_input(g, weight, computed, size, stride, padding, dilation)
+        return stored(images, dtype)
+    rest = _rest_of_padding(weight.shape[2:], padding, dilation)
+    is_nearly_as_large = math.prod(size) <= _NEARLY * math.prod(count)
+    if stride == (1, 1) and weight.shape[1] >= _FEW and is_nearly_as_large and min(map(min, rest)) >= 0:
+        # It is itself a convolution, with turned filters. Measured for 3 x 3 filters and 28 x 28 pixels, that
+        # takes three quarters of the time of sums.
+        turned = weight.reshape(groups, -1, *weight.shape[1:])[..., ::-1, ::-1].transpose(0, 2, 1, 3, 4)
+        turned = turned.reshape(channels, -1, *weight.shape[2:])
+        return _convolved(g, turned, None, stride, rest, dilation, groups)
+    add = _add_planes if _is_planar(weight.shape[1], weight.shape[2:], groups) else _add_rows
     rows = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, computed)
     images = add(rows, weight, computed, size, stride, padding, dilation, groups)
     return stored(images, dtype)
+
+
+def _rest_of_padding(kernel: Pair, padding: Sides, dilation: Pair) -> Sides:
+    """Return what is left of a padding in which a filter overlaps the images by one pixel at least."""
+    height, width = spans(kernel, dilation)
+    (top, bottom), (left, right) = padding
+    return (height - 1 - top, height - 1 - bottom), (width - 1 - left, width - 1 - right)
 
 
 # Each number of g adds a filter to the images. So the filters are multiplied by all numbers of a few images,
@@ -282,11 +312,75 @@ def _conv2d_by_weight_forward(
     size = _check(x.shape, (g.shape[1], channels, *kernel), stride, padding, dilation, groups)
     _check_result(g.shape, (x.shape[0], g.shape[1], *size))
     dtype, computed = _dtypes(x, g)
+    if _has_one_filter_a_channel((g.shape[1], channels), groups):
+        return stored(_by_channel_by_weight(x, g, computed, kernel, stride, padding, dilation), dtype)
     rows = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, computed)
     out = np.zeros((groups, channels * math.prod(kernel), g.shape[1] // groups), computed)
     for part, windows in _windows(x, size, kernel, computed, stride, padding, dilation, groups):
         out += windows.transpose(0, 2, 1) @ _pixels(rows[part], groups)
-    return stored(_weights(out, channels, kernel, _is_planar(channels, kernel)), dtype)
+    return stored(_weights(out, channels, kernel, _is_planar(channels, kernel, groups)), dtype)
+
+
+# ---- one filter a channel --------------------------------------------------------------------------------
+
+# With as many groups as channels nothing is summed over channels, so that there is no matrix product. One
+# place of all windows after the other is multiplied by one weight a channel, repeated along a row of windows:
+# NumPy multiplies long rows faster than short ones.
+
+
+def _has_one_filter_a_channel(weight: tuple[int, ...], groups: int) -> bool:
+    return groups > 1 and weight[:2] == (groups, 1)
+
+
+def _repeated(weight: Any, count: int, dtype: Any) -> Any:
+    """Return weights (C, 1, kh, kw) as rows (kh kw, count, C)."""
+    rows = weight.reshape(weight.shape[0], -1).T.astype(dtype)
+    return np.repeat(rows[:, None], count, axis=1)
+
+
+def _by_channel(
+    x: Any, weight: Any, dtype: Any, size: Pair, stride: Pair, padding: Sides, dilation: Pair
+) -> Any:
+    """Return the convolution, (N, H', W', C)."""
+    images = framed(x.transpose(0, 2, 3, 1), padding, 1, dtype)
+    at = _places(size, weight.shape[2:], stride, dilation)
+    rows = _repeated(weight, size[1], dtype)
+    out = np.zeros((len(images), *size, images.shape[3]), dtype)
+    for part in _in_groups(len(images), 2 * images[:1].nbytes):
+        here, sums = images[part], out[part]
+        for (down, across), row in zip(at, rows, strict=True):
+            sums += here[:, down, across] * row
+    return out
+
+
+def _by_channel_by_input(
+    g: Any, weight: Any, dtype: Any, size: Pair, stride: Pair, padding: Sides, dilation: Pair
+) -> Any:
+    g = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, dtype)
+    at = _places(g.shape[1:3], weight.shape[2:], stride, dilation)
+    rows = _repeated(weight, g.shape[2], dtype)
+    height, width = (length + sum(both) for length, both in zip(size, padding, strict=True))
+    out = np.zeros((len(g), height, width, g.shape[3]), dtype)
+    for part in _in_groups(len(g), 2 * out[:1].nbytes):
+        here, images = g[part], out[part]
+        for (down, across), row in zip(at, rows, strict=True):
+            target = images[:, down, across]
+            np.add(target, here * row, out=target)
+    return unframed(out, padding, 1).transpose(0, 3, 1, 2)
+
+
+def _by_channel_by_weight(
+    x: Any, g: Any, dtype: Any, kernel: Pair, stride: Pair, padding: Sides, dilation: Pair
+) -> Any:
+    images = framed(x.transpose(0, 2, 3, 1), padding, 1, dtype)
+    g = framed(g.transpose(0, 2, 3, 1), NO_PADDING, 1, dtype)
+    at = _places(g.shape[1:3], kernel, stride, dilation)
+    sums = np.zeros((len(at), g.shape[3]), dtype)
+    for part in _in_groups(len(g), 2 * images[:1].nbytes):
+        here, factors = images[part], g[part]
+        for k, (down, across) in enumerate(at):
+            sums[k] += column_sums(as_rows(here[:, down, across] * factors))
+    return np.ascontiguousarray(sums.T).reshape(g.shape[3], 1, *kernel)
 
 
 # ---- the operations --------------------------------------------------------------------------------------
@@ -305,6 +399,16 @@ def _options(case: Any) -> dict[str, Any]:
     return dict(zip(("stride", "padding", "dilation", "groups"), case[3:], strict=True))
 
 
+def _told(arrays: Any, static: Any) -> str:
+    """Return the kernel, which is the weight's, and the options."""
+    return told(arrays[1].shape[2:], **static)
+
+
+def _flops(result: Any, weight: Any) -> int:
+    """Return two operations for each number of the result and each weight of its filter."""
+    return int(2 * result.size * math.prod(weight.shape[1:]))
+
+
 conv2d: Op = multilinear(
     lambda x, weight, **options: _convolved(x, weight, None, **options),
     (
@@ -313,6 +417,8 @@ conv2d: Op = multilinear(
     ),
     name="conv2d",
     formula=conv2d_formula,
+    told=_told,
+    flops=lambda out, x, weight: _flops(out, weight),
     samples=tuple(Sample((case[0], case[1]), _options(case)) for case in _CASES),
 )
 """Images (N, C, H, W) and weights (O, C / groups, kh, kw) give (N, O, H', W')."""
@@ -337,6 +443,8 @@ conv2d_with_bias = fused(
     lambda x, weight, bias, **options: conv2d(x, weight, **options) + np.reshape(bias, (-1, 1, 1)),
     name="conv2d_with_bias",
     label="conv2d",
+    told=_told,
+    flops=lambda out, x, weight, bias: _flops(out, weight),
     samples=tuple(Sample((case[0], case[1], case[1][:1]), _options(case)) for case in _CASES[1:3]),
 )
 """A convolution plus one number for each channel of the result: weight (O, C / groups, kh, kw), bias (O,)."""
@@ -348,6 +456,8 @@ conv2d_by_input: Op = multilinear(
         lambda v, out, g, weight, size, **options: conv2d_by_weight(v, g, kernel=weight.shape[2:], **options),
     ),
     name="conv2d_by_input",
+    told=_told,
+    flops=lambda out, g, weight: _flops(g, weight),
     samples=tuple(Sample((case[2], case[1]), {"size": case[0][2:], **_options(case)}) for case in _CASES),
 )
 """The transpose of a convolution by its images: g (N, O, H', W') and weights give (N, C, H, W)."""
@@ -359,6 +469,8 @@ conv2d_by_weight: Op = multilinear(
         lambda v, out, x, g, kernel, **options: conv2d(x, v, **options),
     ),
     name="conv2d_by_weight",
+    told=lambda arrays, static: told(**static),
+    flops=lambda out, x, g: _flops(g, out),
     samples=tuple(Sample((case[0], case[2]), {"kernel": case[1][2:], **_options(case)}) for case in _CASES),
 )
 """The transpose of a convolution by its weights: x and g (N, O, H', W') give (O, C / groups, kh, kw)."""

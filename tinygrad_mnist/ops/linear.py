@@ -77,6 +77,7 @@ linear = fused(
     _linear_formula,
     name="linear",
     may_hold_nan=_may_hold_nan,
+    flops=lambda out, x, weight, *bias: 2 * out.size * weight.shape[1],
     samples=tuple(
         Sample(shapes)
         for shapes in (
@@ -131,6 +132,7 @@ linear_batch_norm_relu = fused(
     _block_formula,
     name="linear_batch_norm_relu",
     may_hold_nan=_may_hold_nan,
+    flops=lambda out, x, weight, *others: 2 * out.size * weight.shape[1],
     label="linear, batch norm, relu",
     # Of n rows none is more than sqrt(n - 1) deviations from the mean, 1.74 of four. With gamma up to 1, and
     # beta 2 or more away from 0, no sample comes near the kink of relu.

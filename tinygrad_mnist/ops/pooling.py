@@ -21,6 +21,7 @@ from tinygrad_mnist.ops.windows import (
     output_size,
     padded_images,
     places,
+    told,
     unframed,
 )
 
@@ -156,6 +157,7 @@ max_pool2d = fused(
     _max_pool2d_joint,
     max_pool2d_formula,
     name="max_pool2d",
+    told=lambda arrays, static: told(**static),
     label="max pool",
     chooses=True,
     domain=DISTINCT,
@@ -242,6 +244,7 @@ avg_pool2d: Op = linear(
     _avg_pool2d_forward,
     lambda g, out, x, **options: avg_pool2d_by_input(g, size=x.shape[2:], **options),
     name="avg_pool2d",
+    told=lambda arrays, static: told(**static),
     label="average pool",
     formula=avg_pool2d_formula,
     samples=tuple(Sample((x,), options) for x, _, options in _MEANS),
@@ -252,6 +255,7 @@ avg_pool2d_by_input: Op = linear(
     _avg_pool2d_by_input_forward,
     lambda v, out, g, size, **options: avg_pool2d(v, **options),
     name="avg_pool2d_by_input",
+    told=lambda arrays, static: told(**static),
     samples=tuple(Sample((g,), {"size": x[2:], **options}) for x, g, options in _MEANS),
 )
 """The transpose of `avg_pool2d`: each number of g (N, C, H', W') in even shares over its window."""

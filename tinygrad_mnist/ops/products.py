@@ -55,6 +55,7 @@ matmul = multilinear(
     (_matmul_by_first, _matmul_by_second),
     label="@",
     broadcasts=True,
+    flops=lambda out, x, y: 2 * out.size * x.shape[-1],
     samples=tuple(
         Sample(shapes)
         for shapes in (

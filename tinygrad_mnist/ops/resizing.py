@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_mnist.engine.op import Op, Sample, linear
 from tinygrad_mnist.ops.elementwise import floating
 from tinygrad_mnist.ops.half import single, stored
-from tinygrad_mnist.ops.windows import Pair
+from tinygrad_mnist.ops.windows import Pair, told
 
 Scale = tuple[float | None, float | None]
 """Pixels of the input to one of the output, down and across; None for the ratio of both sizes."""
@@ -185,6 +185,7 @@ interpolate2d: Op = linear(
     _interpolate2d_forward,
     lambda g, out, x, size, **options: interpolate2d_by_input(g, size=x.shape[2:], **options),
     name="interpolate2d",
+    told=lambda arrays, static: told(**static),
     label="interpolate",
     formula=interpolate2d_formula,
     samples=tuple(Sample(((1, 1, *case[0]),), {"size": case[1], **_options(case)}) for case in _CASES),
@@ -195,6 +196,7 @@ interpolate2d_by_input: Op = linear(
     _interpolate2d_by_input_forward,
     lambda v, out, g, size, **options: interpolate2d(v, size=g.shape[2:], **options),
     name="interpolate2d_by_input",
+    told=lambda arrays, static: told(**static),
     samples=tuple(Sample(((1, 1, *case[1]),), {"size": case[0], **_options(case)}) for case in _CASES),
 )
 """The transpose of `interpolate2d`: g (N, C, H', W') gives (N, C, H, W) = ``size``."""

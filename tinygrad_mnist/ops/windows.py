@@ -128,6 +128,33 @@ def image_windows(x: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Any:
     return windows[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
+def told(kernel: Pair | None = None, **options: Any) -> str:
+    """Return the options of windows as a drawing writes them; usual ones are left out.
+
+    Examples
+    --------
+    >>> told((5, 5), stride=(2, 2), padding=((2, 2), (2, 2)), dilation=(1, 1), groups=1)
+    'kernel 5×5, stride 2×2, padding 2'
+    """
+    parts = [f"kernel {_times(kernel)}"] if kernel else []
+    for name, value in options.items():
+        if name in ("stride", "dilation", "size") and value != (1, 1):
+            parts.append(f"{name} {_times(value)}")
+        elif name == "padding" and value != NO_PADDING:
+            ((top, bottom), (left, right)) = value
+            even = top == bottom == left == right
+            parts.append(f"padding {top}" if even else f"padding {top}, {bottom} × {left}, {right}")
+        elif name == "groups" and value != 1:
+            parts.append(f"{value} groups")
+        elif name == "mode":
+            parts.append(f"{value}, corners aligned" if options.get("align_corners") else value)
+    return ", ".join(parts)
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))
+
+
 # ---- the same on arrays alone, for fast forward functions ------------------------------------------------
 
 # Images may lie in memory as planes (N, C, H, W), or channels-last (N, H, W, C); ``axis`` is the one of H.

@@ -65,7 +65,7 @@ def plot_augmentation(
     --------
     >>> images = np.zeros((3, 8, 8), np.uint8)
     >>> figure = plot_augmentation(images, np.zeros((3, 5, 8, 8)), [0, 1, 1], names=["no", "yes"])
-    >>> [text.get_text() for text in figure.axes[0].texts[1:]]
+    >>> [text.get_text() for text in figure.axes[0].texts[2:]]
     ['no', 'yes']
     """
     pictures, changed, classes = np.asarray(images), np.asarray(versions), np.asarray(labels)

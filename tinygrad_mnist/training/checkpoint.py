@@ -27,10 +27,11 @@ from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import bytes_text, printable
+from tinygrad_mnist.training.choices import StateEntry
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
 from tinygrad_mnist.training.model_file import ModelFile
-from tinygrad_mnist.training.models import build_model, model_input, state_outline
+from tinygrad_mnist.training.models import build_model, model_input, outline_of, state_outline
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 
@@ -154,12 +155,29 @@ def load_checkpoint(
         settings = _settings(path, _read_header(path, file))
         settings["recipe"] = _with_model(path, settings["recipe"], model, notify or _say_nothing)
         sizes = settings["recipe"], settings["image_shape"], len(settings["class_names"])
-        state = _read_state(path, file, *sizes)
-    built = build_model(*sizes)
+        # a file of the user's is run once: what it builds shows by itself what is in its state dict
+        own = build_model(*sizes) if settings["recipe"].model_file is not None else None
+        outline = state_outline(*sizes) if own is None else outline_of(own)
+        state = _read_state(path, file, settings["recipe"], outline)
+    built = build_model(*sizes) if own is None else own
     built.load_state_dict(state)
     built.eval()
     _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
     return Checkpoint(model=built, **settings)
+
+
+def recipe_of_checkpoint(path: str | os.PathLike[str]) -> Recipe:
+    """Return the recipe of a checkpoint; no model is built, and no file is run.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or its header is damaged.
+    """
+    path = _find(Path(path))
+    with open_npz(path) as file:
+        recipe: Recipe = _settings(path, _read_header(path, file))["recipe"]
+    return recipe
 
 
 def _say_nothing(sentence: str) -> None:
@@ -335,12 +353,12 @@ _SETTINGS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def _read_state(
-    path: Path, file: NpzReader, recipe: Recipe, image_shape: tuple[int, int], classes: int
+    path: Path, file: NpzReader, recipe: Recipe, outline: Iterator[StateEntry]
 ) -> dict[str, NDArray[Any]]:
     """Return the values of the model, if they are those that the recipe describes and make sense."""
     found = [name for name in file.names if name != _HEADER]
     # a model with more entries than the file has is not needed to its end
-    outline = islice(state_outline(recipe, image_shape, classes), len(found) + _MOST_FAULTS)
+    outline = islice(outline, len(found) + _MOST_FAULTS)
     expected = {_PREFIX + name: (shape, np.dtype(dtype)) for name, shape, dtype in outline}
     entries = {name: file.entry(name) for name in found if name in expected}
     faults = [

@@ -19,8 +19,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -282,12 +282,29 @@ def _run(path: str, content: bytes) -> ModuleType:
     sys.modules[module.__name__] = module  # where dataclasses, for example, look it up
     _files.add(path)
     try:
-        exec(compile(content, path, "exec", dont_inherit=True), vars(module))
+        with _without_current_folder():
+            exec(compile(content, path, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
         where = _place(error) or f"{_shown(path)} is no file of Python"
         hint = "; a model's file may import what is installed, not a file beside it" * _is_beside(error, path)
         raise ModelFileError(f"{where}: {_in_words(error)}{hint}") from error
     return module
+
+
+@contextmanager
+def _without_current_folder() -> Iterator[None]:
+    """Take the current folder off the front of `sys.path`, where ``python -m`` and ``python -c`` put it.
+
+    No hash is known of the files there, and how Python was started must not decide whether they are imported.
+    """
+    first = sys.path[:1]
+    with suppress(OSError):  # of a folder that is no longer there
+        first = [entry for entry in first if entry in ("", os.getcwd())]
+    del sys.path[: len(first)]
+    try:
+        yield
+    finally:
+        sys.path[:0] = first
 
 
 def _is_beside(error: BaseException, path: str) -> bool:

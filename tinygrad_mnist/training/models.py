@@ -115,8 +115,9 @@ def _steps(recipe: Recipe, image_shape: Pair, classes: int) -> list[Step]:
     try:
         return followed(recipe.layers, image_shape, classes, recipe.norm)
     except LayerError as error:
+        cropped = f" that a crop of {recipe.crop} leaves" if recipe.crop else ""
         raise RecipeError(
-            f"layers do not fit images of {size_text(image_shape)} pixels: {error}", "layers"
+            f"layers do not fit the {size_text(image_shape)} pixels{cropped}: {error}", "layers"
         ) from error
 
 
@@ -260,7 +261,12 @@ def state_outline(recipe: Recipe, image_shape: Pair, classes: int) -> Iterator[S
     if outline is not None:
         yield from outline(recipe, model_input(recipe, image_shape), classes)
         return
-    for name, value in build_model(recipe, image_shape, classes).state_dict().items():
+    yield from outline_of(build_model(recipe, image_shape, classes))
+
+
+def outline_of(model: nn.Module) -> Iterator[StateEntry]:
+    """Yield the entries of the state dict of a model in outline, as `state_outline` does."""
+    for name, value in model.state_dict().items():
         yield name, value.shape, value.dtype.name
 
 
@@ -291,7 +297,7 @@ def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> 
 
 
 def _estimated(model: nn.Module, image_shape: Pair) -> Costs:
-    """Return the costs by the shapes of the parameters, as if filters were applied at a quarter of the pixels."""
+    """Return the costs by the shapes of the parameters, with filters applied at a quarter of the pixels."""
     places = max(1, math.prod(image_shape) // 4)
     products = [(parameter.size, parameter.ndim == 4) for parameter in model.parameters()]
     filters = sum(size for size, is_filter in products if is_filter)

@@ -124,7 +124,8 @@ class _RecipeFile:
             found = find_recipe(base)
         except RecipeError as error:
             raise RecipeError(str(error), BASE) from error
-        told = {"name": self.path.stem, "description": f"{base}, changed by {self.path.name}"}
+        name = re.sub(r"[^\w .+-]", "-", self.path.stem).lstrip(" .+-") or base
+        told = {"name": name, "description": f"{base}, changed by {self.path.name}"}
         return found.changed(**{**told, **values})
 
     def _whole(self, values: Mapping[str, Any]) -> Recipe:
@@ -208,7 +209,7 @@ def recipe_text(recipe: Recipe) -> str:
     Examples
     --------
     >>> print(recipe_text(RECIPES["digits"]).split("\n\n")[3])
-    # Units of each hidden layer; empty for none (softmax regression).
+    # Units of each hidden layer of the model "mlp"; empty for none (softmax regression).
     hidden = [256]
     """
     comments = _comments()

@@ -380,7 +380,9 @@ _CHECKS: Final[dict[str, Check]] = {
     "evaluate_every": _ABOVE_0,
     "validation": _number("above 0 and less than 1", lambda x: 0 < x < 1),
     "data": _TEXT,
-    "model_file": _optional(_check("a ModelFile", lambda value: isinstance(value, ModelFile))),
+    "model_file": _optional(
+        _check("named by --model FILE.py:FUNCTION", lambda value: isinstance(value, ModelFile))
+    ),
 }
 """The check of each field of a `Recipe`."""
 
@@ -466,16 +468,16 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe(
             name="cnn",
-            description="two convolutions, hard images",
+            description="two convolutions",
             layers=_small_net("conv 24 5x5 stride 2", "conv 48 3x3"),
             crop=2,
-            hard=(3.0, 0.1),
-            epochs=0.55,
+            epochs=2,
+            evaluate_every=0.5,
             **_CNN,
         ),
         Recipe(
             name="cnn-fast",
-            description="smaller: 99 % in the least time",
+            description="smaller, on hard images",
             layers=_small_net("conv 16 5x5 stride 2", "conv 32 3x3"),
             crop=2,
             hard=(3.0, 0.1),
@@ -500,10 +502,10 @@ RECIPES: dict[str, Recipe] = {
                 *("flatten", "linear 128", "norm", "activation"),
             ),
             augmentation="affine-8x8",
-            epochs=20,
-            evaluate_every=5,
+            epochs=40,
+            evaluate_every=40,
             data="digits",
-            **{**_CNN, "validation": 0.1},
+            **_CNN,
         ),
         Recipe(
             name="mlp",

@@ -49,6 +49,7 @@ def write_submission(
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from tinygrad_mnist.data import load_digits
     >>> from tinygrad_mnist.training import train, RECIPES
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -133,7 +133,7 @@ def test_profile_has_times_and_memory() -> None:
     )
     text = measured.text("profile", width=120)
     heading = text.split("\n\n")[1].splitlines()[0].split()
-    assert heading[-5:] == ["forward", "share", "of", "time", "kept"]
+    assert heading[-6:] == ["forward", "share", "of", "time", "products", "kept"]
     assert re.search(r"^total .* 100%", text, re.M)
     assert "inputs: " in text
 

@@ -16,6 +16,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Final, NamedTuple
 
+from tinygrad_mnist.graph.boxes import flops
 from tinygrad_mnist.graph.data import Cluster, Graph, Node, Statistics
 from tinygrad_mnist.graph.descriptions import nonfinite_text, value_text
 from tinygrad_mnist.graph.drawing import Drawing
@@ -25,7 +26,7 @@ from tinygrad_mnist.graph.formats.layout import HEAVIEST, LayoutError, TooLarge,
 from tinygrad_mnist.graph.formats.svg import to_svg
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, rules
 from tinygrad_mnist.graph.views import VIEWS, draw
-from tinygrad_mnist.numbers import bytes_text, number_text, seconds_text
+from tinygrad_mnist.numbers import bytes_text, flops_text, number_text, seconds_text
 
 SCRIPTS: Final = ("picture.js", "graph.js", "lists.js")
 
@@ -355,9 +356,15 @@ def _columns(graph: Graph) -> list[_Column]:
                 lambda node: node.backward_seconds,
             ),
         ]
+    if any(node.forward_flops for node in graph.nodes):
+        columns.append(_Column("products", lambda node: flops_text(_products(node)), _products))
     if any(node.line for node in graph.nodes):
         columns.append(_Column("line", lambda node: node.line))
     return columns
+
+
+def _products(node: Node) -> int:
+    return sum(flops([node]))
 
 
 def _table(graph: Graph) -> str:

@@ -13,7 +13,7 @@ from itertools import groupby
 from math import hypot
 from typing import Final, NamedTuple
 
-from tinygrad_mnist.graph.boxes import kept_bytes, member_name, seconds, with_costs
+from tinygrad_mnist.graph.boxes import flops, kept_bytes, member_name, seconds, with_costs
 from tinygrad_mnist.graph.data import (
     CONSTANT,
     INPUT,
@@ -31,7 +31,7 @@ from tinygrad_mnist.graph.folding import BUDGET, is_loop
 from tinygrad_mnist.graph.formats.dot import printable
 from tinygrad_mnist.graph.nonfinite import nonfinite, worst
 from tinygrad_mnist.graph.views import VIEWS, notes, title, without_words
-from tinygrad_mnist.numbers import bytes_text, count_text, number_text, seconds_text, shape_text
+from tinygrad_mnist.numbers import bytes_text, count_text, flops_text, number_text, seconds_text, shape_text
 
 BOLD: Final = "\x1b[1m{}\x1b[0m"
 FAINT: Final = "\x1b[2m{}\x1b[0m"
@@ -365,6 +365,9 @@ def _costs(graph: Graph) -> list[Column]:
         known = told(graph.operations)
         return [Column(heading, lambda box: told(nodes_of(box)), known)] if known else []
 
+    def products(nodes: Sequence[Node]) -> str:
+        return flops_text(sum(flops(nodes))) if any(flops(nodes)) else ""
+
     def kept(nodes: Sequence[Node]) -> str:
         return bytes_text(kept_bytes(nodes)) if kept_bytes(nodes) else ""
 
@@ -372,6 +375,8 @@ def _costs(graph: Graph) -> list[Column]:
     columns += time_column("backward", lambda node: node.backward_seconds)
     if total := seconds(graph.operations):
         columns.append(Column("share of time", lambda box: _bar(seconds(nodes_of(box)) / total), _bar(1)))
+    if known := products(graph.operations):
+        columns.append(Column("products", lambda box: products(nodes_of(box)), known))
     return [*columns, Column("kept", lambda box: kept(nodes_of(box)), kept(graph.operations))]
 
 
