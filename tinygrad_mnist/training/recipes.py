@@ -481,7 +481,7 @@ RECIPES: dict[str, Recipe] = {
             layers=_small_net("conv 16 5x5 stride 2", "conv 32 3x3"),
             crop=2,
             hard=(3.0, 0.1),
-            epochs=0.42,
+            epochs=0.6,
             **_CNN,
         ),
         Recipe(
