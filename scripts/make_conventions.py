@@ -94,6 +94,10 @@ ROWS = (
         "the same (PyTorch: `max(dim=0)`)", ([1, 3, 3],), lambda m, x: m.np.max(x, axis=0),
         lambda t, x: t.max(x, dim=0).values,
     ),
+    Row(
+        "`max_pool2d` of a window 1, 3, 3, 2", ([[[[1, 3], [3, 2]]]],), lambda m, x: m.nn.max_pool2d(x),
+        lambda t, x: t.nn.functional.max_pool2d(x, 2), "as `max`, of which it is one in each window",
+    ),
     Row("`relu` at 0", (0,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x)),
     Row("`relu` at NaN", (np.nan,), lambda m, x: m.nn.relu(x), lambda t, x: t.relu(x)),
     Row(
@@ -301,6 +305,7 @@ def ours() -> Gradients:
             log_softmax=lambda x: REGISTRY["log_softmax"](x, axis=0),
             logsumexp=lambda x: REGISTRY["logsumexp"](x, axis=0, keepdims=False),
             BatchNorm1d=nn.BatchNorm1d,
+            max_pool2d=lambda x: nn.functional.max_pool2d(x, 2),
         ),
     )
 
@@ -344,7 +349,11 @@ def pytorchs() -> Gradients:
 def jaxs() -> Gradients:
     jax: Any = imported("jax")
     jax.config.update("jax_enable_x64", True)
-    names = SimpleNamespace(np=jax.numpy, nn=jax.nn)
+
+    def max_pool2d(x: Any) -> Any:
+        return jax.lax.reduce_window(x, -np.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+
+    names = SimpleNamespace(np=jax.numpy, nn=SimpleNamespace(**vars(jax.nn), max_pool2d=max_pool2d))
 
     def gradients(row: Row, arrays: list[Any]) -> list[Any] | None:
         def first(*x: Any) -> Any:

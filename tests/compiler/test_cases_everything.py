@@ -161,6 +161,16 @@ FURTHER: dict[str, tuple[tuple[Any, ...], dict[str, Any], Any]] = {
     "RMSNorm": (((3, 4),), {}, numbers(2, 3, 4)),
     "GroupNorm": ((2, 4), {}, numbers(3, 4, 2, 2)),
     "Flatten": ((), {}, numbers(2, 3, 2, 2)),
+    "Unflatten": ((1, (2, 2)), {}, INPUT),
+    "Conv1d": ((2, 4, 3), {"stride": 2, "padding": 1, "rng": 0}, numbers(3, 2, 7)),
+    "Conv2d": ((2, 4, 3), {"padding": 1, "rng": 0}, numbers(3, 2, 6, 5)),
+    "ConvTranspose2d": ((2, 4, 3), {"stride": 2, "rng": 0}, numbers(3, 2, 4, 3)),
+    "MaxPool2d": ((2,), {}, numbers(3, 2, 6, 4)),
+    "AvgPool2d": ((2,), {}, numbers(3, 2, 6, 4)),
+    "AdaptiveAvgPool2d": ((2,), {}, numbers(3, 2, 6, 5)),
+    "Upsample": ((), {"scale_factor": 2}, numbers(3, 2, 3, 4)),
+    "BatchNorm2d": ((2,), {}, numbers(3, 2, 4, 5)),
+    "Dropout2d": ((0.4,), {"rng": 0}, numbers(3, 2, 4, 5)),
     "GELU": (("tanh",), {}, INPUT),
 }
 NO_LAYERS = {

@@ -29,6 +29,7 @@ def line_with(text: str, output: str) -> str:
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
     tested |= {"check_your_own_op.py", "visualize_graph.py", "compile_step.py", "lenet.py"}
+    tested |= {"residual_network.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -70,6 +71,16 @@ def test_lenet_learns_the_bundled_digits(tmp_path: Path) -> None:
     output = run("lenet.py", "--data", "digits", "--epochs", "5", cwd=tmp_path)
     assert "Conv2d(1, 16, kernel_size=(5, 5), stride=(1, 1), padding=same)" in output
     assert last_percentage(line_with("accuracy on unseen digits:", output)) > 96
+
+
+def test_a_network_of_ones_own_is_printed_and_trained_by_the_command_line(tmp_path: Path) -> None:
+    assert "Conv2d(16, 16, kernel_size=(3, 3)" in run("residual_network.py", cwd=tmp_path)
+    model = f"{EXAMPLES / 'residual_network.py'}:build"
+    options = ["--data", "digits", "--model", model, "--epochs", "3", "--quiet", "--out", "run"]
+    command = [sys.executable, "-m", "tinygrad_mnist", "train", *options]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    assert last_percentage(line_with("test accuracy", result.stdout).split(" % (")[0] + " %") > 90
 
 
 def test_two_moons_are_told_apart_and_drawn(tmp_path: Path) -> None:

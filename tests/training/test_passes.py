@@ -72,7 +72,7 @@ def test_hard_images_fill_the_pass_that_is_not_whole(parts: Parts) -> None:
 
 def test_augmented_images_depend_on_seed_epoch_and_number_alone(parts: Parts) -> None:
     """Not on the batch: an image is the same in batches of another size."""
-    recipe = PLAIN.changed(augmentation="elastic-8x8")
+    recipe = PLAIN.changed(augmentation="affine-8x8")
     order = numbers(drawn(PLAIN, parts, 4), parts)
     by_64, by_32, other = (
         drawn(recipe, parts, 4),
