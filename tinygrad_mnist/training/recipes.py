@@ -494,7 +494,8 @@ RECIPES: dict[str, Recipe] = {
             description="larger, distorted images",
             layers=_small_net("conv 24 5x5 stride 2", "conv 48 3x3", "conv 48 3x3"),
             augmentation="elastic",
-            epochs=4.4,
+            epochs=6,
+            evaluate_every=2,
             **{**_CNN, "warmup": 0.2},
         ),
         Recipe(
