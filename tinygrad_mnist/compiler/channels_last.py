@@ -271,23 +271,41 @@ class _Rewriting:
         shape = old.outputs[0].shape
         if (small := self.small(old, inputs, shape)) is not None:
             return small
-        # The view that a whole argument is; without one, that of an argument that broadcasts.
-        views = [(v.size, self.moved[v]) for v in inputs if v in self.moved and v.ndim == len(shape)]
+        made = self.before_view(old, inputs, shape, transposed=True)
+        return made or self.before_view(old, inputs, shape, transposed=False)
+
+    def before_view(
+        self, old: Instruction, inputs: tuple[Value, ...], shape: tuple[int, ...], *, transposed: bool
+    ) -> Value | None:
+        """Return a view of what is computed of the arguments as they are before it; None if there is none.
+
+        It is the view that a whole argument is; without one, that of an argument that broadcasts.
+        """
+        views = [
+            (v.size, self.moved[v])
+            for v in inputs
+            if v in self.moved and v.ndim == len(shape) and bool(self.moved[v].axes) == transposed
+        ]
         if not views:
             return None
         view = max(views, key=lambda entry: entry[0])[1]
-        arguments = []
-        for value in inputs:
-            before = self.before(value, view, shape)
-            if before is None:
-                return None
-            arguments.append(before)
-        if view.axes:
-            inner = tuple(shape[view.axes.index(axis)] for axis in range(len(shape)))
-            return self.transposed(self.like(old, tuple(arguments), inner), view.axes)
-        if view.base.size != math.prod(shape):
+        if not transposed and view.base.size != math.prod(shape):
             return None
-        return self.reshaped(self.like(old, tuple(arguments), view.base.shape), shape)
+        before = [self.before(value, view, shape) for value in inputs]
+        arguments = tuple([value for value in before if value is not None])
+        if len(arguments) < len(before):
+            return None
+        if not transposed:
+            return self.reshaped(self.like(old, arguments, view.base.shape), shape)
+        inner = tuple(shape[view.axes.index(axis)] for axis in range(len(shape)))
+        # Only what is joined is looked for then: a transpose would be moved to and fro.
+        made = self.before_view(old, arguments, inner, transposed=False)
+        return self.transposed(made or self.like(old, arguments, inner), view.axes)
+
+    def computed(self, old: Instruction, inputs: tuple[Value, ...], shape: tuple[int, ...]) -> Value:
+        """Write an elementwise instruction for other arguments, which may be views themselves."""
+        again = replace(old, inputs=inputs, outputs=(Value(-1, shape, old.outputs[0].dtype),))
+        return self.elementwise(again, *inputs) or self.like(old, inputs, shape)
 
     def small(self, old: Instruction, inputs: tuple[Value, ...], shape: tuple[int, ...]) -> Value | None:
         """Return what is computed of fewer numbers than it has elements, as a view of as many as needed."""
@@ -302,14 +320,10 @@ class _Rewriting:
             ):
                 cores = tuple([self.reshaped(v, () if v.size == 1 else core) for v in sources])
                 return self.reshaped(self.like(old, cores, core), shape)
-            if sources == inputs:
-                return None
-            again = replace(old, inputs=sources)
-            return self.elementwise(again, *sources) or self.like(old, sources, shape)
+            return None if sources == inputs else self.computed(old, sources, shape)
         if not sources:
             return None
-        again = replace(old, inputs=sources, outputs=(Value(-1, inner, old.outputs[0].dtype),))
-        made = self.elementwise(again, *sources) or self.like(old, sources, inner)
+        made = self.computed(old, sources, inner)
         return self.write("broadcast_to", (made,), shape, made.dtype, partial(np.broadcast_to, shape=shape))
 
     def source_of_broadcast(self, value: Value) -> Value:
@@ -333,13 +347,19 @@ class _Rewriting:
             if kept == sorted(kept) and len(kept) < len(full):  # nothing moves but axes of length 1
                 return self.reshaped(value, _without_leading_ones([full[axis] for axis in order]))
             return self.transposed(self.reshaped(value, full), order)
+        producer = self.producers.get(value)
+        if producer is not None and producer.name in ELEMENTWISE and self.is_mask(value, producer):
+            # A mask is computed where it is read: so it is the numbers in it that are seen before the view.
+            found = [self.before(one, view, shape) for one in producer.inputs]
+            masked = tuple([one for one in found if one is not None])
+            inner_shape = np.broadcast_shapes(*(one.shape for one in masked))
+            return self.like(producer, masked, inner_shape) if len(masked) == len(found) else None
         inner: list[int] = []
         for many, (axis,) in view.groups:
             lengths = [view.base.shape[i] for i in many]
             if full[axis] not in (1, math.prod(lengths)):
                 return None
             inner += lengths if full[axis] != 1 else [1] * len(lengths)
-        producer = self.producers.get(value)
         if producer is not None and producer.name == "broadcast_to":
             source = self.before(producer.inputs[0], view, shape)
             if source is not None:
@@ -347,21 +367,29 @@ class _Rewriting:
                 return self.write("broadcast_to", (source,), inner, value.dtype, run)
         return self.reshaped(value, _without_leading_ones(inner))
 
+    @staticmethod
+    def is_mask(value: Value, producer: Instruction) -> bool:
+        """Return whether a value is a mask, or a choice between two numbers by one."""
+        return value.dtype == bool or all(one.dtype == bool or one.size == 1 for one in producer.inputs)
+
     def reduction(self, old: Instruction, value: Value) -> Value | None:
-        view, axes = self.moved.get(value), tuple(old.static["axis"])
-        if view is None:
+        axes = tuple(old.static["axis"])
+        if value not in self.moved:
             return self.spelled_out(old, value, axes)
-        if view.axes:
+        return self.reduced(old, value, axes)
+
+    def reduced(self, old: Instruction, value: Value, axes: tuple[int, ...]) -> Value:
+        """Write a reduction over some axes, of what is before the views of a value."""
+        shape = tuple(n for axis, n in enumerate(value.shape) if axis not in axes)
+        view = self.moved.get(value)
+        if view is not None and view.axes:
             inner = tuple(sorted(view.axes[axis] for axis in axes))
             left = [axis for axis in view.axes if axis not in inner]
             order = tuple(sorted(left).index(axis) for axis in left)
-        else:
+            return self.transposed(self.reduced(old, view.base, inner), order)
+        if view is not None:
             inner = tuple(i for many, (axis,) in view.groups if axis in axes for i in many)
-            order = tuple(range(view.base.ndim - len(inner)))
-        result = self.reduced(old, view.base, inner)
-        return self.transposed(result, order) if view.axes else self.reshaped(result, old.outputs[0].shape)
-
-    def reduced(self, old: Instruction, value: Value, axes: tuple[int, ...]) -> Value:
+            return self.reshaped(self.reduced(old, view.base, inner), shape)
         if old.name == "sum" and axes == tuple(range(value.ndim - 1)):
             parts = self.sum_of_columns(old, value, axes)
             if parts is not None:
@@ -369,7 +397,6 @@ class _Rewriting:
         spelled = self.spelled_out(old, value, axes)
         if spelled is not None:
             return spelled
-        shape = tuple(n for axis, n in enumerate(value.shape) if axis not in axes)
         run = partial(getattr(np, old.name), axis=axes)
         static = {"axis": axes, "keepdims": False}
         return self.write(old.name, (value,), shape, old.outputs[0].dtype, run, static)

@@ -219,7 +219,8 @@ class Executable:
     def _at(self, value: Value, place: Place) -> Any:
         if not value.size:
             return np.empty(value.shape, value.dtype)
-        return np.ndarray(value.shape, value.dtype, self._arena, place.offset)
+        layout = self._ready.layouts.get(value) or contiguous(value)
+        return np.ndarray(value.shape, value.dtype, self._arena, place.offset, layout.strides)
 
     def _new_of(self, value: Value) -> Callable[[], Any]:
         """Return what makes an array for an output, whose axes may have another order than its memory."""

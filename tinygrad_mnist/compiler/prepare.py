@@ -27,6 +27,7 @@ from tinygrad_mnist.compiler.layout import (
     only_ones_differ,
     viewed,
 )
+from tinygrad_mnist.compiler.masks import masks_of_results
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS, Instruction, Program, Value
 
 DTYPES: Final = frozenset(
@@ -327,10 +328,20 @@ class _Preparation:
         return result
 
     def copied(self, value: Value) -> Value:
-        """Return a value with the same elements, in C order."""
-        return self.made(
-            "identity", (value,), value.shape, value.dtype, lambda array: np.array(array, order="C")
-        )
+        """Return a value with the same elements, in C order.
+
+        A transpose of images is copied in the order of the images: so the copy shares its loop with what is
+        computed of them besides.
+        """
+        producer = self.ready.producers.get(value)
+        if producer is None or producer.name != "transpose" or value.ndim < 3:
+            return self.made("identity", (value,), value.shape, value.dtype, _in_order)
+        (source,), axes = producer.inputs, producer.static["axes"]
+        copy = self.made("identity", (source,), source.shape, value.dtype, _in_order)
+        strides = contiguous(value).strides
+        layout = Layout(0, tuple(strides[axes.index(axis)] for axis in range(value.ndim)))
+        self._place(copy, copy, layout)
+        return self.made("transpose", (copy,), value.shape, value.dtype, producer.run, {"axes": axes})
 
     def computed(self, values: Iterable[Value]) -> list[Value]:
         """Return the values, with copies in the place of views, inputs and of what was there before."""
@@ -406,7 +417,8 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     blas : bool
         Whether there are products by BLAS; without them, NumPy multiplies matrices.
     """
-    program = channels_last(program)
+    instructions = masks_of_results(program, needed(program))
+    program = channels_last(replace(program, instructions=instructions))
     work = _Preparation(program, blas=blas)
     for instruction in needed(program):
         if instruction.name == "matmul" and any(value.ndim == 1 for value in instruction.inputs):
@@ -425,6 +437,10 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
     work.program.numbers = work.computed(program.numbers)
     work.program.conditions = work.computed(work.conditions)
     return work.ready
+
+
+def _in_order(array: Any) -> Any:
+    return np.array(array, order="C")
 
 
 def _is_uniform(array: Any) -> bool:
