@@ -96,7 +96,7 @@ class TestAugmenter:
             part = slice(start, start + 37)
             np.testing.assert_array_equal(augment(IMAGES[part], ALL[part], 2), whole[part])
 
-    @pytest.mark.parametrize("name", AUGMENTATIONS.keys() - {"none"})
+    @pytest.mark.parametrize("name", [name for name in AUGMENTATIONS if name != "none"])
     def test_another_epoch_seed_or_number_changes_it_in_another_way(self, name: str) -> None:
         same = IMAGES[:1].repeat(20, axis=0)
         numbers = np.arange(20)

@@ -141,6 +141,15 @@ def test_a_convolution_of_no_images_has_gradients_of_zeros() -> None:
         np.testing.assert_array_equal(weight.grad.data, np.zeros(weight.shape))
 
 
+@pytest.mark.parametrize("kernel", [1, 2])
+def test_a_sum_over_no_channels_is_0(kernel: int) -> None:
+    leaves = [Tensor(np.ones(shape), requires_grad=True) for shape in ((2, 0, 4, 4), (3, 0, kernel, kernel))]
+    out = F.conv2d(*leaves)
+    np.testing.assert_array_equal(out.data, np.zeros((2, 3, 5 - kernel, 5 - kernel)))
+    out.backward(np.ones(out.shape))
+    assert [None if leaf.grad is None else leaf.grad.shape for leaf in leaves] == [x.shape for x in leaves]
+
+
 def test_results_lie_channels_last_and_later_operations_keep_that() -> None:
     def is_channels_last(x: Any) -> bool:
         return bool(x.transpose(0, 2, 3, 1).flags.c_contiguous)

@@ -59,6 +59,20 @@ KINDS: list[dict[str, Any]] = [
     {"hidden": ()},
     {"hidden": (4, 2), "dropout": 0.5, "activation": "gelu"},
     {"batch_norm": False},
+    {
+        "model": "layers",
+        "hidden": (),
+        "batch_norm": False,
+        "layers": (
+            "conv 2 2x2 padding same",
+            "norm",
+            "activation",
+            "max-pool 2",
+            "flatten",
+            "linear 3",
+            "norm",
+        ),
+    },
 ]
 
 
@@ -465,6 +479,32 @@ def test_a_recipe_of_many_layers_is_compared_and_not_built() -> None:
     assert "missing: 4.weight of shape (2,);" in message
     assert message.endswith("and more")
     assert peak < 30_000_000
+
+
+LAYERED = {**RECIPE.to_dict(), "model": "layers", "hidden": [], "batch_norm": False}
+
+
+@pytest.mark.parametrize(
+    ("layers", "image_shape", "word"),
+    [
+        (["norm"] * 20_000, [3, 2], "layers must be at most 1,000 texts, not 20,000"),
+        (
+            ["avg-pool 999999", "flatten"],
+            [999_999, 999_999],
+            "numbers for one image of 999999 x 999999 pixels",
+        ),
+        (["conv 9999 1x1", "avg-pool 3000", "flatten"], [3000, 3000], "numbers for one image"),
+        (["conv 4 9x9", "flatten"], [3, 2], "does not fit the 1 x 3 x 2"),
+        (["conv 4 3x3 padding 999999", "avg-pool 9", "flatten"], [3, 2], "numbers for one image"),
+    ],
+)
+def test_layers_that_would_fill_the_memory_are_not_built(
+    layers: list[str], image_shape: list[int], word: str
+) -> None:
+    header = {**header_of(0), "recipe": {**LAYERED, "layers": layers}, "image_shape": image_shape}
+    message, peak = peak_of(with_json(0, json.dumps(header)))
+    assert word in message
+    assert peak < 60_000_000
 
 
 def test_a_header_that_is_too_long() -> None:

@@ -121,9 +121,7 @@ def test_any_text_is_a_layer_or_an_error_of_ours(text: str) -> None:
 def test_layers_that_do_not_fit_are_refused_in_a_sentence(
     layers: tuple[str, ...], which: str, why: str
 ) -> None:
-    with pytest.raises(
-        RecipeError, match=rf"^layers do not fit the 8 x 8 pixels: {which}.*{why}"
-    ) as caught:
+    with pytest.raises(RecipeError, match=rf"^layers do not fit the 8 x 8 pixels: {which}.*{why}") as caught:
         build_model(net(*layers), (8, 8), 10)
     assert caught.value.field == "layers"
 

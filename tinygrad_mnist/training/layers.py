@@ -86,6 +86,9 @@ def _probability(text: str) -> float:
     return value
 
 
+MOST_LAYERS: Final = 1000
+"""The layers of a network at most: a file may say anything, and each is a module."""
+
 Readers = Mapping[str, Callable[[str], Any]]
 """For values by name, the functions that read them from a word."""
 
@@ -477,12 +480,21 @@ def followed(texts: Sequence[str], image_shape: Pair, classes: int, norm: str) -
     layers = [parsed(text) for text in whole]
     shape: Shape = (1, *image_shape)
     steps = []
-    for index, (text, layer) in enumerate(zip(whole, layers, strict=True)):
-        after = next((one for one in layers[index + 1 :] if not isinstance(one, BETWEEN)), None)
-        steps.append(Step(text, layer, shape, not (isinstance(after, Norm) and norm != "none")))
+    for index, (text, layer, bias) in enumerate(zip(whole, layers, _biases(layers, norm), strict=True)):
+        steps.append(Step(text, layer, shape, bias))
         try:
             shape = layer.output(shape)
         except LayerError as error:
             which = f"layer {index + 1}, {text!r}," if index < len(texts) else f"the last layer, {text!r},"
             raise LayerError(f"{which} does not fit the {shape_text(shape)} that it gets: {error}") from None
     return steps
+
+
+def _biases(layers: Sequence[Layer], norm: str) -> list[bool]:
+    """Return whether each layer, if it can, has a bias: unless a norm follows."""
+    biases, has_bias = [], True
+    for layer in reversed(layers):
+        biases.append(has_bias)
+        if not isinstance(layer, BETWEEN):
+            has_bias = not (isinstance(layer, Norm) and norm != "none")
+    return biases[::-1]

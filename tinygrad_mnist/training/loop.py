@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ State = dict[str, NDArray[Any]]
 
 Result = TypeVar("Result")
 
+FEW_IMAGES: Final = 5000
+"""Images that are evaluated as fast as an evaluation is compiled."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -60,7 +63,7 @@ class Fit:
     decision : JitDecision
         Whether the steps were compiled, and why.
     forward : callable
-        The model; compiled, if the steps were.
+        The model; compiled, if the steps were and there was much to evaluate.
     """
 
     plan: Plan
@@ -208,7 +211,10 @@ class _Training:
         self.decision = decision
         threads = threads_in_use() or 1
         self.update = decision.applied(self.uncompiled, threads)
-        self.forward = decision.applied(self.model, threads)
+        # evaluations of few images, as those of the bundled digits, take less time than compiling them
+        images = 2 * len(self.parts.validation_images) * len(self.evaluation_steps)
+        pays = images >= FEW_IMAGES or decision.jit != "auto"
+        self.forward = decision.applied(self.model, threads) if pays else self.model
         self.reporter.compiling(decision)
 
     def _attempt(self, compute: Callable[[], Result]) -> Result:

@@ -291,9 +291,13 @@ def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> 
     >>> costs(recipe, build_model(recipe, (8, 8), 10), (8, 8), 10)
     Costs(numbers=79, largest=320, convolved=0)
     """
-    shape = model_input(recipe, image_shape)
+    return known_costs(recipe, image_shape, classes) or _estimated(model, model_input(recipe, image_shape))
+
+
+def known_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs | None:
+    """Return the costs by the recipe alone, without a model; None for a model of one's own."""
     counted = _COSTS.get(MODELS[recipe.model])
-    return _estimated(model, shape) if counted is None else counted(recipe, shape, classes)
+    return counted and counted(recipe, model_input(recipe, image_shape), classes)
 
 
 def _estimated(model: nn.Module, image_shape: Pair) -> Costs:

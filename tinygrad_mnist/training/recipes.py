@@ -19,7 +19,7 @@ from tinygrad_mnist.data.augmentation import find_augmentation
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.training.choices import ACTIVATIONS, NORMS, OPTIMIZERS, SCHEDULES
 from tinygrad_mnist.training.errors import RecipeError
-from tinygrad_mnist.training.layers import LayerError, parsed
+from tinygrad_mnist.training.layers import MOST_LAYERS, LayerError, parsed
 from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.models import MODELS
 
@@ -325,6 +325,8 @@ def _layers(value: Any) -> str | None:
     """Check the texts of layers: the place of the first that is none, and why."""
     if not (isinstance(value, tuple) and all(isinstance(text, str) for text in value)):
         return f"texts such as 'conv 16 5x5', not {_shown(value)}"
+    if len(value) > MOST_LAYERS:
+        return f"at most {MOST_LAYERS:,} texts, not {len(value):,}"
     for number, text in enumerate(value, start=1):
         try:
             parsed(text)
