@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
-Sides = tuple[Pair, Pair]
-"""The padding of each side: ((top, bottom), (left, right))."""
 
 
 class LayerError(ValueError):

@@ -155,7 +155,10 @@ class Recipe:
         """Yield the fields that do not go with others, each with what is expected instead."""
         if self.model == "layers":
             if self.hidden:
-                yield "hidden", "empty where the model is 'layers', which has 'layers'; take the model 'mlp'"
+                yield (
+                    "hidden",
+                    "empty where the model is 'layers', whose 'layers' say all; take the model 'mlp'",
+                )
             if self.batch_norm:
                 yield "batch_norm", "False where the model is 'layers', whose 'norm' says which it is"
         if self.model == "mlp":
