@@ -66,7 +66,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "out": (OUT,), "where": (MASK, np.array([True, False, True]), True, False, np.array([[True], [False]])),
     "dtype": (np.float32, np.float64, np.int32, bool, object), "casting": ("unsafe", "no"),
     "order": ("F", "A", "K"),
-    "subok": (False, True), "signature": (), "copy": (True, False), "device": ("cpu",), "shape": ((4,), 2),
+    "subok": (False, True), "writeable": (False, True), "signature": (), "copy": (True, False),
+    "device": ("cpu",), "shape": ((4,), 2),
     "axes": ((1, 0), (2, 0, 1), [(-1,), (-1,), ()], [(-2, -1), (-2, -1), (-2, -1)],
              [(-2, -1), (-1,), (-1,)], [(-1,), (-2, -1), (-1,)]),
     # which part

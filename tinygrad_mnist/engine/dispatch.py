@@ -25,6 +25,7 @@ OPTIONS: Final[dict[str, str]] = {
     "order": "Tensors promise no layout in memory; transpose before and after for Fortran's order",
     "subok": "leave it out: the result is a Tensor",
     "signature": "convert the arguments with .astype(dtype) first",
+    "writeable": "leave it out: a Tensor is a value, not a view",
     "like": "leave it out: the result is a Tensor",
     "device": "leave it out: Tensors are on the CPU",
     "axes": "move the axes with np.moveaxis first",

@@ -65,12 +65,7 @@ overlap_add: Op = linear(
 
 
 @implements(np.lib.stride_tricks.sliding_window_view)
-def sliding_window_view(x: Any, window_shape: Any, axis: Any = None, *, writeable: bool = False) -> Any:
-    if writeable:
-        raise TypeError(
-            "numpy.sliding_window_view on a Tensor does not take writeable=True: a Tensor is a value, not a "
-            "view; leave it out"
-        )
+def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     window = (window_shape,) if isinstance(window_shape, (int, np.integer)) else tuple(window_shape)
     axes = tuple(range(x.ndim)) if axis is None else axis
     axes = normalize_axis_tuple(axes, x.ndim, "axis", allow_duplicate=True)
