@@ -176,6 +176,23 @@ class TestAugmenter:
         with pytest.raises(DataError, match=message):
             Augmenter(AUGMENTATIONS["affine"], (28, 28), 0)(images, indices, epoch)
 
+    @pytest.mark.parametrize("background", [255, 240])
+    def test_dark_on_light_is_the_negative_of_light_on_dark(self, background: int) -> None:
+        """All of it is linear, so it is so exactly if the background comes in at the border and is erased."""
+        ranges, images = find_augmentation("elastic shift 4 erasing 0.5"), np.minimum(IMAGES, background)
+        on_dark = Augmenter(ranges, (28, 28), 3)(images, ALL, 1)
+        on_light = Augmenter(ranges, (28, 28), 3, background)(background - images, ALL, 1)
+        np.testing.assert_allclose(on_light, background - on_dark, atol=1e-3)
+
+    def test_a_background_of_black_changes_nothing(self) -> None:
+        ranges = find_augmentation("elastic shift 4 erasing 0.5")
+        changed, same = (Augmenter(ranges, (28, 28), 3, *given)(IMAGES, ALL, 1) for given in ((), (0,)))
+        assert changed.tobytes() == same.tobytes()
+
+    def test_a_background_that_is_no_number_is_refused(self) -> None:
+        with pytest.raises(DataError, match="finite number, not nan"):
+            Augmenter(Augmentation(), (8, 8), 0, float("nan"))
+
     def test_a_negative_seed_and_a_side_of_no_pixels_are_refused(self) -> None:
         with pytest.raises(DataError, match="at least 0, not -1"):
             Augmenter(Augmentation(), (8, 8), -1)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.data.formats import read_unlabelled
     from tinygrad_mnist.data.framing import cropped, shifted
     from tinygrad_mnist.data.idx import read_idx
+    from tinygrad_mnist.data.scaling import background_of
     from tinygrad_mnist.data.selection import hard_images, ridge_margins
     from tinygrad_mnist.data.standardization import Standardizer
 
@@ -37,6 +38,7 @@ __all__ = [
     "DataUnavailableError",
     "Dataset",
     "Standardizer",
+    "background_of",
     "batches",
     "cache_directory",
     "cropped",
@@ -65,6 +67,7 @@ def __getattr__(name: str) -> Any:
             formats,
             framing,
             idx,
+            scaling,
             selection,
             standardization,
         )
@@ -78,6 +81,7 @@ def __getattr__(name: str) -> Any:
             formats,
             framing,
             idx,
+            scaling,
             selection,
             standardization,
         ):
