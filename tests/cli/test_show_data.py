@@ -150,3 +150,18 @@ def test_without_matplotlib_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     assert "tinygrad_mnist[plot]" in error_of("show-data", "--data", "digits")
+
+
+def test_a_picture_of_the_data_is_not_drawn_over(error_of: Callable[..., str]) -> None:
+    for k in range(12):
+        path = Path("pets", "cat" if k % 2 else "dog", f"{k}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(load_digits().test_images[k]).save(path)
+    Path("link.png").symlink_to("pets/cat/1.png")
+    content = Path("pets/cat/1.png").read_bytes()
+    for out in ("pets/cat/1.png", "./pets/dog/../cat/1.png", "link.png"):
+        sentence = error_of("show-data", "--data", "pets", "-o", out, status=2)
+        assert f"--out {out} is, or is in, pets, which this command reads, and would be lost" in sentence
+    assert Path("pets/cat/1.png").read_bytes() == content
+    for _ in range(2):  # a drawing beside the folders is drawn anew
+        assert main(["show-data", "--data", "pets", "-o", "pets/data.svg"]) == 0

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.inputs import require_no_input
 from tinygrad_mnist.cli.output import notify, show
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _picture(text: str) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Draw, and print a line about the data."""
     shared_options.use_threads(arguments)
+    require_no_input("--out", arguments.out, arguments.data)
 
     from pathlib import Path
 
