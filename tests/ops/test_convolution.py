@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.ops.derivatives import ours
-from tinygrad_mnist import Tensor, grad, no_grad
+from tinygrad_mnist import Tensor, grad, jit, no_grad
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.nn import functional as F
 
@@ -303,6 +303,21 @@ def test_bilinear_interpolation_of_a_plane_is_the_plane() -> None:
     plane = np.add.outer(np.arange(5.0), 10 * np.arange(4.0))[None, None]
     out = F.interpolate(plane, (9, 7), mode="bilinear", align_corners=True)[0, 0]
     np.testing.assert_allclose(out, np.add.outer(np.arange(9) / 2, 10 * np.arange(7) / 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "area"])
+@pytest.mark.parametrize(("factor", "copied"), [(1.3, (True, True)), ((2, 1.3), (False, True))])
+def test_an_axis_that_keeps_its_size_is_copied(factor: Any, copied: Any, mode: str) -> None:
+    down, across = np.array([1.0, 7.0]), np.array([1.0, 3.0])
+    image = np.multiply.outer(down, across)[None, None]
+    resized = {"nearest": [1, 1, 7, 7], "bilinear": [1, 2.5, 5.5, 7], "area": [1, 1, 7, 7]}[mode]
+    expected = np.multiply.outer(down if copied[0] else resized, across)[None, None]
+    for run in (F.interpolate, jit(F.interpolate)):
+        np.testing.assert_allclose(run(image, scale_factor=factor, mode=mode), expected, rtol=1e-12)
+        x = Tensor(image, requires_grad=True)
+        run(x, scale_factor=factor, mode=mode).sum().backward()
+        assert x.grad is not None
+        np.testing.assert_allclose(x.grad, np.full((1, 1, 2, 2), 1.0 if copied[0] else 2.0), rtol=1e-12)
 
 
 def test_a_nan_stays_where_it_is_looked_at() -> None:
