@@ -333,6 +333,18 @@ class TestElasticFields:
         np.testing.assert_allclose(smooth, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 4100, 4100), (2, 2, 2_000_000)])
+def test_images_of_any_size_are_looked_up_at_the_right_place(shape: tuple[int, int, int]) -> None:
+    """Beyond 2**24 pixels, where float32 no longer counts one by one."""
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    rows, columns = [0, shape[1] - 1], np.array([0, 1, shape[2] // 2, shape[2] - 2, shape[2] - 1])
+    y = np.broadcast_to(np.array(rows, np.float32)[:, None], (len(image), 2, 5)).copy()
+    x = np.broadcast_to(columns.astype(np.float32), y.shape).copy()
+    out = np.empty(y.shape, np.float32)
+    bilinear(image, y, x, out)
+    np.testing.assert_array_equal(out, image[:, rows][:, :, columns])
+
+
 class TestUniform:
     def test_the_numbers_are_those_of_splitmix64(self) -> None:
         """The first two for the state 1234567, as S. Vigna's program prints them, and a stream in order."""

@@ -312,11 +312,12 @@ def bilinear(images: NDArray[Any], y: Floats, x: Floats, out: Floats, background
     above, left = np.floor(y), np.floor(x)
     y -= above
     x -= left
-    # the position in all of `padded`; float32 is exact below 2**24
-    above *= wide
-    above += left
-    above += (np.arange(n, dtype=np.float32) * (tall * wide))[:, None, None]
-    position = above.astype(np.intp)
+    # the position in all of `padded`; float32 is exact up to 2**24, and float64 takes longer
+    place: NDArray[Any] = above if padded.size <= 1 << 24 else above.astype(np.float64)
+    place *= wide
+    place += left
+    place += (np.arange(n, dtype=place.dtype) * (tall * wide))[:, None, None]
+    position = place.astype(np.intp)
     pixels = padded.reshape(-1)
     # Every position is inside; mode "clip" only avoids a check.
     top_left = np.take(pixels, position, mode="clip", out=left)
