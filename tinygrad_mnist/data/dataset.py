@@ -30,7 +30,7 @@ class Dataset:
     name : str
         The name of the data set in summaries.
     train_images, test_images : ndarray
-        uint8, shape (n, height, width), 0 (background) to 255 (ink); both parts have the same height and
+        uint8, shape (n, height, width), 0 (black) to 255 (white); both parts have the same height and
         width.
     train_labels, test_labels : ndarray
         uint8 or int64, shape (n,), each 0 to `classes` - 1.

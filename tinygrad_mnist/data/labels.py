@@ -119,7 +119,7 @@ def from_texts(where: str, texts: Sequence[str | bytes]) -> Labels:
     different: dict[str | bytes, str] = {}
     for text in dict.fromkeys(texts):
         try:
-            label = (text.decode("utf-8") if isinstance(text, bytes) else text).strip().strip('"').strip()
+            label = (text.decode("utf-8") if isinstance(text, bytes) else text).strip()
         except UnicodeDecodeError as error:
             raise DataError(f"{where} has the label {text!r:.40}, which is no text in UTF-8") from error
         if not 0 < len(label) <= LONGEST_NAME:

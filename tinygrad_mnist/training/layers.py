@@ -109,6 +109,11 @@ class Layer:
         """The layer in a word of an outline; empty for one that has no size."""
         return ""
 
+    @property
+    def keeps_constants(self) -> bool:
+        """True if a number that is added to a channel before the layer is added after it, and no more."""
+        return False
+
     def output(self, shape: Shape) -> Shape:
         """Return the shape after the layer.
 
@@ -210,6 +215,11 @@ class MaxPool(Layer):
         """The layer in a word, as ``pool 2``."""
         return f"pool {_pair_text(self.kernel)}"
 
+    @property
+    def keeps_constants(self) -> bool:
+        """True: the padding, which is less than any number, is never the largest."""
+        return True
+
     def output(self, shape: Shape) -> Shape:
         """Return (channels, height, width) after the pool."""
         channels, *size = _image(shape)
@@ -232,6 +242,11 @@ class AvgPool(MaxPool):
     def short(self) -> str:
         """The layer in a word, as ``avg 2``."""
         return f"avg {_pair_text(self.kernel)}"
+
+    @property
+    def keeps_constants(self) -> bool:
+        """True without padding, whose zeros lie in the mean."""
+        return self.padding == (0, 0)
 
     def build(self, shape: Shape, context: Context) -> nn.Module:
         """Build the module."""
@@ -286,6 +301,11 @@ class Dropout(Layer):
 @dataclass(frozen=True)
 class Flatten(Layer):
     """The pixels of all channels in a row: ``flatten``."""
+
+    @property
+    def keeps_constants(self) -> bool:
+        """True: all numbers stay."""
+        return True
 
     def output(self, shape: Shape) -> Shape:
         """Return (features,)."""
@@ -440,14 +460,12 @@ class Step(NamedTuple):
     bias: bool
 
 
-BETWEEN: Final = (MaxPool, AvgPool, Dropout, Flatten)
-"""The layers through which the bias of the layer before passes as it is."""
-
-
 def followed(texts: Sequence[str], image_shape: Pair, classes: int, norm: str) -> list[Step]:
     """Return the layers of a network with the shapes that they get; the last leads to the classes.
 
-    A layer that a norm follows has no bias: the norm takes it away, and has its own.
+    A layer that a batch norm follows, directly or behind a pool, has no bias: the norm subtracts the mean of
+    each channel, and the bias with it, and has its own. Another norm has a mean over several channels, whose
+    biases differ; what dropout drops, and the zeros around a mean, are without the bias.
 
     Parameters
     ----------
@@ -489,10 +507,12 @@ def followed(texts: Sequence[str], image_shape: Pair, classes: int, norm: str) -
 
 
 def _biases(layers: Sequence[Layer], norm: str) -> list[bool]:
-    """Return whether each layer, if it can, has a bias: unless a norm follows."""
+    """Return whether each layer, if it can, has a bias: unless a norm that takes it away follows."""
     biases, has_bias = [], True
     for layer in reversed(layers):
         biases.append(has_bias)
-        if not isinstance(layer, BETWEEN):
-            has_bias = not (isinstance(layer, Norm) and norm != "none")
+        if isinstance(layer, Norm):
+            has_bias = not NORMS[norm].removes_bias
+        elif not layer.keeps_constants:
+            has_bias = True
     return biases[::-1]
