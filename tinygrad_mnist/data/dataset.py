@@ -14,6 +14,8 @@ from tinygrad_mnist.data.errors import DataError
 
 MOST_CLASSES = 2000
 """The most classes of a data set: a confusion matrix of more would not fit into memory."""
+MOST_PIXELS = 1 << 24
+"""The most pixels of an image, as 4096 x 4096: a checkpoint takes no larger ones."""
 LONGEST_NAME = 200
 """The most characters of a class's name."""
 
@@ -124,6 +126,11 @@ def _check_part(where: str, images: NDArray[Any], labels: NDArray[Any], classes:
         raise DataError(
             f"{where}: images are uint8 of shape (n, height, width), none of them zero, not {images.dtype} "
             f"of shape {images.shape}"
+        )
+    if images[0].size > MOST_PIXELS:
+        raise DataError(
+            f"{where}: an image has {MOST_PIXELS:,} pixels at most, not {images.shape[1]} x {images.shape[2]}; "
+            "scale them"
         )
     if labels.dtype not in (np.uint8, np.int64) or labels.ndim != 1:
         raise DataError(
