@@ -280,7 +280,7 @@ def _require_same_data(checkpoints: Sequence[tuple[str, Checkpoint]], dataset: D
 
 
 def _is_same(dataset: Dataset, asked: str) -> bool:
-    """Return whether what is asked for is a data set of the same images and labels, as far as it can be had."""
+    """Return whether what is asked for can be had, and is a data set of the same images and labels."""
     try:
         other, _ = load_data(asked, lambda sentence: None)
     except (DataError, ImportError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -138,7 +137,7 @@ class Layer:
         return math.prod(shape)
 
     def unrolled(self, shape: Shape) -> int:
-        """Return the numbers of all windows of one image side by side, if a product of matrices takes them."""
+        """Return the numbers of all windows of one image side by side; 0 if they are never there at once."""
         return 0
 
     def multiplications(self, shape: Shape) -> int:
@@ -206,8 +205,9 @@ class Conv(Layer):
     def numbers(self, shape: Shape) -> int:
         """Return the numbers that the layer reads of one image, padding included."""
         if self.padding == "same":
-            reach = (d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
-            return shape[0] * math.prod(map(operator.add, shape[1:], reach))
+            channels, *size = shape
+            more = (d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
+            return channels * math.prod(length + added for length, added in zip(size, more, strict=True))
         return _padded(shape, (0, 0) if isinstance(self.padding, str) else self.padding)
 
     def unrolled(self, shape: Shape) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 MOST_NUMBERS: Final = 1 << 26
-"""Numbers that layers compute for one image at most; large networks on 224 x 224 pixels do with 40 million."""
+"""Numbers that layers compute for one image at most; large networks on 224 x 224 pixels take 40 million."""
 
 MOST_UNROLLED: Final = 1 << 28
 """Numbers at most in all windows of a convolution side by side, for one image: 1 GiB."""
@@ -34,8 +34,8 @@ class Costs(NamedTuple):
     """The work of the forward pass of one image, by the recipe alone.
 
     ``numbers`` are those that layers read and write; ``largest`` the multiplications of the largest layer;
-    ``convolved`` those of all convolutions together. ``unrolled`` are the numbers of all windows of the largest
-    convolution side by side, which it may keep on the way.
+    ``convolved`` those of all convolutions together. ``unrolled`` are the numbers of all windows of the
+    largest convolution side by side, which it may keep on the way.
     """
 
     numbers: int
@@ -89,9 +89,9 @@ def require_moderate(recipe: Recipe, image_shape: Pair, classes: int) -> None:
     ):
         if numbers > most:
             raise RecipeError(
-                f"{what} {numbers:,} numbers for one image of {size_text(image_shape)} pixels, where {most:,} "
-                "at most were expected; scale the images, or let layers have fewer channels or units, smaller "
-                "windows or larger strides",
+                f"{what} {numbers:,} numbers for one image of {size_text(image_shape)} pixels, where "
+                f"{most:,} at most were expected; scale the images, or let layers have fewer channels or "
+                "units, smaller windows or larger strides",
                 "layers",
             )
 
