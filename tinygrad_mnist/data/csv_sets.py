@@ -352,14 +352,12 @@ def _pixels_apart(
             rows.append(delimiter.join(cell for k, cell in enumerate(cells) if k not in aside))
     elif not aside:
         rows = [text for _, text in lines]
+    elif aside == {0}:
+        parted = [text.partition(delimiter) for _, text in lines]
+        rows, found[0] = [row for _, _, row in parted], [_unquoted(cell) for cell, _, _ in parted]
     else:
-        for _, text in lines:
-            if aside == {0}:
-                cell, _, row = text.partition(delimiter)
-            else:
-                row, _, cell = text.rpartition(delimiter)
-            rows.append(row)
-            found[0 if aside == {0} else last].append(_unquoted(cell))
+        parted = [text.rpartition(delimiter) for _, text in lines]
+        rows, found[last] = [row for row, _, _ in parted], [_unquoted(cell) for _, _, cell in parted]
     text = b"\n".join(rows).translate(None, b' "')
     return found, text.replace(delimiter, b",") + b"\n"
 
