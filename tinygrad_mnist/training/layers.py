@@ -132,6 +132,14 @@ class Layer:
         """Yield the state dict of the module in outline, without building it."""
         yield from ()
 
+    def numbers(self, shape: Shape) -> int:
+        """Return the numbers that the layer reads of one image, padding included."""
+        return math.prod(shape)
+
+    def unrolled(self, shape: Shape) -> int:
+        """Return the numbers of all windows of one image side by side; 0 if they are never there at once."""
+        return 0
+
     def multiplications(self, shape: Shape) -> int:
         """Return the multiplications for one image; 0 for layers that have few."""
         return 0
@@ -194,6 +202,18 @@ class Conv(Layer):
         if context.bias:
             yield "bias", (self.channels,), "float32"
 
+    def numbers(self, shape: Shape) -> int:
+        """Return the numbers that the layer reads of one image, padding included."""
+        if self.padding == "same":
+            channels, *size = shape
+            more = (d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
+            return channels * math.prod(length + added for length, added in zip(size, more, strict=True))
+        return _padded(shape, (0, 0) if isinstance(self.padding, str) else self.padding)
+
+    def unrolled(self, shape: Shape) -> int:
+        """Return the numbers of all windows of one image side by side."""
+        return math.prod((*self.output(shape)[1:], shape[0], *self.kernel))
+
     def multiplications(self, shape: Shape) -> int:
         """Return the multiplications for one image."""
         return math.prod((*self.output(shape), shape[0] // self.groups, *self.kernel))
@@ -226,6 +246,10 @@ class MaxPool(Layer):
         if any(2 * pad > length for pad, length in zip(self.padding, self.kernel, strict=True)):
             raise LayerError("its padding is more than half of its window")
         return channels, *_windows(size, self.kernel, self.stride or self.kernel, self.padding)
+
+    def numbers(self, shape: Shape) -> int:
+        """Return the numbers that the layer reads of one image, padding included."""
+        return _padded(shape, self.padding)
 
     def build(self, shape: Shape, context: Context) -> nn.Module:
         """Build the module."""
@@ -373,6 +397,12 @@ def _image(shape: Shape) -> Shape:
             f"it takes channels x height x width, not {shape_text(shape)}; put it before 'flatten'"
         )
     return shape
+
+
+def _padded(shape: Shape, padding: Pair) -> int:
+    """Return the numbers of an image with padding on each side."""
+    channels, height, width = shape
+    return channels * (height + 2 * padding[0]) * (width + 2 * padding[1])
 
 
 def _windows(

@@ -219,8 +219,8 @@ def recipe_text(recipe: Recipe) -> str:
     """
     if recipe.model_file is not None:
         raise RecipeError(
-            f"the model of the recipe {recipe.name} is built by {recipe.model_file}, which a file of TOML cannot "
-            "say; write the recipe without it, and name it by --model",
+            f"the model of the recipe {recipe.name} is built by {recipe.model_file}, which a file of TOML "
+            "cannot say; write the recipe without it, and name it by --model",
             "model_file",
         )
     comments = _comments()
