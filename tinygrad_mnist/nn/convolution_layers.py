@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
-from tinygrad_mnist.nn.image_functions import sides
+from tinygrad_mnist.nn.image_options import sides
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers
 from tinygrad_mnist.nn.module import Module, Parameter
 

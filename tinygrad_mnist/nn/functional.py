@@ -18,16 +18,8 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn.convolution_functions import conv1d, conv2d, conv_transpose2d
 from tinygrad_mnist.nn.dropout_functions import dropout, dropout2d
-from tinygrad_mnist.nn.image_functions import (
-    adaptive_avg_pool2d,
-    avg_pool2d,
-    conv1d,
-    conv2d,
-    conv_transpose2d,
-    interpolate,
-    max_pool2d,
-)
 from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
 from tinygrad_mnist.nn.loss_functions import (
     binary_cross_entropy,
@@ -41,6 +33,8 @@ from tinygrad_mnist.nn.loss_functions import (
     one_hot,
     smooth_l1_loss,
 )
+from tinygrad_mnist.nn.pooling_functions import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from tinygrad_mnist.nn.resizing_functions import interpolate
 from tinygrad_mnist.ops import activation, elementwise, normalization
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.linear import linear as linear_operation

@@ -6,16 +6,11 @@ from typing import Any
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.nn.image_functions import (
-    Padding,
-    Size,
-    check_divisor,
-    check_interpolation,
-    pair,
-    pool_options,
-)
+from tinygrad_mnist.nn.image_options import Padding, Size, pair
 from tinygrad_mnist.nn.inputs import TensorLike
 from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.nn.pooling_functions import check_divisor, pool_options
+from tinygrad_mnist.nn.resizing_functions import check_interpolation
 
 
 class MaxPool2d(Module):
