@@ -366,7 +366,7 @@ X, W = np.ones((1, 4, 5, 6)), np.ones((2, 4, 3, 3))
     ("call", "error", "said"),
     [
         (lambda: F.conv2d(X, np.ones((2, 4, 7, 3)), padding=(0, 1)), ValueError,
-         r"covers 7 x 3 pixels was given for images of 5 x 6, with padding 5 x 8: the .* would be -1 x 6"),
+         r"covers 7 x 3 pixels was .* images of 5 x 6, 5 x 8 with their padding: the .* would be -1 x 6"),
         (lambda: F.conv2d(X, W, dilation=3), ValueError, r"covers 7 x 7 .* the output would be -1 x 0"),
         (lambda: F.conv2d(X, np.ones((2, 3, 3, 3))), ValueError, r"has 4 channels; weight .* expects 3"),
         (lambda: F.conv2d(X, W, groups=3), ValueError,
@@ -390,7 +390,7 @@ X, W = np.ones((1, 4, 5, 6)), np.ones((2, 4, 3, 3))
         (lambda: F.conv_transpose2d(X, np.ones((4, 1, 2, 2)), output_padding=1), ValueError,
          "less than one of"),
         (lambda: F.conv_transpose2d(X, np.ones((4, 1, 2, 2)), padding=4), ValueError, r"would be -2 x -1"),
-        (lambda: F.max_pool2d(X, 7), ValueError, r"covers 7 x 7 pixels .* of 5 x 6, .* would be 0 x 0"),
+        (lambda: F.max_pool2d(X, 7), ValueError, r"covers 7 x 7 pixels .* of 5 x 6: .* would be 0 x 0"),
         (lambda: F.max_pool2d(X, 2, padding=2), ValueError,
          r"padding=2 .* kernel_size=2; expected at most half"),
         (lambda: F.max_pool2d(X[0, 0], 2), ValueError,

@@ -99,7 +99,7 @@ def relu(input: TensorLike) -> Tensor:
     >>> relu(np.array([-1.0, 2.0]))
     array([0., 2.])
     """
-    out: Tensor = activation.relu(input)
+    out: Tensor = activation.relu(as_input(input))
     return out
 
 
@@ -112,7 +112,7 @@ def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     >>> leaky_relu(np.array([-1.0, 2.0]), 0.1)
     array([-0.1,  2. ])
     """
-    out: Tensor = activation.leaky_relu(input, negative_slope=negative_slope)
+    out: Tensor = activation.leaky_relu(as_input(input), negative_slope=negative_slope)
     return out
 
 
@@ -147,7 +147,7 @@ def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
 
 def tanh(input: TensorLike) -> Tensor:
     """Return the hyperbolic tangent; any shape."""
-    out: Tensor = elementwise.tanh(input)
+    out: Tensor = elementwise.tanh(as_input(input))
     return out
 
 
@@ -160,7 +160,7 @@ def sigmoid(input: TensorLike) -> Tensor:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    out: Tensor = elementwise.sigmoid(input)
+    out: Tensor = elementwise.sigmoid(as_input(input))
     return out
 
 
@@ -267,7 +267,7 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
     >>> softmax(np.array([[1000.0, 1000.0]]), dim=1)
     array([[0.5, 0.5]])
     """
-    out: Tensor = softmax_operation(input, axis=dim)
+    out: Tensor = softmax_operation(as_input(input), axis=dim)
     return out
 
 
@@ -286,7 +286,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
     >>> log_softmax(np.array([[1000.0, 0.0]]), dim=1)
     array([[    0., -1000.]])
     """
-    out: Tensor = log_softmax_operation(input, axis=dim)
+    out: Tensor = log_softmax_operation(as_input(input), axis=dim)
     return out
 
 

@@ -447,8 +447,7 @@ def avg_pool2d(
              [10.5, 12.5]]]])
     """
     input = as_input(input)
-    if divisor_override is not None and _integer("divisor_override", divisor_override) == 0:
-        raise ValueError("divisor_override=0 was given; expected another integer, or None")
+    check_divisor(divisor_override)
     kernel, steps, around = pool_options(kernel_size, stride, padding)
     counted = around if count_include_pad else ((0, 0), (0, 0))
     if ceil_mode:
@@ -458,6 +457,12 @@ def avg_pool2d(
     }  # fmt: skip
     out: Tensor = _on_batch(lambda images: pooling.avg_pool2d(images, **options), input)
     return out
+
+
+def check_divisor(divisor_override: int | None) -> None:
+    """Raise unless a number to divide the sums of windows by is an integer other than 0, or None."""
+    if divisor_override is not None and _integer("divisor_override", divisor_override) == 0:
+        raise ValueError("divisor_override=0 was given; expected another integer, or None")
 
 
 def pool_options(kernel_size: Size, stride: Size | None, padding: Padding) -> tuple[Pair, Pair, Sides]:
@@ -522,7 +527,7 @@ def adaptive_avg_pool2d(input: TensorLike, output_size: Any) -> Tensor:
     array([[[[7.5]]]])
     """
     input = as_input(input)
-    before = _size_of("adaptive_avg_pool2d", input)
+    before = _size_of(input)
     if isinstance(output_size, (tuple, list)) and len(output_size) == 2:
         output_size = [n if wanted is None else wanted for n, wanted in zip(before, output_size, strict=True)]
     size = before if output_size is None else pair("output_size", output_size)
@@ -534,10 +539,10 @@ def adaptive_avg_pool2d(input: TensorLike, output_size: Any) -> Tensor:
     return out
 
 
-def _size_of(name: str, input: TensorLike) -> Pair:
+def _size_of(input: TensorLike) -> Pair:
     """Return height and width of images."""
     if input.ndim not in (3, 4):
-        raise ValueError(f"{name}: input of shape {input.shape} was given; expected (N, C, H, W)")
+        raise ValueError(f"input of shape {input.shape} was given; expected (N, C, H, W)")
     return input.shape[-2], input.shape[-1]
 
 
@@ -589,18 +594,11 @@ def interpolate(
     array([[[[1. , 1.5, 2.5, 3. ]]]])
     """
     input = as_input(input)
-    if mode not in resizing.MODES:
-        raise ValueError(f"mode={mode!r} was given; expected one of {', '.join(resizing.MODES)}")
+    check_interpolation(size, scale_factor, mode, align_corners, recompute_scale_factor)
     if input.ndim != 4:
         raise ValueError(f"input of shape {input.shape} was given; expected (N, C, H, W)")
-    if align_corners is not None and mode != "bilinear":
-        raise ValueError(f"align_corners was given with mode={mode!r}; it belongs to 'bilinear'")
-    if (size is None) == (scale_factor is None):
-        raise ValueError("expected either size or scale_factor, and not both")
     scale: resizing.Scale = (None, None)
     if scale_factor is None:
-        if recompute_scale_factor:
-            raise ValueError("recompute_scale_factor was given without a scale_factor; leave it out")
         after = pair("size", size)
     else:
         factors = _factors(scale_factor)
@@ -613,6 +611,24 @@ def interpolate(
         input, size=after, mode=mode, align_corners=bool(align_corners), scale=scale
     )
     return out
+
+
+def check_interpolation(
+    size: Any, scale_factor: Any, mode: str, align_corners: bool | None, recompute_scale_factor: bool | None
+) -> None:
+    """Raise unless these are options of `interpolate`, whatever the images are."""
+    if mode not in resizing.MODES:
+        raise ValueError(f"mode={mode!r} was given; expected one of {', '.join(resizing.MODES)}")
+    if align_corners is not None and mode != "bilinear":
+        raise ValueError(f"align_corners was given with mode={mode!r}; it belongs to 'bilinear'")
+    if (size is None) == (scale_factor is None):
+        raise ValueError("expected either size or scale_factor, and not both")
+    if scale_factor is not None:
+        _factors(scale_factor)
+    elif recompute_scale_factor:
+        raise ValueError("recompute_scale_factor was given without a scale_factor; leave it out")
+    else:
+        pair("size", size)
 
 
 def _factors(scale_factor: Any) -> tuple[float, float]:
