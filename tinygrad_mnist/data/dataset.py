@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import count_text
 
 MOST_CLASSES = 2000
 """The most classes of a data set: a confusion matrix of more would not fit into memory."""
@@ -88,7 +89,8 @@ class Dataset:
         names = tuple(self.class_names) or tuple(map(str, range(self.classes)))
         check_class_names(self.name, names)
         if len(names) != self.classes:
-            raise DataError(f"{self.name}: there are {self.classes} classes and {len(names)} names for them")
+            counts = f"{self.classes} classes and {count_text(len(names), 'name')}"
+            raise DataError(f"{self.name}: there are {counts} for them")
         object.__setattr__(self, "class_names", names)
 
     @property
@@ -100,8 +102,9 @@ class Dataset:
     def __repr__(self) -> str:
         height, width = self.image_shape
         return (
-            f"Dataset({self.name!r}: {len(self.train_images):,} training and {len(self.test_images):,} test "
-            f"images of {height} x {width} pixels, {self.classes} classes)"
+            f"Dataset({self.name!r}: {len(self.train_images):,} training and "
+            f"{count_text(len(self.test_images), 'test image')} of {height} x {width} pixels, "
+            f"{self.classes} classes)"
         )
 
 
@@ -130,9 +133,8 @@ def _check_part(where: str, images: NDArray[Any], labels: NDArray[Any], classes:
             f"{where}: labels are uint8 or int64 of shape (n,), not {labels.dtype} of shape {labels.shape}"
         )
     if len(images) != len(labels):
-        raise DataError(
-            f"{where}: there are {len(images):,} images and {len(labels):,} labels; the two must agree"
-        )
+        counts = f"{count_text(len(images), 'image')} and {count_text(len(labels), 'label')}"
+        raise DataError(f"{where}: there are {counts}; the two must agree")
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
         raise DataError(f"{where}: labels are 0 to {classes - 1}, and {lowest} to {highest} were found")

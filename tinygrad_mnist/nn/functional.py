@@ -41,6 +41,7 @@ from tinygrad_mnist.nn.loss_functions import (
     one_hot,
     smooth_l1_loss,
 )
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops import activation, elementwise, normalization
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.linear import linear as linear_operation
@@ -652,7 +653,7 @@ def group_norm(
     if num_groups < 1 or channels % num_groups:
         raise ValueError(
             f"num_groups={num_groups} was given for input of shape {input.shape}; expected a divisor of its "
-            f"{channels} channels"
+            f"{count_text(channels, 'channel')}"
         )
     input, weight, bias = _with_defaults(input, (channels,), weight, bias)
     length = math.prod(input.shape[1:]) // num_groups

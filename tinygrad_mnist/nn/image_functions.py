@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.inputs import TensorLike, as_input
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops import convolution, pooling, resizing
 from tinygrad_mnist.ops.windows import Pair, Sides
 
@@ -296,8 +297,8 @@ def conv_transpose2d(
         )
     if input.shape[-3] != weight.shape[0]:
         raise ValueError(
-            f"input of shape {input.shape} has {input.shape[-3]} channels; weight of shape {weight.shape} "
-            f"expects {weight.shape[0]}"
+            f"input of shape {input.shape} has {count_text(input.shape[-3], 'channel')}; weight of shape "
+            f"{weight.shape} expects {weight.shape[0]}"
         )
     if isinstance(padding, str):
         raise TypeError(f"padding={padding!r} was given to a transposed convolution; expected numbers")
