@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.inputs import require_no_input
 from tinygrad_mnist.cli.output import notify, show
-from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data import Augmentation
@@ -88,9 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     augmentation = arguments.augmentation or suited_to(dataset.image_shape)
     title = data_title(dataset.name, source)
     path = draw_data(dataset, title, augmentation, Path(arguments.out), arguments.seed)
-    counts = (
-        f"{len(dataset.train_images):,} training and {count_text(len(dataset.test_images), 'test image')}"
-    )
+    counts = f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images"
     size = f"{size_text(dataset.image_shape)} pixels in {dataset.classes:,} classes"
     show(f"{path}: {title}, {counts} of {size}; augmentation: {augmentation}")
     return 0

@@ -197,7 +197,7 @@ def _data_line(dataset: Dataset) -> str:
     form = f" ({dataset.form})" if dataset.form else ""
     return (
         f"data {dataset.name}{form}: {len(dataset.train_images):,} training and "
-        f"{count_text(len(dataset.test_images), 'test image')} of {size_text(dataset.image_shape)} pixels, "
+        f"{len(dataset.test_images):,} test images of {size_text(dataset.image_shape)} pixels, "
         f"{dataset.classes} classes"
     )
 

@@ -102,9 +102,8 @@ class Dataset:
     def __repr__(self) -> str:
         height, width = self.image_shape
         return (
-            f"Dataset({self.name!r}: {len(self.train_images):,} training and "
-            f"{count_text(len(self.test_images), 'test image')} of {height} x {width} pixels, "
-            f"{self.classes} classes)"
+            f"Dataset({self.name!r}: {len(self.train_images):,} training and {len(self.test_images):,} test "
+            f"images of {height} x {width} pixels, {self.classes} classes)"
         )
 
 
