@@ -15,7 +15,9 @@ from tinygrad_mnist.compiler.program import interpret
 
 compiles = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
 
-SHAPES = [(2, 3, 4, 6), (1, 3, 4, 2), (2, 1, 2, 4), (3, 2, 1, 1), (2, 4, 3, 3, 2), (0, 2, 3, 4)]
+SHAPES = [(2, 3, 4, 6), (1, 3, 4, 2), (2, 1, 2, 4), (3, 2, 1, 1), (2, 4, 3, 3, 2), (2, 2, 3, 2), (0, 2, 3, 4)]
+WAYS = ["transpose", "reshape", "join", "join", "reduce", "broadcast", "item", "one"]
+WAYS += ["factorised", "rows", "choose", "call"]
 JOINS = ["add", "subtract", "multiply", "maximum", "minimum", "equal", "less"]
 
 
@@ -33,11 +35,11 @@ class RandomViews:
             self.pool.append(self.b.negative(self.b.input(self.arrays[-1])))
         for _ in range(length):
             self.pool.append(self.grow(self.pool[-1 - rng.integers(min(4, len(self.pool)))]))
-        self.b.program.outputs += [self.pool[-1], self.pool[-2], self.pool[rng.integers(len(self.pool))]]
+        some = rng.integers(len(self.pool), size=rng.integers(5))
+        self.b.program.outputs += [self.pool[-1], self.pool[-2], *(self.pool[number] for number in some)]
 
     def grow(self, value):
-        way = self.rng.choice(["transpose", "reshape", "join", "join", "reduce", "broadcast", "item", "one"])
-        made = getattr(self, way)(value)
+        made = getattr(self, self.rng.choice(WAYS))(value)
         if made.dtype.kind != "f":
             made = self.b.astype(made, np.float64)
         return made
@@ -86,6 +88,53 @@ class RandomViews:
 
     def one(self, value):
         return getattr(self.b, self.rng.choice(["negative", "absolute"]))(value)
+
+    def factorised(self, value):
+        """Join the same axes of two values of one size, whose axes differ, and compute of both."""
+        if value.ndim < 3:
+            return value
+        first = int(self.rng.integers(value.ndim - 1))
+        many = int(self.rng.integers(2, value.ndim - first + 1))
+        order = list(range(value.ndim))
+        order[first : first + many] = (first + self.rng.permutation(many)).tolist()
+        lengths = tuple(value.shape[axis] for axis in order)
+        way = self.rng.integers(3)
+        other = self.b.transpose(value, tuple(order)) if way == 0 else self.b.reshape(value, lengths)
+        other = self.one(other) if way else other
+        joined = (*value.shape[:first], -1, *value.shape[first + many :])
+        joined = np.empty(value.shape).reshape(joined).shape if value.size else value.shape
+        if joined == value.shape:
+            return other
+        a, b = (self.b.reshape(one, joined) for one in (value, other))
+        self.pool += [other, a, b]
+        return getattr(self.b, self.rng.choice(JOINS[:5]))(*((a, b) if self.rng.integers(2) else (b, a)))
+
+    def rows(self, value):
+        """Compute of the rows of a value, and give them their axes back."""
+        if value.ndim < 3 or not value.size:
+            return value
+        inner = self.rng.permutation(value.ndim).tolist() if self.rng.integers(2) else list(range(value.ndim))
+        moved = self.b.transpose(value, tuple(inner))
+        rows = self.one(self.b.reshape(moved, (moved.size // moved.shape[-1], moved.shape[-1])))
+        self.pool.append(rows)
+        back = self.b.reshape(self.join(rows), moved.shape)
+        if back.dtype.kind != "f":
+            back = self.b.astype(back, np.float64)
+        return self.b.transpose(back, tuple(np.argsort(inner).tolist()))
+
+    def choose(self, value):
+        """Choose by a mask, as the gradient of ReLU does: of two numbers, or of a value and a number."""
+        same = [other for other in self.pool if other.shape == value.shape]
+        mask = self.b.less(same[self.rng.integers(len(same))] if same else value, float(self.rng.integers(2)))
+        self.pool.append(chosen := self.b.where(mask, value if self.rng.integers(2) else 2.0, 0.0))
+        return self.b.multiply(value, chosen)
+
+    def call(self, value):
+        """Let NumPy compute, whose result may lie in another order than its argument."""
+        order = self.rng.choice(["C", "F", "K"])
+        return self.b.emit(
+            "threefold", [value], value.shape, value.dtype, lambda array: np.array(3.0 * array, order=order)
+        )
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -178,3 +227,23 @@ def test_a_nan_counts_as_chosen_as_in_eager():
     compiled = jit(chosen)
     for _ in range(2):
         np.testing.assert_array_equal(compiled(Tensor(x)), chosen(x))
+
+
+def test_axes_of_two_orders_that_are_joined_to_one_size_are_different_views():
+    b = Builder()
+    arrays = [np.arange(24.0).reshape(shape) for shape in ((2, 3, 4), (2, 4, 3))]
+    joined = [b.reshape(b.negative(b.input(array)), (2, 12)) for array in arrays]
+    b.program.outputs.append(b.multiply(*joined))
+    (result,), _ = interpret(channels_last(b.program), arrays)
+    np.testing.assert_array_equal(result, (np.arange(24.0) ** 2).reshape(2, 12))
+
+
+@compiles
+def test_numpy_reads_an_output_in_the_order_in_which_it_lies():
+    b = Builder()
+    x = np.arange(24.0).reshape(2, 1, 3, 4)
+    moved = b.reshape(b.transpose(b.input(x), (0, 1, 3, 2)), (2, 3, 4))
+    b.program.outputs += [moved, b.emit("twice", [moved], moved.shape, moved.dtype, lambda array: 2 * array)]
+    (result, twice), _ = build(b.program)([x])
+    np.testing.assert_array_equal(result, x.transpose(0, 1, 3, 2).reshape(2, 3, 4))
+    np.testing.assert_array_equal(twice, 2 * result)

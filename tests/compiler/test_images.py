@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.compiler.helpers import World, equal_to_eager
-from tinygrad_mnist import jit, nn, no_grad, optim
+from tinygrad_mnist import grad, jit, nn, no_grad, optim
 from tinygrad_mnist.compiler import machine
 
 pytestmark = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
@@ -140,3 +140,23 @@ def test_the_first_layer_computes_no_gradient_of_its_images():
     names = [instruction.name for instruction in world.step.explain(x, y).program.instructions]
     assert names.count("convolution_by_input") == 1
     assert names.count("convolution_by_weight") == 2
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("channels", [1, 16])  # of 16, eager computes the gradient as a convolution
+def test_a_weight_that_is_not_finite_is_multiplied_by_padding_as_in_eager(bad, channels):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, channels, 3, 3)), rng.standard_normal((channels, channels, 3, 3))
+    for of in (
+        lambda x, w: F.conv2d(x, w, padding=1),
+        lambda x, w: grad(lambda x: np.sum(F.conv2d(x, w, padding=1)))(x),
+    ):
+        compiled = jit(of)
+        for _ in range(2):
+            np.testing.assert_allclose(compiled(x, w), of(x, w), rtol=1e-12)
+        broken = w.copy()
+        broken[0, 0, 0, 0] = bad
+        with np.errstate(invalid="ignore"):
+            expected = of(x, broken)
+            assert not np.isfinite(expected).all()
+            np.testing.assert_allclose(compiled(x, broken), expected, rtol=1e-12)

@@ -57,7 +57,9 @@ def fault(path: Path, lines: list[str]) -> str:
         [HEADING, *(row.replace(",", ", ") for row in rows())],
         [HEADING, *(re.sub(r"(\d+)", r"\1.0", row) for row in rows())],
         ["", *rows()[:5], "", *rows()[5:], "  "],
+        ["\ufeff", " ", HEADING, "", *rows()],
         ["\ufeff" + HEADING, *rows()],
+        [",".join(map(str, range(9))) + ",label", *rows(label_last=True)],
     ],
     ids=[
         *(
@@ -69,12 +71,11 @@ def fault(path: Path, lines: list[str]) -> str:
             "semicolons",
             "tabs",
         ),
-        *("id column", "quotes", "blanks", "decimals", "empty lines", "byte order mark"),
+        *("id column", "quotes", "blanks", "decimals", "empty lines", "empty lines before the heading"),
+        *("byte order mark", "counted heading with the label last"),
     ],
 )
 def test_every_usual_form_gives_the_same_pictures(tmp_path: Path, lines: list[str]) -> None:
-    if lines[0] == "":
-        lines = lines[1:]
     table = read_csv(write(tmp_path, lines))
     np.testing.assert_array_equal(table.pixels, IMAGES)
     np.testing.assert_array_equal(table.labels, LABELS)
@@ -223,6 +224,12 @@ def changed(line: int, text: str) -> list[str]:
         (changed(3, "1" + ",2" * 8 + ",-7"), "holds values from -7 to"),
         (changed(3, "1" + ",2" * 8 + ",70000"), "to 70000, where 0 to 255"),
         (changed(3, "1" + ",2" * 8 + ",123456789012"), "where 0 to 255"),
+        (changed(3, "1" + ",1_0" * 9), "line 4: pixel 0 is '1_0', where a number was expected"),
+        (["1,2,3,12x,4,5,6,7,8,9", *rows()], "line 1: pixel 2 is '12x', where a number was expected"),
+        (["", "1,2,3,1_055,4,5,6,7,8,9", *rows()], "line 2: pixel 2 is '1_055', where a number was expected"),
+        (["cat,2,3,?,4,5,6,7,8,", *rows()], "line 1: pixel 2 is '.', where a number was expected"),
+        ([f"{row}x" for row in rows(label_last=True)], "line 1: pixel 8 is '0x'"),
+        (["", " ", "\t"], "has no rows of pixels"),
         (changed(3, ",2" * 9), "an empty label at position 2"),
         ([HEADING], "has no rows of pixels"),
         ([HEADING.removeprefix("label,"), *rows(labelled=False)], "has no labels: it has 9 columns"),

@@ -73,6 +73,7 @@ def test_lenet_learns_the_bundled_digits(tmp_path: Path) -> None:
     assert last_percentage(line_with("accuracy on unseen digits:", output)) > 96
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_printed_and_trained_by_the_command_line(tmp_path: Path) -> None:
     assert "Conv2d(16, 16, kernel_size=(3, 3)" in run("residual_network.py", cwd=tmp_path)
     model = f"{EXAMPLES / 'residual_network.py'}:build"

@@ -52,6 +52,15 @@ class Moved:
     axes: tuple[int, ...] = ()
     groups: Groups = ()
 
+    def is_like(self, other: Moved) -> bool:
+        """Return whether a place in one base and the same place in another are one place in the views.
+
+        What a reshape does with an element depends on the shape of its base: ``(3, 4)`` and ``(4, 3)`` both
+        join their axes to 12 elements, but in other places.
+        """
+        same_places = not self.groups or self.base.shape == other.base.shape
+        return self.axes == other.axes and self.groups == other.groups and same_places
+
 
 @dataclass
 class Window:
@@ -336,7 +345,7 @@ class _Rewriting:
     def before(self, value: Value, view: Moved, shape: tuple[int, ...]) -> Value | None:
         """Return an argument as it is before a view, so that the view of it is the argument."""
         earlier = self.moved.get(value)
-        if earlier is not None and earlier.axes == view.axes and earlier.groups == view.groups:
+        if earlier is not None and earlier.is_like(view):
             return earlier.base
         if value.size == 1:
             return self.reshaped(value, ())

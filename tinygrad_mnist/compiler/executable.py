@@ -391,7 +391,8 @@ class Executable:
         if value in self._constants:
             return self._constants[value]
         if value in self._roots:
-            return as_strided(self._results[self._roots.index(value)], value.shape, contiguous(value).strides)
+            result, layout = self._results[self._roots.index(value)], self._ready.layouts[value]
+            return as_strided(result, value.shape, layout.strides)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
             return self.arrays[self.program.inputs.index(value)]

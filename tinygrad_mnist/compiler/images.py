@@ -84,11 +84,23 @@ def _product(
     return lowering.cast(tracing, transposed(tracing, result, back), dtype)
 
 
+def _leave_to_eager(tracing: Tracing, array: Any) -> None:
+    """Let eager compute a call in which an array is not finite, since it multiplies by padding.
+
+    The code of a convolution leaves padding out. In eager, that is zeros: times infinity or NaN, they are NaN.
+    """
+    symbol = tracing.symbol(array)
+    if symbol.dtype.kind == "f":
+        tracing.watch([lowering.ufunc(tracing, np.multiply, [symbol, 0.0])])
+
+
 def _forward(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
     x, weight = map(tracing.symbol, arrays)
     if x.ndim != 4 or weight.ndim != 4 or not _fits(x.shape, weight.shape, static):
         return None  # the operation itself says what is wrong
     size = output_size(x.shape[2:], weight.shape[2:], static["stride"], static["padding"], static["dilation"])
+    if np.any(static["padding"]):
+        _leave_to_eager(tracing, weight)
     run = partial(_run_forward, static=dict(static))
     shape = (x.shape[0], *size, weight.shape[0])
     return _product(tracing, "convolution", [(x, IMAGES), (weight, WEIGHTS)], shape, BACK, static, run)
@@ -97,6 +109,8 @@ def _forward(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any])
 def _by_input(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
     g, weight = map(tracing.symbol, arrays)
     shape = (g.shape[0], *static["size"], weight.shape[1] * static["groups"])
+    if weight.shape[2:] != (1, 1):  # eager may compute it as a convolution of what is padded
+        _leave_to_eager(tracing, weight)
     run = partial(_run_by_input, static=dict(static))
     given = [(g, IMAGES), (weight, WEIGHTS)]
     return _product(tracing, "convolution_by_input", given, shape, BACK, static, run)
@@ -107,7 +121,10 @@ def _by_weight(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any
     shape = (*static["kernel"], x.shape[1] // static["groups"], g.shape[1])
     run = partial(_run_by_weight, static=dict(static))
     given = [(x, IMAGES), (g, IMAGES)]
-    return _product(tracing, "convolution_by_weight", given, shape, WEIGHTS_BACK, static, run)
+    result = _product(tracing, "convolution_by_weight", given, shape, WEIGHTS_BACK, static, run)
+    if np.any(static["padding"]):  # it holds what is not finite in `g`, and is smaller
+        _leave_to_eager(tracing, result)
+    return result
 
 
 def _fits(x: tuple[int, ...], weight: tuple[int, ...], static: Mapping[str, Any]) -> bool:

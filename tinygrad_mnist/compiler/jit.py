@@ -383,7 +383,9 @@ def jit(
     fail_on_recompile : bool
         Whether to raise where a second program would be compiled.
     threads : int, optional
-        The number of threads that share the work; 1 when absent.
+        The number of threads that share the work; 1 when absent. Two or more give the bits of one, if BLAS
+        has one thread (`set_threads`): a product that BLAS multiplies runs on the threads that BLAS has, and
+        on one where the work is shared.
 
     Returns
     -------

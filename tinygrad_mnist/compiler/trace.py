@@ -401,6 +401,7 @@ class Tracer(Recorder, OptimizerTracer):
             value = self.symbol(derivative).value
             if is_float(value) and value not in self.builder.program.watched:
                 self.builder.program.watched.append(value)
+                self.noted += 1
 
     # ---- modules, generators, schedules ------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.data.download import cache_directory
     from tinygrad_mnist.data.framing import cropped, shifted
     from tinygrad_mnist.data.idx import read_idx
+    from tinygrad_mnist.data.scaling import background_of
     from tinygrad_mnist.data.selection import hard_images, ridge_margins
     from tinygrad_mnist.data.standardization import Standardizer
     from tinygrad_mnist.data.unlabelled import read_unlabelled
@@ -37,6 +38,7 @@ __all__ = [
     "DataUnavailableError",
     "Dataset",
     "Standardizer",
+    "background_of",
     "batches",
     "cache_directory",
     "cropped",
@@ -64,6 +66,7 @@ def __getattr__(name: str) -> Any:
             download,
             framing,
             idx,
+            scaling,
             selection,
             standardization,
             unlabelled,
@@ -77,6 +80,7 @@ def __getattr__(name: str) -> Any:
             download,
             framing,
             idx,
+            scaling,
             selection,
             standardization,
             unlabelled,

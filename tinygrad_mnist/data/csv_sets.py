@@ -34,6 +34,7 @@ ID_COLUMNS = (
 )
 """The names of columns that number or name the rows, and are no pixels; the first that is there is the id."""
 
+_NAMES = {*LABEL_COLUMNS, *ID_COLUMNS} - {""}
 _CHUNK = 1 << 22
 _MOST_CHARACTERS_OF_A_PIXEL = 4
 _PARTS = {
@@ -216,21 +217,15 @@ def _read(path: Path, file: BinaryIO) -> CsvTable:
     labels: list[bytes] = []
     ids: list[bytes] = []
     blocks: list[NDArray[Any]] = []
-    line = 1
-    for lines in _lines(path, file):
-        first = line
-        line += len(lines)
+    for rows in _rows(path, file):
         if layout is None:
-            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-            layout = _layout(path, lines[0])
-            if layout.has_heading:
-                lines, first = lines[1:], first + 1
-        numbered = [(number, text) for number, text in enumerate(lines, first) if text.strip()]
-        if numbered:
-            found, rest = _pixels_apart(path, layout, numbered)
+            layout = _layout(path, *rows[0])
+            rows = rows[1:] if layout.has_heading else rows
+        if rows:
+            found, rest = _pixels_apart(path, layout, rows)
             labels += found.get(layout.label, [])
             ids += found.get(layout.id, [])
-            blocks.append(_numbers(path, rest, layout.pixels, [number for number, _ in numbered]))
+            blocks.append(_numbers(path, rest, layout.pixels, [number for number, _ in rows]))
     if layout is None or not blocks:
         raise DataError(f"{path} has no rows of pixels; expected a picture in each row")
     side = isqrt(layout.pixels)
@@ -242,6 +237,18 @@ def _read(path: Path, file: BinaryIO) -> CsvTable:
         tuple(cell.decode("utf-8", "replace").strip() for cell in ids) if layout.id is not None else None,
         layout.id_heading,
     )
+
+
+def _rows(path: Path, file: BinaryIO) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the lines that are not blank, each with its number from 1, a few megabytes at a time."""
+    line = 1
+    for lines in _lines(path, file):
+        if line == 1:
+            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+        rows = [(number, text) for number, text in enumerate(lines, line) if text.strip()]
+        line += len(lines)
+        if rows:
+            yield rows
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[list[bytes]]:
@@ -266,14 +273,14 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[list[bytes]]:
 # ---- the columns ---------------------------------------------------------------------------------------
 
 
-def _layout(path: Path, row: bytes) -> _Layout:
+def _layout(path: Path, line: int, row: bytes) -> _Layout:
     """Return the columns of a file, by its first row."""
     delimiter = max((b",", b";", b"\t"), key=row.count)
     try:
         row.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no CSV file in UTF-8: its first row is no text") from error
-    cells = [cell.decode("utf-8").strip(' "\t') for cell in _cells(path, 1, row, delimiter)]
+    cells = [cell.decode("utf-8").strip(' "\t') for cell in _cells(path, line, row, delimiter)]
     columns = len(cells)
     has_heading = _is_heading(cells)
     names = [cell.casefold() for cell in cells] if has_heading else []
@@ -297,9 +304,13 @@ def _is_square(pixels: int) -> bool:
 
 
 def _is_heading(cells: Sequence[str]) -> bool:
-    """Return whether a row names columns: by a text that is no label, or by counting them."""
-    if not all(map(_is_number, cells[1:])):
-        return True
+    """Return whether a row names columns: by texts that are no labels, or by counting them.
+
+    A row of numbers may have a fault or two; it is no heading for that, or its picture would be lost unseen.
+    """
+    texts = [cell for cell in cells[1:] if not _is_number(cell)]
+    if texts:
+        return 2 * len(texts) > len(cells) - 1 or any(cell.casefold() in _NAMES for cell in cells)
     # what pandas writes where it was told of no names: 0, 1, 2 ..., or the first row with repeats numbered
     counted = [str(k) for k in range(len(cells))]
     return len(cells) > 2 and (list(cells[1:]) in (counted[1:], counted[:-1]) or _is_repeat(cells))
@@ -314,7 +325,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return not cell  # an empty cell is a fault of a row of numbers
-    return True
+    return cell.isascii() and "_" not in cell  # Python takes 1_055 for a number
 
 
 # ---- the rows ------------------------------------------------------------------------------------------
@@ -341,14 +352,12 @@ def _pixels_apart(
             rows.append(delimiter.join(cell for k, cell in enumerate(cells) if k not in aside))
     elif not aside:
         rows = [text for _, text in lines]
+    elif aside == {0}:
+        parted = [text.partition(delimiter) for _, text in lines]
+        rows, found[0] = [row for _, _, row in parted], [_unquoted(cell) for cell, _, _ in parted]
     else:
-        for _, text in lines:
-            if aside == {0}:
-                cell, _, row = text.partition(delimiter)
-            else:
-                row, _, cell = text.rpartition(delimiter)
-            rows.append(row)
-            found[0 if aside == {0} else last].append(_unquoted(cell))
+        parted = [text.rpartition(delimiter) for _, text in lines]
+        rows, found[last] = [row for row, _, _ in parted], [_unquoted(cell) for _, _, cell in parted]
     text = b"\n".join(rows).translate(None, b' "')
     return found, text.replace(delimiter, b",") + b"\n"
 
@@ -416,6 +425,8 @@ def _floats(path: Path, text: bytes, columns: int, lines: Sequence[int]) -> NDAr
         try:
             with np.errstate(over="ignore"):
                 numbers[k] = [float(cell) for cell in cells]
+            if b"_" in row:
+                raise ValueError("Python takes 1_055 for a number")
         except ValueError as error:
             wrong = next(
                 j for j, cell in enumerate(cells) if not _is_number(cell.decode("latin-1")) or not cell
