@@ -8,10 +8,11 @@ import pytest
 from tests.compiler.builder import Builder
 from tinygrad_mnist import Tensor, grad, jit
 from tinygrad_mnist.compiler import machine
-from tinygrad_mnist.compiler.channels_last import channels_last, groups_of
+from tinygrad_mnist.compiler.channels_last import channels_last
 from tinygrad_mnist.compiler.executable import build
 from tinygrad_mnist.compiler.prepare import needed
 from tinygrad_mnist.compiler.program import interpret
+from tinygrad_mnist.compiler.views import groups_of
 
 compiles = pytest.mark.skipif(not machine.available(), reason="needs llvmlite")
 
@@ -247,3 +248,17 @@ def test_numpy_reads_an_output_in_the_order_in_which_it_lies():
     (result, twice), _ = build(b.program)([x])
     np.testing.assert_array_equal(result, x.transpose(0, 1, 3, 2).reshape(2, 3, 4))
     np.testing.assert_array_equal(twice, 2 * result)
+
+
+def test_a_mask_of_two_orders_of_axes_is_no_mask_of_what_was_chosen():
+    b = Builder()
+    x = np.random.default_rng(0).integers(0, 3, (2, 2, 2, 2, 8)).astype(float)
+    x[0, 1, 1, 0, 0] = np.nan
+    windows = b.negative(b.input(x))
+    maximum = b.reshape(b.max(windows, axis=2), (2, 2, 1, 2, 8))
+    equal, isnan = b.equal(windows, maximum), b.isnan(windows)
+    equal, isnan = b.transpose(equal, (1, 0, 2, 3, 4)), b.transpose(isnan, (0, 3, 2, 1, 4))
+    b.program.outputs.append(b.logical_or(equal, isnan))
+    expected, _ = interpret(b.program, [x])
+    result, _ = interpret(channels_last(b.program), [x])
+    np.testing.assert_array_equal(result, expected)

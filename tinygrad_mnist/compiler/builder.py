@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from hashlib import sha256
 from itertools import count
 from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.compiler.program import ELEMENTWISE, VIEWS, Instruction, Program, Value
+from tinygrad_mnist.compiler.program import ELEMENTWISE, VIEWS, Instruction, Program, Value, digest
 from tinygrad_mnist.compiler.slots import forwards
 
 LARGEST_FOLDED: Final = 4096
@@ -123,7 +122,7 @@ class Builder:
             What two instructions of the same inputs have in common if they compute the same; without one,
             that is told by the static arguments of those that a loop can spell.
         """
-        told_by = _digest(static) if static else ""
+        told_by = digest(static) if static else ""
         self.log.append(((name, [value.shape for value in inputs], shapes, told_by), line))
         if len(self.log) > LONGEST:
             raise TooLong
@@ -264,14 +263,3 @@ class Builder:
 def _undoes(axes: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Return whether one order of axes brings back what another one has moved."""
     return all(other[axis] == place for place, axis in enumerate(axes))
-
-
-def _digest(static: Any) -> str:
-    """Return what tells static arguments apart: arrays by all their elements."""
-    if isinstance(static, Mapping):
-        return ", ".join(f"{name}={_digest(static[name])}" for name in sorted(static))
-    if isinstance(static, (list, tuple)):
-        return f"({', '.join(map(_digest, static))})"
-    if isinstance(static, np.ndarray):
-        return f"{static.dtype} {static.shape} {sha256(static.tobytes()).hexdigest()}"
-    return repr(static)

@@ -8,8 +8,9 @@ there has no tap. Blocks with the same taps share their code. Along the columns 
 kernel that meets no row of the picture is left out.
 
 So nothing is multiplied by padding: unlike in a product of matrices with zeros put in, an infinite weight
-makes no NaN there. A call with such a weight runs in eager: see `images`. Each element is one chain ``c = a * b + c``, in the order of the rows of the kernel, the
-channels and the columns of the kernel, whatever block it falls into and whichever thread computes it.
+makes no NaN there. A call with such a weight runs in eager: see `images`. Each element is one chain
+``c = a * b + c``, in the order of the rows of the kernel, the channels and the columns of the kernel,
+whatever block it falls into and whichever thread computes it.
 """
 
 from __future__ import annotations

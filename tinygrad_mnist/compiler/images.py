@@ -87,7 +87,7 @@ def _product(
 def _leave_to_eager(tracing: Tracing, array: Any) -> None:
     """Let eager compute a call in which an array is not finite, since it multiplies by padding.
 
-    The code of a convolution leaves padding out. In eager, that is zeros: times infinity or NaN, they are NaN.
+    The code of a convolution leaves padding out. In eager, that is zeros, and zero times infinity is NaN.
     """
     symbol = tracing.symbol(array)
     if symbol.dtype.kind == "f":

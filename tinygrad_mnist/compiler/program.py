@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
@@ -181,3 +182,14 @@ def interpret(
     for value, target in new:
         target[...] = value
     return outputs, numbers
+
+
+def digest(static: Any) -> str:
+    """Return what tells static arguments apart: arrays by all their elements."""
+    if isinstance(static, Mapping):
+        return ", ".join(f"{name}={digest(static[name])}" for name in sorted(static))
+    if isinstance(static, (list, tuple)):
+        return f"({', '.join(map(digest, static))})"
+    if isinstance(static, np.ndarray):
+        return f"{static.dtype} {static.shape} {sha256(static.tobytes()).hexdigest()}"
+    return repr(static)

@@ -78,9 +78,14 @@ class _Layout:
     has_heading: bool
 
     @property
+    def aside(self) -> frozenset[int]:
+        """The columns that are no pixels."""
+        return frozenset(self.left_out if self.label is None else (*self.left_out, self.label))
+
+    @property
     def pixels(self) -> int:
         """The number of columns with pixels."""
-        return self.columns - len(self.left_out) - (self.label is not None)
+        return self.columns - len(self.aside)
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,28 +343,44 @@ def _pixels_apart(
 
     The pixels are parted by commas.
     """
-    delimiter, last = layout.delimiter, layout.columns - 1
-    aside = {*layout.left_out, *([] if layout.label is None else [layout.label])}
-    found: dict[int | None, list[bytes]] = {column: [] for column in aside}
-    rows: list[bytes] = []
-    if any(_needs_csv(text, layout) for _, text in lines) or not (not aside or aside in ({0}, {last})):
-        for number, text in lines:
-            cells = _cells(path, number, text, delimiter)
-            if len(cells) != layout.columns:
-                raise _wrong_count(path, number, len(cells), layout.columns)
-            for column in aside:
-                found[column].append(cells[column])
-            rows.append(delimiter.join(cell for k, cell in enumerate(cells) if k not in aside))
-    elif not aside:
-        rows = [text for _, text in lines]
-    elif aside == {0}:
-        parted = [text.partition(delimiter) for _, text in lines]
-        rows, found[0] = [row for _, _, row in parted], [_unquoted(cell) for cell, _, _ in parted]
+    texts = [text for _, text in lines]
+    is_at_an_end = layout.aside <= {0} or layout.aside == {layout.columns - 1}
+    if is_at_an_end and not any(_needs_csv(text, layout) for text in texts):
+        found, rows = _ends_apart(layout, texts)
     else:
-        parted = [text.rpartition(delimiter) for _, text in lines]
-        rows, found[last] = [row for row, _, _ in parted], [_unquoted(cell) for _, _, cell in parted]
+        found, rows = _cells_apart(path, layout, lines)
     text = b"\n".join(rows).translate(None, b' "')
-    return found, text.replace(delimiter, b",") + b"\n"
+    return found, text.replace(layout.delimiter, b",") + b"\n"
+
+
+def _ends_apart(
+    layout: _Layout, texts: Sequence[bytes]
+) -> tuple[dict[int | None, list[bytes]], Sequence[bytes]]:
+    """Return the one column that is no pixels, if there is one, and the rows without it."""
+    if not layout.aside:
+        return {}, texts
+    (column,) = layout.aside
+    if column == 0:
+        parted = [text.partition(layout.delimiter) for text in texts]
+        return {0: [_unquoted(cell) for cell, _, _ in parted]}, [row for _, _, row in parted]
+    parted = [text.rpartition(layout.delimiter) for text in texts]
+    return {column: [_unquoted(cell) for _, _, cell in parted]}, [row for row, _, _ in parted]
+
+
+def _cells_apart(
+    path: Path, layout: _Layout, lines: Sequence[tuple[int, bytes]]
+) -> tuple[dict[int | None, list[bytes]], list[bytes]]:
+    """Return the columns that are no pixels, wherever they are, and the rows without them; slower."""
+    found: dict[int | None, list[bytes]] = {column: [] for column in layout.aside}
+    rows: list[bytes] = []
+    for number, text in lines:
+        cells = _cells(path, number, text, layout.delimiter)
+        if len(cells) != layout.columns:
+            raise _wrong_count(path, number, len(cells), layout.columns)
+        for column in layout.aside:
+            found[column].append(cells[column])
+        rows.append(layout.delimiter.join(cell for k, cell in enumerate(cells) if k not in layout.aside))
+    return found, rows
 
 
 def _needs_csv(text: bytes, layout: _Layout) -> bool:

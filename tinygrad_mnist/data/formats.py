@@ -97,7 +97,17 @@ def _look_into(directory: Path, depth: int = 0) -> Read | None:
     if folders is not None:
         return lambda: read_class_folders(directory, folders)
     entries = visible(directory)
-    files = [Path(entry.path) for entry in entries if entry.is_file()]
+    read = _among(directory, [Path(entry.path) for entry in entries if entry.is_file()])
+    if read is not None:
+        return read
+    inner = [Path(entry.path) for entry in entries if entry.is_dir()]
+    if len(inner) == 1 and depth < _DEEPEST and not _is_full_of_pictures(inner[0]):
+        return _look_into(inner[0], depth + 1)
+    return None
+
+
+def _among(directory: Path, files: Sequence[Path]) -> Read | None:
+    """Return the function that reads the files of a directory that hold arrays or tables, if any do."""
     if arrays := array_files(files):
         return lambda: read_array_files(arrays)
     archives = [file for file in files if file.suffix.casefold() == ".npz"]
@@ -109,9 +119,6 @@ def _look_into(directory: Path, depth: int = 0) -> Read | None:
         raise DataError(f"{directory} has several .npz files, {names}; name the one to read")
     if tables := [file for file in tables if "submission" not in file.name.casefold()]:
         return lambda: read_csv_set(tables)
-    inner = [Path(entry.path) for entry in entries if entry.is_dir()]
-    if len(inner) == 1 and depth < _DEEPEST and not _is_full_of_pictures(inner[0]):
-        return _look_into(inner[0], depth + 1)
     return None
 
 

@@ -190,9 +190,7 @@ def number_labels(
     )
 
 
-def _named(
-    where: str, present: list[Any], names: Mapping[int, str] | None
-) -> tuple[list[Any], list[str]]:
+def _named(where: str, present: list[Any], names: Mapping[int, str] | None) -> tuple[list[Any], list[str]]:
     """Return the labels of all classes in their natural order, and the name of each."""
     if isinstance(present[0], str):
         present = sorted(present, key=natural)

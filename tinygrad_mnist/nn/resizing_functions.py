@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.image_options import pair
+from tinygrad_mnist.nn.image_options import Size, pair
 from tinygrad_mnist.nn.inputs import TensorLike, as_input
 from tinygrad_mnist.nn.pooling_functions import adaptive_avg_pool2d
 from tinygrad_mnist.ops import resizing

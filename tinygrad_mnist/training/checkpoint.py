@@ -378,6 +378,12 @@ def _read_state(
         )
     file.require_moderate(found)
     state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}
+    _require_sense(path, state)
+    return state
+
+
+def _require_sense(path: Path, state: dict[str, NDArray[Any]]) -> None:
+    """Raise an error for numbers that no training ends with."""
     senseless: dict[str, list[str]] = {}
     for name, values in state.items():
         if fault := _fault(name, values):
@@ -385,7 +391,6 @@ def _read_state(
     if senseless:
         what = "; ".join(f"{fault}, in {', '.join(names[:10])}" for fault, names in senseless.items())
         raise CheckpointError(f"{path} holds {what}; take another copy of it, or train again")
-    return state
 
 
 def _bare(name: str) -> str:
