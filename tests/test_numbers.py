@@ -20,6 +20,14 @@ def test_counts(number: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("noun", "plural"),
+    [("class", "classes"), ("axis", "axes"), ("entry", "entries"), ("batch", "batches"), ("byte", "bytes")],
+)
+def test_plurals(noun: str, plural: str) -> None:
+    assert (count_text(1, noun), count_text(2, noun)) == (f"1 {noun}", f"2 {plural}")
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(0.0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3600.0, "60 min 0 s")]
 )
 def test_durations(seconds: float, text: str) -> None:

@@ -28,9 +28,19 @@ def count_text(number: float, noun: str) -> str:
     --------
     >>> count_text(1, "module"), count_text(52_650, "parameter"), count_text(0.38882, "epoch")
     ('1 module', '52,650 parameters', '0.39 epochs')
+    >>> count_text(3, "class"), count_text(2, "axis"), count_text(2, "entry"), count_text(1, "test image")
+    ('3 classes', '2 axes', '2 entries', '1 test image')
     """
     digits = f"{number:,}" if isinstance(number, int) else f"{round(number, 2):,.10g}"
-    return f"{digits} {noun}{'' if number == 1 else 's'}"
+    return f"{digits} {noun if number == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    """Return the plural of a noun, as far as the package counts things."""
+    for singular, plural in (("is", "es"), ("ss", "sses"), ("tch", "tches"), ("ry", "ries")):
+        if noun.endswith(singular):
+            return noun.removesuffix(singular) + plural
+    return f"{noun}s"
 
 
 def duration_text(seconds: float) -> str:

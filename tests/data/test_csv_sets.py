@@ -114,6 +114,12 @@ def test_shares_and_wide_numbers_are_scaled_with_a_word(tmp_path: Path) -> None:
     assert {bytes(image) for image in dataset.train_images} <= {bytes(image) for image in IMAGES}
 
 
+def test_one_picture_that_is_set_aside_is_one(tmp_path: Path) -> None:
+    said: list[str] = []
+    load(write(tmp_path, rows()[:6]), notify=said.append)
+    assert "so 1 of its 6 pictures is set aside as one" in said[0]
+
+
 def test_texts_are_the_names_of_classes(tmp_path: Path) -> None:
     lines = [HEADING, *(f"kind {11 - label % 3}{row[1:]}" for label, row in zip(LABELS, rows(), strict=True))]
     assert load(write(tmp_path, lines)).class_names == ("kind 9", "kind 10", "kind 11")

@@ -143,7 +143,7 @@ def test_it_is_frozen() -> None:
     ("change", "message"),
     [
         ({"train_images": IMAGES[:4]}, "blank, training part: there are 4 images and 5 labels"),
-        ({"test_labels": LABELS[:1]}, "blank, test part: there are 2 images and 1 labels"),
+        ({"test_labels": LABELS[:1]}, "blank, test part: there are 2 images and 1 label;"),
         ({"train_images": IMAGES.astype(np.float32)}, "not float32"),
         ({"train_images": IMAGES.reshape(5, 48)}, r"not uint8 of shape \(5, 48\)"),
         ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, r"shape \(0, 8, 6\)"),

@@ -108,7 +108,7 @@ def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
         ("digit_classification.py", ["--data", "nowhere"], "nowhere"),
         ("digit_classification.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
         ("digit_classification.py", ["--data", "few.csv"], "of 4 samples leaves one part empty"),
-        ("lenet.py", ["--data", "few.csv"], "too few images to train on, 4; at least 64 make a batch"),
+        ("lenet.py", ["--data", "few.csv"], "few.csv has too few images to train on, 4; at least 64"),
         ("lenet.py", ["--data", "nowhere"], "nowhere"),
         ("lenet.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
     ],

@@ -353,7 +353,7 @@ def test_windows_are_values() -> None:
         windows.data[...] = 0
     with pytest.raises(TypeError, match="does not take writeable=: leave it out: a Tensor is a value"):
         np.lib.stride_tricks.sliding_window_view(x, 2, writeable=True)
-    with pytest.raises(ValueError, match=r"window_shape=\(2, 2\) was given for 1 axes"):
+    with pytest.raises(ValueError, match=r"window_shape=\(2, 2\) was given for 1 axis;"):
         np.lib.stride_tricks.sliding_window_view(x, (2, 2))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import class_heading, notify, print_table, show
+from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint, CheckpointEvaluation, ModelFile
@@ -70,7 +71,7 @@ def _summary(found: CheckpointEvaluation, paths: list[str], tta: bool) -> list[s
     from tinygrad_mnist.training.training_data import data_title
 
     lines = [
-        f"test accuracy {percent_text(found.accuracy)} on {found.images:,} test images of "
+        f"test accuracy {percent_text(found.accuracy)} on {count_text(found.images, 'test image')} of "
         f"{data_title(found.data, found.source)} "
         f"({found.images - found.correct:,} wrong), loss {found.loss:.4f}"
     ]

@@ -71,8 +71,8 @@ class Plain(Quiet):
         self.plan = plan
         self._print(f"recipe {plan.recipe.name}: {describe(plan)}")
         self._print(
-            f"{plan.train_images:,} images to train on, {plan.validation_images:,} set aside for validation; "
-            f"{plan.parameters:,} parameters, {plan.steps:,} steps"
+            f"{count_text(plan.train_images, 'image')} to train on, {plan.validation_images:,} set aside for "
+            f"validation; {count_text(plan.parameters, 'parameter')}, {count_text(plan.steps, 'step')}"
         )
         self._print(
             f"each line: mean loss since the line before; accuracy on "

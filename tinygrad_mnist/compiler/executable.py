@@ -27,6 +27,7 @@ from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.module import WORTHWHILE, Module
 from tinygrad_mnist.compiler.prepare import prepare
 from tinygrad_mnist.compiler.program import Instruction, Program, Value, interpret
+from tinygrad_mnist.numbers import count_text
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,9 @@ class Executable:
             An array has another shape, dtype or memory layout than the program was compiled for.
         """
         if len(arrays) != len(self.arrays):
-            raise ValueError(f"the program has {len(self.arrays)} inputs, but was given {len(arrays)}")
+            raise ValueError(
+                f"the program has {count_text(len(self.arrays), 'input')}, but was given {len(arrays)}"
+            )
         for number, array in enumerate(arrays):
             self.take(number, array)
         self.clear()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import count_text
 
 
 def one_hot(labels: NDArray[Any], classes: int, dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -104,7 +105,8 @@ def batches(
     if batch_size < 1:
         raise DataError(f"a batch has at least 1 sample, not {batch_size}; give a positive batch size")
     if len(images) != len(labels):
-        raise DataError(f"there are {len(images):,} images and {len(labels):,} labels; the two must agree")
+        counts = f"{count_text(len(images), 'image')} and {count_text(len(labels), 'label')}"
+        raise DataError(f"there are {counts}; the two must agree")
     # the generator is a function of its own, so that the checks above run at the call
     return _draw(images, labels, batch_size, rng, drop_last, standardize)
 
@@ -173,8 +175,8 @@ def stratified_split(
     wanted = round(fraction * len(labels))
     if not 0 < wanted < len(labels):
         raise DataError(
-            f"holding out {fraction} of {len(labels)} samples leaves one part empty; give more samples or "
-            "another fraction"
+            f"holding out {fraction} of {count_text(len(labels), 'sample')} leaves one part empty; give more "
+            "samples or another fraction"
         )
     classes, counts = np.unique(labels, return_counts=True)
     shares = fraction * counts

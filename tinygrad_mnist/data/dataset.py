@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.numbers import size_text
+from tinygrad_mnist.numbers import count_text, size_text
 
 MOST_CLASSES = 2000
 """The most classes of a data set: a confusion matrix of more would not fit into memory."""
@@ -91,7 +91,8 @@ class Dataset:
         names = tuple(self.class_names) or tuple(map(str, range(self.classes)))
         check_class_names(self.name, names)
         if len(names) != self.classes:
-            raise DataError(f"{self.name}: there are {self.classes} classes and {len(names)} names for them")
+            counts = f"{self.classes} classes and {count_text(len(names), 'name')}"
+            raise DataError(f"{self.name}: there are {counts} for them")
         object.__setattr__(self, "class_names", names)
 
     @property
@@ -138,9 +139,8 @@ def _check_part(where: str, images: NDArray[Any], labels: NDArray[Any], classes:
             f"{where}: labels are uint8 or int64 of shape (n,), not {labels.dtype} of shape {labels.shape}"
         )
     if len(images) != len(labels):
-        raise DataError(
-            f"{where}: there are {len(images):,} images and {len(labels):,} labels; the two must agree"
-        )
+        counts = f"{count_text(len(images), 'image')} and {count_text(len(labels), 'label')}"
+        raise DataError(f"{where}: there are {counts}; the two must agree")
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= classes:
         raise DataError(f"{where}: labels are 0 to {classes - 1}, and {lowest} to {highest} were found")

@@ -25,6 +25,7 @@ from tinygrad_mnist.data.download import FILES, MIRRORS, cache_directory, downlo
 from tinygrad_mnist.data.errors import DataError, DataUnavailableError
 from tinygrad_mnist.data.formats import TAKEN, read_data_set
 from tinygrad_mnist.data.idx import open_idx
+from tinygrad_mnist.numbers import count_text
 
 NAMES = ("auto", "mnist", "digits")
 """The names that `load` knows; everything else is a file or a directory."""
@@ -203,8 +204,8 @@ def _read_part(directory: Path, part: str) -> tuple[NDArray[np.uint8], NDArray[n
     images, labels = _read_images(directory, images_name), _read_labels(directory, labels_name)
     if len(images) != len(labels):
         raise DataError(
-            f"{directory}: {images_name} has {len(images):,} images and {labels_name} {len(labels):,} "
-            "labels; the two must belong together"
+            f"{directory}: {images_name} has {count_text(len(images), 'image')} and {labels_name} "
+            f"{count_text(len(labels), 'label')}; the two must belong together"
         )
     return images, labels
 

@@ -27,6 +27,7 @@ from tinygrad_mnist.data.picture_folders import (
     visible,
 )
 from tinygrad_mnist.data.scaling import page_of
+from tinygrad_mnist.numbers import count_text
 
 TAKEN = (
     "the four IDX files of MNIST or of a set like it, an .npz file with x_train and y_train, a folder of "
@@ -132,7 +133,7 @@ def _content(entries: list[os.DirEntry[str]]) -> str:
     if not entries:
         return "it is empty"
     if files and all(map(is_picture_name, files)) and not folders:
-        return f"it has {len(files):,} pictures, but no folder for each class"
+        return f"it has {count_text(len(files), 'picture')}, but no folder for each class"
     if len(folders) == 1 and not files:
         return f"it has the pictures of one class only, {folders[0]!r}"
     names = [*folders, *files]
@@ -180,8 +181,8 @@ def _completed(path: Path, found: Found) -> tuple[Dataset, tuple[str, ...]]:
         images = train.images[kept], train.images[held_out]
         labels = numbered.train[kept], numbered.train[held_out]
         notes.append(
-            f"it has no test part, so {len(held_out):,} of its {len(train.images):,} pictures are set aside "
-            "as one, always the same"
+            f"it has no test part, so {len(held_out):,} of its {count_text(len(train.images), 'picture')} "
+            f"{'is' if len(held_out) == 1 else 'are'} set aside as one, always the same"
         )
     is_centred = found.is_centred
     if is_centred is None:
@@ -220,5 +221,7 @@ def _split(path: Path, labels: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDA
     """Return the indices of the pictures to train on, and of those for the test part."""
     share = min(TEST_SHARE, MOST_TEST_IMAGES / len(labels))
     if round(share * len(labels)) < 1:
-        raise DataError(f"{path} has {len(labels)} pictures, too few to set some aside as the test part")
+        raise DataError(
+            f"{path} has {count_text(len(labels), 'picture')}, too few to set some aside as the test part"
+        )
     return stratified_split(labels, share, np.random.default_rng(_SEED))

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import count_text
 
 TYPE_CODES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(np.uint8),
@@ -111,8 +112,8 @@ class StoredArray:
     def claim(self) -> str:
         """The size that the header promises, as a part of a sentence."""
         return (
-            f"its header promises {' x '.join(map(str, self.shape))} elements of {self.dtype.itemsize} "
-            f"bytes, {self.nbytes:,} bytes in all"
+            f"its header promises {' x '.join(map(str, self.shape))} elements of "
+            f"{count_text(self.dtype.itemsize, 'byte')}, {count_text(self.nbytes, 'byte')} in all"
         )
 
     @property

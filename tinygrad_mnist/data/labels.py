@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.dataset import LONGEST_NAME, MOST_CLASSES, check_class_names
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.numbers import printable
+from tinygrad_mnist.numbers import count_text, printable
 
 Labels = NDArray[np.int64] | NDArray[np.str_]
 """Labels as a file has them, shape (n,): whole numbers, or texts."""
@@ -268,6 +268,8 @@ def names_beside(directory: Path) -> dict[int, str] | None:
         lines = [line.strip() for line in content.splitlines() if line.strip()]
         check_class_names(str(path), lines)
         if len(lines) < 2:
-            raise DataError(f"{path} names {len(lines)} classes, where 2 or more lines were expected")
+            raise DataError(
+                f"{path} names {count_text(len(lines), 'class')}, where 2 or more lines were expected"
+            )
         return dict(enumerate(lines))
     return None

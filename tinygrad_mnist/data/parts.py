@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.labels import Labels, join_labels
 from tinygrad_mnist.data.levels import as_bytes, black_and_white
+from tinygrad_mnist.numbers import count_text
 
 MOST_BYTES = 1 << 30
 """The most bytes that the pictures of one file may take in memory, unless the file itself is as large."""
@@ -44,10 +45,8 @@ class Part:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise DataError(
-                f"{self.where}: there are {len(self.images):,} pictures and {len(self.labels):,} labels; the "
-                "two must agree"
-            )
+            counts = f"{count_text(len(self.images), 'picture')} and {count_text(len(self.labels), 'label')}"
+            raise DataError(f"{self.where}: there are {counts}; the two must agree")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from tinygrad_mnist.data.images import Outline, read_image, read_outline
 from tinygrad_mnist.data.labels import natural
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, with_validation
 from tinygrad_mnist.data.scaling import scaled
+from tinygrad_mnist.numbers import count_text
 
 SUFFIXES = frozenset(
     (
@@ -209,6 +210,6 @@ def _common_shape(outlines: Sequence[Outline]) -> tuple[tuple[int, int], list[st
 
 def _too_many(where: Path, count: int, shape: tuple[int, int]) -> DataError:
     return DataError(
-        f"{where} has {count:,} pictures, which take {count * shape[0] * shape[1]:,} bytes at "
+        f"{where} has {count_text(count, 'picture')}, which take {count * shape[0] * shape[1]:,} bytes at "
         f"{shape[0]} x {shape[1]} pixels, and at most {MOST_BYTES:,} are read; keep fewer, or scale them down"
     )

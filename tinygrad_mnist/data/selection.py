@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.batching import one_hot
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import count_text
 
 _BLOCK: Final = 1024
 """Images at a time."""
@@ -61,7 +62,8 @@ def ridge_margins(images: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.floa
             f"{images.shape}"
         )
     if len(labels) != len(images):
-        raise DataError(f"there are {len(images):,} images and {len(labels):,} labels; the two must agree")
+        counts = f"{count_text(len(images), 'image')} and {count_text(len(labels), 'label')}"
+        raise DataError(f"there are {counts}; the two must agree")
     targets = one_hot(labels, max(2, int(labels.max()) + 1))
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(images), _BLOCK)]
     # X is computed once more for the scores: to keep all of it takes longer, as it is larger than the cache

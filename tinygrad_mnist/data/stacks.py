@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.idx import StoredArray, size_of
 from tinygrad_mnist.data.levels import as_bytes, black_and_white
+from tinygrad_mnist.numbers import count_text
 
 MAX_PIXELS = 64_000_000
 """The most pixels of a picture that is read: a phone's camera makes fewer, a decompression bomb more."""
@@ -160,6 +161,8 @@ def check_index(path: Path, pictures: int | None, index: int | None) -> None:
             )
         return
     if index is None:
-        raise DataError(f"{path} holds {pictures} pictures; choose one by an index from 0 to {pictures - 1}")
+        held = count_text(pictures, "picture")
+        raise DataError(f"{path} holds {held}; choose one by an index from 0 to {pictures - 1}")
     if not 0 <= index < pictures:
-        raise DataError(f"{path} holds {pictures} pictures, counted from 0; it has none of index {index}")
+        held = count_text(pictures, "picture")
+        raise DataError(f"{path} holds {held}, counted from 0; it has none of index {index}")

@@ -107,7 +107,7 @@ class Difference:
             counts.append(f"{count_text(len(self.renamed), 'module')} renamed")
         before, after = (sum(node.value.size for node in graph.parameters) for graph in (self.a, self.b))
         if before != after:
-            counts.append(f"{before:,} → {after:,} parameters")
+            counts.append(f"{before:,} → {count_text(after, 'parameter')}")
         return ", ".join(counts)
 
     def text(self) -> str:
@@ -517,7 +517,7 @@ def _node_changes(old: Node, new: Node) -> Iterator[str]:
             yield f"dtype {before.dtype} → {after.dtype}"
     # Of a vector the shape tells the size already.
     if len(new.value.shape) > 1 and PARAMETER == old.kind == new.kind and old.value.size != new.value.size:
-        yield f"{old.value.size:,} → {new.value.size:,} parameters"
+        yield f"{old.value.size:,} → {count_text(new.value.size, 'parameter')}"
     if old.requires_grad != new.requires_grad:
         yield "requires a gradient now" if new.requires_grad else "requires no gradient any longer"
 

@@ -22,6 +22,7 @@ from tinygrad_mnist.engine.tensor import _lift
 from tinygrad_mnist.engine.walk import walk
 from tinygrad_mnist.graph.data import OPERATION, Graph, Node
 from tinygrad_mnist.graph.record import Recording
+from tinygrad_mnist.numbers import count_text
 
 
 def profile(
@@ -274,7 +275,7 @@ def _require_same(one: Sequence[Event], other: Sequence[Event]) -> None:
     if names != others:
         at = next((i for i, (a, b) in enumerate(zip(names, others, strict=False)) if a != b), None)
         what = (
-            f"one had {len(names)} operations and another {len(others)}"
+            f"one had {count_text(len(names), 'operation')} and another {len(others)}"
             if at is None
             else f"number {at + 1} was '{names[at][0]}' in one and '{others[at][0]}' in another"
         )

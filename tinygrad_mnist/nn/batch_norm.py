@@ -14,6 +14,7 @@ from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers
 from tinygrad_mnist.nn.module import Module, Parameter
+from tinygrad_mnist.numbers import count_text
 
 
 class _BatchNorm(Module):
@@ -86,7 +87,8 @@ class _BatchNorm(Module):
         if len(shape) not in self._shapes or shape[1] != self.num_features:
             c = self.num_features
             expected = " or ".join(self._shapes.values()).replace("C", str(c))
-            raise ValueError(f"input of shape {shape} does not fit {c} features; expected {expected}")
+            features = count_text(c, "feature")
+            raise ValueError(f"input of shape {shape} does not fit {features}; expected {expected}")
         count = self.num_batches_tracked if self.training else None
         momentum: Any = self.momentum
         if momentum is None:  # a plain mean over n batches moves by 1 / n

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.image_options import Padding, Size, integer, on_batch, pair, sides
 from tinygrad_mnist.nn.inputs import TensorLike, as_input
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops import convolution
 from tinygrad_mnist.ops.windows import Pair
 
@@ -215,8 +216,8 @@ def conv_transpose2d(
         )
     if input.shape[-3] != weight.shape[0]:
         raise ValueError(
-            f"input of shape {input.shape} has {input.shape[-3]} channels; weight of shape {weight.shape} "
-            f"expects {weight.shape[0]}"
+            f"input of shape {input.shape} has {count_text(input.shape[-3], 'channel')}; weight of shape "
+            f"{weight.shape} expects {weight.shape[0]}"
         )
     if isinstance(padding, str):
         raise TypeError(f"padding={padding!r} was given to a transposed convolution; expected numbers")

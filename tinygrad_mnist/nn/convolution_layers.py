@@ -20,6 +20,7 @@ from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.image_options import sides
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers
 from tinygrad_mnist.nn.module import Module, Parameter
+from tinygrad_mnist.numbers import count_text
 
 Lengths = int | tuple[int, ...]
 """One number for all axes of an image, or one for each."""
@@ -155,11 +156,12 @@ class _Convolution(Module):
         expected = f"expected (N, {channels}, {axes})"
         if len(shape) != len(own):
             missing = " The axis of the channels is missing: write x[:, None]." if channels == 1 else ""
-            return f"{came} has {len(shape)} axes; {expected}.{missing}".removesuffix(".")
+            return f"{came} has {count_text(len(shape), 'axis')}; {expected}.{missing}".removesuffix(".")
         if shape[1] != channels:
             order = (0, len(own) - 1, *range(1, len(own) - 1))
             moved = f". Channels come before {axes}: write x.transpose{order}"
-            return f"{came} has {shape[1]} channels; {expected}{moved if shape[-1] == channels else ''}"
+            moved = moved if shape[-1] == channels else ""
+            return f"{came} has {count_text(shape[1], 'channel')}; {expected}{moved}"
         size = self._output_lengths(shape[2:])
         if min(size) < 1:
             return (

@@ -35,6 +35,7 @@ from tinygrad_mnist.nn.loss_functions import (
 )
 from tinygrad_mnist.nn.pooling_functions import adaptive_avg_pool2d, avg_pool2d, max_pool2d
 from tinygrad_mnist.nn.resizing_functions import interpolate
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops import activation, elementwise, normalization
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.linear import linear as linear_operation
@@ -646,7 +647,7 @@ def group_norm(
     if num_groups < 1 or channels % num_groups:
         raise ValueError(
             f"num_groups={num_groups} was given for input of shape {input.shape}; expected a divisor of its "
-            f"{channels} channels"
+            f"{count_text(channels, 'channel')}"
         )
     input, weight, bias = _with_defaults(input, (channels,), weight, bias)
     length = math.prod(input.shape[1:]) // num_groups

@@ -14,6 +14,7 @@ from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers, shape_of
 from tinygrad_mnist.nn.module import Module, Parameter
+from tinygrad_mnist.numbers import count_text
 
 
 class Linear(Module):
@@ -365,8 +366,8 @@ class Unflatten(Module):
         known = math.prod(n for n in lengths if n != -1)
         if known != shape[axis] if -1 not in lengths else not known or shape[axis] % known:
             raise ValueError(
-                f"input of shape {shape} has {shape[axis]} values along axis {self.dim}; {lengths} does not "
-                "split them"
+                f"input of shape {shape} has {count_text(shape[axis], 'value')} along axis {self.dim}; "
+                f"{lengths} does not split them"
             )
         lengths = tuple(shape[axis] // known if n == -1 else n for n in lengths)
         return input.reshape(*shape[:axis], *lengths, *shape[axis + 1 :])

@@ -28,6 +28,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
 from tinygrad_mnist.nn.plain_containers import PLAIN_CONTAINERS, members_in, warn_of_member
 from tinygrad_mnist.nn.promotion import FLOAT64, warn_of_float64
+from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
     from tinygrad_mnist.graph import Graph
@@ -667,7 +668,7 @@ def _total_text(module: Module, is_single: bool) -> str:
         return ""
     count = sum(parameter.size for parameter in parameters)
     trained = sum(parameter.size for parameter in parameters if parameter.requires_grad)
-    text = f"{_shapes_text(module)} parameters" if is_single else f"{count:,} parameters"
+    text = f"{_shapes_text(module)} parameters" if is_single else count_text(count, "parameter")
     return text if trained == count else f"{text}, {trained:,} of them trained"
 
 

@@ -10,6 +10,7 @@ from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers, shape_of
 from tinygrad_mnist.nn.module import Module, Parameter
+from tinygrad_mnist.numbers import count_text
 
 
 class RMSNorm(Module):
@@ -159,7 +160,8 @@ class GroupNorm(Module):
         shape, c = as_input(input).shape, self.num_channels
         if len(shape) < 2 or shape[1] != c:
             raise ValueError(
-                f"input of shape {shape} does not fit {c} channels; expected (N, {c}) or (N, {c}, d1, ...)"
+                f"input of shape {shape} does not fit {count_text(c, 'channel')}; expected (N, {c}) or "
+                f"(N, {c}, d1, ...)"
             )
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 

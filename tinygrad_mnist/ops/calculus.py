@@ -12,6 +12,7 @@ from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float
 from tinygrad_mnist.engine.op import implements
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.elementwise import as_float, double
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.nondifferentiable import values_of
@@ -62,7 +63,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     f = as_array(f)
     axes = tuple(range(f.ndim)) if axis is None else normalize_axis_tuple(axis, f.ndim)
     if len(varargs) not in (0, 1, len(axes)) or (len(varargs) == 1 and np.ndim(varargs[0]) and len(axes) > 1):
-        raise TypeError(f"gradient: {len(varargs)} spacings were given for {len(axes)} axes")
+        raise TypeError(f"gradient: {len(varargs)} spacings were given for {count_text(len(axes), 'axis')}")
     spacings = varargs or (1.0,)
     spacings = spacings * len(axes) if len(spacings) == 1 else spacings
     if edge_order not in (1, 2):

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.op import Op, Sample, fused, multilinear
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.normalization import as_rows, column_sums
 from tinygrad_mnist.ops.windows import (
@@ -70,13 +71,13 @@ def _check(
         )
     if groups < 1 or x[1] % groups or weight[0] % groups:
         raise ValueError(
-            f"groups={groups} was given for {x[1]} channels in and {weight[0]} out; expected a divisor "
-            "of both"
+            f"groups={groups} was given for {count_text(x[1], 'channel')} in and {weight[0]} out; expected a "
+            "divisor of both"
         )
     if x[1] != weight[1] * groups:
         raise ValueError(
-            f"input of shape {x} has {x[1]} channels; weight of shape {weight} with groups={groups} expects "
-            f"{weight[1] * groups}"
+            f"input of shape {x} has {count_text(x[1], 'channel')}; weight of shape {weight} with "
+            f"groups={groups} expects {weight[1] * groups}"
         )
     return output_size(x[2:], (weight[2], weight[3]), stride, padding, dilation)
 

@@ -10,6 +10,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_mnist.engine.op import Op, Sample, implements, linear
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.half import single, stored
 
 Pair = tuple[int, int]
@@ -71,8 +72,8 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     axes = normalize_axis_tuple(axes, x.ndim, "axis", allow_duplicate=True)
     if len(window) != len(axes):
         raise ValueError(
-            f"sliding_window_view: window_shape={window_shape} was given for {len(axes)} axes; expected a "
-            "length for each"
+            f"sliding_window_view: window_shape={window_shape} was given for "
+            f"{count_text(len(axes), 'axis')}; expected a length for each"
         )
     return sliding_window_view_(x, window=tuple(int(n) for n in window), axes=axes)
 

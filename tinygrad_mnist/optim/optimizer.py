@@ -21,6 +21,7 @@ from tinygrad_mnist.engine.pytorch_names import OPTIMIZER_KEYWORDS, unexpected_k
 from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim.flat_parameters import Array, Block, FlatGroup, describe_parameter
 
 __all__ = ["Optimizer", "ParameterGroups"]
@@ -341,7 +342,8 @@ class Optimizer:
         for number, (entry, group) in enumerate(zip(saved, self.param_groups, strict=True)):
             where = f"parameter group {number}"
             if len(entry["params"]) != len(group["params"]):
-                problems.append(f"{where} has {len(entry['params'])} parameters, ours {len(group['params'])}")
+                theirs = count_text(len(entry["params"]), "parameter")
+                problems.append(f"{where} has {theirs}, ours {len(group['params'])}")
             groups.append((list(entry["params"]), self._read_options(entry, where, problems)))
         return groups
 
@@ -399,7 +401,7 @@ class Optimizer:
             options = ", ".join(f"{name}={group[name]!r}" for name in self.defaults)
             lines.append(
                 f"  group {group.get('name', number)}: {len(params)} parameter{'s' * (len(params) != 1)}, "
-                f"{sum(p.size for p in params):,} values ({dtypes}): {options}\n"
+                f"{count_text(sum(p.size for p in params), 'value')} ({dtypes}): {options}\n"
             )
         return f"{type(self).__name__}(\n{''.join(lines)})"
 

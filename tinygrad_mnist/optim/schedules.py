@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim.optimizer import Optimizer, require_flag, require_integer, require_number
 
 __all__ = [
@@ -593,6 +594,9 @@ def _for_each_group(
 ) -> list[float]:
     values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
     if len(values) != len(groups):
-        raise ValueError(f"{name} has {len(values)} values, the optimiser {len(groups)} parameter groups")
+        counts = (
+            f"{count_text(len(values), 'value')}, the optimiser {count_text(len(groups), 'parameter group')}"
+        )
+        raise ValueError(f"{name} has {counts}")
     high = 1.0 if below_1 else math.inf
     return [require_number(name, number, 0, high, below=below_1) for number in values]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.plots.figure import GREY, INK, PathLike, new_figure, style, write
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _probability(predict: Callable[[Points], Any], xy: Points) -> Points:
         return probability[:, 1]
     if probability.shape not in ((len(xy),), (len(xy), 1)):
         raise ValueError(
-            f"predict was given {len(xy)} points and should return shape (m,), (m, 1) or (m, 2), "
-            f"not {probability.shape}"
+            f"predict was given {count_text(len(xy), 'point')} and should return shape (m,), (m, 1) or "
+            f"(m, 2), not {probability.shape}"
         )
     return probability.reshape(-1)

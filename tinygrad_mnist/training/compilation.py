@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.choices import JIT
 from tinygrad_mnist.training.errors import TrainingError
 
@@ -124,10 +125,11 @@ def decide(jit: str, steps: int, numbers: int, convolved: int = 0) -> JitDecisio
     """
     require(jit)
     saved = SAVED_A_STEP + SAVED_A_NUMBER * numbers + SAVED_A_MULTIPLICATION * convolved
+    saved_by = f"{count_text(steps, 'step')} of this size {'saves' if steps == 1 else 'save'}"
     worth_it = steps * saved > COMPILE_COST
     if not JIT[jit].compiles(worth_it):
         if JIT[jit].compiles(True):
-            reason = f"{steps:,} steps of this size save less time than compiling takes"
+            reason = f"{saved_by} less time than compiling takes"
             return JitDecision(jit, compiled=False, reason=reason)
         return JitDecision(jit, compiled=False, reason=f"jit is {jit}")
     if os.environ.get(SWITCH) == "0":
@@ -136,7 +138,7 @@ def decide(jit: str, steps: int, numbers: int, convolved: int = 0) -> JitDecisio
         return JitDecision(jit, compiled=False, reason=problem, missed=True)
     if JIT[jit].compiles(False):
         return JitDecision(jit, compiled=True, reason=f"jit is {jit}")
-    reason = f"{steps:,} steps of this size save more time than compiling takes"
+    reason = f"{saved_by} more time than compiling takes"
     return JitDecision(jit, compiled=True, reason=reason)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.choices import ACTIVATIONS, NORMS, StateEntry
 
 if TYPE_CHECKING:
@@ -422,7 +423,7 @@ def _pair_text(pair: Pair) -> str:
 
 def shape_text(shape: Shape) -> str:
     """Return a shape in words, as ``24 x 10 x 10`` or ``128 features``."""
-    return f"{shape[0]} features" if len(shape) == 1 else " x ".join(map(str, shape))
+    return count_text(shape[0], "feature") if len(shape) == 1 else " x ".join(map(str, shape))
 
 
 # ---- from texts to layers ----------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import Any, Final
 
+from tinygrad_mnist.numbers import count_text
+
 VARIABLES: Final = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -76,7 +78,8 @@ def set_threads(count: int) -> str | None:
             'install threadpoolctl (pip install "tinygrad_mnist[threads]")'
         )
     if found != count:
-        return f"{count} threads were asked for, but BLAS here computes with {found}"
+        asked = f"{count_text(count, 'thread')} {'was' if count == 1 else 'were'} asked for"
+        return f"{asked}, but BLAS here computes with {found}"
     if count > (cores := _cores()):
         return (
             f"{count} threads wait for each other on {cores} core{'s' * (cores > 1)}; ask for {cores} at most"

@@ -26,7 +26,7 @@ from tinygrad_mnist.graph.formats.layout import HEAVIEST, LayoutError, TooLarge,
 from tinygrad_mnist.graph.formats.svg import to_svg
 from tinygrad_mnist.graph.formats.theme import DARK, LIGHT, rules
 from tinygrad_mnist.graph.views import VIEWS, draw
-from tinygrad_mnist.numbers import bytes_text, flops_text, number_text, seconds_text
+from tinygrad_mnist.numbers import bytes_text, count_text, flops_text, number_text, seconds_text
 
 SCRIPTS: Final = ("picture.js", "graph.js", "lists.js")
 
@@ -307,7 +307,7 @@ def _words(cluster: Cluster, parameters: int) -> str:
     call = f" <small>call {cluster.call}</small>" if cluster.call > 1 else ""
     kind = "" if cluster.kind == cluster.name else f" {_shown(cluster.kind)}"
     detail = f"<small>({_shown(cluster.detail)})</small>" if cluster.detail else ""
-    count = f" <small>{parameters:,} parameters</small>" if parameters else ""
+    count = f" <small>{count_text(parameters, 'parameter')}</small>" if parameters else ""
     return f"<b>{_shown(cluster.name)}</b>{kind}{detail}{call}{count}"
 
 
