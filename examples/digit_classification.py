@@ -36,7 +36,7 @@ def accuracy(model: nn.Module, x: np.ndarray, labels: np.ndarray) -> float:
 
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--data", default="auto", help="auto, mnist, digits or a directory of IDX files")
+parser.add_argument("--data", default="auto", help="auto, mnist, digits, or a path to data of your own")
 parser.add_argument("--hidden", type=int, nargs="+", default=[256, 128], help="units of each hidden layer")
 parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
 parser.add_argument("--lr", type=float, help="learning rate at the start; the optimiser's own by default")
@@ -53,9 +53,9 @@ nn.manual_seed(0)
 rng = np.random.default_rng(0)
 try:
     digits = load(options.data, notify=print)
+    training, held_out = stratified_split(digits.train_labels, 0.1, rng)
 except DataError as error:
     parser.error(str(error))
-training, held_out = stratified_split(digits.train_labels, 0.1, rng)
 images, labels = digits.train_images[training], digits.train_labels[training]
 standardize = Standardizer.fit(images)
 held_out_x, held_out_labels = standardize(digits.train_images[held_out]), digits.train_labels[held_out]

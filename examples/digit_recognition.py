@@ -54,7 +54,7 @@ def make_predictions(model: nn.Module, x: np.ndarray) -> tuple[np.ndarray, np.nd
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="auto", help="auto, mnist, digits or a directory of IDX files")
+    parser.add_argument("--data", default="auto", help="auto, mnist, digits, or a path to data of your own")
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--learning-rate", type=float, default=0.01)
     parser.add_argument("--l2", type=float, default=1e-4)

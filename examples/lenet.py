@@ -14,8 +14,10 @@ from tinygrad_mnist import Tensor, jit, nn, no_grad, optim
 from tinygrad_mnist.data import DataError, Standardizer, batches, load
 from tinygrad_mnist.training import set_threads
 
+BATCH = 64
+
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--data", default="auto", help="auto, mnist, digits or a directory of IDX files")
+parser.add_argument("--data", default="auto", help="auto, mnist, digits, or a path to data of your own")
 parser.add_argument("--epochs", type=int, help="passes over the data; 1 over MNIST, more over less")
 options = parser.parse_args()
 if options.epochs is not None and options.epochs < 1:
@@ -24,6 +26,10 @@ try:
     digits = load(options.data, notify=print)
 except DataError as error:
     parser.error(str(error))
+if (images := len(digits.train_images)) < BATCH:
+    parser.error(f"{options.data} has too few images to train on, {images}; at least {BATCH} make a batch")
+if min(digits.image_shape) < 4:
+    parser.error(f"{options.data} has images of fewer than 4 x 4 pixels; two pools leave nothing of them")
 
 epochs = options.epochs or max(20_000 // len(digits.train_images), 1)
 
@@ -40,7 +46,7 @@ model = nn.Sequential(
 print(model)
 standardize = Standardizer.fit(digits.train_images)  # it gives (n, 1, height, width), float32
 optimizer = optim.Adam(model.parameters())
-schedule = optim.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs * (len(digits.train_images) // 64))
+schedule = optim.OneCycleLR(optimizer, max_lr=0.01, total_steps=epochs * (len(digits.train_images) // BATCH))
 
 
 @jit
@@ -57,7 +63,7 @@ rng = np.random.default_rng(0)
 for epoch in range(1, epochs + 1):
     losses = []
     for x, y in batches(
-        digits.train_images, digits.train_labels, 64, rng=rng, drop_last=True, standardize=standardize
+        digits.train_images, digits.train_labels, BATCH, rng=rng, drop_last=True, standardize=standardize
     ):
         losses.append(step(Tensor(x), Tensor(y)).item())
         schedule.step()

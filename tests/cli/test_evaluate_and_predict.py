@@ -456,10 +456,110 @@ def test_a_submission_by_the_mean_over_shifts_says_so(
 
 def test_images_of_another_size_leave_the_old_table(run_directory: Path, error_of: ErrorOf) -> None:
     Path("small.csv").write_text("pixel0,pixel1,pixel2,pixel3\n0,64,128,255\n")
-    Path("out.csv").write_text("old")
+    Path("out.csv").write_text("ImageId,Label\n")
     message = error_of("predict", run_directory, "--data", "small.csv", "--submission", "out.csv")
     assert "the model takes images of 8 x 8 pixels, but these have 2 x 2" in message
-    assert Path("out.csv").read_text() == "old"
+    assert Path("out.csv").read_text() == "ImageId,Label\n"
+
+
+@pytest.mark.parametrize("name", ["test set.csv", "./x/../test set.csv", "soft.csv", "hard.csv"])
+def test_the_data_is_not_replaced_by_its_predictions(
+    run_directory: Path, unlabelled: Path, error_of: ErrorOf, name: str
+) -> None:
+    content = unlabelled.read_bytes()
+    Path("x").mkdir()
+    Path("soft.csv").symlink_to(unlabelled)
+    Path("hard.csv").hardlink_to(unlabelled)
+    for data, table in ((unlabelled, name), (name, unlabelled)):
+        message = error_of("predict", run_directory, "--data", data, "--submission", table, status=2)
+        assert (
+            f"--submission {table} is the file of --data, which would be lost; name another file" in message
+        )
+    assert unlabelled.read_bytes() == content
+
+
+def test_no_other_file_is_replaced_by_predictions(
+    run_directory: Path, unlabelled: Path, error_of: ErrorOf
+) -> None:
+    Path("k").mkdir()
+    Path("k/train.csv").write_text("label,pixel0\n")
+    checkpoint = (run_directory / "checkpoint.npz").read_bytes()
+    for data, table in (("k", "k/train.csv"), (unlabelled, run_directory / "checkpoint.npz")):
+        message = error_of("predict", run_directory, "--data", data, "--submission", table)
+        assert f"{table} is there, and is no table of predictions" in message
+    assert Path("k/train.csv").read_text() == "label,pixel0\n"
+    assert (run_directory / "checkpoint.npz").read_bytes() == checkpoint
+
+
+def submitted(run: Path, data: Path | str, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+    """The lines that are printed, and the lines of the table."""
+    assert main(["predict", str(run), "--data", str(data), "--submission", "out.csv"]) == 0
+    return capsys.readouterr().out.splitlines(), Path("out.csv").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("heading", "written"),
+    [
+        ("id", "id,label"),
+        ("ImageId", "ImageId,Label"),
+        ("Unnamed: 0", "id,label"),
+        ("Filename", "Filename,Label"),
+    ],
+)
+def test_the_ids_of_the_data_stand_in_the_table(
+    run_directory: Path, capsys: pytest.CaptureFixture[str], heading: str, written: str
+) -> None:
+    images = load_digits().test_images[:3].reshape(3, 64)
+    lines = [f"{heading},{','.join(f'pixel{k}' for k in range(64))}"]
+    lines += [f'"a, {7 - k}",' + ",".join(map(str, image)) for k, image in enumerate(images)]
+    Path("test.csv").write_text("\n".join(lines))
+    predicted = probabilities_of(run_directory, load_digits().test_images[:3]).argmax(axis=1)
+    _, table = submitted(run_directory, "test.csv", capsys)
+    assert table == [written, *(f'"a, {7 - k}",{label}' for k, label in enumerate(predicted))]
+
+
+def test_labels_of_the_data_give_an_accuracy(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    digits = load_digits()
+    rows = np.column_stack([digits.test_labels, digits.test_images.reshape(-1, 64)])
+    np.savetxt("labelled.csv", rows, "%d", ",")
+    out, table = submitted(run_directory, "labelled.csv", capsys)
+    accuracy = accuracy_of(probabilities_of(run_directory, digits.test_images))
+    assert out[0] == "out.csv: 359 predictions for labelled.csv"
+    assert out[1] == f"labelled.csv: it has labels, which were not used; by them the accuracy is {accuracy}"
+    assert table[:1] == ["ImageId,Label"]
+    rows[:, 0] += 40
+    np.savetxt("labelled.csv", rows, "%d", ",")
+    out, _ = submitted(run_directory, "labelled.csv", capsys)
+    assert out[1] == "labelled.csv: it has labels, which were not used; none is a class of the model"
+
+
+def test_pictures_are_named_by_their_files_and_labelled_by_their_folders(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    digits = load_digits()
+    for k in range(12):
+        folder = Path(f"plain/deep, {k % 2}"), Path("classes", str(digits.test_labels[k]))
+        for path in folder:
+            path.mkdir(parents=True, exist_ok=True)
+            image.fromarray(digits.test_images[k]).save(path / f"{k}.png")
+    out, table = submitted(run_directory, "plain", capsys)
+    order = [*range(0, 12, 2), *range(1, 12, 2)]
+    predicted = probabilities_of(run_directory, digits.test_images[order]).argmax(axis=1)
+    lines = [f'"deep, {k % 2}/{k}.png",{label}' for k, label in zip(order, predicted, strict=True)]
+    assert table == ["file,label", *lines]
+    right = np.mean(predicted == digits.test_labels[order])
+    out, _ = submitted(run_directory, "classes", capsys)
+    assert out[
+        1
+    ] == f"classes: it has labels, which were not used; by them the accuracy is {right:.2%}".replace(
+        "%", " %"
+    )
+
+
+def test_one_prediction_is_one(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.csv").write_text(",".join(["7"] * 63 + ["0"]))
+    assert submitted(run_directory, "one.csv", capsys)[0][0] == "out.csv: 1 prediction for one.csv"
 
 
 @pytest.mark.parametrize(

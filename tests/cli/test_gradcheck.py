@@ -158,3 +158,9 @@ def test_a_file_without_a_name_is_told_what_is_in_it(own: Path, error_of: Callab
 def test_only_what_is_near_is_suggested(own: Path, error_of: Callable[..., str]) -> None:
     assert "may be CUBE, WRONG" in error_of("gradcheck", f"{own}:nope", status=2)
     assert "did you mean" not in error_of("gradcheck", "nonsense", status=2)
+
+
+def test_a_file_with_operations_is_not_written_over(own: Path, error_of: Callable[..., str]) -> None:
+    sentence = error_of("gradcheck", f"{own}:CUBE", "--json", own, status=2)
+    assert f"--json {own} is, or is in, {own}, which this command reads" in sentence
+    assert own.read_text() == OWN

@@ -170,6 +170,22 @@ class TestMistakes:
         Path("folder.svg").mkdir()
         assert sentence in error_of("graph", *what, "-o", output, status=2)
 
+    def test_what_is_read_is_not_drawn_over(self, error_of: ErrorOf, run_directory: Path) -> None:
+        Path("few.txt").write_text("0,1,2,3,4\n")
+        Path("own.svg").symlink_to("own.toml")
+        Path("own.toml").write_text('base = "digits"')
+        summary = (run_directory / "summary.json").read_bytes()
+        for what, output in (
+            ([run_directory], run_directory / "summary.json"),
+            ([run_directory, "--data", "few.txt"], "few.txt"),
+            (["--recipe", "own.toml"], "own.svg"),
+        ):
+            sentence = error_of("graph", *what, "-o", output, status=2)
+            assert f"--output {output} is, or is in, " in sentence
+            assert "which this command reads, and would be lost; name another file" in sentence
+        assert (run_directory / "summary.json").read_bytes() == summary
+        assert Path("few.txt").read_text() == "0,1,2,3,4\n"
+
     def test_a_module_that_does_not_exist(self, error_of: ErrorOf, run_directory: Path) -> None:
         assert "is no module of this graph; near it: model/4" in error_of(
             "graph", run_directory, "--expand", "model/44"

@@ -169,7 +169,7 @@ def on_terminal(command: list[str], columns: int) -> tuple[int, str]:
 
 
 @posix
-@pytest.mark.parametrize("columns", [100, 40])
+@pytest.mark.parametrize("columns", [100, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_terminal_has_a_line_that_moves(command: list[str], columns: int) -> None:
     status, content = on_terminal([*command, "train", "--recipe", "digits", "--out", "run"], columns)
     assert status == 0

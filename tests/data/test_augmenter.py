@@ -176,6 +176,23 @@ class TestAugmenter:
         with pytest.raises(DataError, match=message):
             Augmenter(AUGMENTATIONS["affine"], (28, 28), 0)(images, indices, epoch)
 
+    @pytest.mark.parametrize("background", [255, 240])
+    def test_dark_on_light_is_the_negative_of_light_on_dark(self, background: int) -> None:
+        """All of it is linear, so it is so exactly if the background comes in at the border and is erased."""
+        ranges, images = find_augmentation("elastic shift 4 erasing 0.5"), np.minimum(IMAGES, background)
+        on_dark = Augmenter(ranges, (28, 28), 3)(images, ALL, 1)
+        on_light = Augmenter(ranges, (28, 28), 3, background)(background - images, ALL, 1)
+        np.testing.assert_allclose(on_light, background - on_dark, atol=1e-3)
+
+    def test_a_background_of_black_changes_nothing(self) -> None:
+        ranges = find_augmentation("elastic shift 4 erasing 0.5")
+        changed, same = (Augmenter(ranges, (28, 28), 3, *given)(IMAGES, ALL, 1) for given in ((), (0,)))
+        assert changed.tobytes() == same.tobytes()
+
+    def test_a_background_that_is_no_number_is_refused(self) -> None:
+        with pytest.raises(DataError, match="finite number, not nan"):
+            Augmenter(Augmentation(), (8, 8), 0, float("nan"))
+
     def test_a_negative_seed_and_a_side_of_no_pixels_are_refused(self) -> None:
         with pytest.raises(DataError, match="at least 0, not -1"):
             Augmenter(Augmentation(), (8, 8), -1)
@@ -314,6 +331,18 @@ class TestElasticFields:
         kernel = np.outer(weights, weights) / weights.sum() ** 2
         expected = [[np.sum(kernel * noise[i : i + 7, j : j + 7]) for j in range(6)] for i in range(5)]
         np.testing.assert_allclose(smooth, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 4100, 4100), (2, 2, 2_000_000)])
+def test_images_of_any_size_are_looked_up_at_the_right_place(shape: tuple[int, int, int]) -> None:
+    """Beyond 2**24 pixels, where float32 no longer counts one by one."""
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    rows, columns = [0, shape[1] - 1], np.array([0, 1, shape[2] // 2, shape[2] - 2, shape[2] - 1])
+    y = np.broadcast_to(np.array(rows, np.float32)[:, None], (len(image), 2, 5)).copy()
+    x = np.broadcast_to(columns.astype(np.float32), y.shape).copy()
+    out = np.empty(y.shape, np.float32)
+    bilinear(image, y, x, out)
+    np.testing.assert_array_equal(out, image[:, rows][:, :, columns])
 
 
 class TestUniform:

@@ -57,7 +57,9 @@ def fault(path: Path, lines: list[str]) -> str:
         [HEADING, *(row.replace(",", ", ") for row in rows())],
         [HEADING, *(re.sub(r"(\d+)", r"\1.0", row) for row in rows())],
         ["", *rows()[:5], "", *rows()[5:], "  "],
+        ["\ufeff", " ", HEADING, "", *rows()],
         ["\ufeff" + HEADING, *rows()],
+        [",".join(map(str, range(9))) + ",label", *rows(label_last=True)],
     ],
     ids=[
         *(
@@ -69,12 +71,11 @@ def fault(path: Path, lines: list[str]) -> str:
             "semicolons",
             "tabs",
         ),
-        *("id column", "quotes", "blanks", "decimals", "empty lines", "byte order mark"),
+        *("id column", "quotes", "blanks", "decimals", "empty lines", "empty lines before the heading"),
+        *("byte order mark", "counted heading with the label last"),
     ],
 )
 def test_every_usual_form_gives_the_same_pictures(tmp_path: Path, lines: list[str]) -> None:
-    if lines[0] == "":
-        lines = lines[1:]
     table = read_csv(write(tmp_path, lines))
     np.testing.assert_array_equal(table.pixels, IMAGES)
     np.testing.assert_array_equal(table.labels, LABELS)
@@ -117,6 +118,35 @@ def test_texts_are_the_names_of_classes(tmp_path: Path) -> None:
     lines = [HEADING, *(f"kind {11 - label % 3}{row[1:]}" for label, row in zip(LABELS, rows(), strict=True))]
     assert load(write(tmp_path, lines)).class_names == ("kind 9", "kind 10", "kind 11")
     assert load(write(tmp_path, lines[1:])).class_names == ("kind 9", "kind 10", "kind 11")
+
+
+def test_quotes_hold_delimiters_and_quotes(tmp_path: Path) -> None:
+    names = ('"cat, 0"', '"a ""dog"""', "'bird'", '"7, 8; 9"')
+    lines = [f"{names[label]}{row[1:]}" for label, row in zip(LABELS, rows(), strict=True)]
+    expected = ["cat, 0", 'a "dog"', "'bird'", "7, 8; 9"] * 5
+    for heading in ([HEADING], []):
+        table = read_csv(write(tmp_path, [*heading, *lines]))
+        np.testing.assert_array_equal(table.pixels, IMAGES)
+        assert table.labels is not None
+        assert table.labels.tolist() == expected
+
+
+@pytest.mark.parametrize("heading", ["id", "ImageId", "Filename", ""])
+def test_a_column_of_ids_is_kept_with_its_name(tmp_path: Path, heading: str) -> None:
+    lines = [f'"é, {5 * k}",{row}' for k, row in enumerate(rows(labelled=False))]
+    table = read_csv(write(tmp_path, [HEADING.replace("label", heading, 1), *lines]))
+    np.testing.assert_array_equal(table.pixels, IMAGES)
+    assert (table.labels, table.id_heading) == (None, heading)
+    assert table.ids == tuple(f"é, {5 * k}" for k in range(20))
+
+
+def test_of_two_columns_of_ids_the_named_one_is_kept_beside_the_labels(tmp_path: Path) -> None:
+    lines = [f"{k},{row},n{k}" for k, row in enumerate(rows())]
+    table = read_csv(write(tmp_path, [f",{HEADING},ID", *lines]))
+    np.testing.assert_array_equal(table.pixels, IMAGES)
+    np.testing.assert_array_equal(table.labels, LABELS)
+    assert (table.id_heading, table.ids) == ("ID", tuple(f"n{k}" for k in range(20)))
+    assert read_csv(write(tmp_path, rows())).ids is None
 
 
 # ---- several files -------------------------------------------------------------------------------------
@@ -188,17 +218,26 @@ def changed(line: int, text: str) -> list[str]:
         (changed(3, "1" + ",2" * 8 + ",-7"), "holds values from -7 to"),
         (changed(3, "1" + ",2" * 8 + ",70000"), "to 70000, where 0 to 255"),
         (changed(3, "1" + ",2" * 8 + ",123456789012"), "where 0 to 255"),
+        (changed(3, "1" + ",1_0" * 9), "line 4: pixel 0 is '1_0', where a number was expected"),
+        (["1,2,3,12x,4,5,6,7,8,9", *rows()], "line 1: pixel 2 is '12x', where a number was expected"),
+        (["", "1,2,3,1_055,4,5,6,7,8,9", *rows()], "line 2: pixel 2 is '1_055', where a number was expected"),
+        (["cat,2,3,?,4,5,6,7,8,", *rows()], "line 1: pixel 2 is '.', where a number was expected"),
+        ([f"{row}x" for row in rows(label_last=True)], "line 1: pixel 8 is '0x'"),
+        (["", " ", "\t"], "has no rows of pixels"),
         (changed(3, ",2" * 9), "an empty label at position 2"),
         ([HEADING], "has no rows of pixels"),
         ([HEADING.removeprefix("label,"), *rows(labelled=False)], "has no labels: it has 9 columns"),
         (["a,b,c", "1,2,3"], "has 3 columns, where a label and a square number of pixels"),
-        (["hello"], "has 1 columns"),
+        (["hello"], "has 1 column,"),
         (["label,pixel0", "3,4"], "has 2 columns"),
         (
             [HEADING, *(f"{k}{row[1:]}" for k, row in enumerate(["0,0,0,0,0,0,0,0,0,0"] * 2500))],
             "more than 2,000",
         ),
         ([HEADING, *(f"7{row[1:]}" for row in rows())], "all pictures have the label 7"),
+        (changed(3, "x"), "line 4: there is 1 pixel, where the first row has 9"),
+        (changed(3, '"a,' + "1," * 9 + "2"), "line 4: a quotation mark is in the wrong place"),
+        (changed(3, '"a"b,,' + "1," * 9 + "2"), "line 4: a quotation mark is in the wrong place"),
         (["label,\x00"], "it has zero bytes"),
     ],
 )

@@ -153,6 +153,10 @@ def test_it_is_frozen() -> None:
         ({"train_labels": LABELS + 1}, "labels are 0 to 2, and 1 to 3 were found"),
         ({"train_labels": LABELS - 1}, "labels are 0 to 2, and -1 to 1 were found"),
         ({"classes": 1}, "at least 2 classes, not 1"),
+        (
+            {"train_images": np.broadcast_to(np.uint8(0), (5, 4096, 4097))},
+            "an image has 16,777,216 pixels at most, not 4096 x 4097",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_named(change: dict[str, Any], message: str) -> None:

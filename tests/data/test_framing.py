@@ -19,10 +19,11 @@ def test_a_crop_that_leaves_nothing_is_refused(pixels: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_five_copies_move_by_a_pixel_and_black_comes_in(dtype: type) -> None:
+@pytest.mark.parametrize("background", [0, 250])
+def test_five_copies_move_by_a_pixel_and_the_background_comes_in(dtype: type, background: int) -> None:
     images = IMAGES.astype(dtype)
-    copies = shifted(images)
+    copies = shifted(images, background) if background else shifted(images)
     assert copies.dtype == dtype
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=background)
     for copy, (down, right) in zip(copies, [(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)], strict=True):
         np.testing.assert_array_equal(copy, padded[:, 1 - down : 7 - down, 1 - right : 8 - right])

@@ -51,7 +51,7 @@ def test_numbers_in_one_part_and_texts_in_the_other_are_texts() -> None:
 
 
 def test_texts_of_whole_numbers_are_numbers() -> None:
-    assert from_texts("data", [b" 10 ", b'"9"', b"9.0"]).tolist() == [10, 9, 9]
+    assert from_texts("data", [b" 10 ", b"9", b"9.0"]).tolist() == [10, 9, 9]
     assert from_texts("data", ["10", "x"]).tolist() == ["10", "x"]
     assert as_labels("data", np.array([b"10", b"9"])).tolist() == [10, 9]
 

@@ -41,6 +41,7 @@ ADVICE = sorted(
         *pytorch_names.TOP_LEVEL.values(),
         *pytorch_names.KEYWORDS.values(),
         *pytorch_names.MODULE_METHODS.values(),
+        *pytorch_names.LAYER_KEYWORDS.values(),
         *pytorch_names.FAMILIES.values(),
         *(advice for table in pytorch_names.MODULES.values() for advice in table.values()),
     }

@@ -73,6 +73,7 @@ def test_lenet_learns_the_bundled_digits(tmp_path: Path) -> None:
     assert last_percentage(line_with("accuracy on unseen digits:", output)) > 96
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_printed_and_trained_by_the_command_line(tmp_path: Path) -> None:
     assert "Conv2d(16, 16, kernel_size=(3, 3)" in run("residual_network.py", cwd=tmp_path)
     model = f"{EXAMPLES / 'residual_network.py'}:build"
@@ -106,11 +107,14 @@ def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
         ("digit_recognition.py", ["--iterations", "0"], "--iterations must be at least 1, not 0"),
         ("digit_classification.py", ["--data", "nowhere"], "nowhere"),
         ("digit_classification.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
+        ("digit_classification.py", ["--data", "few.csv"], "of 4 samples leaves one part empty"),
+        ("lenet.py", ["--data", "few.csv"], "too few images to train on, 4; at least 64 make a batch"),
         ("lenet.py", ["--data", "nowhere"], "nowhere"),
         ("lenet.py", ["--epochs", "0"], "--epochs must be at least 1, not 0"),
     ],
 )
 def test_a_mistake_gets_a_sentence(tmp_path: Path, name: str, arguments: list[str], said: str) -> None:
+    (tmp_path / "few.csv").write_text("\n".join(f"{k % 2}{f',{k}' * 16}" for k in range(5)))
     result = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments],
         cwd=tmp_path,

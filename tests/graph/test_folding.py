@@ -247,6 +247,7 @@ def test_five_thousand_operations_are_traced_and_folded_in_no_time(view: str) ->
     assert len(drawing.boxes) <= 40
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_operations_are_folded_without_recursion() -> None:
     value = Value((3,), "float32", 12)
     names = np.random.default_rng(0).choice(["sin", "tanh", "negative"], size=100_000)

@@ -5,7 +5,9 @@ import pickle
 import traceback
 import tracemalloc
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -802,7 +804,7 @@ def test_an_error_of_a_subclass_keeps_its_type() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("key"), OSError(2, "no such file"), np.exceptions.AxisError(3, 2), ValueError()],
+    [KeyError("key"), OSError(2, "no such file"), ValueError()],
     ids=repr,
 )
 def test_an_error_whose_message_cannot_be_changed_gets_one_note(error: Exception) -> None:
@@ -811,6 +813,22 @@ def test_an_error_whose_message_cannot_be_changed_gets_one_note(error: Exception
         nn.Sequential(nn.Sequential(Raises(error)))(1)
     assert str(error) == before
     assert error.__notes__ == ["in 0.0 (Raises)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((3, 2), "axis 3 is out of bounds for array of dimension 2"),
+        ((3, 2, "stack"), "stack: axis 3 is out of bounds for array of dimension 2"),
+        (("no such axis",), "no such axis"),
+    ],
+)
+def test_an_error_of_an_axis_names_the_module(given: tuple[Any, ...], message: str) -> None:
+    error = np.exceptions.AxisError(*given)
+    with pytest.raises(np.exceptions.AxisError):
+        nn.Sequential(nn.Sequential(Raises(error)))(1)
+    assert str(error) == str(pickle.loads(pickle.dumps(error))) == f"0.0 (Raises): {message}"
+    assert not hasattr(error, "__notes__")
 
 
 def test_a_model_around_a_called_function_finds_modules_further_down() -> None:
@@ -858,3 +876,77 @@ def test_a_module_used_twice_is_named_where_it_first_stands() -> None:
     layer = nn.Linear(2, 3)
     with pytest.raises(ValueError, match=r"^0 \(Linear\): input of shape \(1, 3\)"):
         nn.Sequential(layer, layer)(np.ones((1, 2), np.float32))
+
+
+# ---- errors of constructors and of what is no array ------------------------------------------------------
+
+LAYERS: dict[str, tuple[Any, ...]] = {
+    "Conv1d": (3, 8, 3), "Conv2d": (3, 8, 3), "ConvTranspose2d": (3, 8, 3),
+    "MaxPool2d": (2,), "AvgPool2d": (2,), "AdaptiveAvgPool2d": (2,), "Upsample": (2,),
+    "Linear": (3, 2), "Embedding": (3, 2), "BatchNorm1d": (3,), "BatchNorm2d": (3,),
+    "LayerNorm": (3,), "GroupNorm": (1, 3), "RMSNorm": (3,),
+    "Dropout": (), "Dropout2d": (), "Flatten": (), "Unflatten": (1, (1, 3)),
+    "ReLU": (), "LeakyReLU": (), "ELU": (), "SiLU": (), "GELU": (),
+    "Softplus": (), "Hardtanh": (), "Tanh": (), "Sigmoid": (),
+    "Softmax": (1,), "LogSoftmax": (1,),
+}  # fmt: skip
+
+
+def test_every_layer_names_itself_where_a_call_of_it_does_not_fit() -> None:
+    for name in nn.__all__:
+        layer = getattr(nn, name)
+        if isinstance(layer, type) and issubclass(layer, nn.Module) and name not in ("Module", "Identity"):
+            for option, advice in (("device", "; leave it out: all Tensors are on the CPU"), ("other", "")):
+                with pytest.raises(TypeError) as caught:
+                    layer(*LAYERS.get(name, ()), **{option: "cuda"})
+                assert str(caught.value) == (
+                    f"{name}() got an unexpected keyword argument '{option}'{advice}"
+                )
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_says_that_its_input_is_no_array(name: str, training: bool) -> None:
+    layer = getattr(nn, name)(*LAYERS[name]).train(training)
+    for given, said in ((None, "None"), ("abc", "'abc'"), ({}, "a dict")):
+        with pytest.raises(TypeError, match=rf"^0 \({name}\): {said} was given as input; expected a Tensor"):
+            nn.Sequential(layer)(given)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(3, 8), r"Conv2d\(\) missing 1 required positional argument: 'kernel_size'"),
+        (lambda: nn.ReLU(inplace=True), r"ReLU\(\) .* 'inplace'; leave it out"),
+        (lambda: nn.MSELoss(reduce=False), r"MSELoss\(\) .* 'reduce'; write reduction="),
+        (lambda: nn.Conv2d(3, 8, 3, padding="sme"), r"Conv2d: padding='sme' .* expected 'same', 'valid'"),
+        (lambda: nn.Conv2d(3, 8, 3, padding=(1, (1, 2))), r"Conv2d\(3, 8, 3\) with padding=.* or pairs"),
+        (lambda: nn.MaxPool2d(0), r"MaxPool2d: kernel_size=0 was given; expected 1 or more"),
+        (lambda: nn.MaxPool2d(2, stride=0), r"MaxPool2d: stride=0 was given"),
+        (lambda: nn.AvgPool2d(2, padding=2), r"AvgPool2d: padding=2 was given with kernel_size=2"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), r"AvgPool2d: divisor_override=0 was given"),
+        (lambda: nn.AdaptiveAvgPool2d(0), r"AdaptiveAvgPool2d: output_size=0 was given; expected 1 or more"),
+        (lambda: nn.Upsample(), r"Upsample: expected either size or scale_factor"),
+        (lambda: nn.Upsample(scale_factor=-1), r"Upsample: scale_factor=-1 was given"),
+        (lambda: nn.Upsample(2, mode="linear"), r"Upsample: mode='linear' was given; expected one of"),
+        (lambda: nn.Dropout2d(2), r"Dropout2d\(2\) was asked for"),
+        (lambda: nn.Flatten(1.5), r"Flatten\(1.5, -1\) was asked for; expected integers"),
+        (lambda: nn.Sequential(nn.Flatten(6))(np.ones(3)), r"0 \(Flatten\): axis 6 is out of bounds"),
+        (
+            lambda: nn.MaxPool2d(3)(np.ones((1, 1, 2, 2))),
+            r"MaxPool2d: .* images of 2 x 2: the output would be 0 x 0",
+        ),
+    ],
+)
+def test_an_error_of_a_constructor_names_the_layer(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        make()
+
+
+def test_an_error_of_a_layers_constructor_names_the_class_that_was_derived_from_it() -> None:
+    class Pool(nn.MaxPool2d):
+        def __init__(self) -> None:
+            super().__init__(0)
+
+    with pytest.raises(ValueError, match=r"^Pool: kernel_size=0"):
+        Pool()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.ops.derivatives import ours
-from tinygrad_mnist import Tensor, grad, no_grad
+from tinygrad_mnist import Tensor, grad, jit, no_grad
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.nn import functional as F
 
@@ -305,6 +305,21 @@ def test_bilinear_interpolation_of_a_plane_is_the_plane() -> None:
     np.testing.assert_allclose(out, np.add.outer(np.arange(9) / 2, 10 * np.arange(7) / 2), rtol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "area"])
+@pytest.mark.parametrize(("factor", "copied"), [(1.3, (True, True)), ((2, 1.3), (False, True))])
+def test_an_axis_that_keeps_its_size_is_copied(factor: Any, copied: Any, mode: str) -> None:
+    down, across = np.array([1.0, 7.0]), np.array([1.0, 3.0])
+    image = np.multiply.outer(down, across)[None, None]
+    resized = {"nearest": [1, 1, 7, 7], "bilinear": [1, 2.5, 5.5, 7], "area": [1, 1, 7, 7]}[mode]
+    expected = np.multiply.outer(down if copied[0] else resized, across)[None, None]
+    for run in (F.interpolate, jit(F.interpolate)):
+        np.testing.assert_allclose(run(image, scale_factor=factor, mode=mode), expected, rtol=1e-12)
+        x = Tensor(image, requires_grad=True)
+        run(x, scale_factor=factor, mode=mode).sum().backward()
+        assert x.grad is not None
+        np.testing.assert_allclose(x.grad, np.full((1, 1, 2, 2), 1.0 if copied[0] else 2.0), rtol=1e-12)
+
+
 def test_a_nan_stays_where_it_is_looked_at() -> None:
     x = np.zeros((1, 1, 4, 4))
     x[0, 0, 0, 0] = np.nan
@@ -351,7 +366,7 @@ X, W = np.ones((1, 4, 5, 6)), np.ones((2, 4, 3, 3))
     ("call", "error", "said"),
     [
         (lambda: F.conv2d(X, np.ones((2, 4, 7, 3)), padding=(0, 1)), ValueError,
-         r"covers 7 x 3 pixels was given for images of 5 x 6, with padding 5 x 8: the .* would be -1 x 6"),
+         r"covers 7 x 3 pixels was .* images of 5 x 6, 5 x 8 with their padding: the .* would be -1 x 6"),
         (lambda: F.conv2d(X, W, dilation=3), ValueError, r"covers 7 x 7 .* the output would be -1 x 0"),
         (lambda: F.conv2d(X, np.ones((2, 3, 3, 3))), ValueError, r"has 4 channels; weight .* expects 3"),
         (lambda: F.conv2d(X, W, groups=3), ValueError,
@@ -375,7 +390,7 @@ X, W = np.ones((1, 4, 5, 6)), np.ones((2, 4, 3, 3))
         (lambda: F.conv_transpose2d(X, np.ones((4, 1, 2, 2)), output_padding=1), ValueError,
          "less than one of"),
         (lambda: F.conv_transpose2d(X, np.ones((4, 1, 2, 2)), padding=4), ValueError, r"would be -2 x -1"),
-        (lambda: F.max_pool2d(X, 7), ValueError, r"covers 7 x 7 pixels .* of 5 x 6, .* would be 0 x 0"),
+        (lambda: F.max_pool2d(X, 7), ValueError, r"covers 7 x 7 pixels .* of 5 x 6: .* would be 0 x 0"),
         (lambda: F.max_pool2d(X, 2, padding=2), ValueError,
          r"padding=2 .* kernel_size=2; expected at most half"),
         (lambda: F.max_pool2d(X[0, 0], 2), ValueError,

@@ -123,6 +123,6 @@ def test_interpolate(mode: str, align_corners: bool | None) -> None:
     aligned = {"mode": mode, "align_corners": align_corners}
     for height, size in product((1, 3, 5), [(2, 9), 4, (7, 5)]):
         check(lambda f, size=size: lambda x: f.interpolate(x, size, **aligned), (2, 3, height, 5))
-    for height, factor, recompute in product((3, 5), (0.5, 1.5, 2, (2.3, 0.9)), (None, True)):
+    for height, factor, recompute in product((3, 5), (0.5, 1.1, 1.5, 2, (2.3, 0.9), (1.19, 2)), (None, True)):
         given = {"scale_factor": factor, "recompute_scale_factor": recompute, **aligned}
         check(lambda f, given=given: lambda x: f.interpolate(x, **given), (2, 3, height, 5))

@@ -69,6 +69,9 @@ PLOTS: dict[str, Callable[..., Path | Figure]] = {
         IMAGES, VERSIONS, LABELS, path, names=["a name that is much too long to be drawn", *"bcdefghij$"]
     ),
     "images alone": lambda path=None: plot_augmentation(IMAGES[:2], VERSIONS[:2, :0], [0, 1], path),
+    "images as they are": lambda path=None: plot_augmentation(
+        IMAGES, VERSIONS, LABELS, path, names=NAMES, as_ink=False
+    ),
     "predictions": lambda path=None: plot_predictions(IMAGES, PREDICTED, LABELS, CONFIDENCE, path),
     "one unlabelled": lambda path=None: plot_predictions(IMAGES[:1], [3], None, [0.5], path),
     "all wrong": lambda path=None: plot_predictions(IMAGES, 9 - LABELS % 9, LABELS % 9, np.ones(N), path),
@@ -251,18 +254,40 @@ def test_each_class_has_a_row_with_its_images_and_their_versions() -> None:
     assert isinstance(figure, Figure)
     (axes,) = figure.axes
     rows = {text.get_text(): text.get_position()[1] for text in axes.texts}
-    places: dict[str, list[NDArray[Any]]] = {"zero": [], "one": [], "two": []}
+    assert "one" not in rows
+    places: dict[str, list[NDArray[Any]]] = {"zero": [], "two": []}
     for drawn in axes.images:
         left, right, bottom, top = drawn.get_extent()
         name = min(places, key=lambda name: abs(rows[name] - (top + bottom) / 2))
         places[name].append(np.asarray(drawn.get_array()))
         assert abs((right - left) / (bottom - top) - drawn.get_array().shape[1] / 28) < 1e-6
-    expected = {"zero": [1], "one": [], "two": [0, 2]}
+    expected = {"zero": [1], "two": [0, 2]}
     for name, members in expected.items():
         parts = [part for member in members for part in (IMAGES[member], apart(VERSIONS[member]))]
         assert len(parts) == len(places[name])
         for found, part in zip(places[name], parts, strict=True):
             np.testing.assert_array_equal(found, part)
+
+
+def test_images_that_are_drawn_as_they_are_stand_apart_on_paper() -> None:
+    figure = plot_augmentation(IMAGES[:1], VERSIONS[:1], [0], as_ink=False)
+    assert isinstance(figure, Figure)
+    (original, versions) = figure.axes[0].images
+    assert original.get_cmap().name == versions.get_cmap().name == "gray"
+    np.testing.assert_array_equal(np.asarray(versions.get_array())[:, 28:30], IMAGES[0].max())
+
+
+def test_a_single_evaluation_is_at_the_end_of_the_training_and_hides_nothing() -> None:
+    losses = [{"epoch": k / 10, "train_loss": 1 / k} for k in range(1, 4)]
+    last = {"validation_loss": 0.25, "train_accuracy": 0.99, "validation_accuracy": 0.99}
+    figure = plot_training([*losses, {"epoch": 0.4, "train_loss": 0.25, **last}])
+    assert isinstance(figure, Figure)
+    for axes in figure.axes:
+        assert axes.get_xlim()[0] == 0
+        assert axes.get_xlim()[1] >= 0.4
+    train, validation = figure.axes[1].lines
+    assert train.get_markerfacecolor() == "none"
+    assert train.get_markersize() > 2 * validation.get_markersize()
 
 
 def test_a_boundary_is_drawn_where_there_is_none_and_around_one_point() -> None:

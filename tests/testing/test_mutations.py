@@ -163,7 +163,7 @@ def test_a_rule_that_loses_the_second_derivative_passes_first_order(op: Op) -> N
     assert not is_found(detached(op), op, "first_order")
 
 
-LONG_SEARCH = {"share"}  # only few of its calls are curved
+LONG_SEARCH = {"share", "einsum", "svd", "conv2d", "conv2d_by_input", "conv2d_by_weight", "conv2d_with_bias"}
 SEARCHED = [pytest.param(op, marks=pytest.mark.slow if op.name in LONG_SEARCH else ()) for op in CURVED]
 
 

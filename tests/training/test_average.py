@@ -1,6 +1,9 @@
 """The moving average of weights."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.training.average import WeightAverage
@@ -10,9 +13,11 @@ def model() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 2, rng=0), nn.BatchNorm1d(2), nn.Linear(2, 2, rng=1))
 
 
-def test_the_average_is_that_of_the_formula() -> None:
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 1e-5), (np.float64, 1e-13)])
+def test_the_average_is_that_of_the_formula(dtype: type[np.floating[Any]], rtol: float) -> None:
     """Against a loop over the weights in float64."""
     net, rng = model(), np.random.default_rng(0)
+    net[0].weight.data = net[0].weight.data.astype(dtype)  # another than that of the rest
     average = WeightAverage(net, decay=0.9)
     expected = [parameter.data.astype(np.float64) for parameter in net.parameters()]
     for step in range(1, 30):
@@ -24,7 +29,11 @@ def test_the_average_is_that_of_the_formula() -> None:
         average.update()
     with average.in_use():
         for parameter, mean in zip(net.parameters(), expected, strict=True):
-            np.testing.assert_allclose(parameter.data, mean, rtol=1e-5, atol=1e-6)
+            if parameter.dtype == dtype:
+                np.testing.assert_allclose(parameter.data, mean, rtol=rtol, atol=rtol)
+            else:
+                assert parameter.dtype == np.float32
+                np.testing.assert_allclose(parameter.data, mean, rtol=1e-5, atol=1e-6)
 
 
 def test_the_weights_come_back_and_buffers_stay() -> None:

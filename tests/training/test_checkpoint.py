@@ -12,6 +12,7 @@ from tinygrad_mnist.training import (
     Checkpoint,
     CheckpointError,
     Recipe,
+    RecipeError,
     RunError,
     load_checkpoint,
     predict,
@@ -255,3 +256,31 @@ def test_a_full_disk_leaves_the_old_file(
         save_checkpoint(path, checkpoint)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+HUGE = [
+    (("max-pool 4000", "flatten"), (40_000, 40_000), 0, "images have 16,777,216 pixels at most"),
+    (("flatten",), (40_000, 40_000), 19_999, "images have 16,777,216 pixels at most"),
+    ((), (40_000, 40_000), 19_999, "images have 16,777,216 pixels at most"),
+    (("conv 99 3x3", "max-pool 999", "flatten"), (1001, 1001), 0, "layers compute 99,8"),
+    (("max-pool 99999 padding 49999 stride 100000", "flatten"), (28, 28), 0, "layers compute 10,005,2"),
+    (("avg-pool 99999 padding 49999 stride 100000", "flatten"), (28, 28), 0, "layers compute 10,005,2"),
+    (("conv 1 1x1 padding 99999 stride 100000", "flatten"), (28, 28), 0, "layers compute 40,010,4"),
+    (("conv 1 2x2 dilation 99999 padding same", "flatten"), (28, 28), 0, "layers compute 10,005,4"),
+    (("conv 1 20x20", "max-pool 3900", "flatten"), (4000, 4000), 0, "windows of a convolution hold 6,339,3"),
+]
+
+
+@pytest.mark.parametrize(("layers", "image_shape", "crop", "sentence"), HUGE)
+def test_a_small_file_cannot_fill_the_memory(
+    path: Path, layers: tuple[str, ...], image_shape: tuple[int, int], crop: int, sentence: str
+) -> None:
+    model = {"model": "layers"} if layers else {}
+    recipe = Recipe("mine", "few weights", layers=layers, crop=crop, **model)
+    names = ["a", "b", "c"]
+    message = error_of(
+        with_header(path, recipe=recipe.to_dict(), image_shape=list(image_shape), class_names=names)
+    )
+    assert sentence in message
+    with pytest.raises(RecipeError, match=sentence):  # nor is anything trained that could not be read again
+        build_model(recipe, image_shape, 3)

@@ -285,7 +285,7 @@ def test_texts_that_are_no_header(text: str) -> None:
         ("image_shape", [3.0, 2.0], "image_shape"),
         ("image_shape", [True, 6], "image_shape"),
         ("image_shape", [3, 2, 1], "image_shape"),
-        ("image_shape", [10**400, 2], "another model"),
+        ("image_shape", [10**400, 2], "pixels at most"),
         ("class_names", ["a", "b", "a"], "'a'"),
         ("class_names", ["a", "b", "\ud800"], "class_names"),
         ("class_names", ["a", "b", ""], "class_names"),
@@ -491,7 +491,7 @@ LAYERED = {**RECIPE.to_dict(), "model": "layers", "hidden": [], "batch_norm": Fa
         (
             ["avg-pool 999999", "flatten"],
             [999_999, 999_999],
-            "numbers for one image of 999999 x 999999 pixels",
+            "images have 16,777,216 pixels at most, not 999999 x 999999",
         ),
         (["conv 9999 1x1", "avg-pool 3000", "flatten"], [3000, 3000], "numbers for one image"),
         (["conv 4 9x9", "flatten"], [3, 2], "does not fit the 1 x 3 x 2"),

@@ -1,18 +1,22 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinygrad_mnist import nn
-from tinygrad_mnist.data import Dataset, Standardizer
+from tinygrad_mnist.data import Dataset, Standardizer, load_digits
 from tinygrad_mnist.training import (
     DATASETS,
     Checkpoint,
+    CheckpointError,
+    CheckpointEvaluation,
     DatasetChoice,
     Outcome,
     TrainingError,
     evaluate,
     evaluate_checkpoint,
+    evaluate_ensemble,
 )
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
@@ -130,3 +134,30 @@ def test_a_class_that_the_model_does_not_know_is_named(
 def test_data_of_another_size_is_refused(outcome: Outcome) -> None:
     with pytest.raises(TrainingError, match=r"5 x 5 pixels in 4 classes, but digits has 8 x 8 in 10"):
         evaluate_checkpoint(outcome.checkpoint, "digits")
+
+
+def saved_as_npz(path: Path, dataset: Dataset) -> str:
+    np.savez(
+        path,
+        **{f"x_{part}": getattr(dataset, f"{part}_images") for part in ("train", "test")},
+        **{f"y_{part}": getattr(dataset, f"{part}_labels") for part in ("train", "test")},
+    )
+    return str(path)
+
+
+def test_data_that_is_named_in_two_ways_is_the_same_by_its_content(
+    digits_model: Checkpoint, tmp_path: Path
+) -> None:
+    digits = load_digits()
+    same = saved_as_npz(tmp_path / "same.npz", digits)
+    labels = np.roll(digits.test_labels, 1)
+    other = saved_as_npz(tmp_path / "other.npz", replace(digits, test_labels=labels))
+
+    def evaluated(data: str) -> CheckpointEvaluation:
+        second = replace(digits_model, origin={**digits_model.origin, "data": data})
+        return evaluate_ensemble([("one", digits_model), ("two", second)])
+
+    assert evaluated(same).correct == evaluate_checkpoint(digits_model).correct
+    for different in (other, str(tmp_path / "nowhere.npz")):
+        with pytest.raises(CheckpointError, match="one and two were trained on different data, digits and"):
+            evaluated(different)

@@ -185,18 +185,47 @@ def test_the_modules_are_those_of_the_texts() -> None:
     ("layers", "norm", "biases"),
     [
         (("conv 2 3", "norm", "flatten"), "batch", [False, True]),
-        (("conv 2 3", "max-pool 2", "dropout", "flatten", "norm"), "batch", [False, True]),
+        (("conv 2 3", "max-pool 2", "flatten", "norm"), "batch", [False, True]),
+        (("conv 2 3", "avg-pool 2", "norm", "flatten"), "batch", [False, True]),
+        (("conv 2 3", "avg-pool 2 padding 1", "norm", "flatten"), "batch", [True, True]),
+        (("conv 2 3", "max-pool 2", "dropout", "flatten", "norm"), "batch", [True, True]),
         (("conv 2 3", "activation", "norm", "flatten"), "batch", [True, True]),
-        (("conv 2 3", "norm", "flatten", "linear 3", "activation"), "group", [False, True, True]),
+        (("conv 2 3", "norm", "flatten", "linear 3", "activation"), "group", [True, True, True]),
+        (("conv 2 3", "norm", "flatten", "linear 3", "norm"), "layer", [True, True, True]),
         (("conv 2 3", "norm", "flatten", "linear 3", "norm"), "none", [True, True, True]),
     ],
 )
-def test_a_layer_has_a_bias_unless_a_norm_follows(
+def test_a_layer_has_a_bias_unless_a_batch_norm_follows(
     layers: tuple[str, ...], norm: str, biases: list[bool]
 ) -> None:
     model = build_model(net(*layers, norm=norm), (8, 8), 10)
     found = [module.bias is not None for module in model if isinstance(module, nn.Conv2d | nn.Linear)]
     assert found == biases
+
+
+BETWEEN = (
+    *("activation", "dropout 0.5", "max-pool 2", "max-pool 3 padding 1", "max-pool 2x1"),
+    *("avg-pool 2", "avg-pool 2 padding 1", "avg-pool 2 stride 1 padding 1x0"),
+)
+
+
+@pytest.mark.parametrize("norm", list(NORMS))
+@pytest.mark.parametrize("between", [(), *((text,) for text in BETWEEN), BETWEEN[1:3], BETWEEN[2:4]])
+def test_a_bias_that_is_left_out_would_do_nothing(between: tuple[str, ...], norm: str) -> None:
+    """What follows a convolution is the same in training if a number is added to each of its channels."""
+    layers = ("conv 3 3", *between, "norm", "flatten")
+    step, *_ = followed(layers, (12, 11), 4, norm)
+    rest = [*build_model(net(*layers, norm=norm), (12, 11), 4, dropout_rng=np.random.default_rng(0))][1:]
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(4, 3, 10, 9)).astype(np.float32)
+    bias = np.array([1.5, -0.5, 0.25], np.float32)[:, None, None]
+    found = []
+    for x in (image, image + bias):
+        for module in rest:
+            if isinstance(module, nn.Dropout):
+                module.rng = np.random.default_rng(2)
+        found.append(nn.Sequential(*rest)(x).detach().numpy())
+    assert step.bias != np.allclose(*found, atol=1e-4)
 
 
 def test_a_dropout_without_a_number_has_that_of_the_recipe() -> None:

@@ -1,6 +1,7 @@
 """Which images each pass goes through, in which order, and how they are changed."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,13 @@ def test_one_hot_labels_are_rows(parts: Parts) -> None:
     ((_, labels),) = drawn(RECIPES["mlp"].changed(one_hot=True, batch_size=64), parts, 1)
     assert labels.shape == (64, 10)
     assert labels.sum() == 64
+
+
+def test_augmentation_fills_in_the_background_of_the_images() -> None:
+    """So an image and its negative stay each other's negative; standardised, that is minus."""
+    recipe, digits = PLAIN.changed(augmentation="affine-8x8"), load_digits()
+    negative = replace(digits, train_images=255 - digits.train_images, test_images=255 - digits.test_images)
+    ((x, _),), ((other, _),) = (
+        drawn(recipe, split(one, 0.1, generators(0)["split"]), 1) for one in (digits, negative)
+    )
+    np.testing.assert_allclose(other, -x, atol=1e-4)

@@ -11,6 +11,7 @@ import pytest
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import DataError, Dataset, Standardizer, load_digits
 from tinygrad_mnist.training import Checkpoint, Outcome, predict, predict_picture
+from tinygrad_mnist.training.prediction import predict_by_checkpoint
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
 
@@ -64,8 +65,9 @@ def test_no_tape_is_recorded(model: nn.Module, images: np.ndarray, monkeypatch: 
     assert recorded == [False, False]
 
 
-def test_shifts_are_averaged(model: nn.Module, images: np.ndarray) -> None:
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+@pytest.mark.parametrize("background", [0, 255])
+def test_shifts_are_averaged(model: nn.Module, images: np.ndarray, background: int) -> None:
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=background)
     views = [
         padded[:, 1:4, 1:4],
         padded[:, 2:5, 1:4],
@@ -74,9 +76,31 @@ def test_shifts_are_averaged(model: nn.Module, images: np.ndarray) -> None:
         padded[:, 1:4, :3],
     ]
     expected = np.mean([predict(model, view, STANDARDIZER) for view in views], axis=0)
-    found = predict(model, images, STANDARDIZER, 7, tta=True)
+    found = predict(model, images, STANDARDIZER, 7, tta=True, background=background)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("found", "background"),
+    [
+        ({"background": 240}, 240),
+        ({"background": None, "page": "light"}, 255),  # of a version that wrote down the page alone
+        ({"background": None, "page": "dark"}, 0),
+        ({"background": "white", "page": None}, 0),
+        ({"background": 256}, 0),
+    ],
+)
+def test_shifts_fill_in_the_background_of_the_training_pictures(
+    outcome: Outcome, patterns: Dataset, found: dict[str, object], background: int
+) -> None:
+    trained = outcome.checkpoint
+    checkpoint = replace(trained, origin={**trained.origin, **found})
+    expected = predict(
+        trained.model, patterns.test_images, trained.standardizer, tta=True, background=background
+    )
+    probabilities = predict_by_checkpoint(checkpoint, patterns.test_images, tta=True)
+    np.testing.assert_array_equal(probabilities, expected)
 
 
 # ---- of a picture in a file -------------------------------------------------------------------------------
@@ -242,3 +266,16 @@ def test_a_picture_on_the_other_page_is_turned_to_its_negative(
     np.save(tmp_path / "picture.npy", picture)
     found = predict_picture(replace(outcome.checkpoint, origin=origin), tmp_path / "picture.npy")
     assert found.image[0, 0] == expected
+
+
+def test_a_model_of_digits_that_are_dark_on_light_is_shown_them_so(outcome: Outcome, tmp_path: Path) -> None:
+    trained = outcome.checkpoint
+    np.save(tmp_path / "picture.npy", large(np.eye(8, dtype=np.uint8) * 255))
+    shown = {
+        page: predict_picture(
+            replace(trained, origin={**trained.origin, "page": page}), tmp_path / "picture.npy"
+        ).image
+        for page in ("dark", "light")
+    }
+    assert shown["dark"].max() > 0
+    np.testing.assert_array_equal(shown["light"], 255 - shown["dark"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist.training import RECIPES, Recipe, RecipeError
+from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.recipe_file import LARGEST, read_recipe, recipe_text
 
 
@@ -155,3 +156,11 @@ def test_a_file_that_may_not_be_read() -> None:
         pytest.skip("this user may read everything")
     with pytest.raises(RecipeError, match=r"my\.toml cannot be read"):
         read_recipe("my.toml")
+
+
+def test_a_model_of_a_file_is_refused_as_no_file_of_toml_says_it() -> None:
+    recipe = RECIPES["cnn"].changed(
+        model="file", layers=(), model_file=ModelFile("/x/net.py", "build", "0" * 64)
+    )
+    with pytest.raises(RecipeError, match=r"^the model of the recipe cnn is built by .*net.py:build"):
+        recipe_text(recipe)

@@ -446,3 +446,22 @@ def test_data_of_any_name_is_trained_on(small: Recipe, patterns: Dataset) -> Non
     train(small.changed(epochs=1), replace(patterns, name=odd), out="run")
     assert read(Path("run/summary.json"))["data"] == odd
     assert load_checkpoint("run").origin["dataset"] == odd
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_light_background_is_said_where_augmentation_fills_it_in(small: Recipe, patterns: Dataset) -> None:
+    light = replace(
+        patterns,
+        train_images=np.pad(patterns.train_images, ((0, 0), (3, 3), (3, 3)), constant_values=250),
+        test_images=np.pad(patterns.test_images, ((0, 0), (3, 3), (3, 3)), constant_values=250),
+    )
+    told: list[str] = []
+    reporter = Reporter()
+    reporter.notify = told.append  # type: ignore[method-assign]
+    plain = small.changed(epochs=1)
+    outcome = train(plain, light, reporter=reporter)
+    assert outcome.checkpoint.origin["background"] == 250
+    assert not any("background" in sentence for sentence in told)
+    train(plain.changed(augmentation="affine-8x8"), light, reporter=reporter)
+    (sentence,) = [sentence for sentence in told if "light background" in sentence]
+    assert "fills in its grey value, 250," in sentence

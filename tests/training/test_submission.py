@@ -43,10 +43,29 @@ def test_shifts_are_averaged_where_that_is_asked_for(checkpoint: Checkpoint, pic
 
 
 def test_pictures_of_another_size_leave_what_is_there(checkpoint: Checkpoint) -> None:
-    Path("table.csv").write_text("old")
+    Path("table.csv").write_text("ImageId,Label\n")
     with pytest.raises(CheckpointError, match="takes images of 5 x 5 pixels, but these have 5 x 6"):
         write_submission("table.csv", checkpoint, np.zeros((2, 5, 6), np.uint8))
-    assert Path("table.csv").read_text() == "old"
+    assert Path("table.csv").read_text() == "ImageId,Label\n"
+
+
+@pytest.mark.parametrize(
+    "old", ["", "ImageId,Label\n1,bag\n", "id,label\n", "\ufefffile,label\r\na.png,e\r\n"]
+)
+def test_an_older_table_is_replaced(checkpoint: Checkpoint, pictures: np.ndarray, old: str) -> None:
+    Path("table.csv").write_text(old, "utf-8")
+    write_submission("table.csv", checkpoint, pictures)
+    assert Path("table.csv").read_text("utf-8").count("\n") == 31
+
+
+@pytest.mark.parametrize(
+    "old", ["label,pixel0\n", "notes", "ImageId,Label,pixel0\n", "a,label\n", "\n", "\0PK"]
+)
+def test_a_file_that_is_no_table_stays(checkpoint: Checkpoint, pictures: np.ndarray, old: str) -> None:
+    Path("table.csv").write_text(old)
+    with pytest.raises(RunError, match=r"table\.csv is there, and is no table of predictions; name another"):
+        write_submission("table.csv", checkpoint, pictures)
+    assert Path("table.csv").read_text() == old
 
 
 def test_a_table_that_cannot_be_written(checkpoint: Checkpoint, pictures: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from tinygrad_mnist.cli.inputs import require_no_input
 from tinygrad_mnist.cli.output import FAILED, show
 from tinygrad_mnist.cli.shared_options import whole_number
 from tinygrad_mnist.numbers import printable
@@ -69,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             require_writable(arguments.json)  # before the work
         except OSError as error:
             raise RecipeError(f"--json {write_error(arguments.json, error)}") from error
+        require_no_input("--json", arguments.json, *(op.rpartition(":")[0] or op for op in arguments.ops))
     start = perf_counter()
     findings = _check_all(find_subjects(arguments.ops), arguments)
     failed = [found for found in findings if found.verdict != "right"]

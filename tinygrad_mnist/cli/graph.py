@@ -9,6 +9,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.inputs import require_no_input
 from tinygrad_mnist.cli.output import notify
 from tinygrad_mnist.numbers import printable
 
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.output is not None:
         _require_writable(arguments.output)
+        require_no_input("--output", arguments.output, *_inputs(arguments))
 
     from tinygrad_mnist.graph import LayoutError
     from tinygrad_mnist.training import TrainingError, choose
@@ -106,6 +108,17 @@ def _terminal() -> dict[str, Any]:
     if not sys.stdout.isatty():
         return {}
     return {"width": get_terminal_size().columns, "color": not os.environ.get("NO_COLOR")}
+
+
+def _inputs(arguments: argparse.Namespace) -> list[str | os.PathLike[str] | None]:
+    """Return the files and directories that are read; of a run, those that are no pictures."""
+    from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, SUMMARY
+
+    model = None if arguments.model is None else arguments.model.path
+    run = arguments.checkpoint
+    is_directory = run is not None and os.path.isdir(run)
+    files = [os.path.join(run, name) for name in (CHECKPOINT, METRICS, SUMMARY)] if is_directory else [run]
+    return [arguments.data, arguments.recipe, model, *files]
 
 
 def _require_writable(path: str) -> None:

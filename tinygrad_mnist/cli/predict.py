@@ -38,14 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=shared_options.name,
-        metavar="FILE",
-        help="a file of images without labels, as Kaggle's test.csv; comes with --submission",
+        metavar="PATH",
+        help="images without labels: a CSV file with one in each row, as Kaggle's test.csv, an IDX file, or "
+        "a folder of pictures; comes with --submission",
     )
     parser.add_argument(
         "--submission",
         type=shared_options.name,
         metavar="FILE",
-        help="the table to write for --data: ImageId,Label; an older file is replaced",
+        help="the table to write for --data: ImageId,Label, with the ids that a CSV file has, or the names "
+        "of files; an older table is replaced, and no other file",
     )
     shared_options.add_tta(parser)
     shared_options.add_model(parser)
@@ -99,19 +101,23 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
 
 def _write_submission(arguments: argparse.Namespace) -> int:
     """Predict all images of a file, write the table, and print how often each class stands in it."""
-    from tinygrad_mnist.data import read_unlabelled
-    from tinygrad_mnist.files import require_writable, write_error
-    from tinygrad_mnist.training import RecipeError, write_submission
+    from collections import Counter
 
-    try:
-        require_writable(arguments.submission)  # before the work
-    except OSError as error:
-        raise RecipeError(f"--submission {write_error(arguments.submission, error)}") from error
+    from tinygrad_mnist.data.unlabelled import read_to_predict
+    from tinygrad_mnist.numbers import count_text
+    from tinygrad_mnist.training import submission
+
+    path, data = arguments.submission, arguments.data
+    submission.require_replaceable(path, data)  # before the work
     checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
-    images = read_unlabelled(arguments.data, checkpoint.image_shape)
-    counts = write_submission(arguments.submission, checkpoint, images, tta=arguments.tta)
+    found = read_to_predict(data, checkpoint.image_shape)
+    predicted = submission.predicted_names(checkpoint, found.images, tta=arguments.tta)
+    submission.write_predictions(path, predicted, found.ids, found.id_heading)
     shifts = ", probabilities averaged over each image and its four shifts by one pixel" * arguments.tta
-    show(f"{arguments.submission}: {len(images):,} predictions for {arguments.data}{shifts}")
+    show(f"{path}: {count_text(len(predicted), 'prediction')} for {data}{shifts}")
+    if found.labels is not None:
+        show(f"{data}: {submission.labels_text(found.labels, predicted, checkpoint.class_names)}")
+    counts = Counter(predicted)
     names = checkpoint.class_names
     print_table((class_heading(names), "predicted"), [(name, f"{counts[name]:,}") for name in names])
     return 0

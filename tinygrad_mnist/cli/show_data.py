@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.inputs import require_no_input
 from tinygrad_mnist.cli.output import notify, show
 
 if TYPE_CHECKING:
@@ -73,16 +74,19 @@ def _picture(text: str) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Draw, and print a line about the data."""
     shared_options.use_threads(arguments)
+    require_no_input("--out", arguments.out, arguments.data)
 
     from pathlib import Path
 
+    from tinygrad_mnist.data import background_of
     from tinygrad_mnist.data.augmentation import suited_to
     from tinygrad_mnist.numbers import size_text
     from tinygrad_mnist.training.data_picture import draw_data
-    from tinygrad_mnist.training.training_data import data_title, load_data
+    from tinygrad_mnist.training.training_data import data_title, load_data, notify_of_background
 
     dataset, source = load_data(arguments.data or "auto", notify)
     augmentation = arguments.augmentation or suited_to(dataset.image_shape)
+    notify_of_background(augmentation, background_of(dataset.train_images[:1000]), notify)
     title = data_title(dataset.name, source)
     path = draw_data(dataset, title, augmentation, Path(arguments.out), arguments.seed)
     counts = f"{len(dataset.train_images):,} training and {len(dataset.test_images):,} test images"

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from tinygrad_mnist.data.dataset import Dataset
     from tinygrad_mnist.data.datasets import load, load_digits, load_mnist
     from tinygrad_mnist.data.download import cache_directory
-    from tinygrad_mnist.data.formats import read_unlabelled
     from tinygrad_mnist.data.framing import cropped, shifted
     from tinygrad_mnist.data.idx import read_idx
+    from tinygrad_mnist.data.scaling import background_of
     from tinygrad_mnist.data.selection import hard_images, ridge_margins
     from tinygrad_mnist.data.standardization import Standardizer
+    from tinygrad_mnist.data.unlabelled import read_unlabelled
 
 __all__ = [
     "AUGMENTATIONS",
@@ -37,6 +38,7 @@ __all__ = [
     "DataUnavailableError",
     "Dataset",
     "Standardizer",
+    "background_of",
     "batches",
     "cache_directory",
     "cropped",
@@ -62,11 +64,12 @@ def __getattr__(name: str) -> Any:
             dataset,
             datasets,
             download,
-            formats,
             framing,
             idx,
+            scaling,
             selection,
             standardization,
+            unlabelled,
         )
 
         for module in (
@@ -75,11 +78,12 @@ def __getattr__(name: str) -> Any:
             dataset,
             datasets,
             download,
-            formats,
             framing,
             idx,
+            scaling,
             selection,
             standardization,
+            unlabelled,
         ):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported

@@ -39,7 +39,7 @@ class Augmentation:
     elastic_sigma : float
         Pixels, above 0 and at most 100. The standard deviation of that Gaussian: the greater, the smoother.
     erasing : float
-        The probability with which a rectangle of the image is made black (0), between 0 and 1.
+        The probability with which a rectangle of the image becomes background, between 0 and 1.
     erasing_size : float
         The longest sides of the rectangle, as a share of those of the image, above 0 and at most 1.
 

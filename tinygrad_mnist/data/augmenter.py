@@ -4,9 +4,9 @@ Each pixel of the result looks up a place in the image that it comes from,
 
     source = R(angle) @ [[1, shear], [0, 1]] @ diag(scale) @ (destination - centre) + centre + shift + field,
 
-and takes the bilinear mean of the four pixels around it; beyond the border everything is black (0). The
-elastic field is that of P. Y. Simard, D. Steinkraus, J. C. Platt (2003), Best practices for convolutional
-neural networks applied to visual document analysis, ICDAR.
+and takes the bilinear mean of the four pixels around it; beyond the border lies the background. The elastic
+field is that of P. Y. Simard, D. Steinkraus, J. C. Platt (2003), Best practices for convolutional neural
+networks applied to visual document analysis, ICDAR.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Augmenter:
     The changes to an image depend on the seed, the epoch and the number of the image alone: not on the order
     of the images, nor on batches, several processes or interruptions.
 
-    Augment before you standardise: what comes in at the border is 0, which is black before and not after.
+    Augment before you standardise: the background has another value afterwards.
 
     Parameters
     ----------
@@ -50,11 +50,14 @@ class Augmenter:
         Height and width of the images.
     seed : int
         At least 0.
+    background : float, optional
+        The value of the pixels that come in at the border, and of those that are erased; 0 for light on dark,
+        as MNIST's digits are, and 255 for ink on white paper. `background_of` finds it.
 
     Raises
     ------
     DataError
-        The seed is negative, or a side of the images is not positive.
+        The seed is negative, a side of the images is not positive, or the background is not finite.
 
     Examples
     --------
@@ -70,13 +73,18 @@ class Augmenter:
     True
     """
 
-    def __init__(self, augmentation: Augmentation, image_shape: tuple[int, int], seed: int) -> None:
+    def __init__(
+        self, augmentation: Augmentation, image_shape: tuple[int, int], seed: int, background: float = 0
+    ) -> None:
         if min(image_shape) < 1:
             raise DataError(f"images have a height and a width of 1 pixel or more, not {image_shape}")
         if seed < 0:
             raise DataError(f"the seed of an augmentation is a whole number of at least 0, not {seed}")
+        if not np.isfinite(background):
+            raise DataError(f"the background of images is a finite number, not {background}")
         height, width = image_shape
         self.augmentation, self.image_shape, self.seed = augmentation, (int(height), int(width)), int(seed)
+        self.background = float(background)
         self._fields = None
         if augmentation.elastic:
             rng = np.random.default_rng(np.random.SeedSequence(self.seed))
@@ -90,7 +98,7 @@ class Augmenter:
         Parameters
         ----------
         images : ndarray
-            Shape (n, height, width), of any real dtype; 0 is the background.
+            Shape (n, height, width), of any real dtype.
         indices : array_like of int
             Shape (n,): the number of each image in the training part, at least 0.
         epoch : int
@@ -99,7 +107,7 @@ class Augmenter:
         Returns
         -------
         ndarray
-            float32, shape (n, height, width), in the range of the images; a new array.
+            float32, shape (n, height, width), in the range of the images and the background; a new array.
 
         Raises
         ------
@@ -114,9 +122,9 @@ class Augmenter:
         for start in range(0, len(images), at_a_time):
             group = slice(start, start + at_a_time)
             drawn = dict(zip(_DRAWN, uniform(self.seed, epoch, indices[group], len(_DRAWN)), strict=True))
-            bilinear(images[group], *self._sources(drawn), out=changed[group])
+            bilinear(images[group], *self._sources(drawn), out=changed[group], background=self.background)
             if self.augmentation.erasing:
-                changed[group] *= self._kept(drawn)
+                np.copyto(changed[group], self.background, where=self._erased(drawn))
         return changed
 
     def _check(self, images: NDArray[Any], indices: NDArray[Any], epoch: int) -> None:
@@ -157,8 +165,8 @@ class Augmenter:
             x += self._fields[1].take(chosen, axis=0)
         return y, x
 
-    def _kept(self, drawn: dict[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
-        """Return where an image stays: (n, h, w), False in the rectangle that is erased."""
+    def _erased(self, drawn: dict[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+        """Return where an image is erased: (n, h, w), True in one rectangle, or nowhere."""
         inside = []
         for side, length, start in zip(
             self.image_shape, ("erased_height", "erased_width"), ("erased_top", "erased_left"), strict=True
@@ -168,9 +176,9 @@ class Augmenter:
             first = np.floor(drawn[start] * (side - extent + 1))
             place = np.arange(side) - first[:, None]
             inside.append((place >= 0) & (place < extent[:, None]))
-        erased = drawn["erased"] < self.augmentation.erasing
-        kept: NDArray[np.bool_] = ~(erased[:, None, None] & inside[0][:, :, None] & inside[1][:, None, :])
-        return kept
+        chosen = drawn["erased"] < self.augmentation.erasing
+        erased: NDArray[np.bool_] = chosen[:, None, None] & inside[0][:, :, None] & inside[1][:, None, :]
+        return erased
 
 
 def _outer_sum(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Floats:
@@ -269,17 +277,19 @@ def _convolution_matrix(weights: NDArray[np.float64], size: int) -> Floats:
     return matrix
 
 
-def bilinear(images: NDArray[Any], y: Floats, x: Floats, out: Floats) -> None:
+def bilinear(images: NDArray[Any], y: Floats, x: Floats, out: Floats, background: float = 0) -> None:
     """Take each pixel from a place between pixels: the mean of the four around it, weighted by nearness.
 
     Parameters
     ----------
     images : ndarray
-        Shape (n, height, width); black (0) beyond the border.
+        Shape (n, height, width).
     y, x : ndarray
         float32, shape (n, h, w): the row and the column to take each pixel from. They are overwritten.
     out : ndarray
         float32, shape (n, h, w), written.
+    background : float, optional
+        The value of all pixels beyond the border.
 
     Examples
     --------
@@ -290,10 +300,10 @@ def bilinear(images: NDArray[Any], y: Floats, x: Floats, out: Floats) -> None:
     array([[[2.]]], dtype=float32)
     """
     n, height, width = images.shape
-    # A black border of one pixel, and one more below and to the right. A place beyond the border moves onto
-    # it, and one on the border looks up the neighbours below and to the right with the weight 0.
+    # A border of one pixel of background, and one more below and to the right. A place beyond the border
+    # moves onto it, and one on the border looks up the neighbours below and to the right with the weight 0.
     tall, wide = height + 3, width + 3
-    padded = np.zeros((n, tall, wide), np.float32)
+    padded = np.full((n, tall, wide), background, np.float32)
     padded[:, 1 : height + 1, 1 : width + 1] = images
     y += 1
     x += 1
@@ -302,11 +312,12 @@ def bilinear(images: NDArray[Any], y: Floats, x: Floats, out: Floats) -> None:
     above, left = np.floor(y), np.floor(x)
     y -= above
     x -= left
-    # the position in all of `padded`; float32 is exact below 2**24
-    above *= wide
-    above += left
-    above += (np.arange(n, dtype=np.float32) * (tall * wide))[:, None, None]
-    position = above.astype(np.intp)
+    # the position in all of `padded`; float32 is exact up to 2**24, and float64 takes longer
+    place: NDArray[Any] = above if padded.size <= 1 << 24 else above.astype(np.float64)
+    place *= wide
+    place += left
+    place += (np.arange(n, dtype=place.dtype) * (tall * wide))[:, None, None]
+    position = place.astype(np.intp)
     pixels = padded.reshape(-1)
     # Every position is inside; mode "clip" only avoids a check.
     top_left = np.take(pixels, position, mode="clip", out=left)

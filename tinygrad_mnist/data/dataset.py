@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.numbers import size_text
 
 MOST_CLASSES = 2000
 """The most classes of a data set: a confusion matrix of more would not fit into memory."""
+MOST_PIXELS = 1 << 24
+"""The most pixels of an image, as 4096 x 4096: a checkpoint takes no larger ones."""
 LONGEST_NAME = 200
 """The most characters of a class's name."""
 
@@ -30,8 +33,8 @@ class Dataset:
     name : str
         The name of the data set in summaries.
     train_images, test_images : ndarray
-        uint8, shape (n, height, width), 0 (background) to 255 (ink); both parts have the same height and
-        width.
+        uint8, shape (n, height, width), 0 (black) to 255 (white); both parts have the same height and
+        width, and `MOST_PIXELS` pixels at most.
     train_labels, test_labels : ndarray
         uint8 or int64, shape (n,), each 0 to `classes` - 1.
     classes : int
@@ -124,6 +127,11 @@ def _check_part(where: str, images: NDArray[Any], labels: NDArray[Any], classes:
         raise DataError(
             f"{where}: images are uint8 of shape (n, height, width), none of them zero, not {images.dtype} "
             f"of shape {images.shape}"
+        )
+    if images[0].size > MOST_PIXELS:
+        raise DataError(
+            f"{where}: an image has {MOST_PIXELS:,} pixels at most, not {size_text(images.shape[1:])}; scale "
+            "them"
         )
     if labels.dtype not in (np.uint8, np.int64) or labels.ndim != 1:
         raise DataError(

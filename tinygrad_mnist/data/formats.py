@@ -11,21 +11,19 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.array_files import array_files, read_array_files
 from tinygrad_mnist.data.batching import stratified_split
-from tinygrad_mnist.data.csv_sets import read_csv, read_csv_set
+from tinygrad_mnist.data.csv_sets import read_csv_set
 from tinygrad_mnist.data.dataset import Dataset
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.data.idx import GZIP_MAGIC, TYPE_CODES, open_idx
+from tinygrad_mnist.data.idx import GZIP_MAGIC, TYPE_CODES
 from tinygrad_mnist.data.idx_sets import idx_sets, read_idx_directory, read_idx_file
 from tinygrad_mnist.data.known_sets import KnownSet, known_by_name, known_by_pictures
 from tinygrad_mnist.data.labels import names_beside, number_labels
 from tinygrad_mnist.data.npz_sets import read_npz_set
-from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, as_images, check_pictures
+from tinygrad_mnist.data.parts import Found, Part
 from tinygrad_mnist.data.picture_folders import (
     class_folders,
     is_picture_name,
-    pictures_in,
     read_class_folders,
-    read_pictures,
     visible,
 )
 from tinygrad_mnist.data.scaling import page_of
@@ -98,7 +96,17 @@ def _look_into(directory: Path, depth: int = 0) -> Read | None:
     if folders is not None:
         return lambda: read_class_folders(directory, folders)
     entries = visible(directory)
-    files = [Path(entry.path) for entry in entries if entry.is_file()]
+    read = _among(directory, [Path(entry.path) for entry in entries if entry.is_file()])
+    if read is not None:
+        return read
+    inner = [Path(entry.path) for entry in entries if entry.is_dir()]
+    if len(inner) == 1 and depth < _DEEPEST and not _is_full_of_pictures(inner[0]):
+        return _look_into(inner[0], depth + 1)
+    return None
+
+
+def _among(directory: Path, files: Sequence[Path]) -> Read | None:
+    """Return the function that reads the files of a directory that hold arrays or tables, if any do."""
     if arrays := array_files(files):
         return lambda: read_array_files(arrays)
     archives = [file for file in files if file.suffix.casefold() == ".npz"]
@@ -110,9 +118,6 @@ def _look_into(directory: Path, depth: int = 0) -> Read | None:
         raise DataError(f"{directory} has several .npz files, {names}; name the one to read")
     if tables := [file for file in tables if "submission" not in file.name.casefold()]:
         return lambda: read_csv_set(tables)
-    inner = [Path(entry.path) for entry in entries if entry.is_dir()]
-    if len(inner) == 1 and depth < _DEEPEST and not _is_full_of_pictures(inner[0]):
-        return _look_into(inner[0], depth + 1)
     return None
 
 
@@ -217,67 +222,3 @@ def _split(path: Path, labels: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDA
     if round(share * len(labels)) < 1:
         raise DataError(f"{path} has {len(labels)} pictures, too few to set some aside as the test part")
     return stratified_split(labels, share, np.random.default_rng(_SEED))
-
-
-# ---- pictures without labels ---------------------------------------------------------------------------
-
-
-def read_unlabelled(
-    path: str | os.PathLike[str], image_shape: tuple[int, int] | None = None
-) -> NDArray[np.uint8]:
-    r"""Read pictures without labels, as those of Kaggle's ``test.csv``.
-
-    Parameters
-    ----------
-    path : path-like
-        A CSV file with a picture in each row (a column of labels is left out), an IDX file of pictures, or a
-        folder of pictures, which are taken in natural order.
-    image_shape : tuple of int, optional
-        Height and width to scale the pictures of a folder to; by default the size that most of them have.
-
-    Returns
-    -------
-    ndarray
-        uint8, shape (n, h, w).
-
-    Raises
-    ------
-    DataError
-        It is none of these, or something in it is wrong.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "test.csv")
-    ...     _ = path.write_text("pixel0,pixel1,pixel2,pixel3\n0,64,128,255\n")
-    ...     read_unlabelled(path)
-    array([[[  0,  64],
-            [128, 255]]], dtype=uint8)
-    """
-    path = Path(os.path.expanduser(path))
-    try:
-        if path.is_dir():
-            return _folder_without_labels(path, image_shape)
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path} is neither a file nor a directory, where pictures were expected")
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    if start.startswith((GZIP_MAGIC, b"\0\0")):
-        with open_idx(path, most_unzipped=MOST_BYTES) as stored:
-            check_pictures(str(path), stored.shape, stored.dtype)
-            array = stored.read()
-    else:
-        array = read_csv(path).pixels
-    ((images,), _) = as_images([(str(path), array)])
-    return images
-
-
-def _folder_without_labels(directory: Path, image_shape: tuple[int, int] | None) -> NDArray[np.uint8]:
-    paths, _ = pictures_in(directory)
-    if not paths:
-        raise DataError(f"{directory} has no pictures, where those to recognise were expected")
-    images, _ = read_pictures(paths, directory, image_shape)
-    return images

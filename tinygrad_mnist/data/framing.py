@@ -44,16 +44,18 @@ def cropped(images: NDArray[Any], pixels: int) -> NDArray[Any]:
     return images[..., pixels : height - pixels, pixels : width - pixels]
 
 
-def shifted(images: NDArray[Any]) -> NDArray[Any]:
-    """Return images, and copies of them shifted by one pixel up, down, left and right; black comes in.
+def shifted(images: NDArray[Any], background: float = 0) -> NDArray[Any]:
+    """Return images, and copies of them shifted by one pixel up, down, left and right; background comes in.
 
     The mean of a model's probabilities over the five is often better than those of the image alone. Shift
-    before you standardise, as black is 0.
+    before you standardise, as the background has another value afterwards.
 
     Parameters
     ----------
     images : ndarray
         Shape (n, height, width).
+    background : float, optional
+        The value of the pixels that come in; by default 0, as for light on dark.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def shifted(images: NDArray[Any]) -> NDArray[Any]:
     >>> shifted(np.array([[[1, 2], [3, 4]]]))[:, 0].tolist()
     [[[1, 2], [3, 4]], [[3, 4], [0, 0]], [[0, 0], [1, 2]], [[2, 0], [4, 0]], [[0, 1], [0, 3]]]
     """
-    copies = np.zeros((5, *images.shape), images.dtype)
+    copies = np.full((5, *images.shape), background, images.dtype)
     copies[0] = images
     copies[1, :, :-1] = images[:, 1:]
     copies[2, :, 1:] = images[:, :-1]

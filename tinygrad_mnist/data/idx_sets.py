@@ -22,7 +22,6 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _PARTS = {"train": "train", "t10k": "test", "test": "test"}
-_ROLES = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels"))
 
 
 @dataclass
@@ -93,39 +92,39 @@ def read_idx_file(path: Path) -> Found:
 
 
 def _read(directory: Path, found: IdxSet) -> Found:
-    wanted = _ROLES if any(part == "test" for part, _ in found.files) else _ROLES[:2]
-    missing = [" ".join(role) for role in wanted if role not in found.files]
+    parts = _parts_of(directory, found)
+    split = emnist_split(found.prefix)
+    paths = {part: found.files[part, "images"] for part in parts}
+    images, notes = as_images([(str(path), _read_pictures(path)) for path in paths.values()])
+    if split is not None:
+        images = [np.ascontiguousarray(part.transpose(0, 2, 1)) for part in images]
+        notes = ("the pictures, which EMNIST has transposed, are set upright", *notes)
+    read = {
+        part: Part(f"{directory} ({paths[part].name})", each, _read_labels(found.files[part, "labels"]))
+        for part, each in zip(parts, images, strict=True)
+    }
+    return Found(
+        form=f"the IDX files of EMNIST, split {split}" if split else "IDX files",
+        train=read["train"],
+        test=read.get("test"),
+        names=emnist_names(directory, split) if split else None,
+        notes=notes,
+        is_centred=True if split else None,
+    )
+
+
+def _parts_of(directory: Path, found: IdxSet) -> list[str]:
+    """Return the parts of a set, training first; raise if a file of one is missing."""
+    parts = ["train", "test"] if any(part == "test" for part, _ in found.files) else ["train"]
+    roles = [(part, kind) for part in parts for kind in ("images", "labels")]
+    missing = [" ".join(role) for role in roles if role not in found.files]
     if missing:
         there = ", ".join(path.name for path in found.files.values())
         raise DataError(
             f"{directory} lacks a file with the {' and the '.join(missing)} of a set of IDX files, of which "
             f"it has {there}; put it there, as it is or with .gz, or name another directory"
         )
-    split = emnist_split(found.prefix)
-    arrays = [
-        (str(path), _read_pictures(path))
-        for (_, kind), path in sorted(found.files.items(), key=lambda item: _ROLES.index(item[0]))
-        if kind == "images"
-    ]
-    images, notes = as_images(arrays)
-    if split is not None:
-        images = [np.ascontiguousarray(part.transpose(0, 2, 1)) for part in images]
-        notes = ("the pictures, which EMNIST has transposed, are set upright", *notes)
-    labels = [
-        _read_labels(found.files[role]) for role in wanted if role[1] == "labels" and role in found.files
-    ]
-    parts = [
-        Part(f"{directory} ({path.name})", part, label)
-        for part, label, path in zip(images, labels, [found.files[role] for role in wanted[::2]], strict=True)
-    ]
-    return Found(
-        form=f"the IDX files of EMNIST, split {split}" if split else "IDX files",
-        train=parts[0],
-        test=parts[1] if len(parts) == 2 else None,
-        names=emnist_names(directory, split) if split else None,
-        notes=notes,
-        is_centred=True if split else None,
-    )
+    return parts
 
 
 def _read_pictures(path: Path) -> NDArray[Any]:

@@ -119,7 +119,7 @@ def from_texts(where: str, texts: Sequence[str | bytes]) -> Labels:
     different: dict[str | bytes, str] = {}
     for text in dict.fromkeys(texts):
         try:
-            label = (text.decode("utf-8") if isinstance(text, bytes) else text).strip().strip('"').strip()
+            label = (text.decode("utf-8") if isinstance(text, bytes) else text).strip()
         except UnicodeDecodeError as error:
             raise DataError(f"{where} has the label {text!r:.40}, which is no text in UTF-8") from error
         if not 0 < len(label) <= LONGEST_NAME:
@@ -178,19 +178,7 @@ def number_labels(
         raise DataError(
             f"{where}: all pictures have the label {present[0]!r}, where 2 or more classes were expected"
         )
-    if isinstance(present[0], str):
-        present.sort(key=natural)
-        labels, class_names = present, [str(label) for label in present]
-    elif names is None:
-        labels, class_names = present, [str(label) for label in present]
-    else:
-        unknown = [label for label in present if label not in names]
-        if unknown:
-            raise DataError(
-                f"{where} has the label {unknown[0]}, which has no name among the {len(names)} of "
-                f"{min(names)} to {max(names)}; correct the labels, or the list of the names"
-            )
-        labels, class_names = sorted(names), [names[label] for label in sorted(names)]
+    labels, class_names = _named(where, present, names)
     check_class_names(where, class_names)
     position = {label: number for number, label in enumerate(labels)}
     numbered = [_numbers(part, position) for part in parts]
@@ -200,6 +188,21 @@ def number_labels(
         tuple(class_names),
         _notes(present, labels, class_names, _different(numbered[0])),
     )
+
+
+def _named(where: str, present: list[Any], names: Mapping[int, str] | None) -> tuple[list[Any], list[str]]:
+    """Return the labels of all classes in their natural order, and the name of each."""
+    if isinstance(present[0], str):
+        present = sorted(present, key=natural)
+    elif names is not None:
+        unknown = [label for label in present if label not in names]
+        if unknown:
+            raise DataError(
+                f"{where} has the label {unknown[0]}, which has no name among the {len(names)} of "
+                f"{min(names)} to {max(names)}; correct the labels, or the list of the names"
+            )
+        return sorted(names), [names[label] for label in sorted(names)]
+    return present, [str(label) for label in present]
 
 
 def _different(labels: Labels) -> NDArray[Any]:

@@ -50,9 +50,30 @@ def page_of(images: NDArray[np.uint8]) -> str | None:
     >>> page_of(np.zeros((3, 8, 8), np.uint8)), page_of(np.full((3, 8, 8), 128, np.uint8))
     ('dark', None)
     """
-    border = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1)
-    levels = np.median(border, axis=1)
+    levels = _border_levels(images)
     for page, share in zip(PAGES, (np.mean(levels < 64), np.mean(levels >= 192)), strict=True):
         if share >= 0.95:
             return page
     return None
+
+
+def background_of(images: NDArray[np.uint8]) -> int:
+    """Return the grey value that goes on beyond the borders of pictures (n, h, w).
+
+    It is 0 (black), except where the borders of nearly all pictures are light. There it is their median.
+
+    Examples
+    --------
+    >>> background_of(np.zeros((3, 8, 8), np.uint8)), background_of(np.full((3, 8, 8), 240, np.uint8))
+    (0, 240)
+    """
+    if page_of(images) != "light":
+        return 0
+    return round(float(np.median(_border_levels(images))))
+
+
+def _border_levels(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the median of the border of each picture."""
+    border = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1)
+    levels: NDArray[np.float64] = np.median(border, axis=1)
+    return levels

@@ -372,6 +372,13 @@ MODULE_METHODS: Final[dict[str, str]] = {
 }
 """For methods of PyTorch's Module that are not here, what to write instead."""
 
+LAYER_KEYWORDS: Final[dict[str, str]] = {
+    "device": _CPU,
+    "inplace": "leave it out: nothing works in place here",
+    **dict.fromkeys(["size_average", "reduce"], 'write reduction="mean", "sum" or "none"'),
+}
+"""For options of PyTorch's layers and losses that are not here, what to write instead."""
+
 OPTIMIZER_KEYWORDS: Final[dict[str, str]] = dict.fromkeys(
     ["foreach", "fused", "capturable", "differentiable"],
     "leave it out: in PyTorch it changes how a step is computed, and not what comes out",

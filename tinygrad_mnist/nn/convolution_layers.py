@@ -17,7 +17,7 @@ from numpy.typing import DTypeLike
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
-from tinygrad_mnist.nn.image_functions import sides
+from tinygrad_mnist.nn.image_options import sides
 from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers
 from tinygrad_mnist.nn.module import Module, Parameter
 
@@ -104,7 +104,10 @@ class _Convolution(Module):
             return padding
         if not isinstance(padding, Iterable) or all(isinstance(side, int) for side in padding):
             return self._lengths("padding", padding, 0)
-        pairs, call = tuple(map(tuple, padding)), f"{self._call} with padding={padding!r}"
+        call = f"{self._call} with padding={padding!r}"
+        if not all(isinstance(both, Iterable) for both in padding):
+            raise TypeError(f"{call} was asked for; expected integers, or pairs of them (before, behind)")
+        pairs = tuple(map(tuple, padding))
         require_integers(call, *chain(*pairs))
         if [len(both) for both in pairs] != [2] * len(self._axes) or min(chain(*pairs)) < 0:
             axes = " and ".join(self._axes)
@@ -208,7 +211,7 @@ class _PlainConvolution(_Convolution):
         try:
             return self._convolved(input)
         except ValueError as error:
-            if message := self._wrong_shape_message(np.shape(input)):
+            if message := self._wrong_shape_message(as_input(input).shape):
                 raise ValueError(message) from error
             raise
 
@@ -416,7 +419,7 @@ class ConvTranspose2d(_Convolution):
                 input, self.weight, self.bias, self.stride, self.padding, added, self.groups, self.dilation
             )
         except ValueError as error:
-            if message := self._wrong_shape_message(np.shape(input)):
+            if message := self._wrong_shape_message(as_input(input).shape):
                 raise ValueError(message) from error
             raise
 

@@ -84,9 +84,9 @@ def _dropped(input: TensorLike, p: float, training: bool, rng: RNG, axes: int | 
     """Return the input times a mask that is drawn for each element of the first ``axes`` axes, or of all."""
     if not 0 <= p <= 1:
         raise ValueError(f"p={p} was given; expected a probability from 0 to 1")
+    input = as_input(input)
     if not training or p == 0:
         return input
-    input = as_input(input)
     dtype = float_dtype(input.dtype)
     shape = input.shape if axes is None else (*input.shape[:axes], *(1,) * (input.ndim - axes))
     # In float32 whatever the dtype: half the random bits, and equal seeds drop the same elements in every

@@ -18,16 +18,8 @@ from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn.convolution_functions import conv1d, conv2d, conv_transpose2d
 from tinygrad_mnist.nn.dropout_functions import dropout, dropout2d
-from tinygrad_mnist.nn.image_functions import (
-    adaptive_avg_pool2d,
-    avg_pool2d,
-    conv1d,
-    conv2d,
-    conv_transpose2d,
-    interpolate,
-    max_pool2d,
-)
 from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
 from tinygrad_mnist.nn.loss_functions import (
     binary_cross_entropy,
@@ -41,6 +33,8 @@ from tinygrad_mnist.nn.loss_functions import (
     one_hot,
     smooth_l1_loss,
 )
+from tinygrad_mnist.nn.pooling_functions import adaptive_avg_pool2d, avg_pool2d, max_pool2d
+from tinygrad_mnist.nn.resizing_functions import interpolate
 from tinygrad_mnist.ops import activation, elementwise, normalization
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.linear import linear as linear_operation
@@ -99,7 +93,7 @@ def relu(input: TensorLike) -> Tensor:
     >>> relu(np.array([-1.0, 2.0]))
     array([0., 2.])
     """
-    out: Tensor = activation.relu(input)
+    out: Tensor = activation.relu(as_input(input))
     return out
 
 
@@ -112,7 +106,7 @@ def leaky_relu(input: TensorLike, negative_slope: float = 0.01) -> Tensor:
     >>> leaky_relu(np.array([-1.0, 2.0]), 0.1)
     array([-0.1,  2. ])
     """
-    out: Tensor = activation.leaky_relu(input, negative_slope=negative_slope)
+    out: Tensor = activation.leaky_relu(as_input(input), negative_slope=negative_slope)
     return out
 
 
@@ -147,7 +141,7 @@ def gelu(input: TensorLike, approximate: str = "none") -> Tensor:
 
 def tanh(input: TensorLike) -> Tensor:
     """Return the hyperbolic tangent; any shape."""
-    out: Tensor = elementwise.tanh(input)
+    out: Tensor = elementwise.tanh(as_input(input))
     return out
 
 
@@ -160,7 +154,7 @@ def sigmoid(input: TensorLike) -> Tensor:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    out: Tensor = elementwise.sigmoid(input)
+    out: Tensor = elementwise.sigmoid(as_input(input))
     return out
 
 
@@ -267,7 +261,7 @@ def softmax(input: TensorLike, dim: int) -> Tensor:
     >>> softmax(np.array([[1000.0, 1000.0]]), dim=1)
     array([[0.5, 0.5]])
     """
-    out: Tensor = softmax_operation(input, axis=dim)
+    out: Tensor = softmax_operation(as_input(input), axis=dim)
     return out
 
 
@@ -286,7 +280,7 @@ def log_softmax(input: TensorLike, dim: int) -> Tensor:
     >>> log_softmax(np.array([[1000.0, 0.0]]), dim=1)
     array([[    0., -1000.]])
     """
-    out: Tensor = log_softmax_operation(input, axis=dim)
+    out: Tensor = log_softmax_operation(as_input(input), axis=dim)
     return out
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,16 @@ def as_input(value: Tensor | ArrayLike) -> TensorLike:
     Raises
     ------
     TypeError
-        For a masked array, whose mask would be lost, and for a matrix.
+        For what is no array, such as None or a text; for a masked array, whose mask would be lost, and for a
+        matrix.
     """
     if isinstance(value, Tensor) or type(value) is np.ndarray:
         return value
     array: Array = as_array(value)
+    if type(array) is np.ndarray and not array.ndim and array.dtype.kind in "OSU":
+        given: Any = value
+        text = reprlib.repr(given) if isinstance(given, (str, NoneType)) else f"a {type(given).__name__}"
+        raise TypeError(f"{text} was given as input; expected a Tensor or an array of numbers")
     return array
 
 

@@ -239,7 +239,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, *, rng: init.RNG = None) -> None:
         super().__init__()
         if not 0 <= p <= 1:
-            raise ValueError(f"Dropout({p}) was asked for; expected a probability from 0 to 1")
+            raise ValueError(f"{type(self).__name__}({p}) was asked for; expected a probability from 0 to 1")
         self.p = p
         self.rng = init.generator(rng)
 
@@ -290,6 +290,15 @@ class Dropout2d(Dropout):
 class Flatten(Module):
     """A reshape that joins all axes from ``start_dim`` to ``end_dim``; by default all but the first.
 
+    Raises
+    ------
+    TypeError
+        If an axis is no integer.
+    ValueError
+        When called, if ``end_dim`` comes before ``start_dim``.
+    numpy.exceptions.AxisError
+        When called, if one of the axes does not exist.
+
     Examples
     --------
     >>> import numpy as np
@@ -299,6 +308,7 @@ class Flatten(Module):
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
+        require_integers(f"Flatten({start_dim!r}, {end_dim!r})", start_dim, end_dim)
         self.start_dim = start_dim
         self.end_dim = end_dim
 

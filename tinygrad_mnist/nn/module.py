@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from inspect import unwrap
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -21,7 +22,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
-from tinygrad_mnist.engine.pytorch_names import module_method_advice
+from tinygrad_mnist.engine.pytorch_names import LAYER_KEYWORDS, module_method_advice, unexpected_keyword
 from tinygrad_mnist.engine.structure import array_replaced, structure_changed
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
@@ -95,6 +96,11 @@ class Module:
     _registered: dict[str, str]  # name: kind
     _path: str  # this module's own name in the model, with a dot at the end
     _float64_settled = False  # whether there is nothing more to say about results of float64
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith(f"{__package__}.") and not cls.__name__.startswith("_"):  # a layer
+            cls.__init__ = _naming_the_layer(cls.__name__, unwrap(cls.__init__))  # type: ignore[method-assign]
 
     def __init__(self) -> None:
         vars(self).update(_registered={}, _path="", training=True)
@@ -766,8 +772,40 @@ def add_module_path(error: Exception, module: object, children: Iterable[tuple[s
     _write_origin(error, origin)
 
 
+def _naming_the_layer(layer: str, initialize: Callable[..., None]) -> Callable[..., None]:
+    """Return the ``__init__`` of a layer, whose errors name the layer.
+
+    Python names the class that defines ``__init__``, which may be a private base.
+    """
+    called = f"{initialize.__qualname__}() "
+
+    @wraps(initialize)
+    def __init__(self: Module, *inputs: Any, **options: Any) -> None:
+        try:
+            initialize(self, *inputs, **options)
+        except (TypeError, ValueError) as error:
+            message = str(error)
+            if message.startswith(called):
+                unexpected = next((name for name in options if message.endswith(f"argument {name!r}")), "")
+                if unexpected in LAYER_KEYWORDS:
+                    raise unexpected_keyword(layer, unexpected, LAYER_KEYWORDS) from None
+                raise TypeError(f"{layer}() {message.removeprefix(called)}") from None
+            if not message.startswith(layer):
+                add_module_path(error, self, ())
+            raise
+
+    return __init__
+
+
 def _write_origin(error: Exception, origin: _ErrorOrigin) -> None:
     place = f"{origin.path} ({origin.class_name})" if origin.path else origin.class_name
+    if isinstance(error, np.exceptions.AxisError):  # its text is put together from what it is made with
+        axis: Any = error.axis
+        own = "" if error.ndim is None else str(np.exceptions.AxisError(axis, error.ndim))
+        prefix = origin.message.removesuffix(own).removesuffix(": ")
+        error.args = (axis, error.ndim, f"{place}: {prefix}" if prefix else place)
+        error.__init__(*error.args)  # type: ignore[misc]
+        return
     if not origin.note:
         before, text = error.args, f"{place}: {origin.message}"
         error.args = (text,)

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn import init
-from tinygrad_mnist.nn.inputs import TensorLike, require_integers, shape_of
+from tinygrad_mnist.nn.inputs import TensorLike, as_input, require_integers, shape_of
 from tinygrad_mnist.nn.module import Module, Parameter
 
 
@@ -156,7 +156,7 @@ class GroupNorm(Module):
 
     def forward(self, input: TensorLike) -> Tensor:
         """Return the normalised input, of shape (N, C) or (N, C, d1, ...)."""
-        shape, c = np.shape(input), self.num_channels
+        shape, c = as_input(input).shape, self.num_channels
         if len(shape) < 2 or shape[1] != c:
             raise ValueError(
                 f"input of shape {shape} does not fit {c} channels; expected (N, {c}) or (N, {c}, d1, ...)"

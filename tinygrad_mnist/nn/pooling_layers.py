@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.nn.image_functions import Padding, Size, pair, pool_options
+from tinygrad_mnist.nn.image_options import Padding, Size, pair
 from tinygrad_mnist.nn.inputs import TensorLike
 from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.nn.pooling_functions import check_divisor, pool_options
+from tinygrad_mnist.nn.resizing_functions import check_interpolation
 
 
 class MaxPool2d(Module):
@@ -125,6 +126,7 @@ class AvgPool2d(Module):
         self.kernel_size = kernel_size
         self.stride = kernel_size if stride is None else stride
         pool_options(self.kernel_size, self.stride, padding)
+        check_divisor(divisor_override)
         self.padding = padding
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
@@ -166,8 +168,10 @@ class AdaptiveAvgPool2d(Module):
 
     def __init__(self, output_size: int | tuple[int | None, int | None] | None) -> None:
         super().__init__()
-        given = output_size if isinstance(output_size, Iterable) else (output_size, output_size)
-        pair("output_size", tuple(1 if length is None else length for length in given))
+        if isinstance(output_size, (tuple, list)):
+            pair("output_size", tuple(1 if length is None else length for length in output_size))
+        elif output_size is not None:
+            pair("output_size", output_size)
         self.output_size = output_size
 
     def forward(self, input: TensorLike) -> Tensor:
@@ -189,16 +193,20 @@ class Upsample(Module):
     scale_factor : float or (float, float), optional
         What height and width are multiplied by; either this or ``size`` is given.
     mode : str
-        "nearest" or "bilinear".
+        "nearest", "nearest-exact", "bilinear" or "area".
     align_corners : bool, optional
         For "bilinear": whether the pixels in the corners stay where they are. By default the edges of the
         images do.
+    recompute_scale_factor : bool, optional
+        Whether the places of pixels follow from both sizes, as with ``size``, and not from ``scale_factor``.
 
     Raises
     ------
+    TypeError
+        If size or factor are of another kind.
     ValueError
-        If both or none of size and factor are given; when called, if the input is not (N, C, H, W) or an
-        option does not fit.
+        If both or none of size and factor are given, or an option does not fit; when called, if the input is
+        not (N, C, H, W).
 
     Examples
     --------
@@ -214,20 +222,25 @@ class Upsample(Module):
         scale_factor: float | tuple[float, float] | None = None,
         mode: str = "nearest",
         align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
     ) -> None:
         super().__init__()
+        check_interpolation(size, scale_factor, mode, align_corners, recompute_scale_factor)
         self.size = size
         self.scale_factor: Any = scale_factor  # floats, as in PyTorch
-        if isinstance(scale_factor, Iterable):
+        if isinstance(scale_factor, (tuple, list)):
             self.scale_factor = tuple(map(float, scale_factor))
         elif scale_factor is not None:
             self.scale_factor = float(scale_factor)
         self.mode = mode
         self.align_corners = align_corners
+        self.recompute_scale_factor = recompute_scale_factor
 
     def forward(self, input: TensorLike) -> Tensor:
         """Return the images in their new size."""
-        return F.interpolate(input, self.size, self.scale_factor, self.mode, self.align_corners)
+        return F.interpolate(
+            input, self.size, self.scale_factor, self.mode, self.align_corners, self.recompute_scale_factor
+        )
 
     def extra_repr(self) -> str:
         """Return the arguments, as ``repr`` shows them."""

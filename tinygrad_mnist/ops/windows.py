@@ -102,9 +102,10 @@ def output_size(size: Sequence[int], kernel: Pair, stride: Pair, padding: Sides,
     padded = [size[i] + sum(padding[i]) for i in (0, 1)]
     height, width = ((padded[i] - covered[i]) // stride[i] + 1 for i in (0, 1))
     if height < 1 or width < 1:
+        around = f", {padded[0]} x {padded[1]} with their padding" if padded != [*size] else ""
         raise ValueError(
             f"a kernel that covers {covered[0]} x {covered[1]} pixels was given for images of {size[0]} x "
-            f"{size[1]}, with padding {padded[0]} x {padded[1]}: the output would be {height} x {width}; "
+            f"{size[1]}{around}: the output would be {height} x {width}; "
             "expected a smaller kernel or more padding"
         )
     return height, width

@@ -31,13 +31,14 @@ def plot_augmentation(
     names: Sequence[str] | None = None,
     title: str = "Images of each class",
     below: str = "framed: the image as it is",
+    as_ink: bool = True,
 ) -> Path | Figure:
     """Draw images in a row for each class, and beside each its augmented versions.
 
     Parameters
     ----------
     images : array_like, shape (n, h, w)
-        Light on dark, as the data sets have them; drawn as ink on paper. n is 1 or more.
+        Light on dark, as most data sets have them; drawn as ink on paper. n is 1 or more.
     versions : array_like, shape (n, v, h, w)
         v versions of each image, on the same scale; v may be 0.
     labels : array_like, shape (n,), int
@@ -45,9 +46,11 @@ def plot_augmentation(
     path : path-like, optional
         The file to write; its ending names the format.
     names : sequence of str, optional
-        The names of the classes, each a row, in use or not; by default 0 to the greatest label.
+        The names of the classes; by default 0 to the greatest label. Each class with an image has a row.
     title, below : str, optional
         The line on top, and the one under it.
+    as_ink : bool, optional
+        Draw light pixels dark, as ink on paper; else the images are drawn as they are.
 
     Returns
     -------
@@ -73,7 +76,9 @@ def plot_augmentation(
     names = [str(k) for k in range(classes.max() + 1)] if names is None else list(map(_short, names))
     if not 0 <= classes.min() <= classes.max() < len(names):
         raise ValueError(f"labels are 0 to {len(names) - 1}, the classes that have names")
-    of_class = [np.flatnonzero(classes == k) for k in range(len(names))]
+    in_use = np.unique(classes)
+    names = [names[k] for k in in_use]
+    of_class = [np.flatnonzero(classes == k) for k in in_use]
     tall = _WIDE * pictures.shape[1] / pictures.shape[2]
     versions_wide = changed.shape[1] * _WIDE * (1 + _apart(pictures.shape[2]) / pictures.shape[2])
     strip = _WIDE + (_GAP + versions_wide if changed.shape[1] else 0)
@@ -92,7 +97,7 @@ def plot_augmentation(
         label.set(ha="right", va="center")
         for column, member in enumerate(members):
             corner = left + column * (strip + _BETWEEN), top
-            _strip(axes, pictures[member], changed[member], corner, tall, strongest)
+            _strip(axes, pictures[member], changed[member], corner, tall, strongest, as_ink)
     axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")  # at the end, as each imshow changes them
     return write(figure, path)
 
@@ -123,6 +128,7 @@ def _strip(
     corner: tuple[float, float],
     height: float,
     strongest: float,
+    as_ink: bool,
 ) -> None:
     """Draw an image in a frame, and its versions side by side to the right of it."""
     from matplotlib.patches import Rectangle
@@ -131,13 +137,14 @@ def _strip(
     apart = _apart(picture.shape[1])
     parts = [(left, picture)]
     if len(versions):
-        spaced = [np.pad(version, ((0, 0), (0, apart))) for version in versions]
+        blank = 0 if as_ink else strongest  # as the paper
+        spaced = [np.pad(version, ((0, 0), (0, apart)), constant_values=blank) for version in versions]
         parts.append((left + _WIDE + _GAP, np.hstack(spaced)))
     for start, pixels in parts:
         end = start + _WIDE * pixels.shape[1] / picture.shape[1]
         axes.imshow(
             pixels,
-            cmap="gray_r",
+            cmap="gray_r" if as_ink else "gray",
             vmin=0,
             vmax=strongest,
             extent=(start, end, top + height, top),

@@ -43,9 +43,10 @@ def plot_training(
 ) -> Path | Figure:
     """Draw loss and accuracy over time, in two panels.
 
-    The training part is a solid line, the validation part a dashed one with dots; each has its name and its
-    last value at its end. Losses that span a factor of ten are drawn on a logarithmic scale, and accuracies
-    above 90 % on a scale that is stretched near 100 %; a note above the panel says so.
+    The training part is a solid line (a single value a ring), the validation part a dashed one with dots;
+    each has its name and its last value at its end. The time begins at 0. Losses that span a factor of ten
+    are drawn on a logarithmic scale, and accuracies above 90 % on a scale that is stretched near 100 %; a
+    note above the panel says so.
 
     Parameters
     ----------
@@ -107,8 +108,7 @@ def plot_training(
             _loss_scale(axes, lines)
         else:
             _accuracy_scale(axes, lines)
-        if times.size == 1:
-            axes.set_xticks(times)
+        axes.set_xlim(left=min(0.0, times[0]))  # a single evaluation is at the end of a training, not alone
         axes.grid(axis="y", color=PALE, linewidth=0.6)
         axes.set_axisbelow(True)
         _name_lines(axes, lines, "{:.2f} %" if quantity == "accuracy" else "{:.3g}")
@@ -139,14 +139,17 @@ def _line(history: Sequence[Row], times: Values, key: str, factor: float) -> _Li
 def _draw(axes: Axes, lines: list[_Line]) -> None:
     for line in lines:
         count = line.values.size
+        is_ring = line.is_training and count == 1  # which a dot of the validation part leaves to be seen
         axes.plot(
             line.times,
             line.values,
             color=BLUE if line.is_training else VERMILLION,
             linestyle="-" if line.is_training else (0, (4, 2)),
             linewidth=1.6 if count <= 200 else 0.9,
-            marker="o" if not line.is_training or count == 1 else "",
-            markersize=4 if count <= 40 else 3,
+            marker="o" if is_ring or not line.is_training else "",
+            markerfacecolor="none" if is_ring else None,
+            markeredgewidth=1.6 if is_ring else None,
+            markersize=10 if is_ring else 4 if count <= 40 else 3,
             markevery=max(1, count // 20),
             clip_on=False,
         )

@@ -15,6 +15,8 @@ from tinygrad_mnist import nn
 class WeightAverage:
     """The exponential moving average of the parameters of a model, in one flat array.
 
+    It is of the widest dtype among the parameters, float32 at least.
+
     After step t the average moves towards the parameters by ``1 - d``, where d is the decay, but at most
     ``(1 + t) / (10 + t)``: so it forgets the first weights soon. Buffers, as the statistics of batch norm,
     are averages already, and are used as they are.
@@ -42,7 +44,8 @@ class WeightAverage:
         self.decay = decay
         self.steps = 0
         ends = np.cumsum([parameter.size for parameter in self.parameters])
-        self.values = np.empty(int(ends[-1]) if len(ends) else 0, np.float32)
+        dtype = np.result_type(np.float32, *{parameter.dtype for parameter in self.parameters})
+        self.values: NDArray[Any] = np.empty(int(ends[-1]) if len(ends) else 0, dtype)
         self.views = [
             part.reshape(parameter.shape)
             for part, parameter in zip(np.split(self.values, ends[:-1]), self.parameters, strict=True)
@@ -54,9 +57,10 @@ class WeightAverage:
         """Move the average towards the parameters as they are now."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        self.values *= np.float32(decay)
+        kind = self.values.dtype.type
+        self.values *= kind(decay)
         for view, parameter in zip(self.views, self.parameters, strict=True):
-            view += np.float32(1 - decay) * parameter.data
+            view += kind(1 - decay) * parameter.data
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

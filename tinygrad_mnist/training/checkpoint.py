@@ -26,12 +26,12 @@ from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
-from tinygrad_mnist.numbers import bytes_text, printable, size_text
+from tinygrad_mnist.numbers import bytes_text, printable
 from tinygrad_mnist.training.choices import StateEntry
 from tinygrad_mnist.training.directory import CHECKPOINT
 from tinygrad_mnist.training.errors import CheckpointError, writing
 from tinygrad_mnist.training.model_file import ModelFile
-from tinygrad_mnist.training.models import build_model, known_costs, model_input, outline_of, state_outline
+from tinygrad_mnist.training.models import build_model, outline_of, require_moderate, state_outline
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 
@@ -48,8 +48,6 @@ _LONGEST_HEADER: Final = 1 << 23
 _LARGEST: Final = 1e15
 """The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
 _LARGEST_PIXEL: Final = 1e6
-_MOST_NUMBERS: Final = 1 << 24
-"""Numbers that layers compute for one image at most; large networks on 224 x 224 pixels do with less."""
 _LONGEST_NAME: Final = 200
 _WHAT_TO_NAME = "name a directory that 'tinygrad-mnist train' has written"
 
@@ -272,7 +270,7 @@ def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         settings = {name: check(header[name]) for name, check in _SETTINGS.items()}
-        _require_small(settings["recipe"], settings["image_shape"], len(settings["class_names"]))
+        require_moderate(settings["recipe"], settings["image_shape"], len(settings["class_names"]))
         settings["standardizer"] = replace(settings["standardizer"], crop=settings["recipe"].crop)
         return settings
     except (ValueError, RecursionError) as error:  # those of Recipe and Standardizer, too
@@ -280,17 +278,6 @@ def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has a header that cannot be used: {text[:300]}{'...' * (len(text) > 300)}"
         ) from error
-
-
-def _require_small(recipe: Recipe, image_shape: tuple[int, int], classes: int) -> None:
-    """Raise an error if layers with few weights would fill the memory with what they compute for an image."""
-    model_input(recipe, image_shape)  # something is left of an image
-    costs = known_costs(recipe, image_shape, classes) if recipe.layers else None
-    if costs is not None and costs.numbers > _MOST_NUMBERS:
-        raise ValueError(
-            f"its layers compute {costs.numbers:,} numbers for one image of {size_text(image_shape)} pixels, "
-            f"where {_MOST_NUMBERS:,} at most were expected"
-        )
 
 
 def _recipe(value: Any) -> Recipe:
@@ -391,6 +378,12 @@ def _read_state(
         )
     file.require_moderate(found)
     state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}
+    _require_sense(path, state)
+    return state
+
+
+def _require_sense(path: Path, state: dict[str, NDArray[Any]]) -> None:
+    """Raise an error for numbers that no training ends with."""
     senseless: dict[str, list[str]] = {}
     for name, values in state.items():
         if fault := _fault(name, values):
@@ -398,7 +391,6 @@ def _read_state(
     if senseless:
         what = "; ".join(f"{fault}, in {', '.join(names[:10])}" for fault, names in senseless.items())
         raise CheckpointError(f"{path} holds {what}; take another copy of it, or train again")
-    return state
 
 
 def _bare(name: str) -> str:

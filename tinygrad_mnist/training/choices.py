@@ -187,10 +187,13 @@ class NormChoice:
         Is given the shape of an image or of features, (channels, ...); returns the module.
     entries : tuple of str
         The names in its state dict; all have the shape (channels,) but ``num_batches_tracked``, a number.
+    removes_bias : bool
+        Whether it subtracts the mean of each channel by itself, so that a bias before it does nothing.
     """
 
     make: Callable[[tuple[int, ...]], nn.Module]
     entries: tuple[str, ...] = ("weight", "bias")
+    removes_bias: bool = False
 
 
 def _no_norm(shape: tuple[int, ...]) -> nn.Module:
@@ -222,7 +225,9 @@ def _group_norm(shape: tuple[int, ...]) -> nn.Module:
 NORMS: dict[str, NormChoice] = {
     "none": NormChoice(_no_norm, ()),
     "batch": NormChoice(
-        _batch_norm, ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        _batch_norm,
+        ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"),
+        removes_bias=True,
     ),
     "layer": NormChoice(_layer_norm),
     "group": NormChoice(_group_norm),

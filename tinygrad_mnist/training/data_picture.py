@@ -8,13 +8,16 @@ from typing import Final
 import numpy as np
 
 from tinygrad_mnist import plots
-from tinygrad_mnist.data import Augmentation, Augmenter, Dataset
+from tinygrad_mnist.data import Augmentation, Augmenter, Dataset, background_of
+from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.training.errors import writing
 
 IMAGES: Final = 2
 """Images of each class that are drawn."""
 VERSIONS: Final = 6
 """Augmented versions beside each of them."""
+IMAGES_ALONE: Final = 10
+"""Images of each class that are drawn where nothing is augmented."""
 MOST_CLASSES: Final = 100
 """Classes that are drawn: a page of more is too long to look at."""
 
@@ -22,10 +25,12 @@ MOST_CLASSES: Final = 100
 def draw_data(dataset: Dataset, title: str, augmentation: Augmentation, path: Path, seed: int) -> Path:
     """Draw training images of each class, chosen at random, each beside its augmented versions.
 
+    Without augmentation there are no versions, and more images in their place.
+
     Parameters
     ----------
     dataset : Dataset
-        The images.
+        The images. Classes that have none are left out.
     title : str
         The name of the data set on the page.
     augmentation : Augmentation
@@ -46,24 +51,44 @@ def draw_data(dataset: Dataset, title: str, augmentation: Augmentation, path: Pa
     ImportError
         If matplotlib is not installed.
     """
-    names = dataset.class_names[:MOST_CLASSES]
+    present = np.unique(dataset.train_labels)
+    shown = present[:MOST_CLASSES]
+    is_augmented = augmentation != Augmentation()
     rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(dataset.train_labels == k) for k in range(len(names))]
-    chosen = np.concatenate([rng.permutation(of_class)[:IMAGES] for of_class in members])
+    members = [np.flatnonzero(dataset.train_labels == k) for k in shown]
+    count = IMAGES if is_augmented else IMAGES_ALONE
+    chosen = np.concatenate([rng.permutation(of_class)[:count] for of_class in members])
     images = dataset.train_images[chosen]
-    augment = Augmenter(augmentation, dataset.image_shape, seed)
-    versions = np.stack([augment(images, chosen, epoch) for epoch in range(VERSIONS)], axis=1)
+    augment = Augmenter(augmentation, dataset.image_shape, seed, background_of(dataset.train_images[:1000]))
+    epochs = range(VERSIONS if is_augmented else 0)
+    versions = np.empty((len(images), len(epochs), *dataset.image_shape), np.float32)
+    for epoch in epochs:
+        versions[:, epoch] = augment(images, chosen, epoch)
     classes = f"{dataset.classes:,} classes"
-    if len(names) < dataset.classes:
-        classes = f"the first {len(names)} of {classes}"
+    if len(shown) < len(present):
+        classes = f"the first {len(shown)} of {classes}"
+    elif len(shown) < dataset.classes:
+        classes = f"{len(shown)} of {classes}"
     with writing(path):
         plots.plot_augmentation(
             images,
             versions,
             dataset.train_labels[chosen],
             path,
-            names=names,
+            names=dataset.class_names,
             title=f"{classes} of {title}",
-            below=f"framed: an image as it is; beside it augmented: {augmentation}",
+            below=f"framed: an image as it is; beside it augmented: {augmentation}"
+            if is_augmented
+            else "images as they are, without augmentation",
+            as_ink=is_drawn_as_ink(dataset),
         )
     return path
+
+
+def is_drawn_as_ink(dataset: Dataset) -> bool:
+    """Return whether the pictures are light on dark, and drawn as ink on paper; others are drawn as they are.
+
+    Of drawn signs some may reach the border, so that it does not tell the page.
+    """
+    page = page_of(dataset.train_images[:1000])
+    return page == "dark" or (page is None and dataset.is_centred)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.numbers import printable, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
@@ -195,9 +195,11 @@ def evaluate_ensemble(
         As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images,
         in their classes, or in the data that they were trained on, where none is named.
     """
-    _require_agreement(checkpoints, data)
-    asked = str(checkpoints[0][1].origin.get("data", "auto")) if data is None else data
+    _require_agreement(checkpoints)
+    asked = _trained_on(checkpoints[0][1]) if data is None else data
     dataset, source = load_data(asked, notify)
+    if data is None:
+        _require_same_data(checkpoints, dataset)
     # one list of classes for all of them, as they agree
     labels = _outputs(*checkpoints[0], dataset)[dataset.test_labels]
     found = [predict_by_checkpoint(checkpoint, dataset.test_images, tta=tta) for _, checkpoint in checkpoints]
@@ -255,7 +257,41 @@ def _outputs(name: str, checkpoint: Checkpoint, dataset: Dataset) -> NDArray[np.
     )
 
 
-def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]], data: str | None) -> None:
+def _trained_on(checkpoint: Checkpoint) -> str:
+    """Return what is to be asked for to get the data that a model was trained on."""
+    return str(checkpoint.origin.get("data", "auto"))
+
+
+def _require_same_data(checkpoints: Sequence[tuple[str, Checkpoint]], dataset: Dataset) -> None:
+    """Raise an error for the first of several models that was trained on other data than the first.
+
+    The same data may be named ``mnist`` for one and by its directory for another: what is found there counts.
+    """
+    first, asked = checkpoints[0][0], _trained_on(checkpoints[0][1])
+    same = {asked}
+    for name, checkpoint in checkpoints[1:]:
+        other = _trained_on(checkpoint)
+        if other not in same and not _is_same(dataset, other):
+            raise CheckpointError(
+                f"{first} and {name} were trained on different data, {printable(asked)} and "
+                f"{printable(other)}; say by --data on which to evaluate them"
+            )
+        same.add(other)
+
+
+def _is_same(dataset: Dataset, asked: str) -> bool:
+    """Return whether what is asked for can be had, and is a data set of the same images and labels."""
+    try:
+        other, _ = load_data(asked, lambda sentence: None)
+    except (DataError, ImportError):
+        return False
+    parts = ("train_images", "train_labels", "test_images", "test_labels")
+    return dataset.class_names == other.class_names and all(
+        np.array_equal(getattr(dataset, part), getattr(other, part)) for part in parts
+    )
+
+
+def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]]) -> None:
     """Raise an error for the first of several models whose outputs cannot be averaged with the first's."""
     first, one = checkpoints[0]
     for name, other in checkpoints[1:]:
@@ -268,11 +304,6 @@ def _require_agreement(checkpoints: Sequence[tuple[str, Checkpoint]], data: str 
             raise CheckpointError(
                 f"{first} and {name} cannot be averaged: they have different classes, "
                 f"{_some(one.class_names)} and {_some(other.class_names)}"
-            )
-        if data is None and other.origin.get("data") != one.origin.get("data"):
-            raise CheckpointError(
-                f"{first} and {name} were trained on different data, {one.origin.get('data')} and "
-                f"{other.origin.get('data')}; say by --data on which to evaluate them"
             )
 
 

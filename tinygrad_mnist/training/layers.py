@@ -109,6 +109,11 @@ class Layer:
         """The layer in a word of an outline; empty for one that has no size."""
         return ""
 
+    @property
+    def keeps_constants(self) -> bool:
+        """True if a number that is added to a channel before the layer is added after it, and no more."""
+        return False
+
     def output(self, shape: Shape) -> Shape:
         """Return the shape after the layer.
 
@@ -126,6 +131,14 @@ class Layer:
     def state(self, shape: Shape, context: Context) -> Iterator[StateEntry]:
         """Yield the state dict of the module in outline, without building it."""
         yield from ()
+
+    def numbers(self, shape: Shape) -> int:
+        """Return the numbers that the layer reads of one image, padding included."""
+        return math.prod(shape)
+
+    def unrolled(self, shape: Shape) -> int:
+        """Return the numbers of all windows of one image side by side; 0 if they are never there at once."""
+        return 0
 
     def multiplications(self, shape: Shape) -> int:
         """Return the multiplications for one image; 0 for layers that have few."""
@@ -189,6 +202,18 @@ class Conv(Layer):
         if context.bias:
             yield "bias", (self.channels,), "float32"
 
+    def numbers(self, shape: Shape) -> int:
+        """Return the numbers that the layer reads of one image, padding included."""
+        if self.padding == "same":
+            channels, *size = shape
+            more = (d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
+            return channels * math.prod(length + added for length, added in zip(size, more, strict=True))
+        return _padded(shape, (0, 0) if isinstance(self.padding, str) else self.padding)
+
+    def unrolled(self, shape: Shape) -> int:
+        """Return the numbers of all windows of one image side by side."""
+        return math.prod((*self.output(shape)[1:], shape[0], *self.kernel))
+
     def multiplications(self, shape: Shape) -> int:
         """Return the multiplications for one image."""
         return math.prod((*self.output(shape), shape[0] // self.groups, *self.kernel))
@@ -210,12 +235,21 @@ class MaxPool(Layer):
         """The layer in a word, as ``pool 2``."""
         return f"pool {_pair_text(self.kernel)}"
 
+    @property
+    def keeps_constants(self) -> bool:
+        """True: the padding, which is less than any number, is never the largest."""
+        return True
+
     def output(self, shape: Shape) -> Shape:
         """Return (channels, height, width) after the pool."""
         channels, *size = _image(shape)
         if any(2 * pad > length for pad, length in zip(self.padding, self.kernel, strict=True)):
             raise LayerError("its padding is more than half of its window")
         return channels, *_windows(size, self.kernel, self.stride or self.kernel, self.padding)
+
+    def numbers(self, shape: Shape) -> int:
+        """Return the numbers that the layer reads of one image, padding included."""
+        return _padded(shape, self.padding)
 
     def build(self, shape: Shape, context: Context) -> nn.Module:
         """Build the module."""
@@ -232,6 +266,11 @@ class AvgPool(MaxPool):
     def short(self) -> str:
         """The layer in a word, as ``avg 2``."""
         return f"avg {_pair_text(self.kernel)}"
+
+    @property
+    def keeps_constants(self) -> bool:
+        """True without padding, whose zeros lie in the mean."""
+        return self.padding == (0, 0)
 
     def build(self, shape: Shape, context: Context) -> nn.Module:
         """Build the module."""
@@ -286,6 +325,11 @@ class Dropout(Layer):
 @dataclass(frozen=True)
 class Flatten(Layer):
     """The pixels of all channels in a row: ``flatten``."""
+
+    @property
+    def keeps_constants(self) -> bool:
+        """True: all numbers stay."""
+        return True
 
     def output(self, shape: Shape) -> Shape:
         """Return (features,)."""
@@ -353,6 +397,12 @@ def _image(shape: Shape) -> Shape:
             f"it takes channels x height x width, not {shape_text(shape)}; put it before 'flatten'"
         )
     return shape
+
+
+def _padded(shape: Shape, padding: Pair) -> int:
+    """Return the numbers of an image with padding on each side."""
+    channels, height, width = shape
+    return channels * (height + 2 * padding[0]) * (width + 2 * padding[1])
 
 
 def _windows(
@@ -440,14 +490,12 @@ class Step(NamedTuple):
     bias: bool
 
 
-BETWEEN: Final = (MaxPool, AvgPool, Dropout, Flatten)
-"""The layers through which the bias of the layer before passes as it is."""
-
-
 def followed(texts: Sequence[str], image_shape: Pair, classes: int, norm: str) -> list[Step]:
     """Return the layers of a network with the shapes that they get; the last leads to the classes.
 
-    A layer that a norm follows has no bias: the norm takes it away, and has its own.
+    A layer that a batch norm follows, directly or behind a pool, has no bias: the norm subtracts the mean of
+    each channel, and the bias with it, and has its own. Another norm has a mean over several channels, whose
+    biases differ; what dropout drops, and the zeros around a mean, are without the bias.
 
     Parameters
     ----------
@@ -489,10 +537,12 @@ def followed(texts: Sequence[str], image_shape: Pair, classes: int, norm: str) -
 
 
 def _biases(layers: Sequence[Layer], norm: str) -> list[bool]:
-    """Return whether each layer, if it can, has a bias: unless a norm follows."""
+    """Return whether each layer, if it can, has a bias: unless a norm that takes it away follows."""
     biases, has_bias = [], True
     for layer in reversed(layers):
         biases.append(has_bias)
-        if not isinstance(layer, BETWEEN):
-            has_bias = not (isinstance(layer, Norm) and norm != "none")
+        if isinstance(layer, Norm):
+            has_bias = not NORMS[norm].removes_bias
+        elif not layer.keeps_constants:
+            has_bias = True
     return biases[::-1]

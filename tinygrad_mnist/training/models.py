@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.choices import ACTIVATIONS, StateEntry
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
     from tinygrad_mnist.training.recipes import Recipe
 
 
+MOST_NUMBERS: Final = 1 << 26
+"""Numbers that layers compute for one image at most; large networks on 224 x 224 pixels take 40 million."""
+
+MOST_UNROLLED: Final = 1 << 28
+"""Numbers at most in all windows of a convolution side by side, for one image: 1 GiB."""
+
+
 class Costs(NamedTuple):
     """The work of the forward pass of one image, by the recipe alone.
 
     ``numbers`` are those that layers read and write; ``largest`` the multiplications of the largest layer;
-    ``convolved`` those of all convolutions together.
+    ``convolved`` those of all convolutions together. ``unrolled`` are the numbers of all windows of the
+    largest convolution side by side, which it may keep on the way.
     """
 
     numbers: int
     largest: int
     convolved: int
+    unrolled: int = 0
 
 
 def model_input(recipe: Recipe, image_shape: Pair) -> Pair:
@@ -51,6 +60,40 @@ def model_input(recipe: Recipe, image_shape: Pair) -> Pair:
             "crop",
         )
     return height, width
+
+
+def require_moderate(recipe: Recipe, image_shape: Pair, classes: int) -> None:
+    """Raise an error if what is computed for one image, or the image itself, would fill the memory.
+
+    A file may say anything, and layers with few weights or none may compute much. Data and models are limited
+    by the same numbers, so that whatever is trained can be read again.
+
+    Raises
+    ------
+    RecipeError
+        If it is more than `MOST_PIXELS`, `MOST_NUMBERS` or `MOST_UNROLLED`.
+    """
+    from tinygrad_mnist.data.dataset import MOST_PIXELS
+
+    if math.prod(image_shape) > MOST_PIXELS:
+        raise RecipeError(
+            f"images have {MOST_PIXELS:,} pixels at most, not {size_text(image_shape)}; scale them"
+        )
+    # a hidden layer has more weights than units, and those of a file are compared with the recipe first
+    found = known_costs(recipe, image_shape, classes) if recipe.layers else None
+    if found is None:
+        return
+    for what, numbers, most in (
+        ("its layers compute", found.numbers, MOST_NUMBERS),
+        ("the windows of a convolution hold", found.unrolled, MOST_UNROLLED),
+    ):
+        if numbers > most:
+            raise RecipeError(
+                f"{what} {numbers:,} numbers for one image of {size_text(image_shape)} pixels, where "
+                f"{most:,} at most were expected; scale the images, or let layers have fewer channels or "
+                "units, smaller windows or larger strides",
+                "layers",
+            )
 
 
 # ---- a multi-layer perceptron ------------------------------------------------------------------------------
@@ -156,9 +199,10 @@ def _layers_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs:
     steps = _steps(recipe, image_shape, classes)
     products = [step.layer.multiplications(step.shape) for step in steps]
     return Costs(
-        numbers=classes + sum(math.prod(step.shape) for step in steps),
+        numbers=classes + sum(step.layer.numbers(step.shape) for step in steps),
         largest=max(products),
         convolved=sum(n for n, step in zip(products, steps, strict=True) if isinstance(step.layer, Conv)),
+        unrolled=max(step.layer.unrolled(step.shape) for step in steps),
     )
 
 
@@ -229,7 +273,8 @@ def build_model(
     Raises
     ------
     RecipeError
-        If the layers do not fit the images: which, and the sizes.
+        If the layers do not fit the images: which, and the sizes; or if they compute too much for one image:
+        see `require_moderate`.
 
     Examples
     --------
@@ -238,6 +283,7 @@ def build_model(
     >>> sorted(model.state_dict())[:3]
     ['0.bias', '0.weight', '1.bias']
     """
+    require_moderate(recipe, image_shape, classes)
     return MODELS[recipe.model](recipe, model_input(recipe, image_shape), classes, rng, dropout_rng)
 
 
@@ -289,7 +335,7 @@ def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> 
     >>> from tinygrad_mnist.training import RECIPES
     >>> recipe = RECIPES["digits"].changed(hidden=(5,))
     >>> costs(recipe, build_model(recipe, (8, 8), 10), (8, 8), 10)
-    Costs(numbers=79, largest=320, convolved=0)
+    Costs(numbers=79, largest=320, convolved=0, unrolled=0)
     """
     return known_costs(recipe, image_shape, classes) or _estimated(model, model_input(recipe, image_shape))
 

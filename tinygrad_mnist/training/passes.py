@@ -93,4 +93,4 @@ def _augmenter(
     ranges = find_augmentation(recipe.augmentation)
     if ranges == Augmentation():
         return None
-    return Augmenter(ranges, parts.image_shape, int(rng.integers(1 << 32)))
+    return Augmenter(ranges, parts.image_shape, int(rng.integers(1 << 32)), parts.background)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import graph, nn, plots
 from tinygrad_mnist.data import DataError, Dataset, Standardizer
-from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.data_picture import is_drawn_as_ink
 from tinygrad_mnist.training.directory import (
     GRAPH_PAGE,
     GRAPH_PICTURE,
@@ -178,7 +178,7 @@ def _draw_predictions(
         title=title,
         columns=_COLUMNS,
         names=dataset.class_names,
-        as_ink=dataset.is_centred or page_of(dataset.train_images[:1000]) == "dark",
+        as_ink=is_drawn_as_ink(dataset),
     )
 
 

@@ -42,6 +42,7 @@ def predict(
     batch_size: int = BATCH,
     *,
     tta: bool = False,
+    background: int = 0,
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -62,6 +63,8 @@ def predict(
         Images at a time.
     tta : bool
         Whether to average over each image and its four shifts by one pixel (test-time augmentation).
+    background : int
+        The value of the pixels that come in by these shifts.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def predict(
     with no_grad(), evaluation_mode():
         for start in range(0, len(images), batch_size):
             part = images[start : start + batch_size]
-            copies = shifted(part) if tta else part[np.newaxis]
+            copies = shifted(part, background) if tta else part[np.newaxis]
             found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
             parts.append(sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0])
     return np.concatenate(parts)
@@ -144,6 +147,8 @@ def predict_picture(
         image = prepare_digit(picture, height) if is_centred else _as_trained(checkpoint, picture)
     except DataError as error:  # it does not know where the picture came from
         raise DataError(f"{os.fspath(path)}: {error}") from error
+    if is_centred and checkpoint.origin.get("page") == "light":  # prepared light on dark
+        image = 255 - image
     probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
@@ -182,10 +187,20 @@ def predict_by_checkpoint(
         If a probability is not finite, as weights from a file may be too large to compute with.
     """
     with np.errstate(all="ignore"):
-        probabilities = predict(checkpoint.model, images, checkpoint.standardizer, tta=tta)
+        probabilities = predict(
+            checkpoint.model, images, checkpoint.standardizer, tta=tta, background=_background(checkpoint)
+        )
     if not np.isfinite(probabilities).all():
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
     return probabilities
+
+
+def _background(checkpoint: Checkpoint) -> int:
+    """Return the grey value around the pictures of a model, which earlier versions did not write down."""
+    found = checkpoint.origin.get("background")
+    if isinstance(found, int) and 0 <= found <= 255:
+        return found
+    return 255 if checkpoint.origin.get("page") == "light" else 0
 
 
 def _with_index(path: str) -> tuple[Path, int | None]:

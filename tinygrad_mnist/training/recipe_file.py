@@ -206,17 +206,27 @@ def _from_toml(name: str, value: Any) -> Any:
 def recipe_text(recipe: Recipe) -> str:
     r"""Return a recipe as a file of TOML that trains the same, with a comment on each value.
 
+    Raises
+    ------
+    RecipeError
+        If a file of Python builds its model, which a file of TOML does not say.
+
     Examples
     --------
     >>> print(recipe_text(RECIPES["digits"]).split("\n\n")[3])
     # Units of each hidden layer of the model "mlp"; empty for none (softmax regression).
     hidden = [256]
     """
+    if recipe.model_file is not None:
+        raise RecipeError(
+            f"the model of the recipe {recipe.name} is built by {recipe.model_file}, which a file of TOML "
+            "cannot say; write the recipe without it, and name it by --model",
+            "model_file",
+        )
     comments = _comments()
     parts = [_paragraph(f"A recipe of tinygrad-mnist: tinygrad-mnist train --recipe FILE{SUFFIX}")]
     values = recipe.to_dict()
-    if recipe.model_file is None:  # it is no value to write by hand: --model names it
-        del values["model_file"]
+    del values["model_file"]
     for name, value in values.items():
         comment = _paragraph(comments[name]) if name in comments else ""
         parts.append(f"{comment}{name} = {_to_toml(name, value)}\n")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
@@ -148,38 +148,9 @@ class Recipe:
         for name, check in _CHECKS.items():
             if expected := check(getattr(self, name)):
                 raise RecipeError(f"{name} must be {expected}", name)
-        for field, expected in self._contradictions():
-            raise RecipeError(f"{field} must be {expected}", field)
-
-    def _contradictions(self) -> Iterator[tuple[str, str]]:
-        """Yield the fields that do not go with others, each with what is expected instead."""
-        if self.model == "layers":
-            if self.hidden:
-                yield (
-                    "hidden",
-                    "empty where the model is 'layers', whose 'layers' say all; take the model 'mlp'",
-                )
-            if self.batch_norm:
-                yield "batch_norm", "False where the model is 'layers', whose 'norm' says which it is"
-        if self.model == "mlp":
-            if self.layers:
-                yield "layers", "empty where the model is 'mlp', which has 'hidden'; take the model 'layers'"
-            if self.norm != "batch":
-                yield "norm", "batch where the model is 'mlp', whose 'batch_norm' says whether there is one"
-        if (self.model == "file") != (self.model_file is not None):
-            yield (
-                "model",
-                "'file' where a file builds it, and there alone; name it by --model FILE.py:FUNCTION",
-            )
-        if self.model == "file" and (self.hidden or self.layers):
-            yield "layers" if self.layers else "hidden", "empty where a file builds the model, layers and all"
-        if self.model == "layers" and self.dropout and "dropout" not in self.layers:
-            yield "dropout", "0 where no layer is 'dropout', as there is nothing to drop"
-        if self.betas is not None and not OPTIMIZERS[self.optimizer].has_betas:
-            yield "betas", f"None where the optimiser is {self.optimizer}, which has none"
-        has_batch_norm = self.batch_norm or (self.norm == "batch" and "norm" in self.layers)
-        if has_batch_norm and self.batch_size == 1:
-            yield "batch_size", "at least 2, as batch norm takes statistics over the batch, not 1"
+        for field, expected, is_wrong in _CONTRADICTIONS:
+            if is_wrong(self):
+                raise RecipeError(f"{field} must be {expected.format(self)}", field)
 
     @property
     def architecture(self) -> str:
@@ -390,6 +361,65 @@ _CHECKS: Final[dict[str, Check]] = {
     ),
 }
 """The check of each field of a `Recipe`."""
+
+
+def _has_batch_norm(recipe: Recipe) -> bool:
+    return recipe.batch_norm or (recipe.norm == "batch" and "norm" in recipe.layers)
+
+
+_CONTRADICTIONS: Final[tuple[tuple[str, str, Callable[[Recipe], Any]], ...]] = (
+    (
+        "hidden",
+        "empty where the model is 'layers', whose 'layers' say all; take the model 'mlp'",
+        lambda recipe: recipe.model == "layers" and recipe.hidden,
+    ),
+    (
+        "batch_norm",
+        "False where the model is 'layers', whose 'norm' says which it is",
+        lambda recipe: recipe.model == "layers" and recipe.batch_norm,
+    ),
+    (
+        "layers",
+        "empty where the model is 'mlp', which has 'hidden'; take the model 'layers'",
+        lambda recipe: recipe.model == "mlp" and recipe.layers,
+    ),
+    (
+        "norm",
+        "batch where the model is 'mlp', whose 'batch_norm' says whether there is one",
+        lambda recipe: recipe.model == "mlp" and recipe.norm != "batch",
+    ),
+    (
+        "model",
+        "'file' where a file builds it, and there alone; name it by --model FILE.py:FUNCTION",
+        lambda recipe: (recipe.model == "file") != (recipe.model_file is not None),
+    ),
+    (
+        "layers",
+        "empty where a file builds the model, layers and all",
+        lambda recipe: recipe.model == "file" and recipe.layers,
+    ),
+    (
+        "hidden",
+        "empty where a file builds the model, layers and all",
+        lambda recipe: recipe.model == "file" and recipe.hidden,
+    ),
+    (
+        "dropout",
+        "0 where no layer is 'dropout', as there is nothing to drop",
+        lambda recipe: recipe.model == "layers" and recipe.dropout and "dropout" not in recipe.layers,
+    ),
+    (
+        "betas",
+        "None where the optimiser is {0.optimizer}, which has none",
+        lambda recipe: recipe.betas is not None and not OPTIMIZERS[recipe.optimizer].has_betas,
+    ),
+    (
+        "batch_size",
+        "at least 2, as batch norm takes statistics over the batch, not 1",
+        lambda recipe: recipe.batch_size == 1 and _has_batch_norm(recipe),
+    ),
+)
+"""The fields that do not go with others: what is expected of each, and when it is not so."""
 
 _ADDED: Final[dict[str, Any]] = {
     "model": "mlp",

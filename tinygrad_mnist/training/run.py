@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist._version import __version__
-from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.data import Dataset, find_augmentation
 from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
@@ -30,7 +30,7 @@ from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
-from tinygrad_mnist.training.training_data import Parts, data_title, split
+from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +149,7 @@ def _train(
     parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
     recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
+    notify_of_background(find_augmentation(recipe.augmentation), parts.background, recorder.notify)
     result = _fit(recorder, parts, rngs, jit)
     try:
         finished = _finish(recorder, dataset, parts, result)
@@ -235,6 +236,7 @@ def _untrained(
             "train_images": len(parts.train_images),
             "is_centred": dataset.is_centred,
             "page": page_of(parts.train_images[:1000]),
+            "background": parts.background,
         },
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.data import Dataset, Standardizer, load, stratified_split
+from tinygrad_mnist.data import Augmentation, Dataset, Standardizer, background_of, load, stratified_split
 from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.choices import DATASETS
 from tinygrad_mnist.training.recipes import DEFAULT, INSTEAD_ON_DIGITS, Recipe, find_recipe
@@ -114,6 +114,15 @@ def data_title(name: str, source: str) -> str:
     return DATASETS[source].title if source in DATASETS else printable(name)
 
 
+def notify_of_background(augmentation: Augmentation, background: int, notify: Callable[[str], None]) -> None:
+    """Say what augmentation fills in, where it is light."""
+    if background and augmentation != Augmentation():
+        notify(
+            f"The pictures have a light background: augmentation fills in its grey value, {background}, at "
+            "the border and where it erases something."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """Training and validation images (uint8) with labels, and the standardisation fitted on the former.
@@ -133,6 +142,11 @@ class Parts:
         """Height and width of the images, before they are cropped."""
         height, width = self.train_images.shape[1:]
         return height, width
+
+    @property
+    def background(self) -> int:
+        """The grey value that goes on beyond the borders of the images."""
+        return background_of(self.train_images[:1000])
 
 
 def split(dataset: Dataset, validation: float, rng: np.random.Generator, crop: int = 0) -> Parts:

@@ -216,6 +216,7 @@ def test_without_a_layout_engine_the_lists_are_there_and_what_to_install() -> No
     assert {node.id for node in made.nodes} <= set(page.texts["th"])
 
 
+@pytest.mark.slow
 def test_five_thousand_nodes_make_a_page_of_few_megabytes() -> None:
     made = recorded(*(Block(2) for _ in range(600)), width=2)
     assert len(made.nodes) > 4_000
