@@ -67,19 +67,17 @@ def lanes_of(made: Nest, vector_bits: int) -> int | None:
     chunks = -(-length // lanes)
     if lanes < 4 or chunks > CHUNKS or len(column_sums(made)) * chunks > SUMS:
         return None
-    for operation in inner:
-        access = operation.access
-        if (
-            access
-            and access.strides[last] != access.dtype.itemsize
-            and (access.strides[last] or operation.name != "load")
-        ):
-            return None
-        if operation.name == "join_memory" and (
-            operation.reduction != "sum" or operation.operands[0].dtype.kind != "f"
-        ):
-            return None
-    return lanes
+    return lanes if all(_is_in_vectors(operation, last) for operation in inner) else None
+
+
+def _is_in_vectors(operation: Operation, axis: int) -> bool:
+    """Return whether what an operation reads or writes along an axis is a vector, or one number for all."""
+    access = operation.access
+    if access and access.strides[axis] != access.dtype.itemsize:
+        return not access.strides[axis] and operation.name == "load"
+    return operation.name != "join_memory" or (
+        operation.reduction == "sum" and operation.operands[0].dtype.kind == "f"
+    )
 
 
 def _is_spelled(operation: Operation) -> bool:

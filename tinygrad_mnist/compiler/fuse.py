@@ -471,11 +471,15 @@ def _bring_together(made: Plan) -> None:
             if isinstance(maker, Kernel) and maker.values == [gradient] and readers[gradient] == [product]:
                 made.pieces.remove(maker)
                 made.pieces.insert(made.pieces.index(product), maker)
-            continue
-        (stored,) = made.stores(product)
-        reader, *others = readers[stored] or [product]
-        if others or not isinstance(reader, Kernel) or reader not in made.pieces or not is_large(stored):
-            continue
+        else:
+            (stored,) = made.stores(product)
+            if len(readers[stored]) == 1 and is_large(stored):
+                _bring_to_reader(made, product, stored, readers[stored][0])
+
+
+def _bring_to_reader(made: Plan, product: Product, stored: Value, reader: Piece) -> None:
+    """Let a convolution run right before the piece that reads it, if that is a loop."""
+    if isinstance(reader, Kernel) and reader in made.pieces:
         made.pieces.remove(product)
         position = made.pieces.index(reader)
         made.pieces[position : position + 1] = [product, *_without_sums(made, reader, stored)]
@@ -541,19 +545,23 @@ def _can_finish(made: Plan, result: Value, kernel: Kernel) -> bool:
             return False
     (value,) = kernel.values
     start = space_index(value.shape)
-    last = start[-1]
     for argument in ready.producers[value].inputs:
         for read, index in _read_at(ready, made.kept, argument, broadcast(start, argument.shape)):
-            if read is result:
-                if index != start:
-                    return False
-            elif index is None or read.dtype != result.dtype:
+            if index != start if read is result else not _goes_with_column(ready, read, index, start[-1]):
                 return False
-            elif read not in ready.uniform:
-                for loop, stride in zip(index, ready.layouts[read].strides, strict=True):
-                    if loop is not None and (loop != last or stride != read.dtype.itemsize):
-                        return False
+            if read.dtype != result.dtype:
+                return False
     return value.dtype == result.dtype
+
+
+def _goes_with_column(ready: Prepared, read: Value, index: Index | None, last: int | None) -> bool:
+    """Return whether what is read is one number, or a row of numbers, one for each column."""
+    if index is None or read in ready.uniform:
+        return index is not None
+    return all(
+        loop is None or (loop == last and stride == read.dtype.itemsize)
+        for loop, stride in zip(index, ready.layouts[read].strides, strict=True)
+    )
 
 
 class _Schedule:

@@ -77,13 +77,15 @@ class _Masks:
         if self.argument_compared(condition) is not x or inner is None or inner.name != "where":
             return None
         below, zero, same = inner.inputs
+        if instruction.outputs[0].shape != x.shape:  # the zero has more axes
+            return None
         return x if self.argument_compared(below) is x and self.is_zero(zero) and same is x else None
 
     def only_masks_need(self, x: Value, relu: Instruction) -> bool:
         """Return whether the argument of a ReLU is a product, perhaps with a bias, that it would free."""
         inner = self.producers[relu.inputs[2]]
         for user in self.users[x]:
-            compares = user is not None and self.argument_compared(user.outputs[0]) is x
+            compares = user is not None and any(self.argument_compared(v) is x for v in user.outputs)
             if not compares and user is not relu and user is not inner:
                 return False
         while (producer := self.producers.get(x)) is not None:

@@ -39,6 +39,9 @@ WORTHWHILE: Final = 20
 
 Ranges = list[tuple[int, int]]
 
+Share = Piece | Turns | Value | Nest
+"""What the threads run, one after the other: a piece, a look for NaN before it, or a sum of its parts."""
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -196,27 +199,12 @@ class Module:
         Pieces that are not cut are run by one thread, one after the other.
         """
         rows: list[str] = []
-        groups: list[tuple[list[Piece | Turns | Value | Nest], Ranges]] = []
-
-        def append(piece: Piece | Turns | Value | Nest, ranges: Ranges) -> None:
-            if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
-                groups[-1][0].append(piece)
-            else:
-                groups.append(([piece], ranges))
-
-        for piece in self._in_turns(pieces):
-            ranges = self._ranges(piece)
-            if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
-                append(piece.no_nan, [(0, 1)])  # before any thread looks for a NaN
-            append(piece, ranges)
-            if len(ranges) > 1 and isinstance(piece, Kernel) and self._shares_sums(piece):
-                append(self._nest(piece), [(0, 1)])  # when all threads have their parts
-        for number, (members, ranges) in enumerate(groups):
+        for number, (members, ranges) in enumerate(self._in_groups(pieces)):
             cut = len(ranges) > 1
             self.shared += len(ranges) if cut else 0
             self._lines, self._entries = [], set()
             for member in members:
-                if isinstance(member, Value):
+                if isinstance(member, Value):  # before any thread looks for a NaN
                     self._hold(member)
                 elif isinstance(member, Nest):
                     self._add_parts(member)
@@ -228,6 +216,25 @@ class Module:
             rows += [f"%piece {{ ptr @{name}{number}, i64 {b}, i64 {e}, i64 {before} }}" for b, e in ranges]
         self._texts.append(f"@{name} = internal constant [{len(rows)} x %piece] [{', '.join(rows)}]\n")
         return name, len(rows)
+
+    def _in_groups(self, pieces: Sequence[Piece]) -> list[tuple[list[Share], Ranges]]:
+        """Return what runs one after the other, and how it is cut; what one thread does stands together."""
+        groups: list[tuple[list[Share], Ranges]] = []
+
+        def append(piece: Share, ranges: Ranges) -> None:
+            if len(ranges) == 1 and groups and len(groups[-1][1]) == 1:
+                groups[-1][0].append(piece)
+            else:
+                groups.append(([piece], ranges))
+
+        for piece in self._in_turns(pieces):
+            ranges = self._ranges(piece)
+            if len(ranges) > 1 and isinstance(piece, Product) and piece.no_nan is not None:
+                append(piece.no_nan, [(0, 1)])
+            append(piece, ranges)
+            if len(ranges) > 1 and isinstance(piece, Kernel) and self._shares_sums(piece):
+                append(self._nest(piece), [(0, 1)])  # when all threads have their parts
+        return groups
 
     def _ranges(self, piece: Piece | Turns) -> Ranges:
         """Return the ranges that a piece is cut into: of a loop, or of rows or columns of a product."""
