@@ -145,12 +145,17 @@ def spread(table: Table, timing: Timing) -> str:
 
 
 def in_short(found: Mapping[str, Any]) -> str:
-    """Return the ratios of the training steps, for the README."""
-    tables = [
-        results.from_plain(table) for table in found["subjects"].get("training_step", {}).get("tables", ())
-    ]
-    if not tables:
-        return "Not measured here."
+    """Return the ratios of the training steps and of LeNet, for the README."""
+    made = []
+    for subject in ("training_step", "lenet"):
+        entry = found["subjects"].get(subject, {})
+        if tables := [results.from_plain(table) for table in entry.get("tables", ())]:
+            made.append(ratios(tables))
+    return "\n\n".join(made) or "Not measured here."
+
+
+def ratios(tables: list[Table]) -> str:
+    """Return a table of our times as shares of those of all rivals that there are targets for."""
     against = list(dict.fromkeys(target.against for table in tables for target in table.targets))
     rows = [
         f"| our time, as a share of that of | {' | '.join(against)} |",
@@ -158,8 +163,8 @@ def in_short(found: Mapping[str, Any]) -> str:
     ]
     for table in tables:
         for ours in (name for name in table.timings if name.startswith("tinygrad")):
-            ratios = [table.ratio(ours, rival) for rival in against]
-            shown = ["not measured" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+            found = [table.ratio(ours, rival) for rival in against]
+            shown = ["not measured" if ratio is None else f"{ratio:.2f}" for ratio in found]
             rows.append(f"| {table.title}: {ours} | {' | '.join(shown)} |")
     return "\n".join(rows)
 

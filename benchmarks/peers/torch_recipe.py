@@ -7,6 +7,7 @@ and writes a checkpoint, as ``tinygrad-mnist train`` does; the measurement of me
 from __future__ import annotations
 
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def twin(model: nn.Sequential) -> Any:
         nn.BatchNorm2d: lambda layer: torch.nn.BatchNorm2d(layer.weight.shape[0]),
         nn.ReLU: lambda layer: torch.nn.ReLU(),
     }
-    theirs = torch.nn.Sequential(*(makers[type(layer)](layer) for layer in model))
+    theirs = torch.nn.Sequential(
+        OrderedDict((name, makers[type(layer)](layer)) for name, layer in model.named_children())
+    )
     theirs.load_state_dict(torch_state({name: np.array(value) for name, value in model.state_dict().items()}))
     return theirs.to(memory_format=torch.channels_last)
 
