@@ -1,4 +1,4 @@
-"""One image, and 1,000, through the model of the recipe `default`: what a user of the model waits for."""
+"""One image, and 1,000, through the model of the recipe `mlp`: what a user of the model waits for."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ def on(images: int, rounds: int) -> Table:
             raise DisagreementError(f"the logits of {name} differ from ours by {error:.1e}; no time counts")
     ran = race(rivals, rounds, calls=max(5, 100 // images))
     what = "one 28 x 28 image" if images == 1 else f"{images:,} images of 28 x 28"
-    title = f"inference, {what}, the model of recipe default"
+    title = f"inference, {what}, the model of recipe mlp"
     best = JIT if JIT in rivals else OURS
     return Table(title, "µs", best, ran.timings, TARGETS[images], share=ran.share)

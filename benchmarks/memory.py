@@ -1,4 +1,4 @@
-"""The greatest memory of a whole process: `train --recipe default`, without jit, and the same in PyTorch."""
+"""The greatest memory of a whole process: `train --recipe mlp`, without jit, and the same in PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks import peers
 from benchmarks.harness import SkippedError, Table, Target, Timing, interleave, limit
 from benchmarks.recipe import mnist
 
-OURS, AGAINST = "tinygrad-mnist train --recipe default", "the same in PyTorch"
+OURS, AGAINST = "tinygrad-mnist train --recipe mlp", "the same in PyTorch"
 EAGER, ADDED = f"{OURS} --jit off", "what compiling adds"
 MOST_ADDED = 90e6
 """Bytes."""
@@ -45,7 +45,7 @@ def run(rounds: int = 3) -> list[Table]:
         raise SkippedError("the greatest memory of a process is not to be had on Windows")
     mnist()
     with tempfile.TemporaryDirectory() as directory:
-        train = ["-m", "tinygrad_mnist", "train", "--recipe", "default", "--data", "mnist", "--quiet"]
+        train = ["-m", "tinygrad_mnist", "train", "--recipe", "mlp", "--data", "mnist", "--quiet"]
         rivals: dict[str, Callable[[], float]] = {
             OURS: partial(peak, [sys.executable, *train, "--out", f"{directory}/run"]),
             EAGER: partial(peak, [sys.executable, *train, "--jit", "off", "--out", f"{directory}/eager"]),
@@ -63,7 +63,7 @@ def run(rounds: int = 3) -> list[Table]:
     most = limit(MOST_ADDED, "MB")
     return [
         Table(
-            "greatest memory of the whole process, recipe default on MNIST",
+            "greatest memory of the whole process, recipe mlp on MNIST",
             "MB",
             OURS,
             timings,

@@ -108,7 +108,7 @@ class LeNet(Network):
 
 SMALL = Network((784, 64, 32, 16, 10), 128)
 DEFAULT = Network((784, 256, 128, 10), 128, weight_decay=0.01, decoupled=True, label_smoothing=0.05)
-"""The network of the recipe `default`."""
+"""The network of the recipe `mlp`."""
 TINY = Network((8, 7, 6, 5, 4), 6)
 """So narrow that only overhead is left."""
 LARGE = Network((784, 512, 512, 10), 256)
