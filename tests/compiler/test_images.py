@@ -152,11 +152,30 @@ def test_a_weight_that_is_not_finite_is_multiplied_by_padding_as_in_eager(bad, c
         lambda x, w: grad(lambda x: np.sum(F.conv2d(x, w, padding=1)))(x),
     ):
         compiled = jit(of)
-        for _ in range(2):
-            np.testing.assert_allclose(compiled(x, w), of(x, w), rtol=1e-12)
         broken = w.copy()
         broken[0, 0, 0, 0] = bad
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # around all calls, as others would be compiled anew
+            for _ in range(2):
+                np.testing.assert_allclose(compiled(x, w), of(x, w), rtol=1e-12)
             expected = of(x, broken)
             assert not np.isfinite(expected).all()
             np.testing.assert_allclose(compiled(x, broken), expected, rtol=1e-12)
+        assert len(compiled.compilations) == 1
+
+
+@pytest.mark.parametrize("side", [4, 200])  # the code copies small pictures with padding, large ones not
+def test_a_cotangent_that_is_not_finite_is_multiplied_by_padding_as_in_eager(side):
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal((1, 1, side, side)), rng.standard_normal((1, 3, side, side))
+    w = np.ones((3, 1, 3, 3))
+    of = lambda g: grad(lambda w: np.sum(g * F.conv2d(x, w, padding=1)))(w)
+    compiled = jit(of)
+    broken = g.copy()
+    broken[0, 0, 0, 0] = np.inf  # the first row and column of the filter meet padding there
+    with np.errstate(invalid="ignore"):
+        for _ in range(2):
+            np.testing.assert_allclose(compiled(g), of(g), rtol=1e-10)
+        expected = of(broken)
+        assert np.isnan(expected).any()
+        np.testing.assert_allclose(compiled(broken), expected, rtol=1e-10)
+    assert len(compiled.compilations) == 1
