@@ -12,7 +12,6 @@ It needs NumPy alone, and Pillow for pictures. The names below are loaded when t
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_mnist.data.augmentation import AUGMENTATIONS, Augmentation, find_augmentation
@@ -57,25 +56,35 @@ __all__ = [
 ]
 
 
-_MODULES = (
-    "augmenter",
-    "batching",
-    "dataset",
-    "datasets",
-    "download",
-    "framing",
-    "idx",
-    "scaling",
-    "selection",
-    "standardization",
-    "unlabelled",
-)
-"""The modules that the names above are looked for in."""
-
-
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in (importlib.import_module(f"{__name__}.{module}") for module in _MODULES):
+        from tinygrad_mnist.data import (
+            augmenter,
+            batching,
+            dataset,
+            datasets,
+            download,
+            framing,
+            idx,
+            scaling,
+            selection,
+            standardization,
+            unlabelled,
+        )
+
+        for module in (
+            augmenter,
+            batching,
+            dataset,
+            datasets,
+            download,
+            framing,
+            idx,
+            scaling,
+            selection,
+            standardization,
+            unlabelled,
+        ):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
                 globals()[name] = found

@@ -13,7 +13,6 @@ Examples
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_mnist.training.choices import (
@@ -110,13 +109,19 @@ __all__ = [
 ]
 
 
-_MODULES = ("checkpoint", "evaluation", "loop", "prediction", "run", "submission", "training_data")
-"""The modules that those of the names above are looked for in which need NumPy."""
-
-
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for module in (importlib.import_module(f"{__name__}.{module}") for module in _MODULES):
+        from tinygrad_mnist.training import (
+            checkpoint,
+            evaluation,
+            loop,
+            prediction,
+            run,
+            submission,
+            training_data,
+        )
+
+        for module in (checkpoint, evaluation, loop, prediction, run, submission, training_data):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
                 globals()[name] = found
