@@ -3,7 +3,7 @@
 A call looks for a program that fits its arguments and surroundings. If there is none, the call is traced to
 one. The program gets what it reads (arguments, parameters, states, numbers, draws) and leaves behind what the
 function would: values, gradients, states, counts. If a program finds NaN in a gradient, or a condition that
-does not hold, it has changed nothing, and the call runs as it is: with the engine's care, and with its errors.
+does not hold, it has changed nothing, and the call runs as it is: with the engine's care and its errors.
 
 So what a call computes depends on the state that it finds, to the last bit, and not on the calls before it:
 a training that goes on in another process rounds as if it had never stopped.
@@ -186,7 +186,7 @@ class Jitted:
             return self._first(args, kwargs, leaves, structure, key, why)
 
     def _by(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> tuple[Any, str | None]:
-        """Return the result of a call by a program, or as it is; or None, and why the program does not fit."""
+        """Return the result of a call, by a program or as it is; None, and why, if the program does not fit."""
         try:
             if (why := replay.misfit(leaves)) is not None:
                 return None, why
