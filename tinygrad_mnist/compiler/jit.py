@@ -186,7 +186,7 @@ class Jitted:
             return self._first(args, kwargs, leaves, structure, key, why)
 
     def _by(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> tuple[Any, str | None]:
-        """Return the result of a call, by a program or as it is; None, and why, if the program does not fit."""
+        """Return the result of a call, by a program or as it is; or None, and why the program misfits."""
         try:
             if (why := replay.misfit(leaves)) is not None:
                 return None, why
