@@ -726,7 +726,7 @@ class Training:
             best = {"record": self.best.to_dict(), "state": self._best_state}
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(exact=True),
             "schedule": None if schedule is None else schedule.state_dict(),
             "average": None if average is None else average.state_dict(),
             "data": source.state_dict() if hasattr(source, "state_dict") else None,
