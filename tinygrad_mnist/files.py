@@ -308,6 +308,18 @@ else:
         return True
 
 
+def is_locked(path: PathLike) -> bool:
+    """Return whether a process holds the lock at this path; nothing is made or changed there."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:  # nobody has made it, or it is not ours to write: then nobody's like us has locked it
+        return False
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _owner(descriptor: int) -> str:
     """Return what the holder of a lock wrote into its file."""
     with suppress(OSError):

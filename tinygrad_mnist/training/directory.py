@@ -18,12 +18,19 @@ from tinygrad_mnist.training.errors import RunError
 SUMMARY: Final = "summary.json"
 METRICS: Final = "metrics.jsonl"
 CHECKPOINT: Final = "checkpoint.npz"
+LAST: Final = "last.npz"
+PREVIOUS: Final = "previous.npz"
 PREDICTIONS: Final = "predictions.png"
 TRAINING: Final = "training.png"
 GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
+REPORT: Final = "report.html"
+DRAWINGS: Final = "pictures"
+"""The folder of the report's pictures."""
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
+KEPT: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS)
+"""The files that nothing can make again."""
 LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
 
