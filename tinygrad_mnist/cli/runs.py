@@ -68,7 +68,11 @@ def _cells(row: RunRow) -> tuple[str, ...]:
         row.data or "-",
         "-" if row.test_accuracy is None else percent_text(row.test_accuracy),
         "-" if row.epochs is None else f"{round(row.epochs, 2):g}",
-        "-" if row.seconds is None else duration_text(row.seconds),
+        "-" if row.seconds is None else _time(row.seconds),
         row.time,
         f"{row.state}{f': {row.note}' if row.note else ''}",
     )
+
+
+def _time(seconds: float) -> str:
+    return duration_text(seconds) if seconds >= 60 else f"{seconds:.2f} s"
