@@ -259,7 +259,7 @@ def _tests(runs: Mapping[str, TrainedRun], tests: Sequence[PairTest]) -> Content
             "what another seed of the same recipe would give.",
         ),
         paragraphs(notes),
-        table(heading, rows, "McNemar's test of pairs of runs"),
+        table(heading, rows, "McNemar's test of pairs of runs", words=(5,)),
     )
 
 
@@ -279,7 +279,7 @@ def _differences(runs: Mapping[str, TrainedRun]) -> Content:
     if not rows:
         return element("p", "Nothing: they have the same recipe, seed, data and versions.")
     cells = [(name, *values) for name, values in rows]
-    return table(("value", *runs), cells, "Values that differ between the runs", numbers=False)
+    return table(("value", *runs), cells, "Values that differ between the runs", words=range(1, len(runs) + 1))
 
 
 def _disagreements(runs: Mapping[str, TrainedRun]) -> Content:

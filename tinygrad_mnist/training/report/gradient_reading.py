@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.numbers import count_text, number_text
+from tinygrad_mnist.plots import norms_by_layer
 from tinygrad_mnist.training.history import GradientNorms
 
 Values = NDArray[np.float64]
@@ -47,14 +48,9 @@ def layer_norms(samples: Sequence[GradientNorms]) -> LayerNorms:
     >>> print(found.norms["0"], found.norms["2"], found.total())
     [5.] [1.] [5.09901951]
     """
-    names = list(dict.fromkeys(name for sample in samples for name in sample.norms))
-    squares: dict[str, Values] = {}
-    for name in names:
-        values = np.array([sample.norms.get(name, 0.0) for sample in samples], np.float64)
-        layer = name.rpartition(".")[0] or name
-        squares[layer] = squares.get(layer, 0.0) + values**2
-    steps = np.array([sample.step for sample in samples], np.int64)
-    return LayerNorms(steps, {layer: np.sqrt(square) for layer, square in squares.items()})
+    names = dict.fromkeys(name for sample in samples for name in sample.norms)
+    values = {name: [sample.norms.get(name, 0.0) for sample in samples] for name in names}
+    return LayerNorms(np.array([sample.step for sample in samples], np.int64), norms_by_layer(values))
 
 
 def read_gradients(found: LayerNorms, clipped: int = 0, clip_norm: float | None = None, steps: int = 0) -> list[str]:

@@ -6,7 +6,7 @@ import base64
 import html
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -78,28 +78,36 @@ def element(tag: str, *content: Content, **attributes: str | int | bool | None) 
 
 
 def table(
-    heading: Iterable[Content], rows: Iterable[Iterable[Content]], caption: str, numbers: bool = True
+    heading: Sequence[Content], rows: Iterable[Sequence[Content]], caption: str, *, words: Collection[int] = ()
 ) -> Markup:
     """Return a table in a box of its own that scrolls, the first cell of each row its heading.
 
     Parameters
     ----------
-    heading : iterable of content
+    heading : sequence of content
         The headings of the columns.
-    rows : iterable of iterables of content
+    rows : iterable of sequences of content
         The cells.
     caption : str
         What it shows, for whoever hears the page.
-    numbers : bool
-        Whether all columns but the first hold numbers, and are aligned on the right.
+    words : collection of int
+        The numbers of the columns, besides the first, that hold words; the others are aligned on the right.
     """
-    head = element("tr", (element("th", cell, scope="col") for cell in heading))
-    body = (
+
+    def kind(column: int) -> str | None:
+        return None if column == 0 or column in words else "number"
+
+    head = element(
+        "tr", (element("th", cell, scope="col", class_=kind(i)) for i, cell in enumerate(heading))
+    )
+    body = [
         element(
-            "tr", (element("td", cell) if i else element("th", cell, scope="row") for i, cell in enumerate(row))
+            "tr",
+            element("th", row[0], scope="row"),
+            (element("td", cell, class_=kind(i)) for i, cell in enumerate(row[1:], start=1)),
         )
         for row in rows
-    )
+    ]
     return element(
         "div",
         element(
@@ -107,7 +115,6 @@ def table(
             element("caption", caption),
             element("thead", head),
             element("tbody", body),
-            class_="numbers" if numbers else None,
         ),
         class_="wide",
         tabindex=0,

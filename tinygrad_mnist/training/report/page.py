@@ -102,7 +102,9 @@ def figure(drawn: Drawn, name: str, *caption: Content) -> Markup | None:
     if picture is None:
         return None
     below = element("figcaption", *caption) if caption else None
-    return element("figure", element("div", Markup(picture.svg), class_="picture"), below)
+    # numbers as colours are seen best on white, and so are images of ink
+    kind = "picture on-white" if name in ("weights", "saliency") else "picture"
+    return element("figure", element("div", Markup(picture.svg), class_=kind), below)
 
 
 def paragraphs(sentences: list[str]) -> list[Markup]:
@@ -227,8 +229,9 @@ def _course(drawn: Drawn) -> Content:
     found = [picture for picture in pictures if picture is not None]
     if not found and not reading:
         return None
+    columns = [found[:1], found[1:]]  # the first is as high as the others together
     return join(
-        element("div", found, class_="pair") if found else None,
+        element("div", (element("div", column) for column in columns if column), class_="pair"),
         element("h3", "What the gradients say") if reading else None,
         paragraphs(reading),
     )
@@ -266,8 +269,8 @@ def _mistakes(drawn: Drawn) -> Content:
     return join(
         element(
             "p",
-            "How often each class (a row) was taken for each class (a column). Right answers are on the diagonal; the "
-            "most frequent mistake is framed.",
+            "How often each class (a row) was taken for each class (a column). Right answers are on the diagonal; "
+            "what is mistaken most often is framed.",
         ),
         matrix,
         _frequent(counts, names),
@@ -301,8 +304,8 @@ def _matrix(counts: NDArray[np.int64], names: tuple[str, ...], shares: bool) -> 
                 )
             )
         rows.append(element("tr", cells))
-    caption = f"Confusion matrix, {'shares of each row in percent' if shares else 'numbers of images'}"
-    head = element("tr", element("th", "true \\ taken for", scope="col"), (element("th", n, scope="col") for n in names))
+    caption = f"Confusion matrix: {'shares of each row in percent' if shares else 'numbers of images'}"
+    head = element("tr", element("th", "true", scope="col"), (element("th", n, scope="col") for n in names))
     made = element("table", element("caption", caption), element("thead", head), element("tbody", rows))
     return element("div", made, class_="wide matrix", tabindex=0, role="region", aria_label=caption)
 
@@ -319,22 +322,25 @@ def _frequent(counts: NDArray[np.int64], names: tuple[str, ...]) -> Markup:
 
 
 def _class_table(counts: NDArray[np.int64], names: tuple[str, ...]) -> Markup:
+    found = by_class(counts, names)
+    wrong = [1 - one.correct / one.images if one.images else 0.0 for one in found]
+    worst = max(wrong)
     rows = []
-    for one in by_class(counts, names):
-        share = one.correct / one.images if one.images else 0.0
-        bar = element("span", element("i", style=f"width:{100 * share:.1f}%"), class_="bar", aria_hidden="true")
+    for one, share in zip(found, wrong, strict=True):
+        length = 100 * share / worst if worst else 0.0
+        bar = element("span", element("i", style=f"width:{length:.1f}%"), class_="bar", aria_hidden="true")
         rows.append(
             (
                 one.name,
-                f"{one.images:,}",
-                percent_text(share) if one.images else "-",
-                interval_text(one.correct, one.images) if one.images else "-",
-                one.confused_with,
+                percent_text(1 - share) if one.images else "-",
+                f"{one.images - one.correct:,} of {one.images:,}",
                 bar,
+                one.confused_with,
+                interval_text(one.correct, one.images) if one.images else "-",
             )
         )
-    heading = ("class", "images", "accuracy", "95 % interval", "taken most often for", "share")
-    return table(heading, rows, "Accuracy of each class on the test part")
+    heading = ("class", "accuracy", "wrong", "share of the wrong", "most often for", "95 % interval")
+    return table(heading, rows, "Accuracy of each class on the test part", words=(3, 4))
 
 
 # ---- images -----------------------------------------------------------------------------------------------
@@ -436,7 +442,7 @@ def _calibration(drawn: Drawn) -> Content:
     filled = found.counts > 0
     sure = float(found.counts[filled] @ found.confidence[filled]) / n
     right = float(found.counts[filled] @ found.accuracy[filled]) / n
-    way = "too sure of itself" if sure > right else "surer than it claims" if sure < right else "as sure as it is right"
+    way = "too sure of itself" if sure > right else "right more often than it is sure" if sure < right else "as sure as it is right"
     return join(
         element(
             "p",
@@ -462,7 +468,7 @@ def _model(drawn: Drawn) -> Content:
     rows.append(("all", "", "", f"{total:,}"))
     parts: list[Content] = [
         element("p", f"{count_text(len(layers), 'layer')}, {count_text(total, 'parameter')}."),
-        table(("name", "layer", "output", "parameters"), rows, "Layers of the model, and the shape that each puts out"),
+        table(("name", "layer", "output", "parameters"), rows, "Layers of the model, and the shape that each puts out", words=(1,)),
     ]
     if drawn.graph is not None:
         link = (
@@ -492,7 +498,9 @@ def _repeat(drawn: Drawn) -> Content:
     run, recipe = drawn.run, drawn.run.checkpoint.recipe
     known = {**run.checkpoint.origin, **{name: run.summary[name] for name in ("threads", "jit") if name in run.summary}}
     command, file = reproduction(recipe, known)
-    parts: list[Content] = [element("pre", element("code", command))]
+    words = command.replace(" --", "\n--").split("\n")  # an option is not broken between lines
+    line = [[element("span", word, class_="word"), " "] for word in words]
+    parts: list[Content] = [element("pre", element("code", line))]
     if file is not None:
         parts += [
             element("p", "No option says all that was changed in this recipe. Save this text as ", element("code", FILE), ":"),
@@ -507,7 +515,7 @@ def _repeat(drawn: Drawn) -> Content:
     parts.append(
         element("p", "Equal seeds give equal results on the same machine, with the same versions and number of threads.")
     )
-    parts.append(table(("what", "value"), _facts(run), "What the run depended on", numbers=False))
+    parts.append(table(("what", "value"), _facts(run), "What the run depended on", words=(1,)))
     changed = changes_text(recipe.changes()) if recipe.model_file is None else ""
     parts.append(element("p", f"Changed from the recipe {recipe.name}: {changed}.") if changed else None)
     values = [(name, value_text(value)) for name, value in recipe.to_dict().items() if name not in ("description", "model_file")]
@@ -515,7 +523,7 @@ def _repeat(drawn: Drawn) -> Content:
         element(
             "details",
             element("summary", "All values of the recipe"),
-            table(("value", "is"), values, "Values of the recipe", numbers=False),
+            table(("value", "is"), values, "Values of the recipe", words=(1,)),
         )
     )
     return join(*parts)

@@ -23,10 +23,10 @@ from tinygrad_mnist.training.report.trained_run import TrainedRun
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WIDTH: Final = 4.2
-"""Inches. On a telephone, where 4.2 inches are 370 pixels, the smallest text is then 11 pixels high."""
+WIDTH: Final = 4.63
+"""Inches. On a telephone, where they are 384 pixels, the smallest text is then 11 pixels high."""
 
-SAMPLES, MISTAKES, SALIENT, WEIGHTS = 24, 16, 12, 24
+SAMPLES, MISTAKES, SALIENT, WEIGHTS = 24, 16, 12, 25
 
 
 class Picture(NamedTuple):
@@ -208,7 +208,7 @@ def _weights(run: TrainedRun, examples: Examples | None) -> Figure | None:
     if isinstance(first, nn.Conv2d) and max(first.weight.shape[2:]) < 3:
         return None  # filters of single pixels are no pictures
     shape = (height, width) if isinstance(first, nn.Linear) else None
-    return plots.plot_weights(first.weight.numpy(), shape=shape, most=WEIGHTS, width=WIDTH)
+    return plots.plot_weights(first.weight.detach().numpy(), shape=shape, most=WEIGHTS, width=WIDTH)
 
 
 def _saliency(run: TrainedRun, examples: Examples | None) -> Figure | None:
