@@ -263,7 +263,8 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return printable(",".join(map(str, value)))
+        texts = any(isinstance(entry, str) for entry in value)
+        return printable((", " if texts else ",").join(map(str, value)))
     if isinstance(value, Mapping):
         return printable(", ".join(f"{key} {entry}" for key, entry in value.items()))
     return f"{value:g}" if isinstance(value, float) else printable(str(value))

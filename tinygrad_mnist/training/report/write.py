@@ -159,8 +159,16 @@ def _curves(runs: Mapping[str, TrainedRun]) -> tuple[list[Picture], list[str]]:
     missing = [f"{name} has no evaluations to draw." for name in rows if name not in known]
     if not known:
         return [], missing
-    try:
-        figure = plots.plot_comparison(known, title="Loss and accuracy", width=WIDTH)
-    except (ImportError, ValueError) as error:
-        return [], [*missing, f"No curves were drawn: {printable(str(error))}"]
-    return [Picture("curves", plots.svg(figure))], missing
+    pictures = []
+    for quantity in ("loss", "accuracy"):
+        columns = {"step", "epoch", f"train_{quantity}", f"validation_{quantity}"}
+        some = {
+            name: [{key: row[key] for key in columns & row.keys()} for row in found]
+            for name, found in known.items()
+        }
+        try:
+            figure = plots.plot_comparison(some, title=quantity.capitalize(), width=WIDTH)
+        except (ImportError, ValueError) as error:
+            return pictures, [*missing, f"No curves were drawn: {printable(str(error))}"]
+        pictures.append(Picture(quantity, plots.svg(figure)))
+    return pictures, missing
