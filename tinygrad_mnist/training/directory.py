@@ -24,8 +24,13 @@ PREDICTIONS: Final = "predictions.png"
 TRAINING: Final = "training.png"
 GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
+REPORT: Final = "report.html"
+DRAWINGS: Final = "pictures"
+"""The folder of the report's pictures."""
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
+KEPT: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS)
+"""The files that nothing can make again."""
 LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
 
