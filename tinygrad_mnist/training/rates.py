@@ -71,7 +71,10 @@ def schedule_rates(
     """
     if steps < 0:
         raise ValueError(f"a training has 0 steps or more, not {steps}")
-    optimizer, schedule = _copied(plan, schedule) if isinstance(plan, Optimizer) else _built(plan, steps, schedule)
+    if isinstance(plan, Optimizer):
+        optimizer, schedule = _copied(plan, schedule)
+    else:
+        optimizer, schedule = _built(plan, steps, schedule)
     group = optimizer.param_groups[0]
     rates = np.full(steps, group["lr"], dtype=np.float64)
     if schedule is not None:
@@ -108,7 +111,7 @@ def rates_line(rates: Sequence[float] | NDArray[np.float64], encoding: str = "ut
     Parameters
     ----------
     rates : array-like
-        The rate of each step, as `schedule_rates` returns it; one or more.
+        The rate of each step, as `schedule_rates` returns it.
     encoding : str
         The encoding in which the line is to be written; in one without blocks the picture is of ASCII signs.
     width : int
@@ -124,9 +127,10 @@ def rates_line(rates: Sequence[float] | NDArray[np.float64], encoding: str = "ut
     learning rate 0.5 down to 0.125  #=:
     """
     values = np.asarray(rates, np.float64)
-    low, high = values.min(), values.max()
-    if low == high:
-        return f"learning rate {low:.3g}"
+    if not len(values):
+        return "learning rate: no steps"
+    if values.min() == values.max():
+        return f"learning rate {values[0]:.3g}"
     return f"learning rate {_course(values)}  {_picture(values, encoding, width)}"
 
 
