@@ -1,5 +1,6 @@
 """A terminal's screen, as far as progress needs one: it knows no other signs than those that are expected."""
 
+import io
 import re
 
 SIGN = re.compile(
@@ -36,3 +37,20 @@ def screen_of(output: str, columns: int = 80) -> list[str]:
     while rows and not rows[-1].strip():
         rows.pop()
     return [text.rstrip() for text in rows]
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal, and counts what is written at once."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)

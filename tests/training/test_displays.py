@@ -8,26 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.training.screen import screen_of
+from tests.training.screen import Screen, screen_of
 from tinygrad_mnist.training import displays
 from tinygrad_mnist.training.displays import Display, Notebook, Row, Terminal, find_display
-
-
-class Screen(io.StringIO):
-    """A stream that says it is a terminal, and counts what is written at once."""
-
-    encoding = "utf-8"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[str] = []
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self.writes.append(text)
-        return super().write(text)
 
 
 def two_rows(width: int) -> Sequence[Row]:
