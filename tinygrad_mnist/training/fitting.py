@@ -460,10 +460,13 @@ class Training:
                 np.errstate(over="ignore", invalid="ignore", divide="ignore"),
             ):
                 try:
-                    self._train(notice)
-                except KeyboardInterrupt as interrupt:
-                    self._end_by(interrupt)
-                self._finish()
+                    try:
+                        self._train(notice)
+                    except KeyboardInterrupt as interrupt:
+                        self._end_by(interrupt)
+                    self._finish()
+                finally:
+                    self._tell("on_exit")
                 self.interrupted |= self._interrupts.pending is not None
         if self._best_state is not None:
             self.model.load_state_dict(self._best_state)
