@@ -20,7 +20,7 @@ PathLike = str | os.PathLike[str]
 
 
 @contextmanager
-def replacing(path: PathLike) -> Iterator[Path]:
+def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path]:
     """Give a path to write to, which takes the place of ``path`` at the end, unless an error came between.
 
     Threads and processes may write the same file at the same time: each writes a file of its own, readers see
@@ -32,6 +32,8 @@ def replacing(path: PathLike) -> Iterator[Path]:
     ----------
     path : path-like
         The file to write.
+    previous : path-like, optional
+        Another path in the same directory, where the file that was there before is kept.
 
     Yields
     ------
@@ -57,20 +59,25 @@ def replacing(path: PathLike) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    unfinished = _beside(target)
+    unfinished, kept = _beside(target), _beside(target)
     try:
         yield unfinished
         # Renaming a file whose contents are not on the disk yet could leave an empty file after a power cut.
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
+        if previous is not None and target.exists():
+            os.link(target, kept)
         os.replace(unfinished, target)
+        if previous is not None and kept.exists():
+            os.replace(kept, previous)
     except OSError as error:
         if error.strerror is not None and error.filename in (None, str(unfinished)):
             raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+        for path in (unfinished, kept):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _beside(target: Path) -> Path:

@@ -43,7 +43,13 @@ from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recip
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from tinygrad_mnist.training.checkpoint import (
+        Checkpoint,
+        load_checkpoint,
+        load_state,
+        save_checkpoint,
+        save_state,
+    )
     from tinygrad_mnist.training.evaluation import (
         CheckpointEvaluation,
         Evaluation,
@@ -99,9 +105,11 @@ __all__ = [
     "find_recipe",
     "fit",
     "load_checkpoint",
+    "load_state",
     "predict",
     "predict_picture",
     "save_checkpoint",
+    "save_state",
     "set_threads",
     "threads_in_use",
     "train",
@@ -121,7 +129,15 @@ def __getattr__(name: str) -> Any:
             training_data,
         )
 
-        for module in (checkpoint, evaluation, loop, prediction, run, submission, training_data):
+        for module in (
+            checkpoint,
+            evaluation,
+            loop,
+            prediction,
+            run,
+            submission,
+            training_data,
+        ):
             found = vars(module).get(name)
             if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
                 globals()[name] = found

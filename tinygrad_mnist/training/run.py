@@ -6,7 +6,6 @@ The test part is looked at once, at the end, with the state that was the best on
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset, find_augmentation
 from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.files import write_json, write_json_lines
@@ -31,6 +29,7 @@ from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
+from tinygrad_mnist.training.versions import versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,23 +295,6 @@ def _summary(
         "compiled_reason": result.decision.reason,
         "versions": versions(),
         "config": recipe.to_dict(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that numbers depend on: Python, NumPy, its BLAS, and this package.
-
-    Examples
-    --------
-    >>> sorted(versions())
-    ['blas', 'numpy', 'python', 'tinygrad_mnist']
-    """
-    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "tinygrad_mnist": __version__,
-        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
     }
 
 
