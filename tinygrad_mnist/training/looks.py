@@ -23,7 +23,7 @@ from tinygrad_mnist.engine.observe import Recorder, is_own, module, observed_by
 from tinygrad_mnist.engine.random_state import Draws
 from tinygrad_mnist.engine.tape import Node, recording
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.engine.tree import map_leaves
+from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.module import evaluation_mode
 
@@ -196,6 +196,10 @@ class Evaluated:
     changed: tuple[str, ...]
     twin: nn.Module
 
+    def name_of(self, this: Any) -> str:
+        """Return a module as a sentence names it."""
+        return name_of(this, self.twin)
+
 
 def evaluated(model: nn.Module, inputs: Any) -> Evaluated:
     """Let inputs go through a copy of a model in evaluation mode."""
@@ -259,15 +263,15 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
     gradients = [leaf.grad for leaf in leaves]
     for leaf in leaves:
         leaf.grad = None  # else the gradient of a look would be added to the arrays themselves
-    root = init._root
-    init._root = deepcopy(root)  # its children are counted
+    root = init.root_seed()
+    init.set_root_seed(deepcopy(root))  # it counts its children
     try:
         with ExitStack() as stack:
             for function in dict.fromkeys([loss, *_forwards(model)]):
                 stack.enter_context(kept_generators(function))
             yield
     finally:
-        init._root = root
+        init.set_root_seed(root)
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient
 
@@ -287,7 +291,8 @@ def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:
 
 def as_tensors(values: Any) -> Any:
     """Return arrays, alone or in dicts, lists and tuples, as Tensors that need no gradient."""
-    return map_leaves(lambda leaf: Tensor(leaf) if isinstance(leaf, np.ndarray) else leaf, values)
+    leaves, structure = flatten(values)
+    return unflatten(structure, [Tensor(one) if isinstance(one, np.ndarray) else one for one in leaves])
 
 
 def array_of(value: Any) -> NDArray[Any] | None:
