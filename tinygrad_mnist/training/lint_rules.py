@@ -18,7 +18,8 @@ from tinygrad_mnist.engine.tape import Node
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.loss import IGNORED
-from tinygrad_mnist.training.looks import Applied, Look, array_of, evaluated, names_text
+from tinygrad_mnist.training.lint_course import DeadUnits
+from tinygrad_mnist.training.looks import Applied, Look, array_of, names_text
 
 Array = NDArray[Any]
 
@@ -30,7 +31,6 @@ REARRANGING: Final = frozenset({
 
 PRODUCTS: Final = frozenset({"linear", "matmul", "dot", "einsum", "conv2d", "conv2d_with_bias"})
 NORMALISATIONS: Final = frozenset({"batch_norm", "layer_norm", "linear_batch_norm_relu"})
-RECTIFIERS: Final = frozenset({"relu", "maximum", "linear_batch_norm_relu"})
 
 
 # ---- softmax before cross-entropy --------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def without_gradient(look: Look) -> Iterator[str]:
     """
     if look.loss_value is None:
         return
-    silent = {name for name, value in look.gradients.items() if not value}
+    silent = {name for name, value in look.gradients.items() if not value}  # None, or exactly 0
     missing = {name for name, value in look.gradients.items() if value is None}
     for seed in range(3):
         if not silent:
@@ -170,13 +170,23 @@ def without_gradient(look: Look) -> Iterator[str]:
             "loss is computed of the model's output, as a Tensor, without .detach(), .data or np.asarray"
         )
         return
-    names = [name for name in look.gradients if name in silent]
-    what = "gets no gradient" if silent == missing else "has a gradient of exactly 0"
-    what = what if len(names) == 1 else what.replace("gets", "get").replace("has", "have")
-    number = "parameter" if len(names) == 1 else "parameters"
-    yield (
-        f"{number} {names_text(names)} {what}, so that training leaves {'it' if len(names) == 1 else 'them'} "
-        "as at the beginning: use the layer in forward, or freeze it by .requires_grad_(False)"
+    for names, what in ((missing, "gets no gradient"), (silent - missing, "has a gradient of exactly 0")):
+        if names:
+            yield _silent_text([name for name in look.gradients if name in names], what, names is missing)
+            return
+
+
+def _silent_text(names: list[str], what: str, is_missing: bool) -> str:
+    many = len(names) > 1
+    advice = (
+        "use the layer in forward, or freeze it by .requires_grad_(False)"
+        if is_missing
+        else "the units around it are 0 for every input, or are multiplied by 0"
+    )
+    return (
+        f"{'parameters' if many else 'parameter'} {names_text(names)} "
+        f"{what.replace('gets', 'get').replace('has', 'have') if many else what}, so that training leaves "
+        f"{'them' if many else 'it'} as at the beginning: {advice}"
     )
 
 
@@ -207,28 +217,35 @@ def not_in_optimizer(look: Look) -> Iterator[str]:
 
 def evaluation_mode_in_training(look: Look) -> Iterator[str]:
     """Find modules that are in evaluation mode while the model is trained."""
-    sensitive = [(path, one) for path, one in look.model.named_modules() if depends_on_mode(one)]
-    left = [(path, one) for path, one in sensitive if not one.training]
+    yield from left_in_evaluation(look.model)
+
+
+def left_in_evaluation(model: nn.Module) -> Iterator[str]:
+    """Find layers of a model in evaluation mode, of those that then behave otherwise."""
+    left = [(path, one) for path, one in model.named_modules() if _depends_on_mode(one) and not one.training]
     if not left:
         return
-    if not look.model.training:
+    many = len(left) > 1
+    if not model.training:
         yield (
-            f"the model is in evaluation mode while it is trained: {_layers_text(left)} behave as in "
-            "evaluation; call model.train() before training, and after each evaluation"
+            f"the model is in evaluation mode while it is trained: {_layers_text(left)} "
+            f"{'behave' if many else 'behaves'} as in evaluation; call model.train() before training, and after "
+            "each evaluation"
         )
     elif all(_is_norm(one) for _, one in left):
         yield (
-            f"{_layers_text(left)} stay in evaluation mode in training, and normalise by the running "
-            "statistics: that is right for a frozen batch norm; else call .train()"
+            f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode in training, and "
+            f"{'normalise' if many else 'normalises'} by the running statistics: that is right for a frozen batch "
+            "norm; else call .train()"
         )
     else:
         yield (
-            f"{_layers_text(left)} stay in evaluation mode while the model is trained: if that is not meant, "
-            "call model.train()"
+            f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode while the model is trained: if "
+            "that is not meant, call model.train()"
         )
 
 
-def depends_on_mode(one: Any) -> bool:
+def _depends_on_mode(one: Any) -> bool:
     """Return whether a layer of this package behaves in evaluation as it does not in training."""
     return _is_norm(one) or (isinstance(one, (nn.Dropout, nn.Dropout2d)) and one.p > 0)
 
@@ -276,7 +293,7 @@ def _is_dropout_mask(mask: Any) -> bool:
 
 def wrong_labels(look: Look) -> Iterator[str]:
     """Find labels that are no classes, or are no labels, where the loss is a cross-entropy of classes."""
-    outputs, targets = array_of(look.outputs), array_of(look.targets)
+    outputs, targets = array_of(look.outputs), array_of(look.all_targets)
     if outputs is None or targets is None or outputs.ndim < 2 or not _takes_labels(look):
         return
     own = getattr(look.loss, "ignore_index", IGNORED)
@@ -531,45 +548,9 @@ def not_finite_rows(array: Array, name: str) -> str:
 
 # ---- ReLU --------------------------------------------------------------------------------------------------
 
-DEAD: Final = 0.5
-"""The share of the units of a layer from which on dead ones are spoken of."""
-
-FEWEST_ROWS: Final = 64
-"""The rows that a unit must be 0 for, so that it may be called dead."""
-
 
 def dead_relu(look: Look) -> Iterator[str]:
     """Find layers of which at least half the units are 0 for every row."""
-    if (found := dead_layers(look.model, look.few_inputs)) and len(look.few_inputs) >= FEWEST_ROWS:
-        yield dead_text(found, len(look.few_inputs))
-
-
-def dead_layers(model: nn.Module, inputs: Any) -> list[tuple[str, int, int]]:
-    """Return the layers with a large share of dead units: the place of each, its dead units, all of them."""
-    evaluation = evaluated(model, inputs)
-    found = []
-    for one in evaluation.operations:
-        if one.name not in RECTIFIERS or (one.name == "maximum" and 0 not in map(_number, one.arrays)):
-            continue
-        if not isinstance(one.out, np.ndarray) or one.out.ndim < 2 or one.out.dtype.kind != "f":
-            continue
-        axes = tuple(axis for axis in range(one.out.ndim) if axis != 1)
-        alive = np.any(one.out, axis=axes)
-        dead = len(alive) - int(np.count_nonzero(alive))
-        if len(alive) >= 4 and dead >= DEAD * len(alive):
-            found.append((evaluation.name_of(one.module), dead, len(alive)))
-    return found
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.ndim(value) == 0 else None
-
-
-def dead_text(layers: list[tuple[str, int, int]], rows: int) -> str:
-    """Return the sentence on dead units."""
-    shown = ", ".join(f"{dead} of {units} units of {place}" for place, dead, units in layers[:3])
-    rest = f" and {len(layers) - 3} layers more" if len(layers) > 3 else ""
-    return (
-        f"dead ReLUs: {shown}{rest} are 0 for each of {rows} inputs, and learn nothing any more; take a lower "
-        "learning rate, inputs that are standardised, or LeakyReLU"
-    )
+    units = DeadUnits(look.model)
+    units.add(look.in_evaluation, look.few_inputs)
+    yield from units.sentences()

@@ -83,9 +83,11 @@ class Look:
     loss : callable
         ``loss(outputs, targets)``, a scalar.
     inputs, targets : array_like
-        A batch; or all the data, of which the first rows are looked at.
+        A batch; or all the data, of which evenly spaced rows are looked at.
     optimizer : Optimizer, optional
         The optimiser of the parameters.
+    all_targets : array_like, optional
+        The targets of all data, where the batch is a part of it.
 
     Attributes
     ----------
@@ -104,13 +106,16 @@ class Look:
     inputs: Any
     targets: Any
     optimizer: Any = None
+    all_targets: Any = None
     outputs: Any = None
     loss_value: Any = None
     operations: list[Applied] = field(default_factory=list)
     model_operations: int = 0
 
     def __post_init__(self) -> None:
-        self.few_inputs, self.few_targets = _first_rows(self.inputs, self.targets)
+        self.few_inputs, self.few_targets = few_rows(self.inputs, self.targets)
+        if self.all_targets is None:
+            self.all_targets = self.targets
         with unchanged(self.model, self.loss, self.optimizer):
             self.twin = copy_of(self.model)
             self._own_loss = copy_of(self.loss) if isinstance(self.loss, nn.Module) else self.loss
@@ -302,12 +307,13 @@ def array_of(value: Any) -> NDArray[Any] | None:
     return value if isinstance(value, np.ndarray) else None
 
 
-def _first_rows(inputs: Any, targets: Any) -> tuple[Any, Any]:
-    """Return the first rows of a batch; all of it where it is not clear what its rows are."""
+def few_rows(inputs: Any, targets: Any) -> tuple[Any, Any]:
+    """Return evenly spaced rows of a batch; all of it where it is not clear what its rows are."""
     x, y = array_of(inputs), array_of(targets)
     if x is None or y is None or not x.ndim or not y.ndim or len(x) != len(y):
         return inputs, targets
-    return x[:ROWS], y[:ROWS]
+    step = max(1, len(x) // ROWS)
+    return x[::step][:ROWS], y[::step][:ROWS]
 
 
 def names_text(names: Iterable[str], most: int = 4) -> str:
