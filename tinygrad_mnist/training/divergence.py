@@ -7,8 +7,8 @@ way (`Snapshots`), and the step is run again from them, in eager and under `dete
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -23,14 +23,13 @@ from tinygrad_mnist.training.looks import Loss, array_of, as_tensors, copy_of, u
 
 Arrays = dict[str, NDArray[Any]]
 
-EVERY: Final = 128
-"""Steps from one snapshot to the next. A snapshot of the recipe mlp takes as long as a sixth of a step."""
+EVERY: Final = 512
+"""Steps from one snapshot to the next, later on."""
 
 GROWTH: Final = 3.0
 """The factor by which a loss has grown, where it is said to have grown."""
 
 
-@dataclass
 class Snapshots:
     """Copies of the weights and buffers of a model, made on the way: the last two.
 
@@ -40,24 +39,47 @@ class Snapshots:
     Parameters
     ----------
     model : Module
-        The model.
+        The model; of no model there are no snapshots.
+
+    Attributes
+    ----------
+    next : int
+        The step of the next snapshot.
+    limit : float
+        The loss above which one is made at every step.
     """
 
-    model: nn.Module
-    kept: list[tuple[int, Arrays]] = field(default_factory=list)
-    highest: float = 0.0
+    def __init__(self, model: nn.Module | None = None) -> None:
+        model = nn.Module() if model is None else model
+        self.parameters = dict(model.named_parameters())
+        self.buffers = {
+            f"{path}.{name}" if path else name: (module, name)
+            for path, module in model.named_modules()
+            for name, _ in module.named_buffers(recurse=False)
+        }
+        self.kept: list[tuple[int, Arrays]] = []
+        self.next, self.limit = 0, 0.0
 
     def note(self, step: int, loss: float) -> None:
         """Make a snapshot after a step, if it is due."""
-        if step <= 4:
-            self.highest = max(self.highest, abs(loss))
-        elif step & (step - 1) and step % EVERY and abs(loss) <= GROWTH * self.highest:
+        if step < self.next and loss <= self.limit:
             return
+        if step <= 4:
+            self.limit = max(self.limit, GROWTH * abs(loss))
+        self.next = min(2 * step, step + EVERY)
         self.take(step)
 
     def take(self, step: int) -> None:
         """Make a snapshot of the weights after a step."""
-        self.kept = [*self.kept[-1:], (step, _state_of(self.model))]
+        # into the memory of the older of the two: new memory takes longer to write to
+        memory = self.kept[0][1] if len(self.kept) == 2 else {}
+        self.kept = [*self.kept[-1:], (step, {name: _copied(a, memory.get(name)) for name, a in self._arrays()})]
+
+    def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, parameter in self.parameters.items():
+            yield name, parameter.data
+        for name, (module, own) in self.buffers.items():
+            yield name, getattr(module, own)
 
     def before(self, step: int) -> tuple[int, Arrays] | None:
         """Return the last snapshot from before a step in which all is finite, and its step."""
@@ -67,10 +89,12 @@ class Snapshots:
         return None
 
 
-def _state_of(model: nn.Module) -> Arrays:
-    named = {name: parameter.data for name, parameter in model.named_parameters()}
-    named.update(model.named_buffers())
-    return {name: array.copy() for name, array in named.items()}
+def _copied(array: NDArray[Any], memory: NDArray[Any] | None) -> NDArray[Any]:
+    """Return a copy of an array, in the given memory if that fits."""
+    if memory is None or memory.shape != array.shape or memory.dtype != array.dtype:
+        return array.copy(order="K")
+    memory[...] = array
+    return memory
 
 
 def origin(
@@ -111,7 +135,7 @@ def origin(
     growth = _growth_text(losses, lr)
     for step in sorted(batches):
         if (kept := snapshots.before(step)) is not None and (what := _anomaly(model, loss, batches[step], kept[1])):
-            whose = "of before it" if kept[0] == step - 1 else f"after step {kept[0]:,}"
+            whose = "from before it" if kept[0] == step - 1 else f"after step {kept[0]:,}"
             which = "this step" if step == max(batches) else f"step {step:,}"
             again = f"{which}, run again with the weights {whose}: {what}"
             return f"{growth}; {again}" if growth else again
@@ -159,9 +183,11 @@ def _anomaly(model: nn.Module, loss: Loss, batch: tuple[Any, Any], state: Arrays
 
 def _one_line(message: str, outside: str) -> str:
     """Return the message of an anomaly as one line; without the line of code, if that is outside the model."""
-    what, *context = message.split("\n")
+    first, *context = message.split("\n")
+    what = re.sub(r"^.*?: (?=the |argument )", "", first)  # the path of the module, which comes again below
     parts = [part.strip() for part in context]
-    return "; ".join([what, *(part for part in parts if part != f"at: {outside}")])
+    kept = [part for part in parts if part.startswith(("in module: ", "at: ")) and part != f"at: {outside}"]
+    return "; ".join([what, *kept])
 
 
 def _growth_text(losses: Sequence[float], lr: float | None) -> str | None:

@@ -20,7 +20,7 @@ from tinygrad_mnist.training.looks import Evaluated, array_of, evaluated
 
 Array = NDArray[Any]
 
-FIRST_STEPS: Final = 20
+FIRST_STEPS: Final = 12
 """The steps at the beginning whose batches and rates are looked at."""
 
 # ---- the first batches -------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ class BatchSummary:
         if x is None or y is None or not x.ndim or not y.ndim:
             return None
         flat = x.reshape(-1)
-        part = flat[:: max(1, flat.size // 4096)]
+        part = flat[:: max(1, flat.size // 512)]
         checksum = zlib.crc32(part.tobytes(), zlib.crc32(y.tobytes()))
         labels = (int(y.min()), int(y.max())) if y.ndim == 1 and y.size and is_integer(y) else None
         return cls(checksum, len(x), labels)
@@ -60,7 +60,7 @@ class BatchSummary:
 SAME: Final = 5
 """The equal batches one after the other that are no accident."""
 
-SORTED: Final = 12
+SORTED: Final = 10
 """The batches of one label alone that are no accident, where each has at least `FEWEST` rows."""
 
 FEWEST: Final = 8
@@ -173,7 +173,7 @@ def loss_of_guess(loss: Any, targets: Array) -> float | None:
 
 # ---- training and validation data --------------------------------------------------------------------------
 
-ROWS_COMPARED: Final = 500
+ROWS_COMPARED: Final = 200
 """The training rows that are looked for in the validation part, and at most four times as many of it."""
 
 
@@ -233,10 +233,7 @@ class DeadUnits:
 
     def look(self, inputs: Any) -> None:
         """Let some inputs go through a copy of the model, in evaluation mode."""
-        self.add(evaluated(self.model, inputs), inputs)
-
-    def add(self, evaluation: Evaluated, inputs: Any) -> None:
-        """Count the units of a pass that was made already."""
+        evaluation = evaluated(self.model, inputs)
         for place, units in _alive_units(evaluation):
             before = self.alive.get(place)
             self.alive[place] = units if before is None or before.shape != units.shape else before | units
@@ -248,17 +245,18 @@ class DeadUnits:
         counts = [(place, int(np.count_nonzero(~alive)), len(alive)) for place, alive in self.alive.items()]
         return [(place, dead, units) for place, dead, units in counts if units >= 4 and dead >= DEAD * units]
 
-    def sentences(self) -> Iterator[str]:
-        """Yield the sentence on dead units, if there are many and enough rows were looked at."""
-        layers = self.layers()
-        if not layers or self.rows < FEWEST_ROWS:
-            return
-        shown = ", ".join(f"{dead} of {units} units of {place}" for place, dead, units in layers[:3])
-        rest = f" and {len(layers) - 3} layers more" if len(layers) > 3 else ""
-        yield (
-            f"dead ReLUs: {shown}{rest} are 0 for each of {self.rows} inputs, and learn nothing any more; take a "
-            "lower learning rate, inputs that are standardised, or LeakyReLU"
-        )
+
+def dead_relu(units: DeadUnits) -> Iterator[str]:
+    """Find layers of which at least half the units were 0 for all rows."""
+    layers = units.layers()
+    if not layers or units.rows < FEWEST_ROWS:
+        return
+    shown = ", ".join(f"{dead} of {all_} units of {place}" for place, dead, all_ in layers[:3])
+    rest = f" and {len(layers) - 3} layers more" if len(layers) > 3 else ""
+    yield (
+        f"dead ReLUs: {shown}{rest} are 0 for each of {units.rows} inputs, and learn nothing any more; take a "
+        "lower learning rate, inputs that are standardised, or LeakyReLU"
+    )
 
 
 def _alive_units(evaluation: Evaluated) -> Iterator[tuple[str, Array]]:

@@ -18,7 +18,6 @@ from tinygrad_mnist.engine.tape import Node
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.loss import IGNORED
-from tinygrad_mnist.training.lint_course import DeadUnits
 from tinygrad_mnist.training.looks import Applied, Look, array_of, names_text
 
 Array = NDArray[Any]
@@ -544,13 +543,3 @@ def not_finite_rows(array: Array, name: str) -> str:
     numbers = "row" if len(rows) == 1 else "rows"
     shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
     return f"the {name} hold {value} in {len(rows):,} of {len(array):,} {numbers if len(array) == 1 else 'rows'} (row {shown})"
-
-
-# ---- ReLU --------------------------------------------------------------------------------------------------
-
-
-def dead_relu(look: Look) -> Iterator[str]:
-    """Find layers of which at least half the units are 0 for every row."""
-    units = DeadUnits(look.model)
-    units.add(look.in_evaluation, look.few_inputs)
-    yield from units.sentences()

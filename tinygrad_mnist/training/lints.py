@@ -31,6 +31,9 @@ BATCH: Final = "batch"
 DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
 
+EVALUATION: Final = "evaluation"
+"""The time of lints that look at evaluations 1, 8, 64 and so on."""
+
 BEGINNING: Final = "first steps"
 """The time of lints that compare the batches and rates of the first steps."""
 
@@ -96,7 +99,7 @@ LINTS: Final[Mapping[str, LintRule]] = {
     "float64": LintRule(BATCH, rules.accidental_float64, "float64 in a model of float32"),
     "float16": LintRule(BATCH, rules.float16_parameters, "trained parameters of float16"),
     "unscaled-inputs": LintRule(BATCH, rules.unscaled_inputs, "inputs that are not standardised"),
-    "dead-relu": LintRule(BATCH, rules.dead_relu, "layers of which half the units are always 0"),
+    "dead-relu": LintRule(EVALUATION, course.dead_relu, "layers of which half the units are always 0"),
     "shared-rows": LintRule(DATA, course.shared_rows, "validation data that is training data, too"),
     "same-batch": LintRule(BEGINNING, course.repeated_batch, "the same batch in each step"),
     "sorted-labels": LintRule(BEGINNING, course.sorted_labels, "batches of a single label"),
@@ -139,7 +142,11 @@ def lint(model: nn.Module, loss: Loss, inputs: Any, targets: Any, optimizer: Any
     >>> lint(nn.Linear(4, 3, rng=0), nn.CrossEntropyLoss(), x, y - 1)
     []
     """
-    return list(_lints_of(BATCH, Look(model, loss, inputs, targets, optimizer)))
+    found = list(_lints_of(BATCH, Look(model, loss, inputs, targets, optimizer)))
+    units = course.DeadUnits(model)
+    with suppress(Exception):
+        units.look(few_rows(inputs, targets, ROWS_FOR_DEAD)[0])
+    return found + list(_lints_of(EVALUATION, units))
 
 
 def _lints_of(when: str, *given: Any) -> Iterator[Lint]:
@@ -158,7 +165,7 @@ class Lints(Callback):
     """The callback that says what is wrong with a training, each fault once; `fit` adds it.
 
     It looks at the first batch, at the batches and rates of the first steps, after the first epoch, and at
-    the evaluations 1, 2, 4, 8 and so on. It keeps copies of the weights on the way, so that a loss that is
+    the evaluations 1, 8, 64 and so on. It keeps copies of the weights on the way, so that a loss that is
     not finite can be explained.
 
     Examples
@@ -175,8 +182,7 @@ class Lints(Callback):
         self._begin: course.Beginning | None = None
         self._units: course.DeadUnits | None = None
         self._last: tuple[Any, Any] | None = None
-        self._before: tuple[Any, Any] | None = None
-        self._snapshots: Snapshots | None = None
+        self._snapshots = Snapshots()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the names of the faults that were said."""
@@ -201,9 +207,11 @@ class Lints(Callback):
 
     def on_step_end(self, training: Training) -> None:
         """Keep the batch, and the weights now and then; look, where something is to be looked at."""
-        self._before, self._last = self._last, training.batch
-        if self._snapshots is not None:
-            self._snapshots.note(training.step, training.loss)
+        self._last = training.batch
+        snapshots = self._snapshots
+        if training.step < snapshots.next and training.loss <= snapshots.limit and not self._is_watching:
+            return
+        snapshots.note(training.step, training.loss)
         if self._is_watching:
             self._say(training, self._watched(training))
 
@@ -219,17 +227,15 @@ class Lints(Callback):
         """Look at the units behind ReLUs; at the mode in the next step."""
         self._evaluations += 1
         self._is_watching = True
-        if self._evaluations & (self._evaluations - 1) or self._last is None or "dead-relu" in self.said:
+        if self._evaluations not in LOOKS or self._last is None or "dead-relu" in self.said:
             return
         with suppress(Exception):
             units = course.DeadUnits(training.model)
-            units.look(few_rows(*self._last)[0])
+            units.look(few_rows(*self._last, course.FEWEST_ROWS)[0])
             self._units = units if units.layers() else None  # else to be looked at in further batches
 
     def on_diverge(self, training: Training) -> str | None:
         """Return why the loss is not finite."""
-        if self._snapshots is None:
-            return None
         batches = {training.step: training.batch}
         if self._last is not None and self._last is not training.batch:
             batches[training.step - 1] = self._last
@@ -278,9 +284,9 @@ class Lints(Callback):
                 yield from _lints_of(BEGINNING, begin)
         if self._units is not None:
             self._is_watching = True
-            self._units.look(few_rows(*batch)[0])
+            self._units.look(few_rows(*batch, course.FEWEST_ROWS)[0])
             if self._units.rows >= ROWS_FOR_DEAD or not self._units.layers():
-                yield from (Lint("dead-relu", text) for text in self._units.sentences())
+                yield from _lints_of(EVALUATION, self._units)
                 self._units = None
 
     def _say(self, training: Training, found: Iterable[Lint]) -> None:
@@ -293,6 +299,9 @@ class Lints(Callback):
                 self.said.append(one.name)
                 training.notify(f"{one.name}: {one.sentence}")
 
+
+LOOKS: Final = frozenset(8**k for k in range(10))
+"""The numbers of the evaluations at which units are looked at."""
 
 ROWS_FOR_DEAD: Final = 256
 """The rows that units are looked at with, before they are called dead."""

@@ -27,8 +27,11 @@ from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.module import evaluation_mode
 
-ROWS: Final = 64
+ROWS: Final = 32
 """The rows of a batch that a look is taken at."""
+
+ROWS_IN_EVALUATION: Final = 4
+"""The rows that show what a model does in evaluation mode."""
 
 Loss = Callable[[Any, Any], Any]
 
@@ -176,7 +179,8 @@ class Look:
     @cached_property
     def in_evaluation(self) -> Evaluated:
         """What the model does in evaluation mode."""
-        return evaluated(self.model, self.few_inputs)
+        rows = few_rows(self.few_inputs, self.few_targets, ROWS_IN_EVALUATION)[0]
+        return evaluated(self.twin, rows, copied=True)
 
     def name_of(self, this: Any) -> str:
         """Return a module as a sentence names it: ``layer '3' (Softmax)``, or ``the model (Net)``."""
@@ -206,11 +210,11 @@ class Evaluated:
         return name_of(this, self.twin)
 
 
-def evaluated(model: nn.Module, inputs: Any) -> Evaluated:
-    """Let inputs go through a copy of a model in evaluation mode."""
+def evaluated(model: nn.Module, inputs: Any, copied: bool = False) -> Evaluated:
+    """Let inputs go through a copy of a model in evaluation mode; or through the model, if it is a copy."""
     watcher = _Watcher()
     with unchanged(model):
-        twin = copy_of(model)
+        twin = model if copied else copy_of(model)
         before = {name: buffer.copy() for name, buffer in twin.named_buffers()}
         with _seen_by(watcher), evaluation_mode():
             twin(as_tensors(inputs))
@@ -307,13 +311,13 @@ def array_of(value: Any) -> NDArray[Any] | None:
     return value if isinstance(value, np.ndarray) else None
 
 
-def few_rows(inputs: Any, targets: Any) -> tuple[Any, Any]:
+def few_rows(inputs: Any, targets: Any, most: int = ROWS) -> tuple[Any, Any]:
     """Return evenly spaced rows of a batch; all of it where it is not clear what its rows are."""
     x, y = array_of(inputs), array_of(targets)
     if x is None or y is None or not x.ndim or not y.ndim or len(x) != len(y):
         return inputs, targets
-    step = max(1, len(x) // ROWS)
-    return x[::step][:ROWS], y[::step][:ROWS]
+    step = max(1, len(x) // most)
+    return x[::step][:most], y[::step][:most]
 
 
 def names_text(names: Iterable[str], most: int = 4) -> str:
