@@ -1,0 +1,203 @@
+"""The origin of a loss that is not finite: the data, an operation, or steps that were too large.
+
+When a loss is found to be NaN, the step has already written NaN into the weights. So weights are kept on the
+way (`Snapshots`), and the step is run again from them, in eager and under `detect_anomaly`, on a copy.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
+from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.observe import observed_by, users_line
+from tinygrad_mnist.engine.tape import recording
+from tinygrad_mnist.training.looks import Loss, array_of, as_tensors, copy_of, unchanged
+
+Arrays = dict[str, NDArray[Any]]
+
+EVERY: Final = 512
+"""Steps from one snapshot to the next, later on."""
+
+GROWTH: Final = 3.0
+"""The factor by which a loss has grown, where it is said to have grown."""
+
+
+class Snapshots:
+    """Copies of the weights and buffers of a model, made on the way: the last two.
+
+    They are made after the steps 1, 2, 4, 8 and so on, at every multiple of `EVERY`, and after every step as
+    long as the loss is larger than any of the first ones by a factor of `GROWTH`.
+
+    Parameters
+    ----------
+    model : Module
+        The model; of no model there are no snapshots.
+
+    Attributes
+    ----------
+    next : int
+        The step of the next snapshot.
+    limit : float
+        The loss above which one is made at every step.
+    """
+
+    def __init__(self, model: nn.Module | None = None) -> None:
+        model = nn.Module() if model is None else model
+        self.parameters = dict(model.named_parameters())
+        self.buffers = {
+            f"{path}.{name}" if path else name: (module, name)
+            for path, module in model.named_modules()
+            for name, _ in module.named_buffers(recurse=False)
+        }
+        self.kept: list[tuple[int, Arrays]] = []
+        self.next, self.limit = 0, 0.0
+
+    def note(self, step: int, loss: float) -> None:
+        """Make a snapshot after a step, if it is due."""
+        if step < self.next and loss <= self.limit:
+            return
+        if step <= 4:
+            self.limit = max(self.limit, GROWTH * abs(loss))
+        self.next = min(2 * step, step + EVERY)
+        self.take(step)
+
+    def take(self, step: int) -> None:
+        """Make a snapshot of the weights after a step."""
+        # into the memory of the older of the two: new memory takes longer to write to
+        memory = self.kept[0][1] if len(self.kept) == 2 else {}
+        self.kept = [*self.kept[-1:], (step, {name: _copied(a, memory.get(name)) for name, a in self._arrays()})]
+
+    def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        for name, parameter in self.parameters.items():
+            yield name, parameter.data
+        for name, (module, own) in self.buffers.items():
+            yield name, getattr(module, own)
+
+    def before(self, step: int) -> tuple[int, Arrays] | None:
+        """Return the last snapshot from before a step in which all is finite, and its step."""
+        for at, state in reversed(self.kept):
+            if at < step and all(not is_float(array) or np.all(np.isfinite(array)) for array in state.values()):
+                return at, state
+        return None
+
+
+def _copied(array: NDArray[Any], memory: NDArray[Any] | None) -> NDArray[Any]:
+    """Return a copy of an array, in the given memory if that fits."""
+    if memory is None or memory.shape != array.shape or memory.dtype != array.dtype:
+        return array.copy(order="K")
+    memory[...] = array
+    return memory
+
+
+def origin(
+    model: nn.Module,
+    loss: Loss,
+    batches: Mapping[int, tuple[Any, Any]],
+    snapshots: Snapshots,
+    losses: Sequence[float] = (),
+    lr: float | None = None,
+) -> str | None:
+    """Return in words why a loss is not finite; None if nothing was found.
+
+    Parameters
+    ----------
+    model : Module
+        The model, which is not changed.
+    loss : callable
+        ``loss(outputs, targets)``.
+    batches : mapping
+        Inputs and targets by the number of their step: of the step whose loss is not finite, which is the
+        last one, and if possible of the step before, whose gradient may have been the first.
+    snapshots : Snapshots
+        Weights from before.
+    losses : sequence of float
+        The losses of the steps before it.
+    lr : float, optional
+        The learning rate.
+
+    Returns
+    -------
+    str or None
+        The end of a sentence.
+    """
+    inputs, targets = batches[max(batches)]
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        if (array := array_of(values)) is not None and (found := bad_rows(array, name)):
+            return f"{found}, before the model has seen them"
+    growth = _growth_text(losses, lr)
+    for step in sorted(batches):
+        if (kept := snapshots.before(step)) is not None and (what := _anomaly(model, loss, batches[step], kept[1])):
+            whose = "from before it" if kept[0] == step - 1 else f"after step {kept[0]:,}"
+            which = "this step" if step == max(batches) else f"step {step:,}"
+            again = f"{which}, run again with the weights {whose}: {what}"
+            return f"{growth}; {again}" if growth else again
+    return growth
+
+
+def bad_rows(array: NDArray[Any], name: str) -> str:
+    """Return in words which rows of a batch hold NaN or infinity; an empty string for none.
+
+    Examples
+    --------
+    >>> bad_rows(np.array([[0.0, 1.0], [np.nan, 2.0], [np.inf, 0.0]]), "inputs")
+    'the inputs hold nan in row 1 (2 of 3 rows are not finite)'
+    """
+    if not is_float(array) or not array.ndim:
+        return ""
+    bad = ~np.isfinite(array.reshape(len(array), -1))
+    rows = np.flatnonzero(bad.any(axis=1))
+    if not len(rows):
+        return ""
+    value = array.reshape(len(array), -1)[rows[0]][bad[rows[0]]][0]
+    verb = "is" if len(rows) == 1 else "are"
+    return f"the {name} hold {value} in row {rows[0]} ({len(rows):,} of {len(array):,} rows {verb} not finite)"
+
+
+def _anomaly(model: nn.Module, loss: Loss, batch: tuple[Any, Any], state: Arrays) -> str | None:
+    """Run a step on a copy of the model; return in words the first value that is not finite."""
+    token = recording.set(True)
+    outside = users_line()
+    try:
+        with unchanged(model, loss):
+            twin = copy_of(model)
+            for name, parameter in twin.named_parameters():
+                parameter.data[...] = state[name]
+            for name, buffer in twin.named_buffers():
+                buffer[...] = state[name]
+            with observed_by(None), detect_anomaly(), np.errstate(all="ignore"):
+                loss(twin(as_tensors(batch[0])), as_tensors(batch[1])).backward()
+    except AnomalyError as error:
+        return _one_line(str(error), outside)
+    finally:
+        recording.reset(token)
+    return None
+
+
+def _one_line(message: str, outside: str) -> str:
+    """Return the message of an anomaly as one line; without the line of code, if that is outside the model."""
+    first, *context = message.split("\n")
+    what = re.sub(r"^.*?: (?=the |argument )", "", first)  # the path of the module, which comes again below
+    parts = [part.strip() for part in context]
+    kept = [part for part in parts if part.startswith(("in module: ", "at: ")) and part != f"at: {outside}"]
+    return "; ".join([what, *kept])
+
+
+def _growth_text(losses: Sequence[float], lr: float | None) -> str | None:
+    """Return in words that the loss had grown over the steps before; None if it had not."""
+    last = [loss for loss in losses[-20:] if math.isfinite(loss)]
+    if len(last) < 2 or last[-1] <= GROWTH * abs(min(last)) or last[-1] < losses[0]:
+        return None
+    lowest = len(losses) - len(last) + 1 + last.index(min(last))
+    rate = "" if lr is None else f" of {lr:g}"
+    return (
+        f"the loss had grown from {min(last):.3g} in step {lowest:,} to {last[-1]:.3g} in step {len(losses):,}, so "
+        f"the learning rate{rate} is too large"
+    )

@@ -1,0 +1,545 @@
+"""The rules of the lints on one batch: each takes a `Look` and yields a sentence for each fault.
+
+A rule speaks only of what it has proof of: the recorded graph, dtypes, shapes, numbers that are far off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.engine.dtypes import is_float, is_integer
+from tinygrad_mnist.engine.tape import Node
+from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.numbers import count_text
+from tinygrad_mnist.ops.loss import IGNORED
+from tinygrad_mnist.training.looks import Applied, Look, array_of, names_text
+
+Array = NDArray[Any]
+
+REARRANGING: Final = frozenset({
+    "reshape", "transpose", "squeeze", "expand_dims", "moveaxis", "swapaxes", "ravel", "astype", "identity",
+    "copy", "getitem", "where", "clip", "broadcast_to", "one_of",
+})  # fmt: skip
+"""Operations behind which a probability is still one, and a pixel still one."""
+
+PRODUCTS: Final = frozenset({"linear", "matmul", "dot", "einsum", "conv2d", "conv2d_with_bias"})
+NORMALISATIONS: Final = frozenset({"batch_norm", "layer_norm", "linear_batch_norm_relu"})
+
+
+# ---- softmax before cross-entropy --------------------------------------------------------------------------
+
+
+def squashed_before_loss(look: Look) -> Iterator[str]:
+    """Find a softmax, log-softmax or sigmoid whose result is taken for logits by the loss."""
+    by_node = {id(one.node): one for one in look.operations if one.node is not None}
+    for loss, logits in _logits_of(look.operations):
+        if (found := _squashing(logits)) is not None:
+            kind, node = found
+            place = look.name_of(by_node[id(node)].module) if id(node) in by_node else "the model"
+            yield _squashed_text(kind, place, loss)
+            return
+
+
+def _squashed_text(kind: str, place: str, loss: str) -> str:
+    if kind == "log-softmax" and loss == "cross-entropy":
+        return (
+            f"a log-softmax is computed twice: in {place}, and again in the cross-entropy; the loss is right, "
+            "and slower than it need be: leave the log-softmax out of the model, or take NLLLoss"
+        )
+    own = {"cross-entropy": "softmax", "BCEWithLogitsLoss": "sigmoid"}[loss]
+    return (
+        f"the {kind} in {place} comes before {loss}, which applies a {own} itself: the gradients get small and "
+        f"training is slow; let the model return the numbers before the {kind} (the logits)"
+    )
+
+
+def _logits_of(operations: Sequence[Applied]) -> Iterator[tuple[str, Node]]:
+    """Yield what the losses among some operations take for logits, and the name of each loss.
+
+    The binary cross-entropy of logits x is composed: of the product of x with a share, and of
+    ``log1p(exp(-abs(x)))``. No other loss has both.
+    """
+    tails = {id(x) for one in operations if one.name == "log1p" for x in _tail_of(one.node)}
+    for one in operations:
+        logits = one.node.parents[0] if one.node is not None and one.node.parents else None
+        if not isinstance(logits, Node):
+            continue
+        if one.name in ("cross_entropy", "log_softmax"):
+            yield "cross-entropy", logits
+        elif one.name == "multiply_no_nan" and any(id(x) in tails for x in logits.parents):
+            yield "BCEWithLogitsLoss", logits
+
+
+def _tail_of(node: Node | None) -> tuple[Any, ...]:
+    """Return x of ``log1p(exp(where(x >= 0, -x, x)))``, and the node of ``-x``."""
+    exponential = None if node is None else node.parents[0]
+    if not isinstance(exponential, Node) or exponential.op.name != "exp":
+        return ()
+    inner = exponential.parents[0]
+    if not isinstance(inner, Node) or inner.op.name != "where":
+        return ()
+    return tuple(one for one in inner.parents if one is not None)
+
+
+def _source(node: Node) -> Node:
+    """Return the node whose result a node only rearranges."""
+    while node.op.name in REARRANGING:
+        parent = next((one for one in node.parents if isinstance(one, Node)), None)
+        if parent is None:
+            return node
+        node = parent
+    return node
+
+
+def _squashing(node: Node) -> tuple[str, Node] | None:
+    """Return the kind of a result that is a softmax, log-softmax or sigmoid, and its node; else None."""
+    node = _source(node)
+    name = node.op.name
+    if name in ("softmax", "sigmoid", "log_softmax"):
+        return name.replace("_", "-"), node
+    parents = [_source(one) if isinstance(one, Node) else None for one in node.parents]
+    if name == "log" and parents[0] is not None and (inner := _squashing(parents[0])) is not None:
+        return ("log-softmax", inner[1]) if inner[0] == "softmax" else None
+    if name == "divide" and parents[1] is not None:
+        if parents[0] is not None and _is_softmax_by_hand(node, parents[0], parents[1]):
+            return "softmax", node
+        if parents[0] is None and _is_sigmoid_by_hand(node, parents[1]):
+            return "sigmoid", node
+    if name == "subtract" and parents[1] is not None and parents[1].op.name == "logsumexp":
+        same = _parent(parents[1]) is parents[0] and parents[0] is not None
+        return ("log-softmax", node) if same else None
+    return None
+
+
+def _parent(node: Node) -> Node | None:
+    one = next((one for one in node.parents if isinstance(one, Node)), None)
+    return None if one is None else _source(one)
+
+
+def _is_softmax_by_hand(node: Node, above: Node, below: Node) -> bool:
+    """Return whether a quotient is ``np.exp(x) / np.sum(np.exp(x))``: by its graph, and its sums."""
+    inner = _parent(below)
+    if above.op.name != "exp" or below.op.name != "sum" or inner is None or inner.op.name != "exp":
+        return False
+    axis = below.static.get("axis")
+    return axis is not None and bool(np.allclose(np.sum(node.out, axis=axis), 1, atol=1e-3))
+
+
+def _is_sigmoid_by_hand(node: Node, below: Node) -> bool:
+    """Return whether a quotient is ``1 / (1 + np.exp(-x))``."""
+    assert node.arrays is not None and below.arrays is not None
+    inner = _parent(below)
+    if below.op.name != "add" or inner is None or inner.op.name != "exp":
+        return False
+    before = _parent(inner)
+    ones = [node.arrays[0], *(one for one in below.arrays if np.ndim(one) == 0)]
+    return before is not None and before.op.name == "negative" and len(ones) == 2 and all(o == 1 for o in ones)
+
+
+# ---- gradients and the optimiser ---------------------------------------------------------------------------
+
+
+def without_gradient(look: Look) -> Iterator[str]:
+    """Find parameters that no gradient reaches: none at all, or exactly 0, in four looks.
+
+    Between the looks all parameters of the copy are changed a little: behind weights that start at 0 the
+    gradient is 0 in the first look alone.
+    """
+    if look.loss_value is None:
+        return
+    silent = {name for name, value in look.gradients.items() if not value}  # None, or exactly 0
+    missing = {name for name, value in look.gradients.items() if value is None}
+    for seed in range(3):
+        if not silent:
+            return
+        again = look.further_gradients(seed)
+        silent &= {name for name, value in again.items() if not value}
+        missing &= {name for name, value in again.items() if value is None}
+    if not silent:
+        return
+    if len(silent) == len(look.gradients):
+        yield (
+            "no parameter of the model receives a gradient: the loss does not depend on them; check that the "
+            "loss is computed of the model's output, as a Tensor, without .detach(), .data or np.asarray"
+        )
+        return
+    for names, what in ((missing, "gets no gradient"), (silent - missing, "has a gradient of exactly 0")):
+        if names:
+            yield _silent_text([name for name in look.gradients if name in names], what, names is missing)
+            return
+
+
+def _silent_text(names: list[str], what: str, is_missing: bool) -> str:
+    many = len(names) > 1
+    advice = (
+        "use the layer in forward, or freeze it by .requires_grad_(False)"
+        if is_missing
+        else "the units around it are 0 for every input, or are multiplied by 0"
+    )
+    return (
+        f"{'parameters' if many else 'parameter'} {names_text(names)} "
+        f"{what.replace('gets', 'get').replace('has', 'have') if many else what}, so that training leaves "
+        f"{'them' if many else 'it'} as at the beginning: {advice}"
+    )
+
+
+def not_in_optimizer(look: Look) -> Iterator[str]:
+    """Find parameters that the optimiser does not hold."""
+    if look.optimizer is None:
+        return
+    held = {id(parameter) for group in look.optimizer.param_groups for parameter in group["params"]}
+    trained = {name: p for name, p in look.model.named_parameters() if p.requires_grad}
+    left = [name for name, parameter in trained.items() if id(parameter) not in held]
+    kind = type(look.optimizer).__name__
+    if left and len(left) == len(trained):
+        yield (
+            f"the {kind} holds no parameter of this model, so nothing of it is trained: make it of these "
+            f"parameters, {kind}(model.parameters(), ...), after the model is made"
+        )
+    elif left:
+        many = len(left) > 1
+        yield (
+            f"the {kind} does not hold {'parameters' if many else 'parameter'} {names_text(left)}, which "
+            f"{'stay' if many else 'stays'} as at the beginning: give it model.parameters(), or freeze "
+            f"{'them' if many else 'it'} by .requires_grad_(False)"
+        )
+
+
+# ---- modes -------------------------------------------------------------------------------------------------
+
+
+def evaluation_mode_in_training(look: Look) -> Iterator[str]:
+    """Find modules that are in evaluation mode while the model is trained."""
+    yield from left_in_evaluation(look.model)
+
+
+def left_in_evaluation(model: nn.Module) -> Iterator[str]:
+    """Find layers of a model in evaluation mode, of those that then behave otherwise."""
+    left = [(path, one) for path, one in model.named_modules() if _depends_on_mode(one) and not one.training]
+    if not left:
+        return
+    many = len(left) > 1
+    if not model.training:
+        yield (
+            f"the model is in evaluation mode while it is trained: {_layers_text(left)} "
+            f"{'behave' if many else 'behaves'} as in evaluation; call model.train() before training, and after "
+            "each evaluation"
+        )
+    elif all(_is_norm(one) for _, one in left):
+        yield (
+            f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode in training, and "
+            f"{'normalise' if many else 'normalises'} by the running statistics: that is right for a frozen batch "
+            "norm; else call .train()"
+        )
+    else:
+        yield (
+            f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode while the model is trained: if "
+            "that is not meant, call model.train()"
+        )
+
+
+def _depends_on_mode(one: Any) -> bool:
+    """Return whether a layer of this package behaves in evaluation as it does not in training."""
+    return _is_norm(one) or (isinstance(one, (nn.Dropout, nn.Dropout2d)) and one.p > 0)
+
+
+def _is_norm(one: Any) -> bool:
+    return isinstance(one, (nn.BatchNorm1d, nn.BatchNorm2d))
+
+
+def _layers_text(layers: list[tuple[str, Any]]) -> str:
+    shown = [f"{path!r} ({type(one).__name__})" if path else type(one).__name__ for path, one in layers]
+    rest = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return f"{'layer' if len(shown) == 1 else 'layers'} {', '.join(shown[:3])}{rest}"
+
+
+def training_mode_in_evaluation(look: Look) -> Iterator[str]:
+    """Find dropout that drops, and statistics that change, in evaluation mode."""
+    evaluation = look.in_evaluation
+    for one in evaluation.operations:
+        if one.drawn and one.name == "multiply" and _is_dropout_mask(one.arrays[1]):
+            share = 1 - np.count_nonzero(one.arrays[1]) / one.arrays[1].size
+            place = evaluation.name_of(one.module)
+            yield (
+                f"dropout is active in evaluation mode: in {place}, {share:.0%} of the numbers were set to 0, "
+                "so that the outputs are random; write F.dropout(x, p, training=self.training), or use "
+                "nn.Dropout"
+            )
+            break
+    if changed := evaluation.changed:
+        yield (
+            f"{'buffers' if len(changed) > 1 else 'buffer'} {names_text(changed)} "
+            f"change{'' if len(changed) > 1 else 's'} in evaluation mode, as batch norm in training mode does: "
+            "what is evaluated depends on what was evaluated before; pass training=self.training"
+        )
+
+
+def _is_dropout_mask(mask: Any) -> bool:
+    if not isinstance(mask, np.ndarray) or not mask.size:
+        return False
+    top = float(mask.max())
+    return top >= 1 and bool(np.all((mask == 0) | (mask == top))) and not bool(np.all(mask))
+
+
+# ---- labels and targets ------------------------------------------------------------------------------------
+
+
+def wrong_labels(look: Look) -> Iterator[str]:
+    """Find labels that are no classes, or are no labels, where the loss is a cross-entropy of classes."""
+    outputs, targets = array_of(look.outputs), array_of(look.all_targets)
+    if outputs is None or targets is None or outputs.ndim < 2 or not _takes_labels(look):
+        return
+    own = getattr(look.loss, "ignore_index", IGNORED)
+    shape = (*look.few_targets.shape[:1], *outputs.shape[2:])
+    fault = label_fault(targets, outputs.shape[1], own, outputs.ndim, look.few_targets.shape == shape)
+    if fault is not None:
+        yield fault
+
+
+def _takes_labels(look: Look) -> bool:
+    """Return whether the loss takes integer labels of the classes that the outputs stand for.
+
+    If it raised an error, it is tried with labels that are all 0.
+    """
+    loss = look.loss.func if isinstance(look.loss, partial) else look.loss
+    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or loss in (F.cross_entropy, F.nll_loss):
+        return True
+    shape = look.outputs.shape
+    operations = look.operations[look.model_operations :]
+    if look.loss_value is None:
+        zeros = np.zeros((shape[0], *shape[2:]), np.int64)
+        operations = look.losses_operations(look.outputs, zeros)
+    return any(one.name == "cross_entropy" and np.shape(one.arrays[0]) == shape for one in operations)
+
+
+def label_fault(labels: Array, classes: int, ignored: int, ndim: int = 2, fits: bool = True) -> str | None:
+    """Return what is wrong with the labels of a classification, in a sentence; None if nothing is.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Integer labels, shape (n,); or one-hot rows or probabilities, shape (n, classes).
+    classes : int
+        The number of outputs.
+    ignored : int
+        The label that the loss leaves out.
+    ndim : int
+        The number of axes of the outputs.
+    fits : bool
+        Whether the labels have the shape of the outputs without the axis of the classes.
+
+    Examples
+    --------
+    >>> print(label_fault(np.array([1, 2, 3]), 3, -100))
+    the labels go from 1 to 3, but the 3 outputs stand for the classes 0 to 2: subtract 1 from the labels
+    >>> label_fault(np.array([0, 2, 1]), 3, -100)
+    """
+    if labels.ndim == ndim:
+        return _rows_fault(labels, classes)
+    if not fits:
+        return None  # the error of the loss says so
+    if not is_integer(labels):
+        whole = is_float(labels) and bool(np.all(labels == np.round(labels)))
+        advice = "convert them, y.astype(np.int64)" if whole else "for a regression take MSELoss"
+        return f"the labels are {labels.dtype}, but cross-entropy expects integers, the numbers of classes: {advice}"
+    kept = labels[labels != ignored] if ignored < 0 or ignored >= classes else labels
+    if not kept.size:
+        return None
+    low, high = int(kept.min()), int(kept.max())
+    if low >= 0 and high < classes:
+        return None
+    outside = int(np.count_nonzero((kept < 0) | (kept >= classes)))
+    text = f"the labels go from {low} to {high}, but the {count_text(classes, 'output')} stand for the classes 0 to {classes - 1}"
+    if low == 1 and high == classes:
+        return f"{text}: subtract 1 from the labels"
+    if low >= 0:
+        return f"{text}: {count_text(outside, 'label')} of {kept.size:,} are no class; give the model {high + 1} outputs, or put the labels right"
+    return f"{text}: {count_text(outside, 'label')} of {kept.size:,} are no class; put them right, or leave them out by ignore_index"
+
+
+def _rows_fault(rows: Array, classes: int) -> str | None:
+    """Return what is wrong with one-hot rows or probabilities."""
+    if rows.shape[1] == classes:
+        return None
+    if rows.shape[1] == 1:
+        return (
+            f"the labels are a column of shape {rows.shape}; cross-entropy expects one number for each row of "
+            "outputs, without that axis: y[:, 0]"
+        )
+    return (
+        f"the targets have {rows.shape[1]} columns, but the model has {count_text(classes, 'output')}: one-hot rows need "
+        "one column for each output; give the model as many outputs, or make the rows by "
+        f"nn.functional.one_hot(labels, {classes})"
+    )
+
+
+def broadcast_targets(look: Look) -> Iterator[str]:
+    """Find a loss that pairs each output with each target, as of shapes (n, 1) and (n,)."""
+    outputs, targets = array_of(look.outputs), array_of(look.few_targets)
+    if outputs is None or targets is None or outputs.shape == targets.shape or outputs.size != targets.size:
+        return
+    if targets.size < 2 or _takes_labels(look):
+        return
+    spread = [one for one in look.operations[look.model_operations :] if _pairs(one, outputs, targets)]
+    shapes = f"the outputs have shape {outputs.shape} and the targets {targets.shape}"
+    advice = f"give both one shape: y.reshape({_shape_text(outputs.shape)})"
+    if spread:
+        yield (
+            f"{shapes}: '{spread[0].name}' in the loss makes {spread[0].out.shape} of them, each output with each "
+            f"target, so that the model learns the mean of the targets; {advice}"
+        )
+    elif look.loss_value is None:
+        yield f"{shapes}, which the loss does not take; {advice}"
+
+
+def _pairs(one: Applied, outputs: Array, targets: Array) -> bool:
+    """Return whether an operation broadcast outputs and targets to all pairs of them."""
+    shapes = [np.shape(array) for array in one.arrays]
+    return (
+        outputs.shape in shapes
+        and targets.shape in shapes
+        and np.size(one.out) > outputs.size
+        and any(np.may_share_memory(array, targets) for array in one.arrays if isinstance(array, np.ndarray))
+    )
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, (-1, *shape[1:])))
+
+
+def probabilities_to_nll(look: Look) -> Iterator[str]:
+    """Find outputs that are no log-probabilities before NLLLoss."""
+    loss = look.loss.func if isinstance(look.loss, partial) else look.loss
+    outputs = array_of(look.outputs)
+    if not (isinstance(loss, nn.NLLLoss) or loss is F.nll_loss) or outputs is None or outputs.ndim < 2:
+        return
+    with np.errstate(all="ignore"):
+        sums = np.sum(np.exp(outputs.astype(np.float64)), axis=1)
+    if not np.all(np.isfinite(sums)) or np.max(np.abs(sums - 1), initial=0) < 0.05:
+        return
+    is_softmax = bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)) and bool(np.all(outputs >= 0))
+    given = "probabilities" if is_softmax else f"numbers whose exponentials sum to {sums.flat[0]:.3g} in a row"
+    yield (
+        f"NLLLoss expects log-probabilities, but the model returns {given}: take LogSoftmax(dim=1) as the last "
+        "layer, or CrossEntropyLoss and no softmax at all"
+    )
+
+
+# ---- dtypes and scales -------------------------------------------------------------------------------------
+
+
+def accidental_float64(look: Look) -> Iterator[str]:
+    """Find float64 in the computation of a model of float32."""
+    own = {p.dtype for p in look.model.parameters()} | {b.dtype for b in look.model.buffers() if is_float(b)}
+    if np.dtype(np.float64) in own or not own:
+        return
+    outputs = array_of(look.outputs)
+    first = next((one for one in look.operations if getattr(one.out, "dtype", None) == np.float64), None)
+    if first is None or getattr(look.loss_value, "dtype", None) != np.float64:
+        return
+    single = max(own, key=lambda dtype: dtype.itemsize)
+    inputs, targets = array_of(look.few_inputs), array_of(look.few_targets)
+    text = f"the model has parameters of {single}, but the {{}} is computed in float64, which takes twice as long: "
+    if outputs is not None and outputs.dtype != np.float64 and targets is not None:
+        if targets.dtype == np.float64 or is_integer(targets):
+            yield text.format("loss") + f"the targets are {targets.dtype}; convert them, y.astype(np.{single})"
+        else:
+            yield text.format("loss") + f"it becomes so in '{first.name}'"
+    elif inputs is not None and (inputs.dtype == np.float64 or is_integer(inputs)):
+        yield text.format("model") + f"the inputs are {inputs.dtype}; convert them, x.astype(np.{single})"
+    else:
+        place = look.name_of(first.module)
+        yield text.format("model") + (
+            f"it becomes so in '{first.name}' in {place}; an array or NumPy scalar of float64 there is the cause"
+        )
+
+
+def float16_parameters(look: Look) -> Iterator[str]:
+    """Find trained parameters in float16."""
+    half = [n for n, p in look.model.named_parameters() if p.dtype == np.float16 and p.requires_grad]
+    if half:
+        yield (
+            f"{'parameters' if len(half) > 1 else 'parameter'} {names_text(half)} "
+            f"{'are' if len(half) > 1 else 'is'} float16: a step smaller than about a thousandth of a weight is "
+            "lost in rounding; train in float32, model.astype(np.float32), and convert afterwards"
+        )
+
+
+FAR_OFF: Final = 20.0
+"""The root mean square of inputs beyond which they are not scaled; that of pixels 0 to 255 is about 80."""
+
+TINY: Final = 0.005
+"""The root mean square below which they were scaled twice; that of pixels 0 to 1 is about 0.3."""
+
+
+def unscaled_inputs(look: Look) -> Iterator[str]:
+    """Find inputs that reach the first layer with numbers far from mean 0 and standard deviation 1."""
+    inputs = array_of(look.few_inputs)
+    if inputs is None or not inputs.size or not np.all(np.isfinite(inputs)) or not _reach_a_product(look):
+        return
+    values = inputs.astype(np.float64)
+    mean, std, rms = values.mean(), values.std(), float(np.sqrt(np.mean(np.square(values))))
+    if not (rms > FAR_OFF or 0 < rms < TINY or (rms > 1 and abs(mean) > 20 * std > 0)):
+        return
+    low, high = values.min(), values.max()
+    advice = (
+        "divide them by 255, or standardise them: subtract the mean and divide by the standard deviation"
+        if rms > FAR_OFF and low >= 0 and 200 <= high <= 255
+        else "standardise them: subtract the mean of the training part and divide by its standard deviation"
+    )
+    dtype = f" of {inputs.dtype}" if is_integer(inputs) else ""
+    yield (
+        f"the inputs{dtype} go from {low:.4g} to {high:.4g}, with mean {mean:.3g} and standard deviation {std:.3g}: "
+        f"the first layer expects numbers around -1 to 1; {advice}"
+    )
+
+
+def _reach_a_product(look: Look) -> bool:
+    """Return whether the inputs come to a layer that multiplies them as they are, without a normalisation."""
+    same = {id(array_of(look.x))}
+    operations = look.operations[: look.model_operations]
+    for number, one in enumerate(operations):
+        if not any(id(array) in same for array in one.arrays):
+            continue
+        if one.name in REARRANGING:
+            same.add(id(one.out))
+            continue
+        follows = operations[number + 1].name if number + 1 < len(operations) else ""
+        return one.name in PRODUCTS and follows not in NORMALISATIONS
+    return False
+
+
+def not_finite_data(look: Look) -> Iterator[str]:
+    """Find NaN and infinity in inputs and targets."""
+    for name, values in (("inputs", look.inputs), ("targets", look.targets)):
+        array = array_of(values)
+        if array is None or not is_float(array) or not array.ndim or array.size > MOST_NUMBERS:
+            continue
+        fault = not_finite_rows(array, name)
+        if fault:
+            yield f"{fault}; leave such rows out, or replace the values"
+
+
+MOST_NUMBERS: Final = 4_000_000
+"""The numbers of inputs that are looked through for NaN; of more, that takes too long."""
+
+
+def not_finite_rows(array: Array, name: str) -> str:
+    """Return in words which rows of an array have a NaN or infinity; an empty string for none."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.sum(array, dtype=np.float64)):
+            return ""
+    bad = ~np.isfinite(array.reshape(len(array), -1))
+    rows = np.flatnonzero(bad.any(axis=1))
+    if not len(rows):  # the sum overflowed
+        return ""
+    value = array.reshape(len(array), -1)[rows[0]][bad[rows[0]]][0]
+    numbers = "row" if len(rows) == 1 else "rows"
+    shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+    return f"the {name} hold {value} in {len(rows):,} of {len(array):,} {numbers if len(array) == 1 else 'rows'} (row {shown})"

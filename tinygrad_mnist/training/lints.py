@@ -1,0 +1,313 @@
+"""Lints: what is wrong with a training, each fault said once, in plain words.
+
+`LINTS` is the table of them. `lint` looks at a model, a loss and a batch, for a loop that is written by hand;
+`Lints` is the callback by which `fit` does so while it trains. A lint changes nothing: it works on a copy of
+the model, draws from no generator of the training, and its own errors end nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.training import lint_course as course
+from tinygrad_mnist.training import lint_rules as rules
+from tinygrad_mnist.training.callbacks import Callback
+from tinygrad_mnist.training.divergence import Snapshots, origin
+from tinygrad_mnist.training.history import Record
+from tinygrad_mnist.training.looks import Look, Loss, array_of, few_rows
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.training.fit import Training
+
+BATCH: Final = "batch"
+"""The time of lints that look at a batch: before the first step, or after it where the data is not arrays."""
+
+DATA: Final = "data"
+"""The time of lints that compare the training and the validation part: before the first step."""
+
+EVALUATION: Final = "evaluation"
+"""The time of lints that look at evaluations 1, 8, 64 and so on."""
+
+BEGINNING: Final = "first steps"
+"""The time of lints that compare the batches and rates of the first steps."""
+
+EPOCH: Final = "first epoch"
+"""The time of lints that look at the end of the first epoch."""
+
+@dataclass(frozen=True)
+class LintRule:
+    """A row of `LINTS`.
+
+    Parameters
+    ----------
+    when : str
+        When it looks.
+    check : callable
+        Yields a sentence for each fault.
+    finds : str
+        What it finds, in a few words.
+    """
+
+    when: str
+    check: Callable[..., Iterator[str]]
+    finds: str
+
+
+@dataclass(frozen=True)
+class Lint:
+    """A fault of a training.
+
+    Parameters
+    ----------
+    name : str
+        The name of the rule in `LINTS`.
+    sentence : str
+        What was found, with its numbers and the module, and what to do.
+    """
+
+    name: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+LINTS: Final[Mapping[str, LintRule]] = {
+    "labels": LintRule(BATCH, rules.wrong_labels, "labels that are no classes, or not integers"),
+    "broadcast": LintRule(BATCH, rules.broadcast_targets, "targets of another shape than the outputs"),
+    "not-finite-data": LintRule(BATCH, rules.not_finite_data, "NaN or infinity in the data"),
+    "softmax-before-loss": LintRule(
+        BATCH, rules.squashed_before_loss, "a softmax or sigmoid that the loss computes too"
+    ),
+    "probabilities-to-nll": LintRule(
+        BATCH, rules.probabilities_to_nll, "outputs before NLLLoss that are no log-probabilities"
+    ),
+    "no-gradient": LintRule(BATCH, rules.without_gradient, "parameters that receive no gradient"),
+    "not-in-optimizer": LintRule(BATCH, rules.not_in_optimizer, "parameters that the optimiser does not hold"),
+    "evaluation-mode": LintRule(
+        BATCH, rules.evaluation_mode_in_training, "layers in evaluation mode while the model is trained"
+    ),
+    "training-mode": LintRule(
+        BATCH, rules.training_mode_in_evaluation, "dropout or changing statistics in evaluation"
+    ),
+    "float64": LintRule(BATCH, rules.accidental_float64, "float64 in a model of float32"),
+    "float16": LintRule(BATCH, rules.float16_parameters, "trained parameters of float16"),
+    "unscaled-inputs": LintRule(BATCH, rules.unscaled_inputs, "inputs that are not standardised"),
+    "dead-relu": LintRule(EVALUATION, course.dead_relu, "layers of which half the units are always 0"),
+    "shared-rows": LintRule(DATA, course.shared_rows, "validation data that is training data, too"),
+    "same-batch": LintRule(BEGINNING, course.repeated_batch, "the same batch in each step"),
+    "sorted-labels": LintRule(BEGINNING, course.sorted_labels, "batches of a single label"),
+    "zero-learning-rate": LintRule(BEGINNING, course.zero_learning_rate, "a learning rate of 0"),
+    "nothing-learned": LintRule(EPOCH, course.nothing_learned, "a loss that does not fall in an epoch"),
+}
+"""The lints by name, in the order in which they are looked for."""
+
+
+def lint(model: nn.Module, loss: Loss, inputs: Any, targets: Any, optimizer: Any = None) -> list[Lint]:
+    """Return what is wrong with a training, as far as one batch shows it.
+
+    Nothing changes: neither the model, its mode and its gradients, nor a generator.
+
+    Parameters
+    ----------
+    model : Module
+        The model, in training mode.
+    loss : callable
+        ``loss(outputs, targets)``, a scalar.
+    inputs, targets : array_like
+        A batch, or all data: of it, all labels are checked, and the first rows go through the model.
+    optimizer : Optimizer, optional
+        The optimiser.
+
+    Returns
+    -------
+    list of Lint
+        The faults; empty, if none was found.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_mnist import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Softmax(dim=1))
+    >>> x, y = np.eye(4, dtype=np.float32), np.array([1, 2, 3, 1])
+    >>> for fault in lint(model, nn.CrossEntropyLoss(), x, y):
+    ...     print(f"{fault.name}: {fault}")
+    labels: the labels go from 1 to 3, but the 3 outputs stand for the classes 0 to 2: subtract 1 from the labels
+    >>> lint(nn.Linear(4, 3, rng=0), nn.CrossEntropyLoss(), x, y - 1)
+    []
+    """
+    found = list(_lints_of(BATCH, Look(model, loss, inputs, targets, optimizer)))
+    units = course.DeadUnits(model)
+    with suppress(Exception):
+        units.look(few_rows(inputs, targets, ROWS_FOR_DEAD)[0])
+    return found + list(_lints_of(EVALUATION, units))
+
+
+def _lints_of(when: str, *given: Any) -> Iterator[Lint]:
+    """Yield the faults that the rules of one time find; a rule that raises an error finds nothing."""
+    for name, rule in LINTS.items():
+        if rule.when == when:
+            with suppress(Exception):
+                for sentence in rule.check(*given):
+                    yield Lint(name, sentence)
+
+
+# ---- while training goes on --------------------------------------------------------------------------------
+
+
+class Lints(Callback):
+    """The callback that says what is wrong with a training, each fault once; `fit` adds it.
+
+    It looks at the first batch, at the batches and rates of the first steps, after the first epoch, and at
+    the evaluations 1, 8, 64 and so on. It keeps copies of the weights on the way, so that a loss that is
+    not finite can be explained.
+
+    Examples
+    --------
+    >>> Lints().state_dict()
+    {'said': []}
+    """
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self._evaluations = 0
+        self._is_watching = False
+        self._has_looked = False
+        self._begin: course.Beginning | None = None
+        self._units: course.DeadUnits | None = None
+        self._last: tuple[Any, Any] | None = None
+        self._snapshots = Snapshots()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the names of the faults that were said."""
+        return {"said": list(self.said)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load the names of the faults that were said, so that none is said again."""
+        self.said = list(state["said"])
+
+    # ---- what the training tells -----------------------------------------------------------------------
+
+    def on_train_begin(self, training: Training) -> None:
+        """Look at data and model before the first step, where the data is arrays."""
+        self._snapshots = Snapshots(training.model)
+        self._snapshots.take(training.step)
+        if training.step:
+            return  # it goes on: all that was said is said
+        self._is_watching = True
+        self._begin = course.Beginning([], training.steps_per_epoch, [])
+        with suppress(Exception):
+            self._look_at_data(training)
+
+    def on_step_end(self, training: Training) -> None:
+        """Keep the batch, and the weights now and then; look, where something is to be looked at."""
+        self._last = training.batch
+        snapshots = self._snapshots
+        if training.step < snapshots.next and training.loss <= snapshots.limit and not self._is_watching:
+            return
+        snapshots.note(training.step, training.loss)
+        if self._is_watching:
+            self._say(training, self._watched(training))
+
+    def on_epoch_end(self, training: Training) -> None:
+        """Look at the losses of the first epoch."""
+        if training.step == training.steps_per_epoch:
+            data = _arrays_of(training.data)
+            if data is not None:
+                guess = course.loss_of_guess(training.loss_function, data[1])
+                self._say(training, _lints_of(EPOCH, training.history.losses, guess))
+
+    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
+        """Look at the units behind ReLUs; at the mode in the next step."""
+        self._evaluations += 1
+        self._is_watching = True
+        if self._evaluations not in LOOKS or self._last is None or "dead-relu" in self.said:
+            return
+        with suppress(Exception):
+            units = course.DeadUnits(training.model)
+            units.look(few_rows(*self._last, course.FEWEST_ROWS)[0])
+            self._units = units if units.layers() else None  # else to be looked at in further batches
+
+    def on_diverge(self, training: Training) -> str | None:
+        """Return why the loss is not finite."""
+        batches = {training.step: training.batch}
+        if self._last is not None and self._last is not training.batch:
+            batches[training.step - 1] = self._last
+        with suppress(Exception):
+            losses = training.history.losses
+            return origin(training.model, training.loss_function, batches, self._snapshots, losses, training.lr)
+        return None
+
+    # ---- looks -----------------------------------------------------------------------------------------
+
+    def _look_at_data(self, training: Training) -> None:
+        """Look at arrays before the first step."""
+        data, validation = _arrays_of(training.data), _arrays_of(training.validation)
+        if data is None:
+            return
+        x, y = few_rows(*data)
+        standardize = getattr(training.data, "standardize", None)
+        self._look(training, x if standardize is None else standardize(x), y, data[1])
+        if validation is not None:
+            self._say(training, _lints_of(DATA, data[0], validation[0]))
+
+    def _look(self, training: Training, inputs: Any, targets: Any, all_targets: Any = None) -> None:
+        self._has_looked = True
+        with suppress(Exception):
+            loss, optimizer = training.loss_function, training.optimizer
+            look = Look(training.model, loss, inputs, targets, optimizer, all_targets)
+            found = list(_lints_of(BATCH, look))
+            self._say(training, found)
+
+    def _watched(self, training: Training) -> Iterator[Lint]:
+        """Yield what a step shows, at the beginning and after an evaluation."""
+        batch = training.batch
+        if not self._has_looked:
+            self._look(training, *batch)
+        self._is_watching = False
+        if not training.model.training:
+            yield from (Lint("evaluation-mode", text) for text in rules.left_in_evaluation(training.model))
+        begin = self._begin
+        if begin is not None:
+            self._is_watching = True
+            if (summary := course.BatchSummary.of(*batch)) is not None:
+                begin.batches.append(summary)
+            begin.rates.append(max(group["lr"] for group in training.optimizer.param_groups))
+            if training.step >= course.FIRST_STEPS:
+                self._begin = None
+                yield from _lints_of(BEGINNING, begin)
+        if self._units is not None:
+            self._is_watching = True
+            self._units.look(few_rows(*batch, course.FEWEST_ROWS)[0])
+            if self._units.rows >= ROWS_FOR_DEAD or not self._units.layers():
+                yield from _lints_of(EVALUATION, self._units)
+                self._units = None
+
+    def _say(self, training: Training, found: Iterable[Lint]) -> None:
+        """Notify of each fault whose name was not said yet."""
+        lints: list[Lint] = []
+        with suppress(Exception):
+            lints.extend(found)
+        for one in lints:
+            if one.name not in self.said:
+                self.said.append(one.name)
+                training.notify(f"{one.name}: {one.sentence}")
+
+
+LOOKS: Final = frozenset(8**k for k in range(10))
+"""The numbers of the evaluations at which units are looked at."""
+
+ROWS_FOR_DEAD: Final = 256
+"""The rows that units are looked at with, before they are called dead."""
+
+
+def _arrays_of(data: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the inputs and targets of all data; None where it is not held in arrays."""
+    x, y = (array_of(getattr(data, name, None)) for name in ("inputs", "targets"))
+    return None if x is None or y is None else (x, y)
