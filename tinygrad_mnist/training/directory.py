@@ -24,8 +24,17 @@ PREDICTIONS: Final = "predictions.png"
 TRAINING: Final = "training.png"
 GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
+REPORT: Final = "report.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
-FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
+FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES, REPORT)
+PICTURE_FOLDER: Final = "pictures"
+PICTURE_NAMES: Final = (
+    *("curves", "learning_rate", "gradients", "confusion", "class_accuracy", "samples", "mistakes"),
+    *("weights", "saliency", "calibration"),
+)
+"""The pictures of the report, which are in that folder as ``.svg`` and ``.png``."""
+KEPT: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS)
+"""The files that nothing can make again."""
 LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
 
@@ -130,6 +139,10 @@ class RunDirectory:
         for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name != SUMMARY):
             if (entry.name in FILES and entry.name not in keep) or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
+            elif entry.name == PICTURE_FOLDER and _is_picture_folder(entry):
+                for picture in entry.iterdir():
+                    picture.unlink(missing_ok=True)
+                entry.rmdir()
 
     def release(self) -> None:
         """Let others write here, and remove the directory and the parents that were made for nothing."""
@@ -149,7 +162,7 @@ class RunDirectory:
 # ---- which files are a run's -----------------------------------------------------------------------------
 
 _PART: Final = re.compile(
-    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
+    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|report|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
     r"(\.[0-9a-f]{32}\.tmp)?"
 )
 """The names of files that were being written when a run was killed."""
@@ -164,11 +177,26 @@ def _foreign(directory: Path) -> list[str]:
     for entry in directory.iterdir():
         if entry.name in _RECOGNISED and entry.is_file() and _RECOGNISED[entry.name](entry):
             run.append(entry.name)
-        elif entry.name in PICTURES and entry.is_file():
+        elif (entry.name in (*PICTURES, REPORT) and entry.is_file()) or (
+            entry.name == PICTURE_FOLDER and _is_picture_folder(entry)
+        ):
             pictures.append(entry.name)
         elif entry.name != LOCK and not _PART.fullmatch(entry.name):
             others.append(entry.name)
     return sorted(others if run else others + pictures)
+
+
+_PICTURE: Final = re.compile(
+    rf"({'|'.join(PICTURE_NAMES)})\.(svg|png)|\.({'|'.join(PICTURE_NAMES)})\.[0-9a-f]+\.part\.(svg|png)"
+)
+"""The names of the files in the folder of pictures, and of those that were being written."""
+
+
+def _is_picture_folder(path: Path) -> bool:
+    """Return whether a folder holds pictures of a report and nothing else."""
+    return path.is_dir() and all(
+        _PICTURE.fullmatch(entry.name) and entry.is_file() for entry in path.iterdir()
+    )
 
 
 def _is_summary(path: Path) -> bool:

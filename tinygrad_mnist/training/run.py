@@ -21,7 +21,7 @@ from tinygrad_mnist.training.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.course import Fit, Training
-from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
+from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, REPORT, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.history import History, Record
@@ -29,6 +29,8 @@ from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
+from tinygrad_mnist.training.report.trained_run import TrainedRun, data_hashes
+from tinygrad_mnist.training.report.write import write_report
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
@@ -53,6 +55,8 @@ class Outcome:
         Files that could not be written after training, as on a full disk. The callbacks were told why.
     interrupted : bool
         Whether Ctrl-C ended the drawing of the pictures; those that are not there are in `missing`, too.
+    report : Path or None
+        The page about the run, if it was written.
     """
 
     summary: dict[str, Any]
@@ -61,6 +65,7 @@ class Outcome:
     checkpoint: Checkpoint
     missing: tuple[Path, ...] = ()
     interrupted: bool = False
+    report: Path | None = None
 
 
 def train(
@@ -72,6 +77,7 @@ def train(
     source: str | None = None,
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
+    report: bool = True,
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
 
@@ -79,13 +85,14 @@ def train(
 
     The directory receives ``metrics.jsonl`` and ``checkpoint.npz`` while training goes on (at each
     evaluation, and when it was the best), and at the end ``predictions.png``, ``training.png`` (where
-    matplotlib is installed), ``graph.svg``, ``graph.html`` (where there is something to lay them out) and
-    ``summary.json``:
+    matplotlib is installed), ``graph.svg``, ``graph.html`` (where there is something to lay them out),
+    ``report.html`` with its pictures in ``pictures/``, and ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
       ``model_file`` (path, function and SHA-256, where a file of Python builds the model; else null),
       ``data``, ``data_source``, ``class_names``, ``seed``, ``threads`` (of BLAS, as asked for; null if
-      unknown), ``versions``;
+      unknown), ``versions``, ``data_sha256`` (of the training and the test part), ``notices`` (what was said
+      until the end of training);
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
@@ -114,6 +121,8 @@ def train(
         They are told how it goes.
     jit : str
         Whether the steps and evaluations are compiled; see `follow`.
+    report : bool
+        Whether to write the report.
 
     Returns
     -------
@@ -134,7 +143,7 @@ def train(
     """
     name = recipe.name if recipe.model_file is None else recipe.model_file.name
     with RunDirectory(out, name) as directory:
-        return _train(recipe, dataset, seed, directory, source, callbacks, jit)
+        return _train(recipe, dataset, seed, directory, source, callbacks, jit, report)
 
 
 def _train(
@@ -145,6 +154,7 @@ def _train(
     source: str | None,
     callbacks: Sequence[Callback],
     jit: str,
+    report: bool,
 ) -> Outcome:
     """Train and evaluate, and write the files of the run."""
     rngs = generators(seed)
@@ -160,7 +170,7 @@ def _train(
             raise
         recorder.tell("on_interrupt")
         finished = _finish(recorder, dataset, parts, result)
-    return _with_pictures(finished, recorder, dataset, result.history, rngs["sample"])
+    return _with_pictures(finished, recorder, dataset, result.history, rngs["sample"], report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,14 +189,19 @@ def _finish(recorder: _Recorder, dataset: Dataset, parts: Parts, result: Fit) ->
     forward, standardizer = result.forward, checkpoint.standardizer
     on_train = evaluate(forward, parts.train_images, parts.train_labels, standardizer)
     on_test = evaluate(forward, dataset.test_images, dataset.test_labels, standardizer)
-    summary = _summary(checkpoint, dataset, parts, result, on_train, on_test)
+    summary = _summary(checkpoint, dataset, parts, result, on_train, on_test, recorder.notices)
     return _Finished(summary, on_test, recorder.write_summary(summary))
 
 
 def _with_pictures(
-    finished: _Finished, recorder: _Recorder, dataset: Dataset, history: History, rng: np.random.Generator
+    finished: _Finished,
+    recorder: _Recorder,
+    dataset: Dataset,
+    history: History,
+    rng: np.random.Generator,
+    report: bool,
 ) -> Outcome:
-    """Draw the pictures; Ctrl-C ends that, and costs nothing else."""
+    """Draw the pictures and write the report; Ctrl-C ends that, and costs nothing else."""
     directory, checkpoint, summary = recorder.directory, recorder.checkpoint, finished.summary
     title = data_title(dataset.name, summary["data_source"])
     interrupted = False
@@ -202,16 +217,29 @@ def _with_pictures(
             rng,
             recorder.notify,
         )
+        if report:
+            given = finished.on_test.probabilities
+            write_report(TrainedRun(directory.path, checkpoint, summary, history, dataset, given=given))
+    except RunError as error:  # of the report: that the pictures could not be written has been said
+        recorder.notify(str(error))
+        undrawn += (directory.file(REPORT),)
     except BaseException as error:
         if not is_interrupt(error):
             raise
         interrupted = True
-        paths = [directory.file(name) for name in PICTURES]
+        paths = [directory.file(name) for name in (*PICTURES, *([REPORT] if report else []))]
         pictures = tuple(path for path in paths if path.exists())
         undrawn = tuple(path for path in paths if path not in pictures)
         recorder.notify(f"interrupted: {', '.join(path.name for path in undrawn)} not drawn")
+    page = directory.file(REPORT)
     return Outcome(
-        summary, directory.path, pictures, checkpoint, finished.missing + undrawn, interrupted=interrupted
+        summary,
+        directory.path,
+        pictures,
+        checkpoint,
+        finished.missing + undrawn,
+        interrupted=interrupted,
+        report=page if report and page not in undrawn else None,
     )
 
 
@@ -273,6 +301,7 @@ def _summary(
     result: Fit,
     on_train: Evaluation,
     on_test: Evaluation,
+    notices: list[str],
 ) -> dict[str, Any]:
     """Return what ``summary.json`` holds; `train` documents it."""
     recipe, steps = checkpoint.recipe, len(result.history.losses)
@@ -306,6 +335,8 @@ def _summary(
         "compiled": result.decision.compiled,
         "compiled_reason": result.decision.reason,
         "versions": versions(),
+        "data_sha256": data_hashes(dataset),
+        "notices": notices,
         "config": recipe.to_dict(),
     }
 
@@ -320,6 +351,10 @@ class _Recorder(Callback):
         self.training: Training | None = None
         self.records: list[Record] = []  # those that are on the disk; so is the state of the best
         self.best: Record | None = None
+        self.notices: list[str] = []
+
+    def on_notice(self, training: Training | None, sentence: str) -> None:
+        self.notices.append(sentence)
 
     def on_train_begin(self, training: Training) -> None:
         self.training = training
@@ -356,6 +391,7 @@ class _Recorder(Callback):
 
     def notify(self, sentence: str) -> None:
         """Give the other callbacks a sentence for the user."""
+        self.notices.append(sentence)
         self.tell("on_notice", sentence)
 
     def write_summary(self, summary: Mapping[str, Any]) -> tuple[Path, ...]:
