@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
 REPORT: Final = "report.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
-FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES, REPORT)
+FILES: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS, *PICTURES, REPORT)
 PICTURE_FOLDER: Final = "pictures"
 PICTURE_NAMES: Final = (
     *("curves", "learning_rate", "gradients", "confusion", "class_accuracy", "samples", "mistakes"),
@@ -70,16 +71,38 @@ class RunDirectory:
     """
 
     def __init__(self, out: str | os.PathLike[str] | None, recipe: str) -> None:
+        self.path = Path() if out is None else Path(os.path.expanduser(out))
+        self._take(self._claim if out is not None else lambda: self._make_new(recipe))
+
+    @classmethod
+    def of_run(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the directory of a run that goes on; whatever else is in it stays.
+
+        Raises
+        ------
+        RunError
+            If there is none, it cannot be written to, or another run writes into it.
+        """
+        directory = cls.__new__(cls)
+        directory.path = Path(os.path.expanduser(path))
+        directory._take(directory._require_run)
+        directory.replaces = False
+        return directory
+
+    def _require_run(self) -> None:
+        """Raise an error if there is no directory with the files of a run."""
+        if not self.path.is_dir():
+            raise RunError(f"there is no run directory {self.path}; name one that has a {LAST}")
+        if not any(self.file(name).exists() for name in (LAST, PREVIOUS, CHECKPOINT)):
+            raise RunError(f"{self.path} holds no run: it has no {LAST}; name another directory")
+
+    def _take(self, claim: Callable[[], None]) -> None:
+        """Claim the directory, and lock it."""
         self._made: list[Path] = []  # the parents first
         self._lock: Lock | None = None
-        self.path = Path() if out is None else Path(os.path.expanduser(out))
-        self.replaces = False
         try:
             with _claiming:
-                if out is None:
-                    self._make_new(recipe)
-                else:
-                    self._claim()
+                claim()
                 self._lock = Lock(self.file(LOCK))
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
@@ -144,6 +167,13 @@ class RunDirectory:
                     picture.unlink(missing_ok=True)
                 entry.rmdir()
 
+    def withdraw(self) -> None:
+        """Remove the checkpoints of a run that has learned nothing, unless they took an earlier run's place."""
+        if not self.replaces:
+            for name in (LAST, PREVIOUS):
+                self.file(name).unlink(missing_ok=True)
+        self.release()
+
     def release(self) -> None:
         """Let others write here, and remove the directory and the parents that were made for nothing."""
         if self._lock is not None:
@@ -162,7 +192,7 @@ class RunDirectory:
 # ---- which files are a run's -----------------------------------------------------------------------------
 
 _PART: Final = re.compile(
-    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|report|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
+    r"\.{1,2}(summary|metrics|checkpoint|last|previous|predictions|training|graph|report|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
     r"(\.[0-9a-f]{32}\.tmp)?"
 )
 """The names of files that were being written when a run was killed."""
@@ -227,5 +257,11 @@ def _is_checkpoint(path: Path) -> bool:
         return False
 
 
-_RECOGNISED: Final = {SUMMARY: _is_summary, METRICS: _is_metrics, CHECKPOINT: _is_checkpoint}
+_RECOGNISED: Final = {
+    SUMMARY: _is_summary,
+    METRICS: _is_metrics,
+    CHECKPOINT: _is_checkpoint,
+    LAST: _is_checkpoint,
+    PREVIOUS: _is_checkpoint,
+}
 """The files that make a directory a run, and how each is told from somebody's file of the same name."""
