@@ -355,6 +355,8 @@ class Training:
             raise interrupt
         self._interrupts.pending = interrupt
         self.interrupted = True
+        if self.best is None:
+            self.history.records.clear()  # of an evaluation that was interrupted
         self._tell("on_interrupt")
 
     def _finish(self) -> None:
@@ -511,10 +513,10 @@ class Training:
                 validation_accuracy=measured.accuracy,
                 metrics=measured.metrics,
             )
+            self.history.records.append(record)
             best = record.better_than(self.best)
             if best:
                 self.best, self.best_state = record, self.model.state_dict()  # a copy, as training goes on
-        self.history.records.append(record)
         self.phase = EVALUATED
         if self.patience is not None and self._evaluations_since_best() >= self.patience:
             self.stop()
