@@ -25,6 +25,8 @@ TRAINING: Final = "training.png"
 GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
+TENSORBOARD: Final = "tensorboard"
+"""A folder with event files, and nothing else."""
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
 LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
@@ -72,6 +74,7 @@ class RunDirectory:
                 else:
                     self._claim()
                 self._lock = Lock(self.file(LOCK))
+            self._earlier_events = set(_events(self.path))
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
             raise RunError(
@@ -131,6 +134,17 @@ class RunDirectory:
             if (entry.name in FILES and entry.name not in keep) or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
 
+        for events in self._earlier_events:  # of an earlier run: this one has begun files of its own
+            events.unlink(missing_ok=True)
+
+    def withdraw(self) -> None:
+        """Remove the event files of this run, which has learned nothing, and release the directory."""
+        for events in set(_events(self.path)) - self._earlier_events:
+            events.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file(TENSORBOARD).rmdir()
+        self.release()
+
     def release(self) -> None:
         """Let others write here, and remove the directory and the parents that were made for nothing."""
         if self._lock is not None:
@@ -158,17 +172,29 @@ _PART: Final = re.compile(
 def _foreign(directory: Path) -> list[str]:
     """Return the names of the entries of a directory that no run wrote, by their names and contents.
 
-    A picture beside none of a run's other files is somebody's picture.
+    A picture, or a folder of event files, beside none of a run's other files is somebody's.
     """
     run, pictures, others = [], [], []
     for entry in directory.iterdir():
         if entry.name in _RECOGNISED and entry.is_file() and _RECOGNISED[entry.name](entry):
             run.append(entry.name)
-        elif entry.name in PICTURES and entry.is_file():
+        elif (entry.name in PICTURES and entry.is_file()) or _is_of_events(entry):
             pictures.append(entry.name)
         elif entry.name != LOCK and not _PART.fullmatch(entry.name):
             others.append(entry.name)
     return sorted(others if run else others + pictures)
+
+
+_EVENTS: Final = "events.out.tfevents.*"
+
+
+def _events(directory: Path) -> list[Path]:
+    """Return the event files of a run directory."""
+    return list((directory / TENSORBOARD).glob(_EVENTS))
+
+
+def _is_of_events(path: Path) -> bool:
+    return path.name == TENSORBOARD and path.is_dir() and all(file.match(_EVENTS) for file in path.iterdir())
 
 
 def _is_summary(path: Path) -> bool:

@@ -20,7 +20,14 @@ from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.compilation import JitDecision
-from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
+from tinygrad_mnist.training.directory import (
+    CHECKPOINT,
+    METRICS,
+    PICTURES,
+    SUMMARY,
+    TENSORBOARD,
+    RunDirectory,
+)
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.fitting import Fit, Training
@@ -28,8 +35,10 @@ from tinygrad_mnist.training.history import History, Record
 from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
+from tinygrad_mnist.training.recipe_file import recipe_text
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.tensorboard import TensorBoard
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
 from tinygrad_mnist.training.versions import versions
@@ -72,6 +81,7 @@ def train(
     source: str | None = None,
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
+    tensorboard: bool = False,
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
 
@@ -114,6 +124,8 @@ def train(
         They are told how it goes.
     jit : str
         Whether the steps and evaluations are compiled; see `follow`.
+    tensorboard : bool
+        Whether to write event files into the folder ``tensorboard``: see `TensorBoard`.
 
     Returns
     -------
@@ -134,7 +146,11 @@ def train(
     """
     name = recipe.name if recipe.model_file is None else recipe.model_file.name
     with RunDirectory(out, name) as directory:
-        return _train(recipe, dataset, seed, directory, source, callbacks, jit)
+        if tensorboard:
+            told = [*callbacks, TensorBoard(directory.file(TENSORBOARD), text=recipe_text(recipe))]
+        else:
+            told = list(callbacks)
+        return _train(recipe, dataset, seed, directory, source, told, jit)
 
 
 def _train(
@@ -257,12 +273,12 @@ def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generat
         )
     except DivergedError as error:
         if recorder.best is None:
-            directory.release()
+            directory.withdraw()
             raise
         kept = f"the state of epoch {recorder.best.epoch:g} is kept in {directory.file(CHECKPOINT)}"
         raise DivergedError(f"{error}; {kept}") from error
     except BaseException:  # Ctrl-C before anything was learned, too
-        directory.release()
+        directory.withdraw()
         raise
 
 
