@@ -25,6 +25,13 @@ Execute = Callable[..., "subprocess.CompletedProcess[str]"]
 DIGITS = ["train", "--recipe", "digits", "--out", "run"]
 QUICK = [*DIGITS, "--epochs", "2", "--hidden", "8"]
 
+# Drawing the pictures takes most of the time of a short run.
+WITHOUT_PICTURES = (
+    "import sys\nfrom tinygrad_mnist.cli import main\nfrom tinygrad_mnist.training import run\n"
+    "run.draw_pictures = lambda *_: ((), ())"
+)
+COMMAND = [sys.executable, "-c", f"{WITHOUT_PICTURES}\nsys.exit(main())"]
+
 
 def on_terminal(command: list[str], columns: int, when: str = "", act: Any = None) -> tuple[int, str]:
     """Exit status and output of a command on a terminal of that width; on a text, something is done to it."""
@@ -62,8 +69,8 @@ def on_terminal(command: list[str], columns: int, when: str = "", act: Any = Non
 
 @posix
 @pytest.mark.parametrize("columns", [200, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_terminal_has_rows_that_move_and_are_gone_at_the_end(command: list[str], columns: int) -> None:
-    status, content = on_terminal([*command, *DIGITS], columns)
+def test_a_terminal_has_rows_that_move_and_are_gone_at_the_end(columns: int) -> None:
+    status, content = on_terminal([*COMMAND, *DIGITS], columns)
     assert status == 0
     drawn = [part.split("\x1b[J")[-1] for part in content.split("\x1b[1A") if "left" in part]
     assert len(drawn) >= 2
@@ -75,9 +82,9 @@ def test_a_terminal_has_rows_that_move_and_are_gone_at_the_end(command: list[str
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_the_terminal_as_it_was(command: list[str], number: signal.Signals) -> None:
-    long = [*command, *DIGITS, "--epochs", "100000"]
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_an_interrupt_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+    long = [*COMMAND, *DIGITS, "--epochs", "100000"]
     status, content = on_terminal(long, 80, "images/s", lambda process: process.send_signal(number))
     assert status == 0
     shown = screen_of(content, 1000)
@@ -89,8 +96,8 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(command: list[str], number: 
 
 
 @posix
-def test_a_training_that_diverges_leaves_the_terminal_as_it_was(command: list[str]) -> None:
-    status, content = on_terminal([*command, *DIGITS, "--optimizer", "sgd", "--lr", "1e30"], 80)
+def test_a_training_that_diverges_leaves_the_terminal_as_it_was() -> None:
+    status, content = on_terminal([*COMMAND, *DIGITS, "--optimizer", "sgd", "--lr", "1e30"], 80)
     assert status == 1
     assert "has diverged" in screen_of(content, 1000)[-1]
     assert content.count("\x1b[?25l") == content.count("\x1b[?25h")
@@ -130,7 +137,10 @@ def test_json_lines_tell_a_training_from_plan_to_end(capsys: pytest.CaptureFixtu
 
 @pytest.mark.usefixtures("no_pictures")
 def test_json_lines_have_notices(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*DIGITS[:1], "--recipe", "three-layer", "--data", "digits", "--log", "jsonl", "--out", "run"]) == 0
+    assert (
+        main([*DIGITS[:1], "--recipe", "three-layer", "--data", "digits", "--log", "jsonl", "--out", "run"])
+        == 0
+    )
     out, err = capsys.readouterr()
     assert err == ""
     events = events_of(out)
@@ -143,6 +153,7 @@ def test_quiet_json_is_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["event"] for each in events_of(capsys.readouterr().out)] == ["end"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_json_lines_on_steps_come_at_intervals(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,12 +183,12 @@ def test_a_failure_is_a_sentence_on_standard_error(capsys: pytest.CaptureFixture
 # ---- what is loaded, what is drawn -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [["--quiet"], ["--log", "jsonl"], []])
-def test_only_a_terminal_needs_rich(options: list[str]) -> None:
+def test_only_a_terminal_needs_rich() -> None:
     code = (
-        "import sys\nfrom tinygrad_mnist.cli import main\n"
-        f"assert main({[*QUICK, *options]!r}) == 0\n"
-        "loaded = {name for name in ('rich', 'tensorboardX', 'IPython') if name in sys.modules}\n"
+        f"{WITHOUT_PICTURES}\n"
+        "for options in ([], ['--quiet'], ['--log', 'jsonl']):\n"
+        f"    assert main([*{QUICK!r}, *options]) == 0\n"
+        "loaded = {'rich', 'tensorboardX', 'IPython'} & sys.modules.keys()\n"
         "assert not loaded, loaded"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -72,7 +72,7 @@ def schedule_rates(
 
     >>> from tinygrad_mnist.training import RECIPES
     >>> print(schedule_rates(RECIPES["digits"], 1600, points=5).round(4))
-    [0.0004 0.0099 0.0081 0.0028 0.    ]
+    [0.0004 0.0094 0.0081 0.0028 0.    ]
     """
     if steps < 0:
         raise ValueError(f"a training has 0 steps or more, not {steps}")
