@@ -27,6 +27,8 @@ GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
 REPORT: Final = "report.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
+TENSORBOARD: Final = "tensorboard"
+"""A folder with event files, and nothing else."""
 FILES: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS, *PICTURES, REPORT)
 PICTURE_FOLDER: Final = "pictures"
 PICTURE_NAMES: Final = (
@@ -104,6 +106,7 @@ class RunDirectory:
             with _claiming:
                 claim()
                 self._lock = Lock(self.file(LOCK))
+            self._earlier_events = set(_events(self.path))
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
             raise RunError(
@@ -167,11 +170,18 @@ class RunDirectory:
                     picture.unlink(missing_ok=True)
                 entry.rmdir()
 
+        for events in self._earlier_events:  # of an earlier run: this one has begun files of its own
+            events.unlink(missing_ok=True)
+
     def withdraw(self) -> None:
-        """Remove the checkpoints of a run that has learned nothing, unless they took an earlier run's place."""
+        """Remove what this run has written, which has learned nothing, and release the directory."""
         if not self.replaces:
             for name in (LAST, PREVIOUS):
                 self.file(name).unlink(missing_ok=True)
+        for events in set(_events(self.path)) - self._earlier_events:
+            events.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file(TENSORBOARD).rmdir()
         self.release()
 
     def release(self) -> None:
@@ -201,14 +211,14 @@ _PART: Final = re.compile(
 def _foreign(directory: Path) -> list[str]:
     """Return the names of the entries of a directory that no run wrote, by their names and contents.
 
-    A picture beside none of a run's other files is somebody's picture.
+    A picture, or a folder of event files, beside none of a run's other files is somebody's.
     """
     run, pictures, others = [], [], []
     for entry in directory.iterdir():
         if entry.name in _RECOGNISED and entry.is_file() and _RECOGNISED[entry.name](entry):
             run.append(entry.name)
         elif (entry.name in (*PICTURES, REPORT) and entry.is_file()) or (
-            entry.name == PICTURE_FOLDER and _is_picture_folder(entry)
+            (entry.name == PICTURE_FOLDER and _is_picture_folder(entry)) or _is_of_events(entry)
         ):
             pictures.append(entry.name)
         elif entry.name != LOCK and not _PART.fullmatch(entry.name):
@@ -227,6 +237,18 @@ def _is_picture_folder(path: Path) -> bool:
     return path.is_dir() and all(
         _PICTURE.fullmatch(entry.name) and entry.is_file() for entry in path.iterdir()
     )
+
+
+_EVENTS: Final = "events.out.tfevents.*"
+
+
+def _events(directory: Path) -> list[Path]:
+    """Return the event files of a run directory."""
+    return list((directory / TENSORBOARD).glob(_EVENTS))
+
+
+def _is_of_events(path: Path) -> bool:
+    return path.name == TENSORBOARD and path.is_dir() and all(file.match(_EVENTS) for file in path.iterdir())
 
 
 def _is_summary(path: Path) -> bool:

@@ -20,18 +20,20 @@ from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.checkpoint import Checkpoint
 from tinygrad_mnist.training.checkpointing import EVERY
 from tinygrad_mnist.training.course import Fit
-from tinygrad_mnist.training.directory import CHECKPOINT, PICTURES, REPORT, RunDirectory
+from tinygrad_mnist.training.directory import CHECKPOINT, PICTURES, REPORT, TENSORBOARD, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.history import History
 from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
+from tinygrad_mnist.training.recipe_file import recipe_text
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.recorder import Recorder
 from tinygrad_mnist.training.report.trained_run import TrainedRun, data_hashes
 from tinygrad_mnist.training.report.write import write_report
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.tensorboard import TensorBoard
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
 from tinygrad_mnist.training.versions import machine, versions
@@ -78,6 +80,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
     report: bool = True,
+    tensorboard: bool = False,
     checkpoint_every: str = EVERY,
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
@@ -125,6 +128,8 @@ def train(
         Whether the steps and evaluations are compiled; see `follow`.
     report : bool
         Whether to write the report.
+    tensorboard : bool
+        Whether to write event files into the folder ``tensorboard``: see `TensorBoard`.
     checkpoint_every : str
         How often ``last.npz`` is written: "500 steps", "30 seconds", "2 minutes". It is written before the
         first step, on an interrupt and at the end, too. In a directory with an earlier run the first one
@@ -153,10 +158,16 @@ def train(
         parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
         checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
         facts = {"data": data_hashes(dataset), **machine()}
-        recorder = Recorder(callbacks, directory, checkpoint, facts, checkpoint_every)
+        told = with_events(callbacks, directory, recipe) if tensorboard else callbacks
+        recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
         notify_of_background(find_augmentation(recipe.augmentation), parts.background, recorder.notify)
         result = fit_run(recorder, parts, rngs, jit)
         return finish(recorder, dataset, parts, result, rngs["sample"], report)
+
+
+def with_events(callbacks: Sequence[Callback], directory: RunDirectory, recipe: Recipe) -> list[Callback]:
+    """Return the callbacks with one that writes event files for TensorBoard."""
+    return [*callbacks, TensorBoard(directory.file(TENSORBOARD), text=recipe_text(recipe))]
 
 
 def fit_run(
