@@ -16,15 +16,14 @@ from tinygrad_mnist.plots.figure import (
     LINE,
     PALE,
     SIDE,
-    TEXT,
     VERMILLION,
     WIDTH,
-    Page,
     check_width,
     class_names,
     new_page,
     shortened,
     text_width,
+    wrapped,
     write_text,
 )
 from tinygrad_mnist.plots.intervals import wilson_interval
@@ -90,29 +89,31 @@ def plot_confusion(
     check_width(width)
     left = 0.42 + min(0.2 * width, max(text_width(name) for name in named))
     cell = min((width - left - SIDE) / k, max(_GREATEST, 1.9 / k))
-    texts = _cell_texts(counts)
-    longest = max(max(text_width(text) for text in pair) for row in texts for pair in row)
-    has_numbers = longest <= 0.97 * cell and cell >= 2 * LINE - 0.02
-    mistakes = [] if has_numbers else _most_frequent(counts, named)
+    # a thousand without its comma is narrower
+    fitting = [texts for texts in (_cell_texts(counts, form) for form in (",", "")) if _fit(texts, cell)]
+    lines = [] if fitting else _most_frequent(counts, named, width)
     total, right = int(counts.sum()), int(np.trace(counts))
     slanted = max(text_width(name) for name in named) > 0.95 * cell
     top = _TOP + (min(0.16 * width, max(text_width(name) for name in named)) if slanted else 0)
-    below = "in each cell: the count, and below it percent of the true class" if has_numbers else (
-        "shaded by the share of the true class"
-    )  # fmt: skip
+    if fitting:
+        below = "in each cell: the count, and below it percent of the true class"
+    else:
+        below = "shaded by the share of the true class"
     page = new_page(
         width,
-        top + k * cell + 0.1 + (0.1 + LINE * (len(mistakes) + 1) if mistakes else 0),
+        top + k * cell + 0.1 + (0.15 + LINE * len(lines) if lines else 0),
         title or f"{right:,} of {total:,} right ({percent_text(right / max(total, 1))})",
         below,
     )
     axes = page.axes(left, top, k * cell, k * cell)
     axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     draw_image(axes, _shades(counts), (-0.5, k - 0.5, k - 0.5, -0.5))
-    if has_numbers:
-        _write_cells(axes, texts, counts, cell)
+    if fitting:
+        _write_cells(axes, fitting[0], counts, cell)
     _frame(axes, named, cell, left - 0.42, top - _TOP if slanted else None)
-    _list(page, mistakes, top + k * cell + 0.1)
+    canvas = page.canvas()
+    for i, (line, colour) in enumerate(lines):
+        write_text(canvas, SIDE, top + k * cell + 0.1 + (i + 1) * LINE, line, color=colour)
     return page.figure
 
 
@@ -170,7 +171,8 @@ def plot_class_accuracy(
     )
     axes = page.axes(left, 0.05, width - left - room - SIDE, k * row)
     known = totals > 0
-    lowest = 5 * np.floor(low[known].min() / 5) if known.any() else 0.0
+    least = low[known].min() if known.any() else 0.0
+    lowest = np.floor(least) if least >= 90 else 5 * np.floor(least / 5)
     axes.set(xlim=(lowest, 100), ylim=(k - 0.5, -0.5), yticks=[])
     axes.xaxis.set_major_formatter("{x:g} %")
     axes.grid(axis="x", color=PALE, linewidth=0.6)
@@ -203,12 +205,18 @@ def _row_shares(counts: Counts) -> NDArray[np.float64]:
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
-def _cell_texts(counts: Counts) -> list[list[tuple[str, str]]]:
+def _fit(texts: list[list[tuple[str, str]]], cell: float) -> bool:
+    """Return whether all numbers fit into cells of this many inches."""
+    longest = max(text_width(text) for row in texts for pair in row for text in pair)
+    return longest <= 0.97 * cell and cell >= 2 * LINE - 0.02
+
+
+def _cell_texts(counts: Counts, form: str) -> list[list[tuple[str, str]]]:
     """Return the count and the percent of each cell; nothing is a dot."""
     percents = 100 * _row_shares(counts)
     return [
         [
-            (f"{count:,}", "100" if count == counts[i].sum() else f"{min(percents[i, j], 99.9):.1f}")
+            (f"{count:{form}}", "100" if count == counts[i].sum() else f"{min(percents[i, j], 99.9):.1f}")
             if count
             else ("·", "")
             for j, count in enumerate(row)
@@ -270,24 +278,19 @@ def _frame(axes: Axes, names: list[str], cell: float, room: float, slanted: floa
     write_text(axes, -0.5 - (room + 0.28) / cell, -0.5, "← true", color=GREY, ha="right", **options)
 
 
-def _most_frequent(counts: Counts, names: list[str]) -> list[str]:
-    """Return a line for each of the most frequent mistakes."""
+def _most_frequent(counts: Counts, names: list[str], width: float) -> list[tuple[str, str]]:
+    """Return lines that list the most frequent mistakes, each with its colour."""
     shares = _row_shares(counts)
     mistakes = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:_LISTED]
     found = [divmod(int(place), len(counts)) for place in order if mistakes.flat[place]]
-    return [
-        f"{shortened(names[i], 1.4)} → {shortened(names[j], 1.4)}: {count_text(int(counts[i, j]), 'time')}, "
-        f"{percent_text(shares[i, j], 1)}"
-        for i, j in found
-    ]
-
-
-def _list(page: Page, mistakes: list[str], top: float) -> None:
-    if not mistakes:
-        return
-    canvas = page.canvas()
+    if not found:
+        return []
+    room = (width - 2 * SIDE - text_width(" → : 10,000 times, 10.0 %")) / 2
     heading = "the most frequent mistakes: true → predicted, and the share of the true class"
-    write_text(canvas, SIDE, top + LINE, heading, color=GREY)
-    for k, line in enumerate(mistakes):
-        write_text(canvas, SIDE, top + (k + 2) * LINE, line, fontsize=TEXT)
+    lines = [(line, GREY) for line in wrapped(heading, width - 2 * SIDE)]
+    for i, j in found:
+        pair = f"{shortened(names[i], room)} → {shortened(names[j], room)}"
+        times = count_text(int(counts[i, j]), "time")
+        lines.append((f"{pair}: {times}, {percent_text(shares[i, j], 1)}", INK))
+    return lines
