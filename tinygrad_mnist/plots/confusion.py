@@ -14,8 +14,10 @@ from tinygrad_mnist.plots.figure import (
     GREY,
     INK,
     LINE,
+    NARROW,
     PALE,
     SIDE,
+    TEXT,
     VERMILLION,
     WIDTH,
     check_width,
@@ -34,9 +36,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Counts = NDArray[Any]
+CellTexts = list[list[tuple[str, str]]]
 
 _TOP = 0.42  # inches above the matrix, for "predicted" and the names
 _LISTED: Final = 10  # of the most frequent mistakes, where cells are too small for numbers
+_SMALL: Final = 7.4  # points of digits
 _STRONGEST: Final = 0.55  # opacity of a cell: ink is read on it, in light and dark
 _GREATEST = 0.62  # inches of the side of a cell
 
@@ -52,7 +56,7 @@ def plot_confusion(
 
     A cell holds its count, and below it the percent of its row. The diagonal is blue. Mistakes are shaded
     orange by their share of the row, so that the frequent ones stand out beside the far larger counts on the
-    diagonal. Where cells are too small for numbers (more than ten classes in 5 inches, or eighteen in 9), the
+    diagonal. Where cells are too small for numbers (more than ten classes in 5 inches, or thirty in 9), the
     most frequent mistakes are listed below.
 
     Parameters
@@ -89,8 +93,9 @@ def plot_confusion(
     check_width(width)
     left = 0.42 + min(0.2 * width, max(text_width(name) for name in named))
     cell = min((width - left - SIDE) / k, max(_GREATEST, 1.9 / k))
-    # a thousand without its comma is narrower
-    fitting = [texts for texts in (_cell_texts(counts, form) for form in (",", "")) if _fit(texts, cell)]
+    # a thousand without its comma is narrower; small digits are for wide pages, which no telephone shows
+    styles = [(",", TEXT), ("", TEXT), *([("", _SMALL)] if width >= NARROW else [])]
+    fitting = [(form, size) for form, size in styles if _fit(_cell_texts(counts, form), size, cell)]
     lines = [] if fitting else _most_frequent(counts, named, width)
     total, right = int(counts.sum()), int(np.trace(counts))
     slanted = max(text_width(name) for name in named) > 0.95 * cell
@@ -109,7 +114,7 @@ def plot_confusion(
     axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     draw_image(axes, _shades(counts), (-0.5, k - 0.5, k - 0.5, -0.5))
     if fitting:
-        _write_cells(axes, fitting[0], counts, cell)
+        _write_cells(axes, counts, *fitting[0], cell)
     _frame(axes, named, cell, left - 0.42, top - _TOP if slanted else None)
     canvas = page.canvas()
     for i, (line, colour) in enumerate(lines):
@@ -205,13 +210,13 @@ def _row_shares(counts: Counts) -> NDArray[np.float64]:
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
-def _fit(texts: list[list[tuple[str, str]]], cell: float) -> bool:
+def _fit(texts: CellTexts, size: float, cell: float) -> bool:
     """Return whether all numbers fit into cells of this many inches."""
-    longest = max(text_width(text) for row in texts for pair in row for text in pair)
-    return longest <= 0.97 * cell and cell >= 2 * LINE - 0.02
+    longest = max(text_width(text, size) for row in texts for pair in row for text in pair)
+    return longest <= 0.97 * cell and 2 * LINE * size / TEXT - 0.02 <= cell
 
 
-def _cell_texts(counts: Counts, form: str) -> list[list[tuple[str, str]]]:
+def _cell_texts(counts: Counts, form: str) -> CellTexts:
     """Return the count and the percent of each cell; nothing is a dot."""
     percents = 100 * _row_shares(counts)
     return [
@@ -238,16 +243,16 @@ def _shades(counts: Counts) -> Pixels:
     return pixels
 
 
-def _write_cells(axes: Axes, texts: list[list[tuple[str, str]]], counts: Counts, cell: float) -> None:
-    for i, row in enumerate(texts):
+def _write_cells(axes: Axes, counts: Counts, form: str, size: float, cell: float) -> None:
+    step = LINE * 0.46 * size / TEXT / cell
+    options = {"ha": "center", "va": "center", "fontsize": size}
+    for i, row in enumerate(_cell_texts(counts, form)):
         for j, (count, share) in enumerate(row):
             if not counts[i, j]:
-                write_text(axes, j, i, count, ha="center", va="center", color=GREY)
+                write_text(axes, j, i, count, color=GREY, **options)
                 continue
-            step = LINE * 0.46 / cell
-            weight = "bold" if i == j else "normal"
-            write_text(axes, j, i - step, count, ha="center", va="center", fontweight=weight)
-            write_text(axes, j, i + step, share, ha="center", va="center")
+            write_text(axes, j, i - step, count, fontweight="bold" if i == j else "normal", **options)
+            write_text(axes, j, i + step, share, **options)
 
 
 def _frame(axes: Axes, names: list[str], cell: float, room: float, slanted: float | None) -> None:
@@ -262,7 +267,7 @@ def _frame(axes: Axes, names: list[str], cell: float, room: float, slanted: floa
     axes.set(xticks=[], yticks=[])
     lines = np.arange(k + 1) - 0.5
     for draw in (axes.hlines, axes.vlines):
-        draw(lines, -0.5, k - 0.5, color=PALE, linewidth=0.6 if k <= 40 else 0.2)
+        draw(lines, -0.5, k - 0.5, color=PALE, linewidth=0.6 if k <= 40 else 0.2, clip_on=False)
     every = -(-int(LINE * 100) // int(cell * 100 + 1))
     for i in range(0, k, every):
         write_text(axes, -0.5 - 0.07 / cell, i, shortened(names[i], room), ha="right", va="center")
