@@ -239,7 +239,7 @@ def _with_pictures(
         checkpoint,
         finished.missing + undrawn,
         interrupted=interrupted,
-        report=page if report and page not in undrawn else None,
+        report=page if report and page.exists() else None,
     )
 
 
