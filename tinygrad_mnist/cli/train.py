@@ -115,6 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
     )
+    parser.add_argument(
+        "--no-report", action="store_true", help="write no report.html, which takes a few seconds"
+    )
     parser.add_argument("--quiet", action="store_true", help="print notices and the summary only")
     parser.add_argument(
         "--log",
@@ -155,6 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
             callbacks=[log.callback()],
             jit=arguments.jit,
             tensorboard=arguments.tensorboard,
+            report=not arguments.no_report,
         )
         log.end(outcome, (_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
     if outcome.interrupted:
@@ -243,7 +247,8 @@ def _summary(outcome: Outcome) -> str:
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
-    files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry != outcome.report]
     return "\n".join(
         [
             "",
@@ -255,6 +260,7 @@ def _summary(outcome: Outcome) -> str:
             f"{summary['train_seconds']:.2f} s: {_epochs(outcome)}, "
             f"{summary['images_per_second']:,.0f} images a second",
             *(f"  {printable(str(path))}" for path in files),
+            *([] if outcome.report is None else [f"report {printable(str(outcome.report))}"]),
         ]
     )
 

@@ -282,7 +282,7 @@ def _with_pictures(
         checkpoint,
         undrawn,
         interrupted=interrupted,
-        report=page if report and page not in undrawn else None,
+        report=page if report and page.exists() else None,
     )
 
 

@@ -57,7 +57,12 @@ def made(outcome: Outcome, patterns: Dataset, history: History, tmp_path: Path) 
         checkpoint = replace(outcome.checkpoint, class_names=names or outcome.checkpoint.class_names)
         if names and dataset is not None:
             dataset = replace(dataset, class_names=names)
-        values = {"checkpoint": checkpoint, "summary": outcome.summary, "history": history, **changes}
+        values = {
+            "checkpoint": checkpoint,
+            "summary": {**outcome.summary, "notices": ["A notice."]},
+            "history": history,
+            **changes,
+        }
         return TrainedRun(path, dataset=dataset, **values)  # type: ignore[arg-type]
 
     return make

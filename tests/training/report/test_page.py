@@ -77,7 +77,7 @@ def few_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 def test_the_page_has_all_sections_in_order(page: Reader) -> None:
     ids = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
-    assert ids == [name for name, _, _ in SECTIONS if name != "notices"]
+    assert ids == [name for name, _, _ in SECTIONS]
     links = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
     assert links[: len(ids)] == [f"#{name}" for name in ids]
 

@@ -1,4 +1,4 @@
-"""How a training went: curves, learning rates, and gradients with sentences that read them."""
+"""The course of a training: curves, learning rates, and gradients with sentences that read them."""
 
 from __future__ import annotations
 

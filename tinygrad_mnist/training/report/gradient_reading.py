@@ -94,7 +94,8 @@ def _along_the_layers(found: LayerNorms) -> list[str]:
     if near < VANISHING * far:
         return [
             f"Gradients vanish on their way back: {numbers}, {far / near:,.0f} times as much. The first "
-            "layers hardly learn; normalisation, ReLU in place of sigmoid or tanh, or residual connections help."
+            "layers hardly learn; normalisation, ReLU in place of sigmoid or tanh, or residual connections "
+            "help."
         ]
     if far < VANISHING * near:
         return [

@@ -1,4 +1,4 @@
-"""Where a model errs: the confusion matrix, the most frequent mistakes, and the accuracy of each class."""
+"""The mistakes of a model: the confusion matrix, the most frequent ones, and the accuracy of each class."""
 
 from __future__ import annotations
 

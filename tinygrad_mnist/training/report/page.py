@@ -79,8 +79,8 @@ def _looks(drawn: Drawn) -> Content:
         figure(
             drawn,
             "saliency",
-            "The gradient of the predicted class's output by each pixel. Where it is large, a small change of "
-            "the pixel changes the answer most.",
+            "The gradient of the predicted class's output by each pixel. Where it is large, a small change "
+            "of the pixel changes the answer most.",
         ),
     ]
     pictures = [picture for picture in found if picture is not None]
@@ -106,9 +106,9 @@ def _calibration(drawn: Drawn) -> Content:
     return join(
         element(
             "p",
-            f"On average the model is {percent_text(sure)} sure, and {percent_text(right)} of its answers are "
-            f"right: it is {way}. The expected calibration error is {percent_text(found.error)}: the mean "
-            f"distance between confidence and accuracy, over {len(found.counts)} bins.",
+            f"On average the model is {percent_text(sure)} sure, and {percent_text(right)} of its answers "
+            f"are right: it is {way}. The expected calibration error is {percent_text(found.error)}: the "
+            f"mean distance between confidence and accuracy, over {len(found.counts)} bins.",
         ),
         figure(
             drawn,

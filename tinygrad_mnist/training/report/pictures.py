@@ -169,6 +169,14 @@ def _confusion(run: TrainedRun, examples: Examples | None) -> Figure | None:
     )
 
 
+def _class_accuracy(run: TrainedRun, examples: Examples | None) -> Figure | None:
+    if run.dataset is None or run.predicted is None:
+        return None
+    names = run.checkpoint.class_names
+    counts = confusion_matrix(run.dataset.test_labels, run.predicted, len(names))
+    return plots.plot_class_accuracy(counts, names=names)
+
+
 def _samples(run: TrainedRun, examples: Examples | None) -> Figure | None:
     return None if examples is None else _predictions(run, examples.samples, None)
 
@@ -244,6 +252,7 @@ DRAWINGS: Final[Mapping[str, Make]] = {
     "learning_rate": _learning_rate,
     "gradients": _gradients,
     "confusion": _confusion,
+    "class_accuracy": _class_accuracy,
     "samples": _samples,
     "mistakes": _most_confident_mistakes,
     "weights": _weights,

@@ -78,7 +78,7 @@ class TrainedRun:
 
     @cached_property
     def right(self) -> NDArray[np.bool_] | None:
-        """Whether each test image is recognised."""
+        """True for each test image that is recognised."""
         if self.dataset is None or self.predicted is None:
             return None
         right: NDArray[np.bool_] = np.equal(self.predicted, self.dataset.test_labels)
