@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist.cli import main
+from tinygrad_mnist.training import run as run_module
 
 
 @pytest.fixture
@@ -73,3 +74,16 @@ def test_a_page_that_cannot_be_written_is_one_sentence(
 ) -> None:
     assert main(["report", *runs, "--out", "nowhere/x.html"]) == 1
     assert "nowhere/x.html cannot be written" in capsys.readouterr().err
+
+
+def test_training_names_the_report_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "write_report", lambda run: (run.path / "report.html").write_text("x"))
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
+    arguments = ["train", "--recipe", "digits", "--epochs", "1", "--out", "run"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"report {Path('run/report.html')}"
+    assert main([*arguments, "--no-report"]) == 0
+    assert "report" not in capsys.readouterr().out
+    assert not Path("run/report.html").exists()

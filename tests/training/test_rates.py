@@ -31,11 +31,31 @@ def in_turn(optimizer: optim.Optimizer) -> optim.LRScheduler:
     return optim.SequentialLR(optimizer, [warm_up, optim.ExponentialLR(optimizer, 0.5)], milestones=[4])
 
 
+class Doubling(optim.LRScheduler):
+    """A schedule of a user's own, by a formula."""
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        return base_lr * 2**epoch
+
+
+class Slowed(optim.LRScheduler):
+    """A schedule of a user's own, with a way of its own to step."""
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        return base_lr / (1 + epoch)
+
+    def step(self) -> None:
+        super().step()
+        self.optimizer.param_groups[0]["lr"] *= 0.5
+
+
 OWN: dict[str, Callable[[optim.Optimizer], Any]] = {
     "step": lambda optimizer: optim.StepLR(optimizer, 3, gamma=0.1),
     "one cycle": lambda optimizer: optim.OneCycleLR(optimizer, max_lr=1.0, total_steps=STEPS),
     "in turn": in_turn,
     "a user's own": Halving,
+    "a user's formula": Doubling,
+    "a user's step": Slowed,
     "none": lambda optimizer: None,
 }
 
@@ -75,6 +95,17 @@ def test_the_rates_of_a_recipe_need_no_model(name: str, steps: int) -> None:
         if schedule is not None and step < steps - 1:
             schedule.step()
     assert schedule_rates(recipe, steps).tolist() == expected
+
+
+def test_points_are_evenly_spaced_steps_the_first_and_the_last_among_them() -> None:
+    optimizer = optim.SGD(nn.Linear(3, 2).parameters(), lr=0.5)
+    for schedule in (optim.ExponentialLR(optimizer, 0.9), Halving(optimizer)):
+        every = schedule_rates(optimizer, 101, schedule)
+        assert (
+            schedule_rates(optimizer, 101, schedule, points=5).tolist()
+            == every[[0, 25, 50, 75, 100]].tolist()
+        )
+        assert schedule_rates(optimizer, 3, schedule, points=5).tolist() == every[:3].tolist()
 
 
 def test_asking_draws_nothing_from_the_generator_of_the_models() -> None:

@@ -82,11 +82,17 @@ def _print_confusion(found: CheckpointEvaluation, heading: str) -> None:
     names = [printable(one.name) for one in found.classes]
     heads = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in names]
     cells = [[f"{count:,}" if count else "." for count in row] for row in found.confusion.tolist()]
-    widths = [max(len(head), *map(len, column)) for head, column in zip(heads, zip(*cells, strict=True), strict=True)]
+    widths = [
+        max(len(head), *map(len, column))
+        for head, column in zip(heads, zip(*cells, strict=True), strict=True)
+    ]
     first = max(len(heading), *map(len, names))
     show("", f"how often each {heading} (a row) was taken for each (a column)")
     for name, row in ((heading, heads), *zip(names, cells, strict=True)):
-        show(f"{name:{first}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
+        show(
+            f"{name:{first}}  "
+            + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+        )
 
 
 def _require_writable(arguments: argparse.Namespace) -> None:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=shared_options.name,
         metavar="FILE",
-        help=f"the page that compares runs (default: {COMPARISON}); an earlier one is replaced, no other file",
+        help=f"the page that compares runs (default: {COMPARISON}); only an earlier one is replaced",
     )
     shared_options.add_model(parser)
     shared_options.add_threads(parser)

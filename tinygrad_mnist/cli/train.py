@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
-from tinygrad_mnist.cli.output import FAILED, class_heading, notify, show
+from tinygrad_mnist.cli.output import FAILED, class_heading
 from tinygrad_mnist.numbers import count_text, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tinygrad_mnist.data import Dataset
     from tinygrad_mnist.training import Choice, Outcome, Recipe
 
@@ -113,7 +115,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
     )
-    parser.add_argument("--quiet", action="store_true", help="print the summary line only")
+    parser.add_argument(
+        "--no-report", action="store_true", help="write no report.html, which takes a few seconds"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print notices and the summary only")
+    parser.add_argument(
+        "--log",
+        choices=("text", "jsonl"),
+        default="text",
+        help="how training is printed: text (the default), which a terminal keeps up to date, or jsonl, a JSON "
+        "object a line for programs",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write event files for TensorBoard into the run directory"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,13 +139,15 @@ def run(arguments: argparse.Namespace) -> int:
     compilation.require(arguments.jit)
     shared_options.use_threads(arguments)
 
-    from tinygrad_mnist.cli.progress import make_reporter
-    from tinygrad_mnist.training import choose, train
+    from tinygrad_mnist.cli.progress import LOGS
+    from tinygrad_mnist.training import choose, tensorboard, train
 
-    choice = choose(recipe, changes, arguments.data, notify)
-    _warn_of_few_steps(choice)
-    if not arguments.quiet:
-        show(_data_line(choice.dataset))
+    if arguments.tensorboard:
+        tensorboard.require_tensorboard()
+    log = LOGS[arguments.log](sys.stdout, arguments.quiet)
+    choice = choose(recipe, changes, arguments.data, log.notify)
+    _warn_of_few_steps(choice, log.notify)
+    log.show(_data_line(choice.dataset))
     with raised_in_imports():
         outcome = train(
             choice.recipe,
@@ -138,10 +155,12 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             out=arguments.out,
             source=choice.source,
-            callbacks=[make_reporter(sys.stdout, arguments.quiet, notify)],
+            callbacks=[log.callback()],
             jit=arguments.jit,
+            tensorboard=arguments.tensorboard,
+            report=not arguments.no_report,
         )
-        show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
+        log.end(outcome, (_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
     if outcome.interrupted:
         raise KeyboardInterrupt
     return FAILED if outcome.missing else 0
@@ -173,7 +192,7 @@ def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
         raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
 
 
-def _warn_of_few_steps(choice: Choice) -> None:
+def _warn_of_few_steps(choice: Choice, notify: Callable[[str], None]) -> None:
     """Tell the user if the epochs of a recipe, which suit the data that it is made for, are few on this."""
     from tinygrad_mnist.training import RECIPES
 
@@ -228,7 +247,8 @@ def _summary(outcome: Outcome) -> str:
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
-    files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry != outcome.report]
     return "\n".join(
         [
             "",
@@ -240,6 +260,7 @@ def _summary(outcome: Outcome) -> str:
             f"{summary['train_seconds']:.2f} s: {_epochs(outcome)}, "
             f"{summary['images_per_second']:,.0f} images a second",
             *(f"  {printable(str(path))}" for path in files),
+            *([] if outcome.report is None else [f"report {printable(str(outcome.report))}"]),
         ]
     )
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.plots.figure import BLUE, INK, PAPER, TEXT, VERMILLION, WIDTH, check_width, new_page
-from tinygrad_mnist.plots.tiles import SCALE_HEIGHT, draw_image, draw_scale, signed
+from tinygrad_mnist.plots.tiles import RAMP, SCALE_HEIGHT, draw_image, draw_scale, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def plot_decision_boundary(
     _points(axes, xy, classes)
     ends = "0", "0.5", "1"
     label = "probability of class 1; the line is where it is 0.5"
-    draw_scale(page, tall + 0.8, _LEFT, min(3.0, wide), ends, label, _PALENESS)
+    draw_scale(page, (_LEFT, tall + 0.8, wide), ends, label, signed(RAMP, 1.0, _PALENESS))
     return page.figure
 
 

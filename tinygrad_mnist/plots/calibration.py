@@ -150,14 +150,13 @@ def plot_calibration(
         5.75,
         title or f"Expected calibration error {percent_text(found.error)}",
         f"{count_text(n, 'prediction')} in {count_text(bins, 'bin')} of equal width: mean confidence "
-        f"{percent_text(mean)}, accuracy {percent_text(share)}",
+        f"{percent_text(mean)}, accuracy {percent_text(share)}; above the diagonal the model is not sure "
+        "enough, below it too sure",
     )
     side = min(width - 1.25, 5.5)
     above = page.axes(0.8, 0.35, side, 3.0)
     write_text(above, 0, 1.045, "accuracy, with its 95 % interval", transform=above.transAxes, color=GREY)
     above.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-    write_text(above, 2, 94, "above the line: not sure enough", color=GREY)
-    write_text(above, 98, 3, "below: too sure", color=GREY, ha="right")
     low, high = (100 * end for end in wilson_interval(*_right(found, filled)))
     x, y = 100 * found.confidence[filled], 100 * found.accuracy[filled]
     above.vlines(x, low, high, color=BLUE, linewidth=1.2)

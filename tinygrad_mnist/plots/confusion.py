@@ -14,17 +14,18 @@ from tinygrad_mnist.plots.figure import (
     GREY,
     INK,
     LINE,
+    NARROW,
     PALE,
     SIDE,
     TEXT,
     VERMILLION,
     WIDTH,
-    Page,
     check_width,
     class_names,
     new_page,
     shortened,
     text_width,
+    wrapped,
     write_text,
 )
 from tinygrad_mnist.plots.intervals import wilson_interval
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Counts = NDArray[Any]
+CellTexts = list[list[tuple[str, str]]]
 
 _TOP = 0.42  # inches above the matrix, for "predicted" and the names
 _LISTED: Final = 10  # of the most frequent mistakes, where cells are too small for numbers
+_SMALL: Final = 7.4  # points of digits
 _STRONGEST: Final = 0.55  # opacity of a cell: ink is read on it, in light and dark
 _GREATEST = 0.62  # inches of the side of a cell
 
@@ -53,7 +56,7 @@ def plot_confusion(
 
     A cell holds its count, and below it the percent of its row. The diagonal is blue. Mistakes are shaded
     orange by their share of the row, so that the frequent ones stand out beside the far larger counts on the
-    diagonal. Where cells are too small for numbers (more than ten classes in 5 inches, or eighteen in 9), the
+    diagonal. Where cells are too small for numbers (more than ten classes in 5 inches, or thirty in 9), the
     most frequent mistakes are listed below.
 
     Parameters
@@ -90,29 +93,32 @@ def plot_confusion(
     check_width(width)
     left = 0.42 + min(0.2 * width, max(text_width(name) for name in named))
     cell = min((width - left - SIDE) / k, max(_GREATEST, 1.9 / k))
-    texts = _cell_texts(counts)
-    longest = max(max(text_width(text) for text in pair) for row in texts for pair in row)
-    has_numbers = longest <= 0.97 * cell and cell >= 2 * LINE - 0.02
-    mistakes = [] if has_numbers else _most_frequent(counts, named)
+    # a thousand without its comma is narrower; small digits are for wide pages, which no telephone shows
+    styles = [(",", TEXT), ("", TEXT), *([("", _SMALL)] if width >= NARROW else [])]
+    fitting = [(form, size) for form, size in styles if _fit(_cell_texts(counts, form), size, cell)]
+    lines = [] if fitting else _most_frequent(counts, named, width)
     total, right = int(counts.sum()), int(np.trace(counts))
     slanted = max(text_width(name) for name in named) > 0.95 * cell
     top = _TOP + (min(0.16 * width, max(text_width(name) for name in named)) if slanted else 0)
-    below = "in each cell: the count, and below it percent of the true class" if has_numbers else (
-        "shaded by the share of the true class"
-    )  # fmt: skip
+    if fitting:
+        below = "in each cell: the count, and below it percent of the true class"
+    else:
+        below = "shaded by the share of the true class"
     page = new_page(
         width,
-        top + k * cell + 0.1 + (0.1 + LINE * (len(mistakes) + 1) if mistakes else 0),
+        top + k * cell + 0.1 + (0.15 + LINE * len(lines) if lines else 0),
         title or f"{right:,} of {total:,} right ({percent_text(right / max(total, 1))})",
         below,
     )
     axes = page.axes(left, top, k * cell, k * cell)
     axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     draw_image(axes, _shades(counts), (-0.5, k - 0.5, k - 0.5, -0.5))
-    if has_numbers:
-        _write_cells(axes, texts, counts, cell)
+    if fitting:
+        _write_cells(axes, counts, *fitting[0], cell)
     _frame(axes, named, cell, left - 0.42, top - _TOP if slanted else None)
-    _list(page, mistakes, top + k * cell + 0.1)
+    canvas = page.canvas()
+    for i, (line, colour) in enumerate(lines):
+        write_text(canvas, SIDE, top + k * cell + 0.1 + (i + 1) * LINE, line, color=colour)
     return page.figure
 
 
@@ -170,7 +176,8 @@ def plot_class_accuracy(
     )
     axes = page.axes(left, 0.05, width - left - room - SIDE, k * row)
     known = totals > 0
-    lowest = 5 * np.floor(low[known].min() / 5) if known.any() else 0.0
+    least = low[known].min() if known.any() else 0.0
+    lowest = np.floor(least) if least >= 90 else 5 * np.floor(least / 5)
     axes.set(xlim=(lowest, 100), ylim=(k - 0.5, -0.5), yticks=[])
     axes.xaxis.set_major_formatter("{x:g} %")
     axes.grid(axis="x", color=PALE, linewidth=0.6)
@@ -203,12 +210,18 @@ def _row_shares(counts: Counts) -> NDArray[np.float64]:
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
-def _cell_texts(counts: Counts) -> list[list[tuple[str, str]]]:
+def _fit(texts: CellTexts, size: float, cell: float) -> bool:
+    """Return whether all numbers fit into cells of this many inches."""
+    longest = max(text_width(text, size) for row in texts for pair in row for text in pair)
+    return longest <= 0.97 * cell and 2 * LINE * size / TEXT - 0.02 <= cell
+
+
+def _cell_texts(counts: Counts, form: str) -> CellTexts:
     """Return the count and the percent of each cell; nothing is a dot."""
     percents = 100 * _row_shares(counts)
     return [
         [
-            (f"{count:,}", "100" if count == counts[i].sum() else f"{min(percents[i, j], 99.9):.1f}")
+            (f"{count:{form}}", "100" if count == counts[i].sum() else f"{min(percents[i, j], 99.9):.1f}")
             if count
             else ("·", "")
             for j, count in enumerate(row)
@@ -230,16 +243,16 @@ def _shades(counts: Counts) -> Pixels:
     return pixels
 
 
-def _write_cells(axes: Axes, texts: list[list[tuple[str, str]]], counts: Counts, cell: float) -> None:
-    for i, row in enumerate(texts):
+def _write_cells(axes: Axes, counts: Counts, form: str, size: float, cell: float) -> None:
+    step = LINE * 0.46 * size / TEXT / cell
+    options = {"ha": "center", "va": "center", "fontsize": size}
+    for i, row in enumerate(_cell_texts(counts, form)):
         for j, (count, share) in enumerate(row):
             if not counts[i, j]:
-                write_text(axes, j, i, count, ha="center", va="center", color=GREY)
+                write_text(axes, j, i, count, color=GREY, **options)
                 continue
-            step = LINE * 0.46 / cell
-            weight = "bold" if i == j else "normal"
-            write_text(axes, j, i - step, count, ha="center", va="center", fontweight=weight)
-            write_text(axes, j, i + step, share, ha="center", va="center")
+            write_text(axes, j, i - step, count, fontweight="bold" if i == j else "normal", **options)
+            write_text(axes, j, i + step, share, **options)
 
 
 def _frame(axes: Axes, names: list[str], cell: float, room: float, slanted: float | None) -> None:
@@ -254,7 +267,7 @@ def _frame(axes: Axes, names: list[str], cell: float, room: float, slanted: floa
     axes.set(xticks=[], yticks=[])
     lines = np.arange(k + 1) - 0.5
     for draw in (axes.hlines, axes.vlines):
-        draw(lines, -0.5, k - 0.5, color=PALE, linewidth=0.6 if k <= 40 else 0.2)
+        draw(lines, -0.5, k - 0.5, color=PALE, linewidth=0.6 if k <= 40 else 0.2, clip_on=False)
     every = -(-int(LINE * 100) // int(cell * 100 + 1))
     for i in range(0, k, every):
         write_text(axes, -0.5 - 0.07 / cell, i, shortened(names[i], room), ha="right", va="center")
@@ -270,24 +283,19 @@ def _frame(axes: Axes, names: list[str], cell: float, room: float, slanted: floa
     write_text(axes, -0.5 - (room + 0.28) / cell, -0.5, "← true", color=GREY, ha="right", **options)
 
 
-def _most_frequent(counts: Counts, names: list[str]) -> list[str]:
-    """Return a line for each of the most frequent mistakes."""
+def _most_frequent(counts: Counts, names: list[str], width: float) -> list[tuple[str, str]]:
+    """Return lines that list the most frequent mistakes, each with its colour."""
     shares = _row_shares(counts)
     mistakes = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:_LISTED]
     found = [divmod(int(place), len(counts)) for place in order if mistakes.flat[place]]
-    return [
-        f"{shortened(names[i], 1.4)} → {shortened(names[j], 1.4)}: {count_text(int(counts[i, j]), 'time')}, "
-        f"{percent_text(shares[i, j], 1)}"
-        for i, j in found
-    ]
-
-
-def _list(page: Page, mistakes: list[str], top: float) -> None:
-    if not mistakes:
-        return
-    canvas = page.canvas()
+    if not found:
+        return []
+    room = (width - 2 * SIDE - text_width(" → : 10,000 times, 10.0 %")) / 2
     heading = "the most frequent mistakes: true → predicted, and the share of the true class"
-    write_text(canvas, SIDE, top + LINE, heading, color=GREY)
-    for k, line in enumerate(mistakes):
-        write_text(canvas, SIDE, top + (k + 2) * LINE, line, fontsize=TEXT)
+    lines = [(line, GREY) for line in wrapped(heading, width - 2 * SIDE)]
+    for i, j in found:
+        pair = f"{shortened(names[i], room)} → {shortened(names[j], room)}"
+        times = count_text(int(counts[i, j]), "time")
+        lines.append((f"{pair}: {times}, {percent_text(shares[i, j], 1)}", INK))
+    return lines

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.plots.figure import (
     BLUE,
     GREEN,
@@ -19,11 +20,11 @@ from tinygrad_mnist.plots.figure import (
     OCHRE,
     PURPLE,
     SIDE,
-    TEXT,
     VERMILLION,
     WIDTH,
     new_page,
     shortened,
+    text_width,
     write_text,
 )
 from tinygrad_mnist.plots.lines import (
@@ -51,7 +52,9 @@ MOST_RUNS: Final = 10
 
 _TIMES = {"epoch": "epochs", "step": "steps", "images_seen": "images seen"}
 _ACCURACY_TICKS = (0, 50, 80, 90, 95, 98, 99, 99.5, 100)
+_NAMED = 4  # lines whose names and values have room beside a panel
 _SMOOTHED = 40  # values from which on a line is smoothed
+_SMOOTH: Final = "pale: single values; bold: their running mean"
 _PARTS = 50  # of a line, each as long as the window of its mean
 _DASHES: Final = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 _COLOURS: Final = (BLUE, VERMILLION, GREEN, PURPLE, OCHRE)
@@ -95,7 +98,8 @@ def plot_training(
 
     The training part is a solid line (a single value a ring), the validation part a dashed one with dots;
     each has its name and its last value at its end. A line of 40 values and more is drawn pale, and bold its
-    running mean, over a fiftieth of them. The time begins at 0. Losses that span a factor of ten are drawn on
+    running mean, over a fiftieth of them and at
+    least 3. The time begins at 0. Losses that span a factor of ten are drawn on
     a logarithmic scale, and accuracies above 90 % on a scale that is stretched near 100 %; a note above the
     panel says so.
 
@@ -142,7 +146,9 @@ def plot_training(
             raise ValueError(f"losses of shape (steps,) were expected, not {steps.shape}")
         key, times = _times_of_steps(history, steps_per_epoch)
     places, height = panels(width, 2)
-    page = new_page(width, height, title)
+    notes = [_SMOOTH] if max(len(history), 0 if steps is None else len(steps)) >= _SMOOTHED else []
+    notes += [_not_finite(steps)] if steps is not None else []
+    page = new_page(width, height, title, "; ".join(filter(None, notes)))
     for place, heading, quantity in zip(places, ("Loss", "Accuracy"), ("loss", "accuracy"), strict=True):
         axes = new_panel(page, place, heading, time or _TIMES.get(key, key))
         lines = []
@@ -153,9 +159,10 @@ def plot_training(
             else:
                 moments, found = times, _column(history, f"{part}_{quantity}")
             lines += _line(part, moments, found, look)
-        _fill(axes, lines, quantity, place[3], times)
-        if quantity == "loss" and steps is not None:
-            _mark_not_finite(axes, steps, steps_per_epoch or 1)
+        _fill(axes, lines, quantity, times)
+        if quantity == "loss" and steps is not None and not np.isfinite(steps).all():
+            first = (np.flatnonzero(~np.isfinite(steps))[0] + 1) / (steps_per_epoch or 1)
+            axes.axvline(first, color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)))
     return page.figure
 
 
@@ -168,8 +175,8 @@ def plot_comparison(
 ) -> Figure:
     """Draw the losses and accuracies of several runs over each other.
 
-    Each run has a colour, a marker and a pattern of its line, and its name at the end of its line. Under the
-    panels they are explained, with full names.
+    Each run has a colour, a marker and a pattern of its line, and its name at the end of its line; a number
+    where there are many runs or long names. Under the panels they are explained.
 
     Parameters
     ----------
@@ -205,24 +212,29 @@ def plot_comparison(
     keys = [key for key in _TIMES if all(_grows(_column(rows, key)) for rows in runs.values())]
     if not keys:
         raise ValueError(f"the rows of all runs need one of {', '.join(_TIMES)} that grows from row to row")
+    # names where they fit beside the panels, else numbers, which the legend explains
+    is_short = len(runs) <= _NAMED and all(text_width(name) <= LABEL for name in runs)
+    labels = list(runs) if is_short else [str(k + 1) for k in range(len(runs))]
     shown: list[tuple[str, str, list[_Line]]] = []
     for heading, column in _QUANTITIES.items():
         lines = []
-        for k, (name, rows) in enumerate(runs.items()):
-            lines += _line(name, _column(rows, keys[0]), _column(rows, column), _look(k, len(runs)))
+        for k, rows in enumerate(runs.values()):
+            lines += _line(labels[k], _column(rows, keys[0]), _column(rows, column), _look(k, len(runs)))
         if lines:
             shown.append((heading, column.rpartition("_")[2], lines))
     places, height = panels(width, len(shown))
-    page = new_page(width, height + len(runs) * LINE + 0.1, title)
+    is_smoothed = any(line.window > 1 for _, _, lines in shown for line in lines)
+    page = new_page(width, height + len(runs) * LINE + 0.1, title, _SMOOTH if is_smoothed else "")
     last = np.concatenate([_column(rows, keys[0]) for rows in runs.values()])
     for place, (heading, quantity, lines) in zip(places, shown, strict=True):
-        _fill(new_panel(page, place, heading, time or _TIMES[keys[0]]), lines, quantity, place[3], last)
+        _fill(new_panel(page, place, heading, time or _TIMES[keys[0]]), lines, quantity, last)
     legend = page.canvas()
     for k, name in enumerate(runs):
         look, y = _look(k, len(runs)), height + (k + 0.5) * LINE
         x = [SIDE, SIDE + 0.25, SIDE + 0.5]
         legend.plot(x, 3 * [y], markevery=[1], **_options(look))
-        write_text(legend, SIDE + 0.6, y, shortened(name, width - SIDE - 0.7), va="center")
+        text = name if is_short else f"{k + 1}  {name}"
+        write_text(legend, SIDE + 0.6, y, shortened(text, width - SIDE - 0.7), va="center")
     return page.figure
 
 
@@ -276,14 +288,14 @@ def _line(name: str, times: Values, raw: Values, look: _Look) -> list[_Line]:
     times, raw = times[known], raw[known]
     if not raw.size:
         return []
-    window = max(1, len(raw) // _PARTS) if len(raw) >= 2 * _PARTS else 3 if len(raw) >= _SMOOTHED else 1
+    window = max(3, len(raw) // _PARTS) if len(raw) >= _SMOOTHED else 1
     return [_Line(name, times, raw, running_mean(raw, window), window, look)]
 
 
 # ---- drawing a panel -------------------------------------------------------------------------------------
 
 
-def _fill(axes: Axes, lines: list[_Line], quantity: str, height: float, times: Values) -> None:
+def _fill(axes: Axes, lines: list[_Line], quantity: str, times: Values) -> None:
     """Draw lines, the scale that suits them, and their names."""
     if not lines:
         write_text(axes, 0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes, color=GREY)
@@ -295,25 +307,17 @@ def _fill(axes: Axes, lines: list[_Line], quantity: str, height: float, times: V
     firsts, lasts = [line.times[0] for line in lines], [line.times[-1] for line in lines]
     # a single evaluation is at the end of a training, not alone
     time_axis(axes, float(min([*firsts, *times[:1]])), float(max([*lasts, *times[-1:]])))
-    notes = _accuracy_scale(axes, lines) if factor > 1 else _loss_scale(axes, lines)
-    windows = sorted({line.window for line in lines} - {1})
-    if windows:
-        notes.insert(0, f"bold: mean of {windows[-1]:,}")
-    note(axes, height, ", ".join(notes))
+    text = _accuracy_scale(axes, lines) if factor > 1 else _loss_scale(axes, lines)
+    note(axes, text)
     form = "{:.2f} %" if factor > 1 else "{:.3g}"
-    room = LABEL - 0.02
-    label_ends(
-        axes,
-        height,
-        [
-            (
-                factor * line.end,
-                (shortened(line.name, room), form.format(factor * line.end)),
-                line.look.colour,
-            )
-            for line in lines
-        ],
-    )
+    texts = [(line.name, form.format(factor * line.end)) for line in lines]
+    joined = ["  ".join(pair) for pair in texts]
+    is_one_line = all(text_width(text) <= LABEL for text in joined)
+    labels = [
+        (factor * line.end, (text,) if is_one_line else pair, line.look.colour)
+        for line, text, pair in zip(lines, joined, texts, strict=True)
+    ]
+    label_ends(axes, labels)
 
 
 def _draw(axes: Axes, line: _Line, factor: float) -> None:
@@ -350,23 +354,23 @@ def _extent(lines: list[_Line]) -> tuple[float, float]:
     return float(joined.min()), float(joined.max())
 
 
-def _loss_scale(axes: Axes, lines: list[_Line]) -> list[str]:
+def _loss_scale(axes: Axes, lines: list[_Line]) -> str:
     low, high = _extent(lines)
     if low <= 0 or high < 10 * low:
         margin = 0.05 * (high - min(0.0, low)) or 1.0
         axes.set_ylim(min(0.0, 1.05 * low), high + margin)
-        return []
+        return ""
     log_axis(axes, low / 1.25, high * 1.15)
-    return ["log scale"]
+    return "log scale"
 
 
-def _accuracy_scale(axes: Axes, lines: list[_Line]) -> list[str]:
+def _accuracy_scale(axes: Axes, lines: list[_Line]) -> str:
     low, high = (100 * end for end in _extent(lines))
     if high < 90:
         margin = max(1.0, 0.08 * (high - low))
         axes.set_ylim(max(0.0, low - margin), high + margin)
         axes.yaxis.set_major_formatter("{x:g} %")
-        return []
+        return ""
     # The scale is the logarithm of the error, with half a percent added: of an error of 0 there is none.
     axes.set_yscale("function", functions=(_stretched, _unstretched))
     ticks = [tick for tick in _ACCURACY_TICKS if tick >= low]
@@ -374,7 +378,7 @@ def _accuracy_scale(axes: Axes, lines: list[_Line]) -> list[str]:
     axes.set_ylim(below, 100)
     axes.set_yticks([below, *(tick for tick in ticks if tick != below)])
     axes.yaxis.set_major_formatter("{x:g} %")
-    return ["stretched near 100 %"]
+    return "stretched scale"
 
 
 def _stretched(percent: Values) -> Values:
@@ -385,11 +389,10 @@ def _unstretched(place: Values) -> Values:
     return 100.5 - 10.0**-place
 
 
-def _mark_not_finite(axes: Axes, losses: Values, steps_per_epoch: float) -> None:
-    """Draw a line where the loss was first not finite, and say where that is."""
+def _not_finite(losses: Values) -> str:
+    """Return a sentence on steps whose loss is not finite; nothing where all are."""
     bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size:
-        step = int(bad[0]) + 1
-        axes.axvline(step / steps_per_epoch, color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)))
-        text = f"✗ not finite in {bad.size:,} of {losses.size:,} steps, first in step {step:,}"
-        write_text(axes, 0.02, 0.02, text, transform=axes.transAxes, fontsize=TEXT)
+    if not bad.size:
+        return ""
+    steps = count_text(len(losses), "step")
+    return f"✗ the loss is not finite in {bad.size:,} of {steps}, first in step {bad[0] + 1:,} (dotted line)"

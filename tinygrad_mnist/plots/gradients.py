@@ -180,7 +180,7 @@ def _lines(
     remarks = [f"bold: mean of {window}"] if window > 1 else []
     if any(len(norm) < times.size for norm in drawable):
         remarks.append("▾ is 0, ▴ not finite")
-    note(axes, height, ", ".join([*remarks, "log scale"]))
+    note(axes, ", ".join([*remarks, "log scale"]))
     labels = []
     for k, (name, norm) in enumerate(values.items()):
         logs = np.log10(norm, out=np.full(norm.shape, np.nan), where=np.isfinite(norm) & (norm > 0))
@@ -206,7 +206,7 @@ def _lines(
         labels.append((float(end), (shortened(name, label - 0.1),), _COLOURS[k]))
     if limit is not None:
         axes.axhline(limit, color=INK, linewidth=1, linestyle=(0, (2, 2)))
-    label_ends(axes, height, labels)
+    label_ends(axes, labels)
     return page.figure
 
 
@@ -216,7 +216,9 @@ def _heat_map(
     """Draw a row a layer."""
     label = min(max(text_width(name) for name in values) + 0.15, 0.34 * width)
     rows, wide = len(values), width - label - 0.35
-    below = f"a row a layer, from the first to the last; {'; '.join([*notes, '● is 0, ✗ not finite'])}"
+    if any((norm == 0).any() or not np.isfinite(norm).all() for norm in values.values()):
+        notes = ["● is 0, ✗ not finite", *notes]
+    below = "; ".join(["a row a layer, from the first to the last", *notes])
     page = new_page(width, rows * _ROW + 0.65 + SCALE_HEIGHT, title, below)
     axes = page.axes(label, 0.05, wide, rows * _ROW)
     time_axis(axes, 0, times[-1])
@@ -239,7 +241,7 @@ def _heat_map(
     write_text(axes, 0.5, rows + 0.45 / _ROW, time, ha="center", color=GREY, transform=across)
     low, median, high = (f"{10.0 ** (middle + part * scale):.2g}" for part in (-1, 0, 1))
     line = "norm, log scale, the median in the middle"
-    draw_scale(page, rows * _ROW + 0.65, label, min(3.0, wide), (low, median, high), line)
+    draw_scale(page, (label, rows * _ROW + 0.65, wide), (low, median, high), line)
     return page.figure
 
 

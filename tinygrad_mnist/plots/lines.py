@@ -79,6 +79,7 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     >>> [round(x, 2) for x in spread([0.5, 0.5, 0.9], 0.2, 0.0, 1.0)]
     [0.4, 0.6, 0.9]
     """
+    gap = min(gap, (high - low) / max(len(places) - 1, 1))
     order = np.argsort(np.asarray(places), kind="stable")
     blocks: list[list[float]] = []  # mean of the wished places of first members, number of members
     for place in np.asarray(places)[order] - gap * np.arange(len(places)):
@@ -92,21 +93,26 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     return [moved[int(np.flatnonzero(order == k)[0])] for k in range(len(places))]
 
 
-def label_ends(axes: Axes, height: float, labels: Sequence[tuple[float, Sequence[str], str]]) -> None:
+def inches_of(axes: Axes) -> tuple[float, float]:
+    """Return width and height of axes in inches."""
+    box = axes.get_window_extent()
+    return box.width / axes.figure.dpi, box.height / axes.figure.dpi
+
+
+def label_ends(axes: Axes, labels: Sequence[tuple[float, Sequence[str], str]]) -> None:
     """Write names to the right of a panel at the ends of its lines, kept apart.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Its limits and scale are set.
-    height : float
-        Of the panel, in inches.
     labels : sequence of (y, lines of text, colour)
         y in the panel's data.
     """
     if not labels:
         return
     lines = max(len(texts) for _, texts, _ in labels)
+    width, height = inches_of(axes)
     gap = (lines * LINE * 0.85 + 0.04) / height
     to_panel = axes.transData + axes.transAxes.inverted()
     end = axes.get_xlim()[1]
@@ -115,7 +121,7 @@ def label_ends(axes: Axes, height: float, labels: Sequence[tuple[float, Sequence
     for place, (_, texts, colour) in zip(spread(places, gap, gap / 4, 1 - gap / 4), labels, strict=True):
         for k, text in enumerate(texts):
             y = place + ((len(texts) - 1) / 2 - k) * LINE * 0.85 / height
-            write_text(axes, 1.03, y, text, color=colour, transform=axes.transAxes, va="center")
+            write_text(axes, 1 + 0.1 / width, y, text, color=colour, transform=axes.transAxes, va="center")
 
 
 def panels(
@@ -147,9 +153,9 @@ def new_panel(page: Page, place: tuple[float, float, float, float], heading: str
     return axes
 
 
-def note(axes: Axes, height: float, text: str) -> None:
+def note(axes: Axes, text: str) -> None:
     """Write a note above the right end of a panel."""
-    write_text(axes, 1, 1 + 0.12 / height, text, color=GREY, ha="right", transform=axes.transAxes)
+    write_text(axes, 1, 1 + 0.12 / inches_of(axes)[1], text, color=GREY, ha="right", transform=axes.transAxes)
 
 
 def time_axis(axes: Axes, first: float, last: float) -> None:

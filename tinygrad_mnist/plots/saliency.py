@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tinygrad_mnist.numbers import math_text
 from tinygrad_mnist.plots.figure import LINE, SIDE, WIDTH, check_width, new_page, shortened, write_text
-from tinygrad_mnist.plots.tiles import SCALE_HEIGHT, Grid, draw_scale, draw_tiles, on_paper, over, signed
+from tinygrad_mnist.plots.tiles import (
+    RAMP,
+    SCALE_HEIGHT,
+    Grid,
+    draw_scale,
+    draw_tiles,
+    on_paper,
+    over,
+    signed,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +107,8 @@ def plot_saliency(
     for k, caption in enumerate(captions or ()):
         x, y = grid.corner(k)
         write_text(canvas, x, y + tall + LINE - 0.03, shortened(caption, 2 * side + _GAP))
-    ends = f"{-scale:.2g}", "0", f"{scale:.2g}"
+    ends = math_text(-scale), "0", math_text(scale)
     label = "gradient of the output, by the pixel"
-    draw_scale(page, body + 0.1, SIDE, min(3.0, width - 2 * SIDE), ends, label)
+    bar = over(signed(RAMP, 1.0), np.full((1, 1, 4), 255, np.uint8))
+    draw_scale(page, (SIDE, body + 0.1, width - 2 * SIDE), ends, label, bar)
     return page.figure

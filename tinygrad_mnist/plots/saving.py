@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', Arial, sans-serif"
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _REFERENCE: Final = re.compile(r"url\(#([^)]+)\)")
-_FONT: Final = re.compile(r"(font: [^;]*?px |font-family: )[^;]*")
+_FAMILY: Final = re.compile(r"font-family: [^;]*;? ?")
+_SHORTHAND: Final = re.compile(r"(font: [^;]*?px )[^;]*")  # of matplotlib before 3.10
 _SETTINGS: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tinygrad_mnist",
@@ -153,8 +154,10 @@ def _clean(figure: Figure, title: str, description: str, prefix: str | None) -> 
             elif "url(#" in value:
                 element.set(key, _REFERENCE.sub(rf"url(#{prefix}\1)", value))
             elif key == "style":
-                element.set(key, _FONT.sub(lambda found: found[1] + FONT, value))
-    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")
+                element.set(key, _SHORTHAND.sub(lambda found: found[1] + FONT, _FAMILY.sub("", value)))
+            elif key == "transform" and value.startswith("rotate(-0 "):
+                del element.attrib[key]
+    root.set("style", f"stroke-linejoin: round; stroke-linecap: butt; font-family: {FONT}")
     root.set("role", "img")
     for k, (tag, text) in enumerate((("title", title), ("desc", description))):
         if text:

@@ -66,7 +66,7 @@ def plot_schedule(
     low, high = float(values.min()), float(values.max())
     if low > 0 and high >= 1000 * low:
         log_axis(axes, low / 1.3, high * 1.3)
-        note(axes, height, "log scale")
+        note(axes, "log scale")
     else:
         axes.set_ylim(min(0.0, low), 1.08 * high if high > 0 else 1.0)
     return page.figure

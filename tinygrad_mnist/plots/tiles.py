@@ -125,24 +125,37 @@ def _sampled(tiles: Pixels) -> Pixels:
     return tiles.repeat(times, axis=1).repeat(times, axis=2)
 
 
+RAMP: Final = np.linspace(-1, 1, 101)[None]
+"""Numbers from end to end of a scale."""
 SCALE_HEIGHT: Final = 0.2 + 2 * LINE
 """Inches that `draw_scale` needs."""
 
 
 def draw_scale(
     page: Page,
-    top: float,
-    left: float,
-    width: float,
+    place: tuple[float, float, float],
     ends: tuple[str, str, str],
     label: str,
-    strongest: float = 1.0,
+    colours: Pixels | None = None,
 ) -> None:
-    """Draw the colours of `signed` as a bar, with what stands at its ends and in its middle, and a label."""
+    """Draw a bar of colours, with what stands at its ends and in its middle, and a label below.
+
+    Parameters
+    ----------
+    page : Page
+    place : (float, float, float)
+        Left, top and the width of the room, in inches.
+    ends : (str, str, str)
+    label : str
+    colours : ndarray, shape (1, n, 4), optional
+        By default those that `signed` gives `RAMP`.
+    """
+    left, top, room = place
+    width = min(3.0, room)
     axes = page.axes(left, top, width, 0.12)
     axes.axis("off")
     axes.set(xlim=(-1, 1), ylim=(1, 0))
-    draw_image(axes, signed(np.linspace(-1, 1, 101)[None], 1.0, strongest), (-1, 1, 1, 0))
+    draw_image(axes, signed(RAMP, 1.0) if colours is None else colours, (-1, 1, 1, 0))
     step = 1 / 0.12  # of an inch, in the axes' unit
     for x, text, side in zip((-1, 0, 1), ends, ("left", "center", "right"), strict=True):
         write_text(axes, x, 1 + 0.16 * step, text, ha=side)

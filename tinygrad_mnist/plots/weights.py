@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_mnist.numbers import size_text
+from tinygrad_mnist.numbers import math_text, size_text
 from tinygrad_mnist.plots.figure import PALE, SIDE, WIDTH, check_width, new_page
 from tinygrad_mnist.plots.tiles import SCALE_HEIGHT, Grid, draw_scale, draw_tiles, signed
 
@@ -60,7 +60,7 @@ def plot_weights(
     --------
     >>> figure = plot_weights(np.linspace(-1, 1, 3 * 16).reshape(3, 16))
     >>> [text.get_text() for text in figure.texts]
-    ['Weights of 3 units', '4 x 4 pixels each; weights from -1 to 1']
+    ['Weights of 3 units', '4 x 4 pixels each; weights from −1 to 1']
     """
     filters = _as_filters(np.asarray(weights, dtype=np.float64), shape)
     check_width(width)
@@ -73,10 +73,10 @@ def plot_weights(
     noun = "unit" if np.ndim(weights) == 2 else "filter"
     which = f"{len(chosen)} of {n} {noun}s, those with the largest norm: " if len(chosen) < n else ""
     each = size_text((height, wide)) + (f" pixels in {channels} channels" if channels > 1 else " pixels")
-    below = f"{which}{each} each; weights from {shown.min():.3g} to {shown.max():.3g}"
+    below = f"{which}{each} each; weights from {math_text(shown.min())} to {math_text(shown.max())}"
     scale = float(abs(shown).max()) or 1.0
     tiles = _side_by_side(shown)
-    across = max(_TILE, min(0.2 * channels * wide / height, width - 2 * SIDE - _GAP)) + _GAP
+    across = max(_TILE, min(0.45 * channels * wide / height, width - 2 * SIDE - _GAP)) + _GAP
     columns = min(len(chosen), max(1, math.floor((width - 2 * SIDE + _GAP) / across)))
     across = min((width - 2 * SIDE + _GAP) / columns, 1.35 * across)
     side = across - _GAP
@@ -88,8 +88,8 @@ def plot_weights(
     grid = Grid(columns, SIDE, 0.05, across, tall + _GAP, side, tall)
     draw_tiles(canvas, signed(tiles, scale), grid)
     _frames(canvas, grid, len(chosen))
-    ends = f"{-scale:.3g}", "0", f"{scale:.3g}"
-    draw_scale(page, body + 0.1, SIDE, min(3.0, width - 2 * SIDE), ends, "weight")
+    ends = math_text(-scale), "0", math_text(scale)
+    draw_scale(page, (SIDE, body + 0.1, width - 2 * SIDE), ends, "weight")
     return page.figure
 
 

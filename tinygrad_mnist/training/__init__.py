@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         save_checkpoint,
         save_state,
     )
+    from tinygrad_mnist.training.course import Fit, Training
     from tinygrad_mnist.training.evaluation import (
         CheckpointEvaluation,
         Evaluation,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
         evaluate_checkpoint,
         evaluate_ensemble,
     )
-    from tinygrad_mnist.training.fitting import Fit, Training, fit
+    from tinygrad_mnist.training.fitting import fit
     from tinygrad_mnist.training.history import GradientNorms, History, Record
     from tinygrad_mnist.training.loop import follow
     from tinygrad_mnist.training.metrics import METRICS
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.progress import Progress
     from tinygrad_mnist.training.rates import schedule_rates
+    from tinygrad_mnist.training.resumed_run import resume_run
     from tinygrad_mnist.training.run import Outcome, train
     from tinygrad_mnist.training.submission import write_submission
     from tinygrad_mnist.training.tensorboard import TensorBoard
@@ -126,6 +128,7 @@ __all__ = [
     "save_checkpoint",
     "save_state",
     "schedule_rates",
+    "resume_run",
     "set_threads",
     "threads_in_use",
     "train",
@@ -138,6 +141,7 @@ def __getattr__(name: str) -> Any:
         from tinygrad_mnist.training import (
             callbacks,
             checkpoint,
+            course,
             evaluation,
             fitting,
             history,
@@ -147,6 +151,7 @@ def __getattr__(name: str) -> Any:
             prediction,
             progress,
             rates,
+            resumed_run,
             run,
             submission,
             tensorboard,
@@ -156,6 +161,7 @@ def __getattr__(name: str) -> Any:
         for module in (
             callbacks,
             checkpoint,
+            course,
             evaluation,
             fitting,
             history,
@@ -165,6 +171,7 @@ def __getattr__(name: str) -> Any:
             prediction,
             progress,
             rates,
+            resumed_run,
             run,
             submission,
             tensorboard,

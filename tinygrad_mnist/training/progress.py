@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from tinygrad_mnist.numbers import count_text, duration_text, number_text, percent_text
 from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.displays import Display, Row, find_display
-from tinygrad_mnist.training.rates import rates_line, schedule_rates
+from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.compilation import JitDecision
@@ -74,7 +74,9 @@ class Progress(Callback):
     def heading(self, training: Training) -> Sequence[str]:
         """Return the lines that say what is going to be trained."""
         parameters = sum(parameter.size for parameter in training.model.parameters())
-        rates = schedule_rates(training.optimizer, training.steps - training.step, training.schedule)
+        rates = schedule_rates(
+            training.optimizer, training.steps - training.step, training.schedule, points=MANY
+        )
         return [
             f"{count_text(parameters, 'parameter')}, {count_text(training.steps, 'step')}",
             rates_line(rates, self.display.encoding),

@@ -10,13 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
-from tinygrad_mnist.optim import Optimizer
+from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
 from tinygrad_mnist.training.recipes import Recipe
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS: Final = "_.:-=+*#"
 """The signs that stand for a rate, from low to high; the second where the first cannot be written."""
+
+
+MANY: Final = 20_000
+"""Rates that are enough to draw any training from, and quickly computed."""
 
 
 class Schedule(Protocol):
@@ -27,11 +31,12 @@ class Schedule(Protocol):
 
 
 def schedule_rates(
-    plan: Recipe | Optimizer, steps: int, schedule: Schedule | None = None
+    plan: Recipe | Optimizer, steps: int, schedule: Schedule | None = None, *, points: int | None = None
 ) -> NDArray[np.float64]:
     """Return the learning rate of each step of a training, without training.
 
-    Nothing is changed: a copy of the schedule is stepped, on a copy of the optimiser without its parameters.
+    Nothing is changed. A schedule of `tinygrad_mnist.optim` is a formula; of another one a copy is stepped,
+    on a copy of the optimiser without its parameters.
 
     Parameters
     ----------
@@ -42,11 +47,13 @@ def schedule_rates(
     schedule : LRScheduler, optional
         The schedule of the optimiser: any of `tinygrad_mnist.optim`, or one of your own with a method
         ``step()`` that sets the rates of its ``optimizer``. Without one the rate stays.
+    points : int, optional
+        The greatest number of steps whose rates are returned, evenly spaced, with the first and the last.
 
     Returns
     -------
     ndarray
-        float64, shape (steps,): the rate of the first parameter group.
+        float64, shape (steps,), or (points,): the rate of the first parameter group.
 
     Raises
     ------
@@ -62,30 +69,28 @@ def schedule_rates(
     >>> schedule = optim.StepLR(optimizer, step_size=2, gamma=0.5)
     >>> print(schedule_rates(optimizer, 6, schedule))
     [1.   1.   0.5  0.5  0.25 0.25]
-    >>> schedule.last_epoch
-    0
 
     >>> from tinygrad_mnist.training import RECIPES
-    >>> print(schedule_rates(RECIPES["digits"], 5).round(4))
-    [...]
+    >>> print(schedule_rates(RECIPES["digits"], 1600, points=5).round(4))
+    [0.0004 0.0094 0.0081 0.0028 0.    ]
     """
     if steps < 0:
         raise ValueError(f"a training has 0 steps or more, not {steps}")
     if isinstance(plan, Optimizer):
-        optimizer, schedule = _copied(plan, schedule)
+        optimizer = plan
     else:
         optimizer, schedule = _built(plan, steps, schedule)
-    group = optimizer.param_groups[0]
-    rates = np.full(steps, group["lr"], dtype=np.float64)
-    if schedule is not None:
-        for step in range(1, steps):
-            schedule.step()
-            rates[step] = group["lr"]
-    return rates
+    wanted = np.linspace(0, max(steps - 1, 0), min(steps, points or steps)).round().astype(int)
+    if schedule is None:
+        return np.full(len(wanted), optimizer.param_groups[0]["lr"], dtype=np.float64)
+    if isinstance(schedule, LRScheduler) and type(schedule).step is LRScheduler.step:
+        rates = [schedule._rates(schedule.last_epoch + step)[0] for step in wanted.tolist()]
+        return np.array(rates, dtype=np.float64)
+    return _stepped(optimizer, schedule, steps)[wanted]
 
 
 def _built(recipe: Recipe, steps: int, schedule: Schedule | None) -> tuple[Optimizer, Schedule | None]:
-    """Return the optimiser of a recipe, for one number, and its schedule."""
+    """Return the optimiser of a recipe, for a small model, and its schedule."""
     if not isinstance(recipe, Recipe):
         raise TypeError(f"rates are those of a Recipe or an Optimizer, not of a {type(recipe).__name__}")
     if schedule is not None:
@@ -94,15 +99,21 @@ def _built(recipe: Recipe, steps: int, schedule: Schedule | None) -> tuple[Optim
     return optimizer, build_schedule(recipe, optimizer, max(1, steps))
 
 
-def _copied(optimizer: Optimizer, schedule: Schedule | None) -> tuple[Optimizer, Schedule | None]:
-    """Return a copy of the settings of an optimiser, and a copy of its schedule that sets these."""
+def _stepped(optimizer: Optimizer, schedule: Schedule, steps: int) -> NDArray[np.float64]:
+    """Return the rates that stepping a schedule gives, by a copy of it on the settings of its optimiser."""
     settings = copy.copy(optimizer)  # the weights and moments are shared, and not touched
     settings.param_groups = [
         {name: value if name == "params" else copy.deepcopy(value) for name, value in group.items()}
         for group in optimizer.param_groups
     ]
     # wherever the schedule, or one within it, refers to the optimiser, its copy refers to the settings
-    return settings, copy.deepcopy(schedule, {id(optimizer): settings})
+    schedule = copy.deepcopy(schedule, {id(optimizer): settings})
+    rates = np.empty(steps)
+    for step in range(steps):
+        rates[step] = settings.param_groups[0]["lr"]
+        if step < steps - 1:
+            schedule.step()
+    return rates
 
 
 def rates_line(rates: Sequence[float] | NDArray[np.float64], encoding: str = "utf-8", width: int = 16) -> str:

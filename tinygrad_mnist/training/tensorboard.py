@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -135,10 +136,8 @@ def _numbers(parameter: Tensor) -> Any:
 
 def require_tensorboard() -> None:
     """Raise an ImportError that names the extra, if event files cannot be written."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ImportError as error:
+    if find_spec("tensorboardX") is None:  # it is loaded when it is used, as that takes a while
         raise ImportError(
             "tensorboardX is needed to write event files: install it with "
             'pip install "tinygrad_mnist[tensorboard]"'
-        ) from error
+        )

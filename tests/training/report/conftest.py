@@ -12,7 +12,12 @@ from tinygrad_mnist.training import Outcome
 from tinygrad_mnist.training.history import GradientNorms, History, Record
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
-NASTY = ("<script>alert(1)</script>", '" onmouseover="alert(2)', "&amp;\x1b[2J\u202e", "]]></style><img src=x>")
+NASTY = (
+    "<script>alert(1)</script>",
+    '" onmouseover="alert(2)',
+    "&amp;\x1b[2J\u202e",
+    "]]></style><img src=x>",
+)
 """Names of classes that a page could take for its own."""
 
 
@@ -28,7 +33,7 @@ def history(outcome: Outcome) -> History:
         losses=[2.0 / (1 + k) for k in range(steps)],
         records=records,
         rates=np.linspace(0.01, 0, steps).tolist(),
-        gradients=[GradientNorms(k, {name: 1.0 + k for name in names}) for k in range(1, steps)],
+        gradients=[GradientNorms(k, dict.fromkeys(names, 1.0 + k)) for k in range(1, steps)],
         clipped=3,
     )
 
@@ -41,7 +46,10 @@ def made(outcome: Outcome, patterns: Dataset, history: History, tmp_path: Path) 
     """Make a run in a directory of its own, with all that there can be; names and data may be others."""
 
     def make(
-        name: str = "first", names: tuple[str, ...] = (), dataset: Dataset | None = patterns, **changes: object
+        name: str = "first",
+        names: tuple[str, ...] = (),
+        dataset: Dataset | None = patterns,
+        **changes: object,
     ) -> TrainedRun:
         path = tmp_path / name
         path.mkdir()
@@ -49,7 +57,12 @@ def made(outcome: Outcome, patterns: Dataset, history: History, tmp_path: Path) 
         checkpoint = replace(outcome.checkpoint, class_names=names or outcome.checkpoint.class_names)
         if names and dataset is not None:
             dataset = replace(dataset, class_names=names)
-        values = {"checkpoint": checkpoint, "summary": outcome.summary, "history": history, **changes}
+        values = {
+            "checkpoint": checkpoint,
+            "summary": {**outcome.summary, "notices": ["A notice."]},
+            "history": history,
+            **changes,
+        }
         return TrainedRun(path, dataset=dataset, **values)  # type: ignore[arg-type]
 
     return make

@@ -89,17 +89,17 @@ TEXTS = """() => {
   };
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const holder = node.parentElement;
-    if (!node.data.trim() || !holder.checkVisibility() || ['TITLE', 'STYLE', 'DESC'].includes(holder.tagName.toUpperCase())) continue;
+    const silent = ['TITLE', 'STYLE', 'DESC'].includes(holder.tagName.toUpperCase());
+    if (!node.data.trim() || !holder.checkVisibility() || silent) continue;
     const style = getComputedStyle(holder), svg = holder.closest('svg');
     const graph = svg && svg.classList.contains('tinygrad-graph');
     const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
     let ground = holder;
-    while (ground !== document.documentElement && colour(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
-    let under = colour(getComputedStyle(ground).backgroundColor);
-    if (under[3] === 0) under = colour(getComputedStyle(document.body).backgroundColor);
+    const under = one => colour(getComputedStyle(one).backgroundColor);
+    while (ground !== document.body && under(ground)[3] === 0) ground = ground.parentElement;
     found.push({
       text: node.data.trim().slice(0, 40), graph, size: parseFloat(style.fontSize) * scale,
-      ink: colour(svg ? style.fill : style.color), ground: under,
+      ink: colour(svg ? style.fill : style.color), ground: under(ground),
     });
   }
   return found;

@@ -46,7 +46,9 @@ def test_signs_that_a_browser_acts_on_are_spelt_out() -> None:
 
 
 def test_attributes_that_are_not_there_are_left_out() -> None:
-    assert element("td", "x", class_=None, hidden=False, open=True, colspan=2) == '<td open colspan="2">x</td>'
+    assert (
+        element("td", "x", class_=None, hidden=False, open=True, colspan=2) == '<td open colspan="2">x</td>'
+    )
 
 
 def test_a_table_has_headings_with_scope() -> None:

@@ -54,7 +54,9 @@ def test_the_command_gives_the_recipe(name: str, changes: dict[str, Any]) -> Non
         RECIPES["cnn"].changed(label_smoothing=0.0),
     ],
 )
-def test_what_no_option_says_is_a_file(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_option_says_is_a_file(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     found = reproduction(recipe, ORIGIN)
     assert found.recipe_file is not None

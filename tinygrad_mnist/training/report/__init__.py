@@ -1,4 +1,4 @@
-"""What one understands after a training: the report of a run, runs side by side, the list of runs.
+"""Reports on trainings that are over: the report of a run, runs side by side, the list of runs.
 
 A run's directory has all that is needed: `finished_run` reads it, `sections` draws it, `page` writes it down.
 """

@@ -13,19 +13,13 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.numbers import count_text, percent_text
+from tinygrad_mnist.training.report.drawn import paragraphs
+from tinygrad_mnist.training.report.examples import confidence_text, shown
 from tinygrad_mnist.training.report.listing import value_text
 from tinygrad_mnist.training.report.markup import Content, Markup, document, element, image, join, table
-from tinygrad_mnist.training.report.page import (
-    confidence_text,
-    counted,
-    interval_text,
-    noun,
-    paragraphs,
-    shown,
-    style_sheet,
-    time_text,
-)
+from tinygrad_mnist.training.report.page import style_sheet
 from tinygrad_mnist.training.report.pictures import Picture
+from tinygrad_mnist.training.report.results import counted, interval_text, noun, time_text
 from tinygrad_mnist.training.report.statistics import SIGNIFICANCE, holm, mcnemar
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
@@ -122,7 +116,9 @@ def _settings(run: TrainedRun) -> dict[str, str]:
     settings = {"recipe": recipe.pop("name"), **recipe}
     settings |= {"seed": origin.get("seed"), "data": origin.get("dataset"), "data from": origin.get("data")}
     settings |= {f"SHA-256 of the {part} part": digest[:12] for part, digest in run.hashes.items()}
-    settings |= {name: summary[name] for name in ("threads", "jit", "compiled", "interrupted") if name in summary}
+    settings |= {
+        name: summary[name] for name in ("threads", "jit", "compiled", "interrupted") if name in summary
+    }
     versions = summary.get("versions")
     settings |= versions if isinstance(versions, Mapping) else {}
     return {name: value_text(value) for name, value in settings.items()}
@@ -186,7 +182,9 @@ def _lead(runs: Mapping[str, TrainedRun], tests: Sequence[PairTest]) -> str:
         for test in tests
         if best in (test.first, test.second) and test.corrected < SIGNIFICANCE
     }
-    compared = {name for test in tests if best in (test.first, test.second) for name in (test.first, test.second)}
+    compared = {
+        name for test in tests if best in (test.first, test.second) for name in (test.first, test.second)
+    }
     equal = [name for name in others if name in compared and name not in beaten]
     if not tests:
         return f"{sentence} No two of them were tested on the same images, so none can be said to be better."
@@ -252,11 +250,11 @@ def _tests(runs: Mapping[str, TrainedRun], tests: Sequence[PairTest]) -> Content
     return join(
         element(
             "p",
-            "McNemar's test looks at the images that one of two models alone recognises. If neither were better, "
-            "each would have about half of them. p is the probability that chance splits them at least as "
-            "unevenly: the exact binomial test, two-sided, corrected for the number of tests by Holm's method. "
-            f"Below {SIGNIFICANCE:g} one model is better on images of this kind. It says nothing about "
-            "what another seed of the same recipe would give.",
+            "McNemar's test looks at the images that one of two models alone recognises. If neither were "
+            "better, each would have about half of them. p is the probability that chance splits them at "
+            "least as unevenly: the exact binomial test, two-sided, corrected for the number of tests by "
+            f"Holm's method. Below {SIGNIFICANCE:g} one model is better on images of this kind. It says "
+            "nothing about what another seed of the same recipe would give.",
         ),
         paragraphs(notes),
         table(heading, rows, "McNemar's test of pairs of runs", words=(5,)),
@@ -279,7 +277,9 @@ def _differences(runs: Mapping[str, TrainedRun]) -> Content:
     if not rows:
         return element("p", "Nothing: they have the same recipe, seed, data and versions.")
     cells = [(name, *values) for name, values in rows]
-    return table(("value", *runs), cells, "Values that differ between the runs", words=range(1, len(runs) + 1))
+    return table(
+        ("value", *runs), cells, "Values that differ between the runs", words=range(1, len(runs) + 1)
+    )
 
 
 def _disagreements(runs: Mapping[str, TrainedRun]) -> Content:
@@ -301,9 +301,15 @@ def _disagreements(runs: Mapping[str, TrainedRun]) -> Content:
     chosen = places[order][:DISAGREEMENTS]
     items = [_disagreement(largest, int(k)) for k in chosen]
     first = next(iter(largest.values()))
-    which = f"{len(chosen)} of them, those with the most confident mistakes" if len(chosen) < len(places) else "all"
+    which = (
+        f"{len(chosen)} of them, those with the most confident mistakes"
+        if len(chosen) < len(places)
+        else "all"
+    )
     return join(
-        element("p", f"{len(places):,} {noun(first)}s are recognised by some and not by others; shown: {which}."),
+        element(
+            "p", f"{len(places):,} {noun(first)}s are recognised by some and not by others; shown: {which}."
+        ),
         element("ul", items, class_="digits two"),
     )
 
@@ -325,7 +331,12 @@ def _disagreement(runs: Mapping[str, TrainedRun], k: int) -> Markup:
         said, is_right = int(run.predicted[k]), bool(_right(run)[k])
         sure = confidence_text(float(_sureness(run)[k]))
         lines.append(
-            element("span", element("b", "✓ " if is_right else "✗ ", names[said]), f" · {sure} ", element("small", name))
+            element(
+                "span",
+                element("b", "✓ " if is_right else "✗ ", names[said]),
+                f" · {sure} ",
+                element("small", name),
+            )
         )
     true = names[int(first.dataset.test_labels[k])]
     picture = image(shown(first, first.dataset.test_images[k]), f"test image {k}, class {true}")

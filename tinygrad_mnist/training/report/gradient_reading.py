@@ -31,7 +31,8 @@ class LayerNorms(NamedTuple):
 
     def total(self) -> Values:
         """Return the norm of the whole gradient at each step."""
-        return np.sqrt(np.sum(np.square(list(self.norms.values())), axis=0))
+        squares: Values = np.sum(np.square(list(self.norms.values())), axis=0)
+        return np.sqrt(squares)
 
 
 def layer_norms(samples: Sequence[GradientNorms]) -> LayerNorms:
@@ -53,7 +54,9 @@ def layer_norms(samples: Sequence[GradientNorms]) -> LayerNorms:
     return LayerNorms(np.array([sample.step for sample in samples], np.int64), norms_by_layer(values))
 
 
-def read_gradients(found: LayerNorms, clipped: int = 0, clip_norm: float | None = None, steps: int = 0) -> list[str]:
+def read_gradients(
+    found: LayerNorms, clipped: int = 0, clip_norm: float | None = None, steps: int = 0
+) -> list[str]:
     """Return sentences that read gradient norms, with the numbers that they rest on.
 
     Parameters
@@ -82,13 +85,17 @@ def _along_the_layers(found: LayerNorms) -> list[str]:
     if len(medians) < 2:
         return []
     (first, near), *_, (last, far) = medians.items()
-    numbers = f"the median norm is {number_text(near)} in the first layer ({first}) and {number_text(far)} in the last ({last})"
+    numbers = (
+        f"the median norm is {number_text(near)} in the first layer ({first}) and {number_text(far)} in the "
+        f"last ({last})"
+    )
     if far == 0 or near == 0:
         return [f"On the way back through the layers: {numbers}."]
     if near < VANISHING * far:
         return [
-            f"Gradients vanish on their way back: {numbers}, {far / near:,.0f} times as much. The first layers "
-            "hardly learn; normalisation, ReLU in place of sigmoid or tanh, or residual connections help."
+            f"Gradients vanish on their way back: {numbers}, {far / near:,.0f} times as much. The first "
+            "layers hardly learn; normalisation, ReLU in place of sigmoid or tanh, or residual connections "
+            "help."
         ]
     if far < VANISHING * near:
         return [
@@ -109,8 +116,9 @@ def _over_time(found: LayerNorms) -> str:
         return "In most of the recorded steps the gradient is 0."
     ratio = float(total[peak]) / median
     numbers = (
-        f"the norm of the whole gradient is {number_text(median)} in the median and {number_text(float(total[peak]))} "
-        f"at most, in step {found.steps[peak]:,} ({ratio:.3g} times the median)"
+        f"the norm of the whole gradient is {number_text(median)} in the median and "
+        f"{number_text(float(total[peak]))} at most, in step {found.steps[peak]:,} "
+        f"({ratio:.3g} times the median)"
     )
     if ratio >= EXPLODING:
         return f"It exploded for a while: {numbers}. A lower learning rate, warm-up or clipping helps."

@@ -7,7 +7,7 @@ import html
 import struct
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def join(*content: Content) -> Markup:
     >>> join("a < b", Markup("<br>"), None, ["c", "d"])
     'a &lt; b<br>cd'
     """
-    parts = []
+    parts: list[str] = []
     for one in content:
         if isinstance(one, Markup):
             parts.append(one)
@@ -78,7 +78,11 @@ def element(tag: str, *content: Content, **attributes: str | int | bool | None) 
 
 
 def table(
-    heading: Sequence[Content], rows: Iterable[Sequence[Content]], caption: str, *, words: Collection[int] = ()
+    heading: Sequence[Content],
+    rows: Iterable[Sequence[Content]],
+    caption: str,
+    *,
+    words: Collection[int] = (),
 ) -> Markup:
     """Return a table in a box of its own that scrolls, the first cell of each row its heading.
 
@@ -97,9 +101,7 @@ def table(
     def kind(column: int) -> str | None:
         return None if column == 0 or column in words else "number"
 
-    head = element(
-        "tr", (element("th", cell, scope="col", class_=kind(i)) for i, cell in enumerate(heading))
-    )
+    head = element("tr", (element("th", cell, scope="col", class_=kind(i)) for i, cell in enumerate(heading)))
     body = [
         element(
             "tr",

@@ -65,7 +65,8 @@ def model_table(model: nn.Module, inputs: Tensor) -> list[LayerRow]:
             model(inputs)
     finally:
         recorder.reset(token)
-    rows, counted = [], set()
+    rows: list[LayerRow] = []
+    counted: set[int] = set()
     for path, module in model.named_modules():
         own = {id(parameter): parameter for parameter in module.parameters(recurse=False)}
         fresh = [parameter for key, parameter in own.items() if key not in counted]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn, plots
-from tinygrad_mnist.numbers import percent_text, printable
+from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.data_picture import is_drawn_as_ink
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.evaluation import confusion_matrix
@@ -170,6 +169,14 @@ def _confusion(run: TrainedRun, examples: Examples | None) -> Figure | None:
     )
 
 
+def _class_accuracy(run: TrainedRun, examples: Examples | None) -> Figure | None:
+    if run.dataset is None or run.predicted is None:
+        return None
+    names = run.checkpoint.class_names
+    counts = confusion_matrix(run.dataset.test_labels, run.predicted, len(names))
+    return plots.plot_class_accuracy(counts, names=names)
+
+
 def _samples(run: TrainedRun, examples: Examples | None) -> Figure | None:
     return None if examples is None else _predictions(run, examples.samples, None)
 
@@ -199,7 +206,8 @@ def _predictions(run: TrainedRun, chosen: NDArray[np.intp], title: str | None) -
 def _weights(run: TrainedRun, examples: Examples | None) -> Figure | None:
     """Draw the first layer that takes images; None if it takes something else."""
     first = next(
-        (module for module in run.checkpoint.model.modules() if isinstance(module, nn.Linear | nn.Conv2d)), None
+        (module for module in run.checkpoint.model.modules() if isinstance(module, nn.Linear | nn.Conv2d)),
+        None,
     )
     crop = run.checkpoint.recipe.crop
     height, width = (side - 2 * crop for side in run.checkpoint.image_shape)
@@ -244,6 +252,7 @@ DRAWINGS: Final[Mapping[str, Make]] = {
     "learning_rate": _learning_rate,
     "gradients": _gradients,
     "confusion": _confusion,
+    "class_accuracy": _class_accuracy,
     "samples": _samples,
     "mistakes": _most_confident_mistakes,
     "weights": _weights,

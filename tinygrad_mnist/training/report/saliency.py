@@ -48,5 +48,6 @@ def saliency(model: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float3
         predicted = logits.detach().numpy().argmax(axis=1)
         # each logit depends on its own image alone, so the gradient of their sum is that of each
         np.sum(logits[np.arange(len(predicted)), predicted]).backward()
+    assert x.grad is not None
     gradient: NDArray[np.float32] = x.grad.numpy()
     return gradient

@@ -78,10 +78,11 @@ class TrainedRun:
 
     @cached_property
     def right(self) -> NDArray[np.bool_] | None:
-        """Whether each test image is recognised."""
+        """True for each test image that is recognised."""
         if self.dataset is None or self.predicted is None:
             return None
-        return np.equal(self.predicted, self.dataset.test_labels)
+        right: NDArray[np.bool_] = np.equal(self.predicted, self.dataset.test_labels)
+        return right
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -104,8 +105,8 @@ def data_hashes(dataset: Dataset) -> dict[str, str]:
     for part in ("train", "test"):
         images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
         digest = hashlib.sha256(json.dumps([images.shape, dataset.class_names]).encode())
-        digest.update(np.ascontiguousarray(images))
-        digest.update(np.ascontiguousarray(labels, dtype="<i8"))
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
         found[part] = digest.hexdigest()
     return found
 
@@ -143,7 +144,9 @@ def read_run(
         If there is no checkpoint, or it cannot be read.
     """
     if directory.exists() and not directory.is_dir():
-        raise CheckpointError(f"{directory} is no run directory; name one that 'tinygrad-mnist train' has written")
+        raise CheckpointError(
+            f"{directory} is no run directory; name one that 'tinygrad-mnist train' has written"
+        )
     missing: list[str] = []
     checkpoint = load_checkpoint(directory, model=model, notify=notify)
     summary = _read_summary(directory / SUMMARY, missing)
@@ -175,7 +178,7 @@ def _read_summary(path: Path, missing: list[str]) -> dict[str, Any]:
 
 
 def _read_history(directory: Path, missing: list[str]) -> History:
-    """Return the history in ``last.npz``; without one that of ``metrics.jsonl``, which has the evaluations alone."""
+    """Return the history in ``last.npz``; without one the evaluations in ``metrics.jsonl``."""
     if (directory / LAST).exists():
         try:
             return History.from_dict(load_state(directory / LAST)["history"])
@@ -183,7 +186,8 @@ def _read_history(directory: Path, missing: list[str]) -> History:
             missing.append(f"{LAST} cannot be used ({printable(str(error))[:200]}).")
     else:
         missing.append(
-            f"There is no {LAST}: the loss of each step, the learning rates and the gradient norms are not known."
+            f"There is no {LAST}: the loss of each step, the learning rates and the gradient norms are not "
+            "known."
         )
     return History(1, records=_read_metrics(directory / METRICS, missing))
 
@@ -194,17 +198,17 @@ def _read_metrics(path: Path, missing: list[str]) -> list[Record]:
     try:
         with path.open(encoding="utf-8") as file:
             for line in file.read(_LARGEST).splitlines():
-                records.append(Record.from_dict(json.loads(line)))
+                record = Record.from_dict(json.loads(line))
+                records.append(record)  # not all at once: those before a damaged line are kept
     except FileNotFoundError:
         missing.append(f"There is no {METRICS}: the course of the training is not known.")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        missing.append(f"{METRICS} cannot be read beyond line {len(records)} ({printable(str(error))[:200]}).")
+        fault = printable(str(error))[:200]
+        missing.append(f"{METRICS} cannot be read beyond line {len(records)} ({fault}).")
     return records
 
 
-def _read_data(
-    checkpoint: Checkpoint, missing: list[str], datasets: dict[str, Dataset]
-) -> Dataset | None:
+def _read_data(checkpoint: Checkpoint, missing: list[str], datasets: dict[str, Dataset]) -> Dataset | None:
     """Return the data that a model was trained on, if it is at hand."""
     asked = str(checkpoint.origin.get("data", "auto"))
     try:
@@ -217,6 +221,7 @@ def _read_data(
     if dataset.image_shape == checkpoint.image_shape and dataset.class_names == checkpoint.class_names:
         return dataset
     missing.append(
-        f"What is now at {printable(asked)} has other classes or sizes than the model, so nothing could be evaluated."
+        f"What is now at {printable(asked)} has other classes or sizes than the model, so nothing could be "
+        "evaluated."
     )
     return None

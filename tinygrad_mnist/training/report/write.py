@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import write
 from tinygrad_mnist.numbers import bytes_text, printable
-from tinygrad_mnist.training.checkpoint import Checkpoint
-from tinygrad_mnist.training.directory import DRAWINGS, GRAPH_PAGE, GRAPH_PICTURE, REPORT
+from tinygrad_mnist.training.directory import GRAPH_PAGE, GRAPH_PICTURE, PICTURE_FOLDER, REPORT
 from tinygrad_mnist.training.errors import RunError, writing
-from tinygrad_mnist.training.history import History
 from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.report.comparison import comparison_page, curve_rows, is_comparison, named
-from tinygrad_mnist.training.report.page import Drawn, report_page
+from tinygrad_mnist.training.report.drawn import Drawn
+from tinygrad_mnist.training.report.page import report_page
 from tinygrad_mnist.training.report.pictures import WIDTH, Picture, choose_examples, draw
 from tinygrad_mnist.training.report.trained_run import TrainedRun, read_run
 
@@ -32,7 +27,8 @@ LARGEST_GRAPH: Final = 1 << 20
 def write_report(run: TrainedRun) -> Path:
     """Write ``report.html`` and the pictures of a run into its directory.
 
-    The page is written whole or not at all. What is not known, or cannot be drawn, is left out with a sentence.
+    The page is written whole or not at all. What is not known, or cannot be drawn, is left out with a
+    sentence.
 
     Parameters
     ----------
@@ -50,7 +46,7 @@ def write_report(run: TrainedRun) -> Path:
         If it cannot be written.
     """
     examples = choose_examples(run)
-    pictures, missing = draw(run, examples, run.path / DRAWINGS)
+    pictures, missing = draw(run, examples, run.path / PICTURE_FOLDER)
     graph, reason = _graph(run.path)
     page = report_page(
         Drawn(
@@ -68,38 +64,19 @@ def write_report(run: TrainedRun) -> Path:
     return path
 
 
-def report_training(
-    path: Path,
-    checkpoint: Checkpoint,
-    summary: Mapping[str, Any],
-    history: History,
-    dataset: Dataset,
-    probabilities: NDArray[np.float32],
-) -> Path:
-    """Write the report of a training that has just ended; see `write_report`.
-
-    Parameters
-    ----------
-    path : Path
-        The run directory.
-    checkpoint, summary, history, dataset
-        As `TrainedRun` takes them.
-    probabilities : ndarray
-        Of each class for each test image, shape (n, classes).
-    """
-    return write_report(TrainedRun(path, checkpoint, summary, history, dataset, given=probabilities))
-
-
 def _graph(directory: Path) -> tuple[str | None, str | None]:
     """Return the graph that was drawn of a step, or a sentence on why there is none."""
     path = directory / GRAPH_PICTURE
     try:
         size = path.stat().st_size
         if size > LARGEST_GRAPH:
-            return None, f"{GRAPH_PICTURE} has {bytes_text(size)}, and is left out here; open it beside this page."
+            return (
+                None,
+                f"{GRAPH_PICTURE} is left out, as it has {bytes_text(size)}; open it beside this page.",
+            )
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        return None, f"There is no {GRAPH_PICTURE}: 'tinygrad-mnist graph {directory} -o {path}' draws it."
+        return None, f"There is no {GRAPH_PICTURE}; 'tinygrad-mnist graph {directory} -o {path}' draws it."
     except (OSError, ValueError) as error:
         return None, f"{GRAPH_PICTURE} cannot be read ({printable(str(error))})."
     start = text.find("<svg")
@@ -140,7 +117,9 @@ def write_comparison(
     """
     require_comparison_path(out)
     datasets: dict[str, Dataset] = {}
-    runs = named([read_run(Path(path), model=model, notify=notify, datasets=datasets) for path in directories])
+    runs = named(
+        [read_run(Path(path), model=model, notify=notify, datasets=datasets) for path in directories]
+    )
     pictures, missing = _curves(runs)
     page = comparison_page(runs, pictures, missing)
     with writing(out):
@@ -159,7 +138,7 @@ def _curves(runs: Mapping[str, TrainedRun]) -> tuple[list[Picture], list[str]]:
     missing = [f"{name} has no evaluations to draw." for name in rows if name not in known]
     if not known:
         return [], missing
-    pictures = []
+    pictures: list[Picture] = []
     for quantity in ("loss", "accuracy"):
         columns = {"step", "epoch", f"train_{quantity}", f"validation_{quantity}"}
         some = {
