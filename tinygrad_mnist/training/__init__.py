@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from tinygrad_mnist.training.fitting import Fit, Training, fit
     from tinygrad_mnist.training.history import GradientNorms, History, Record
+    from tinygrad_mnist.training.lints import LINTS, Lint, Lints, lint
     from tinygrad_mnist.training.loop import follow
     from tinygrad_mnist.training.metrics import METRICS
     from tinygrad_mnist.training.plan import Plan
@@ -74,6 +75,7 @@ __all__ = [
     "DATASETS",
     "JIT",
     "LAYERS",
+    "LINTS",
     "METRICS",
     "MODELS",
     "NORMS",
@@ -93,6 +95,8 @@ __all__ = [
     "GradientNorms",
     "History",
     "JitChoice",
+    "Lint",
+    "Lints",
     "ModelFile",
     "ModelFileError",
     "NormChoice",
@@ -114,6 +118,7 @@ __all__ = [
     "find_recipe",
     "fit",
     "follow",
+    "lint",
     "load_checkpoint",
     "load_state",
     "predict",
@@ -135,6 +140,7 @@ def __getattr__(name: str) -> Any:
             evaluation,
             fitting,
             history,
+            lints,
             loop,
             metrics,
             plan,
@@ -150,6 +156,7 @@ def __getattr__(name: str) -> Any:
             evaluation,
             fitting,
             history,
+            lints,
             loop,
             metrics,
             plan,

@@ -41,6 +41,7 @@ from tinygrad_mnist.training.compilation import JitDecision, decide, work_a_step
 from tinygrad_mnist.training.errors import CheckpointError, DivergedError, TrainingError
 from tinygrad_mnist.training.history import GradientNorms, History, Record
 from tinygrad_mnist.training.interrupts import Interrupts, deferred
+from tinygrad_mnist.training.lints import Lints
 from tinygrad_mnist.training.metrics import Measured, MetricNames, Validation, find_metrics
 from tinygrad_mnist.training.models import Costs, estimated_costs
 from tinygrad_mnist.training.plan import Plan
@@ -140,6 +141,7 @@ def fit(
     evaluate_every: float = 1.0,
     seed: int = 0,
     jit: str = "auto",
+    lint: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: str = EVERY,
     resume: str | os.PathLike[str] | None = None,
@@ -185,6 +187,8 @@ def fit(
         Of the order of the samples, where data is arrays.
     jit : str
         Whether steps and evaluations are compiled: "auto", "on" or "off". Compiled steps round otherwise.
+    lint : bool
+        Whether to say what is wrong with the training, each fault once: see `LINTS`. It changes nothing.
     checkpoint : path-like, optional
         A file for the state of the training, to go on with it after an interruption.
     checkpoint_every : str
@@ -251,6 +255,7 @@ def fit(
         patience=patience,
         evaluate_every=evaluate_every,
         jit=jit,
+        lint=lint,
         costs=estimated_costs(model, shape[-2:])._replace(numbers=math.prod(shape)),
         batch_size=source.batch_size if isinstance(source, Batches) else batch_size,
     )
@@ -299,7 +304,7 @@ class Training:
     Parameters
     ----------
     model, optimizer, loss, epochs, schedule, callbacks, clip_norm, accumulate, ema, patience, \
-    evaluate_every, jit
+    evaluate_every, jit, lint
         As `fit` takes them.
     data : Source
         The batches.
@@ -359,6 +364,7 @@ class Training:
         patience: int | None = None,
         evaluate_every: float = 1.0,
         jit: str = "auto",
+        lint: bool = True,
         costs: Costs = Costs(0, 0, 0),
         batch_size: int = 64,
         evaluated: int | None = None,
@@ -395,7 +401,8 @@ class Training:
         self._functions, self.forward = self._uncompiled, model
         self._evaluate_model = evaluate
         self._best_state: State | None = None
-        self._callbacks = CallbackList(callbacks)
+        self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        self._callbacks = CallbackList([*callbacks, Lints()] if lint else callbacks)
         self._batch = 0  # batches of the pass that is under way that are done
         self._drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
         self._phase = _DONE
@@ -630,12 +637,11 @@ class Training:
 
     def _diverged(self, finding: str) -> DivergedError:
         """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
-        error = (
-            f"{finding}: training has diverged; take a lower learning rate (it was {self._greatest_lr:g}) or "
-            "clip the gradients to a smaller norm"
+        advice = (
+            f"take a lower learning rate (it was {self._greatest_lr:g}) or clip the gradients to a smaller norm"
         )
-        reasons = [method(self) for method in self._callbacks.methods["on_diverge"]]
-        return DivergedError("; ".join([error, *filter(None, reasons)]))
+        reasons = list(filter(None, [method(self) for method in self._callbacks.methods["on_diverge"]]))
+        return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 
     # ---- compiling and evaluating --------------------------------------------------------------------------
 
