@@ -443,6 +443,11 @@ class Training:
         """Let the model have the moving average as its weights inside, if there is one: what is evaluated."""
         return nullcontext() if self.average is None else self.average.in_use()
 
+    @property
+    def has_listeners(self) -> bool:
+        """Whether a callback hears what `notify` says."""
+        return bool(self._callbacks.methods["on_notice"])
+
     @contextmanager
     def untimed(self) -> Iterator[None]:
         """Let the time inside count as no training time."""

@@ -8,6 +8,7 @@ the model, draws from no generator of the training, and its own errors end nothi
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,6 +79,10 @@ class Lint:
 
     def __str__(self) -> str:
         return self.sentence
+
+
+class LintWarning(UserWarning):
+    """A fault of a training, where no callback listens to what is said of it."""
 
 
 LINTS: Final[Mapping[str, LintRule]] = {
@@ -304,7 +309,10 @@ class Lints(Callback):
         for one in lints:
             if one.name not in self.said:
                 self.said.append(one.name)
-                training.notify(one.sentence)
+                if training.has_listeners:
+                    training.notify(one.sentence)
+                else:
+                    warnings.warn(one.sentence, LintWarning, stacklevel=2)
 
 
 LOOKS: Final = frozenset(8**k for k in range(10))
