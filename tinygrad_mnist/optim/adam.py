@@ -97,6 +97,7 @@ class Adam(Optimizer):
         "maximize": require_flag,
     }
     state_names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    exact_names = ("exp_avg_scale",)
 
     def __init__(
         self,
@@ -159,9 +160,13 @@ class Adam(Optimizer):
         arrays["exp_avg"] /= progress.scale
         return {"step": progress.step, **arrays}
 
+    def _export_exact(self, progress: Averages, arrays: dict[str, Array]) -> dict[str, Any]:
+        return {"step": progress.step, "exp_avg_scale": progress.scale, **arrays}
+
     def _import_state(self, entry: dict[str, Any]) -> tuple[Averages, dict[str, Array]]:
-        # Saved is m itself, of scale 1. The next step brings it to its own scale.
-        return Averages(entry["step"], 1.0), {name: array for name, array in entry.items() if name != "step"}
+        # Without a scale, saved is m itself, of scale 1. The next step brings it to its own scale.
+        progress = Averages(entry["step"], entry.get("exp_avg_scale", 1.0))
+        return progress, {name: entry[name] for name in self.state_names if name in entry}
 
 
 class AdamW(Adam):

@@ -26,7 +26,7 @@ from tinygrad_mnist.training.history import Record
 from tinygrad_mnist.training.looks import Look, Loss, array_of, few_rows
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
 
 BATCH: Final = "batch"
 """The time of lints that look at a batch: before the first step, or after it where the data is not arrays."""
@@ -309,7 +309,7 @@ class Lints(Callback):
         for one in lints:
             if one.name not in self.said:
                 self.said.append(one.name)
-                if training.has_listeners:
+                if training.callbacks.methods["on_notice"]:
                     training.notify(one.sentence)
                 else:
                     warnings.warn(one.sentence, LintWarning, stacklevel=2)
