@@ -179,13 +179,30 @@ def test_dropout_in_evaluation_is_found() -> None:
     assert "dropout is active in evaluation mode: in the model (Own)" in only(said(model), "training-mode")
 
 
+class AlwaysNormalised(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, CLASSES, rng=0)
+        self.register_buffer("mean", np.zeros(8, np.float32))
+        self.register_buffer("var", np.ones(8, np.float32))
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(F.batch_norm(x, self.mean, self.var, training=True))  # type: ignore[arg-type]
+
+
 def test_statistics_that_change_in_evaluation_are_found() -> None:
-    mean, var = np.zeros(8, np.float32), np.ones(8, np.float32)
+    text = only(said(AlwaysNormalised()), "training-mode")
+    assert text.startswith("buffers 'mean' and 'var' change in evaluation mode")
+
+
+def test_a_forward_that_uses_the_model_from_outside_does_not_change_it() -> None:
+    norm = AlwaysNormalised()
+    assert said(Own(lambda layer, x: norm(x) + layer(x))) == {}
     model = Own(lambda layer, x: layer(F.batch_norm(x, model.mean, model.var, training=True)))
-    model.register_buffer("mean", mean)
-    model.register_buffer("var", var)
-    assert only(said(model), "training-mode").startswith("buffers 'mean' and 'var' change in evaluation mode")
-    assert not mean.any(), "the statistics of the model itself stay"
+    model.register_buffer("mean", np.zeros(8, np.float32))
+    model.register_buffer("var", np.ones(8, np.float32))
+    assert said(model) == {}
+    assert not model.mean.any()
 
 
 @given(st.integers(1, 6), st.lists(st.integers(-3, 9), min_size=1, max_size=20))
@@ -365,7 +382,8 @@ def test_the_operation_the_module_and_the_line_of_a_nan_are_named() -> None:
     assert text.startswith("this step, run again with the weights from before it: the result of 'log' is not finite")
     assert "in module: Own; at: " in text
     assert "test_lints.py" in text
-    assert text.endswith("np.log(layer(x))), {4: (X, Y)})")
+    assert "np.log(layer(x))" in text
+    assert text.endswith("take a lower learning rate (it was 0.1) or clip the gradients to a smaller norm")
 
 
 def test_a_gradient_of_the_step_before_is_named() -> None:
@@ -383,7 +401,8 @@ def test_nan_in_a_batch_is_named_with_its_row() -> None:
 
 def test_a_loss_that_had_grown_is_said_with_the_learning_rate() -> None:
     text = explained(mlp(), {5: (X, Y)}, losses=[2.0, 3.0, 50.0, 1e4], lr=10.0)
-    assert text == "the loss had grown from 2 in step 1 to 1e+04 in step 4, so the learning rate of 10 is too large"
+    assert text.startswith("the loss had grown from 2 in step 1 to 1e+04 in step 4, as it does when")
+    assert text.endswith("take a lower learning rate (it was 10) or clip the gradients to a smaller norm")
 
 
 def test_snapshots_are_few_and_more_when_the_loss_grows() -> None:

@@ -128,18 +128,37 @@ def origin(
     str or None
         The end of a sentence.
     """
-    inputs, targets = batches[max(batches)]
+    if (spoiled := spoiled_batch(*batches[max(batches)])) is not None:
+        return spoiled
+    found = [_growth_text(losses), *_first_anomaly(model, loss, batches, snapshots)]
+    if not any(found):
+        return None
+    was = "" if lr is None else f" (it was {lr:g})"
+    advice = f"take a lower learning rate{was} or clip the gradients to a smaller norm"
+    return "; ".join(filter(None, [*found, advice]))
+
+
+def _first_anomaly(
+    model: nn.Module, loss: Loss, batches: Mapping[int, tuple[Any, Any]], snapshots: Snapshots
+) -> Iterator[str]:
+    """Run the steps again, the first one first; yield what is said of the first value that is not finite."""
+    for step in sorted(batches):
+        if (kept := snapshots.before(step)) is None:
+            continue
+        at, state = kept
+        if what := _anomaly(model, loss, batches[step], state):
+            whose = "from before it" if at == step - 1 else f"after step {at:,}"
+            which = "this step" if step == max(batches) else f"step {step:,}"
+            yield f"{which}, run again with the weights {whose}: {what}"
+            return
+
+
+def spoiled_batch(inputs: Any, targets: Any) -> str | None:
+    """Return in words that a batch holds NaN or infinity before the model has seen it; None if it does not."""
     for name, values in (("inputs", inputs), ("targets", targets)):
         if (array := array_of(values)) is not None and (found := bad_rows(array, name)):
             return f"{found}, before the model has seen them"
-    growth = _growth_text(losses, lr)
-    for step in sorted(batches):
-        if (kept := snapshots.before(step)) is not None and (what := _anomaly(model, loss, batches[step], kept[1])):
-            whose = "from before it" if kept[0] == step - 1 else f"after step {kept[0]:,}"
-            which = "this step" if step == max(batches) else f"step {step:,}"
-            again = f"{which}, run again with the weights {whose}: {what}"
-            return f"{growth}; {again}" if growth else again
-    return growth
+    return None
 
 
 def bad_rows(array: NDArray[Any], name: str) -> str:
@@ -190,14 +209,13 @@ def _one_line(message: str, outside: str) -> str:
     return "; ".join([what, *kept])
 
 
-def _growth_text(losses: Sequence[float], lr: float | None) -> str | None:
+def _growth_text(losses: Sequence[float]) -> str | None:
     """Return in words that the loss had grown over the steps before; None if it had not."""
     last = [loss for loss in losses[-20:] if math.isfinite(loss)]
     if len(last) < 2 or last[-1] <= GROWTH * abs(min(last)) or last[-1] < losses[0]:
         return None
     lowest = len(losses) - len(last) + 1 + last.index(min(last))
-    rate = "" if lr is None else f" of {lr:g}"
     return (
-        f"the loss had grown from {min(last):.3g} in step {lowest:,} to {last[-1]:.3g} in step {len(losses):,}, so "
-        f"the learning rate{rate} is too large"
+        f"the loss had grown from {min(last):.3g} in step {lowest:,} to {last[-1]:.3g} in step {len(losses):,}, as "
+        "it does when steps are too large"
     )

@@ -517,7 +517,7 @@ def _reach_a_product(look: Look) -> bool:
 
 def not_finite_data(look: Look) -> Iterator[str]:
     """Find NaN and infinity in inputs and targets."""
-    for name, values in (("inputs", look.inputs), ("targets", look.targets)):
+    for name, values in (("inputs", look.all_inputs), ("targets", look.all_targets)):
         array = array_of(values)
         if array is None or not is_float(array) or not array.ndim or array.size > MOST_NUMBERS:
             continue

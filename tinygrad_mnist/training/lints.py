@@ -7,9 +7,12 @@ the model, draws from no generator of the training, and its own errors end nothi
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -18,12 +21,12 @@ from tinygrad_mnist import nn
 from tinygrad_mnist.training import lint_course as course
 from tinygrad_mnist.training import lint_rules as rules
 from tinygrad_mnist.training.callbacks import Callback
-from tinygrad_mnist.training.divergence import Snapshots, origin
+from tinygrad_mnist.training.divergence import Snapshots, origin, spoiled_batch
 from tinygrad_mnist.training.history import Record
 from tinygrad_mnist.training.looks import Look, Loss, array_of, few_rows
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.fit import Training
+    from tinygrad_mnist.training.course import Training
 
 BATCH: Final = "batch"
 """The time of lints that look at a batch: before the first step, or after it where the data is not arrays."""
@@ -76,6 +79,10 @@ class Lint:
 
     def __str__(self) -> str:
         return self.sentence
+
+
+class LintWarning(UserWarning):
+    """A fault of a training, where no callback listens to what is said of it."""
 
 
 LINTS: Final[Mapping[str, LintRule]] = {
@@ -142,11 +149,13 @@ def lint(model: nn.Module, loss: Loss, inputs: Any, targets: Any, optimizer: Any
     >>> lint(nn.Linear(4, 3, rng=0), nn.CrossEntropyLoss(), x, y - 1)
     []
     """
-    found = list(_lints_of(BATCH, Look(model, loss, inputs, targets, optimizer)))
-    units = course.DeadUnits(model)
-    with suppress(Exception):
+    found: list[Lint] = []
+    with suppress(Exception):  # of a model that raises an error: training will raise it
+        found += _lints_of(BATCH, Look(model, loss, inputs, targets, optimizer))
+        units = course.DeadUnits(model)
         units.look(few_rows(inputs, targets, ROWS_FOR_DEAD)[0])
-    return found + list(_lints_of(EVALUATION, units))
+        found += _lints_of(EVALUATION, units)
+    return found
 
 
 def _lints_of(when: str, *given: Any) -> Iterator[Lint]:
@@ -171,7 +180,7 @@ class Lints(Callback):
     Examples
     --------
     >>> Lints().state_dict()
-    {'said': []}
+    {}
     """
 
     def __init__(self) -> None:
@@ -185,8 +194,8 @@ class Lints(Callback):
         self._snapshots = Snapshots()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the names of the faults that were said."""
-        return {"said": list(self.said)}
+        """Return the names of the faults that were said, if any."""
+        return {"said": list(self.said)} if self.said else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the names of the faults that were said, so that none is said again."""
@@ -236,12 +245,15 @@ class Lints(Callback):
 
     def on_diverge(self, training: Training) -> str | None:
         """Return why the loss is not finite."""
-        batches = {training.step: training.batch}
-        if self._last is not None and self._last is not training.batch:
-            batches[training.step - 1] = self._last
         with suppress(Exception):
+            if math.isfinite(training.loss):  # it is the loss on the validation part that is not
+                return next(filter(None, starmap(spoiled_batch, training.validation or ())), None)
+            batches = {training.step - 1: self._last, training.step: training.batch}
+            given = {step: batch for step, batch in batches.items() if batch is not None}
             losses = training.history.losses
-            return origin(training.model, training.loss_function, batches, self._snapshots, losses, training.lr)
+            return origin(
+                training.model, training.loss_function, given, self._snapshots, losses, training.lr
+            )
         return None
 
     # ---- looks -----------------------------------------------------------------------------------------
@@ -253,15 +265,15 @@ class Lints(Callback):
             return
         x, y = few_rows(*data)
         standardize = getattr(training.data, "standardize", None)
-        self._look(training, x if standardize is None else standardize(x), y, data[1])
+        self._look(training, x if standardize is None else standardize(x), y, data)
         if validation is not None:
             self._say(training, _lints_of(DATA, data[0], validation[0]))
 
-    def _look(self, training: Training, inputs: Any, targets: Any, all_targets: Any = None) -> None:
+    def _look(self, training: Training, inputs: Any, targets: Any, data: Any = (None, None)) -> None:
         self._has_looked = True
         with suppress(Exception):
             loss, optimizer = training.loss_function, training.optimizer
-            look = Look(training.model, loss, inputs, targets, optimizer, all_targets)
+            look = Look(training.model, loss, inputs, targets, optimizer, *data)
             found = list(_lints_of(BATCH, look))
             self._say(training, found)
 
@@ -297,7 +309,10 @@ class Lints(Callback):
         for one in lints:
             if one.name not in self.said:
                 self.said.append(one.name)
-                training.notify(f"{one.name}: {one.sentence}")
+                if training.callbacks.methods["on_notice"]:
+                    training.notify(one.sentence)
+                else:
+                    warnings.warn(one.sentence, LintWarning, stacklevel=2)
 
 
 LOOKS: Final = frozenset(8**k for k in range(10))

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import isfunction
 from typing import Any, Final
 
 import numpy as np
@@ -89,8 +90,8 @@ class Look:
         A batch; or all the data, of which evenly spaced rows are looked at.
     optimizer : Optimizer, optional
         The optimiser of the parameters.
-    all_targets : array_like, optional
-        The targets of all data, where the batch is a part of it.
+    all_inputs, all_targets : array_like, optional
+        All data, where the batch is a part of it.
 
     Attributes
     ----------
@@ -109,6 +110,7 @@ class Look:
     inputs: Any
     targets: Any
     optimizer: Any = None
+    all_inputs: Any = None
     all_targets: Any = None
     outputs: Any = None
     loss_value: Any = None
@@ -118,7 +120,7 @@ class Look:
     def __post_init__(self) -> None:
         self.few_inputs, self.few_targets = few_rows(self.inputs, self.targets)
         if self.all_targets is None:
-            self.all_targets = self.targets
+            self.all_inputs, self.all_targets = self.inputs, self.targets
         with unchanged(self.model, self.loss, self.optimizer):
             self.twin = copy_of(self.model)
             self._own_loss = copy_of(self.loss) if isinstance(self.loss, nn.Module) else self.loss
@@ -180,7 +182,7 @@ class Look:
     def in_evaluation(self) -> Evaluated:
         """What the model does in evaluation mode."""
         rows = few_rows(self.few_inputs, self.few_targets, ROWS_IN_EVALUATION)[0]
-        return evaluated(self.twin, rows, copied=True)
+        return evaluated(self.model, rows, self.twin)
 
     def name_of(self, this: Any) -> str:
         """Return a module as a sentence names it: ``layer '3' (Softmax)``, or ``the model (Net)``."""
@@ -210,11 +212,11 @@ class Evaluated:
         return name_of(this, self.twin)
 
 
-def evaluated(model: nn.Module, inputs: Any, copied: bool = False) -> Evaluated:
-    """Let inputs go through a copy of a model in evaluation mode; or through the model, if it is a copy."""
+def evaluated(model: nn.Module, inputs: Any, twin: nn.Module | None = None) -> Evaluated:
+    """Let inputs go through a copy of a model in evaluation mode; the copy may be given."""
     watcher = _Watcher()
     with unchanged(model):
-        twin = model if copied else copy_of(model)
+        twin = copy_of(model) if twin is None else twin
         before = {name: buffer.copy() for name, buffer in twin.named_buffers()}
         with _seen_by(watcher), evaluation_mode():
             twin(as_tensors(inputs))
@@ -261,9 +263,10 @@ def _seen_by(watcher: _Watcher) -> Iterator[None]:
 
 @contextmanager
 def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iterator[None]:
-    """Give gradients and generators that a copy of the model may still reach what they had before.
+    """Give gradients, buffers and generators that a copy of the model may still reach what they had before.
 
-    A loss may use the model itself, as weight decay by hand does, and a forward a generator of its file.
+    A loss may use the model itself, as weight decay by hand does, and so may a forward that is a closure, or
+    a generator of its file.
     """
     parameters = list(model.parameters())
     for group in getattr(optimizer, "param_groups", ()):
@@ -272,6 +275,7 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
     gradients = [leaf.grad for leaf in leaves]
     for leaf in leaves:
         leaf.grad = None  # else the gradient of a look would be added to the arrays themselves
+    buffers = [(buffer, buffer.copy()) for buffer in model.buffers()]
     root = init.root_seed()
     init.set_root_seed(deepcopy(root))  # it counts its children
     try:
@@ -281,17 +285,21 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
             yield
     finally:
         init.set_root_seed(root)
+        for buffer, values in buffers:
+            if not np.array_equal(buffer, values, equal_nan=True):
+                buffer[...] = values
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient
 
 
 def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:
-    """Yield the forwards that are not this package's."""
+    """Yield the functions of a model that are not this package's: its forwards, and those that it holds."""
     for one in model.modules():
         forward = type(one).forward
         if not is_own(forward):
             yield forward
-        if "forward" in vars(one):
+            yield from filter(isfunction, vars(one).values())
+        elif "forward" in vars(one):
             yield vars(one)["forward"]
 
 
