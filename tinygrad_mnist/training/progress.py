@@ -16,7 +16,7 @@ from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.compilation import JitDecision
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
     from tinygrad_mnist.training.history import Record
 
 SMOOTHED: Final = 100

@@ -20,6 +20,7 @@ from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.compilation import JitDecision
+from tinygrad_mnist.training.course import Fit, Training
 from tinygrad_mnist.training.directory import (
     CHECKPOINT,
     METRICS,
@@ -30,7 +31,6 @@ from tinygrad_mnist.training.directory import (
 )
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.fitting import Fit, Training
 from tinygrad_mnist.training.history import History, Record
 from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
@@ -135,8 +135,8 @@ def train(
     ------
     TrainingError
         If the directory cannot be used, the checkpoint or the metrics not be written, or the loss is no
-        longer finite. What cannot be written after training is in the outcome's ``missing``, and the callbacks
-        are told.
+        longer finite. What cannot be written after training is in the outcome's ``missing``, and the
+        callbacks are told.
     DataError
         If the data does not fit the recipe.
     KeyboardInterrupt
@@ -327,7 +327,7 @@ def _summary(
 
 
 class _Recorder(Callback):
-    """A callback that writes metrics and the best checkpoint as they come, and can tell the others something."""
+    """A callback that writes metrics and the best checkpoint as they come, and can tell the others."""
 
     def __init__(
         self, callbacks: Sequence[Callback], directory: RunDirectory, checkpoint: Checkpoint

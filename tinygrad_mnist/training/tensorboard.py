@@ -13,7 +13,7 @@ from tinygrad_mnist.training.callbacks import Callback
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
     from tinygrad_mnist.training.history import Record
 
 POINTS: Final = 1000
