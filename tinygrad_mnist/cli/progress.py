@@ -81,7 +81,7 @@ class Notices(Callback):
         """Say that training ends."""
         self.notify(INTERRUPTED)
 
-    def on_notice(self, training: Training, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         """Hand on a notice."""
         self.notify(sentence)
 

@@ -141,11 +141,11 @@ class Terminal(Display):
             if number:
                 yield Segment.line()
             for text, style in row:
-                yield Segment(text, STYLES[style] and console.get_style(STYLES[style]))
+                yield Segment(text, console.get_style(STYLES[style]))
         yield _code("\r" + f"\x1b[{len(rows) - 1}A" * (len(rows) > 1))
 
 
-STYLES: Final = {"done": "cyan", "left": "bright_black", "": ""}
+STYLES: Final = {"done": "cyan", "left": "bright_black", "": "none"}
 """The styles of the parts of rows, as rich names them."""
 
 

@@ -16,7 +16,7 @@ from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.compilation import JitDecision
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
     from tinygrad_mnist.training.history import Record
 
 SMOOTHED: Final = 100
@@ -123,7 +123,7 @@ class Progress(Callback):
         """Say that training ends."""
         self.notify(INTERRUPTED)
 
-    def on_notice(self, training: Training, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         """Print a notice."""
         self.notify(sentence)
 
@@ -328,8 +328,8 @@ def status_of(training: Training, record: Record | None, meter: Meter, noun: str
 
 def _rounded(number: float) -> int:
     """Return a number of three digits and zeros behind them: more would only flicker."""
-    digits = max(0, math.floor(math.log10(max(number, 1))) - 2)
-    return round(number / 10**digits) * 10**digits
+    unit: int = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 2)
+    return round(number / unit) * unit
 
 
 def position(step: int, steps: int, steps_per_epoch: int) -> str:
