@@ -35,7 +35,13 @@ from tinygrad_mnist.training.choices import StateEntry
 from tinygrad_mnist.training.directory import CHECKPOINT, LAST, PREVIOUS
 from tinygrad_mnist.training.errors import CheckpointError, writing
 from tinygrad_mnist.training.model_file import ModelFile
-from tinygrad_mnist.training.models import build_model, outline_of, require_moderate, state_outline
+from tinygrad_mnist.training.models import (
+    build_model,
+    known_costs,
+    outline_of,
+    require_moderate,
+    state_outline,
+)
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.state import pack, unpack
@@ -56,6 +62,10 @@ _LARGEST: Final = 1e15
 """The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
 _LARGEST_PIXEL: Final = 1e6
 _LONGEST_NAME: Final = 200
+_MOST_CHECKED: Final = 1 << 20
+_MOST_CONVOLVED: Final = 1 << 26
+"""Numbers that layers read, and multiplications of convolutions, for one image, up to which the output is
+looked at when a file is read: about a second. What is larger shows when it is used."""
 _WHAT_TO_NAME = "name a directory that 'tinygrad-mnist train' has written"
 
 
@@ -273,7 +283,9 @@ def _load(path: Path, training: bool, model: ModelFile | None, notify: Callable[
     built = build_model(*sizes) if own is None else own
     built.load_state_dict(state)
     built.eval()
-    _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
+    found = known_costs(*sizes)
+    if found is None or (found.numbers <= _MOST_CHECKED and found.convolved <= _MOST_CONVOLVED):
+        _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
     return Checkpoint(model=built, **settings)
 
 
@@ -389,7 +401,7 @@ def _read_training(file: NpzReader) -> Any:
             f"{path} holds weights alone, and no state of a training to go on with; name {LAST} of a run"
         )
     plain = _read_text(file, _TRAINING)
-    names = [name for name in file.names if name.startswith((_PREFIX, f"{_TRAINING}."))]
+    names = [name for name in file.names if name not in (_HEADER, _TRAINING)]
     file.require_moderate([_TRAINING, *names])
     try:
         return unpack(plain, {name: file.read(name, file.entry(name)) for name in names})
