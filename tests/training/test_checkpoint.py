@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -446,6 +448,35 @@ def test_a_full_disk_leaves_the_old_file(
         save_checkpoint(path, checkpoint)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX's")
+def test_a_disk_that_is_full_anywhere_is_one_sentence(tmp_path: Path) -> None:
+    """Wherever the write fails, in whatever layer: no second error is printed, and the old files stay."""
+    code = """
+import gc, resource, signal, sys
+import numpy as np
+from tinygrad_mnist.training import RunError, load_state, save_state
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+last, previous = f"{sys.argv[1]}/last.npz", f"{sys.argv[1]}/previous.npz"
+for step in range(2):
+    save_state(last, {"step": step}, previous=previous)
+state = {"step": 2, "a": np.zeros(9000), **{f"b{i}": np.zeros(9) for i in range(200)}}
+for limit in [0, 1, 500, 3000, 8192, 8193, 70_000, 81_000, 100_000, 120_000, 140_000]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        save_state(last, state, previous=previous)
+    except RunError as error:
+        assert str(error) == f"{last} cannot be written (File too large)", error
+        gc.collect()
+        assert (load_state(last)["step"], load_state(previous)["step"]) == (1, 0)
+    else:
+        raise SystemExit(f"{limit} is enough")
+"""
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.npz", "previous.npz"]
 
 
 HUGE = [
