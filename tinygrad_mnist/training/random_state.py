@@ -176,7 +176,7 @@ def _within(value: Any, place: str, seen: set[int], depth: int) -> Iterator[tupl
 
 
 class _Kind(NamedTuple):
-    """How the state of one kind of generator is read and set."""
+    """Two functions: one returns the state of a kind of generator, the other sets it."""
 
     get: Callable[[Any], dict[str, Any]]
     set: Callable[[Any, Mapping[str, Any]], None]
