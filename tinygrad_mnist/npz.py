@@ -207,8 +207,9 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
             member = zipfile.ZipInfo(name + _SUFFIX)
             with archive.open(member, "w", force_zip64=True) as stream:
                 np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-                order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-                stream.write(memoryview(array.reshape(-1, order=order).view(np.uint8)))
+                is_transposed = array.flags.f_contiguous and not array.flags.c_contiguous
+                flat = (array.T if is_transposed else array).reshape(-1)
+                stream.write(flat.view(np.uint8).data)
 
 
 @contextmanager
