@@ -16,7 +16,8 @@ def test_the_rates_are_drawn_over_epochs() -> None:
 
 def test_rates_over_many_decades_have_a_logarithmic_scale() -> None:
     assert plot_schedule(np.geomspace(1, 1e-4, 50)).axes[0].get_yscale() == "log"
-    assert plot_schedule([1.0, 0.0]).axes[0].get_yscale() == "linear"
+    for rates in ([1.0, 0.0], 1 + np.cos(np.linspace(0, 3.1415, 500)), np.linspace(1e-6, 1, 50)):
+        assert plot_schedule(rates).axes[0].get_yscale() == "linear"
 
 
 def test_one_step_is_a_dot() -> None:
