@@ -22,7 +22,7 @@ from benchmarks.harness import SkippedError, Table, Target, Timing, interleave
 from benchmarks.networks import JIT, require_compiler, require_equal
 from tinygrad_mnist.compiler import cache
 from tinygrad_mnist.data import DataError, load
-from tinygrad_mnist.training import RECIPES, Recipe, Reporter, evaluate, fit
+from tinygrad_mnist.training import RECIPES, Callback, Recipe, evaluate, follow
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import split
@@ -117,11 +117,11 @@ class Course:
         self.epochs.append(epoch)
 
 
-class _Clock(Reporter):
+class _Clock(Callback):
     def __init__(self, course: Course) -> None:
         self.course = course
 
-    def evaluated(self, record: Any, best: bool) -> None:
+    def on_evaluate(self, training: Any, record: Any, best: bool) -> None:
         self.course.evaluated(record.epoch, record.validation_accuracy)
 
 
@@ -135,7 +135,7 @@ def our_run(dataset: Any, course: Course, seeds: Any, jit: str) -> Callable[[], 
         parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
         model = build_model(recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"])
         course.start()
-        done = fit(recipe, model, parts, rngs=rngs, reporter=_Clock(course), jit=jit)
+        done = follow(recipe, model, parts, rngs=rngs, callbacks=[_Clock(course)], jit=jit)
         seconds = course.end(done.history.losses)
         evaluation = evaluate(model, dataset.test_images, dataset.test_labels, parts.standardizer)
         course.test.append(evaluation.accuracy)

@@ -2,7 +2,9 @@
 
 NumPy's own reader takes whatever a file says: it reserves memory for any shape, unpacks any archive, and ends
 in a dozen kinds of errors where bytes are damaged. Here a file is either read as `numpy.savez` wrote it, or
-refused in one sentence. This module is below all others but `numbers`; a `Purpose` says what the file is for.
+refused in one sentence. `write_npz` writes such files: faster than NumPy does, as arrays are not copied, and
+equal arrays give equal bytes. This module is below all others but `numbers`; a `Purpose` says what a file is
+for.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import errno
 import math
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,8 +159,9 @@ class NpzReader:
             content = stream.read(size - entry.start)
             if len(content) != size - entry.start or stream.read(1):  # at its end the checksum is compared
                 raise self.purpose.damaged(self.path)
-            array = np.frombuffer(content, entry.dtype)
-            return array.reshape(entry.shape, order="F" if entry.fortran_order else "C")
+            return np.ndarray(
+                entry.shape, entry.dtype, bytearray(content), order="F" if entry.fortran_order else "C"
+            )
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         return self._members.get(name + _SUFFIX) or self._members[name]
@@ -175,6 +178,35 @@ class NpzReader:
             )
         with _worded(self.path, self.purpose), self._archive.open(member) as stream:
             yield stream, member.file_size
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays as `numpy.savez` does, one after the other, as they are in memory.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        A file that is open for writing.
+    arrays : mapping
+        The arrays by name, of dtypes without objects and fields.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> write_npz(file, {"a": np.arange(3)})
+    >>> count = file.seek(0)
+    >>> np.load(file)["a"]
+    array([0, 1, 2])
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            # an archive that is made of a name alone would say when
+            member = zipfile.ZipInfo(name + _SUFFIX)
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
+                order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
+                stream.write(memoryview(array.reshape(-1, order=order).view(np.uint8)))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from benchmarks.peers.torch_step import laid_out, torch_state
 from tinygrad_mnist import nn
-from tinygrad_mnist.training.passes import draw_batches
+from tinygrad_mnist.training.passes import Passes
 from tinygrad_mnist.training.recipes import RECIPES, Recipe
 
 BATCH = 1024
@@ -91,7 +92,8 @@ class Training:
 
     def run(self, evaluated: Callable[[int, float], None]) -> None:
         """Train; ``evaluated(step, accuracy)`` hears of each evaluation. The best state is kept."""
-        for x, labels in draw_batches(self.recipe, self.parts, self.batch_size, self.steps, self.rngs):
+        passes = Passes(self.recipe, self.parts, self.batch_size, self.steps, self.rngs)
+        for x, labels in islice(chain.from_iterable(repeat(passes)), self.steps):
             self.step(laid_out(x, channels_last=True), torch.from_numpy(np.asarray(labels, np.int64)))
             if len(self.losses) in self.evaluated_at:
                 evaluated(len(self.losses), self.evaluate())

@@ -77,3 +77,6 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
             os._exit(status_of(interrupt))
         frame = frame.f_back
     raise interrupt
+
+
+_interrupt.raises_interrupt = True  # type: ignore[attr-defined]  # training may let it wait until a step is done

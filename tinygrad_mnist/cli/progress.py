@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Final, TextIO
 
 from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable, size_text
-from tinygrad_mnist.training import OPTIMIZERS, JitDecision, Plan, Recipe, Record, Reporter
+from tinygrad_mnist.training import OPTIMIZERS, Callback, JitDecision, Plan, Recipe, Record, Training
 
 Notify = Callable[[str], None]
 
@@ -18,7 +18,7 @@ INTERVAL: Final = 0.1
 """Seconds between two versions of the live line: to write it after each step would cost time."""
 
 
-def make_reporter(stream: TextIO, quiet: bool, notify: Notify) -> Reporter:
+def make_reporter(stream: TextIO, quiet: bool, notify: Notify) -> Callback:
     """Return the reporter that suits where the output goes.
 
     Parameters
@@ -37,24 +37,26 @@ def make_reporter(stream: TextIO, quiet: bool, notify: Notify) -> Reporter:
     return Plain(stream, notify)
 
 
-class Quiet(Reporter):
+class Quiet(Callback):
     """A reporter that prints notices, and nothing else."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
 
-    def notify(self, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         """Print a notice."""
         self._notify(sentence)
 
-    def compiling(self, decision: JitDecision) -> None:
+    def on_compile(self, training: Training, decision: JitDecision) -> None:
         """Print a notice if the steps would be compiled, but cannot be."""
         if decision.missed:
-            self.notify(str(decision))
+            self.on_notice(training, str(decision))
 
-    def interrupted(self) -> None:
+    def on_interrupt(self, training: Training) -> None:
         """Say that the best state is being evaluated."""
-        self.notify("interrupted: the best state so far is kept and evaluated; once more ends at once")
+        self.on_notice(
+            training, "interrupted: the best state so far is kept and evaluated; once more ends at once"
+        )
 
 
 class Plain(Quiet):
@@ -66,9 +68,10 @@ class Plain(Quiet):
         super().__init__(notify)
         self.stream = stream
 
-    def started(self, plan: Plan) -> None:
+    def on_train_begin(self, training: Training) -> None:
         """Print what is going to be trained."""
-        self.plan = plan
+        assert training.plan is not None
+        self.plan = plan = training.plan
         self._print(f"recipe {plan.recipe.name}: {describe(plan)}")
         self._print(
             f"{count_text(plan.train_images, 'image')} to train on, {plan.validation_images:,} set aside for "
@@ -80,14 +83,16 @@ class Plain(Quiet):
             "validation images; * if that is the best so far"
         )
 
-    def compiling(self, decision: JitDecision) -> None:
+    def on_compile(self, training: Training, decision: JitDecision) -> None:
         """Print whether the steps are compiled."""
-        super().compiling(decision)
+        super().on_compile(training, decision)
         if not decision.missed:
             self._print(str(decision))
 
-    def evaluated(self, record: Record, best: bool) -> None:
+    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
         """Print loss and accuracies."""
+        assert record.train_accuracy is not None
+        assert record.validation_accuracy is not None
         self._print(
             f"{self._position(record.step)}  loss {record.train_loss:.4f}  "
             f"accuracy: training {percent_text(record.train_accuracy):>8}, "
@@ -115,35 +120,37 @@ class Live(Plain):
         self._loss = 0.0
         self._validation = ""
 
-    def started(self, plan: Plan) -> None:
+    def on_train_begin(self, training: Training) -> None:
         """Print what is going to be trained."""
-        super().started(plan)
+        super().on_train_begin(training)
         self._began = perf_counter()
 
-    def stepped(self, step: int, loss: float) -> None:
+    def on_step_end(self, training: Training) -> None:
         """Move the live line, if that was some time ago."""
         # a running mean, as the loss of one batch jumps too much to be read
+        step, loss = training.step, training.loss
         self._loss = loss if step == 1 else 0.95 * self._loss + 0.05 * loss
         now = perf_counter()
         if now - self._drawn >= INTERVAL:
             self._drawn = now
             self._draw(step, now - self._began)
 
-    def evaluated(self, record: Record, best: bool) -> None:
+    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
         """Print loss and accuracies."""
         self._wipe()
-        super().evaluated(record, best)
+        super().on_evaluate(training, record, best)
+        assert record.validation_accuracy is not None
         self._validation = f"  validation {percent_text(record.validation_accuracy)}"
 
-    def interrupted(self) -> None:
+    def on_interrupt(self, training: Training) -> None:
         """Say that the best state is being evaluated."""
         self._wipe()
-        super().interrupted()
+        super().on_interrupt(training)
 
-    def notify(self, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         """Print a notice."""
         self._wipe()
-        super().notify(sentence)
+        super().on_notice(training, sentence)
 
     def _draw(self, step: int, seconds: float) -> None:
         done = step / self.plan.steps

@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             out=arguments.out,
             source=choice.source,
-            reporter=make_reporter(sys.stdout, arguments.quiet, notify),
+            callbacks=[make_reporter(sys.stdout, arguments.quiet, notify)],
             jit=arguments.jit,
         )
         show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))

@@ -19,7 +19,7 @@ from tinygrad_mnist.data.errors import DataError, DataUnavailableError
 
 if TYPE_CHECKING:
     from tinygrad_mnist.data.augmenter import Augmenter
-    from tinygrad_mnist.data.batching import batches, one_hot, stratified_split
+    from tinygrad_mnist.data.batching import Batches, batches, one_hot, stratified_split
     from tinygrad_mnist.data.dataset import Dataset
     from tinygrad_mnist.data.datasets import load, load_digits, load_mnist
     from tinygrad_mnist.data.download import cache_directory
@@ -34,6 +34,7 @@ __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
     "Augmenter",
+    "Batches",
     "DataError",
     "DataUnavailableError",
     "Dataset",

@@ -1,6 +1,7 @@
-"""Batches for training: one pass over a data set, one-hot labels, and a split that sets samples aside."""
+"""Batches for training: passes over a data set, one-hot labels, and a split that sets samples aside."""
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,141 @@ def one_hot(labels: NDArray[Any], classes: int, dtype: DTypeLike = np.float32) -
     return rows
 
 
+class Batches:
+    """The batches of a data set, as often as one goes through them: each pass has each sample once.
+
+    Parameters
+    ----------
+    inputs : ndarray
+        Shape (n, ...), of any dtype; never copied as a whole.
+    targets : ndarray
+        Shape (n, ...): labels, rows of `one_hot`, numbers to be predicted.
+    batch_size : int
+        The number of samples in a batch, 1 or more; the last batch has the rest.
+    rng : numpy.random.Generator, optional
+        Shuffles the samples, in a new order in each pass: one draw at its beginning. Without it they keep
+        their order.
+    drop_last : bool, optional
+        Leave out a last batch that is not full.
+    standardize : callable, optional
+        A function that is applied to the inputs of each batch; usually a `Standardizer`.
+
+    Raises
+    ------
+    DataError
+        The batch size is less than one, there are not as many targets as inputs, or `rng` is no generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = Batches(np.arange(5.0), np.arange(5), 2, rng=np.random.default_rng(0))
+    >>> len(data)
+    3
+    >>> for epoch in range(2):
+    ...     print([y.tolist() for x, y in data])
+    [[2, 4], [3, 0], [1]]
+    [[4, 1], [2, 0], [3]]
+    """
+
+    def __init__(
+        self,
+        inputs: NDArray[Any],
+        targets: NDArray[Any],
+        batch_size: int = 64,
+        *,
+        rng: np.random.Generator | None = None,
+        drop_last: bool = False,
+        standardize: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise DataError(f"a batch has at least 1 sample, not {batch_size}; give a positive batch size")
+        if len(inputs) != len(targets):
+            counts = f"{count_text(len(inputs), 'input')} and {count_text(len(targets), 'target')}"
+            raise DataError(f"there are {counts}; the two must agree")
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise DataError(f"rng is a generator such as np.random.default_rng(0), not {rng!r}")
+        self.inputs, self.targets = np.asarray(inputs), np.asarray(targets)
+        self.batch_size = int(batch_size)
+        self.rng, self.drop_last, self.standardize = rng, drop_last, standardize
+        self._began: dict[str, Any] | None = None  # the state at the beginning of the pass that is under way
+
+    def __len__(self) -> int:
+        """Return the number of batches in a pass."""
+        whole, rest = divmod(len(self.inputs), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Go through the samples once.
+
+        Yields
+        ------
+        inputs, targets : ndarray
+            One batch. Without `rng` and `standardize` they are views of the arrays.
+        """
+        return self.from_batch(0)
+
+    def from_batch(self, first: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Go through the samples once, without the first batches, which are not made.
+
+        Parameters
+        ----------
+        first : int
+            The number of batches to leave out.
+
+        Yields
+        ------
+        inputs, targets : ndarray
+            One batch.
+        """
+        samples, size = len(self.inputs), self.batch_size
+        self._began = self._state()
+        order = None if self.rng is None else self.rng.permutation(samples)
+        for start in range(first * size, samples - samples % size if self.drop_last else samples, size):
+            stop = start + size
+            if order is None:
+                inputs, targets = self.inputs[start:stop], self.targets[start:stop]
+            else:
+                chosen = order[start:stop]
+                # take is faster than inputs[chosen]
+                inputs, targets = self.inputs.take(chosen, axis=0), self.targets.take(chosen, axis=0)
+            yield inputs if self.standardize is None else self.standardize(inputs), targets
+        self._began = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the generator at the beginning of the pass that is under way, as plain data.
+
+        Between two passes it is that with which the next one begins. So after `load_state_dict`, going
+        through the batches gives the same ones again.
+        """
+        return self._state() if self._began is None else copy.deepcopy(self._began)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what `state_dict` returned; the next pass begins with it.
+
+        Parameters
+        ----------
+        state : mapping
+            The state.
+
+        Raises
+        ------
+        DataError
+            If it is the state of another generator.
+        """
+        saved, own = state.get("rng"), self._state()["rng"]
+        kinds = [None if found is None else found["bit_generator"] for found in (saved, own)]
+        if kinds[0] != kinds[1]:
+            raise DataError(
+                f"the state is that of batches with the generator {kinds[0]}; these have {kinds[1]}"
+            )
+        if self.rng is not None:
+            self.rng.bit_generator.state = copy.deepcopy(saved)
+        self._began = None
+
+    def _state(self) -> dict[str, Any]:
+        return {"rng": None if self.rng is None else dict(self.rng.bit_generator.state)}
+
+
 def batches(
     images: NDArray[Any],
     labels: NDArray[Any],
@@ -60,33 +196,7 @@ def batches(
     drop_last: bool = False,
     standardize: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield images and labels in batches, each sample once.
-
-    Parameters
-    ----------
-    images : ndarray
-        Shape (n, ...); never copied as a whole.
-    labels : ndarray
-        Shape (n, ...): integer labels, or rows of `one_hot`.
-    batch_size : int
-        The number of samples in a batch, 1 or more; the last batch has the rest.
-    rng : numpy.random.Generator, optional
-        Shuffles the samples, in a new order at each call. Without it they keep their order.
-    drop_last : bool, optional
-        Leave out a last batch that is not full.
-    standardize : callable, optional
-        A function that is applied to the images of each batch; usually a `Standardizer`.
-
-    Yields
-    ------
-    images, labels : ndarray
-        One batch. Without `rng` and `standardize` they are views of the arguments.
-
-    Raises
-    ------
-    DataError
-        The batch size is less than one, or there are not as many labels as images; raised at the call, not at
-        the first batch.
+    """Return one pass through the batches of `Batches`, which has the parameters and the errors.
 
     Examples
     --------
@@ -102,34 +212,7 @@ def batches(
     >>> len(list(batches(images, labels, 2, rng=rng, drop_last=True)))
     2
     """
-    if batch_size < 1:
-        raise DataError(f"a batch has at least 1 sample, not {batch_size}; give a positive batch size")
-    if len(images) != len(labels):
-        counts = f"{count_text(len(images), 'image')} and {count_text(len(labels), 'label')}"
-        raise DataError(f"there are {counts}; the two must agree")
-    # the generator is a function of its own, so that the checks above run at the call
-    return _draw(images, labels, batch_size, rng, drop_last, standardize)
-
-
-def _draw(
-    images: NDArray[Any],
-    labels: NDArray[Any],
-    batch_size: int,
-    rng: np.random.Generator | None,
-    drop_last: bool,
-    standardize: Callable[[NDArray[Any]], NDArray[Any]] | None,
-) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    samples = len(images)
-    order = None if rng is None else rng.permutation(samples)
-    for start in range(0, samples - samples % batch_size if drop_last else samples, batch_size):
-        stop = start + batch_size
-        if order is None:
-            drawn, drawn_labels = images[start:stop], labels[start:stop]
-        else:
-            chosen = order[start:stop]
-            # take is faster than images[chosen]
-            drawn, drawn_labels = images.take(chosen, axis=0), labels.take(chosen, axis=0)
-        yield drawn if standardize is None else standardize(drawn), drawn_labels
+    return iter(Batches(images, labels, batch_size, rng=rng, drop_last=drop_last, standardize=standardize))
 
 
 def stratified_split(

@@ -56,8 +56,17 @@ def manual_seed(seed: int) -> None:
     >>> np.array_equal(nn.Linear(3, 2).weight.data, first.weight.data)
     True
     """
+    set_root_seed(np.random.SeedSequence(seed))
+
+
+def root_seed() -> np.random.SeedSequence | None:
+    """Return the root of all that is drawn without ``rng=``; None where nothing was drawn or seeded yet."""
+    return _root
+
+
+def set_root_seed(root: np.random.SeedSequence | None) -> None:
+    """Go on from a root that `root_seed` returned."""
     global _root
-    root = np.random.SeedSequence(seed)
     with _lock:
         _root = root
 

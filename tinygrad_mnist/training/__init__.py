@@ -43,7 +43,14 @@ from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recip
 from tinygrad_mnist.training.threads import set_threads, threads_in_use
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+    from tinygrad_mnist.training.callbacks import Callback
+    from tinygrad_mnist.training.checkpoint import (
+        Checkpoint,
+        load_checkpoint,
+        load_state,
+        save_checkpoint,
+        save_state,
+    )
     from tinygrad_mnist.training.evaluation import (
         CheckpointEvaluation,
         Evaluation,
@@ -51,7 +58,11 @@ if TYPE_CHECKING:
         evaluate_checkpoint,
         evaluate_ensemble,
     )
-    from tinygrad_mnist.training.loop import Fit, Plan, Record, Reporter, fit
+    from tinygrad_mnist.training.fitting import Fit, Training, fit
+    from tinygrad_mnist.training.history import GradientNorms, History, Record
+    from tinygrad_mnist.training.loop import follow
+    from tinygrad_mnist.training.metrics import METRICS
+    from tinygrad_mnist.training.plan import Plan
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.run import Outcome, train
     from tinygrad_mnist.training.submission import write_submission
@@ -63,11 +74,13 @@ __all__ = [
     "DATASETS",
     "JIT",
     "LAYERS",
+    "METRICS",
     "MODELS",
     "NORMS",
     "OPTIMIZERS",
     "RECIPES",
     "SCHEDULES",
+    "Callback",
     "Checkpoint",
     "CheckpointError",
     "CheckpointEvaluation",
@@ -77,6 +90,8 @@ __all__ = [
     "DivergedError",
     "Evaluation",
     "Fit",
+    "GradientNorms",
+    "History",
     "JitChoice",
     "ModelFile",
     "ModelFileError",
@@ -88,8 +103,8 @@ __all__ = [
     "Recipe",
     "RecipeError",
     "Record",
-    "Reporter",
     "RunError",
+    "Training",
     "TrainingError",
     "choose",
     "evaluate",
@@ -98,10 +113,13 @@ __all__ = [
     "find_model_file",
     "find_recipe",
     "fit",
+    "follow",
     "load_checkpoint",
+    "load_state",
     "predict",
     "predict_picture",
     "save_checkpoint",
+    "save_state",
     "set_threads",
     "threads_in_use",
     "train",
@@ -112,18 +130,37 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in __all__:
         from tinygrad_mnist.training import (
+            callbacks,
             checkpoint,
             evaluation,
+            fitting,
+            history,
             loop,
+            metrics,
+            plan,
             prediction,
             run,
             submission,
             training_data,
         )
 
-        for module in (checkpoint, evaluation, loop, prediction, run, submission, training_data):
+        for module in (
+            callbacks,
+            checkpoint,
+            evaluation,
+            fitting,
+            history,
+            loop,
+            metrics,
+            plan,
+            prediction,
+            run,
+            submission,
+            training_data,
+        ):
             found = vars(module).get(name)
-            if getattr(found, "__module__", None) == module.__name__:  # not where it is only imported
+            # not where it is only imported; a table has no module of its own
+            if found is not None and getattr(found, "__module__", module.__name__) == module.__name__:
                 globals()[name] = found
                 return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,6 +71,27 @@ class WeightAverage:
             yield
         finally:
             self._write(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average and the number of steps, as plain data; the array is a copy."""
+        return {"steps": self.steps, "values": self.values.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what `state_dict` returned.
+
+        Raises
+        ------
+        ValueError
+            If it is the average of another model.
+        """
+        values = np.asarray(state["values"])
+        if values.shape != self.values.shape or values.dtype != self.values.dtype:
+            raise ValueError(
+                f"the state is that of {values.size:,} averaged numbers of {values.dtype}; this model has "
+                f"{self.values.size:,} of {self.values.dtype}"
+            )
+        self.values[...] = values
+        self.steps = int(state["steps"])
 
     def _write(self, arrays: list[NDArray[Any]]) -> None:
         for parameter, array in zip(self.parameters, arrays, strict=True):

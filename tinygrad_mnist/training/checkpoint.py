@@ -2,7 +2,10 @@
 
 The file holds one array for each entry of the model's state dict, as ``model.<name>``, and one string of
 JSON, ``checkpoint``: the recipe, the shape of the images, their standardisation, the names of the classes,
-and where the values come from.
+where the values come from, and the versions that wrote them.
+
+One that a training goes on from holds its whole state too, as `pack` takes it apart: a second string of JSON,
+``training``, and arrays ``training.<place>``. `save_state` writes such a file without a recipe.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -26,14 +30,17 @@ from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.files import replacing
+from tinygrad_mnist.npz import write_npz
 from tinygrad_mnist.numbers import bytes_text, printable
 from tinygrad_mnist.training.choices import StateEntry
-from tinygrad_mnist.training.directory import CHECKPOINT
+from tinygrad_mnist.training.directory import CHECKPOINT, LAST, PREVIOUS
 from tinygrad_mnist.training.errors import CheckpointError, writing
 from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.models import build_model, outline_of, require_moderate, state_outline
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
+from tinygrad_mnist.training.state import pack, unpack
+from tinygrad_mnist.training.versions import versions
 
 FORMAT: Final = 1
 """The version of the file's layout. It is increased only when earlier versions of this package could not read
@@ -41,10 +48,11 @@ the file; another entry in the header does not need that."""
 
 _HEADER = "checkpoint"
 _PREFIX = "model."
-_ENTRIES = ("format", "tinygrad_mnist", "recipe", "image_shape", "class_names", "standardizer", "origin")
+_TRAINING = "training"
 _MOST_FAULTS: Final = 10
-_LONGEST_HEADER: Final = 1 << 23
-"""Bytes, four for each sign: room for tens of thousands of layers and classes."""
+_LONGEST: Final = {_HEADER: 1 << 23, _TRAINING: 1 << 26}
+"""The most bytes of the texts, four for each sign: room for tens of thousands of layers and classes, or of
+evaluations."""
 _LARGEST: Final = 1e15
 """The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
 _LARGEST_PIXEL: Final = 1e6
@@ -72,6 +80,9 @@ class Checkpoint:
         Its origin as plain data: at least ``data`` (what is to be asked for to get its data set again) and
         ``seed``. Since version 1.11 also ``jit`` (as asked for) and ``compiled`` (whether the steps were):
         earlier trainings were not.
+    training : dict, optional
+        The state of the training that the model is in, to go on with it: plain data and arrays, as `pack`
+        takes them. Under ``"model"`` it has the state dict of the model.
     """
 
     model: nn.Module
@@ -80,9 +91,12 @@ class Checkpoint:
     class_names: tuple[str, ...]
     standardizer: Standardizer
     origin: dict[str, Any]
+    training: dict[str, Any] | None = None
 
 
-def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+def save_checkpoint(
+    path: str | os.PathLike[str], checkpoint: Checkpoint, *, previous: str | os.PathLike[str] | None = None
+) -> None:
     """Write a checkpoint, whole or not at all.
 
     Parameters
@@ -91,31 +105,118 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         The file; an older one is replaced.
     checkpoint : Checkpoint
         The checkpoint to write.
+    previous : path-like, optional
+        Where the older one is kept; see `files.replacing`.
 
     Raises
     ------
     RunError
         If it cannot be written.
+    TrainingError
+        If the state of the training holds what cannot be saved.
     """
     header = {
-        "format": FORMAT,
-        "tinygrad_mnist": __version__,
+        **_stamp(),
         "recipe": checkpoint.recipe.to_dict(),
         "image_shape": list(checkpoint.image_shape),
         "class_names": list(checkpoint.class_names),
         "standardizer": checkpoint.standardizer.state(),
         "origin": checkpoint.origin,
     }
-    arrays = {_PREFIX + name: np.asarray(value) for name, value in checkpoint.model.state_dict().items()}
-    arrays[_HEADER] = np.array(json.dumps(header, allow_nan=False))
-    # opened here, as NumPy would add ".npz" to any other name
-    with writing(path), replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    texts: dict[str, Any] = {_HEADER: header}
+    training = checkpoint.training
+    if training is None:
+        state = checkpoint.model.state_dict()
+        arrays = {_PREFIX + name: np.asarray(value) for name, value in state.items()}
+    else:
+        if "model" not in training:
+            training = {"model": checkpoint.model.state_dict(), **training}
+        texts[_TRAINING], arrays = pack(training)
+    _write(path, texts, arrays, previous)
+
+
+def save_state(
+    path: str | os.PathLike[str], state: Any, *, previous: str | os.PathLike[str] | None = None
+) -> None:
+    """Write the state of a training without a recipe, whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; an older one is replaced.
+    state : object
+        Plain data and arrays, as `pack` takes them; usually a dict of what ``state_dict()`` of a model, an
+        optimiser and a schedule return.
+    previous : path-like, optional
+        Where the older one is kept; see `files.replacing`.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    TrainingError
+        If the state holds what cannot be saved: where, and its type.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tinygrad_mnist import nn, optim
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_state(f"{folder}/x.npz", {"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    ...     state = load_state(f"{folder}/x.npz")
+    >>> state["optimizer"]["param_groups"][0]["lr"]
+    0.5
+    """
+    plain, arrays = pack(state)
+    _write(path, {_HEADER: _stamp(), _TRAINING: plain}, arrays, previous)
+
+
+def load_state(path: str | os.PathLike[str]) -> Any:
+    """Read what `save_state` wrote, or the state of the training in a checkpoint; nothing in it is run.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or a run directory that has one.
+
+    Returns
+    -------
+    object
+        The state, equal to what was saved in types, dtypes and bits.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, it is damaged, or it holds no state of a training.
+    """
+    with _offering_previous(path), open_npz(_find(Path(path), training=True)) as file:
+        _read_header(file)
+        return _read_training(file)
+
+
+def _stamp() -> dict[str, Any]:
+    """Return what each header begins with."""
+    return {"format": FORMAT, "tinygrad_mnist": __version__, "versions": versions()}
+
+
+def _write(
+    path: str | os.PathLike[str],
+    texts: dict[str, Any],
+    arrays: dict[str, NDArray[Any]],
+    previous: str | os.PathLike[str] | None,
+) -> None:
+    """Write texts as JSON, and arrays."""
+    content = {name: np.array(json.dumps(text, allow_nan=False)) for name, text in texts.items()}
+    with writing(path), replacing(path, previous) as unfinished, unfinished.open("wb") as file:
+        write_npz(file, content | arrays)
 
 
 def load_checkpoint(
     path: str | os.PathLike[str],
     *,
+    training: bool = False,
     model: ModelFile | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Checkpoint:
@@ -130,7 +231,10 @@ def load_checkpoint(
     Parameters
     ----------
     path : path-like
-        The file, or a run directory that has one.
+        The file, or a run directory that has one: the best state, or the last where there is no best yet.
+    training : bool
+        Whether to read the state of the training too, to go on with it; of a run directory then the last
+        checkpoint.
     model : ModelFile, optional
         The file and the function that build the model, in place of those in the checkpoint.
     notify : callable, optional
@@ -150,15 +254,16 @@ def load_checkpoint(
     ModelFileError
         If the file that builds the model is not there, has changed, or has an error.
     """
-    path = _find(Path(path))
-    with open_npz(path) as file:
-        settings = _settings(path, _read_header(path, file))
+    path = _find(Path(path), training)
+    with _offering_previous(path), open_npz(path) as file:
+        settings = _settings(path, _read_header(file))
         settings["recipe"] = _with_model(path, settings["recipe"], model, notify or _say_nothing)
         sizes = settings["recipe"], settings["image_shape"], len(settings["class_names"])
         # a file of the user's is run once: what it builds shows by itself what is in its state dict
         own = build_model(*sizes) if settings["recipe"].model_file is not None else None
         outline = state_outline(*sizes) if own is None else outline_of(own)
         state = _read_state(path, file, settings["recipe"], outline)
+        settings["training"] = _read_training(file) if training else None
     built = build_model(*sizes) if own is None else own
     built.load_state_dict(state)
     built.eval()
@@ -176,7 +281,7 @@ def recipe_of_checkpoint(path: str | os.PathLike[str]) -> Recipe:
     """
     path = _find(Path(path))
     with open_npz(path) as file:
-        recipe: Recipe = _settings(path, _read_header(path, file))["recipe"]
+        recipe: Recipe = _settings(path, _read_header(file))["recipe"]
     return recipe
 
 
@@ -203,13 +308,15 @@ def _with_model(path: Path, recipe: Recipe, model: ModelFile | None, notify: Cal
     return replace(recipe, model_file=model)
 
 
-def _find(path: Path) -> Path:
+def _find(path: Path, training: bool = False) -> Path:
     """Return the checkpoint that is meant: the file itself, or that of a run directory."""
     try:
         if path.is_dir():
-            if not (path / CHECKPOINT).exists():
-                raise CheckpointError(f"{path} has no {CHECKPOINT}; {_WHAT_TO_NAME}")
-            path /= CHECKPOINT
+            names = [LAST] if training else [CHECKPOINT, LAST]
+            found = [path / name for name in names if (path / name).exists()]
+            if not found:
+                raise CheckpointError(f"{path} has no {names[0]}; {_WHAT_TO_NAME}")
+            path = found[0]
         elif not path.exists():
             raise CheckpointError(f"{path} does not exist; name a run directory or a checkpoint in it")
         if not path.is_file():  # opening a pipe would wait for somebody to write
@@ -219,11 +326,32 @@ def _find(path: Path) -> Path:
     return path
 
 
-# ---- the header ------------------------------------------------------------------------------------------
+@contextmanager
+def _offering_previous(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let the error about a damaged last checkpoint name the one before, if that is whole."""
+    try:
+        yield
+    except CheckpointError as error:
+        path = Path(path)
+        previous = (path if path.is_dir() else path.parent) / PREVIOUS
+        if path.name == PREVIOUS or (path.name != LAST and not path.is_dir()):
+            raise
+        try:
+            with open_npz(_find(previous)) as file:
+                _read_header(file)
+                state = _read_training(file)
+        except CheckpointError:
+            raise error from None
+        step = state.get("position", {}).get("step") if isinstance(state, dict) else None
+        raise CheckpointError(f"{error}; name {previous} to go on from step {step}") from error
 
 
-def _read_header(path: Path, file: NpzReader) -> dict[str, Any]:
-    """Return the header from its JSON, if it has all entries and its format is known."""
+# ---- the texts -------------------------------------------------------------------------------------------
+
+
+def _read_header(file: NpzReader) -> dict[str, Any]:
+    """Return the header, if its format is known."""
+    path = file.path
     entry = file.entry(_HEADER) if _HEADER in file.names else None
     if entry is None or entry.dtype.kind != "U" or entry.shape != ():
         names = ", ".join(map(_bare, file.names[:3])) + ", ..." * (len(file.names) > 3)
@@ -232,22 +360,52 @@ def _read_header(path: Path, file: NpzReader) -> dict[str, Any]:
             f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it holds {content}, where a text "
             f"{_HEADER!r} was expected; {_WHAT_TO_NAME}"
         )
-    if entry.dtype.itemsize > _LONGEST_HEADER:
-        raise CheckpointError(f"{path} is damaged: its header has {bytes_text(entry.dtype.itemsize)}")
-    try:
-        header = json.loads(str(file.read(_HEADER, entry)), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: its header is no JSON") from error
+    header = _read_text(file, _HEADER, entry)
     found: dict[str, Any] = header if isinstance(header, dict) else {}
-    missing = [name for name in _ENTRIES if name not in found]
-    if missing:
-        raise CheckpointError(f"{path} is no checkpoint: its header lacks {', '.join(missing)}")
+    # before the other entries, which another format may have under other names
+    if "format" not in found:
+        raise CheckpointError(f"{path} is no checkpoint: its header lacks format, {', '.join(_SETTINGS)}")
     if type(found["format"]) is not int or found["format"] != FORMAT:  # True == 1
         raise CheckpointError(
             f"{path} has format {_shown(found['format'])}, written by tinygrad_mnist "
-            f"{_shown(found['tinygrad_mnist'])}; this is {__version__}, which reads format {FORMAT}"
+            f"{_shown(found.get('tinygrad_mnist', 'of an unknown version'))}; this is {__version__}, which "
+            f"reads format {FORMAT}"
         )
     return found
+
+
+def _read_training(file: NpzReader) -> Any:
+    """Return the state of the training in a checkpoint."""
+    path = file.path
+    if _TRAINING not in file.names:
+        raise CheckpointError(
+            f"{path} holds weights alone, and no state of a training to go on with; name {LAST} of a run"
+        )
+    plain = _read_text(file, _TRAINING, file.entry(_TRAINING))
+    names = [name for name in file.names if name.startswith((_PREFIX, f"{_TRAINING}."))]
+    file.require_moderate([_TRAINING, *names])
+    try:
+        return unpack(plain, {name: file.read(name, file.entry(name)) for name in names})
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: its state of the training cannot be read ({printable(str(error))[:300]})"
+        ) from error
+
+
+def _read_text(file: NpzReader, name: str, entry: Entry) -> Any:
+    """Return what a text of JSON holds."""
+    if entry.dtype.kind != "U" or entry.shape != ():
+        raise CheckpointError(f"{file.path} is damaged: its {name!r} is no text")
+    if entry.dtype.itemsize > _LONGEST[name]:
+        raise CheckpointError(f"{file.path} is damaged: its header has {bytes_text(entry.dtype.itemsize)}")
+    try:
+        return json.loads(str(file.read(name, entry)), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{file.path} is damaged: its header is no JSON") from error
 
 
 def _refuse_constant(name: str) -> None:
@@ -268,6 +426,14 @@ def _settings(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     CheckpointError
         If one of them cannot be used. The header may say anything, as anybody may have written it.
     """
+    missing = [name for name in _SETTINGS if name not in header]
+    if len(missing) == len(_SETTINGS):
+        raise CheckpointError(
+            f"{path} holds the state of a training without a recipe; load_state of tinygrad_mnist.training "
+            "reads it"
+        )
+    if missing:
+        raise CheckpointError(f"{path} is no checkpoint: its header lacks {', '.join(missing)}")
     try:
         settings = {name: check(header[name]) for name, check in _SETTINGS.items()}
         require_moderate(settings["recipe"], settings["image_shape"], len(settings["class_names"]))
@@ -356,7 +522,11 @@ def _read_state(
     path: Path, file: NpzReader, recipe: Recipe, outline: Iterator[StateEntry]
 ) -> dict[str, NDArray[Any]]:
     """Return the values of the model, if they are those that the recipe describes and make sense."""
-    found = [name for name in file.names if name != _HEADER]
+    found = [
+        name
+        for name in file.names
+        if name not in (_HEADER, _TRAINING) and not name.startswith(f"{_TRAINING}.")
+    ]
     # a model with more entries than the file has is not needed to its end
     outline = islice(outline, len(found) + _MOST_FAULTS)
     expected = {_PREFIX + name: (shape, np.dtype(dtype)) for name, shape, dtype in outline}

@@ -18,6 +18,8 @@ from tinygrad_mnist.training.errors import RunError
 SUMMARY: Final = "summary.json"
 METRICS: Final = "metrics.jsonl"
 CHECKPOINT: Final = "checkpoint.npz"
+LAST: Final = "last.npz"
+PREVIOUS: Final = "previous.npz"
 PREDICTIONS: Final = "predictions.png"
 TRAINING: Final = "training.png"
 GRAPH_PICTURE: Final = "graph.svg"

@@ -337,7 +337,9 @@ def costs(recipe: Recipe, model: nn.Module, image_shape: Pair, classes: int) -> 
     >>> costs(recipe, build_model(recipe, (8, 8), 10), (8, 8), 10)
     Costs(numbers=79, largest=320, convolved=0, unrolled=0)
     """
-    return known_costs(recipe, image_shape, classes) or _estimated(model, model_input(recipe, image_shape))
+    return known_costs(recipe, image_shape, classes) or estimated_costs(
+        model, model_input(recipe, image_shape)
+    )
 
 
 def known_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs | None:
@@ -346,8 +348,8 @@ def known_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs | None
     return counted and counted(recipe, model_input(recipe, image_shape), classes)
 
 
-def _estimated(model: nn.Module, image_shape: Pair) -> Costs:
-    """Return the costs by the shapes of the parameters, with filters applied at a quarter of the pixels."""
+def estimated_costs(model: nn.Module, image_shape: tuple[int, ...]) -> Costs:
+    """Return the costs of any model by the shapes of the parameters, with filters applied at a quarter of the pixels."""
     places = max(1, math.prod(image_shape) // 4)
     products = [(parameter.size, parameter.ndim == 4) for parameter in model.parameters()]
     filters = sum(size for size, is_filter in products if is_filter)

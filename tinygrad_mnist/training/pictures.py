@@ -29,7 +29,7 @@ from tinygrad_mnist.training.directory import (
     RunDirectory,
 )
 from tinygrad_mnist.training.errors import RunError, writing
-from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training.history import History
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators

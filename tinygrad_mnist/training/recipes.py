@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from tinygrad_mnist.data.augmentation import find_augmentation
@@ -98,6 +98,11 @@ class Recipe:
         The data set that the recipe is for, if no other is asked for: a name in `DATASETS`, or a directory.
     model_file : ModelFile or None
         The function of the model ``file``; None for the other models. See `changes_for`.
+    patience : int or None
+        Evaluations without a better one after which training stops, at least 1; None to go on to the end.
+    accumulate : int
+        Batches whose mean gradient makes one step, at least 1: a step of ``accumulate * batch_size`` images
+        in the memory of one batch.
 
     Raises
     ------
@@ -143,6 +148,8 @@ class Recipe:
     validation: float = 0.1
     data: str = "auto"
     model_file: ModelFile | None = None
+    patience: int | None = None
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -214,9 +221,10 @@ class Recipe:
         Raises
         ------
         RecipeError
-            If an entry is missing, unexpected or out of range.
+            If an entry without a default is missing, or one is unexpected or out of range.
         """
-        values, names = {**_ADDED, **values}, _CHECKS.keys()
+        defaults = {field.name: field.default for field in fields(cls) if field.default is not MISSING}
+        values, names = {**defaults, **_ADDED, **values}, _CHECKS.keys()
         faults = [
             f"{what} {', '.join(sorted(found))}"
             for what, found in (("lacks", names - values.keys()), ("has the unknown", values.keys() - names))
@@ -359,6 +367,8 @@ _CHECKS: Final[dict[str, Check]] = {
     "model_file": _optional(
         _check("named by --model FILE.py:FUNCTION", lambda value: isinstance(value, ModelFile))
     ),
+    "patience": _optional(_check("a whole number above 0", lambda n: _is_int(n) and n > 0)),
+    "accumulate": _check("a whole number above 0", lambda n: _is_int(n) and n > 0),
 }
 """The check of each field of a `Recipe`."""
 
@@ -414,6 +424,11 @@ _CONTRADICTIONS: Final[tuple[tuple[str, str, Callable[[Recipe], Any]], ...]] = (
         lambda recipe: recipe.betas is not None and not OPTIMIZERS[recipe.optimizer].has_betas,
     ),
     (
+        "accumulate",
+        "1 where each step sees all images, in one batch",
+        lambda recipe: recipe.accumulate > 1 and recipe.batch_size is None,
+    ),
+    (
         "batch_size",
         "at least 2, as batch norm takes statistics over the batch, not 1",
         lambda recipe: recipe.batch_size == 1 and _has_batch_norm(recipe),
@@ -433,10 +448,13 @@ _ADDED: Final[dict[str, Any]] = {
     "decay_biases": True,
     "ema": 0.0,
     "model_file": None,
+    "patience": None,
+    "accumulate": 1,
 }
 """Fields that recipes in files of earlier versions lack, and the value that those versions trained by.
 
-This need not be the default of today: an old file means what it meant when it was written.
+This need not be the default of today: an old file means what it meant when it was written. A field that is not
+here gets its default.
 """
 
 

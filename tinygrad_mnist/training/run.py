@@ -6,31 +6,33 @@ The test part is looked at once, at the end, with the state that was the best on
 from __future__ import annotations
 
 import os
-import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Dataset, find_augmentation
 from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
+from tinygrad_mnist.training.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.compilation import JitDecision
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.loop import Fit, History, Plan, Record, Reporter, fit
+from tinygrad_mnist.training.fitting import Fit, Training
+from tinygrad_mnist.training.history import History, Record
+from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
+from tinygrad_mnist.training.versions import versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Outcome:
     checkpoint : Checkpoint
         The trained model.
     missing : tuple of Path
-        Files that could not be written after training, as on a full disk. The reporter was told why.
+        Files that could not be written after training, as on a full disk. The callbacks were told why.
     interrupted : bool
         Whether Ctrl-C ended the drawing of the pictures; those that are not there are in `missing`, too.
     """
@@ -68,7 +70,7 @@ def train(
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     source: str | None = None,
-    reporter: Reporter | None = None,
+    callbacks: Sequence[Callback] = (),
     jit: str = "auto",
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
@@ -108,10 +110,10 @@ def train(
         ``runs/<file>-<time>`` for a model of a file.
     source : str, optional
         What is to be asked for to get the data set again; its name by default.
-    reporter : Reporter, optional
-        Is told how it goes.
+    callbacks : sequence of Callback
+        They are told how it goes.
     jit : str
-        Whether the steps and evaluations are compiled; see `fit`.
+        Whether the steps and evaluations are compiled; see `follow`.
 
     Returns
     -------
@@ -121,8 +123,8 @@ def train(
     ------
     TrainingError
         If the directory cannot be used, the checkpoint or the metrics not be written, or the loss is no
-        longer finite. What cannot be written after training is in the outcome's ``missing``, and the reporter
-        is notified.
+        longer finite. What cannot be written after training is in the outcome's ``missing``, and the callbacks
+        are told.
     DataError
         If the data does not fit the recipe.
     KeyboardInterrupt
@@ -132,7 +134,7 @@ def train(
     """
     name = recipe.name if recipe.model_file is None else recipe.model_file.name
     with RunDirectory(out, name) as directory:
-        return _train(recipe, dataset, seed, directory, source, reporter, jit)
+        return _train(recipe, dataset, seed, directory, source, callbacks, jit)
 
 
 def _train(
@@ -141,14 +143,14 @@ def _train(
     seed: int,
     directory: RunDirectory,
     source: str | None,
-    reporter: Reporter | None,
+    callbacks: Sequence[Callback],
     jit: str,
 ) -> Outcome:
     """Train and evaluate, and write the files of the run."""
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
     checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
-    recorder = _Recorder(reporter or Reporter(), directory, checkpoint)
+    recorder = _Recorder(callbacks, directory, checkpoint)
     notify_of_background(find_augmentation(recipe.augmentation), parts.background, recorder.notify)
     result = _fit(recorder, parts, rngs, jit)
     try:
@@ -156,7 +158,7 @@ def _train(
     except KeyboardInterrupt:
         if result.interrupted:
             raise
-        recorder.interrupted()
+        recorder.tell("on_interrupt")
         finished = _finish(recorder, dataset, parts, result)
     return _with_pictures(finished, recorder, dataset, result.history, rngs["sample"])
 
@@ -245,7 +247,14 @@ def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generat
     """Train. If there is nothing to keep, leave the directory as it was."""
     directory, checkpoint = recorder.directory, recorder.checkpoint
     try:
-        return fit(checkpoint.recipe, checkpoint.model, parts, rngs=rngs, reporter=recorder, jit=jit)
+        return follow(
+            checkpoint.recipe,
+            checkpoint.model,
+            parts,
+            rngs=rngs,
+            callbacks=[recorder, *recorder.callbacks],
+            jit=jit,
+        )
     except DivergedError as error:
         if recorder.best is None:
             directory.release()
@@ -267,6 +276,8 @@ def _summary(
 ) -> dict[str, Any]:
     """Return what ``summary.json`` holds; `train` documents it."""
     recipe, steps = checkpoint.recipe, len(result.history.losses)
+    assert result.plan is not None
+    assert result.best is not None
     return {
         "recipe": recipe.name,
         "changes": recipe.changes(),
@@ -299,43 +310,27 @@ def _summary(
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that numbers depend on: Python, NumPy, its BLAS, and this package.
+class _Recorder(Callback):
+    """A callback that writes metrics and the best checkpoint as they come, and can tell the others something."""
 
-    Examples
-    --------
-    >>> sorted(versions())
-    ['blas', 'numpy', 'python', 'tinygrad_mnist']
-    """
-    blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "tinygrad_mnist": __version__,
-        "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-    }
-
-
-class _Recorder(Reporter):
-    """A reporter that writes metrics and the best checkpoint as they come, and tells another reporter all."""
-
-    def __init__(self, reporter: Reporter, directory: RunDirectory, checkpoint: Checkpoint) -> None:
-        self.reporter, self.directory, self.checkpoint = reporter, directory, checkpoint
+    def __init__(
+        self, callbacks: Sequence[Callback], directory: RunDirectory, checkpoint: Checkpoint
+    ) -> None:
+        self.callbacks, self.directory, self.checkpoint = callbacks, directory, checkpoint
+        self.training: Training | None = None
         self.records: list[Record] = []  # those that are on the disk; so is the state of the best
         self.best: Record | None = None
-        self.stepped = reporter.stepped  # type: ignore[method-assign]  # once a step: without a detour
 
-    def started(self, plan: Plan) -> None:
-        self.reporter.started(plan)
+    def on_train_begin(self, training: Training) -> None:
+        self.training = training
 
-    def compiling(self, decision: JitDecision) -> None:
+    def on_compile(self, training: Training, decision: JitDecision) -> None:
         origin = {**self.checkpoint.origin, "jit": decision.jit, "compiled": decision.compiled}
         self.checkpoint = replace(self.checkpoint, origin=origin)
-        self.reporter.compiling(decision)
 
-    def evaluated(self, record: Record, best: bool) -> None:
-        self._write([*self.records, record], record if best else self.best)
-        self.reporter.evaluated(record, best)
+    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
+        with training.averaged():
+            self._write([*self.records, record], record if best else self.best)
 
     def complete(self, result: Fit) -> None:
         """Write what Ctrl-C kept from being written at the last evaluation; the model has the best state."""
@@ -354,11 +349,14 @@ class _Recorder(Reporter):
                 write_json_lines(metrics, [record.to_dict() for record in records])
             self.records = list(records)
 
-    def interrupted(self) -> None:
-        self.reporter.interrupted()
+    def tell(self, event: str, *details: Any) -> None:
+        """Call a method of the other callbacks."""
+        for method in CallbackList(self.callbacks).methods[event]:
+            method(self.training, *details)
 
     def notify(self, sentence: str) -> None:
-        self.reporter.notify(sentence)
+        """Give the other callbacks a sentence for the user."""
+        self.tell("on_notice", sentence)
 
     def write_summary(self, summary: Mapping[str, Any]) -> tuple[Path, ...]:
         """Write the summary; return its path, if it could not be written, after saying so."""

@@ -1,0 +1,80 @@
+"""Ctrl-C and SIGTERM during training: they are taken between two steps, so that what is saved is whole.
+
+A signal may come in the middle of a step, when some weights have changed and others not. So the first one is
+only noted, and training asks for it where its state is whole. The second one is taken at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+MARK: Final = "raises_interrupt"
+"""The attribute of a signal handler that raises `KeyboardInterrupt`, and may do so later."""
+
+_DEFAULTS: Final[dict[signal.Signals, Any]] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+"""The signals, and how Python takes each; where it is taken otherwise, as under nohup, that stays."""
+
+
+class Interrupts:
+    """The signals that came, and whether one is waiting to be taken."""
+
+    def __init__(self) -> None:
+        self.pending: KeyboardInterrupt | None = None
+
+    def note(self, interrupt: KeyboardInterrupt) -> None:
+        """Let an interrupt wait until it is taken; another one that waits already is raised at once.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If one waits.
+        """
+        if self.pending is not None:
+            raise interrupt
+        self.pending = interrupt
+
+    def take(self) -> None:
+        """Raise the interrupt that waits, if there is one."""
+        if self.pending is not None:
+            raise self.pending
+
+
+@contextmanager
+def deferred() -> Iterator[Interrupts]:
+    """Let signals wait inside, in the main thread, where Python or the command line would take them.
+
+    Where a program has a handler of its own, that stays.
+    """
+    interrupts = Interrupts()
+    before: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if interrupts.pending is not None:
+            handler = before[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+        interrupts.note(KeyboardInterrupt(number))
+
+    if threading.current_thread() is threading.main_thread():
+        for number, default in _DEFAULTS.items():
+            handler = signal.getsignal(number)
+            if handler == default or _is_marked(handler):
+                before[number] = handler
+                signal.signal(number, note)
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_marked(handler: Callable[..., Any] | int | None) -> bool:
+    return bool(getattr(handler, MARK, False))

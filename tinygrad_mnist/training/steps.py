@@ -1,0 +1,76 @@
+"""One step of a training as functions of a batch, which can be compiled: gradients, clipping, the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
+from tinygrad_mnist.training.errors import TrainingError
+
+Loss = Callable[[Any, Any], Any]
+"""A function of outputs and targets: a module of `nn`, or one of your own."""
+
+Stepped = tuple[Tensor, "float | None"]
+"""The loss before the update, and the norm of the gradients before clipping, where they are clipped."""
+
+
+class StepFunctions(NamedTuple):
+    """The functions of a step.
+
+    ``whole`` is one step on one batch. The others make a step of several: ``first``, ``further`` any number
+    of times, and ``last``, each with the share of the samples that the batch has.
+    """
+
+    whole: Callable[[Tensor, Tensor], Any]
+    first: Callable[[Tensor, Tensor, float], Any]
+    further: Callable[[Tensor, Tensor, float], Any]
+    last: Callable[[Tensor, Tensor, float], Any]
+
+
+def step_functions(
+    model: nn.Module, loss_of: Loss, optimizer: Optimizer, clip_norm: float | None
+) -> StepFunctions:
+    """Return the functions that change the parameters of a model.
+
+    ``whole`` and ``last`` return the loss and the norm of the gradients, the others the loss.
+    """
+
+    def loss_on(x: Tensor, y: Tensor) -> Tensor:
+        loss: Tensor = loss_of(model(x), y)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise TrainingError(f"the loss has to return a Tensor of shape (), not {_described(loss)}")
+        return loss
+
+    def update() -> float | None:
+        norm = None if clip_norm is None else clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        return norm
+
+    def whole(x: Tensor, y: Tensor) -> Stepped:
+        optimizer.zero_grad()
+        loss = loss_on(x, y)
+        loss.backward()
+        return loss, update()
+
+    def further(x: Tensor, y: Tensor, share: float) -> Tensor:
+        loss = loss_on(x, y)
+        (loss * share).backward()  # is added to the gradients that are there
+        return loss
+
+    def first(x: Tensor, y: Tensor, share: float) -> Tensor:
+        optimizer.zero_grad()
+        return further(x, y, share)
+
+    def last(x: Tensor, y: Tensor, share: float) -> Stepped:
+        return further(x, y, share), update()
+
+    return StepFunctions(whole, first, further, last)
+
+
+def _described(loss: object) -> str:
+    if isinstance(loss, Tensor):
+        return f"one of shape {loss.shape}; take its mean"
+    return f"{loss!r:.60}"
