@@ -40,7 +40,9 @@ class Own(nn.Module):
         return self.function(self.layer, x)
 
 
-def said(model: nn.Module, loss: Any = CROSS_ENTROPY, x: Any = X, y: Any = Y, optimizer: Any = None) -> dict[str, str]:
+def said(
+    model: nn.Module, loss: Any = CROSS_ENTROPY, x: Any = X, y: Any = Y, optimizer: Any = None
+) -> dict[str, str]:
     return {one.name: one.sentence for one in lint(model, loss, x, y, optimizer)}
 
 
@@ -70,22 +72,46 @@ CLEAN: dict[str, Callable[[], tuple[Any, ...]]] = {
     "mlp": lambda: (mlp(),),
     "one-hot rows": lambda: (mlp(), CROSS_ENTROPY, X, np.eye(CLASSES, dtype=np.float32)[Y]),
     "ignored labels": lambda: (mlp(), CROSS_ENTROPY, X, np.where(Y == 0, -100, Y)),
-    "convolution": lambda: (image_model(), CROSS_ENTROPY, X[:, None, :, None] + np.zeros((8, 8), np.float32)[None, None]),
+    "convolution": lambda: (
+        image_model(),
+        CROSS_ENTROPY,
+        X[:, None, :, None] + np.zeros((8, 8), np.float32)[None, None],
+    ),
     "log-softmax and NLL": lambda: (mlp(nn.LogSoftmax(dim=1)), nn.NLLLoss()),
     "logits and BCE": lambda: (nn.Linear(8, 1, rng=0), nn.BCEWithLogitsLoss(), X, YES_NO),
-    "sigmoid and BCE of probabilities": lambda: (nn.Sequential(nn.Linear(8, 1, rng=0), nn.Sigmoid()), nn.BCELoss(), X, YES_NO),
-    "softmax and MSE": lambda: (mlp(nn.Softmax(dim=1)), nn.MSELoss(), X, np.eye(CLASSES, dtype=np.float32)[Y]),
+    "sigmoid and BCE of probabilities": lambda: (
+        nn.Sequential(nn.Linear(8, 1, rng=0), nn.Sigmoid()),
+        nn.BCELoss(),
+        X,
+        YES_NO,
+    ),
+    "softmax and MSE": lambda: (
+        mlp(nn.Softmax(dim=1)),
+        nn.MSELoss(),
+        X,
+        np.eye(CLASSES, dtype=np.float32)[Y],
+    ),
     "softmax inside": lambda: (Own(lambda layer, x: layer(x * F.softmax(Tensor(X[0]), 0))),),
-    "rows that sum to one": lambda: (Own(lambda layer, x: (z := np.abs(layer(x))) / np.sum(z, axis=1, keepdims=True)),),
+    "rows that sum to one": lambda: (
+        Own(lambda layer, x: (z := np.abs(layer(x))) / np.sum(z, axis=1, keepdims=True)),
+    ),
     "regression": lambda: (nn.Linear(8, 1, rng=0), nn.MSELoss(), X, YES_NO),
     "regression by hand": lambda: (nn.Linear(8, 1, rng=0), lambda out, y: np.mean((out - y) ** 2), X, YES_NO),
     "last layer of zeros": lambda: (with_zeros(),),
     "frozen layer": lambda: (frozen(),),
     "all of float64": lambda: (mlp().astype(np.float64), CROSS_ENTROPY, X.astype(np.float64)),
     "scaled in forward": lambda: (Own(lambda layer, x: layer(x / 255)), CROSS_ENTROPY, 255 * np.abs(X)),
-    "normalised at once": lambda: (nn.Sequential(nn.Linear(8, 3, rng=0), nn.BatchNorm1d(3)), CROSS_ENTROPY, 100 * X),
-    "embedding": lambda: (nn.Sequential(nn.Embedding(300, 2, rng=0), nn.Flatten(), nn.Linear(16, 3, rng=0)), CROSS_ENTROPY, np.arange(96 * 8).reshape(96, 8) % 300),
-}  # fmt: skip
+    "normalised at once": lambda: (
+        nn.Sequential(nn.Linear(8, 3, rng=0), nn.BatchNorm1d(3)),
+        CROSS_ENTROPY,
+        100 * X,
+    ),
+    "embedding": lambda: (
+        nn.Sequential(nn.Embedding(300, 2, rng=0), nn.Flatten(), nn.Linear(16, 3, rng=0)),
+        CROSS_ENTROPY,
+        np.arange(96 * 8).reshape(96, 8) % 300,
+    ),
+}
 
 
 def frozen() -> nn.Sequential:
@@ -102,15 +128,47 @@ def test_nothing_is_said_of_a_training_without_fault(name: str) -> None:
 # ---- the faults --------------------------------------------------------------------------------------------
 
 SQUASHED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
-    "softmax layer": (lambda: mlp(nn.Softmax(dim=1)), CROSS_ENTROPY, "the softmax in layer '3' (Softmax) comes before cross-entropy"),
-    "with class weights": (lambda: mlp(nn.Softmax(dim=1)), nn.CrossEntropyLoss(weight=np.ones(3, np.float32)), "softmax in layer '3'"),
-    "in forward": (lambda: Own(lambda layer, x: F.softmax(layer(x), 1)), CROSS_ENTROPY, "the softmax in the model (Own)"),
-    "by hand": (lambda: Own(lambda layer, x: (e := np.exp(layer(x))) / e.sum(axis=1, keepdims=True)), CROSS_ENTROPY, "the softmax in the model (Own)"),
-    "reshaped": (lambda: Own(lambda layer, x: F.softmax(layer(x).reshape(-1, 1, 3), 2)[:, 0]), CROSS_ENTROPY, "the softmax in"),
-    "log-softmax": (lambda: mlp(nn.LogSoftmax(dim=1)), CROSS_ENTROPY, "a log-softmax is computed twice: in layer '3'"),
-    "log of softmax": (lambda: Own(lambda layer, x: np.log(F.softmax(layer(x), 1))), CROSS_ENTROPY, "a log-softmax is computed twice"),
-    "sigmoid": (lambda: mlp(nn.Sigmoid()), F.cross_entropy, "the sigmoid in layer '3' (Sigmoid) comes before cross-entropy"),
-}  # fmt: skip
+    "softmax layer": (
+        lambda: mlp(nn.Softmax(dim=1)),
+        CROSS_ENTROPY,
+        "the softmax in layer '3' (Softmax) comes before cross-entropy",
+    ),
+    "with class weights": (
+        lambda: mlp(nn.Softmax(dim=1)),
+        nn.CrossEntropyLoss(weight=np.ones(3, np.float32)),
+        "softmax in layer '3'",
+    ),
+    "in forward": (
+        lambda: Own(lambda layer, x: F.softmax(layer(x), 1)),
+        CROSS_ENTROPY,
+        "the softmax in the model (Own)",
+    ),
+    "by hand": (
+        lambda: Own(lambda layer, x: (e := np.exp(layer(x))) / e.sum(axis=1, keepdims=True)),
+        CROSS_ENTROPY,
+        "the softmax in the model (Own)",
+    ),
+    "reshaped": (
+        lambda: Own(lambda layer, x: F.softmax(layer(x).reshape(-1, 1, 3), 2)[:, 0]),
+        CROSS_ENTROPY,
+        "the softmax in",
+    ),
+    "log-softmax": (
+        lambda: mlp(nn.LogSoftmax(dim=1)),
+        CROSS_ENTROPY,
+        "a log-softmax is computed twice: in layer '3'",
+    ),
+    "log of softmax": (
+        lambda: Own(lambda layer, x: np.log(F.softmax(layer(x), 1))),
+        CROSS_ENTROPY,
+        "a log-softmax is computed twice",
+    ),
+    "sigmoid": (
+        lambda: mlp(nn.Sigmoid()),
+        F.cross_entropy,
+        "the sigmoid in layer '3' (Sigmoid) comes before cross-entropy",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SQUASHED)
@@ -141,7 +199,9 @@ def test_a_layer_that_is_not_used_is_found() -> None:
 
 
 def test_a_detached_output_is_found() -> None:
-    assert "no parameter of the model receives" in only(said(Own(lambda layer, x: layer(x).detach())), "no-gradient")
+    assert "no parameter of the model receives" in only(
+        said(Own(lambda layer, x: layer(x).detach())), "no-gradient"
+    )
 
 
 def test_dead_units_are_found_with_the_weights_they_cut_off() -> None:
@@ -156,14 +216,20 @@ def test_dead_units_are_found_with_the_weights_they_cut_off() -> None:
 def test_parameters_that_the_optimizer_does_not_hold_are_found() -> None:
     model = mlp()
     part = optim.SGD(model[2].parameters(), lr=0.1)
-    assert "does not hold parameters '0.weight' and '0.bias'" in only(said(model, optimizer=part), "not-in-optimizer")
+    assert "does not hold parameters '0.weight' and '0.bias'" in only(
+        said(model, optimizer=part), "not-in-optimizer"
+    )
     other = optim.SGD(mlp().parameters(), lr=0.1)
-    assert "the SGD holds no parameter of this model" in only(said(model, optimizer=other), "not-in-optimizer")
+    assert "the SGD holds no parameter of this model" in only(
+        said(model, optimizer=other), "not-in-optimizer"
+    )
     assert said(model, optimizer=optim.SGD(model.parameters(), lr=0.1)) == {}
 
 
 def test_layers_in_evaluation_mode_are_found() -> None:
-    model = nn.Sequential(nn.Linear(8, 8, rng=0), nn.BatchNorm1d(8), nn.Dropout(0.5, rng=0), nn.Linear(8, 3, rng=1))
+    model = nn.Sequential(
+        nn.Linear(8, 8, rng=0), nn.BatchNorm1d(8), nn.Dropout(0.5, rng=0), nn.Linear(8, 3, rng=1)
+    )
     assert said(model) == {}
     model[1].eval()
     assert "that is right for a frozen batch norm" in only(said(model), "evaluation-mode")
@@ -221,7 +287,10 @@ def test_one_hot_rows_are_faulty_exactly_if_their_width_is_another(classes: int,
 
 
 LABELS: dict[str, tuple[Any, str]] = {
-    "from one": (Y + 1, "the labels go from 1 to 3, but the 3 outputs stand for the classes 0 to 2: subtract 1"),
+    "from one": (
+        Y + 1,
+        "the labels go from 1 to 3, but the 3 outputs stand for the classes 0 to 2: subtract 1",
+    ),
     "too many": (Y + 3, "give the model 6 outputs"),
     "negative": (Y - 1, "go from -1 to 1"),
     "floats": (Y.astype(np.float64), "the labels are float64, but cross-entropy expects integers"),
@@ -231,13 +300,17 @@ LABELS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", LABELS)
-@pytest.mark.parametrize("loss", [CROSS_ENTROPY, lambda out, y: 2 * F.cross_entropy(out, y)], ids=["module", "function"])
+@pytest.mark.parametrize(
+    "loss", [CROSS_ENTROPY, lambda out, y: 2 * F.cross_entropy(out, y)], ids=["module", "function"]
+)
 def test_labels_that_are_no_classes_are_found(name: str, loss: Any) -> None:
     labels, expected = LABELS[name]
     assert expected in only(said(mlp(), loss, X, labels), "labels")
 
 
-@pytest.mark.parametrize("loss", [nn.MSELoss(), lambda out, y: np.mean((out - y) ** 2)], ids=["raises", "broadcasts"])
+@pytest.mark.parametrize(
+    "loss", [nn.MSELoss(), lambda out, y: np.mean((out - y) ** 2)], ids=["raises", "broadcasts"]
+)
 def test_targets_of_another_shape_are_found(loss: Any) -> None:
     text = only(said(nn.Linear(8, 1, rng=0), loss, X, YES_NO[:, 0]), "broadcast")
     assert text.startswith("the outputs have shape (32, 1) and the targets (32,)")
@@ -258,9 +331,15 @@ def test_float16_parameters_are_found() -> None:
     assert "parameters 'weight' and 'bias' are float16" in only(found, "float16")
 
 
-@pytest.mark.parametrize("inputs", [(X * 20).astype(np.uint8), 100 * X, X / 1000, X + 100], ids=["uint8", "large", "small", "shifted"])
+@pytest.mark.parametrize(
+    "inputs",
+    [(X * 20).astype(np.uint8), 100 * X, X / 1000, X + 100],
+    ids=["uint8", "large", "small", "shifted"],
+)
 def test_inputs_that_are_not_scaled_are_found(inputs: Any) -> None:
-    assert "the first layer expects numbers around -1 to 1" in only(said(nn.Linear(8, 3, rng=0), x=inputs), "unscaled-inputs")
+    assert "the first layer expects numbers around -1 to 1" in only(
+        said(nn.Linear(8, 3, rng=0), x=inputs), "unscaled-inputs"
+    )
 
 
 def test_nan_in_the_data_is_found() -> None:
@@ -295,7 +374,10 @@ def test_a_look_changes_nothing() -> None:
     assert [one.name for one in found] == ["training-mode"]
     assert state == {name: value.tobytes() for name, value in model.state_dict().items()}
     assert drawn == (outside.bit_generator.state, model[1].rng.bit_generator.state, np.random.get_state()[2])  # noqa: NPY002
-    assert all(p.grad is g and np.array_equal(g.data, v) for p, (g, v) in zip(model.parameters(), gradients, strict=True))
+    assert all(
+        p.grad is g and np.array_equal(g.data, v)
+        for p, (g, v) in zip(model.parameters(), gradients, strict=True)
+    )
     assert all(module.training for module in model.modules())
     first = nn.Linear(2, 2).weight.data
     nn.manual_seed(3)
@@ -339,7 +421,9 @@ def test_sorted_labels_are_found() -> None:
     order = np.argsort(Y, kind="stable")
     parts = [order[i : i + 8] for i in range(0, 96, 8)]
     mixed = summaries(*[(X[part], np.zeros(8, int) + number // 4) for number, part in enumerate(parts)])
-    assert "each of the first 10 batches has a single label" in next(lint_course.sorted_labels(Beginning(mixed, 12, [])))
+    assert "each of the first 10 batches has a single label" in next(
+        lint_course.sorted_labels(Beginning(mixed, 12, []))
+    )
     rows = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 96, 8)]
     assert not list(lint_course.sorted_labels(Beginning(summaries(*rows), 12, [])))
 
@@ -358,16 +442,22 @@ def test_a_loss_that_does_not_fall_is_found() -> None:
 
 def test_rows_of_both_parts_are_found() -> None:
     x = RNG.standard_normal((1000, 6))
-    assert "of the validation part are rows of the training part" in next(lint_course.shared_rows(x[:800], x[600:]))
+    assert "of the validation part are rows of the training part" in next(
+        lint_course.shared_rows(x[:800], x[600:])
+    )
     assert not list(lint_course.shared_rows(x[:800], x[800:]))
     few_values = RNG.integers(0, 2, (1000, 3))
-    assert not list(lint_course.shared_rows(few_values[:800], few_values[800:])), "rows that come again by chance"
+    assert not list(lint_course.shared_rows(few_values[:800], few_values[800:])), (
+        "rows that come again by chance"
+    )
 
 
 # ---- the origin of a loss that is not finite ---------------------------------------------------------------
 
 
-def explained(model: nn.Module, batches: dict[int, tuple[Any, Any]], losses: Any = (), lr: float = 0.1) -> str:
+def explained(
+    model: nn.Module, batches: dict[int, tuple[Any, Any]], losses: Any = (), lr: float = 0.1
+) -> str:
     snapshots = Snapshots(model)
     snapshots.take(min(batches) - 1)
     for parameter in model.parameters():
@@ -379,7 +469,9 @@ def explained(model: nn.Module, batches: dict[int, tuple[Any, Any]], losses: Any
 
 def test_the_operation_the_module_and_the_line_of_a_nan_are_named() -> None:
     text = explained(Own(lambda layer, x: np.log(layer(x))), {4: (X, Y)})
-    assert text.startswith("this step, run again with the weights from before it: the result of 'log' is not finite")
+    assert text.startswith(
+        "this step, run again with the weights from before it: the result of 'log' is not finite"
+    )
     assert "in module: Own; at: " in text
     assert "test_lints.py" in text
     assert "np.log(layer(x))" in text
@@ -396,7 +488,9 @@ def test_a_gradient_of_the_step_before_is_named() -> None:
 def test_nan_in_a_batch_is_named_with_its_row() -> None:
     spoiled = X.copy()
     spoiled[5, 0] = np.inf
-    assert explained(mlp(), {1: (spoiled, Y)}).startswith("the inputs hold inf in row 5 (1 of 96 rows is not finite)")
+    assert explained(mlp(), {1: (spoiled, Y)}).startswith(
+        "the inputs hold inf in row 5 (1 of 96 rows is not finite)"
+    )
 
 
 def test_a_loss_that_had_grown_is_said_with_the_learning_rate() -> None:

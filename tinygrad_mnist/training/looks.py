@@ -119,8 +119,8 @@ class Look:
 
     def __post_init__(self) -> None:
         self.few_inputs, self.few_targets = few_rows(self.inputs, self.targets)
-        if self.all_targets is None:
-            self.all_inputs, self.all_targets = self.inputs, self.targets
+        self.all_inputs = self.inputs if self.all_inputs is None else self.all_inputs
+        self.all_targets = self.targets if self.all_targets is None else self.all_targets
         with unchanged(self.model, self.loss, self.optimizer):
             self.twin = copy_of(self.model)
             self._own_loss = copy_of(self.loss) if isinstance(self.loss, nn.Module) else self.loss
@@ -180,9 +180,14 @@ class Look:
 
     @cached_property
     def in_evaluation(self) -> Evaluated:
-        """What the model does in evaluation mode."""
+        """The pass of a few rows in evaluation mode."""
         rows = few_rows(self.few_inputs, self.few_targets, ROWS_IN_EVALUATION)[0]
         return evaluated(self.model, rows, self.twin)
+
+    def is_finite_for(self, inputs: Any) -> bool:
+        """Return whether the outputs for some inputs are finite."""
+        out = array_of(evaluated(self.model, inputs, self.twin).outputs)
+        return out is not None and bool(np.all(np.isfinite(out)))
 
     def name_of(self, this: Any) -> str:
         """Return a module as a sentence names it: ``layer '3' (Softmax)``, or ``the model (Net)``."""
@@ -201,11 +206,14 @@ class Evaluated:
         The buffers of floats that it changed.
     twin : Module
         The copy.
+    outputs : object
+        What it returned.
     """
 
     operations: list[Applied]
     changed: tuple[str, ...]
     twin: nn.Module
+    outputs: Any
 
     def name_of(self, this: Any) -> str:
         """Return a module as a sentence names it."""
@@ -219,13 +227,13 @@ def evaluated(model: nn.Module, inputs: Any, twin: nn.Module | None = None) -> E
         twin = copy_of(model) if twin is None else twin
         before = {name: buffer.copy() for name, buffer in twin.named_buffers()}
         with _seen_by(watcher), evaluation_mode():
-            twin(as_tensors(inputs))
+            outputs = twin(as_tensors(inputs))
     changed = tuple(
         name
         for name, buffer in twin.named_buffers()
         if buffer.dtype.kind == "f" and name in before and not np.array_equal(before[name], buffer)
     )
-    return Evaluated(watcher.operations, changed, twin)
+    return Evaluated(watcher.operations, changed, twin, outputs)
 
 
 def name_of(this: Any, model: nn.Module) -> str:
@@ -326,6 +334,14 @@ def few_rows(inputs: Any, targets: Any, most: int = ROWS) -> tuple[Any, Any]:
         return inputs, targets
     step = max(1, len(x) // most)
     return x[::step][:most], y[::step][:most]
+
+
+def not_finite_rows(array: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the numbers of the rows of an array that hold NaN or infinity."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.sum(array, dtype=np.float64)):  # the usual case
+            return np.empty(0, np.intp)
+    return np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
 
 
 def names_text(names: Iterable[str], most: int = 4) -> str:
