@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_a_file_is_on_the_disk_before_it_takes_the_place(
     for name in ("fsync", "replace"):
         monkeypatch.setattr(os, name, noted(name))
     write(tmp_path / "a.txt", "x")
-    assert order == ["fsync", "replace"]
+    assert order == ["fsync", "replace", "fsync"]  # the last one is of the name, in the directory
 
 
 def test_it_may_be_read_by_others_as_any_new_file(tmp_path: Path) -> None:
@@ -150,6 +151,160 @@ def test_half_a_character_comes_back(tmp_path: Path) -> None:
 def test_json_lines_have_a_line_each(tmp_path: Path) -> None:
     write_json_lines(tmp_path / "a.jsonl", [{"a": 1}, {"a": float("nan")}])
     assert (tmp_path / "a.jsonl").read_text() == '{"a": 1}\n{"a": null}\n'
+
+
+# ---- what the system refuses, and writers that are killed ------------------------------------------------
+
+CALLS = ("open", "fsync", "link", "replace")
+
+
+class Killed(BaseException):
+    """The end of a process: nothing is done after it."""
+
+
+def after(
+    monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException, for_good: bool = False
+) -> list[str]:
+    """Let the call of the system with this number fail, or all from it on; return the list of those made."""
+    made: list[str] = []
+
+    def failing(owner: Any, name: str) -> Callable[..., Any]:
+        call = getattr(owner, name)
+
+        def run(*arguments: Any, **options: Any) -> Any:
+            made.append(name)
+            if len(made) == number or (for_good and len(made) > number):
+                raise error
+            return call(*arguments, **options)
+
+        return run
+
+    for name in CALLS:
+        monkeypatch.setattr(os, name, failing(os, name))
+    if for_good:
+        monkeypatch.setattr(Path, "unlink", failing(Path, "unlink"))
+    return made
+
+
+def kept(folder: Path) -> tuple[Path, Path]:
+    """Two files, the second the one before the first."""
+    for text in ("first", "second"):
+        with replacing(folder / "last.txt", folder / "previous.txt") as unfinished:
+            unfinished.write_text(text)
+    return folder / "last.txt", folder / "previous.txt"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_call_that_fails_leaves_whole_files_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    last, previous = kept(tmp_path)
+    raised: OSError | None = None
+    with monkeypatch.context() as patch:
+        made = after(patch, number, OSError(code, os.strerror(code)))
+        try:
+            with replacing(last, previous) as unfinished:
+                unfinished.write_text("third")
+        except OSError as error:
+            raised = error
+    texts = last.read_text(), previous.read_text()
+    if raised is None:  # where it did not fail, or a copy took the place of a link
+        assert len(made) < number or made[number - 1] == "link"
+        assert texts == ("third", "second")
+    else:
+        assert (raised.errno, raised.filename) == (code, str(last))
+        assert texts in [("second", "first"), ("third", "first"), ("third", "second")]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.txt", "previous.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the files that are left have to be a day old")
+@pytest.mark.parametrize("number", range(1, 10))
+def test_a_killed_writer_leaves_whole_files_and_the_next_one_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    last, previous = kept(tmp_path)
+    (tmp_path / ".other.0123456789abcdef.part.txt").touch()
+    with monkeypatch.context() as patch, suppress(Killed):
+        after(patch, number, Killed(), for_good=True)
+        with replacing(last, previous) as unfinished:
+            unfinished.write_text("third")
+    texts = last.read_text(), previous.read_text()
+    assert texts in [("second", "first"), ("third", "first"), ("third", "second")]
+    write(last, "fourth")
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == [".other.0123456789abcdef.part.txt", "last.txt", "previous.txt"]
+
+
+def test_a_live_writer_is_not_swept_away(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom tinygrad_mnist.files import replacing\n"
+        "with replacing(sys.argv[1]) as unfinished:\n"
+        "    unfinished.write_text('slow')\n    print('writing', flush=True)\n    input()"
+    )
+    path = tmp_path / "a.txt"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as slow:
+        assert slow.stdout is not None
+        slow.stdout.readline()
+        write(path, "fast")
+        slow.communicate("\n")
+    assert (slow.returncode, path.read_text()) == (0, "slow")
+
+
+def test_files_that_were_left_have_to_be_old_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinygrad_mnist.files._lock", lambda descriptor: None)
+    young, old = (tmp_path / f".a.{digit * 16}.part.txt" for digit in "01")
+    for path in (young, old):
+        path.touch()
+    os.utime(old, (0, 0))
+    write(tmp_path / "a.txt", "x")
+    assert (young.exists(), old.exists()) == (True, False)
+
+
+def test_a_file_before_is_a_copy_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    last, previous = kept(tmp_path)
+    assert (last.read_text(), previous.read_text()) == ("second", "first")
+
+
+def test_a_directory_that_is_deleted_meanwhile_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def fail() -> None:
+        with replacing(folder / "a.txt") as unfinished:
+            unfinished.unlink()
+            folder.rmdir()
+            unfinished.write_text("x")
+
+    with pytest.raises(FileNotFoundError, match=r"its directory '.*folder' is no longer there"):
+        fail()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits are POSIX's")
+def test_a_disk_that_is_full_in_the_middle(tmp_path: Path) -> None:
+    """The write itself fails, in whatever layer; the file before stays, and nothing else is said."""
+    code = (
+        "import resource, signal, sys\nfrom tinygrad_mnist.files import write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try:\n    write(sys.argv[1], 'x' * 20_000)\nexcept OSError as error:\n    print(error.strerror)"
+    )
+    write(tmp_path / "a.txt", "old")
+    command = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert (run.stdout, run.stderr) == ("File too large\n", "")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
 # ---- many writers of one file -----------------------------------------------------------------------------

@@ -10,11 +10,13 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from time import time
+from typing import Any, Final
 
 PathLike = str | os.PathLike[str]
 
@@ -24,7 +26,8 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     """Give a path to write to, which takes the place of ``path`` at the end, unless an error came between.
 
     Threads and processes may write the same file at the same time: each writes a file of its own, readers see
-    one of them whole, and the last one stays.
+    one of them whole, and the last one stays. The new file is on the disk before it takes the place, and so
+    is its name at the end. What killed writers of the same file have left is removed.
 
     A link stays, and the file that it points to is replaced. A device or a pipe is written to, not replaced.
 
@@ -33,12 +36,13 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     path : path-like
         The file to write.
     previous : path-like, optional
-        Another path in the same directory, where the file that was there before is kept.
+        Another path in the same directory: there the file that was at ``path`` is kept, as a hard link, or as
+        a copy where the file system has no links. At each moment both paths have a whole file, if they had.
 
     Yields
     ------
     Path
-        A new file's path in the same directory, with the same suffix.
+        The path of a new, empty file in the same directory, with the same suffix.
 
     Raises
     ------
@@ -50,47 +54,99 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with replacing(Path(folder, "a.txt")) as unfinished:
-    ...         count = unfinished.write_text("whole")
-    ...     Path(folder, "a.txt").read_text()
-    'whole'
+    ...     for text in ("first", "second"):
+    ...         with replacing(Path(folder, "a.txt"), Path(folder, "b.txt")) as unfinished:
+    ...             count = unfinished.write_text(text)
+    ...     Path(folder, "a.txt").read_text(), Path(folder, "b.txt").read_text()
+    ('second', 'first')
     """
     target = target_of(path)
     if target.exists() and not target.is_file():
         yield target
         return
     unfinished, kept = _beside(target), _beside(target)
+    claim: int | None = None
     try:
+        _sweep(target)
+        claim = _claim(unfinished)
         yield unfinished
         # Renaming a file whose contents are not on the disk yet could leave an empty file after a power cut.
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
+        _sync(unfinished)
         if previous is not None and target.exists():
-            os.link(target, kept)
+            _link(target, kept)
         os.replace(unfinished, target)
-        if previous is not None and kept.exists():
-            os.replace(kept, previous)
+        if previous is not None:
+            with suppress(FileNotFoundError):  # there was none before
+                os.replace(kept, previous)
+        _sync_directory(target.parent)
     except OSError as error:
-        if error.strerror is not None and error.filename in (None, str(unfinished)):
+        if not target.parent.is_dir():
+            gone = f"its directory {str(target.parent)!r} is no longer there"
+            raise FileNotFoundError(errno.ENOENT, gone, os.fspath(path)) from error
+        if error.strerror is not None and error.filename in (None, *map(str, (unfinished, kept, target))):
             raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
     finally:
-        for path in (unfinished, kept):
+        if claim is not None:
+            os.close(claim)
+        for left in (unfinished, kept):
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                left.unlink(missing_ok=True)
 
 
 def _beside(target: Path) -> Path:
     """Return a path in the same directory that nobody else writes to.
 
-    The suffix stays last, as NumPy and matplotlib choose the format by it. Writers of the same file are kept
-    apart by a number that the system draws: threads share that of their process, and containers may have
-    equal ones.
+    Writers of the same file are kept apart by a number that the system draws: threads share that of their
+    process, and containers may have equal ones.
+    """
+    start, end = _around(target)
+    return target.with_name(f"{start}{os.urandom(8).hex()}{end}")
+
+
+def _around(target: Path) -> tuple[str, str]:
+    """Return what the names of unfinished files have before and after their number.
+
+    The suffix stays last, as NumPy and matplotlib choose the format by it.
     """
     stem, suffix = target.stem.removeprefix("."), target.suffix
     if len(stem) + len(suffix) > 50:  # a name may have 255 bytes in all, and a character 4
         stem, suffix = stem[:25], suffix[:25]
-    return target.with_name(f".{stem}.{os.urandom(8).hex()}.part{suffix}")
+    return f".{stem}.", f".part{suffix}"
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk, where the system can do that."""
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:  # one may be allowed to write, and not to list
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name; copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        from shutil import copyfile
+
+        copyfile(source, target)
+        _sync(target)
 
 
 def target_of(path: PathLike) -> Path:
@@ -241,7 +297,7 @@ class Lock:
         while self._descriptor is None:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                if not _lock(descriptor):
+                if _lock(descriptor) is False:
                     raise LockedError(_owner(descriptor))
                 if self._is_at_path(descriptor):
                     self._sign(descriptor)
@@ -288,7 +344,7 @@ class Lock:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> bool:
+    def _lock(descriptor: int) -> bool | None:
         """Lock a byte beyond the text of the file, which others may read; return whether it was free."""
         os.lseek(descriptor, 1 << 20, os.SEEK_SET)
         try:
@@ -302,8 +358,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> bool:
-        """Lock the file; return whether it was free."""
+    def _lock(descriptor: int) -> bool | None:
+        """Lock the file; return whether it was free, and None where there are no locks."""
         try:
             # not lockf, which is the process's: two threads would both get it
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -312,7 +368,62 @@ else:
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL):
                 raise
+            return None
         return True
+
+
+def _claim(path: Path) -> int | None:
+    """Make an empty file that is locked while it is written, so that nobody takes it for one that was left.
+
+    Returns
+    -------
+    int or None
+        The descriptor, to be closed at the end; None on Windows, where an open file cannot be renamed.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if os.name == "nt":
+            os.close(descriptor)
+            return None
+        # another may have come between, and removed it as one that was left
+        if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _sweep(target: Path) -> None:
+    """Remove the unfinished files of writers of a file that were killed; no error if that fails."""
+    start, end = _around(target)
+    with suppress(OSError):
+        for name in os.listdir(target.parent):
+            if (
+                name.startswith(start)
+                and name.endswith(end)
+                and _NUMBERS.fullmatch(name[len(start) : -len(end)])
+            ):
+                with suppress(OSError):
+                    _remove_if_left(target.parent / name)
+
+
+_NUMBERS: Final = re.compile(r"[0-9a-f]{16}(\.part\.[0-9a-f]{16})*")
+"""The numbers in the name of an unfinished file: several where one is written in place of another."""
+_DAY: Final = 86_400
+
+
+def _remove_if_left(path: Path) -> None:
+    """Remove an unfinished file that nobody writes: its lock is free, as that of a killed process is.
+
+    Where there are no locks, or the writer holds none while it writes, the file has to be a day old.
+    """
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        is_free = None if os.name == "nt" else _lock(descriptor)
+        if is_free or (is_free is None and time() - path.stat().st_mtime > _DAY):
+            path.unlink()  # while it is locked: its writer may be about to lock it
+    finally:
+        os.close(descriptor)
 
 
 def _owner(descriptor: int) -> str:

@@ -195,6 +195,7 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
     >>> import io
     >>> file = io.BytesIO()
     >>> write_npz(file, {"a": np.arange(3)})
+    >>> count = file.seek(0)
     >>> np.load(file)["a"]
     array([0, 1, 2])
     """

@@ -1,10 +1,12 @@
-"""``jit``: a function that is traced at its first call, and replayed as machine code afterwards.
+"""``jit``: a function that is traced at its first call, and runs as machine code from then on.
 
 A call looks for a program that fits its arguments and surroundings. If there is none, the call is traced to
-one, and then runs as it is. Otherwise the program gets what it reads (arguments, parameters, states, numbers,
-draws) and leaves behind what the function would: values, gradients, states, counts. If a program finds NaN in
-a gradient, or a condition that does not hold, it has changed nothing, and the call runs as it is: with the
-engine's care, and with its errors.
+one. The program gets what it reads (arguments, parameters, states, numbers, draws) and leaves behind what the
+function would: values, gradients, states, counts. If a program finds NaN in a gradient, or a condition that
+does not hold, it has changed nothing, and the call runs as it is: with the engine's care and its errors.
+
+So what a call computes depends on the state that it finds, to the last bit, and not on the calls before it:
+a training that goes on in another process rounds as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -178,18 +180,24 @@ class Jitted:
                 return self._function(*args, **kwargs)
             why = None
             for replay in self._replays.get(key, ()):
-                try:
-                    why = replay.misfit(leaves)
-                    if why is None:
-                        result = replay.run(leaves)
-                        self._usual = None if kwargs else usual_call(args, self._keys.last, replay)
-                        return result
-                except NotNow:
-                    return replay.observed(self._function(*args, **kwargs))
+                result, why = self._by(replay, args, kwargs, leaves)
+                if why is None:
+                    return result
             return self._first(args, kwargs, leaves, structure, key, why)
 
+    def _by(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> tuple[Any, str | None]:
+        """Return the result of a call, by a program or as it is; or None, and why the program misfits."""
+        try:
+            if (why := replay.misfit(leaves)) is not None:
+                return None, why
+            result = replay.run(leaves)
+        except NotNow:
+            return replay.observed(self._function(*args, **kwargs)), None
+        self._usual = None if kwargs else usual_call(args, self._keys.last, replay)
+        return result, None
+
     def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, key: Any, why: str | None) -> Any:
-        """Compile a call that no program fits, and run it as it is."""
+        """Compile a call that no program fits, and run it by its program."""
         why = why or reason(key, [*self._replays, *self._eager], self._function)
         if self.compilations and self._options[0]:
             raise JitError(f"{self._name} would be compiled again, and fail_on_recompile is set: {why}")
@@ -218,7 +226,11 @@ class Jitted:
             ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
-        return replay.observed(self._function(*args, **kwargs))
+        if replay.kinds is None and replay.is_pure:
+            replay.observed(self._function(*args, **kwargs))  # for the types of its results alone
+        result, why = self._by(replay, args, kwargs, leaves)
+        assert why is None, why
+        return result
 
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""

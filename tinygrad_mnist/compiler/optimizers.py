@@ -57,12 +57,23 @@ class _Block:
         return gradient if scale == 1 else np.multiply(gradient, scale)
 
 
-class _Trial(_Block):
-    """A block on which the first step is tried out, for what it notes."""
+class _Trial:
+    """A block of one number, on which the first step is tried out in eager for what it notes."""
 
-    def state(self, name: str) -> Symbol:
-        """Return a copy of the state array."""
-        return super().state(name).copy()
+    def __init__(self, dtype: Any) -> None:
+        self.values, self.gradient, self.scratch = np.zeros((3, 1), dtype)
+
+    def scratch_after(self, gradient: Any) -> Any:
+        """Return an array for intermediate results."""
+        return self.scratch
+
+    def state(self, name: str) -> Any:
+        """Return the state array of a name."""
+        return np.zeros_like(self.values)
+
+    def penalised_gradient(self, weight_decay: Any, scale: Any = 1.0) -> Any:
+        """Return a gradient."""
+        return self.gradient
 
 
 @dataclass
@@ -156,11 +167,12 @@ class OptimizerTracer:
             raise ValueError(f"a gradient has shape {gradient.shape}, its parameter {parameter.shape}")
         before = self._progress_before(flat, index)
         if before is None:
-            # The first call runs in eager, so the program begins with the second step: it takes what the
-            # first one notes.
+            # The first step runs in eager, so the program begins with the second one: it takes what the first
+            # one notes. Nothing of the trial is in the program, which is that of any later step.
             if id(flat) not in self._noted:
-                trial = _Trial(self, flat, index, self._in_dtype(gradient, flat))
-                self._noted[id(flat)] = _now(optimizer._update(trial, options, None))
+                now = {name: _now(value) for name, value in options.items()}
+                with np.errstate(all="ignore"):
+                    self._noted[id(flat)] = optimizer._update(_Trial(flat.dtype), now, None)
             before = self._progress_before(flat, index, self._noted[id(flat)])
         formula = self._formulas.get((id(flat), id(before), gradient.dtype))
         self._ran.append(formula is None)
@@ -178,16 +190,14 @@ class OptimizerTracer:
         self.in_place.add(id(parameter))
         mark_written((leaf,))
 
-    @staticmethod
-    def _in_dtype(gradient: Symbol, flat: Any) -> Any:
-        """Return a gradient in the dtype in which the optimiser computes."""
-        return gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
-
     def _run(self, optimizer: Any, options: Any, flat: Any, index: int, gradient: Symbol, before: Any) -> Any:
         """Run the formula for one parameter, and keep it for those that can repeat it; return its note."""
         parameter = flat.parameters[index]
         old = self.capture(parameter).value
-        block = _Block(self, flat, index, self._in_dtype(gradient, flat))
+        # in the dtype in which the optimiser computes
+        block = _Block(
+            self, flat, index, gradient if gradient.dtype == flat.dtype else gradient.astype(flat.dtype)
+        )
         states = {key: symbol.value for key, (_, symbol, _) in self._states.items()}
         progress = optimizer._update(block, options, before)
         values = block.values

@@ -47,7 +47,7 @@ class Replay:
     def __init__(self, traced: Traced, executable: Executable, leaves: Sequence[Any]) -> None:
         self.traced = traced
         self.executable = executable
-        self.kinds: list[type] | None = None  # of each result: a Tensor, an array, or NumPy's scalar
+        self.kinds = traced.kinds  # of each result: a Tensor, an array, or NumPy's scalar; None if not known
         slots = list(enumerate(traced.slots))
         self.captured = Captured(traced, [pair for pair in slots if stays(pair[1])], executable)
         # Arrays as the key of the call describes them, and what each call has to look at.
@@ -70,7 +70,12 @@ class Replay:
         self.progress = [Progress(*noted) for noted in traced.progress]
         self.results = [(result.kind, result.position, result.object) for result in traced.results]
         self.gradients = Gradients(traced, executable)
-        self.is_single = False  # whether the result is one Tensor, as that of a step is
+        self.is_single = self._has_one_tensor()  # as that of a step is
+
+    def _has_one_tensor(self) -> bool:
+        """Return whether the result is one Tensor that the program computes."""
+        is_leaf = not isinstance(self.traced.structure, (dict, list, tuple, type(None)))
+        return is_leaf and self.results[0][0] == "output" and self.kinds == [Tensor]
 
     def observed(self, result: Any) -> Any:
         """Note of what types the results of a call that ran as it is are, and return them as a replay does.
@@ -80,10 +85,18 @@ class Replay:
         leaves, structure = flatten(result)
         if self.kinds is None:
             self.kinds = list(map(type, leaves))
-            self.is_single = type(result) is Tensor and self.results[0][0] == "output"
+            self.is_single = self._has_one_tensor()
         if not any(isinstance(leaf, Tensor) and type(leaf.origin) is Node for leaf in leaves):
             return result
         return unflatten(structure, [_off_the_tape(leaf) for leaf in leaves])
+
+    @property
+    def is_pure(self) -> bool:
+        """True if a call leaves nothing behind but what it returns."""
+        traced = self.traced
+        left = traced.gradients or traced.assigned or traced.progress or traced.schedules
+        draws = any(isinstance(slot, DrawSlot) for slot in traced.slots)
+        return not (left or draws or self.executable.targets)
 
     @property
     def is_simple(self) -> bool:
@@ -98,7 +111,7 @@ class Replay:
     def misfit(self, leaves: Sequence[Any]) -> str | None:
         """Return what does not fit a call, or None."""
         if self.kinds is None:
-            raise NotNow("the function has not returned yet")
+            raise NotNow("of what types its results are is seen when it returns")
         for place, present in self.traced.presence:
             leaf = leaves[place].origin if isinstance(place, int) else place
             if (leaf.grad is not None) is not present:

@@ -118,6 +118,7 @@ class Tracer(Recorder, OptimizerTracer):
         self._line = ""
         self._own: dict[Op, bool] = {}  # whether an operation is the package's
         self.noted = 0  # how many things were noted, besides instructions
+        self.tensors: dict[int, Tensor] = {}  # what is a Tensor in eager, too, by identity
         self.running: list[Any] = []  # the functions of NumPy that run on Tensors of symbols
         self.lowering: list[str] = []  # the operations whose formula is running
 
@@ -225,6 +226,24 @@ class Tracer(Recorder, OptimizerTracer):
 
     def apply(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Write what an operation computes, and put it on the tape: `engine.tensor.apply` without values."""
+        out = self._applied(op, arguments, static)
+        if any(map(self.is_tensor, arguments)):
+            for one in out if isinstance(out, tuple) else (out,):
+                self.note_tensor(one)
+        return out
+
+    def is_tensor(self, value: Any) -> bool:
+        """Return whether a value is a Tensor in eager, too, and not one that stands for an array."""
+        if not isinstance(value, Tensor) or isinstance(value, StandIn):
+            return False
+        return value.origin is not None or id(value) in self.tensors or id(value) in self.captures
+
+    def note_tensor(self, tensor: Tensor) -> None:
+        """Note that something is a Tensor in eager, too."""
+        self.tensors[id(tensor)] = tensor
+
+    def _applied(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
+        """Write what an operation computes, and return it as a Tensor, or several."""
         arguments = [argument.tensor if type(argument) is Number else argument for argument in arguments]
         numbers = [argument for argument in arguments if type(argument) in _NUMBERS]
         self.builder.log.append(((op.name, repr(numbers)), self.line) if numbers else (op.name, ""))
@@ -705,6 +724,8 @@ def _traced(
         tensor = _lift(Symbol(value), None)
         if isinstance(leaf, np.ndarray):
             tensor = standing(tensor)
+        else:
+            tracing.note_tensor(tensor)
         if isinstance(leaf, Tensor) and leaf.origin is not None:
             if not isinstance(leaf.origin, Leaf):
                 raise RunsEagerly("an argument is on a tape: whoever differentiates by it needs the tape")

@@ -25,6 +25,7 @@ from tinygrad_mnist.compiler.slots import (
     StateSlot,
     TensorSlot,
 )
+from tinygrad_mnist.compiler.standins import Computed, StandIn
 from tinygrad_mnist.compiler.symbols import Number, Symbol
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.tape import Leaf, Node
@@ -84,6 +85,8 @@ class Traced:
         What was asked for, and at which line, for the same.
     on_tape : bool
         Whether a result could still be differentiated.
+    kinds : list of type, or None
+        The type of each leaf of what the function returns; None if the trace does not tell them all.
     """
 
     program: Program
@@ -104,6 +107,7 @@ class Traced:
     met: list[Any]
     log: list[tuple[Any, str]]
     on_tape: bool = False
+    kinds: list[type] | None = None
 
     def difference(self, first: Traced) -> str | None:
         """Return where the first trace of the same call differs, which a replay would freeze, or None."""
@@ -171,7 +175,25 @@ def finished(tracing: Tracer, returned: Any) -> Traced:
         tracing.met,
         tracing.builder.log,
         end.on_tape,
+        _kinds(tracing, leaves, results),
     )
+
+
+def _kinds(tracing: Tracer, leaves: Sequence[Any], results: Sequence[Result]) -> list[type] | None:
+    """Return of what type each leaf is that the function returns when it is not traced; None if unknown.
+
+    In a trace there are only Tensors. So it is a Tensor for certain if it was computed from one, and not from
+    arrays alone.
+    """
+    kinds: list[type] = []
+    for leaf, result in zip(leaves, results, strict=True):
+        if result.kind != "output" or tracing.is_tensor(leaf):
+            kinds.append(type(leaf))
+        elif isinstance(leaf, StandIn) and (leaf._array.ndim or not isinstance(leaf, Computed)):
+            kinds.append(np.ndarray)
+        else:  # NumPy computes scalars, or arrays without axes
+            return None
+    return kinds
 
 
 class _End:

@@ -454,7 +454,10 @@ class Tensor(PyTorchNames):
 
     def detach(self) -> Tensor:
         """Return these values without a gradient: a copy of a leaf's, a read-only view of a result's."""
-        return _wrapped(self._captured().copy() if type(self.origin) is Leaf else self.data)
+        detached = _wrapped(self._captured().copy() if type(self.origin) is Leaf else self.data)
+        if (tracing := tracer()) is not None and tracing.is_tensor(self):
+            tracing.note_tensor(detached)
+        return detached
 
     def _captured(self) -> Array:
         """Return the array; while a function is traced, its symbol."""

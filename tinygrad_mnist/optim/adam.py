@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_mnist.optim.flat_parameters import Array, Block
+from tinygrad_mnist.optim.flat_parameters import Block
 from tinygrad_mnist.optim.optimizer import (
     Optimizer,
     OptionChecks,
@@ -19,13 +19,6 @@ from tinygrad_mnist.optim.optimizer import (
 )
 
 __all__ = ["Adam", "AdamW"]
-
-
-class Averages(NamedTuple):
-    """The progress of a parameter: its steps, and the scale of the running mean that is kept; see `Adam`."""
-
-    step: int
-    scale: float
 
 
 class Adam(Optimizer):
@@ -61,10 +54,8 @@ class Adam(Optimizer):
 
     Notes
     -----
-    The gradient is multiplied once, by ``c = sqrt(1 - beta2)``: its square is then what ``v`` takes up, and
-    the running mean is kept as ``c m / (1 - beta1)``. The bias corrections become factors of ``lr`` and
-    ``eps``. `state_dict` and `load_state_dict` convert to and from ``m``, so a resumed run is the same to
-    within rounding, not to the bit.
+    The bias corrections become factors of ``lr`` and ``eps``. ``sqrt(1 - beta2) g`` is squared, and not
+    ``g``, whose square overflows ``1 / (1 - beta2) = 1000`` times as early.
 
     Parameters of float16 are computed on in float32, and their state is float32: ``eps`` and small squares
     would be 0 in float16.
@@ -97,7 +88,6 @@ class Adam(Optimizer):
         "maximize": require_flag,
     }
     state_names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-    exact_names = ("exp_avg_scale",)
 
     def __init__(
         self,
@@ -115,25 +105,21 @@ class Adam(Optimizer):
             dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize),
         )
 
-    def _update(self, block: Block, options: dict[str, Any], progress: Averages | None) -> Averages:
+    def _update(self, block: Block, options: dict[str, Any], progress: Any) -> Any:
+        # The progress is the number of steps.
         lr, (beta1, beta2), eps = options["lr"], options["betas"], options["eps"]
-        c = (1 - beta2) ** 0.5
-        scale = c / (1 - beta1)
-        last = progress or Averages(0, scale)
-        step = last.step + 1
-        g = self._scaled_gradient(block, options, c)
+        step = 1 if progress is None else progress + 1
+        g = self._scaled_gradient(block, options, 1 - beta1)
         # Scratch memory in the place of g where that is allowed: it is in the cache already, and g is not
         # needed once it is squared.
         p, t = block.values, block.scratch_after(g)
         m, v = block.state("exp_avg"), block.state("exp_avg_sq")
 
-        # m is c m / (1 - beta1) of the docstring. If a schedule such as OneCycleLR has moved a beta since the
-        # last step, the quotient brings it to its new scale. v is v itself: c g is squared, and not g, whose
-        # square overflows 1 / (1 - beta2) = 1000 times as early.
-        m *= beta1 * (scale / last.scale)
-        m += g
+        m *= beta1
+        m += g  # (1 - beta1) times the gradient
         v *= beta2
-        v += np.square(g, out=t)
+        np.multiply(g, (1 - beta2) ** 0.5 / (1 - beta1), out=t)
+        v += np.square(t, out=t)
         if options["amsgrad"]:
             largest = block.state("max_exp_avg_sq")
             v = np.maximum(largest, v, out=largest)
@@ -144,29 +130,17 @@ class Adam(Optimizer):
         np.sqrt(v, out=t)
         t += root * eps
         np.divide(m, t, out=t)
-        t *= lr * root / (scale * (1 - beta1**step))
+        t *= lr * root / (1 - beta1**step)
         p -= t
-        return Averages(step, scale)
+        return step
 
-    def _scaled_gradient(self, block: Block, options: dict[str, Any], c: float) -> Array:
-        """Return ``c`` times the gradient that enters the averages, with the L2 penalty."""
+    def _scaled_gradient(self, block: Block, options: dict[str, Any], scale: float) -> Any:
+        """Return ``scale`` times the gradient that enters the averages, with the L2 penalty."""
         sign = direction(options)
-        return block.penalised_gradient(sign * options["weight_decay"], sign * c)
+        return block.penalised_gradient(sign * options["weight_decay"], sign * scale)
 
     def _required_state(self, options: dict[str, Any]) -> tuple[str, ...]:
         return ("step", *self.state_names[: 3 if options["amsgrad"] else 2])
-
-    def _export_state(self, progress: Averages, arrays: dict[str, Array]) -> dict[str, Any]:
-        arrays["exp_avg"] /= progress.scale
-        return {"step": progress.step, **arrays}
-
-    def _export_exact(self, progress: Averages, arrays: dict[str, Array]) -> dict[str, Any]:
-        return {"step": progress.step, "exp_avg_scale": progress.scale, **arrays}
-
-    def _import_state(self, entry: dict[str, Any]) -> tuple[Averages, dict[str, Array]]:
-        # Without a scale, saved is m itself, of scale 1. The next step brings it to its own scale.
-        progress = Averages(entry["step"], entry.get("exp_avg_scale", 1.0))
-        return progress, {name: entry[name] for name in self.state_names if name in entry}
 
 
 class AdamW(Adam):
@@ -222,9 +196,9 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
 
-    def _scaled_gradient(self, block: Block, options: dict[str, Any], c: float) -> Array:
-        """Return ``c`` times the gradient as it is, after the parameters themselves have decayed."""
+    def _scaled_gradient(self, block: Block, options: dict[str, Any], scale: float) -> Any:
+        """Return ``scale`` times the gradient as it is, after the parameters themselves have decayed."""
         p, decay = block.values, options["lr"] * options["weight_decay"]
         if decay:
             p *= 1 - decay
-        return block.penalised_gradient(0.0, direction(options) * c)
+        return block.penalised_gradient(0.0, direction(options) * scale)

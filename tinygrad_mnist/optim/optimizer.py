@@ -111,9 +111,6 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]] = ()
     """The state arrays that there may be, under PyTorch's names."""
 
-    exact_names: ClassVar[tuple[str, ...]] = ()
-    """The numbers above 0 that an exact state has besides."""
-
     def __new__(cls, *inputs: Any, **options: Any) -> Self:
         """Return a new object; raise for an option that only PyTorch has, and say what to write."""
         for name in OPTIMIZER_KEYWORDS.keys() & options.keys():
@@ -274,14 +271,8 @@ class Optimizer:
                 run.finish(progress)
         return loss
 
-    def state_dict(self, *, exact: bool = False) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return all that is needed to continue later, in PyTorch's layout.
-
-        Parameters
-        ----------
-        exact : bool
-            Whether to leave the arrays as the optimiser keeps them, so that it continues to the same bits.
-            `Adam` keeps a multiple of its running mean, and PyTorch the mean itself, which is rounded anew.
 
         Returns
         -------
@@ -301,8 +292,7 @@ class Optimizer:
             groups.append({**group, "params": indices})
             for index, (progress, arrays) in zip(indices, flat_group.states(), strict=True):
                 if progress is not None:
-                    export = self._export_exact if exact else self._export_state
-                    state[index] = export(progress, arrays)
+                    state[index] = self._export_state(progress, arrays)
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -395,11 +385,9 @@ class Optimizer:
                 problems.append(f"there is a state for parameter {index!r}, which no group has")
                 continue
             own_index, parameter, options = place[index]
-            allowed = {"step", *self.state_names, *self.exact_names}
+            allowed = {"step", *self.state_names}
             name = describe_parameter(parameter, own_index)
-            found = _read_entry(
-                entry, parameter, name, self._required_state(options), allowed, self.exact_names, problems
-            )
+            found = _read_entry(entry, parameter, name, self._required_state(options), allowed, problems)
             if found is not None:
                 states[own_index] = self._import_state(found)
         return states
@@ -440,12 +428,8 @@ class Optimizer:
         """Return one parameter's entry in the state dict. The arrays are copies, which may be changed."""
         return {"step": progress, **arrays}
 
-    def _export_exact(self, progress: Any, arrays: dict[str, Array]) -> dict[str, Any]:
-        """Return one parameter's entry in an exact state dict: the same, where nothing is rounded in it."""
-        return self._export_state(progress, arrays)
-
     def _import_state(self, entry: dict[str, Any]) -> tuple[Any, dict[str, Array]]:
-        """Return the progress and the state arrays of an entry: the inverse of both."""
+        """Return the progress and the state arrays of an entry: the inverse of `_export_state`."""
         return entry["step"], {name: array for name, array in entry.items() if name != "step"}
 
 
@@ -487,15 +471,9 @@ def _in_order(params: Iterable[Any]) -> list[Any]:
 
 
 def _read_entry(
-    entry: Any,
-    parameter: Tensor,
-    name: str,
-    required: Iterable[str],
-    allowed: set[str],
-    numbers_above_0: Iterable[str],
-    problems: list[str],
+    entry: Any, parameter: Tensor, name: str, required: Iterable[str], allowed: set[str], problems: list[str]
 ) -> dict[str, Any] | None:
-    """Return the saved state of one parameter as numbers and arrays.
+    """Return the saved state of one parameter as an int and arrays.
 
     If it is wrong, return None, and add what is wrong to ``problems``.
     """
@@ -517,11 +495,6 @@ def _read_entry(
                 found[key] = int(array.item())
             else:
                 faults.append(f"'step' of {name} must be a whole number of at least 0, not {value!r}")
-        elif key in numbers_above_0:
-            if array.shape == () and 0 < array < math.inf:
-                found[key] = float(array)
-            else:
-                faults.append(f"{key!r} of {name} must be a finite number above 0, not {value!r}")
         elif array.shape != parameter.shape:
             faults.append(f"{key!r} of {name} has shape {array.shape}, the parameter {parameter.shape}")
         else:

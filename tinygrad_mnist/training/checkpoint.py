@@ -115,18 +115,24 @@ def save_checkpoint(
     TrainingError
         If the state of the training holds what cannot be saved.
     """
-    training = checkpoint.training
-    state = checkpoint.model.state_dict() if training is None or "model" not in training else {}
     header = {
+        **_stamp(),
         "recipe": checkpoint.recipe.to_dict(),
         "image_shape": list(checkpoint.image_shape),
         "class_names": list(checkpoint.class_names),
         "standardizer": checkpoint.standardizer.state(),
         "origin": checkpoint.origin,
     }
-    _write(
-        path, header, {_PREFIX + name: np.asarray(value) for name, value in state.items()}, training, previous
-    )
+    texts: dict[str, Any] = {_HEADER: header}
+    training = checkpoint.training
+    if training is None:
+        state = checkpoint.model.state_dict()
+        arrays = {_PREFIX + name: np.asarray(value) for name, value in state.items()}
+    else:
+        if "model" not in training:
+            training = {"model": checkpoint.model.state_dict(), **training}
+        texts[_TRAINING], arrays = pack(training)
+    _write(path, texts, arrays, previous)
 
 
 def save_state(
@@ -163,7 +169,8 @@ def save_state(
     >>> state["optimizer"]["param_groups"][0]["lr"]
     0.5
     """
-    _write(path, {}, {}, state, previous)
+    plain, arrays = pack(state)
+    _write(path, {_HEADER: _stamp(), _TRAINING: plain}, arrays, previous)
 
 
 def load_state(path: str | os.PathLike[str]) -> Any:
@@ -189,23 +196,21 @@ def load_state(path: str | os.PathLike[str]) -> Any:
         return _read_training(file)
 
 
+def _stamp() -> dict[str, Any]:
+    """Return what each header begins with."""
+    return {"format": FORMAT, "tinygrad_mnist": __version__, "versions": versions()}
+
+
 def _write(
     path: str | os.PathLike[str],
-    header: dict[str, Any],
+    texts: dict[str, Any],
     arrays: dict[str, NDArray[Any]],
-    training: Any,
     previous: str | os.PathLike[str] | None,
 ) -> None:
-    """Write the texts and arrays of a checkpoint."""
-    header = {"format": FORMAT, "tinygrad_mnist": __version__, "versions": versions(), **header}
-    texts = {_HEADER: header}
-    if training is not None:
-        texts[_TRAINING], saved = pack(training)
-        arrays |= saved
-    contents = {name: np.array(json.dumps(text, allow_nan=False)) for name, text in texts.items()}
-    # opened here, as NumPy would add ".npz" to any other name
+    """Write texts as JSON, and arrays."""
+    content = {name: np.array(json.dumps(text, allow_nan=False)) for name, text in texts.items()}
     with writing(path), replacing(path, previous) as unfinished, unfinished.open("wb") as file:
-        write_npz(file, {**contents, **arrays})
+        write_npz(file, content | arrays)
 
 
 def load_checkpoint(
@@ -377,9 +382,7 @@ def _read_training(file: NpzReader) -> Any:
             f"{path} holds weights alone, and no state of a training to go on with; name {LAST} of a run"
         )
     plain = _read_text(file, _TRAINING, file.entry(_TRAINING))
-    names = [name for name in file.names if name.startswith(f"{_TRAINING}.")]
-    if isinstance(plain, dict) and "model" in plain:
-        names += [name for name in file.names if name.startswith(_PREFIX)]
+    names = [name for name in file.names if name.startswith((_PREFIX, f"{_TRAINING}."))]
     file.require_moderate([_TRAINING, *names])
     try:
         return unpack(plain, {name: file.read(name, file.entry(name)) for name in names})

@@ -103,7 +103,7 @@ def _require_same(places: dict[str, int], sources: list[Any], state: Mapping[str
     saved = state["places"]
     faults = [f"{place} is missing" for place in saved if place not in places]
     faults += [f"{place} is unexpected" for place in places if place not in saved]
-    for place in places.keys() & saved.keys():
+    for place in (place for place in places if place in saved):
         found, expected = _class_of(sources[places[place]]), state["generators"][saved[place]]["class"]
         if found != expected:
             faults.append(f"{place} is a {found}, and was a {expected}")

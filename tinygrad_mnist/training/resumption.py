@@ -45,7 +45,7 @@ def state_of(training: Training) -> dict[str, Any]:
     schedule, average, best = training.schedule, training.average, training.best
     return {
         "model": model.state_dict(),
-        "optimizer": training.optimizer.state_dict(exact=True),
+        "optimizer": training.optimizer.state_dict(),
         "schedule": None if schedule is None else schedule.state_dict(),
         "average": None if average is None else average.state_dict(),
         "data": source.state_dict() if hasattr(source, "state_dict") else None,
@@ -97,6 +97,7 @@ def _settings(training: Training) -> dict[str, Any]:
     schedule = training.schedule
     return {
         "epochs": training.epochs,
+        "batch_size": getattr(training.data, "batch_size", None),
         "batches a pass": training.batches,
         "accumulate": training.accumulate,
         "clip_norm": training.clip_norm,

@@ -133,7 +133,7 @@ class _Packer:
         described = _described(value.dtype)
         if described is None:
             raise _refusal(value, path)
-        if described != value.dtype.str:
+        if value.dtype.kind in "mM" or value.dtype.names is not None:  # which are not read as they are
             more["dtype"] = described
             value = value.view(f"V{value.dtype.itemsize}")
         name = self._free_name(path)
@@ -153,7 +153,7 @@ class _Packer:
     def scalar(self, value: np.generic, path: _Path) -> Any:
         # texts end in no NUL as array elements, but may as scalars
         if isinstance(value, np.str_):
-            return {"$scalar": ["str", self.packed(str(value), path)]}
+            return {"$scalar": ["str", self.packed("".join(value), path)]}
         if isinstance(value, np.bytes_):
             return {"$scalar": ["bytes", bytes(value).hex()]}
         described = _described(value.dtype)

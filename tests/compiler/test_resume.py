@@ -1,0 +1,338 @@
+"""A compiled training that goes on in another process ends in the same bits as one that was not interrupted.
+
+A process that begins is a new model, optimiser and jitted function, and the state that was saved. What a call
+computes may then depend on nothing else: not on whether it is the first one of its program.
+"""
+
+import copy
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tinygrad_mnist import Tensor, jit, nn, no_grad, optim
+from tinygrad_mnist.compiler import stored
+from tinygrad_mnist.compiler.jit import Jitted
+from tinygrad_mnist.optim import clip_grad_norm_
+from tinygrad_mnist.training.average import WeightAverage
+
+CLASSES: Final = 5
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 24, rng=0), nn.Tanh(), nn.Linear(24, CLASSES, rng=1))
+
+
+def regularised() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(64, 24, bias=False, rng=0), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.3, rng=1),
+        nn.Linear(24, 16, rng=2), nn.LayerNorm(16), nn.GELU(), nn.Dropout(0.2, rng=3),
+        nn.Linear(16, CLASSES, rng=4),
+    )  # fmt: skip
+
+
+def convolutional() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, 6, 3, padding=1, rng=0), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(6, 8, 3, rng=1), nn.ReLU(), nn.Flatten(), nn.Dropout(0.25, rng=2),
+        nn.Linear(32, CLASSES, rng=3),
+    )  # fmt: skip
+
+
+MODELS: Final = {"perceptron": perceptron, "regularised": regularised, "convolutional": convolutional}
+
+OPTIMIZERS: Final[dict[str, Callable[[Any], optim.Optimizer]]] = {
+    "SGD": lambda p: optim.SGD(p, lr=0.05, weight_decay=1e-3),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.1),
+    "Nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "RMSprop": lambda p: optim.RMSprop(p, lr=0.003),
+    "centred RMSprop": lambda p: optim.RMSprop(p, lr=0.003, centered=True, momentum=0.5),
+    "Adam": lambda p: optim.Adam(p, lr=0.01),
+    "AMSGrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True, weight_decay=1e-3),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),
+}
+
+SCHEDULES: Final[dict[str, Callable[[Any], optim.LRScheduler | None]]] = {
+    "constant": lambda _: None,
+    "step": lambda o: optim.StepLR(o, step_size=2),
+    "cosine": lambda o: optim.CosineAnnealingLR(o, T_max=6),
+    "one cycle": lambda o: optim.OneCycleLR(o, max_lr=0.02, total_steps=9),
+    "warm-up": lambda o: optim.SequentialLR(
+        o,
+        [optim.LinearLR(o, start_factor=0.1, total_iters=2), optim.ExponentialLR(o, gamma=0.9)],
+        milestones=[2],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a model is trained."""
+
+    model: str = "regularised"
+    optimizer: str = "Adam"
+    schedule: str = "one cycle"
+    clip: float | None = None
+    smoothing: float = 0.0
+    accumulate: int = 1
+    average: bool = False
+    dtype: str = "f4"
+
+
+class Process:
+    """A model, its optimiser and the jitted functions that train and evaluate it, as one process has them."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.model = MODELS[setting.model]().astype(setting.dtype)
+        self.optimizer = OPTIMIZERS[setting.optimizer](self.model.parameters())
+        self.schedule = SCHEDULES[setting.schedule](self.optimizer)
+        self.average = WeightAverage(self.model, 0.9) if setting.average else None
+        self.forward = jit(self.model)
+        self.add_gradients, self.take_step, self.step = self._steps()
+
+    def _steps(self) -> tuple[Jitted, Jitted, Jitted]:
+        model, optimizer, setting = self.model, self.optimizer, self.setting
+        loss_of = nn.CrossEntropyLoss(label_smoothing=setting.smoothing)
+
+        def add_gradients(x: Any, y: Any) -> Tensor:
+            loss: Tensor = loss_of(model(x), y)
+            (loss / setting.accumulate).backward()
+            return loss
+
+        def take_step() -> None:
+            if setting.clip is not None:
+                clip_grad_norm_(model.parameters(), setting.clip)
+            optimizer.step()
+
+        def step(x: Any, y: Any) -> Tensor:
+            optimizer.zero_grad()
+            loss = add_gradients(x, y)
+            take_step()
+            return loss
+
+        return jit(add_gradients), jit(take_step), jit(step)
+
+    def generators(self) -> list[np.random.Generator]:
+        layers = [layer for layer in self.model.modules() if isinstance(layer, nn.Dropout)]
+        return [layer.rng for layer in layers if isinstance(layer.rng, np.random.Generator)]
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a checkpoint holds."""
+        return copy.deepcopy(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule and self.schedule.state_dict(),
+                "average": self.average and (self.average.steps, self.average.values),
+                "generators": [generator.bit_generator.state for generator in self.generators()],
+            }
+        )
+
+    def load(self, state: Any) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.steps, self.average.values[...] = state["average"]
+        for generator, known in zip(self.generators(), state["generators"], strict=True):
+            generator.bit_generator.state = known
+
+    def train(self, number: int) -> float:
+        """Take step ``number``, and return its loss."""
+        if self.setting.accumulate == 1:
+            loss = self.step(*self.batch(number)).item()
+        else:
+            self.optimizer.zero_grad()
+            for part in range(self.setting.accumulate):
+                loss = self.add_gradients(*self.batch(100 * number + part)).item()
+            self.take_step()
+        if self.schedule is not None:
+            self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+        return loss
+
+    def batch(self, number: int) -> tuple[Any, Any]:
+        rng = np.random.default_rng(number)
+        rows = 7 if number % 4 == 3 else 12  # the last one of a pass is smaller
+        x = rng.standard_normal((rows, 64)).astype(self.setting.dtype)
+        return Tensor(x), Tensor(rng.integers(0, CLASSES, rows))
+
+    def evaluate(self) -> Any:
+        """Return what the model makes of some images, with the average of the weights if there is one."""
+        self.model.eval()
+        images = np.random.default_rng(5).standard_normal((30, 64)).astype(self.setting.dtype)
+        with no_grad(), self._averaged():
+            parts = [self.forward(images[begin : begin + 16]).numpy().copy() for begin in (0, 16)]
+        self.model.train()
+        return parts
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        if self.average is None:
+            yield
+        else:
+            with self.average.in_use():
+                yield
+
+
+def fingerprint(tree: Any) -> str:
+    """Return a text that differs if any bit of a tree does."""
+    if isinstance(tree, dict):
+        return "".join(f"{key}:{fingerprint(part)};" for key, part in tree.items())
+    if isinstance(tree, (list, tuple)):
+        return "".join(f"{fingerprint(part)};" for part in tree)
+    if isinstance(tree, np.ndarray):
+        return f"{tree.dtype}{tree.shape}{hashlib.sha256(np.ascontiguousarray(tree).tobytes()).hexdigest()}"
+    return repr(tree)
+
+
+STEPS: Final = 4
+
+
+def assert_resumes(setting: Setting, steps: int = STEPS) -> None:
+    """Train without an interruption, and with one after each step; compare all bits after each step."""
+    whole = Process(setting)
+    states, found = [whole.state()], []
+    for number in range(steps):
+        found.append((whole.train(number), whole.evaluate()))
+        states.append(whole.state())
+    for k in range(steps):
+        resumed = Process(setting)
+        resumed.load(states[k])
+        for number in range(k, steps):
+            loss, outputs = resumed.train(number), resumed.evaluate()
+            where = f"{setting}, resumed after step {k}, in step {number + 1}"
+            assert loss == found[number][0], where
+            assert fingerprint(outputs) == fingerprint(found[number][1]), where
+            assert fingerprint(resumed.state()) == fingerprint(states[number + 1]), where
+
+
+SETTINGS: Final = st.builds(
+    Setting,
+    model=st.sampled_from(sorted(MODELS)),
+    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+    clip=st.sampled_from([None, 0.3]),
+    smoothing=st.sampled_from([0.0, 0.1]),
+    accumulate=st.sampled_from([1, 1, 3]),
+    average=st.booleans(),
+    dtype=st.sampled_from(["f4", "f4", "f8"]),
+)
+
+
+@example(Setting(clip=0.3, average=True))
+@example(Setting("perceptron", "SGD", "constant", accumulate=2))
+@example(Setting("convolutional", "momentum", "warm-up", smoothing=0.1))
+@settings(max_examples=2)
+@given(SETTINGS)
+def test_a_training_that_goes_on_elsewhere_ends_in_the_same_bits(setting: Setting) -> None:
+    assert_resumes(setting)
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(SETTINGS)
+def test_so_does_any_training(setting: Setting) -> None:
+    assert_resumes(setting)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_program_made_before_the_first_step_is_that_of_a_later_one(optimizer: str) -> None:
+    setting = Setting(optimizer=optimizer, clip=1.0)
+    new, later = Process(setting), Process(setting)
+    new.train(0)
+    later.load(new.state())
+    for process in (new, later):
+        process.train(1)
+    (one,), (other,) = ([*process.step._replays.values()] for process in (new, later))
+    texts = [stored._text(replay.executable.program) for (replay,) in (one, other)]
+    assert texts[0] == texts[1]
+
+
+def test_a_program_that_is_forgotten_and_compiled_anew_computes_the_same() -> None:
+    setting = Setting("convolutional", "AdamW", clip=0.3)
+    one, other = Process(setting), Process(setting)
+    for number in range(STEPS):
+        other.step.clear()
+        other.forward.clear()
+        assert one.train(number) == other.train(number)
+        assert fingerprint(one.evaluate()) == fingerprint(other.evaluate())
+    assert fingerprint(one.state()) == fingerprint(other.state())
+
+
+_ELSEWHERE: Final = """
+import pickle, sys
+from tests.compiler.test_resume import Process, Setting, fingerprint
+path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+process = Process(Setting("convolutional", "Adam", clip=0.5, average=True))
+if first:
+    with open(path, "rb") as file:
+        process.load(pickle.load(file))
+found = [(process.train(number), fingerprint(process.evaluate())) for number in range(first, last)]
+with open(path, "wb") as file:
+    pickle.dump(process.state(), file)
+print(repr(found[-1]), fingerprint(process.state()))
+"""
+
+
+@pytest.mark.slow
+def test_in_processes_of_the_system_too(tmp_path: Path) -> None:
+    def run(name: str, first: int, last: int) -> str:
+        command = [sys.executable, "-c", _ELSEWHERE, str(tmp_path / name), str(first), str(last)]
+        root = Path(__file__).parents[2]
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+
+    whole = run("whole", 0, 4)
+    run("parts", 0, 2)
+    assert run("parts", 2, 4) == whole
+
+
+# ---- what a call returns, the first time and later -------------------------------------------------------
+
+
+WEIGHT: Final = np.random.default_rng(0).standard_normal((9, 9))
+
+FUNCTIONS: Final[dict[str, Callable[[Any], Any]]] = {
+    "an array": lambda x: np.exp(x) @ WEIGHT,
+    "a scalar of NumPy": lambda x: np.sum(np.exp(x) * WEIGHT),
+    "an array without axes": lambda x: np.where(np.sum(x) > 0, np.sum(np.exp(x)), 0.0),
+    "several of them": lambda x: {"sum": np.sum(np.tanh(x)), "rest": (np.tanh(x) @ WEIGHT, 3)},
+    "a Tensor": lambda x: np.mean(Tensor(WEIGHT) @ np.exp(x)),
+    "of a function of the package": lambda x: nn.functional.softmax(x, dim=1),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_first_call_returns_what_later_ones_do(name: str) -> None:
+    f = jit(FUNCTIONS[name])
+    x = np.random.default_rng(1).standard_normal((9, 9))
+    first, second, expected = f(x), f(x), FUNCTIONS[name](x)
+    assert repr(first) == repr(second)
+    assert fingerprint(_bytes(first)) == fingerprint(_bytes(second))
+    assert _types(first) == _types(expected)
+
+
+def _types(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _types(part) for name, part in tree.items()}
+    return [_types(part) for part in tree] if type(tree) in (list, tuple) else type(tree)
+
+
+def _bytes(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return [_bytes(part) for part in tree.values()]
+    if isinstance(tree, tuple):
+        return [_bytes(part) for part in tree]
+    return np.asarray(tree.data if isinstance(tree, Tensor) else tree)
