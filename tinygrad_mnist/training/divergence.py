@@ -23,9 +23,6 @@ from tinygrad_mnist.training.looks import Loss, array_of, as_tensors, copy_of, n
 
 Arrays = dict[str, NDArray[Any]]
 
-EVERY: Final = 512
-"""Steps from one snapshot to the next, later on."""
-
 GROWTH: Final = 3.0
 """The factor by which a loss has grown, where it is said to have grown."""
 
@@ -33,20 +30,10 @@ GROWTH: Final = 3.0
 class Snapshots:
     """Copies of the weights and buffers of a model, made on the way: the last two.
 
-    They are made after the steps 1, 2, 4, 8 and so on, at every multiple of `EVERY`, and after every step as
-    long as the loss is larger than any of the first ones by a factor of `GROWTH`.
-
     Parameters
     ----------
     model : Module
         The model; of no model there are no snapshots.
-
-    Attributes
-    ----------
-    next : int
-        The step of the next snapshot.
-    limit : float
-        The loss above which one is made at every step.
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:
@@ -58,16 +45,11 @@ class Snapshots:
             for name, _ in module.named_buffers(recurse=False)
         }
         self.kept: list[tuple[int, Arrays]] = []
-        self.next, self.limit = 0, 0.0
 
-    def note(self, step: int, loss: float) -> None:
-        """Make a snapshot after a step, if it is due."""
-        if step < self.next and loss <= self.limit:
-            return
-        if step <= 4:
-            self.limit = max(self.limit, GROWTH * abs(loss))
-        self.next = min(2 * step, step + EVERY)
-        self.take(step)
+    def note(self, step: int) -> None:
+        """Make a snapshot after the steps 1, 2, 4, 8 and so on."""
+        if not step & (step - 1):
+            self.take(step)
 
     def take(self, step: int) -> None:
         """Make a snapshot of the weights after a step."""

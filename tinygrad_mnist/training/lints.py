@@ -186,8 +186,8 @@ class Lints(Callback):
     """The callback that says what is wrong with a training, each fault once; `fit` adds it.
 
     It looks at the first batch, at the batches and rates of the first steps, after the first epoch, and at
-    the evaluations 1, 8, 64 and so on. It keeps copies of the weights on the way, so that a loss that is not
-    finite can be explained.
+    the evaluations 1, 8, 64 and so on. In all other steps it costs nothing. It keeps copies of the weights on
+    the way, so that a loss that is not finite can be explained.
 
     Examples
     --------
@@ -198,10 +198,8 @@ class Lints(Callback):
     def __init__(self) -> None:
         self.said: list[str] = []
         self._snapshots = Snapshots()
-        self._last: Batch | None = None
         self._evaluations = 0
         self._has_looked = False
-        self._is_watching = False  # whether there is more to do in a step than to keep its batch
         self._beginning: course.Beginning | None = None  # of a training that is in its first steps
         self._units: course.DeadUnits | None = None  # those that seem dead, until enough rows were looked at
 
@@ -219,21 +217,19 @@ class Lints(Callback):
         """Look at the data before the first step, where it is arrays."""
         self._snapshots = Snapshots(training.model)
         self._snapshots.take(training.step)
-        if training.step:
-            return  # it goes on: what was to be said was said
-        self._is_watching = True
+        if training.step:  # it goes on: what was to be said was said
+            training.callbacks.listen(self, "on_step_end", False)
+            return
         self._beginning = course.Beginning([], training.steps_per_epoch, [])
         self._say(training, self._faults_of_data(training))
 
     def on_step_end(self, training: Training) -> None:
-        """Keep the batch, and now and then the weights; look, where something is to be looked at."""
-        self._last = training.batch
-        snapshots = self._snapshots
-        if training.step < snapshots.next and training.loss <= snapshots.limit and not self._is_watching:
-            return
-        snapshots.note(training.step, training.loss)
-        if self._is_watching and training.batch is not None:
+        """Look, in the first steps and in some after an evaluation."""
+        self._snapshots.note(training.step)
+        if training.batch is not None:
             self._say(training, self._faults_of_step(training, training.batch))
+        if self._beginning is None and self._units is None:
+            training.callbacks.listen(self, "on_step_end", False)
 
     def on_epoch_end(self, training: Training) -> None:
         """Look at the losses of the first epoch."""
@@ -243,13 +239,15 @@ class Lints(Callback):
             self._say(training, _lints_of(EPOCH, training.history.losses, guess))
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Look at the units behind ReLUs; in the next steps again, if many seem dead."""
+        """Look at the units behind ReLUs, and in the next steps again if many seem dead; keep the weights."""
         self._evaluations += 1
-        self._is_watching = True  # for the mode in which the evaluation left the model
-        if self._evaluations in LOOKS and self._last is not None and "dead-relu" not in self.said:
+        training.callbacks.listen(self, "on_step_end", True)  # for the mode that the evaluation left
+        if training.average is None:  # else the model has the average now
+            self._snapshots.take(training.step)
+        if self._evaluations in LOOKS and training.batch is not None and "dead-relu" not in self.said:
             with suppress(Exception):
                 units = course.DeadUnits(training.model)
-                units.look(few_rows(*self._last, course.FEWEST_ROWS)[0])
+                units.look(few_rows(*training.batch, course.FEWEST_ROWS)[0])
                 self._units = units if units.layers() else None
 
     def on_diverge(self, training: Training) -> str | None:
@@ -257,7 +255,7 @@ class Lints(Callback):
         with suppress(Exception):
             if math.isfinite(training.loss):  # it is the loss on the validation part that is not
                 return next(filter(None, starmap(spoiled_batch, training.validation or ())), None)
-            batches = {training.step - 1: self._last, training.step: training.batch}
+            batches = {training.step - 1: _batch_before(training), training.step: training.batch}
             given = {step: batch for step, batch in batches.items() if batch is not None}
             losses, lr = training.history.losses, training.lr
             return origin(training.model, training.loss_function, given, self._snapshots, losses, lr)
@@ -286,7 +284,6 @@ class Lints(Callback):
 
     def _faults_of_step(self, training: Training, batch: Batch) -> Iterator[Lint]:
         """Yield what a step shows, at the beginning and after an evaluation."""
-        self._is_watching = self._beginning is not None or self._units is not None
         if not self._has_looked:
             yield from self._faults_of_batch(training, *batch)
         if not training.model.training:
@@ -322,3 +319,21 @@ def _arrays_of(data: Any) -> Batch | None:
     """Return the inputs and targets of all data; None where it is not held in arrays."""
     x, y = (array_of(getattr(data, name, None)) for name in ("inputs", "targets"))
     return None if x is None or y is None else (x, y)
+
+
+def _batch_before(training: Training) -> Batch | None:
+    """Return the batch of the step before the last one, drawn again; None where it cannot be.
+
+    To keep it at every step would take time: another block of memory would be written to.
+    """
+    source: Any = training.data
+    number = training.batch_number if training.batch_number else training.batches
+    if training.accumulate > 1 or number < 2 or not hasattr(source, "from_batch"):
+        return None
+    state = source.state_dict()
+    try:
+        source.load_state_dict(state)
+        found: Batch = next(source.from_batch(number - 2))
+    finally:
+        source.load_state_dict(state)
+    return found
