@@ -208,8 +208,8 @@ def test_dead_units_are_found_with_the_weights_they_cut_off() -> None:
     model = mlp()
     model[0].bias.data[...] = -100
     found = said(model)
-    assert found.keys() == {"no-gradient", "dead-relu"}
-    assert "'0.weight', '0.bias' and '2.weight' have a gradient of exactly 0" in found["no-gradient"]
+    assert found.keys() == {"zero-gradient", "dead-relu"}
+    assert "'0.weight', '0.bias' and '2.weight' get a gradient of exactly 0" in found["zero-gradient"]
     assert "16 of 16 units of layer '1' (ReLU) are 0 for each of 96 inputs" in found["dead-relu"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +58,11 @@ class Snapshots:
         memory = self.kept[0][1] if len(self.kept) == 2 else {}
         state = {name: _copied(array, memory.get(name)) for name, array in self._arrays()}
         self.kept = [*self.kept[-1:], (step, state)]
+
+    def add(self, step: int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Add a state that somebody else has kept, if it is of all parameters and buffers."""
+        if all(name in state for name, _ in self._arrays()):
+            self.kept = sorted([*self.kept, (step, dict(state))], key=itemgetter(0))
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, parameter in self.parameters.items():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.dtypes import is_integer
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.training.history import GradientNorms
 from tinygrad_mnist.training.looks import Evaluated, array_of, evaluated
 
 Array = NDArray[Any]
@@ -51,7 +52,7 @@ class BatchSummary:
         if x is None or y is None or not x.ndim or not y.ndim:
             return None
         flat = x.reshape(-1)
-        part = flat[:: max(1, flat.size // 512)]
+        part = flat[:: max(1, flat.size // 128)]
         checksum = zlib.crc32(part.tobytes(), zlib.crc32(y.tobytes()))
         labels = (int(y.min()), int(y.max())) if y.ndim == 1 and y.size and is_integer(y) else None
         return cls(checksum, len(x), labels)
@@ -175,6 +176,17 @@ def loss_of_guess(loss: Any, targets: Array) -> float | None:
         return None
     shares = counts / len(targets)
     return float(-np.sum(shares * np.log(shares)))
+
+
+FEWEST_SAMPLES: Final = 5
+"""The steps whose gradients were all 0, from which on they are looked at."""
+
+
+def seem_zero(gradients: Sequence[GradientNorms]) -> bool:
+    """Return whether the gradient of a parameter was 0 in all steps that were sampled."""
+    if len(gradients) < FEWEST_SAMPLES or all(gradients[-1].norms.values()):
+        return False
+    return any(not any(one.norms.get(name) for one in gradients) for name in gradients[-1].norms)
 
 
 # ---- training and validation data --------------------------------------------------------------------------

@@ -156,46 +156,46 @@ def _is_sigmoid_by_hand(node: Node, below: Node) -> bool:
 
 
 def without_gradient(look: Look) -> Iterator[str]:
-    """Find parameters that no gradient reaches: none at all, or exactly 0, in four looks.
-
-    Between the looks all parameters of the copy are changed a little: behind weights that start at 0 the
-    gradient is 0 in the first look alone.
-    """
-    if look.loss_value is None:
+    """Find parameters that the loss depends on in none of four looks: layers may be left out at random."""
+    missing = set(look.unreached)
+    if look.loss_value is None or not missing:
         return
-    silent = {name for name, value in look.gradients.items() if not value}  # None, or exactly 0
-    missing = {name for name, value in look.gradients.items() if value is None}
-    for seed in range(3):
-        if not silent:
-            return
-        again = look.further_gradients(seed)
-        silent &= {name for name, value in again.items() if not value}
-        missing &= {name for name, value in again.items() if value is None}
-    if not silent:
-        return
-    if len(silent) == len(look.gradients):
+    for unreached, _ in look.further_looks():
+        missing &= unreached
+    trained = [name for name, parameter in look.model.named_parameters() if parameter.requires_grad]
+    names = [name for name in trained if name in missing]
+    if names == trained:
         yield (
             "no parameter of the model receives a gradient: the loss does not depend on them; check that the "
             "loss is computed of the model's output, as a Tensor, without .detach(), .data or np.asarray"
         )
+    elif names:
+        yield _silent_text(
+            names, "no gradient", "use the layer in forward, or freeze it by .requires_grad_(False)"
+        )
+
+
+def gradient_of_zero(look: Look) -> Iterator[str]:
+    """Find parameters whose gradient is exactly 0 in four looks.
+
+    Between the looks all parameters of the copy are changed a little: behind weights that start at 0 the
+    gradient is 0 in the first look alone.
+    """
+    zero = {name for name, value in look.gradients.items() if value == 0}
+    if not zero:
         return
-    for names, what in ((missing, "gets no gradient"), (silent - missing, "has a gradient of exactly 0")):
-        if names:
-            yield _silent_text([name for name in look.gradients if name in names], what, names is missing)
-            return
+    for _, gradients in look.further_looks():
+        zero &= {name for name, value in gradients.items() if value == 0}
+    if names := [name for name, _ in look.model.named_parameters() if name in zero]:
+        advice = "the units around it are 0 for every input, or are multiplied by 0"
+        yield _silent_text(names, "a gradient of exactly 0", advice)
 
 
-def _silent_text(names: list[str], what: str, is_missing: bool) -> str:
+def _silent_text(names: list[str], what: str, advice: str) -> str:
     many = len(names) > 1
-    advice = (
-        "use the layer in forward, or freeze it by .requires_grad_(False)"
-        if is_missing
-        else "the units around it are 0 for every input, or are multiplied by 0"
-    )
     return (
-        f"{'parameters' if many else 'parameter'} {names_text(names)} "
-        f"{what.replace('gets', 'get').replace('has', 'have') if many else what}, so that training leaves "
-        f"{'them' if many else 'it'} as at the beginning: {advice}"
+        f"{'parameters' if many else 'parameter'} {names_text(names)} {'get' if many else 'gets'} {what}, so "
+        f"that training leaves {'them' if many else 'it'} as at the beginning: {advice}"
     )
 
 
@@ -271,6 +271,8 @@ def _layers_text(layers: list[tuple[str, Any]]) -> str:
 
 def training_mode_in_evaluation(look: Look) -> Iterator[str]:
     """Find dropout that drops, and statistics that change, in evaluation mode."""
+    if look.is_own:  # layers of this package heed the mode
+        return
     evaluation = look.in_evaluation
     for one in evaluation.operations:
         if one.drawn and one.name == "multiply" and _is_dropout_mask(one.arrays[1]):

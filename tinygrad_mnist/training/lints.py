@@ -30,13 +30,16 @@ Batch = tuple[Any, Any]
 """Inputs and targets."""
 
 BATCH: Final = "batch"
-"""The time of lints that look at a batch: before the first step, or after it where the data is not arrays."""
+"""The time of lints that look at a batch: before the first step; after it, if the data is no arrays."""
 
 DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
 
 EVALUATION: Final = "evaluation"
 """The time of lints that look at evaluations 1, 8, 64 and so on."""
+
+GRADIENTS: Final = "gradients"
+"""The time of lints that look at gradients: at an evaluation, if they were 0 in all steps that were sampled."""
 
 BEGINNING: Final = "first steps"
 """The time of lints that compare the batches and rates of the first steps."""
@@ -97,7 +100,8 @@ LINTS: Final[Mapping[str, LintRule]] = {
     "probabilities-to-nll": LintRule(
         BATCH, rules.probabilities_to_nll, "outputs before NLLLoss that are no log-probabilities"
     ),
-    "no-gradient": LintRule(BATCH, rules.without_gradient, "parameters that receive no gradient"),
+    "no-gradient": LintRule(BATCH, rules.without_gradient, "parameters that the loss does not depend on"),
+    "zero-gradient": LintRule(GRADIENTS, rules.gradient_of_zero, "parameters with a gradient of exactly 0"),
     "not-in-optimizer": LintRule(
         BATCH, rules.not_in_optimizer, "parameters that the optimiser does not hold"
     ),
@@ -157,7 +161,9 @@ def lint(model: nn.Module, loss: Loss, inputs: Any, targets: Any, optimizer: Any
     """
     found: list[Lint] = []
     with suppress(Exception):  # of a model that raises an error: training will raise it
-        found += _lints_of(BATCH, Look(model, loss, inputs, targets, optimizer))
+        look = Look(model, loss, inputs, targets, optimizer)
+        found += _lints_of(BATCH, look)
+        found += _lints_of(GRADIENTS, look)
         units = course.DeadUnits(model)
         units.look(few_rows(inputs, targets, ROWS_FOR_DEAD)[0])
         found += _lints_of(EVALUATION, units)
@@ -177,6 +183,9 @@ def _lints_of(when: str, *given: Any) -> Iterator[Lint]:
 
 LOOKS: Final = frozenset(8**k for k in range(10))
 """The numbers of the evaluations at which units are looked at."""
+
+FEWEST_ROWS: Final = 16
+"""The rows that units are looked at with first."""
 
 ROWS_FOR_DEAD: Final = 256
 """The rows that units are looked at with, before they are called dead."""
@@ -239,15 +248,17 @@ class Lints(Callback):
             self._say(training, _lints_of(EPOCH, training.history.losses, guess))
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Look at the units behind ReLUs, and in the next steps again if many seem dead; keep the weights."""
+        """Look at units behind ReLUs and at gradients of 0; again in the next steps, if units seem dead."""
         self._evaluations += 1
         training.callbacks.listen(self, "on_step_end", True)  # for the mode that the evaluation left
-        if training.average is None:  # else the model has the average now
-            self._snapshots.take(training.step)
-        if self._evaluations in LOOKS and training.batch is not None and "dead-relu" not in self.said:
+        if training.batch is None:
+            return
+        if "zero-gradient" not in self.said and course.seem_zero(training.history.gradients):
+            self._say(training, self._faults_of_gradients(training, *training.batch))
+        if self._evaluations in LOOKS and "dead-relu" not in self.said:
             with suppress(Exception):
                 units = course.DeadUnits(training.model)
-                units.look(few_rows(*training.batch, course.FEWEST_ROWS)[0])
+                units.look(few_rows(*training.batch, FEWEST_ROWS)[0])
                 self._units = units if units.layers() else None
 
     def on_diverge(self, training: Training) -> str | None:
@@ -258,7 +269,10 @@ class Lints(Callback):
             batches = {training.step - 1: _batch_before(training), training.step: training.batch}
             given = {step: batch for step, batch in batches.items() if batch is not None}
             losses, lr = training.history.losses, training.lr
-            return origin(training.model, training.loss_function, given, self._snapshots, losses, lr)
+            snapshots = self._snapshots
+            if training.best is not None and training.best_state is not None:
+                snapshots.add(training.best.step, training.best_state)
+            return origin(training.model, training.loss_function, given, snapshots, losses, lr)
         return None
 
     # ---- looks -----------------------------------------------------------------------------------------
@@ -282,6 +296,9 @@ class Lints(Callback):
         look = Look(training.model, training.loss_function, x, y, training.optimizer, *data)
         yield from _lints_of(BATCH, look)
 
+    def _faults_of_gradients(self, training: Training, x: Any, y: Any) -> Iterator[Lint]:
+        yield from _lints_of(GRADIENTS, Look(training.model, training.loss_function, x, y))
+
     def _faults_of_step(self, training: Training, batch: Batch) -> Iterator[Lint]:
         """Yield what a step shows, at the beginning and after an evaluation."""
         if not self._has_looked:
@@ -294,7 +311,7 @@ class Lints(Callback):
                 beginning, self._beginning = self._beginning, None
                 yield from _lints_of(BEGINNING, beginning)
         if self._units is not None:
-            self._units.look(few_rows(*batch, course.FEWEST_ROWS)[0])
+            self._units.look(few_rows(*batch, FEWEST_ROWS)[0])
             if self._units.rows >= ROWS_FOR_DEAD or not self._units.layers():
                 units, self._units = self._units, None
                 yield from _lints_of(EVALUATION, units)

@@ -31,6 +31,9 @@ from tinygrad_mnist.nn.module import evaluation_mode
 ROWS: Final = 32
 """The rows of a batch that a look is taken at."""
 
+FURTHER_LOOKS: Final = 3
+"""The looks that are taken again, where a parameter seems to get no gradient."""
+
 ROWS_IN_EVALUATION: Final = 4
 """The rows that show what a model does in evaluation mode."""
 
@@ -145,34 +148,51 @@ class Look:
                 self.loss_value = None
 
     @cached_property
-    def gradients(self) -> dict[str, float | None]:
-        """The greatest absolute gradient of each parameter that requires one; None where none arrived.
+    def unreached(self) -> set[str]:
+        """The parameters that require a gradient and that the loss does not depend on, by the tape."""
+        return self._unreached(self.loss_value)
+
+    @cached_property
+    def gradients(self) -> dict[str, float]:
+        """The greatest absolute gradient of each parameter that gets one.
 
         To ask for them frees the tape: the checks of the graph come first.
         """
         return self._gradients(self.loss_value)
 
-    def further_gradients(self, seed: int) -> dict[str, float | None]:
-        """Return the gradients once more, after a small random change of all parameters of the copy."""
-        rng = np.random.default_rng(seed)
-        with unchanged(self.model, self.loss, self.optimizer):
+    def further_looks(self) -> Iterator[tuple[set[str], dict[str, float]]]:
+        """Yield unreached parameters and gradients, after small random changes of the copy's parameters."""
+        rng = np.random.default_rng(0)
+        for _ in range(FURTHER_LOOKS):
             for parameter in self.twin.parameters():
                 noise = rng.standard_normal(parameter.shape, np.float32).astype(parameter.dtype)
                 parameter.data = parameter.data + noise * (0.01 + 0.05 * np.abs(parameter.data))
-            with _seen_by(_Watcher()):
-                return self._gradients(self._own_loss(self.twin(self.x), self.y))
+            with unchanged(self.model, self.loss, self.optimizer), _seen_by(_Watcher()):
+                loss = self._own_loss(self.twin(self.x), self.y)
+            yield self._unreached(loss), self._gradients(loss)
 
-    def _gradients(self, loss: Any) -> dict[str, float | None]:
-        parameters = {name: p for name, p in self.twin.named_parameters() if p.requires_grad}
-        for parameter in parameters.values():
-            parameter.grad = None
+    def _unreached(self, loss: Any) -> set[str]:
+        trained = {name: p for name, p in self.twin.named_parameters() if p.requires_grad}
+        reached = _leaves(loss.origin) if isinstance(loss, Tensor) else set()
+        own = dict(self.model.named_parameters())  # which a loss may use directly
+        return {
+            name
+            for name, parameter in trained.items()
+            if parameter.origin not in reached and own[name].origin not in reached
+        }
+
+    def _gradients(self, loss: Any) -> dict[str, float]:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
-            return dict.fromkeys(parameters)
+            return {}
+        parameters = list(self.twin.named_parameters())
+        for _, parameter in parameters:
+            parameter.grad = None
         with unchanged(self.model, self.loss, self.optimizer), observed_by(None):
             (loss if loss.size == 1 else loss.sum()).backward()
         return {
-            name: None if p.grad is None else float(np.max(np.abs(p.grad.data), initial=0))
-            for name, p in parameters.items()
+            name: float(np.max(np.abs(parameter.grad.data), initial=0))
+            for name, parameter in parameters
+            if parameter.grad is not None
         }
 
     def losses_operations(self, outputs: Any, targets: Any) -> list[Applied]:
@@ -184,6 +204,11 @@ class Look:
             except Exception:
                 return []
         return watcher.operations
+
+    @property
+    def is_own(self) -> bool:
+        """Whether all forwards are this package's."""
+        return not any(_forwards(self.model))
 
     @cached_property
     def in_evaluation(self) -> Evaluated:
@@ -330,6 +355,18 @@ def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:
             yield from filter(isfunction, vars(one).values())
         elif "forward" in vars(one):
             yield vars(one)["forward"]
+
+
+def _leaves(origin: Any) -> set[Any]:
+    """Return the leaves that a tape ends at."""
+    found: set[Any] = set()
+    waiting = [origin]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and one not in found:
+            found.add(one)
+            waiting.extend(getattr(one, "parents", ()))
+    return found
 
 
 # ---- batches -----------------------------------------------------------------------------------------------
