@@ -1,6 +1,7 @@
 """Each fault is found and said in words; its clean twin is passed over in silence; and nothing is changed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, nn, optim
+from tinygrad_mnist.data import Batches
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.training import lint, lint_course
+from tinygrad_mnist.training import Callback, DivergedError, Fit, compilation, fit, lint, lint_course
 from tinygrad_mnist.training.divergence import Snapshots, origin
 from tinygrad_mnist.training.lint_course import BatchSummary, Beginning
 from tinygrad_mnist.training.lint_rules import label_fault
-from tinygrad_mnist.training.lints import LINTS
+from tinygrad_mnist.training.lints import LINTS, LintWarning
 
 CLASSES = 3
 RNG = np.random.default_rng(0)
@@ -505,3 +507,167 @@ def test_the_last_two_snapshots_are_kept() -> None:
         snapshots.note(step)
     assert [step for step, _ in snapshots.kept] == [8, 16]
     assert [found and found[0] for found in map(snapshots.before, (17, 16, 8))] == [16, 8, None]
+
+
+# ---- in a training -----------------------------------------------------------------------------------------
+
+
+class Listener(Callback):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def on_notice(self, training: Any, sentence: str) -> None:
+        if "thread" not in sentence:
+            self.sentences.append(sentence)
+
+
+def dropping_model() -> nn.Sequential:
+    def forward(layer: nn.Linear, x: Any) -> Any:
+        return layer(F.dropout(x, 0.2, rng=rng))
+
+    rng = np.random.default_rng(1)
+    return nn.Sequential(nn.BatchNorm1d(8), nn.Dropout(0.3, rng=2), Own(forward))
+
+
+def trained(model: nn.Module, data: Any = (X, Y), **options: Any) -> tuple[list[str], Fit]:
+    listener = Listener()
+    optimizer = optim.SGD(model.parameters(), lr=options.pop("lr", 0.1), momentum=0.9)
+    settings: dict[str, Any] = {"loss": CROSS_ENTROPY, "epochs": 3, "batch_size": 8, **options}
+    return listener.sentences, fit(model, optimizer, data, callbacks=[listener], **settings)
+
+
+@pytest.mark.parametrize("jit", ["off", "on"])
+def test_a_training_has_the_same_bits_and_programs_with_lints_and_without(
+    jit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if jit == "on":
+        pytest.importorskip("llvmlite")
+    programs: list[Any] = []
+
+    def compiled(function: Any, threads: int) -> Any:
+        programs.append(compile_it(function, threads))
+        return programs[-1]
+
+    compile_it = compilation.compiled
+    monkeypatch.setattr(compilation, "compiled", compiled)
+    found = []
+    for lint_it in (True, False):
+        programs.clear()
+        model = dropping_model()
+        held_out = (X[:16] + 1, Y[:16])
+        sentences, done = trained(model, validation=held_out, jit=jit, lint=lint_it)
+        state = [value.tobytes() for value in model.state_dict().values()]
+        found.append((state, done.history.losses, [len(one.compilations) for one in programs]))
+        assert [s.partition(":")[0] for s in sentences] == ["dropout is active in evaluation mode"] * lint_it
+    assert found[0] == found[1]
+    assert (jit == "on") == bool(found[0][2])
+
+
+def test_a_fault_is_said_once_and_not_again_after_an_interruption(tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    sentences, _ = trained(mlp(nn.Softmax(dim=1)), epochs=2, checkpoint=path)
+    assert len(sentences) == 1
+    assert sentences[0].startswith("the softmax in layer '3' (Softmax) comes before cross-entropy")
+    again, done = trained(mlp(nn.Softmax(dim=1)), epochs=4, resume=path)
+    assert again == []
+    assert len(done.history.losses) == 48
+
+
+def test_without_a_listener_a_fault_is_a_warning() -> None:
+    model = mlp(nn.Softmax(dim=1))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(LintWarning, match="the softmax in layer '3'"):
+        fit(model, optimizer, (X, Y), loss=CROSS_ENTROPY, epochs=1)
+    fit(model, optimizer, (X, Y), loss=CROSS_ENTROPY, epochs=1, lint=False)
+
+
+def test_labels_are_looked_at_before_the_first_step() -> None:
+    listener = Listener()
+    model = mlp()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(IndexError):
+        fit(model, optimizer, (X, Y + 1), loss=CROSS_ENTROPY, epochs=1, callbacks=[listener])
+    assert listener.sentences[0].startswith("the labels go from 1 to 3")
+
+
+def test_data_that_is_no_array_is_looked_at_in_the_first_steps() -> None:
+    order = np.argsort(Y, kind="stable")
+    batches = [(X[order[i : i + 8]], Y[order[i : i + 8]]) for i in range(0, 96, 8)]
+    batches[3:5] = []  # of two labels
+    sentences, _ = trained(mlp(nn.Softmax(dim=1)), batches[:4] * 3, epochs=2)
+    assert [s[:12] for s in sentences] == ["the softmax ", "each of the "]
+
+
+def test_units_that_die_are_found_at_an_evaluation() -> None:
+    model = mlp()
+    model[0].bias.data[...] = np.where(np.arange(16) < 10, -100, 0)
+    sentences, _ = trained(model, validation=(X + 1, Y), epochs=4)
+    assert len(sentences) == 1
+    assert sentences[0].startswith("dead ReLUs: 10 of 16 units of layer '1' (ReLU) are 0 for each of")
+
+
+def test_a_gradient_of_0_in_all_sampled_steps_is_found() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.idle = nn.Linear(8, CLASSES, rng=0), nn.Linear(8, CLASSES, rng=1)
+
+        def forward(self, x: Any) -> Any:
+            return self.layer(x) + 0 * self.idle(x)
+
+    sentences, _ = trained(Idle(), validation=(X + 1, Y))
+    assert len(sentences) == 1
+    assert sentences[0].startswith("parameters 'idle.weight' and 'idle.bias' get a gradient of exactly 0")
+
+
+def test_a_model_that_a_callback_leaves_in_evaluation_mode_is_found() -> None:
+    class Careless(Callback):
+        def on_evaluate(self, training: Any, record: Any, best: bool) -> None:
+            training.model.eval()
+
+    model = nn.Sequential(nn.Dropout(0.5, rng=0), mlp())
+    listener = Listener()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    fit(
+        model,
+        optimizer,
+        (X, Y),
+        loss=CROSS_ENTROPY,
+        epochs=2,
+        validation=(X + 1, Y),
+        callbacks=[Careless(), listener],
+    )
+    assert len(listener.sentences) == 1
+    assert listener.sentences[0].startswith("the model is in evaluation mode while it is trained: layer '0'")
+
+
+def test_a_training_that_diverges_says_why() -> None:
+    with pytest.raises(
+        DivergedError, match=r"the loss became (nan|inf) in step 1 .* the result of 'log' is not"
+    ):
+        trained(Own(lambda layer, x: np.log(layer(x))))
+    with pytest.raises(
+        DivergedError, match=r"had grown from .* take a lower learning rate \(it was 1e\+06\)"
+    ):
+        trained(mlp(), lr=1e6)
+
+
+def test_a_step_before_that_had_a_gradient_of_nan_is_drawn_again() -> None:
+    x = X.copy()
+    x[8 * 5 + 3] = 0  # in the sixth batch
+    model = Own(lambda layer, z: np.sqrt(np.abs(layer(z))))
+    model.layer.bias = None
+    batches = Batches(x, Y, 8)
+    with pytest.raises(DivergedError, match=r"in step 7 .* step 6, run again .* the gradient of 'sqrt'"):
+        trained(model, batches, lr=1e-3)
+
+
+def test_nan_in_the_validation_part_is_named() -> None:
+    x = X.copy()
+    x[5] = np.nan
+    with pytest.raises(
+        DivergedError, match=r"on the validation part became nan.*the inputs hold nan in row 5"
+    ):
+        trained(mlp(), validation=(x, Y))

@@ -39,7 +39,7 @@ EVALUATION: Final = "evaluation"
 """The time of lints that look at evaluations 1, 8, 64 and so on."""
 
 GRADIENTS: Final = "gradients"
-"""The time of lints that look at gradients: at an evaluation, if they were 0 in all steps that were sampled."""
+"""The time of lints that look at a batch: before the first step; after it where the data is no arrays."""
 
 BEGINNING: Final = "first steps"
 """The time of lints that compare the batches and rates of the first steps."""
