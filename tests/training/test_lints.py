@@ -235,6 +235,9 @@ def test_layers_in_evaluation_mode_are_found() -> None:
     assert said(model) == {}
     model[1].eval()
     assert "that is right for a frozen batch norm" in only(said(model), "evaluation-mode")
+    model[1].requires_grad_(False)
+    assert said(model) == {}, "a norm whose parameters are frozen, too"
+    model[1].requires_grad_(True)
     model[2].eval()
     assert "'1' (BatchNorm1d), '2' (Dropout) stay in evaluation" in only(said(model), "evaluation-mode")
     model.eval()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.dtypes import is_float, is_integer
 from tinygrad_mnist.engine.tape import Node
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.loss import IGNORED
@@ -158,7 +159,7 @@ def _is_sigmoid_by_hand(node: Node, below: Node) -> bool:
 def without_gradient(look: Look) -> Iterator[str]:
     """Find parameters that the loss depends on in none of four looks: layers may be left out at random."""
     missing = set(look.unreached)
-    if look.loss_value is None or not missing:
+    if not isinstance(look.loss_value, Tensor) or not missing:
         return
     for unreached, _ in look.further_looks():
         missing &= unreached
@@ -231,7 +232,11 @@ def evaluation_mode_in_training(look: Look) -> Iterator[str]:
 
 def left_in_evaluation(model: nn.Module) -> Iterator[str]:
     """Find layers of a model in evaluation mode, of those that then behave otherwise."""
-    left = [(path, one) for path, one in model.named_modules() if _depends_on_mode(one) and not one.training]
+    left = [
+        (path, one)
+        for path, one in model.named_modules()
+        if _depends_on_mode(one) and not one.training and not (model.training and _is_frozen(one))
+    ]
     if not left:
         return
     many = len(left) > 1
@@ -257,6 +262,11 @@ def left_in_evaluation(model: nn.Module) -> Iterator[str]:
 def _depends_on_mode(one: Any) -> bool:
     """Return whether a layer of this package behaves in evaluation as it does not in training."""
     return _is_norm(one) or (isinstance(one, (nn.Dropout, nn.Dropout2d)) and one.p > 0)
+
+
+def _is_frozen(one: Any) -> bool:
+    """Return whether a norm is frozen altogether: its parameters, too, so that its mode is meant."""
+    return _is_norm(one) and not any(parameter.requires_grad for parameter in one.parameters())
 
 
 def _is_norm(one: Any) -> bool:
