@@ -461,9 +461,8 @@ class Training:
 
     def _diverged(self, finding: str) -> DivergedError:
         """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
-        advice = (
-            f"take a lower learning rate (it was {self._greatest_lr:g}) or clip the gradients to a smaller norm"
-        )
+        rate = f"{self._greatest_lr:g}"
+        advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
         reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
         return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +20,9 @@ from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.observe import observed_by, users_line
 from tinygrad_mnist.engine.tape import recording
-from tinygrad_mnist.training.looks import Loss, array_of, as_tensors, copy_of, unchanged
+from tinygrad_mnist.training.looks import Loss, array_of, as_tensors, copy_of, not_finite_rows, unchanged
 
 Arrays = dict[str, NDArray[Any]]
-
-EVERY: Final = 512
-"""Steps from one snapshot to the next, later on."""
 
 GROWTH: Final = 3.0
 """The factor by which a loss has grown, where it is said to have grown."""
@@ -33,20 +31,10 @@ GROWTH: Final = 3.0
 class Snapshots:
     """Copies of the weights and buffers of a model, made on the way: the last two.
 
-    They are made after the steps 1, 2, 4, 8 and so on, at every multiple of `EVERY`, and after every step as
-    long as the loss is larger than any of the first ones by a factor of `GROWTH`.
-
     Parameters
     ----------
     model : Module
         The model; of no model there are no snapshots.
-
-    Attributes
-    ----------
-    next : int
-        The step of the next snapshot.
-    limit : float
-        The loss above which one is made at every step.
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:
@@ -58,22 +46,23 @@ class Snapshots:
             for name, _ in module.named_buffers(recurse=False)
         }
         self.kept: list[tuple[int, Arrays]] = []
-        self.next, self.limit = 0, 0.0
 
-    def note(self, step: int, loss: float) -> None:
-        """Make a snapshot after a step, if it is due."""
-        if step < self.next and loss <= self.limit:
-            return
-        if step <= 4:
-            self.limit = max(self.limit, GROWTH * abs(loss))
-        self.next = min(2 * step, step + EVERY)
-        self.take(step)
+    def note(self, step: int) -> None:
+        """Make a snapshot after the steps 1, 2, 4, 8 and so on."""
+        if not step & (step - 1):
+            self.take(step)
 
     def take(self, step: int) -> None:
         """Make a snapshot of the weights after a step."""
         # into the memory of the older of the two: new memory takes longer to write to
         memory = self.kept[0][1] if len(self.kept) == 2 else {}
-        self.kept = [*self.kept[-1:], (step, {name: _copied(a, memory.get(name)) for name, a in self._arrays()})]
+        state = {name: _copied(array, memory.get(name)) for name, array in self._arrays()}
+        self.kept = [*self.kept[-1:], (step, state)]
+
+    def add(self, step: int, state: Mapping[str, NDArray[Any]]) -> None:
+        """Add a state that somebody else has kept, if it is of all parameters and buffers."""
+        if all(name in state for name, _ in self._arrays()):
+            self.kept = sorted([*self.kept, (step, dict(state))], key=itemgetter(0))
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for name, parameter in self.parameters.items():
@@ -84,7 +73,8 @@ class Snapshots:
     def before(self, step: int) -> tuple[int, Arrays] | None:
         """Return the last snapshot from before a step in which all is finite, and its step."""
         for at, state in reversed(self.kept):
-            if at < step and all(not is_float(array) or np.all(np.isfinite(array)) for array in state.values()):
+            floats = filter(is_float, state.values())
+            if at < step and all(bool(np.all(np.isfinite(array))) for array in floats):
                 return at, state
         return None
 
@@ -154,7 +144,7 @@ def _first_anomaly(
 
 
 def spoiled_batch(inputs: Any, targets: Any) -> str | None:
-    """Return in words that a batch holds NaN or infinity before the model has seen it; None if it does not."""
+    """Return in words that a batch itself holds NaN or infinity; None if it does not."""
     for name, values in (("inputs", inputs), ("targets", targets)):
         if (array := array_of(values)) is not None and (found := bad_rows(array, name)):
             return f"{found}, before the model has seen them"
@@ -171,13 +161,13 @@ def bad_rows(array: NDArray[Any], name: str) -> str:
     """
     if not is_float(array) or not array.ndim:
         return ""
-    bad = ~np.isfinite(array.reshape(len(array), -1))
-    rows = np.flatnonzero(bad.any(axis=1))
+    rows = not_finite_rows(array)
     if not len(rows):
         return ""
-    value = array.reshape(len(array), -1)[rows[0]][bad[rows[0]]][0]
+    bad = array[rows[0]][~np.isfinite(array[rows[0]])]
     verb = "is" if len(rows) == 1 else "are"
-    return f"the {name} hold {value} in row {rows[0]} ({len(rows):,} of {len(array):,} rows {verb} not finite)"
+    count = f"{len(rows):,} of {len(array):,} rows {verb} not finite"
+    return f"the {name} hold {bad.flat[0]} in row {rows[0]} ({count})"
 
 
 def _anomaly(model: nn.Module, loss: Loss, batch: tuple[Any, Any], state: Arrays) -> str | None:
@@ -201,7 +191,7 @@ def _anomaly(model: nn.Module, loss: Loss, batch: tuple[Any, Any], state: Arrays
 
 
 def _one_line(message: str, outside: str) -> str:
-    """Return the message of an anomaly as one line; without the line of code, if that is outside the model."""
+    """Return the message of an anomaly as one line; a line of code outside the model is left out."""
     first, *context = message.split("\n")
     what = re.sub(r"^.*?: (?=the |argument )", "", first)  # the path of the module, which comes again below
     parts = [part.strip() for part in context]
@@ -216,6 +206,6 @@ def _growth_text(losses: Sequence[float]) -> str | None:
         return None
     lowest = len(losses) - len(last) + 1 + last.index(min(last))
     return (
-        f"the loss had grown from {min(last):.3g} in step {lowest:,} to {last[-1]:.3g} in step {len(losses):,}, as "
-        "it does when steps are too large"
+        f"the loss had grown from {min(last):.3g} in step {lowest:,} to {last[-1]:.3g} in step "
+        f"{len(losses):,}, as it does when steps are too large"
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.dtypes import is_integer
 from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.training.history import GradientNorms
 from tinygrad_mnist.training.looks import Evaluated, array_of, evaluated
 
 Array = NDArray[Any]
@@ -51,7 +52,7 @@ class BatchSummary:
         if x is None or y is None or not x.ndim or not y.ndim:
             return None
         flat = x.reshape(-1)
-        part = flat[:: max(1, flat.size // 512)]
+        part = flat[:: max(1, flat.size // 128)]
         checksum = zlib.crc32(part.tobytes(), zlib.crc32(y.tobytes()))
         labels = (int(y.min()), int(y.max())) if y.ndim == 1 and y.size and is_integer(y) else None
         return cls(checksum, len(x), labels)
@@ -84,6 +85,12 @@ class Beginning:
     steps_per_epoch: int
     rates: list[float]
 
+    def add(self, inputs: Any, targets: Any, rate: float) -> None:
+        """Add a step."""
+        if (summary := BatchSummary.of(inputs, targets)) is not None:
+            self.batches.append(summary)
+        self.rates.append(rate)
+
 
 def repeated_batch(beginning: Beginning) -> Iterator[str]:
     """Find that each step is given the same batch, although a pass has several."""
@@ -102,9 +109,9 @@ def sorted_labels(beginning: Beginning) -> Iterator[str]:
         return
     if len({batch.checksum for batch in first}) > 1 and all(low == high for low, high in _labels(first)):
         yield (
-            f"each of the first {SORTED} batches has a single label, so the data seems to be sorted by its labels: "
-            "shuffle it, data.Batches(x, y, rng=np.random.default_rng(0)), as the model forgets one class "
-            "while it sees the others"
+            f"each of the first {SORTED} batches has a single label, so the data seems to be sorted by its "
+            "labels: shuffle it, data.Batches(x, y, rng=np.random.default_rng(0)), as the model forgets one "
+            "class while it sees the others"
         )
 
 
@@ -120,8 +127,8 @@ def zero_learning_rate(beginning: Beginning) -> Iterator[str]:
     first = beginning.rates[:FIRST_STEPS]
     if len(first) == FIRST_STEPS and not any(first):
         yield (
-            f"the learning rate was 0 in each of the first {FIRST_STEPS} steps, so nothing was learned: give the "
-            "optimiser another lr, or look at the schedule"
+            f"the learning rate was 0 in each of the first {FIRST_STEPS} steps, so nothing was learned: give "
+            "the optimiser another lr, or look at the schedule"
         )
 
 
@@ -143,9 +150,9 @@ def nothing_learned(losses: Sequence[float], guess: float | None) -> Iterator[st
     end = sum(half) / len(half)
     if end >= 0.999 * beginning and end >= guess:  # sums are rounded
         yield (
-            f"the loss did not fall in the first epoch: it is {end:.4g}, and was {beginning:.4g} in the first 10 "
-            f"steps; to give the same answer to every input has a loss of {guess:.4g}. Check that inputs and "
-            "targets belong together, and try another learning rate"
+            f"the loss did not fall in the first epoch: it is {end:.4g}, and was {beginning:.4g} in the "
+            f"first 10 steps; to give the same answer to every input has a loss of {guess:.4g}. Check that "
+            "inputs and targets belong together, and try another learning rate"
         )
 
 
@@ -169,6 +176,17 @@ def loss_of_guess(loss: Any, targets: Array) -> float | None:
         return None
     shares = counts / len(targets)
     return float(-np.sum(shares * np.log(shares)))
+
+
+FEWEST_SAMPLES: Final = 5
+"""The steps whose gradients were all 0, from which on they are looked at."""
+
+
+def seem_zero(gradients: Sequence[GradientNorms]) -> bool:
+    """Return whether the gradient of a parameter was 0 in all steps that were sampled."""
+    if len(gradients) < FEWEST_SAMPLES or all(gradients[-1].norms.values()):
+        return False
+    return any(not any(one.norms.get(name) for one in gradients) for name in gradients[-1].norms)
 
 
 # ---- training and validation data --------------------------------------------------------------------------
@@ -196,8 +214,8 @@ def shared_rows(train: Array, validation: Array) -> Iterator[str]:
     if share * len(train) >= 0.02 * len(validation) and len(distinct & set(others)) >= 3:
         of = min(1.0, share * len(train) / len(validation))
         yield (
-            f"about {of:.0%} of the validation part are rows of the training part, too, so that it does not tell how "
-            "well the model does on new data: split the data so that each row is in one part"
+            f"about {of:.0%} of the validation part are rows of the training part, too, so that it does not "
+            "tell how well the model does on new data: split the data so that each row is in one part"
         )
 
 
@@ -212,6 +230,9 @@ RECTIFIERS: Final = frozenset({"relu", "maximum", "linear_batch_norm_relu"})
 
 DEAD: Final = 0.5
 """The share of the units of a layer from which on dead ones are spoken of."""
+
+FEWEST_DEAD: Final = 8
+"""The dead units that are spoken of where others are alive: of a narrow layer, a few die by chance."""
 
 FEWEST_ROWS: Final = 64
 """The rows that a unit must be 0 for, so that it may be called dead."""
@@ -243,7 +264,11 @@ class DeadUnits:
     def layers(self) -> list[tuple[str, int, int]]:
         """Return the layers with a large share of dead units: the place of each, its dead units, all."""
         counts = [(place, int(np.count_nonzero(~alive)), len(alive)) for place, alive in self.alive.items()]
-        return [(place, dead, units) for place, dead, units in counts if units >= 4 and dead >= DEAD * units]
+        return [
+            (place, dead, units)
+            for place, dead, units in counts
+            if dead >= DEAD * units and (dead >= FEWEST_DEAD or dead == units)
+        ]
 
 
 def dead_relu(units: DeadUnits) -> Iterator[str]:
@@ -254,8 +279,8 @@ def dead_relu(units: DeadUnits) -> Iterator[str]:
     shown = ", ".join(f"{dead} of {all_} units of {place}" for place, dead, all_ in layers[:3])
     rest = f" and {len(layers) - 3} layers more" if len(layers) > 3 else ""
     yield (
-        f"dead ReLUs: {shown}{rest} are 0 for each of {units.rows} inputs, and learn nothing any more; take a "
-        "lower learning rate, inputs that are standardised, or LeakyReLU"
+        f"dead ReLUs: {shown}{rest} are 0 for each of {units.rows} inputs, and learn nothing any more; take "
+        "a lower learning rate, inputs that are standardised, or LeakyReLU"
     )
 
 

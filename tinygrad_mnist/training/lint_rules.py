@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +16,18 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.dtypes import is_float, is_integer
 from tinygrad_mnist.engine.tape import Node
+from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.loss import IGNORED
-from tinygrad_mnist.training.looks import Applied, Look, array_of, names_text
+from tinygrad_mnist.training.looks import (
+    ROWS_IN_EVALUATION,
+    Applied,
+    Look,
+    array_of,
+    names_text,
+    not_finite_rows,
+)
 
 Array = NDArray[Any]
 
@@ -32,7 +41,7 @@ PRODUCTS: Final = frozenset({"linear", "matmul", "dot", "einsum", "conv2d", "con
 NORMALISATIONS: Final = frozenset({"batch_norm", "layer_norm", "linear_batch_norm_relu"})
 
 
-# ---- softmax before cross-entropy --------------------------------------------------------------------------
+# ---- softmax before cross-entropy ------------------------------------------------------------------------
 
 
 def squashed_before_loss(look: Look) -> Iterator[str]:
@@ -49,13 +58,13 @@ def squashed_before_loss(look: Look) -> Iterator[str]:
 def _squashed_text(kind: str, place: str, loss: str) -> str:
     if kind == "log-softmax" and loss == "cross-entropy":
         return (
-            f"a log-softmax is computed twice: in {place}, and again in the cross-entropy; the loss is right, "
-            "and slower than it need be: leave the log-softmax out of the model, or take NLLLoss"
+            f"a log-softmax is computed twice: in {place}, and again in the cross-entropy; the loss is "
+            "right, and slower than it need be: leave the log-softmax out of the model, or take NLLLoss"
         )
     own = {"cross-entropy": "softmax", "BCEWithLogitsLoss": "sigmoid"}[loss]
     return (
-        f"the {kind} in {place} comes before {loss}, which applies a {own} itself: the gradients get small and "
-        f"training is slow; let the model return the numbers before the {kind} (the logits)"
+        f"the {kind} in {place} comes before {loss}, which applies a {own} itself: the gradients get small "
+        f"and training is slow; let the model return the numbers before the {kind} (the logits)"
     )
 
 
@@ -133,59 +142,61 @@ def _is_softmax_by_hand(node: Node, above: Node, below: Node) -> bool:
 
 def _is_sigmoid_by_hand(node: Node, below: Node) -> bool:
     """Return whether a quotient is ``1 / (1 + np.exp(-x))``."""
-    assert node.arrays is not None and below.arrays is not None
+    assert node.arrays is not None
+    assert below.arrays is not None
     inner = _parent(below)
     if below.op.name != "add" or inner is None or inner.op.name != "exp":
         return False
     before = _parent(inner)
     ones = [node.arrays[0], *(one for one in below.arrays if np.ndim(one) == 0)]
-    return before is not None and before.op.name == "negative" and len(ones) == 2 and all(o == 1 for o in ones)
+    is_negated = before is not None and before.op.name == "negative"
+    return is_negated and len(ones) == 2 and all(one == 1 for one in ones)
 
 
 # ---- gradients and the optimiser ---------------------------------------------------------------------------
 
 
 def without_gradient(look: Look) -> Iterator[str]:
-    """Find parameters that no gradient reaches: none at all, or exactly 0, in four looks.
-
-    Between the looks all parameters of the copy are changed a little: behind weights that start at 0 the
-    gradient is 0 in the first look alone.
-    """
-    if look.loss_value is None:
+    """Find parameters that the loss depends on in none of four looks: layers may be left out at random."""
+    missing = set(look.unreached)
+    if not isinstance(look.loss_value, Tensor) or not missing:
         return
-    silent = {name for name, value in look.gradients.items() if not value}  # None, or exactly 0
-    missing = {name for name, value in look.gradients.items() if value is None}
-    for seed in range(3):
-        if not silent:
-            return
-        again = look.further_gradients(seed)
-        silent &= {name for name, value in again.items() if not value}
-        missing &= {name for name, value in again.items() if value is None}
-    if not silent:
-        return
-    if len(silent) == len(look.gradients):
+    for unreached, _ in look.further_looks():
+        missing &= unreached
+    trained = [name for name, parameter in look.model.named_parameters() if parameter.requires_grad]
+    names = [name for name in trained if name in missing]
+    if names == trained:
         yield (
             "no parameter of the model receives a gradient: the loss does not depend on them; check that the "
             "loss is computed of the model's output, as a Tensor, without .detach(), .data or np.asarray"
         )
+    elif names:
+        yield _silent_text(
+            names, "no gradient", "use the layer in forward, or freeze it by .requires_grad_(False)"
+        )
+
+
+def gradient_of_zero(look: Look) -> Iterator[str]:
+    """Find parameters whose gradient is exactly 0 in four looks.
+
+    Between the looks all parameters of the copy are changed a little: behind weights that start at 0 the
+    gradient is 0 in the first look alone.
+    """
+    zero = {name for name, value in look.gradients.items() if value == 0}
+    if not zero:
         return
-    for names, what in ((missing, "gets no gradient"), (silent - missing, "has a gradient of exactly 0")):
-        if names:
-            yield _silent_text([name for name in look.gradients if name in names], what, names is missing)
-            return
+    for _, gradients in look.further_looks():
+        zero &= {name for name, value in gradients.items() if value == 0}
+    if names := [name for name, _ in look.model.named_parameters() if name in zero]:
+        advice = "the units around it are 0 for every input, or are multiplied by 0"
+        yield _silent_text(names, "a gradient of exactly 0", advice)
 
 
-def _silent_text(names: list[str], what: str, is_missing: bool) -> str:
+def _silent_text(names: list[str], what: str, advice: str) -> str:
     many = len(names) > 1
-    advice = (
-        "use the layer in forward, or freeze it by .requires_grad_(False)"
-        if is_missing
-        else "the units around it are 0 for every input, or are multiplied by 0"
-    )
     return (
-        f"{'parameters' if many else 'parameter'} {names_text(names)} "
-        f"{what.replace('gets', 'get').replace('has', 'have') if many else what}, so that training leaves "
-        f"{'them' if many else 'it'} as at the beginning: {advice}"
+        f"{'parameters' if many else 'parameter'} {names_text(names)} {'get' if many else 'gets'} {what}, so "
+        f"that training leaves {'them' if many else 'it'} as at the beginning: {advice}"
     )
 
 
@@ -221,32 +232,41 @@ def evaluation_mode_in_training(look: Look) -> Iterator[str]:
 
 def left_in_evaluation(model: nn.Module) -> Iterator[str]:
     """Find layers of a model in evaluation mode, of those that then behave otherwise."""
-    left = [(path, one) for path, one in model.named_modules() if _depends_on_mode(one) and not one.training]
+    left = [
+        (path, one)
+        for path, one in model.named_modules()
+        if _depends_on_mode(one) and not one.training and not (model.training and _is_frozen(one))
+    ]
     if not left:
         return
     many = len(left) > 1
     if not model.training:
         yield (
             f"the model is in evaluation mode while it is trained: {_layers_text(left)} "
-            f"{'behave' if many else 'behaves'} as in evaluation; call model.train() before training, and after "
-            "each evaluation"
+            f"{'behave' if many else 'behaves'} as in evaluation; call model.train() before training, and "
+            "after each evaluation"
         )
     elif all(_is_norm(one) for _, one in left):
         yield (
             f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode in training, and "
-            f"{'normalise' if many else 'normalises'} by the running statistics: that is right for a frozen batch "
-            "norm; else call .train()"
+            f"{'normalise' if many else 'normalises'} by the running statistics: that is right for a frozen "
+            "batch norm; else call .train()"
         )
     else:
         yield (
-            f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode while the model is trained: if "
-            "that is not meant, call model.train()"
+            f"{_layers_text(left)} {'stay' if many else 'stays'} in evaluation mode while the model is "
+            "trained: if that is not meant, call model.train()"
         )
 
 
 def _depends_on_mode(one: Any) -> bool:
     """Return whether a layer of this package behaves in evaluation as it does not in training."""
     return _is_norm(one) or (isinstance(one, (nn.Dropout, nn.Dropout2d)) and one.p > 0)
+
+
+def _is_frozen(one: Any) -> bool:
+    """Return whether a norm is frozen altogether: its parameters, too, so that its mode is meant."""
+    return _is_norm(one) and not any(parameter.requires_grad for parameter in one.parameters())
 
 
 def _is_norm(one: Any) -> bool:
@@ -261,22 +281,24 @@ def _layers_text(layers: list[tuple[str, Any]]) -> str:
 
 def training_mode_in_evaluation(look: Look) -> Iterator[str]:
     """Find dropout that drops, and statistics that change, in evaluation mode."""
+    if look.is_own:  # layers of this package heed the mode
+        return
     evaluation = look.in_evaluation
     for one in evaluation.operations:
         if one.drawn and one.name == "multiply" and _is_dropout_mask(one.arrays[1]):
             share = 1 - np.count_nonzero(one.arrays[1]) / one.arrays[1].size
             place = evaluation.name_of(one.module)
             yield (
-                f"dropout is active in evaluation mode: in {place}, {share:.0%} of the numbers were set to 0, "
-                "so that the outputs are random; write F.dropout(x, p, training=self.training), or use "
+                f"dropout is active in evaluation mode: in {place}, {share:.0%} of the numbers were set to "
+                "0, so that the outputs are random; write F.dropout(x, p, training=self.training), or use "
                 "nn.Dropout"
             )
             break
     if changed := evaluation.changed:
         yield (
             f"{'buffers' if len(changed) > 1 else 'buffer'} {names_text(changed)} "
-            f"change{'' if len(changed) > 1 else 's'} in evaluation mode, as batch norm in training mode does: "
-            "what is evaluated depends on what was evaluated before; pass training=self.training"
+            f"change{'' if len(changed) > 1 else 's'} in evaluation mode, as batch norm in training mode "
+            "does: what is evaluated depends on what was evaluated before; pass training=self.training"
         )
 
 
@@ -347,20 +369,23 @@ def label_fault(labels: Array, classes: int, ignored: int, ndim: int = 2, fits: 
     if not is_integer(labels):
         whole = is_float(labels) and bool(np.all(labels == np.round(labels)))
         advice = "convert them, y.astype(np.int64)" if whole else "for a regression take MSELoss"
-        return f"the labels are {labels.dtype}, but cross-entropy expects integers, the numbers of classes: {advice}"
-    kept = labels[labels != ignored] if ignored < 0 or ignored >= classes else labels
-    if not kept.size:
-        return None
-    low, high = int(kept.min()), int(kept.max())
+        expected = "but cross-entropy expects integers, the numbers of classes"
+        return f"the labels are {labels.dtype}, {expected}: {advice}"
+    kept = labels if 0 <= ignored < classes else labels[labels != ignored]
+    low, high = (int(kept.min()), int(kept.max())) if kept.size else (0, 0)
     if low >= 0 and high < classes:
         return None
-    outside = int(np.count_nonzero((kept < 0) | (kept >= classes)))
-    text = f"the labels go from {low} to {high}, but the {count_text(classes, 'output')} stand for the classes 0 to {classes - 1}"
+    outputs = f"the {count_text(classes, 'output')} stand for the classes 0 to {classes - 1}"
+    text = f"the labels go from {low} to {high}, but {outputs}"
     if low == 1 and high == classes:
         return f"{text}: subtract 1 from the labels"
-    if low >= 0:
-        return f"{text}: {count_text(outside, 'label')} of {kept.size:,} are no class; give the model {high + 1} outputs, or put the labels right"
-    return f"{text}: {count_text(outside, 'label')} of {kept.size:,} are no class; put them right, or leave them out by ignore_index"
+    outside = count_text(int(np.count_nonzero((kept < 0) | (kept >= classes))), "label")
+    advice = (
+        f"give the model {high + 1} outputs, or put the labels right"
+        if low >= 0
+        else "put them right, or leave them out by ignore_index"
+    )
+    return f"{text}: {outside} of {kept.size:,} are no class; {advice}"
 
 
 def _rows_fault(rows: Array, classes: int) -> str | None:
@@ -369,12 +394,12 @@ def _rows_fault(rows: Array, classes: int) -> str | None:
         return None
     if rows.shape[1] == 1:
         return (
-            f"the labels are a column of shape {rows.shape}; cross-entropy expects one number for each row of "
-            "outputs, without that axis: y[:, 0]"
+            f"the labels are a column of shape {rows.shape}; cross-entropy expects one number for each row "
+            "of outputs, without that axis: y[:, 0]"
         )
     return (
-        f"the targets have {rows.shape[1]} columns, but the model has {count_text(classes, 'output')}: one-hot rows need "
-        "one column for each output; give the model as many outputs, or make the rows by "
+        f"the targets have {rows.shape[1]} columns, but the model has {count_text(classes, 'output')}: "
+        "one-hot rows need one column for each output; give the model as many outputs, or make the rows by "
         f"nn.functional.one_hot(labels, {classes})"
     )
 
@@ -391,8 +416,8 @@ def broadcast_targets(look: Look) -> Iterator[str]:
     advice = f"give both one shape: y.reshape({_shape_text(outputs.shape)})"
     if spread:
         yield (
-            f"{shapes}: '{spread[0].name}' in the loss makes {spread[0].out.shape} of them, each output with each "
-            f"target, so that the model learns the mean of the targets; {advice}"
+            f"{shapes}: '{spread[0].name}' in the loss makes {spread[0].out.shape} of them, each output with "
+            f"each target, so that the model learns the mean of the targets; {advice}"
         )
     elif look.loss_value is None:
         yield f"{shapes}, which the loss does not take; {advice}"
@@ -424,10 +449,12 @@ def probabilities_to_nll(look: Look) -> Iterator[str]:
     if not np.all(np.isfinite(sums)) or np.max(np.abs(sums - 1), initial=0) < 0.05:
         return
     is_softmax = bool(np.allclose(outputs.sum(axis=1), 1, atol=1e-3)) and bool(np.all(outputs >= 0))
-    given = "probabilities" if is_softmax else f"numbers whose exponentials sum to {sums.flat[0]:.3g} in a row"
+    given = (
+        "probabilities" if is_softmax else f"numbers whose exponentials sum to {sums.flat[0]:.3g} in a row"
+    )
     yield (
-        f"NLLLoss expects log-probabilities, but the model returns {given}: take LogSoftmax(dim=1) as the last "
-        "layer, or CrossEntropyLoss and no softmax at all"
+        f"NLLLoss expects log-probabilities, but the model returns {given}: take LogSoftmax(dim=1) as the "
+        "last layer, or CrossEntropyLoss and no softmax at all"
     )
 
 
@@ -435,29 +462,35 @@ def probabilities_to_nll(look: Look) -> Iterator[str]:
 
 
 def accidental_float64(look: Look) -> Iterator[str]:
-    """Find float64 in the computation of a model of float32."""
+    """Find float64 in the computation of a model of float32; not where it is converted on purpose."""
     own = {p.dtype for p in look.model.parameters()} | {b.dtype for b in look.model.buffers() if is_float(b)}
-    if np.dtype(np.float64) in own or not own:
-        return
-    outputs = array_of(look.outputs)
     first = next((one for one in look.operations if getattr(one.out, "dtype", None) == np.float64), None)
-    if first is None or getattr(look.loss_value, "dtype", None) != np.float64:
+    if first is None or first.name == "astype" or np.dtype(np.float64) in own or not own:
+        return
+    if getattr(look.loss_value, "dtype", None) != np.float64:
         return
     single = max(own, key=lambda dtype: dtype.itemsize)
     inputs, targets = array_of(look.few_inputs), array_of(look.few_targets)
-    text = f"the model has parameters of {single}, but the {{}} is computed in float64, which takes twice as long: "
-    if outputs is not None and outputs.dtype != np.float64 and targets is not None:
-        if targets.dtype == np.float64 or is_integer(targets):
-            yield text.format("loss") + f"the targets are {targets.dtype}; convert them, y.astype(np.{single})"
-        else:
-            yield text.format("loss") + f"it becomes so in '{first.name}'"
-    elif inputs is not None and (inputs.dtype == np.float64 or is_integer(inputs)):
-        yield text.format("model") + f"the inputs are {inputs.dtype}; convert them, x.astype(np.{single})"
-    else:
-        place = look.name_of(first.module)
-        yield text.format("model") + (
-            f"it becomes so in '{first.name}' in {place}; an array or NumPy scalar of float64 there is the cause"
+    is_of_the_model = first in look.operations[: look.model_operations]
+    if is_of_the_model and inputs is not None and _makes_float64(inputs):
+        cause = f"the inputs are {inputs.dtype}; convert them, x.astype(np.{single})"
+    elif is_of_the_model:
+        cause = (
+            f"it becomes so in '{first.name}' in {look.name_of(first.module)}; an array or NumPy scalar of "
+            "float64 there is the cause"
         )
+    elif targets is not None and _makes_float64(targets):
+        cause = f"the targets are {targets.dtype}; convert them, y.astype(np.{single})"
+    else:
+        cause = f"it becomes so in '{first.name}'; an array or NumPy scalar of float64 there is the cause"
+    yield (
+        f"the model has parameters of {single}, but the {'outputs are' if is_of_the_model else 'loss is'} "
+        f"computed in float64, which takes twice as long: {cause}"
+    )
+
+
+def _makes_float64(array: Array) -> bool:
+    return array.dtype == np.float64 or is_integer(array)
 
 
 def float16_parameters(look: Look) -> Iterator[str]:
@@ -466,16 +499,16 @@ def float16_parameters(look: Look) -> Iterator[str]:
     if half:
         yield (
             f"{'parameters' if len(half) > 1 else 'parameter'} {names_text(half)} "
-            f"{'are' if len(half) > 1 else 'is'} float16: a step smaller than about a thousandth of a weight is "
-            "lost in rounding; train in float32, model.astype(np.float32), and convert afterwards"
+            f"{'are' if len(half) > 1 else 'is'} float16: a step smaller than about a thousandth of a weight "
+            "is lost in rounding; train in float32, model.astype(np.float32), and convert afterwards"
         )
 
 
 FAR_OFF: Final = 20.0
 """The root mean square of inputs beyond which they are not scaled; that of pixels 0 to 255 is about 80."""
 
-TINY: Final = 0.005
-"""The root mean square below which they were scaled twice; that of pixels 0 to 1 is about 0.3."""
+TINY: Final = 0.01
+"""The largest input below which all were scaled twice; that of pixels 0 to 1 is 1."""
 
 
 def unscaled_inputs(look: Look) -> Iterator[str]:
@@ -484,19 +517,20 @@ def unscaled_inputs(look: Look) -> Iterator[str]:
     if inputs is None or not inputs.size or not np.all(np.isfinite(inputs)) or not _reach_a_product(look):
         return
     values = inputs.astype(np.float64)
-    mean, std, rms = values.mean(), values.std(), float(np.sqrt(np.mean(np.square(values))))
-    if not (rms > FAR_OFF or 0 < rms < TINY or (rms > 1 and abs(mean) > 20 * std > 0)):
+    mean, deviation, low, high = values.mean(), values.std(), values.min(), values.max()
+    size = float(np.sqrt(np.mean(np.square(values))))
+    is_shifted = size > 1 and abs(mean) > 20 * deviation > 0
+    if not (size > FAR_OFF or 0 < max(-low, high) < TINY or is_shifted):
         return
-    low, high = values.min(), values.max()
     advice = (
         "divide them by 255, or standardise them: subtract the mean and divide by the standard deviation"
-        if rms > FAR_OFF and low >= 0 and 200 <= high <= 255
+        if low >= 0 and 200 <= high <= 255
         else "standardise them: subtract the mean of the training part and divide by its standard deviation"
     )
     dtype = f" of {inputs.dtype}" if is_integer(inputs) else ""
     yield (
-        f"the inputs{dtype} go from {low:.4g} to {high:.4g}, with mean {mean:.3g} and standard deviation {std:.3g}: "
-        f"the first layer expects numbers around -1 to 1; {advice}"
+        f"the inputs{dtype} go from {low:.4g} to {high:.4g}, with mean {mean:.3g} and standard deviation "
+        f"{deviation:.3g}: the first layer expects numbers around -1 to 1; {advice}"
     )
 
 
@@ -504,42 +538,31 @@ def _reach_a_product(look: Look) -> bool:
     """Return whether the inputs come to a layer that multiplies them as they are, without a normalisation."""
     same = {id(array_of(look.x))}
     operations = look.operations[: look.model_operations]
-    for number, one in enumerate(operations):
+    for one, follower in zip_longest(operations, operations[1:]):
         if not any(id(array) in same for array in one.arrays):
             continue
-        if one.name in REARRANGING:
-            same.add(id(one.out))
-            continue
-        follows = operations[number + 1].name if number + 1 < len(operations) else ""
-        return one.name in PRODUCTS and follows not in NORMALISATIONS
+        if one.name not in REARRANGING:
+            return one.name in PRODUCTS and (follower is None or follower.name not in NORMALISATIONS)
+        same.add(id(one.out))
     return False
 
 
+MOST_NUMBERS: Final = 4_000_000
+"""The numbers that are looked through for NaN; of more, that takes too long."""
+
+
 def not_finite_data(look: Look) -> Iterator[str]:
-    """Find NaN and infinity in inputs and targets."""
+    """Find NaN and infinity in inputs and targets; not in inputs that the model makes finite outputs of."""
     for name, values in (("inputs", look.all_inputs), ("targets", look.all_targets)):
         array = array_of(values)
         if array is None or not is_float(array) or not array.ndim or array.size > MOST_NUMBERS:
             continue
-        fault = not_finite_rows(array, name)
-        if fault:
-            yield f"{fault}; leave such rows out, or replace the values"
-
-
-MOST_NUMBERS: Final = 4_000_000
-"""The numbers of inputs that are looked through for NaN; of more, that takes too long."""
-
-
-def not_finite_rows(array: Array, name: str) -> str:
-    """Return in words which rows of an array have a NaN or infinity; an empty string for none."""
-    with np.errstate(all="ignore"):
-        if np.isfinite(np.sum(array, dtype=np.float64)):
-            return ""
-    bad = ~np.isfinite(array.reshape(len(array), -1))
-    rows = np.flatnonzero(bad.any(axis=1))
-    if not len(rows):  # the sum overflowed
-        return ""
-    value = array.reshape(len(array), -1)[rows[0]][bad[rows[0]]][0]
-    numbers = "row" if len(rows) == 1 else "rows"
-    shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-    return f"the {name} hold {value} in {len(rows):,} of {len(array):,} {numbers if len(array) == 1 else 'rows'} (row {shown})"
+        rows = not_finite_rows(array)
+        if not len(rows) or (name == "inputs" and look.is_finite_for(array[rows[:ROWS_IN_EVALUATION]])):
+            continue
+        bad = array[rows[0]][~np.isfinite(array[rows[0]])]
+        shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        yield (
+            f"the {name} hold {bad.flat[0]} in {len(rows):,} of {count_text(len(array), 'row')} (row "
+            f"{shown}); leave such rows out, or replace the values"
+        )

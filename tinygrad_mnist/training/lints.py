@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from tinygrad_mnist import nn
 from tinygrad_mnist.training import lint_course as course
 from tinygrad_mnist.training import lint_rules as rules
@@ -28,8 +26,11 @@ from tinygrad_mnist.training.looks import Look, Loss, array_of, few_rows
 if TYPE_CHECKING:
     from tinygrad_mnist.training.course import Training
 
+Batch = tuple[Any, Any]
+"""Inputs and targets."""
+
 BATCH: Final = "batch"
-"""The time of lints that look at a batch: before the first step, or after it where the data is not arrays."""
+"""The time of lints that look at a batch: before the first step; after it, if the data is no arrays."""
 
 DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
@@ -37,11 +38,15 @@ DATA: Final = "data"
 EVALUATION: Final = "evaluation"
 """The time of lints that look at evaluations 1, 8, 64 and so on."""
 
+GRADIENTS: Final = "gradients"
+"""The time of lints that look at a batch: before the first step; after it where the data is no arrays."""
+
 BEGINNING: Final = "first steps"
 """The time of lints that compare the batches and rates of the first steps."""
 
 EPOCH: Final = "first epoch"
 """The time of lints that look at the end of the first epoch."""
+
 
 @dataclass(frozen=True)
 class LintRule:
@@ -95,8 +100,11 @@ LINTS: Final[Mapping[str, LintRule]] = {
     "probabilities-to-nll": LintRule(
         BATCH, rules.probabilities_to_nll, "outputs before NLLLoss that are no log-probabilities"
     ),
-    "no-gradient": LintRule(BATCH, rules.without_gradient, "parameters that receive no gradient"),
-    "not-in-optimizer": LintRule(BATCH, rules.not_in_optimizer, "parameters that the optimiser does not hold"),
+    "no-gradient": LintRule(BATCH, rules.without_gradient, "parameters that the loss does not depend on"),
+    "zero-gradient": LintRule(GRADIENTS, rules.gradient_of_zero, "parameters with a gradient of exactly 0"),
+    "not-in-optimizer": LintRule(
+        BATCH, rules.not_in_optimizer, "parameters that the optimiser does not hold"
+    ),
     "evaluation-mode": LintRule(
         BATCH, rules.evaluation_mode_in_training, "layers in evaluation mode while the model is trained"
     ),
@@ -142,16 +150,20 @@ def lint(model: nn.Module, loss: Loss, inputs: Any, targets: Any, optimizer: Any
     >>> import numpy as np
     >>> from tinygrad_mnist import nn
     >>> model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Softmax(dim=1))
-    >>> x, y = np.eye(4, dtype=np.float32), np.array([1, 2, 3, 1])
+    >>> x, y = np.eye(4, dtype=np.float32), np.array([0, 1, 2, 0])
     >>> for fault in lint(model, nn.CrossEntropyLoss(), x, y):
-    ...     print(f"{fault.name}: {fault}")
-    labels: the labels go from 1 to 3, but the 3 outputs stand for the classes 0 to 2: subtract 1 from the labels
-    >>> lint(nn.Linear(4, 3, rng=0), nn.CrossEntropyLoss(), x, y - 1)
+    ...     print(fault)
+    the softmax in layer '1' (Softmax) comes before cross-entropy, which applies a softmax itself: ...
+    >>> lint(nn.Linear(4, 3, rng=0), nn.CrossEntropyLoss(), x, y + 1)[0].name
+    'labels'
+    >>> lint(nn.Linear(4, 3, rng=0), nn.CrossEntropyLoss(), x, y)
     []
     """
     found: list[Lint] = []
     with suppress(Exception):  # of a model that raises an error: training will raise it
-        found += _lints_of(BATCH, Look(model, loss, inputs, targets, optimizer))
+        look = Look(model, loss, inputs, targets, optimizer)
+        found += _lints_of(BATCH, look)
+        found += _lints_of(GRADIENTS, look)
         units = course.DeadUnits(model)
         units.look(few_rows(inputs, targets, ROWS_FOR_DEAD)[0])
         found += _lints_of(EVALUATION, units)
@@ -167,15 +179,24 @@ def _lints_of(when: str, *given: Any) -> Iterator[Lint]:
                     yield Lint(name, sentence)
 
 
-# ---- while training goes on --------------------------------------------------------------------------------
+# ---- while training goes on ------------------------------------------------------------------------------
+
+LOOKS: Final = frozenset(8**k for k in range(10))
+"""The numbers of the evaluations at which units are looked at."""
+
+FEWEST_ROWS: Final = 16
+"""The rows that units are looked at with first."""
+
+ROWS_FOR_DEAD: Final = 256
+"""The rows that units are looked at with, before they are called dead."""
 
 
 class Lints(Callback):
     """The callback that says what is wrong with a training, each fault once; `fit` adds it.
 
     It looks at the first batch, at the batches and rates of the first steps, after the first epoch, and at
-    the evaluations 1, 8, 64 and so on. It keeps copies of the weights on the way, so that a loss that is
-    not finite can be explained.
+    the evaluations 1, 8, 64 and so on. In all other steps it costs nothing. It keeps copies of the weights on
+    the way, so that a loss that is not finite can be explained.
 
     Examples
     --------
@@ -185,13 +206,11 @@ class Lints(Callback):
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self._evaluations = 0
-        self._is_watching = False
-        self._has_looked = False
-        self._begin: course.Beginning | None = None
-        self._units: course.DeadUnits | None = None
-        self._last: tuple[Any, Any] | None = None
         self._snapshots = Snapshots()
+        self._evaluations = 0
+        self._has_looked = False
+        self._beginning: course.Beginning | None = None  # of a training that is in its first steps
+        self._units: course.DeadUnits | None = None  # those that seem dead, until enough rows were looked at
 
     def state_dict(self) -> dict[str, Any]:
         """Return the names of the faults that were said, if any."""
@@ -204,125 +223,134 @@ class Lints(Callback):
     # ---- what the training tells -----------------------------------------------------------------------
 
     def on_train_begin(self, training: Training) -> None:
-        """Look at data and model before the first step, where the data is arrays."""
+        """Look at the data before the first step, where it is arrays."""
         self._snapshots = Snapshots(training.model)
         self._snapshots.take(training.step)
-        if training.step:
-            return  # it goes on: all that was said is said
-        self._is_watching = True
-        self._begin = course.Beginning([], training.steps_per_epoch, [])
-        with suppress(Exception):
-            self._look_at_data(training)
+        if training.step:  # it goes on: what was to be said was said
+            training.callbacks.listen(self, "on_step_end", False)
+            return
+        self._beginning = course.Beginning([], training.steps_per_epoch, [])
+        self._say(training, self._faults_of_data(training))
 
     def on_step_end(self, training: Training) -> None:
-        """Keep the batch, and the weights now and then; look, where something is to be looked at."""
-        self._last = training.batch
-        snapshots = self._snapshots
-        if training.step < snapshots.next and training.loss <= snapshots.limit and not self._is_watching:
-            return
-        snapshots.note(training.step, training.loss)
-        if self._is_watching:
-            self._say(training, self._watched(training))
+        """Look, in the first steps and in some after an evaluation."""
+        self._snapshots.note(training.step)
+        if training.batch is not None:
+            self._say(training, self._faults_of_step(training, training.batch))
+        if self._beginning is None and self._units is None:
+            training.callbacks.listen(self, "on_step_end", False)
 
     def on_epoch_end(self, training: Training) -> None:
         """Look at the losses of the first epoch."""
-        if training.step == training.steps_per_epoch:
-            data = _arrays_of(training.data)
-            if data is not None:
-                guess = course.loss_of_guess(training.loss_function, data[1])
-                self._say(training, _lints_of(EPOCH, training.history.losses, guess))
+        data = _arrays_of(training.data)
+        if training.step == training.steps_per_epoch and data is not None:
+            guess = course.loss_of_guess(training.loss_function, data[1])
+            self._say(training, _lints_of(EPOCH, training.history.losses, guess))
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Look at the units behind ReLUs; at the mode in the next step."""
+        """Look at units behind ReLUs and at gradients of 0; again in the next steps, if units seem dead."""
         self._evaluations += 1
-        self._is_watching = True
-        if self._evaluations not in LOOKS or self._last is None or "dead-relu" in self.said:
+        training.callbacks.listen(self, "on_step_end", True)  # for the mode that the evaluation left
+        if training.batch is None:
             return
-        with suppress(Exception):
-            units = course.DeadUnits(training.model)
-            units.look(few_rows(*self._last, course.FEWEST_ROWS)[0])
-            self._units = units if units.layers() else None  # else to be looked at in further batches
+        if "zero-gradient" not in self.said and course.seem_zero(training.history.gradients):
+            self._say(training, self._faults_of_gradients(training, *training.batch))
+        if self._evaluations in LOOKS and "dead-relu" not in self.said:
+            with suppress(Exception):
+                units = course.DeadUnits(training.model)
+                units.look(few_rows(*training.batch, FEWEST_ROWS)[0])
+                self._units = units if units.layers() else None
 
     def on_diverge(self, training: Training) -> str | None:
         """Return why the loss is not finite."""
         with suppress(Exception):
             if math.isfinite(training.loss):  # it is the loss on the validation part that is not
                 return next(filter(None, starmap(spoiled_batch, training.validation or ())), None)
-            batches = {training.step - 1: self._last, training.step: training.batch}
+            batches = {training.step - 1: _batch_before(training), training.step: training.batch}
             given = {step: batch for step, batch in batches.items() if batch is not None}
-            losses = training.history.losses
-            return origin(
-                training.model, training.loss_function, given, self._snapshots, losses, training.lr
-            )
+            losses, lr = training.history.losses, training.lr
+            snapshots = self._snapshots
+            if training.best is not None and training.best_state is not None:
+                snapshots.add(training.best.step, training.best_state)
+            return origin(training.model, training.loss_function, given, snapshots, losses, lr)
         return None
 
     # ---- looks -----------------------------------------------------------------------------------------
 
-    def _look_at_data(self, training: Training) -> None:
-        """Look at arrays before the first step."""
+    def _faults_of_data(self, training: Training) -> Iterator[Lint]:
+        """Yield what arrays show before the first step."""
         data, validation = _arrays_of(training.data), _arrays_of(training.validation)
         if data is None:
             return
         x, y = few_rows(*data)
         standardize = getattr(training.data, "standardize", None)
-        self._look(training, x if standardize is None else standardize(x), y, data)
+        if standardize is None:
+            yield from self._faults_of_batch(training, x, y, *data)
+        else:  # of all data it is not known what the model is given
+            yield from self._faults_of_batch(training, standardize(x), y, None, data[1])
         if validation is not None:
-            self._say(training, _lints_of(DATA, data[0], validation[0]))
+            yield from _lints_of(DATA, data[0], validation[0])
 
-    def _look(self, training: Training, inputs: Any, targets: Any, data: Any = (None, None)) -> None:
+    def _faults_of_batch(self, training: Training, x: Any, y: Any, *data: Any) -> Iterator[Lint]:
         self._has_looked = True
-        with suppress(Exception):
-            loss, optimizer = training.loss_function, training.optimizer
-            look = Look(training.model, loss, inputs, targets, optimizer, *data)
-            found = list(_lints_of(BATCH, look))
-            self._say(training, found)
+        look = Look(training.model, training.loss_function, x, y, training.optimizer, *data)
+        yield from _lints_of(BATCH, look)
 
-    def _watched(self, training: Training) -> Iterator[Lint]:
+    def _faults_of_gradients(self, training: Training, x: Any, y: Any) -> Iterator[Lint]:
+        yield from _lints_of(GRADIENTS, Look(training.model, training.loss_function, x, y))
+
+    def _faults_of_step(self, training: Training, batch: Batch) -> Iterator[Lint]:
         """Yield what a step shows, at the beginning and after an evaluation."""
-        batch = training.batch
         if not self._has_looked:
-            self._look(training, *batch)
-        self._is_watching = False
+            yield from self._faults_of_batch(training, *batch)
         if not training.model.training:
             yield from (Lint("evaluation-mode", text) for text in rules.left_in_evaluation(training.model))
-        begin = self._begin
-        if begin is not None:
-            self._is_watching = True
-            if (summary := course.BatchSummary.of(*batch)) is not None:
-                begin.batches.append(summary)
-            begin.rates.append(max(group["lr"] for group in training.optimizer.param_groups))
+        if self._beginning is not None:
+            self._beginning.add(*batch, max(group["lr"] for group in training.optimizer.param_groups))
             if training.step >= course.FIRST_STEPS:
-                self._begin = None
-                yield from _lints_of(BEGINNING, begin)
+                beginning, self._beginning = self._beginning, None
+                yield from _lints_of(BEGINNING, beginning)
         if self._units is not None:
-            self._is_watching = True
-            self._units.look(few_rows(*batch, course.FEWEST_ROWS)[0])
+            self._units.look(few_rows(*batch, FEWEST_ROWS)[0])
             if self._units.rows >= ROWS_FOR_DEAD or not self._units.layers():
-                yield from _lints_of(EVALUATION, self._units)
-                self._units = None
+                units, self._units = self._units, None
+                yield from _lints_of(EVALUATION, units)
 
     def _say(self, training: Training, found: Iterable[Lint]) -> None:
-        """Notify of each fault whose name was not said yet."""
+        """Notify of each fault whose name was not said yet; an error while they are looked for is none."""
         lints: list[Lint] = []
         with suppress(Exception):
-            lints.extend(found)
+            for one in found:  # what was found before an error is kept
+                lints.append(one)  # noqa: PERF402
         for one in lints:
-            if one.name not in self.said:
-                self.said.append(one.name)
-                if training.callbacks.methods["on_notice"]:
-                    training.notify(one.sentence)
-                else:
-                    warnings.warn(one.sentence, LintWarning, stacklevel=2)
+            if one.name in self.said:
+                continue
+            self.said.append(one.name)
+            if training.callbacks.methods["on_notice"]:
+                training.notify(one.sentence)
+            else:
+                warnings.warn(one.sentence, LintWarning, stacklevel=2)
 
 
-LOOKS: Final = frozenset(8**k for k in range(10))
-"""The numbers of the evaluations at which units are looked at."""
-
-ROWS_FOR_DEAD: Final = 256
-"""The rows that units are looked at with, before they are called dead."""
-
-
-def _arrays_of(data: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def _arrays_of(data: Any) -> Batch | None:
     """Return the inputs and targets of all data; None where it is not held in arrays."""
     x, y = (array_of(getattr(data, name, None)) for name in ("inputs", "targets"))
     return None if x is None or y is None else (x, y)
+
+
+def _batch_before(training: Training) -> Batch | None:
+    """Return the batch of the step before the last one, drawn again; None where it cannot be.
+
+    To keep it at every step would take time: another block of memory would be written to.
+    """
+    source: Any = training.data
+    number = training.batch_number if training.batch_number else training.batches
+    if training.accumulate > 1 or number < 2 or not hasattr(source, "from_batch"):
+        return None
+    state = source.state_dict()
+    try:
+        source.load_state_dict(state)
+        found: Batch = next(source.from_batch(number - 2))
+    finally:
+        source.load_state_dict(state)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import isfunction
@@ -30,6 +30,9 @@ from tinygrad_mnist.nn.module import evaluation_mode
 
 ROWS: Final = 32
 """The rows of a batch that a look is taken at."""
+
+FURTHER_LOOKS: Final = 3
+"""The looks that are taken again, where a parameter seems to get no gradient."""
 
 ROWS_IN_EVALUATION: Final = 4
 """The rows that show what a model does in evaluation mode."""
@@ -119,14 +122,21 @@ class Look:
 
     def __post_init__(self) -> None:
         self.few_inputs, self.few_targets = few_rows(self.inputs, self.targets)
-        if self.all_targets is None:
-            self.all_inputs, self.all_targets = self.inputs, self.targets
-        with unchanged(self.model, self.loss, self.optimizer):
-            self.twin = copy_of(self.model)
-            self._own_loss = copy_of(self.loss) if isinstance(self.loss, nn.Module) else self.loss
-            self._run()
+        self.all_inputs = self.inputs if self.all_inputs is None else self.all_inputs
+        self.all_targets = self.targets if self.all_targets is None else self.all_targets
+        try:
+            self._run(shared=True)
+        except Exception:  # of a forward that writes into a parameter, perhaps
+            self._run(shared=False)
 
-    def _run(self) -> None:
+    def _run(self, shared: bool) -> None:
+        with unchanged(self.model, self.loss, self.optimizer):
+            self.twin = copy_of(self.model, shared)
+            self._own_loss = copy_of(self.loss) if isinstance(self.loss, nn.Module) else self.loss
+            self._run_twin()
+
+    def _run_twin(self) -> None:
+        self.operations = []
         watcher = _Watcher(self.operations)
         self.x, self.y = as_tensors(self.few_inputs), as_tensors(self.few_targets)
         with _seen_by(watcher):
@@ -138,34 +148,51 @@ class Look:
                 self.loss_value = None
 
     @cached_property
-    def gradients(self) -> dict[str, float | None]:
-        """The greatest absolute gradient of each parameter that requires one; None where none arrived.
+    def unreached(self) -> set[str]:
+        """The parameters that require a gradient and that the loss does not depend on, by the tape."""
+        return self._unreached(self.loss_value)
+
+    @cached_property
+    def gradients(self) -> dict[str, float]:
+        """The greatest absolute gradient of each parameter that gets one.
 
         To ask for them frees the tape: the checks of the graph come first.
         """
         return self._gradients(self.loss_value)
 
-    def further_gradients(self, seed: int) -> dict[str, float | None]:
-        """Return the gradients once more, after a small random change of all parameters of the copy."""
-        rng = np.random.default_rng(seed)
-        with unchanged(self.model, self.loss, self.optimizer):
+    def further_looks(self) -> Iterator[tuple[set[str], dict[str, float]]]:
+        """Yield unreached parameters and gradients, after small random changes of the copy's parameters."""
+        rng = np.random.default_rng(0)
+        for _ in range(FURTHER_LOOKS):
             for parameter in self.twin.parameters():
                 noise = rng.standard_normal(parameter.shape, np.float32).astype(parameter.dtype)
                 parameter.data = parameter.data + noise * (0.01 + 0.05 * np.abs(parameter.data))
-            with _seen_by(_Watcher()):
-                return self._gradients(self._own_loss(self.twin(self.x), self.y))
+            with unchanged(self.model, self.loss, self.optimizer), _seen_by(_Watcher()):
+                loss = self._own_loss(self.twin(self.x), self.y)
+            yield self._unreached(loss), self._gradients(loss)
 
-    def _gradients(self, loss: Any) -> dict[str, float | None]:
-        parameters = {name: p for name, p in self.twin.named_parameters() if p.requires_grad}
-        for parameter in parameters.values():
-            parameter.grad = None
+    def _unreached(self, loss: Any) -> set[str]:
+        trained = {name: p for name, p in self.twin.named_parameters() if p.requires_grad}
+        reached = _leaves(loss.origin) if isinstance(loss, Tensor) else set()
+        own = dict(self.model.named_parameters())  # which a loss may use directly
+        return {
+            name
+            for name, parameter in trained.items()
+            if parameter.origin not in reached and own[name].origin not in reached
+        }
+
+    def _gradients(self, loss: Any) -> dict[str, float]:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
-            return dict.fromkeys(parameters)
+            return {}
+        parameters = list(self.twin.named_parameters())
+        for _, parameter in parameters:
+            parameter.grad = None
         with unchanged(self.model, self.loss, self.optimizer), observed_by(None):
             (loss if loss.size == 1 else loss.sum()).backward()
         return {
-            name: None if p.grad is None else float(np.max(np.abs(p.grad.data), initial=0))
-            for name, p in parameters.items()
+            name: float(np.max(np.abs(parameter.grad.data), initial=0))
+            for name, parameter in parameters
+            if parameter.grad is not None
         }
 
     def losses_operations(self, outputs: Any, targets: Any) -> list[Applied]:
@@ -178,11 +205,21 @@ class Look:
                 return []
         return watcher.operations
 
+    @property
+    def is_own(self) -> bool:
+        """Whether all forwards are this package's."""
+        return not any(_forwards(self.model))
+
     @cached_property
     def in_evaluation(self) -> Evaluated:
-        """What the model does in evaluation mode."""
+        """The pass of a few rows in evaluation mode."""
         rows = few_rows(self.few_inputs, self.few_targets, ROWS_IN_EVALUATION)[0]
         return evaluated(self.model, rows, self.twin)
+
+    def is_finite_for(self, inputs: Any) -> bool:
+        """Return whether the outputs for some inputs are finite."""
+        out = array_of(evaluated(self.model, inputs, self.twin).outputs)
+        return out is not None and bool(np.all(np.isfinite(out)))
 
     def name_of(self, this: Any) -> str:
         """Return a module as a sentence names it: ``layer '3' (Softmax)``, or ``the model (Net)``."""
@@ -201,11 +238,14 @@ class Evaluated:
         The buffers of floats that it changed.
     twin : Module
         The copy.
+    outputs : object
+        What it returned.
     """
 
     operations: list[Applied]
     changed: tuple[str, ...]
     twin: nn.Module
+    outputs: Any
 
     def name_of(self, this: Any) -> str:
         """Return a module as a sentence names it."""
@@ -214,18 +254,23 @@ class Evaluated:
 
 def evaluated(model: nn.Module, inputs: Any, twin: nn.Module | None = None) -> Evaluated:
     """Let inputs go through a copy of a model in evaluation mode; the copy may be given."""
+    try:
+        return _evaluated(model, inputs, copy_of(model, shared=True) if twin is None else twin)
+    except Exception:  # of a forward that writes into a parameter, perhaps
+        return _evaluated(model, inputs, copy_of(model))
+
+
+def _evaluated(model: nn.Module, inputs: Any, twin: nn.Module) -> Evaluated:
     watcher = _Watcher()
-    with unchanged(model):
-        twin = copy_of(model) if twin is None else twin
-        before = {name: buffer.copy() for name, buffer in twin.named_buffers()}
-        with _seen_by(watcher), evaluation_mode():
-            twin(as_tensors(inputs))
+    before = {name: buffer.copy() for name, buffer in twin.named_buffers()}
+    with unchanged(model), _seen_by(watcher), evaluation_mode():
+        outputs = twin(as_tensors(inputs))
     changed = tuple(
         name
         for name, buffer in twin.named_buffers()
         if buffer.dtype.kind == "f" and name in before and not np.array_equal(before[name], buffer)
     )
-    return Evaluated(watcher.operations, changed, twin)
+    return Evaluated(watcher.operations, changed, twin, outputs)
 
 
 def name_of(this: Any, model: nn.Module) -> str:
@@ -239,9 +284,18 @@ def name_of(this: Any, model: nn.Module) -> str:
     return f"layer {path!r} ({kind})" if path else f"the loss ({kind})"
 
 
-def copy_of(this: nn.Module) -> nn.Module:
-    """Return a deep copy of a module, without gradients, that warns of nothing again."""
-    twin = deepcopy(this)
+def copy_of(this: nn.Module, shared: bool = False) -> nn.Module:
+    """Return a deep copy of a module, without gradients, that warns of nothing again.
+
+    With ``shared``, its parameters are views of those of the module, which cannot be written to: the copy
+    takes half the time, and a forward that writes into a parameter raises an error.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in this.parameters() if shared else ():
+        memo[id(parameter)] = twin_parameter = copy(parameter)
+        twin_parameter._array = parameter._array.view()
+        twin_parameter._array.flags.writeable = False
+    twin = deepcopy(this, memo)
     for parameter in twin.parameters():
         if parameter.grad is not None:
             parameter.grad = None
@@ -303,6 +357,18 @@ def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:
             yield vars(one)["forward"]
 
 
+def _leaves(origin: Any) -> set[Any]:
+    """Return the leaves that a tape ends at."""
+    found: set[Any] = set()
+    waiting = [origin]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and one not in found:
+            found.add(one)
+            waiting.extend(getattr(one, "parents", ()))
+    return found
+
+
 # ---- batches -----------------------------------------------------------------------------------------------
 
 
@@ -326,6 +392,14 @@ def few_rows(inputs: Any, targets: Any, most: int = ROWS) -> tuple[Any, Any]:
         return inputs, targets
     step = max(1, len(x) // most)
     return x[::step][:most], y[::step][:most]
+
+
+def not_finite_rows(array: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the numbers of the rows of an array that hold NaN or infinity."""
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.sum(array, dtype=np.float64)):  # the usual case
+            return np.empty(0, np.intp)
+    return np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
 
 
 def names_text(names: Iterable[str], most: int = 4) -> str:
