@@ -1,4 +1,4 @@
-"""What the command line prints of a training: text for people, or lines of JSON for programs."""
+"""The output of a training on the command line: text for people, or lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class RecipeProgress(Progress):
             f"{count_text(plan.train_images, 'image')} to train on, {plan.validation_images:,} set aside for "
             f"validation; {count_text(plan.parameters, 'parameter')}, {count_text(plan.steps, 'step')}",
             rates_line(schedule_rates(plan.recipe, plan.steps, points=MANY), self.display.encoding),
-            f"each line: mean loss since the line before; accuracy on {sample:,} of the training images and on "
-            "the validation images; * if that is the best so far",
+            f"each line: mean loss since the line before; accuracy on {sample:,} of the training images and "
+            "on the validation images; * if that is the best so far",
         ]
 
     def notify(self, sentence: str) -> None:

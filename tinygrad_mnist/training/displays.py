@@ -1,4 +1,4 @@
-"""Where the progress of a training is shown: plain lines, rows below them on a terminal, or a notebook.
+"""The places that show how training goes: plain lines, rows below them on a terminal, a notebook.
 
 A display has lines, which stay, and rows, which change in place and are gone at the end. `find_display` takes
 the one that suits the stream. What is on the lines and rows is decided in `progress`.

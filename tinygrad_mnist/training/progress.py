@@ -64,7 +64,7 @@ class Progress(Callback):
 
     @property
     def display(self) -> Display:
-        """Where it is shown."""
+        """The display that it is shown on."""
         if self._display is None:
             self._display = find_display(self._stream or sys.stdout)
         return self._display
