@@ -293,9 +293,8 @@ class Status:
         record, both, one = self.record, "", ""
         if record is not None and record.validation_accuracy is not None:
             one = f"validation {percent_text(record.validation_accuracy)}"
-            both = one
-            if record.train_accuracy is not None:
-                both = f"accuracy: training {percent_text(record.train_accuracy)}, {one}"
+            train = record.train_accuracy
+            both = f"accuracy: {'' if train is None else f'training {percent_text(train)}, '}{one}"
         elif record is not None and record.validation_loss is not None:
             one = both = f"validation loss {record.validation_loss:.4f}"
         loss = self._loss()
