@@ -114,7 +114,7 @@ def kill(killer: Killer, whole: dict[int, Outcome], times: int) -> int:
     while kills < times:
         kind = "resume" if seed_of(run) == seed else "train"
         # a few milliseconds lie before the first file, and the longest are over before the kill
-        delay = rng.choice([rng.uniform(0.0, 0.04), rng.uniform(0.0, 0.3)])
+        delay = rng.choice([rng.uniform(0.0, 0.1), rng.uniform(0.0, 0.8)])
         status = killer("run_small", kind, str(run), seed, signal=signal.SIGKILL, seconds=delay)
         assert status in (0, -signal.SIGKILL)
         kills += status != 0
