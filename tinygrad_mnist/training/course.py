@@ -31,7 +31,7 @@ from tinygrad_mnist.training.metrics import Measured
 from tinygrad_mnist.training.models import Costs
 from tinygrad_mnist.training.plan import Plan
 from tinygrad_mnist.training.prediction import Forward
-from tinygrad_mnist.training.requirements import require_held, require_settings
+from tinygrad_mnist.training.requirements import require_fit, require_settings
 from tinygrad_mnist.training.resumption import DONE, EVALUATED, STEPPED, restore, state_of
 from tinygrad_mnist.training.sources import Source
 from tinygrad_mnist.training.steps import Loss, StepFunctions, step_functions
@@ -169,7 +169,7 @@ class Training:
         plan: Plan | None = None,
     ) -> None:
         require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
-        require_held(model, optimizer)
+        require_fit(model, optimizer, schedule)
         if patience is not None and evaluate is None:
             raise TrainingError("patience counts evaluations; give a validation part, or leave it out")
         self.batches = len(data)
@@ -396,14 +396,19 @@ class Training:
             self.average.update()
 
     def _next(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
-        batch = next(drawn, None)
+        batch: object = next(drawn, None)
+        if isinstance(batch, tuple | list) and len(batch) == 2:
+            self.batch_number += 1
+            return batch[0], batch[1]
         if batch is None:
             raise TrainingError(
                 f"a pass through the data ended after {self.batch_number} batches, but its length is "
                 f"{self.batches}"
             )
-        self.batch_number += 1
-        return batch
+        raise TrainingError(
+            f"a batch is a pair, (inputs, targets), not a {type(batch).__name__}; where data is two arrays, "
+            "give a tuple of them"
+        )
 
     def _accumulated(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[float, float | None]:
         """Do one step on the mean of several batches' gradients; return the loss and the gradients' norm."""
@@ -448,8 +453,7 @@ class Training:
         norms = {}
         for name, parameter in self._named:
             if parameter.grad is not None:
-                gradient = parameter.grad.data.ravel("K")
-                norm = math.sqrt(float(gradient.dot(gradient)))  # in its own dtype, which is fast
+                norm = _norm(parameter.grad.data)
                 norms[name] = norm / factor if factor else math.inf
         return norms
 
@@ -566,6 +570,15 @@ class Training:
             differs.
         """
         restore(self, state)
+
+
+def _norm(gradient: NDArray[Any]) -> float:
+    """Return the Euclidean norm of an array."""
+    flat = gradient.ravel("K")  # in the order in memory, which needs no copy
+    square = float(flat.dot(flat))  # in its own dtype, which is fast
+    if flat.dtype == np.float16 or not 1e-30 < square < math.inf:  # rounded much, or beyond its range
+        square = float(np.square(flat, dtype=np.float64).sum())
+    return math.sqrt(square)
 
 
 def steps_of(epochs: float, steps_per_epoch: int) -> int:
