@@ -383,6 +383,18 @@ else:
         return True
 
 
+def is_locked(path: PathLike) -> bool:
+    """Return whether a process holds the lock at this path; nothing is made or changed there."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:  # nobody has made it, or it is not ours to write: then nobody's like us has locked it
+        return False
+    try:
+        return _lock(descriptor) is False
+    finally:
+        os.close(descriptor)
+
+
 def _claim(path: Path) -> int | None:
     """Make an empty file that is locked while it is written, so that nobody takes it for one that was left.
 

@@ -1,6 +1,7 @@
 import json
 import math
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
+from typing import Any
 
 import pytest
 

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.progress import Progress
     from tinygrad_mnist.training.rates import schedule_rates
+    from tinygrad_mnist.training.resumed_run import resume_run
     from tinygrad_mnist.training.run import Outcome, train
     from tinygrad_mnist.training.submission import write_submission
     from tinygrad_mnist.training.tensorboard import TensorBoard
@@ -127,6 +128,7 @@ __all__ = [
     "save_checkpoint",
     "save_state",
     "schedule_rates",
+    "resume_run",
     "set_threads",
     "threads_in_use",
     "train",
@@ -149,6 +151,7 @@ def __getattr__(name: str) -> Any:
             prediction,
             progress,
             rates,
+            resumed_run,
             run,
             submission,
             tensorboard,
@@ -168,6 +171,7 @@ def __getattr__(name: str) -> Any:
             prediction,
             progress,
             rates,
+            resumed_run,
             run,
             submission,
             tensorboard,

@@ -31,7 +31,7 @@ from tinygrad_mnist.training.metrics import Measured
 from tinygrad_mnist.training.models import Costs
 from tinygrad_mnist.training.plan import Plan
 from tinygrad_mnist.training.prediction import Forward
-from tinygrad_mnist.training.requirements import require_held, require_settings
+from tinygrad_mnist.training.requirements import require_fit, require_settings
 from tinygrad_mnist.training.resumption import DONE, EVALUATED, STEPPED, restore, state_of
 from tinygrad_mnist.training.sources import Source
 from tinygrad_mnist.training.steps import Loss, StepFunctions, step_functions
@@ -169,7 +169,7 @@ class Training:
         plan: Plan | None = None,
     ) -> None:
         require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
-        require_held(model, optimizer)
+        require_fit(model, optimizer, schedule)
         if patience is not None and evaluate is None:
             raise TrainingError("patience counts evaluations; give a validation part, or leave it out")
         self.batches = len(data)
@@ -229,6 +229,14 @@ class Training:
         """Whether there is nothing more to do."""
         return self.stopped or self.step >= self.steps
 
+    @property
+    def complete(self) -> bool:
+        """Whether all steps are done, and the last state is evaluated."""
+        is_evaluated = self._evaluate_model is None or (
+            bool(self.history.records) and self.history.records[-1].step == self.step
+        )
+        return self.finished and self.phase != STEPPED and is_evaluated
+
     def stop(self) -> None:
         """End training after the step that is under way; the last state is evaluated, the best is kept."""
         self.stopped = True
@@ -254,25 +262,20 @@ class Training:
 
     def run(self) -> Fit:
         """Train to the end, and leave the model in the best state."""
-        if self.finished:
-            self.notify(f"this training is finished: all {count_text(self.step, 'step')} are done")
-        else:
-            with (
-                deferred() as self._interrupts,
-                threads_for(self.batch_size * self.costs.largest) as notice,
-                # NumPy's warnings would come once and name no step: what overflows shows in the loss, which
-                # is checked in each step
-                np.errstate(over="ignore", invalid="ignore", divide="ignore"),
-            ):
-                try:
-                    try:
-                        self._train(notice)
-                    except KeyboardInterrupt as interrupt:
-                        self._end_by(interrupt)
-                    self._finish()
-                finally:
-                    self._tell("on_exit")
-                self.interrupted |= self._interrupts.pending is not None
+        with (
+            deferred() as self._interrupts,
+            threads_for(self.batch_size * self.costs.largest) as notice,
+            # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
+            # checked in each step
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
+            if self.complete:
+                done = count_text(self.step, "step")
+                self.notify(f"this training is finished, after {done}; for more, name more epochs")
+                self._apply(self.decision)  # whatever is evaluated now rounds as it would have then
+            else:
+                self._run(notice)
+            self.interrupted |= self._interrupts.pending is not None
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
@@ -287,6 +290,17 @@ class Training:
             decision=self.decision,
             forward=self.forward,
         )
+
+    def _run(self, notice: str | None) -> None:
+        """Train to the end, or until an interrupt ends it."""
+        try:
+            try:
+                self._train(notice)
+            except KeyboardInterrupt as interrupt:
+                self._end_by(interrupt)
+            self._finish()
+        finally:
+            self._tell("on_exit")
 
     def _train(self, notice: str | None) -> None:
         """Do all steps, with the evaluations among them."""
@@ -382,14 +396,19 @@ class Training:
             self.average.update()
 
     def _next(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
-        batch = next(drawn, None)
+        batch: object = next(drawn, None)
+        if isinstance(batch, tuple | list) and len(batch) == 2:
+            self.batch_number += 1
+            return batch[0], batch[1]
         if batch is None:
             raise TrainingError(
                 f"a pass through the data ended after {self.batch_number} batches, but its length is "
                 f"{self.batches}"
             )
-        self.batch_number += 1
-        return batch
+        raise TrainingError(
+            f"a batch is a pair, (inputs, targets), not a {type(batch).__name__}; where data is two arrays, "
+            "give a tuple of them"
+        )
 
     def _accumulated(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[float, float | None]:
         """Do one step on the mean of several batches' gradients; return the loss and the gradients' norm."""
@@ -434,8 +453,7 @@ class Training:
         norms = {}
         for name, parameter in self._named:
             if parameter.grad is not None:
-                gradient = parameter.grad.data.ravel("K")
-                norm = math.sqrt(float(gradient.dot(gradient)))  # in its own dtype, which is fast
+                norm = _norm(parameter.grad.data)
                 norms[name] = norm / factor if factor else math.inf
         return norms
 
@@ -451,7 +469,12 @@ class Training:
     # ---- compiling and evaluating --------------------------------------------------------------------------
 
     def _compile(self, decision: JitDecision) -> None:
-        """Follow the decision: what is compiled is so when it is first called."""
+        """Follow a decision, and tell it."""
+        self._apply(decision)
+        self._tell("on_compile", decision)
+
+    def _apply(self, decision: JitDecision) -> None:
+        """Follow a decision: what is compiled is so when it is first called."""
         self.decision = decision
         threads = threads_in_use() or 1
         self._functions = StepFunctions(*(decision.applied(f, threads) for f in self._uncompiled))
@@ -460,7 +483,6 @@ class Training:
         self.forward = self.model
         if self._evaluate_model is not None and (pays or decision.jit != "auto"):
             self.forward = decision.applied(self.model, threads)
-        self._tell("on_compile", decision)
 
     def _call(self, name: str, *inputs: Any) -> Any:
         """Call a function of the step; if it turns out to be none that can be compiled, once more without."""
@@ -548,6 +570,15 @@ class Training:
             differs.
         """
         restore(self, state)
+
+
+def _norm(gradient: NDArray[Any]) -> float:
+    """Return the Euclidean norm of an array."""
+    flat = gradient.ravel("K")  # in the order in memory, which needs no copy
+    square = float(flat.dot(flat))  # in its own dtype, which is fast
+    if flat.dtype == np.float16 or not 1e-30 < square < math.inf:  # rounded much, or beyond its range
+        square = float(np.square(flat, dtype=np.float64).sum())
+    return math.sqrt(square)
 
 
 def steps_of(epochs: float, steps_per_epoch: int) -> int:

@@ -142,6 +142,10 @@ def fit(
     >>> len(done.history.losses), done.best.validation_accuracy > 0.9
     (30, True)
     """
+    if seed < 0:
+        raise TrainingError(f"seed must be a whole number of at least 0, not {seed}")
+    if isinstance(callbacks, Callback):
+        raise TrainingError("callbacks is a list of them: callbacks=[...]")
     source = as_source(data, batch_size, np.random.default_rng(seed))
     evaluate = None
     if validation is not None:

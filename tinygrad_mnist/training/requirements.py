@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tinygrad_mnist import nn
-from tinygrad_mnist.optim import Optimizer
+from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.errors import TrainingError
 
 
@@ -51,8 +51,8 @@ def require_settings(
             raise TrainingError(f"{name} must be {expected}, not {value!r}")
 
 
-def require_held(model: nn.Module, optimizer: Optimizer) -> None:
-    """Raise an error for a model that has no parameters, and for an optimiser that has not those."""
+def require_fit(model: nn.Module, optimizer: Optimizer, schedule: LRScheduler | None) -> None:
+    """Raise an error unless the model has parameters, the optimiser holds them, and the schedule moves it."""
     own = {id(parameter) for parameter in model.parameters()}
     if not own:
         raise TrainingError(
@@ -64,3 +64,5 @@ def require_held(model: nn.Module, optimizer: Optimizer) -> None:
             "the optimiser holds no parameter of the model, so training would change nothing; make it for "
             "model.parameters()"
         )
+    if schedule is not None and schedule.optimizer is not optimizer:
+        raise TrainingError("the schedule was made for another optimiser, so it would change nothing")

@@ -97,6 +97,7 @@ def _settings(training: Training) -> dict[str, Any]:
     schedule = training.schedule
     return {
         "epochs": training.epochs,
+        "batch_size": getattr(training.data, "batch_size", None),
         "batches a pass": training.batches,
         "accumulate": training.accumulate,
         "clip_norm": training.clip_norm,
