@@ -22,7 +22,7 @@ from tinygrad_mnist.training import run as run_module
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
 Execute = Callable[..., "subprocess.CompletedProcess[str]"]
-DIGITS = ["train", "--recipe", "digits", "--out", "run"]
+DIGITS = ["train", "--recipe", "digits", "--out", "run", "--no-report"]
 QUICK = [*DIGITS, "--epochs", "2", "--hidden", "8"]
 
 # Drawing the pictures takes most of the time of a short run.

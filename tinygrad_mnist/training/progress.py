@@ -78,7 +78,7 @@ class Progress(Callback):
             training.optimizer, training.steps - training.step, training.schedule, points=MANY
         )
         return [
-            f"{count_text(parameters, 'parameter')}, {count_text(training.steps, 'step')}",
+            f"{count_text(parameters, 'parameter')}, {steps_text(training)}",
             rates_line(rates, self.display.encoding),
         ]
 
@@ -309,6 +309,12 @@ class Status:
 
     def _left(self) -> str:
         return f"{duration_text(self.seconds_left)} left" if self.seconds_left is not None else ""
+
+
+def steps_text(training: Training) -> str:
+    """Return how many steps there are, and how many of them are done, if training goes on."""
+    done = f", of which {training.step:,} are done" if training.step else ""
+    return f"{count_text(training.steps, 'step')}{done}"
 
 
 def status_of(training: Training, record: Record | None, meter: Meter, noun: str) -> Status:

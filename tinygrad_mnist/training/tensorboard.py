@@ -137,9 +137,14 @@ def _next_number(folder: Path) -> int:
     return 1 + max((int(end) for end in ends if end.isdecimal()), default=0)
 
 
+def is_installed() -> bool:
+    """Return whether event files can be written; what is needed is loaded later, as that takes a while."""
+    return find_spec("tensorboardX") is not None
+
+
 def require_tensorboard() -> None:
     """Raise an ImportError that names the extra, if event files cannot be written."""
-    if find_spec("tensorboardX") is None:  # it is loaded when it is used, as that takes a while
+    if not is_installed():
         raise ImportError(
             "tensorboardX is needed to write event files: install it with "
             'pip install "tinygrad_mnist[tensorboard]"'
