@@ -161,7 +161,7 @@ class RunDirectory:
 
     @property
     def has_events(self) -> bool:
-        """Whether event files for TensorBoard are there."""
+        """True if event files for TensorBoard are there."""
         return bool(_events(self.path))
 
     def clear(self, *keep: str) -> None:

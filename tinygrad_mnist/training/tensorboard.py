@@ -126,7 +126,7 @@ class TensorBoard(Callback):
     def _write(self, step: int, values: Mapping[str, float]) -> None:
         from tensorboardX.proto.summary_pb2 import Summary
 
-        if self._writer is not None:  # by one event, since an event for each value takes several times as long
+        if self._writer is not None:  # by one event, as one for each value takes several times as long
             written = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
             self._writer.file_writer.add_summary(Summary(value=written), step)
 
