@@ -273,7 +273,8 @@ class Training:
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             if self.complete:
-                self.notify(f"this training is finished: all {count_text(self.step, 'step')} are done")
+                done = count_text(self.step, "step")
+                self.notify(f"this training is finished, after {done}; for more, name more epochs")
                 self._apply(self.decision)  # whatever is evaluated now rounds as it would have then
             else:
                 self._run(notice)

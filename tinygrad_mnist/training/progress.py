@@ -64,7 +64,7 @@ class Progress(Callback):
 
     @property
     def display(self) -> Display:
-        """Where it is shown."""
+        """The display that it is shown on."""
         if self._display is None:
             self._display = find_display(self._stream or sys.stdout)
         return self._display
@@ -78,7 +78,7 @@ class Progress(Callback):
             training.optimizer, training.steps - training.step, training.schedule, points=MANY
         )
         return [
-            f"{count_text(parameters, 'parameter')}, {count_text(training.steps, 'step')}",
+            f"{count_text(parameters, 'parameter')}, {steps_text(training)}",
             rates_line(rates, self.display.encoding),
         ]
 
@@ -293,9 +293,8 @@ class Status:
         record, both, one = self.record, "", ""
         if record is not None and record.validation_accuracy is not None:
             one = f"validation {percent_text(record.validation_accuracy)}"
-            both = one
-            if record.train_accuracy is not None:
-                both = f"accuracy: training {percent_text(record.train_accuracy)}, {one}"
+            train = record.train_accuracy
+            both = f"accuracy: {'' if train is None else f'training {percent_text(train)}, '}{one}"
         elif record is not None and record.validation_loss is not None:
             one = both = f"validation loss {record.validation_loss:.4f}"
         loss = self._loss()
@@ -310,6 +309,12 @@ class Status:
 
     def _left(self) -> str:
         return f"{duration_text(self.seconds_left)} left" if self.seconds_left is not None else ""
+
+
+def steps_text(training: Training) -> str:
+    """Return how many steps there are, and how many of them are done, if training goes on."""
+    done = f", of which {training.step:,} are done" if training.step else ""
+    return f"{count_text(training.steps, 'step')}{done}"
 
 
 def status_of(training: Training, record: Record | None, meter: Meter, noun: str) -> Status:

@@ -22,7 +22,7 @@ from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.history import Record
 
 RUN = "run"
-"""The branch of the state of a training, in ``last.npz``, that is the run's: what it was trained on and with."""
+"""The branch of the state in ``last.npz`` that is the run's: what it was trained on, and with."""
 
 
 class Recorder(Callback):
@@ -62,7 +62,7 @@ class Recorder(Callback):
         self.unwritten: dict[Path, str] = {}  # what the disk lacks now, and why
         self.keeps_previous = True
         self.best: Record | None = None  # whose state is on the disk
-        self._is_owner = not directory.replaces
+        self.is_owner = not directory.replaces  # whether the files in the directory are this run's
         self._records = 0  # that are on the disk
         self._then = "training goes on, and it is tried again"
 
@@ -79,10 +79,10 @@ class Recorder(Callback):
         self.checkpoint = replace(self.checkpoint, origin=origin)
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Write the best state and the metrics; in an earlier run's directory first the state to go on from."""
-        if not self._is_owner:
+        """Write the best state and the metrics; in an earlier run's place first the state to go on from."""
+        if not self.is_owner:
             self._save_last(training)
-        if self._is_owner:
+        if self.is_owner:
             with training.averaged():
                 self._write(training.history.records, record if best else None)
 
@@ -119,13 +119,21 @@ class Recorder(Callback):
 
     def complete(self, result: Fit) -> None:
         """Write what the disk lacks after training; the model has the best state."""
-        self._write(result.history.records, result.best)
+        if not self.is_owner:
+            path = self.directory.file(CHECKPOINT)
+            with self._retried(path):
+                save_checkpoint(path, self.checkpoint)
+                self.directory.clear(CHECKPOINT)
+                self.best, self.is_owner = result.best, True
+        if self.is_owner:
+            self._write(result.history.records, result.best)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary."""
+        """Write the summary, unless an earlier run's is there because nothing could be written."""
         path = self.directory.file(SUMMARY)
-        with self._retried(path), writing(path):
-            write_json(path, summary)
+        if self.is_owner:
+            with self._retried(path), writing(path):
+                write_json(path, summary)
 
     def _write(self, records: Sequence[Record], best: Record | None) -> None:
         """Write the model, if it is in another best state than the one on the disk, and the metrics."""
@@ -142,9 +150,9 @@ class Recorder(Callback):
 
     def _save_last(self, training: Training) -> None:
         """Write the state to go on from."""
-        if self._is_owner and training.step == 0:  # a disk that takes nothing is found out before training
+        if self.is_owner and training.step == 0:  # a disk that takes nothing is found out before training
             self._write_last(training)
-        elif self._is_owner:
+        elif self.is_owner:
             with self._retried(self.directory.file(LAST)):
                 self._write_last(training)
         elif training.step:
@@ -156,7 +164,7 @@ class Recorder(Callback):
         with self._retried(self.directory.file(LAST)):
             self._write_last(training, replaces=True)
             self.directory.clear(LAST)
-            self._is_owner = True
+            self.is_owner = True
             self._write_last(training)
 
     def _write_last(self, training: Training, replaces: bool = False) -> None:

@@ -29,12 +29,13 @@ from tinygrad_mnist.training.directory import (
 )
 from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError
 from tinygrad_mnist.training.model_file import ModelFile
-from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.recorder import RUN, Recorder
 from tinygrad_mnist.training.report.trained_run import data_hashes
-from tinygrad_mnist.training.run import Outcome, finish, fit_run
+from tinygrad_mnist.training.run import Outcome, finish, fit_run, new_model, with_events
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.tensorboard import is_installed
+from tinygrad_mnist.training.threads import threads_as
 from tinygrad_mnist.training.training_data import load_data, split
 from tinygrad_mnist.training.versions import differences, machine
 
@@ -46,8 +47,10 @@ def resume_run(
     data: str | Dataset | None = None,
     model: ModelFile | None = None,
     seed: int | None = None,
+    threads: int | None = None,
     jit: str = "auto",
     callbacks: Sequence[Callback] = (),
+    tensorboard: bool = False,
     report: bool = True,
     checkpoint_every: str = EVERY,
 ) -> Outcome:
@@ -61,7 +64,7 @@ def resume_run(
     run : path-like
         The run directory; or a file in it, such as ``previous.npz`` where ``last.npz`` is damaged.
     changes : mapping, optional
-        ``{"epochs": 20}`` for more epochs: then the learning rate goes on as in a training of that many. Other
+        ``{"epochs": 20}`` for more epochs: the learning rate goes on as in a training of that many. Other
         values of the recipe may be given, but have to be those of the run.
     data : str or Dataset, optional
         The data of the run, where it is in another place now.
@@ -69,13 +72,15 @@ def resume_run(
         The file that builds the model, where it is in another place now.
     seed : int, optional
         The seed of the run, which cannot be changed.
+    threads : int, optional
+        Threads that BLAS computes with; as many as until now by default, where threadpoolctl can say so.
     jit : str
         With "auto" steps are compiled if they were until now.
     callbacks : sequence of Callback
         They are told how it goes.
-    report : bool
-        Whether to write the report.
-    checkpoint_every : str
+    tensorboard : bool
+        Whether to write event files. Where the run has some, that goes on in any case.
+    report, checkpoint_every
         As in `train`.
 
     Returns
@@ -106,30 +111,31 @@ def resume_run(
         kept = _load(file, model, notify)
         recipe = _continued(kept, changes or {}, seed)
         dataset, source = _data(kept, data, notify)
-        now = machine()
-        if differ := differences(_facts(kept), now):
-            notify(
-                f"this is not quite the machine of before ({'; '.join(differ)}): results may differ in their "
-                "last digits from those without an interruption"
+        goes_on = tensorboard or (directory.has_events and is_installed())
+        told = with_events(callbacks, directory, recipe) if goes_on else callbacks
+        with threads_as(threads or _facts(kept).get("threads")):
+            now = machine()
+            if differ := differences(_facts(kept), now):
+                notify(
+                    f"this is not quite the machine of before ({'; '.join(differ)}): results may differ in "
+                    "their last digits from those without an interruption"
+                )
+            rngs = generators(kept.origin["seed"])
+            parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
+            parts = replace(parts, standardizer=kept.standardizer)
+            origin = {**kept.origin, "data": source}
+            checkpoint = replace(
+                kept, model=new_model(recipe, parts, rngs), recipe=recipe, training=None, origin=origin
             )
-        rngs = generators(kept.origin["seed"])
-        parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
-        parts = replace(parts, standardizer=kept.standardizer)
-        built = build_model(
-            recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
-        )
-        checkpoint = replace(
-            kept, model=built, recipe=recipe, training=None, origin={**kept.origin, "data": source}
-        )
-        facts = {"data": _facts(kept)["data"], **now}
-        recorder = Recorder(callbacks, directory, checkpoint, facts, checkpoint_every)
-        recorder.keeps_previous = file.name == LAST  # a damaged last state would take the place of this one
-        if _facts(kept).get("replaces"):
-            directory.clear(file.name)
-        result = fit_run(recorder, parts, rngs, jit, resume=kept.training)
-        if recorder.training is None and (summary := _whole(directory, len(result.history.losses))):
-            return _unchanged(recorder, summary)
-        return finish(recorder, dataset, parts, result, rngs["sample"], report)
+            facts = {"data": _facts(kept)["data"], **now}
+            recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
+            recorder.keeps_previous = file.name == LAST  # a damaged last state would take the place of this
+            if _facts(kept).get("replaces"):
+                directory.clear(file.name)
+            result = fit_run(recorder, parts, rngs, jit, resume=kept.training)
+            if recorder.training is None and (summary := _whole(directory, len(result.history.losses))):
+                return _unchanged(recorder, summary)
+            return finish(recorder, dataset, parts, result, rngs["sample"], report)
 
 
 def _load(file: Path, model: ModelFile | None, notify: Any) -> Checkpoint:
@@ -183,7 +189,8 @@ def _continued(kept: Checkpoint, changes: Mapping[str, Any], seed: int | None) -
 
 def _refusal(field: str, value: Any) -> RecipeError:
     return RecipeError(
-        f"{field} cannot be changed when a run goes on; it is {value}: leave it out, or train a new run", field
+        f"{field} cannot be changed when a run goes on; it is {value}: leave it out, or train a new run",
+        field,
     )
 
 
@@ -195,8 +202,8 @@ def _data(kept: Checkpoint, data: str | Dataset | None, notify: Any) -> tuple[Da
         dataset, source = load_data(data or kept.origin["data"], notify)
     if data_hashes(dataset) != _facts(kept).get("data"):
         raise RunError(
-            f"{printable(str(source))} is not the data that the run was trained on until now: images or labels "
-            "differ; name the same data"
+            f"{printable(str(source))} is not the data that the run was trained on until now: images or "
+            "labels differ; name the same data"
         )
     return dataset, source
 

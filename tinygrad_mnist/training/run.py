@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset, find_augmentation
 from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.numbers import percent_text
@@ -214,6 +215,9 @@ def finish(
             raise
         recorder.tell("on_interrupt")
         summary, on_test = _evaluated(recorder, dataset, parts, result)
+    if not recorder.is_owner:  # not one file could be written: the earlier run stays as it is
+        missing = tuple(recorder.unwritten)
+        return Outcome(summary, recorder.directory.path, (), recorder.checkpoint, missing)
     outcome = _with_pictures(summary, on_test, recorder, dataset, result.history, rng, report)
     if not outcome.interrupted:
         summary["complete"] = True
@@ -286,6 +290,13 @@ def _with_pictures(
     )
 
 
+def new_model(recipe: Recipe, parts: Parts, rngs: Mapping[str, np.random.Generator]) -> nn.Module:
+    """Return a model with new weights, which draws from the generators of a run."""
+    return build_model(
+        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
+    )
+
+
 def _untrained(
     recipe: Recipe,
     dataset: Dataset,
@@ -294,11 +305,8 @@ def _untrained(
     origin: dict[str, Any],
 ) -> Checkpoint:
     """Return a checkpoint with a new model. The model is trained in place, so this stays the checkpoint."""
-    model = build_model(
-        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
-    )
     return Checkpoint(
-        model=model,
+        model=new_model(recipe, parts, rngs),
         recipe=recipe,
         image_shape=dataset.image_shape,
         class_names=dataset.class_names,

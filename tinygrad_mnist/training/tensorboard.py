@@ -78,14 +78,15 @@ class TensorBoard(Callback):
 
     def on_step_end(self, training: Training) -> None:
         """Write the mean loss and the learning rate, every few steps, and the norms of the gradients."""
+        values = {}
         if training.step % self._every == 0:
             losses = training.history.losses[-self._every :]
             values = {"loss/training": sum(losses) / len(losses), "learning_rate": training.lr}
-            self._write(training.step, values)
         gradients = training.history.gradients
         if gradients and gradients[-1].step == training.step:
-            norms = gradients[-1].norms.items()
-            self._write(training.step, {f"gradient_norm/{name}": norm for name, norm in norms})
+            values.update({f"gradient_norm/{name}": norm for name, norm in gradients[-1].norms.items()})
+        if values:
+            self._write(training.step, values)
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
         """Write loss and accuracies, and the histograms of the parameters that were evaluated."""
@@ -123,9 +124,11 @@ class TensorBoard(Callback):
             self.on_evaluate(training, records[-1], best=False)
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
-        if self._writer is not None:
-            for tag, value in values.items():
-                self._writer.add_scalar(tag, value, step)
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        if self._writer is not None:  # by one event, as one for each value takes several times as long
+            written = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+            self._writer.file_writer.add_summary(Summary(value=written), step)
 
 
 def _next_number(folder: Path) -> int:
@@ -134,9 +137,14 @@ def _next_number(folder: Path) -> int:
     return 1 + max((int(end) for end in ends if end.isdecimal()), default=0)
 
 
+def is_installed() -> bool:
+    """Return whether event files can be written; what is needed is loaded later, as that takes a while."""
+    return find_spec("tensorboardX") is not None
+
+
 def require_tensorboard() -> None:
     """Raise an ImportError that names the extra, if event files cannot be written."""
-    if find_spec("tensorboardX") is None:  # it is loaded when it is used, as that takes a while
+    if not is_installed():
         raise ImportError(
             "tensorboardX is needed to write event files: install it with "
             'pip install "tinygrad_mnist[tensorboard]"'

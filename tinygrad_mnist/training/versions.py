@@ -39,9 +39,8 @@ def machine() -> dict[str, Any]:
     with suppress(ImportError):
         from threadpoolctl import threadpool_info
 
-        kernels = ", ".join(
-            sorted({found.get("architecture") or "unknown" for found in threadpool_info() if found["user_api"] == "blas"})
-        )
+        found = [library for library in threadpool_info() if library["user_api"] == "blas"]
+        kernels = ", ".join(sorted({library.get("architecture") or "unknown" for library in found}))
     return {
         "versions": versions(),
         "threads": threads_in_use(),
