@@ -1,4 +1,4 @@
-"""Prove that a training by a recipe can be interrupted at any moment, and ends in the same bits all the same."""
+"""Prove that a training by a recipe can be interrupted at any moment, and ends in the same bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipe", type=shared_options.name, metavar="RECIPE", help="a name, or a .toml file: see 'recipes'"
     )
     shared_options.add_model(parser, "the model that a function of your own builds, in place of the recipe's")
-    shared_options.add_data(parser, "the data, some images of which are trained on; that of the recipe by default")
+    shared_options.add_data(
+        parser, "the data, some images of which are trained on; that of the recipe by default"
+    )
     parser.add_argument(
         "--steps",
         type=shared_options.at_least(4),

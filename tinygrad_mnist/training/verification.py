@@ -154,7 +154,9 @@ def verify_resume(
             _run({**reference, "name": "parts", "points": given, "stop": number + 1, "resume": number})
             last = number + 1 == len(chosen)
             moment = "end" if last else str(number + 1)
-            difference = _compare(folder, f"{moment} of saved", f"{moment} of parts", f"{end}, in a new process")
+            difference = _compare(
+                folder, f"{moment} of saved", f"{moment} of parts", f"{end}, in a new process"
+            )
             verdict = "differs" if difference else "equal"
             tell(f"from step {point.step}, {point.place}, {end}: {verdict}")
         state = load_state(Path(folder, "end of whole.npz"))
@@ -210,9 +212,11 @@ def _points(steps: int, per_pass: int, evaluations: list[int], count: int) -> li
     chosen: list[Point] = []
     for point in [*telling, *others]:
         is_inside = 0 < point.step < steps or point.event == "on_train_begin"
-        if is_inside and len(chosen) < count and (point.step, point.event) not in [
-            (other.step, other.event) for other in chosen
-        ]:
+        if (
+            is_inside
+            and len(chosen) < count
+            and (point.step, point.event) not in [(other.step, other.event) for other in chosen]
+        ):
             chosen.append(point)
     return sorted(chosen, key=lambda point: (point.step, point.event == "on_evaluate"))
 
