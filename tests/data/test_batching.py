@@ -94,7 +94,7 @@ class TestBatches:
             batches(self.images, self.labels, batch_size)
 
     def test_mismatched_counts_are_refused_at_the_call(self) -> None:
-        with pytest.raises(DataError, match="10 images and 9 labels"):
+        with pytest.raises(DataError, match="10 inputs and 9 targets"):
             batches(self.images, self.labels[:9], 2)
 
 

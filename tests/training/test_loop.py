@@ -10,25 +10,25 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import (
     OPTIMIZERS,
+    Callback,
     DivergedError,
     Fit,
     JitDecision,
     Plan,
     Recipe,
     Record,
-    Reporter,
+    Training,
     compilation,
+    course,
     evaluate,
-    fit,
-    loop,
+    follow,
 )
-from tinygrad_mnist.training.loop import History
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Parts, split
 
 
-class Listener(Reporter):
+class Listener(Callback):
     """Keeps all that it is told, and may press Ctrl-C after a step."""
 
     def __init__(self, interrupt_after: int | None = None) -> None:
@@ -39,36 +39,38 @@ class Listener(Reporter):
         self.interrupt_after = interrupt_after
         self.was_interrupted = False
 
-    def started(self, plan: Plan) -> None:
-        self.plan = plan
+    def on_train_begin(self, training: Training) -> None:
+        assert training.plan is not None
+        self.plan: Plan = training.plan
         if self.interrupt_after == 0:
             raise KeyboardInterrupt
 
-    def compiling(self, decision: JitDecision) -> None:
+    def on_compile(self, training: Training, decision: JitDecision) -> None:
         self.decisions.append(decision)
 
-    def stepped(self, step: int, loss: float) -> None:
-        self.steps.append(step)
-        if step == self.interrupt_after:
+    def on_step_end(self, training: Training) -> None:
+        self.steps.append(training.step)
+        if training.step == self.interrupt_after:
             raise KeyboardInterrupt
 
-    def evaluated(self, record: Record, best: bool) -> None:
+    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
         self.records.append(record)
         self.best.append(best)
 
-    def interrupted(self) -> None:
+    def on_interrupt(self, training: Training) -> None:
         self.was_interrupted = True
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Reporter | None = None, jit: str = "auto"
+    recipe: Recipe, dataset: Dataset, seed: int = 0, listener: Callback | None = None, jit: str = "auto"
 ) -> tuple[Fit, Any, Parts]:
     rngs = generators(seed)
     parts = split(dataset, recipe.validation, rngs["split"])
     model = build_model(
         recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
-    return fit(recipe, model, parts, rngs=rngs, reporter=listener, jit=jit), model, parts
+    callbacks = [] if listener is None else [listener]
+    return follow(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit), model, parts
 
 
 def test_the_patterns_are_learned(small: Recipe, patterns: Dataset) -> None:
@@ -154,7 +156,7 @@ def test_every_step_is_in_training_mode(small: Recipe, patterns: Dataset, mode: 
     rngs = generators(0)
     parts = split(patterns, small.validation, rngs["split"])
     model = Watched(build_model(small, parts.image_shape, parts.classes)).train(mode)
-    done = fit(small, model, parts, rngs=rngs)
+    done = follow(small, model, parts, rngs=rngs)
     assert len(done.history.losses) == model.modes.count(True) == 32
     assert model.modes.count(False) >= 4  # the evaluations
 
@@ -164,17 +166,19 @@ def test_evaluations_are_no_training_time(
 ) -> None:
     """By a clock on which a step takes a second and an evaluation an hour."""
 
-    class Clock(Reporter):
+    class Clock(Callback):
         now = 0.0
 
-        def stepped(self, step: int, loss: float) -> None:
+        def on_step_end(self, training: Training) -> None:
             self.now += 1
+            with training.untimed():  # as of a checkpoint
+                self.now += 60
 
-        def evaluated(self, record: Record, best: bool) -> None:
+        def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
             self.now += 3600
 
     clock = Clock()
-    monkeypatch.setattr(loop, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(course, "perf_counter", lambda: clock.now)
     assert train(small, patterns, listener=clock)[0].seconds == 32
 
 
@@ -195,7 +199,7 @@ def test_training_accuracy_is_that_of_one_sample_of_the_training_part(
     rngs = generators(0)
     parts = split(patterns, small.validation, rngs["split"])
     model = Watched(build_model(small, parts.image_shape, parts.classes))
-    fit(small, model, parts, rngs=rngs)
+    follow(small, model, parts, rngs=rngs)
     samples = model.seen[1::2]  # of each pair of evaluations, the first is on the validation part
     assert len(samples) == 4
     assert all(np.array_equal(one, samples[0]) for one in samples)
@@ -324,7 +328,7 @@ def test_the_step_and_the_model_are_compiled_once(
     small: Recipe, patterns: Dataset, compiler: list[object]
 ) -> None:
     done, model, _ = train(small, patterns, jit="on")
-    assert len(compiler) == 2
+    assert len(compiler) == 5  # the functions of a step, of which one is called, and the model
     assert model in compiler
     assert done.decision.compiled
 
@@ -467,31 +471,4 @@ def test_step_and_evaluation_are_one_program_each(
 
     monkeypatch.setattr(compilation, "compiled", compile)
     train(small, patterns, jit="on")
-    assert [len(one.compilations) for one in made] == [1, 1]
-
-
-# ---- records ----------------------------------------------------------------------------------------------
-
-
-def record(accuracy: float, loss: float, step: int = 1) -> Record:
-    return Record(step, 1.0, 1.0, 0.1, 0.5, 0.9, loss, accuracy)
-
-
-def test_the_higher_accuracy_is_better() -> None:
-    assert record(0.9, 2.0).better_than(record(0.8, 1.0))
-    assert not record(0.8, 1.0).better_than(record(0.9, 2.0))
-
-
-def test_of_equal_accuracies_the_lower_loss_is_better() -> None:
-    assert record(0.9, 1.0).better_than(record(0.9, 2.0))
-    assert not record(0.9, 2.0).better_than(record(0.9, 1.0))
-
-
-def test_anything_is_better_than_nothing() -> None:
-    assert record(0.0, 9.0).better_than(None)
-
-
-def test_the_recent_loss_is_of_the_steps_since_the_last_record() -> None:
-    history = History(2, losses=[4.0, 2.0, 1.0, 3.0], records=[record(0.5, 1.0, step=2)])
-    assert history.recent_loss() == 2.0
-    assert np.isnan(History(2).recent_loss())
+    assert [len(one.compilations) for one in made if one.compilations] == [1, 1]

@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.training import RECIPES, Recipe
-from tinygrad_mnist.training.passes import draw_batches
+from tinygrad_mnist.training.passes import Passes
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Parts, split
 
@@ -22,9 +22,8 @@ def parts() -> Parts:
 
 
 def drawn(recipe: Recipe, parts: Parts, steps: int, seed: int = 0) -> list[tuple[Any, Any]]:
-    return list(
-        draw_batches(recipe, parts, recipe.batch_size or len(parts.train_images), steps, generators(seed))
-    )
+    passes = Passes(recipe, parts, recipe.batch_size or len(parts.train_images), steps, generators(seed))
+    return list(itertools.islice(itertools.chain.from_iterable(itertools.repeat(passes)), steps))
 
 
 def numbers(batches: list[tuple[Any, Any]], parts: Parts) -> list[int]:
@@ -95,9 +94,7 @@ def test_each_epoch_changes_an_image_in_another_way(parts: Parts) -> None:
 
 
 def test_a_batch_of_all_images_is_made_once(parts: Parts) -> None:
-    (first, _), (second, _) = itertools.islice(
-        draw_batches(PLAIN, parts, len(parts.train_images), 2, generators(0)), 2
-    )
+    (first, _), (second, _) = drawn(PLAIN.changed(batch_size=None), parts, 2)
     assert first is second
 
 

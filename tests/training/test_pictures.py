@@ -5,8 +5,7 @@ import pytest
 
 from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import Outcome, Recipe, Record, Reporter, train
-from tinygrad_mnist.training.loop import History
+from tinygrad_mnist.training import Callback, History, Outcome, Recipe, Record, Training, train
 from tinygrad_mnist.training.pictures import POINTS, loss_curve
 
 
@@ -15,11 +14,11 @@ def drawn(outcome: Outcome) -> list[Path]:
     return [path for path in outcome.pictures if path.suffix == ".png"]
 
 
-class Notices(Reporter):
+class Notices(Callback):
     def __init__(self) -> None:
         self.notices: list[str] = []
 
-    def notify(self, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         self.notices.append(sentence)
 
 
@@ -33,7 +32,7 @@ def test_without_matplotlib_there_are_no_pictures_and_that_is_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     told = Notices()
-    outcome = train(small, patterns, out="run", reporter=told)
+    outcome = train(small, patterns, out="run", callbacks=[told])
     assert drawn(outcome) == []
     (notice,) = [notice for notice in told.notices if "no pictures were drawn" in notice]
     assert "tinygrad_mnist[plot]" in notice
@@ -47,7 +46,7 @@ def test_without_a_layout_there_is_no_graph_and_that_is_said(
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "pygraphviz", None)
     told = Notices()
-    train(small, patterns, out="run", reporter=told)
+    train(small, patterns, out="run", callbacks=[told])
     (notice,) = [notice for notice in told.notices if "no graph was drawn" in notice]
     assert "tinygrad_mnist[graph]" in notice
     assert list(Path("run").glob("graph*")) == []
@@ -61,7 +60,7 @@ def test_a_picture_that_cannot_be_written_costs_nothing_else(
 
     monkeypatch.setattr(plots, "plot_training", full)
     told = Notices()
-    outcome = train(small, patterns, out="run", reporter=told)
+    outcome = train(small, patterns, out="run", callbacks=[told])
     assert [path.name for path in drawn(outcome)] == ["predictions.png"]
     assert outcome.missing == (Path("run/training.png"),)
     assert any("training.png cannot be written (No space left on device)" in it for it in told.notices)

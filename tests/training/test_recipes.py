@@ -1,6 +1,7 @@
 import json
 import math
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
+from typing import Any
 
 import pytest
 
@@ -102,9 +103,17 @@ def test_an_unknown_recipe_unlike_all_lists_them() -> None:
 
 def test_a_recipe_with_other_entries_is_refused() -> None:
     values = RECIPES["mlp"].to_dict()
-    del values["lr"]
-    with pytest.raises(RecipeError, match=r"lacks lr and has the unknown speed"):
+    del values["name"]
+    with pytest.raises(RecipeError, match=r"lacks name and has the unknown speed"):
         Recipe.from_dict({**values, "speed": 3})
+
+
+@pytest.mark.parametrize("field", [field for field in fields(Recipe) if field.default is not MISSING])
+def test_a_field_with_a_default_may_be_missing(field: Field[Any]) -> None:
+    values = RECIPES["mlp"].to_dict()
+    expected = RECIPES["mlp"].changed(**{field.name: field.default})
+    del values[field.name]
+    assert Recipe.from_dict(values) == expected
 
 
 def test_a_recipe_of_an_earlier_version_means_what_it_meant() -> None:

@@ -94,11 +94,11 @@ def test_training_a_small_model_takes_one_thread() -> None:
     code = (
         "set_threads(2)\n"
         "from tinygrad_mnist.data import load\nfrom tinygrad_mnist.training import *\n"
-        "class Seen(Reporter):\n"
-        "    notify = lambda self, sentence: 'thread' in sentence and print(sentence[:10])\n"
-        "    def stepped(self, step, loss):\n"
-        "        step > 1 or print(threads_in_use())\n"
-        "train(find_recipe('digits'), load('digits'), out='run', reporter=Seen())\n"
+        "class Seen(Callback):\n"
+        "    on_notice = lambda self, training, sentence: 'thread' in sentence and print(sentence[:10])\n"
+        "    def on_step_end(self, training):\n"
+        "        training.step > 1 or print(threads_in_use())\n"
+        "train(find_recipe('digits'), load('digits'), out='run', callbacks=[Seen()])\n"
         "print(threads_in_use())"
     )
     assert answer(code).splitlines() == ["one thread", "1", "2"]

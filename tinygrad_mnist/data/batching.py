@@ -179,7 +179,7 @@ class Batches:
             raise DataError(
                 f"the state is that of batches with the generator {kinds[0]}; these have {kinds[1]}"
             )
-        if self.rng is not None:
+        if self.rng is not None and saved is not None:
             self.rng.bit_generator.state = copy.deepcopy(saved)
         self._began = None
 

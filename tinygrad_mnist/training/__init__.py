@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         save_checkpoint,
         save_state,
     )
+    from tinygrad_mnist.training.course import Fit, Training
     from tinygrad_mnist.training.evaluation import (
         CheckpointEvaluation,
         Evaluation,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
         evaluate_checkpoint,
         evaluate_ensemble,
     )
-    from tinygrad_mnist.training.fitting import Fit, Training, fit
+    from tinygrad_mnist.training.fitting import fit
     from tinygrad_mnist.training.history import GradientNorms, History, Record
     from tinygrad_mnist.training.loop import follow
     from tinygrad_mnist.training.metrics import METRICS
@@ -132,6 +133,7 @@ def __getattr__(name: str) -> Any:
         from tinygrad_mnist.training import (
             callbacks,
             checkpoint,
+            course,
             evaluation,
             fitting,
             history,
@@ -147,6 +149,7 @@ def __getattr__(name: str) -> Any:
         for module in (
             callbacks,
             checkpoint,
+            course,
             evaluation,
             fitting,
             history,

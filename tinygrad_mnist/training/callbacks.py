@@ -11,7 +11,7 @@ from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.history import Record
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
 
 
 class Callback:
@@ -109,7 +109,8 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
-        for callback in callbacks:
+        given: Sequence[object] = callbacks
+        for callback in given:
             if not isinstance(callback, Callback):
                 what = (
                     f"the class {callback.__name__}; make one: {callback.__name__}()"

@@ -11,7 +11,7 @@ from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.errors import TrainingError
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
 
 EVERY: Final = "30 seconds"
 """How often a state is saved, where nobody says it."""

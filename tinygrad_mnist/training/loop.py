@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.choices import build_optimizer, build_schedule
+from tinygrad_mnist.training.course import Fit, Training, steps_of
 from tinygrad_mnist.training.evaluation import evaluate
-from tinygrad_mnist.training.fitting import Fit, Training, steps_of
 from tinygrad_mnist.training.metrics import Measured
 from tinygrad_mnist.training.models import costs, model_input
 from tinygrad_mnist.training.passes import Passes

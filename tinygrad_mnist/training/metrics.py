@@ -135,8 +135,10 @@ METRICS: dict[str, MetricFunction] = {
     "mean-squared-error": mean_squared_error,
     "mean-absolute-error": mean_absolute_error,
 }
-"""The metrics by name: functions of all outputs and all targets. Beside them there are ``top-k`` for any k, and
-``loss``, which is that of the training, and is always measured."""
+"""The metrics by name: functions of all outputs and all targets.
+
+Beside them there are ``top-k`` for any k, and ``loss``, that of the training, which is always measured.
+"""
 
 LOSS: Final = "loss"
 
@@ -191,7 +193,8 @@ def _labels(outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
     """Return the class of each sample as a number."""
     if outputs.ndim >= 2:
         if targets.shape == outputs.shape:
-            return targets.argmax(axis=1)
+            labels: NDArray[Any] = targets.argmax(axis=1)
+            return labels
         if targets.dtype.kind in "iu" and targets.shape == (len(outputs), *outputs.shape[2:]):
             return targets
     raise TrainingError(
@@ -207,7 +210,8 @@ def _differences(outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.flo
             f"errors of numbers need targets in the shape of the outputs; they have {targets.shape} and "
             f"{outputs.shape}"
         )
-    return np.subtract(outputs, targets, dtype=np.float64)
+    differences: NDArray[np.float64] = np.subtract(outputs, targets, dtype=np.float64)
+    return differences
 
 
 # ---- measuring --------------------------------------------------------------------------------------------

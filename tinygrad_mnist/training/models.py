@@ -349,7 +349,7 @@ def known_costs(recipe: Recipe, image_shape: Pair, classes: int) -> Costs | None
 
 
 def estimated_costs(model: nn.Module, image_shape: tuple[int, ...]) -> Costs:
-    """Return the costs of any model by the shapes of the parameters, with filters applied at a quarter of the pixels."""
+    """Return the costs by the shapes of the parameters, with filters applied at a quarter of the pixels."""
     places = max(1, math.prod(image_shape) // 4)
     products = [(parameter.size, parameter.ndim == 4) for parameter in model.parameters()]
     filters = sum(size for size, is_filter in products if is_filter)

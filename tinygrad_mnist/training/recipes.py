@@ -453,8 +453,8 @@ _ADDED: Final[dict[str, Any]] = {
 }
 """Fields that recipes in files of earlier versions lack, and the value that those versions trained by.
 
-This need not be the default of today: an old file means what it meant when it was written. A field that is not
-here gets its default.
+This need not be the default of today: an old file means what it meant when it was written. A field that
+is not here gets its default.
 """
 
 

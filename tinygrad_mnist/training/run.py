@@ -20,10 +20,10 @@ from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.compilation import JitDecision
+from tinygrad_mnist.training.course import Fit, Training
 from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, REPORT, SUMMARY, RunDirectory
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.fitting import Fit, Training
 from tinygrad_mnist.training.history import History, Record
 from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
@@ -342,7 +342,7 @@ def _summary(
 
 
 class _Recorder(Callback):
-    """A callback that writes metrics and the best checkpoint as they come, and can tell the others something."""
+    """A callback that writes metrics and the best checkpoint as they come, and can tell the others."""
 
     def __init__(
         self, callbacks: Sequence[Callback], directory: RunDirectory, checkpoint: Checkpoint

@@ -39,7 +39,7 @@ def step_functions(
     """
 
     def loss_on(x: Tensor, y: Tensor) -> Tensor:
-        loss: Tensor = loss_of(model(x), y)
+        loss = loss_of(model(x), y)
         if not isinstance(loss, Tensor) or loss.ndim:
             raise TrainingError(f"the loss has to return a Tensor of shape (), not {_described(loss)}")
         return loss
