@@ -336,7 +336,7 @@ def _summary(
         "compiled_reason": result.decision.reason,
         "versions": versions(),
         "data_sha256": data_hashes(dataset),
-        "notices": notices,
+        "notices": list(notices),
         "config": recipe.to_dict(),
     }
 

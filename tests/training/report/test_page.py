@@ -252,5 +252,5 @@ def test_many_classes_are_a_list_of_mistakes(made: Made, patterns: Dataset) -> N
     probabilities = rng.dirichlet(np.ones(25), 60).astype(np.float32)
     run = made(names=names, dataset=replace(patterns, classes=25, class_names=names), given=probabilities)
     text = read(run).text
-    assert "The confusion matrix of 25 classes is in pictures/confusion.png" in text
+    assert "The confusion matrix of 25 classes is the picture confusion.png" in text
     assert "Taken most often" in text

@@ -38,7 +38,7 @@ def mistakes(drawn: Drawn) -> Content:
             class_="pair",
         )
     else:
-        matrix = element("p", f"The confusion matrix of {len(names)} classes is in pictures/confusion.png.")
+        matrix = element("p", f"The confusion matrix of {len(names)} classes is the picture confusion.png.")
     return join(
         element(
             "p",
