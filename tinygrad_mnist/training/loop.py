@@ -77,7 +77,7 @@ def follow(
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
     """
-    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit)
+    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint)
     if resume is not None:
         training.load_state_dict(resume)
     return training.run()
@@ -91,6 +91,7 @@ def planned(
     rngs: Mapping[str, np.random.Generator],
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
+    lint: bool = True,
 ) -> Training:
     """Return the training of a model by a recipe, which has not begun."""
     samples = len(parts.train_images)
