@@ -24,9 +24,9 @@ from tinygrad_mnist.training import (
     evaluate,
     load_checkpoint,
     loop,
+    recorder,
     train,
 )
-from tinygrad_mnist.training import recorder
 from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.directory import FILES, RunDirectory
 from tinygrad_mnist.training.seeds import generators

@@ -143,7 +143,9 @@ def _load(file: Path, model: ModelFile | None, notify: Any) -> Checkpoint:
     if not file.exists():
         previous = file.with_name(PREVIOUS)
         if previous.exists():
-            raise CheckpointError(f"{file.parent} has no {LAST}; name {previous} to go on from the one before")
+            raise CheckpointError(
+                f"{file.parent} has no {LAST}; name {previous} to go on from the one before"
+            )
         raise CheckpointError(
             f"{file.parent} holds the weights of a model alone, and no {LAST} with the state of its training "
             "to go on from; train anew"
