@@ -32,7 +32,7 @@ loss = nn.CrossEntropyLoss(label_smoothing=0.1)
 
 losses = []
 model.train()
-for epoch in range(options.epochs):
+for _ in range(options.epochs):
     for x, y in batches:
         optimizer.zero_grad()
         value = loss(model(x), y)
