@@ -61,12 +61,17 @@ if TYPE_CHECKING:
     )
     from tinygrad_mnist.training.fitting import fit
     from tinygrad_mnist.training.history import GradientNorms, History, Record
+    from tinygrad_mnist.training.lints import LINTS, Lint, Lints, lint
     from tinygrad_mnist.training.loop import follow
     from tinygrad_mnist.training.metrics import METRICS
     from tinygrad_mnist.training.plan import Plan
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
+    from tinygrad_mnist.training.progress import Progress
+    from tinygrad_mnist.training.rates import schedule_rates
+    from tinygrad_mnist.training.resumed_run import resume_run
     from tinygrad_mnist.training.run import Outcome, train
     from tinygrad_mnist.training.submission import write_submission
+    from tinygrad_mnist.training.tensorboard import TensorBoard
     from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
@@ -75,6 +80,7 @@ __all__ = [
     "DATASETS",
     "JIT",
     "LAYERS",
+    "LINTS",
     "METRICS",
     "MODELS",
     "NORMS",
@@ -94,6 +100,8 @@ __all__ = [
     "GradientNorms",
     "History",
     "JitChoice",
+    "Lint",
+    "Lints",
     "ModelFile",
     "ModelFileError",
     "NormChoice",
@@ -101,10 +109,12 @@ __all__ = [
     "Outcome",
     "Plan",
     "Prediction",
+    "Progress",
     "Recipe",
     "RecipeError",
     "Record",
     "RunError",
+    "TensorBoard",
     "Training",
     "TrainingError",
     "choose",
@@ -115,12 +125,15 @@ __all__ = [
     "find_recipe",
     "fit",
     "follow",
+    "lint",
     "load_checkpoint",
     "load_state",
     "predict",
     "predict_picture",
     "save_checkpoint",
     "save_state",
+    "schedule_rates",
+    "resume_run",
     "set_threads",
     "threads_in_use",
     "train",
@@ -137,12 +150,17 @@ def __getattr__(name: str) -> Any:
             evaluation,
             fitting,
             history,
+            lints,
             loop,
             metrics,
             plan,
             prediction,
+            progress,
+            rates,
+            resumed_run,
             run,
             submission,
+            tensorboard,
             training_data,
         )
 
@@ -153,12 +171,17 @@ def __getattr__(name: str) -> Any:
             evaluation,
             fitting,
             history,
+            lints,
             loop,
             metrics,
             plan,
             prediction,
+            progress,
+            rates,
+            resumed_run,
             run,
             submission,
+            tensorboard,
             training_data,
         ):
             found = vars(module).get(name)

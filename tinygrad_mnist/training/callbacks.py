@@ -79,6 +79,9 @@ class Callback:
     def on_train_end(self, training: Training) -> None:
         """Receive the training after its last step, with the last state; the best is put back after it."""
 
+    def on_exit(self, training: Training) -> None:
+        """Note that training is over: the last method that is called, also where an error ended it."""
+
     def on_notice(self, training: Training | None, sentence: str) -> None:
         """Receive a sentence for the user; ``training`` is None where it comes before training begins."""
 
@@ -127,6 +130,12 @@ class CallbackList:
             ]
             for event in EVENTS
         }
+
+    def listen(self, callback: Callback, event: str, switch: bool) -> None:
+        """Let a callback be told of an event, or with False be told no more, so that it costs nothing."""
+        method = getattr(callback, event)
+        others = [one for one in self.methods[event] if one != method]
+        self.methods[event] = [*others, method] if switch else others  # another list: one may be gone through
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the states of those callbacks that have one, with the names of their classes."""
