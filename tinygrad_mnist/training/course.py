@@ -229,7 +229,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing more to do."""
+        """True if there is nothing more to do."""
         return self.stopped or self.step >= self.steps
 
     @property
