@@ -413,6 +413,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         load_state(tmp_path)
 
 
+def test_a_file_without_permission_is_one_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert error_of(path) == f"{path} cannot be read (Permission denied)"
+
+
 def test_a_model_of_great_cost_is_read_without_computing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
