@@ -241,6 +241,17 @@ def write_json_lines(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> Path:
     return write(path, "".join(lines))
 
 
+def json_line(value: Mapping[str, Any]) -> str:
+    """Return a value as JSON in one line of ASCII signs; a number that is not finite becomes null.
+
+    Examples
+    --------
+    >>> print(json_line({"name": "é", "loss": float("nan")}))
+    {"name": "\\u00e9", "loss": null}
+    """
+    return json.dumps(_without_nan(value), allow_nan=False)
+
+
 def _without_nan(value: Any) -> Any:
     """Return plain data with None in place of NaN and infinities, which JSON does not have."""
     if isinstance(value, Mapping):

@@ -257,6 +257,10 @@ def _copied(state: Any) -> dict[str, Any]:
     }
 
 
+_LARGEST_POOL: Final = 1024
+"""Words in the pool of a seed; NumPy's own have 4."""
+
+
 def _seed_state(seed: np.random.SeedSequence) -> dict[str, Any]:
     entropy: Any = seed.entropy
     return {
@@ -268,11 +272,10 @@ def _seed_state(seed: np.random.SeedSequence) -> dict[str, Any]:
 
 
 def _seed(state: Mapping[str, Any]) -> np.random.SeedSequence:
-    if not 4 <= state["pool_size"] <= 1024:
-        raise ValueError(f"the pool of a seed has {state['pool_size']} words")
+    entropy, key, pool = state["entropy"], state["spawn_key"], state["pool_size"]
+    numbers = [*(entropy if isinstance(entropy, list) else [entropy]), *key, pool, state["children"]]
+    if any(type(number) is not int for number in numbers) or not 4 <= pool <= _LARGEST_POOL:
+        raise ValueError("a seed is no list of whole numbers")
     return np.random.SeedSequence(
-        state["entropy"],
-        spawn_key=tuple(state["spawn_key"]),
-        pool_size=state["pool_size"],
-        n_children_spawned=state["children"],
+        entropy, spawn_key=tuple(key), pool_size=pool, n_children_spawned=state["children"]
     )
