@@ -303,9 +303,7 @@ def test_ctrl_c_while_pictures_are_drawn_ends_the_drawing_alone(
     assert outcome.interrupted
     assert outcome.summary == complete(Path("run"), patterns)
     assert [path.name for path in outcome.pictures] == ["predictions.png"]
-    assert [path.name for path in outcome.missing] == [
-        *("training.png", "graph.svg", "graph.html", "report.html")
-    ]
+    assert [path.name for path in outcome.missing] == ["training.png", "graph.svg", "graph.html", "report.html"]
 
 
 def test_a_fault_while_pictures_are_drawn_is_raised(
