@@ -7,6 +7,14 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.report import pictures
+
+
+@pytest.fixture(autouse=True)
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing all of them takes most of the time."""
+    few = {name: pictures.DRAWINGS[name] for name in ("learning_rate", "weights")}
+    monkeypatch.setattr(pictures, "DRAWINGS", few)
 
 
 @pytest.fixture
@@ -23,7 +31,7 @@ def test_a_report_is_written_into_the_run_and_named(
     assert main(["report", runs[0]]) == 0
     assert capsys.readouterr().out == f"report {Path('runs/one/report.html')}\n"
     assert "of 359 digits that it has not seen" in Path("runs/one/report.html").read_text("utf-8")
-    assert Path("runs/one/pictures/confusion.png").exists()
+    assert Path("runs/one/pictures/weights.png").exists()
 
 
 def test_several_runs_are_compared_in_a_page_of_their_own(

@@ -38,8 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page, and name it."""
     shared_options.use_threads(arguments)
 
-    from pathlib import Path
-
     from tinygrad_mnist.training import RecipeError
 
     paths: list[str] = arguments.runs
@@ -54,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.training.report.trained_run import read_run
     from tinygrad_mnist.training.report.write import write_report
 
-    path = write_report(read_run(Path(paths[0]), model=arguments.model, notify=notify))
+    path = write_report(read_run(paths[0], model=arguments.model, notify=notify))
     show(f"report {printable(str(path))}")
     return 0
 

@@ -90,10 +90,10 @@ def plot_augmentation(
     of_class = [np.flatnonzero(classes == k) for k in in_use]
     columns, parts = max(map(len, of_class)), changed.shape[1]
     left = SIDE + max(map(text_width, named)) + 0.1
-    gaps = columns * (_GAP + parts * _APART if parts else 0) + (columns - 1) * _BETWEEN
-    wide = min(_WIDE, max((width - left - SIDE - gaps) / (columns * (1 + parts)), 0.05))
+    strip = _WIDE + (_GAP + parts * (_WIDE + _APART) if parts else 0) + _BETWEEN
+    scale = min(1.0, (width - left - SIDE) / (columns * strip - _BETWEEN))
+    wide, strip = scale * _WIDE, scale * strip
     tall = wide * pictures.shape[1] / pictures.shape[2]
-    strip = wide + (_GAP + parts * (wide + _APART) if parts else 0) + _BETWEEN
     page = new_page(width, len(named) * (tall + _GAP) + 0.1, title, below)
     canvas = page.canvas()
     tiles = np.zeros((1 + parts, len(named), columns, *pictures.shape[1:], 4), np.uint8)
@@ -102,7 +102,7 @@ def plot_augmentation(
         tiles[0, row, : len(members)] = on_paper(pictures[members], as_ink, strongest)
         tiles[1:, row, : len(members)] = on_paper(changed[members].swapaxes(0, 1), as_ink, strongest)
     for part, of_all in enumerate(tiles):
-        start = left + (wide + _GAP + (part - 1) * (wide + _APART) if part else 0)
+        start = left + (scale * (_WIDE + _GAP + (part - 1) * (_WIDE + _APART)) if part else 0)
         grid = Grid(columns, start, 0.05, strip, tall + _GAP, wide, tall)
         draw_tiles(canvas, of_all.reshape(-1, *of_all.shape[2:]), grid)
     for row, (name, members) in enumerate(zip(named, of_class, strict=True)):

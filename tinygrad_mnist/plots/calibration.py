@@ -1,4 +1,4 @@
-"""How far a classifier's confidence can be trusted: the reliability curve and the calibration error."""
+"""The calibration of a classifier: whether it is as often right as it is sure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How confidence and accuracy agree, in bins of confidence.
+    """Confidence and accuracy in bins of confidence.
 
     Parameters
     ----------

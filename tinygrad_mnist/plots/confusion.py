@@ -172,7 +172,7 @@ def plot_class_accuracy(
     room = max(text_width(text) for text in shares) + 0.2
     row = 0.26 if k <= 40 else LINE
     page = new_page(
-        width, k * row + 0.6, title, "the line is the 95 % interval of Wilson, the rule all classes"
+        width, k * row + 0.6, title, "with the 95 % interval of Wilson; dashed: all classes together"
     )
     axes = page.axes(left, 0.05, width - left - room - SIDE, k * row)
     known = totals > 0

@@ -233,7 +233,7 @@ def plot_comparison(
         look, y = _look(k, len(runs)), height + (k + 0.5) * LINE
         x = [SIDE, SIDE + 0.25, SIDE + 0.5]
         legend.plot(x, 3 * [y], markevery=[1], **_options(look))
-        text = name if is_short else f"{k + 1}  {name}"
+        text = name if is_short else f"{k + 1}: {name}"
         write_text(legend, SIDE + 0.6, y, shortened(text, width - SIDE - 0.7), va="center")
     return page.figure
 
@@ -311,7 +311,7 @@ def _fill(axes: Axes, lines: list[_Line], quantity: str, times: Values) -> None:
     note(axes, text)
     form = "{:.2f} %" if factor > 1 else "{:.3g}"
     texts = [(line.name, form.format(factor * line.end)) for line in lines]
-    joined = ["  ".join(pair) for pair in texts]
+    joined = [": ".join(pair) for pair in texts]
     is_one_line = all(text_width(text) <= LABEL for text in joined)
     labels = [
         (factor * line.end, (text,) if is_one_line else pair, line.look.colour)

@@ -176,7 +176,7 @@ def _lines(
     low, high = (float(joined.min()) / 1.6, float(joined.max()) * 1.6) if joined.size else (0.1, 10.0)
     time_axis(axes, times[0], times[-1])
     log_axis(axes, low, high)
-    window = times.size // _PARTS if times.size >= 2 * _PARTS else 1
+    window = max(3, times.size // _PARTS) if times.size >= 2 * _PARTS else 1
     remarks = [f"bold: mean of {window}"] if window > 1 else []
     if any(len(norm) < times.size for norm in drawable):
         remarks.append("▾ is 0, ▴ not finite")

@@ -1,4 +1,4 @@
-"""What pictures of lines over time share: thinning, running means, names at the ends, numbers of axes."""
+"""Lines over time: thinning, running means, names at the ends, numbers of axes."""
 
 from __future__ import annotations
 

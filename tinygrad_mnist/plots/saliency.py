@@ -1,4 +1,4 @@
-"""Which pixels a prediction depends on: images, and over them the gradient with respect to the pixels."""
+"""Saliency: images, and over them the gradient of an output with respect to their pixels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plot_saliency(
     ----------
     images : array_like, shape (n, h, w)
         Light on dark, as most data sets have them; n is 1 or more.
-    gradients : array_like, shape (n, h, w)
+    gradients : array_like, shape (n, h, w) or (n, 1, h, w)
         Of an output, such as the score of the predicted class, with respect to the image.
     captions : sequence of str, optional
         A line under each pair.
@@ -76,6 +76,8 @@ def plot_saliency(
     ['a 3', 'a 5']
     """
     pictures, slopes = np.asarray(images), np.asarray(gradients, dtype=np.float64)
+    if slopes.ndim == 4 and slopes.shape[1] == 1:  # as a model's input has them
+        slopes = slopes[:, 0]
     if pictures.ndim != 3 or not pictures.size or slopes.shape != pictures.shape:
         raise ValueError(
             "images and gradients of shape (n, h, w) were expected, n of 1 or more, "

@@ -26,7 +26,8 @@ def plot_schedule(
     Parameters
     ----------
     rates : array_like, shape (steps,)
-        From step 1. Rates that span a factor of 1,000 are drawn on a logarithmic scale if none is 0.
+        From step 1. The scale is logarithmic where a quarter of them are below a thirtieth of the highest,
+        and none is 0.
     steps_per_epoch : float, optional
         Draws them over epochs, rather than over steps.
     title : str
@@ -64,7 +65,7 @@ def plot_schedule(
     axes.plot(*thinned(times, values), color=BLUE, linewidth=1.8, marker="o" if len(values) == 1 else "")
     time_axis(axes, 0, times[-1])
     low, high = float(values.min()), float(values.max())
-    if low > 0 and high >= 1000 * low:
+    if low > 0 and np.percentile(values, 25) < high / 30:
         log_axis(axes, low / 1.3, high * 1.3)
         note(axes, "log scale")
     else:

@@ -114,13 +114,30 @@ def test_names_never_become_markup(made: Made) -> None:
 
 
 def test_numbers_of_the_confusion_matrix_are_those_of_the_predictions(made: Made) -> None:
-    run = made()
+    probabilities = np.random.default_rng(1).dirichlet(np.ones(4), 60).astype(np.float32)
+    run = made(given=probabilities)
     text = write_report(run).read_text("utf-8")
-    counts = re.findall(r'<td[^>]*class="right"[^>]*>([^<]*)</td>', text)
+    body = re.search(r'class="wide matrix".*?<tbody>(.*?)</tbody>', text)
+    assert body is not None
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in body[1].split("</tr>")[:-1]]
+    found = [[0 if cell == "·" else int(cell) for cell in row] for row in rows]
     assert run.dataset is not None
+    assert run.predicted is not None
+    for i, row in enumerate(found):
+        of_class = run.predicted[run.dataset.test_labels == i]
+        assert row == [int((of_class == j).sum()) for j in range(4)]
+
+
+def test_mistakes_are_shown_the_most_confident_first(made: Made) -> None:
+    run = made(given=np.random.default_rng(1).dirichlet(np.ones(4), 60).astype(np.float32))
+    found = pictures.choose_examples(run)
+    assert found is not None
     assert run.right is not None
-    expected = [int(run.right[run.dataset.test_labels == k].sum()) for k in range(4)]
-    assert [int(count) for count in counts[:4]] == expected
+    assert run.probabilities is not None
+    sure = run.probabilities[found.mistakes].max(axis=1)
+    assert not run.right[found.mistakes].any()
+    assert (np.diff(sure) <= 0).all()
+    assert sure[0] == run.probabilities[~run.right].max()
 
 
 def test_the_command_and_the_hashes_say_how_to_repeat_it(made: Made) -> None:
@@ -235,5 +252,5 @@ def test_many_classes_are_a_list_of_mistakes(made: Made, patterns: Dataset) -> N
     probabilities = rng.dirichlet(np.ones(25), 60).astype(np.float32)
     run = made(names=names, dataset=replace(patterns, classes=25, class_names=names), given=probabilities)
     text = read(run).text
-    assert "The confusion matrix of 25 classes is in pictures/confusion.png" in text
+    assert "The confusion matrix of 25 classes is the picture confusion.png" in text
     assert "Taken most often" in text

@@ -51,6 +51,7 @@ def test_the_command_gives_the_recipe(name: str, changes: dict[str, Any]) -> Non
     [
         RECIPES["mlp"].changed(name="mine"),
         RECIPES["mlp"].changed(betas=(0.5, 0.9)),
+        *[one.changed(clip_norm=None) for one in RECIPES.values() if one.clip_norm][:1],
         RECIPES["cnn"].changed(label_smoothing=0.0),
     ],
 )

@@ -266,7 +266,7 @@ def p_text(p: float) -> str:
 
     Examples
     --------
-    >>> p_text(0.0525), p_text(0.00001), p_text(1.0)
+    >>> p_text(0.0531), p_text(0.00001), p_text(1.0)
     ('0.053', '< 0.0001', '1')
     """
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,9 @@ from tinygrad_mnist.training.report.drawn import Drawn
 from tinygrad_mnist.training.report.markup import Content, Markup, element, image, join
 from tinygrad_mnist.training.report.results import noun
 from tinygrad_mnist.training.report.trained_run import TrainedRun
+
+LARGEST: Final = 128
+"""Pixels of the longer side of an image: it is shown smaller than that."""
 
 
 def examples(drawn: Drawn) -> Content:
@@ -66,8 +71,10 @@ def _verdict_class(run: TrainedRun, k: int) -> str:
 
 
 def shown(run: TrainedRun, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image as it is drawn: light signs on dark as ink on paper."""
+    """Return an image as it is drawn: light signs on dark as ink on paper, large ones coarser."""
     assert run.dataset is not None
+    step = -(-max(pixels.shape) // LARGEST)
+    pixels = pixels[::step, ::step]
     return 255 - pixels if is_drawn_as_ink(run.dataset) else pixels
 
 

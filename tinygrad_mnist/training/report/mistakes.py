@@ -15,8 +15,10 @@ from tinygrad_mnist.training.report.results import interval_text
 
 MOST_CLASSES: Final = 20
 """Classes up to which a confusion matrix is a table that one can read."""
-MOST_MISTAKES: Final = 10
-"""The most frequent mistakes, which are listed where there are more classes."""
+MOST_ROWS: Final = 100
+"""Classes up to which all are listed with their accuracies; of more, those with the most errors."""
+MOST_MISTAKES: Final = 5
+"""The most frequent mistakes, which are listed below it."""
 
 
 def mistakes(drawn: Drawn) -> Content:
@@ -36,7 +38,7 @@ def mistakes(drawn: Drawn) -> Content:
             class_="pair",
         )
     else:
-        matrix = element("p", f"The confusion matrix of {len(names)} classes is in pictures/confusion.png.")
+        matrix = element("p", f"The confusion matrix of {len(names)} classes is the picture confusion.png.")
     return join(
         element(
             "p",
@@ -96,12 +98,14 @@ def _frequent(counts: NDArray[np.int64], names: tuple[str, ...]) -> Markup:
     ]
     if not found:
         return element("p", "There are no mistakes.")
-    items = (f"{names[i]} for {names[j]} ({mistakes[i, j]:,} times)" for i, j in found[:5])
+    items = (f"{names[i]} for {names[j]} ({mistakes[i, j]:,} times)" for i, j in found)
     return element("p", "Taken most often: ", "; ".join(items), ".")
 
 
 def _class_table(counts: NDArray[np.int64], names: tuple[str, ...]) -> Markup:
-    found = by_class(counts, names)
+    found = list(by_class(counts, names))
+    if len(found) > MOST_ROWS:
+        found = sorted(found, key=lambda one: one.correct - one.images)[:MOST_ROWS]
     wrong = [1 - one.correct / one.images if one.images else 0.0 for one in found]
     worst = max(wrong)
     rows = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -115,7 +116,7 @@ Notify = Callable[[str], None]
 
 
 def read_run(
-    directory: Path,
+    directory: str | os.PathLike[str],
     *,
     model: ModelFile | None = None,
     notify: Notify | None = None,
@@ -125,7 +126,7 @@ def read_run(
 
     Parameters
     ----------
-    directory : Path
+    directory : path-like
         The run directory; it has a checkpoint at least.
     model : ModelFile, optional
         The file that builds the model, where it is not in its place any more.
@@ -143,6 +144,7 @@ def read_run(
     TrainingError
         If there is no checkpoint, or it cannot be read.
     """
+    directory = Path(os.path.expanduser(directory))
     if directory.exists() and not directory.is_dir():
         raise CheckpointError(
             f"{directory} is no run directory; name one that 'tinygrad-mnist train' has written"
