@@ -22,7 +22,7 @@ from tinygrad_mnist.training import run as run_module
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
 Execute = Callable[..., "subprocess.CompletedProcess[str]"]
-DIGITS = ["train", "--recipe", "digits", "--out", "run"]
+DIGITS = ["train", "--recipe", "digits", "--out", "run", "--no-report"]
 QUICK = [*DIGITS, "--epochs", "2", "--hidden", "8"]
 
 # Drawing the pictures takes most of the time of a short run.
@@ -178,6 +178,23 @@ def test_a_failure_is_a_sentence_on_standard_error(capsys: pytest.CaptureFixture
     assert {each["event"] for each in events_of(out)} <= {"plan", "compile", "notice"}
     assert len(err.splitlines()) == 1
     assert "has diverged" in err
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_page_lists_every_field(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tinygrad_mnist.cli.progress.JsonProgress.interval", 0.02)
+    page = (Path(__file__).parents[2] / "docs/how_to/watch_training.md").read_text("utf-8")
+    listed = {
+        name: {field for field in re.findall(r"`(\w+)`", fields) if field != "null"}
+        for name, fields in re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M)
+        if name != "event"
+    }
+    assert main([*DIGITS, "--log", "jsonl", "--epochs", "20"]) == 0
+    LOGS["jsonl"](sys.stdout, False).notify("a sentence")
+    written = {each["event"]: each.keys() - {"event"} for each in events_of(capsys.readouterr().out)}
+    assert listed == written
 
 
 # ---- what is loaded, what is drawn -----------------------------------------------------------------------
