@@ -137,9 +137,10 @@ def verify_resume(
         reference = {**job, "name": "whole", "points": []}
         plan = _run(reference)
         chosen = _points(plan["steps"], plan["steps_per_epoch"], plan["evaluations"], points)
+        passes = plan["steps"] / plan["steps_per_epoch"]
         tell(
-            f"{plan['steps']} steps in {plan['steps'] / plan['steps_per_epoch']:.3g} passes through "
-            f"{images:,} images, {len(plan['evaluations'])} evaluations; steps are {'' if compiled else 'not '}compiled"
+            f"{plan['steps']} steps in {passes:.3g} passes through {images:,} images, "
+            f"{len(plan['evaluations'])} evaluations; steps are {'' if compiled else 'not '}compiled"
         )
         given = [(point.step, point.event) for point in chosen]
         _run({**reference, "name": "saved", "points": given})
@@ -161,7 +162,7 @@ def verify_resume(
         state = load_state(Path(folder, "end of whole.npz"))
     return Verification(
         steps=plan["steps"],
-        passes=plan["steps"] / plan["steps_per_epoch"],
+        passes=passes,
         records=len(state["history"]["records"]),
         arrays=sum(1 for _, value in _leaves(state) if isinstance(value, np.ndarray)),
         points=tuple(chosen),
