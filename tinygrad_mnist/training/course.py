@@ -229,12 +229,12 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """True if there is nothing more to do."""
+        """True if no step is left."""
         return self.stopped or self.step >= self.steps
 
     @property
     def complete(self) -> bool:
-        """Whether all steps are done, and the last state is evaluated."""
+        """True if all steps are done, and the last state is evaluated."""
         is_evaluated = self._evaluate_model is None or (
             bool(self.history.records) and self.history.records[-1].step == self.step
         )
