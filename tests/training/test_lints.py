@@ -425,6 +425,35 @@ def test_a_look_changes_nothing() -> None:
     assert np.array_equal(first, nn.Linear(2, 2).weight.data)
 
 
+calls_of_losses = 0
+
+
+def test_a_loss_that_counts_its_calls_counts_those_of_the_training_alone() -> None:
+    count, losses, table = 0, [], {"calls": 0}
+    seen = np.zeros(3)
+
+    def loss(out: Any, y: Any) -> Any:
+        nonlocal count
+        global calls_of_losses
+        count += 1
+        calls_of_losses += 1
+        value = F.cross_entropy(out, y) * (1 + 0.1 * count)
+        losses.append(value)
+        table["calls"] += 1
+        seen[:2] += 1
+        return value
+
+    fit_it = trained(mlp(), epochs=1, loss=loss)
+    assert fit_it[0] == []
+    assert (count, calls_of_losses, len(losses), table, seen.tolist()) == (
+        12,
+        12,
+        12,
+        {"calls": 12},
+        [12, 12, 0],
+    )
+
+
 def test_a_forward_that_writes_into_its_weights_writes_into_a_copy() -> None:
     def forward(layer: nn.Linear, x: Any) -> Any:
         layer.weight.data[...] *= 2
