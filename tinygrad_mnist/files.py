@@ -242,12 +242,12 @@ def write_json_lines(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def json_line(value: Mapping[str, Any]) -> str:
-    """Return a value as JSON in one line of ASCII signs; a number that is not finite becomes null.
+    r"""Return a value as JSON in one line of ASCII signs; a number that is not finite becomes null.
 
     Examples
     --------
     >>> print(json_line({"name": "é", "loss": float("nan")}))
-    {"name": "\\u00e9", "loss": null}
+    {"name": "\u00e9", "loss": null}
     """
     return json.dumps(_without_nan(value), allow_nan=False)
 

@@ -1,7 +1,6 @@
 """What only shows in a process of its own: terminal, pipes, signals, what is loaded, how fast it answers."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -41,7 +40,18 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(arguments: list[str]) -> None:
     """What makes help answer at once; a time would measure the machine."""
-    heavy = {"numpy", "matplotlib", "PIL", "pooch", "requests", "tqdm", "threadpoolctl", "asyncio", "email", "rich"}
+    heavy = {
+        "numpy",
+        "matplotlib",
+        "PIL",
+        "pooch",
+        "requests",
+        "rich",
+        "tqdm",
+        "threadpoolctl",
+        "asyncio",
+        "email",
+    }
     code = (
         "import sys\nfrom tinygrad_mnist.cli import main\n"
         f"main({arguments!r})\nloaded = sys.modules.keys() & {heavy!r}\nassert not loaded, loaded"

@@ -22,7 +22,7 @@ from tinygrad_mnist.training import run as run_module
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
 Execute = Callable[..., "subprocess.CompletedProcess[str]"]
-DIGITS = ["train", "--recipe", "digits", "--out", "run"]
+DIGITS = ["train", "--recipe", "digits", "--out", "run", "--no-report"]
 QUICK = [*DIGITS, "--epochs", "2", "--hidden", "8"]
 
 # Drawing the pictures takes most of the time of a short run.
@@ -84,7 +84,7 @@ def test_a_terminal_has_rows_that_move_and_are_gone_at_the_end(columns: int) -> 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
-    long = [*COMMAND, *DIGITS, "--epochs", "100000"]
+    long = [*COMMAND, *DIGITS, "--epochs", "100000", "--jit", "off"]
     status, content = on_terminal(long, 80, "images/s", lambda process: process.send_signal(number))
     assert status == 0
     shown = screen_of(content, 1000)
@@ -95,6 +95,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(number: signal.Signals) -> N
     assert content.count("\x1b[?25l") == content.count("\x1b[?25h") == 1
 
 
+@pytest.mark.slow
 @posix
 def test_a_training_that_diverges_leaves_the_terminal_as_it_was() -> None:
     status, content = on_terminal([*COMMAND, *DIGITS, "--optimizer", "sgd", "--lr", "1e30"], 80)
@@ -178,6 +179,23 @@ def test_a_failure_is_a_sentence_on_standard_error(capsys: pytest.CaptureFixture
     assert {each["event"] for each in events_of(out)} <= {"plan", "compile", "notice"}
     assert len(err.splitlines()) == 1
     assert "has diverged" in err
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_page_lists_every_field(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tinygrad_mnist.cli.progress.JsonProgress.interval", 0.02)
+    page = (Path(__file__).parents[2] / "docs/how_to/watch_training.md").read_text("utf-8")
+    listed = {
+        name: {field for field in re.findall(r"`(\w+)`", fields) if field != "null"}
+        for name, fields in re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.M)
+        if name != "event"
+    }
+    assert main([*DIGITS, "--log", "jsonl", "--epochs", "20"]) == 0
+    LOGS["jsonl"](sys.stdout, False).notify("a sentence")
+    written = {each["event"]: each.keys() - {"event"} for each in events_of(capsys.readouterr().out)}
+    assert listed == written
 
 
 # ---- what is loaded, what is drawn -----------------------------------------------------------------------

@@ -360,6 +360,22 @@ def test_what_cannot_be_saved_leaves_the_old_file(path: Path, checkpoint: Checkp
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"what is no array takes .* are read; let arrays"):
+        save_state(tmp_path / "x.npz", {"seen": "x" * (1 << 24)})
+    assert list(tmp_path.iterdir()) == []
+    save_state(tmp_path / "x.npz", {"seen": "x" * (1 << 22)})
+    assert len(load_state(tmp_path / "x.npz")["seen"]) == 1 << 22
+
+
+def test_a_text_that_was_packed_small_is_not_read(tmp_path: Path) -> None:
+    save_state(tmp_path / "x.npz", {})
+    with np.load(tmp_path / "x.npz") as content:
+        np.savez_compressed(tmp_path / "x.npz", **{**content, "training": np.array(" " * (1 << 22) + "{}")})
+    with pytest.raises(CheckpointError, match=r"its header has 16 MiB"):
+        load_state(tmp_path / "x.npz")
+
+
 def test_the_one_before_is_kept_and_offered(checkpoint: Checkpoint, tmp_path: Path) -> None:
     last, previous = tmp_path / "last.npz", tmp_path / "previous.npz"
     for step in (200, 400, 600):
@@ -395,6 +411,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "last.npz")
     with pytest.raises(CheckpointError, match=r"last\.npz is no file"):
         load_state(tmp_path)
+
+
+def test_a_file_without_permission_is_one_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert error_of(path) == f"{path} cannot be read (Permission denied)"
 
 
 def test_a_model_of_great_cost_is_read_without_computing(

@@ -34,7 +34,9 @@ def test_metrics_of_classes_agree_with_each_other(pair: tuple[Any, Any]) -> None
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     rows = one_hot(labels, outputs.shape[1])
-    assert all(METRICS[name](outputs, rows) == METRICS[name](outputs, labels) for name in ("accuracy", "top-5"))
+    assert all(
+        METRICS[name](outputs, rows) == METRICS[name](outputs, labels) for name in ("accuracy", "top-5")
+    )
 
 
 @given(predictions())
@@ -62,9 +64,9 @@ def test_a_validation_part_is_measured_as_a_whole_whatever_its_batches(batch_siz
         assert outputs.shape == (50, 3)
         return np.median(outputs.max(axis=1) - outputs[np.arange(50), targets])
 
-    found = Validation(
-        Batches(x, y, batch_size), loss, find_metrics(["confusion", median_margin, "loss"])
-    )(model)
+    found = Validation(Batches(x, y, batch_size), loss, find_metrics(["confusion", median_margin, "loss"]))(
+        model
+    )
     outputs = np.asarray(model(x).data)
     assert found.loss == pytest.approx(float(loss(model(x), y)), rel=1e-12)
     assert found.accuracy == np.mean(outputs.argmax(axis=1) == y)

@@ -170,6 +170,7 @@ def test_there_are_at_most_ten_updates_a_second(screen: Screen, clock: Clock) ->
 def test_the_speed_is_that_of_this_process_and_has_no_evaluations(screen: Screen, clock: Clock) -> None:
     """What was done before an interruption took 7 seconds a step, and the first step, which compiles, 5."""
     running = Running(clock, Progress(screen), begun=1000)
+    assert "5,000 steps, of which 1,000 are done" in screen.getvalue()
     running.run(1, 5.0)
     for _ in range(3):
         running.run(500, 0.002)
@@ -232,6 +233,16 @@ def test_a_terminal_has_the_lines_of_a_file_in_the_end(screen: Screen) -> None:
     shown = screen_of(screen.getvalue(), 200)
     assert untimed(shown) == untimed(stream.getvalue().splitlines())
     assert sum(line.startswith("epoch") for line in shown) == 3
+
+
+def test_one_callback_shows_several_trainings_where_the_output_goes_then() -> None:
+    shown = []
+    callback = Progress()
+    for _ in range(2):
+        with redirect_stdout(io.StringIO()) as stream:
+            fit(callback)
+        shown.append(len(stream.getvalue().splitlines()))
+    assert shown == [6, 6]
 
 
 class Failing(training.Callback):

@@ -1,4 +1,4 @@
-"""What the command line prints of a training: text for people, or lines of JSON for programs."""
+"""The output of a training on the command line: text for people, or lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tinygrad_mnist.cli.output import notify, show
 from tinygrad_mnist.files import json_line
 from tinygrad_mnist.numbers import count_text, size_text
 from tinygrad_mnist.training import OPTIMIZERS, Callback, Plan, Progress, Recipe
-from tinygrad_mnist.training.progress import INTERRUPTED, Meter, smoothed_loss
+from tinygrad_mnist.training.progress import INTERRUPTED, Meter, smoothed_loss, steps_text
 from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Notices(Callback):
         """Say that training ends."""
         self.notify(INTERRUPTED)
 
-    def on_notice(self, training: Training, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         """Hand on a notice."""
         self.notify(sentence)
 
@@ -99,10 +99,10 @@ class RecipeProgress(Progress):
         return [
             f"recipe {plan.recipe.name}: {describe(plan)}",
             f"{count_text(plan.train_images, 'image')} to train on, {plan.validation_images:,} set aside for "
-            f"validation; {count_text(plan.parameters, 'parameter')}, {count_text(plan.steps, 'step')}",
+            f"validation; {count_text(plan.parameters, 'parameter')}, {steps_text(training)}",
             rates_line(schedule_rates(plan.recipe, plan.steps, points=MANY), self.display.encoding),
-            f"each line: mean loss since the line before; accuracy on {sample:,} of the training images and on "
-            "the validation images; * if that is the best so far",
+            f"each line: mean loss since the line before; accuracy on {sample:,} of the training images and "
+            "on the validation images; * if that is the best so far",
         ]
 
     def notify(self, sentence: str) -> None:

@@ -143,8 +143,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log",
         choices=("text", "jsonl"),
         default="text",
-        help="how training is printed: text (the default), which a terminal keeps up to date, or jsonl, a JSON "
-        "object a line for programs",
+        help="how training is printed: text (the default), which a terminal keeps up to date, or jsonl, a "
+        "JSON object a line for programs",
     )
     parser.add_argument(
         "--tensorboard", action="store_true", help="write event files for TensorBoard into the run directory"

@@ -33,7 +33,7 @@ from tinygrad_mnist.npz import write_npz
 from tinygrad_mnist.numbers import bytes_text, printable
 from tinygrad_mnist.training.choices import StateEntry
 from tinygrad_mnist.training.directory import CHECKPOINT, LAST, PREVIOUS
-from tinygrad_mnist.training.errors import CheckpointError, writing
+from tinygrad_mnist.training.errors import CheckpointError, TrainingError, writing
 from tinygrad_mnist.training.model_file import ModelFile
 from tinygrad_mnist.training.models import (
     build_model,
@@ -57,7 +57,9 @@ _TRAINING = "training"
 _MOST_FAULTS: Final = 10
 _LONGEST: Final = {_HEADER: 1 << 23, _TRAINING: 1 << 26}
 """The most bytes of the texts, four for each sign: room for tens of thousands of layers and classes, or of
-evaluations."""
+evaluations. One that is packed small may not be longer than `_LONGEST_PACKED`, as what it means takes several
+times its length."""
+_LONGEST_PACKED: Final = 1 << 23
 _LARGEST: Final = 1e15
 """The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
 _LARGEST_PIXEL: Final = 1e6
@@ -222,6 +224,12 @@ def _write(
 ) -> None:
     """Write texts as JSON, and arrays."""
     content = {name: np.array(json.dumps(text, allow_nan=False)) for name, text in texts.items()}
+    for name, text in content.items():
+        if text.nbytes > _LONGEST[name]:
+            raise TrainingError(
+                f"{path} was not written: what is no array takes {bytes_text(text.nbytes)} in it, and "
+                f"{bytes_text(_LONGEST[name])} are read; let arrays, or lists of floats, hold the numbers"
+            )
     with writing(path), replacing(path, previous) as unfinished, unfinished.open("wb") as file:
         write_npz(file, content | arrays)
 
@@ -418,7 +426,7 @@ def _read_text(file: NpzReader, name: str) -> Any:
     entry = file.entry(name)
     if entry.dtype.kind != "U" or entry.shape != ():
         raise CheckpointError(f"{file.path} is damaged: its {name!r} is no text")
-    if entry.dtype.itemsize > _LONGEST[name]:
+    if entry.dtype.itemsize > min(_LONGEST[name], max(_LONGEST_PACKED, file.size)):
         raise CheckpointError(f"{file.path} is damaged: its header has {bytes_text(entry.dtype.itemsize)}")
     try:
         return json.loads(str(file.read(name, entry)), parse_constant=_refuse_constant)

@@ -159,6 +159,11 @@ class RunDirectory:
         """Return the path of one of its files."""
         return self.path / name
 
+    @property
+    def has_events(self) -> bool:
+        """True if event files for TensorBoard are there."""
+        return bool(_events(self.path))
+
     def clear(self, *keep: str) -> None:
         """Remove what an earlier run left, except the files that are named: the new run has replaced them."""
         # the summary goes first: a machine that stops in between leaves none beside the files of another run

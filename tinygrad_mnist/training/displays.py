@@ -1,4 +1,4 @@
-"""Where the progress of a training is shown: plain lines, rows below them on a terminal, or a notebook.
+"""The places that show how training goes: plain lines, rows below them on a terminal, a notebook.
 
 A display has lines, which stay, and rows, which change in place and are gone at the end. `find_display` takes
 the one that suits the stream. What is on the lines and rows is decided in `progress`.
@@ -75,13 +75,9 @@ class Terminal(Display):
         from rich.console import Console
 
         super().__init__(stream)
-        # Whether this is a terminal was decided before, without the variables that force colours into files.
-        self.console = Console(
-            file=stream,
-            force_terminal=True,
-            force_jupyter=False,
-            color_system=None if os.environ.get("NO_COLOR") else "auto",
-        )
+        # Whether this is a terminal was decided before, without the variables that force colours into files;
+        # rich heeds those that forbid them.
+        self.console = Console(file=stream, force_terminal=True, force_jupyter=False)
         self._rows: Rows | None = None
         self._streams: dict[str, Any] = {}
 
@@ -141,11 +137,11 @@ class Terminal(Display):
             if number:
                 yield Segment.line()
             for text, style in row:
-                yield Segment(text, STYLES[style] and console.get_style(STYLES[style]))
+                yield Segment(text, console.get_style(STYLES[style]))
         yield _code("\r" + f"\x1b[{len(rows) - 1}A" * (len(rows) > 1))
 
 
-STYLES: Final = {"done": "cyan", "left": "bright_black", "": ""}
+STYLES: Final = {"done": "cyan", "left": "bright_black", "": "none"}
 """The styles of the parts of rows, as rich names them."""
 
 

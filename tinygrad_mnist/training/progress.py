@@ -16,12 +16,11 @@ from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.compilation import JitDecision
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
     from tinygrad_mnist.training.history import Record
 
 SMOOTHED: Final = 100
 """The number of the last steps whose mean loss is shown: that of one batch jumps too much to be read."""
-
 
 INTERRUPTED: Final = "interrupted: the best state so far is kept and evaluated; once more ends at once"
 
@@ -64,7 +63,7 @@ class Progress(Callback):
 
     @property
     def display(self) -> Display:
-        """Where it is shown."""
+        """The display that it is shown on."""
         if self._display is None:
             self._display = find_display(self._stream or sys.stdout)
         return self._display
@@ -78,7 +77,7 @@ class Progress(Callback):
             training.optimizer, training.steps - training.step, training.schedule, points=MANY
         )
         return [
-            f"{count_text(parameters, 'parameter')}, {count_text(training.steps, 'step')}",
+            f"{count_text(parameters, 'parameter')}, {steps_text(training)}",
             rates_line(rates, self.display.encoding),
         ]
 
@@ -90,6 +89,7 @@ class Progress(Callback):
 
     def on_train_begin(self, training: Training) -> None:
         """Print what is going to be trained."""
+        self._display = None  # standard output may be another than that of an earlier training
         heading = self.heading(training)
         records = training.history.records
         self._record = records[-1] if records else None
@@ -123,7 +123,7 @@ class Progress(Callback):
         """Say that training ends."""
         self.notify(INTERRUPTED)
 
-    def on_notice(self, training: Training, sentence: str) -> None:
+    def on_notice(self, training: Training | None, sentence: str) -> None:
         """Print a notice."""
         self.notify(sentence)
 
@@ -293,9 +293,8 @@ class Status:
         record, both, one = self.record, "", ""
         if record is not None and record.validation_accuracy is not None:
             one = f"validation {percent_text(record.validation_accuracy)}"
-            both = one
-            if record.train_accuracy is not None:
-                both = f"accuracy: training {percent_text(record.train_accuracy)}, {one}"
+            train = record.train_accuracy
+            both = f"accuracy: {'' if train is None else f'training {percent_text(train)}, '}{one}"
         elif record is not None and record.validation_loss is not None:
             one = both = f"validation loss {record.validation_loss:.4f}"
         loss = self._loss()
@@ -310,6 +309,12 @@ class Status:
 
     def _left(self) -> str:
         return f"{duration_text(self.seconds_left)} left" if self.seconds_left is not None else ""
+
+
+def steps_text(training: Training) -> str:
+    """Return how many steps there are, and how many of them are done, if training goes on."""
+    done = f", of which {training.step:,} are done" if training.step else ""
+    return f"{count_text(training.steps, 'step')}{done}"
 
 
 def status_of(training: Training, record: Record | None, meter: Meter, noun: str) -> Status:
@@ -328,8 +333,8 @@ def status_of(training: Training, record: Record | None, meter: Meter, noun: str
 
 def _rounded(number: float) -> int:
     """Return a number of three digits and zeros behind them: more would only flicker."""
-    digits = max(0, math.floor(math.log10(max(number, 1))) - 2)
-    return round(number / 10**digits) * 10**digits
+    unit: int = 10 ** max(0, math.floor(math.log10(max(number, 1))) - 2)
+    return round(number / unit) * unit
 
 
 def position(step: int, steps: int, steps_per_epoch: int) -> str:

@@ -55,7 +55,7 @@ def random_state(model: nn.Module) -> dict[str, Any]:
         "generators": [_kind_of(source).get(source) for source in sources],
         "places": places,
         "root": None if root is None else _seed_state(root),
-        "numpy": _copied(np.random.get_state(legacy=False)),  # noqa: NPY002 - a user's, too
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - a user's, too
         "python": random.getstate(),
     }
 
@@ -176,7 +176,7 @@ def _within(value: Any, place: str, seen: set[int], depth: int) -> Iterator[tupl
 
 
 class _Kind(NamedTuple):
-    """How the state of one kind of generator is read and set."""
+    """Two functions: one returns the state of a kind of generator, the other sets it."""
 
     get: Callable[[Any], dict[str, Any]]
     set: Callable[[Any, Mapping[str, Any]], None]
@@ -196,7 +196,7 @@ def _generator_state(generator: np.random.Generator) -> dict[str, Any]:
     seed = bits.seed_seq
     return {
         "class": _class_of(generator),
-        "state": _copied(bits.state),
+        "state": bits.state,
         "seed": _seed_state(seed) if type(seed) is np.random.SeedSequence else None,
     }
 
@@ -211,7 +211,7 @@ def _set_generator(generator: np.random.Generator, content: Mapping[str, Any]) -
 
 
 def _old_state(source: np.random.RandomState) -> dict[str, Any]:
-    return {"class": _class_of(source), "state": _copied(source.get_state(legacy=False))}
+    return {"class": _class_of(source), "state": source.get_state(legacy=False)}
 
 
 def _set_old(source: np.random.RandomState, content: Mapping[str, Any]) -> None:
@@ -243,18 +243,6 @@ def _require_inside(state: Mapping[str, Any]) -> None:
     for place, size in places:
         if type(place) is not int or not 0 <= place <= size:
             raise ValueError(f"the place {place!r} is outside of a buffer of {size}")
-
-
-def _copied(state: Any) -> dict[str, Any]:
-    """Return the state of a bit generator with arrays of its own."""
-    return {
-        name: _copied(value)
-        if isinstance(value, dict)
-        else np.copy(value)
-        if isinstance(value, np.ndarray)
-        else value
-        for name, value in state.items()
-    }
 
 
 _LARGEST_POOL: Final = 1024

@@ -86,7 +86,8 @@ def schedule_rates(
     if isinstance(schedule, LRScheduler) and type(schedule).step is LRScheduler.step:
         rates = [schedule._rates(schedule.last_epoch + step)[0] for step in wanted.tolist()]
         return np.array(rates, dtype=np.float64)
-    return _stepped(optimizer, schedule, steps)[wanted]
+    stepped: NDArray[np.float64] = _stepped(optimizer, schedule, steps)[wanted]
+    return stepped
 
 
 def _built(recipe: Recipe, steps: int, schedule: Schedule | None) -> tuple[Optimizer, Schedule | None]:

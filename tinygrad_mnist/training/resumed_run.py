@@ -34,6 +34,7 @@ from tinygrad_mnist.training.recorder import RUN, Recorder
 from tinygrad_mnist.training.report.trained_run import data_hashes
 from tinygrad_mnist.training.run import Outcome, finish, fit_run, new_model, with_events
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.tensorboard import is_installed
 from tinygrad_mnist.training.threads import threads_as
 from tinygrad_mnist.training.training_data import load_data, split
 from tinygrad_mnist.training.versions import differences, machine
@@ -77,7 +78,9 @@ def resume_run(
         With "auto" steps are compiled if they were until now.
     callbacks : sequence of Callback
         They are told how it goes.
-    tensorboard, report, checkpoint_every
+    tensorboard : bool
+        Whether to write event files. Where the run has some, that goes on in any case.
+    report, checkpoint_every
         As in `train`.
 
     Returns
@@ -108,7 +111,8 @@ def resume_run(
         kept = _load(file, model, notify)
         recipe = _continued(kept, changes or {}, seed)
         dataset, source = _data(kept, data, notify)
-        told = with_events(callbacks, directory, recipe) if tensorboard else callbacks
+        goes_on = tensorboard or (directory.has_events and is_installed())
+        told = with_events(callbacks, directory, recipe) if goes_on else callbacks
         with threads_as(threads or _facts(kept).get("threads")):
             now = machine()
             if differ := differences(_facts(kept), now):

@@ -6,15 +6,14 @@ import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.training.callbacks import Callback
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
-    from tinygrad_mnist.training.fitting import Training
+    from tinygrad_mnist.training.course import Training
     from tinygrad_mnist.training.history import Record
 
 POINTS: Final = 1000
@@ -26,7 +25,7 @@ class TensorBoard(Callback):
 
     ``tensorboard --logdir FOLDER`` shows them, also while training runs. TensorBoard itself is not needed to
     write them. The curves: ``loss/training`` and ``loss/validation``, ``accuracy/...``, ``metric/...``,
-    ``learning rate``, and ``gradient norm/...`` by parameter, over the steps. A training that is resumed goes
+    ``learning_rate``, and ``gradient_norm/...`` by parameter, over the steps. A training that is resumed goes
     on with its curves: what was written of steps that are done again is not shown twice.
 
     Parameters
@@ -57,8 +56,6 @@ class TensorBoard(Callback):
         require_tensorboard()
         self.folder, self.histograms, self.text = Path(folder), histograms, text
         self._writer: SummaryWriter | None = None
-        self._sum, self._count = 0.0, 0  # of the losses since the last point
-        self._gradients = 0  # how many of the history's gradient norms are written
         self._every = 1
 
     def on_train_begin(self, training: Training) -> None:
@@ -68,75 +65,86 @@ class TensorBoard(Callback):
         self._every = max(1, training.steps // POINTS)
         self._writer = SummaryWriter(
             str(self.folder),
-            # TensorBoard forgets what it has read of this step and later ones from earlier files
-            purge_step=training.step + 1 if training.step else None,
-            # The name has the time in seconds: a process that comes within one must not take the same.
-            filename_suffix=f".{training.step}.{os.getpid()}",
+            # TensorBoard forgets what it has read of this step and later ones, in earlier files.
+            purge_step=training.step or None,
+            # The name has the time in seconds, and files are read in the order of their names.
+            filename_suffix=f".{_next_number(self.folder):04}",
         )
-        if not training.step and self.text is not None:
+        if training.step:
+            self._write_again(training)
+        elif self.text is not None:
             # indented by four spaces, Markdown leaves it as it is
             self._writer.add_text("recipe", "\n".join(f"    {line}" for line in self.text.splitlines()), 0)
 
     def on_step_end(self, training: Training) -> None:
-        """Write the mean loss and the learning rate, every few steps."""
-        self._sum += training.loss
-        self._count += 1
+        """Write the mean loss and the learning rate, every few steps, and the norms of the gradients."""
+        values = {}
         if training.step % self._every == 0:
-            values = {"loss/training": self._sum / self._count, "learning rate": training.lr}
+            losses = training.history.losses[-self._every :]
+            values = {"loss/training": sum(losses) / len(losses), "learning_rate": training.lr}
+        gradients = training.history.gradients
+        if gradients and gradients[-1].step == training.step:
+            values.update({f"gradient_norm/{name}": norm for name, norm in gradients[-1].norms.items()})
+        if values:
             self._write(training.step, values)
-            self._sum, self._count = 0.0, 0
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Write loss and accuracies, gradient norms, and the histograms of the parameters."""
+        """Write loss and accuracies, and the histograms of the parameters that were evaluated."""
         values = {
             "loss/validation": record.validation_loss,
             "accuracy/training": record.train_accuracy,
             "accuracy/validation": record.validation_accuracy,
             **{f"metric/{name}": value for name, value in record.metrics.items()},
         }
-        self._write(record.step, {tag: value for tag, value in values.items() if value is not None})
-        self._write_gradients(training)
-        writer = self._writer
-        if writer is not None:
-            if self.histograms:
+        self._write(
+            record.step, {tag: value for tag, value in values.items() if isinstance(value, int | float)}
+        )
+        if self._writer is None:
+            return
+        if self.histograms:
+            with training.averaged():
                 for name, parameter in training.model.named_parameters():
-                    writer.add_histogram(f"parameter/{name}", _numbers(parameter), record.step)
-            writer.flush()
+                    self._writer.add_histogram(f"parameter/{name}", parameter.data, record.step)
+        self._writer.flush()
 
-    def on_train_end(self, training: Training) -> None:
+    def on_exit(self, training: Training) -> None:
         """Close the file."""
-        self._write_gradients(training)
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is not written yet, so that a resumed training has the same points."""
-        return {"sum": self._sum, "count": self._count, "gradients": self._gradients}
+    def _write_again(self, training: Training) -> None:
+        """Write the points of the step with which training goes on, once more, as they are forgotten.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
-        self._sum, self._count, self._gradients = state["sum"], state["count"], state["gradients"]
+        They may have been written only in part when the checkpoint was saved, and wholly afterwards.
+        """
+        self.on_step_end(training)
+        records = training.history.records
+        if records and records[-1].step == training.step:
+            self.on_evaluate(training, records[-1], best=False)
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
-        if self._writer is not None:
-            for tag, value in values.items():
-                self._writer.add_scalar(tag, value, step)
+        from tensorboardX.proto.summary_pb2 import Summary
 
-    def _write_gradients(self, training: Training) -> None:
-        """Write the gradient norms that came since the last time, each at its step."""
-        for sample in training.history.gradients[self._gradients :]:
-            self._write(sample.step, {f"gradient norm/{name}": norm for name, norm in sample.norms.items()})
-        self._gradients = len(training.history.gradients)
+        if self._writer is not None:  # by one event, as one for each value takes several times as long
+            written = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+            self._writer.file_writer.add_summary(Summary(value=written), step)
 
 
-def _numbers(parameter: Tensor) -> Any:
-    return parameter.detach().numpy()
+def _next_number(folder: Path) -> int:
+    """Return a number above those at the ends of the names of the event files that are there."""
+    ends = [path.name.rpartition(".")[2] for path in folder.glob("events.out.tfevents.*")]
+    return 1 + max((int(end) for end in ends if end.isdecimal()), default=0)
+
+
+def is_installed() -> bool:
+    """Return whether event files can be written; what is needed is loaded later, as that takes a while."""
+    return find_spec("tensorboardX") is not None
 
 
 def require_tensorboard() -> None:
     """Raise an ImportError that names the extra, if event files cannot be written."""
-    if find_spec("tensorboardX") is None:  # it is loaded when it is used, as that takes a while
+    if not is_installed():
         raise ImportError(
             "tensorboardX is needed to write event files: install it with "
             'pip install "tinygrad_mnist[tensorboard]"'
