@@ -43,6 +43,8 @@ def test_where_numbers_have_no_room_the_most_frequent_mistakes_are_listed(
     figure = plot_confusion(matrix, width=width)
     assert bool(cells(figure)) == has_numbers
     listed = [text.get_text() for text in figure.axes[1].texts if "time" in text.get_text()]
+    too_long = plot_confusion(1000 * matrix, width=width)
+    assert not cells(too_long)
     assert listed == ([] if has_numbers else ["7 → 2: 60 times, 6.2 %", "3 → 5: 40 times, 4.3 %"])
 
 

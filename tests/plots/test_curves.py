@@ -125,6 +125,8 @@ def test_runs_are_told_apart_without_colour() -> None:
     for axes in [*panels, legend]:
         looks = {(line.get_linestyle(), line.get_marker()) for line in axes.lines}
         assert len({marker for _, marker in looks}) == 10
+        widths = [line.get_linewidth() for line in axes.lines]
+        assert widths == sorted(set(widths), reverse=True)  # one that lies below others is still seen
     for line, shown in zip(panels[0].lines, legend.lines, strict=True):
         assert to_hex(line.get_color()) == to_hex(shown.get_color())
         assert line.get_marker() == shown.get_marker()

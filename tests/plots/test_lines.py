@@ -50,5 +50,10 @@ def test_names_are_apart_in_order_and_on_the_page(n: int) -> None:
         assert (np.diff(np.array(wished)[order]) >= 0).all()
 
 
+def test_names_move_as_little_as_keeps_them_apart() -> None:
+    assert spread([0.9, 0.5, 0.5, 0.2], 0.2, 0.0, 1.0) == pytest.approx([0.9, 0.4, 0.6, 0.2])
+    assert spread([0.0, 1.0, 0.99], 0.2, 0.0, 1.0) == pytest.approx([0.0, 1.0, 0.8])
+
+
 def test_more_names_than_have_room_share_it() -> None:
     assert spread([0.5] * 5, 0.5, 0.0, 1.0) == pytest.approx([0, 0.25, 0.5, 0.75, 1])

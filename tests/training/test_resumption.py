@@ -1,4 +1,4 @@
-"""A training that was interrupted and goes on ends as one that was not: in weights, history, best, all bits."""
+"""A training that was interrupted and goes on ends as one that was not: in weights, history, all bits."""
 
 import functools
 import importlib.util

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     )
     from tinygrad_mnist.training.fitting import fit
     from tinygrad_mnist.training.history import GradientNorms, History, Record
+    from tinygrad_mnist.training.lints import LINTS, Lint, Lints, lint
     from tinygrad_mnist.training.loop import follow
     from tinygrad_mnist.training.metrics import METRICS
     from tinygrad_mnist.training.plan import Plan
@@ -79,6 +80,7 @@ __all__ = [
     "DATASETS",
     "JIT",
     "LAYERS",
+    "LINTS",
     "METRICS",
     "MODELS",
     "NORMS",
@@ -98,6 +100,8 @@ __all__ = [
     "GradientNorms",
     "History",
     "JitChoice",
+    "Lint",
+    "Lints",
     "ModelFile",
     "ModelFileError",
     "NormChoice",
@@ -121,6 +125,7 @@ __all__ = [
     "find_recipe",
     "fit",
     "follow",
+    "lint",
     "load_checkpoint",
     "load_state",
     "predict",
@@ -145,6 +150,7 @@ def __getattr__(name: str) -> Any:
             evaluation,
             fitting,
             history,
+            lints,
             loop,
             metrics,
             plan,
@@ -165,6 +171,7 @@ def __getattr__(name: str) -> Any:
             evaluation,
             fitting,
             history,
+            lints,
             loop,
             metrics,
             plan,

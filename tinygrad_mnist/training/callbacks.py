@@ -131,6 +131,12 @@ class CallbackList:
             for event in EVENTS
         }
 
+    def listen(self, callback: Callback, event: str, switch: bool) -> None:
+        """Let a callback be told of an event, or with False be told no more, so that it costs nothing."""
+        method = getattr(callback, event)
+        others = [one for one in self.methods[event] if one != method]
+        self.methods[event] = [*others, method] if switch else others  # another list: one may be gone through
+
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the states of those callbacks that have one, with the names of their classes."""
         states = [(type(callback).__name__, callback.state_dict()) for callback in self.callbacks]

@@ -27,6 +27,7 @@ from tinygrad_mnist.training.compilation import JitDecision, decide, work_a_step
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.history import GradientNorms, History, Record
 from tinygrad_mnist.training.interrupts import Interrupts, deferred
+from tinygrad_mnist.training.lints import Lints
 from tinygrad_mnist.training.metrics import Measured
 from tinygrad_mnist.training.models import Costs
 from tinygrad_mnist.training.plan import Plan
@@ -103,7 +104,7 @@ class Training:
     Parameters
     ----------
     model, optimizer, loss, epochs, schedule, callbacks, clip_norm, accumulate, ema, patience, \
-    evaluate_every, jit
+    evaluate_every, jit, lint
         As `fit` takes them.
     data : Source
         The batches.
@@ -163,6 +164,7 @@ class Training:
         patience: int | None = None,
         evaluate_every: float = 1.0,
         jit: str = "auto",
+        lint: bool = True,
         costs: Costs = NO_COSTS,
         batch_size: int = 64,
         evaluated: int | None = None,
@@ -200,7 +202,8 @@ class Training:
         self.forward: Forward = model
         self._evaluate_model = evaluate
         self.best_state: State | None = None
-        self.callbacks = CallbackList(callbacks)
+        self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        self.callbacks = CallbackList([*callbacks, Lints()] if lint else callbacks)
         self.batch_number = 0  # batches of the pass that is under way that are done
         self.drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
         self.phase = DONE
@@ -459,12 +462,10 @@ class Training:
 
     def _diverged(self, finding: str) -> DivergedError:
         """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
-        error = (
-            f"{finding}: training has diverged; take a lower learning rate (it was {self._greatest_lr:g}) or "
-            "clip the gradients to a smaller norm"
-        )
-        reasons = [method(self) for method in self.callbacks.methods["on_diverge"]]
-        return DivergedError("; ".join([error, *filter(None, reasons)]))
+        rate = f"{self._greatest_lr:g}"
+        advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
+        reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
+        return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 
     # ---- compiling and evaluating --------------------------------------------------------------------------
 

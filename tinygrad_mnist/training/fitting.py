@@ -57,6 +57,7 @@ def fit(
     evaluate_every: float = 1.0,
     seed: int = 0,
     jit: str = "auto",
+    lint: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: str = EVERY,
     resume: str | os.PathLike[str] | None = None,
@@ -102,6 +103,8 @@ def fit(
         Of the order of the samples, where data is arrays.
     jit : str
         Whether steps and evaluations are compiled: "auto", "on" or "off". Compiled steps round otherwise.
+    lint : bool
+        Whether to say what is wrong with the training, each fault once: see `LINTS`. It changes nothing.
     checkpoint : path-like, optional
         A file for the state of the training, to go on with it after an interruption.
     checkpoint_every : str
@@ -172,6 +175,7 @@ def fit(
         patience=patience,
         evaluate_every=evaluate_every,
         jit=jit,
+        lint=lint,
         costs=estimated_costs(model, shape[-2:])._replace(numbers=math.prod(shape)),
         batch_size=source.batch_size if isinstance(source, Batches) else batch_size,
     )

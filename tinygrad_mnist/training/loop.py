@@ -33,6 +33,7 @@ def follow(
     rngs: Mapping[str, np.random.Generator],
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
+    lint: bool = True,
     resume: Mapping[str, Any] | None = None,
 ) -> Fit:
     """Train a model by a recipe, and leave it in the best state seen.
@@ -54,6 +55,8 @@ def follow(
         Whether the steps and the evaluations are compiled by `tinygrad_mnist.jit`: a name in `JIT`. With
         ``"auto"`` they are where the steps of the recipe are worth the time of compiling, by their number and
         the sizes alone; a model that cannot be compiled is then trained as it is.
+    lint : bool
+        Whether to say what is wrong with the training; see `fit`.
     resume : mapping, optional
         The state of a training by this recipe, as `Training.state_dict` returned it: training goes on from
         it, and ends in the same bits as without an interruption. With other epochs, the schedule is laid out
@@ -74,7 +77,7 @@ def follow(
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
     """
-    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit)
+    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint)
     if resume is not None:
         training.load_state_dict(resume)
     return training.run()
@@ -88,6 +91,7 @@ def planned(
     rngs: Mapping[str, np.random.Generator],
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
+    lint: bool = True,
 ) -> Training:
     """Return the training of a model by a recipe, which has not begun."""
     samples = len(parts.train_images)
@@ -111,6 +115,7 @@ def planned(
         patience=recipe.patience,
         evaluate_every=recipe.evaluate_every,
         jit=jit,
+        lint=lint,
         costs=costs(recipe, model, parts.image_shape, parts.classes),
         batch_size=batch_size,
         evaluated=2 * len(parts.validation_images),
