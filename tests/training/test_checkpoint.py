@@ -334,7 +334,12 @@ def test_a_file_with_a_training_is_used_as_any_checkpoint(checkpoint: Checkpoint
 
 
 def test_a_run_without_a_last_checkpoint_says_so(path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"has no last\.npz"):
+    with pytest.raises(CheckpointError, match=r"has no last\.npz; name a directory"):
+        load_checkpoint(path.parent, training=True)
+    path.with_name("previous.npz").touch()
+    with pytest.raises(
+        CheckpointError, match=r"has no last\.npz; name .*previous\.npz, which is the one before"
+    ):
         load_checkpoint(path.parent, training=True)
 
 
