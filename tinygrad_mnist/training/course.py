@@ -234,7 +234,7 @@ class Training:
 
     @property
     def complete(self) -> bool:
-        """Whether all steps are done, and the last state is evaluated."""
+        """True if all steps are done, and the last state is evaluated."""
         is_evaluated = self._evaluate_model is None or (
             bool(self.history.records) and self.history.records[-1].step == self.step
         )
@@ -308,9 +308,7 @@ class Training:
     def _train(self, notice: str | None) -> None:
         """Do all steps, with the evaluations among them."""
         self._began = perf_counter()
-        if (
-            not self.model.training
-        ):  # modules that are to stay in evaluation mode may do so in a model that is not
+        if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
         self._tell("on_train_begin")
         if notice:
