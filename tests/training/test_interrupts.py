@@ -37,16 +37,15 @@ def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
             signal.raise_signal(number)
         return nn.MSELoss()(outputs, targets)
 
-    optimizer = optim.SGD(model.parameters(), lr=0.01)
     return fit(
         model,
-        optimizer,
+        optim.SGD(model.parameters(), lr=0.01),
         (X, X[:, :1]),
         loss=loss,
         epochs=3,
         batch_size=8,
         callbacks=callbacks,
-        lint=False,  # which would call the loss, too
+        lint=False,  # which calls the loss once more
     )
 
 
