@@ -84,7 +84,7 @@ def test_a_terminal_has_rows_that_move_and_are_gone_at_the_end(columns: int) -> 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
-    long = [*COMMAND, *DIGITS, "--epochs", "100000"]
+    long = [*COMMAND, *DIGITS, "--epochs", "100000", "--jit", "off"]
     status, content = on_terminal(long, 80, "images/s", lambda process: process.send_signal(number))
     assert status == 0
     shown = screen_of(content, 1000)
@@ -95,6 +95,7 @@ def test_an_interrupt_leaves_the_terminal_as_it_was(number: signal.Signals) -> N
     assert content.count("\x1b[?25l") == content.count("\x1b[?25h") == 1
 
 
+@pytest.mark.slow
 @posix
 def test_a_training_that_diverges_leaves_the_terminal_as_it_was() -> None:
     status, content = on_terminal([*COMMAND, *DIGITS, "--optimizer", "sgd", "--lr", "1e30"], 80)

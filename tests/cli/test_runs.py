@@ -25,6 +25,17 @@ def test_runs_are_a_table(run_directory: Path, capsys: pytest.CaptureFixture[str
     assert bad.endswith("broken: summary.json is no JSON")
 
 
+def test_an_incomplete_run_says_how_it_goes_on(
+    run_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run_directory, "runs/first")
+    Path("runs/first/summary.json").unlink()
+    assert main(["runs"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1].endswith("incomplete")
+    assert err == f"tinygrad-mnist: first goes on with: tinygrad-mnist train --resume {Path('runs/first')}\n"
+
+
 def test_runs_as_json(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", str(run_directory), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)

@@ -334,7 +334,12 @@ def test_a_file_with_a_training_is_used_as_any_checkpoint(checkpoint: Checkpoint
 
 
 def test_a_run_without_a_last_checkpoint_says_so(path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"has no last\.npz"):
+    with pytest.raises(CheckpointError, match=r"has no last\.npz; name a directory"):
+        load_checkpoint(path.parent, training=True)
+    path.with_name("previous.npz").touch()
+    with pytest.raises(
+        CheckpointError, match=r"has no last\.npz; name .*previous\.npz, which is the one before"
+    ):
         load_checkpoint(path.parent, training=True)
 
 
@@ -411,6 +416,14 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "last.npz")
     with pytest.raises(CheckpointError, match=r"last\.npz is no file"):
         load_state(tmp_path)
+
+
+def test_a_file_without_permission_is_one_sentence(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert error_of(path) == f"{path} cannot be read (Permission denied)"
 
 
 def test_a_model_of_great_cost_is_read_without_computing(

@@ -1,5 +1,6 @@
 """Each fault is found and said in words; its clean twin is passed over in silence; and nothing is changed."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,29 @@ def with_zeros() -> nn.Sequential:
     return model
 
 
+def narrow() -> nn.Sequential:
+    """Return a model with a narrow layer, of which 5 of 8 units are dead."""
+    model = nn.Sequential(nn.Linear(8, 8, rng=0), nn.ReLU(), nn.Linear(8, CLASSES, rng=1))
+    model[0].bias.data[...] = np.where(np.arange(8) < 5, -100, 0)
+    return model
+
+
+class SometimesDeep(nn.Module):
+    """A model that leaves one of its layers out at every other call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 8, rng=0), nn.Linear(8, CLASSES, rng=1)
+        self.calls = 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return self.last(x if self.calls % 2 else self.first(x))
+
+
+MASK = (np.arange(96 * CLASSES) % 2).astype(np.float32)
+WITH_NAN = np.where(np.arange(96)[:, None] == 7, np.float32(np.nan), X)
+
 CLEAN: dict[str, Callable[[], tuple[Any, ...]]] = {
     "mlp": lambda: (mlp(),),
     "one-hot rows": lambda: (mlp(), CROSS_ENTROPY, X, np.eye(CLASSES, dtype=np.float32)[Y]),
@@ -108,6 +132,18 @@ CLEAN: dict[str, Callable[[], tuple[Any, ...]]] = {
         CROSS_ENTROPY,
         100 * X,
     ),
+    "a few dead units": lambda: (narrow(),),
+    "layers left out at random": lambda: (SometimesDeep(),),
+    "float64 on purpose": lambda: (Own(lambda layer, x: layer(x).astype(np.float64)),),
+    "NaN that is replaced": lambda: (
+        Own(lambda layer, x: layer(np.where(np.isnan(x), 0, x))),
+        CROSS_ENTROPY,
+        WITH_NAN,
+    ),
+    "exponentials over another sum": lambda: (
+        Own(lambda layer, x: np.exp(z := layer(x)) / np.sum(np.exp(2 * z), axis=1, keepdims=True)),
+    ),
+    "a fixed mask": lambda: (Own(lambda layer, x: (z := layer(x)) * MASK[: z.size].reshape(z.shape)),),
     "embedding": lambda: (
         nn.Sequential(nn.Embedding(300, 2, rng=0), nn.Flatten(), nn.Linear(16, 3, rng=0)),
         CROSS_ENTROPY,
@@ -389,6 +425,46 @@ def test_a_look_changes_nothing() -> None:
     assert np.array_equal(first, nn.Linear(2, 2).weight.data)
 
 
+calls_of_losses = 0
+
+
+def test_a_loss_that_counts_its_calls_counts_those_of_the_training_alone() -> None:
+    count, losses, table = 0, [], {"calls": 0}
+    seen = np.zeros(3)
+
+    def loss(out: Any, y: Any) -> Any:
+        nonlocal count
+        global calls_of_losses
+        count += 1
+        calls_of_losses += 1
+        value = F.cross_entropy(out, y) * (1 + 0.1 * count)
+        losses.append(value)
+        table["calls"] += 1
+        seen[:2] += 1
+        return value
+
+    fit_it = trained(mlp(), epochs=1, loss=loss)
+    assert fit_it[0] == []
+    assert (count, calls_of_losses, len(losses), table, seen.tolist()) == (
+        12,
+        12,
+        12,
+        {"calls": 12},
+        [12, 12, 0],
+    )
+
+
+def test_a_forward_that_writes_into_its_weights_writes_into_a_copy() -> None:
+    def forward(layer: nn.Linear, x: Any) -> Any:
+        layer.weight.data[...] *= 2
+        return F.softmax(layer(x), 1)
+
+    model = Own(forward)
+    before = model.layer.weight.data.copy()
+    assert said(model).keys() == {"softmax-before-loss"}
+    assert np.array_equal(model.layer.weight.data, before)
+
+
 @pytest.mark.parametrize("name", LINTS)
 def test_an_error_inside_a_lint_is_none_of_the_training(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*given: Any) -> Any:
@@ -431,6 +507,10 @@ def test_sorted_labels_are_found() -> None:
     )
     rows = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 96, 8)]
     assert not list(lint_course.sorted_labels(Beginning(summaries(*rows), 12, [])))
+    same = summaries(*[(X[:8], np.zeros(8, int))] * 12)
+    assert not list(lint_course.sorted_labels(Beginning(same, 12, []))), (
+        "said of the batch, not of the labels"
+    )
 
 
 def test_a_learning_rate_of_0_is_found_and_a_warmup_is_not() -> None:
@@ -481,6 +561,15 @@ def test_the_operation_the_module_and_the_line_of_a_nan_are_named() -> None:
     assert "test_lints.py" in text
     assert "np.log(layer(x))" in text
     assert text.endswith("take a lower learning rate (it was 0.1) or clip the gradients to a smaller norm")
+
+
+def test_no_line_is_named_of_a_model_of_this_package_alone() -> None:
+    model = mlp()
+    for parameter in model.parameters():
+        parameter.data[...] *= 1e25
+    text = explained(model, {4: (X, Y)})
+    assert "the result of 'linear' is not finite" in text
+    assert "in module: 2 (Linear); take a lower" in text
 
 
 def test_a_gradient_of_the_step_before_is_named() -> None:
@@ -576,6 +665,20 @@ def test_a_fault_is_said_once_and_not_again_after_an_interruption(tmp_path: Path
     again, done = trained(mlp(nn.Softmax(dim=1)), epochs=4, resume=path)
     assert again == []
     assert len(done.history.losses) == 48
+
+
+def test_after_the_first_steps_lints_are_told_of_no_step() -> None:
+    class Steps(Callback):
+        def __init__(self) -> None:
+            self.told: list[int] = []
+
+        def on_epoch_end(self, training: Any) -> None:
+            self.told.append(len(training.callbacks.methods["on_step_end"]))
+
+    steps, model = Steps(), mlp()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    fit(model, optimizer, (X, Y), loss=CROSS_ENTROPY, epochs=3, batch_size=12, callbacks=[steps])
+    assert steps.told == [1, 0, 0]
 
 
 def test_without_a_listener_a_fault_is_a_warning() -> None:
@@ -674,3 +777,8 @@ def test_nan_in_the_validation_part_is_named() -> None:
         DivergedError, match=r"on the validation part became nan.*the inputs hold nan in row 5"
     ):
         trained(mlp(), validation=(x, Y))
+
+
+def test_the_page_of_the_documentation_has_each_lint() -> None:
+    page = (Path(__file__).parents[2] / "docs/how_to/what_goes_wrong.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page, flags=re.MULTILINE) == list(LINTS)

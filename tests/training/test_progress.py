@@ -235,6 +235,16 @@ def test_a_terminal_has_the_lines_of_a_file_in_the_end(screen: Screen) -> None:
     assert sum(line.startswith("epoch") for line in shown) == 3
 
 
+def test_one_callback_shows_several_trainings_where_the_output_goes_then() -> None:
+    shown = []
+    callback = Progress()
+    for _ in range(2):
+        with redirect_stdout(io.StringIO()) as stream:
+            fit(callback)
+        shown.append(len(stream.getvalue().splitlines()))
+    assert shown == [6, 6]
+
+
 class Failing(training.Callback):
     """A callback that raises something in the sixth step."""
 

@@ -24,6 +24,7 @@ from tinygrad_mnist.training import (
     find_model_file,
     load_checkpoint,
     resume_run,
+    resumed_run,
     save_checkpoint,
     train,
 )
@@ -300,6 +301,20 @@ def test_a_run_killed_while_it_took_the_place_of_another_clears_the_rest(
     resume_run("run", data=patterns, callbacks=[Presses(6)])
     assert {load_checkpoint(path).origin["seed"] for path in Path("run").glob("*.npz")} == {2}
     assert json.loads(Path("run/summary.json").read_text())["seed"] == 2
+
+
+def test_another_machine_is_said_once(
+    recipe: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(recipe, patterns, out="run", callbacks=[Presses(3)])
+    now = resumed_run.machine()
+    other = {**now, "threads": 7, "versions": {**now["versions"], "numpy": "9.9"}}
+    monkeypatch.setattr(resumed_run, "machine", lambda: other)
+    told = Told()
+    outcome = resume_run("run", data=patterns, callbacks=[told])
+    (sentence,) = told.sentences
+    assert f"(threads: {now['threads']} then, 7 now; numpy: {np.__version__} then, 9.9 now)" in sentence
+    assert outcome.summary["notices"] == [sentence]
 
 
 # ---- what cannot be written --------------------------------------------------------------------------------

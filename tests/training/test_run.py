@@ -303,9 +303,8 @@ def test_ctrl_c_while_pictures_are_drawn_ends_the_drawing_alone(
     assert outcome.interrupted
     assert outcome.summary == complete(Path("run"), patterns)
     assert [path.name for path in outcome.pictures] == ["predictions.png"]
-    assert [path.name for path in outcome.missing] == [
-        *("training.png", "graph.svg", "graph.html", "report.html")
-    ]
+    names = [path.name for path in outcome.missing]
+    assert names == ["training.png", "graph.svg", "graph.html", "report.html"]
 
 
 def test_a_fault_while_pictures_are_drawn_is_raised(

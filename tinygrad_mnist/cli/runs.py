@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import print_table, show
+from tinygrad_mnist.cli.output import notify, print_table, show
 from tinygrad_mnist.numbers import duration_text, percent_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table."""
-    from tinygrad_mnist.training.report.listing import list_runs
+    from tinygrad_mnist.training.directory import LAST
+    from tinygrad_mnist.training.report.listing import INCOMPLETE, list_runs
 
     rows = list_runs(arguments.directory, arguments.sort)
     if arguments.json:
@@ -52,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     heading = ("run", "recipe", "data", "test", "epochs", "time", "when", "state")
     print_table(heading, [_cells(row) for row in rows])
+    for row in rows:
+        if row.state == INCOMPLETE and os.path.exists(os.path.join(row.path, LAST)):
+            notify(f"{row.name} goes on with: tinygrad-mnist train --resume {row.path}")
     return 0
 
 

@@ -279,6 +279,7 @@ def load_checkpoint(
 
 
 def _load(path: Path, training: bool, model: ModelFile | None, notify: Callable[[str], None]) -> Checkpoint:
+    """Read a checkpoint as `load_checkpoint` does, from the file at this very path."""
     with open_npz(path) as file:
         settings = _settings(path, _read_header(file))
         settings["recipe"] = _with_model(path, settings["recipe"], model, notify)
@@ -340,6 +341,10 @@ def _find(path: Path, training: bool = False) -> Path:
         if path.is_dir():
             names = [LAST] if training else [CHECKPOINT, LAST]
             found = [path / name for name in names if (path / name).exists()]
+            if not found and training and (path / PREVIOUS).exists():
+                raise CheckpointError(
+                    f"{path} has no {LAST}; name {path / PREVIOUS}, which is the one before"
+                )
             if not found:
                 raise CheckpointError(f"{path} has no {names[0]}; {_WHAT_TO_NAME}")
             path = found[0]
@@ -367,8 +372,8 @@ def _read(path: str | os.PathLike[str], training: bool, read: Callable[[Path], T
         try:
             read(_find(previous))
             with open_npz(previous) as file:
-                step = _read_text(file, _TRAINING)["position"]["step"]
-        except (CheckpointError, LookupError, TypeError):
+                step = _shown(_read_text(file, _TRAINING)["position"]["step"])
+        except (TrainingError, LookupError, TypeError):
             raise error from None
         raise CheckpointError(f"{error}; name {previous} to go on from step {step}") from error
 

@@ -229,7 +229,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """True if there is nothing more to do."""
+        """True if no step is left."""
         return self.stopped or self.step >= self.steps
 
     @property

@@ -7,12 +7,13 @@ it get their states back, and so do the gradients of the model itself.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
-from functools import cached_property
-from inspect import isfunction
+from functools import cached_property, partial
+from inspect import isfunction, ismethod, ismodule
 from typing import Any, Final
 
 import numpy as np
@@ -150,7 +151,7 @@ class Look:
     @cached_property
     def unreached(self) -> set[str]:
         """The parameters that require a gradient and that the loss does not depend on, by the tape."""
-        return self._unreached(self.loss_value)
+        return self._unreached(self.twin, self.loss_value)
 
     @cached_property
     def gradients(self) -> dict[str, float]:
@@ -158,33 +159,34 @@ class Look:
 
         To ask for them frees the tape: the checks of the graph come first.
         """
-        return self._gradients(self.loss_value)
+        return self._gradients(self.twin, self.loss_value)
 
     def further_looks(self) -> Iterator[tuple[set[str], dict[str, float]]]:
         """Yield unreached parameters and gradients, after small random changes of the copy's parameters."""
-        rng = np.random.default_rng(0)
+        rng, twin = np.random.default_rng(0), copy_of(self.model)
         for _ in range(FURTHER_LOOKS):
-            for parameter in self.twin.parameters():
+            for parameter in twin.parameters():
                 noise = rng.standard_normal(parameter.shape, np.float32).astype(parameter.dtype)
                 parameter.data = parameter.data + noise * (0.01 + 0.05 * np.abs(parameter.data))
             with unchanged(self.model, self.loss, self.optimizer), _seen_by(_Watcher()):
-                loss = self._own_loss(self.twin(self.x), self.y)
-            yield self._unreached(loss), self._gradients(loss)
+                loss = self._own_loss(twin(self.x), self.y)
+            yield self._unreached(twin, loss), self._gradients(twin, loss)
 
-    def _unreached(self, loss: Any) -> set[str]:
-        trained = {name: p for name, p in self.twin.named_parameters() if p.requires_grad}
+    def _unreached(self, twin: nn.Module, loss: Any) -> set[str]:
         reached = _leaves(loss.origin) if isinstance(loss, Tensor) else set()
         own = dict(self.model.named_parameters())  # which a loss may use directly
         return {
             name
-            for name, parameter in trained.items()
-            if parameter.origin not in reached and own[name].origin not in reached
+            for name, parameter in twin.named_parameters()
+            if parameter.requires_grad
+            and parameter.origin not in reached
+            and own[name].origin not in reached
         }
 
-    def _gradients(self, loss: Any) -> dict[str, float]:
+    def _gradients(self, twin: nn.Module, loss: Any) -> dict[str, float]:
         if not isinstance(loss, Tensor) or not loss.requires_grad:
             return {}
-        parameters = list(self.twin.named_parameters())
+        parameters = list(twin.named_parameters())
         for _, parameter in parameters:
             parameter.grad = None
         with unchanged(self.model, self.loss, self.optimizer), observed_by(None):
@@ -336,6 +338,7 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
         with ExitStack() as stack:
             for function in dict.fromkeys([loss, *_forwards(model)]):
                 stack.enter_context(kept_generators(function))
+                stack.enter_context(_kept_surroundings(function))
             yield
     finally:
         init.set_root_seed(root)
@@ -344,6 +347,98 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
                 buffer[...] = values
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient
+
+
+@contextmanager
+def _kept_surroundings(function: Any) -> Iterator[None]:
+    """Give the variables around a function of the user's what they had before: a count of its calls, say.
+
+    These are its closure, the globals that it names, and what lists, dicts, arrays and objects there hold, a
+    few levels deep. Modules are left alone: a look works on a copy of the model.
+    """
+    kept: list[tuple[Callable[[Any], None], Callable[[], Any], Any]] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Any, int]] = [] if function is None or is_own(function) else [(function, LEVELS)]
+    while waiting:
+        value, depth = waiting.pop()
+        if id(value) in seen or depth < 0 or isinstance(value, LEFT_ALONE) or ismodule(value):
+            continue
+        seen.add(id(value))
+        places = list(_places(value))
+        kept += places
+        waiting += [(part, depth - 1) for _, _, held in places for part in _parts(held)]
+    try:
+        yield
+    finally:
+        for restore, read, before in kept:
+            if not _is_same(read(), before):
+                restore(before)
+
+
+LEVELS: Final = 4
+LEFT_ALONE: Final = (nn.Module, Tensor, type, np.random.Generator, str, bytes, int, float, complex)
+
+Place = tuple[Callable[[Any], None], Callable[[], Any], Any]
+"""How a variable is restored and read, and what it held."""
+
+
+def _places(value: Any) -> Iterator[Place]:
+    """Yield the variables that a value is made of."""
+    if ismethod(value):
+        yield from _places(value.__func__)
+        yield from _places(value.__self__)
+    elif isinstance(value, partial):
+        yield from _places(value.func)
+    elif isfunction(value):
+        for cell in value.__closure__ or ():
+            with suppress(ValueError):  # an empty cell
+                yield (
+                    partial(setattr, cell, "cell_contents"),
+                    partial(getattr, cell, "cell_contents"),
+                    (cell.cell_contents),
+                )
+        space = value.__globals__
+        for name in value.__code__.co_names:
+            if name in space:
+                yield partial(space.__setitem__, name), partial(space.__getitem__, name), space[name]
+    elif isinstance(value, np.ndarray):
+        if value.nbytes <= MOST_BYTES and value.flags.writeable:
+            yield partial(value.__setitem__, ...), partial(value.copy), value.copy()
+    elif isinstance(value, list):
+        yield partial(value.__setitem__, slice(None)), partial(list, value), list(value)
+    elif isinstance(value, dict):
+        yield partial(_refill, value), partial(dict, value), dict(value)
+    elif isinstance(value, set):
+        yield partial(_refill, value), partial(set, value), set(value)
+    elif isinstance(getattr(value, "__dict__", None), dict):
+        yield partial(_refill, vars(value)), partial(dict, vars(value)), dict(vars(value))
+
+
+MOST_BYTES: Final = 1 << 20
+"""The size of an array up to which its values are kept."""
+
+
+def _refill(container: Any, before: Any) -> None:
+    container.clear()
+    container.update(before)
+
+
+def _parts(held: Any) -> list[Any]:
+    """Return what is to be looked into of a variable's value."""
+    if isinstance(held, dict):
+        return [held, *held.values()]
+    return [held, *held] if isinstance(held, (list, tuple, set)) else [held]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether a variable holds what it held: the same object, or a container of the same objects."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one is other or bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
+    if type(one) is type(other) and isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(operator.is_, one, other))
+    if type(one) is type(other) and isinstance(one, dict):
+        return list(one) == list(other) and all(map(operator.is_, one.values(), other.values()))
+    return one is other or (isinstance(one, set) and one == other)
 
 
 def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SMOOTHED: Final = 100
 """The number of the last steps whose mean loss is shown: that of one batch jumps too much to be read."""
 
-
 INTERRUPTED: Final = "interrupted: the best state so far is kept and evaluated; once more ends at once"
 
 
@@ -90,6 +89,7 @@ class Progress(Callback):
 
     def on_train_begin(self, training: Training) -> None:
         """Print what is going to be trained."""
+        self._display = None  # standard output may be another than that of an earlier training
         heading = self.heading(training)
         records = training.history.records
         self._record = records[-1] if records else None

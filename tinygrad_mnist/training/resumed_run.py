@@ -115,11 +115,6 @@ def resume_run(
         told = with_events(callbacks, directory, recipe) if goes_on else callbacks
         with threads_as(threads or _facts(kept).get("threads")):
             now = machine()
-            if differ := differences(_facts(kept), now):
-                notify(
-                    f"this is not quite the machine of before ({'; '.join(differ)}): results may differ in "
-                    "their last digits from those without an interruption"
-                )
             rngs = generators(kept.origin["seed"])
             parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
             parts = replace(parts, standardizer=kept.standardizer)
@@ -129,6 +124,11 @@ def resume_run(
             )
             facts = {"data": _facts(kept)["data"], **now}
             recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
+            if differ := differences(_facts(kept), now):
+                recorder.notify(
+                    f"this is not quite the machine of before ({'; '.join(differ)}): results may differ in "
+                    "their last digits from those without an interruption"
+                )
             recorder.keeps_previous = file.name == LAST  # a damaged last state would take the place of this
             if _facts(kept).get("replaces"):
                 directory.clear(file.name)

@@ -219,7 +219,7 @@ def finish(
         missing = tuple(recorder.unwritten)
         return Outcome(summary, recorder.directory.path, (), recorder.checkpoint, missing)
     outcome = _with_pictures(summary, on_test, recorder, dataset, result.history, rng, report)
-    if not outcome.interrupted:
+    if not (outcome.interrupted or outcome.missing or recorder.unwritten):
         summary["complete"] = True
         recorder.write_summary(summary)
     return replace(outcome, missing=(*recorder.unwritten, *outcome.missing))

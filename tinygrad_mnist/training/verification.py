@@ -24,7 +24,6 @@ from typing import Any, Final
 
 import numpy as np
 
-import tinygrad_mnist
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.checkpoint import load_state, save_state
@@ -71,7 +70,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared, and what differs.
+    """The result of a verification: all that was compared, and the first difference.
 
     Parameters
     ----------
@@ -138,9 +137,10 @@ def verify_resume(
         reference = {**job, "name": "whole", "points": []}
         plan = _run(reference)
         chosen = _points(plan["steps"], plan["steps_per_epoch"], plan["evaluations"], points)
+        passes = plan["steps"] / plan["steps_per_epoch"]
         tell(
-            f"{plan['steps']} steps in {plan['steps'] / plan['steps_per_epoch']:.3g} passes through {images:,} "
-            f"images, {len(plan['evaluations'])} evaluations; steps are {'' if compiled else 'not '}compiled"
+            f"{plan['steps']} steps in {passes:.3g} passes through {images:,} images, "
+            f"{len(plan['evaluations'])} evaluations; steps are {'' if compiled else 'not '}compiled"
         )
         given = [(point.step, point.event) for point in chosen]
         _run({**reference, "name": "saved", "points": given})
@@ -162,7 +162,7 @@ def verify_resume(
         state = load_state(Path(folder, "end of whole.npz"))
     return Verification(
         steps=plan["steps"],
-        passes=plan["steps"] / plan["steps_per_epoch"],
+        passes=passes,
         records=len(state["history"]["records"]),
         arrays=sum(1 for _, value in _leaves(state) if isinstance(value, np.ndarray)),
         points=tuple(chosen),
@@ -282,7 +282,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _run(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job in a new process; return what it prints."""
-    home = str(Path(tinygrad_mnist.__file__).parents[1])
+    home = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     ran = subprocess.run(
         [sys.executable, "-m", __name__],

@@ -22,6 +22,7 @@ OPTIONS: Final = (
     "schedule",
     "weight_decay",
     "clip_norm",
+    "patience",
     "augmentation",
 )
 """The values of a recipe that ``train`` has an option for; a test holds them together with the command."""
@@ -100,4 +101,6 @@ def _text(name: str, value: Any) -> str:
         return "full"
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
     return str(value)

@@ -173,7 +173,11 @@ def _read_summary(path: Path, missing: list[str]) -> dict[str, Any]:
             return found
         missing.append(f"{SUMMARY} holds no summary.")
     except FileNotFoundError:
-        missing.append(f"There is no {SUMMARY}: the training did not come to its end.")
+        goes_on = f" 'tinygrad-mnist train --resume {path.parent}' goes on with it."
+        missing.append(
+            f"There is no {SUMMARY}: the training did not come to its end."
+            f"{goes_on if (path.parent / LAST).exists() else ''}"
+        )
     except (OSError, ValueError, RecursionError) as error:
         missing.append(f"{SUMMARY} cannot be read ({printable(str(error))[:200]}).")
     return {}
