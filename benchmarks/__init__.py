@@ -6,6 +6,7 @@ SUBJECTS = (
     "without_batch_norm",
     "lenet",
     "recipe",
+    "bookkeeping",
     "operations",
     "chain",
     "inference",

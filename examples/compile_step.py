@@ -21,9 +21,7 @@ set_threads(1)
 nn.manual_seed(0)
 digits = load_digits()
 standardize = Standardizer.fit(digits.train_images)
-model = nn.Sequential(
-    nn.Flatten(), nn.Linear(64, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10)
-)
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10))
 optimizer = optim.Adam(model.parameters(), lr=0.003)
 
 

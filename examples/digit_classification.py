@@ -89,11 +89,8 @@ test_x = standardize(digits.test_images)
 print(f"accuracy on unseen digits: {accuracy(model, test_x, digits.test_labels):.2%}")
 with no_grad():
     probabilities = nn.functional.softmax(model(test_x[:25]), dim=1).numpy()
-print(plots.plot_training(history, options.out / "training.png"))
-print(
-    plots.plot_predictions(
-        digits.test_images[:25], probabilities.argmax(axis=1), digits.test_labels[:25],
-        probabilities.max(axis=1),
-        options.out / "predictions.png",
-    )
-)  # fmt: skip
+print(plots.save(plots.plot_training(history), options.out / "training.png"))
+figure = plots.plot_predictions(
+    digits.test_images[:25], probabilities.argmax(axis=1), digits.test_labels[:25], probabilities.max(axis=1)
+)
+print(plots.save(figure, options.out / "predictions.png"))

@@ -78,10 +78,8 @@ if __name__ == "__main__":
     predicted, confidence = make_predictions(model, standardize(digits.test_images))
     print(f"accuracy on unseen digits: {np.mean(predicted == digits.test_labels):.2%}")
     shown = slice(0, 25)
-    print(plots.plot_training(history, options.out / "training.png"))
-    print(
-        plots.plot_predictions(
-            digits.test_images[shown], predicted[shown], digits.test_labels[shown], confidence[shown],
-            options.out / "predictions.png",
-        )
-    )  # fmt: skip
+    print(plots.save(plots.plot_training(history), options.out / "training.png"))
+    figure = plots.plot_predictions(
+        digits.test_images[shown], predicted[shown], digits.test_labels[shown], confidence[shown]
+    )
+    print(plots.save(figure, options.out / "predictions.png"))

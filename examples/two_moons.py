@@ -47,4 +47,5 @@ def probability(grid: np.ndarray) -> np.ndarray:
 
 new_points, new_labels = two_moons(2000, noise=0.15, rng=rng)
 print(f"accuracy on new points: {np.mean((probability(new_points) > 0.5) == new_labels):.1%}")
-print("drawn:", plots.plot_decision_boundary(probability, points, labels, options.out / "boundary.png"))
+figure = plots.plot_decision_boundary(probability, points, labels)
+print("drawn:", plots.save(figure, options.out / "boundary.png"))

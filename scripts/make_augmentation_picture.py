@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from tinygrad_mnist.data import Augmenter, find_augmentation, load
-from tinygrad_mnist.plots import plot_augmentation
+from tinygrad_mnist.plots import plot_augmentation, save
 
 ROWS = (
     *("rotation 10", "scale 0.1", "shear 0.1", "shift 1", "elastic 15", "erasing 1"),
@@ -29,15 +29,15 @@ def main() -> None:
         augment = Augmenter(find_augmentation(text), mnist.image_shape, seed=1)
         versions.append(np.stack([augment(images, chosen, epoch) for epoch in range(VERSIONS)], axis=1))
     target = Path(__file__).parents[1] / "docs" / "images" / "augmentation.png"
-    plot_augmentation(
+    figure = plot_augmentation(
         np.tile(images, (len(ROWS), 1, 1)),
         np.concatenate(versions),
         np.repeat(np.arange(len(ROWS)), len(DIGITS)),
-        target,
         names=ROWS,
         title="What each range does",
         below="framed: the image as it is; beside it, the augmentation on the left in six epochs",
     )
+    save(figure, target)
     with Image.open(target) as picture:  # half as large, and nobody sees it
         picture.convert("RGB").quantize(64).save(target, optimize=True)
 

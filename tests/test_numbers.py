@@ -28,7 +28,8 @@ def test_plurals(noun: str, plural: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3600.0, "60 min 0 s")]
+    ("seconds", "text"),
+    [(0.0, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599.0, "59 min 59 s"), (7530.0, "2 h 5 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text

@@ -241,6 +241,17 @@ def write_json_lines(path: PathLike, rows: Iterable[Mapping[str, Any]]) -> Path:
     return write(path, "".join(lines))
 
 
+def json_line(value: Mapping[str, Any]) -> str:
+    r"""Return a value as JSON in one line of ASCII signs; a number that is not finite becomes null.
+
+    Examples
+    --------
+    >>> print(json_line({"name": "é", "loss": float("nan")}))
+    {"name": "\u00e9", "loss": null}
+    """
+    return json.dumps(_without_nan(value), allow_nan=False)
+
+
 def _without_nan(value: Any) -> Any:
     """Return plain data with None in place of NaN and infinities, which JSON does not have."""
     if isinstance(value, Mapping):
@@ -370,6 +381,18 @@ else:
                 raise
             return None
         return True
+
+
+def is_locked(path: PathLike) -> bool:
+    """Return whether a process holds the lock at this path; nothing is made or changed there."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:  # nobody has made it, or it is not ours to write: then nobody's like us has locked it
+        return False
+    try:
+        return _lock(descriptor) is False
+    finally:
+        os.close(descriptor)
 
 
 def _claim(path: Path) -> int | None:

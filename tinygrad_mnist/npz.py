@@ -108,6 +108,8 @@ class NpzReader:
     ----------
     names : tuple of str
         The names of the arrays.
+    size : int
+        The length of the file in bytes.
     """
 
     def __init__(self, file: BinaryIO, path: Path, purpose: Purpose) -> None:
@@ -117,7 +119,7 @@ class NpzReader:
         if magic != b"PK\x03\x04":
             found = _OTHER_FILES.get(magic, "it is no .npz file")
             raise purpose.error(f"{path} is no {purpose.kind}: {found}; {purpose.instead}")
-        self._size = file.seek(0, 2)
+        self.size = file.seek(0, 2)
         self._archive = zipfile.ZipFile(file)
         self._members = {member.filename: member for member in self._archive.infolist()}
         if len(self._members) < len(self._archive.infolist()):
@@ -146,9 +148,9 @@ class NpzReader:
     def require_moderate(self, names: list[str]) -> None:
         """Raise an error if arrays take far more memory than the file is long, as those of an attack do."""
         total = sum(self._member(name).file_size for name in names)
-        if total > max(self.purpose.always_unpacked, self.purpose.largest_ratio * self._size):
+        if total > max(self.purpose.always_unpacked, self.purpose.largest_ratio * self.size):
             raise self.purpose.error(
-                f"{self.path} has {bytes_text(self._size)}, but would take {bytes_text(total)} of memory; "
+                f"{self.path} has {bytes_text(self.size)}, but would take {bytes_text(total)} of memory; "
                 f"{self.purpose.too_large}"
             )
 
@@ -205,8 +207,9 @@ def write_npz(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> None:
             member = zipfile.ZipInfo(name + _SUFFIX)
             with archive.open(member, "w", force_zip64=True) as stream:
                 np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array))
-                order = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
-                stream.write(memoryview(array.reshape(-1, order=order).view(np.uint8)))
+                is_transposed = array.flags.f_contiguous and not array.flags.c_contiguous
+                flat = (array.T if is_transposed else array).reshape(-1)
+                stream.write(flat.view(np.uint8).data)
 
 
 @contextmanager

@@ -44,14 +44,16 @@ def _plural(noun: str) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return whole seconds, in minutes where they are many: how long a person waits.
+    """Return whole seconds, in minutes or hours where they are many: how long a person waits.
 
     Examples
     --------
-    >>> duration_text(4.4), duration_text(250)
-    ('4 s', '4 min 10 s')
+    >>> duration_text(4.4), duration_text(250), duration_text(7500)
+    ('4 s', '4 min 10 s', '2 h 5 min')
     """
     minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 

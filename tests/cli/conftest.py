@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
+from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.threads import VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,12 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
+@pytest.fixture(autouse=True)
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings write no report, which takes longer than they do; tests of it put `write_report` back."""
+    monkeypatch.setattr(run_module, "write_report", lambda run: None)
+
+
 @pytest.fixture(scope="session")
 def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a short run on the bundled digits left."""
@@ -45,6 +52,7 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--seed",
         "1",
         "--quiet",
+        "--no-report",
         "--out",
         str(path),
     ]

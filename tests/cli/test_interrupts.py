@@ -56,7 +56,7 @@ def test_a_signal_while_modules_are_imported_is_one_line(
 def test_a_signal_before_anything_was_learned_ends_with_its_number(
     number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "fit", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(run, "follow", lambda *_, **__: signal.raise_signal(number))
     assert main(TRAIN) == status
     assert capsys.readouterr().err == "tinygrad-mnist: interrupted\n"
     assert not Path("run").exists()
@@ -69,11 +69,13 @@ def test_ctrl_c_while_pictures_are_drawn_prints_the_accuracy(
     assert main(TRAIN) == 130
     printed = capsys.readouterr()
     assert "test accuracy" in printed.out
-    assert "graph.html not drawn" in printed.err.splitlines()[-2]
+    assert "graph.html, report.html not drawn" in printed.err.splitlines()[-2]
     assert {path.name for path in Path("run").iterdir()} == {
         "summary.json",
         "metrics.jsonl",
         "checkpoint.npz",
+        "last.npz",
+        "previous.npz",
     }
 
 

@@ -1,8 +1,6 @@
 """What only shows in a process of its own: terminal, pipes, signals, what is loaded, how fast it answers."""
 
 import json
-import os
-import select
 import signal
 import subprocess
 import sys
@@ -42,7 +40,18 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(arguments: list[str]) -> None:
     """What makes help answer at once; a time would measure the machine."""
-    heavy = {"numpy", "matplotlib", "PIL", "pooch", "requests", "tqdm", "threadpoolctl", "asyncio", "email"}
+    heavy = {
+        "numpy",
+        "matplotlib",
+        "PIL",
+        "pooch",
+        "requests",
+        "rich",
+        "tqdm",
+        "threadpoolctl",
+        "asyncio",
+        "email",
+    }
     code = (
         "import sys\nfrom tinygrad_mnist.cli import main\n"
         f"main({arguments!r})\nloaded = sys.modules.keys() & {heavy!r}\nassert not loaded, loaded"
@@ -139,54 +148,3 @@ def test_a_pipe_that_is_closed_is_no_traceback(command: list[str]) -> None:
     assert process.wait(timeout=60) == 141
     process.stderr.close()
     assert err == ""
-
-
-def on_terminal(command: list[str], columns: int) -> tuple[int, str]:
-    """Exit status and output of a command whose standard output is a terminal of that width."""
-    import fcntl
-    import pty
-    import struct
-    import termios
-
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm"}
-    environment.pop("COLUMNS", None)
-    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment)
-    os.close(theirs)
-    content = b""
-    while True:
-        ready, _, _ = select.select([ours], [], [], 60)
-        try:
-            chunk = os.read(ours, 65536) if ready else b""
-        except OSError:  # Linux's word for the end
-            chunk = b""
-        if not chunk:
-            break
-        content += chunk
-    os.close(ours)
-    return process.wait(timeout=60), content.decode()
-
-
-@posix
-@pytest.mark.parametrize("columns", [100, pytest.param(40, marks=pytest.mark.slow)])
-def test_a_terminal_has_a_line_that_moves(command: list[str], columns: int) -> None:
-    status, content = on_terminal([*command, "train", "--recipe", "digits", "--out", "run"], columns)
-    assert status == 0
-    live = [part for line in content.split("\r\n") for part in line.split("\r")[1:-1]]
-    assert sum("epoch" in part for part in live) >= 3
-    assert all(len(part) < columns for part in live)
-
-
-@posix
-def test_the_line_that_moves_is_wiped_away(command: list[str]) -> None:
-    """What stands on the screen at the end is what a pipe would have got."""
-    _, content = on_terminal([*command, "train", "--recipe", "digits", "--out", "run"], 100)
-    shown = []
-    for line in content.split("\r\n"):
-        screen = ""
-        for part in line.split("\r"):
-            screen = part + screen[len(part) :]
-        shown.append(screen.rstrip())
-    assert not any(" left" in line for line in shown)
-    assert sum(line.startswith("epoch") for line in shown) == 8

@@ -40,10 +40,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What would be drawn, in place of a picture."""
     found: dict[str, Any] = {}
 
-    def note(images: Any, versions: Any, labels: Any, path: Path, **texts: Any) -> None:
+    def note(images: Any, versions: Any, labels: Any, **texts: Any) -> None:
         found.update(images=images, versions=versions, labels=labels, **texts)
 
     monkeypatch.setattr(data_picture.plots, "plot_augmentation", note)
+    monkeypatch.setattr(data_picture.plots, "save", lambda *_: None)
     return found
 
 

@@ -351,7 +351,7 @@ def test_ctrl_c_before_anything_was_learned(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "fit", interrupt)
+    monkeypatch.setattr(run_module, "follow", interrupt)
     assert main(QUICK) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "tinygrad-mnist: interrupted"
     assert not Path("run").exists()
@@ -361,7 +361,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("ours")
 
-    monkeypatch.setattr(run_module, "fit", fail)
+    monkeypatch.setattr(run_module, "follow", fail)
     with pytest.raises(AssertionError, match="ours"):
         main(QUICK)
 
@@ -370,7 +370,7 @@ def test_memory_that_does_not_suffice(error_of: ErrorOf, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(run_module, "fit", fail)
+    monkeypatch.setattr(run_module, "follow", fail)
     assert "not enough memory" in error_of(*QUICK)
 
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tinygrad_mnist import Tensor, jit, nn, no_grad, optim
+from tinygrad_mnist import Tensor, jit, nn, no_grad, optim, value_and_grad
 from tinygrad_mnist.compiler import stored
 from tinygrad_mnist.compiler.jit import Jitted
 from tinygrad_mnist.optim import clip_grad_norm_
@@ -287,6 +287,15 @@ print(repr(found[-1]), fingerprint(process.state()))
 """
 
 
+def test_a_parameter_that_was_moved_changes_no_bit() -> None:
+    one, other = Process(Setting()), Process(Setting())
+    for number in range(3):
+        weight = other.model[0].weight  # type: ignore[index]
+        weight.data = weight.data.copy()
+        assert one.train(number) == other.train(number)
+    assert fingerprint(one.state()) == fingerprint(other.state())
+
+
 @pytest.mark.slow
 def test_in_processes_of_the_system_too(tmp_path: Path) -> None:
     def run(name: str, first: int, last: int) -> str:
@@ -297,6 +306,34 @@ def test_in_processes_of_the_system_too(tmp_path: Path) -> None:
     whole = run("whole", 0, 4)
     run("parts", 0, 2)
     assert run("parts", 2, 4) == whole
+
+
+@settings(max_examples=12)
+@given(st.lists(st.integers(0, 40), min_size=3, max_size=3), st.sampled_from(["f4", "f8"]))
+def test_where_arrays_lie_does_not_count(offsets: list[int], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal(shape).astype(dtype) for shape in ((9, 1, 7, 7), (5, 98), (2, 1, 3, 3))]
+    for slopes in (SLOPES, COMPILED_SLOPES):
+        found = slopes(*map(_at, given, offsets))
+        assert fingerprint(_bytes(found)) == fingerprint(_bytes(slopes(*given)))
+
+
+def _loss(x: Any, w: Any, k: Any) -> Any:
+    hidden = np.tanh(nn.functional.conv2d(x, k, padding=1))
+    return nn.functional.cross_entropy(np.reshape(hidden, (9, 98)) @ w.T, np.arange(9) % 5)
+
+
+SLOPES: Final = value_and_grad(_loss, argnums=(0, 1, 2))
+COMPILED_SLOPES: Final = jit(SLOPES)
+
+
+def _at(array: Any, offset: int) -> Any:
+    """Return a copy of an array that begins so many elements after a multiple of 64 bytes."""
+    memory = np.empty(array.nbytes + 64 + offset * array.itemsize, np.uint8)
+    begin = -memory.ctypes.data % 64 + offset * array.itemsize
+    copied = memory[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copied[...] = array
+    return copied
 
 
 # ---- what a call returns, the first time and later -------------------------------------------------------

@@ -29,7 +29,7 @@ def line_with(text: str, output: str) -> str:
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
     tested |= {"check_your_own_op.py", "visualize_graph.py", "compile_step.py", "lenet.py"}
-    tested |= {"residual_network.py"}
+    tested |= {"residual_network.py", "train_loop_by_hand.py", "train_with_fit.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -46,6 +46,14 @@ def test_a_wrong_rule_of_ones_own_is_found_and_explained(tmp_path: Path) -> None
     explained = [line.split() for line in output.splitlines() if line.startswith((" -1.0 ", "  2.0 "))]
     assert [(x, missing == term) for x, missing, term in explained] == [("-1.0", True), ("2.0", True)]
     assert "The right rule passes" in output
+
+
+def test_a_loop_by_hand_and_fit_end_in_the_same_bits(tmp_path: Path) -> None:
+    by_hand = run("train_loop_by_hand.py", "--epochs", "3", cwd=tmp_path)
+    by_fit = run("train_with_fit.py", "--epochs", "3", cwd=tmp_path)
+    assert by_fit.splitlines()[3:] == by_hand.splitlines()
+    assert last_percentage(line_with("accuracy", by_hand)) > 95
+    assert len(line_with("SHA-256", by_hand).split()[-1]) == 64
 
 
 def test_computations_are_drawn(tmp_path: Path) -> None:

@@ -20,6 +20,12 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(variable, "1")
 
 
+@pytest.fixture(autouse=True)
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings write no report, which takes longer than they do; tests of it put `write_report` back."""
+    monkeypatch.setattr(run_module, "write_report", lambda run: None)
+
+
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes most of the time of a small run."""
@@ -89,7 +95,7 @@ def small() -> Recipe:
 @pytest.fixture(scope="session")
 def outcome(small: Recipe, patterns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A run as it is, pictures and all."""
-    return train(small, patterns, seed=3, out=tmp_path_factory.mktemp("run"))
+    return train(small, patterns, seed=3, out=tmp_path_factory.mktemp("run"), report=False)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tinygrad_mnist import Tensor
 from tinygrad_mnist.data import Standardizer
-from tinygrad_mnist.training import RECIPES, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_mnist.optim import Adam
+from tinygrad_mnist.training import (
+    RECIPES,
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    load_state,
+    save_checkpoint,
+)
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.prediction import predict_by_checkpoint
+from tinygrad_mnist.training.random_state import random_state, set_random_state
 
 Members = dict[str, bytes]
 DEFAULT = settings.default
@@ -519,3 +530,172 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CheckpointError, match="is no file"):
         load_checkpoint(tmp_path / "pipe")
+
+
+# ---- the state of a training: equal, or an error -----------------------------------------------------------
+
+
+def trained() -> Checkpoint:
+    """A checkpoint with the whole state of a training, as those that training goes on from."""
+    recipe = RECIPE.changed(dropout=0.5)
+    model = build_model(recipe, (3, 2), 3, rng=np.random.default_rng(0), dropout_rng=np.random.default_rng(1))
+    optimizer = Adam(model.parameters())
+    model(Tensor(np.ones((4, 1, 3, 2), np.float32))).sum().backward()
+    optimizer.step()
+    training = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": random_state(model),
+        "history": {"losses": [0.5] * 40},
+        "position": {"step": 3},
+    }
+    origin = {"data": "digits", "seed": 1, "train_images": 10}
+    return Checkpoint(model, recipe, (3, 2), ("a", "b", "ü"), Standardizer(33, 78), origin, training)
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    path = folder / "whole" / "last.npz"
+    path.parent.mkdir()
+    save_checkpoint(path, trained())
+    return path
+
+
+def regions(path: Path) -> dict[str, list[int]]:
+    """The places of each kind of bytes in an archive of arrays."""
+    found: dict[str, list[int]] = {}
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            start = member.header_offset
+            numbers = content.index(b"\n", start) + 1
+            end = (
+                content.index(b"PK", start + 2) if member is not archive.infolist()[-1] else archive.start_dir
+            )
+            kind = "text" if member.filename in ("checkpoint.npy", "training.npy") else "numbers"
+            for name, begin, until in (
+                ("header of a member", start, start + 30),
+                ("name of a member", start + 30, start + 50 + len(member.filename)),
+                ("header of an array", start + 50 + len(member.filename), numbers),
+                (kind, numbers, end),
+            ):
+                found.setdefault(name, []).extend(range(begin, until))
+        found["directory"] = list(range(archive.start_dir, len(content) - 22))
+        found["end record"] = list(range(len(content) - 22, len(content)))
+    return found
+
+
+REGIONS = [
+    "header of a member",
+    "name of a member",
+    "header of an array",
+    "text",
+    "numbers",
+    "directory",
+    "end record",
+]
+
+
+def content_of(path: Path) -> Any:
+    found = load_checkpoint(path, training=True)
+    settings = found.recipe, found.image_shape, found.class_names, found.standardizer, found.origin
+    return settings, found.training, found.model.state_dict()
+
+
+def is_equal_or_refused(content: bytes, expected: Any, path: Path) -> bool:
+    """Whether a damaged file was refused; otherwise it must have the same content."""
+    path.write_bytes(content)
+    try:
+        found = content_of(path)
+    except CheckpointError:
+        return True
+    np.testing.assert_equal(found, expected)
+    return False
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_flipped_byte_is_refused_or_changes_nothing(whole: Path, folder: Path, region: str) -> None:
+    content, expected = whole.read_bytes(), content_of(whole)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for at in rng.choice(regions(whole)[region], 22, replace=False):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << rng.integers(8)
+        refused += is_equal_or_refused(bytes(flipped), expected, folder / "flipped.npz")
+    assert refused > 2  # a directory also holds dates and such
+
+
+@pytest.mark.slow
+def test_many_flipped_bytes_are_refused_or_change_nothing(whole: Path, folder: Path) -> None:
+    content, expected = whole.read_bytes(), content_of(whole)
+    texts = regions(whole)["numbers"] + regions(whole)["text"]
+    rng = np.random.default_rng(0)
+    structure = sorted({*range(len(content))} - {*texts})
+    for at in (*rng.choice(structure, 1200, replace=False), *rng.choice(texts, 300)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << rng.integers(8)
+        is_equal_or_refused(bytes(flipped), expected, folder / "flipped.npz")
+
+
+def test_a_file_that_is_cut_off_anywhere_is_refused(whole: Path, folder: Path) -> None:
+    content = whole.read_bytes()
+    ends = [*range(24), *range(24, len(content), 401), *range(len(content) - 24, len(content))]
+    for end in ends:
+        assert is_equal_or_refused(content[:end], None, folder / "cut.npz")
+
+
+def members_of(path: Path) -> Members:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@given(st.data())
+def test_the_json_of_a_state_of_somebody(whole: Path, folder: Path, data: st.DataObject) -> None:
+    """Where the checksums fit, what is read is a tree, or an error of ours."""
+    members = members_of(whole)
+    plain = json.loads(str(np.load(io.BytesIO(members["training.npy"]))))
+    if data.draw(st.booleans()):
+        plain = {"random": plain["random"]}
+    container, key = data.draw(st.sampled_from(places(plain)))
+    container[key] = data.draw(anything)
+    path = folder / "json.npz"
+    names = ("checkpoint.npy", *(name for name in members if name[:-4] in json.dumps(plain)))
+    text = {"training.npy": array(np.array(json.dumps(plain)))}
+    path.write_bytes(packed({**{name: members[name] for name in names}, **text}))
+    model = trained().model
+    before = random_state(model)
+    with suppress(CheckpointError):
+        state = load_state(path)
+        if isinstance(state, dict) and isinstance(state.get("random"), dict):
+            set_random_state(model, state["random"])
+    set_random_state(model, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda members: members.pop("training.optimizer.state.0.exp_avg.npy"),
+            "is not there, or wanted twice",
+        ),
+        (
+            lambda members: members.update({"training.x.npy": array(np.zeros(1))}),
+            "training.x belongs to nothing",
+        ),
+        (lambda members: members.update({"training.npy": array(np.zeros(1))}), "'training' is no text"),
+        (lambda members: members.update({"training.npy": array(np.array("{"))}), "no JSON"),
+        (lambda members: members.update({"training.npy": array(np.array(DEEP))}), "no JSON"),
+        (lambda members: members.pop("training.npy"), "holds weights alone"),
+        (lambda members: members.update({"more.npy": array(np.zeros(1))}), "unexpected: more"),
+    ],
+)
+def test_a_state_that_does_not_fit_its_arrays(
+    whole: Path, folder: Path, change: Callable[[Members], Any], words: str
+) -> None:
+    members = members_of(whole)
+    change(members)
+    path = folder / "unfit.npz"
+    path.write_bytes(packed(members))
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, training=True)
+    assert words in str(caught.value)

@@ -43,8 +43,9 @@ def write_run(directory: Path) -> None:
     """What a run leaves, in short."""
     (directory / "summary.json").write_text('{"recipe": "a", "config": {}, "test_accuracy": 0.5}')
     (directory / "metrics.jsonl").write_text('{"step": 1, "train_loss": 0.5}\n')
-    np.savez(directory / "checkpoint.npz", checkpoint=np.array("{}"))
-    for name in ("predictions.png", "training.png", "graph.svg", "graph.html"):
+    for name in ("checkpoint", "last", "previous"):
+        np.savez(directory / f"{name}.npz", checkpoint=np.array("{}"))
+    for name in ("predictions.png", "training.png", "graph.svg", "graph.html", "report.html"):
         (directory / name).write_bytes(b"\x89PNG")
 
 

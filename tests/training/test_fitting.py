@@ -276,7 +276,7 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "three arrays": (lambda: make().fit((X, Y, Y)), "a pair of arrays, inputs and targets, not 3"),
     "a list of two arrays": (lambda: make().fit([X, Y]), "give a tuple of them"),
     "a generator": (
-        lambda: make().fit((batch for batch in [(X, Y)])),
+        lambda: make().fit(batch for batch in [(X, Y)]),
         "data is a generator, which can be gone through once, .* give arrays",
     ),
     "fewer batches": (lambda: make().fit(Broken(3, 2)), "ended after 2 batches, but its length is 3"),

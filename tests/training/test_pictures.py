@@ -72,6 +72,7 @@ def test_full_batches_are_counted_in_iterations(
 ) -> None:
     times = []
     monkeypatch.setattr(plots, "plot_predictions", lambda *_, **__: None)
+    monkeypatch.setattr(plots, "save", lambda *_: None)
     monkeypatch.setattr(plots, "plot_training", lambda *_, time, **__: times.append(time))
     for batch_size in (16, None):
         train(small.changed(batch_size=batch_size), patterns)

@@ -107,8 +107,9 @@ def test_what_a_seed_gives_next_is_restored(tmp_path: Path) -> None:
     assert ([child.random() for child in other.rng.spawn(2)], nn.Linear(1, 1).weight.tolist()) == expected
 
 
-def test_a_state_is_not_moved_by_what_is_drawn_later() -> None:
-    model = built(np.random.MT19937)
+@pytest.mark.parametrize("bits", CLASSES, ids=lambda bits: bits.__name__)
+def test_a_state_is_not_moved_by_what_is_drawn_later(bits: Callable[[int], Any]) -> None:
+    model = built(bits)
     state = random_state(model)
     before = copy.deepcopy(state)
     drawn(model)

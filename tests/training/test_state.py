@@ -85,7 +85,13 @@ trees = st.recursive(
 @example({"a": {"b": np.zeros(1)}, "a.b": np.ones(1), "model": {"x": np.zeros(2)}, 1: 2, "1": 3})
 @example([-0.0, float("nan"), float("inf"), 10**5000, [1.0] * 40, [1] * 39 + [True], (2.0,) * 32, ()])
 @example(
-    [np.zeros((2, 3), ">f4", order="F"), np.zeros(0), np.array(1.5), np.float32(2), np.zeros(2, "M8[s]")]
+    [
+        np.array([[1, 2, 3], [4, 5, 6]], ">f4", order="F"),
+        np.zeros(0),
+        np.array(1.5),
+        np.float32(2),
+        np.zeros(2, "M8[s]"),
+    ]
 )
 def test_a_tree_comes_back(path: Path, tree: Any) -> None:
     """From its file by this package, and by NumPy and JSON alone."""

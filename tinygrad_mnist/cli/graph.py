@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.inputs import require_no_input
+from tinygrad_mnist.cli.inputs import files_of_run, require_no_input
 from tinygrad_mnist.cli.output import notify
 from tinygrad_mnist.numbers import printable
 
@@ -112,13 +112,9 @@ def _terminal() -> dict[str, Any]:
 
 def _inputs(arguments: argparse.Namespace) -> list[str | os.PathLike[str] | None]:
     """Return the files and directories that are read; of a run, those that are no pictures."""
-    from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, SUMMARY
-
     model = None if arguments.model is None else arguments.model.path
     run = arguments.checkpoint
-    is_directory = run is not None and os.path.isdir(run)
-    files = [os.path.join(run, name) for name in (CHECKPOINT, METRICS, SUMMARY)] if is_directory else [run]
-    return [arguments.data, arguments.recipe, model, *files]
+    return [arguments.data, arguments.recipe, model, *([] if run is None else files_of_run(run))]
 
 
 def _require_writable(path: str) -> None:

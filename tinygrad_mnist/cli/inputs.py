@@ -42,6 +42,13 @@ def require_no_input(option: str, path: PathLike, *inputs: PathLike | None) -> N
             )
 
 
+def files_of_run(run: str) -> list[str]:
+    """Return the files of a run directory that no command may replace, or the checkpoint that was named."""
+    from tinygrad_mnist.training.directory import KEPT
+
+    return [os.path.join(run, name) for name in KEPT] if os.path.isdir(run) else [run]
+
+
 def _is_of(path: Path, given: Path) -> bool:
     """Return whether a file is another one, or a file of a directory that is no drawing beside the data."""
     with suppress(OSError):  # it is not there

@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from tinygrad_mnist import __version__
-from tinygrad_mnist.cli import evaluate, gradcheck, graph, predict, recipes, show_data, train
+from tinygrad_mnist.cli import (
+    evaluate,
+    gradcheck,
+    graph,
+    predict,
+    recipes,
+    report,
+    runs,
+    show_data,
+    train,
+    verify_resume,
+)
 from tinygrad_mnist.cli.output import MISUSED
 from tinygrad_mnist.numbers import printable
 
@@ -51,7 +62,9 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
     )
-    for command in (train, evaluate, predict, graph, recipes, show_data, gradcheck):
+    for command in (
+        *(train, report, runs, evaluate, predict, graph, recipes, show_data, gradcheck, verify_resume),
+    ):
         own = commands.add_parser(
             command.NAME, help=command.HELP, description=command.__doc__, allow_abbrev=False
         )

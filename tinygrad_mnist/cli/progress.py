@@ -1,178 +1,216 @@
-"""The progress of training: on a terminal a line that changes, elsewhere plain lines."""
+"""The output of a training on the command line: text for people, or lines of JSON for programs."""
 
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from collections.abc import Callable
-from time import perf_counter
-from typing import Final, TextIO
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TextIO
 
-from tinygrad_mnist.numbers import count_text, duration_text, percent_text, printable, size_text
-from tinygrad_mnist.training import OPTIMIZERS, Callback, JitDecision, Plan, Recipe, Record, Training
+from tinygrad_mnist.cli.output import notify, show
+from tinygrad_mnist.files import json_line
+from tinygrad_mnist.numbers import count_text, size_text
+from tinygrad_mnist.training import OPTIMIZERS, Callback, Plan, Progress, Recipe
+from tinygrad_mnist.training.progress import INTERRUPTED, Meter, smoothed_loss, steps_text
+from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
 
-Notify = Callable[[str], None]
-
-INTERVAL: Final = 0.1
-"""Seconds between two versions of the live line: to write it after each step would cost time."""
+if TYPE_CHECKING:
+    from tinygrad_mnist.training import JitDecision, Outcome, Record, Training
 
 
-def make_reporter(stream: TextIO, quiet: bool, notify: Notify) -> Callback:
-    """Return the reporter that suits where the output goes.
+class Log(Protocol):
+    """A way to print a training: a row of `LOGS`."""
+
+    def __init__(self, stream: TextIO, quiet: bool) -> None:
+        """Print to a stream; if quiet, notices and the summary alone."""
+
+    def notify(self, sentence: str) -> None:
+        """Print a notice."""
+
+    def show(self, line: str) -> None:
+        """Print a line about what is going to be trained."""
+
+    def callback(self) -> Callback:
+        """Return the callback that prints how training goes."""
+
+    def end(self, outcome: Outcome, summary: Sequence[str]) -> None:
+        """Print the end of a training, for people by the lines of its summary."""
+
+
+class TextLog:
+    """Text: see `Progress` for what is shown where."""
+
+    def __init__(self, stream: TextIO, quiet: bool) -> None:
+        self.stream, self.quiet = stream, quiet
+
+    def notify(self, sentence: str) -> None:
+        """Print a notice on standard error."""
+        notify(sentence)
+
+    def show(self, line: str) -> None:
+        """Print a line, unless quiet."""
+        if not self.quiet:
+            show(line)
+
+    def callback(self) -> Callback:
+        """Return the callback that shows how training goes, or, if quiet, the one that prints notices."""
+        return Notices(self.notify) if self.quiet else RecipeProgress(self.stream)
+
+    def end(self, outcome: Outcome, summary: Sequence[str]) -> None:
+        """Print the summary."""
+        show(*summary)
+
+
+class Notices(Callback):
+    """A callback that hands on notices, and nothing else.
 
     Parameters
     ----------
-    stream : TextIO
-        The stream to print to.
-    quiet : bool
-        Whether to print nothing but notices.
     notify : callable
-        Prints a notice.
+        Is given each sentence.
     """
-    if quiet:
-        return Quiet(notify)
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
-        return Live(stream, notify)
-    return Plain(stream, notify)
 
-
-class Quiet(Callback):
-    """A reporter that prints notices, and nothing else."""
-
-    def __init__(self, notify: Notify) -> None:
-        self._notify = notify
-
-    def on_notice(self, training: Training | None, sentence: str) -> None:
-        """Print a notice."""
-        self._notify(sentence)
+    def __init__(self, notify: Callable[[str], None]) -> None:
+        self.notify = notify
 
     def on_compile(self, training: Training, decision: JitDecision) -> None:
-        """Print a notice if the steps would be compiled, but cannot be."""
+        """Hand on that the steps would be compiled, but cannot be."""
         if decision.missed:
-            self.on_notice(training, str(decision))
+            self.notify(str(decision))
 
     def on_interrupt(self, training: Training) -> None:
-        """Say that the best state is being evaluated."""
-        self.on_notice(
-            training, "interrupted: the best state so far is kept and evaluated; once more ends at once"
+        """Say that training ends."""
+        self.notify(INTERRUPTED)
+
+    def on_notice(self, training: Training | None, sentence: str) -> None:
+        """Hand on a notice."""
+        self.notify(sentence)
+
+
+class RecipeProgress(Progress):
+    """The progress of a training that follows a recipe; its notices go to standard error."""
+
+    noun = "image"
+
+    def heading(self, training: Training) -> Sequence[str]:
+        """Return the lines that say what is going to be trained."""
+        plan = training.plan
+        assert plan is not None
+        sample = min(plan.train_images, plan.validation_images)
+        return [
+            f"recipe {plan.recipe.name}: {describe(plan)}",
+            f"{count_text(plan.train_images, 'image')} to train on, {plan.validation_images:,} set aside for "
+            f"validation; {count_text(plan.parameters, 'parameter')}, {steps_text(training)}",
+            rates_line(schedule_rates(plan.recipe, plan.steps, points=MANY), self.display.encoding),
+            f"each line: mean loss since the line before; accuracy on {sample:,} of the training images and "
+            "on the validation images; * if that is the best so far",
+        ]
+
+    def notify(self, sentence: str) -> None:
+        """Print a notice on standard error."""
+        notify(sentence)
+
+
+class JsonLog:
+    """Lines of JSON, an object each, whose ``"event"`` says what it is; nothing else is on the stream.
+
+    ========== =============================================================================================
+    event      what it has
+    ========== =============================================================================================
+    plan       ``recipe``, ``config`` (as in ``summary.json``), ``parameters``, ``train_images``,
+               ``validation_images``, ``steps``, ``steps_per_epoch``, ``epochs``; ``step``: how many are done
+    compile    ``jit``, ``compiled``, ``reason``
+    step       every few seconds: ``step``, ``epoch``, ``loss`` (the mean of the last steps), ``lr``,
+               ``images_per_second``, ``seconds_left``
+    evaluation what a line of ``metrics.jsonl`` has, and ``best``: whether none before was better
+    notice     ``sentence``
+    end        ``directory``, ``summary`` (as in ``summary.json``), ``missing``: files that were not written
+    ========== =============================================================================================
+
+    A number that is not finite is null. If quiet, there are notices and the end alone. Where a command fails,
+    there is no end; the sentence that says why is on standard error, as ever.
+    """
+
+    def __init__(self, stream: TextIO, quiet: bool) -> None:
+        self.stream, self.quiet = stream, quiet
+
+    def write(self, event: str, **values: Any) -> None:
+        """Write a line."""
+        print(json_line({"event": event, **values}), file=self.stream, flush=True)
+
+    def notify(self, sentence: str) -> None:
+        """Write a notice."""
+        self.write("notice", sentence=sentence)
+
+    def show(self, line: str) -> None:
+        """Write nothing: what the line says is in the plan and in the summary."""
+
+    def callback(self) -> Callback:
+        """Return the callback that writes how training goes, or, if quiet, the one that writes notices."""
+        return Notices(self.notify) if self.quiet else JsonProgress(self)
+
+    def end(self, outcome: Outcome, summary: Sequence[str]) -> None:
+        """Write the summary."""
+        self.write(
+            "end",
+            directory=str(outcome.directory),
+            summary=outcome.summary,
+            missing=[str(path) for path in outcome.missing],
         )
 
 
-class Plain(Quiet):
-    """A reporter that prints a line for each evaluation."""
+class JsonProgress(Notices):
+    """A callback that writes how training goes as lines of JSON."""
 
-    plan: Plan
+    interval: Final = 5.0
+    """Seconds between two lines on steps."""
 
-    def __init__(self, stream: TextIO, notify: Notify) -> None:
-        super().__init__(notify)
-        self.stream = stream
+    def __init__(self, log: JsonLog) -> None:
+        super().__init__(log.notify)
+        self._write = log.write
 
     def on_train_begin(self, training: Training) -> None:
-        """Print what is going to be trained."""
-        assert training.plan is not None
-        self.plan = plan = training.plan
-        self._print(f"recipe {plan.recipe.name}: {describe(plan)}")
-        self._print(
-            f"{count_text(plan.train_images, 'image')} to train on, {plan.validation_images:,} set aside for "
-            f"validation; {count_text(plan.parameters, 'parameter')}, {count_text(plan.steps, 'step')}"
-        )
-        self._print(
-            f"each line: mean loss since the line before; accuracy on "
-            f"{min(plan.train_images, plan.validation_images):,} of the training images and on the "
-            "validation images; * if that is the best so far"
+        """Write the plan."""
+        plan = training.plan
+        assert plan is not None
+        self._meter = Meter(training.step, self.interval)
+        self._write(
+            "plan",
+            recipe=plan.recipe.name,
+            config=plan.recipe.to_dict(),
+            parameters=plan.parameters,
+            train_images=plan.train_images,
+            validation_images=plan.validation_images,
+            steps=training.steps,
+            steps_per_epoch=training.steps_per_epoch,
+            epochs=training.epochs,
+            step=training.step,
         )
 
     def on_compile(self, training: Training, decision: JitDecision) -> None:
-        """Print whether the steps are compiled."""
+        """Write whether the steps are compiled; if they would be, but cannot be, that is a notice too."""
         super().on_compile(training, decision)
-        if not decision.missed:
-            self._print(str(decision))
-
-    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Print loss and accuracies."""
-        assert record.train_accuracy is not None
-        assert record.validation_accuracy is not None
-        self._print(
-            f"{self._position(record.step)}  loss {record.train_loss:.4f}  "
-            f"accuracy: training {percent_text(record.train_accuracy):>8}, "
-            f"validation {percent_text(record.validation_accuracy):>8}"
-            f"{' *' if best else '  '} {record.seconds:6.1f} s"
-        )
-
-    def _position(self, step: int) -> str:
-        epochs = f"{self.plan.recipe.epochs:g}"
-        if self.plan.recipe.full_batch:
-            return f"iteration {step:{len(str(self.plan.steps))}}/{self.plan.steps}"
-        return f"epoch {step / self.plan.steps_per_epoch:{len(epochs) + 2}.1f}/{epochs}"
-
-    def _print(self, line: str) -> None:
-        print(printable(line), file=self.stream, flush=True)
-
-
-class Live(Plain):
-    """A reporter like `Plain` with a line below the others that changes: the progress bar."""
-
-    def __init__(self, stream: TextIO, notify: Notify) -> None:
-        super().__init__(stream, notify)
-        self._width = 0  # of the live line on the screen
-        self._began = self._drawn = perf_counter()
-        self._loss = 0.0
-        self._validation = ""
-
-    def on_train_begin(self, training: Training) -> None:
-        """Print what is going to be trained."""
-        super().on_train_begin(training)
-        self._began = perf_counter()
+        self._write("compile", jit=decision.jit, compiled=decision.compiled, reason=decision.reason)
 
     def on_step_end(self, training: Training) -> None:
-        """Move the live line, if that was some time ago."""
-        # a running mean, as the loss of one batch jumps too much to be read
-        step, loss = training.step, training.loss
-        self._loss = loss if step == 1 else 0.95 * self._loss + 0.05 * loss
-        now = perf_counter()
-        if now - self._drawn >= INTERVAL:
-            self._drawn = now
-            self._draw(step, now - self._began)
+        """Write where training is, if that was some time ago."""
+        if self._meter.is_due(training):
+            self._write(
+                "step",
+                step=training.step,
+                epoch=training.epoch,
+                loss=smoothed_loss(training),
+                lr=training.lr,
+                images_per_second=self._meter.samples_per_second(training),
+                seconds_left=self._meter.seconds_left(training),
+            )
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Print loss and accuracies."""
-        self._wipe()
-        super().on_evaluate(training, record, best)
-        assert record.validation_accuracy is not None
-        self._validation = f"  validation {percent_text(record.validation_accuracy)}"
+        """Write an evaluation."""
+        self._write("evaluation", **record.to_dict(), best=best)
 
-    def on_interrupt(self, training: Training) -> None:
-        """Say that the best state is being evaluated."""
-        self._wipe()
-        super().on_interrupt(training)
 
-    def on_notice(self, training: Training | None, sentence: str) -> None:
-        """Print a notice."""
-        self._wipe()
-        super().on_notice(training, sentence)
-
-    def _draw(self, step: int, seconds: float) -> None:
-        done = step / self.plan.steps
-        columns = shutil.get_terminal_size().columns
-        bar_width = max(0, min(24, columns - 70))
-        bar = f"[{'#' * round(done * bar_width):{bar_width}}] " if bar_width >= 6 else ""
-        left = seconds / done - seconds
-        loss = f"loss {self._loss:.4f}{self._validation}"
-        line = f"{bar}{self._position(step)}  {loss}  {duration_text(left)} left"
-        line = line[: max(columns - 1, 1)]  # a line that is full would begin another
-        self._show(line)
-
-    def _wipe(self) -> None:
-        if self._width:
-            self._show("")
-            self.stream.write("\r")
-            self.stream.flush()
-
-    def _show(self, line: str) -> None:
-        self.stream.write(f"\r{line:{self._width}}")
-        self.stream.flush()
-        self._width = len(line)
+LOGS: Final[dict[str, type[Log]]] = {"text": TextLog, "jsonl": JsonLog}
+"""The ways to print a training, by name."""
 
 
 def describe(plan: Plan) -> str:

@@ -147,5 +147,5 @@ def use_threads(arguments: argparse.Namespace) -> None:
     """Set the number of threads, before NumPy is imported; tell the user what cannot be done."""
     from tinygrad_mnist.training.threads import set_threads
 
-    if problem := set_threads(arguments.threads):
+    if problem := set_threads(arguments.threads or 1):
         notify(problem)

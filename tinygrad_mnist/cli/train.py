@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
-from tinygrad_mnist.cli.output import FAILED, class_heading, notify, show
+from tinygrad_mnist.cli.output import FAILED, class_heading
 from tinygrad_mnist.numbers import count_text, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinygrad_mnist.cli.progress import Log
     from tinygrad_mnist.data import Dataset
     from tinygrad_mnist.training import Choice, Outcome, Recipe
 
@@ -57,6 +60,11 @@ def _changes() -> dict[str, dict[str, Any]]:
             "help": f"L2 penalty; decoupled in {decoupled}",
         },
         "clip_norm": {"type": shared_options.number, "metavar": "X", "help": "greatest norm of the gradient"},
+        "patience": {
+            "type": shared_options.at_least(1),
+            "metavar": "N",
+            "help": "end training after N evaluations none of which was the best; the best state is kept",
+        },
         "augmentation": {
             "metavar": "TEXT",
             "help": f"how training images are changed each time they are drawn: one of "
@@ -94,7 +102,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed",
         type=shared_options.at_least(0),
-        default=0,
         metavar="N",
         help="equal seeds give equal results (default 0)",
     )
@@ -107,44 +114,149 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "decides by the recipe and the sizes. Compiled, weights differ in their last digits",
     )
     shared_options.add_threads(parser)
+    parser.set_defaults(threads=None)  # so that a run goes on with as many as before
     parser.add_argument(
         "--out",
         type=shared_options.name,
         metavar="DIR",
         help="run directory (default runs/RECIPE-TIME); an earlier run in it is replaced",
     )
-    parser.add_argument("--quiet", action="store_true", help="print the summary line only")
+    parser.add_argument(
+        "--resume",
+        type=shared_options.name,
+        metavar="RUN",
+        help="go on with the run in this directory where it was interrupted or killed, to the same results; "
+        "--epochs trains longer, and nothing else can be changed",
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=_interval,
+        default="30 seconds",
+        metavar="TEXT",
+        help="how often the state to go on from is saved: '500 steps', '2 minutes' (default 30 seconds)",
+    )
+    parser.add_argument(
+        "--no-report", action="store_true", help="write no report.html, which takes a few seconds"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print notices and the summary only")
+    parser.add_argument(
+        "--log",
+        choices=("text", "jsonl"),
+        default="text",
+        help="how training is printed: text (the default), which a terminal keeps up to date, or jsonl, a "
+        "JSON object a line for programs",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write event files for TensorBoard into the run directory"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     from tinygrad_mnist.training import compilation
 
-    recipe, changes = _recipe(arguments)  # what is misused is said at once, before NumPy is there
+    # what is misused is said at once, before NumPy is there
+    if arguments.resume is None:
+        recipe, changes = _recipe(arguments)
+    else:
+        _require_same(arguments)
     compilation.require(arguments.jit)
     shared_options.use_threads(arguments)
 
-    from tinygrad_mnist.cli.progress import make_reporter
-    from tinygrad_mnist.training import choose, train
+    from tinygrad_mnist.cli.progress import LOGS
+    from tinygrad_mnist.training import choose, tensorboard
 
-    choice = choose(recipe, changes, arguments.data, notify)
-    _warn_of_few_steps(choice)
-    if not arguments.quiet:
-        show(_data_line(choice.dataset))
+    if arguments.tensorboard:
+        tensorboard.require_tensorboard()
+    log = LOGS[arguments.log](sys.stdout, arguments.quiet)
+    if arguments.resume is None:
+        call = _beginning(arguments, choose(recipe, changes, arguments.data, log.notify), log)
+    else:
+        call = _going_on(arguments, log)
     with raised_in_imports():
-        outcome = train(
-            choice.recipe,
-            choice.dataset,
-            seed=arguments.seed,
-            out=arguments.out,
-            source=choice.source,
-            callbacks=[make_reporter(sys.stdout, arguments.quiet, notify)],
-            jit=arguments.jit,
-        )
-        show(*(_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
+        outcome = call()
+        log.end(outcome, (_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
     if outcome.interrupted:
         raise KeyboardInterrupt
     return FAILED if outcome.missing else 0
+
+
+def _beginning(arguments: argparse.Namespace, choice: Choice, log: Log) -> Callable[[], Outcome]:
+    """Return the training of a new run."""
+    from tinygrad_mnist.training import train
+
+    _warn_of_few_steps(choice, log.notify)
+    log.show(_data_line(choice.dataset))
+    return lambda: train(
+        choice.recipe,
+        choice.dataset,
+        seed=arguments.seed or 0,
+        out=arguments.out,
+        source=choice.source,
+        jit=arguments.jit,
+        **_shared(arguments, log),
+    )
+
+
+def _going_on(arguments: argparse.Namespace, log: Log) -> Callable[[], Outcome]:
+    """Return the training of a run that goes on."""
+    from tinygrad_mnist.training import RecipeError, resume_run
+
+    def call() -> Outcome:
+        try:
+            return resume_run(
+                arguments.resume,
+                _given(arguments),
+                data=arguments.data,
+                model=arguments.model,
+                seed=arguments.seed,
+                threads=arguments.threads,
+                jit=arguments.jit,
+                **_shared(arguments, log),
+            )
+        except RecipeError as error:
+            if error.field is None:
+                raise
+            raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
+
+    return call
+
+
+def _shared(arguments: argparse.Namespace, log: Log) -> dict[str, Any]:
+    """Return what a run is told whether it begins or goes on."""
+    return {
+        "callbacks": [log.callback()],
+        "tensorboard": arguments.tensorboard,
+        "report": not arguments.no_report,
+        "checkpoint_every": arguments.checkpoint_every,
+    }
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of the recipe that were given."""
+    return {field: value for field, value in vars(arguments).items() if field in _changes()}
+
+
+def _require_same(arguments: argparse.Namespace) -> None:
+    """Raise an error for what makes no sense when a run goes on."""
+    from tinygrad_mnist.training import RecipeError
+
+    if arguments.recipe is not None:
+        raise RecipeError("--recipe cannot be changed when a run goes on, which has its own; leave it out")
+    if arguments.out is not None:
+        raise RecipeError("--out cannot be changed when a run goes on, in its own directory; leave it out")
+
+
+def _interval(text: str) -> str:
+    """Return how often something is done, if it can be read."""
+    from tinygrad_mnist.training import TrainingError
+    from tinygrad_mnist.training.checkpointing import interval
+
+    try:
+        interval(text)
+    except TrainingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
@@ -153,7 +265,7 @@ def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
     from tinygrad_mnist.training.recipe_file import read_recipe
     from tinygrad_mnist.training.recipes import DEFAULT, OF_THE_LAYERS, changes_for
 
-    changes = {field: value for field, value in vars(arguments).items() if field in _changes()}
+    changes = _given(arguments)
     # only the perceptron has hidden layers that are given by their units
     recipe = read_recipe(arguments.recipe or ("mlp" if "hidden" in changes else DEFAULT))
     if arguments.model is not None:
@@ -173,7 +285,7 @@ def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
         raise RecipeError(f"{_flag(error.field)}{str(error).removeprefix(error.field)}") from error
 
 
-def _warn_of_few_steps(choice: Choice) -> None:
+def _warn_of_few_steps(choice: Choice, notify: Callable[[str], None]) -> None:
     """Tell the user if the epochs of a recipe, which suit the data that it is made for, are few on this."""
     from tinygrad_mnist.training import RECIPES
 
@@ -228,7 +340,8 @@ def _summary(outcome: Outcome) -> str:
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
-    files = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    entries = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry != outcome.report]
     return "\n".join(
         [
             "",
@@ -240,6 +353,7 @@ def _summary(outcome: Outcome) -> str:
             f"{summary['train_seconds']:.2f} s: {_epochs(outcome)}, "
             f"{summary['images_per_second']:,.0f} images a second",
             *(f"  {printable(str(path))}" for path in files),
+            *([] if outcome.report is None else [f"report {printable(str(outcome.report))}"]),
         ]
     )
 

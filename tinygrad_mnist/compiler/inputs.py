@@ -59,7 +59,7 @@ class Captured:
     def misfit(self) -> str | None:
         """Return what was changed so that the program no longer holds, or None."""
         for group, flats in self._layouts:
-            if group.flats is not flats:
+            if group.adopt() is not flats:
                 return "the parameters of an optimiser were laid out anew, as one has another dtype"
         for tensor, origin in zip(self._tensors, self._origins, strict=True):
             if tensor.origin is not origin:
@@ -71,10 +71,6 @@ class Captured:
 
     def fetch(self) -> None:
         """Give the program the arrays that are there now."""
-        for group, flats in self._layouts:
-            if not all(flat.adopt() for flat in flats):
-                group.adopt()
-                raise NotNow("a parameter was moved")
         version = arrays_version()
         written = []
         for number, slot in self._slots:

@@ -272,7 +272,7 @@ class Optimizer:
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that is needed to continue later, in PyTorch's layout.
+        """Return all that is needed to continue later, to the same bits, in PyTorch's layout.
 
         Returns
         -------

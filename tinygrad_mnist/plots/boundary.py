@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.numbers import count_text
-from tinygrad_mnist.plots.figure import GREY, INK, PathLike, new_figure, style, write
+from tinygrad_mnist.plots.figure import BLUE, INK, PAPER, TEXT, VERMILLION, WIDTH, check_width, new_page
+from tinygrad_mnist.plots.tiles import RAMP, SCALE_HEIGHT, draw_image, draw_scale, signed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,23 +19,20 @@ if TYPE_CHECKING:
 Points = NDArray[np.float64]
 
 _RESOLUTION = 240  # points of the grid on the longer side
-# Orange and blue, which the colour-blind tell apart: points are dark, the plane behind them is light.
-_DARK, _LIGHT = ("#A64B00", "#1F5A96"), ("#F4BE8A", "#9CC0E4")
-_LEFT, _WIDTH, _PAGE_WIDTH = (
-    0.09,
-    0.78,
-    6.4,
-)  # left edge and width of the panel, as shares of the page; inches
+_COLOURS = (BLUE, VERMILLION)  # of the classes: the plane behind the points has them, too, paler
+_PALENESS = 0.4
+_LEFT, _RIGHT = 0.6, 0.25  # inches beside the panel
+_WIDEST = 5.2  # inches of the panel
 
 
 def plot_decision_boundary(
     predict: Callable[[Points], ArrayLike],
     points: ArrayLike,
     labels: ArrayLike,
-    path: PathLike | None = None,
     *,
     title: str = "Decision boundary",
-) -> Path | Figure:
+    width: float = WIDTH,
+) -> Figure:
     """Draw the probability of class 1 over the plane, the boundary where it is one half, and the points.
 
     Parameters
@@ -47,15 +44,14 @@ def plot_decision_boundary(
         The points of the data; n is 1 or more.
     labels : array_like, shape (n,)
         Their classes, 0 (circles) and 1 (triangles).
-    path : path-like, optional
-        The file to write; its ending names the format.
     title : str
         The line on top.
+    width : float, optional
+        Inches. The panel is at most 5.2 inches wide.
 
     Returns
     -------
-    Path or matplotlib.figure.Figure
-        The path, or the figure if there is no path.
+    matplotlib.figure.Figure
 
     Raises
     ------
@@ -68,7 +64,7 @@ def plot_decision_boundary(
     --------
     >>> right_of_y = lambda points: 1 / (1 + np.exp(-points[:, 0]))
     >>> figure = plot_decision_boundary(right_of_y, [[-1.0, 0.0], [1.0, 0.5]], [0, 1])
-    >>> figure.axes[0].get_title(loc="left")
+    >>> figure.texts[0].get_text()
     'Decision boundary'
     """
     xy, classes = np.asarray(points, dtype=np.float64), np.asarray(labels)
@@ -77,38 +73,29 @@ def plot_decision_boundary(
             "points of shape (n, 2) and labels of shape (n,) were expected, "
             f"not {xy.shape} and {classes.shape}"
         )
+    check_width(width)
     across, down = _grid(xy)
-    tall = (
-        _PAGE_WIDTH * _WIDTH * float(np.ptp(down) / np.ptp(across))
-    )  # one unit is as long in both directions
-    height = tall + 1.35
-    bottom, share = 0.45 / height, tall / height
-    figure = new_figure(_PAGE_WIDTH, height)
-    axes = figure.add_axes((_LEFT, bottom, _WIDTH, share))
-    style(axes)
-    filled = _plane(axes, predict, across, down)
-    _points(axes, xy, classes)
+    wide = min(width - _LEFT - _RIGHT, _WIDEST)
+    tall = wide * float(np.ptp(down) / np.ptp(across))  # one unit is as long in both directions
+    page = new_page(width, tall + 0.8 + SCALE_HEIGHT, title)
+    axes = page.axes(_LEFT, 0.35, wide, tall)
     axes.set(xlim=(across[0], across[-1]), ylim=(down[0], down[-1]))
-    axes.set_title(title, loc="left", fontsize=14, fontweight="bold", color=INK, pad=30)
-    bar_axes = figure.add_axes((_LEFT + _WIDTH + 0.025, bottom, 0.02, share))
-    bar = figure.colorbar(filled, cax=bar_axes, ticks=[0, 0.25, 0.5, 0.75, 1])
-    bar.set_label("probability of class 1", fontsize=9, color=GREY)
-    bar.outline.set_visible(False)
-    bar_axes.tick_params(colors=GREY, labelsize=8, length=2)
-    return write(figure, path)
+    _plane(axes, predict, across, down)
+    _points(axes, xy, classes)
+    ends = "0", "0.5", "1"
+    label = "probability of class 1; the line is where it is 0.5"
+    draw_scale(page, (_LEFT, tall + 0.8, wide), ends, label, signed(RAMP, 1.0, _PALENESS))
+    return page.figure
 
 
-def _plane(axes: Axes, predict: Callable[[Points], ArrayLike], across: Points, down: Points) -> Any:
+def _plane(axes: Axes, predict: Callable[[Points], ArrayLike], across: Points, down: Points) -> None:
     """Shade the plane by the probability of class 1, and draw the line where it is one half."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     plane = np.stack(np.meshgrid(across, down), axis=-1)
     probability = _probability(predict, plane.reshape(-1, 2)).reshape(plane.shape[:2])
-    shades = LinearSegmentedColormap.from_list("probability", [_LIGHT[0], "white", _LIGHT[1]])
-    filled = axes.contourf(across, down, probability, levels=np.linspace(0, 1, 21), cmap=shades)
+    pixels = signed(2 * probability - 1, 1.0, _PALENESS)
+    draw_image(axes, pixels[::-1], (across[0], across[-1], down[0], down[-1]))
     if probability.min() < 0.5 < probability.max():  # else matplotlib warns that there is no line
         axes.contour(across, down, probability, levels=[0.5], colors=INK, linewidths=1.6)
-    return filled
 
 
 def _points(axes: Axes, xy: Points, classes: NDArray[Any]) -> None:
@@ -120,8 +107,8 @@ def _points(axes: Axes, xy: Points, classes: NDArray[Any]) -> None:
             chosen[:, 1],
             s=size,
             marker=marker,
-            c=_DARK[value],
-            edgecolors="white",
+            c=_COLOURS[value],
+            edgecolors=PAPER,
             linewidths=0.7,
             label=f"class {value}",
         )
@@ -130,7 +117,7 @@ def _points(axes: Axes, xy: Points, classes: NDArray[Any]) -> None:
         bbox_to_anchor=(-0.02, 1.0),
         ncols=2,
         frameon=False,
-        fontsize=9,
+        fontsize=TEXT,
         labelcolor=INK,
         handletextpad=0.2,
         columnspacing=1.4,

@@ -66,8 +66,12 @@ if TYPE_CHECKING:
     from tinygrad_mnist.training.metrics import METRICS
     from tinygrad_mnist.training.plan import Plan
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
+    from tinygrad_mnist.training.progress import Progress
+    from tinygrad_mnist.training.rates import schedule_rates
+    from tinygrad_mnist.training.resumed_run import resume_run
     from tinygrad_mnist.training.run import Outcome, train
     from tinygrad_mnist.training.submission import write_submission
+    from tinygrad_mnist.training.tensorboard import TensorBoard
     from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
@@ -105,10 +109,12 @@ __all__ = [
     "Outcome",
     "Plan",
     "Prediction",
+    "Progress",
     "Recipe",
     "RecipeError",
     "Record",
     "RunError",
+    "TensorBoard",
     "Training",
     "TrainingError",
     "choose",
@@ -126,6 +132,8 @@ __all__ = [
     "predict_picture",
     "save_checkpoint",
     "save_state",
+    "schedule_rates",
+    "resume_run",
     "set_threads",
     "threads_in_use",
     "train",
@@ -147,8 +155,12 @@ def __getattr__(name: str) -> Any:
             metrics,
             plan,
             prediction,
+            progress,
+            rates,
+            resumed_run,
             run,
             submission,
+            tensorboard,
             training_data,
         )
 
@@ -164,8 +176,12 @@ def __getattr__(name: str) -> Any:
             metrics,
             plan,
             prediction,
+            progress,
+            rates,
+            resumed_run,
             run,
             submission,
+            tensorboard,
             training_data,
         ):
             found = vars(module).get(name)

@@ -79,6 +79,9 @@ class Callback:
     def on_train_end(self, training: Training) -> None:
         """Receive the training after its last step, with the last state; the best is put back after it."""
 
+    def on_exit(self, training: Training) -> None:
+        """Note that training is over: the last method that is called, also where an error ended it."""
+
     def on_notice(self, training: Training | None, sentence: str) -> None:
         """Receive a sentence for the user; ``training`` is None where it comes before training begins."""
 

@@ -15,12 +15,11 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from reprlib import Repr
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +33,15 @@ from tinygrad_mnist.npz import write_npz
 from tinygrad_mnist.numbers import bytes_text, printable
 from tinygrad_mnist.training.choices import StateEntry
 from tinygrad_mnist.training.directory import CHECKPOINT, LAST, PREVIOUS
-from tinygrad_mnist.training.errors import CheckpointError, writing
+from tinygrad_mnist.training.errors import CheckpointError, TrainingError, writing
 from tinygrad_mnist.training.model_file import ModelFile
-from tinygrad_mnist.training.models import build_model, outline_of, require_moderate, state_outline
+from tinygrad_mnist.training.models import (
+    build_model,
+    known_costs,
+    outline_of,
+    require_moderate,
+    state_outline,
+)
 from tinygrad_mnist.training.npz import Entry, NpzReader, open_npz
 from tinygrad_mnist.training.recipes import Recipe
 from tinygrad_mnist.training.state import pack, unpack
@@ -52,11 +57,17 @@ _TRAINING = "training"
 _MOST_FAULTS: Final = 10
 _LONGEST: Final = {_HEADER: 1 << 23, _TRAINING: 1 << 26}
 """The most bytes of the texts, four for each sign: room for tens of thousands of layers and classes, or of
-evaluations."""
+evaluations. One that is packed small may not be longer than `_LONGEST_PACKED`, as what it means takes several
+times its length."""
+_LONGEST_PACKED: Final = 1 << 23
 _LARGEST: Final = 1e15
 """The largest weight that is taken. Sums of squares of larger ones overflow in float32."""
 _LARGEST_PIXEL: Final = 1e6
 _LONGEST_NAME: Final = 200
+_MOST_CHECKED: Final = 1 << 20
+_MOST_CONVOLVED: Final = 1 << 26
+"""Numbers that layers read, and multiplications of convolutions, for one image, up to which the output is
+looked at when a file is read: about a second. What is larger shows when it is used."""
 _WHAT_TO_NAME = "name a directory that 'tinygrad-mnist train' has written"
 
 
@@ -191,9 +202,13 @@ def load_state(path: str | os.PathLike[str]) -> Any:
     CheckpointError
         If there is none, it is damaged, or it holds no state of a training.
     """
-    with _offering_previous(path), open_npz(_find(Path(path), training=True)) as file:
-        _read_header(file)
-        return _read_training(file)
+
+    def read(path: Path) -> Any:
+        with open_npz(path) as file:
+            _read_header(file)
+            return _read_training(file)
+
+    return _read(path, True, read)
 
 
 def _stamp() -> dict[str, Any]:
@@ -209,6 +224,12 @@ def _write(
 ) -> None:
     """Write texts as JSON, and arrays."""
     content = {name: np.array(json.dumps(text, allow_nan=False)) for name, text in texts.items()}
+    for name, text in content.items():
+        if text.nbytes > _LONGEST[name]:
+            raise TrainingError(
+                f"{path} was not written: what is no array takes {bytes_text(text.nbytes)} in it, and "
+                f"{bytes_text(_LONGEST[name])} are read; let arrays, or lists of floats, hold the numbers"
+            )
     with writing(path), replacing(path, previous) as unfinished, unfinished.open("wb") as file:
         write_npz(file, content | arrays)
 
@@ -254,10 +275,14 @@ def load_checkpoint(
     ModelFileError
         If the file that builds the model is not there, has changed, or has an error.
     """
-    path = _find(Path(path), training)
-    with _offering_previous(path), open_npz(path) as file:
+    return _read(path, training, lambda path: _load(path, training, model, notify or _say_nothing))
+
+
+def _load(path: Path, training: bool, model: ModelFile | None, notify: Callable[[str], None]) -> Checkpoint:
+    """Read a checkpoint as `load_checkpoint` does, from the file at this very path."""
+    with open_npz(path) as file:
         settings = _settings(path, _read_header(file))
-        settings["recipe"] = _with_model(path, settings["recipe"], model, notify or _say_nothing)
+        settings["recipe"] = _with_model(path, settings["recipe"], model, notify)
         sizes = settings["recipe"], settings["image_shape"], len(settings["class_names"])
         # a file of the user's is run once: what it builds shows by itself what is in its state dict
         own = build_model(*sizes) if settings["recipe"].model_file is not None else None
@@ -267,7 +292,9 @@ def load_checkpoint(
     built = build_model(*sizes) if own is None else own
     built.load_state_dict(state)
     built.eval()
-    _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
+    found = known_costs(*sizes)
+    if found is None or (found.numbers <= _MOST_CHECKED and found.convolved <= _MOST_CONVOLVED):
+        _require_finite_output(path, built, settings["image_shape"], settings["standardizer"])
     return Checkpoint(model=built, **settings)
 
 
@@ -314,6 +341,10 @@ def _find(path: Path, training: bool = False) -> Path:
         if path.is_dir():
             names = [LAST] if training else [CHECKPOINT, LAST]
             found = [path / name for name in names if (path / name).exists()]
+            if not found and training and (path / PREVIOUS).exists():
+                raise CheckpointError(
+                    f"{path} has no {LAST}; name {path / PREVIOUS}, which is the one before"
+                )
             if not found:
                 raise CheckpointError(f"{path} has no {names[0]}; {_WHAT_TO_NAME}")
             path = found[0]
@@ -326,23 +357,24 @@ def _find(path: Path, training: bool = False) -> Path:
     return path
 
 
-@contextmanager
-def _offering_previous(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let the error about a damaged last checkpoint name the one before, if that is whole."""
+T = TypeVar("T")
+
+
+def _read(path: str | os.PathLike[str], training: bool, read: Callable[[Path], T]) -> T:
+    """Return what a function reads; if a last checkpoint is damaged and the one before is not, offer it."""
+    found = _find(Path(path), training)
     try:
-        yield
+        return read(found)
     except CheckpointError as error:
-        path = Path(path)
-        previous = (path if path.is_dir() else path.parent) / PREVIOUS
-        if path.name == PREVIOUS or (path.name != LAST and not path.is_dir()):
+        if found.name != LAST:
             raise
+        previous = found.with_name(PREVIOUS)
         try:
-            with open_npz(_find(previous)) as file:
-                _read_header(file)
-                state = _read_training(file)
-        except CheckpointError:
+            read(_find(previous))
+            with open_npz(previous) as file:
+                step = _shown(_read_text(file, _TRAINING)["position"]["step"])
+        except (TrainingError, LookupError, TypeError):
             raise error from None
-        step = state.get("position", {}).get("step") if isinstance(state, dict) else None
         raise CheckpointError(f"{error}; name {previous} to go on from step {step}") from error
 
 
@@ -360,7 +392,7 @@ def _read_header(file: NpzReader) -> dict[str, Any]:
             f"{path} is an .npz file, but no checkpoint of tinygrad_mnist: it holds {content}, where a text "
             f"{_HEADER!r} was expected; {_WHAT_TO_NAME}"
         )
-    header = _read_text(file, _HEADER, entry)
+    header = _read_text(file, _HEADER)
     found: dict[str, Any] = header if isinstance(header, dict) else {}
     # before the other entries, which another format may have under other names
     if "format" not in found:
@@ -381,8 +413,8 @@ def _read_training(file: NpzReader) -> Any:
         raise CheckpointError(
             f"{path} holds weights alone, and no state of a training to go on with; name {LAST} of a run"
         )
-    plain = _read_text(file, _TRAINING, file.entry(_TRAINING))
-    names = [name for name in file.names if name.startswith((_PREFIX, f"{_TRAINING}."))]
+    plain = _read_text(file, _TRAINING)
+    names = [name for name in file.names if name not in (_HEADER, _TRAINING)]
     file.require_moderate([_TRAINING, *names])
     try:
         return unpack(plain, {name: file.read(name, file.entry(name)) for name in names})
@@ -394,11 +426,12 @@ def _read_training(file: NpzReader) -> Any:
         ) from error
 
 
-def _read_text(file: NpzReader, name: str, entry: Entry) -> Any:
+def _read_text(file: NpzReader, name: str) -> Any:
     """Return what a text of JSON holds."""
+    entry = file.entry(name)
     if entry.dtype.kind != "U" or entry.shape != ():
         raise CheckpointError(f"{file.path} is damaged: its {name!r} is no text")
-    if entry.dtype.itemsize > _LONGEST[name]:
+    if entry.dtype.itemsize > min(_LONGEST[name], max(_LONGEST_PACKED, file.size)):
         raise CheckpointError(f"{file.path} is damaged: its header has {bytes_text(entry.dtype.itemsize)}")
     try:
         return json.loads(str(file.read(name, entry)), parse_constant=_refuse_constant)

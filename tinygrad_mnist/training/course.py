@@ -229,8 +229,16 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing more to do."""
+        """True if no step is left."""
         return self.stopped or self.step >= self.steps
+
+    @property
+    def complete(self) -> bool:
+        """True if all steps are done, and the last state is evaluated."""
+        is_evaluated = self._evaluate_model is None or (
+            bool(self.history.records) and self.history.records[-1].step == self.step
+        )
+        return self.finished and self.phase != STEPPED and is_evaluated
 
     def stop(self) -> None:
         """End training after the step that is under way; the last state is evaluated, the best is kept."""
@@ -257,22 +265,20 @@ class Training:
 
     def run(self) -> Fit:
         """Train to the end, and leave the model in the best state."""
-        if self.finished:
-            self.notify(f"this training is finished: all {count_text(self.step, 'step')} are done")
-        else:
-            with (
-                deferred() as self._interrupts,
-                threads_for(self.batch_size * self.costs.largest) as notice,
-                # NumPy's warnings would come once and name no step: what overflows shows in the loss, which
-                # is checked in each step
-                np.errstate(over="ignore", invalid="ignore", divide="ignore"),
-            ):
-                try:
-                    self._train(notice)
-                except KeyboardInterrupt as interrupt:
-                    self._end_by(interrupt)
-                self._finish()
-                self.interrupted |= self._interrupts.pending is not None
+        with (
+            deferred() as self._interrupts,
+            threads_for(self.batch_size * self.costs.largest) as notice,
+            # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
+            # checked in each step
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
+            if self.complete:
+                done = count_text(self.step, "step")
+                self.notify(f"this training is finished, after {done}; for more, name more epochs")
+                self._apply(self.decision)  # whatever is evaluated now rounds as it would have then
+            else:
+                self._run(notice)
+            self.interrupted |= self._interrupts.pending is not None
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
@@ -288,12 +294,21 @@ class Training:
             forward=self.forward,
         )
 
+    def _run(self, notice: str | None) -> None:
+        """Train to the end, or until an interrupt ends it."""
+        try:
+            try:
+                self._train(notice)
+            except KeyboardInterrupt as interrupt:
+                self._end_by(interrupt)
+            self._finish()
+        finally:
+            self._tell("on_exit")
+
     def _train(self, notice: str | None) -> None:
         """Do all steps, with the evaluations among them."""
         self._began = perf_counter()
-        if (
-            not self.model.training
-        ):  # modules that are to stay in evaluation mode may do so in a model that is not
+        if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
         self._tell("on_train_begin")
         if notice:
@@ -453,7 +468,12 @@ class Training:
     # ---- compiling and evaluating --------------------------------------------------------------------------
 
     def _compile(self, decision: JitDecision) -> None:
-        """Follow the decision: what is compiled is so when it is first called."""
+        """Follow a decision, and tell it."""
+        self._apply(decision)
+        self._tell("on_compile", decision)
+
+    def _apply(self, decision: JitDecision) -> None:
+        """Follow a decision: what is compiled is so when it is first called."""
         self.decision = decision
         threads = threads_in_use() or 1
         self._functions = StepFunctions(*(decision.applied(f, threads) for f in self._uncompiled))
@@ -462,7 +482,6 @@ class Training:
         self.forward = self.model
         if self._evaluate_model is not None and (pays or decision.jit != "auto"):
             self.forward = decision.applied(self.model, threads)
-        self._tell("on_compile", decision)
 
     def _call(self, name: str, *inputs: Any) -> Any:
         """Call a function of the step; if it turns out to be none that can be compiled, once more without."""

@@ -70,11 +70,10 @@ def draw_data(dataset: Dataset, title: str, augmentation: Augmentation, path: Pa
     elif len(shown) < dataset.classes:
         classes = f"{len(shown)} of {classes}"
     with writing(path):
-        plots.plot_augmentation(
+        figure = plots.plot_augmentation(
             images,
             versions,
             dataset.train_labels[chosen],
-            path,
             names=dataset.class_names,
             title=f"{classes} of {title}",
             below=f"framed: an image as it is; beside it augmented: {augmentation}"
@@ -82,6 +81,7 @@ def draw_data(dataset: Dataset, title: str, augmentation: Augmentation, path: Pa
             else "images as they are, without augmentation",
             as_ink=is_drawn_as_ink(dataset),
         )
+        plots.save(figure, path)
     return path
 
 

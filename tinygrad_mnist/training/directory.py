@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,8 +25,19 @@ PREDICTIONS: Final = "predictions.png"
 TRAINING: Final = "training.png"
 GRAPH_PICTURE: Final = "graph.svg"
 GRAPH_PAGE: Final = "graph.html"
+REPORT: Final = "report.html"
 PICTURES: Final = (PREDICTIONS, TRAINING, GRAPH_PICTURE, GRAPH_PAGE)
-FILES: Final = (SUMMARY, METRICS, CHECKPOINT, *PICTURES)
+TENSORBOARD: Final = "tensorboard"
+"""A folder with event files, and nothing else."""
+FILES: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS, *PICTURES, REPORT)
+PICTURE_FOLDER: Final = "pictures"
+PICTURE_NAMES: Final = (
+    *("curves", "learning_rate", "gradients", "confusion", "class_accuracy", "samples", "mistakes"),
+    *("weights", "saliency", "calibration"),
+)
+"""The pictures of the report, which are in that folder as ``.svg`` and ``.png``."""
+KEPT: Final = (SUMMARY, METRICS, CHECKPOINT, LAST, PREVIOUS)
+"""The files that nothing can make again."""
 LOCK: Final = ".training.lock"
 PARENT: Final = Path("runs")
 
@@ -61,17 +73,40 @@ class RunDirectory:
     """
 
     def __init__(self, out: str | os.PathLike[str] | None, recipe: str) -> None:
+        self.path = Path() if out is None else Path(os.path.expanduser(out))
+        self._take(self._claim if out is not None else lambda: self._make_new(recipe))
+
+    @classmethod
+    def of_run(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the directory of a run that goes on; whatever else is in it stays.
+
+        Raises
+        ------
+        RunError
+            If there is none, it cannot be written to, or another run writes into it.
+        """
+        directory = cls.__new__(cls)
+        directory.path = Path(os.path.expanduser(path))
+        directory._take(directory._require_run)
+        directory.replaces = False
+        return directory
+
+    def _require_run(self) -> None:
+        """Raise an error if there is no directory with the files of a run."""
+        if not self.path.is_dir():
+            raise RunError(f"there is no run directory {self.path}; name one that has a {LAST}")
+        if not any(self.file(name).exists() for name in (LAST, PREVIOUS, CHECKPOINT)):
+            raise RunError(f"{self.path} holds no run: it has no {LAST}; name another directory")
+
+    def _take(self, claim: Callable[[], None]) -> None:
+        """Claim the directory, and lock it."""
         self._made: list[Path] = []  # the parents first
         self._lock: Lock | None = None
-        self.path = Path() if out is None else Path(os.path.expanduser(out))
-        self.replaces = False
         try:
             with _claiming:
-                if out is None:
-                    self._make_new(recipe)
-                else:
-                    self._claim()
+                claim()
                 self._lock = Lock(self.file(LOCK))
+            self._earlier_events = set(_events(self.path))
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
             raise RunError(
@@ -124,12 +159,35 @@ class RunDirectory:
         """Return the path of one of its files."""
         return self.path / name
 
+    @property
+    def has_events(self) -> bool:
+        """True if event files for TensorBoard are there."""
+        return bool(_events(self.path))
+
     def clear(self, *keep: str) -> None:
         """Remove what an earlier run left, except the files that are named: the new run has replaced them."""
         # the summary goes first: a machine that stops in between leaves none beside the files of another run
         for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name != SUMMARY):
             if (entry.name in FILES and entry.name not in keep) or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
+            elif entry.name == PICTURE_FOLDER and _is_picture_folder(entry):
+                for picture in entry.iterdir():
+                    picture.unlink(missing_ok=True)
+                entry.rmdir()
+
+        for events in self._earlier_events:  # of an earlier run: this one has begun files of its own
+            events.unlink(missing_ok=True)
+
+    def withdraw(self) -> None:
+        """Remove what this run has written, which has learned nothing, and release the directory."""
+        if not self.replaces:
+            for name in (LAST, PREVIOUS):
+                self.file(name).unlink(missing_ok=True)
+        for events in set(_events(self.path)) - self._earlier_events:
+            events.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file(TENSORBOARD).rmdir()
+        self.release()
 
     def release(self) -> None:
         """Let others write here, and remove the directory and the parents that were made for nothing."""
@@ -149,7 +207,7 @@ class RunDirectory:
 # ---- which files are a run's -----------------------------------------------------------------------------
 
 _PART: Final = re.compile(
-    r"\.{1,2}(summary|metrics|checkpoint|predictions|training|graph|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
+    r"\.{1,2}(summary|metrics|checkpoint|last|previous|predictions|training|graph|report|probe)(\.[0-9a-f]+\.part)+(\.\w+)?"
     r"(\.[0-9a-f]{32}\.tmp)?"
 )
 """The names of files that were being written when a run was killed."""
@@ -158,17 +216,44 @@ _PART: Final = re.compile(
 def _foreign(directory: Path) -> list[str]:
     """Return the names of the entries of a directory that no run wrote, by their names and contents.
 
-    A picture beside none of a run's other files is somebody's picture.
+    A picture, or a folder of event files, beside none of a run's other files is somebody's.
     """
     run, pictures, others = [], [], []
     for entry in directory.iterdir():
         if entry.name in _RECOGNISED and entry.is_file() and _RECOGNISED[entry.name](entry):
             run.append(entry.name)
-        elif entry.name in PICTURES and entry.is_file():
+        elif (entry.name in (*PICTURES, REPORT) and entry.is_file()) or (
+            (entry.name == PICTURE_FOLDER and _is_picture_folder(entry)) or _is_of_events(entry)
+        ):
             pictures.append(entry.name)
         elif entry.name != LOCK and not _PART.fullmatch(entry.name):
             others.append(entry.name)
     return sorted(others if run else others + pictures)
+
+
+_PICTURE: Final = re.compile(
+    rf"({'|'.join(PICTURE_NAMES)})\.(svg|png)|\.({'|'.join(PICTURE_NAMES)})\.[0-9a-f]+\.part\.(svg|png)"
+)
+"""The names of the files in the folder of pictures, and of those that were being written."""
+
+
+def _is_picture_folder(path: Path) -> bool:
+    """Return whether a folder holds pictures of a report and nothing else."""
+    return path.is_dir() and all(
+        _PICTURE.fullmatch(entry.name) and entry.is_file() for entry in path.iterdir()
+    )
+
+
+_EVENTS: Final = "events.out.tfevents.*"
+
+
+def _events(directory: Path) -> list[Path]:
+    """Return the event files of a run directory."""
+    return list((directory / TENSORBOARD).glob(_EVENTS))
+
+
+def _is_of_events(path: Path) -> bool:
+    return path.name == TENSORBOARD and path.is_dir() and all(file.match(_EVENTS) for file in path.iterdir())
 
 
 def _is_summary(path: Path) -> bool:
@@ -199,5 +284,11 @@ def _is_checkpoint(path: Path) -> bool:
         return False
 
 
-_RECOGNISED: Final = {SUMMARY: _is_summary, METRICS: _is_metrics, CHECKPOINT: _is_checkpoint}
+_RECOGNISED: Final = {
+    SUMMARY: _is_summary,
+    METRICS: _is_metrics,
+    CHECKPOINT: _is_checkpoint,
+    LAST: _is_checkpoint,
+    PREVIOUS: _is_checkpoint,
+}
 """The files that make a directory a run, and how each is told from somebody's file of the same name."""

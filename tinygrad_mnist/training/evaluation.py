@@ -98,7 +98,7 @@ class ClassEvaluation(NamedTuple):
     confused_with: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CheckpointEvaluation:
     """Loss and accuracy of a trained model, or of several together, on the test part of a data set.
 
@@ -118,6 +118,9 @@ class CheckpointEvaluation:
         The same for each class.
     accuracies : tuple of float
         The accuracy of each model by itself.
+    confusion : ndarray
+        The confusion matrix, int64, shape (classes, classes): entry (i, j) counts the images of class i that
+        were predicted as class j.
     """
 
     data: str
@@ -127,11 +130,30 @@ class CheckpointEvaluation:
     loss: float
     classes: tuple[ClassEvaluation, ...]
     accuracies: tuple[float, ...]
+    confusion: NDArray[np.int64]
 
     @property
     def accuracy(self) -> float:
         """Share of the images that were recognised."""
         return self.correct / self.images
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain data that JSON can hold."""
+        return {
+            "data": self.data,
+            "data_source": self.source,
+            "images": self.images,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "class_names": [one.name for one in self.classes],
+            "classes": [
+                {**one._asdict(), "accuracy": one.correct / one.images if one.images else None}
+                for one in self.classes
+            ],
+            "confusion": self.confusion.tolist(),
+            "accuracies": list(self.accuracies),
+        }
 
 
 def evaluate_checkpoint(
@@ -204,7 +226,9 @@ def evaluate_ensemble(
     labels = _outputs(*checkpoints[0], dataset)[dataset.test_labels]
     found = [predict_by_checkpoint(checkpoint, dataset.test_images, tta=tta) for _, checkpoint in checkpoints]
     together = _compared(np.mean(found, axis=0) if len(found) > 1 else found[0], labels)
-    classes = _by_class(together.probabilities, labels, checkpoints[0][1].class_names)
+    names = checkpoints[0][1].class_names
+    counts = confusion_matrix(labels, together.probabilities.argmax(axis=1), len(names))
+    classes = by_class(counts, names)
     return CheckpointEvaluation(
         data=dataset.name,
         source=source,
@@ -213,16 +237,38 @@ def evaluate_ensemble(
         loss=together.loss,
         classes=classes,
         accuracies=tuple(float(np.mean(each.argmax(axis=1) == labels)) for each in found),
+        confusion=counts,
     )
 
 
-def _by_class(
-    probabilities: NDArray[np.float32], labels: NDArray[Any], names: tuple[str, ...]
-) -> tuple[ClassEvaluation, ...]:
-    """Return the evaluation of each class."""
-    # the confusion matrix: a row for each true class, a column for each predicted one
-    counts = np.zeros((len(names), len(names)), np.int64)
-    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
+def confusion_matrix(labels: NDArray[Any], predicted: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """Return how often each class was predicted as each class.
+
+    Parameters
+    ----------
+    labels, predicted : ndarray
+        The true and the predicted class of each image, integers of shape (n,).
+    classes : int
+        The number of classes.
+
+    Returns
+    -------
+    ndarray
+        int64, shape (classes, classes): a row for each true class, a column for each predicted one.
+
+    Examples
+    --------
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def by_class(counts: NDArray[np.int64], names: Sequence[str]) -> tuple[ClassEvaluation, ...]:
+    """Return the evaluation of each class by its row of the confusion matrix."""
     correct = np.diagonal(counts)
     wrong = counts - np.diag(correct)
     return tuple(

@@ -1,4 +1,4 @@
-"""What a training leaves behind: the loss and the rate of each step, the evaluations, norms of gradients."""
+"""The history of a training: loss and rate of each step, the evaluations, norms of gradients."""
 
 from __future__ import annotations
 

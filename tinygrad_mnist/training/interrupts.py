@@ -57,10 +57,6 @@ def deferred() -> Iterator[Interrupts]:
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        if interrupts.pending is not None:
-            handler = before[signal.Signals(number)]
-            if callable(handler):
-                handler(number, frame)
         interrupts.note(KeyboardInterrupt(number))
 
     if threading.current_thread() is threading.main_thread():

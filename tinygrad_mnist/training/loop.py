@@ -77,13 +77,30 @@ def follow(
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
     """
+    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint)
+    if resume is not None:
+        training.load_state_dict(resume)
+    return training.run()
+
+
+def planned(
+    recipe: Recipe,
+    model: nn.Module,
+    parts: Parts,
+    *,
+    rngs: Mapping[str, np.random.Generator],
+    callbacks: Sequence[Callback] = (),
+    jit: str = "auto",
+    lint: bool = True,
+) -> Training:
+    """Return the training of a model by a recipe, which has not begun."""
     samples = len(parts.train_images)
     batch_size = min(recipe.batch_size or samples, samples)
     steps_per_epoch = -(-(samples // batch_size) // recipe.accumulate)
     steps = steps_of(recipe.epochs, steps_per_epoch)
     optimizer = build_optimizer(recipe, model)
     measure = _Measure(recipe, parts, rngs["sample"])
-    training = Training(
+    return Training(
         model,
         optimizer,
         Passes(recipe, parts, batch_size, steps, rngs),
@@ -113,9 +130,6 @@ def follow(
             steps=steps,
         ),
     )
-    if resume is not None:
-        training.load_state_dict(resume)
-    return training.run()
 
 
 class _Measure:

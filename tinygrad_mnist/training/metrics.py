@@ -30,7 +30,7 @@ MetricNames = str | Sequence[str | MetricFunction] | Mapping[str, MetricFunction
 
 @dataclass(frozen=True)
 class Measured:
-    """What one evaluation found.
+    """The result of one evaluation.
 
     Parameters
     ----------

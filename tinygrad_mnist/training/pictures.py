@@ -102,7 +102,9 @@ def draw_pictures(
         directory,
         {
             PREDICTIONS: lambda path: _draw_predictions(path, dataset, probabilities, rng),
-            TRAINING: lambda path: plots.plot_training(loss_curve(history), path, title=title, time=time),
+            TRAINING: lambda path: plots.save(
+                plots.plot_training(loss_curve(history), title=title, time=time), path
+            ),
         },
         "no pictures were drawn",
         notify,
@@ -169,17 +171,17 @@ def _draw_predictions(
     if len(mistakes):
         which = f"{len(mistakes)} of the" if len(mistakes) < len(wrong) else "all"
         title += f", and {which} {len(wrong):,} mistakes" if len(wrong) > 1 else ", and the only mistake"
-    plots.plot_predictions(
+    figure = plots.plot_predictions(
         dataset.test_images[shown],
         guesses[shown],
         dataset.test_labels[shown],
         probabilities[shown, guesses[shown]],
-        path,
         title=title,
         columns=_COLUMNS,
         names=dataset.class_names,
         as_ink=is_drawn_as_ink(dataset),
     )
+    plots.save(figure, path)
 
 
 # ---- the graph of a training step, forward and backward ---------------------------------------------------

@@ -55,7 +55,7 @@ def random_state(model: nn.Module) -> dict[str, Any]:
         "generators": [_kind_of(source).get(source) for source in sources],
         "places": places,
         "root": None if root is None else _seed_state(root),
-        "numpy": _copied(np.random.get_state(legacy=False)),  # noqa: NPY002 - a user's, too
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - a user's, too
         "python": random.getstate(),
     }
 
@@ -176,7 +176,7 @@ def _within(value: Any, place: str, seen: set[int], depth: int) -> Iterator[tupl
 
 
 class _Kind(NamedTuple):
-    """How the state of one kind of generator is read and set."""
+    """Two functions: one returns the state of a kind of generator, the other sets it."""
 
     get: Callable[[Any], dict[str, Any]]
     set: Callable[[Any, Mapping[str, Any]], None]
@@ -196,7 +196,7 @@ def _generator_state(generator: np.random.Generator) -> dict[str, Any]:
     seed = bits.seed_seq
     return {
         "class": _class_of(generator),
-        "state": _copied(bits.state),
+        "state": bits.state,
         "seed": _seed_state(seed) if type(seed) is np.random.SeedSequence else None,
     }
 
@@ -211,7 +211,7 @@ def _set_generator(generator: np.random.Generator, content: Mapping[str, Any]) -
 
 
 def _old_state(source: np.random.RandomState) -> dict[str, Any]:
-    return {"class": _class_of(source), "state": _copied(source.get_state(legacy=False))}
+    return {"class": _class_of(source), "state": source.get_state(legacy=False)}
 
 
 def _set_old(source: np.random.RandomState, content: Mapping[str, Any]) -> None:
@@ -245,16 +245,8 @@ def _require_inside(state: Mapping[str, Any]) -> None:
             raise ValueError(f"the place {place!r} is outside of a buffer of {size}")
 
 
-def _copied(state: Any) -> dict[str, Any]:
-    """Return the state of a bit generator with arrays of its own."""
-    return {
-        name: _copied(value)
-        if isinstance(value, dict)
-        else np.copy(value)
-        if isinstance(value, np.ndarray)
-        else value
-        for name, value in state.items()
-    }
+_LARGEST_POOL: Final = 1024
+"""Words in the pool of a seed; NumPy's own have 4."""
 
 
 def _seed_state(seed: np.random.SeedSequence) -> dict[str, Any]:
@@ -268,11 +260,10 @@ def _seed_state(seed: np.random.SeedSequence) -> dict[str, Any]:
 
 
 def _seed(state: Mapping[str, Any]) -> np.random.SeedSequence:
-    if not 4 <= state["pool_size"] <= 1024:
-        raise ValueError(f"the pool of a seed has {state['pool_size']} words")
+    entropy, key, pool = state["entropy"], state["spawn_key"], state["pool_size"]
+    numbers = [*(entropy if isinstance(entropy, list) else [entropy]), *key, pool, state["children"]]
+    if any(type(number) is not int for number in numbers) or not 4 <= pool <= _LARGEST_POOL:
+        raise ValueError("a seed is no list of whole numbers")
     return np.random.SeedSequence(
-        state["entropy"],
-        spawn_key=tuple(state["spawn_key"]),
-        pool_size=state["pool_size"],
-        n_children_spawned=state["children"],
+        entropy, spawn_key=tuple(key), pool_size=pool, n_children_spawned=state["children"]
     )

@@ -1,4 +1,4 @@
-"""What the arguments of a training have to be, each with a sentence for what is not so."""
+"""The checks of the arguments of a training, each with a sentence for what is not so."""
 
 from __future__ import annotations
 

@@ -13,26 +13,31 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset, find_augmentation
 from tinygrad_mnist.data.scaling import page_of
-from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.numbers import percent_text
-from tinygrad_mnist.training.callbacks import Callback, CallbackList
-from tinygrad_mnist.training.checkpoint import Checkpoint, save_checkpoint
-from tinygrad_mnist.training.compilation import JitDecision
-from tinygrad_mnist.training.course import Fit, Training
-from tinygrad_mnist.training.directory import CHECKPOINT, METRICS, PICTURES, SUMMARY, RunDirectory
-from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt, writing
+from tinygrad_mnist.training.callbacks import Callback
+from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpointing import EVERY
+from tinygrad_mnist.training.course import Fit
+from tinygrad_mnist.training.directory import CHECKPOINT, PICTURES, REPORT, TENSORBOARD, RunDirectory
+from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.history import History, Record
+from tinygrad_mnist.training.history import History
 from tinygrad_mnist.training.loop import follow
 from tinygrad_mnist.training.models import build_model
 from tinygrad_mnist.training.pictures import draw_pictures
+from tinygrad_mnist.training.recipe_file import recipe_text
 from tinygrad_mnist.training.recipes import Recipe
+from tinygrad_mnist.training.recorder import Recorder
+from tinygrad_mnist.training.report.trained_run import TrainedRun, data_hashes
+from tinygrad_mnist.training.report.write import write_report
 from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.tensorboard import TensorBoard
 from tinygrad_mnist.training.threads import threads_in_use
 from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
-from tinygrad_mnist.training.versions import versions
+from tinygrad_mnist.training.versions import machine, versions
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +58,8 @@ class Outcome:
         Files that could not be written after training, as on a full disk. The callbacks were told why.
     interrupted : bool
         Whether Ctrl-C ended the drawing of the pictures; those that are not there are in `missing`, too.
+    report : Path or None
+        The page about the run, if it was written.
     """
 
     summary: dict[str, Any]
@@ -61,6 +68,7 @@ class Outcome:
     checkpoint: Checkpoint
     missing: tuple[Path, ...] = ()
     interrupted: bool = False
+    report: Path | None = None
 
 
 def train(
@@ -72,24 +80,29 @@ def train(
     source: str | None = None,
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
+    report: bool = True,
+    tensorboard: bool = False,
+    checkpoint_every: str = EVERY,
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
 
     Equal recipes, data, seeds, numbers of threads and ``jit`` give equal bits on the same machine.
 
-    The directory receives ``metrics.jsonl`` and ``checkpoint.npz`` while training goes on (at each
-    evaluation, and when it was the best), and at the end ``predictions.png``, ``training.png`` (where
-    matplotlib is installed), ``graph.svg``, ``graph.html`` (where there is something to lay them out) and
-    ``summary.json``:
+    The directory receives, while training goes on, ``last.npz`` (the state to go on from, with `resume_run`)
+    and ``previous.npz`` (the one before), ``metrics.jsonl`` and ``checkpoint.npz`` (at each evaluation, and
+    when it was the best), and at the end ``predictions.png``, ``training.png`` (where
+    matplotlib is installed), ``graph.svg``, ``graph.html`` (where there is something to lay them out),
+    ``report.html`` with its pictures in ``pictures/``, and ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
       ``model_file`` (path, function and SHA-256, where a file of Python builds the model; else null),
       ``data``, ``data_source``, ``class_names``, ``seed``, ``threads`` (of BLAS, as asked for; null if
-      unknown), ``versions``;
+      unknown), ``versions``, ``data_sha256`` (of the training and the test part), ``notices`` (what was said
+      until the end of training);
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
-      reached; ``interrupted``;
+      reached; ``interrupted``; ``complete`` (whether pictures and report were written, too);
     - ``train_accuracy``, ``validation_accuracy``, ``test_accuracy`` (0 to 1) and ``test_loss`` (without label
       smoothing): of that state, on all of each part; ``train_images``, ``validation_images``,
       ``test_images``: how many;
@@ -114,6 +127,14 @@ def train(
         They are told how it goes.
     jit : str
         Whether the steps and evaluations are compiled; see `follow`.
+    report : bool
+        Whether to write the report.
+    tensorboard : bool
+        Whether to write event files into the folder ``tensorboard``: see `TensorBoard`.
+    checkpoint_every : str
+        How often ``last.npz`` is written: "500 steps", "30 seconds", "2 minutes". It is written before the
+        first step, on an interrupt and at the end, too. In a directory with an earlier run the first one
+        takes that run's place: it is written when it is due, or at the first evaluation.
 
     Returns
     -------
@@ -122,9 +143,9 @@ def train(
     Raises
     ------
     TrainingError
-        If the directory cannot be used, the checkpoint or the metrics not be written, or the loss is no
-        longer finite. What cannot be written after training is in the outcome's ``missing``, and the
-        callbacks are told.
+        If the directory cannot be used, or the loss is no longer finite. A file that cannot be written once
+        training goes on does not end it: the callbacks are told, it is tried again the next time, and it is
+        in the outcome's ``missing`` if the disk lacks it at the end.
     DataError
         If the data does not fit the recipe.
     KeyboardInterrupt
@@ -134,60 +155,101 @@ def train(
     """
     name = recipe.name if recipe.model_file is None else recipe.model_file.name
     with RunDirectory(out, name) as directory:
-        return _train(recipe, dataset, seed, directory, source, callbacks, jit)
+        rngs = generators(seed)
+        parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
+        checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
+        facts = {"data": data_hashes(dataset), **machine()}
+        told = with_events(callbacks, directory, recipe) if tensorboard else callbacks
+        recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
+        notify_of_background(find_augmentation(recipe.augmentation), parts.background, recorder.notify)
+        result = fit_run(recorder, parts, rngs, jit)
+        return finish(recorder, dataset, parts, result, rngs["sample"], report)
 
 
-def _train(
-    recipe: Recipe,
-    dataset: Dataset,
-    seed: int,
-    directory: RunDirectory,
-    source: str | None,
-    callbacks: Sequence[Callback],
+def with_events(callbacks: Sequence[Callback], directory: RunDirectory, recipe: Recipe) -> list[Callback]:
+    """Return the callbacks with one that writes event files for TensorBoard."""
+    return [*callbacks, TensorBoard(directory.file(TENSORBOARD), text=recipe_text(recipe))]
+
+
+def fit_run(
+    recorder: Recorder,
+    parts: Parts,
+    rngs: Mapping[str, np.random.Generator],
     jit: str,
-) -> Outcome:
-    """Train and evaluate, and write the files of the run."""
-    rngs = generators(seed)
-    parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
-    checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
-    recorder = _Recorder(callbacks, directory, checkpoint)
-    notify_of_background(find_augmentation(recipe.augmentation), parts.background, recorder.notify)
-    result = _fit(recorder, parts, rngs, jit)
+    resume: Mapping[str, Any] | None = None,
+) -> Fit:
+    """Train, or go on. If a new run has learned nothing, leave the directory as it was."""
+    directory, checkpoint = recorder.directory, recorder.checkpoint
     try:
-        finished = _finish(recorder, dataset, parts, result)
+        return follow(
+            checkpoint.recipe,
+            checkpoint.model,
+            parts,
+            rngs=rngs,
+            callbacks=recorder.all,
+            jit=jit,
+            resume=resume,
+        )
+    except DivergedError as error:
+        best = recorder.training and recorder.training.best
+        if best is None:
+            if resume is None:
+                directory.withdraw()
+            raise
+        kept = f"the state of epoch {best.epoch:g} is kept in {directory.file(CHECKPOINT)}"
+        raise DivergedError(f"{error}; {kept}") from error
+    except BaseException:  # Ctrl-C before anything was learned, too
+        if resume is None and (recorder.training is None or recorder.training.step == 0):
+            directory.withdraw()
+        raise
+
+
+def finish(
+    recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit, rng: np.random.Generator, report: bool
+) -> Outcome:
+    """Evaluate the best state, and write summary, pictures and report."""
+    try:
+        summary, on_test = _evaluated(recorder, dataset, parts, result)
     except KeyboardInterrupt:
         if result.interrupted:
             raise
         recorder.tell("on_interrupt")
-        finished = _finish(recorder, dataset, parts, result)
-    return _with_pictures(finished, recorder, dataset, result.history, rngs["sample"])
+        summary, on_test = _evaluated(recorder, dataset, parts, result)
+    if not recorder.is_owner:  # not one file could be written: the earlier run stays as it is
+        missing = tuple(recorder.unwritten)
+        return Outcome(summary, recorder.directory.path, (), recorder.checkpoint, missing)
+    outcome = _with_pictures(summary, on_test, recorder, dataset, result.history, rng, report)
+    if not (outcome.interrupted or outcome.missing or recorder.unwritten):
+        summary["complete"] = True
+        recorder.write_summary(summary)
+    return replace(outcome, missing=(*recorder.unwritten, *outcome.missing))
 
 
-@dataclass(frozen=True, eq=False)
-class _Finished:
-    """A run that has been evaluated: its summary, the test part, and what could not be written."""
-
-    summary: dict[str, Any]
-    on_test: Evaluation
-    missing: tuple[Path, ...]
-
-
-def _finish(recorder: _Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Finished:
+def _evaluated(
+    recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit
+) -> tuple[dict[str, Any], Evaluation]:
     """Evaluate the best state on the training and the test part, and write the summary."""
     recorder.complete(result)
     checkpoint = recorder.checkpoint
     forward, standardizer = result.forward, checkpoint.standardizer
     on_train = evaluate(forward, parts.train_images, parts.train_labels, standardizer)
     on_test = evaluate(forward, dataset.test_images, dataset.test_labels, standardizer)
-    summary = _summary(checkpoint, dataset, parts, result, on_train, on_test)
-    return _Finished(summary, on_test, recorder.write_summary(summary))
+    summary = _summary(recorder, dataset, parts, result, on_train, on_test)
+    recorder.write_summary(summary)
+    return summary, on_test
 
 
 def _with_pictures(
-    finished: _Finished, recorder: _Recorder, dataset: Dataset, history: History, rng: np.random.Generator
+    summary: dict[str, Any],
+    on_test: Evaluation,
+    recorder: Recorder,
+    dataset: Dataset,
+    history: History,
+    rng: np.random.Generator,
+    report: bool,
 ) -> Outcome:
-    """Draw the pictures; Ctrl-C ends that, and costs nothing else."""
-    directory, checkpoint, summary = recorder.directory, recorder.checkpoint, finished.summary
+    """Draw the pictures and write the report; Ctrl-C ends that, and costs nothing else."""
+    directory, checkpoint = recorder.directory, recorder.checkpoint
     title = data_title(dataset.name, summary["data_source"])
     interrupted = False
     try:
@@ -195,23 +257,43 @@ def _with_pictures(
             directory,
             checkpoint,
             dataset,
-            finished.on_test.probabilities,
+            on_test.probabilities,
             history,
-            f"{checkpoint.recipe.name}, {title}: {percent_text(finished.on_test.accuracy)} of the test part "
+            f"{checkpoint.recipe.name}, {title}: {percent_text(on_test.accuracy)} of the test part "
             "recognised",
             rng,
             recorder.notify,
         )
+        if report:
+            given = on_test.probabilities
+            write_report(TrainedRun(directory.path, checkpoint, summary, history, dataset, given=given))
+    except RunError as error:  # of the report: that the pictures could not be written has been said
+        recorder.notify(str(error))
+        undrawn += (directory.file(REPORT),)
     except BaseException as error:
         if not is_interrupt(error):
             raise
         interrupted = True
-        paths = [directory.file(name) for name in PICTURES]
+        paths = [directory.file(name) for name in (*PICTURES, *([REPORT] if report else []))]
         pictures = tuple(path for path in paths if path.exists())
         undrawn = tuple(path for path in paths if path not in pictures)
         recorder.notify(f"interrupted: {', '.join(path.name for path in undrawn)} not drawn")
+    page = directory.file(REPORT)
     return Outcome(
-        summary, directory.path, pictures, checkpoint, finished.missing + undrawn, interrupted=interrupted
+        summary,
+        directory.path,
+        pictures,
+        checkpoint,
+        undrawn,
+        interrupted=interrupted,
+        report=page if report and page.exists() else None,
+    )
+
+
+def new_model(recipe: Recipe, parts: Parts, rngs: Mapping[str, np.random.Generator]) -> nn.Module:
+    """Return a model with new weights, which draws from the generators of a run."""
+    return build_model(
+        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
     )
 
 
@@ -223,11 +305,8 @@ def _untrained(
     origin: dict[str, Any],
 ) -> Checkpoint:
     """Return a checkpoint with a new model. The model is trained in place, so this stays the checkpoint."""
-    model = build_model(
-        recipe, parts.image_shape, parts.classes, rng=rngs["initialisation"], dropout_rng=rngs["dropout"]
-    )
     return Checkpoint(
-        model=model,
+        model=new_model(recipe, parts, rngs),
         recipe=recipe,
         image_shape=dataset.image_shape,
         class_names=dataset.class_names,
@@ -243,31 +322,8 @@ def _untrained(
     )
 
 
-def _fit(recorder: _Recorder, parts: Parts, rngs: Mapping[str, np.random.Generator], jit: str) -> Fit:
-    """Train. If there is nothing to keep, leave the directory as it was."""
-    directory, checkpoint = recorder.directory, recorder.checkpoint
-    try:
-        return follow(
-            checkpoint.recipe,
-            checkpoint.model,
-            parts,
-            rngs=rngs,
-            callbacks=[recorder, *recorder.callbacks],
-            jit=jit,
-        )
-    except DivergedError as error:
-        if recorder.best is None:
-            directory.release()
-            raise
-        kept = f"the state of epoch {recorder.best.epoch:g} is kept in {directory.file(CHECKPOINT)}"
-        raise DivergedError(f"{error}; {kept}") from error
-    except BaseException:  # Ctrl-C before anything was learned, too
-        directory.release()
-        raise
-
-
 def _summary(
-    checkpoint: Checkpoint,
+    recorder: Recorder,
     dataset: Dataset,
     parts: Parts,
     result: Fit,
@@ -275,6 +331,7 @@ def _summary(
     on_test: Evaluation,
 ) -> dict[str, Any]:
     """Return what ``summary.json`` holds; `train` documents it."""
+    checkpoint = recorder.checkpoint
     recipe, steps = checkpoint.recipe, len(result.history.losses)
     assert result.plan is not None
     assert result.best is not None
@@ -292,6 +349,7 @@ def _summary(
         "best_epoch": result.best.epoch,
         "best_step": result.best.step,
         "interrupted": result.interrupted,
+        "complete": False,
         "train_seconds": result.seconds,
         "images_per_second": result.images / result.seconds if result.seconds else 0.0,  # Ctrl-C in the first
         "train_accuracy": on_train.accuracy,
@@ -306,65 +364,7 @@ def _summary(
         "compiled": result.decision.compiled,
         "compiled_reason": result.decision.reason,
         "versions": versions(),
+        "data_sha256": recorder.facts["data"],
+        "notices": list(recorder.notices),
         "config": recipe.to_dict(),
     }
-
-
-class _Recorder(Callback):
-    """A callback that writes metrics and the best checkpoint as they come, and can tell the others."""
-
-    def __init__(
-        self, callbacks: Sequence[Callback], directory: RunDirectory, checkpoint: Checkpoint
-    ) -> None:
-        self.callbacks, self.directory, self.checkpoint = callbacks, directory, checkpoint
-        self.training: Training | None = None
-        self.records: list[Record] = []  # those that are on the disk; so is the state of the best
-        self.best: Record | None = None
-
-    def on_train_begin(self, training: Training) -> None:
-        self.training = training
-
-    def on_compile(self, training: Training, decision: JitDecision) -> None:
-        origin = {**self.checkpoint.origin, "jit": decision.jit, "compiled": decision.compiled}
-        self.checkpoint = replace(self.checkpoint, origin=origin)
-
-    def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        with training.averaged():
-            self._write([*self.records, record], record if best else self.best)
-
-    def complete(self, result: Fit) -> None:
-        """Write what Ctrl-C kept from being written at the last evaluation; the model has the best state."""
-        self._write(result.history.records, result.best)
-
-    def _write(self, records: list[Record], best: Record | None) -> None:
-        """Write the checkpoint and the metrics, where they are not on the disk already."""
-        if best is not self.best:
-            save_checkpoint(self.directory.file(CHECKPOINT), self.checkpoint)
-            self.best = best
-        if not self.records:
-            self.directory.clear(CHECKPOINT)  # not before: until now an earlier run is whole
-        if len(records) > len(self.records):
-            metrics = self.directory.file(METRICS)
-            with writing(metrics):
-                write_json_lines(metrics, [record.to_dict() for record in records])
-            self.records = list(records)
-
-    def tell(self, event: str, *details: Any) -> None:
-        """Call a method of the other callbacks."""
-        for method in CallbackList(self.callbacks).methods[event]:
-            method(self.training, *details)
-
-    def notify(self, sentence: str) -> None:
-        """Give the other callbacks a sentence for the user."""
-        self.tell("on_notice", sentence)
-
-    def write_summary(self, summary: Mapping[str, Any]) -> tuple[Path, ...]:
-        """Write the summary; return its path, if it could not be written, after saying so."""
-        path = self.directory.file(SUMMARY)
-        try:
-            with writing(path):
-                write_json(path, summary)
-        except RunError as error:
-            self.notify(str(error))
-            return (path,)
-        return ()

@@ -1,4 +1,4 @@
-"""What a training goes through, a pass an epoch: batches that can be had again and again."""
+"""Sources of batches: a training goes through one again and again, a pass an epoch."""
 
 from __future__ import annotations
 

@@ -109,6 +109,18 @@ def threads_in_use() -> int | None:
 
 
 @contextmanager
+def threads_as(count: int | None) -> Iterator[None]:
+    """Let BLAS compute with a number of threads inside, where threadpoolctl is there; None changes none."""
+    if count is None or threads_in_use() in (None, count):
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=count, user_api="blas"):
+        yield
+
+
+@contextmanager
 def threads_for(multiplications: int) -> Iterator[str | None]:
     """Let BLAS compute with one thread inside, if the largest of its products is too small to be shared.
 

@@ -1,0 +1,81 @@
+"""Prove that a training by a recipe can be interrupted at any moment, and ends in the same bits."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Final
+
+from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.output import FAILED, notify, show
+
+NAME: Final = "verify-resume"
+HELP: Final = "prove that a training goes on to the same bits after an interruption"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    from tinygrad_mnist.training import JIT
+
+    parser.add_argument(
+        "recipe", type=shared_options.name, metavar="RECIPE", help="a name, or a .toml file: see 'recipes'"
+    )
+    shared_options.add_model(parser, "the model that a function of your own builds, in place of the recipe's")
+    shared_options.add_data(
+        parser, "the data, some images of which are trained on; that of the recipe by default"
+    )
+    parser.add_argument(
+        "--steps",
+        type=shared_options.at_least(4),
+        default=60,
+        metavar="N",
+        help="steps of the training (default 60), in two and a half passes through some images",
+    )
+    parser.add_argument(
+        "--points",
+        type=shared_options.at_least(1),
+        default=6,
+        metavar="N",
+        help="interruptions (default 6), each followed by a new process",
+    )
+    parser.add_argument("--seed", type=shared_options.at_least(0), default=0, metavar="N", help="default 0")
+    parser.add_argument(
+        "--jit",
+        type=shared_options.jit,
+        default="auto",
+        metavar="|".join(JIT),
+        help="whether steps are compiled; auto (the default) is as in the whole training",
+    )
+    shared_options.add_threads(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify; the status is 1 if something differs."""
+    from tinygrad_mnist.training import compilation
+    from tinygrad_mnist.training.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipes import changes_for
+
+    recipe = read_recipe(arguments.recipe)  # what is misused is said at once, before NumPy is there
+    changes = changes_for(arguments.model) if arguments.model is not None else {}
+    recipe = recipe.changed(**changes)
+    compilation.require(arguments.jit)
+    shared_options.use_threads(arguments)
+
+    from tinygrad_mnist.training import choose
+    from tinygrad_mnist.training.verification import CAUSES, verify_resume
+
+    found = verify_resume(
+        choose(recipe, changes, arguments.data, notify),
+        steps=arguments.steps,
+        points=arguments.points,
+        seed=arguments.seed,
+        jit=arguments.jit,
+        tell=show,
+    )
+    if found.difference:
+        notify(f"{found.difference}; {CAUSES}")
+        return FAILED
+    show(
+        f"equal to the bit after {len(found.points)} interruptions: {found.steps} losses, {found.records} "
+        f"evaluations, and {found.arrays} arrays of weights, optimiser and random numbers"
+    )
+    return 0
