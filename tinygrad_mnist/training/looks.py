@@ -209,7 +209,7 @@ class Look:
 
     @property
     def is_own(self) -> bool:
-        """Whether all forwards are this package's."""
+        """True if all forwards are this package's."""
         return not any(_forwards(self.model))
 
     @cached_property
