@@ -232,7 +232,7 @@ def _foreign(directory: Path) -> list[str]:
 
 
 _PICTURE: Final = re.compile(
-    rf"({'|'.join(PICTURE_NAMES)})\.(svg|png)|\.({'|'.join(PICTURE_NAMES)})\.[0-9a-f]+\.part\.(svg|png)"
+    rf"\.?({'|'.join(PICTURE_NAMES)})(\.[0-9a-f]+\.part)*\.(svg|png)"
 )
 """The names of the files in the folder of pictures, and of those that were being written."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.files import replacing
 from tinygrad_mnist.training import Callback, Recipe, RunError, train
 from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.directory import PICTURE_NAMES
@@ -53,6 +54,15 @@ def test_the_next_run_replaces_report_and_pictures(small: Recipe, patterns: Data
     assert Path("run", "pictures", "weights.svg").exists()
     train(small, patterns, out="run", report=False)
     assert not Path("run", "report.html").exists()
+    assert not Path("run", "pictures").exists()
+
+
+def test_a_picture_that_a_killed_run_was_writing_is_removed(small: Recipe, patterns: Dataset) -> None:
+    train(small, patterns, out="run")
+    with replacing(Path("run", "pictures", "weights.png")) as unfinished:
+        left = unfinished
+    left.write_text("half")
+    train(small, patterns, out="run", report=False)
     assert not Path("run", "pictures").exists()
 
 

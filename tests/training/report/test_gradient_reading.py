@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.training.history import GradientNorms
 from tinygrad_mnist.training.report.gradient_reading import layer_norms, read_gradients
 
@@ -66,3 +67,9 @@ def test_clipping_has_its_share() -> None:
     assert read_gradients(layer_norms(norms(1.0)), 3, 0.5, 12)[-1] == (
         "Clipping to a norm of 0.5 acted in 3 of 12 steps (25.0 %)."
     )
+
+
+def test_layers_are_named_with_what_they_are() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Sequential(nn.Linear(3, 1)))
+    norms = {"0.weight": 1.0, "2.0.weight": 2.0, "gone.weight": 3.0}
+    assert list(layer_norms([GradientNorms(1, norms)], model).norms) == ["0 Linear", "2.0 Linear", "gone"]

@@ -21,7 +21,10 @@ def course(drawn: Drawn) -> Content:
     reading: list[str] = []
     if history.gradients:
         reading = read_gradients(
-            layer_norms(history.gradients), history.clipped, recipe.clip_norm, len(history.losses)
+            layer_norms(history.gradients, drawn.run.checkpoint.model),
+            history.clipped,
+            recipe.clip_norm,
+            len(history.losses),
         )
     elif history.losses:
         reading = ["No gradient norms were recorded."]

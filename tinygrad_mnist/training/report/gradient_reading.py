@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.numbers import count_text, number_text
 from tinygrad_mnist.plots import norms_by_layer
 from tinygrad_mnist.training.history import GradientNorms
@@ -35,13 +36,15 @@ class LayerNorms(NamedTuple):
         return np.sqrt(squares)
 
 
-def layer_norms(samples: Sequence[GradientNorms]) -> LayerNorms:
+def layer_norms(samples: Sequence[GradientNorms], model: nn.Module | None = None) -> LayerNorms:
     """Return the norm of each layer: of the gradients of all its parameters together.
 
     Parameters
     ----------
     samples : sequence of GradientNorms
         The norms of each parameter's gradient at some steps.
+    model : Module, optional
+        The model: names of its layers are followed by what they are, as in ``0 Linear``.
 
     Examples
     --------
@@ -51,7 +54,12 @@ def layer_norms(samples: Sequence[GradientNorms]) -> LayerNorms:
     """
     names = dict.fromkeys(name for sample in samples for name in sample.norms)
     values = {name: [sample.norms.get(name, 0.0) for sample in samples] for name in names}
-    return LayerNorms(np.array([sample.step for sample in samples], np.int64), norms_by_layer(values))
+    modules = {} if model is None else dict(model.named_modules())
+    norms = {
+        f"{layer} {type(modules[layer]).__name__}" if layer in modules else layer: norm
+        for layer, norm in norms_by_layer(values).items()
+    }
+    return LayerNorms(np.array([sample.step for sample in samples], np.int64), norms)
 
 
 def read_gradients(

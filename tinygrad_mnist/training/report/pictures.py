@@ -150,7 +150,7 @@ def _gradients(run: TrainedRun, examples: Examples | None) -> Figure | None:
     history = run.history
     if not history.gradients:
         return None
-    found = layer_norms(history.gradients)
+    found = layer_norms(history.gradients, run.checkpoint.model)
     return plots.plot_gradient_norms(
         found.steps,
         found.norms,

@@ -117,9 +117,7 @@ def write_comparison(
     """
     require_comparison_path(out)
     datasets: dict[str, Dataset] = {}
-    runs = named(
-        [read_run(path, model=model, notify=notify, datasets=datasets) for path in directories]
-    )
+    runs = named([read_run(path, model=model, notify=notify, datasets=datasets) for path in directories])
     pictures, missing = _curves(runs)
     page = comparison_page(runs, pictures, missing)
     with writing(out):
