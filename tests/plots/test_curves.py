@@ -71,10 +71,10 @@ def test_losses_of_steps_are_pale_and_their_mean_is_bold() -> None:
     assert headings(figure)[1] == "pale: single values; bold: their running mean"
 
 
-def test_five_million_steps_are_few_points() -> None:
-    figure = plot_training([], losses=np.linspace(2, 1, 5_000_000))
+def test_half_a_million_steps_are_few_points() -> None:
+    figure = plot_training([], losses=np.linspace(2, 1, 500_000))
     assert max(len(np.asarray(line.get_xdata())) for line in figure.axes[0].lines) < 1000
-    assert "5M" in [tick.label1.get_text() for tick in drawn(figure).axes[0].xaxis.get_major_ticks()]
+    assert "500k" in [tick.label1.get_text() for tick in drawn(figure).axes[0].xaxis.get_major_ticks()]
 
 
 def drawn(figure: Figure) -> Figure:

@@ -82,6 +82,12 @@ def test_what_is_read_aloud_is_said_first() -> None:
     assert ElementTree.fromstring(plots.svg(figure()))[0].text == "Training"
 
 
+def test_signs_that_no_xml_may_hold_are_spelt_out() -> None:
+    it = plots.plot_confusion(np.eye(2), names=["\x1b[2J", "b"], title="a\x00b\ud800")
+    text = plots.svg(it, description="c\x08")
+    assert {"\\x1b[2J", "a\\x00b\\ud800", "c\\x08"} <= {e.text for e in ElementTree.fromstring(text).iter()}
+
+
 def test_text_stays_text() -> None:
     root = ElementTree.fromstring(plots.svg(figure("$a$ 数字 <b>")))
     texts = [element.text for element in root.iter(f"{SVG}text")]

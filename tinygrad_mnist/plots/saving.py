@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
 from tinygrad_mnist.files import replacing
+from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.plots.figure import DOTS_PER_INCH, PALETTE, PathLike
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _clean(figure: Figure, title: str, description: str, prefix: str | None) -> 
     for k, (tag, text) in enumerate((("title", title), ("desc", description))):
         if text:
             element = ElementTree.Element(f"{_SVG}{tag}")
-            element.text = text
+            element.text = printable(text)
             root.insert(k, element)
     return root
 
