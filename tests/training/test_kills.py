@@ -137,7 +137,7 @@ def test_a_run_that_is_killed_a_hundred_times(killer: Killer, whole: dict[int, O
     assert kill(killer, whole, 100) > 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_the_run_goes_on(killer: Killer, number: signal.Signals) -> None:
     train = ["train", "--recipe", "digits", "--epochs", "12", "--quiet", "--no-report", "--out"]
     assert killer("run_command", *train, "whole") == 0
@@ -149,7 +149,7 @@ def test_a_signal_saves_and_the_run_goes_on(killer: Killer, number: signal.Signa
         assert summaries[0][name] == summaries[1][name]
 
 
-@pytest.mark.parametrize("where", ["evaluate", "draw_pictures", "write_summary"])
+@pytest.mark.parametrize("where", ["evaluate", "draw_pictures", "write_report", "write_summary"])
 def test_what_a_kill_after_the_last_step_left_out_is_done(
     whole: dict[int, Outcome], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -164,8 +164,8 @@ def test_what_a_kill_after_the_last_step_left_out_is_done(
     with monkeypatch.context() as patch:
         patch.setattr(place, where, killed)
         with pytest.raises(Killed):
-            train(script.recipe(), script.patterns(), seed=0, out="run", report=False)
-    resume_run("run", data=script.patterns(), report=False)
+            train(script.recipe(), script.patterns(), seed=0, out="run")
+    resume_run("run", data=script.patterns())
     require_equal(Path("run"), whole[0])
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
     resume_run("run", data=script.patterns(), report=False)

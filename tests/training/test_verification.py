@@ -1,11 +1,13 @@
 """The proof of `verify-resume`: it finds what is equal, and what is not."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Recipe, TrainingError, find_model_file, verification
 from tinygrad_mnist.training.recipes import changes_for
@@ -87,6 +89,30 @@ def test_a_model_that_forgets_its_random_numbers_is_found(
     assert found.difference.startswith("to the end, in a new process: ")
 
 
+def test_steps_that_cannot_be_compiled_are_verified_as_they_are_trained(
+    monkeypatch: pytest.MonkeyPatch, small: Recipe, patterns: Dataset
+) -> None:
+    jobs: list[str] = []
+
+    def run(job: dict[str, Any]) -> dict[str, Any]:
+        jobs.append(job["jit"])
+        if job["jit"] == "on":
+            raise JitError("it cannot be compiled")
+        return verification._do(job)
+
+    monkeypatch.setattr(verification, "_run", run)
+    monkeypatch.setattr(verification, "_as_planned", lambda *_: (True, 100))
+    found = verify_resume(Choice(small, patterns, "patterns"), steps=4, points=1)
+    assert (found.difference, jobs) == (None, ["on", "off", "off", "off", "off"])
+    with pytest.raises(TrainingError, match="it cannot be compiled"):
+        verify_resume(Choice(small, patterns, "patterns"), steps=4, points=1, jit="on")
+
+
+def test_what_a_process_cannot_do_is_said_in_words(small: Recipe) -> None:
+    said = verification._do_or_say({"recipe": {**small.to_dict(), "epochs": -1}, "seed": 0})
+    assert said == {"failed": "epochs must be a finite number above 0, not -1", "is_of_jit": False}
+
+
 def test_a_process_that_fails_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the training has failed: "):
         verification._run({"recipe": {}, "seed": 0, "folder": str(tmp_path)})
@@ -123,4 +149,4 @@ def test_equal_states_have_no_difference() -> None:
 def test_the_first_difference_is_named(other: dict[str, Any], said: str) -> None:
     found = first_difference(state(), other)
     assert found is not None
-    assert __import__("re").match(said, found)
+    assert re.match(said, found)

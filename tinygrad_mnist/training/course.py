@@ -276,6 +276,7 @@ class Training:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
                 self._apply(self.decision)  # whatever is evaluated now rounds as it would have then
+                self._keep_average()
             else:
                 self._run(notice)
             self.interrupted |= self._interrupts.pending is not None
@@ -366,10 +367,14 @@ class Training:
         is_evaluated = bool(self.history.records) and self.history.records[-1].step == self.step
         if self._evaluate_model and not is_evaluated and (self.best is None or not self.interrupted):
             self._evaluate()
+        self._keep_average()
+        self._tell("on_train_end")
+
+    def _keep_average(self) -> None:
+        """Let the average be the state that is kept, where no evaluation has chosen one."""
         if self._evaluate_model is None and self.average is not None:
             with self.averaged():
                 self.best_state = self.model.state_dict()
-        self._tell("on_train_end")
 
     # ---- a step --------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.checkpoint import load_state, save_state
@@ -135,7 +136,14 @@ def verify_resume(
             **{"jit": "on" if compiled else "off", "folder": folder, "stop": None},
         }
         reference = {**job, "name": "whole", "points": []}
-        plan = _run(reference)
+        try:
+            plan = _run(reference)
+        except JitError as error:
+            if jit != "auto":
+                raise TrainingError(str(error)) from error
+            compiled = False  # as the whole training would be
+            reference["jit"] = "off"
+            plan = _run(reference)
         chosen = _points(plan["steps"], plan["steps_per_epoch"], plan["evaluations"], points)
         passes = plan["steps"] / plan["steps_per_epoch"]
         tell(
@@ -296,6 +304,9 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
         lines = ran.stderr.strip().splitlines() or [f"status {ran.returncode}"]
         raise TrainingError(f"the training has failed: {lines[-1]}")
     result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    if "failed" in result:
+        kind = JitError if result["is_of_jit"] else TrainingError
+        raise kind(f"the training has failed: {result['failed']}")
     return result
 
 
@@ -356,5 +367,17 @@ def _do(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _do_or_say(job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job; return in words why it cannot be done, if that is so."""
+    try:
+        return _do(job)
+    except (TrainingError, JitError) as error:
+        text = " ".join(str(error).split())
+        return {
+            "failed": f"{text[:500]}{'...' * (len(text) > 500)}",
+            "is_of_jit": isinstance(error, JitError),
+        }
+
+
 if __name__ == "__main__":
-    print(json.dumps(_do(json.load(sys.stdin))))
+    print(json.dumps(_do_or_say(json.load(sys.stdin))))
