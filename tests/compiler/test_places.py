@@ -236,3 +236,16 @@ def test_a_tensor_of_an_array_shares_its_memory() -> None:
         return x * tensor
 
     assert [f(np.ones(2)).tolist() for _ in range(3)] == [[1.0] * 2, [2.0] * 2, [3.0] * 2]
+
+
+def test_a_generic_type_in_reach_is_passed_by() -> None:
+    """`list[int]` has the attributes of `list`, in a mapping that cannot be written to."""
+    kinds = {"shape": tuple[int, ...]}
+
+    @jit
+    def double(x: Any) -> Any:
+        return 2 * x if kinds else x
+
+    for _ in range(2):
+        np.testing.assert_array_equal(double(np.ones(3)), [2, 2, 2])
+    assert len(double.compilations) == 1

@@ -183,6 +183,8 @@ def _held_by_class(cls: type) -> Held:
 
 def _held_by_object(holder: Any) -> Held:
     namespace = getattr(holder, "__dict__", {})
+    if not isinstance(namespace, dict):  # of list[int], which lends those of its class, to be read only
+        return
     if "__wrapped__" in namespace:  # a decorated function
         yield namespace["__wrapped__"], _nowhere
         return
