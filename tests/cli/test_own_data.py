@@ -61,7 +61,7 @@ def test_a_set_is_trained_on_evaluated_and_used(
     out = capsys.readouterr().out
     assert f"test accuracy {100 * summary['test_accuracy']:.2f} %" in out
     assert "class" in out.splitlines()[1]
-    assert {line.split()[0] for line in out.splitlines()[2:]} == set(NAMES)
+    assert {line.split()[0] for line in out.splitlines()[2 : 2 + len(NAMES)]} == set(NAMES)
 
     np.save("pictures.npy", DIGITS.train_images[:10] if write is as_csv else IMAGES[:10])
     assert main(["predict", "run", *(f"pictures.npy:{k}" for k in range(10))]) == 0

@@ -67,7 +67,7 @@ def fit(*callbacks: training.Callback, **settings: Any) -> training.Fit:
     model = nn.Linear(2, 2, rng=0)
     return training.fit(
         model, optim.SGD(model.parameters(), lr=0.1), (X, Y), loss=nn.CrossEntropyLoss(), validation=(X, Y),
-        batch_size=16, epochs=3, callbacks=callbacks, **settings,
+        batch_size=16, epochs=3, callbacks=callbacks, lint=False, **settings,
     )  # fmt: skip
 
 
