@@ -770,6 +770,11 @@ def test_a_step_before_that_had_a_gradient_of_nan_is_drawn_again() -> None:
         trained(model, batches, lr=1e-3)
 
 
+def test_nan_in_a_batch_is_named_with_its_sample() -> None:
+    with pytest.raises(DivergedError, match=r"the inputs hold nan in row \d .*; of all data, sample 7"):
+        trained(mlp(), (WITH_NAN, Y))
+
+
 def test_nan_in_the_validation_part_is_named() -> None:
     x = X.copy()
     x[5] = np.nan

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from typing import Any
 
 import pytest
@@ -111,7 +111,7 @@ def test_a_recipe_with_other_entries_is_refused() -> None:
 @pytest.mark.parametrize("field", [field for field in fields(Recipe) if field.default is not MISSING])
 def test_a_field_with_a_default_may_be_missing(field: Field[Any]) -> None:
     values = RECIPES["mlp"].to_dict()
-    expected = RECIPES["mlp"].changed(**{field.name: field.default})
+    expected = replace(RECIPES["mlp"], **{field.name: field.default})
     del values[field.name]
     assert Recipe.from_dict(values) == expected
 

@@ -235,7 +235,7 @@ def test_a_finished_training_returns_at_once_and_says_so() -> None:
     repeated, _ = again.fit(validation=HELD_OUT, resume=STATE, callbacks=[Listener()])
     assert notices == [
         "the checkpoint has states of callbacks that are not here: Interrupts",
-        "this training is finished: all 24 steps are done",
+        "this training is finished, after 24 steps; for more, name more epochs",
     ]
     assert repeated.history == done.history
     np.testing.assert_equal(again.model.state_dict(), first.model.state_dict())
@@ -306,7 +306,7 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_the_state_before() -> None:
             raise KeyboardInterrupt
         return nn.CrossEntropyLoss()(outputs, targets)
 
-    done, _ = Net().fit(loss=loss, checkpoint_every="5 steps")
+    done, _ = Net().fit(loss=loss, checkpoint_every="5 steps", lint=False)
     assert done.interrupted
     assert load_state(STATE)["position"]["step"] == 10
     net, whole = Net(), Net()

@@ -309,9 +309,7 @@ class Training:
     def _train(self, notice: str | None) -> None:
         """Do all steps, with the evaluations among them."""
         self._began = perf_counter()
-        if (
-            not self.model.training
-        ):  # modules that are to stay in evaluation mode may do so in a model that is not
+        if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
         self._tell("on_train_begin")
         if notice:

@@ -16,12 +16,13 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.training import lint_course as course
 from tinygrad_mnist.training import lint_rules as rules
 from tinygrad_mnist.training.callbacks import Callback
 from tinygrad_mnist.training.divergence import Snapshots, origin, spoiled_batch
 from tinygrad_mnist.training.history import Record
-from tinygrad_mnist.training.looks import Look, Loss, array_of, few_rows
+from tinygrad_mnist.training.looks import Look, Loss, array_of, few_rows, not_finite_rows
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.course import Training
@@ -30,7 +31,7 @@ Batch = tuple[Any, Any]
 """Inputs and targets."""
 
 BATCH: Final = "batch"
-"""The time of lints that look at a batch: before the first step; after it, if the data is no arrays."""
+"""The time of lints that look at a batch: before the first step; after it where the data is no arrays."""
 
 DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
@@ -39,7 +40,7 @@ EVALUATION: Final = "evaluation"
 """The time of lints that look at evaluations 1, 8, 64 and so on."""
 
 GRADIENTS: Final = "gradients"
-"""The time of lints that look at a batch: before the first step; after it where the data is no arrays."""
+"""The time of lints that look at gradients: at an evaluation, if they were 0 in all sampled steps."""
 
 BEGINNING: Final = "first steps"
 """The time of lints that compare the batches and rates of the first steps."""
@@ -266,6 +267,8 @@ class Lints(Callback):
         with suppress(Exception):
             if math.isfinite(training.loss):  # it is the loss on the validation part that is not
                 return next(filter(None, starmap(spoiled_batch, training.validation or ())), None)
+            if training.batch is not None and (spoiled := spoiled_batch(*training.batch)) is not None:
+                return spoiled + _samples_text(training.data)
             batches = {training.step - 1: _batch_before(training), training.step: training.batch}
             given = {step: batch for step, batch in batches.items() if batch is not None}
             losses, lr = training.history.losses, training.lr
@@ -336,6 +339,16 @@ def _arrays_of(data: Any) -> Batch | None:
     """Return the inputs and targets of all data; None where it is not held in arrays."""
     x, y = (array_of(getattr(data, name, None)) for name in ("inputs", "targets"))
     return None if x is None or y is None else (x, y)
+
+
+def _samples_text(data: Any) -> str:
+    """Return in words which samples of all data are not finite; an empty string where that is not known."""
+    arrays = _arrays_of(data)
+    for array in arrays or ():
+        if is_float(array) and len(rows := not_finite_rows(array)):
+            shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+            return f"; of all data, {'sample' if len(rows) == 1 else 'samples'} {shown}"
+    return ""
 
 
 def _batch_before(training: Training) -> Batch | None:

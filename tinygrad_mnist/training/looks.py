@@ -209,7 +209,7 @@ class Look:
 
     @property
     def is_own(self) -> bool:
-        """Whether all forwards are this package's."""
+        """True if all forwards are this package's."""
         return not any(_forwards(self.model))
 
     @cached_property
@@ -359,7 +359,7 @@ def _kept_surroundings(function: Any) -> Iterator[None]:
     kept: list[tuple[Callable[[Any], None], Callable[[], Any], Any]] = []
     seen: set[int] = set()
     waiting: list[tuple[Any, int]] = [] if function is None or is_own(function) else [(function, LEVELS)]
-    while waiting:
+    while waiting and len(seen) < MOST_OBJECTS:
         value, depth = waiting.pop()
         if id(value) in seen or depth < 0 or isinstance(value, LEFT_ALONE) or ismodule(value):
             continue
@@ -376,6 +376,10 @@ def _kept_surroundings(function: Any) -> Iterator[None]:
 
 
 LEVELS: Final = 4
+
+MOST_OBJECTS: Final = 1000
+"""The objects around a function that are looked into."""
+
 LEFT_ALONE: Final = (nn.Module, Tensor, type, np.random.Generator, str, bytes, int, float, complex)
 
 Place = tuple[Callable[[Any], None], Callable[[], Any], Any]
@@ -425,6 +429,8 @@ def _refill(container: Any, before: Any) -> None:
 
 def _parts(held: Any) -> list[Any]:
     """Return what is to be looked into of a variable's value."""
+    if isinstance(held, (dict, list, tuple, set)) and len(held) > MOST_OBJECTS:
+        return [held]
     if isinstance(held, dict):
         return [held, *held.values()]
     return [held, *held] if isinstance(held, (list, tuple, set)) else [held]
