@@ -257,6 +257,7 @@ def test_ctrl_c_while_something_is_written_loses_nothing(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
     train(small.changed(epochs=1), patterns, seed=5, out="run")  # an earlier run
+    monkeypatch.setattr(recorder, "SPACING", 0.0)  # each evaluation is written
     interrupting_once(monkeypatch, recorder, name, call)
     train(small, patterns, seed=3, out="run")
     summary = complete(Path("run"), patterns)
