@@ -23,9 +23,9 @@ from benchmarks.networks import require_compiler
 from benchmarks.recipe import mnist
 from tinygrad_mnist import Tensor, jit, nn
 from tinygrad_mnist.training import RECIPES, Callback, Progress, evaluate, train
-from tinygrad_mnist.training.choices import build_optimizer, build_schedule
-from tinygrad_mnist.training.models import build_model
-from tinygrad_mnist.training.passes import Passes
+from tinygrad_mnist.training.loop.passes import Passes
+from tinygrad_mnist.training.recipe.choices import build_optimizer, build_schedule
+from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import split
 

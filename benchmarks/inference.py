@@ -12,7 +12,7 @@ from benchmarks.harness import DisagreementError, Table, Target, race
 from benchmarks.networks import JIT, require_compiler
 from tinygrad_mnist import Tensor, jit, no_grad
 from tinygrad_mnist.training import RECIPES
-from tinygrad_mnist.training.models import build_model
+from tinygrad_mnist.training.recipe.models import build_model
 
 OURS = "tinygrad_mnist, no_grad"
 AGAINST, FASTEST = "PyTorch, no_grad", "PyTorch, inference_mode"

@@ -23,7 +23,7 @@ from benchmarks.networks import JIT, require_compiler, require_equal
 from tinygrad_mnist.compiler import cache
 from tinygrad_mnist.data import DataError, load
 from tinygrad_mnist.training import RECIPES, Callback, Recipe, evaluate, follow
-from tinygrad_mnist.training.models import build_model
+from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import split
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import peers
 from benchmarks.harness import CORES, UNITS, FileError, Table, Target, Timing
 from tinygrad_mnist.files import write_json
-from tinygrad_mnist.training.run import versions
+from tinygrad_mnist.training.runs.run import versions
 
 FILE = Path(__file__).with_name("results.json")
 REPLACE_IT = f"run all subjects, or take it from git again: git checkout {FILE.parent.name}/{FILE.name}"

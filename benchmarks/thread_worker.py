@@ -11,7 +11,7 @@ import os
 import sys
 from itertools import pairwise
 
-from tinygrad_mnist.training.threads import set_threads, threads_for, threads_in_use
+from tinygrad_mnist.training.loop.threads import set_threads, threads_for, threads_in_use
 
 
 def main() -> None:

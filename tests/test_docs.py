@@ -309,12 +309,13 @@ def test_the_page_on_jit_names_every_file_of_the_compiler() -> None:
     assert {file for file in files if f"`{file}`" not in text} == set()
 
 
-def test_the_architecture_lists_the_package_and_the_engine() -> None:
+def test_the_architecture_lists_the_package_the_engine_and_the_folders_of_training() -> None:
     text = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
     listing = re.search(r"```text\ntinygrad_mnist/\n(.*?)```", text, flags=re.DOTALL)
     assert listing is not None
     entries = re.findall(r"^(?:  |    )([\w.]+/?) ", listing[1], flags=re.MULTILINE)
     package = ROOT / "tinygrad_mnist"
-    there = [f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()]
+    folders = [*package.iterdir(), *(package / "training").iterdir()]
+    there = [f"{path.name}/" for path in folders if (path / "__init__.py").exists()]
     there += [path.name for folder in (package, package / "engine") for path in folder.glob("[a-z]*.py")]
     assert sorted(entries) == sorted(there)

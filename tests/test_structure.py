@@ -194,7 +194,7 @@ def test_imports_point_one_way(sources: Sources) -> None:
         ("graph/record.py", "from tinygrad_mnist.nn.module import Module"),
         ("data/idx.py", "if True:\n    from .. import engine"),
         ("plots/curves.py", "from ..training.history import History"),
-        ("training/loop.py", "from ..cli.train import parse"),
+        ("training/evaluation.py", "from ..cli.train import parse"),
         ("__init__.py", "from .engine.tensor import Tensor"),
         ("files.py", "from .data import errors"),
         ("helpers.py", ""),
@@ -365,7 +365,7 @@ def test_optional_packages_are_imported_when_needed(sources: Sources) -> None:
     ],
 )
 def test_an_optional_package_at_the_top_of_a_file_is_found(source: str, count: int) -> None:
-    assert len(imports_nobody_asked_for({f"{PACKAGE}/training/pictures.py": source})) == count
+    assert len(imports_nobody_asked_for({f"{PACKAGE}/training/runs/pictures.py": source})) == count
 
 
 # ---- what an import loads --------------------------------------------------------------------------------

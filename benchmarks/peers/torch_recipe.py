@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from benchmarks.peers.torch_step import laid_out, torch_state
 from tinygrad_mnist import nn
-from tinygrad_mnist.training.passes import Passes
-from tinygrad_mnist.training.recipes import RECIPES, Recipe
+from tinygrad_mnist.training.loop.passes import Passes
+from tinygrad_mnist.training.recipe.recipes import RECIPES, Recipe
 
 BATCH = 1024
 """Images at a time in an evaluation, as in ours."""
@@ -133,7 +133,7 @@ class Training:
 def main() -> None:
     """Run it all, in a process of its own."""
     from tinygrad_mnist.data import load
-    from tinygrad_mnist.training.models import build_model
+    from tinygrad_mnist.training.recipe.models import build_model
     from tinygrad_mnist.training.seeds import generators
     from tinygrad_mnist.training.training_data import split
 

@@ -12,8 +12,8 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
-from tinygrad_mnist.training import run as run_module
-from tinygrad_mnist.training.threads import VARIABLES
+from tinygrad_mnist.training.loop.threads import VARIABLES
+from tinygrad_mnist.training.runs import run as run_module
 
 ROOT = Path(__file__).parents[2]
 UNREACHABLE = "http://127.0.0.1:9"

@@ -8,9 +8,10 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import Standardizer, load_digits
-from tinygrad_mnist.training import RECIPES, Checkpoint, load_checkpoint, run, save_checkpoint
-from tinygrad_mnist.training.models import build_model
+from tinygrad_mnist.training import RECIPES, Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_mnist.training.prediction import predict_by_checkpoint
+from tinygrad_mnist.training.recipe.models import build_model
+from tinygrad_mnist.training.runs import run
 
 ErrorOf = Callable[..., str]
 

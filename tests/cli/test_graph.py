@@ -16,7 +16,7 @@ from tinygrad_mnist.cli import main
 from tinygrad_mnist.cli.graph import SUFFIXES, VIEWS
 from tinygrad_mnist.graph import Graph
 from tinygrad_mnist.training import load_checkpoint
-from tinygrad_mnist.training.pictures import graph_of_checkpoint
+from tinygrad_mnist.training.runs.pictures import graph_of_checkpoint
 
 ErrorOf = Callable[..., str]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tinygrad_mnist.cli import interrupts, main
-from tinygrad_mnist.training import run
+from tinygrad_mnist.training.runs import run
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 TRAIN = ["train", "--recipe", "digits", "--epochs", "1", "--quiet", "--out", "run"]
@@ -27,7 +27,7 @@ def interrupts_are_heard() -> Iterator[None]:
 
 @posix
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["tinygrad_mnist.cli.parser", "numpy", "tinygrad_mnist.training.run"])
+@pytest.mark.parametrize("module", ["tinygrad_mnist.cli.parser", "numpy", "tinygrad_mnist.training.runs.run"])
 def test_a_signal_while_modules_are_imported_is_one_line(
     number: signal.Signals, status: int, module: str
 ) -> None:

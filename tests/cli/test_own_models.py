@@ -13,7 +13,7 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.graph import Graph
-from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.runs import run as run_module
 
 ErrorOf = Callable[..., str]
 SOURCE = """

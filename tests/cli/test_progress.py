@@ -18,7 +18,7 @@ from tests.training.screen import screen_of
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.cli.progress import LOGS
 from tinygrad_mnist.training import RECIPES
-from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.runs import run as run_module
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of POSIX")
 Execute = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -27,7 +27,7 @@ QUICK = [*DIGITS, "--epochs", "2", "--hidden", "8"]
 
 # Drawing the pictures takes most of the time of a short run.
 WITHOUT_PICTURES = (
-    "import sys\nfrom tinygrad_mnist.cli import main\nfrom tinygrad_mnist.training import run\n"
+    "import sys\nfrom tinygrad_mnist.cli import main\nfrom tinygrad_mnist.training.runs import run\n"
     "run.draw_pictures = lambda *_: ((), ())"
 )
 COMMAND = [sys.executable, "-c", f"{WITHOUT_PICTURES}\nsys.exit(main())"]

@@ -10,7 +10,7 @@ import pytest
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.training import RECIPES, Recipe
-from tinygrad_mnist.training import run as run_module
+from tinygrad_mnist.training.runs import run as run_module
 
 ErrorOf = Callable[..., str]
 TRAIN = ["train", "--data", "digits", "--quiet", "--out", "run"]

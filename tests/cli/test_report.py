@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.training import run as run_module
 from tinygrad_mnist.training.report import pictures
+from tinygrad_mnist.training.runs import run as run_module
 
 
 @pytest.fixture(autouse=True)

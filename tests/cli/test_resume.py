@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.training import run as run_module
-from tinygrad_mnist.training import verification
+from tinygrad_mnist.training.runs import run as run_module
+from tinygrad_mnist.training.runs import verification
 
 TRAIN = ["train", "--recipe", "digits", "--quiet", "--no-report"]
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import AUGMENTATIONS, Augmenter, Dataset, load_digits
-from tinygrad_mnist.training import data_picture, training_data
+from tinygrad_mnist.training import training_data
+from tinygrad_mnist.training.runs import data_picture
 
 
 def test_it_writes_a_picture_and_says_of_what(capsys: pytest.CaptureFixture[str]) -> None:

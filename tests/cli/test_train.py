@@ -10,17 +10,10 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.optim import SGD
-from tinygrad_mnist.training import (
-    DATASETS,
-    OPTIMIZERS,
-    RECIPES,
-    DatasetChoice,
-    OptimizerChoice,
-    Recipe,
-    compilation,
-)
-from tinygrad_mnist.training import run as run_module
-from tinygrad_mnist.training.directory import RunDirectory
+from tinygrad_mnist.training import DATASETS, OPTIMIZERS, RECIPES, DatasetChoice, OptimizerChoice, Recipe
+from tinygrad_mnist.training.loop import compilation
+from tinygrad_mnist.training.runs import run as run_module
+from tinygrad_mnist.training.runs.directory import RunDirectory
 
 ErrorOf = Callable[..., str]
 MISSING = "there is no compiler here"

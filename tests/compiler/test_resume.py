@@ -23,7 +23,7 @@ from tinygrad_mnist import Tensor, jit, nn, no_grad, optim, value_and_grad
 from tinygrad_mnist.compiler import stored
 from tinygrad_mnist.compiler.jit import Jitted
 from tinygrad_mnist.optim import clip_grad_norm_
-from tinygrad_mnist.training.average import WeightAverage
+from tinygrad_mnist.training.loop.average import WeightAverage
 
 CLASSES: Final = 5
 

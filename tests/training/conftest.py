@@ -7,9 +7,10 @@ import pytest
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, compilation, train
-from tinygrad_mnist.training import run as run_module
-from tinygrad_mnist.training.threads import VARIABLES
+from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, train
+from tinygrad_mnist.training.loop import compilation
+from tinygrad_mnist.training.loop.threads import VARIABLES
+from tinygrad_mnist.training.runs import run as run_module
 
 
 @pytest.fixture(autouse=True)

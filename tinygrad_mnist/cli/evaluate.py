@@ -123,7 +123,7 @@ def _load(paths: list[str], model: ModelFile | None) -> list[tuple[str, Checkpoi
     A model file is for those runs that have one. If none has, loading says so.
     """
     from tinygrad_mnist.training import RecipeError
-    from tinygrad_mnist.training.checkpoint import recipe_of_checkpoint
+    from tinygrad_mnist.training.checkpoints.checkpoint import recipe_of_checkpoint
 
     twice = [path for index, path in enumerate(paths) if path in paths[:index]]
     if twice:

@@ -71,9 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tinygrad_mnist.graph import LayoutError
     from tinygrad_mnist.training import TrainingError, choose
-    from tinygrad_mnist.training.pictures import graph_of_checkpoint, graph_of_choice
-    from tinygrad_mnist.training.recipe_file import read_recipe
-    from tinygrad_mnist.training.recipes import DEFAULT, changes_for
+    from tinygrad_mnist.training.recipe.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipe.recipes import DEFAULT, changes_for
+    from tinygrad_mnist.training.runs.pictures import graph_of_checkpoint, graph_of_choice
 
     profile = arguments.view == "profile"
     if arguments.checkpoint is not None:

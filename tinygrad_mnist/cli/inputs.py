@@ -44,7 +44,7 @@ def require_no_input(option: str, path: PathLike, *inputs: PathLike | None) -> N
 
 def files_of_run(run: str) -> list[str]:
     """Return the files of a run directory that no command may replace, or the checkpoint that was named."""
-    from tinygrad_mnist.training.directory import KEPT
+    from tinygrad_mnist.training.runs.directory import KEPT
 
     return [os.path.join(run, name) for name in KEPT] if os.path.isdir(run) else [run]
 

@@ -73,7 +73,7 @@ def explain(error: Exception) -> tuple[str, int] | None:
         return _one_line(str(error)), FAILED
     if isinstance(error, MemoryError):
         return "there is not enough memory; take a smaller --batch-size or a smaller model", FAILED
-    from tinygrad_mnist.training import model_file
+    from tinygrad_mnist.training.recipe import model_file
 
     sentence = model_file.explain(error)  # an error in a model of the user's
     return None if sentence is None else (_one_line(sentence), FAILED)

@@ -10,8 +10,8 @@ from tinygrad_mnist.cli.output import notify, show
 from tinygrad_mnist.files import json_line
 from tinygrad_mnist.numbers import count_text, size_text
 from tinygrad_mnist.training import OPTIMIZERS, Callback, Plan, Progress, Recipe
-from tinygrad_mnist.training.progress import INTERRUPTED, Meter, smoothed_loss, steps_text
-from tinygrad_mnist.training.rates import MANY, rates_line, schedule_rates
+from tinygrad_mnist.training.display.progress import INTERRUPTED, Meter, smoothed_loss, steps_text
+from tinygrad_mnist.training.recipe.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import JitDecision, Outcome, Record, Training

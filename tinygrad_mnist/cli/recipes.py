@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a table, or a recipe."""
     from tinygrad_mnist.training import RECIPES
-    from tinygrad_mnist.training.recipe_file import read_recipe, recipe_text
+    from tinygrad_mnist.training.recipe.recipe_file import read_recipe, recipe_text
 
     if arguments.show is not None:
         print(recipe_text(read_recipe(arguments.show)), end="")

@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table."""
-    from tinygrad_mnist.training.directory import LAST
     from tinygrad_mnist.training.report.listing import INCOMPLETE, list_runs
+    from tinygrad_mnist.training.runs.directory import LAST
 
     rows = list_runs(arguments.directory, arguments.sort)
     if arguments.json:

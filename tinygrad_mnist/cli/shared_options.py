@@ -86,7 +86,7 @@ def model_file(text: str) -> ModelFile:
 
 def add_recipe(parser: argparse._ActionsContainer, purpose: str) -> None:
     """Declare ``--recipe``."""
-    from tinygrad_mnist.training.recipes import DEFAULT, INSTEAD_ON_DIGITS
+    from tinygrad_mnist.training.recipe.recipes import DEFAULT, INSTEAD_ON_DIGITS
 
     parser.add_argument(
         "--recipe",
@@ -145,7 +145,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 def use_threads(arguments: argparse.Namespace) -> None:
     """Set the number of threads, before NumPy is imported; tell the user what cannot be done."""
-    from tinygrad_mnist.training.threads import set_threads
+    from tinygrad_mnist.training.loop.threads import set_threads
 
     if problem := set_threads(arguments.threads or 1):
         notify(problem)

@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tinygrad_mnist.data import background_of
     from tinygrad_mnist.data.augmentation import suited_to
     from tinygrad_mnist.numbers import size_text
-    from tinygrad_mnist.training.data_picture import draw_data
+    from tinygrad_mnist.training.runs.data_picture import draw_data
     from tinygrad_mnist.training.training_data import data_title, load_data, notify_of_background
 
     dataset, source = load_data(arguments.data or "auto", notify)

@@ -153,7 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
-    from tinygrad_mnist.training import compilation
+    from tinygrad_mnist.training.loop import compilation
 
     # what is misused is said at once, before NumPy is there
     if arguments.resume is None:
@@ -164,7 +164,8 @@ def run(arguments: argparse.Namespace) -> int:
     shared_options.use_threads(arguments)
 
     from tinygrad_mnist.cli.progress import LOGS
-    from tinygrad_mnist.training import choose, tensorboard
+    from tinygrad_mnist.training import choose
+    from tinygrad_mnist.training.display import tensorboard
 
     if arguments.tensorboard:
         tensorboard.require_tensorboard()
@@ -250,7 +251,7 @@ def _require_same(arguments: argparse.Namespace) -> None:
 def _interval(text: str) -> str:
     """Return how often something is done, if it can be read."""
     from tinygrad_mnist.training import TrainingError
-    from tinygrad_mnist.training.checkpointing import interval
+    from tinygrad_mnist.training.checkpoints.checkpointing import interval
 
     try:
         interval(text)
@@ -262,8 +263,8 @@ def _interval(text: str) -> str:
 def _recipe(arguments: argparse.Namespace) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe that was asked for with its changes, and the changes."""
     from tinygrad_mnist.training import RecipeError
-    from tinygrad_mnist.training.recipe_file import read_recipe
-    from tinygrad_mnist.training.recipes import DEFAULT, OF_THE_LAYERS, changes_for
+    from tinygrad_mnist.training.recipe.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipe.recipes import DEFAULT, OF_THE_LAYERS, changes_for
 
     changes = _given(arguments)
     # only the perceptron has hidden layers that are given by their units

@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify; the status is 1 if something differs."""
-    from tinygrad_mnist.training import compilation
-    from tinygrad_mnist.training.recipe_file import read_recipe
-    from tinygrad_mnist.training.recipes import changes_for
+    from tinygrad_mnist.training.loop import compilation
+    from tinygrad_mnist.training.recipe.recipe_file import read_recipe
+    from tinygrad_mnist.training.recipe.recipes import changes_for
 
     recipe = read_recipe(arguments.recipe)  # what is misused is said at once, before NumPy is there
     changes = changes_for(arguments.model) if arguments.model is not None else {}
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     shared_options.use_threads(arguments)
 
     from tinygrad_mnist.training import choose
-    from tinygrad_mnist.training.verification import CAUSES, verify_resume
+    from tinygrad_mnist.training.runs.verification import CAUSES, verify_resume
 
     found = verify_resume(
         choose(recipe, changes, arguments.data, notify),

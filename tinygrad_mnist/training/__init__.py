@@ -15,7 +15,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_mnist.training.choices import (
+from tinygrad_mnist.training.errors import (
+    CheckpointError,
+    DivergedError,
+    ModelFileError,
+    RecipeError,
+    RunError,
+    TrainingError,
+)
+from tinygrad_mnist.training.loop.compilation import JitDecision
+from tinygrad_mnist.training.loop.threads import set_threads, threads_in_use
+from tinygrad_mnist.training.recipe.choices import (
     ACTIVATIONS,
     DATASETS,
     JIT,
@@ -27,31 +37,21 @@ from tinygrad_mnist.training.choices import (
     NormChoice,
     OptimizerChoice,
 )
-from tinygrad_mnist.training.compilation import JitDecision
-from tinygrad_mnist.training.errors import (
-    CheckpointError,
-    DivergedError,
-    ModelFileError,
-    RecipeError,
-    RunError,
-    TrainingError,
-)
-from tinygrad_mnist.training.layers import LAYERS
-from tinygrad_mnist.training.model_file import ModelFile, find_model_file
-from tinygrad_mnist.training.models import MODELS
-from tinygrad_mnist.training.recipes import ALIASES, RECIPES, Recipe, find_recipe
-from tinygrad_mnist.training.threads import set_threads, threads_in_use
+from tinygrad_mnist.training.recipe.layers import LAYERS
+from tinygrad_mnist.training.recipe.model_file import ModelFile, find_model_file
+from tinygrad_mnist.training.recipe.models import MODELS
+from tinygrad_mnist.training.recipe.recipes import ALIASES, RECIPES, Recipe, find_recipe
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.callbacks import Callback
-    from tinygrad_mnist.training.checkpoint import (
+    from tinygrad_mnist.training.checkpoints.checkpoint import (
         Checkpoint,
         load_checkpoint,
         load_state,
         save_checkpoint,
         save_state,
     )
-    from tinygrad_mnist.training.course import Fit, Training
+    from tinygrad_mnist.training.display.progress import Progress
+    from tinygrad_mnist.training.display.tensorboard import TensorBoard
     from tinygrad_mnist.training.evaluation import (
         CheckpointEvaluation,
         Evaluation,
@@ -59,19 +59,19 @@ if TYPE_CHECKING:
         evaluate_checkpoint,
         evaluate_ensemble,
     )
-    from tinygrad_mnist.training.fitting import fit
-    from tinygrad_mnist.training.history import GradientNorms, History, Record
-    from tinygrad_mnist.training.lints import LINTS, Lint, Lints, lint
-    from tinygrad_mnist.training.loop import follow
-    from tinygrad_mnist.training.metrics import METRICS
-    from tinygrad_mnist.training.plan import Plan
+    from tinygrad_mnist.training.lints.lints import LINTS, Lint, Lints, lint
+    from tinygrad_mnist.training.loop.by_recipe import follow
+    from tinygrad_mnist.training.loop.callbacks import Callback
+    from tinygrad_mnist.training.loop.course import Fit, Training
+    from tinygrad_mnist.training.loop.fitting import fit
+    from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
+    from tinygrad_mnist.training.loop.metrics import METRICS
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
-    from tinygrad_mnist.training.progress import Progress
-    from tinygrad_mnist.training.rates import schedule_rates
-    from tinygrad_mnist.training.resumed_run import resume_run
-    from tinygrad_mnist.training.run import Outcome, train
+    from tinygrad_mnist.training.recipe.plan import Plan
+    from tinygrad_mnist.training.recipe.rates import schedule_rates
+    from tinygrad_mnist.training.runs.resumed_run import resume_run
+    from tinygrad_mnist.training.runs.run import Outcome, train
     from tinygrad_mnist.training.submission import write_submission
-    from tinygrad_mnist.training.tensorboard import TensorBoard
     from tinygrad_mnist.training.training_data import Choice, choose
 
 __all__ = [
@@ -143,26 +143,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from tinygrad_mnist.training import (
-            callbacks,
-            checkpoint,
-            course,
-            evaluation,
-            fitting,
-            history,
-            lints,
-            loop,
-            metrics,
-            plan,
-            prediction,
-            progress,
-            rates,
-            resumed_run,
-            run,
-            submission,
-            tensorboard,
-            training_data,
-        )
+        from tinygrad_mnist.training import evaluation, prediction, submission, training_data
+        from tinygrad_mnist.training.checkpoints import checkpoint
+        from tinygrad_mnist.training.display import progress, tensorboard
+        from tinygrad_mnist.training.lints import lints
+        from tinygrad_mnist.training.loop import by_recipe, callbacks, course, fitting, history, metrics
+        from tinygrad_mnist.training.recipe import plan, rates
+        from tinygrad_mnist.training.runs import resumed_run, run
 
         for module in (
             callbacks,
@@ -172,7 +159,7 @@ def __getattr__(name: str) -> Any:
             fitting,
             history,
             lints,
-            loop,
+            by_recipe,
             metrics,
             plan,
             prediction,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.numbers import printable, size_text
-from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
 from tinygrad_mnist.training.training_data import load_data

@@ -21,7 +21,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import size_text
-from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 
 Standardize = Callable[[NDArray[Any]], NDArray[Any]]

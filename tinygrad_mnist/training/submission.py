@@ -16,7 +16,7 @@ from tinygrad_mnist.data.csv_sets import ID_COLUMNS
 from tinygrad_mnist.data.unlabelled import NUMBERED
 from tinygrad_mnist.files import PathLike, require_writable, write, write_error
 from tinygrad_mnist.numbers import percent_text, size_text
-from tinygrad_mnist.training.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError, writing
 from tinygrad_mnist.training.prediction import predict_by_checkpoint
 

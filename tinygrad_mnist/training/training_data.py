@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data import Augmentation, Dataset, Standardizer, background_of, load, stratified_split
 from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.training.choices import DATASETS
-from tinygrad_mnist.training.recipes import DEFAULT, INSTEAD_ON_DIGITS, Recipe, find_recipe
+from tinygrad_mnist.training.recipe.choices import DATASETS
+from tinygrad_mnist.training.recipe.recipes import DEFAULT, INSTEAD_ON_DIGITS, Recipe, find_recipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,8 @@ import numpy as np
 
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import RECIPES, Recipe, resume_run, run, train
+from tinygrad_mnist.training import RECIPES, Recipe, resume_run, train
+from tinygrad_mnist.training.runs import run
 
 
 def patterns() -> Dataset:

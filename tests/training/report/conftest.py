@@ -9,7 +9,7 @@ import pytest
 
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
-from tinygrad_mnist.training.history import GradientNorms, History, Record
+from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
 NASTY = (

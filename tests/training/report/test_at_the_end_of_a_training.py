@@ -7,11 +7,11 @@ import pytest
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.training import Callback, Recipe, RunError, train
-from tinygrad_mnist.training import run as run_module
-from tinygrad_mnist.training.directory import PICTURE_NAMES
 from tinygrad_mnist.training.report import pictures, write
 from tinygrad_mnist.training.report.pictures import DRAWINGS
 from tinygrad_mnist.training.report.trained_run import data_hashes
+from tinygrad_mnist.training.runs import run as run_module
+from tinygrad_mnist.training.runs.directory import PICTURE_NAMES
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist import nn
-from tinygrad_mnist.training.history import GradientNorms
+from tinygrad_mnist.training.loop.history import GradientNorms
 from tinygrad_mnist.training.report.gradient_reading import layer_norms, read_gradients
 
 

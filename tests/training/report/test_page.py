@@ -13,7 +13,7 @@ import pytest
 from tests.training.report.conftest import NASTY
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
-from tinygrad_mnist.training.history import History
+from tinygrad_mnist.training.loop.history import History
 from tinygrad_mnist.training.report import pictures
 from tinygrad_mnist.training.report.page import SECTIONS
 from tinygrad_mnist.training.report.trained_run import TrainedRun

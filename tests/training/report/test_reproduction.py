@@ -9,7 +9,7 @@ import pytest
 from tinygrad_mnist.cli import train
 from tinygrad_mnist.cli.parser import make_parser
 from tinygrad_mnist.training import RECIPES, Recipe, find_model_file
-from tinygrad_mnist.training.recipes import changes_for
+from tinygrad_mnist.training.recipe.recipes import changes_for
 from tinygrad_mnist.training.report.reproduction import FILE, OPTIONS, reproduction
 
 ORIGIN = {"data": "a folder/$x", "seed": 7, "threads": 2, "jit": "off"}

@@ -10,7 +10,7 @@ import pytest
 
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import CheckpointError, Outcome, save_state
-from tinygrad_mnist.training.history import History
+from tinygrad_mnist.training.loop.history import History
 from tinygrad_mnist.training.report import trained_run
 from tinygrad_mnist.training.report.trained_run import data_hashes, read_run
 

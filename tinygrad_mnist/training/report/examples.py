@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.numbers import percent_text
-from tinygrad_mnist.training.data_picture import is_drawn_as_ink
 from tinygrad_mnist.training.report.drawn import Drawn
 from tinygrad_mnist.training.report.markup import Content, Markup, element, image, join
 from tinygrad_mnist.training.report.results import noun
 from tinygrad_mnist.training.report.trained_run import TrainedRun
+from tinygrad_mnist.training.runs.data_picture import is_drawn_as_ink
 
 LARGEST: Final = 128
 """Pixels of the longer side of an image: it is shown smaller than that."""

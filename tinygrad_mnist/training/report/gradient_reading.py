@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.numbers import count_text, number_text
 from tinygrad_mnist.plots import norms_by_layer
-from tinygrad_mnist.training.history import GradientNorms
+from tinygrad_mnist.training.loop.history import GradientNorms
 
 Values = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from tinygrad_mnist.files import is_locked
 from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.training.checkpoint import recipe_of_checkpoint
-from tinygrad_mnist.training.directory import CHECKPOINT, LAST, LOCK, METRICS, SUMMARY
+from tinygrad_mnist.training.checkpoints.checkpoint import recipe_of_checkpoint
 from tinygrad_mnist.training.errors import RunError, TrainingError
-from tinygrad_mnist.training.recipes import Recipe
+from tinygrad_mnist.training.recipe.recipes import Recipe
+from tinygrad_mnist.training.runs.directory import CHECKPOINT, LAST, LOCK, METRICS, SUMMARY
 
 _LARGEST: Final = 1 << 26
 

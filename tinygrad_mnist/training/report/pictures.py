@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn, plots
 from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.training.data_picture import is_drawn_as_ink
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.evaluation import confusion_matrix
 from tinygrad_mnist.training.report.gradient_reading import layer_norms
 from tinygrad_mnist.training.report.saliency import saliency
 from tinygrad_mnist.training.report.trained_run import TrainedRun
+from tinygrad_mnist.training.runs.data_picture import is_drawn_as_ink
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.training.errors import RecipeError
-from tinygrad_mnist.training.recipe_file import recipe_text
-from tinygrad_mnist.training.recipes import DEFAULT, RECIPES, Recipe, changes_for, find_recipe
+from tinygrad_mnist.training.recipe.recipe_file import recipe_text
+from tinygrad_mnist.training.recipe.recipes import DEFAULT, RECIPES, Recipe, changes_for, find_recipe
 
 OPTIONS: Final = (
     "epochs",

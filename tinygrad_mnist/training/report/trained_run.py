@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.training.checkpoint import Checkpoint, load_checkpoint, load_state
-from tinygrad_mnist.training.directory import LAST, METRICS, SUMMARY
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, load_state
 from tinygrad_mnist.training.errors import CheckpointError, TrainingError
-from tinygrad_mnist.training.history import History, Record
-from tinygrad_mnist.training.model_file import ModelFile
+from tinygrad_mnist.training.loop.history import History, Record
 from tinygrad_mnist.training.prediction import predict_by_checkpoint
+from tinygrad_mnist.training.recipe.model_file import ModelFile
+from tinygrad_mnist.training.runs.directory import LAST, METRICS, SUMMARY
 from tinygrad_mnist.training.training_data import load_data
 
 _LARGEST: Final = 1 << 26

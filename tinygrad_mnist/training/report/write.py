@@ -11,14 +11,14 @@ from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import write
 from tinygrad_mnist.numbers import bytes_text, printable
-from tinygrad_mnist.training.directory import GRAPH_PAGE, GRAPH_PICTURE, PICTURE_FOLDER, REPORT
 from tinygrad_mnist.training.errors import RunError, writing
-from tinygrad_mnist.training.model_file import ModelFile
+from tinygrad_mnist.training.recipe.model_file import ModelFile
 from tinygrad_mnist.training.report.comparison import comparison_page, curve_rows, is_comparison, named
 from tinygrad_mnist.training.report.drawn import Drawn
 from tinygrad_mnist.training.report.page import report_page
 from tinygrad_mnist.training.report.pictures import WIDTH, Picture, choose_examples, draw
 from tinygrad_mnist.training.report.trained_run import TrainedRun, read_run
+from tinygrad_mnist.training.runs.directory import GRAPH_PAGE, GRAPH_PICTURE, PICTURE_FOLDER, REPORT
 
 LARGEST_GRAPH: Final = 1 << 20
 """Bytes of the largest graph that is put into the page; a larger one is left to ``graph.html``."""

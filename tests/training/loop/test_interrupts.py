@@ -1,0 +1,123 @@
+"""Signals during training: the first one waits for the end of the step, the second one does not."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import nn, optim
+from tinygrad_mnist.cli.interrupts import as_interrupts
+from tinygrad_mnist.training import Callback, Fit, Training, fit
+from tinygrad_mnist.training.loop.interrupts import deferred
+
+X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Handlers are as they were afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    assert {number: signal.getsignal(number) for number in before} == before
+
+
+def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
+    """Train, and raise a signal in the middle of some steps."""
+    model = nn.Linear(3, 1, rng=0)
+    count = 0
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count in calls:
+            signal.raise_signal(number)
+        return nn.MSELoss()(outputs, targets)
+
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    return fit(
+        model,
+        optimizer,
+        (X, X[:, :1]),
+        loss=loss,
+        epochs=3,
+        batch_size=8,
+        callbacks=callbacks,
+        lint=False,  # which would call the loss, too
+    )
+
+
+@BOTH
+def test_a_step_is_done_before_training_ends(number: int) -> None:
+    done = interrupted(number, 5)
+    assert done.interrupted
+    assert len(done.history.losses) == 5
+
+
+@BOTH
+def test_so_it_is_in_the_first_step(number: int) -> None:
+    assert len(interrupted(number, 1).history.losses) == 1
+
+
+def test_the_command_line_is_no_exception() -> None:
+    with as_interrupts(is_program=False):
+        done = interrupted(signal.SIGTERM, 5)
+        assert len(done.history.losses) == 5
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)  # its own handler is back
+
+
+@BOTH
+def test_the_second_one_is_taken_at_once(number: int) -> None:
+    class Second(Callback):
+        def on_interrupt(self, training: Training) -> None:
+            signal.raise_signal(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(number, 5, callbacks=[Second()])
+
+    class Twice(Callback):
+        def on_step_end(self, training: Training) -> None:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+            raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(number, callbacks=[Twice()])
+
+
+def test_one_that_comes_at_the_very_end_is_not_lost() -> None:
+    class Late(Callback):
+        def on_train_end(self, training: Training) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    done = interrupted(signal.SIGINT, callbacks=[Late()])
+    assert done.interrupted
+    assert len(done.history.losses) == 15
+
+
+def test_a_handler_of_ones_own_stays() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        assert not interrupted(signal.SIGTERM, 3, 5).interrupted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert seen == [signal.SIGTERM] * 2
+
+
+def test_in_another_thread_nothing_changes() -> None:
+    found: list[Any] = []
+
+    def run() -> None:
+        with deferred():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    expected = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [expected]

@@ -1,0 +1,1 @@
+"""Displays: what one sees of a training while it runs."""

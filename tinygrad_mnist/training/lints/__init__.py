@@ -1,0 +1,1 @@
+"""Lints: what is wrong with a training, said once, in plain words."""

@@ -1,0 +1,596 @@
+"""A training that is under way: its steps, what comes between two of them, and its end.
+
+It knows a model, batches and a way to evaluate; nothing of recipes, of files of a run, or of a screen. How
+training goes is remembered in a `History` and told to callbacks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist import nn
+from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.numbers import count_text
+from tinygrad_mnist.optim import LRScheduler, Optimizer
+from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, restore, state_of
+from tinygrad_mnist.training.errors import DivergedError, TrainingError
+from tinygrad_mnist.training.lints.lints import Lints
+from tinygrad_mnist.training.loop.average import WeightAverage
+from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
+from tinygrad_mnist.training.loop.compilation import JitDecision, decide, work_a_step
+from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
+from tinygrad_mnist.training.loop.interrupts import Interrupts, deferred
+from tinygrad_mnist.training.loop.metrics import Measured
+from tinygrad_mnist.training.loop.requirements import require_fit, require_settings
+from tinygrad_mnist.training.loop.sources import Source
+from tinygrad_mnist.training.loop.steps import Loss, StepFunctions, step_functions
+from tinygrad_mnist.training.loop.threads import threads_for, threads_in_use
+from tinygrad_mnist.training.prediction import Forward
+from tinygrad_mnist.training.recipe.models import Costs
+from tinygrad_mnist.training.recipe.plan import Plan
+
+State = dict[str, NDArray[Any]]
+"""The values of a model by name."""
+
+Evaluate = Callable[[Forward], Measured]
+"""A function that evaluates a model, which may be compiled, on a validation part."""
+
+NO_COSTS: Final = Costs(0, 0, 0)
+"""Those of a model of which nothing is known but its parameters."""
+
+FEW_IMAGES: Final = 5000
+"""Images that are evaluated as fast as an evaluation is compiled."""
+
+GRADIENT_SAMPLES: Final = 200
+"""The number of steps, about, in which norms of gradients are taken: enough for a picture, few enough to cost
+little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The result of a training; the model has the best state.
+
+    Parameters
+    ----------
+    plan : Plan or None
+        The training as it was planned, where it followed a recipe.
+    history : History
+        Losses and records.
+    best : Record or None
+        The record of the state that was kept; None without a validation part, where the last is kept.
+    seconds : float
+        Training time: drawing and standardising batches, forward, backward, clipping, updates. Not the
+        evaluations, nor reading and splitting the data, nor writing checkpoints.
+    samples : int
+        Samples seen in that time, each as often as it was seen.
+    interrupted : bool
+        Whether the user ended it.
+    stopped : bool
+        Whether it ended early: by `patience`, or by a callback.
+    decision : JitDecision
+        Whether the steps were compiled, and why.
+    forward : callable
+        The model; compiled, if the steps were and there was much to evaluate.
+    """
+
+    plan: Plan | None
+    history: History
+    best: Record | None
+    seconds: float
+    samples: int
+    interrupted: bool
+    stopped: bool
+    decision: JitDecision
+    forward: Forward
+
+    @property
+    def images(self) -> int:
+        """The samples, where they are images."""
+        return self.samples
+
+
+class Training:
+    """A training that is under way, as callbacks see it; `fit` makes it.
+
+    Parameters
+    ----------
+    model, optimizer, loss, epochs, schedule, callbacks, clip_norm, accumulate, ema, patience, \
+    evaluate_every, jit, lint
+        As `fit` takes them.
+    data : Source
+        The batches.
+    evaluate : callable, optional
+        Evaluates a model.
+    costs : Costs
+        The work of the forward pass of one sample, about.
+    batch_size : int
+        Samples in a batch, about.
+    evaluated : int, optional
+        Samples that an evaluation goes through, if that is known.
+    plan : Plan, optional
+        The plan, where a recipe is followed.
+
+    Attributes
+    ----------
+    step : int
+        Steps that are done.
+    steps : int
+        Steps in all.
+    steps_per_epoch : int
+        Steps in an epoch.
+    loss : float
+        The loss of the last step; nan before the first.
+    lr : float
+        The learning rate of the last step, or of the first before it.
+    history : History
+        Losses, rates and records so far.
+    best : Record or None
+        The best record so far.
+    average : WeightAverage or None
+        The moving average of the weights.
+    decision : JitDecision
+        Whether steps are compiled, and why.
+    batch : tuple or None
+        Inputs and targets of the last batch.
+    is_whole : bool
+        Whether no step is half done, so that the state can be saved.
+    interrupted, stopped : bool
+        Whether training was ended by an interrupt, or early.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        data: Source,
+        *,
+        loss: Loss,
+        epochs: float,
+        evaluate: Evaluate | None = None,
+        schedule: LRScheduler | None = None,
+        callbacks: Sequence[Callback] = (),
+        clip_norm: float | None = None,
+        accumulate: int = 1,
+        ema: float = 0.0,
+        patience: int | None = None,
+        evaluate_every: float = 1.0,
+        jit: str = "auto",
+        lint: bool = True,
+        costs: Costs = NO_COSTS,
+        batch_size: int = 64,
+        evaluated: int | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
+        require_fit(model, optimizer, schedule)
+        if patience is not None and evaluate is None:
+            raise TrainingError("patience counts evaluations; give a validation part, or leave it out")
+        self.batches = len(data)
+        if accumulate > self.batches:
+            raise TrainingError(
+                f"accumulate is {accumulate}, but a pass through the data has "
+                f"{count_text(self.batches, 'batch')}"
+            )
+        self.model, self.optimizer, self.data, self.schedule = model, optimizer, data, schedule
+        self.plan, self.costs, self.batch_size, self.evaluated = plan, costs, batch_size, evaluated
+        self.epochs, self.accumulate, self.patience = epochs, accumulate, patience
+        self.clip_norm, self.ema, self.evaluate_every = clip_norm, ema, evaluate_every
+        self.steps_per_epoch = -(-self.batches // accumulate)
+        self.steps = steps_of(epochs, self.steps_per_epoch)
+        self.average = WeightAverage(model, ema) if ema else None
+        self.history = History(self.steps_per_epoch)
+        self.best: Record | None = None
+        self.loss, self.lr = math.nan, float(optimizer.param_groups[0]["lr"])
+        self.step = self.samples = 0
+        self.seconds = 0.0
+        self.batch: tuple[Any, Any] | None = None
+        self.is_whole, self.interrupted, self.stopped = True, False, False
+        self.jit = jit
+        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), batch_size)
+        self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
+        self._uncompiled = step_functions(model, loss, optimizer, clip_norm)
+        self._functions = self._uncompiled
+        self.forward: Forward = model
+        self._evaluate_model = evaluate
+        self.best_state: State | None = None
+        self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        # lints first, so that a state that another callback saves says what they have found
+        self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks)
+        self.batch_number = 0  # batches of the pass that is under way that are done
+        self.drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
+        self.phase = DONE
+        self._interrupts: Interrupts | None = None
+        self._greatest_lr = max(group.get("max_lr", group["lr"]) for group in optimizer.param_groups)
+        self._named = list(model.named_parameters())
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Choose the steps after which to evaluate, and those in which norms of gradients are taken.
+
+        Both are evenly spaced. The last step is one of them, so that the last state is evaluated too. If
+        there are more evaluations than steps, some fall together.
+        """
+        evaluations = max(1, round(self.epochs / self.evaluate_every)) if self._evaluate_model else 0
+        self.evaluation_steps = _spread(self.steps, evaluations)
+        self._gradient_steps = _spread(self.steps, min(self.steps, GRADIENT_SAMPLES))
+
+    @property
+    def epoch(self) -> float:
+        """Passes that are done."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """True if no step is left."""
+        return self.stopped or self.step >= self.steps
+
+    @property
+    def complete(self) -> bool:
+        """True if all steps are done, and the last state is evaluated."""
+        is_evaluated = self._evaluate_model is None or (
+            bool(self.history.records) and self.history.records[-1].step == self.step
+        )
+        return self.finished and self.phase != STEPPED and is_evaluated
+
+    def stop(self) -> None:
+        """End training after the step that is under way; the last state is evaluated, the best is kept."""
+        self.stopped = True
+
+    def notify(self, sentence: str) -> None:
+        """Give all callbacks a sentence for the user."""
+        self._tell("on_notice", sentence)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Let the model have the moving average as its weights inside, if there is one: what is evaluated."""
+        return nullcontext() if self.average is None else self.average.in_use()
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """Let the time inside count as no training time."""
+        began = perf_counter()
+        try:
+            yield
+        finally:
+            self._began += perf_counter() - began
+
+    # ---- the course ----------------------------------------------------------------------------------------
+
+    def run(self) -> Fit:
+        """Train to the end, and leave the model in the best state."""
+        with (
+            deferred() as self._interrupts,
+            threads_for(self.batch_size * self.costs.largest) as notice,
+            # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
+            # checked in each step
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
+            if self.complete:
+                done = count_text(self.step, "step")
+                self.notify(f"this training is finished, after {done}; for more, name more epochs")
+                self._apply(self.decision)  # whatever is evaluated now rounds as it would have then
+                self._keep_average()
+            else:
+                self._run(notice)
+            self.interrupted |= self._interrupts.pending is not None
+        if self.best_state is not None:
+            self.model.load_state_dict(self.best_state)
+        self.model.eval()
+        return Fit(
+            plan=self.plan,
+            history=self.history,
+            best=self.best,
+            seconds=self.seconds,
+            samples=self.samples,
+            interrupted=self.interrupted,
+            stopped=self.stopped,
+            decision=self.decision,
+            forward=self.forward,
+        )
+
+    def _run(self, notice: str | None) -> None:
+        """Train to the end, or until an interrupt ends it."""
+        try:
+            try:
+                self._train(notice)
+            except KeyboardInterrupt as interrupt:
+                self._end_by(interrupt)
+            self._finish()
+        finally:
+            self._tell("on_exit")
+
+    def _train(self, notice: str | None) -> None:
+        """Do all steps, with the evaluations among them."""
+        self._began = perf_counter()
+        if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
+            self.model.train()
+        self._tell("on_train_begin")
+        if notice:
+            self.notify(notice)
+        self._compile(self.decision)
+        self._at_boundary()
+        while not self.finished:
+            self._pass()
+
+    def _pass(self) -> None:
+        """Go through the data once, or through what is left of a pass."""
+        if self.batch_number == 0:
+            self._tell("on_epoch_begin")
+        self._began = perf_counter()
+        drawn = self.drawn or iter(self.data)
+        self.drawn = None
+        while True:
+            self.is_whole = False
+            self._step(drawn)
+            self.phase = STEPPED
+            self.is_whole = True
+            self._tell("on_step_end")
+            self.seconds += perf_counter() - self._began
+            self._at_boundary()
+            if self.finished or self.batch_number == 0:
+                return
+            self._began = perf_counter()
+
+    def _at_boundary(self) -> None:
+        """Do what comes between two steps, or what of it was not done before an interruption."""
+        if self.phase == STEPPED:
+            if self.step in self.evaluation_steps:
+                self._evaluate()
+            self.phase = EVALUATED
+        if self.phase == EVALUATED:
+            self.phase = DONE
+            if self.batch_number == 0:
+                self._tell("on_epoch_end")
+        if self._interrupts is not None:
+            self._interrupts.take()
+
+    def _end_by(self, interrupt: KeyboardInterrupt) -> None:
+        """End training by the first interrupt; raise it if nothing was learned, and any later one."""
+        assert self._interrupts is not None
+        if not self.history.losses or self._interrupts.pending not in (None, interrupt):
+            raise interrupt
+        self._interrupts.pending = interrupt
+        self.interrupted = True
+        if self.best is None:
+            self.history.records.clear()  # of an evaluation that was interrupted
+        self._tell("on_interrupt")
+
+    def _finish(self) -> None:
+        """Evaluate the last state where nothing else would be kept, and tell that training has ended."""
+        is_evaluated = bool(self.history.records) and self.history.records[-1].step == self.step
+        if self._evaluate_model and not is_evaluated and (self.best is None or not self.interrupted):
+            self._evaluate()
+        self._keep_average()
+        self._tell("on_train_end")
+
+    def _keep_average(self) -> None:
+        """Let the average be the state that is kept, where no evaluation has chosen one."""
+        if self._evaluate_model is None and self.average is not None:
+            with self.averaged():
+                self.best_state = self.model.state_dict()
+
+    # ---- a step --------------------------------------------------------------------------------------------
+
+    def _step(self, drawn: Iterator[tuple[Any, Any]]) -> None:
+        """Do one step on the next batches."""
+        if self.accumulate == 1:
+            x, y = self._next(drawn)
+            inputs = Tensor(x), Tensor(y)
+            self.batch = inputs
+            found, norm = self._call("whole", *inputs)
+            value = float(found)
+            self.samples += len(x)
+        else:
+            value, norm = self._accumulated(drawn)
+        if self.batch_number == self.batches:
+            self._end_pass(drawn)
+        self.step += 1
+        self.loss = value
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss became {value} in step {self.step:,} of {self.steps:,}")
+        self._note(value, norm)
+        if self.schedule is not None:
+            self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+
+    def _next(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+        batch: object = next(drawn, None)
+        if isinstance(batch, tuple | list) and len(batch) == 2:
+            self.batch_number += 1
+            return batch[0], batch[1]
+        if batch is None:
+            raise TrainingError(
+                f"a pass through the data ended after {self.batch_number} batches, but its length is "
+                f"{self.batches}"
+            )
+        raise TrainingError(
+            f"a batch is a pair, (inputs, targets), not a {type(batch).__name__}; where data is two arrays, "
+            "give a tuple of them"
+        )
+
+    def _accumulated(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[float, float | None]:
+        """Do one step on the mean of several batches' gradients; return the loss and the gradients' norm."""
+        count = min(self.accumulate, self.batches - self.batch_number)
+        batches = [self._next(drawn) for _ in range(count)]
+        samples = sum(len(x) for x, _ in batches)
+        self.samples += samples
+        total, norm = 0.0, None
+        for number, (x, y) in enumerate(batches):
+            inputs, share = (Tensor(x), Tensor(y)), len(x) / samples
+            self.batch = inputs
+            if count == 1:
+                value, norm = self._call("whole", *inputs)
+            elif number == count - 1:
+                value, norm = self._call("last", *inputs, share)
+            else:
+                value = self._call("further" if number else "first", *inputs, share)
+            total += share * float(value)
+        return total, norm
+
+    def _end_pass(self, drawn: Iterator[tuple[Any, Any]]) -> None:
+        """Let the batches know that the pass has ended, so that their state is that of the next one."""
+        if next(drawn, None) is not None:
+            raise TrainingError(f"a pass through the data goes on after {self.batches} batches, its length")
+        self.batch_number = 0
+
+    def _note(self, value: float, norm: float | None) -> None:
+        """Write a step into the history."""
+        history = self.history
+        history.losses.append(value)
+        self.lr = self.optimizer.param_groups[0]["lr"]  # of this step: the schedule sets that of the next
+        history.rates.append(self.lr)
+        factor = 1.0
+        if norm is not None and self.clip_norm is not None:
+            factor = min(1.0, self.clip_norm / (norm + 1e-6))
+            history.clipped += factor < 1
+        if self.step in self._gradient_steps:
+            history.gradients.append(GradientNorms(self.step, self._gradient_norms(factor)))
+
+    def _gradient_norms(self, factor: float) -> dict[str, float]:
+        """Return the norms of the gradients before they were scaled by a factor."""
+        norms = {}
+        for name, parameter in self._named:
+            if parameter.grad is not None:
+                norm = _norm(parameter.grad.data)
+                norms[name] = norm / factor if factor else math.inf
+        return norms
+
+    def _diverged(self, finding: str) -> DivergedError:
+        """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
+        rate = f"{self._greatest_lr:g}"
+        advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
+        reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
+        return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
+
+    # ---- compiling and evaluating --------------------------------------------------------------------------
+
+    def _compile(self, decision: JitDecision) -> None:
+        """Follow a decision, and tell it."""
+        self._apply(decision)
+        self._tell("on_compile", decision)
+
+    def _apply(self, decision: JitDecision) -> None:
+        """Follow a decision: what is compiled is so when it is first called."""
+        self.decision = decision
+        threads = threads_in_use() or 1
+        self._functions = StepFunctions(*(decision.applied(f, threads) for f in self._uncompiled))
+        # evaluations of few images, as those of the bundled digits, take less time than compiling them
+        pays = self.evaluated is None or self.evaluated * len(self.evaluation_steps) >= FEW_IMAGES
+        self.forward = self.model
+        if self._evaluate_model is not None and (pays or decision.jit != "auto"):
+            self.forward = decision.applied(self.model, threads)
+
+    def _call(self, name: str, *inputs: Any) -> Any:
+        """Call a function of the step; if it turns out to be none that can be compiled, once more without."""
+        try:
+            return getattr(self._functions, name)(*inputs)
+        except JitError as error:  # before anything has changed
+            self._compile(self.decision.failed(error))
+            return getattr(self._functions, name)(*inputs)
+
+    def _measured(self, evaluate: Evaluate) -> Measured:
+        """Evaluate the model; if it turns out to be none that can be compiled, once more without."""
+        try:
+            return evaluate(self.forward)
+        except JitError as error:
+            self._compile(self.decision.failed(error))
+            return evaluate(self.forward)
+
+    def _evaluate(self) -> None:
+        evaluate = self._evaluate_model
+        assert evaluate is not None
+        with self.averaged():
+            measured = self._measured(evaluate)
+            if not math.isfinite(measured.loss):
+                raise self._diverged(f"the loss on the validation part became {measured.loss}")
+            record = Record(
+                step=self.step,
+                epoch=self.epoch,
+                seconds=self.seconds,
+                lr=float(self.lr),
+                train_loss=self.history.recent_loss(),
+                train_accuracy=measured.train_accuracy,
+                validation_loss=measured.loss,
+                validation_accuracy=measured.accuracy,
+                metrics=measured.metrics,
+            )
+            self.history.records.append(record)
+            best = record.better_than(self.best)
+            if best:
+                self.best, self.best_state = record, self.model.state_dict()  # a copy, as training goes on
+        self.phase = EVALUATED
+        if self.patience is not None and self._evaluations_since_best() >= self.patience:
+            self.stop()
+        self._tell("on_evaluate", record, best)
+
+    def _evaluations_since_best(self) -> int:
+        assert self.best is not None
+        return sum(record.step > self.best.step for record in self.history.records)
+
+    def _tell(self, event: str, *details: Any) -> None:
+        """Tell all callbacks; Ctrl-C in one of them waits until the others have heard it too."""
+        for method in self.callbacks.methods[event]:
+            try:
+                method(self, *details)
+            except KeyboardInterrupt as interrupt:
+                if self._interrupts is None:
+                    raise
+                self._interrupts.note(interrupt)
+
+    # ---- the state -----------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on later, to the same bits: plain data and arrays.
+
+        Raises
+        ------
+        TrainingError
+            If an interrupt ended the last step half-way.
+        """
+        return state_of(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another training was when it returned this from `state_dict`.
+
+        With other epochs, the schedule stays as it was made here, and goes on from the step that was reached.
+
+        Parameters
+        ----------
+        state : mapping
+            The state.
+
+        Raises
+        ------
+        CheckpointError
+            If it is the state of another model, or of a training with other settings; the message names what
+            differs.
+        """
+        restore(self, state)
+
+
+def _norm(gradient: NDArray[Any]) -> float:
+    """Return the Euclidean norm of an array."""
+    flat = gradient.ravel("K")  # in the order in memory, which needs no copy
+    square = float(flat.dot(flat))  # in its own dtype, which is fast
+    if flat.dtype == np.float16 or not 1e-30 < square < math.inf:  # rounded much, or beyond its range
+        square = float(np.square(flat, dtype=np.float64).sum())
+    return math.sqrt(square)
+
+
+def steps_of(epochs: float, steps_per_epoch: int) -> int:
+    """Return the number of steps in some epochs, at least 1."""
+    return max(1, round(epochs * steps_per_epoch))
+
+
+def _spread(steps: int, count: int) -> set[int]:
+    """Return that many steps, evenly spaced; the last is one of them."""
+    return {max(1, round(steps * part / count)) for part in range(1, count + 1)}

@@ -1,0 +1,273 @@
+"""Metrics: how good the outputs of a model are, on the whole of a validation part.
+
+A metric is a function of all outputs and all targets, as arrays. So it is exact whatever the size of the
+batches: nothing is averaged over them. One more row in `METRICS` is all that a new one needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.engine.tape import no_grad
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn.module import evaluation_mode
+from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.loop.history import Metric
+
+MetricFunction = Callable[[NDArray[Any], NDArray[Any]], Any]
+"""A function of outputs, shape (n, ...), and targets, shape (n, ...)."""
+
+MetricNames = str | Sequence[str | MetricFunction] | Mapping[str, MetricFunction]
+"""Names in `METRICS`, functions, or functions by name."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The result of one evaluation.
+
+    Parameters
+    ----------
+    loss : float
+        The loss on the validation part.
+    accuracy : float or None
+        The share of its samples that are recognised, 0 to 1; None where there are no classes.
+    train_accuracy : float or None
+        The same of a sample of the training part, where it is measured.
+    metrics : dict
+        Other metrics by name.
+    """
+
+    loss: float
+    accuracy: float | None = None
+    train_accuracy: float | None = None
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+
+# ---- the table -------------------------------------------------------------------------------------------
+
+
+def accuracy(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Return the share of the samples whose greatest output is that of their class.
+
+    Parameters
+    ----------
+    outputs : ndarray
+        Shape (n, classes) or (n, classes, ...).
+    targets : ndarray
+        Integers of shape (n, ...), or rows of `one_hot` in the shape of the outputs.
+
+    Examples
+    --------
+    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    0.5
+    """
+    labels = _labels(outputs, targets)
+    return float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def top(k: int) -> MetricFunction:
+    """Return the metric that counts a sample as recognised if its class is among the k greatest outputs.
+
+    Examples
+    --------
+    >>> top(2)(np.array([[0.1, 0.5, 0.4], [0.8, 0.2, 0.0]]), np.array([2, 2]))
+    0.5
+    """
+
+    def among_the_greatest(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+        labels = np.expand_dims(_labels(outputs, targets), 1)
+        own = np.take_along_axis(outputs, labels, axis=1)
+        # of equal outputs the one of the first class comes first, as argmax has it
+        classes = np.arange(outputs.shape[1]).reshape(-1, *(1,) * (outputs.ndim - 2))
+        before = (outputs > own) | ((outputs == own) & (classes < labels))
+        return float(np.mean(np.count_nonzero(before, axis=1) < k))
+
+    return among_the_greatest
+
+
+def confusion(outputs: NDArray[Any], targets: NDArray[Any]) -> list[list[int]]:
+    """Return how many samples of each class (rows) were taken for each class (columns).
+
+    Examples
+    --------
+    >>> confusion(np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 1, 1]))
+    [[0, 0], [1, 2]]
+    """
+    labels, classes = _labels(outputs, targets), outputs.shape[1]
+    pairs = labels.astype(np.intp).ravel() * classes + outputs.argmax(axis=1).ravel()
+    counts: list[list[int]] = np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
+    return counts
+
+
+def mean_squared_error(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Return the mean of the squared differences, summed in float64.
+
+    Examples
+    --------
+    >>> mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    2.0
+    """
+    return float(np.mean(np.square(_differences(outputs, targets))))
+
+
+def mean_absolute_error(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+    """Return the mean of the absolute differences, summed in float64.
+
+    Examples
+    --------
+    >>> mean_absolute_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    1.0
+    """
+    return float(np.mean(np.abs(_differences(outputs, targets))))
+
+
+METRICS: dict[str, MetricFunction] = {
+    "accuracy": accuracy,
+    "top-5": top(5),
+    "confusion": confusion,
+    "mean-squared-error": mean_squared_error,
+    "mean-absolute-error": mean_absolute_error,
+}
+"""The metrics by name: functions of all outputs and all targets.
+
+Beside them there are ``top-k`` for any k, and ``loss``, that of the training, which is always measured.
+"""
+
+LOSS: Final = "loss"
+
+
+def find_metrics(names: MetricNames | None) -> dict[str, MetricFunction]:
+    """Return the functions of metrics by name.
+
+    Raises
+    ------
+    TrainingError
+        If a name is unknown; the nearest is suggested.
+
+    Examples
+    --------
+    >>> list(find_metrics(["accuracy", "top-3"]))
+    ['accuracy', 'top-3']
+    >>> find_metrics("acuracy")
+    Traceback (most recent call last):
+    tinygrad_mnist.training.errors.TrainingError: there is no metric 'acuracy'; did you mean accuracy? ...
+    """
+    if names is None:
+        return {}
+    if isinstance(names, Mapping):
+        found: dict[str, MetricFunction] = dict(names)
+    else:
+        entries = [names] if isinstance(names, str) or callable(names) else names
+        found = dict(_named(entry) for entry in entries if entry != LOSS)
+    for name, function in found.items():
+        if not callable(function):
+            raise TrainingError(
+                f"the metric {name!r} is {function!r}; give a function of all outputs and all targets"
+            )
+    return found
+
+
+def _named(entry: str | MetricFunction) -> tuple[str, MetricFunction]:
+    if not isinstance(entry, str):
+        return getattr(entry, "__name__", type(entry).__name__), entry
+    if entry in METRICS:
+        return entry, METRICS[entry]
+    if match := re.fullmatch(r"top-([1-9]\d*)", entry):
+        return entry, top(int(match[1]))
+    near = difflib.get_close_matches(entry.lower().replace("_", "-"), METRICS, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise TrainingError(
+        f"there is no metric {entry!r}; {hint}(all: {', '.join(METRICS)}, top-k for any k, {LOSS}; or a "
+        "function of outputs and targets)"
+    )
+
+
+def _labels(outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
+    """Return the class of each sample as a number."""
+    if outputs.ndim >= 2:
+        if targets.shape == outputs.shape:
+            labels: NDArray[Any] = targets.argmax(axis=1)
+            return labels
+        if targets.dtype.kind in "iu" and targets.shape == (len(outputs), *outputs.shape[2:]):
+            return targets
+    raise TrainingError(
+        "metrics of classes need outputs of shape (n, classes), and whole numbers of shape (n,) or rows with "
+        f"a one as targets; here outputs have shape {outputs.shape}, and targets {targets.dtype} of shape "
+        f"{targets.shape}"
+    )
+
+
+def _differences(outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float64]:
+    if outputs.shape != targets.shape:
+        raise TrainingError(
+            f"errors of numbers need targets in the shape of the outputs; they have {targets.shape} and "
+            f"{outputs.shape}"
+        )
+    differences: NDArray[np.float64] = np.subtract(outputs, targets, dtype=np.float64)
+    return differences
+
+
+# ---- measuring --------------------------------------------------------------------------------------------
+
+
+class Validation:
+    """A validation part, with what is measured on it.
+
+    Parameters
+    ----------
+    batches : iterable
+        Batches of inputs and targets, that can be gone through again and again.
+    loss : callable
+        A function of outputs and targets, the mean over a batch.
+    metrics : mapping
+        Functions by name, as `find_metrics` returns them.
+    """
+
+    def __init__(
+        self,
+        batches: Iterable[tuple[Any, Any]],
+        loss: Callable[[Any, Any], Any],
+        metrics: Mapping[str, MetricFunction],
+    ) -> None:
+        self.batches, self.loss, self.metrics = batches, loss, metrics
+
+    def __call__(self, forward: Callable[[Tensor], Any]) -> Measured:
+        """Evaluate a model on all batches, in evaluation mode; the modes of its modules stay as they are."""
+        outputs, targets, total, samples = [], [], 0.0, 0
+        with no_grad(), evaluation_mode():
+            for x, y in self.batches:
+                found, expected = forward(Tensor(x)), Tensor(y)
+                total += float(self.loss(found, expected)) * len(expected)
+                samples += len(expected)
+                outputs.append(np.asarray(found.data))
+                targets.append(np.asarray(expected.data))
+        if not samples:
+            raise TrainingError("the validation part has no batches")
+        all_outputs, all_targets = np.concatenate(outputs), np.concatenate(targets)
+        names = dict(self.metrics)
+        if _has_classes(all_outputs, all_targets):
+            names.setdefault("accuracy", accuracy)
+        values = {name: _plain(function(all_outputs, all_targets)) for name, function in names.items()}
+        share = values.pop("accuracy", None)
+        return Measured(total / samples, share if isinstance(share, float) else None, metrics=values)
+
+
+def _has_classes(outputs: NDArray[Any], targets: NDArray[Any]) -> bool:
+    """Return whether the targets are classes, and the outputs a number for each."""
+    return outputs.ndim == targets.ndim + 1 and targets.dtype.kind in "iu"
+
+
+def _plain(value: Any) -> Metric:
+    """Return the value of a metric as plain data."""
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return float(array)
+    rows: list[list[int]] = array.tolist()
+    return rows

@@ -1,0 +1,1 @@
+"""Recipes: what is trained and how, as plain data and files, and what is built by them."""

@@ -1,0 +1,1 @@
+"""Runs: a training by a recipe, its directory and its files, gone on with after an interruption."""
