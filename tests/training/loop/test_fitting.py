@@ -285,7 +285,42 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "epochs of a text": (lambda: make().fit(epochs="3"), "epochs must be .*, not '3'"),
     "endless": (lambda: make().fit(epochs=math.inf), "epochs must be .*, not inf"),
     "seed": (lambda: make().fit(seed=-1), "seed must be .* not -1"),
-    "batch size": (lambda: make().fit(batch_size=0), "at least 1 sample, not 0"),
+    "seed of a text": (lambda: make().fit(seed="a"), "seed must be a whole number .* not 'a'"),
+    "seed of a fraction": (lambda: make().fit(seed=1.5), "seed must be a whole number .* not 1.5"),
+    "batch size": (lambda: make().fit(batch_size=0), "batch_size must be .* at least 1, not 0"),
+    "batch size of a text": (lambda: make().fit(batch_size="8"), "batch_size must be .* not '8'"),
+    "batch size of a fraction": (lambda: make().fit(batch_size=2.5), "batch_size must be .* not 2.5"),
+    "lint": (lambda: make().fit(lint="no"), "lint must be True or False, not 'no'"),
+    "checkpoint of a number": (lambda: make().fit(checkpoint=5), "checkpoint must be the path .* not 5"),
+    "checkpoint of no name": (lambda: make().fit(checkpoint=""), "checkpoint must be the path .* not ''"),
+    "resume": (lambda: make().fit(resume=True), "resume must be the path .* not True"),
+    "resume of bytes": (lambda: make().fit(resume=b"a.npz"), "resume must be the path .* not b'a.npz'"),
+    "checkpoint_every": (lambda: make().fit(checkpoint_every="5"), "is '5', but there is no file to write"),
+    "loss of a name": (
+        lambda: make().fit(loss="cross-entropy"),
+        r"loss must be a function, not 'cross-entropy'; make one, as nn.CrossEntropyLoss\(\)",
+    ),
+    "loss of a class": (
+        lambda: make().fit(loss=nn.CrossEntropyLoss),
+        "loss must be a function, not the class CrossEntropyLoss itself",
+    ),
+    "optimiser of a class": (
+        lambda: fit(make().model, optim.Adam, (X, Y), loss=nn.MSELoss(), epochs=1),  # type: ignore[arg-type]
+        r"optimizer must be .* not the class Adam itself; make one, as optim.Adam\(model.parameters\(\)\)",
+    ),
+    "model of a function": (
+        lambda: fit(lambda x: x, OTHER.optimizer, (X, Y), loss=nn.MSELoss(), epochs=1),  # type: ignore[arg-type]
+        "model must be a module of nn, not a function; make a class of nn.Module",
+    ),
+    "model and optimiser": (
+        lambda: fit(OTHER.optimizer, OTHER.model, (X, Y), loss=nn.MSELoss(), epochs=1),  # type: ignore[arg-type]
+        "the optimiser stands in the place of the model",
+    ),
+    "schedule of a name": (lambda: make().fit(schedule="cosine"), "schedule must be .* not 'cosine'; make"),
+    "schedule of a class": (
+        lambda: make().fit(schedule=optim.ExponentialLR),
+        "schedule must be a schedule of optim, or None, not the class ExponentialLR itself",
+    ),
     "metric": (
         lambda: make().fit(validation=HELD_OUT, metrics="acuracy"),
         "no metric 'acuracy'; did you mean accuracy",

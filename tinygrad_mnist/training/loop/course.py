@@ -30,7 +30,7 @@ from tinygrad_mnist.training.loop.compilation import JitDecision, decide, work_a
 from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
 from tinygrad_mnist.training.loop.interrupts import Interrupts, deferred
 from tinygrad_mnist.training.loop.metrics import Measured
-from tinygrad_mnist.training.loop.requirements import require_fit, require_settings
+from tinygrad_mnist.training.loop.requirements import require_fit, require_kinds, require_settings
 from tinygrad_mnist.training.loop.sources import Source
 from tinygrad_mnist.training.loop.steps import Loss, StepFunctions, step_functions
 from tinygrad_mnist.training.loop.threads import threads_for, threads_in_use
@@ -170,6 +170,7 @@ class Training:
         evaluated: int | None = None,
         plan: Plan | None = None,
     ) -> None:
+        require_kinds(model, optimizer, loss, schedule)
         require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
         require_fit(model, optimizer, schedule)
         if patience is not None and evaluate is None:

@@ -32,6 +32,7 @@ from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training
 from tinygrad_mnist.training.loop.metrics import MetricNames, Validation, find_metrics
+from tinygrad_mnist.training.loop.requirements import require_arguments, require_kinds
 from tinygrad_mnist.training.loop.sources import Source, as_source
 from tinygrad_mnist.training.loop.steps import Loss
 from tinygrad_mnist.training.prediction import BATCH
@@ -145,8 +146,15 @@ def fit(
     >>> len(done.history.losses), done.best.validation_accuracy > 0.9
     (30, True)
     """
-    if seed < 0:
-        raise TrainingError(f"seed must be a whole number of at least 0, not {seed}")
+    require_kinds(model, optimizer, loss, schedule)
+    require_arguments(
+        batch_size=batch_size,
+        seed=seed,
+        lint=lint,
+        checkpoint=checkpoint,
+        checkpoint_every=None if checkpoint_every == EVERY else checkpoint_every,
+        resume=resume,
+    )
     if isinstance(callbacks, Callback):
         raise TrainingError("callbacks is a list of them: callbacks=[...]")
     source = as_source(data, batch_size, np.random.default_rng(seed))
