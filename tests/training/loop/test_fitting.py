@@ -274,6 +274,27 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "no batches": (lambda: make().fit([]), "data has no batches"),
     "one array": (lambda: make().fit(X), "data is a pair of arrays, .* not a ndarray"),
     "three arrays": (lambda: make().fit((X, Y, Y)), "a pair of arrays, inputs and targets, not 3"),
+    "two inputs": (lambda: make().fit(((X, X), Y)), r"a tuple of 2 arrays, .*; put them together, as np"),
+    "inputs by name": (lambda: make().fit(({"a": X}, Y)), "a dict of 1 arrays, but a model .* has one input"),
+    "a tuple of two batches": (
+        lambda: make().fit(((X[:45], Y[:45]), (X[45:], Y[45:]))),
+        r"a pair of pairs of arrays; .* give a list of them",
+    ),
+    "rows of several lengths": (
+        lambda: make().fit(([[1.0, 2.0], [1.0]], Y[:2])),
+        "the inputs are a list of parts that make no array",
+    ),
+    "a batch of several lengths": (
+        lambda: make().fit([([[1.0, 2.0], [1.0]], Y[:2])]),
+        "the inputs are a list of parts that make no array",
+    ),
+    "names as labels": (
+        lambda: make().fit((X, np.array(list("abc") * 30))),
+        r"the targets are texts, <U1; give numbers: names, numbers = np.unique\(targets",
+    ),
+    "names in batches": (lambda: make().fit(Batches(X, np.array(list("abc") * 30))), "targets are texts"),
+    "names in a list": (lambda: make().fit([(X[:3], ["a", "b", "c"])]), "the targets are texts"),
+    "objects": (lambda: make().fit((X, np.array([None] * 90))), "the targets are object; give real numbers"),
     "a list of two arrays": (lambda: make().fit([X, Y]), "give a tuple of them"),
     "a generator": (
         lambda: make().fit(batch for batch in [(X, Y)]),

@@ -21,6 +21,7 @@ from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.ops.loss import IGNORED
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.history import Metric
+from tinygrad_mnist.training.loop.sources import pair_of
 
 MetricFunction = Callable[[NDArray[Any], NDArray[Any]], Any]
 """A function of outputs, shape (n, ...), and targets, shape (n, ...)."""
@@ -265,8 +266,9 @@ class Validation:
         outputs, targets, total, samples = [], [], 0.0, 0
         ignored = getattr(self.loss, "ignore_index", IGNORED)
         with no_grad(), evaluation_mode():
-            for x, y in self.batches:
-                found, expected = forward(Tensor(x)), Tensor(y)
+            for batch in self.batches:
+                x, expected = pair_of(batch)
+                found = forward(x)
                 outputs.append(np.asarray(found.data) if isinstance(found, Tensor) else found)
                 targets.append(np.asarray(expected.data))
                 if count := _count(outputs[-1], targets[-1], ignored):  # the mean over none is nan
