@@ -268,6 +268,15 @@ class Broken:
 
 
 OTHER = make()
+
+
+def frozen() -> Trained:
+    made = make()
+    for parameter in made.model.parameters():
+        parameter.requires_grad = False
+    return made
+
+
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "lengths": (lambda: make().fit((X, Y[:-1])), "90 inputs and 89 targets"),
     "empty": (lambda: make().fit((X[:0], Y[:0])), "nothing to go through"),
@@ -295,6 +304,16 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "names in batches": (lambda: make().fit(Batches(X, np.array(list("abc") * 30))), "targets are texts"),
     "names in a list": (lambda: make().fit([(X[:3], ["a", "b", "c"])]), "the targets are texts"),
     "objects": (lambda: make().fit((X, np.array([None] * 90))), "the targets are object; give real numbers"),
+    "a last batch of one": (
+        lambda: make().fit((X[:65], Y[:65])),
+        r"65 samples in batches of 8 leave a batch of one, .* data.Batches\(x, y, 8, .*drop_last=True\)",
+    ),
+    "batches of one": (lambda: make().fit(batch_size=1), "leave a batch of one"),
+    "all is frozen": (lambda: frozen().fit(), "all parameters of the model are frozen"),
+    "a constant loss": (
+        lambda: make().fit(loss=lambda outputs, _: outputs.detach().mean(), lint=False),
+        r"the loss depends on no parameter that is trained, .* detach\(\)",
+    ),
     "a list of two arrays": (lambda: make().fit([X, Y]), "give a tuple of them"),
     "a generator": (
         lambda: make().fit(batch for batch in [(X, Y)]),
@@ -385,6 +404,24 @@ def test_what_does_not_fit_is_said_in_a_sentence(name: str) -> None:
     call, message = FAULTS[name]
     with pytest.raises((TrainingError, DataError, IndexError), match=message):
         call()
+
+
+def test_an_error_in_the_validation_part_says_where_it_is() -> None:
+    with pytest.raises(ValueError, match=r"matmul|shape") as caught:
+        make().fit(validation=(X[:, :5], Y))
+    assert caught.value.__notes__ == [
+        "This batch is one of the validation part; its inputs and targets: (90, 5) and (90,)"
+    ]
+
+
+def test_a_last_batch_of_one_that_batch_norm_can_take_is_trained_on() -> None:
+    frozen_norm = make()
+    frozen_norm.model[1].eval()
+    frozen_norm.fit((X[:17], Y[:17]), epochs=1, lint=False)
+    make().fit(Batches(X[:17], Y[:17], 8, drop_last=True), epochs=1)
+    wide = nn.Sequential(nn.Conv1d(1, 2, 3, rng=0), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(8, 3, rng=1))
+    optimizer = optim.SGD(wide.parameters(), lr=0.1)
+    fit(wide, optimizer, (X[:17, None], Y[:17]), loss=nn.CrossEntropyLoss(), epochs=1, batch_size=8)
 
 
 # ---- interrupts and callbacks ----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training
 from tinygrad_mnist.training.loop.metrics import MetricNames, Validation, find_metrics
-from tinygrad_mnist.training.loop.requirements import require_arguments, require_kinds
+from tinygrad_mnist.training.loop.requirements import require_arguments, require_kinds, require_last_batch
 from tinygrad_mnist.training.loop.sources import Source, as_source
 from tinygrad_mnist.training.loop.steps import Loss
 from tinygrad_mnist.training.prediction import BATCH
@@ -158,6 +158,7 @@ def fit(
     if isinstance(callbacks, Callback):
         raise TrainingError("callbacks is a list of them: callbacks=[...]")
     source = as_source(data, batch_size, np.random.default_rng(seed))
+    require_last_batch(model, source)
     evaluate = None
     if validation is not None:
         evaluate = Validation(as_source(validation, BATCH, None), loss, find_metrics(metrics))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -267,13 +268,14 @@ class Validation:
         ignored = getattr(self.loss, "ignore_index", IGNORED)
         with no_grad(), evaluation_mode():
             for batch in self.batches:
-                x, expected = pair_of(batch)
-                found = forward(x)
-                outputs.append(np.asarray(found.data) if isinstance(found, Tensor) else found)
-                targets.append(np.asarray(expected.data))
-                if count := _count(outputs[-1], targets[-1], ignored):  # the mean over none is nan
-                    total += float(self.loss(found, expected)) * count
-                    samples += count
+                with _noted(batch):
+                    x, expected = pair_of(batch)
+                    found = forward(x)
+                    outputs.append(np.asarray(found.data) if isinstance(found, Tensor) else found)
+                    targets.append(np.asarray(expected.data))
+                    if count := _count(outputs[-1], targets[-1], ignored):  # the mean over none is nan
+                        total += float(self.loss(found, expected)) * count
+                        samples += count
         if not outputs:
             raise TrainingError("the validation part has no batches")
         if not samples:
@@ -300,6 +302,17 @@ class Validation:
             name: _plain(function(all_outputs, all_targets, *((ignored,) if _ignores(function) else ())))
             for name, function in names.items()
         }
+
+
+@contextmanager
+def _noted(batch: Any) -> Iterator[None]:
+    """Let an error say that it is one of the validation part, as the model and the loss do not know it."""
+    try:
+        yield
+    except Exception as error:
+        shapes = " and ".join(str(getattr(part, "shape", type(part).__name__)) for part in batch)
+        error.add_note(f"This batch is one of the validation part; its inputs and targets: {shapes}")
+        raise
 
 
 def _ignores(function: MetricFunction) -> bool:

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.data import Batches
+from tinygrad_mnist.engine.tape import no_grad
+from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.lints.looks import copy_of, unchanged
 
 
 def require_arguments(
@@ -123,6 +128,36 @@ def require_kinds(model: Any, optimizer: Any, loss: Any, schedule: Any) -> None:
     for name, (value, expected, holds) in checks.items():
         if not holds:
             raise TrainingError(f"{name} must be {expected}, not {_kind_text(value)}; {make[name]}")
+
+
+def require_last_batch(model: nn.Module, source: Any) -> None:
+    """Raise an error if a pass ends in a batch of one sample, and batch norm can take no statistics of it.
+
+    It would be raised by the last step of the first pass, after all the others. Whether one sample has
+    several values a channel is for the model to say, so that one goes through a copy of it.
+    """
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d)
+    if not isinstance(source, Batches) or not any(isinstance(one, norms) for one in model.modules()):
+        return
+    rest = len(source.inputs) % source.batch_size
+    if (source.drop_last or rest != 1) and source.batch_size != 1:
+        return
+    x = source.inputs[:1]
+    try:
+        with unchanged(model), no_grad(), np.errstate(all="ignore"):
+            twin = copy_of(model)
+            if not twin.training:  # as training will do
+                twin.train()
+            twin(Tensor(x if source.standardize is None else source.standardize(x)))
+    except Exception as error:  # another one than that of batch norm is for the first step to raise
+        if "batch norm in training needs more than one value" not in str(error):
+            return
+        batches = f"{count_text(len(source.inputs), 'sample')} in batches of {source.batch_size}"
+        raise TrainingError(
+            f"{batches} leave a batch of one, of which batch norm in training can take no statistics; give "
+            f"another batch_size, or leave it out: data.Batches(x, y, {max(2, source.batch_size)}, "
+            "rng=np.random.default_rng(0), drop_last=True)"
+        ) from error
 
 
 def _kind_text(value: Any) -> str:
