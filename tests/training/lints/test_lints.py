@@ -751,6 +751,14 @@ def test_a_model_that_a_callback_leaves_in_evaluation_mode_is_found() -> None:
     assert listener.sentences[0].startswith("the model is in evaluation mode while it is trained: layer '0'")
 
 
+@pytest.mark.parametrize("lint_it", [True, False])
+def test_of_the_first_step_no_learning_rate_is_blamed(lint_it: bool) -> None:
+    with pytest.raises(DivergedError, match="in step 1 ") as caught:
+        trained(Own(lambda layer, x: np.log(layer(x))), lint=lint_it)
+    assert "learning rate" not in str(caught.value)
+    assert "; " in str(caught.value)
+
+
 def test_a_training_that_diverges_says_why() -> None:
     with pytest.raises(
         DivergedError, match=r"the loss became (nan|inf) in step 1 .* the result of 'log' is not"

@@ -468,6 +468,8 @@ class Training:
         """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
         rate = f"{self._greatest_lr:g}"
         advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
+        if self.step == 1 and not math.isfinite(self.loss):
+            advice = "no step was taken before, so look at the data, the first weights and the loss"
         reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
         return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 
