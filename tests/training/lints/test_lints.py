@@ -716,6 +716,18 @@ def test_units_that_die_are_found_at_an_evaluation() -> None:
     assert sentences[0].startswith("dead ReLUs: 10 of 16 units of layer '1' (ReLU) are 0 for each of")
 
 
+@pytest.mark.parametrize("options", [{}, {"validation": (X + 1, Y)}, {"batch_size": 64, "epochs": 5}])
+def test_units_that_are_all_dead_are_found_without_evaluations_and_in_few_steps(
+    options: dict[str, Any],
+) -> None:
+    model = mlp()
+    model[0].bias.data[...] = -100
+    sentences, _ = trained(model, **options)
+    assert [s[:10] for s in sentences] == ["parameters", "dead ReLUs"]
+    assert "16 of 16 units of layer '1' (ReLU)" in sentences[1]
+    assert "the units around them are 0 for every input" in sentences[0]
+
+
 def test_a_gradient_of_0_in_all_sampled_steps_is_found() -> None:
     class Idle(nn.Module):
         def __init__(self) -> None:

@@ -36,7 +36,7 @@ DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
 
 EVALUATION: Final = "evaluation"
-"""The time of lints that look at evaluations 1, 8, 64 and so on."""
+"""The time of lints that look at evaluations 1, 8, 64 and so on; at epochs where there are none."""
 
 GRADIENTS: Final = "gradients"
 """The time of lints that look at gradients: at an evaluation, if they were 0 in all sampled steps."""
@@ -251,16 +251,31 @@ class Lints(Callback):
             training.callbacks.listen(self, "on_step_end", False)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Look at the losses of the first epoch."""
+        """Look at the losses of the first epoch; and as after an evaluation, if there are none."""
+        if not training.evaluation_steps:
+            self._look_at_units(training)
         data = _arrays_of(training.data)
         if training.step == training.steps_per_epoch and data is not None:
             guess = course_rules.loss_of_guess(training.loss_function, data[1])
             self._say(training, _lints_of(EPOCH, training.history.losses, guess))
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Look at units behind ReLUs and at gradients of 0; again in the next steps, if units seem dead."""
-        self._evaluations += 1
+        """Look at units behind ReLUs and at gradients of 0."""
         training.callbacks.listen(self, "on_step_end", True)  # for the mode that the evaluation left
+        self._look_at_units(training)
+
+    def on_train_end(self, training: Training) -> None:
+        """Say which units are dead, if there were too few steps left to look at more rows in."""
+        if self._units is not None and training.batch is not None:
+            with suppress(Exception):
+                units = course_rules.DeadUnits(training.model)
+                units.look(few_rows(*training.batch, ROWS_FOR_DEAD)[0])
+                found = units if units.rows > self._units.rows else self._units
+                self._say(training, _lints_of(EVALUATION, found))
+
+    def _look_at_units(self, training: Training) -> None:
+        """Look at units and gradients; again at units in the next steps, if some seem dead."""
+        self._evaluations += 1
         if training.batch is None:
             return
         if "zero-gradient" not in self.said and course_rules.seem_zero(training.history.gradients):
@@ -270,6 +285,8 @@ class Lints(Callback):
                 units = course_rules.DeadUnits(training.model)
                 units.look(few_rows(*training.batch, FEWEST_ROWS)[0])
                 self._units = units if units.layers() else None
+                if self._units is not None:
+                    training.callbacks.listen(self, "on_step_end", True)
 
     def on_diverge(self, training: Training) -> str | None:
         """Return why the loss is not finite."""
