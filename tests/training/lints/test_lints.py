@@ -691,6 +691,20 @@ def test_without_a_listener_a_fault_is_a_warning() -> None:
     fit(model, optimizer, (X, Y), loss=CROSS_ENTROPY, epochs=1, lint=False)
 
 
+@pytest.mark.parametrize("inputs", [X.astype(np.float64), (10 * X).astype(np.int64)])
+@pytest.mark.parametrize("in_arrays", [True, False])
+def test_float64_is_said_once_and_without_lints_by_the_model(inputs: Any, in_arrays: bool) -> None:
+    data = (inputs, Y) if in_arrays else [(inputs, Y)] * 3
+    sentences, _ = trained(mlp(), data)  # a warning of the model would be an error here
+    assert [s for s in sentences if "computed in float64" in s] == sentences[:1]
+    with pytest.warns(UserWarning, match="this Sequential computes in float64"):
+        trained(mlp(), data, lint=False)
+    clean = mlp()
+    trained(clean)
+    with pytest.warns(UserWarning, match="this Sequential computes in float64"):
+        clean(inputs)
+
+
 def test_labels_are_looked_at_before_the_first_step() -> None:
     listener = Listener()
     model = mlp()

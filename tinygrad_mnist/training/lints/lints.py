@@ -213,6 +213,7 @@ class Lints(Callback):
         self._snapshots = Snapshots()
         self._evaluations = 0
         self._has_looked = False
+        self._float64_settled: bool | None = None  # of the model, while its own warning waits for the look
         self._beginning: course_rules.Beginning | None = None  # of a training that is in its first steps
         self._units: course_rules.DeadUnits | None = (
             None  # those that seem dead, until enough rows were looked at
@@ -233,9 +234,15 @@ class Lints(Callback):
         self._snapshots = Snapshots(training.model)
         self._snapshots.take(training.step)
         if training.step:  # what was to be said was said
+            self._hold_float64(training, "float64" in self.said)
             training.callbacks.listen(self, "on_step_end", False)
             return
+        self._hold_float64(training, True)
         self._beginning = course_rules.Beginning([], training.steps_per_epoch, [])
+
+    def on_exit(self, training: Training) -> None:
+        """Let the model warn of float64 again, if that was not said."""
+        self._release_float64(training)
 
     def on_epoch_begin(self, training: Training) -> None:
         """Look at the data before the first step, where it is arrays: the others have begun to listen."""
@@ -304,6 +311,20 @@ class Lints(Callback):
             return origin(training.model, training.loss_function, given, snapshots, losses, lr)
         return None
 
+    # ---- the model's own warning of float64 ------------------------------------------------------------
+
+    def _hold_float64(self, training: Training, hold: bool) -> None:
+        """Keep the model from warning that it computes in float64: a lint says it, with its cause."""
+        if hold and self._float64_settled is None:
+            self._float64_settled = training.model._float64_settled
+            vars(training.model)["_float64_settled"] = True
+
+    def _release_float64(self, training: Training) -> None:
+        """Let the model warn again, unless a lint has said it."""
+        if self._float64_settled is not None and "float64" not in self.said:
+            vars(training.model)["_float64_settled"] = self._float64_settled
+        self._float64_settled = None
+
     # ---- looks -----------------------------------------------------------------------------------------
 
     def _faults_of_data(self, training: Training) -> Iterator[Lint]:
@@ -361,6 +382,8 @@ class Lints(Callback):
                 training.notify(one.sentence)
             else:
                 warnings.warn(one.sentence, LintWarning, stacklevel=2)
+        if self._has_looked:
+            self._release_float64(training)
 
 
 def _arrays_of(data: Any) -> Batch | None:
