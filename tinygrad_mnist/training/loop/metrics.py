@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.module import evaluation_mode
+from tinygrad_mnist.numbers import number_text, percent_text
 from tinygrad_mnist.ops.loss import IGNORED
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.history import Metric
@@ -155,6 +156,10 @@ Beside them there are ``top-k`` for any k, and ``loss``, that of the training, w
 
 LOSS: Final = "loss"
 
+ACCURACY: Final = "accuracy"
+
+TOP_K: Final = re.compile(r"top-([1-9]\d*)")
+
 
 def find_metrics(names: MetricNames | None) -> dict[str, MetricFunction]:
     """Return the functions of metrics by name.
@@ -187,12 +192,23 @@ def find_metrics(names: MetricNames | None) -> dict[str, MetricFunction]:
     return found
 
 
+def metric_text(name: str, value: float) -> str:
+    """Return the value of a metric: in percent, where its name says that it is a share of the samples.
+
+    Examples
+    --------
+    >>> metric_text("top-5", 0.9991), metric_text("mean-absolute-error", 0.25)
+    ('99.91 %', '0.25')
+    """
+    return percent_text(value) if TOP_K.fullmatch(name) or name == ACCURACY else number_text(value)
+
+
 def _named(entry: str | MetricFunction) -> tuple[str, MetricFunction]:
     if not isinstance(entry, str):
         return getattr(entry, "__name__", type(entry).__name__), entry
     if entry in METRICS:
         return entry, METRICS[entry]
-    if match := re.fullmatch(r"top-([1-9]\d*)", entry):
+    if match := TOP_K.fullmatch(entry):
         return entry, top(int(match[1]))
     near = difflib.get_close_matches(entry.lower().replace("_", "-"), METRICS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -281,7 +297,7 @@ class Validation:
         if not samples:
             raise TrainingError(f"all labels of the validation part are {ignored}, which is ignored")
         values = self._values(outputs, targets, ignored)
-        share = values.pop("accuracy", None)
+        share = values.pop(ACCURACY, None)
         return Measured(total / samples, share if isinstance(share, float) else None, metrics=values)
 
     def _values(self, outputs: list[Any], targets: list[NDArray[Any]], ignored: int) -> dict[str, Metric]:
@@ -297,7 +313,7 @@ class Validation:
         all_outputs, all_targets = np.concatenate(outputs), np.concatenate(targets)
         names = dict(self.metrics)
         if _has_classes(all_outputs, all_targets):
-            names.setdefault("accuracy", accuracy)
+            names.setdefault(ACCURACY, accuracy)
         return {
             name: _plain(function(all_outputs, all_targets, *((ignored,) if _ignores(function) else ())))
             for name, function in names.items()
