@@ -87,7 +87,7 @@ def fit(
     metrics : str, sequence or mapping, optional
         What is measured on the validation part besides loss and accuracy: names in `METRICS`, "top-3",
         functions of all outputs and all targets, or functions by name. The accuracy is always measured where
-        targets are classes.
+        targets are classes. Labels that the loss ignores, by its ``ignore_index``, do not count.
     callbacks : sequence of Callback
         They are told how it goes.
     clip_norm : float, optional
