@@ -57,7 +57,8 @@ def test_a_class_for_each_place_is_measured() -> None:
 
 @pytest.mark.parametrize("ignored", [-100, 2])
 def test_labels_that_the_loss_ignores_do_not_count(ignored: int) -> None:
-    x, y = RNG.normal(size=(50, 4)), RNG.integers(0, 2, 50)
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(50, 4)), rng.integers(0, 2, 50)
     y[::3] = ignored
     model, loss = nn.Linear(4, 3, rng=0).astype(np.float64), nn.CrossEntropyLoss(ignore_index=ignored)
     names = find_metrics(["top-2", "confusion"])
@@ -70,8 +71,10 @@ def test_labels_that_the_loss_ignores_do_not_count(ignored: int) -> None:
         Validation([(x, np.full(50, ignored))], loss, {})(model)
 
 
-def test_outputs_that_are_not_of_classes_along_axis_1_have_no_accuracy() -> None:
-    x, y = RNG.normal(size=(6, 5, 4)), RNG.integers(0, 3, (6, 5))
+@pytest.mark.parametrize("tokens", [5, 3])  # of as many tokens as classes the shape alone does not tell
+def test_outputs_that_are_not_of_classes_along_axis_1_have_no_accuracy(tokens: int) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(6, tokens, 4)), rng.integers(0, 3, (6, tokens))
 
     def loss(outputs: Any, targets: Any) -> Any:
         return nn.functional.cross_entropy(outputs.reshape(-1, 3), targets.reshape(-1))
@@ -79,6 +82,9 @@ def test_outputs_that_are_not_of_classes_along_axis_1_have_no_accuracy() -> None
     found = Validation(Batches(x, y, 4), loss, {})(nn.Linear(4, 3, rng=0).astype(np.float64))
     assert found.accuracy is None
     assert found.loss > 0
+    by_place = Validation(Batches(x, y, 4), nn.CrossEntropyLoss(), {})
+    if tokens == 3:
+        assert by_place(nn.Linear(4, 3, rng=0).astype(np.float64)).accuracy is not None
 
 
 def test_outputs_that_are_no_one_array_have_a_loss_alone() -> None:
@@ -86,7 +92,8 @@ def test_outputs_that_are_no_one_array_have_a_loss_alone() -> None:
         def forward(self, x: Any) -> Any:
             return super().forward(x), x
 
-    x, y = RNG.normal(size=(6, 4)), RNG.integers(0, 3, 6)
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(6, 4)), rng.integers(0, 3, 6)
     model, plain = Two(4, 3, rng=0).astype(np.float64), nn.Linear(4, 3, rng=0).astype(np.float64)
 
     def loss(outputs: Any, targets: Any) -> Any:

@@ -16,8 +16,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import number_text, percent_text
 from tinygrad_mnist.ops.loss import IGNORED
@@ -300,6 +302,13 @@ class Validation:
         share = values.pop(ACCURACY, None)
         return Measured(total / samples, share if isinstance(share, float) else None, metrics=values)
 
+    def _knows_axis(self, outputs: NDArray[Any], targets: NDArray[Any]) -> bool:
+        """Return whether classes can be along axis 1 alone: (n, 5, 5) may be 5 places with 5 classes each."""
+        if outputs.ndim == 2 or targets.shape != outputs.shape[:-1]:
+            return True
+        ours = isinstance(self.loss, nn.CrossEntropyLoss | nn.NLLLoss)
+        return ours or self.loss in (F.cross_entropy, F.nll_loss)
+
     def _values(self, outputs: list[Any], targets: list[NDArray[Any]], ignored: int) -> dict[str, Metric]:
         """Return the values of the metrics on all batches; of none, if these do not make one array."""
         if not (_are_of_one_array(outputs) and _are_of_one_array(targets)):
@@ -312,7 +321,7 @@ class Validation:
             return {}
         all_outputs, all_targets = np.concatenate(outputs), np.concatenate(targets)
         names = dict(self.metrics)
-        if _has_classes(all_outputs, all_targets):
+        if _has_classes(all_outputs, all_targets) and self._knows_axis(all_outputs, all_targets):
             names.setdefault(ACCURACY, accuracy)
         return {
             name: _plain(function(all_outputs, all_targets, *((ignored,) if _ignores(function) else ())))
