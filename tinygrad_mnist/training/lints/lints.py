@@ -248,12 +248,15 @@ class Lints(Callback):
         """Look at the data before the first step, where it is arrays: the others have begun to listen."""
         if training.step == 0:
             self._say(training, self._faults_of_data(training))
+            if self._has_looked:
+                self._release_float64(training)
 
     def on_step_end(self, training: Training) -> None:
         """Look, in the first steps and in some after an evaluation."""
         self._snapshots.note(training.step)
         if training.batch is not None:
             self._say(training, self._faults_of_step(training, training.batch))
+            self._release_float64(training)
         if self._beginning is None and self._units is None:
             training.callbacks.listen(self, "on_step_end", False)
 
@@ -382,8 +385,6 @@ class Lints(Callback):
                 training.notify(one.sentence)
             else:
                 warnings.warn(one.sentence, LintWarning, stacklevel=2)
-        if self._has_looked:
-            self._release_float64(training)
 
 
 def _arrays_of(data: Any) -> Batch | None:
