@@ -97,10 +97,10 @@ def test_without_classes_the_loss_is_shown() -> None:
     assert line == "epoch 3.0/8  loss 0.5000  validation loss 0.2500 *    1.2 s"
 
 
-def test_metrics_that_are_numbers_stand_in_the_line() -> None:
-    shown = record(confusion=[[1, 0], [0, 1]], **{"top-5": 0.999})
+def test_metrics_that_are_numbers_stand_in_the_line_and_shares_in_percent() -> None:
+    shown = record(confusion=[[1, 0], [0, 1]], **{"top-5": 0.999, "margin": 0.25})
     line = evaluation_line(SimpleNamespace(steps=80, steps_per_epoch=10), shown, False)
-    assert re.search(r"validation +97.00 %  top-5 0.999 +1.2 s$", line)
+    assert re.search(r"validation +97.00 %  top-5 99.90 %  margin 0.25 +1.2 s$", line)
 
 
 def test_signs_that_cannot_be_written_are_not_used() -> None:
