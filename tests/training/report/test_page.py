@@ -15,7 +15,11 @@ from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
 from tinygrad_mnist.training.loop.history import History
 from tinygrad_mnist.training.report import pictures
-from tinygrad_mnist.training.report.page import SECTIONS
+from tinygrad_mnist.training.report.comparison import comparison_page, named
+from tinygrad_mnist.training.report.drawn import Drawn
+from tinygrad_mnist.training.report.markup import join
+from tinygrad_mnist.training.report.page import SECTIONS, report_page
+from tinygrad_mnist.training.report.results import key_numbers
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 from tinygrad_mnist.training.report.write import write_report
 
@@ -173,6 +177,37 @@ def test_without_anything_but_a_checkpoint_there_is_a_page(made: Made) -> None:
     text = read(made(dataset=None, summary={}, history=History(1))).text
     assert "is not known" in text
     assert "The model" in text
+
+
+ODD = {
+    **{"null": None, "text": "many", "list": [1], "table": {}, "true": True, "negative": -1},
+    **{"huge": 10**400, "NaN": float("nan"), "infinite": float("inf")},
+}
+"""What a summary that another program wrote may hold in place of a number."""
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+def test_no_value_of_a_summary_ends_in_an_error(made: Made, outcome: Outcome, value: object) -> None:
+    odd = dict.fromkeys((*outcome.summary, "notices"), value)
+    run = made(dataset=None, summary=odd)
+    assert "The model" in Reader(report_page(Drawn(run, {}))).text
+    assert Reader(comparison_page(named([run, made("second", summary=odd)]), [])).text
+
+
+def test_a_summary_may_lack_any_of_its_values(made: Made, outcome: Outcome) -> None:
+    run = made()
+    for name in outcome.summary:
+        alone = replace(run, summary={name: outcome.summary[name]})
+        others = {key: value for key, value in outcome.summary.items() if key != name}
+        without = replace(run, summary=others)
+        for odd in (alone, without):
+            assert key_numbers(Drawn(odd, {})) is not None
+    assert "1 epoch" in join(key_numbers(Drawn(replace(run, summary={"epochs": 1}), {})))
+
+
+def test_threads_that_nothing_told_are_not_none(made: Made, outcome: Outcome) -> None:
+    text = Reader(report_page(Drawn(made(summary={**outcome.summary, "threads": None}), {}))).text
+    assert "threads not known (the package threadpoolctl tells it)" in text
 
 
 def test_without_matplotlib_there_are_tables_and_digits(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from tinygrad_mnist.training.report.listing import value_text
 from tinygrad_mnist.training.report.markup import Content, Markup, document, element, image, join, table
 from tinygrad_mnist.training.report.page import style_sheet
 from tinygrad_mnist.training.report.pictures import Picture
-from tinygrad_mnist.training.report.results import counted, interval_text, noun, time_text
+from tinygrad_mnist.training.report.results import counted, interval_text, noun, number, share, time_text
 from tinygrad_mnist.training.report.statistics import SIGNIFICANCE, holm, mcnemar
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
@@ -200,19 +200,19 @@ def _results(runs: Mapping[str, TrainedRun]) -> Content:
     rows = []
     for name, run in runs.items():
         found, summary = counted(run), run.summary
-        seconds, epochs = summary.get("train_seconds"), summary.get("epochs")
-        validation, speed = summary.get("validation_accuracy"), summary.get("images_per_second")
+        seconds, epochs = number(summary, "train_seconds"), number(summary, "epochs")
+        validation, speed = share(summary, "validation_accuracy"), number(summary, "images_per_second")
         rows.append(
             (
                 name,
                 "-" if found is None else percent_text(found[0] / found[1]),
                 "-" if found is None else interval_text(*found),
                 "-" if found is None else f"{found[1] - found[0]:,} of {found[1]:,}",
-                percent_text(validation) if isinstance(validation, float) else "-",
+                "-" if validation is None else percent_text(validation),
                 f"{sum(parameter.size for parameter in run.checkpoint.model.parameters()):,}",
-                f"{round(epochs, 2):g}" if isinstance(epochs, int | float) else "-",
-                time_text(seconds) if isinstance(seconds, float) else "-",
-                f"{speed:,.0f}" if isinstance(speed, float) else "-",
+                "-" if epochs is None else f"{round(epochs, 2):g}",
+                "-" if seconds is None else time_text(seconds),
+                "-" if speed is None else f"{speed:,.0f}",
             )
         )
     heading = (

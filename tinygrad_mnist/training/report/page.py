@@ -24,7 +24,7 @@ from tinygrad_mnist.training.report.markup import Content, Markup, document, ele
 from tinygrad_mnist.training.report.mistakes import mistakes
 from tinygrad_mnist.training.report.model_table import model_table
 from tinygrad_mnist.training.report.reproduction import FILE, reproduction
-from tinygrad_mnist.training.report.results import data_name, key_numbers, result
+from tinygrad_mnist.training.report.results import data_name, key_numbers, number, result
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
 
@@ -171,10 +171,12 @@ def _model(drawn: Drawn) -> Content:
 
 def _repeat(drawn: Drawn) -> Content:
     run, recipe = drawn.run, drawn.run.checkpoint.recipe
-    known = {
-        **run.checkpoint.origin,
-        **{name: run.summary[name] for name in ("threads", "jit") if name in run.summary},
-    }
+    known = dict(run.checkpoint.origin)
+    threads, jit = number(run.summary, "threads"), run.summary.get("jit")
+    if threads is not None:
+        known["threads"] = int(threads)
+    if isinstance(jit, str):
+        known["jit"] = jit
     command, file = reproduction(recipe, known)
     words = command.replace(" --", "\n--").split("\n")  # an option is not broken between lines
     line = [[element("span", word, class_="word"), " "] for word in words]
@@ -226,10 +228,14 @@ def _repeat(drawn: Drawn) -> Content:
 
 def _facts(run: TrainedRun) -> list[tuple[Content, Content]]:
     summary, origin = run.summary, run.checkpoint.origin
+    threads = number(summary, "threads")  # None where the package threadpoolctl was not there to tell
     facts: list[tuple[Content, Content]] = [
         ("directory", element("code", str(run.path.resolve()))),
         ("seed", str(origin.get("seed", "not known"))),
-        ("threads", value_text(summary.get("threads")) if "threads" in summary else "not known"),
+        (
+            "threads",
+            "not known (the package threadpoolctl tells it)" if threads is None else f"{threads:.0f}",
+        ),
         ("compiled", _compiled(summary, origin)),
         ("data", element("code", str(origin.get("data")))),
     ]
