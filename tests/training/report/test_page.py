@@ -25,6 +25,9 @@ from tinygrad_mnist.training.report.write import write_report
 
 Made = Callable[..., TrainedRun]
 
+ALL = dict(pictures.DRAWINGS)
+"""All that can be drawn, whatever a test leaves of it."""
+
 VOID = {"meta", "img", "br", "hr", "link"}
 
 
@@ -281,11 +284,84 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     assert [path.name for path in run.path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_many_classes_are_a_list_of_mistakes(made: Made, patterns: Dataset) -> None:
+@pytest.fixture
+def many(made: Made, patterns: Dataset) -> TrainedRun:
+    """A run of more classes than a table can hold."""
     names = tuple(f"class {k}" for k in range(25))
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(25), 60).astype(np.float32)
-    run = made(names=names, dataset=replace(patterns, classes=25, class_names=names), given=probabilities)
-    text = read(run).text
-    assert "The confusion matrix of 25 classes is the picture confusion.png" in text
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(25), 60).astype(np.float32)
+    return made(names=names, dataset=replace(patterns, classes=25, class_names=names), given=probabilities)
+
+
+def test_the_matrix_of_many_classes_is_drawn_in_the_page(
+    many: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "DRAWINGS", {"confusion": ALL["confusion"]})
+    text = write_report(many).read_text("utf-8")
+    section = text[text.index('<section id="mistakes"') :]
+    assert "<svg" in section[: section.index("</section>")]
     assert "Taken most often" in text
+
+
+def test_without_its_picture_many_classes_are_a_list_of_mistakes(many: TrainedRun) -> None:
+    text = read(many).text
+    assert "A confusion matrix of so many classes is a picture" in text
+    assert "Taken most often" in text
+
+
+def matrices(run: TrainedRun) -> list[str]:
+    return re.findall(r'class="wide matrix".*?</table>', report_page(Drawn(run, {})))
+
+
+def shaded(table: str) -> dict[str, int]:
+    """Return the depth of the colour of each number that has one."""
+    return {text: int(depth) for depth, text in re.findall(r"--share:(\d+)%[^>]*>([^<]*)<", table)}
+
+
+def test_each_matrix_is_shaded_by_what_it_shows(made: Made, patterns: Dataset) -> None:
+    labels = np.repeat([0, 1], [50, 10])
+    said = np.concatenate([np.repeat([0, 1], [46, 4]), np.repeat([1, 2], [8, 2])])
+    data = replace(patterns, test_labels=labels, test_images=patterns.test_images[:60])
+    run = made(dataset=data, given=np.eye(4, dtype=np.float32)[said])
+    counts, shares = map(shaded, matrices(run))
+    assert counts == {"4": 45, "2": 22}
+    assert shares == {"8.0": 18, "20.0": 45}
+
+
+def test_long_names_leave_the_matrix_its_shape_and_are_told_whole(made: Made) -> None:
+    names = ("x" * 40, "a name of some words", "short", "W" * 40)
+    for table in matrices(made(names=names)):
+        assert 'class="turned"' in table
+        assert "--classes:4;" in table
+        assert "--name:14" in table
+        for name in names[:2]:
+            assert table.count(f'title="{name}"') == 2
+    assert 'class="turned"' not in matrices(made("second"))[0]
+
+
+def test_one_mistake_is_one_time(made: Made, patterns: Dataset) -> None:
+    said = patterns.test_labels.copy()
+    said[0] = (said[0] + 1) % 4
+    text = read(made(given=np.eye(4, dtype=np.float32)[said])).text
+    assert "(1 time)" in text
+    assert "1 times" not in text
+
+
+def test_pictures_of_an_earlier_report_go_where_there_is_nothing_to_draw(
+    made: Made, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "DRAWINGS", {"mistakes": ALL["mistakes"]})
+    wrong = made(given=np.eye(4, dtype=np.float32)[(patterns.test_labels + 1) % 4])
+    write_report(wrong)
+    folder = wrong.path / "pictures"
+    (folder / "mine.png").write_bytes(b"mine")
+    assert {path.name for path in folder.iterdir()} == {"mine.png", "mistakes.png", "mistakes.svg"}
+    write_report(replace(wrong, given=np.eye(4, dtype=np.float32)[patterns.test_labels]))
+    assert {path.name for path in folder.iterdir()} == {"mine.png"}
+
+
+@pytest.mark.parametrize("name", ["confusion", "class_accuracy", "samples", "mistakes"])
+def test_pictures_are_as_narrow_as_a_telephone_needs_them(made: Made, name: str) -> None:
+    run = made(given=np.random.default_rng(1).dirichlet(np.ones(4), 60).astype(np.float32))
+    figure = ALL[name](run, pictures.choose_examples(run))
+    assert figure is not None
+    assert figure.get_size_inches()[0] == pictures.WIDTH
