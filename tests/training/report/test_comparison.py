@@ -113,7 +113,7 @@ def test_the_result_compares_nothing_across_test_images(made: Made, patterns: Da
         ]
     )
     first, second, third = lead(runs)
-    assert first.startswith("Of a, b, which have the same test images, b recognises most: 100.00 %")
+    assert first.startswith("Of a, b, tested on the same images, b recognises most: 100.00 %.")
     assert "It is better" in first
     assert second == "c recognises 95.00 % of its test images; no other run was tested on these."
     assert third == "How well d recognises unseen images is not known."
@@ -125,7 +125,7 @@ def test_runs_whose_data_is_gone_are_grouped_by_the_hash_of_the_training(
     gone = {**outcome.summary, "data_sha256": {"train": "1", "test": "2"}}
     runs = named([made(name, dataset=None, summary=gone) for name in "ab"] + [made("c")])
     assert [sentence.split(" recognises")[0] for sentence in lead(runs)[:2]] == [
-        "Of a, b, which have the same test images, a",
+        "Of a, b, tested on the same images, a",
         "c",
     ]
 

@@ -14,6 +14,7 @@ from tests.training.report.conftest import NASTY
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
 from tinygrad_mnist.training.loop.history import History
+from tinygrad_mnist.training.report import page as page_module
 from tinygrad_mnist.training.report import pictures
 from tinygrad_mnist.training.report.comparison import comparison_page, named
 from tinygrad_mnist.training.report.drawn import Drawn
@@ -336,6 +337,18 @@ def test_long_names_leave_the_matrix_its_shape_and_are_told_whole(made: Made) ->
         for name in names[:2]:
             assert table.count(f'title="{name}"') == 2
     assert 'class="turned"' not in matrices(made("second"))[0]
+
+
+def test_weights_are_said_to_be_the_largest_only_where_some_are_left_out(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made()
+    first = pictures.first_layer(run)
+    assert first is not None
+    monkeypatch.setattr(page_module, "WEIGHTS", len(first.weight))
+    assert "The weights of the first layer, all on one scale" in read(run).text
+    monkeypatch.setattr(page_module, "WEIGHTS", len(first.weight) - 1)
+    assert "The weights of the first layer, those with the largest norm, all on one scale" in read(run).text
 
 
 def test_one_mistake_is_one_time(made: Made, patterns: Dataset) -> None:

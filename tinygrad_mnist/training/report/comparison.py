@@ -28,7 +28,7 @@ MOST_FOR_ALL_PAIRS: Final = 6
 """Runs up to which every pair is shown; of more, those of each with the best."""
 DISAGREEMENTS: Final = 24
 """The number of images that are shown on which runs disagree."""
-NAMED, SHORT = 3, 12
+NAMED, SHORT = 6, 10
 """Runs, and signs of their names, up to which names stand under each image; else numbers do."""
 
 
@@ -246,8 +246,10 @@ def _lead_of(
     accuracy = percent_text(_accuracy(runs[best]))
     if not others:
         return f"{best} recognises {accuracy} of its test images; no other run was tested on these."
-    which = "" if alone else f"Of {', '.join(names)}, which have the same test images, "
-    sentence = f"{which}{best} recognises most: {accuracy} of its test images."
+    if alone:
+        sentence = f"{best} recognises most: {accuracy} of its test images."
+    else:
+        sentence = f"Of {', '.join(names)}, tested on the same images, {best} recognises most: {accuracy}."
     compared = {
         test.second if test.first == best else test.first: test.corrected < SIGNIFICANCE
         for test in tests

@@ -215,12 +215,15 @@ def _predictions(run: TrainedRun, chosen: NDArray[np.intp], title: str | None) -
     )
 
 
+def first_layer(run: TrainedRun) -> nn.Linear | nn.Conv2d | None:
+    """Return the first layer of a run's model that multiplies by weights."""
+    modules = run.checkpoint.model.modules()
+    return next((module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)), None)
+
+
 def _weights(run: TrainedRun, examples: Examples | None) -> Figure | None:
     """Draw the first layer that takes images; None if it takes something else."""
-    first = next(
-        (module for module in run.checkpoint.model.modules() if isinstance(module, nn.Linear | nn.Conv2d)),
-        None,
-    )
+    first = first_layer(run)
     crop = run.checkpoint.recipe.crop
     height, width = (side - 2 * crop for side in run.checkpoint.image_shape)
     if first is None or (isinstance(first, nn.Linear) and first.weight.shape[1] != height * width):
