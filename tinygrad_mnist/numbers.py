@@ -30,8 +30,12 @@ def count_text(number: float, noun: str) -> str:
     ('1 module', '52,650 parameters', '0.39 epochs')
     >>> count_text(3, "class"), count_text(2, "axis"), count_text(2, "entry"), count_text(1, "test image")
     ('3 classes', '2 axes', '2 entries', '1 test image')
+    >>> count_text(1.0045, "epoch")
+    '1 epoch'
     """
-    digits = f"{number:,}" if isinstance(number, int) else f"{round(number, 2):,.10g}"
+    if not isinstance(number, int):
+        number = round(number, 2)
+    digits = f"{number:,}" if isinstance(number, int) else f"{number:,.10g}"
     return f"{digits} {noun if number == 1 else _plural(noun)}"
 
 

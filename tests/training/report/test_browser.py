@@ -80,6 +80,22 @@ def test_the_page_asks_nothing_complains_of_nothing_and_fits(
     page.close()
 
 
+def test_matrices_of_ten_classes_do_not_scroll_on_a_telephone(
+    browser: Browser, files: dict[str, Path]
+) -> None:
+    page, _ = opened(browser, files["report"], PHONE)
+    boxes, cells = (
+        page.evaluate(f"[...document.querySelectorAll('{chosen}')].map(one => {what})")
+        for chosen, what in (
+            (".matrix, .classes .wide", "one.scrollWidth - one.clientWidth"),
+            (".matrix td", "one.getBoundingClientRect().width"),
+        )
+    )
+    page.close()
+    assert boxes == [0, 0, 0]
+    assert max(cells) - min(cells) < 1
+
+
 TEXTS = """() => {
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -143,6 +159,17 @@ def test_dark_is_dark_and_light_is_light(browser: Browser, file: Path) -> None:
 
     light, dark = colours("light"), colours("dark")
     assert not set(light) & set(dark)
+
+
+def test_what_is_folded_is_open_on_paper(browser: Browser, files: dict[str, Path]) -> None:
+    page, _ = opened(browser, files["report"], SCREEN)
+    height = "document.querySelector('details').getBoundingClientRect().height"
+    table = page.evaluate("document.querySelector('details table').getBoundingClientRect().height")
+    on_screen = page.evaluate(height)
+    page.emulate_media(media="print")
+    on_paper = page.evaluate(height)
+    page.close()
+    assert on_screen < 50 < table / 2 < on_paper
 
 
 def test_it_can_be_printed(browser: Browser, files: dict[str, Path], tmp_path: Path) -> None:

@@ -14,12 +14,20 @@ from tests.training.report.conftest import NASTY
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Outcome
 from tinygrad_mnist.training.loop.history import History
+from tinygrad_mnist.training.report import page as page_module
 from tinygrad_mnist.training.report import pictures
-from tinygrad_mnist.training.report.page import SECTIONS
+from tinygrad_mnist.training.report.comparison import comparison_page, named
+from tinygrad_mnist.training.report.drawn import Drawn
+from tinygrad_mnist.training.report.markup import join
+from tinygrad_mnist.training.report.page import SECTIONS, report_page
+from tinygrad_mnist.training.report.results import key_numbers
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 from tinygrad_mnist.training.report.write import write_report
 
 Made = Callable[..., TrainedRun]
+
+ALL = dict(pictures.DRAWINGS)
+"""All that can be drawn, whatever a test leaves of it."""
 
 VOID = {"meta", "img", "br", "hr", "link"}
 
@@ -175,6 +183,37 @@ def test_without_anything_but_a_checkpoint_there_is_a_page(made: Made) -> None:
     assert "The model" in text
 
 
+ODD = {
+    **{"null": None, "text": "many", "list": [1], "table": {}, "true": True, "negative": -1},
+    **{"huge": 10**400, "NaN": float("nan"), "infinite": float("inf")},
+}
+"""What a summary that another program wrote may hold in place of a number."""
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+def test_no_value_of_a_summary_ends_in_an_error(made: Made, outcome: Outcome, value: object) -> None:
+    odd = dict.fromkeys((*outcome.summary, "notices"), value)
+    run = made(dataset=None, summary=odd)
+    assert "The model" in Reader(report_page(Drawn(run, {}))).text
+    assert Reader(comparison_page(named([run, made("second", summary=odd)]), [])).text
+
+
+def test_a_summary_may_lack_any_of_its_values(made: Made, outcome: Outcome) -> None:
+    run = made()
+    for name in outcome.summary:
+        alone = replace(run, summary={name: outcome.summary[name]})
+        others = {key: value for key, value in outcome.summary.items() if key != name}
+        without = replace(run, summary=others)
+        for odd in (alone, without):
+            assert key_numbers(Drawn(odd, {})) is not None
+    assert "1 epoch" in join(key_numbers(Drawn(replace(run, summary={"epochs": 1}), {})))
+
+
+def test_threads_that_nothing_told_are_not_none(made: Made, outcome: Outcome) -> None:
+    text = Reader(report_page(Drawn(made(summary={**outcome.summary, "threads": None}), {}))).text
+    assert "threads not known (the package threadpoolctl tells it)" in text
+
+
 def test_without_matplotlib_there_are_tables_and_digits(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -246,11 +285,96 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     assert [path.name for path in run.path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_many_classes_are_a_list_of_mistakes(made: Made, patterns: Dataset) -> None:
+@pytest.fixture
+def many(made: Made, patterns: Dataset) -> TrainedRun:
+    """A run of more classes than a table can hold."""
     names = tuple(f"class {k}" for k in range(25))
-    rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(25), 60).astype(np.float32)
-    run = made(names=names, dataset=replace(patterns, classes=25, class_names=names), given=probabilities)
-    text = read(run).text
-    assert "The confusion matrix of 25 classes is the picture confusion.png" in text
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(25), 60).astype(np.float32)
+    return made(names=names, dataset=replace(patterns, classes=25, class_names=names), given=probabilities)
+
+
+def test_the_matrix_of_many_classes_is_drawn_in_the_page(
+    many: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "DRAWINGS", {"confusion": ALL["confusion"]})
+    text = write_report(many).read_text("utf-8")
+    section = text[text.index('<section id="mistakes"') :]
+    assert "<svg" in section[: section.index("</section>")]
     assert "Taken most often" in text
+
+
+def test_without_its_picture_many_classes_are_a_list_of_mistakes(many: TrainedRun) -> None:
+    text = read(many).text
+    assert "A confusion matrix of so many classes is a picture" in text
+    assert "Taken most often" in text
+
+
+def matrices(run: TrainedRun) -> list[str]:
+    return re.findall(r'class="wide matrix".*?</table>', report_page(Drawn(run, {})))
+
+
+def shaded(table: str) -> dict[str, int]:
+    """Return the depth of the colour of each number that has one."""
+    return {text: int(depth) for depth, text in re.findall(r"--share:(\d+)%[^>]*>([^<]*)<", table)}
+
+
+def test_each_matrix_is_shaded_by_what_it_shows(made: Made, patterns: Dataset) -> None:
+    labels = np.repeat([0, 1], [50, 10])
+    said = np.concatenate([np.repeat([0, 1], [46, 4]), np.repeat([1, 2], [8, 2])])
+    data = replace(patterns, test_labels=labels, test_images=patterns.test_images[:60])
+    run = made(dataset=data, given=np.eye(4, dtype=np.float32)[said])
+    counts, shares = map(shaded, matrices(run))
+    assert counts == {"4": 45, "2": 22}
+    assert shares == {"8.0": 18, "20.0": 45}
+
+
+def test_long_names_leave_the_matrix_its_shape_and_are_told_whole(made: Made) -> None:
+    names = ("x" * 40, "a name of some words", "short", "W" * 40)
+    for table in matrices(made(names=names)):
+        assert 'class="turned"' in table
+        assert "--classes:4;" in table
+        assert "--name:14" in table
+        for name in names[:2]:
+            assert table.count(f'title="{name}"') == 2
+    assert 'class="turned"' not in matrices(made("second"))[0]
+
+
+def test_weights_are_said_to_be_the_largest_only_where_some_are_left_out(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made()
+    first = pictures.first_layer(run)
+    assert first is not None
+    monkeypatch.setattr(page_module, "WEIGHTS", len(first.weight))
+    assert "The weights of the first layer, all on one scale" in read(run).text
+    monkeypatch.setattr(page_module, "WEIGHTS", len(first.weight) - 1)
+    assert "The weights of the first layer, those with the largest norm, all on one scale" in read(run).text
+
+
+def test_one_mistake_is_one_time(made: Made, patterns: Dataset) -> None:
+    said = patterns.test_labels.copy()
+    said[0] = (said[0] + 1) % 4
+    text = read(made(given=np.eye(4, dtype=np.float32)[said])).text
+    assert "(1 time)" in text
+    assert "1 times" not in text
+
+
+def test_pictures_of_an_earlier_report_go_where_there_is_nothing_to_draw(
+    made: Made, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "DRAWINGS", {"mistakes": ALL["mistakes"]})
+    wrong = made(given=np.eye(4, dtype=np.float32)[(patterns.test_labels + 1) % 4])
+    write_report(wrong)
+    folder = wrong.path / "pictures"
+    (folder / "mine.png").write_bytes(b"mine")
+    assert {path.name for path in folder.iterdir()} == {"mine.png", "mistakes.png", "mistakes.svg"}
+    write_report(replace(wrong, given=np.eye(4, dtype=np.float32)[patterns.test_labels]))
+    assert {path.name for path in folder.iterdir()} == {"mine.png"}
+
+
+@pytest.mark.parametrize("name", ["confusion", "class_accuracy", "samples", "mistakes"])
+def test_pictures_are_as_narrow_as_a_telephone_needs_them(made: Made, name: str) -> None:
+    run = made(given=np.random.default_rng(1).dirichlet(np.ones(4), 60).astype(np.float32))
+    figure = ALL[name](run, pictures.choose_examples(run))
+    assert figure is not None
+    assert figure.get_size_inches()[0] == pictures.WIDTH

@@ -6,6 +6,7 @@ from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.report.drawn import Drawn, figure, paragraphs
 from tinygrad_mnist.training.report.gradient_reading import layer_norms, read_gradients
 from tinygrad_mnist.training.report.markup import Content, element, join
+from tinygrad_mnist.training.report.results import number
 
 
 def course(drawn: Drawn) -> Content:
@@ -43,10 +44,10 @@ def _curves_caption(drawn: Drawn) -> list[Content]:
     history = drawn.run.history
     if not history.records:
         return []
-    last, best = history.records[-1], drawn.run.summary.get("best_step")
+    last, best = history.records[-1], number(drawn.run.summary, "best_step")
     caption = (
         f"{count_text(len(history.records), 'evaluation')}, the last after {count_text(last.step, 'step')}."
     )
-    if isinstance(best, int):
-        caption += f" The state after step {best:,} was kept: it was the best on the validation part."
+    if best is not None:
+        caption += f" The state after step {best:,.0f} was kept: it was the best on the validation part."
     return [caption]

@@ -23,8 +23,9 @@ from tinygrad_mnist.training.report.listing import changes_text, value_text
 from tinygrad_mnist.training.report.markup import Content, Markup, document, element, join, table
 from tinygrad_mnist.training.report.mistakes import mistakes
 from tinygrad_mnist.training.report.model_table import model_table
+from tinygrad_mnist.training.report.pictures import WEIGHTS, first_layer
 from tinygrad_mnist.training.report.reproduction import FILE, reproduction
-from tinygrad_mnist.training.report.results import data_name, key_numbers, result
+from tinygrad_mnist.training.report.results import data_name, key_numbers, number, result
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
 
@@ -73,8 +74,8 @@ def _looks(drawn: Drawn) -> Content:
         figure(
             drawn,
             "weights",
-            "The weights of the first layer, those with the largest norm, all on one scale that is symmetric "
-            "about 0.",
+            f"The weights of the first layer{_chosen(drawn.run)}, all on one scale that is symmetric about "
+            "0.",
         ),
         figure(
             drawn,
@@ -85,6 +86,12 @@ def _looks(drawn: Drawn) -> Content:
     ]
     pictures = [picture for picture in found if picture is not None]
     return element("div", pictures, class_="pair") if pictures else None
+
+
+def _chosen(run: TrainedRun) -> str:
+    """Return which weights are drawn, where not all are."""
+    first = first_layer(run)
+    return "" if first is None or len(first.weight) <= WEIGHTS else ", those with the largest norm"
 
 
 def _calibration(drawn: Drawn) -> Content:
@@ -103,19 +110,18 @@ def _calibration(drawn: Drawn) -> Content:
         if sure < right
         else "as sure as it is right"
     )
-    return join(
-        element(
-            "p",
-            f"On average the model is {percent_text(sure)} sure, and {percent_text(right)} of its answers "
-            f"are right: it is {way}. The expected calibration error is {percent_text(found.error)}: the "
-            f"mean distance between confidence and accuracy, over {len(found.counts)} bins.",
-        ),
-        figure(
-            drawn,
-            "calibration",
-            "Points on the diagonal are as sure as they are right; below it the model is too sure.",
-        ),
+    drawing = figure(
+        drawn,
+        "calibration",
+        "Points on the diagonal are as sure as they are right; below it the model is too sure.",
     )
+    text = element(
+        "p",
+        f"On average the model is {percent_text(sure)} sure, and {percent_text(right)} of its answers "
+        f"are right: it is {way}. The expected calibration error is {percent_text(found.error)}: the "
+        f"mean distance between confidence and accuracy, over {len(found.counts)} bins.",
+    )
+    return text if drawing is None else element("div", drawing, text, class_="pair")
 
 
 # ---- the model --------------------------------------------------------------------------------------------
@@ -146,7 +152,7 @@ def _model(drawn: Drawn) -> Content:
                 "p",
                 "To search and zoom it, open ",
                 element("a", drawn.graph_page, href=drawn.graph_page),
-                ".",
+                " in the directory of the run; it is a file of its own, which this page does not hold.",
             )
             if drawn.graph_page
             else None
@@ -171,10 +177,12 @@ def _model(drawn: Drawn) -> Content:
 
 def _repeat(drawn: Drawn) -> Content:
     run, recipe = drawn.run, drawn.run.checkpoint.recipe
-    known = {
-        **run.checkpoint.origin,
-        **{name: run.summary[name] for name in ("threads", "jit") if name in run.summary},
-    }
+    known = dict(run.checkpoint.origin)
+    threads, jit = number(run.summary, "threads"), run.summary.get("jit")
+    if threads is not None:
+        known["threads"] = int(threads)
+    if isinstance(jit, str):
+        known["jit"] = jit
     command, file = reproduction(recipe, known)
     words = command.replace(" --", "\n--").split("\n")  # an option is not broken between lines
     line = [[element("span", word, class_="word"), " "] for word in words]
@@ -226,10 +234,14 @@ def _repeat(drawn: Drawn) -> Content:
 
 def _facts(run: TrainedRun) -> list[tuple[Content, Content]]:
     summary, origin = run.summary, run.checkpoint.origin
+    threads = number(summary, "threads")  # None where the package threadpoolctl was not there to tell
     facts: list[tuple[Content, Content]] = [
         ("directory", element("code", str(run.path.resolve()))),
         ("seed", str(origin.get("seed", "not known"))),
-        ("threads", value_text(summary.get("threads")) if "threads" in summary else "not known"),
+        (
+            "threads",
+            "not known (the package threadpoolctl tells it)" if threads is None else f"{threads:.0f}",
+        ),
         ("compiled", _compiled(summary, origin)),
         ("data", element("code", str(origin.get("data")))),
     ]

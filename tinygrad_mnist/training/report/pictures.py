@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 WIDTH: Final = 4.63
 """Inches. On a telephone, where they are 384 pixels, the smallest text is then 11 pixels high."""
 
+SUFFIXES: Final = (".svg", ".png")
 SAMPLES, MISTAKES, SALIENT, WEIGHTS = 24, 16, 12, 25
 
 
@@ -93,8 +95,10 @@ def draw(run: TrainedRun, examples: Examples | None, folder: Path | None) -> tup
             return pictures, [f"No curves were drawn: {error}"]
         except ValueError as error:
             missing.append(f"The picture {name} was not drawn: {printable(str(error))}")
-            continue
+            figure = None
         if figure is None:
+            if folder is not None:
+                _remove(folder, name)
             continue
         pictures.append(Picture(name, plots.svg(figure)))
         if folder is not None:
@@ -116,10 +120,17 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """
     with writing(folder):
         folder.mkdir(exist_ok=True)
-    for suffix in (".svg", ".png"):
+    for suffix in SUFFIXES:
         path = folder / f"{name}{suffix}"
         with writing(path):
             plots.save(figure, path)
+
+
+def _remove(folder: Path, name: str) -> None:
+    """Remove what an earlier report drew by a name: it would be taken for a picture of the run as it is."""
+    for suffix in SUFFIXES:
+        with suppress(OSError):
+            (folder / f"{name}{suffix}").unlink()
 
 
 # ---- each picture -----------------------------------------------------------------------------------------
@@ -165,7 +176,7 @@ def _confusion(run: TrainedRun, examples: Examples | None) -> Figure | None:
         return None
     names = run.checkpoint.class_names
     return plots.plot_confusion(
-        confusion_matrix(run.dataset.test_labels, run.predicted, len(names)), names=names
+        confusion_matrix(run.dataset.test_labels, run.predicted, len(names)), names=names, width=WIDTH
     )
 
 
@@ -174,7 +185,7 @@ def _class_accuracy(run: TrainedRun, examples: Examples | None) -> Figure | None
         return None
     names = run.checkpoint.class_names
     counts = confusion_matrix(run.dataset.test_labels, run.predicted, len(names))
-    return plots.plot_class_accuracy(counts, names=names)
+    return plots.plot_class_accuracy(counts, names=names, width=WIDTH)
 
 
 def _samples(run: TrainedRun, examples: Examples | None) -> Figure | None:
@@ -200,15 +211,19 @@ def _predictions(run: TrainedRun, chosen: NDArray[np.intp], title: str | None) -
         title=title,
         names=run.checkpoint.class_names,
         as_ink=is_drawn_as_ink(run.dataset),
+        width=WIDTH,
     )
+
+
+def first_layer(run: TrainedRun) -> nn.Linear | nn.Conv2d | None:
+    """Return the first layer of a run's model that multiplies by weights."""
+    modules = run.checkpoint.model.modules()
+    return next((module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)), None)
 
 
 def _weights(run: TrainedRun, examples: Examples | None) -> Figure | None:
     """Draw the first layer that takes images; None if it takes something else."""
-    first = next(
-        (module for module in run.checkpoint.model.modules() if isinstance(module, nn.Linear | nn.Conv2d)),
-        None,
-    )
+    first = first_layer(run)
     crop = run.checkpoint.recipe.crop
     height, width = (side - 2 * crop for side in run.checkpoint.image_shape)
     if first is None or (isinstance(first, nn.Linear) and first.weight.shape[1] != height * width):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from tinygrad_mnist.numbers import count_text, duration_text, percent_text
 from tinygrad_mnist.plots import wilson_interval
 from tinygrad_mnist.training.report.drawn import Drawn
 from tinygrad_mnist.training.report.markup import Content, Markup, element, join
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 from tinygrad_mnist.training.training_data import data_title
+
+_LARGEST: Final = 1e15
+"""Numbers of a summary are less: no training has as many images, steps or seconds."""
 
 
 def data_name(run: TrainedRun) -> str:
@@ -16,14 +22,37 @@ def data_name(run: TrainedRun) -> str:
     return data_title(str(origin.get("dataset", origin.get("data"))), str(origin.get("data")))
 
 
+def number(summary: Mapping[str, Any], name: str) -> float | None:
+    """Return a number of a summary; None where it holds none, or one below 0 or without bound.
+
+    A summary may be of an earlier version, or written by hand: whatever reads its numbers reads them by this.
+
+    Examples
+    --------
+    >>> number({"epochs": 2}, "epochs"), number({"epochs": "2"}, "epochs"), number({}, "epochs")
+    (2.0, None, None)
+    """
+    value = summary.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # NaN is not in the range; of a whole number beyond it there is no float
+    return float(value) if 0 <= value < _LARGEST else None
+
+
+def share(summary: Mapping[str, Any], name: str) -> float | None:
+    """Return a number of a summary that is a share, 0 to 1; None where it holds none."""
+    found = number(summary, name)
+    return found if found is not None and found <= 1 else None
+
+
 def counted(run: TrainedRun) -> tuple[int, int] | None:
     """Return how many test images are recognised, of how many; None if nobody knows."""
     if run.right is not None:
         return int(run.right.sum()), len(run.right)
-    accuracy, images = run.summary.get("test_accuracy"), run.summary.get("test_images")
-    if isinstance(accuracy, float) and isinstance(images, int) and images > 0:
-        return round(accuracy * images), images
-    return None
+    accuracy, images = share(run.summary, "test_accuracy"), number(run.summary, "test_images")
+    if accuracy is None or images is None or images < 1:
+        return None
+    return round(accuracy * int(images)), int(images)
 
 
 def interval_text(right: int, total: int) -> str:
@@ -70,32 +99,27 @@ def key_numbers(drawn: Drawn) -> Content:
     if found is not None:
         numbers.append(("Test accuracy", percent_text(found[0] / found[1]), f"{found[1]:,} images"))
     for name, part in (("Validation accuracy", "validation"), ("Training accuracy", "train")):
-        if isinstance(summary.get(f"{part}_accuracy"), float):
-            images = summary.get(f"{part}_images")
-            numbers.append(
-                (name, percent_text(summary[f"{part}_accuracy"]), f"{images:,} images" if images else "")
-            )
-    if isinstance(summary.get("test_loss"), float):
-        numbers.append(("Test loss", f"{summary['test_loss']:.4f}", "nats"))
+        accuracy, images = share(summary, f"{part}_accuracy"), number(summary, f"{part}_images")
+        if accuracy is not None:
+            numbers.append((name, percent_text(accuracy), f"{images:,.0f} images" if images else ""))
+    test_loss = number(summary, "test_loss")
+    if test_loss is not None:
+        numbers.append(("Test loss", f"{test_loss:.4f}", "nats"))
     parameters = sum(parameter.size for parameter in run.checkpoint.model.parameters())
     numbers.append(("Parameters", f"{parameters:,}", recipe.architecture))
-    if "epochs" in summary:
-        unit = "iteration" if recipe.full_batch else "epoch"
-        numbers.append(("Trained for", count_text(summary["epochs"], unit), f"{summary['steps']:,} steps"))
+    epochs, steps = number(summary, "epochs"), number(summary, "steps")
+    if epochs is not None:
+        passes = count_text(epochs, "iteration" if recipe.full_batch else "epoch")
+        numbers.append(("Trained for", passes, "" if steps is None else count_text(int(steps), "step")))
+    seconds, speed = number(summary, "train_seconds"), number(summary, "images_per_second")
+    if seconds is not None:
         numbers.append(
-            (
-                "Training time",
-                time_text(summary["train_seconds"]),
-                f"{summary['images_per_second']:,.0f} images a second",
-            )
+            ("Training time", time_text(seconds), "" if speed is None else f"{speed:,.0f} images a second")
         )
-        numbers.append(
-            (
-                "Kept",
-                f"step {summary['best_step']:,}",
-                f"epoch {summary['best_epoch']:.4g}, the best on validation",
-            )
-        )
+    best_step, best_epoch = number(summary, "best_step"), number(summary, "best_epoch")
+    if best_step is not None:
+        epoch = "" if best_epoch is None else f"epoch {best_epoch:.4g}, "
+        numbers.append(("Kept", f"step {best_step:,.0f}", f"{epoch}the best on validation"))
     entries = (
         element("div", element("dt", name), element("dd", value, element("small", below) if below else None))
         for name, value, below in numbers

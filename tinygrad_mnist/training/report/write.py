@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tinygrad_mnist import plots
 from tinygrad_mnist.data import Dataset
@@ -22,6 +22,9 @@ from tinygrad_mnist.training.runs.directory import GRAPH_PAGE, GRAPH_PICTURE, PI
 
 LARGEST_GRAPH: Final = 1 << 20
 """Bytes of the largest graph that is put into the page; a larger one is left to ``graph.html``."""
+
+SQUEEZED: Final = 4
+"""How many times as long the longest of several trainings is as the shortest, before epochs are no time."""
 
 
 def write_report(run: TrainedRun) -> Path:
@@ -136,6 +139,7 @@ def _curves(runs: Mapping[str, TrainedRun]) -> tuple[list[Picture], list[str]]:
     missing = [f"{name} has no evaluations to draw." for name in rows if name not in known]
     if not known:
         return [], missing
+    time = _squeezed(known)
     pictures: list[Picture] = []
     for quantity in ("loss", "accuracy"):
         columns = {"step", "epoch", f"train_{quantity}", f"validation_{quantity}"}
@@ -144,8 +148,22 @@ def _curves(runs: Mapping[str, TrainedRun]) -> tuple[list[Picture], list[str]]:
             for name, found in known.items()
         }
         try:
-            figure = plots.plot_comparison(some, title=quantity.capitalize(), width=WIDTH)
+            figure = plots.plot_comparison(some, title=quantity.capitalize(), time=time, width=WIDTH)
         except (ImportError, ValueError) as error:
             return pictures, [*missing, f"No curves were drawn: {printable(str(error))}"]
         pictures.append(Picture(quantity, plots.svg(figure)))
     return pictures, missing
+
+
+def _squeezed(rows: Mapping[str, list[dict[str, Any]]]) -> str | None:
+    """Give rows the share of their training as time, where the shortest would be lost in a corner.
+
+    Returns what the axis of time is then called; None where it stays.
+    """
+    lasts = {name: found[-1].get("epoch") or 0.0 for name, found in rows.items()}
+    if min(lasts.values()) <= 0 or max(lasts.values()) < SQUEEZED * min(lasts.values()):
+        return None
+    for name, found in rows.items():
+        for row in found:
+            row["epoch"] = 100 * row["epoch"] / lasts[name]
+    return "percent of the training"
