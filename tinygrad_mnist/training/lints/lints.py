@@ -36,7 +36,7 @@ DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
 
 EVALUATION: Final = "evaluation"
-"""The time of lints that look at evaluations 1, 8, 64 and so on."""
+"""The time of lints that look at evaluations 1, 8, 64 and so on; at epochs, if there are none."""
 
 GRADIENTS: Final = "gradients"
 """The time of lints that look at gradients: at an evaluation, if they were 0 in all sampled steps."""
@@ -96,6 +96,9 @@ LINTS: Final[Mapping[str, LintRule]] = {
     "not-finite-data": LintRule(BATCH, batch_rules.not_finite_data, "NaN or infinity in the data"),
     "softmax-before-loss": LintRule(
         BATCH, batch_rules.squashed_before_loss, "a softmax or sigmoid that the loss computes too"
+    ),
+    "relu-before-loss": LintRule(
+        BATCH, batch_rules.rectified_before_loss, "a ReLU as the last layer before the loss of logits"
     ),
     "probabilities-to-nll": LintRule(
         BATCH, batch_rules.probabilities_to_nll, "outputs before NLLLoss that are no log-probabilities"
@@ -199,8 +202,8 @@ class Lints(Callback):
     """The callback that says what is wrong with a training, each fault once; `fit` adds it.
 
     It looks at the first batch, at the batches and rates of the first steps, after the first epoch, and at
-    the evaluations 1, 8, 64 and so on. In all other steps it costs nothing. It keeps copies of the weights on
-    the way, so that a loss that is not finite can be explained.
+    the evaluations 1, 8, 64 and so on (epochs, if there is no evaluation). In all other steps it costs
+    nothing. It keeps copies of the weights on the way, so that a loss that is not finite can be explained.
 
     Examples
     --------
@@ -235,7 +238,9 @@ class Lints(Callback):
         if training.step:  # what was to be said was said
             training.callbacks.listen(self, "on_step_end", False)
             return
-        self._beginning = course_rules.Beginning([], training.steps_per_epoch, [])
+        data = _arrays_of(training.data)
+        targets = None if data is None else data[1]
+        self._beginning = course_rules.Beginning([], training.steps_per_epoch, [], targets)
 
     def on_epoch_begin(self, training: Training) -> None:
         """Look at the data before the first step, where it is arrays: the others have begun to listen."""
@@ -251,16 +256,28 @@ class Lints(Callback):
             training.callbacks.listen(self, "on_step_end", False)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Look at the losses of the first epoch."""
+        """Look at the losses of the first epoch; also at units, if there are no evaluations."""
         data = _arrays_of(training.data)
         if training.step == training.steps_per_epoch and data is not None:
             guess = course_rules.loss_of_guess(training.loss_function, data[1])
             self._say(training, _lints_of(EPOCH, training.history.losses, guess))
+        if not training.evaluation_steps:
+            self._look_at_units(training)
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
-        """Look at units behind ReLUs and at gradients of 0; again in the next steps, if units seem dead."""
-        self._evaluations += 1
+        """Look at units behind ReLUs and at gradients of 0."""
         training.callbacks.listen(self, "on_step_end", True)  # for the mode that the evaluation left
+        self._look_at_units(training)
+
+    def on_train_end(self, training: Training) -> None:
+        """Say that units are dead, where no more steps come that could show them alive."""
+        if self._units is not None:
+            units, self._units = self._units, None
+            self._say(training, _lints_of(EVALUATION, units))
+
+    def _look_at_units(self, training: Training) -> None:
+        """Look at units behind ReLUs and at gradients of 0; at more rows, if units seem dead."""
+        self._evaluations += 1
         if training.batch is None:
             return
         if "zero-gradient" not in self.said and course_rules.seem_zero(training.history.gradients):
@@ -270,6 +287,23 @@ class Lints(Callback):
                 units = course_rules.DeadUnits(training.model)
                 units.look(few_rows(*training.batch, FEWEST_ROWS)[0])
                 self._units = units if units.layers() else None
+            if self._units is not None and not self._say_of_all_data(training):
+                training.callbacks.listen(self, "on_step_end", True)  # for the rows of the next batches
+
+    def _say_of_all_data(self, training: Training) -> bool:
+        """Say which units are dead for rows of all data; return whether that is known."""
+        data = _arrays_of(training.data)
+        if data is None:
+            return False
+        with suppress(Exception):  # of a transform that the model needs, say
+            units = course_rules.DeadUnits(training.model)
+            rows = few_rows(*data, ROWS_FOR_DEAD)[0]
+            standardize = getattr(training.data, "standardize", None)
+            units.look(rows if standardize is None else standardize(rows))
+            self._units = None
+            self._say(training, _lints_of(EVALUATION, units))
+            return True
+        return False
 
     def on_diverge(self, training: Training) -> str | None:
         """Return why the loss is not finite."""

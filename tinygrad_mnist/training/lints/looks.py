@@ -56,6 +56,15 @@ class Applied:
     """Whether a layer asked for a random generator since the operation before."""
 
 
+RECTIFIERS: Final = frozenset({"relu", "maximum", "linear_batch_norm_relu"})
+
+
+def is_rectifier(one: Applied) -> bool:
+    """Return whether an operation is a ReLU."""
+    is_zero = one.name != "maximum" or any(np.ndim(array) == 0 and array == 0 for array in one.arrays)
+    return one.name in RECTIFIERS and is_zero
+
+
 @dataclass
 class _Watcher(Recorder):
     """The recorder of a look: it keeps what ran."""
