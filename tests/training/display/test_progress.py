@@ -104,10 +104,10 @@ def test_without_classes_the_loss_is_shown() -> None:
     assert line == "epoch 3.0/8  loss 0.5000  validation loss 0.2500 *    1.2 s"
 
 
-def test_metrics_that_are_numbers_stand_in_the_line() -> None:
-    shown = record(confusion=[[1, 0], [0, 1]], **{"top-5": 0.999})
+def test_metrics_that_are_numbers_stand_in_the_line_and_shares_in_percent() -> None:
+    shown = record(confusion=[[1, 0], [0, 1]], **{"top-5": 0.999, "margin": 0.25})
     line = evaluation_line(SimpleNamespace(steps=80, steps_per_epoch=10), shown, False)
-    assert re.search(r"validation +97.00 %  top-5 0.999 +1.2 s$", line)
+    assert re.search(r"validation +97.00 %  top-5 99.90 %  margin 0.25 +1.2 s$", line)
 
 
 @pytest.mark.parametrize("width", [24, 40, 60])
@@ -118,7 +118,14 @@ def test_a_line_that_is_too_long_for_a_terminal_is_broken_between_its_parts(widt
     lines = evaluation_line(running, record(**{"top-5": 0.999}), True, width).splitlines()
     assert max(map(len, lines)) <= width
     assert all(line.startswith("    ") for line in lines[1:])
-    words = ["epoch 3.0/8", "loss 0.5000", "training 98.00 %", "validation 97.00 %", "top-5 0.999", "1.2 s *"]
+    words = [
+        "epoch 3.0/8",
+        "loss 0.5000",
+        "training 98.00 %",
+        "validation 97.00 %",
+        "top-5 99.90 %",
+        "1.2 s *",
+    ]
     assert [part.strip() for line in lines for part in line.strip().split("  ")] == words
     without = evaluation_line(running, record(accuracy=None), False, 20).splitlines()
     assert without == ["epoch 3.0/8", "    loss 0.5000", "    validation loss 0.2500", "    1.2 s"]

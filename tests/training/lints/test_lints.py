@@ -733,6 +733,20 @@ def test_without_a_listener_a_fault_is_a_warning() -> None:
     fit(model, optimizer, (X, Y), loss=CROSS_ENTROPY, epochs=1, lint=False)
 
 
+@pytest.mark.parametrize("inputs", [X.astype(np.float64), (10 * X).astype(np.int64)])
+@pytest.mark.parametrize("in_arrays", [True, False])
+def test_float64_is_said_once_and_without_lints_by_the_model(inputs: Any, in_arrays: bool) -> None:
+    data = (inputs, Y) if in_arrays else [(inputs, Y)] * 3
+    sentences, _ = trained(mlp(), data)  # a warning of the model would be an error here
+    assert [s for s in sentences if "computed in float64" in s] == sentences[:1]
+    with pytest.warns(UserWarning, match="this Sequential computes in float64"):
+        trained(mlp(), data, lint=False)
+    clean = mlp()
+    trained(clean)
+    with pytest.warns(UserWarning, match="this Sequential computes in float64"):
+        clean(inputs)
+
+
 def test_labels_are_looked_at_before_the_first_step() -> None:
     listener = Listener()
     model = mlp()
@@ -765,6 +779,19 @@ def test_units_that_are_all_dead_are_found_in_a_short_training(data: Any, valida
     model[0].bias.data[...] = -100
     sentences, _ = trained(model, data, validation=validation, epochs=2)
     assert sentences[-1].startswith("dead ReLUs: 16 of 16 units of layer '1' (ReLU) are 0 for each of")
+
+
+@pytest.mark.parametrize("options", [{}, {"validation": (X + 1, Y)}, {"batch_size": 64, "epochs": 5}])
+def test_units_that_are_all_dead_are_found_without_evaluations_and_in_few_steps(
+    options: dict[str, Any],
+) -> None:
+    model = mlp()
+    model[0].bias.data[...] = -100
+    sentences, _ = trained(model, **options)
+    units, parameters = sorted(sentences)  # units are said at once, a gradient of 0 after five of them
+    assert units.startswith("dead ReLUs: 16 of 16 units of layer '1' (ReLU)")
+    assert parameters.startswith("parameters")
+    assert "the units around them are 0 for every input" in parameters
 
 
 @pytest.mark.parametrize("validation", [None, (X + 1, Y)])
@@ -801,6 +828,14 @@ def test_a_model_that_a_callback_leaves_in_evaluation_mode_is_found() -> None:
     )
     assert len(listener.sentences) == 1
     assert listener.sentences[0].startswith("the model is in evaluation mode while it is trained: layer '0'")
+
+
+@pytest.mark.parametrize("lint_it", [True, False])
+def test_of_the_first_step_no_learning_rate_is_blamed(lint_it: bool) -> None:
+    with pytest.raises(DivergedError, match="in step 1 ") as caught:
+        trained(Own(lambda layer, x: np.log(layer(x))), lint=lint_it)
+    assert "learning rate" not in str(caught.value)
+    assert "; " in str(caught.value)
 
 
 def test_a_training_that_diverges_says_why() -> None:

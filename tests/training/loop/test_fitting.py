@@ -268,12 +268,52 @@ class Broken:
 
 
 OTHER = make()
+
+
+def frozen() -> Trained:
+    made = make()
+    for parameter in made.model.parameters():
+        parameter.requires_grad = False
+    return made
+
+
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "lengths": (lambda: make().fit((X, Y[:-1])), "90 inputs and 89 targets"),
     "empty": (lambda: make().fit((X[:0], Y[:0])), "nothing to go through"),
     "no batches": (lambda: make().fit([]), "data has no batches"),
     "one array": (lambda: make().fit(X), "data is a pair of arrays, .* not a ndarray"),
     "three arrays": (lambda: make().fit((X, Y, Y)), "a pair of arrays, inputs and targets, not 3"),
+    "two inputs": (lambda: make().fit(((X, X), Y)), r"a tuple of 2 arrays, .*; put them together, as np"),
+    "inputs by name": (lambda: make().fit(({"a": X}, Y)), "a dict of 1 arrays, but a model .* has one input"),
+    "a tuple of two batches": (
+        lambda: make().fit(((X[:45], Y[:45]), (X[45:], Y[45:]))),
+        r"a pair of pairs of arrays; .* give a list of them",
+    ),
+    "rows of several lengths": (
+        lambda: make().fit(([[1.0, 2.0], [1.0]], Y[:2])),
+        "the inputs are a list of parts that make no array",
+    ),
+    "a batch of several lengths": (
+        lambda: make().fit([([[1.0, 2.0], [1.0]], Y[:2])]),
+        "the inputs are a list of parts that make no array",
+    ),
+    "names as labels": (
+        lambda: make().fit((X, np.array(list("abc") * 30))),
+        r"the targets are texts, <U1; give numbers: names, numbers = np.unique\(targets",
+    ),
+    "names in batches": (lambda: make().fit(Batches(X, np.array(list("abc") * 30))), "targets are texts"),
+    "names in a list": (lambda: make().fit([(X[:3], ["a", "b", "c"])]), "the targets are texts"),
+    "objects": (lambda: make().fit((X, np.array([None] * 90))), "the targets are object; give real numbers"),
+    "a last batch of one": (
+        lambda: make().fit((X[:65], Y[:65])),
+        r"65 samples in batches of 8 leave a batch of one, .* data.Batches\(x, y, 8, .*drop_last=True\)",
+    ),
+    "batches of one": (lambda: make().fit(batch_size=1), "leave a batch of one"),
+    "all is frozen": (lambda: frozen().fit(), "all parameters of the model are frozen"),
+    "a constant loss": (
+        lambda: make().fit(loss=lambda outputs, _: outputs.detach().mean(), lint=False),
+        r"the loss depends on no parameter that is trained, .* detach\(\)",
+    ),
     "a list of two arrays": (lambda: make().fit([X, Y]), "give a tuple of them"),
     "a generator": (
         lambda: make().fit(batch for batch in [(X, Y)]),
@@ -285,7 +325,42 @@ FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "epochs of a text": (lambda: make().fit(epochs="3"), "epochs must be .*, not '3'"),
     "endless": (lambda: make().fit(epochs=math.inf), "epochs must be .*, not inf"),
     "seed": (lambda: make().fit(seed=-1), "seed must be .* not -1"),
-    "batch size": (lambda: make().fit(batch_size=0), "at least 1 sample, not 0"),
+    "seed of a text": (lambda: make().fit(seed="a"), "seed must be a whole number .* not 'a'"),
+    "seed of a fraction": (lambda: make().fit(seed=1.5), "seed must be a whole number .* not 1.5"),
+    "batch size": (lambda: make().fit(batch_size=0), "batch_size must be .* at least 1, not 0"),
+    "batch size of a text": (lambda: make().fit(batch_size="8"), "batch_size must be .* not '8'"),
+    "batch size of a fraction": (lambda: make().fit(batch_size=2.5), "batch_size must be .* not 2.5"),
+    "lint": (lambda: make().fit(lint="no"), "lint must be True or False, not 'no'"),
+    "checkpoint of a number": (lambda: make().fit(checkpoint=5), "checkpoint must be the path .* not 5"),
+    "checkpoint of no name": (lambda: make().fit(checkpoint=""), "checkpoint must be the path .* not ''"),
+    "resume": (lambda: make().fit(resume=True), "resume must be the path .* not True"),
+    "resume of bytes": (lambda: make().fit(resume=b"a.npz"), "resume must be the path .* not b'a.npz'"),
+    "checkpoint_every": (lambda: make().fit(checkpoint_every="5"), "is '5', but there is no file to write"),
+    "loss of a name": (
+        lambda: make().fit(loss="cross-entropy"),
+        r"loss must be a function, not 'cross-entropy'; make one, as nn.CrossEntropyLoss\(\)",
+    ),
+    "loss of a class": (
+        lambda: make().fit(loss=nn.CrossEntropyLoss),
+        "loss must be a function, not the class CrossEntropyLoss itself",
+    ),
+    "optimiser of a class": (
+        lambda: fit(make().model, optim.Adam, (X, Y), loss=nn.MSELoss(), epochs=1),  # type: ignore[arg-type]
+        r"optimizer must be .* not the class Adam itself; make one, as optim.Adam\(model.parameters\(\)\)",
+    ),
+    "model of a function": (
+        lambda: fit(lambda x: x, OTHER.optimizer, (X, Y), loss=nn.MSELoss(), epochs=1),  # type: ignore[arg-type]
+        "model must be a module of nn, not a function; make a class of nn.Module",
+    ),
+    "model and optimiser": (
+        lambda: fit(OTHER.optimizer, OTHER.model, (X, Y), loss=nn.MSELoss(), epochs=1),  # type: ignore[arg-type]
+        "the optimiser stands in the place of the model",
+    ),
+    "schedule of a name": (lambda: make().fit(schedule="cosine"), "schedule must be .* not 'cosine'; make"),
+    "schedule of a class": (
+        lambda: make().fit(schedule=optim.ExponentialLR),
+        "schedule must be a schedule of optim, or None, not the class ExponentialLR itself",
+    ),
     "metric": (
         lambda: make().fit(validation=HELD_OUT, metrics="acuracy"),
         "no metric 'acuracy'; did you mean accuracy",
@@ -329,6 +404,24 @@ def test_what_does_not_fit_is_said_in_a_sentence(name: str) -> None:
     call, message = FAULTS[name]
     with pytest.raises((TrainingError, DataError, IndexError), match=message):
         call()
+
+
+def test_an_error_in_the_validation_part_says_where_it_is() -> None:
+    with pytest.raises(ValueError, match=r"matmul|shape") as caught:
+        make().fit(validation=(X[:, :5], Y))
+    assert caught.value.__notes__ == [
+        "This batch is one of the validation part; its inputs and targets: (90, 5) and (90,)"
+    ]
+
+
+def test_a_last_batch_of_one_that_batch_norm_can_take_is_trained_on() -> None:
+    frozen_norm = make()
+    frozen_norm.model[1].eval()
+    frozen_norm.fit((X[:17], Y[:17]), epochs=1, lint=False)
+    make().fit(Batches(X[:17], Y[:17], 8, drop_last=True), epochs=1)
+    wide = nn.Sequential(nn.Conv1d(1, 2, 3, rng=0), nn.BatchNorm1d(2), nn.Flatten(), nn.Linear(8, 3, rng=1))
+    optimizer = optim.SGD(wide.parameters(), lr=0.1)
+    fit(wide, optimizer, (X[:17, None], Y[:17]), loss=nn.CrossEntropyLoss(), epochs=1, batch_size=8)
 
 
 # ---- interrupts and callbacks ----------------------------------------------------------------------------

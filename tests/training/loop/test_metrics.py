@@ -55,6 +55,57 @@ def test_a_class_for_each_place_is_measured() -> None:
     assert find_metrics("top-2")["top-2"](outputs, labels) == find_metrics("top-2")["top-2"](*flat)
 
 
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_labels_that_the_loss_ignores_do_not_count(ignored: int) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(50, 4)), rng.integers(0, 2, 50)
+    y[::3] = ignored
+    model, loss = nn.Linear(4, 3, rng=0).astype(np.float64), nn.CrossEntropyLoss(ignore_index=ignored)
+    names = find_metrics(["top-2", "confusion"])
+    found = Validation(Batches(x, y, 1), loss, names)(model)  # some batches have no label that counts
+    kept = y != ignored
+    alone = Validation(Batches(x[kept], y[kept], 7), loss, names)(model)
+    assert found.loss == pytest.approx(alone.loss)
+    assert (found.accuracy, found.metrics) == (alone.accuracy, alone.metrics)
+    with pytest.raises(TrainingError, match=f"all labels of the validation part are {ignored}, which is ig"):
+        Validation([(x, np.full(50, ignored))], loss, {})(model)
+
+
+@pytest.mark.parametrize("tokens", [5, 3])  # of as many tokens as classes the shape alone does not tell
+def test_outputs_that_are_not_of_classes_along_axis_1_have_no_accuracy(tokens: int) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(6, tokens, 4)), rng.integers(0, 3, (6, tokens))
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        return nn.functional.cross_entropy(outputs.reshape(-1, 3), targets.reshape(-1))
+
+    found = Validation(Batches(x, y, 4), loss, {})(nn.Linear(4, 3, rng=0).astype(np.float64))
+    assert found.accuracy is None
+    assert found.loss > 0
+    by_place = Validation(Batches(x, y, 4), nn.CrossEntropyLoss(), {})
+    if tokens == 3:
+        assert by_place(nn.Linear(4, 3, rng=0).astype(np.float64)).accuracy is not None
+
+
+def test_outputs_that_are_no_one_array_have_a_loss_alone() -> None:
+    class Two(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x), x
+
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(6, 4)), rng.integers(0, 3, 6)
+    model, plain = Two(4, 3, rng=0).astype(np.float64), nn.Linear(4, 3, rng=0).astype(np.float64)
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        return nn.functional.cross_entropy(outputs[0], targets)
+
+    found = Validation(Batches(x, y, 4), loss, {})(model)
+    assert found.accuracy is None
+    assert found.loss == pytest.approx(Validation(Batches(x, y), nn.CrossEntropyLoss(), {})(plain).loss)
+    with pytest.raises(TrainingError, match=r"metrics \(top-2\) need outputs .* the outputs are a tuple"):
+        Validation(Batches(x, y, 4), loss, find_metrics("top-2"))(model)
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
 def test_a_validation_part_is_measured_as_a_whole_whatever_its_batches(batch_size: int) -> None:
     x, y = RNG.normal(size=(50, 4)), RNG.integers(0, 3, 50)

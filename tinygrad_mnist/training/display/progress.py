@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, TextIO
 
-from tinygrad_mnist.numbers import count_text, duration_text, number_text, percent_text
+from tinygrad_mnist.numbers import count_text, duration_text, percent_text
 from tinygrad_mnist.training.display.displays import Display, Row, find_display
 from tinygrad_mnist.training.loop.callbacks import Callback
+from tinygrad_mnist.training.loop.metrics import metric_text
 from tinygrad_mnist.training.recipe.rates import MANY, rates_line, schedule_rates
 
 if TYPE_CHECKING:
@@ -373,7 +374,7 @@ def evaluation_line(training: Training, record: Record, best: bool, width: int |
     elif record.validation_loss is not None:
         parts.append(f"validation loss {record.validation_loss:.4f}")
     numbers = {name: value for name, value in record.metrics.items() if isinstance(value, int | float)}
-    parts += [f"{name} {number_text(value)}" for name, value in numbers.items()]
+    parts += [f"{name} {metric_text(name, value)}" for name, value in numbers.items()]
     line = f"{'  '.join(parts)}{' *' if best else '  '} {record.seconds:6.1f} s"
     if width is None or len(line) <= width:
         return line

@@ -221,7 +221,7 @@ def gradient_of_zero(look: Look) -> Iterator[str]:
     for _, gradients in look.further_looks():
         zero &= {name for name, value in gradients.items() if value == 0}
     if names := [name for name, _ in look.model.named_parameters() if name in zero]:
-        around = "them" if len(names) > 1 else "it"
+        around = "it" if len(names) == 1 else "them"
         advice = f"the units around {around} are 0 for every input, or are multiplied by 0"
         yield _silent_text(names, "a gradient of exactly 0", advice)
 

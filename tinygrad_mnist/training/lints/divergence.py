@@ -127,18 +127,21 @@ def origin(
     """
     if (spoiled := spoiled_batch(*batches[max(batches)])) is not None:
         return spoiled
-    found = [_growth_text(losses), *_first_anomaly(model, loss, batches, snapshots)]
-    if not any(found):
+    anomaly = _first_anomaly(model, loss, batches, snapshots)
+    step, what = anomaly or (max(batches), None)
+    found = list(filter(None, [_growth_text(losses), what]))
+    if not found:
         return None
-    was = "" if lr is None else f" (it was {lr:g})"
-    advice = f"take a lower learning rate{was} or clip the gradients to a smaller norm"
-    return "; ".join(filter(None, [*found, advice]))
+    if step > 1:  # else the weights are those of the beginning, and no rate has changed them
+        was = "" if lr is None else f" (it was {lr:g})"
+        found.append(f"take a lower learning rate{was} or clip the gradients to a smaller norm")
+    return "; ".join(found)
 
 
 def _first_anomaly(
     model: nn.Module, loss: Loss, batches: Mapping[int, tuple[Any, Any]], snapshots: Snapshots
-) -> Iterator[str]:
-    """Run the steps again, the first one first; yield what is said of the first value that is not finite."""
+) -> tuple[int, str] | None:
+    """Run the steps again, the first one first; return the step and the text of the first anomaly."""
     for step in sorted(batches):
         if (kept := snapshots.before(step)) is None:
             continue
@@ -146,8 +149,8 @@ def _first_anomaly(
         if what := _anomaly(model, loss, batches[step], state):
             whose = "from before it" if at == step - 1 else f"after step {at:,}"
             which = "this step" if step == max(batches) else f"step {step:,}"
-            yield f"{which}, run again with the weights {whose}: {what}"
-            return
+            return step, f"{which}, run again with the weights {whose}: {what}"
+    return None
 
 
 def spoiled_batch(inputs: Any, targets: Any) -> str | None:

@@ -36,7 +36,7 @@ DATA: Final = "data"
 """The time of lints that compare the training and the validation part: before the first step."""
 
 EVALUATION: Final = "evaluation"
-"""The time of lints that look at evaluations 1, 8, 64 and so on; at epochs, if there are none."""
+"""The time of lints that look at evaluations 1, 8, 64 and so on; at epochs where there are none."""
 
 GRADIENTS: Final = "gradients"
 """The time of lints that look at gradients: at an evaluation, if they were 0 in all sampled steps."""
@@ -216,6 +216,7 @@ class Lints(Callback):
         self._snapshots = Snapshots()
         self._evaluations = 0
         self._has_looked = False
+        self._float64_settled: bool | None = None  # of the model, while its own warning waits for the look
         self._beginning: course_rules.Beginning | None = None  # of a training that is in its first steps
         self._units: course_rules.DeadUnits | None = (
             None  # those that seem dead, until enough rows were looked at
@@ -236,33 +237,42 @@ class Lints(Callback):
         self._snapshots = Snapshots(training.model)
         self._snapshots.take(training.step)
         if training.step:  # what was to be said was said
+            self._hold_float64(training, "float64" in self.said)
             training.callbacks.listen(self, "on_step_end", False)
             return
+        self._hold_float64(training, True)
         data = _arrays_of(training.data)
         targets = None if data is None else data[1]
         self._beginning = course_rules.Beginning([], training.steps_per_epoch, [], targets)
+
+    def on_exit(self, training: Training) -> None:
+        """Let the model warn of float64 again, if that was not said."""
+        self._release_float64(training)
 
     def on_epoch_begin(self, training: Training) -> None:
         """Look at the data before the first step, where it is arrays: the others have begun to listen."""
         if training.step == 0:
             self._say(training, self._faults_of_data(training))
+            if self._has_looked:
+                self._release_float64(training)
 
     def on_step_end(self, training: Training) -> None:
         """Look, in the first steps and in some after an evaluation."""
         self._snapshots.note(training.step)
         if training.batch is not None:
             self._say(training, self._faults_of_step(training, training.batch))
+            self._release_float64(training)
         if self._beginning is None and self._units is None:
             training.callbacks.listen(self, "on_step_end", False)
 
     def on_epoch_end(self, training: Training) -> None:
-        """Look at the losses of the first epoch; also at units, if there are no evaluations."""
+        """Look at the losses of the first epoch; and as after an evaluation, if there are none."""
+        if not training.evaluation_steps:
+            self._look_at_units(training)
         data = _arrays_of(training.data)
         if training.step == training.steps_per_epoch and data is not None:
             guess = course_rules.loss_of_guess(training.loss_function, data[1])
             self._say(training, _lints_of(EPOCH, training.history.losses, guess))
-        if not training.evaluation_steps:
-            self._look_at_units(training)
 
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
         """Look at units behind ReLUs and at gradients of 0."""
@@ -270,13 +280,16 @@ class Lints(Callback):
         self._look_at_units(training)
 
     def on_train_end(self, training: Training) -> None:
-        """Say that units are dead, where no more steps come that could show them alive."""
-        if self._units is not None:
-            units, self._units = self._units, None
-            self._say(training, _lints_of(EVALUATION, units))
+        """Say which units are dead, if there were too few steps left to look at more rows in."""
+        if self._units is not None and training.batch is not None:
+            with suppress(Exception):
+                units = course_rules.DeadUnits(training.model)
+                units.look(few_rows(*training.batch, ROWS_FOR_DEAD)[0])
+                found = units if units.rows > self._units.rows else self._units
+                self._say(training, _lints_of(EVALUATION, found))
 
     def _look_at_units(self, training: Training) -> None:
-        """Look at units behind ReLUs and at gradients of 0; at more rows, if units seem dead."""
+        """Look at units and gradients; again at units in the next steps, if some seem dead."""
         self._evaluations += 1
         if training.batch is None:
             return
@@ -320,6 +333,20 @@ class Lints(Callback):
                 snapshots.add(training.best.step, training.best_state)
             return origin(training.model, training.loss_function, given, snapshots, losses, lr)
         return None
+
+    # ---- the model's own warning of float64 ------------------------------------------------------------
+
+    def _hold_float64(self, training: Training, hold: bool) -> None:
+        """Keep the model from warning that it computes in float64: a lint says it, with its cause."""
+        if hold and self._float64_settled is None:
+            self._float64_settled = training.model._float64_settled
+            vars(training.model)["_float64_settled"] = True
+
+    def _release_float64(self, training: Training) -> None:
+        """Let the model warn again, unless a lint has said it."""
+        if self._float64_settled is not None and "float64" not in self.said:
+            vars(training.model)["_float64_settled"] = self._float64_settled
+        self._float64_settled = None
 
     # ---- looks -----------------------------------------------------------------------------------------
 

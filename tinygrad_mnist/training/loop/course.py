@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, restore, state_of
@@ -30,8 +29,8 @@ from tinygrad_mnist.training.loop.compilation import JitDecision, decide, work_a
 from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
 from tinygrad_mnist.training.loop.interrupts import Interrupts, deferred
 from tinygrad_mnist.training.loop.metrics import Measured
-from tinygrad_mnist.training.loop.requirements import require_fit, require_settings
-from tinygrad_mnist.training.loop.sources import Source
+from tinygrad_mnist.training.loop.requirements import require_fit, require_kinds, require_settings
+from tinygrad_mnist.training.loop.sources import Source, pair_of
 from tinygrad_mnist.training.loop.steps import Loss, StepFunctions, step_functions
 from tinygrad_mnist.training.loop.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.prediction import Forward
@@ -170,6 +169,7 @@ class Training:
         evaluated: int | None = None,
         plan: Plan | None = None,
     ) -> None:
+        require_kinds(model, optimizer, loss, schedule)
         require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
         require_fit(model, optimizer, schedule)
         if patience is not None and evaluate is None:
@@ -383,7 +383,7 @@ class Training:
         """Do one step on the next batches."""
         if self.accumulate == 1:
             x, y = self._next(drawn)
-            inputs = Tensor(x), Tensor(y)
+            inputs = pair_of((x, y))
             self.batch = inputs
             found, norm = self._call("whole", *inputs)
             value = float(found)
@@ -425,7 +425,7 @@ class Training:
         self.samples += samples
         total, norm = 0.0, None
         for number, (x, y) in enumerate(batches):
-            inputs, share = (Tensor(x), Tensor(y)), len(x) / samples
+            inputs, share = pair_of((x, y)), len(x) / samples
             self.batch = inputs
             if count == 1:
                 value, norm = self._call("whole", *inputs)
@@ -468,6 +468,8 @@ class Training:
         """Return the error for the first loss that is NaN or infinite: no later step could learn anything."""
         rate = f"{self._greatest_lr:g}"
         advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
+        if self.step == 1 and not math.isfinite(self.loss):
+            advice = "no step was taken before, so look at the data, the first weights and the loss"
         reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
         return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 

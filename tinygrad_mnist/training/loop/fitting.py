@@ -32,6 +32,7 @@ from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training
 from tinygrad_mnist.training.loop.metrics import MetricNames, Validation, find_metrics
+from tinygrad_mnist.training.loop.requirements import require_arguments, require_kinds, require_last_batch
 from tinygrad_mnist.training.loop.sources import Source, as_source
 from tinygrad_mnist.training.loop.steps import Loss
 from tinygrad_mnist.training.prediction import BATCH
@@ -86,7 +87,7 @@ def fit(
     metrics : str, sequence or mapping, optional
         What is measured on the validation part besides loss and accuracy: names in `METRICS`, "top-3",
         functions of all outputs and all targets, or functions by name. The accuracy is always measured where
-        targets are classes.
+        targets are classes. Labels that the loss ignores, by its ``ignore_index``, do not count.
     callbacks : sequence of Callback
         They are told how it goes.
     clip_norm : float, optional
@@ -145,11 +146,19 @@ def fit(
     >>> len(done.history.losses), done.best.validation_accuracy > 0.9
     (30, True)
     """
-    if seed < 0:
-        raise TrainingError(f"seed must be a whole number of at least 0, not {seed}")
+    require_kinds(model, optimizer, loss, schedule)
+    require_arguments(
+        batch_size=batch_size,
+        seed=seed,
+        lint=lint,
+        checkpoint=checkpoint,
+        checkpoint_every=None if checkpoint_every == EVERY else checkpoint_every,
+        resume=resume,
+    )
     if isinstance(callbacks, Callback):
         raise TrainingError("callbacks is a list of them: callbacks=[...]")
     source = as_source(data, batch_size, np.random.default_rng(seed))
+    require_last_batch(model, source)
     evaluate = None
     if validation is not None:
         evaluate = Validation(as_source(validation, BATCH, None), loss, find_metrics(metrics))

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
+from tinygrad_mnist.numbers import number_text, percent_text
+from tinygrad_mnist.ops.loss import IGNORED
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.history import Metric
+from tinygrad_mnist.training.loop.sources import pair_of
 
 MetricFunction = Callable[[NDArray[Any], NDArray[Any]], Any]
 """A function of outputs, shape (n, ...), and targets, shape (n, ...)."""
@@ -53,7 +59,7 @@ class Measured:
 # ---- the table -------------------------------------------------------------------------------------------
 
 
-def accuracy(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
+def accuracy(outputs: NDArray[Any], targets: NDArray[Any], ignored: int = IGNORED) -> float:
     """Return the share of the samples whose greatest output is that of their class.
 
     Parameters
@@ -62,14 +68,32 @@ def accuracy(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
         Shape (n, classes) or (n, classes, ...).
     targets : ndarray
         Integers of shape (n, ...), or rows of `one_hot` in the shape of the outputs.
+    ignored : int
+        The label of samples that do not count, as the losses have it by the name ``ignore_index``.
 
     Examples
     --------
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     0.5
+    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, -100]))
+    1.0
     """
-    labels = _labels(outputs, targets)
-    return float(np.mean(outputs.argmax(axis=1) == labels))
+    rows, labels = _labelled(outputs, targets, ignored)
+    return float(np.mean(rows.argmax(axis=1) == labels))
+
+
+@dataclass(frozen=True)
+class _AmongTheGreatest:
+    """The share of the samples whose class is among the k greatest outputs."""
+
+    k: int
+
+    def __call__(self, outputs: NDArray[Any], targets: NDArray[Any], ignored: int = IGNORED) -> float:
+        rows, labels = _labelled(outputs, targets, ignored)
+        own = np.take_along_axis(rows, labels[:, None], axis=1)
+        # of equal outputs the one of the first class comes first, as argmax has it
+        before = (rows > own) | ((rows == own) & (np.arange(rows.shape[1]) < labels[:, None]))
+        return float(np.mean(np.count_nonzero(before, axis=1) < self.k))
 
 
 def top(k: int) -> MetricFunction:
@@ -80,19 +104,10 @@ def top(k: int) -> MetricFunction:
     >>> top(2)(np.array([[0.1, 0.5, 0.4], [0.8, 0.2, 0.0]]), np.array([2, 2]))
     0.5
     """
-
-    def among_the_greatest(outputs: NDArray[Any], targets: NDArray[Any]) -> float:
-        labels = np.expand_dims(_labels(outputs, targets), 1)
-        own = np.take_along_axis(outputs, labels, axis=1)
-        # of equal outputs the one of the first class comes first, as argmax has it
-        classes = np.arange(outputs.shape[1]).reshape(-1, *(1,) * (outputs.ndim - 2))
-        before = (outputs > own) | ((outputs == own) & (classes < labels))
-        return float(np.mean(np.count_nonzero(before, axis=1) < k))
-
-    return among_the_greatest
+    return _AmongTheGreatest(k)
 
 
-def confusion(outputs: NDArray[Any], targets: NDArray[Any]) -> list[list[int]]:
+def confusion(outputs: NDArray[Any], targets: NDArray[Any], ignored: int = IGNORED) -> list[list[int]]:
     """Return how many samples of each class (rows) were taken for each class (columns).
 
     Examples
@@ -100,8 +115,9 @@ def confusion(outputs: NDArray[Any], targets: NDArray[Any]) -> list[list[int]]:
     >>> confusion(np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 1, 1]))
     [[0, 0], [1, 2]]
     """
-    labels, classes = _labels(outputs, targets), outputs.shape[1]
-    pairs = labels.astype(np.intp).ravel() * classes + outputs.argmax(axis=1).ravel()
+    rows, labels = _labelled(outputs, targets, ignored)
+    classes = rows.shape[1]
+    pairs = labels.astype(np.intp) * classes + rows.argmax(axis=1)
     counts: list[list[int]] = np.bincount(pairs, minlength=classes**2).reshape(classes, classes).tolist()
     return counts
 
@@ -142,6 +158,10 @@ Beside them there are ``top-k`` for any k, and ``loss``, that of the training, w
 
 LOSS: Final = "loss"
 
+ACCURACY: Final = "accuracy"
+
+TOP_K: Final = re.compile(r"top-([1-9]\d*)")
+
 
 def find_metrics(names: MetricNames | None) -> dict[str, MetricFunction]:
     """Return the functions of metrics by name.
@@ -174,12 +194,23 @@ def find_metrics(names: MetricNames | None) -> dict[str, MetricFunction]:
     return found
 
 
+def metric_text(name: str, value: float) -> str:
+    """Return the value of a metric: in percent, where its name says that it is a share of the samples.
+
+    Examples
+    --------
+    >>> metric_text("top-5", 0.9991), metric_text("mean-absolute-error", 0.25)
+    ('99.91 %', '0.25')
+    """
+    return percent_text(value) if TOP_K.fullmatch(name) or name == ACCURACY else number_text(value)
+
+
 def _named(entry: str | MetricFunction) -> tuple[str, MetricFunction]:
     if not isinstance(entry, str):
         return getattr(entry, "__name__", type(entry).__name__), entry
     if entry in METRICS:
         return entry, METRICS[entry]
-    if match := re.fullmatch(r"top-([1-9]\d*)", entry):
+    if match := TOP_K.fullmatch(entry):
         return entry, top(int(match[1]))
     near = difflib.get_close_matches(entry.lower().replace("_", "-"), METRICS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -187,6 +218,17 @@ def _named(entry: str | MetricFunction) -> tuple[str, MetricFunction]:
         f"there is no metric {entry!r}; {hint}(all: {', '.join(METRICS)}, top-k for any k, {LOSS}; or a "
         "function of outputs and targets)"
     )
+
+
+def _labelled(
+    outputs: NDArray[Any], targets: NDArray[Any], ignored: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the outputs as rows, and the class of each, without those whose label is ignored."""
+    labels = _labels(outputs, targets)
+    kept = labels != ignored if labels is targets else np.ones(labels.shape, np.bool_)
+    if not kept.any():
+        raise TrainingError(f"all labels are {ignored}, which is ignored, so there is nothing to measure")
+    return np.moveaxis(outputs, 1, -1)[kept], labels[kept]
 
 
 def _labels(outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
@@ -241,27 +283,96 @@ class Validation:
     def __call__(self, forward: Callable[[Tensor], Any]) -> Measured:
         """Evaluate a model on all batches, in evaluation mode; the modes of its modules stay as they are."""
         outputs, targets, total, samples = [], [], 0.0, 0
+        ignored = getattr(self.loss, "ignore_index", IGNORED)
         with no_grad(), evaluation_mode():
-            for x, y in self.batches:
-                found, expected = forward(Tensor(x)), Tensor(y)
-                total += float(self.loss(found, expected)) * len(expected)
-                samples += len(expected)
-                outputs.append(np.asarray(found.data))
-                targets.append(np.asarray(expected.data))
-        if not samples:
+            for batch in self.batches:
+                with _noted(batch):
+                    x, expected = pair_of(batch)
+                    found = forward(x)
+                    outputs.append(np.asarray(found.data) if isinstance(found, Tensor) else found)
+                    targets.append(np.asarray(expected.data))
+                    if count := _count(outputs[-1], targets[-1], ignored):  # the mean over none is nan
+                        total += float(self.loss(found, expected)) * count
+                        samples += count
+        if not outputs:
             raise TrainingError("the validation part has no batches")
+        if not samples:
+            raise TrainingError(f"all labels of the validation part are {ignored}, which is ignored")
+        values = self._values(outputs, targets, ignored)
+        share = values.pop(ACCURACY, None)
+        return Measured(total / samples, share if isinstance(share, float) else None, metrics=values)
+
+    def _knows_axis(self, outputs: NDArray[Any], targets: NDArray[Any]) -> bool:
+        """Return whether classes can be along axis 1 alone: (n, 5, 5) may be 5 places with 5 classes each."""
+        if outputs.ndim == 2 or targets.shape != outputs.shape[:-1]:
+            return True
+        ours = isinstance(self.loss, nn.CrossEntropyLoss | nn.NLLLoss)
+        return ours or self.loss in (F.cross_entropy, F.nll_loss)
+
+    def _values(self, outputs: list[Any], targets: list[NDArray[Any]], ignored: int) -> dict[str, Metric]:
+        """Return the values of the metrics on all batches; of none, if these do not make one array."""
+        if not (_are_of_one_array(outputs) and _are_of_one_array(targets)):
+            if self.metrics:
+                raise TrainingError(
+                    f"metrics ({', '.join(self.metrics)}) need outputs and targets that are arrays, of the "
+                    f"same shape but for their length in each batch; the outputs are {_kind_text(outputs)}, "
+                    f"the targets {_kind_text(targets)}: leave metrics out, or measure in a callback"
+                )
+            return {}
         all_outputs, all_targets = np.concatenate(outputs), np.concatenate(targets)
         names = dict(self.metrics)
-        if _has_classes(all_outputs, all_targets):
-            names.setdefault("accuracy", accuracy)
-        values = {name: _plain(function(all_outputs, all_targets)) for name, function in names.items()}
-        share = values.pop("accuracy", None)
-        return Measured(total / samples, share if isinstance(share, float) else None, metrics=values)
+        if _has_classes(all_outputs, all_targets) and self._knows_axis(all_outputs, all_targets):
+            names.setdefault(ACCURACY, accuracy)
+        return {
+            name: _plain(function(all_outputs, all_targets, *((ignored,) if _ignores(function) else ())))
+            for name, function in names.items()
+        }
+
+
+@contextmanager
+def _noted(batch: Any) -> Iterator[None]:
+    """Let an error say that it is one of the validation part, as the model and the loss do not know it."""
+    try:
+        yield
+    except Exception as error:
+        shapes = " and ".join(str(getattr(part, "shape", type(part).__name__)) for part in batch)
+        error.add_note(f"This batch is one of the validation part; its inputs and targets: {shapes}")
+        raise
+
+
+def _ignores(function: MetricFunction) -> bool:
+    """Return whether a metric is one of this file that leaves out the label that the loss ignores."""
+    return function in (accuracy, confusion) or isinstance(function, _AmongTheGreatest)
+
+
+def _count(outputs: Any, targets: NDArray[Any], ignored: int) -> int:
+    """Return how much a batch counts: its labels that are not ignored, or its samples where it has none."""
+    if not isinstance(outputs, np.ndarray) or not _has_classes(outputs, targets):
+        return len(targets)
+    return int(np.count_nonzero(targets != ignored))
+
+
+def _are_of_one_array(parts: list[Any]) -> bool:
+    """Return whether the parts of all batches can be put together."""
+    return (
+        all(isinstance(part, np.ndarray) and part.ndim for part in parts)
+        and len({part.shape[1:] for part in parts}) == 1
+    )
+
+
+def _kind_text(parts: list[Any]) -> str:
+    if not isinstance(parts[0], np.ndarray):
+        return f"a {type(parts[0]).__name__}"
+    return "of shape " + " and ".join(dict.fromkeys(str(part.shape) for part in (parts[0], parts[-1])))
 
 
 def _has_classes(outputs: NDArray[Any], targets: NDArray[Any]) -> bool:
-    """Return whether the targets are classes, and the outputs a number for each."""
-    return outputs.ndim == targets.ndim + 1 and targets.dtype.kind in "iu"
+    """Return whether the targets are classes, and the outputs a number for each along axis 1."""
+    return (
+        targets.dtype.kind in "iu"
+        and outputs.ndim == targets.ndim + 1 >= 2
+        and targets.shape == (len(outputs), *outputs.shape[2:])
+    )
 
 
 def _plain(value: Any) -> Metric:

@@ -42,6 +42,8 @@ def step_functions(
         loss = loss_of(model(x), y)
         if not isinstance(loss, Tensor) or loss.ndim:
             raise TrainingError(f"the loss has to return a Tensor of shape (), not {_described(loss)}")
+        if not loss.requires_grad:
+            raise TrainingError(_constant_text(model))
         return loss
 
     def update() -> float | None:
@@ -68,6 +70,19 @@ def step_functions(
         return further(x, y, share), update()
 
     return StepFunctions(whole, first, further, last)
+
+
+def _constant_text(model: nn.Module) -> str:
+    """Return in words why a loss has no gradient."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return (
+            "all parameters of the model are frozen, so nothing can be learned; set requires_grad = True for "
+            "those that are to be trained"
+        )
+    return (
+        "the loss depends on no parameter that is trained, so nothing can be learned; look for detach(), "
+        "no_grad() or NumPy arrays between the parameters and the loss, and for frozen parameters"
+    )
 
 
 def _described(loss: object) -> str:
