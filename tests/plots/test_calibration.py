@@ -46,3 +46,5 @@ def test_the_bins_are_drawn_with_their_counts() -> None:
     assert [text.get_text() for text in below.texts if text.get_rotation() == 90] == ["2", "5"]
     assert figure.texts[0].get_text() == "Expected calibration error 11.43 %"
     assert len(below.patches) == 10
+    assert below.get_yscale() == "log"
+    assert below.texts[0].get_text() == "predictions in the bin, on a logarithmic scale"

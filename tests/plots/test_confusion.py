@@ -1,5 +1,7 @@
 """A confusion matrix holds counts and shares of rows; each class has its accuracy and interval."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -84,6 +86,12 @@ def test_a_class_has_its_accuracy_its_number_and_its_interval() -> None:
 def test_a_class_without_samples_is_said() -> None:
     for matrix in (np.zeros((2, 2)), [[3, 0], [0, 0]]):
         assert "no samples" in [text.get_text() for text in plot_class_accuracy(matrix).axes[0].texts]
+
+
+@pytest.mark.parametrize(("right", "total"), [(5, 3), (5, 0), ([1, -1], 4), (np.nan, 3)])
+def test_what_is_no_share_has_no_interval(right: Any, total: int) -> None:
+    with pytest.raises(ValueError, match=r"is no share; expected 0 <= successes <= totals"):
+        wilson_interval(right, total)
 
 
 def test_an_interval_holds_the_shares_that_the_counts_do_not_contradict() -> None:

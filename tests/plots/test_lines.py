@@ -38,6 +38,13 @@ def test_a_running_mean_is_that_of_the_finite_values_around(window: int) -> None
         assert np.isnan(found[k]) == (part.size == 0)
 
 
+def test_a_spike_leaves_the_means_behind_it_exact() -> None:
+    values = np.full(100, 1e-3)
+    values[10] = 1e20
+    assert running_mean(values, 3)[12:].tolist() == pytest.approx([1e-3] * 88)
+    assert running_mean(values, 3)[:9].tolist() == pytest.approx([1e-3] * 9)
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 11])
 def test_names_are_apart_in_order_and_on_the_page(n: int) -> None:
     for _ in range(20):

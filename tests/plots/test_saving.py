@@ -38,6 +38,14 @@ def test_the_ending_names_the_format(tmp_path: Path, name: str, begin: bytes) ->
     assert plots.save(figure(), tmp_path / name).read_bytes().startswith(begin)
 
 
+def test_a_format_that_no_picture_has_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"a.xyz: a picture is written as .*png.* and not as 'xyz'; give the"
+    ):
+        plots.save(figure(), tmp_path / "a.xyz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_picture_that_fails_leaves_the_old_one_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

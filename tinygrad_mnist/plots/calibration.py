@@ -163,7 +163,14 @@ def plot_calibration(
     above.plot(x, y, color=BLUE, marker="o", markersize=5, linewidth=1.6, clip_on=False)
     above.set(xlim=(0, 100), ylim=(0, 100))
     below = page.axes(0.8, 3.95, side, 1.15)
-    write_text(below, 0, 1.12, "predictions in the bin", transform=below.transAxes, color=GREY)
+    write_text(
+        below,
+        0,
+        1.12,
+        "predictions in the bin, on a logarithmic scale",
+        transform=below.transAxes,
+        color=GREY,
+    )
     middles = 50 * (found.edges[1:] + found.edges[:-1])
     below.bar(middles, found.counts, 80 / bins, bottom=0.5, color=PALE)
     below.set(xlim=(0, 100), yscale="log", ylim=(0.5, 40.0 * found.counts.max()), yticks=[])

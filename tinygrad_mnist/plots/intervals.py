@@ -22,6 +22,11 @@ def wilson_interval(successes: ArrayLike, totals: ArrayLike, z: float = 1.959964
     -------
     low, high : ndarray, float64
 
+    Raises
+    ------
+    ValueError
+        A count is below 0, not finite, or larger than its total.
+
     References
     ----------
     Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
@@ -33,6 +38,8 @@ def wilson_interval(successes: ArrayLike, totals: ArrayLike, z: float = 1.959964
     ([0.93, 0.0], [0.9945, 1.0])
     """
     x, n = np.asarray(successes, dtype=np.float64), np.asarray(totals, dtype=np.float64)
+    if bad := [(a, b) for a, b in np.broadcast(x, n) if not 0 <= a <= b < np.inf]:
+        raise ValueError(f"{bad[0][0]:g} of {bad[0][1]:g} is no share; expected 0 <= successes <= totals")
     share = x / np.maximum(n, 1)
     middle = (x + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * np.sqrt(n * share * (1 - share) + z**2 / 4)

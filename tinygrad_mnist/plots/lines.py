@@ -48,13 +48,27 @@ def running_mean(values: Values, window: int) -> Values:
     [1.5, 1.5, 4.0, 6.0]
     """
     known = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(known)])
-    place = np.arange(len(values))
-    first = np.maximum(place - (window - 1) // 2, 0)
-    last = np.minimum(place + window // 2 + 1, len(values))
+    sums = _window_sums(np.where(known, values, 0.0), window)
     with np.errstate(invalid="ignore"):
-        return np.asarray((sums[last] - sums[first]) / (counts[last] - counts[first]))
+        return np.asarray(sums / _window_sums(known.astype(np.float64), window))
+
+
+def _window_sums(values: Values, window: int) -> Values:
+    """Return the sum of the values in a window around each.
+
+    Nothing is subtracted: the difference of two cumulative sums has lost the digits of small values behind a
+    large one. Where values are cut into blocks as long as a window, each window is the end of one block and
+    the beginning of the next (van Herk 1992).
+    """
+    n = len(values)
+    padded = np.zeros(-(-(n + 2 * window) // window) * window)
+    padded[(window - 1) // 2 : (window - 1) // 2 + n] = values
+    blocks = padded.reshape(-1, window)
+    beginnings = np.cumsum(blocks, axis=1).reshape(-1)
+    ends = np.cumsum(blocks[:, ::-1], axis=1)[:, ::-1].reshape(-1)
+    first = np.arange(n)
+    is_block = first % window == 0  # which its beginning is already the sum of
+    return np.asarray(np.where(is_block, 0.0, ends[first]) + beginnings[first + window - 1])
 
 
 def compact(x: float) -> str:

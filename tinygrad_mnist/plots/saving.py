@@ -55,7 +55,7 @@ def save(figure: Figure, path: PathLike) -> Path:
     OSError
         The file cannot be written. What was there before stays.
     ValueError
-        matplotlib does not know the format.
+        No picture has a format of this name.
 
     Examples
     --------
@@ -67,6 +67,12 @@ def save(figure: Figure, path: PathLike) -> Path:
     """
     path = Path(path)
     form = path.suffix.removeprefix(".").lower() or "png"
+    known = figure.canvas.get_supported_filetypes()
+    if form not in known:
+        raise ValueError(
+            f"{path.name}: a picture is written as {', '.join(sorted(known))}, and not as {form!r}; give the "
+            "file another ending, as .png or .svg"
+        )
     with replacing(path) as unfinished:
         if form == "svg":
             unfinished.write_text(_written(_clean(figure, _heading(figure), "", "")), "utf-8")

@@ -13,7 +13,14 @@ import pytest
 from tests.training.screen import Screen, screen_of
 from tinygrad_mnist import nn, optim, training
 from tinygrad_mnist.training.display import progress
-from tinygrad_mnist.training.display.progress import Meter, Progress, Status, evaluation_line, signs_for
+from tinygrad_mnist.training.display.progress import (
+    Meter,
+    Progress,
+    Status,
+    evaluation_line,
+    position,
+    signs_for,
+)
 from tinygrad_mnist.training.loop.history import History, Record
 
 BAR = ("━", "─")
@@ -103,6 +110,44 @@ def test_metrics_that_are_numbers_stand_in_the_line_and_shares_in_percent() -> N
     assert re.search(r"validation +97.00 %  top-5 99.90 %  margin 0.25 +1.2 s$", line)
 
 
+@pytest.mark.parametrize("width", [24, 40, 60])
+def test_a_line_that_is_too_long_for_a_terminal_is_broken_between_its_parts(width: int) -> None:
+    running = SimpleNamespace(steps=80, steps_per_epoch=10)
+    whole = evaluation_line(running, record(**{"top-5": 0.999}), True)
+    assert evaluation_line(running, record(**{"top-5": 0.999}), True, len(whole)) == whole
+    lines = evaluation_line(running, record(**{"top-5": 0.999}), True, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(line.startswith("    ") for line in lines[1:])
+    words = [
+        "epoch 3.0/8",
+        "loss 0.5000",
+        "training 98.00 %",
+        "validation 97.00 %",
+        "top-5 99.90 %",
+        "1.2 s *",
+    ]
+    assert [part.strip() for line in lines for part in line.strip().split("  ")] == words
+    without = evaluation_line(running, record(accuracy=None), False, 20).splitlines()
+    assert without == ["epoch 3.0/8", "    loss 0.5000", "    validation loss 0.2500", "    1.2 s"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "of_an_epoch", "shown"),
+    [
+        (19, 938, ["0.0011/0.0203", "0.0107/0.0203", "0.0203/0.0203"]),
+        (30, 100, ["0.010/0.3", "0.150/0.3", "0.300/0.3"]),
+        (150, 100, ["0.0/1.5", "0.8/1.5", "1.5/1.5"]),
+        (1200, 100, [" 0.0/12", " 6.0/12", "12.0/12"]),
+        (425, 100, ["0.0/4.25", "2.1/4.25", "4.2/4.25"]),
+    ],
+)
+def test_the_place_of_a_short_training_has_as_many_digits_as_it_needs(
+    steps: int, of_an_epoch: int, shown: list[str]
+) -> None:
+    found = [position(step, steps, of_an_epoch) for step in (1, (steps + 1) // 2, steps)]
+    assert found == [f"epoch {place}" for place in shown]
+
+
 def test_signs_that_cannot_be_written_are_not_used() -> None:
     assert signs_for("cp1252") == ("#", "-")
     assert signs_for("utf-8") == BAR
@@ -165,6 +210,13 @@ def test_there_are_at_most_ten_updates_a_second(screen: Screen, clock: Clock) ->
     before = len(screen.writes)
     running.run(3000, 0.001)
     assert 3 * 4 <= len(screen.writes) - before <= 3 * 10
+
+
+def test_below_the_line_of_an_evaluation_stand_its_numbers(screen: Screen, clock: Clock) -> None:
+    running = Running(clock, Progress(screen))
+    running.run(300, 0.1)
+    running.evaluate(1.0)
+    assert screen_of(screen.getvalue(), 200)[-1].startswith("loss 1.0000  accuracy: training 98.00 %, valid")
 
 
 def test_the_speed_is_that_of_this_process_and_has_no_evaluations(screen: Screen, clock: Clock) -> None:

@@ -178,6 +178,16 @@ SQUASHED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
         nn.CrossEntropyLoss(weight=np.ones(3, np.float32)),
         "softmax in layer '3'",
     ),
+    "with a tiny number": (
+        lambda: Own(lambda layer, x: F.softmax(layer(x), 1) + 1e-8),
+        CROSS_ENTROPY,
+        "the softmax in the model (Own)",
+    ),
+    "with a least value": (
+        lambda: Own(lambda layer, x: np.maximum(F.softmax(layer(x), 1), np.float32(1e-7))),
+        CROSS_ENTROPY,
+        "the softmax in the model (Own)",
+    ),
     "in forward": (
         lambda: Own(lambda layer, x: F.softmax(layer(x), 1)),
         CROSS_ENTROPY,
@@ -226,6 +236,24 @@ def test_a_sigmoid_before_bce_with_logits_is_found(function: Any) -> None:
     assert "the sigmoid in the model (Own) comes before BCEWithLogitsLoss, which applies a sigmoid" in text
 
 
+@pytest.mark.parametrize(
+    "function", [F.relu, lambda z: np.maximum(z, 0), lambda z: F.relu(z).reshape(len(z), -1)]
+)
+def test_a_relu_before_a_loss_of_logits_is_found(function: Any) -> None:
+    text = only(said(Own(lambda layer, x: function(layer(x)))), "relu-before-loss")
+    assert text.startswith(
+        "the ReLU in the model (Own) is the last operation before cross-entropy: an output"
+    )
+    model = Own(lambda layer, x: function(layer(x)), outputs=1)
+    text = only(said(model, nn.BCEWithLogitsLoss(), X, YES_NO), "relu-before-loss")
+    assert "is the last operation before BCEWithLogitsLoss" in text
+
+
+def test_a_relu_before_another_operation_is_not_the_last() -> None:
+    model = nn.Sequential(nn.Conv2d(1, CLASSES, 3, rng=0), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert not said(model, CROSS_ENTROPY, X.reshape(-1, 1, 2, 4).repeat(2, axis=2))
+
+
 def test_outputs_that_are_no_log_probabilities_are_found_before_nll() -> None:
     assert "returns probabilities" in only(said(mlp(nn.Softmax(dim=1)), nn.NLLLoss()), "probabilities-to-nll")
     assert "numbers whose exponentials sum to" in only(said(mlp(), nn.NLLLoss()), "probabilities-to-nll")
@@ -250,6 +278,7 @@ def test_dead_units_are_found_with_the_weights_they_cut_off() -> None:
     found = said(model)
     assert found.keys() == {"zero-gradient", "dead-relu"}
     assert "'0.weight', '0.bias' and '2.weight' get a gradient of exactly 0" in found["zero-gradient"]
+    assert "the units around them are 0 for every input" in found["zero-gradient"]
     assert "16 of 16 units of layer '1' (ReLU) are 0 for each of 96 inputs" in found["dead-relu"]
 
 
@@ -515,6 +544,18 @@ def test_sorted_labels_are_found() -> None:
     )
 
 
+def test_labels_of_which_nearly_all_are_equal_are_not_called_sorted() -> None:
+    found = summaries(*[(X[i : i + 8], np.zeros(8, int)) for i in range(12)])
+
+    def sentences(targets: Any) -> list[str]:
+        return list(course_rules.sorted_labels(Beginning(found, 12, [], targets)))
+
+    assert not sentences(np.zeros(96, int))
+    assert not sentences(np.arange(1000) == 7)
+    assert "sorted by its labels: shuffle it" in sentences(Y)[0]
+    assert "sorted by its labels, unless it has no other: shuffle it" in sentences(None)[0]
+
+
 def test_a_learning_rate_of_0_is_found_and_a_warmup_is_not() -> None:
     assert len(list(course_rules.zero_learning_rate(Beginning([], 9, [0.0] * 12)))) == 1
     assert not list(course_rules.zero_learning_rate(Beginning([], 9, [0.0, *[0.1] * 11])))
@@ -525,6 +566,7 @@ def test_a_loss_that_does_not_fall_is_found() -> None:
     assert "the loss did not fall in the first epoch" in next(course_rules.nothing_learned(flat, 0.693))
     assert not list(course_rules.nothing_learned([*flat[:50], *[0.6] * 50], 0.693))
     assert not list(course_rules.nothing_learned([0.1] * 100, 0.693)), "low from the beginning"
+    assert not list(course_rules.nothing_learned([0.0] * 100, 0.0)), "nothing is left to learn"
 
 
 def test_rows_of_both_parts_are_found() -> None:
@@ -730,6 +772,15 @@ def test_units_that_die_are_found_at_an_evaluation() -> None:
     assert sentences[0].startswith("dead ReLUs: 10 of 16 units of layer '1' (ReLU) are 0 for each of")
 
 
+@pytest.mark.parametrize("data", [(X, Y), Batches(X, Y, 8, standardize=lambda x: x), [(X, Y)] * 3])
+@pytest.mark.parametrize("validation", [None, (X + 1, Y)])
+def test_units_that_are_all_dead_are_found_in_a_short_training(data: Any, validation: Any) -> None:
+    model = mlp()
+    model[0].bias.data[...] = -100
+    sentences, _ = trained(model, data, validation=validation, epochs=2)
+    assert sentences[-1].startswith("dead ReLUs: 16 of 16 units of layer '1' (ReLU) are 0 for each of")
+
+
 @pytest.mark.parametrize("options", [{}, {"validation": (X + 1, Y)}, {"batch_size": 64, "epochs": 5}])
 def test_units_that_are_all_dead_are_found_without_evaluations_and_in_few_steps(
     options: dict[str, Any],
@@ -737,12 +788,14 @@ def test_units_that_are_all_dead_are_found_without_evaluations_and_in_few_steps(
     model = mlp()
     model[0].bias.data[...] = -100
     sentences, _ = trained(model, **options)
-    assert [s[:10] for s in sentences] == ["parameters", "dead ReLUs"]
-    assert "16 of 16 units of layer '1' (ReLU)" in sentences[1]
-    assert "the units around them are 0 for every input" in sentences[0]
+    units, parameters = sorted(sentences)  # units are said at once, a gradient of 0 after five of them
+    assert units.startswith("dead ReLUs: 16 of 16 units of layer '1' (ReLU)")
+    assert parameters.startswith("parameters")
+    assert "the units around them are 0 for every input" in parameters
 
 
-def test_a_gradient_of_0_in_all_sampled_steps_is_found() -> None:
+@pytest.mark.parametrize("validation", [None, (X + 1, Y)])
+def test_a_gradient_of_0_in_all_sampled_steps_is_found(validation: Any) -> None:
     class Idle(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -751,7 +804,7 @@ def test_a_gradient_of_0_in_all_sampled_steps_is_found() -> None:
         def forward(self, x: Any) -> Any:
             return self.layer(x) + 0 * self.idle(x)
 
-    sentences, _ = trained(Idle(), validation=(X + 1, Y))
+    sentences, _ = trained(Idle(), validation=validation)
     assert len(sentences) == 1
     assert sentences[0].startswith("parameters 'idle.weight' and 'idle.bias' get a gradient of exactly 0")
 

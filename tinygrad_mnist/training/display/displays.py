@@ -42,6 +42,11 @@ class Display:
     has_rows: bool = False
     """Whether rows are shown."""
 
+    @property
+    def columns(self) -> int | None:
+        """The signs that a line has room for; None where it may be as long as it likes."""
+        return None
+
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -80,6 +85,11 @@ class Terminal(Display):
         self.console = Console(file=stream, force_terminal=True, force_jupyter=False)
         self._rows: Rows | None = None
         self._streams: dict[str, Any] = {}
+
+    @property
+    def columns(self) -> int:
+        """The width of the window as it is now."""
+        return self.console.size.width
 
     def open(self) -> None:
         """Hide the cursor, and take what is printed."""

@@ -116,9 +116,12 @@ class Progress(Callback):
     def on_evaluate(self, training: Training, record: Record, best: bool) -> None:
         """Print loss and accuracies."""
         self._record = record
-        self.display.line(evaluation_line(training, record, best))
-        if not self.display.has_rows:
+        if self.display.has_rows:  # first, as the rows below the line are to be those of this evaluation
+            self._draw(training)
+        else:
             self._meter.wait()
+        for line in evaluation_line(training, record, best, self.display.columns).splitlines():
+            self.display.line(line)
 
     def on_interrupt(self, training: Training) -> None:
         """Say that training ends."""
@@ -343,17 +346,23 @@ def position(step: int, steps: int, steps_per_epoch: int) -> str:
 
     Examples
     --------
-    >>> position(50, 400, 100), position(7, 300, 1)
-    ('epoch 0.5/4', 'iteration   7/300')
+    >>> position(50, 400, 100), position(7, 300, 1), position(5, 19, 938)
+    ('epoch 0.5/4', 'iteration   7/300', 'epoch 0.0053/0.0203')
     """
     if steps_per_epoch == 1:
         return f"iteration {step:{len(str(steps))}}/{steps}"
-    epochs = f"{steps / steps_per_epoch:.4g}"
-    return f"epoch {step / steps_per_epoch:{len(epochs) + 2}.1f}/{epochs}"
+    epochs = steps / steps_per_epoch
+    if epochs >= 1:
+        return f"epoch {step / steps_per_epoch:{len(f'{epochs:.1f}')}.1f}/{epochs:.4g}"
+    digits = 2 - math.floor(math.log10(epochs))  # three of the whole
+    return f"epoch {step / steps_per_epoch:.{digits}f}/{f'{epochs:.{digits}f}'.rstrip('0')}"
 
 
-def evaluation_line(training: Training, record: Record, best: bool) -> str:
-    """Return the line of an evaluation: losses, accuracies, other metrics, time; a star if it is the best."""
+def evaluation_line(training: Training, record: Record, best: bool, width: int | None = None) -> str:
+    """Return the line of an evaluation: losses, accuracies, other metrics, time; a star if it is the best.
+
+    Where it is longer than `width`, it is broken between its parts, and what follows is indented.
+    """
     parts = [position(record.step, training.steps, training.steps_per_epoch), f"loss {record.train_loss:.4f}"]
     shares = [
         f"{part} {percent_text(share):>8}"
@@ -366,4 +375,21 @@ def evaluation_line(training: Training, record: Record, best: bool) -> str:
         parts.append(f"validation loss {record.validation_loss:.4f}")
     numbers = {name: value for name, value in record.metrics.items() if isinstance(value, int | float)}
     parts += [f"{name} {metric_text(name, value)}" for name, value in numbers.items()]
-    return f"{'  '.join(parts)}{' *' if best else '  '} {record.seconds:6.1f} s"
+    line = f"{'  '.join(parts)}{' *' if best else '  '} {record.seconds:6.1f} s"
+    if width is None or len(line) <= width:
+        return line
+    words = [" ".join(share.split()) for share in shares]
+    rest = parts[3:] if shares else parts[2:]
+    return _folded([*parts[:2], *words, *rest, f"{record.seconds:.1f} s{' *' if best else ''}"], width)
+
+
+def _folded(parts: Sequence[str], width: int) -> str:
+    """Return parts with two spaces between them, in lines of at most `width` signs where a part allows it."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        joined = f"{lines[-1]}  {part}"
+        if len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(f"    {part}")
+    return "\n".join(lines)

@@ -25,6 +25,7 @@ from tinygrad_mnist.training.lints.looks import (
     Applied,
     Look,
     array_of,
+    is_rectifier,
     names_text,
     not_finite_rows,
 )
@@ -97,13 +98,45 @@ def _tail_of(node: Node | None) -> tuple[Any, ...]:
 
 
 def _source(node: Node) -> Node:
-    """Return the node whose result a node only rearranges."""
-    while node.op.name in REARRANGING:
+    """Return the node whose result a node only rearranges, or changes by a tiny number."""
+    while node.op.name in REARRANGING or _is_tiny_change(node):
         parent = next((one for one in node.parents if isinstance(one, Node)), None)
         if parent is None:
             return node
         node = parent
     return node
+
+
+NEGLIGIBLE: Final = 1e-3
+"""A number that is added to probabilities so that none is 0."""
+
+
+def _is_tiny_change(node: Node) -> bool:
+    """Return whether a node adds a number like 1e-8 to its operand, or takes it as the least value."""
+    if node.op.name not in ("add", "subtract", "maximum") or node.arrays is None:
+        return False
+    numbers = [
+        array
+        for array, parent in zip(node.arrays, node.parents, strict=True)
+        if parent is None and np.size(array) == 1
+    ]
+    return any(0 < abs(float(one)) <= NEGLIGIBLE for one in map(np.squeeze, numbers))
+
+
+def rectified_before_loss(look: Look) -> Iterator[str]:
+    """Find a ReLU whose result the loss takes for logits."""
+    for loss, logits in _logits_of(look.operations):
+        node = _source(logits)
+        one = next((one for one in look.operations if one.node is node), None)
+        if one is None or not is_rectifier(one):
+            continue
+        place = look.name_of(one.module)
+        yield (
+            f"the ReLU in {place} is the last operation before {loss}: an output below 0 becomes 0 and gets "
+            "no gradient, so that the model cannot rule a class out, and may stop learning; let the model "
+            "return the numbers before the ReLU (the logits)"
+        )
+        return
 
 
 def _squashing(node: Node) -> tuple[str, Node] | None:
@@ -216,10 +249,11 @@ def not_in_optimizer(look: Look) -> Iterator[str]:
         )
     elif left:
         many = len(left) > 1
+        them = "them" if many else "it"
         yield (
             f"the {kind} does not hold {'parameters' if many else 'parameter'} {names_text(left)}, which "
-            f"{'stay' if many else 'stays'} as at the beginning: give it model.parameters(), or freeze "
-            f"{'them' if many else 'it'} by .requires_grad_(False)"
+            f"{'stay' if many else 'stays'} as at the beginning unless another optimiser trains {them}: give "
+            f"it model.parameters(), or freeze {them} by .requires_grad_(False)"
         )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.dtypes import is_integer
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.training.lints.looks import Evaluated, array_of, evaluated
+from tinygrad_mnist.training.lints.looks import Evaluated, array_of, evaluated, is_rectifier
 from tinygrad_mnist.training.loop.history import GradientNorms
 
 Array = NDArray[Any]
@@ -79,11 +79,14 @@ class Beginning:
         The batches of a pass.
     rates : list of float
         The largest learning rate of a parameter group in each step.
+    targets : ndarray, optional
+        Those of all data, where it is held in an array.
     """
 
     batches: list[BatchSummary]
     steps_per_epoch: int
     rates: list[float]
+    targets: Array | None = None
 
     def add(self, inputs: Any, targets: Any, rate: float) -> None:
         """Add a step."""
@@ -107,12 +110,26 @@ def sorted_labels(beginning: Beginning) -> Iterator[str]:
     first = beginning.batches[:SORTED]
     if len(first) < SORTED or any(batch.labels is None or batch.rows < FEWEST for batch in first):
         return
-    if len({batch.checksum for batch in first}) > 1 and all(low == high for low, high in _labels(first)):
-        yield (
-            f"each of the first {SORTED} batches has a single label, so the data seems to be sorted by its "
-            "labels: shuffle it, data.Batches(x, y, rng=np.random.default_rng(0)), as the model forgets one "
-            "class while it sees the others"
-        )
+    if len({batch.checksum for batch in first}) == 1 or any(low != high for low, high in _labels(first)):
+        return
+    if beginning.targets is not None and _is_common(beginning.targets, sum(batch.rows for batch in first)):
+        return
+    is_one = beginning.targets is None and len(set(_labels(first))) == 1
+    yield (
+        f"each of the first {SORTED} batches has a single label, so the data seems to be sorted by its "
+        f"labels{', unless it has no other' if is_one else ''}: shuffle it, data.Batches(x, y, "
+        "rng=np.random.default_rng(0)), as the model forgets one class while it sees the others"
+    )
+
+
+CHANCE: Final = 1e-4
+"""The probability of what is no accident."""
+
+
+def _is_common(targets: Array, rows: int) -> bool:
+    """Return whether one label is so common that rows drawn at random may well be of it alone."""
+    most = np.unique(targets, return_counts=True)[1].max() / targets.size
+    return bool(most**rows > CHANCE)
 
 
 def _labels(batches: Sequence[BatchSummary]) -> Iterator[tuple[int, int]]:
@@ -132,6 +149,10 @@ def zero_learning_rate(beginning: Beginning) -> Iterator[str]:
         )
 
 
+LEAST: Final = 1e-12
+"""The loss up to which there is nothing left to learn: that of errors of float32's rounding."""
+
+
 def nothing_learned(losses: Sequence[float], guess: float | None) -> Iterator[str]:
     """Find that a whole epoch made the loss no better than that of a constant guess.
 
@@ -148,7 +169,7 @@ def nothing_learned(losses: Sequence[float], guess: float | None) -> Iterator[st
     beginning = sum(losses[:10]) / 10
     half = losses[steps // 2 :]
     end = sum(half) / len(half)
-    if end >= 0.999 * beginning and end >= guess:  # sums are rounded
+    if end >= 0.999 * beginning and end >= guess and end > LEAST:  # sums are rounded
         yield (
             f"the loss did not fall in the first epoch: it is {end:.4g}, and was {beginning:.4g} in the "
             f"first 10 steps; to give the same answer to every input has a loss of {guess:.4g}. Check that "
@@ -226,8 +247,6 @@ def _row_bytes(rows: Array, most: int) -> list[bytes]:
 
 # ---- dead ReLUs --------------------------------------------------------------------------------------------
 
-RECTIFIERS: Final = frozenset({"relu", "maximum", "linear_batch_norm_relu"})
-
 DEAD: Final = 0.5
 """The share of the units of a layer from which on dead ones are spoken of."""
 
@@ -288,8 +307,7 @@ def _alive_units(evaluation: Evaluated) -> Iterator[tuple[str, Array]]:
     """Yield, for each ReLU that ran, its place and which of its units or channels were not 0 for all rows."""
     calls: dict[str, int] = {}
     for one in evaluation.operations:
-        is_rectifier = one.name != "maximum" or any(np.ndim(a) == 0 and a == 0 for a in one.arrays)
-        if one.name not in RECTIFIERS or not is_rectifier:
+        if not is_rectifier(one):
             continue
         if isinstance(one.out, np.ndarray) and one.out.ndim >= 2:
             place = evaluation.name_of(one.module)

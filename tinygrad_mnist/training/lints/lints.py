@@ -97,6 +97,9 @@ LINTS: Final[Mapping[str, LintRule]] = {
     "softmax-before-loss": LintRule(
         BATCH, batch_rules.squashed_before_loss, "a softmax or sigmoid that the loss computes too"
     ),
+    "relu-before-loss": LintRule(
+        BATCH, batch_rules.rectified_before_loss, "a ReLU as the last layer before the loss of logits"
+    ),
     "probabilities-to-nll": LintRule(
         BATCH, batch_rules.probabilities_to_nll, "outputs before NLLLoss that are no log-probabilities"
     ),
@@ -199,8 +202,8 @@ class Lints(Callback):
     """The callback that says what is wrong with a training, each fault once; `fit` adds it.
 
     It looks at the first batch, at the batches and rates of the first steps, after the first epoch, and at
-    the evaluations 1, 8, 64 and so on. In all other steps it costs nothing. It keeps copies of the weights on
-    the way, so that a loss that is not finite can be explained.
+    the evaluations 1, 8, 64 and so on (epochs, if there is no evaluation). In all other steps it costs
+    nothing. It keeps copies of the weights on the way, so that a loss that is not finite can be explained.
 
     Examples
     --------
@@ -238,7 +241,9 @@ class Lints(Callback):
             training.callbacks.listen(self, "on_step_end", False)
             return
         self._hold_float64(training, True)
-        self._beginning = course_rules.Beginning([], training.steps_per_epoch, [])
+        data = _arrays_of(training.data)
+        targets = None if data is None else data[1]
+        self._beginning = course_rules.Beginning([], training.steps_per_epoch, [], targets)
 
     def on_exit(self, training: Training) -> None:
         """Let the model warn of float64 again, if that was not said."""
@@ -295,8 +300,23 @@ class Lints(Callback):
                 units = course_rules.DeadUnits(training.model)
                 units.look(few_rows(*training.batch, FEWEST_ROWS)[0])
                 self._units = units if units.layers() else None
-                if self._units is not None:
-                    training.callbacks.listen(self, "on_step_end", True)
+            if self._units is not None and not self._say_of_all_data(training):
+                training.callbacks.listen(self, "on_step_end", True)  # for the rows of the next batches
+
+    def _say_of_all_data(self, training: Training) -> bool:
+        """Say which units are dead for rows of all data; return whether that is known."""
+        data = _arrays_of(training.data)
+        if data is None:
+            return False
+        with suppress(Exception):  # of a transform that the model needs, say
+            units = course_rules.DeadUnits(training.model)
+            rows = few_rows(*data, ROWS_FOR_DEAD)[0]
+            standardize = getattr(training.data, "standardize", None)
+            units.look(rows if standardize is None else standardize(rows))
+            self._units = None
+            self._say(training, _lints_of(EVALUATION, units))
+            return True
+        return False
 
     def on_diverge(self, training: Training) -> str | None:
         """Return why the loss is not finite."""

@@ -7,13 +7,13 @@ it get their states back, and so do the gradients of the model itself.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from inspect import isfunction, ismethod, ismodule
+from inspect import isclass, isfunction
+from types import MethodType
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.nn import init
 from tinygrad_mnist.nn.module import evaluation_mode
+from tinygrad_mnist.training.lints.surroundings import is_users, kept_surroundings
 
 ROWS: Final = 32
 """The rows of a batch that a look is taken at."""
@@ -53,6 +54,15 @@ class Applied:
     """The innermost module that ran; None outside of all."""
     drawn: bool
     """Whether a layer asked for a random generator since the operation before."""
+
+
+RECTIFIERS: Final = frozenset({"relu", "maximum", "linear_batch_norm_relu"})
+
+
+def is_rectifier(one: Applied) -> bool:
+    """Return whether an operation is a ReLU."""
+    is_zero = one.name != "maximum" or any(np.ndim(array) == 0 and array == 0 for array in one.arrays)
+    return one.name in RECTIFIERS and is_zero
 
 
 @dataclass
@@ -178,9 +188,7 @@ class Look:
         return {
             name
             for name, parameter in twin.named_parameters()
-            if parameter.requires_grad
-            and parameter.origin not in reached
-            and own[name].origin not in reached
+            if parameter.requires_grad and parameter.origin not in reached and own[name].origin not in reached
         }
 
     def _gradients(self, twin: nn.Module, loss: Any) -> dict[str, float]:
@@ -335,10 +343,7 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
     root = init.root_seed()
     init.set_root_seed(deepcopy(root))  # it counts its children
     try:
-        with ExitStack() as stack:
-            for function in dict.fromkeys([loss, *_forwards(model)]):
-                stack.enter_context(kept_generators(function))
-                stack.enter_context(_kept_surroundings(function))
+        with kept_generators(loss), kept_surroundings([*_code_of(loss), *_code_of(model)]):
             yield
     finally:
         init.set_root_seed(root)
@@ -347,104 +352,6 @@ def unchanged(model: nn.Module, loss: Any = None, optimizer: Any = None) -> Iter
                 buffer[...] = values
         for leaf, gradient in zip(leaves, gradients, strict=True):
             leaf.grad = gradient
-
-
-@contextmanager
-def _kept_surroundings(function: Any) -> Iterator[None]:
-    """Give the variables around a function of the user's what they had before: a count of its calls, say.
-
-    These are its closure, the globals that it names, and what lists, dicts, arrays and objects there hold, a
-    few levels deep. Modules are left alone: a look works on a copy of the model.
-    """
-    kept: list[tuple[Callable[[Any], None], Callable[[], Any], Any]] = []
-    seen: set[int] = set()
-    waiting: list[tuple[Any, int]] = [] if function is None or is_own(function) else [(function, LEVELS)]
-    while waiting and len(seen) < MOST_OBJECTS:
-        value, depth = waiting.pop()
-        if id(value) in seen or depth < 0 or isinstance(value, LEFT_ALONE) or ismodule(value):
-            continue
-        seen.add(id(value))
-        places = list(_places(value))
-        kept += places
-        waiting += [(part, depth - 1) for _, _, held in places for part in _parts(held)]
-    try:
-        yield
-    finally:
-        for restore, read, before in kept:
-            if not _is_same(read(), before):
-                restore(before)
-
-
-LEVELS: Final = 4
-
-MOST_OBJECTS: Final = 1000
-"""The objects around a function that are looked into."""
-
-LEFT_ALONE: Final = (nn.Module, Tensor, type, np.random.Generator, str, bytes, int, float, complex)
-
-Place = tuple[Callable[[Any], None], Callable[[], Any], Any]
-"""How a variable is restored and read, and what it held."""
-
-
-def _places(value: Any) -> Iterator[Place]:
-    """Yield the variables that a value is made of."""
-    if ismethod(value):
-        yield from _places(value.__func__)
-        yield from _places(value.__self__)
-    elif isinstance(value, partial):
-        yield from _places(value.func)
-    elif isfunction(value):
-        for cell in value.__closure__ or ():
-            with suppress(ValueError):  # an empty cell
-                yield (
-                    partial(setattr, cell, "cell_contents"),
-                    partial(getattr, cell, "cell_contents"),
-                    (cell.cell_contents),
-                )
-        space = value.__globals__
-        for name in value.__code__.co_names:
-            if name in space:
-                yield partial(space.__setitem__, name), partial(space.__getitem__, name), space[name]
-    elif isinstance(value, np.ndarray):
-        if value.nbytes <= MOST_BYTES and value.flags.writeable:
-            yield partial(value.__setitem__, ...), partial(value.copy), value.copy()
-    elif isinstance(value, list):
-        yield partial(value.__setitem__, slice(None)), partial(list, value), list(value)
-    elif isinstance(value, dict):
-        yield partial(_refill, value), partial(dict, value), dict(value)
-    elif isinstance(value, set):
-        yield partial(_refill, value), partial(set, value), set(value)
-    elif isinstance(getattr(value, "__dict__", None), dict):
-        yield partial(_refill, vars(value)), partial(dict, vars(value)), dict(vars(value))
-
-
-MOST_BYTES: Final = 1 << 20
-"""The size of an array up to which its values are kept."""
-
-
-def _refill(container: Any, before: Any) -> None:
-    container.clear()
-    container.update(before)
-
-
-def _parts(held: Any) -> list[Any]:
-    """Return what is to be looked into of a variable's value."""
-    if isinstance(held, (dict, list, tuple, set)) and len(held) > MOST_OBJECTS:
-        return [held]
-    if isinstance(held, dict):
-        return [held, *held.values()]
-    return [held, *held] if isinstance(held, (list, tuple, set)) else [held]
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Return whether a variable holds what it held: the same object, or a container of the same objects."""
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one is other or bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
-    if type(one) is type(other) and isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(operator.is_, one, other))
-    if type(one) is type(other) and isinstance(one, dict):
-        return list(one) == list(other) and all(map(operator.is_, one.values(), other.values()))
-    return one is other or (isinstance(one, set) and one == other)
 
 
 def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:
@@ -456,6 +363,23 @@ def _forwards(model: nn.Module) -> Iterator[Callable[..., Any]]:
             yield from filter(isfunction, vars(one).values())
         elif "forward" in vars(one):
             yield vars(one)["forward"]
+
+
+def _code_of(this: Any) -> Iterator[Any]:
+    """Yield what holds the variables around a model or a loss: the user's functions and classes.
+
+    What a module itself holds is left out, as a look works on a copy of it; but functions are not copied.
+    """
+    if this is None or is_own(this):
+        return
+    if not isinstance(this, nn.Module):
+        yield this
+        return
+    for one in this.modules():
+        yield from filter(is_users, type(one).__mro__)
+        for held in vars(one).values():
+            if isfunction(held) or isclass(held) or isinstance(held, (MethodType, partial)):
+                yield held
 
 
 def _leaves(origin: Any) -> set[Any]:
