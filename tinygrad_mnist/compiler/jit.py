@@ -40,6 +40,7 @@ from tinygrad_mnist.compiler.keys import Keys, reason
 from tinygrad_mnist.compiler.replay import Replay
 from tinygrad_mnist.compiler.source import find
 from tinygrad_mnist.compiler.trace import trace
+from tinygrad_mnist.compiler.trial import can_be_tried, trial
 from tinygrad_mnist.compiler.usual import MISS, usual_call
 from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
@@ -188,13 +189,24 @@ class Jitted:
     def _by(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> tuple[Any, str | None]:
         """Return the result of a call, by a program or as it is; or None, and why the program misfits."""
         try:
-            if (why := replay.misfit(leaves)) is not None:
+            why = replay.misfit(leaves)
+            if why is None and replay.kinds is None:
+                self._try(replay, args, kwargs, leaves)
+                why = replay.misfit(leaves)
+            if why is not None:
                 return None, why
             result = replay.run(leaves)
         except NotNow:
             return replay.observed(self._function(*args, **kwargs)), None
         self._usual = None if kwargs else usual_call(args, self._keys.last, replay)
         return result, None
+
+    def _try(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> None:
+        """Let the function run for the types of its results alone."""
+        if not can_be_tried(replay.traced):
+            raise NotNow("of what types its results are is seen when it returns")
+        with trial(replay.traced, leaves):
+            replay.observed(self._function(*args, **kwargs))
 
     def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, key: Any, why: str | None) -> Any:
         """Compile a call that no program fits, and run it by its program."""
@@ -226,8 +238,6 @@ class Jitted:
             ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
-        if replay.kinds is None and replay.is_pure:
-            replay.observed(self._function(*args, **kwargs))  # for the types of its results alone
         result, why = self._by(replay, args, kwargs, leaves)
         if why is not None:  # another thread has changed something since
             return replay.observed(self._function(*args, **kwargs))

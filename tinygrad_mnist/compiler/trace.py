@@ -40,6 +40,7 @@ from tinygrad_mnist.compiler.slots import (
     GradientSlot,
     Slot,
     TensorSlot,
+    in_order,
 )
 from tinygrad_mnist.compiler.standins import StandIn, standing
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
@@ -202,7 +203,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.presence.append((leaf if position is None else position, before is not None))
         if before is not None:
             slot = GradientSlot(leaf) if position is None else ArgumentGradientSlot(position)
-            value = self.input(slot, before._array)
+            value = self.input(slot, in_order(before._array))
             self.first_gradients[leaf] = value
             leaf.grad = _lift(Symbol(value), None)
 
