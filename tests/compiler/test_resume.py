@@ -463,10 +463,8 @@ GIVEN: Final[dict[str, Callable[[Any], Any]]] = {
     "backwards": lambda g: g[::-1].copy()[::-1],
     "a part": lambda g: np.repeat(g, 2, axis=-1)[..., ::2],
     "broadcast": lambda g: np.broadcast_to(g.ravel()[0], g.shape),
-    "another dtype": lambda g: g.astype("f8"),
-    "another byte order": lambda g: g.astype(">f4"),
+    "another byte order": lambda g: g.astype(">f8"),
     "not aligned": lambda g: np.frombuffer(b"1" + g.tobytes(), g.dtype, g.size, 1).reshape(g.shape),
-    "a Tensor": lambda g: Tensor(g.T.copy().T),
 }
 
 
@@ -496,8 +494,8 @@ def test_gradients_are_added_by_a_program_however_they_lie(name: str, eager_call
             return loss
 
         found = []
-        for number in range(8):
-            if number == 4:
+        for number in range(6):
+            if number == 3:
                 for parameter in model.parameters():
                     parameter.grad = GIVEN[name](np.full(parameter.shape, 0.5, np.float32))
             found.append(
@@ -514,23 +512,29 @@ def test_gradients_are_added_by_a_program_however_they_lie(name: str, eager_call
     _assert_close(found, trained(lambda f: f), 1e-5)
 
 
-@pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("zero_grad", [optim.Optimizer.zero_grad, nn.Module.zero_grad])
+@pytest.mark.parametrize("inside", [True, False])
 def test_gradients_that_were_set_to_zero_are_added_to_by_a_program(
-    set_to_none: bool, eager_calls: list[Any]
+    zero_grad: Any, inside: bool, eager_calls: list[Any]
 ) -> None:
     model = nn.Sequential(nn.Linear(6, 8, rng=0), nn.Tanh(), nn.Linear(8, 3, rng=1))
-    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    holder: Any = model if zero_grad is nn.Module.zero_grad else optim.SGD(model.parameters(), lr=0.1)
 
     @jit
     def add_gradients(x: Any) -> Any:
+        if inside:
+            holder.zero_grad(set_to_none=False)
         loss = np.mean(model(x) ** 2)
         loss.backward()
         return loss
 
     for _ in range(5):
-        optimizer.zero_grad(set_to_none=set_to_none)
+        if not inside:
+            holder.zero_grad(set_to_none=False)
         add_gradients(np.ones((5, 6), np.float32))
     assert eager_calls == []
+    # None becomes an array in the first call; if that is set to zero, it lies in C order.
+    assert len(add_gradients.compilations) <= (3 if inside else 2)
 
 
 @pytest.mark.parametrize("accumulate", [2, 4, 6])
@@ -550,3 +554,46 @@ def test_fit_adds_up_gradients_by_programs(accumulate: int, eager_calls: list[An
         jit="on",
     )
     assert len(eager_calls) == 1  # the first step of the optimiser
+
+
+# ---- arguments that the function finds outside, too ------------------------------------------------------
+
+
+def test_an_argument_that_lies_outside_too_is_another_input() -> None:
+    held = [np.full(4, 3.0)]
+    f = jit(lambda x: x * held[0])
+    np.testing.assert_array_equal(f(held[0]), np.full(4, 9.0))
+    np.testing.assert_array_equal(f(np.full(4, 2.0)), np.full(4, 6.0))
+    assert len(f.compilations) == 1
+
+
+def test_a_buffer_that_is_an_argument_is_another_input() -> None:
+    layer = nn.BatchNorm1d(4)
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 4), np.float32))
+
+    def shifted(shift: Any) -> Any:
+        with no_grad():
+            return layer(x) + shift
+
+    f, other = jit(shifted), np.ones(4, np.float32)
+    for is_training in (True, False):
+        layer.train(is_training)
+        for shift in (layer.running_mean, other, layer.running_mean, other):
+            before = copy.deepcopy(layer.state_dict())
+            found, left = f(shift).data, copy.deepcopy(layer.state_dict())
+            layer.load_state_dict(before)
+            np.testing.assert_allclose(found, shifted(shift).data, rtol=1e-5, atol=1e-6)
+            _assert_close({**left}, {**layer.state_dict()}, 1e-6)
+    assert len(f.compilations) == 2
+
+
+def test_a_call_with_a_tensor_from_outside_says_nothing_of_others() -> None:
+    weight, other = (Tensor(np.random.default_rng(seed).standard_normal((4, 4))) for seed in (0, 1))
+    f = jit(lambda x: np.tanh(x) @ weight)
+    for _ in range(2):
+        f(weight)
+    assert f.compilations == []
+    found = f(other).data
+    assert len(f.compilations) == 1
+    f.clear()
+    np.testing.assert_array_equal(f(other).data, found)
