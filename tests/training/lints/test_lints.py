@@ -789,3 +789,21 @@ def test_nan_in_the_validation_part_is_named() -> None:
 def test_the_page_of_the_documentation_has_each_lint() -> None:
     page = (Path(__file__).parents[3] / "docs/how_to/what_goes_wrong.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `([a-z0-9-]+)` \|", page, flags=re.MULTILINE) == list(LINTS)
+
+
+def test_a_state_that_is_saved_has_heard_what_was_said_in_the_same_step() -> None:
+    model = mlp(nn.Softmax(dim=1))
+    states: list[Any] = []
+
+    class Saves(Callback):
+        def on_notice(self, training: Any, sentence: str) -> None: ...
+
+        def on_step_end(self, training: Any) -> None:
+            states.append(training.callbacks.state_dict())
+
+    optimizer = optim.SGD(model.parameters(), lr=0.0)
+    fit(model, optimizer, (X, Y), loss=CROSS_ENTROPY, epochs=10, batch_size=32, callbacks=[Saves()])
+    said = [state[0]["state"]["said"] for state in states]
+    assert "softmax-before-loss" in said[0]
+    assert "zero-learning-rate" not in said[course_rules.FIRST_STEPS - 2]
+    assert "zero-learning-rate" in said[course_rules.FIRST_STEPS - 1]

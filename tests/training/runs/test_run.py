@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,19 @@ import pytest
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import DataError, Dataset
-from tinygrad_mnist.training import Callback, DivergedError, Outcome, Recipe, RunError, Training, TrainingError, evaluate, load_checkpoint, train
+from tinygrad_mnist.training import (
+    Callback,
+    DivergedError,
+    Outcome,
+    Recipe,
+    RunError,
+    Training,
+    TrainingError,
+    evaluate,
+    load_checkpoint,
+    resume_run,
+    train,
+)
 from tinygrad_mnist.training.loop import by_recipe, compilation
 from tinygrad_mnist.training.runs import recorder
 from tinygrad_mnist.training.runs import run as run_module
@@ -245,6 +258,7 @@ def test_ctrl_c_while_something_is_written_loses_nothing(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch, name: str, call: int
 ) -> None:
     train(small.changed(epochs=1), patterns, seed=5, out="run")  # an earlier run
+    monkeypatch.setattr(recorder, "SPACING", 0.0)  # each evaluation is written
     interrupting_once(monkeypatch, recorder, name, call)
     train(small, patterns, seed=3, out="run")
     summary = complete(Path("run"), patterns)
@@ -307,7 +321,8 @@ def test_a_fault_while_pictures_are_drawn_is_raised(
 
 
 TRACED = tuple(
-    str(Path("tinygrad_mnist", name)) for name in ("training/runs/run.py", "training/loop/course.py", "files.py")
+    str(Path("tinygrad_mnist", name))
+    for name in ("training/runs/run.py", "training/loop/course.py", "files.py")
 )
 
 
@@ -355,10 +370,61 @@ def test_ctrl_c_at_any_line_leaves_a_whole_run_or_none(small: Recipe, patterns: 
     assert raised < len(points) / 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "every", "lines"),
+    [
+        (0.0, "1 hour", [1, 2, 3, 4]),
+        (60.0, "1 hour", [0, 0, 0, 0]),
+        (60.0, "12 steps", [0, 1, 2, 2]),  # in the steps 12 and 24, after the evaluations in 8 and 16
+    ],
+)
+def test_evaluations_are_written_with_the_last_state_or_seconds_apart(
+    small: Recipe,
+    patterns: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    every: str,
+    lines: list[int],
+) -> None:
+    found: list[int] = []
+
+    def written() -> int:
+        metrics = Path("run/metrics.jsonl")
+        assert metrics.exists() == Path("run/checkpoint.npz").exists()
+        return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+    class Counts(Callback):
+        def on_epoch_end(self, training: Training) -> None:
+            found.append(written())
+
+    monkeypatch.setattr(recorder, "SPACING", seconds)
+    train(small, patterns, out="run", callbacks=[Counts()], checkpoint_every=every, report=False)
+    assert found == lines
+    assert written() == 4
+
+
+def test_a_run_that_is_killed_before_an_evaluation_is_written_can_be_used(
+    small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "SPACING", 60.0)
+
+    class Copies(Callback):
+        def on_step_end(self, training: Training) -> None:
+            if training.step == 20:
+                shutil.copytree("run", "killed")
+
+    whole = train(small, patterns, out="run", callbacks=[Copies()], report=False)
+    assert {path.name for path in Path("killed").glob("[!.]*")} == {"last.npz"}
+    assert load_checkpoint("killed").recipe == small
+    assert resume_run("killed", data=patterns).summary["test_loss"] == whole.summary["test_loss"]
+
+
 def test_divergence_keeps_what_was_good(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_recipe, "nn", SimpleNamespace(CrossEntropyLoss=lambda **_: DivergingLoss(steps=12)))
+    monkeypatch.setattr(
+        by_recipe, "nn", SimpleNamespace(CrossEntropyLoss=lambda **_: DivergingLoss(steps=12))
+    )
     with pytest.raises(DivergedError, match=r"the state of epoch 1 is kept in .*checkpoint\.npz"):
         train(small, patterns, out="run")
     load_checkpoint("run")

@@ -14,7 +14,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -106,7 +106,11 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str], checkpoint: Checkpoint, *, previous: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    checkpoint: Checkpoint,
+    *,
+    previous: str | os.PathLike[str] | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint, whole or not at all.
 
@@ -118,6 +122,8 @@ def save_checkpoint(
         The checkpoint to write.
     previous : path-like, optional
         Where the older one is kept; see `files.replacing`.
+    state : mapping, optional
+        A state dict of the model that is written in place of the one it has now.
 
     Raises
     ------
@@ -136,12 +142,13 @@ def save_checkpoint(
     }
     texts: dict[str, Any] = {_HEADER: header}
     training = checkpoint.training
-    if training is None:
+    if state is None:
         state = checkpoint.model.state_dict()
+    if training is None:
         arrays = {_PREFIX + name: np.asarray(value) for name, value in state.items()}
     else:
         if "model" not in training:
-            training = {"model": checkpoint.model.state_dict(), **training}
+            training = {"model": dict(state), **training}
         texts[_TRAINING], arrays = pack(training)
     _write(path, texts, arrays, previous)
 

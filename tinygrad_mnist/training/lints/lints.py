@@ -229,14 +229,18 @@ class Lints(Callback):
     # ---- what the training tells -----------------------------------------------------------------------
 
     def on_train_begin(self, training: Training) -> None:
-        """Look at the data before the first step, where it is arrays."""
+        """Prepare to look at the first steps, unless training goes on."""
         self._snapshots = Snapshots(training.model)
         self._snapshots.take(training.step)
-        if training.step:  # it goes on: what was to be said was said
+        if training.step:  # what was to be said was said
             training.callbacks.listen(self, "on_step_end", False)
             return
         self._beginning = course_rules.Beginning([], training.steps_per_epoch, [])
-        self._say(training, self._faults_of_data(training))
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Look at the data before the first step, where it is arrays: the others have begun to listen."""
+        if training.step == 0:
+            self._say(training, self._faults_of_data(training))
 
     def on_step_end(self, training: Training) -> None:
         """Look, in the first steps and in some after an evaluation."""

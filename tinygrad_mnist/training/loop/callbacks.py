@@ -130,12 +130,15 @@ class CallbackList:
             ]
             for event in EVENTS
         }
+        self._all = dict(self.methods)
 
     def listen(self, callback: Callback, event: str, switch: bool) -> None:
         """Let a callback be told of an event, or with False be told no more, so that it costs nothing."""
         method = getattr(callback, event)
-        others = [one for one in self.methods[event] if one != method]
-        self.methods[event] = [*others, method] if switch else others  # another list: one may be gone through
+        told = [one for one in self.methods[event] if one != method]
+        if switch:  # in its place: who saves a state has to be told after the others
+            told = [one for one in self._all[event] if one in (*told, method)]
+        self.methods[event] = told  # another list: one may be gone through
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the states of those callbacks that have one, with the names of their classes."""

@@ -203,7 +203,8 @@ class Training:
         self._evaluate_model = evaluate
         self.best_state: State | None = None
         self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
-        self.callbacks = CallbackList([*callbacks, Lints()] if lint else callbacks)
+        # lints first, so that a state that another callback saves says what they have found
+        self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks)
         self.batch_number = 0  # batches of the pass that is under way that are done
         self.drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
         self.phase = DONE

@@ -17,27 +17,27 @@ from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset, find_augmentation
 from tinygrad_mnist.data.scaling import page_of
 from tinygrad_mnist.numbers import percent_text
-from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
-from tinygrad_mnist.training.loop.course import Fit
-from tinygrad_mnist.training.runs.directory import CHECKPOINT, PICTURES, REPORT, TENSORBOARD, RunDirectory
+from tinygrad_mnist.training.display.tensorboard import TensorBoard
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.loop.history import History
 from tinygrad_mnist.training.loop.by_recipe import follow
+from tinygrad_mnist.training.loop.callbacks import Callback
+from tinygrad_mnist.training.loop.course import Fit
+from tinygrad_mnist.training.loop.history import History
+from tinygrad_mnist.training.loop.threads import threads_in_use
 from tinygrad_mnist.training.recipe.models import build_model
-from tinygrad_mnist.training.runs.pictures import draw_pictures
 from tinygrad_mnist.training.recipe.recipe_file import recipe_text
 from tinygrad_mnist.training.recipe.recipes import Recipe
-from tinygrad_mnist.training.runs.recorder import Recorder
 from tinygrad_mnist.training.report.trained_run import TrainedRun, data_hashes
 from tinygrad_mnist.training.report.write import write_report
-from tinygrad_mnist.training.seeds import generators
-from tinygrad_mnist.training.display.tensorboard import TensorBoard
-from tinygrad_mnist.training.loop.threads import threads_in_use
-from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
+from tinygrad_mnist.training.runs.directory import CHECKPOINT, PICTURES, REPORT, TENSORBOARD, RunDirectory
+from tinygrad_mnist.training.runs.pictures import draw_pictures
+from tinygrad_mnist.training.runs.recorder import Recorder
 from tinygrad_mnist.training.runs.versions import machine, versions
+from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_background, split
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,10 +89,11 @@ def train(
     Equal recipes, data, seeds, numbers of threads and ``jit`` give equal bits on the same machine.
 
     The directory receives, while training goes on, ``last.npz`` (the state to go on from, with `resume_run`)
-    and ``previous.npz`` (the one before), ``metrics.jsonl`` and ``checkpoint.npz`` (at each evaluation, and
-    when it was the best), and at the end ``predictions.png``, ``training.png`` (where
-    matplotlib is installed), ``graph.svg``, ``graph.html`` (where there is something to lay them out),
-    ``report.html`` with its pictures in ``pictures/``, and ``summary.json``:
+    and ``previous.npz`` (the one before), ``metrics.jsonl`` and ``checkpoint.npz`` (the evaluations and the
+    best state so far, with ``last.npz`` and at evaluations five seconds apart), and at the end
+    ``predictions.png``, ``training.png`` (where matplotlib is installed), ``graph.svg``, ``graph.html``
+    (where there is something to lay them out), ``report.html`` with its pictures in ``pictures/``, and
+    ``summary.json``:
 
     - ``recipe``, ``changes`` (what differs from the recipe of that name) and ``config`` (all values of it),
       ``model_file`` (path, function and SHA-256, where a file of Python builds the model; else null),

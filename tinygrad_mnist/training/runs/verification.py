@@ -290,7 +290,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _run(job: dict[str, Any]) -> dict[str, Any]:
     """Do a job in a new process; return what it prints."""
-    home = str(Path(__file__).parents[2])
+    home = str(Path(__file__).parents[3])  # what holds the package: -m finds its modules there
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     ran = subprocess.run(
         [sys.executable, "-m", __name__],
