@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_mnist.compiler.slots import BufferSlot, DrawSlot
 from tinygrad_mnist.compiler.traced import Traced
 from tinygrad_mnist.engine.structure import array_replaced
+from tinygrad_mnist.nn import init
 from tinygrad_mnist.optim.schedules import LRScheduler
 
 
@@ -59,7 +60,10 @@ def _note(before: _Before, traced: Traced, leaves: Sequence[Any]) -> None:
         if isinstance(slot, BufferSlot):
             before.note_item(slot.namespace, slot.name)
         elif isinstance(slot, DrawSlot):
-            before.note(slot.make(slot.rng))
+            if slot.rng is None:  # each draw has a new generator, a child of the root
+                before.note_root()
+            else:
+                before.note(slot.make(slot.rng))
     for place, _ in (*traced.gradients, *traced.presence):
         leaf = leaves[place].origin if isinstance(place, int) else place
         before.note_attribute(leaf, "grad")
@@ -77,7 +81,7 @@ def _note(before: _Before, traced: Traced, leaves: Sequence[Any]) -> None:
 
 
 class _Before:
-    """What some places, containers, arrays and generators hold, to be put back."""
+    """The content of some places, containers, arrays and generators, to be put back."""
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
@@ -97,6 +101,16 @@ class _Before:
         """Note what is in a dict under a name."""
         self._undo.append(partial(holder.__setitem__, name, holder[name]))
         self.note(holder[name])
+
+    def note_root(self) -> None:
+        """Note how many generators were made of the seed of `nn.manual_seed`."""
+        root = init.root_seed()
+        if root is not None:
+            count = root.n_children_spawned
+            root = np.random.SeedSequence(
+                root.entropy, spawn_key=root.spawn_key, pool_size=root.pool_size, n_children_spawned=count
+            )
+        self._undo.append(partial(init.set_root_seed, root))
 
     def note(self, value: Any) -> None:
         """Note what an array, a container, a generator or a schedule holds."""
