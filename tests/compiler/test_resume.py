@@ -22,7 +22,9 @@ from hypothesis import strategies as st
 from tinygrad_mnist import Tensor, jit, nn, no_grad, optim, value_and_grad
 from tinygrad_mnist.compiler import stored
 from tinygrad_mnist.compiler.jit import Jitted
+from tinygrad_mnist.compiler.replay import Replay
 from tinygrad_mnist.optim import clip_grad_norm_
+from tinygrad_mnist.training import fit
 from tinygrad_mnist.training.loop.average import WeightAverage
 
 CLASSES: Final = 5
@@ -370,6 +372,228 @@ def _types(tree: Any) -> Any:
 def _bytes(tree: Any) -> Any:
     if isinstance(tree, dict):
         return [_bytes(part) for part in tree.values()]
-    if isinstance(tree, tuple):
+    if isinstance(tree, (list, tuple)):
         return [_bytes(part) for part in tree]
     return np.asarray(tree.data if isinstance(tree, Tensor) else tree)
+
+
+# ---- steps that return something else than a Tensor ------------------------------------------------------
+
+
+RETURNED: Final[dict[str, Callable[[Tensor, Any, nn.Module], Any]]] = {
+    "an array": lambda loss, x, model: loss.data,
+    "a scalar of NumPy": lambda loss, x, model: np.sum(x) * 2,
+    "an array of arrays alone": lambda loss, x, model: np.exp(x) @ WEIGHT,
+    "gradients": lambda loss, x, model: [parameter.grad.data for parameter in model.parameters()],
+    "all of them": lambda loss, x, model: {
+        "loss": loss,
+        "rest": (loss.data, np.mean(x), [np.where(x > 0, x, 0)], 3),
+    },
+}
+
+
+def stepper(returned: Callable[..., Any]) -> tuple[Callable[[Any], Any], Callable[[], Any]]:
+    """Return a step that changes all that a step can, and what returns the state that it leaves."""
+    model = nn.Sequential(
+        nn.Linear(9, 6, rng=0), nn.BatchNorm1d(6), nn.Dropout(0.2, rng=1), nn.Linear(6, 3, rng=2)
+    )
+    model = model.astype("f8")
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    warm_up, later = optim.LinearLR(optimizer, 0.5, total_iters=2), optim.ExponentialLR(optimizer, 0.9)
+    schedule = optim.SequentialLR(optimizer, [warm_up, later], [2])
+    seen, bias = np.zeros(9), Tensor(np.zeros(()))
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = np.mean((model(x) + bias) ** 2)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        np.copyto(seen, seen + np.sum(x, axis=0))
+        bias.data = bias.data + 0.5
+        return returned(loss, x, model)
+
+    def state() -> Any:
+        gradients = [parameter.grad.data for parameter in model.parameters()]  # type: ignore[union-attr]
+        (group,), rng = optimizer.param_groups, model[2].rng  # type: ignore[index]
+        options = {name: value for name, value in group.items() if name != "params"}
+        return copy.deepcopy(
+            [
+                model.state_dict(), optimizer.state_dict(), options, schedule.state_dict(), gradients, seen,
+                bias.data, rng.bit_generator.state,
+            ]
+        )  # fmt: skip
+
+    return step, state
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_a_step_that_returns_arrays_computes_the_same_in_its_first_call(name: str) -> None:
+    (step, state), (anew, state_anew), (plain, plain_state) = (stepper(RETURNED[name]) for _ in range(3))
+    f, g = jit(step), jit(anew)
+    for number in range(4):
+        x = np.random.default_rng(number).standard_normal((9, 9))
+        first, second, expected = f(x), g(x), plain(x)
+        g.clear()  # the next call compiles, as in a new process
+        assert fingerprint(_bytes(first)) == fingerprint(_bytes(second))
+        assert _types(first) == _types(second) == _types(expected)
+        assert fingerprint(state()) == fingerprint(state_anew())
+        _assert_close(_bytes(first), _bytes(expected))
+        _assert_close(state(), plain_state())
+
+
+def _assert_close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
+    if isinstance(expected, dict):
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(expected, (list, tuple)):
+        for one, other in zip(found, expected, strict=True):
+            _assert_close(one, other, tolerance)
+    elif isinstance(expected, (np.ndarray, float)):
+        np.testing.assert_allclose(found, expected, rtol=100 * tolerance, atol=tolerance)
+    else:
+        assert found == expected
+
+
+# ---- gradients that are there before ---------------------------------------------------------------------
+
+
+GIVEN: Final[dict[str, Callable[[Any], Any]]] = {
+    "in C order": np.array,
+    "in Fortran's order": np.asfortranarray,
+    "backwards": lambda g: g[::-1].copy()[::-1],
+    "a part": lambda g: np.repeat(g, 2, axis=-1)[..., ::2],
+    "broadcast": lambda g: np.broadcast_to(g.ravel()[0], g.shape),
+    "another byte order": lambda g: g.astype(">f8"),
+    "not aligned": lambda g: np.frombuffer(b"1" + g.tobytes(), g.dtype, g.size, 1).reshape(g.shape),
+}
+
+
+@pytest.fixture
+def eager_calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Note the calls that have a program, and run as they are all the same."""
+    calls: list[Any] = []
+    observed = Replay.observed
+
+    def note(replay: Replay, result: Any) -> Any:
+        calls.append(result)
+        return observed(replay, result)
+
+    monkeypatch.setattr(Replay, "observed", note)
+    return calls
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_gradients_are_added_by_a_program_however_they_lie(name: str, eager_calls: list[Any]) -> None:
+    def trained(decorate: Any, anew: bool = False) -> list[Any]:
+        model = nn.Sequential(nn.Linear(6, 8, rng=0), nn.GELU(), nn.Linear(8, 3, rng=1))
+
+        @decorate
+        def add_gradients(x: Any) -> Any:
+            loss = np.mean(model(x) ** 2)
+            loss.backward()
+            return loss
+
+        found = []
+        for number in range(6):
+            if number == 3:
+                for parameter in model.parameters():
+                    parameter.grad = GIVEN[name](np.full(parameter.shape, 0.5, np.float32))
+            found.append(
+                add_gradients(np.random.default_rng(number).standard_normal((5, 6), np.float32)).item()
+            )
+            found.append([parameter.grad.data.copy() for parameter in model.parameters()])  # type: ignore[union-attr]
+            if anew:
+                add_gradients.clear()
+        return found
+
+    found = trained(jit)
+    assert fingerprint(found) == fingerprint(trained(jit, anew=True))
+    assert eager_calls == []
+    _assert_close(found, trained(lambda f: f), 1e-5)
+
+
+@pytest.mark.parametrize("zero_grad", [optim.Optimizer.zero_grad, nn.Module.zero_grad])
+@pytest.mark.parametrize("inside", [True, False])
+def test_gradients_that_were_set_to_zero_are_added_to_by_a_program(
+    zero_grad: Any, inside: bool, eager_calls: list[Any]
+) -> None:
+    model = nn.Sequential(nn.Linear(6, 8, rng=0), nn.Tanh(), nn.Linear(8, 3, rng=1))
+    holder: Any = model if zero_grad is nn.Module.zero_grad else optim.SGD(model.parameters(), lr=0.1)
+
+    @jit
+    def add_gradients(x: Any) -> Any:
+        if inside:
+            holder.zero_grad(set_to_none=False)
+        loss = np.mean(model(x) ** 2)
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        if not inside:
+            holder.zero_grad(set_to_none=False)
+        add_gradients(np.ones((5, 6), np.float32))
+    assert eager_calls == []
+    # None becomes an array in the first call; if that is set to zero, it lies in C order.
+    assert len(add_gradients.compilations) <= (3 if inside else 2)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 6])
+def test_fit_adds_up_gradients_by_programs(accumulate: int, eager_calls: list[Any]) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((96, 6), np.float32), rng.integers(0, 3, 96)
+    model = nn.Sequential(nn.Linear(6, 8, rng=0), nn.GELU(), nn.Linear(8, 3, rng=1))
+    optimizer = optim.Adam(model.parameters())
+    fit(
+        model,
+        optimizer,
+        data,
+        loss=nn.CrossEntropyLoss(),
+        epochs=3,
+        batch_size=4,
+        accumulate=accumulate,
+        jit="on",
+    )
+    assert len(eager_calls) == 1  # the first step of the optimiser
+
+
+# ---- arguments that the function finds outside, too ------------------------------------------------------
+
+
+def test_an_argument_that_lies_outside_too_is_another_input() -> None:
+    held = [np.full(4, 3.0)]
+    f = jit(lambda x: x * held[0])
+    np.testing.assert_array_equal(f(held[0]), np.full(4, 9.0))
+    np.testing.assert_array_equal(f(np.full(4, 2.0)), np.full(4, 6.0))
+    assert len(f.compilations) == 1
+
+
+def test_a_buffer_that_is_an_argument_is_another_input() -> None:
+    layer = nn.BatchNorm1d(4)
+    x = Tensor(np.random.default_rng(0).standard_normal((5, 4), np.float32))
+
+    def shifted(shift: Any) -> Any:
+        with no_grad():
+            return layer(x) + shift
+
+    f, other = jit(shifted), np.ones(4, np.float32)
+    for is_training in (True, False):
+        layer.train(is_training)
+        for shift in (layer.running_mean, other, layer.running_mean, other):
+            before = copy.deepcopy(layer.state_dict())
+            found, left = f(shift).data, copy.deepcopy(layer.state_dict())
+            layer.load_state_dict(before)
+            np.testing.assert_allclose(found, shifted(shift).data, rtol=1e-5, atol=1e-6)
+            _assert_close({**left}, {**layer.state_dict()}, 1e-6)
+    assert len(f.compilations) == 2
+
+
+def test_a_call_with_a_tensor_from_outside_says_nothing_of_others() -> None:
+    weight, other = (Tensor(np.random.default_rng(seed).standard_normal((4, 4))) for seed in (0, 1))
+    f = jit(lambda x: np.tanh(x) @ weight)
+    for _ in range(2):
+        f(weight)
+    assert f.compilations == []
+    found = f(other).data
+    assert len(f.compilations) == 1
+    f.clear()
+    np.testing.assert_array_equal(f(other).data, found)

@@ -20,8 +20,10 @@ class RunsEagerly(Exception):
     ----------
     is_said : bool
         Whether a user would not expect it, and is told.
+    is_often : bool
+        Whether it holds for all calls of the same key, and not only for those with the same Tensors.
     """
 
-    def __init__(self, why: str, is_said: bool = False) -> None:
+    def __init__(self, why: str, is_said: bool = False, is_often: bool = True) -> None:
         super().__init__(why)
-        self.is_said = is_said
+        self.is_said, self.is_often = is_said, is_often

@@ -268,7 +268,7 @@ class Executable:
         value, strides = self.program.inputs[number], self.program.strides[number]
         if type(array) is not np.ndarray:  # a symbol, say, that a trace in another thread has put there
             raise TypeError(f"input {number} is a {type(array).__name__}; expected an array")
-        if array.shape != value.shape or array.dtype != value.dtype or not _same_strides(array, strides):
+        if not self.fits(number, array):
             raise ValueError(
                 f"input {number} was compiled for shape {value.shape}, {value.dtype} and strides "
                 f"{strides}, but has shape {array.shape}, {array.dtype} and strides {array.strides}"
@@ -276,6 +276,11 @@ class Executable:
         if number in self.targets and not array.flags.writeable:
             raise ValueError(f"input {number} is written to, but is read-only")
         self.place(number, array)
+
+    def fits(self, number: int, array: Any) -> bool:
+        """Return whether an array has the shape, dtype and layout that the program was compiled for."""
+        value, strides = self.program.inputs[number], self.program.strides[number]
+        return array.shape == value.shape and array.dtype == value.dtype and _same_strides(array, strides)
 
     def place(self, number: int, array: Any) -> None:
         """Take an array for an input, of which is known that it fits."""

@@ -33,13 +33,14 @@ from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.collection import too_large
 from tinygrad_mnist.compiler.errors import JitError, RunsEagerly
 from tinygrad_mnist.compiler.executable import build
-from tinygrad_mnist.compiler.facts import differences
+from tinygrad_mnist.compiler.facts import Same, differences
 from tinygrad_mnist.compiler.generators import kept_generators
 from tinygrad_mnist.compiler.inputs import NotNow
 from tinygrad_mnist.compiler.keys import Keys, reason
 from tinygrad_mnist.compiler.replay import Replay
 from tinygrad_mnist.compiler.source import find
 from tinygrad_mnist.compiler.trace import trace
+from tinygrad_mnist.compiler.trial import can_be_tried, trial
 from tinygrad_mnist.compiler.usual import MISS, usual_call
 from tinygrad_mnist.engine.observe import is_own, line_of, recorder
 from tinygrad_mnist.engine.random_state import is_replay
@@ -108,6 +109,7 @@ class Jitted:
         self._keys = Keys(self._function)
         self._replays: dict[Any, list[Replay]] = {}  # by the key of the call
         self._eager: dict[Any, str] = {}  # keys of calls that run as they are, and why
+        self._eager_tensors: set[Any] = set()  # keys with the Tensors of a call that runs as it is for them
         self._usual: Callable[[tuple[Any, ...]], Any] | None = None  # for a call that is like the last
         self._said: set[str] = set()
         self._methods: dict[int, tuple[Any, Jitted]] = {}
@@ -160,6 +162,7 @@ class Jitted:
             self._replays.clear()
             self._usual = None
             self._eager.clear()
+            self._eager_tensors.clear()
             self.compilations.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -176,7 +179,9 @@ class Jitted:
             except NotNow:
                 pass  # the long way finds it, too, and knows what to do then
             leaves, structure, key = self._keys(args, kwargs)
-            if key in self._eager:
+            if key in self._eager or (
+                self._eager_tensors and (key, _tensors_in(leaves)) in self._eager_tensors
+            ):
                 return self._function(*args, **kwargs)
             why = None
             for replay in self._replays.get(key, ()):
@@ -188,13 +193,24 @@ class Jitted:
     def _by(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> tuple[Any, str | None]:
         """Return the result of a call, by a program or as it is; or None, and why the program misfits."""
         try:
-            if (why := replay.misfit(leaves)) is not None:
+            why = replay.misfit(leaves)
+            if why is None and replay.kinds is None:
+                self._try(replay, args, kwargs, leaves)
+                why = replay.misfit(leaves)
+            if why is not None:
                 return None, why
             result = replay.run(leaves)
         except NotNow:
             return replay.observed(self._function(*args, **kwargs)), None
         self._usual = None if kwargs else usual_call(args, self._keys.last, replay)
         return result, None
+
+    def _try(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> None:
+        """Let the function run for the types of its results alone."""
+        if not can_be_tried(replay.traced):
+            raise NotNow("of what types its results are is seen when it returns")
+        with trial(replay.traced, leaves):
+            replay.observed(self._function(*args, **kwargs))
 
     def _first(self, args: Any, kwargs: Any, leaves: Any, structure: Any, key: Any, why: str | None) -> Any:
         """Compile a call that no program fits, and run it by its program."""
@@ -211,9 +227,7 @@ class Jitted:
             self._check_source()
             replay = self._compiled(args, kwargs, leaves, structure)
         except RunsEagerly as error:
-            if len(self._eager) >= 4 * PROGRAMS:  # the oldest is looked at again when it comes again
-                del self._eager[next(iter(self._eager))]
-            self._eager[key] = str(error)
+            self._note_eager(key, leaves, error)
             if error.is_said:
                 self._say(f"runs as it is: {error}")
             return self._function(*args, **kwargs)
@@ -226,12 +240,21 @@ class Jitted:
             ) from error
         self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
         self._replays.setdefault(key, []).append(replay)
-        if replay.kinds is None and replay.is_pure:
-            replay.observed(self._function(*args, **kwargs))  # for the types of its results alone
         result, why = self._by(replay, args, kwargs, leaves)
         if why is not None:  # another thread has changed something since
             return replay.observed(self._function(*args, **kwargs))
         return result
+
+    def _note_eager(self, key: Any, leaves: Any, error: RunsEagerly) -> None:
+        """Note that calls such as this one run as they are."""
+        if error.is_often:
+            if len(self._eager) >= 4 * PROGRAMS:  # the oldest is looked at again when it comes again
+                del self._eager[next(iter(self._eager))]
+            self._eager[key] = str(error)
+            return
+        if len(self._eager_tensors) >= 4 * PROGRAMS:
+            self._eager_tensors.clear()
+        self._eager_tensors.add((key, _tensors_in(leaves)))
 
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""
@@ -363,6 +386,11 @@ def is_on() -> bool:
         stacklevel=3,
     )
     return False
+
+
+def _tensors_in(leaves: Sequence[Any]) -> tuple[Same, ...]:
+    """Return which Tensors there are among the arguments."""
+    return tuple(Same(leaf) for leaf in leaves if isinstance(leaf, Tensor))
 
 
 def _describe(leaves: Sequence[Any]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_mnist.compiler.effects import Gradients, Progress
 from tinygrad_mnist.compiler.executable import Executable
 from tinygrad_mnist.compiler.inputs import NEVER, Captured, NotNow, Scalars, stays
-from tinygrad_mnist.compiler.slots import ArgumentSlot, DrawSlot, Slot
+from tinygrad_mnist.compiler.slots import ArgumentGradientSlot, ArgumentSlot, DrawSlot, GradientSlot, Slot
 from tinygrad_mnist.compiler.traced import Traced
 from tinygrad_mnist.engine.structure import array_replaced, arrays_version
 from tinygrad_mnist.engine.tape import Node, mark_written
@@ -60,6 +60,9 @@ class Replay:
         self.others = [
             (number, slot) for number, slot in slots if not stays(slot) and number not in are_plain
         ]
+        self._gradients_before = [
+            (number, slot) for number, slot in slots if isinstance(slot, (GradientSlot, ArgumentGradientSlot))
+        ]
         self.passing = [number for number, slot in slots if not stays(slot)]
         sources = [slot.rng for _, slot in slots if isinstance(slot, DrawSlot)]
         self.generators = [source for source in sources if isinstance(source, np.random.Generator)]
@@ -91,14 +94,6 @@ class Replay:
         return unflatten(structure, [_off_the_tape(leaf) for leaf in leaves])
 
     @property
-    def is_pure(self) -> bool:
-        """True if a call leaves nothing behind but what it returns."""
-        traced = self.traced
-        left = traced.gradients or traced.assigned or traced.progress or traced.schedules
-        draws = any(isinstance(slot, DrawSlot) for slot in traced.slots)
-        return not (left or draws or self.executable.targets)
-
-    @property
     def is_simple(self) -> bool:
         """True if a call leaves behind no more than gradients and notes of optimisers."""
         traced = self.traced
@@ -110,14 +105,15 @@ class Replay:
 
     def misfit(self, leaves: Sequence[Any]) -> str | None:
         """Return what does not fit a call, or None."""
-        if self.kinds is None:
-            raise NotNow("of what types its results are is seen when it returns")
         for place, present in self.traced.presence:
             leaf = leaves[place].origin if isinstance(place, int) else place
             if (leaf.grad is not None) is not present:
                 which = f"argument {place}" if isinstance(place, int) else place.name or "a Tensor"
                 was = "an array" if present else "None"
                 return f"the gradient of {which} was {was}, and is not any more"
+        for number, slot in self._gradients_before:
+            if not self.executable.fits(number, slot.fetch(leaves)):
+                return f"the {slot.describe()} lies in another order in memory"
         captured = self.captured
         self._is_fetched = captured.version == arrays_version()
         if not self._is_fetched and (reason := captured.misfit()) is not None:

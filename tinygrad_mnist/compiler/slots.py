@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,21 @@ def is_backwards(array: Any) -> bool:
 def forwards(array: Any) -> Any:
     """Return an array as it is, and a copy of one that runs backwards in memory."""
     return array.copy() if is_backwards(array) else array
+
+
+_ALIGNED: Final = 0x100
+_C_OR_F: Final = 0x3
+"""Bits of ``array.flags.num``."""
+
+
+def in_order(gradient: Any) -> Any:
+    """Return a gradient as it is if it lies in C or in Fortran's order, as most do; else a copy in C order.
+
+    A user may give any: a slice, what `np.broadcast_to` returns, one that runs backwards. So two programs are
+    enough for all of them.
+    """
+    bits = gradient.flags.num
+    return gradient if bits & _ALIGNED and bits & _C_OR_F else gradient.copy(order="C")
 
 
 class Slot:
@@ -130,7 +145,7 @@ class GradientSlot(Slot):
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array of the gradient."""
-        return self.leaf.grad._array
+        return in_order(self.leaf.grad._array)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -148,7 +163,11 @@ class ArgumentGradientSlot(ArgumentSlot):
 
     def fetch(self, arguments: Sequence[Any]) -> Any:
         """Return the array of the gradient."""
-        return arguments[self.position].origin.grad._array
+        return in_order(arguments[self.position].origin.grad._array)
+
+    def describe(self) -> str:
+        """Return of which argument it is."""
+        return f"gradient of argument {self.position}"
 
 
 @dataclass(eq=False)

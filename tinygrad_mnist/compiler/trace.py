@@ -40,6 +40,7 @@ from tinygrad_mnist.compiler.slots import (
     GradientSlot,
     Slot,
     TensorSlot,
+    in_order,
 )
 from tinygrad_mnist.compiler.standins import StandIn, standing
 from tinygrad_mnist.compiler.symbols import Number, Symbol, plain, raise_read
@@ -110,7 +111,6 @@ class Tracer(Recorder, OptimizerTracer):
         self.first_gradients: dict[Leaf, Value] = {}
         self.presence: list[tuple[Any, bool]] = []
         self.argument_leaves: dict[Leaf, int] = {}
-        self.array_arguments: list[Any] = []
         self.in_place: set[int] = set()  # identities of Tensors that are written to where they lie
         self.schedules: list[Any] = []
         self.arguments: list[tuple[int, Any, Tensor, Value]] = []
@@ -202,7 +202,7 @@ class Tracer(Recorder, OptimizerTracer):
         self.presence.append((leaf if position is None else position, before is not None))
         if before is not None:
             slot = GradientSlot(leaf) if position is None else ArgumentGradientSlot(position)
-            value = self.input(slot, before._array)
+            value = self.input(slot, in_order(before._array))
             self.first_gradients[leaf] = value
             leaf.grad = _lift(Symbol(value), None)
 
@@ -432,8 +432,6 @@ class Tracer(Recorder, OptimizerTracer):
         for name, buffer in module._named("buffer", "buffer outside the state dict"):
             if not isinstance(buffer, np.ndarray):
                 continue
-            if any(buffer is argument for argument in self.array_arguments):
-                raise RunsEagerly("an argument is a buffer of a module that runs")
             if id(buffer) in self.arrays:
                 value = self.arrays[id(buffer)][1]
             else:
@@ -452,10 +450,8 @@ class Tracer(Recorder, OptimizerTracer):
             if array.dtype.kind not in KINDS:
                 continue
             if id(array) not in tensors:
-                if id(array) in self.arrays:  # it is an argument, too
-                    value = self.arrays[id(array)][1]
-                else:
-                    value = self.input(ArraySlot(array), array)
+                # One that is an argument, too, is another input: in the next call it may be none.
+                value = self.input(ArraySlot(array), array)
                 tensors[id(array)] = standing(_lift(Symbol(value, array=array), None)), value
             tensor, value = tensors[id(array)]
             self._stand_in(_Buffer(put, array, tensor, value))
@@ -719,7 +715,6 @@ def _traced(
             given.append(known[id(leaf)])
             continue
         array = leaf._array if isinstance(leaf, Tensor) else leaf
-        tracing.array_arguments.append(array)
         value = tracing.input(ArgumentSlot(position), array)
         tensor = _lift(Symbol(value), None)
         if isinstance(leaf, np.ndarray):
@@ -737,7 +732,6 @@ def _traced(
         arguments.append((position, tensor, value))
         given.append(tensor)
         known[id(leaf)] = tensor
-        tracing.arrays[id(array)] = array, value
     args, kwargs = unflatten(structure, given)
     with tracing.on():
         tracing.entered_function(function, *filter(is_object, leaves))
@@ -748,6 +742,6 @@ def _traced(
             raise tracing.refused
         tracing.rates.check()
         if any(id(leaf) in tracing.captures for leaf in leaves if isinstance(leaf, Tensor)):
-            raise RunsEagerly("an argument is a Tensor that the function finds outside, too")
+            raise RunsEagerly("an argument is a Tensor that the function finds outside, too", is_often=False)
         tracing.arguments = [(position, leaves[position], tensor, v) for position, tensor, v in arguments]
         return finished(tracing, returned)

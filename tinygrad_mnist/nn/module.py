@@ -511,7 +511,7 @@ class Module:
                 if set_to_none or parameter.grad is None:
                     parameter.grad = None
                 else:
-                    parameter.grad = Tensor(np.zeros_like(parameter.grad.data))
+                    parameter.grad = Tensor(np.zeros_like(parameter.grad.data, order="C"))
 
     def apply(self, function: Callable[[Module], object]) -> Self:
         """Call a function with each module, this one last, for instance to initialise; return this module."""

@@ -203,7 +203,7 @@ class Optimizer:
                     tracing.capture_gradient(leaf, read=not set_to_none)
                 if leaf.grad is None:
                     continue
-                leaf.grad = None if set_to_none else Tensor(np.zeros_like(leaf.grad._array))
+                leaf.grad = None if set_to_none else Tensor(np.zeros_like(leaf.grad._array, order="C"))
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient.
