@@ -19,10 +19,14 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Handlers are as they were afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Handlers are Python's, also where a shell lets the tests ignore Ctrl-C, and are so again afterwards."""
+    usual: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    assert {number: signal.getsignal(number) for number in before} == before
+    assert {number: signal.signal(number, handler) for number, handler in before.items()} == usual
 
 
 def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
