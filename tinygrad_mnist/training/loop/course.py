@@ -7,6 +7,7 @@ training goes is remembered in a `History` and told to callbacks.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tinygrad_mnist import nn
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
-from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, restore, state_of
+from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -203,6 +204,7 @@ class Training:
         self._evaluate_model = evaluate
         self.best_state: State | None = None
         self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        self.frozen_at_first = frozen(self)  # a callback may thaw some of them
         # lints first, so that a state that another callback saves says what they have found
         self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks)
         self.batch_number = 0  # batches of the pass that is under way that are done
@@ -248,6 +250,13 @@ class Training:
     def notify(self, sentence: str) -> None:
         """Give all callbacks a sentence for the user."""
         self._tell("on_notice", sentence)
+
+    def warn(self, sentence: str, category: type[Warning] = RuntimeWarning) -> None:
+        """Give all callbacks a sentence that must not get lost; where none listens, it is a warning."""
+        if self.callbacks.methods["on_notice"]:
+            self.notify(sentence)
+        else:
+            warnings.warn(sentence, category, stacklevel=2)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the model have the moving average as its weights inside, if there is one: what is evaluated."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ import numpy as np
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import Batches
 from tinygrad_mnist.optim import LRScheduler, Optimizer
-from tinygrad_mnist.training.checkpoints.checkpoint import load_state, save_state
-from tinygrad_mnist.training.checkpoints.checkpointing import EVERY, Checkpointing
+from tinygrad_mnist.training.checkpoints.checkpoint import load_state
+from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
+from tinygrad_mnist.training.checkpoints.state_file import StateFile
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training
@@ -107,12 +109,15 @@ def fit(
     lint : bool
         Whether to say what is wrong with the training, each fault once: see `LINTS`. It changes nothing.
     checkpoint : path-like, optional
-        A file for the state of the training, to go on with it after an interruption.
+        A file for the state of the training, to go on with it after an interruption. If it is there already,
+        and training does not go on from it, it is kept: as ``last.previous.npz``, where it is ``last.npz``.
+        A disk that gets full on the way ends nothing: it is told, and tried again.
     checkpoint_every : str
         How often it is written: "500 steps", "30 seconds", "2 minutes".
     resume : path-like, optional
         A file that was written so. Training goes on where it was, and ends in the same bits as without an
-        interruption.
+        interruption. With more epochs, a schedule goes on as it is laid out here; one with a ``step`` of its
+        own keeps all that it remembers.
 
     Returns
     -------
@@ -126,6 +131,8 @@ def fit(
         If a loss is not finite.
     CheckpointError
         If ``resume`` is the checkpoint of another training.
+    RunError
+        If ``checkpoint`` cannot be written at the beginning, or another training is writing it.
     KeyboardInterrupt
         If Ctrl-C was pressed before the first step was done, or twice. Later the first one ends training and
         no more, once the step is done; so does SIGTERM.
@@ -161,13 +168,15 @@ def fit(
     require_last_batch(model, source)
     evaluate = None
     if validation is not None:
-        evaluate = Validation(as_source(validation, BATCH, None), loss, find_metrics(metrics))
+        held_out = as_source(validation, BATCH, None)
+        if held_out is source:  # a pass of its own goes through it while another is under way
+            held_out = copy(held_out)
+        evaluate = Validation(held_out, loss, find_metrics(metrics))
     elif metrics is not None:
         raise TrainingError("metrics are measured on the validation part; give validation=")
     told = list(callbacks)
     if checkpoint is not None:
-        path = checkpoint
-        told.append(Checkpointing(lambda training: save_state(path, training.state_dict()), checkpoint_every))
+        told.append(StateFile(checkpoint, checkpoint_every, resume))
     shape = source.inputs.shape[1:] if isinstance(source, Batches) else ()
     training = Training(
         model,

@@ -5,17 +5,16 @@ What cannot be written, as on a full disk, does not end training: it is told, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from tinygrad_mnist.files import write_json, write_json_lines
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import Checkpointing
-from tinygrad_mnist.training.errors import RunError, writing
+from tinygrad_mnist.training.checkpoints.retries import Retries
+from tinygrad_mnist.training.errors import writing
 from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.loop.compilation import JitDecision
 from tinygrad_mnist.training.loop.course import Fit, Training
@@ -69,13 +68,13 @@ class Recorder(Callback):
         self.all = [*callbacks, self, Checkpointing(self._save_last, every)]
         self.training: Training | None = None
         self.notices: list[str] = []
-        self.unwritten: dict[Path, str] = {}  # what the disk lacks now, and why
+        self._retries = Retries(self.notify)
+        self.unwritten = self._retries.unwritten  # what the disk lacks now, and why
         self.keeps_previous = True
         self.best: Record | None = None  # whose state is on the disk
         self.is_owner = not directory.replaces  # whether the files in the directory are this run's
         self._records = 0  # that are on the disk
         self._due = 0.0  # when an evaluation is written
-        self._then = "training goes on, and it is tried again"
 
     # ---- what is heard -------------------------------------------------------------------------------------
 
@@ -99,7 +98,7 @@ class Recorder(Callback):
 
     def on_train_end(self, training: Training) -> None:
         """Note that what cannot be written from now on is lost."""
-        self._then = ""
+        self._retries.then = ""
 
     def on_exit(self, training: Training) -> None:
         """Write what is not written yet, as where an error ended training."""
@@ -137,7 +136,7 @@ class Recorder(Callback):
         """Write what the disk lacks after training; the model has the best state."""
         if not self.is_owner:
             path = self.directory.file(CHECKPOINT)
-            with self._retried(path):
+            with self._retries.at(path):
                 save_checkpoint(path, self.checkpoint)
                 self.directory.clear(CHECKPOINT)
                 self.best, self.is_owner = result.best, True
@@ -148,7 +147,7 @@ class Recorder(Callback):
         """Write the summary, unless an earlier run's is there because nothing could be written."""
         path = self.directory.file(SUMMARY)
         if self.is_owner:
-            with self._retried(path), writing(path):
+            with self._retries.at(path), writing(path):
                 write_json(path, summary)
 
     def _write_best(self, training: Training) -> None:
@@ -162,12 +161,12 @@ class Recorder(Callback):
         """Write a state of the model (by default its own), if it is not on the disk, and the metrics."""
         if best is not None and best is not self.best:
             path = self.directory.file(CHECKPOINT)
-            with self._retried(path):
+            with self._retries.at(path):
                 save_checkpoint(path, self.checkpoint, state=state)
                 self.best = best
         metrics = self.directory.file(METRICS)
         if len(records) > self._records or metrics in self.unwritten:
-            with self._retried(metrics), writing(metrics):
+            with self._retries.at(metrics), writing(metrics):
                 write_json_lines(metrics, [record.to_dict() for record in records])
                 self._records = len(records)
 
@@ -176,7 +175,7 @@ class Recorder(Callback):
         if self.is_owner and training.step == 0:  # a disk that takes nothing is found out before training
             self._write_last(training)
         elif self.is_owner:
-            with self._retried(self.directory.file(LAST)):
+            with self._retries.at(self.directory.file(LAST)):
                 self._write_last(training)
         elif training.step:
             self._replace_earlier(training)
@@ -186,7 +185,7 @@ class Recorder(Callback):
     def _replace_earlier(self, training: Training) -> None:
         """Take the place of the earlier run. If it is killed in between, whoever goes on clears the rest."""
         self.keeps_previous = False
-        with self._retried(self.directory.file(LAST)):
+        with self._retries.at(self.directory.file(LAST)):
             self._write_last(training, replaces=True)
             self.directory.clear(LAST)
             self.is_owner = True
@@ -199,17 +198,3 @@ class Recorder(Callback):
             self.directory.file(LAST), replace(self.checkpoint, training=state), previous=previous
         )
         self.keeps_previous = not replaces
-
-    @contextmanager
-    def _retried(self, path: Path) -> Iterator[None]:
-        """Note that a file could not be written, where training goes on; say so once."""
-        try:
-            yield
-        except (RunError, OSError) as error:
-            sentence = f"{error}; {self._then}" if self._then else str(error)
-            if self.unwritten.get(path) != sentence:
-                self.notify(sentence)
-            self.unwritten[path] = sentence
-        else:
-            if self.unwritten.pop(path, None):
-                self.notify(f"{path} is written again")
