@@ -14,15 +14,21 @@ from tinygrad_mnist.training import Callback, Fit, Training, fit
 from tinygrad_mnist.training.loop.interrupts import deferred
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ALL = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+EACH = pytest.mark.parametrize("number", ALL)
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Handlers are as they were afterwards."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in ALL}
+    if hasattr(signal, "SIGHUP"):  # which tests under nohup would ignore
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    within = {number: signal.getsignal(number) for number in ALL}
     yield
-    assert {number: signal.getsignal(number) for number in before} == before
+    assert {number: signal.getsignal(number) for number in ALL} == within
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
@@ -50,14 +56,14 @@ def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
     )
 
 
-@BOTH
+@EACH
 def test_a_step_is_done_before_training_ends(number: int) -> None:
     done = interrupted(number, 5)
     assert done.interrupted
     assert len(done.history.losses) == 5
 
 
-@BOTH
+@EACH
 def test_so_it_is_in_the_first_step(number: int) -> None:
     assert len(interrupted(number, 1).history.losses) == 1
 
@@ -70,7 +76,7 @@ def test_the_command_line_is_no_exception() -> None:
             signal.raise_signal(signal.SIGTERM)  # its own handler is back
 
 
-@BOTH
+@EACH
 def test_the_second_one_is_taken_at_once(number: int) -> None:
     class Second(Callback):
         def on_interrupt(self, training: Training) -> None:

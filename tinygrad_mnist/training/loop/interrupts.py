@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: they are taken between two steps, so that what is saved is whole.
+"""Ctrl-C, SIGTERM and SIGHUP during training: taken between two steps, so that what is saved is whole.
 
 A signal may come in the middle of a step, when some weights have changed and others not. So the first one is
 only noted, and training asks for it where its state is whole. The second one is taken at once.
@@ -19,6 +19,7 @@ MARK: Final = "raises_interrupt"
 _DEFAULTS: Final[dict[signal.Signals, Any]] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
+    **({signal.SIGHUP: signal.SIG_DFL} if hasattr(signal, "SIGHUP") else {}),  # the terminal is closed
 }
 """The signals, and how Python takes each; where it is taken otherwise, as under nohup, that stays."""
 

@@ -75,6 +75,7 @@ class Recorder(Callback):
         self.is_owner = not directory.replaces  # whether the files in the directory are this run's
         self._records = 0  # that are on the disk
         self._due = 0.0  # when an evaluation is written
+        self._is_over = False
         self._then = "training goes on, and it is tried again"
 
     # ---- what is heard -------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ class Recorder(Callback):
 
     def on_exit(self, training: Training) -> None:
         """Write what is not written yet, as where an error ended training."""
+        self._is_over = True
         if self.is_owner:
             self._write_best(training)
 
@@ -178,7 +180,7 @@ class Recorder(Callback):
         elif self.is_owner:
             with self._retried(self.directory.file(LAST)):
                 self._write_last(training)
-        elif training.step:
+        elif training.step and not self._is_over:  # an error is no reason to give an earlier run up
             self._replace_earlier(training)
         if self.is_owner:
             self._write_best(training)
