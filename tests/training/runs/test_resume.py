@@ -303,6 +303,35 @@ def test_another_machine_is_said_once(
     assert outcome.summary["notices"] == [sentence]
 
 
+# ---- a finished run ----------------------------------------------------------------------------------------
+
+
+def copy_of_another(path: Path) -> None:
+    shutil.copy(Path("other") / path.name, path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("damage", [cut, copy_of_another, Path.unlink])
+@pytest.mark.parametrize("name", ["checkpoint.npz", "metrics.jsonl"])
+def test_a_damaged_file_of_a_finished_run_is_written_again(
+    small: Recipe, patterns: Dataset, damage: Any, name: str
+) -> None:
+    short = small.changed(epochs=0.5)
+    whole = train(short, patterns, out="run")
+    train(short, patterns, seed=9, out="other")
+    path = Path("run", name)
+    before = path.read_bytes()
+    damage(path)
+    assert resume_run("run", data=patterns).summary == whole.summary
+    if name == "metrics.jsonl":
+        assert path.read_bytes() == before
+    saved = load_checkpoint("run").model.state_dict()
+    assert all(np.array_equal(saved[key], value) for key, value in whole.checkpoint.model.state_dict().items())
+
+
 # ---- what cannot be written --------------------------------------------------------------------------------
 
 
