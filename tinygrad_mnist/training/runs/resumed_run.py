@@ -36,6 +36,7 @@ from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunErro
 from tinygrad_mnist.training.recipe.model_file import ModelFile
 from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.runs.recorder import RUN, Recorder
+from tinygrad_mnist.training.report.reproduction import EXTENDED, Extension, extensions
 from tinygrad_mnist.training.report.trained_run import data_hashes
 from tinygrad_mnist.training.runs.run import Outcome, finish, fit_run, new_model, with_events
 from tinygrad_mnist.training.seeds import generators
@@ -124,6 +125,8 @@ def resume_run(
             parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
             parts = replace(parts, standardizer=kept.standardizer)
             origin = {**kept.origin, "data": source}
+            if recipe.epochs != kept.recipe.epochs:
+                origin[EXTENDED] = [list(one) for one in (*extensions(origin), _extension(kept))]
             checkpoint = replace(
                 kept, model=new_model(recipe, parts, rngs), recipe=recipe, training=None, origin=origin
             )
@@ -192,6 +195,15 @@ def _continued(kept: Checkpoint, changes: Mapping[str, Any], seed: int | None) -
             f"epochs cannot be {longer.epochs:g}, as {done / steps_per_epoch:g} are done; name more", "epochs"
         )
     return longer
+
+
+def _extension(kept: Checkpoint) -> Extension:
+    """Return what a run was that is made longer now."""
+    assert kept.training is not None
+    position, steps_per_epoch = kept.training["position"], kept.training["history"]["steps_per_epoch"]
+    steps = position["step"]
+    ended = position["stopped"] or steps == steps_of(kept.recipe.epochs, steps_per_epoch)
+    return Extension(kept.recipe.epochs, steps, ended)
 
 
 def _refusal(field: str, value: Any) -> RecipeError:
