@@ -341,7 +341,9 @@ class Lock:
             self._remove()
         else:  # removed while it is held: what is removed is nobody else's
             if os.getpid() == self._process:  # and not a copy of it that a fork made
-                self._remove()
+                with suppress(OSError):
+                    if self._is_at_path(descriptor):  # nor another's, where somebody has removed this one
+                        self._remove()
             os.close(descriptor)
 
     def _remove(self) -> None:

@@ -347,7 +347,8 @@ def _summary(outcome: Outcome) -> str:
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
-    entries = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    there = outcome.directory.iterdir() if outcome.directory.is_dir() else []
+    entries = sorted(entry for entry in there if not entry.name.startswith("."))
     files = [entry for entry in entries if entry != outcome.report]
     return "\n".join(
         [

@@ -164,6 +164,22 @@ class RunDirectory:
         """True if event files for TensorBoard are there."""
         return bool(_events(self.path))
 
+    def make_again(self) -> None:
+        """Make the directory once more, which somebody has removed, and lock it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made.
+        LockedError
+            If another run was quicker.
+        """
+        with _claiming:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self._lock is not None:
+                self._lock.release()
+            self._lock = Lock(self.file(LOCK))
+
     def clear(self, *keep: str) -> None:
         """Remove what an earlier run left, except the files that are named: the new run has replaced them."""
         # the summary goes first: a machine that stops in between leaves none beside the files of another run

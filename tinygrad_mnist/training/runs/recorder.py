@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from tinygrad_mnist.files import write_json, write_json_lines
+from tinygrad_mnist.files import LockedError, write_json, write_json_lines
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import Checkpointing
 from tinygrad_mnist.training.errors import RunError, writing
@@ -137,6 +137,7 @@ class Recorder(Callback):
 
     def complete(self, result: Fit) -> None:
         """Write what the disk lacks after training; the model has the best state."""
+        self._require_directory()
         if not self.is_owner:
             path = self.directory.file(CHECKPOINT)
             with self._retried(path):
@@ -149,12 +150,14 @@ class Recorder(Callback):
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, unless an earlier run's is there because nothing could be written."""
         path = self.directory.file(SUMMARY)
+        self._require_directory()
         if self.is_owner:
             with self._retried(path), writing(path):
                 write_json(path, summary)
 
     def _write_best(self, training: Training) -> None:
         """Write the best state so far and the metrics, as far as the disk lacks them."""
+        self._require_directory()
         self._write(training.history.records, training.best, training.best_state)
         self._due = monotonic() + SPACING
 
@@ -175,6 +178,7 @@ class Recorder(Callback):
 
     def _save_last(self, training: Training) -> None:
         """Write the state to go on from, and then what else is new: so no file is older than that state."""
+        self._require_directory()
         if self.is_owner and training.step == 0:  # a disk that takes nothing is found out before training
             self._write_last(training)
         elif self.is_owner:
@@ -202,14 +206,30 @@ class Recorder(Callback):
         )
         self.keeps_previous = not replaces
 
+    def _require_directory(self) -> None:
+        """Make the directory again if somebody has removed it: what is known of the run is written anew."""
+        if self.directory.path.is_dir():
+            return
+        self.best, self._records = None, 0
+        try:
+            self.directory.make_again()
+        except (OSError, LockedError):
+            return  # whoever writes next is told why
+        self.unwritten.clear()
+        self.is_owner = True
+        self.notify(f"{self.directory.path} was removed, and is made again")
+
     @contextmanager
     def _retried(self, path: Path) -> Iterator[None]:
         """Note that a file could not be written, where training goes on; say so once."""
         try:
             yield
         except (RunError, OSError) as error:
+            if not self.directory.path.is_dir():  # one sentence for all its files
+                error = RunError(f"{self.directory.path} was removed, and cannot be made again")
             sentence = f"{error}; {self._then}" if self._then else str(error)
-            if self.unwritten.get(path) != sentence:
+            is_of_all = not self.directory.path.is_dir() and sentence in self.unwritten.values()
+            if self.unwritten.get(path) != sentence and not is_of_all:
                 self.notify(sentence)
             self.unwritten[path] = sentence
         else:

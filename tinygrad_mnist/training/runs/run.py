@@ -218,7 +218,8 @@ def finish(
             raise
         recorder.tell("on_interrupt")
         summary, on_test = _evaluated(recorder, dataset, parts, result)
-    if not recorder.is_owner:  # not one file could be written: the earlier run stays as it is
+    # not one file could be written, so an earlier run stays as it is; or the directory is gone for good
+    if not (recorder.is_owner and recorder.directory.path.is_dir()):
         missing = tuple(recorder.unwritten)
         return Outcome(summary, recorder.directory.path, (), recorder.checkpoint, missing)
     outcome = _with_pictures(summary, on_test, recorder, dataset, result.history, rng, report)
