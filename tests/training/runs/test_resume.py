@@ -332,6 +332,19 @@ def test_a_damaged_file_of_a_finished_run_is_written_again(
     assert all(np.array_equal(saved[key], value) for key, value in whole.checkpoint.model.state_dict().items())
 
 
+def test_a_report_is_not_left_of_an_earlier_state(small: Recipe, patterns: Dataset) -> None:
+    train(small.changed(epochs=0.5), patterns, out="run", report=False)
+    drawn = [Path("run", name) for name in ("report.html", "graph.svg", "pictures/curves.svg")]
+    own = Path("run/notes.txt")
+    drawn[2].parent.mkdir()
+    for path in (*drawn, own):
+        path.touch()
+    resume_run("run", {"epochs": 1}, data=patterns, report=False)
+    assert own.exists()
+    assert not any(path.exists() for path in drawn)
+    assert not drawn[2].parent.exists()
+
+
 # ---- what cannot be written --------------------------------------------------------------------------------
 
 

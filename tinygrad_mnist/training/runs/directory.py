@@ -186,13 +186,22 @@ class RunDirectory:
         for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name != SUMMARY):
             if (entry.name in FILES and entry.name not in keep) or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
-            elif entry.name == PICTURE_FOLDER and _is_picture_folder(entry):
-                for picture in entry.iterdir():
-                    picture.unlink(missing_ok=True)
-                entry.rmdir()
-
+        self._remove_picture_folder()
         for events in self._earlier_events:  # of an earlier run: this one has begun files of its own
             events.unlink(missing_ok=True)
+
+    def clear_drawn(self) -> None:
+        """Remove pictures and report, which are those of an earlier state when a run has gone on."""
+        for name in (*PICTURES, REPORT):
+            self.file(name).unlink(missing_ok=True)
+        self._remove_picture_folder()
+
+    def _remove_picture_folder(self) -> None:
+        folder = self.file(PICTURE_FOLDER)
+        if _is_picture_folder(folder):
+            for picture in folder.iterdir():
+                picture.unlink(missing_ok=True)
+            folder.rmdir()
 
     def withdraw(self) -> None:
         """Remove what this run has written, which has learned nothing, and release the directory."""

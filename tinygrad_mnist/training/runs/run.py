@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,8 @@ def _with_pictures(
     title = data_title(dataset.name, summary["data_source"])
     interrupted = False
     try:
+        with suppress(OSError):  # what is drawn over it says so
+            directory.clear_drawn()
         pictures, undrawn = draw_pictures(
             directory,
             checkpoint,
