@@ -311,8 +311,9 @@ class Lock:
                 if _lock(descriptor) is False:
                     raise LockedError(_owner(descriptor))
                 if self._is_at_path(descriptor):
-                    self._sign(descriptor)
                     self._descriptor = descriptor
+                    with suppress(OSError):  # a full disk takes no name; the lock is held all the same
+                        self._sign(descriptor)
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)

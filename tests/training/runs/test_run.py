@@ -420,6 +420,18 @@ def test_a_run_that_is_killed_before_an_evaluation_is_written_can_be_used(
     assert resume_run("killed", data=patterns).summary["test_loss"] == whole.summary["test_loss"]
 
 
+def test_a_run_without_a_checkpoint_is_read_in_its_best_state(small: Recipe, patterns: Dataset) -> None:
+    """The last weights are others: those of the moving average were evaluated."""
+    outcome = train(small.changed(ema=0.9), patterns, seed=2, out="run")
+    best = outcome.checkpoint.model.state_dict()
+    Path("run/checkpoint.npz").unlink()
+    found = load_checkpoint("run")
+    assert found.training is None
+    assert all(np.array_equal(found.model.state_dict()[name], best[name]) for name in best)
+    last = load_checkpoint("run/last.npz").model.state_dict()
+    assert not all(np.array_equal(last[name], best[name]) for name in best)
+
+
 def test_divergence_keeps_what_was_good(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ class RunDirectory:
         """
         directory = cls.__new__(cls)
         directory.path = Path(os.path.expanduser(path))
-        directory._take(directory._require_run)
+        directory._take(directory._require_run, is_new=False)
         directory.replaces = False
         return directory
 
@@ -98,8 +98,8 @@ class RunDirectory:
         if not any(self.file(name).exists() for name in (LAST, PREVIOUS, CHECKPOINT)):
             raise RunError(f"{self.path} holds no run: it has no {LAST}; name another directory")
 
-    def _take(self, claim: Callable[[], None]) -> None:
-        """Claim the directory, and lock it."""
+    def _take(self, claim: Callable[[], None], is_new: bool = True) -> None:
+        """Claim the directory, and lock it; where a run goes on, no other directory is advised."""
         self._made: list[Path] = []  # the parents first
         self._lock: Lock | None = None
         try:
@@ -110,13 +110,14 @@ class RunDirectory:
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
             raise RunError(
-                f"another run is writing into {self.path} ({error}); wait until it has ended, or name "
-                "another directory"
+                f"another run is writing into {self.path} ({error}); wait until it has ended"
+                f"{', or name another directory' if is_new else ''}"
             ) from error
         except OSError as error:
             self.release()
+            advice = "name another directory" if is_new else "see to that first"
             raise RunError(
-                f"{self.path} cannot be written to ({error.strerror or error}); name another directory"
+                f"{self.path} cannot be written to ({error.strerror or error}); {advice}"
             ) from error
 
     def _make_new(self, recipe: str) -> None:
