@@ -96,7 +96,7 @@ def outlasting_readers() -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     output, errors = map(_Outlasting, before)
-    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
+    sys.stdout, sys.stderr = output, errors
     try:
         yield
     finally:
