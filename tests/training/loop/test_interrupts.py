@@ -20,15 +20,12 @@ EACH = pytest.mark.parametrize("number", ALL)
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """Handlers are as they were afterwards."""
-    before = {number: signal.getsignal(number) for number in ALL}
-    if hasattr(signal, "SIGHUP"):  # which tests under nohup would ignore
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    within = {number: signal.getsignal(number) for number in ALL}
+    """Handlers are Python's, also where a shell lets the tests ignore Ctrl-C, and are so again afterwards."""
+    usual: dict[signal.Signals, Any] = dict.fromkeys(ALL, signal.SIG_DFL)
+    usual[signal.SIGINT] = signal.default_int_handler
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    assert {number: signal.getsignal(number) for number in ALL} == within
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    assert {number: signal.signal(number, handler) for number, handler in before.items()} == usual
 
 
 def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
