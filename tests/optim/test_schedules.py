@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -240,3 +241,41 @@ def test_a_schedule_of_another_optimizer_is_an_error() -> None:
 def test_only_an_optimizer_gets_a_schedule() -> None:
     with pytest.raises(TypeError, match="made for an Optimizer, not for a str"):
         optim.StepLR("SGD", step_size=3)  # type: ignore[arg-type]
+
+
+class ByFunction(optim.LRScheduler):
+    """A schedule with functions, as PyTorch's LambdaLR."""
+
+    def __init__(self, optimizer: optim.Optimizer, function: Any) -> None:
+        self.function, self.by_name, self.count = function, {"first": function}, 0
+        super().__init__(optimizer)
+
+    def step(self) -> None:
+        self.count += 1
+        super().step()
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        function = self.function[0] if isinstance(self.function, list) else self.function
+        return base_lr * float(function(epoch))
+
+
+def halved(epoch: int) -> float:
+    return 0.5**epoch
+
+
+@pytest.mark.parametrize("function", [halved, [halved], partial(pow, 0.5)], ids=["one", "a list", "partial"])
+@pytest.mark.parametrize("inner", [False, True], ids=["alone", "in a sequence"])
+def test_functions_are_no_part_of_a_state(function: Any, inner: bool) -> None:
+    def made() -> optim.LRScheduler:
+        optimizer = optimizer_with(0.4)
+        own = ByFunction(optimizer, function)
+        if not inner:
+            return own
+        return optim.SequentialLR(optimizer, [own, optim.LinearLR(optimizer)], milestones=[9])
+
+    schedule, other = made(), made()
+    rates_of(schedule, 3)
+    other.load_state_dict(json.loads(json.dumps(schedule.state_dict())))
+    assert other.get_last_lr() == schedule.get_last_lr() == [0.05]
+    assert rates_of(other, 3) == rates_of(schedule, 3)
+    assert other.state_dict() == schedule.state_dict()

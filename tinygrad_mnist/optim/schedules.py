@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from tinygrad_mnist.engine.observe import tracer
@@ -92,8 +94,19 @@ class LRScheduler:
         return list(self._last_lr)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but the optimiser: only dicts, lists, strings and numbers, all copied."""
-        return {name: copy.deepcopy(value) for name, value in vars(self).items() if name != "optimizer"}
+        """Return everything but the optimiser: only dicts, lists, strings and numbers, all copied.
+
+        An attribute that is a function, or a list or a dict with one, is left out too, as in PyTorch's
+        ``LambdaLR``: whoever makes the schedule gives the function.
+        """
+        return self._values(without={"optimizer"})
+
+    def _values(self, without: Set[str]) -> dict[str, Any]:
+        return {
+            name: copy.deepcopy(value)
+            for name, value in vars(self).items()
+            if name not in without and not _has_function(value)
+        }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned, with all settings, and set the rates of the optimiser by it.
@@ -119,14 +132,23 @@ class LRScheduler:
     def _mismatches(self, state_dict: Mapping[str, Any]) -> list[str]:
         own = self.state_dict().keys()
         problems = [f"{name!r} is missing" for name in own if name not in state_dict]
-        problems += [f"{name!r} is unexpected" for name in state_dict if name not in own]
+        problems += [
+            f"{name!r} is unexpected" for name in state_dict if name not in {*own, *self._functions()}
+        ]
         groups = len(state_dict.get("base_lrs", self.base_lrs))
         if groups != len(self.base_lrs):
             problems.append(f"it is for {groups} parameter groups, the optimiser has {len(self.base_lrs)}")
         return problems
 
     def _load(self, state_dict: Mapping[str, Any]) -> None:
-        vars(self).update({name: copy.deepcopy(value) for name, value in state_dict.items()})
+        kept = self._functions()
+        vars(self).update(
+            {name: copy.deepcopy(value) for name, value in state_dict.items() if name not in kept}
+        )
+
+    def _functions(self) -> set[str]:
+        """Return the names of the attributes that belong to no state."""
+        return {name for name, value in vars(self).items() if _has_function(value)}
 
     def _set_epoch(self, epoch: int) -> None:
         groups = self.optimizer.param_groups
@@ -379,11 +401,7 @@ class SequentialLR(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the optimiser; ``"_schedulers"`` is the list of the schedules' own states."""
-        own = {
-            name: copy.deepcopy(value)
-            for name, value in vars(self).items()
-            if name not in {"optimizer", "_schedulers"}
-        }
+        own = self._values(without={"optimizer", "_schedulers"})
         return {**own, "_schedulers": [schedule.state_dict() for schedule in self._schedulers]}
 
     def _mismatches(self, state_dict: Mapping[str, Any]) -> list[str]:
@@ -572,6 +590,15 @@ class OneCycleLR(LRScheduler):
 def _require_optimizer(optimizer: object) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"a schedule is made for an Optimizer, not for a {type(optimizer).__name__}")
+
+
+def _has_function(value: object) -> bool:
+    """Return whether a value is a function, or a list, tuple or dict with one."""
+    if isinstance(value, Mapping):
+        return any(map(_has_function, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_function, value))
+    return isinstance(value, FunctionType | BuiltinFunctionType | MethodType | partial)
 
 
 def _number_of_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:

@@ -23,7 +23,9 @@ from tinygrad_mnist.training import (
     fit,
     follow,
     load_state,
+    save_state,
 )
+from tinygrad_mnist.training.loop import compilation
 from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import split
@@ -293,6 +295,28 @@ def test_another_model_is_refused_by_what_differs() -> None:
     message = r"of another model: 4.weight is float32 \(3, 7\) there, and float32 \(4, 7\) here; 4.bias"
     with pytest.raises(CheckpointError, match=message):
         Net(outputs=4).fit(resume=STATE)
+
+
+@pytest.mark.parametrize("epochs", [3.5, 1e5], ids=["too few steps to compile", "many steps"])
+@pytest.mark.parametrize("hindrance", ["the switch", "no compiler"])
+def test_what_was_compiled_and_cannot_be_here_goes_on_uncompiled_and_says_so(
+    epochs: float, hindrance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "_unavailable", lambda: None)
+    Net().fit(3, epochs=epochs, jit="off")
+    state = load_state(STATE)
+    state["decision"] = {"jit": "auto", "compiled": True, "reason": "it is worth it", "missed": False}
+    save_state("compiled.npz", state)
+    if hindrance == "the switch":
+        reason = "TINYGRAD_MNIST_JIT is 0"
+        monkeypatch.setenv("TINYGRAD_MNIST_JIT", "0")
+    else:
+        reason = "there is no compiler here"
+        monkeypatch.setattr(compilation, "_unavailable", lambda: reason)
+    message = f"until now the steps were compiled, but {reason}: results will differ in their last digits"
+    with pytest.warns(RuntimeWarning, match=message):
+        done, _ = Net().fit(5, epochs=epochs, resume="compiled.npz")
+    assert not done.decision.compiled
 
 
 def test_an_interrupt_in_the_middle_of_a_step_leaves_the_state_before() -> None:

@@ -51,3 +51,21 @@ def test_each_callback_gets_its_own_state_back() -> None:
     assert CallbackList(new).load_state_dict(states) == []
     assert [counter.count for counter in new] == [3, 4]
     assert CallbackList([Counter()]).load_state_dict(states) == ["Counter"]
+
+
+class Sparing(Counter):
+    """Has no state before it has counted."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count} if self.count else {}
+
+
+def test_states_of_one_class_keep_their_places_where_some_are_empty() -> None:
+    old = [Sparing(), Callback(), Sparing(), Sparing()]
+    old[2].count = 5  # type: ignore[attr-defined]
+    states = CallbackList(old).state_dict()
+    new = [Sparing(), Sparing(), Sparing()]
+    assert CallbackList(new).load_state_dict(states) == []
+    assert [counter.count for counter in new] == [0, 5, 0]
+    assert CallbackList([]).load_state_dict(states) == ["Sparing"]
+    assert CallbackList([Sparing(), Callback()]).state_dict() == []

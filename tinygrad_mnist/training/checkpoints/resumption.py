@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.checkpoints.random_state import random_state, set_random_state
 from tinygrad_mnist.training.errors import CheckpointError, TrainingError
-from tinygrad_mnist.training.loop.compilation import JitDecision
+from tinygrad_mnist.training.loop.compilation import JitDecision, hindrance
 from tinygrad_mnist.training.loop.history import History, Record
 from tinygrad_mnist.training.loop.sources import opened
 
@@ -131,9 +131,10 @@ def _load_decision(training: Training, values: Mapping[str, Any]) -> None:
             f"until now the steps were {'' if saved.compiled else 'not '}compiled, so with jit={own.jit!r} "
             "the results would change; leave it out"
         )
-    if saved.compiled and own.missed:
-        training.notify(
-            f"until now the steps were compiled, but {own.reason}: results will differ in their last digits"
+    # whatever was decided here: by its steps alone, it need not have come to whether compiling is possible
+    if saved.compiled and (reason := hindrance()):
+        training.warn(
+            f"until now the steps were compiled, but {reason}: results will differ in their last digits"
         )
         return
     training.decision = saved

@@ -8,7 +8,6 @@ the model, draws from no generator of the training, and its own errors end nothi
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -340,10 +339,7 @@ class Lints(Callback):
             if one.name in self.said:
                 continue
             self.said.append(one.name)
-            if training.callbacks.methods["on_notice"]:
-                training.notify(one.sentence)
-            else:
-                warnings.warn(one.sentence, LintWarning, stacklevel=2)
+            training.warn(one.sentence, LintWarning)
 
 
 def _arrays_of(data: Any) -> Batch | None:

@@ -141,9 +141,13 @@ class CallbackList:
         self.methods[event] = told  # another list: one may be gone through
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return the states of those callbacks that have one, with the names of their classes."""
+        """Return the states of those callbacks that have one, with the names of their classes.
+
+        One without a state has an empty one here, if another of its class has one: they come back in order.
+        """
         states = [(type(callback).__name__, callback.state_dict()) for callback in self.callbacks]
-        return [{"class": name, "state": state} for name, state in states if state]
+        named = {name for name, state in states if state}
+        return [{"class": name, "state": state} for name, state in states if name in named]
 
     def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> list[str]:
         """Give each callback its state; return the classes of the states that none was there for."""
@@ -151,9 +155,12 @@ class CallbackList:
         left = []
         for entry in states:
             found = next((one for one in waiting if type(one).__name__ == entry["class"]), None)
+            if found is not None:
+                waiting.remove(found)
+            if not entry["state"]:
+                continue
             if found is None:
                 left.append(str(entry["class"]))
             else:
-                waiting.remove(found)
                 found.load_state_dict(entry["state"])
         return left

@@ -132,7 +132,7 @@ def decide(jit: str, steps: int, numbers: int, convolved: int = 0) -> JitDecisio
             reason = f"{saved_by} less time than compiling takes"
             return JitDecision(jit, compiled=False, reason=reason)
         return JitDecision(jit, compiled=False, reason=f"jit is {jit}")
-    if os.environ.get(SWITCH) == "0":
+    if _is_switched_off():
         return JitDecision(jit, compiled=False, reason=f"{SWITCH} is 0")
     if problem := _unavailable():
         return JitDecision(jit, compiled=False, reason=problem, missed=True)
@@ -152,10 +152,19 @@ def require(jit: str) -> None:
     """
     if jit not in JIT:
         raise TrainingError(f"jit must be one of {', '.join(JIT)}, not {jit!r}")
-    if JIT[jit].required and os.environ.get(SWITCH) == "0":
+    if JIT[jit].required and _is_switched_off():
         raise TrainingError(f"jit is {jit}, but {SWITCH} is 0, which switches compiling off; unset it")
     if JIT[jit].required and (problem := _unavailable()):
         raise TrainingError(f"jit is {jit}, but {problem}")
+
+
+def hindrance() -> str | None:
+    """Return why nothing is compiled in this process, in a sentence; None where it can be."""
+    return f"{SWITCH} is 0" if _is_switched_off() else _unavailable()
+
+
+def _is_switched_off() -> bool:
+    return os.environ.get(SWITCH) == "0"
 
 
 def _unavailable() -> str | None:

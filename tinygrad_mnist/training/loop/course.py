@@ -7,6 +7,7 @@ training goes is remembered in a `History` and told to callbacks.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -248,6 +249,13 @@ class Training:
     def notify(self, sentence: str) -> None:
         """Give all callbacks a sentence for the user."""
         self._tell("on_notice", sentence)
+
+    def warn(self, sentence: str, category: type[Warning] = RuntimeWarning) -> None:
+        """Give all callbacks a sentence that must not get lost; where none listens, it is a warning."""
+        if self.callbacks.methods["on_notice"]:
+            self.notify(sentence)
+        else:
+            warnings.warn(sentence, category, stacklevel=2)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Let the model have the moving average as its weights inside, if there is one: what is evaluated."""

@@ -26,8 +26,9 @@ import numpy as np
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import Batches
 from tinygrad_mnist.optim import LRScheduler, Optimizer
-from tinygrad_mnist.training.checkpoints.checkpoint import load_state, save_state
-from tinygrad_mnist.training.checkpoints.checkpointing import EVERY, Checkpointing
+from tinygrad_mnist.training.checkpoints.checkpoint import load_state
+from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
+from tinygrad_mnist.training.checkpoints.state_file import StateFile
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training
@@ -106,7 +107,9 @@ def fit(
     lint : bool
         Whether to say what is wrong with the training, each fault once: see `LINTS`. It changes nothing.
     checkpoint : path-like, optional
-        A file for the state of the training, to go on with it after an interruption.
+        A file for the state of the training, to go on with it after an interruption. If it is there already,
+        and training does not go on from it, it is kept: as ``last.previous.npz``, where it is ``last.npz``.
+        A disk that gets full on the way ends nothing: it is told, and tried again.
     checkpoint_every : str
         How often it is written: "500 steps", "30 seconds", "2 minutes".
     resume : path-like, optional
@@ -125,6 +128,8 @@ def fit(
         If a loss is not finite.
     CheckpointError
         If ``resume`` is the checkpoint of another training.
+    RunError
+        If ``checkpoint`` cannot be written at the beginning, or another training is writing it.
     KeyboardInterrupt
         If Ctrl-C was pressed before the first step was done, or twice. Later the first one ends training and
         no more, once the step is done; so does SIGTERM.
@@ -157,8 +162,7 @@ def fit(
         raise TrainingError("metrics are measured on the validation part; give validation=")
     told = list(callbacks)
     if checkpoint is not None:
-        path = checkpoint
-        told.append(Checkpointing(lambda training: save_state(path, training.state_dict()), checkpoint_every))
+        told.append(StateFile(checkpoint, checkpoint_every, resume))
     shape = source.inputs.shape[1:] if isinstance(source, Batches) else ()
     training = Training(
         model,

@@ -15,6 +15,7 @@ from typing import Any, Final
 from tinygrad_mnist.files import LockedError, write_json, write_json_lines
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import Checkpointing
+from tinygrad_mnist.training.checkpoints.retries import Retries
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.loop.compilation import JitDecision
@@ -69,14 +70,14 @@ class Recorder(Callback):
         self.all = [*callbacks, self, Checkpointing(self._save_last, every)]
         self.training: Training | None = None
         self.notices: list[str] = []
-        self.unwritten: dict[Path, str] = {}  # what the disk lacks now, and why
+        self._retries = Retries(self.notify)
+        self.unwritten = self._retries.unwritten  # what the disk lacks now, and why
         self.keeps_previous = True
         self.best: Record | None = None  # whose state is on the disk
         self.is_owner = not directory.replaces  # whether the files in the directory are this run's
         self._records = 0  # that are on the disk
         self._due = 0.0  # when an evaluation is written
         self._is_over = False
-        self._then = "training goes on, and it is tried again"
 
     # ---- what is heard -------------------------------------------------------------------------------------
 
@@ -100,7 +101,7 @@ class Recorder(Callback):
 
     def on_train_end(self, training: Training) -> None:
         """Note that what cannot be written from now on is lost."""
-        self._then = ""
+        self._retries.then = ""
 
     def on_exit(self, training: Training) -> None:
         """Write what is not written yet, as where an error ended training."""
@@ -222,16 +223,11 @@ class Recorder(Callback):
     @contextmanager
     def _retried(self, path: Path) -> Iterator[None]:
         """Note that a file could not be written, where training goes on; say so once."""
-        try:
-            yield
-        except (RunError, OSError) as error:
-            if not self.directory.path.is_dir():  # one sentence for all its files
-                error = RunError(f"{self.directory.path} was removed, and cannot be made again")
-            sentence = f"{error}; {self._then}" if self._then else str(error)
-            is_of_all = not self.directory.path.is_dir() and sentence in self.unwritten.values()
-            if self.unwritten.get(path) != sentence and not is_of_all:
-                self.notify(sentence)
-            self.unwritten[path] = sentence
-        else:
-            if self.unwritten.pop(path, None):
-                self.notify(f"{path} is written again")
+        with self._retries.at(path):
+            try:
+                yield
+            except (RunError, OSError) as error:
+                if self.directory.path.is_dir():
+                    raise
+                gone = f"{self.directory.path} was removed, and cannot be made again"  # once for all files
+                raise RunError(gone) from error
