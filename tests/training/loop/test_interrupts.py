@@ -73,7 +73,28 @@ def test_the_command_line_is_no_exception() -> None:
             signal.raise_signal(signal.SIGTERM)  # its own handler is back
 
 
-@EACH
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
+def test_a_closed_terminal_counts_once_though_two_signals_come() -> None:
+    class Second(Callback):
+        def on_interrupt(self, training: Training) -> None:
+            signal.raise_signal(signal.SIGHUP)
+
+    with as_interrupts(is_program=False):
+        done = interrupted(signal.SIGHUP, 5, callbacks=[Second()])
+        signal.raise_signal(signal.SIGHUP)
+    assert len(done.history.losses) == 5
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(signal.SIGHUP, 5, callbacks=[SecondIsCtrlC()])
+
+
+class SecondIsCtrlC(Callback):
+    """Presses Ctrl-C once training has been interrupted."""
+
+    def on_interrupt(self, training: Training) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_one_is_taken_at_once(number: int) -> None:
     class Second(Callback):
         def on_interrupt(self, training: Training) -> None:
