@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_mnist import nn, optim
-from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.data import Batches, Dataset
 from tinygrad_mnist.training import (
     Callback,
     CheckpointError,
@@ -336,6 +336,217 @@ def test_an_interrupt_in_the_middle_of_a_step_leaves_the_state_before() -> None:
     net, whole = Net(), Net()
     resumed = found(*net.fit(resume=STATE), net)
     np.testing.assert_equal(resumed, found(*whole.fit(), whole))
+
+
+# ---- what is random or changes outside of the model ------------------------------------------------------
+
+
+class Noisy(nn.Module):
+    """A loss with a generator, a parameter and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(4)
+        self.temperature = nn.Parameter(np.ones((), np.float32))
+        self.register_buffer("calls", np.zeros((), np.float32))
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        self.calls += 1
+        noise = self.rng.normal(size=outputs.shape).astype(np.float32)
+        return nn.CrossEntropyLoss()(outputs * self.temperature + noise, targets)
+
+
+class Thawing(Callback):
+    """Lets a parameter learn, and a batch norm keep its statistics, from the second epoch on."""
+
+    def on_epoch_begin(self, training: Training) -> None:
+        if training.epoch == 1:
+            first, norm = list(training.model.modules())[1:3]
+            first.requires_grad_(True)
+            norm.eval()
+
+
+def with_noisy_loss(net: Net) -> dict[str, Any]:
+    loss = Noisy()
+    net.optimizer = optim.Adam([*net.model.parameters(), *loss.parameters()], lr=0.05)
+    net.schedule = optim.OneCycleLR(net.optimizer, max_lr=0.05, total_steps=30)
+    return {"loss": loss, "validation": HELD_OUT, "evaluate_every": 0.3}
+
+
+def with_thawing(net: Net) -> dict[str, Any]:
+    list(net.model.modules())[1].requires_grad_(False)
+    return {"callbacks": [Interrupts(), Thawing()]}
+
+
+def with_shuffled_validation(net: Net) -> dict[str, Any]:
+    return {"validation": Batches(*HELD_OUT, 5, rng=np.random.default_rng(3)), "evaluate_every": 0.3}
+
+
+def with_one_generator_for_all(net: Net) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    batches = Batches(X[:48], Y[:48], 7, rng=rng)
+    return {"data": batches, "validation": Batches(*HELD_OUT, 5, rng=rng), "evaluate_every": 0.3}
+
+
+def with_the_same_batches_for_all(net: Net) -> dict[str, Any]:
+    batches = Batches(X[:48], Y[:48], 7, rng=np.random.default_rng(3))
+    return {"data": batches, "validation": batches, "evaluate_every": 0.3, "lint": False}
+
+
+@pytest.mark.parametrize("step", [3, 8, 14])
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        *(with_noisy_loss, with_thawing, with_shuffled_validation, with_one_generator_for_all),
+        with_the_same_batches_for_all,
+    ],
+)
+def test_what_is_outside_of_the_model_goes_on_too(prepared: Any, step: int) -> None:
+    whole, first, last = Net(), Net(), Net()
+    expected = found(*whole.fit(**prepared(whole)), whole)
+    options = prepared(first)
+    first.fit(**{**options, "callbacks": [Interrupts(step), *options.get("callbacks", [])[1:]]})
+    done, told = last.fit(resume=STATE, **prepared(last))
+    result = found(done, told, last)
+    if "callbacks" in options:  # which are not those that `fit` returns
+        expected["callback"] = result["callback"] = None
+    np.testing.assert_equal(result, expected)
+
+
+def test_a_frozen_batch_norm_stays_so_in_the_same_model_that_goes_on() -> None:
+    """`fit` leaves a model in evaluation mode as a whole."""
+    whole, parts = Net(), Net()
+    for net in (whole, parts):
+        net.model[1].eval()  # type: ignore[index]
+    expected = found(*whole.fit(lint=False), whole)
+    parts.fit(9, lint=False)
+    np.testing.assert_equal(found(*parts.fit(resume=STATE, lint=False), parts), expected)
+
+
+def test_other_frozen_parameters_are_the_users_and_that_is_said() -> None:
+    net = Net()
+    Net().fit(9)
+    net.model.requires_grad_(False)[4].requires_grad_(True)  # type: ignore[index]
+    with pytest.warns(RuntimeWarning, match="other parameters are frozen here than in the training"):
+        net.fit(resume=STATE)
+    assert [parameter.requires_grad for parameter in net.model.parameters()] == [False] * 4 + [True] * 2
+
+
+def test_a_file_of_an_earlier_version_is_gone_on_with() -> None:
+    whole, net = Net(), Net()
+    Net().fit(9)
+    state = load_state(STATE)
+    for later in ("loss", "validation", "modes", "frozen", "generators"):
+        del state[later]
+    save_state("earlier.npz", state)
+    np.testing.assert_equal(found(*net.fit(resume="earlier.npz"), net), found(*whole.fit(), whole))
+
+
+class Counting(optim.LRScheduler):
+    """A schedule that remembers more than the number of its steps."""
+
+    def __init__(self, optimizer: optim.Optimizer, period: int) -> None:
+        self.scale, self.period = 1.0, period
+        super().__init__(optimizer)
+
+    def step(self) -> None:
+        if (self.last_epoch + 1) % self.period == 0:
+            self.scale *= 0.5
+        super().step()
+
+    def rate(self, base_lr: float, epoch: int) -> float:
+        return base_lr * self.scale
+
+
+def test_a_schedule_that_remembers_does_so_with_more_epochs_and_that_is_said() -> None:
+    def rates(epochs: float, resume: str | None = None) -> list[float]:
+        net = Net()
+        schedule = Counting(net.optimizer, period=5)
+        return net.fit(epochs=epochs, schedule=schedule, resume=resume)[0].history.rates
+
+    expected = rates(4)
+    rates(2)
+    with pytest.warns(RuntimeWarning, match="Counting has a step of its own, so it goes on with all its"):
+        assert rates(4, STATE) == expected
+
+
+# ---- states that do not fit --------------------------------------------------------------------------------
+
+MISFITS: dict[str, tuple[Any, str]] = {
+    "no dict": (lambda state: [1, 2], "the state of a training is a dict, not a list"),
+    "weights alone": (lambda state: {"model": state["model"]}, "no state of a training.* lacks 'optimizer'"),
+    **{
+        f"another {name}": (lambda state, name=name: {**state, name: 5}, name)
+        for name in ("model", "optimizer", "average", "random", "settings", "history", "decision")
+    },
+    "batches": (lambda state: {**state, "data": 5}, "by its batches"),
+    "callbacks": (lambda state: {**state, "callbacks": [{"class": "Interrupts", "state": 5}]}, "callbacks"),
+    "generators": (lambda state: {**state, "generators": {"places": {"data.rng": 7}}}, "random numbers"),
+    **{
+        f"{name} {value!r}": (
+            lambda state, name=name, value=value: {**state, "position": {**state["position"], name: value}},
+            f"the checkpoint is damaged: its {name} is {value!r}",
+        )
+        for name, value in [("step", -5), ("step", "x"), ("batch", 1000), ("phase", 9), ("seconds", "x")]
+    },
+    "history of fewer steps": (
+        lambda state: {**state, "history": {**state["history"], "losses": [1.0]}},
+        "the history in the checkpoint is not that of 9 steps",
+    ),
+    "another jit": (
+        lambda state: {**state, "decision": {**state["decision"], "jit": "later"}},
+        "a decision whether to compile that is unknown here",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_state_that_does_not_fit_is_one_sentence_and_changes_nothing(name: str) -> None:
+    change, message = MISFITS[name]
+    Net().fit(9, ema=0.9)
+    save_state("misfit.npz", change(load_state(STATE)))
+    net = Net()
+    before = [net.model.state_dict(), net.optimizer.state_dict(), net.schedule.state_dict()]
+    draws = [np.random.get_state(legacy=False)]  # noqa: NPY002
+    told = Interrupts()
+    with pytest.raises(CheckpointError, match=message) as error:
+        net.fit(ema=0.9, resume="misfit.npz", callbacks=[told])
+    assert "\n" not in str(error.value)
+    after = [net.model.state_dict(), net.optimizer.state_dict(), net.schedule.state_dict()]
+    np.testing.assert_equal(after, before)
+    np.testing.assert_equal([np.random.get_state(legacy=False)], draws)  # noqa: NPY002
+    assert told.state_dict() == {"mean": 0.0, "epochs": 0}
+
+
+def test_another_optimizer_of_the_class_changes_nothing_either() -> None:
+    Net().fit(9)
+    net = Net()
+    net.optimizer = optim.Adam([{"params": [one]} for one in net.model.parameters()], lr=0.05)
+    net.schedule = optim.OneCycleLR(net.optimizer, max_lr=0.05, total_steps=30)
+    before = net.model.state_dict()
+    message = r"by its schedule \(.*\); and by its optimizer \(the state does not fit this Adam: it has 1 par"
+    with pytest.raises(CheckpointError, match=message):
+        net.fit(resume=STATE)
+    np.testing.assert_equal(net.model.state_dict(), before)
+
+
+def test_fewer_epochs_than_are_done_are_refused() -> None:
+    Net().fit(epochs=2)
+    message = "14 steps are done there, and epochs=1 are 7 steps here; name as many epochs, or more"
+    with pytest.raises(CheckpointError, match=message):
+        Net().fit(epochs=1, resume=STATE)
+
+
+def test_what_a_later_version_may_add_is_left_out() -> None:
+    whole, net = Net(), Net()
+    options = {"validation": HELD_OUT, "evaluate_every": 0.3}
+    Net().fit(9, **options)
+    state = load_state(STATE)
+    for place in (state, state["decision"], state["history"], state["history"]["records"][0]):
+        place["later"] = 1
+    save_state("later.npz", state)
+    result = found(*net.fit(resume="later.npz", **options), net)
+    np.testing.assert_equal(result, found(*whole.fit(**options), whole))
 
 
 # ---- recipes ---------------------------------------------------------------------------------------------

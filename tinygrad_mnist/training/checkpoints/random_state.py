@@ -7,8 +7,9 @@ come next. Three kinds of generators are known: NumPy's ``Generator``, its older
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Final, NamedTuple
 
@@ -49,7 +50,7 @@ def random_state(model: nn.Module) -> dict[str, Any]:
     >>> bool((model(ones) == first).all())
     True
     """
-    places, sources = _found(model)
+    places, sources = _found(_modules_of(model))
     root = init.root_seed()
     return {
         "generators": [_kind_of(source).get(source) for source in sources],
@@ -76,7 +77,7 @@ def set_random_state(model: nn.Module, state: Mapping[str, Any]) -> None:
         If a generator is not there, is of another class, or is shared by other modules; nothing is changed
         then.
     """
-    places, sources = _found(model)
+    places, sources = _found(_modules_of(model))
     before = random_state(model)
     try:
         _require_same(places, sources, state)
@@ -88,9 +89,62 @@ def set_random_state(model: nn.Module, state: Mapping[str, Any]) -> None:
         raise CheckpointError(f"a state of random numbers is damaged ({error})") from error
 
 
-def _set(sources: list[Any], state: Mapping[str, Any]) -> None:
-    for source, content in zip(sources, state["generators"], strict=True):
+def generators_of(owners: Mapping[str, object]) -> dict[str, Any]:
+    """Return the states of the generators in some objects, in attributes and what these hold.
+
+    Parameters
+    ----------
+    owners : mapping
+        The objects by name: modules and others, as a loss or a source of batches. A long list or dict of
+        another object is not gone through: it is data.
+
+    Returns
+    -------
+    dict
+        ``"generators"`` and ``"places"``, as `random_state` has them.
+
+    Examples
+    --------
+    >>> generators_of({"loss": nn.Dropout(0.5, rng=0)})["places"]
+    {'loss.rng': 0}
+    """
+    places, sources = _found(_parts_of(owners), _LONGEST)
+    return {"generators": [_kind_of(source).get(source) for source in sources], "places": places}
+
+
+def set_generators_of(owners: Mapping[str, object], state: Mapping[str, Any]) -> None:
+    """Set the generators in some objects, in place, to what `generators_of` returned.
+
+    A generator that is only here, or only there, is left alone: batches may make one for each pass.
+
+    Raises
+    ------
+    CheckpointError
+        If a generator is of another class, or a state is damaged; nothing is changed then.
+    """
+    places, sources = _found(_parts_of(owners), _LONGEST)
+    before = [_kind_of(source).get(source) for source in sources]
+    try:
+        contents = {place: state["generators"][number] for place, number in state["places"].items()}
+        for place in (place for place in places if place in contents):
+            source, content = sources[places[place]], contents[place]
+            if _class_of(source) != content["class"]:
+                raise CheckpointError(f"{place} is a {_class_of(source)}, and was a {content['class']}")
+            _kind_of(source).set(source, content)
+    except Exception as error:
+        _set_each(sources, before)
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"a state of random numbers is damaged ({error})") from error
+
+
+def _set_each(sources: list[Any], contents: Sequence[Mapping[str, Any]]) -> None:
+    for source, content in zip(sources, contents, strict=True):
         _kind_of(source).set(source, content)
+
+
+def _set(sources: list[Any], state: Mapping[str, Any]) -> None:
+    _set_each(sources, state["generators"])
     root = state["root"]
     init.set_root_seed(None if root is None else _seed(root))
     _require_inside(state["numpy"])
@@ -136,16 +190,36 @@ _NO_HOLDERS: Final = (
 """What is not looked into. The modules of a model are gone through by themselves."""
 
 
-def _found(model: nn.Module) -> tuple[dict[str, int], list[Any]]:
+_LONGEST: Final = 1000
+"""Entries of a list or dict that is gone through in an object that is no module."""
+
+
+def _modules_of(model: nn.Module) -> Iterator[tuple[str, object]]:
+    return iter(model.named_modules())
+
+
+def _parts_of(owners: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the objects that have generators, with their places; a module with all below it."""
+    for name, owner in owners.items():
+        if isinstance(owner, nn.Module):
+            for path, module in owner.named_modules():
+                yield f"{name}.{path}".removesuffix("."), module
+        else:
+            yield name, owner
+
+
+def _found(
+    owners: Iterable[tuple[str, object]], longest: float = math.inf
+) -> tuple[dict[str, int], list[Any]]:
     """Return the number of the generator in each place, and the generators."""
     places: dict[str, int] = {}
     numbers: dict[int, int] = {}
     sources: list[Any] = []
     seen: set[int] = set()
-    for path, module in model.named_modules():
-        seen.add(id(module))
-        for name, value in vars(module).items():
-            for place, source in _within(value, f"{path}.{name}".removeprefix("."), seen, _DEEPEST):
+    for path, owner in owners:
+        seen.add(id(owner))
+        for name, value in getattr(owner, "__dict__", {}).items():
+            for place, source in _within(value, f"{path}.{name}".removeprefix("."), seen, _DEEPEST, longest):
                 identity = id(source.bit_generator if isinstance(source, np.random.Generator) else source)
                 if identity not in numbers:
                     numbers[identity] = len(sources)
@@ -154,14 +228,16 @@ def _found(model: nn.Module) -> tuple[dict[str, int], list[Any]]:
     return places, sources
 
 
-def _within(value: Any, place: str, seen: set[int], depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield the generators in a value of a module, with their places."""
+def _within(value: Any, place: str, seen: set[int], depth: int, longest: float) -> Iterator[tuple[str, Any]]:
+    """Yield the generators in a value of an object, with their places."""
     if isinstance(value, tuple(_KINDS)):
         yield place, value
         return
     if depth == 0 or id(value) in seen or isinstance(value, _NO_HOLDERS):
         return
     seen.add(id(value))
+    if isinstance(value, Mapping | list | tuple) and len(value) > longest:
+        return
     if isinstance(value, Mapping):
         parts = [(str(key), entry) for key, entry in value.items()]
     elif isinstance(value, list | tuple):
@@ -169,7 +245,7 @@ def _within(value: Any, place: str, seen: set[int], depth: int) -> Iterator[tupl
     else:
         parts = list(getattr(value, "__dict__", {}).items())
     for name, entry in parts:
-        yield from _within(entry, f"{place}.{name}", seen, depth - 1)
+        yield from _within(entry, f"{place}.{name}", seen, depth - 1, longest)
 
 
 # ---- the kinds of generators -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
-from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, restore, state_of
+from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -204,6 +204,7 @@ class Training:
         self._evaluate_model = evaluate
         self.best_state: State | None = None
         self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        self.frozen_at_first = frozen(self)  # a callback may thaw some of them
         # lints first, so that a state that another callback saves says what they have found
         self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks)
         self.batch_number = 0  # batches of the pass that is under way that are done

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,10 @@ def fit(
     source = as_source(data, batch_size, np.random.default_rng(seed))
     evaluate = None
     if validation is not None:
-        evaluate = Validation(as_source(validation, BATCH, None), loss, find_metrics(metrics))
+        held_out = as_source(validation, BATCH, None)
+        if held_out is source:  # a pass of its own goes through it while another is under way
+            held_out = copy(held_out)
+        evaluate = Validation(held_out, loss, find_metrics(metrics))
     elif metrics is not None:
         raise TrainingError("metrics are measured on the validation part; give validation=")
     told = list(callbacks)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 Metric = float | list[list[int]]
 """The value of a metric: a number, or a matrix of counts."""
+
+
+def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that are fields of a dataclass: a file of a later version may have more."""
+    return {one.name: values[one.name] for one in fields(kind) if one.name in values}
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Record:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """Rebuild what `to_dict` returned."""
-        return cls(**values)
+        """Rebuild what `to_dict` returned; what a later version may have besides is left out."""
+        return cls(**known(cls, values))
 
 
 @dataclass(frozen=True)
