@@ -91,7 +91,7 @@ def test_a_name_that_the_terminal_cannot_show_is_escaped(
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     monkeypatch.setenv("PYTHONUTF8", "0")
-    ran = execute("train", "--recipe", "digits", "--epochs", "1", "--quiet", "--out", "Ёж")
+    ran = execute("train", "--recipe", "digits", "--epochs", "1", "--quiet", "--no-report", "--out", "Ёж")
     assert ran.returncode == 0, ran.stderr
     assert r"\u0401\u0436" in ran.stdout
 
@@ -119,7 +119,7 @@ def test_a_mistake_has_no_traceback(execute: Execute) -> None:
 @posix
 def test_ctrl_c_ends_with_a_summary(command: list[str]) -> None:
     process = subprocess.Popen(
-        [*command, *LONG],
+        [*command, *LONG, "--no-report"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

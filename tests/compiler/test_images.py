@@ -78,7 +78,14 @@ def batches(count, dtype, batch=6, size=16):
     ]
 
 
-@pytest.mark.parametrize(("network", "steps"), [(lenet, 20), (strided, 5), (pools, 5)])
+@pytest.mark.parametrize(
+    ("network", "steps"),
+    [
+        (lenet, 20),
+        pytest.param(strided, 5, marks=pytest.mark.slow),
+        pytest.param(pools, 5, marks=pytest.mark.slow),
+    ],
+)
 def test_steps_are_those_of_eager(network, steps):
     world = equal_to_eager(training(network, np.float64), batches(steps, np.float64), rtol=1e-9)
     program = world.step.explain(*batches(1, np.float64)[0]).program

@@ -286,8 +286,8 @@ SLOPES = {
 }
 
 
-@pytest.mark.parametrize("mode", ["reverse", "forward"])
-@pytest.mark.parametrize("factor", [0.0, 1.01, -1.0])
+@pytest.mark.parametrize("mode", ["reverse", pytest.param("forward", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("factor", [pytest.param(0.0, marks=pytest.mark.slow), 1.01, -1.0])
 @pytest.mark.parametrize("case", SLOPES)
 def test_a_small_wrong_entry_of_a_long_row_is_found(case: str, factor: float, mode: str) -> None:
     slopes, x = SLOPES[case], np.random.default_rng(6).normal(size=5000)

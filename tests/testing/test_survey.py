@@ -16,7 +16,13 @@ from tinygrad_mnist.testing import GradientError, check_op, properties
 from tinygrad_mnist.testing.properties import script_of
 from tinygrad_mnist.testing.survey import Finding, survey
 
-KINKED = ["relu", "leaky_relu", "absolute", "fabs", "copysign", "maximum", "minimum", "clip", "max", "std"]
+KINKED = [
+    *("relu", "maximum", "clip", "std"),
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("leaky_relu", "absolute", "fabs", "copysign", "minimum", "max")
+    ),
+]
 CUBE = """
 from tinygrad_mnist.engine.op import Op, Sample
 
