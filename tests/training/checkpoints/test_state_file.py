@@ -12,7 +12,7 @@ X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
 
 
 class Listener(Callback):
-    """Keeps the notices; does something after a step."""
+    """Keeps the notices of files; does something after a step."""
 
     def __init__(self, step: int = 0, action: Any = None) -> None:
         self.notices: list[str] = []
@@ -23,7 +23,8 @@ class Listener(Callback):
             self.action()
 
     def on_notice(self, training: Training | None, sentence: str) -> None:
-        self.notices.append(sentence)
+        if ".npz" in sentence:
+            self.notices.append(sentence)
 
 
 def trained(path: Path, *callbacks: Callback, **options: Any) -> Fit:

@@ -2,7 +2,7 @@
 
 What is random in the batches is saved as it was at the beginning of the pass that is under way: one draw
 there decides on the order of the pass, so the batches that are done are drawn again and left out. All other
-random states are those between two steps.
+random states are those between two steps: those of the model, of the loss, and of both sources of batches.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ _FORM: Final[dict[str, type | tuple[type, ...]]] = {
 
 @dataclass
 class _Reached:
-    """What a training has reached, as far as that is plain data; checked."""
+    """The part of a state that is plain data: how far a training has come. It is checked."""
 
     position: Mapping[str, Any]
     history: History

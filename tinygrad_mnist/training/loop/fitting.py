@@ -115,7 +115,8 @@ def fit(
         How often it is written: "500 steps", "30 seconds", "2 minutes".
     resume : path-like, optional
         A file that was written so. Training goes on where it was, and ends in the same bits as without an
-        interruption.
+        interruption. With more epochs, a schedule goes on as it is laid out here; one with a ``step`` of its
+        own keeps all that it remembers.
 
     Returns
     -------
