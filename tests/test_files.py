@@ -370,6 +370,28 @@ def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     Lock(tmp_path / "lock").release()
 
 
+def test_a_full_disk_is_no_hindrance_to_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    lock = Lock(tmp_path / "lock")
+    with pytest.raises(LockedError, match="another process"):
+        Lock(tmp_path / "lock")
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it removes no open file")
+def test_a_lock_whose_file_was_removed_leaves_that_of_another(tmp_path: Path) -> None:
+    first = Lock(tmp_path / "lock")
+    (tmp_path / "lock").unlink()
+    second = Lock(tmp_path / "lock")
+    first.release()
+    assert (tmp_path / "lock").exists()
+    second.release()
+
+
 def test_a_lock_that_nobody_refers_to_is_let_go(tmp_path: Path) -> None:
     Lock(tmp_path / "lock")
     assert list(tmp_path.iterdir()) == []

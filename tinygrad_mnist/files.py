@@ -311,8 +311,9 @@ class Lock:
                 if _lock(descriptor) is False:
                     raise LockedError(_owner(descriptor))
                 if self._is_at_path(descriptor):
-                    self._sign(descriptor)
                     self._descriptor = descriptor
+                    with suppress(OSError):  # a full disk takes no name; the lock is held all the same
+                        self._sign(descriptor)
             finally:
                 if self._descriptor is None:
                     os.close(descriptor)
@@ -341,7 +342,9 @@ class Lock:
             self._remove()
         else:  # removed while it is held: what is removed is nobody else's
             if os.getpid() == self._process:  # and not a copy of it that a fork made
-                self._remove()
+                with suppress(OSError):
+                    if self._is_at_path(descriptor):  # nor another's, where somebody has removed this one
+                        self._remove()
             os.close(descriptor)
 
     def _remove(self) -> None:

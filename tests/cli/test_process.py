@@ -138,8 +138,9 @@ def test_ctrl_c_ends_with_a_summary(command: list[str]) -> None:
 
 
 @posix
-def test_a_pipe_that_is_closed_is_no_traceback(command: list[str]) -> None:
-    process = subprocess.Popen([*command, *LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_a_training_goes_on_where_nobody_reads_its_output(command: list[str]) -> None:
+    some = [*LONG[:4], "9", *LONG[5:], "--no-report"]
+    process = subprocess.Popen([*command, *some], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -148,3 +149,4 @@ def test_a_pipe_that_is_closed_is_no_traceback(command: list[str]) -> None:
     assert process.wait(timeout=60) == 141
     process.stderr.close()
     assert err == ""
+    assert json.loads(Path("run/summary.json").read_text())["steps"] == 360

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from tinygrad_mnist.cli import main
+from tinygrad_mnist.training import load_checkpoint
+from tinygrad_mnist.training.report.reproduction import reproduction
 from tinygrad_mnist.training.runs import run as run_module
 from tinygrad_mnist.training.runs import verification
 
@@ -37,6 +40,22 @@ def test_a_finished_run_says_so_and_more_epochs_are_trained(
     assert re.search(r"test accuracy .*, 1\.5 epochs in .* s, run\n$", capsys.readouterr().out)
     summary = json.loads(Path(run, "summary.json").read_text())
     assert (summary["steps"], summary["changes"]) == (60, {"epochs": 1.5, "lr": 0.02})
+
+
+def test_the_commands_in_a_report_repeat_a_run_that_was_made_longer() -> None:
+    assert main([*TRAIN, "--epochs", "30", "--lr", "1", "--patience", "1", "--out", "run"]) == 0
+    assert main(["train", "--resume", "run", "--epochs", "40", "--quiet", "--no-report"]) == 0
+    run = load_checkpoint("run")
+    summary = json.loads(Path("run/summary.json").read_text())
+    ((epochs, steps, ended),) = [tuple(one.values()) for one in summary["extended"]]
+    assert (epochs, ended) == (30, True)
+    assert steps < 1200
+    command, _, further = reproduction(run.recipe, run.origin)
+    for line in (command, *further):
+        assert main([*shlex.split(line)[1:], "--quiet", "--no-report"]) == 0
+    again = json.loads(Path("again/summary.json").read_text())
+    for name in ("steps", "best_step", "test_loss", "config", "extended"):
+        assert again[name] == summary[name]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit status: 0; 1 if something failed; 2 if the command was misused; 141 if nobody reads the
-        output any longer. 130 after Ctrl-C and 143 after SIGTERM, but for one that ends a training which has
+        output any longer, which ends every command but a training: that goes on, and prints no more. 130
+        after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, but for one that ends a training which has
         learned something: then the rest is done.
 
     Examples
@@ -69,7 +70,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as stop:  # argparse ends so: after --help with 0, after a mistake with 2
         return stop.code if isinstance(stop.code, int) else 1
     except BrokenPipeError:
-        _drop_output()
+        from tinygrad_mnist.cli.output import drop
+
+        drop(sys.stdout)
         return BROKEN_PIPE
     except Exception as error:
         from tinygrad_mnist.cli.output import explain, notify
@@ -90,11 +93,3 @@ def _prepare_output() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  (open to the end)
         elif getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """Let what is still to be written go nowhere, so that the interpreter's last flush does not fail."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # no file behind standard output, as under a test
-        return

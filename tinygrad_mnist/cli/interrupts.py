@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM, as the command line takes them.
+"""Ctrl-C, SIGTERM and SIGHUP, as the command line takes them.
 
-Both raise `KeyboardInterrupt`. While modules are imported, Python may turn that into another error, or drop
+All raise `KeyboardInterrupt`. While modules are imported, Python may turn that into another error, or drop
 it and print a traceback. So the process ends there at once, as nothing is half done then.
 """
 
@@ -18,6 +18,7 @@ SENTENCE: Final = "tinygrad-mnist: interrupted"
 _DEFAULTS: Final[dict[signal.Signals, Any]] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
+    **({signal.SIGHUP: signal.SIG_DFL} if hasattr(signal, "SIGHUP") else {}),  # the terminal is closed
 }
 """The signals, and how Python takes each; where it is taken otherwise, as under nohup, that stays."""
 
@@ -26,7 +27,7 @@ _leaves_imports = False
 
 @contextmanager
 def as_interrupts(is_program: bool) -> Iterator[None]:
-    """Take both signals inside.
+    """Take the signals inside.
 
     Parameters
     ----------

@@ -6,13 +6,16 @@ signs that a terminal acts on.
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
 
 from tinygrad_mnist.numbers import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, TextIO
 
 FAILED = 1
 MISUSED = 2
@@ -43,6 +46,64 @@ def print_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for row in lines:
         print("  ".join(f"{entry:{width}}" for entry, width in zip(row, widths, strict=True)).rstrip())
+
+
+def drop(stream: TextIO) -> None:
+    """Let what is still to be written to a stream go nowhere, so that not even the last flush fails."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):  # no file behind it, as under a test
+        return
+
+
+class _Outlasting:
+    """A stream whose writes go nowhere from the first one that fails; all else is that of the stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return len(text) if self.error else self.stream.write(text)
+        except OSError as error:
+            return self._end(error, len(text))
+
+    def flush(self) -> None:
+        try:
+            if self.error is None:
+                self.stream.flush()
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError, written: int = 0) -> int:
+        self.error = error
+        drop(self.stream)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def outlasting_readers() -> Iterator[None]:
+    """Let work go on inside when its output cannot be written any longer, as its reader or terminal is gone.
+
+    Raises
+    ------
+    OSError
+        At the end: the error of the first write to standard output that failed.
+    """
+    before = sys.stdout, sys.stderr
+    output, errors = map(_Outlasting, before)
+    sys.stdout, sys.stderr = output, errors
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+    output.flush()
+    if output.error is not None:
+        raise output.error
 
 
 def class_heading(names: Iterable[str]) -> str:

@@ -64,12 +64,13 @@ def _cells(row: RunRow) -> tuple[str, ...]:
     """Return the texts of a row."""
     from tinygrad_mnist.training.report.listing import changes_text
 
-    changed = changes_text(row.changes)
+    changed = changes_text(row.training_changes)
     if len(changed) > _LONGEST:
         changed = f"{changed[: _LONGEST - 1]}…"
+    model = "" if row.model is None else f", {row.model}"
     return (
         row.name,
-        "-" if row.recipe is None else f"{row.recipe}{f' ({changed})' if changed else ''}",
+        "-" if row.recipe is None else f"{row.recipe}{model}{f' ({changed})' if changed else ''}",
         row.data or "-",
         "-" if row.test_accuracy is None else percent_text(row.test_accuracy),
         "-" if row.epochs is None else f"{round(row.epochs, 2):g}",

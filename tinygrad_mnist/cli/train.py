@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
-from tinygrad_mnist.cli.output import FAILED, class_heading
+from tinygrad_mnist.cli.output import FAILED, class_heading, outlasting_readers
 from tinygrad_mnist.numbers import count_text, printable
 
 if TYPE_CHECKING:
@@ -152,7 +152,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train."""
+    """Train. What is learned is in files, so it goes on where nobody reads the output any longer."""
+    with outlasting_readers():
+        return _train(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    """Train; return the exit status."""
     from tinygrad_mnist.training.loop import compilation
 
     # what is misused is said at once, before NumPy is there
@@ -341,7 +347,8 @@ def _summary(outcome: Outcome) -> str:
         percent_text(summary[f"{part}_accuracy"]) for part in ("test", "validation", "train")
     )
     noun = "digits" if class_heading(summary["class_names"]) == "digit" else "pictures"
-    entries = sorted(entry for entry in outcome.directory.iterdir() if not entry.name.startswith("."))
+    there = outcome.directory.iterdir() if outcome.directory.is_dir() else []
+    entries = sorted(entry for entry in there if not entry.name.startswith("."))
     files = [entry for entry in entries if entry != outcome.report]
     return "\n".join(
         [

@@ -70,3 +70,28 @@ def test_an_interrupt_saves_and_the_end_of_it_does_not_again() -> None:
                 raise KeyboardInterrupt
 
     assert saved("4 steps", Impatient()) == [0, 4, 5]
+
+
+class Fails(Callback):
+    """Raises an error after a step."""
+
+    def on_step_end(self, training: Training) -> None:
+        if training.step == 5:
+            raise RuntimeError("mine")
+
+
+def test_an_error_of_a_callback_costs_no_step() -> None:
+    steps: list[int] = []
+    told = Checkpointing(lambda training: steps.append(training.step))
+    model = nn.Linear(2, 1)
+    with pytest.raises(RuntimeError, match="mine"):
+        fit(
+            model,
+            optim.SGD(model.parameters()),
+            (X, X[:, :1]),
+            loss=nn.MSELoss(),
+            epochs=1,
+            batch_size=2,
+            callbacks=[Fails(), told],
+        )
+    assert steps == [0, 5]

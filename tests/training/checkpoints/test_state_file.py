@@ -65,12 +65,19 @@ def test_what_another_training_has_written_stays_until_a_step_is_done(path: Path
 def test_then_it_is_kept_beside_and_that_is_told_once(path: Path) -> None:
     trained(path)
     before = path.read_bytes()
-    listener = Listener(3, failing)
-    with pytest.raises(ZeroDivisionError):
-        trained(path, listener, checkpoint_every="1 hour")
-    assert step_of(path) == 1
+    steps: list[int] = []
+    listener = Listener(3, lambda: steps.append(step_of(path)))
+    trained(path, listener, checkpoint_every="1 hour")
+    assert steps == [1]
     assert path.with_name("last.previous.npz").read_bytes() == before
     assert listener.notices == [f"{path} was there before: it is kept as last.previous.npz"]
+
+
+def test_an_error_of_a_callback_costs_no_step_and_leaves_no_lock(path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        trained(path, Listener(3, failing), checkpoint_every="1 hour")
+    assert step_of(path) == 3
+    assert [file.name for file in path.parent.iterdir()] == ["last.npz"]
 
 
 def test_the_file_that_training_goes_on_from_is_replaced(path: Path) -> None:

@@ -14,16 +14,15 @@ from tinygrad_mnist.training import Callback, Fit, Training, fit
 from tinygrad_mnist.training.loop.interrupts import deferred
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+ALL = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+EACH = pytest.mark.parametrize("number", ALL)
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Handlers are Python's, also where a shell lets the tests ignore Ctrl-C, and are so again afterwards."""
-    usual: dict[signal.Signals, Any] = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-    }
+    usual: dict[signal.Signals, Any] = dict.fromkeys(ALL, signal.SIG_DFL)
+    usual[signal.SIGINT] = signal.default_int_handler
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
     assert {number: signal.signal(number, handler) for number, handler in before.items()} == usual
@@ -54,14 +53,14 @@ def interrupted(number: int, *calls: int, callbacks: Any = ()) -> Fit:
     )
 
 
-@BOTH
+@EACH
 def test_a_step_is_done_before_training_ends(number: int) -> None:
     done = interrupted(number, 5)
     assert done.interrupted
     assert len(done.history.losses) == 5
 
 
-@BOTH
+@EACH
 def test_so_it_is_in_the_first_step(number: int) -> None:
     assert len(interrupted(number, 1).history.losses) == 1
 
@@ -74,7 +73,28 @@ def test_the_command_line_is_no_exception() -> None:
             signal.raise_signal(signal.SIGTERM)  # its own handler is back
 
 
-@BOTH
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
+def test_a_closed_terminal_counts_once_though_two_signals_come() -> None:
+    class Second(Callback):
+        def on_interrupt(self, training: Training) -> None:
+            signal.raise_signal(signal.SIGHUP)
+
+    with as_interrupts(is_program=False):
+        done = interrupted(signal.SIGHUP, 5, callbacks=[Second()])
+        signal.raise_signal(signal.SIGHUP)
+    assert len(done.history.losses) == 5
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(signal.SIGHUP, 5, callbacks=[SecondIsCtrlC()])
+
+
+class SecondIsCtrlC(Callback):
+    """Presses Ctrl-C once training has been interrupted."""
+
+    def on_interrupt(self, training: Training) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_second_one_is_taken_at_once(number: int) -> None:
     class Second(Callback):
         def on_interrupt(self, training: Training) -> None:

@@ -38,6 +38,7 @@ def test_the_ancestors_network_is_kept() -> None:
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"epochs": 0}, "epochs"),
         ({"epochs": math.inf}, "epochs"),
+        ({"epochs": 1e13}, "epochs"),
         ({"batch_size": -8}, "batch_size"),
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 1}, "batch norm"),

@@ -39,6 +39,15 @@ def test_a_finished_run_has_all_in_its_row(runs: Path, outcome: Outcome) -> None
     assert row.to_dict()["seconds"] == summary["train_seconds"]
 
 
+def test_a_model_of_a_file_is_a_name_and_no_list_of_layers(runs: Path) -> None:
+    model = {"path": "models/soft.py", "function": "softy", "sha256": "0" * 64}
+    changes = {"model": "file", "layers": [], "norm": "none", "epochs": 3.0, "model_file": model}
+    row = {row.name: row for row in list_runs(another(runs, "mine", changes=changes))}["mine"]
+    assert (row.model, row.training_changes) == ("soft.py:softy", {"epochs": 3.0})
+    assert row.changes == changes
+    assert list_runs(runs / "done")[0].model is None
+
+
 def test_a_run_itself_can_be_listed(runs: Path) -> None:
     assert [row.name for row in list_runs(runs / "done")] == ["done"]
 

@@ -158,6 +158,16 @@ def test_the_command_and_the_hashes_say_how_to_repeat_it(made: Made) -> None:
         assert digest in text
 
 
+def test_a_run_that_was_made_longer_has_all_commands(made: Made) -> None:
+    run = made()
+    origin = {**run.checkpoint.origin, "extended": [[0.5, 8, False]]}
+    text = read(replace(run, checkpoint=replace(run.checkpoint, origin=origin))).text
+    assert "epochs = 0.5" in text
+    assert "after 8 steps, where it had been interrupted" in text
+    assert "tinygrad-mnist train --resume again --epochs" in text
+    assert "The run was made longer after step 8." in text
+
+
 def test_clipping_is_counted_where_there_was_some(made: Made, outcome: Outcome) -> None:
     recipe = outcome.checkpoint.recipe.changed(clip_norm=0.5)
     run = made(checkpoint=replace(outcome.checkpoint, recipe=recipe))

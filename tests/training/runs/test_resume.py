@@ -303,6 +303,48 @@ def test_another_machine_is_said_once(
     assert outcome.summary["notices"] == [sentence]
 
 
+# ---- a finished run ----------------------------------------------------------------------------------------
+
+
+def copy_of_another(path: Path) -> None:
+    shutil.copy(Path("other") / path.name, path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("damage", [cut, copy_of_another, Path.unlink])
+@pytest.mark.parametrize("name", ["checkpoint.npz", "metrics.jsonl"])
+def test_a_damaged_file_of_a_finished_run_is_written_again(
+    small: Recipe, patterns: Dataset, damage: Any, name: str
+) -> None:
+    short = small.changed(epochs=0.5)
+    whole = train(short, patterns, out="run")
+    train(short, patterns, seed=9, out="other")
+    path = Path("run", name)
+    before = path.read_bytes()
+    damage(path)
+    assert resume_run("run", data=patterns).summary == whole.summary
+    if name == "metrics.jsonl":
+        assert path.read_bytes() == before
+    saved = load_checkpoint("run").model.state_dict()
+    assert all(np.array_equal(saved[key], value) for key, value in whole.checkpoint.model.state_dict().items())
+
+
+def test_a_report_is_not_left_of_an_earlier_state(small: Recipe, patterns: Dataset) -> None:
+    train(small.changed(epochs=0.5), patterns, out="run", report=False)
+    drawn = [Path("run", name) for name in ("report.html", "graph.svg", "pictures/curves.svg")]
+    own = Path("run/notes.txt")
+    drawn[2].parent.mkdir()
+    for path in (*drawn, own):
+        path.touch()
+    resume_run("run", {"epochs": 1}, data=patterns, report=False)
+    assert own.exists()
+    assert not any(path.exists() for path in drawn)
+    assert not drawn[2].parent.exists()
+
+
 # ---- what cannot be written --------------------------------------------------------------------------------
 
 
@@ -333,18 +375,36 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
     ]
 
 
-def test_a_directory_that_is_deleted_is_said_and_the_training_goes_on(
-    recipe: Recipe, patterns: Dataset
-) -> None:
+class Deletes(Callback):
+    """Removes the directory after a step, and, where it is told to, leaves a file in its place."""
+
+    def __init__(self, blocked: bool = False) -> None:
+        self.blocked = blocked
+
+    def on_step_end(self, training: Training) -> None:
+        if training.step == 6:
+            shutil.rmtree("run")
+            if self.blocked:
+                Path("run").touch()
+
+
+def test_a_directory_that_is_deleted_is_made_again(recipe: Recipe, patterns: Dataset) -> None:
+    whole, told = train(recipe, patterns, out="whole"), Told()
+    outcome = train(recipe, patterns, out="run", callbacks=[Deletes(), told])
+    assert told.sentences == ["run was removed, and is made again"]
+    assert not outcome.missing
+    assert outcome.summary["test_loss"] == whole.summary["test_loss"]
+    assert {path.name for path in Path("run").iterdir()} == {
+        *("last.npz", "checkpoint.npz", "metrics.jsonl", "summary.json")
+    }
+    assert load_state("run")["position"]["step"] == 20
+    assert Path("run/metrics.jsonl").read_text().count("\n") == 5
+
+
+def test_a_directory_that_cannot_be_made_again_is_one_sentence(recipe: Recipe, patterns: Dataset) -> None:
     told = Told()
-
-    class Deletes(Callback):
-        def on_step_end(self, training: Training) -> None:
-            if training.step == 6:
-                shutil.rmtree("run")
-
-    outcome = train(recipe, patterns, out="run", callbacks=[Deletes(), told], checkpoint_every="1 step")
+    outcome = train(recipe, patterns, out="run", callbacks=[Deletes(True), told], checkpoint_every="1 step")
     assert {path.name for path in outcome.missing} >= {"last.npz", "checkpoint.npz", "summary.json"}
-    assert "there is no directory 'run'; make it first" in told.sentences[0]
+    removed = "run was removed, and cannot be made again"
+    assert told.sentences == [f"{removed}; training goes on, and it is tried again", removed]
     assert outcome.summary["steps"] == 20
-    assert not Path("run").exists()

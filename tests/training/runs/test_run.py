@@ -26,6 +26,7 @@ from tinygrad_mnist.training import (
     resume_run,
     train,
 )
+from tinygrad_mnist.training.checkpoints.checkpoint import load_state
 from tinygrad_mnist.training.loop import by_recipe, compilation
 from tinygrad_mnist.training.runs import recorder
 from tinygrad_mnist.training.runs import run as run_module
@@ -419,6 +420,18 @@ def test_a_run_that_is_killed_before_an_evaluation_is_written_can_be_used(
     assert resume_run("killed", data=patterns).summary["test_loss"] == whole.summary["test_loss"]
 
 
+def test_a_run_without_a_checkpoint_is_read_in_its_best_state(small: Recipe, patterns: Dataset) -> None:
+    """The last weights are others: those of the moving average were evaluated."""
+    outcome = train(small.changed(ema=0.9), patterns, seed=2, out="run")
+    best = outcome.checkpoint.model.state_dict()
+    Path("run/checkpoint.npz").unlink()
+    found = load_checkpoint("run")
+    assert found.training is None
+    assert all(np.array_equal(found.model.state_dict()[name], best[name]) for name in best)
+    last = load_checkpoint("run/last.npz").model.state_dict()
+    assert not all(np.array_equal(last[name], best[name]) for name in best)
+
+
 def test_divergence_keeps_what_was_good(
     small: Recipe, patterns: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -489,6 +502,25 @@ def test_a_second_training_in_the_same_directory_is_refused(small: Recipe, patte
     outcome = train(small, patterns, seed=3, out="run", callbacks=[Second()])
     assert outcome.summary["seed"] == load_checkpoint("run").origin["seed"] == 3
     assert not [entry for entry in Path("run").iterdir() if entry.name.startswith(".")]
+
+
+class Fails(Callback):
+    """Raises an error after a step."""
+
+    def on_step_end(self, training: Training) -> None:
+        if training.step == 3:
+            raise RuntimeError("mine")
+
+
+def test_an_error_costs_no_step_but_an_earlier_run_stays(small: Recipe, patterns: Dataset) -> None:
+    with pytest.raises(RuntimeError, match="mine"):
+        train(small, patterns, seed=3, out="run", callbacks=[Fails()])
+    assert load_state("run")["position"]["step"] == 3
+    resume_run("run", data=patterns)
+    before = files_of(Path("run"))
+    with pytest.raises(RuntimeError, match="mine"):
+        train(small, patterns, seed=4, out="run", callbacks=[Fails()])
+    assert files_of(Path("run")) == before
 
 
 def test_a_run_that_failed_leaves_no_lock(small: Recipe, patterns: Dataset) -> None:

@@ -259,7 +259,8 @@ def load_checkpoint(
     Parameters
     ----------
     path : path-like
-        The file, or a run directory that has one: the best state, or the last where there is no best yet.
+        The file, or a run directory that has one: the best state, which is in ``last.npz`` alone before
+        ``checkpoint.npz`` is written; or the last, where there is no best yet.
     training : bool
         Whether to read the state of the training too, to go on with it; of a run directory then the last
         checkpoint.
@@ -282,10 +283,22 @@ def load_checkpoint(
     ModelFileError
         If the file that builds the model is not there, has changed, or has an error.
     """
-    return _read(path, training, lambda path: _load(path, training, model, notify or _say_nothing))
+    is_of_run = Path(path).is_dir()
+
+    def load(file: Path) -> Checkpoint:
+        wants_best = is_of_run and not training and file.name == LAST
+        return _load(file, training, model, notify or _say_nothing, wants_best)
+
+    return _read(path, training, load)
 
 
-def _load(path: Path, training: bool, model: ModelFile | None, notify: Callable[[str], None]) -> Checkpoint:
+def _load(
+    path: Path,
+    training: bool,
+    model: ModelFile | None,
+    notify: Callable[[str], None],
+    wants_best: bool = False,
+) -> Checkpoint:
     """Read a checkpoint as `load_checkpoint` does, from the file at this very path."""
     with open_npz(path) as file:
         settings = _settings(path, _read_header(file))
@@ -296,6 +309,8 @@ def _load(path: Path, training: bool, model: ModelFile | None, notify: Callable[
         outline = state_outline(*sizes) if own is None else outline_of(own)
         state = _read_state(path, file, settings["recipe"], outline)
         settings["training"] = _read_training(file) if training else None
+        if wants_best and _TRAINING in file.names:
+            state = _best_of(path, _read_training(file), state)
     built = build_model(*sizes) if own is None else own
     built.load_state_dict(state)
     built.eval()
@@ -588,6 +603,22 @@ def _read_state(
         )
     file.require_moderate(found)
     state = {name.removeprefix(_PREFIX): file.read(name, entry) for name, entry in entries.items()}
+    _require_sense(path, state)
+    return state
+
+
+def _best_of(path: Path, training: Any, last: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the best state of the model in the state of a training; the last one, if there is none."""
+    best = training.get("best") if isinstance(training, dict) else None
+    state = best.get("state") if isinstance(best, dict) else None
+    if not isinstance(state, dict):
+        return last
+    if state.keys() != last.keys() or any(
+        not isinstance(state[name], np.ndarray)
+        or (state[name].shape, state[name].dtype) != (values.shape, values.dtype)
+        for name, values in last.items()
+    ):
+        raise CheckpointError(f"{path} is damaged: its best state is that of another model than its last")
     _require_sense(path, state)
     return state
 

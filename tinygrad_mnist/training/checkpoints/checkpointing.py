@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Checkpointing(Callback):
     def on_train_begin(self, training: Training) -> None:
         """Save, unless training goes on from what is saved already."""
         self._due = self._next(training)
+        self._saved = training.step
         if training.step == 0:
             self._save(training)
 
@@ -93,9 +95,18 @@ class Checkpointing(Callback):
         if not training.interrupted:
             self._save(training)
 
+    def on_exit(self, training: Training) -> None:
+        """Save the last whole step where an error ended training, as one of a callback."""
+        error = sys.exception()
+        if not isinstance(error, Exception) or isinstance(error, DivergedError) or not training.is_whole:
+            return
+        if training.step > getattr(self, "_saved", training.step):  # without it, training had not begun
+            self._save(training)
+
     def _save(self, training: Training) -> None:
         with training.untimed():
             self.save(training)
+        self._saved = training.step
         self._due = self._next(training)
 
     def _next(self, training: Training) -> float:

@@ -50,7 +50,7 @@ class Retries:
             yield
         except (RunError, OSError) as error:
             sentence = f"{error}; {self.then}" if self.then else str(error)
-            if self.unwritten.get(path) != sentence:
+            if sentence not in self.unwritten.values():  # several files may share one
                 self.tell(sentence)
             self.unwritten[path] = sentence
         else:

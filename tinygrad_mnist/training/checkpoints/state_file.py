@@ -71,9 +71,14 @@ class StateFile(Checkpointing):
         super().on_train_end(training)
 
     def on_exit(self, training: Training) -> None:
-        """Let others write the file."""
-        if self._lock is not None:
-            self._lock.release()
+        """Save, where an error ended training, and let others write the file."""
+        try:
+            if hasattr(self, "_retries"):
+                self._retries.then = ""
+            super().on_exit(training)
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     def _next(self, training: Training) -> float:
         return -math.inf if self._is_anothers else super()._next(training)

@@ -222,8 +222,8 @@ class Training:
         there are more evaluations than steps, some fall together.
         """
         evaluations = max(1, round(self.epochs / self.evaluate_every)) if self._evaluate_model else 0
-        self.evaluation_steps = _spread(self.steps, evaluations)
-        self._gradient_steps = _spread(self.steps, min(self.steps, GRADIENT_SAMPLES))
+        self.evaluation_steps = Spread(self.steps, evaluations)
+        self._gradient_steps = Spread(self.steps, GRADIENT_SAMPLES)
 
     @property
     def epoch(self) -> float:
@@ -602,6 +602,33 @@ def steps_of(epochs: float, steps_per_epoch: int) -> int:
     return max(1, round(epochs * steps_per_epoch))
 
 
-def _spread(steps: int, count: int) -> set[int]:
-    """Return that many steps, evenly spaced; the last is one of them."""
-    return {max(1, round(steps * part / count)) for part in range(1, count + 1)}
+class Spread:
+    """Some of a number of steps, evenly spaced; the last is one. None is stored: there may be billions.
+
+    Parameters
+    ----------
+    steps : int
+        All steps, at least 1.
+    count : int
+        How many of them.
+
+    Examples
+    --------
+    >>> spread = Spread(10, 4)
+    >>> [step for step in range(12) if step in spread], len(spread)
+    ([2, 5, 8, 10], 4)
+    """
+
+    def __init__(self, steps: int, count: int) -> None:
+        self.steps, self.count = steps, min(count, steps)
+
+    def __contains__(self, step: int) -> bool:
+        part = step * self.count // self.steps  # or the one after, as the steps are rounded
+        return any(
+            step == max(1, round(self.steps * one / self.count))
+            for one in (part, part + 1)
+            if 1 <= one <= self.count
+        )
+
+    def __len__(self) -> int:
+        return self.count

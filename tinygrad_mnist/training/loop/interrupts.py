@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: they are taken between two steps, so that what is saved is whole.
+"""Ctrl-C, SIGTERM and SIGHUP during training: taken between two steps, so that what is saved is whole.
 
 A signal may come in the middle of a step, when some weights have changed and others not. So the first one is
 only noted, and training asks for it where its state is whole. The second one is taken at once.
@@ -16,9 +16,11 @@ from typing import Any, Final
 MARK: Final = "raises_interrupt"
 """The attribute of a signal handler that raises `KeyboardInterrupt`, and may do so later."""
 
+_HANGUP: Final[int | None] = getattr(signal, "SIGHUP", None)
 _DEFAULTS: Final[dict[signal.Signals, Any]] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
+    **({signal.SIGHUP: signal.SIG_DFL} if hasattr(signal, "SIGHUP") else {}),  # the terminal is closed
 }
 """The signals, and how Python takes each; where it is taken otherwise, as under nohup, that stays."""
 
@@ -32,14 +34,22 @@ class Interrupts:
     def note(self, interrupt: KeyboardInterrupt) -> None:
         """Let an interrupt wait until it is taken; another one that waits already is raised at once.
 
+        A second SIGHUP is none: both the shell and the system send one when a terminal is closed.
+
         Raises
         ------
         KeyboardInterrupt
             If one waits.
         """
-        if self.pending is not None:
+        if self.pending is None:
+            self.pending = interrupt
+        elif not (self.is_hangup and _is_hangup(interrupt)):
             raise interrupt
-        self.pending = interrupt
+
+    @property
+    def is_hangup(self) -> bool:
+        """True if the interrupt that came is SIGHUP."""
+        return self.pending is not None and _is_hangup(self.pending)
 
     def take(self) -> None:
         """Raise the interrupt that waits, if there is one."""
@@ -69,7 +79,13 @@ def deferred() -> Iterator[Interrupts]:
         yield interrupts
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # what comes after training is not ended by the second one either
+            is_done = interrupts.is_hangup and number == _HANGUP and _is_marked(handler)
+            signal.signal(number, signal.SIG_IGN if is_done else handler)
+
+
+def _is_hangup(interrupt: KeyboardInterrupt) -> bool:
+    return bool(interrupt.args) and interrupt.args[0] == _HANGUP
 
 
 def _is_marked(handler: Callable[..., Any] | int | None) -> bool:

@@ -360,7 +360,8 @@ _CHECKS: Final[dict[str, Check]] = {
     "ema": _SHARE,
     "clip_norm": _optional(_ABOVE_0),
     "batch_size": _optional(_check("a whole number above 0", lambda n: _is_int(n) and n > 0)),
-    "epochs": _ABOVE_0,
+    # schedules count steps in int64
+    "epochs": lambda value: _ABOVE_0(value) or _number("at most 1e12", lambda x: x <= 1e12)(value),
     "evaluate_every": _ABOVE_0,
     "validation": _number("above 0 and less than 1", lambda x: 0 < x < 1),
     "data": _TEXT,

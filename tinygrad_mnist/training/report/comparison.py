@@ -20,6 +20,7 @@ from tinygrad_mnist.training.report.listing import value_text
 from tinygrad_mnist.training.report.markup import Content, Markup, document, element, image, join, table
 from tinygrad_mnist.training.report.page import style_sheet
 from tinygrad_mnist.training.report.pictures import Picture
+from tinygrad_mnist.training.report.reproduction import extensions
 from tinygrad_mnist.training.report.results import counted, interval_text, noun, number, share, time_text
 from tinygrad_mnist.training.report.statistics import SIGNIFICANCE, holm, mcnemar
 from tinygrad_mnist.training.report.trained_run import TrainedRun
@@ -146,6 +147,8 @@ def _settings(run: TrainedRun) -> dict[str, str]:
     del recipe["batch_norm"]
     settings = {"recipe": recipe.pop("name"), **recipe}
     settings |= {"seed": origin.get("seed"), "data": origin.get("dataset"), "data from": origin.get("data")}
+    if longer := extensions(origin):
+        settings["made longer after steps"] = [one.steps for one in longer]
     settings |= {f"SHA-256 of the {part} part": digest[:12] for part, digest in run.hashes.items()}
     settings |= {
         name: summary[name] for name in ("threads", "jit", "compiled", "interrupted") if name in summary

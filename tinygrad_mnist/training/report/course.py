@@ -6,6 +6,7 @@ from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.report.drawn import Drawn, figure, paragraphs
 from tinygrad_mnist.training.report.gradient_reading import layer_norms, read_gradients
 from tinygrad_mnist.training.report.markup import Content, element, join
+from tinygrad_mnist.training.report.reproduction import extensions
 from tinygrad_mnist.training.report.results import number
 
 
@@ -14,7 +15,7 @@ def course(drawn: Drawn) -> Content:
     history, recipe = drawn.run.history, drawn.run.checkpoint.recipe
     pictures = [
         figure(drawn, "curves", *_curves_caption(drawn)),
-        figure(drawn, "learning_rate", "The learning rate of each step."),
+        figure(drawn, "learning_rate", f"The learning rate of each step.{_longer(drawn)}"),
         figure(
             drawn, "gradients", "The norm of each layer's gradient before clipping, on a logarithmic scale."
         ),
@@ -37,6 +38,19 @@ def course(drawn: Drawn) -> Content:
         element("div", (element("div", column) for column in columns if column), class_="pair"),
         element("h3", "What the gradients say") if reading else None,
         paragraphs(reading),
+    )
+
+
+def _longer(drawn: Drawn) -> str:
+    """Return a sentence on the steps between which the rate jumps, as the run was made longer there."""
+    checkpoint = drawn.run.checkpoint
+    found = extensions(checkpoint.origin)
+    if not found:
+        return ""
+    after = ", ".join(f"{one.steps:,}" for one in found)
+    return (
+        f" The run was made longer after {'step' if len(found) == 1 else 'steps'} {after}. From there on the "
+        "rates are those of a training of the new length, so they may jump."
     )
 
 

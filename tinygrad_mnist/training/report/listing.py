@@ -14,7 +14,7 @@ from tinygrad_mnist.files import is_locked
 from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.checkpoints.checkpoint import recipe_of_checkpoint
 from tinygrad_mnist.training.errors import RunError, TrainingError
-from tinygrad_mnist.training.recipe.recipes import Recipe
+from tinygrad_mnist.training.recipe.recipes import OF_THE_LAYERS, Recipe
 from tinygrad_mnist.training.runs.directory import CHECKPOINT, LAST, LOCK, METRICS, SUMMARY
 
 _LARGEST: Final = 1 << 26
@@ -80,6 +80,20 @@ class RunRow:
     def name(self) -> str:
         """The name of the directory."""
         return os.path.basename(self.path)
+
+    @property
+    def model(self) -> str | None:
+        """The file and function that build the model, as in ``soft.py:softy``; None without one."""
+        found = self.changes.get("model_file")
+        if not isinstance(found, Mapping):
+            return None
+        return printable(f"{os.path.basename(str(found.get('path')))}:{found.get('function')}")
+
+    @property
+    def training_changes(self) -> dict[str, Any]:
+        """The changes but for those that say that a file builds the model."""
+        left_out = () if self.model is None else ("model", "model_file", *OF_THE_LAYERS)
+        return {name: value for name, value in self.changes.items() if name not in left_out}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data."""

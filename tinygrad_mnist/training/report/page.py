@@ -24,7 +24,7 @@ from tinygrad_mnist.training.report.markup import Content, Markup, document, ele
 from tinygrad_mnist.training.report.mistakes import mistakes
 from tinygrad_mnist.training.report.model_table import model_table
 from tinygrad_mnist.training.report.pictures import WEIGHTS, first_layer
-from tinygrad_mnist.training.report.reproduction import FILE, reproduction
+from tinygrad_mnist.training.report.reproduction import FILE, extensions, reproduction
 from tinygrad_mnist.training.report.results import data_name, key_numbers, number, result
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 
@@ -183,10 +183,13 @@ def _repeat(drawn: Drawn) -> Content:
         known["threads"] = int(threads)
     if isinstance(jit, str):
         known["jit"] = jit
-    command, file = reproduction(recipe, known)
-    words = command.replace(" --", "\n--").split("\n")  # an option is not broken between lines
-    line = [[element("span", word, class_="word"), " "] for word in words]
-    parts: list[Content] = [element("pre", element("code", line))]
+    command, file, further = reproduction(recipe, known)
+    parts: list[Content] = [_command(command)]
+    for extension, more in zip(extensions(known), further, strict=True):
+        then = f"It was made longer then, after {count_text(extension.steps, 'step')}"
+        if not extension.ended:
+            then += ", where it had been interrupted; the command above does not stop there"
+        parts += [element("p", f"{then}:"), _command(more)]
     if file is not None:
         parts += [
             element(
@@ -230,6 +233,11 @@ def _repeat(drawn: Drawn) -> Content:
         )
     )
     return join(*parts)
+
+
+def _command(command: str) -> Content:
+    words = command.replace(" --", "\n--").split("\n")  # an option is not broken between lines
+    return element("pre", element("code", [[element("span", word, class_="word"), " "] for word in words]))
 
 
 def _facts(run: TrainedRun) -> list[tuple[Content, Content]]:

@@ -1,9 +1,11 @@
-"""The command line that repeats a run, from the recipe and where its values came from."""
+"""The command lines that repeat a run, from the recipe and where its values came from."""
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.training.errors import RecipeError
@@ -30,11 +32,47 @@ OPTIONS: Final = (
 FILE: Final = "recipe.toml"
 
 
+EXTENDED: Final = "extended"
+"""The entry of a checkpoint's origin with the `Extension` of each time that a run was made longer."""
+
+AGAIN: Final = "again"
+"""The directory in the commands that repeat a run which was made longer."""
+
+
+class Extension(NamedTuple):
+    """A run when it was made longer: its epochs, the steps done, and whether it had ended by itself."""
+
+    epochs: float
+    steps: int
+    ended: bool
+
+
+def extensions(origin: Mapping[str, Any]) -> list[Extension]:
+    """Return the extensions in the origin of a checkpoint; what is none of one is left out.
+
+    Examples
+    --------
+    >>> extensions({"extended": [[20, 800, True], "x"]})
+    [Extension(epochs=20.0, steps=800, ended=True)]
+    """
+    entries = origin.get(EXTENDED)
+    return [
+        Extension(float(entry[0]), entry[1], bool(entry[2]))
+        for entry in (entries if isinstance(entries, list | tuple) else ())
+        if isinstance(entry, list | tuple)
+        and len(entry) == len(Extension._fields)
+        and isinstance(entry[0], int | float)
+        and 0 < entry[0] < math.inf
+        and isinstance(entry[1], int)
+    ]
+
+
 class Reproduction(NamedTuple):
-    """A command, and the file of the recipe that it reads, if options cannot say it."""
+    """A command, the file of the recipe that it reads, if options cannot say it, and those that go on."""
 
     command: str
     recipe_file: str | None
+    further: tuple[str, ...] = ()
 
 
 def reproduction(recipe: Recipe, origin: Mapping[str, Any]) -> Reproduction:
@@ -45,14 +83,18 @@ def reproduction(recipe: Recipe, origin: Mapping[str, Any]) -> Reproduction:
     recipe : Recipe
         The recipe that was followed, with its changes.
     origin : mapping
-        ``data`` and ``seed``, and if they are known ``threads`` and ``jit``.
+        ``data`` and ``seed``, and if they are known ``threads`` and ``jit``; and its `extensions`.
 
     Examples
     --------
     >>> recipe = find_recipe("mlp").changed(lr=0.01, hidden=(64,))
     >>> reproduction(recipe, {"data": "mnist", "seed": 3, "threads": 1}).command
     'tinygrad-mnist train --recipe mlp --lr 0.01 --hidden 64 --data mnist --seed 3 --threads 1'
+    >>> reproduction(recipe, {"data": "mnist", "seed": 3, "extended": [[5, 4690, True]]}).further
+    ('tinygrad-mnist train --resume again --epochs 12',)
     """
+    lengths = [*(one.epochs for one in extensions(origin)), recipe.epochs]
+    recipe = replace(recipe, epochs=lengths[0])
     options = _options(recipe)
     file = None
     if options is None:
@@ -61,8 +103,11 @@ def reproduction(recipe: Recipe, origin: Mapping[str, Any]) -> Reproduction:
     for name in ("data", "seed", "threads", "jit"):
         if origin.get(name) is not None:
             options[name] = str(origin[name])
+    if lengths[1:]:
+        options["out"] = AGAIN
     words = (f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in options.items())
-    return Reproduction(" ".join(["tinygrad-mnist train", *words]), file)
+    further = (f"tinygrad-mnist train --resume {AGAIN} --epochs {_text('epochs', x)}" for x in lengths[1:])
+    return Reproduction(" ".join(["tinygrad-mnist train", *words]), file, tuple(further))
 
 
 def _options(recipe: Recipe) -> dict[str, str] | None:

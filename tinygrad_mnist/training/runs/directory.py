@@ -87,7 +87,7 @@ class RunDirectory:
         """
         directory = cls.__new__(cls)
         directory.path = Path(os.path.expanduser(path))
-        directory._take(directory._require_run)
+        directory._take(directory._require_run, is_new=False)
         directory.replaces = False
         return directory
 
@@ -98,8 +98,8 @@ class RunDirectory:
         if not any(self.file(name).exists() for name in (LAST, PREVIOUS, CHECKPOINT)):
             raise RunError(f"{self.path} holds no run: it has no {LAST}; name another directory")
 
-    def _take(self, claim: Callable[[], None]) -> None:
-        """Claim the directory, and lock it."""
+    def _take(self, claim: Callable[[], None], is_new: bool = True) -> None:
+        """Claim the directory, and lock it; where a run goes on, no other directory is advised."""
         self._made: list[Path] = []  # the parents first
         self._lock: Lock | None = None
         try:
@@ -110,13 +110,14 @@ class RunDirectory:
             self.replaces = any(entry.name != LOCK for entry in self.path.iterdir())
         except LockedError as error:
             raise RunError(
-                f"another run is writing into {self.path} ({error}); wait until it has ended, or name "
-                "another directory"
+                f"another run is writing into {self.path} ({error}); wait until it has ended"
+                f"{', or name another directory' if is_new else ''}"
             ) from error
         except OSError as error:
             self.release()
+            advice = "name another directory" if is_new else "see to that first"
             raise RunError(
-                f"{self.path} cannot be written to ({error.strerror or error}); name another directory"
+                f"{self.path} cannot be written to ({error.strerror or error}); {advice}"
             ) from error
 
     def _make_new(self, recipe: str) -> None:
@@ -164,19 +165,44 @@ class RunDirectory:
         """True if event files for TensorBoard are there."""
         return bool(_events(self.path))
 
+    def make_again(self) -> None:
+        """Make the directory once more, which somebody has removed, and lock it.
+
+        Raises
+        ------
+        OSError
+            If it cannot be made.
+        LockedError
+            If another run was quicker.
+        """
+        with _claiming:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if self._lock is not None:
+                self._lock.release()
+            self._lock = Lock(self.file(LOCK))
+
     def clear(self, *keep: str) -> None:
         """Remove what an earlier run left, except the files that are named: the new run has replaced them."""
         # the summary goes first: a machine that stops in between leaves none beside the files of another run
         for entry in sorted(self.path.iterdir(), key=lambda entry: entry.name != SUMMARY):
             if (entry.name in FILES and entry.name not in keep) or _PART.fullmatch(entry.name):
                 entry.unlink(missing_ok=True)
-            elif entry.name == PICTURE_FOLDER and _is_picture_folder(entry):
-                for picture in entry.iterdir():
-                    picture.unlink(missing_ok=True)
-                entry.rmdir()
-
+        self._remove_picture_folder()
         for events in self._earlier_events:  # of an earlier run: this one has begun files of its own
             events.unlink(missing_ok=True)
+
+    def clear_drawn(self) -> None:
+        """Remove pictures and report, which are those of an earlier state when a run has gone on."""
+        for name in (*PICTURES, REPORT):
+            self.file(name).unlink(missing_ok=True)
+        self._remove_picture_folder()
+
+    def _remove_picture_folder(self) -> None:
+        folder = self.file(PICTURE_FOLDER)
+        if _is_picture_folder(folder):
+            for picture in folder.iterdir():
+                picture.unlink(missing_ok=True)
+            folder.rmdir()
 
     def withdraw(self) -> None:
         """Remove what this run has written, which has learned nothing, and release the directory."""

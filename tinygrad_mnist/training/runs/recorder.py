@@ -5,16 +5,18 @@ What cannot be written, as on a full disk, does not end training: it is told, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from tinygrad_mnist.files import write_json, write_json_lines
+from tinygrad_mnist.files import LockedError, write_json, write_json_lines
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import Checkpointing
 from tinygrad_mnist.training.checkpoints.retries import Retries
-from tinygrad_mnist.training.errors import writing
+from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.loop.compilation import JitDecision
 from tinygrad_mnist.training.loop.course import Fit, Training
@@ -75,6 +77,7 @@ class Recorder(Callback):
         self.is_owner = not directory.replaces  # whether the files in the directory are this run's
         self._records = 0  # that are on the disk
         self._due = 0.0  # when an evaluation is written
+        self._is_over = False
 
     # ---- what is heard -------------------------------------------------------------------------------------
 
@@ -102,6 +105,7 @@ class Recorder(Callback):
 
     def on_exit(self, training: Training) -> None:
         """Write what is not written yet, as where an error ended training."""
+        self._is_over = True
         if self.is_owner:
             self._write_best(training)
 
@@ -134,9 +138,10 @@ class Recorder(Callback):
 
     def complete(self, result: Fit) -> None:
         """Write what the disk lacks after training; the model has the best state."""
+        self._require_directory()
         if not self.is_owner:
             path = self.directory.file(CHECKPOINT)
-            with self._retries.at(path):
+            with self._retried(path):
                 save_checkpoint(path, self.checkpoint)
                 self.directory.clear(CHECKPOINT)
                 self.best, self.is_owner = result.best, True
@@ -146,12 +151,14 @@ class Recorder(Callback):
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, unless an earlier run's is there because nothing could be written."""
         path = self.directory.file(SUMMARY)
+        self._require_directory()
         if self.is_owner:
-            with self._retries.at(path), writing(path):
+            with self._retried(path), writing(path):
                 write_json(path, summary)
 
     def _write_best(self, training: Training) -> None:
         """Write the best state so far and the metrics, as far as the disk lacks them."""
+        self._require_directory()
         self._write(training.history.records, training.best, training.best_state)
         self._due = monotonic() + SPACING
 
@@ -161,23 +168,24 @@ class Recorder(Callback):
         """Write a state of the model (by default its own), if it is not on the disk, and the metrics."""
         if best is not None and best is not self.best:
             path = self.directory.file(CHECKPOINT)
-            with self._retries.at(path):
+            with self._retried(path):
                 save_checkpoint(path, self.checkpoint, state=state)
                 self.best = best
         metrics = self.directory.file(METRICS)
         if len(records) > self._records or metrics in self.unwritten:
-            with self._retries.at(metrics), writing(metrics):
+            with self._retried(metrics), writing(metrics):
                 write_json_lines(metrics, [record.to_dict() for record in records])
                 self._records = len(records)
 
     def _save_last(self, training: Training) -> None:
         """Write the state to go on from, and then what else is new: so no file is older than that state."""
+        self._require_directory()
         if self.is_owner and training.step == 0:  # a disk that takes nothing is found out before training
             self._write_last(training)
         elif self.is_owner:
-            with self._retries.at(self.directory.file(LAST)):
+            with self._retried(self.directory.file(LAST)):
                 self._write_last(training)
-        elif training.step:
+        elif training.step and not self._is_over:  # an error is no reason to give an earlier run up
             self._replace_earlier(training)
         if self.is_owner:
             self._write_best(training)
@@ -185,7 +193,7 @@ class Recorder(Callback):
     def _replace_earlier(self, training: Training) -> None:
         """Take the place of the earlier run. If it is killed in between, whoever goes on clears the rest."""
         self.keeps_previous = False
-        with self._retries.at(self.directory.file(LAST)):
+        with self._retried(self.directory.file(LAST)):
             self._write_last(training, replaces=True)
             self.directory.clear(LAST)
             self.is_owner = True
@@ -198,3 +206,28 @@ class Recorder(Callback):
             self.directory.file(LAST), replace(self.checkpoint, training=state), previous=previous
         )
         self.keeps_previous = not replaces
+
+    def _require_directory(self) -> None:
+        """Make the directory again if somebody has removed it: what is known of the run is written anew."""
+        if self.directory.path.is_dir():
+            return
+        self.best, self._records = None, 0
+        try:
+            self.directory.make_again()
+        except (OSError, LockedError):
+            return  # whoever writes next is told why
+        self.unwritten.clear()
+        self.is_owner = True
+        self.notify(f"{self.directory.path} was removed, and is made again")
+
+    @contextmanager
+    def _retried(self, path: Path) -> Iterator[None]:
+        """Note that a file could not be written, where training goes on; say so once."""
+        with self._retries.at(path):
+            try:
+                yield
+            except (RunError, OSError) as error:
+                if self.directory.path.is_dir():
+                    raise
+                gone = f"{self.directory.path} was removed, and cannot be made again"  # once for all files
+                raise RunError(gone) from error

@@ -12,25 +12,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_mnist.data import Dataset
+from tinygrad_mnist.files import json_line
 from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, recipe_of_checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
-from tinygrad_mnist.training.loop.course import steps_of
+from tinygrad_mnist.training.loop.course import Fit, steps_of
+from tinygrad_mnist.training.loop.history import Record
 from tinygrad_mnist.training.runs.directory import (
     CHECKPOINT,
     LAST,
+    METRICS,
     PICTURES,
     PREVIOUS,
     REPORT,
     SUMMARY,
     RunDirectory,
 )
-from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError
+from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError, TrainingError
 from tinygrad_mnist.training.recipe.model_file import ModelFile
 from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.runs.recorder import RUN, Recorder
+from tinygrad_mnist.training.report.reproduction import EXTENDED, Extension, extensions
 from tinygrad_mnist.training.report.trained_run import data_hashes
 from tinygrad_mnist.training.runs.run import Outcome, finish, fit_run, new_model, with_events
 from tinygrad_mnist.training.seeds import generators
@@ -119,6 +125,8 @@ def resume_run(
             parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
             parts = replace(parts, standardizer=kept.standardizer)
             origin = {**kept.origin, "data": source}
+            if recipe.epochs != kept.recipe.epochs:
+                origin[EXTENDED] = [list(one) for one in (*extensions(origin), _extension(kept))]
             checkpoint = replace(
                 kept, model=new_model(recipe, parts, rngs), recipe=recipe, training=None, origin=origin
             )
@@ -133,7 +141,7 @@ def resume_run(
             if _facts(kept).get("replaces"):
                 directory.clear(file.name)
             result = fit_run(recorder, parts, rngs, jit, resume=kept.training)
-            if recorder.training is None and (summary := _whole(directory, len(result.history.losses))):
+            if recorder.training is None and (summary := _whole(recorder, result)):
                 return _unchanged(recorder, summary)
             return finish(recorder, dataset, parts, result, rngs["sample"], report)
 
@@ -189,6 +197,15 @@ def _continued(kept: Checkpoint, changes: Mapping[str, Any], seed: int | None) -
     return longer
 
 
+def _extension(kept: Checkpoint) -> Extension:
+    """Return what a run was that is made longer now."""
+    assert kept.training is not None
+    position, steps_per_epoch = kept.training["position"], kept.training["history"]["steps_per_epoch"]
+    steps = position["step"]
+    ended = position["stopped"] or steps == steps_of(kept.recipe.epochs, steps_per_epoch)
+    return Extension(kept.recipe.epochs, steps, ended)
+
+
 def _refusal(field: str, value: Any) -> RecipeError:
     return RecipeError(
         f"{field} cannot be changed when a run goes on; it is {value}: leave it out, or train a new run",
@@ -213,16 +230,35 @@ def _data(kept: Checkpoint, data: str | Dataset | None, notify: Any) -> tuple[Da
 # ---- a run of which all is there ---------------------------------------------------------------------------
 
 
-def _whole(directory: RunDirectory, steps: int) -> dict[str, Any] | None:
-    """Return the summary of a run that was finished by all that comes after the last step."""
+def _whole(recorder: Recorder, result: Fit) -> dict[str, Any] | None:
+    """Return the summary of a run whose files are those of its last state; None if some are to be written."""
+    directory = recorder.directory
     try:
         summary = json.loads(directory.file(SUMMARY).read_text("utf-8"))
-    except (OSError, ValueError):
+        lines = directory.file(METRICS).read_text("utf-8").splitlines()
+        records = [json_line(Record.from_dict(json.loads(line)).to_dict()) for line in lines]
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    if not isinstance(summary, dict) or not directory.file(CHECKPOINT).exists():
-        return None
-    is_whole = summary.get("complete") and not summary.get("interrupted") and summary.get("steps") == steps
-    return summary if is_whole else None
+    is_complete = (
+        isinstance(summary, dict)
+        and summary.get("complete")
+        and not summary.get("interrupted")
+        and summary.get("steps") == len(result.history.losses)
+        and records == [json_line(record.to_dict()) for record in result.history.records]
+        and _has_best_state(recorder)
+    )
+    return summary if is_complete else None
+
+
+def _has_best_state(recorder: Recorder) -> bool:
+    """Return whether the checkpoint in the directory has the weights that the model has now."""
+    path, own = recorder.directory.file(CHECKPOINT), recorder.checkpoint
+    try:
+        saved = load_checkpoint(path, model=own.recipe.model_file).model.state_dict()
+    except TrainingError:
+        return False
+    state = own.model.state_dict()
+    return saved.keys() == state.keys() and all(np.array_equal(saved[name], state[name]) for name in state)
 
 
 def _unchanged(recorder: Recorder, summary: dict[str, Any]) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tinygrad_mnist.training.loop.threads import threads_in_use
 from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.recipe.recipe_file import recipe_text
 from tinygrad_mnist.training.recipe.recipes import Recipe
+from tinygrad_mnist.training.report.reproduction import extensions
 from tinygrad_mnist.training.report.trained_run import TrainedRun, data_hashes
 from tinygrad_mnist.training.report.write import write_report
 from tinygrad_mnist.training.runs.directory import CHECKPOINT, PICTURES, REPORT, TENSORBOARD, RunDirectory
@@ -103,7 +105,8 @@ def train(
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
-      reached; ``interrupted``; ``complete`` (whether pictures and report were written, too);
+      reached; ``extended``: for each time that the run was made longer the ``epochs`` until then, the
+      ``steps`` done, and whether it had ``ended`` by itself; ``interrupted``; ``complete`` (whether pictures and report were written, too);
     - ``train_accuracy``, ``validation_accuracy``, ``test_accuracy`` (0 to 1) and ``test_loss`` (without label
       smoothing): of that state, on all of each part; ``train_images``, ``validation_images``,
       ``test_images``: how many;
@@ -216,7 +219,8 @@ def finish(
             raise
         recorder.tell("on_interrupt")
         summary, on_test = _evaluated(recorder, dataset, parts, result)
-    if not recorder.is_owner:  # not one file could be written: the earlier run stays as it is
+    # not one file could be written, so an earlier run stays as it is; or the directory is gone for good
+    if not (recorder.is_owner and recorder.directory.path.is_dir()):
         missing = tuple(recorder.unwritten)
         return Outcome(summary, recorder.directory.path, (), recorder.checkpoint, missing)
     outcome = _with_pictures(summary, on_test, recorder, dataset, result.history, rng, report)
@@ -254,6 +258,8 @@ def _with_pictures(
     title = data_title(dataset.name, summary["data_source"])
     interrupted = False
     try:
+        with suppress(OSError):  # what is drawn over it says so
+            directory.clear_drawn()
         pictures, undrawn = draw_pictures(
             directory,
             checkpoint,
@@ -350,6 +356,7 @@ def _summary(
         "best_epoch": result.best.epoch,
         "best_step": result.best.step,
         "interrupted": result.interrupted,
+        "extended": [one._asdict() for one in extensions(checkpoint.origin)],
         "complete": False,
         "train_seconds": result.seconds,
         "images_per_second": result.images / result.seconds if result.seconds else 0.0,  # Ctrl-C in the first
