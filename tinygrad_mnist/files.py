@@ -68,7 +68,7 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     claim: int | None = None
     try:
         _sweep(target)
-        claim = _claim(unfinished)
+        unfinished, claim = _claim(target)
         yield unfinished
         # Renaming a file whose contents are not on the disk yet could leave an empty file after a power cut.
         _sync(unfinished)
@@ -398,25 +398,30 @@ def is_locked(path: PathLike) -> bool:
         os.close(descriptor)
 
 
-def _claim(path: Path) -> int | None:
-    """Make an empty file that is locked while it is written, so that nobody takes it for one that was left.
+def _claim(target: Path) -> tuple[Path, int | None]:
+    """Make an empty file beside another, locked while it is written, so that nobody takes it for a leftover.
 
     Returns
     -------
-    int or None
-        The descriptor, to be closed at the end; None on Windows, where an open file cannot be renamed.
+    path : Path
+        Its path.
+    descriptor : int or None
+        To be closed at the end; None on Windows, where an open file cannot be renamed.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        path = _beside(target)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            error.filename = None  # who asked knows the file by another name
+            raise
         if os.name == "nt":
             os.close(descriptor)
-            return None
-        # another may have come between, and removed it as one that was left
+            return path, None
         if _lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
-            return descriptor
+            return path, descriptor
+        # Another has taken it for one that was left, and removes it now: so the next one has another name.
         os.close(descriptor)
-        with suppress(FileNotFoundError):
-            path.unlink()
 
 
 def _sweep(target: Path) -> None:
