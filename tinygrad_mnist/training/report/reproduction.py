@@ -90,7 +90,8 @@ def reproduction(recipe: Recipe, origin: Mapping[str, Any]) -> Reproduction:
     >>> recipe = find_recipe("mlp").changed(lr=0.01, hidden=(64,))
     >>> reproduction(recipe, {"data": "mnist", "seed": 3, "threads": 1}).command
     'tinygrad-mnist train --recipe mlp --lr 0.01 --hidden 64 --data mnist --seed 3 --threads 1'
-    >>> reproduction(recipe, {"data": "mnist", "seed": 3, "extended": [[5, 4690, True]]}).further
+    >>> longer = recipe.changed(epochs=12)
+    >>> reproduction(longer, {"data": "mnist", "seed": 3, "extended": [[5, 4690, True]]}).further
     ('tinygrad-mnist train --resume again --epochs 12',)
     """
     lengths = [*(one.epochs for one in extensions(origin)), recipe.epochs]
