@@ -50,7 +50,7 @@ NO_COSTS: Final = Costs(0, 0, 0)
 FEW_IMAGES: Final = 5000
 """Images that are evaluated as fast as an evaluation is compiled."""
 
-GRADIENT_SAMPLES: Final = 200
+GRADIENT_SAMPLES: Final = 100
 """The number of steps, about, in which norms of gradients are taken: enough for a picture, few enough to cost
 little."""
 
@@ -623,12 +623,8 @@ class Spread:
         self.steps, self.count = steps, min(count, steps)
 
     def __contains__(self, step: int) -> bool:
-        part = step * self.count // self.steps  # or the one after, as the steps are rounded
-        return any(
-            step == max(1, round(self.steps * one / self.count))
-            for one in (part, part + 1)
-            if 1 <= one <= self.count
-        )
+        number = round(step * self.count / self.steps)  # of the one that is nearest
+        return 1 <= number <= self.count and step == round(self.steps * number / self.count)
 
     def __len__(self) -> int:
         return self.count

@@ -105,7 +105,7 @@ class History:
     rates : list of float
         The learning rate of each step, of the first parameter group.
     gradients : list of GradientNorms
-        The norms of the gradients in some 200 steps, evenly spaced.
+        The norms of the gradients in some 100 steps, evenly spaced.
     clipped : int
         The number of steps in which clipping made the gradients smaller.
 
