@@ -49,6 +49,8 @@ MOST_RANDOM_IMAGES: Final = 4096
 """Images in a step that is drawn with random ones, where the recipe says more: a file may say anything."""
 
 _COLUMNS, _ROWS = 10, 3
+_WIDTH: Final = 11.5
+"""Inches that so many columns need: the mistakes have a row of their own."""
 
 
 def draw_pictures(
@@ -178,6 +180,7 @@ def _draw_predictions(
         probabilities[shown, guesses[shown]],
         title=title,
         columns=_COLUMNS,
+        width=_WIDTH,
         names=dataset.class_names,
         as_ink=is_drawn_as_ink(dataset),
     )
