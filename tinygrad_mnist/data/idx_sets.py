@@ -55,11 +55,6 @@ def idx_sets(directory: Path) -> dict[str, IdxSet]:
     return found
 
 
-def is_idx_name(path: Path) -> bool:
-    """Return whether a file is called as one of the four of a set."""
-    return _NAME.fullmatch(path.name) is not None
-
-
 def read_idx_directory(directory: Path) -> Found:
     """Read the one set in a directory.
 
