@@ -43,9 +43,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         *(*CALCULUS, "compiler", "nn", "optim", "graph", "data", "plots"),
         *("files", "numbers", "npz", "_version"),
     },
+    "exchange": {
+        *(*CALCULUS, "nn", "optim", "graph", "data", "training"),
+        *("files", "numbers", "npz", "_version"),
+    },
+    "onnx": {"exchange"},
+    "serve": {
+        *(*CALCULUS, "compiler", "nn", "data", "plots", "training", "exchange"),
+        *("files", "numbers", "_version"),
+    },
     "cli": {
         *(*CALCULUS, "compiler", "nn", "optim", "testing", "graph", "data", "plots", "training"),
-        *("files", "numbers", "__init__"),
+        *("exchange", "serve", "files", "numbers", "__init__"),
     },
     "__main__": {"cli"},
 }
