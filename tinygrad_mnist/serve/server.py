@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -26,6 +27,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _RESERVED: Final = 64
 """Descriptors for what is no connection: files, libraries, the event loop."""
 _ENOUGH: Final = 1 << 15
+_BACKLOG: Final = 2048
+"""Connections that the system holds until they are taken in."""
 
 
 class Server(uvicorn.Server):
@@ -48,8 +51,6 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Sweep; called ten times a second."""
         if counter % 5 == 0:
-            import asyncio
-
             self._gate.sweep(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
@@ -69,7 +70,7 @@ def serve(
     recogniser : Recogniser
         The model.
     sockets : list of socket
-        Bound; see `bind`. They are closed at the end.
+        What `bind` returned. They are closed at the end.
     limits : Limits, optional
         What requests may take.
     hosts : collection of str, optional
@@ -92,6 +93,7 @@ def serve(
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=limits.idle_seconds,
             timeout_graceful_shutdown=limits.stop_seconds,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
@@ -150,6 +152,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             port = port or (sockets[0].getsockname()[1] if sockets else 0)
             try:
                 one.bind((address[0], port, *address[2:]))
+                one.listen(_BACKLOG)  # two may bind one port as long as neither listens
             except OSError as error:
                 raise OSError(error.errno, _binding_error(host, port, error)) from error
             sockets.append(one)
