@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Heard:
-    """What pages ask for, as addresses, and what they complain of: on the console, and errors nobody caught."""
+    """The addresses that pages ask for, and what they complain of: the console, and errors nobody caught."""
 
     asked: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
