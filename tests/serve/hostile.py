@@ -1,4 +1,4 @@
-"""Requests that a service on the open network gets sooner or later, 500 of them, each with the answers it may get."""
+"""500 requests that a service on the open network gets sooner or later, each with the answers it may get."""
 
 import gzip
 import io
