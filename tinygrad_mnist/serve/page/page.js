@@ -110,15 +110,22 @@
     showLayer(answer.explanation.first_layer);
   }
 
+  /** What the maps of a first layer mean, by its kind: a convolution's outputs, or what each pixel adds to a unit. */
+  const KINDS = {
+    Conv2d: (count) => `Where each of ${count} units finds what it looks for (orange), or its opposite (blue).`,
+    Linear: (count) => `What each square adds to (orange) or takes from (blue) the ${count} strongest units.`,
+  };
+
   function showLayer(layer) {
+    const count = layer?.units.length ?? 0;
     showUnits($("units"), layer);
-    $("first").classList.toggle("none", !layer);
-    $("layer").textContent = layer
-      ? `Each small picture is one of ${layer.units.length} units.`
+    $("first").classList.toggle("none", !count);
+    $("layer").textContent = count
+      ? (KINDS[layer.kind] ?? KINDS.Conv2d)(count)
       : "The first layer of this network has no pictures.";
-    if (!layer?.units.length) return label("units", "The first layer: no pictures");
+    if (!count) return label("units", "The first layer: no pictures");
     const strongest = layer.units.reduce((most, unit) => (unit.value > most.value ? unit : most));
-    label("units", `The first layer, ${layer.kind}: ${layer.units.length} units, unit ${strongest.unit} the strongest`);
+    label("units", `The first layer, ${layer.kind}: ${count} units, unit ${strongest.unit} the strongest`);
   }
 
   const label = (id, text) => $(id).setAttribute("aria-label", text);
@@ -128,7 +135,7 @@
     asking.drop();
     last = null;
     if (model) trouble("");
-    showAnswer("?", "The network waits for your drawing.", false);
+    showAnswer("", "Draw, and the network guesses along.", false);
     bars?.rest();
     for (const canvas of [$("picture"), $("saliency")]) canvas.width = canvas.height = 1;
     $("units").replaceChildren();
