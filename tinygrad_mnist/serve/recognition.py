@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.data.images import PictureLike, find_picture
 from tinygrad_mnist.data.prepare import Prepared
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by
 from tinygrad_mnist.engine.tape import no_grad
@@ -24,7 +25,7 @@ from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import is_drawn, prepare_by_checkpoint, require_drawable
+from tinygrad_mnist.training.prediction import is_drawn, prepare_found, require_drawable
 
 MOST_UNITS: Final = 24
 """The units of the first layer that an explanation shows at most."""
@@ -102,15 +103,22 @@ class Recogniser:
             "note": None,
         }
 
-    def prepare(self, picture: NDArray[np.uint8]) -> Prepared:
-        """Make of grey values (h, w) what the model is shown.
+    def prepare(self, picture: PictureLike) -> Prepared:
+        """Make of a picture what the model is shown.
+
+        Parameters
+        ----------
+        picture : path-like, binary file, PIL.Image.Image or array_like
+            What `tinygrad_mnist.data.images.read_image` reads: an array, or ``io.BytesIO`` of a PNG or JPEG.
 
         Raises
         ------
         DataError
-            If the picture shows nothing.
+            If it cannot be read, or shows nothing.
+        TypeError
+            If it is none of these.
         """
-        return prepare_by_checkpoint(self.checkpoint, picture)
+        return prepare_found(self.checkpoint, find_picture(picture))
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the probability of each class, shape (n, classes), for prepared images (n, h, w).
@@ -143,7 +151,7 @@ class Recogniser:
             ``saliency``: the gradient of the class's logit by the standardised picture, as rows of the
             picture's size, 0 where the model crops. ``first_layer``: what the units of the first layer see,
             with the name of its ``module`` and its ``kind``; None if it is neither a convolution nor a linear
-            layer on the picture itself. Numbers are rounded to six digits of the largest.
+            layer on the picture itself. Numbers are rounded to five digits of the largest.
 
         Raises
         ------
@@ -279,7 +287,7 @@ _VIEWS: Final[dict[Any, Callable[..., list[dict[str, Any]] | None]]] = {
 
 
 def _plain(values: NDArray[np.float32]) -> list[list[float]]:
-    """Return numbers as lists, rounded to six digits of the largest, so that they are short as JSON.
+    """Return numbers as lists, rounded to five digits of the largest, so that they are short as JSON.
 
     Raises
     ------
@@ -289,6 +297,6 @@ def _plain(values: NDArray[np.float32]) -> list[list[float]]:
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
-    digits = 5 - int(np.floor(np.log10(largest))) if largest > 0 else 0
+    digits = 4 - int(np.floor(np.log10(largest))) if largest > 0 else 0
     rounded: list[list[float]] = values.astype(np.float64).round(digits).tolist()
     return rounded
