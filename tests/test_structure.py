@@ -72,6 +72,9 @@ OPTIONAL: dict[str, set[str]] = {
     "graphviz": {"graph"},
     "matplotlib": {"plots"},
     "PIL": {"plots"},
+    "prometheus_client": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
     "hypothesis": {"testing"},
     "pytest": {"testing"},
 }

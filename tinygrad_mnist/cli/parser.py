@@ -15,6 +15,7 @@ from tinygrad_mnist.cli import (
     recipes,
     report,
     runs,
+    serve,
     show_data,
     train,
     verify_resume,
@@ -63,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
     )
     for command in (
-        *(train, report, runs, evaluate, predict, graph, recipes, show_data, gradcheck, verify_resume),
+        *(train, report, runs, evaluate, predict, serve, graph, recipes, show_data, gradcheck, verify_resume),
     ):
         own = commands.add_parser(
             command.NAME, help=command.HELP, description=command.__doc__, allow_abbrev=False

@@ -1,0 +1,220 @@
+// The page: puts drawing, asking and showing together.
+"use strict";
+{
+  const { Strokes, rasterised } = globalThis.drawing;
+  const { Bars, inWords, percent, made } = globalThis.answers;
+  const { showPicture, showSaliency, showUnits } = globalThis.pictures;
+  const $ = (id) => document.getElementById(id);
+
+  const strokes = new Strokes();
+  let model = null; // what is recognised, as `describe` says
+  let bars = null;
+  let last = null; // the last answer, and the strokes that it is about
+  let changes = 0; // counted, so that an answer to the drawing of now is known as such
+  let toSay = null; // what a screen reader is told before the answer, once there is one
+
+  // ---- drawing -------------------------------------------------------------------------------------------
+
+  const asking = new Asking(
+    () => ({ ink: rasterised(strokes.all), strokes: [...strokes.all], changes }),
+    { answered, failed: (error) => trouble(error.message), slow: () => trouble("The answer takes a while.") },
+  );
+  const pad = new Pad($("pad"), strokes, { changed, ended, said: (text) => ($("pen").textContent = text) });
+
+  function changed() {
+    changes += 1;
+    pad.draw();
+    $("pad").classList.toggle("empty", strokes.isEmpty);
+    enable($("undo"), strokes.canUndo);
+    enable($("redo"), strokes.canRedo);
+    enable($("clear"), !strokes.isEmpty);
+    $("thanks").textContent = "";
+    if (strokes.isEmpty) rest();
+    else if (model) asking.want();
+  }
+
+  function ended() {
+    toSay = `Stroke ${strokes.all.length}`;
+    changed();
+  }
+
+  /** A button that cannot be used stays where the focus is: it is said to be disabled, and does nothing. */
+  function enable(button, isEnabled) {
+    button.setAttribute("aria-disabled", String(!isEnabled));
+  }
+
+  const actions = {
+    undo: () => [strokes.canUndo, strokes.undo(), "Undone"],
+    redo: () => [strokes.canRedo, strokes.redo(), "Redone"],
+    clear: () => [!strokes.isEmpty, strokes.clear(), "Cleared"],
+  };
+
+  function act(name) {
+    const [isPossible, , done] = actions[name]();
+    if (!isPossible) return;
+    toSay = done;
+    changed();
+    if (strokes.isEmpty) say(`${done}. The pad is empty.`);
+  }
+
+  for (const name of Object.keys(actions)) $(name).addEventListener("click", () => act(name));
+  document.addEventListener("keydown", (event) => {
+    const key = event.key.toLowerCase();
+    const isCommand = (event.ctrlKey || event.metaKey) && !event.altKey;
+    let name = null;
+    if (isCommand && key === "z") name = event.shiftKey ? "redo" : "undo";
+    else if (isCommand && key === "y") name = "redo";
+    else if (key === "delete" && !isCommand) name = "clear";
+    if (!name) return;
+    event.preventDefault();
+    act(name);
+  });
+
+  // ---- showing -------------------------------------------------------------------------------------------
+
+  const say = (text) => ($("said").textContent = text);
+  const trouble = (text) => ($("trouble").textContent = text);
+
+  function showAnswer(mark, words, isSure) {
+    $("answer").querySelector(".mark").textContent = mark;
+    $("answer").querySelector(".words").textContent = words;
+    $("answer").classList.toggle("sure", isSure);
+    $("answer").classList.toggle("long", mark.length > 2);
+  }
+
+  function answered(answer, looked) {
+    if (answer.probabilities.length !== model.classes.length) return start(); // the service has another model now
+    last = { answer, strokes: looked.strokes };
+    trouble("");
+    const { mark, words } = inWords(answer, model.classes);
+    showAnswer(mark, words, answer.sure);
+    bars.show(answer.probabilities, answer.index);
+    showInside();
+    if (toSay && looked.changes === changes) {
+      say(`${toSay}. ${answer.sure ? `${mark}, ${words}` : words}.`);
+      toSay = null;
+    }
+  }
+
+  /** Show what is inside; again where the colours or the size of the page have changed. */
+  function showInside() {
+    if (!last) return;
+    const { answer } = last;
+    const [height, width] = [answer.image.length, answer.image[0].length];
+    showPicture($("picture"), answer.image);
+    label("picture", `The picture that the network is shown: ${width} by ${height} squares`);
+    for (const name of document.querySelectorAll(".best:is(b)")) name.textContent = answer.class;
+    if (!answer.explanation) return;
+    const share = showSaliency($("saliency"), last.strokes, answer, model.page);
+    label("saliency", `Your strokes, coloured: ${percent(share)} speaks for ${answer.class}, the rest against`);
+    showLayer(answer.explanation.first_layer);
+  }
+
+  function showLayer(layer) {
+    showUnits($("units"), layer);
+    $("first").classList.toggle("none", !layer);
+    $("layer").textContent = layer
+      ? `Each small picture is one of ${layer.units.length} units.`
+      : "The first layer of this network has no pictures.";
+    if (!layer?.units.length) return label("units", "The first layer: no pictures");
+    const strongest = layer.units.reduce((most, unit) => (unit.value > most.value ? unit : most));
+    label("units", `The first layer, ${layer.kind}: ${layer.units.length} units, unit ${strongest.unit} the strongest`);
+  }
+
+  const label = (id, text) => $(id).setAttribute("aria-label", text);
+
+  /** Show an empty pad: no answer, bars at rest, no pictures. */
+  function rest() {
+    asking.drop();
+    last = null;
+    if (model) trouble("");
+    showAnswer("?", "The network waits for your drawing.", false);
+    bars?.rest();
+    for (const canvas of [$("picture"), $("saliency")]) canvas.width = canvas.height = 1;
+    $("units").replaceChildren();
+    label("picture", "The picture that the network is shown: empty");
+    label("saliency", "Your strokes, coloured: empty");
+    label("units", "The first layer: empty");
+    for (const name of document.querySelectorAll(".best:is(b)")) name.textContent = "it";
+  }
+
+  // ---- correcting ----------------------------------------------------------------------------------------
+
+  async function correct(name) {
+    if (strokes.isEmpty) return ($("thanks").textContent = "Draw something first.");
+    try {
+      $("thanks").textContent = (await globalThis.recogniser.correct(rasterised(strokes.all), name)).message;
+    } catch (error) {
+      $("thanks").textContent = error.message;
+    }
+  }
+
+  function classButtons() {
+    return model.classes.map((name) => {
+      const button = made("button", "", name);
+      button.type = "button";
+      button.addEventListener("click", () => correct(name));
+      return button;
+    });
+  }
+
+  // ---- the beginning -------------------------------------------------------------------------------------
+
+  /** What one is asked to draw, in words. */
+  function subject(classes) {
+    if (classes.every((name) => /^\d$/.test(name))) return "a digit";
+    if (classes.every((name) => /^\p{Letter}$/u.test(name))) return "a letter";
+    if (classes.every((name) => /^[\p{Letter}\d]$/u.test(name))) return "a letter or a digit";
+    return "something";
+  }
+
+  function describe() {
+    const [height, width] = model.image_shape;
+    const what = subject(model.classes);
+    $("title").textContent = `Draw ${what}`;
+    document.title = `Draw ${what} and watch the network`;
+    $("lead").textContent = what === "something"
+      ? `One of ${model.classes.join(", ")}: a neural network says which.`
+      : "and watch a neural network recognise it.";
+    $("size").textContent = `Your drawing as ${width} × ${height} squares.`;
+    $("keeps").textContent = model.keeps
+      ? "Your drawing will be kept, under the name that you choose, so that the network can learn from it."
+      : "Nothing that you draw is kept.";
+    $("classes").replaceChildren(...classButtons());
+    $("about").textContent = `Model ${model.name}, version ${model.version}.`
+      + (model.keeps ? " Only drawings that you correct are kept." : " Nothing that you draw is kept.");
+    $("note").textContent = model.note ?? "";
+    bars = new Bars($("bars"), model.classes);
+  }
+
+  /** Ask what is recognised, until there is an answer; one can draw meanwhile. */
+  async function start() {
+    try {
+      model = await globalThis.recogniser.describe();
+    } catch (error) {
+      trouble(error.message);
+      if (error.retryAfter) setTimeout(start, 1000 * error.retryAfter);
+      return;
+    }
+    trouble("");
+    describe();
+    changed();
+  }
+
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+
+  /** Follow the system's colours until the button is pressed. */
+  function theme(isDark, isChosen) {
+    if (isChosen) document.documentElement.dataset.theme = isDark ? "dark" : "light";
+    $("theme").setAttribute("aria-pressed", String(isDark));
+    pad.draw();
+    showInside();
+  }
+
+  $("theme").addEventListener("click", () => theme($("theme").getAttribute("aria-pressed") !== "true", true));
+  dark.addEventListener("change", () => document.documentElement.dataset.theme || theme(dark.matches, false));
+  new ResizeObserver(showInside).observe($("saliency"));
+  theme(dark.matches, false);
+  changed();
+  start();
+}

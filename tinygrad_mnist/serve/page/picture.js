@@ -1,0 +1,85 @@
+// Pictures of what the network sees: the small picture, one's own strokes in colours, the units of the first layer.
+"use strict";
+{
+  const { trace, SIDE } = globalThis.drawing;
+  const FAINT = 26; // of 255: less is paper, for the scale of the colours
+
+  /** The colours of for and against, and of neither, as [red, green, blue]: those of the legend. */
+  function colours() {
+    const numbers = (selector) =>
+      getComputedStyle(document.querySelector(selector)).backgroundColor.match(/[\d.]+/g).slice(0, 3).map(Number);
+    return { positive: numbers(".swatch.for"), negative: numbers(".swatch.against") };
+  }
+
+  /** Paint an array (h, w) pixel by pixel; `pixel(value)` is [red, green, blue, alpha]. */
+  function paint(canvas, rows, pixel) {
+    canvas.height = rows.length;
+    canvas.width = rows[0].length;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(canvas.width, canvas.height);
+    rows.flat().forEach((value, index) => image.data.set(pixel(value), 4 * index));
+    context.putImageData(image, 0, 0);
+    return canvas;
+  }
+
+  /** A pixel of a signed map: orange above 0, blue below, clear at 0. The root lets small values be seen. */
+  function signed(scale) {
+    const { positive, negative } = colours();
+    return (value) => [...(value > 0 ? positive : negative), 255 * Math.min(1, Math.abs(value) / scale) ** 0.7];
+  }
+
+  const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
+
+  /** The picture that the network is shown, a pixel a square. */
+  function showPicture(canvas, image) {
+    paint(canvas, image, (value) => [value, value, value, 255]);
+  }
+
+  /**
+   * Turn a gradient by grey level into one by ink. Where pictures are dark on light, more ink is a lower level.
+   * Return it with the values on ink alone, by which it is scaled and described.
+   */
+  function byInk(answer, page) {
+    const [sign, level] = page === "light" ? [-1, (value) => 255 - value] : [1, (value) => value];
+    const gradient = answer.explanation.saliency.map((row) => row.map((value) => sign * value));
+    const ink = answer.image.flat().map(level);
+    return { gradient, onInk: gradient.flat().filter((_, index) => ink[index] > FAINT) };
+  }
+
+  /** Colour strokes by the gradient of the answer. The placement takes its pixels to those of the drawing. */
+  function showSaliency(canvas, strokes, answer, page) {
+    const side = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
+    canvas.width = canvas.height = side;
+    const context = canvas.getContext("2d");
+    context.fillStyle = context.strokeStyle = getComputedStyle(canvas).color;
+    trace(context, strokes, side);
+    const { gradient, onInk } = byInk(answer, page);
+    const map = paint(document.createElement("canvas"), gradient, signed(largest(onInk)));
+    const [[a, b, c], [d, e, f]] = answer.placement.map((row) => row.map((value) => (value * side) / SIDE));
+    context.globalCompositeOperation = "source-atop"; // on the strokes alone
+    context.imageSmoothingQuality = "high";
+    context.setTransform(a, d, b, e, c, f);
+    context.drawImage(map, 0, 0);
+    return shareFor(onInk);
+  }
+
+  /** How much of the gradient on ink is positive, from 0 to 1. */
+  function shareFor(values) {
+    const total = values.reduce((sum, value) => sum + Math.abs(value), 0);
+    return total ? values.reduce((sum, value) => sum + Math.max(0, value), 0) / total : 0;
+  }
+
+  /** The units of the first layer, all on one scale. */
+  function showUnits(box, layer) {
+    const units = layer?.units ?? [];
+    const scale = largest(units.flatMap((unit) => unit.map.flat()));
+    const pixel = signed(scale);
+    box.replaceChildren(...units.map((unit) => {
+      const canvas = paint(document.createElement("canvas"), unit.map, pixel);
+      canvas.title = `unit ${unit.unit}: ${unit.value.toPrecision(2)}`;
+      return canvas;
+    }));
+  }
+
+  globalThis.pictures = Object.freeze({ showPicture, showSaliency, showUnits });
+}
