@@ -7,109 +7,91 @@ rounded to float32, as Python's are, so that numbers that are equal there are eq
 a window are the largest, they share the gradient. Sums are taken in float64.
 
 Images are (channels, rows, columns) in one row of numbers, as NumPy flattens them. */
-(() => {
+{
   // ---- windows: what convolutions and pools have in common ----------------------------------------------------------
-
-  /** Return the first window, and the one after the last, whose element at `offset` lies inside an axis. */
-  function windowsInside(length, windows, stride, offset) {
-    const first = Math.max(0, Math.ceil(-offset / stride));
-    const end = Math.min(windows, Math.floor((length - 1 - offset) / stride) + 1);
-    return [first, Math.max(first, end)];
-  }
-
-  /** Return the elements of a window: where each lies from the window's corner, and which windows have it inside the
-   * image. What lies in the padding is so left out of every sum and maximum. */
-  function elementsOfWindow({ input, output, kernel, stride, padding, dilation }) {
-    const elements = [];
-    for (let y = 0; y < kernel[0]; y += 1) {
-      for (let x = 0; x < kernel[1]; x += 1) {
-        const top = y * dilation[0] - padding[0][0];
-        const left = x * dilation[1] - padding[1][0];
-        const rows = windowsInside(input[1], output[1], stride[0], top);
-        const columns = windowsInside(input[2], output[2], stride[1], left);
-        elements.push({ top, left, rows, columns });
-      }
-    }
-    return elements;
-  }
-
-  /** Call `visit(window, pixel, windows, step)` for each row of windows that have an element inside the image: a number
-   * of windows side by side, from the index `window` on, whose pixels begin at `pixel` and lie `step` apart. */
-  function eachRow(layer, element, visit) {
-    const [down, across] = layer.stride;
-    const [first, end] = element.columns;
-    if (end === first) return;
-    for (let row = element.rows[0]; row < element.rows[1]; row += 1) {
-      const pixel = (row * down + element.top) * layer.input[2] + first * across + element.left;
-      visit(row * layer.output[2] + first, pixel, end - first, across);
-    }
-  }
 
   /** Return the number of pixels of one channel. */
   const area = (shape) => shape[1] * shape[2];
 
+  /** Return for each element of each window, window after window, the pixel of a channel that it lies on; -1 for one in
+   * the padding, which counts in no sum and no maximum. */
+  function pixelsOfWindows({ input, output, kernel, stride, padding, dilation }) {
+    const pixels = new Int32Array(area(output) * kernel[0] * kernel[1]);
+    let at = 0;
+    for (let window = 0; window < area(output); window += 1) {
+      const top = Math.floor(window / output[2]) * stride[0] - padding[0];
+      const left = (window % output[2]) * stride[1] - padding[1];
+      for (let i = 0; i < kernel[0] * kernel[1]; i += 1, at += 1) {
+        const y = top + Math.floor(i / kernel[1]) * dilation[0];
+        const x = left + (i % kernel[1]) * dilation[1];
+        pixels[at] = y >= 0 && y < input[1] && x >= 0 && x < input[2] ? y * input[2] + x : -1;
+      }
+    }
+    return pixels;
+  }
+
+  /** Return a layer's kernel size and the pixels of its windows. */
+  const windowsOf = (layer) => ({ elements: layer.kernel[0] * layer.kernel[1], pixels: pixelsOfWindows(layer) });
+
   // ---- convolution --------------------------------------------------------------------------------------------------
 
-  /** Call `visit(weight, element, input channel, output channel)` for each weight of a convolution that is in a group
-   * with the channel. The outer loop is over the channels that are summed into, so that the sum of one is complete
-   * before the next begins. */
-  function eachWeight(layer, channel, isOutput, visit) {
-    const inside = layer.input[0] / layer.groups;
-    const outside = layer.output[0] / layer.groups;
-    const group = Math.floor(channel / (isOutput ? outside : inside));
-    const others = isOutput ? inside : outside;
-    for (let i = 0; i < others; i += 1) {
-      const other = group * others + i;
-      const [from, to] = isOutput ? [other, channel] : [channel, other];
-      const start = (to * inside + (from % inside)) * layer.elements.length;
-      layer.elements.forEach((element, k) => visit(layer.weight[start + k], element, other));
+  /** Call `visit(window, first input channel, first output channel)` for each window of each group of channels. */
+  function eachWindow(layer, visit) {
+    for (let group = 0; group < layer.groups; group += 1) {
+      const [from, to] = [layer.input[0], layer.output[0]].map((channels) => (group * channels) / layer.groups);
+      for (let window = 0; window < area(layer.output); window += 1) visit(window, from, to);
     }
   }
 
   /** Return the weighted sum over a window of all channels of the group, for each output channel. */
   function convolve(layer, x) {
-    const [size, plane] = [area(layer.output), area(layer.input)];
+    const { elements, pixels, weight, bias } = layer;
+    const [size, plane, units] = [area(layer.output), area(layer.input), layer.output[0] / layer.groups];
     const out = new Float32Array(layer.output[0] * size);
-    const sums = new Float64Array(size);
-    for (let channel = 0; channel < layer.output[0]; channel += 1) {
-      sums.fill(layer.bias ? layer.bias[channel] : 0);
-      eachWeight(layer, channel, true, (weight, element, from) => {
-        eachRow(layer, element, (window, pixel, windows, step) => {
-          let at = from * plane + pixel;
-          for (let i = window; i < window + windows; i += 1, at += step) sums[i] += weight * x[at];
-        });
-      });
-      out.set(sums, channel * size);
-    }
+    const patch = new Float64Array((layer.input[0] / layer.groups) * elements);
+    eachWindow(layer, (window, from, to) => {
+      for (let i = 0; i < patch.length; i += 1) {
+        const pixel = pixels[window * elements + (i % elements)];
+        patch[i] = pixel < 0 ? 0 : x[(from + Math.floor(i / elements)) * plane + pixel];
+      }
+      for (let unit = to; unit < to + units; unit += 1) {
+        let sum = bias ? bias[unit] : 0;
+        for (let i = 0, at = unit * patch.length; i < patch.length; i += 1, at += 1) sum += weight[at] * patch[i];
+        out[unit * size + window] = sum;
+      }
+    });
     return out;
   }
 
   /** Return the gradient by the images: each window gives its gradient back to its pixels, by the same weights. */
   function convolveBack(layer, x, out, g) {
-    const [size, plane] = [area(layer.output), area(layer.input)];
+    const { elements, pixels, weight } = layer;
+    const [size, plane, units] = [area(layer.output), area(layer.input), layer.output[0] / layer.groups];
     const back = new Float64Array(x.length);
-    for (let channel = 0; channel < layer.input[0]; channel += 1) {
-      const sums = back.subarray(channel * plane, (channel + 1) * plane);
-      eachWeight(layer, channel, false, (weight, element, to) => {
-        eachRow(layer, element, (window, pixel, windows, step) => {
-          let at = to * size + window;
-          for (let i = 0, target = pixel; i < windows; i += 1, at += 1, target += step) sums[target] += weight * g[at];
-        });
-      });
-    }
+    const patch = new Float64Array((layer.input[0] / layer.groups) * elements);
+    eachWindow(layer, (window, from, to) => {
+      patch.fill(0);
+      for (let unit = to; unit < to + units; unit += 1) {
+        const share = g[unit * size + window];
+        if (share === 0) continue; // as behind a pool, for most windows
+        for (let i = 0, at = unit * patch.length; i < patch.length; i += 1, at += 1) patch[i] += share * weight[at];
+      }
+      for (let i = 0; i < patch.length; i += 1) {
+        const pixel = pixels[window * elements + (i % elements)];
+        if (pixel >= 0) back[(from + Math.floor(i / elements)) * plane + pixel] += patch[i];
+      }
+    });
     return back;
   }
 
   // ---- pools --------------------------------------------------------------------------------------------------------
 
   /** Call `visit(output index, input index)` for every pixel of every window of every channel. */
-  function eachPixelOfWindows(layer, visit) {
-    const [size, plane] = [area(layer.output), area(layer.input)];
-    for (let channel = 0; channel < layer.output[0]; channel += 1) {
-      for (const element of layer.elements) {
-        eachRow(layer, element, (window, pixel, windows, step) => {
-          for (let i = 0; i < windows; i += 1) visit(channel * size + window + i, channel * plane + pixel + i * step);
-        });
+  function eachPixel({ input, output, elements, pixels }, visit) {
+    for (let at = 0; at < output[0] * area(output); at += 1) {
+      const [channel, window] = [Math.floor(at / area(output)), at % area(output)];
+      for (let i = window * elements; i < (window + 1) * elements; i += 1) {
+        if (pixels[i] >= 0) visit(at, channel * area(input) + pixels[i]);
       }
     }
   }
@@ -117,7 +99,7 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
   /** Return the largest number of each window. */
   function maxPool(layer, x) {
     const out = new Float32Array(layer.output[0] * area(layer.output)).fill(-Infinity);
-    eachPixelOfWindows(layer, (at, from) => {
+    eachPixel(layer, (at, from) => {
       if (x[from] > out[at]) out[at] = x[from];
     });
     return out;
@@ -126,32 +108,32 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
   /** Return the gradient by the images: where several numbers of a window are the largest, they share it evenly. */
   function maxPoolBack(layer, x, out, g) {
     const largest = new Int32Array(out.length);
-    eachPixelOfWindows(layer, (at, from) => {
+    eachPixel(layer, (at, from) => {
       if (x[from] === out[at]) largest[at] += 1;
     });
     const back = new Float64Array(x.length);
-    eachPixelOfWindows(layer, (at, from) => {
+    eachPixel(layer, (at, from) => {
       if (x[from] === out[at]) back[from] += g[at] / largest[at];
     });
     return back;
   }
 
   /** Return what the sum of each window is divided by: how many of its elements count, padding as `counted` says. */
-  function divisors({ input, output, kernel, stride, padding, counted, divisor }) {
+  function divisorsOf({ input, output, kernel, stride, padding, counted, divisor }) {
     const counts = [0, 1].map((axis) =>
       Array.from({ length: output[axis + 1] }, (_, i) => {
-        const first = i * stride[axis] - padding[axis][0];
+        const first = i * stride[axis] - padding[axis];
         const end = Math.min(first + kernel[axis], input[axis + 1] + counted[axis][1]);
         return end - Math.max(first, -counted[axis][0]);
       }),
     );
-    return Float64Array.from(counts[0].flatMap((down) => counts[1].map((across) => divisor ?? down * across)));
+    return counts[0].flatMap((down) => counts[1].map((across) => divisor ?? down * across));
   }
 
   /** Return the mean of each window. */
   function avgPool(layer, x) {
     const sums = new Float64Array(layer.output[0] * area(layer.output));
-    eachPixelOfWindows(layer, (at, from) => {
+    eachPixel(layer, (at, from) => {
       sums[at] += x[from];
     });
     return Float32Array.from(sums, (sum, at) => sum / layer.divisors[at % layer.divisors.length]);
@@ -160,7 +142,7 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
   /** Return the gradient by the images: each window's in even shares over its pixels. */
   function avgPoolBack(layer, x, out, g) {
     const back = new Float64Array(x.length);
-    eachPixelOfWindows(layer, (at, from) => {
+    eachPixel(layer, (at, from) => {
       back[from] += g[at] / layer.divisors[at % layer.divisors.length];
     });
     return back;
@@ -196,7 +178,7 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
 
   /** Return batch norm by the running statistics, as in evaluation: each channel is scaled and shifted. */
   function batchNorm(layer, x) {
-    const { mean, variance, eps, run } = layer;
+    const { running_mean: mean, running_var: variance, eps, run } = layer;
     return Float32Array.from(x, (value, at) => {
       const channel = Math.floor(at / run);
       const normalised = (value - mean[channel]) / Math.sqrt(variance[channel] + eps);
@@ -206,7 +188,7 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
 
   /** Return the gradient by what batch norm was given. */
   function batchNormBack(layer, x, out, g) {
-    const { variance, eps, run } = layer;
+    const { running_var: variance, eps, run } = layer;
     return g.map((value, at) => (value * scaleAt(layer, at)) / Math.sqrt(variance[Math.floor(at / run)] + eps));
   }
 
@@ -307,10 +289,10 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
 
   /** The kinds of layers: what is prepared once, the forward pass, and the gradient by the input. */
   const LAYERS = {
-    conv2d: { prepare: (layer) => ({ elements: elementsOfWindow(layer) }), forward: convolve, back: convolveBack },
-    "max-pool": { prepare: (layer) => ({ elements: elementsOfWindow(layer) }), forward: maxPool, back: maxPoolBack },
+    conv2d: { prepare: windowsOf, forward: convolve, back: convolveBack },
+    "max-pool": { prepare: windowsOf, forward: maxPool, back: maxPoolBack },
     "avg-pool": {
-      prepare: (layer) => ({ elements: elementsOfWindow(layer), divisors: divisors(layer) }),
+      prepare: (layer) => ({ ...windowsOf(layer), divisors: divisorsOf(layer) }),
       forward: avgPool,
       back: avgPoolBack,
     },
@@ -322,9 +304,12 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
 
   /** Return numbers from base64 of float32, little-endian whatever the machine is. */
   function decoded(text) {
-    const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+    const signs = atob(text);
+    const view = new DataView(new ArrayBuffer(signs.length));
+    for (let i = 0; i < signs.length; i += 1) view.setUint8(i, signs.charCodeAt(i));
+    const numbers = new Float32Array(signs.length / 4);
+    for (let i = 0; i < numbers.length; i += 1) numbers[i] = view.getFloat32(4 * i, true);
+    return numbers;
   }
 
   /** Return a layer with its weights, which are places [start, end] in all numbers, and with what is prepared once. */
@@ -347,7 +332,7 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
     return Array.from({ length: height }, (_, row) => Array.from(numbers.subarray(row * width, (row + 1) * width)));
   }
 
-  /** Build the network that model.js describes.
+  /** Build the network of model.js.
    *
    * `forward(image)` takes the grey levels of a picture (height times width numbers) and returns what every layer made
    * of it. That goes into `saliency` and `firstLayer`. */
@@ -395,8 +380,8 @@ Images are (channels, rows, columns) in one row of numbers, as NumPy flattens th
       return framed(gradient(found, Array.from(found.values.at(-1), (_, i) => (i === index ? 1 : 0))));
     }
 
-    return Object.freeze({ layers, forward, gradient, saliency, framed });
+    return Object.freeze({ layers, first: model.first_layer, forward, gradient, saliency });
   }
 
   globalThis.network = Object.freeze({ build, asRows });
-})();
+}

@@ -7,7 +7,7 @@ margin; here it is white, 255, and a drawing whose margin is not empty is refuse
 
 A picture of ink is {height, width, values}: `values` has 0 on the paper, row by row. A placement is the matrix
 [[a, b, c], [d, e, f]] that takes a point of what was made to the point of what was given. */
-(() => {
+{
   const WORKING_SIDE = 2048; // Python averages larger pictures down; the page draws none
   const LEAST_CONTRAST = 8; // grey levels between paper and ink; a drawing with less is blank
   const FAINT = 0.1; // of the strongest ink; fainter pixels do not widen the digit's box
@@ -47,16 +47,21 @@ A picture of ink is {height, width, values}: `values` has 0 on the paper, row by
   /** Return a picture without ink. */
   const empty = (height, width) => ({ height, width, values: new Float64Array(height * width) });
 
-  /** Return the largest number; spreading a whole picture into Math.max would overflow the stack. */
-  const largest = (values) => values.reduce((a, b) => Math.max(a, b), 0);
+  /** Return the largest number, at least 0; spreading a whole picture into Math.max would overflow the stack. */
+  function largest(values) {
+    let most = 0;
+    for (const value of values) if (value > most) most = value;
+    return most;
+  }
 
+  /** Return the sum. */
   const total = (values) => values.reduce((a, b) => a + b, 0);
 
   /** Call `visit(value, row, column)` for each pixel with ink. */
-  function eachInked({ width, values }, visit) {
-    values.forEach((value, at) => {
-      if (value !== 0) visit(value, Math.floor(at / width), at % width);
-    });
+  function eachInked({ height, width, values }, visit) {
+    for (let row = 0, at = 0; row < height; row += 1) {
+      for (let column = 0; column < width; column += 1, at += 1) if (values[at] !== 0) visit(values[at], row, column);
+    }
   }
 
   /** Return a picture of a size with another one in it; what lies outside is cut off. */
@@ -69,9 +74,8 @@ A picture of ink is {height, width, values}: `values` has 0 on the paper, row by
     return whole;
   }
 
-  /** Return the smallest rectangle around all ink that is not faint. */
-  function boxOf(ink) {
-    const least = FAINT * largest(ink.values);
+  /** Return the smallest rectangle around all ink above a level, by default what is not faint. */
+  function boxOf(ink, least = FAINT * largest(ink.values)) {
     const box = { top: ink.height, bottom: 0, left: ink.width, right: 0 };
     eachInked(ink, (value, row, column) => {
       if (value <= least) return;
@@ -298,49 +302,47 @@ A picture of ink is {height, width, values}: `values` has 0 on the paper, row by
 
   // ---- the drawing --------------------------------------------------------------------------------------------------
 
-  /** Throw an error unless a drawing is one of the page: of its size, with an empty white margin. */
-  function requireDrawing({ height, width, values }) {
+  /** Return the ink of a drawing, how far each pixel is from white, or throw an error if it is none of the page: of
+   * another size, or without an empty margin. */
+  function inkOf({ height, width, values }) {
     const isWhole = [height, width].every((side) => Number.isInteger(side) && side >= 1 && side <= WORKING_SIDE);
     if (!isWhole || values.length !== height * width) {
       throw new Error(`a drawing of 1 to ${WORKING_SIDE} pixels a side was expected, not ${height} x ${width}`);
     }
-    const depth = Math.max(1, Math.floor(Math.min(height, width) / 50));
-    const isEmpty = values.every((value, at) => {
-      const [row, column] = [Math.floor(at / width), at % width];
-      const inside = row >= depth && row < height - depth && column >= depth && column < width - depth;
-      return inside || value === 255;
-    });
-    if (!isEmpty) throw new Error("the drawing reaches the edge of its paper, where an empty margin was expected");
+    const ink = empty(height, width);
+    for (let at = 0; at < values.length; at += 1) ink.values[at] = 255 - values[at];
+    const { top, bottom, left, right } = boxOf(ink, 0);
+    const margin = Math.max(1, Math.floor(Math.min(height, width) / 50));
+    if (Math.min(top, left, height - bottom, width - right) < margin) {
+      throw new Error("the drawing reaches the edge of its paper, where an empty margin was expected");
+    }
+    return ink;
   }
 
-  /** Return the ink of a drawing: how far each pixel is from white. */
-  function inkOf({ height, width, values }) {
-    const ink = { height, width, values: Float64Array.from(values, (value) => 255 - value) };
+  /** Return a digit prepared as the training digits were, and its placement. */
+  function prepareDigit(ink, { image_shape: [size], page }) {
     if (largest(ink.values) < LEAST_CONTRAST) {
       throw new Error("the picture is blank: it shows no digit that stands out from its background");
     }
-    return ink;
+    const [{ values }, placement] = digitOf(ink, size);
+    const levels = asLevels(values.map((value) => 255 * value));
+    return { image: page === "light" ? levels.map((level) => 255 - level) : levels, placement };
+  }
+
+  /** Return a drawing scaled as a whole, on the page that the model's pictures lie on, and its placement. */
+  function scaleWhole(ink, { image_shape: [height, width], page }) {
+    const onPage = page === "dark" ? ink : { ...ink, values: ink.values.map((value) => 255 - value) };
+    return {
+      image: asLevels(resampled(onPage, height, width).values),
+      placement: affine({ x: ink.width / width, y: ink.height / height }),
+    };
   }
 
   /** Return what the model is shown of a drawing, and its placement.
    *
    * `model` has image_shape, preparation ("mnist", "uci" or "whole") and page ("dark" or "light"), as model.js. */
-  function prepare(drawing, model) {
-    requireDrawing(drawing);
-    const [height, width] = model.image_shape;
-    if (model.preparation === "whole") {
-      const isTurned = model.page === "dark"; // the drawing lies on a light page
-      const values = Float64Array.from(drawing.values, (value) => (isTurned ? 255 - value : value));
-      const whole = resampled({ ...drawing, values }, height, width);
-      return {
-        image: asLevels(whole.values),
-        placement: affine({ x: drawing.width / width, y: drawing.height / height }),
-      };
-    }
-    const [{ values }, placement] = digitOf(inkOf(drawing), height);
-    const levels = asLevels(values.map((value) => 255 * value));
-    return { image: model.page === "light" ? levels.map((level) => 255 - level) : levels, placement };
-  }
+  const prepare = (drawing, model) =>
+    (model.preparation === "whole" ? scaleWhole : prepareDigit)(inkOf(drawing), model);
 
   globalThis.preparation = Object.freeze({ prepare });
-})();
+}
