@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.nn.image_options import pair, sides
 from tinygrad_mnist.nn.module import MODULE, evaluation_mode
 from tinygrad_mnist.nn.pooling_functions import pool_options
 from tinygrad_mnist.ops.windows import NO_PADDING, Pair, Sides
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 
 MOST_WEIGHTS: Final = 1 << 23
@@ -34,7 +34,7 @@ Layer = tuple[str, dict[str, Any]]
 """The name of a row in the JavaScript, and the options that it takes; its weights are those of the module."""
 
 
-class _Unsupported(Exception):
+class _UnsupportedError(Exception):
     """An option of a layer that the JavaScript does not have: a phrase that says which."""
 
 
@@ -48,18 +48,19 @@ def _nothing(module: Any, before: Shape) -> None:
 def _flatten(module: nn.Flatten, before: Shape) -> None:
     """Leave out a reshape: in JavaScript, too, the numbers lie in one row."""
     if module.start_dim != 1 or module.end_dim not in (-1, len(before)):
-        raise _Unsupported(f"start_dim={module.start_dim} and end_dim={module.end_dim}, where 1 and -1 are")
+        dims = f"start_dim={module.start_dim} and end_dim={module.end_dim}"
+        raise _UnsupportedError(f"{dims} (expected 1 and -1)")
 
 
 def _linear(module: nn.Linear, before: Shape) -> Layer:
     if len(before) != 1:
-        raise _Unsupported(f"an input of {len(before)} axes, where one is: put nn.Flatten() before it")
+        raise _UnsupportedError(f"an input of {len(before)} axes (expected 1; put nn.Flatten() before it)")
     return "linear", {}
 
 
 def _conv2d(module: nn.Conv2d, before: Shape) -> Layer:
     if module.padding_mode != "zeros":
-        raise _Unsupported(f"padding_mode={module.padding_mode!r}, where 'zeros' is")
+        raise _UnsupportedError(f"padding_mode={module.padding_mode!r} (expected 'zeros')")
     kernel, stride, dilation = module.kernel_size, module.stride, module.dilation
     windows = _windows(kernel, stride, sides(module.padding, kernel, stride, dilation), dilation)
     return "conv2d", {**windows, "groups": module.groups}
@@ -92,7 +93,7 @@ def _adaptive_avg_pool(module: nn.AdaptiveAvgPool2d, before: Shape) -> Layer:
     each = wanted if isinstance(wanted, (tuple, list)) else (wanted, wanted)
     size = [length if one is None else one for one, length in zip(each, before[1:], strict=True)]
     if any(length % one for one, length in zip(size, before[1:], strict=True)):
-        raise _Unsupported(f"output_size={wanted} of images of {before[1:]}, where a divisor of it is")
+        raise _UnsupportedError(f"output_size={wanted} for images of {before[1:]} (expected divisors of it)")
     kernel = (before[1] // size[0], before[2] // size[1])
     whole = {"counted": NO_PADDING, "divisor": None}
     return "avg-pool", {**_windows(kernel, kernel, NO_PADDING), **whole}
@@ -100,7 +101,7 @@ def _adaptive_avg_pool(module: nn.AdaptiveAvgPool2d, before: Shape) -> Layer:
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, before: Shape) -> Layer:
     if module.running_mean is None:
-        raise _Unsupported("track_running_stats=False, where running statistics are")
+        raise _UnsupportedError("track_running_stats=False (expected True)")
     return "batch-norm", {"eps": module.eps, "run": _pixels(before)}
 
 
@@ -172,13 +173,19 @@ def _pixels(shape: Shape) -> int:
 # ---- the whole network -------------------------------------------------------------------------------------
 
 
-def network_data(checkpoint: Checkpoint) -> dict[str, Any]:
+def network_data(
+    model: nn.Module, image_shape: tuple[int, int], standardizer: Standardizer
+) -> dict[str, Any]:
     """Return a trained network as plain data.
 
     Parameters
     ----------
-    checkpoint : Checkpoint
-        The model.
+    model : Module
+        From standardised images, shape (n, 1, height, width), to logits.
+    image_shape : tuple of int
+        Height and width of its images, before they are cropped.
+    standardizer : Standardizer
+        How its images are standardised, and cropped.
 
     Returns
     -------
@@ -195,87 +202,89 @@ def network_data(checkpoint: Checkpoint) -> dict[str, Any]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from tinygrad_mnist.training import load_checkpoint  # doctest: +SKIP
-    >>> network_data(load_checkpoint("runs/cnn"))["first_layer"]  # doctest: +SKIP
-    {'index': 0, 'module': '0', 'kind': 'Conv2d'}
+    >>> model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> data = network_data(model, (2, 2), Standardizer(mean=100.0, std=50.0))
+    >>> data["first_layer"]
+    {'index': 0, 'module': '1', 'kind': 'Linear'}
+    >>> for layer in data["layers"]:
+    ...     print(layer["kind"], layer["arrays"])
+    linear {'weight': (0, 12), 'bias': (12, 15)}
+    activation {}
+    linear {'weight': (15, 21), 'bias': (21, 23)}
     """
-    standardizer = checkpoint.standardizer
-    height, width = (side - 2 * standardizer.crop for side in checkpoint.image_shape)
+    sides = tuple(side - 2 * standardizer.crop for side in image_shape)
+    steps = list(_steps(model, np.zeros((1, 1, *sides), np.float32)))
     layers: list[dict[str, Any]] = []
-    numbers: list[NDArray[Any]] = []
-    first: dict[str, Any] | None = None
-    has_first, count = False, 0
-    picture = np.zeros((1, 1, height, width), np.float32)
-    for name, module, given, made in _steps(checkpoint.model, picture):
-        layer = _as_data(name, module, given.shape[1:])
-        if not has_first and next(module.parameters(recurse=False), None) is not None:
-            has_first = True
+    numbers: list[NDArray[np.float32]] = [np.empty(0, "<f4")]
+    first: int | None = None  # of all steps, the first with parameters
+    shown = None
+    for position, (name, module, layer) in enumerate(steps):
+        if first is None and next(module.parameters(recurse=False), None) is not None:
+            first = position
             if isinstance(module, nn.Conv2d) or (isinstance(module, nn.Linear) and not layers):
-                first = {"index": len(layers), "module": name, "kind": type(module).__name__}
-        if layer is None:
-            continue
-        kind, options = layer
-        places = {}
-        for key, value in module.state_dict().items():
-            if value.ndim:  # not the number of batches
-                numbers.append(np.asarray(value, "<f4").ravel())
-                places[key] = [count, count + numbers[-1].size]
-                count = places[key][1]
-        shapes = {"input": given.shape[1:], "output": made.shape[1:]}
-        layers.append({"kind": kind, **shapes, **options, "arrays": places})
+                shown = {"index": len(layers), "module": name, "kind": type(module).__name__}
+        if layer is not None:
+            layers.append({**layer, "arrays": _places(module, numbers)})
+    count = sum(array.size for array in numbers)
     if count > MOST_WEIGHTS:
         raise CheckpointError(
             f"the model has {count:,} weights, where a page holds {MOST_WEIGHTS:,} at most; serve it instead"
         )
-    weights = base64.b64encode(np.concatenate([np.empty(0, "<f4"), *numbers]).tobytes()).decode("ascii")
     return {
-        "image_shape": list(checkpoint.image_shape),
+        "image_shape": list(image_shape),
         "crop": standardizer.crop,
         "scale": float(np.float32(1 / standardizer.std)),
         "shift": float(np.float32(-standardizer.mean / standardizer.std)),
-        "first_layer": first,
+        "first_layer": shown,
         "layers": layers,
-        "weights": weights,
+        "weights": base64.b64encode(np.concatenate(numbers).tobytes()).decode("ascii"),
     }
 
 
 def _steps(
     model: nn.Module, x: NDArray[np.float32]
-) -> Iterator[tuple[str, nn.Module, NDArray[Any], NDArray[Any]]]:
-    """Yield each layer with its name, what it is given for a picture, and what it makes of that."""
-    for name, module in _layers(model):
+) -> Iterator[tuple[str, nn.Module, dict[str, Any] | None]]:
+    """Yield each module with its name and as data, with the shapes before and after it, or None."""
+    for name, module in _modules(model):
+        before = x.shape[1:]
         if type(module) not in LAYERS:
-            raise CheckpointError(_refusal(name, module, "there is none such"))
+            raise CheckpointError(_refusal(name, module, ""))
+        try:
+            layer = LAYERS[type(module)](module, before)
+        except _UnsupportedError as error:
+            raise CheckpointError(_refusal(name, module, f" with {error}")) from None
         with no_grad(), evaluation_mode(), np.errstate(all="ignore"):
-            made = np.asarray(module(x))
-        yield name, module, x, made
-        x = made
+            x = np.asarray(module(x))
+        shapes = {"input": before, "output": x.shape[1:]}
+        yield name, module, None if layer is None else {"kind": layer[0], **shapes, **layer[1]}
 
 
-def _layers(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+def _modules(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules that a network consists of, in their order, with their names in it."""
     if type(module) is not nn.Sequential:
         yield name, module
         return
     for own, member in module._named(MODULE):  # with one that stands in several places, at each of them
-        yield from _layers(member, f"{name}.{own}" if name else own)
+        yield from _modules(member, f"{name}.{own}" if name else own)
 
 
-def _as_data(name: str, module: nn.Module, before: Shape) -> Layer | None:
-    try:
-        return LAYERS[type(module)](module, before)
-    except _Unsupported as error:
-        raise CheckpointError(_refusal(name, module, f"it has {error} supported")) from None
+def _places(module: nn.Module, numbers: list[NDArray[np.float32]]) -> dict[str, tuple[int, int]]:
+    """Put the weights of a module behind some numbers, and return where each begins and ends."""
+    places = {}
+    for name, values in module.state_dict().items():
+        if values.ndim:  # all but the number of batches
+            start = sum(array.size for array in numbers)
+            places[name] = (start, start + values.size)
+            numbers.append(np.asarray(values, "<f4").ravel())
+    return places
 
 
-def _refusal(name: str, module: nn.Module, why: str) -> str:
+def _refusal(name: str, module: nn.Module, option: str) -> str:
     """Return the sentence about a layer that JavaScript does not compute."""
-    where = f"the layer {name!r} of the model, {type(module).__name__}," if name else "the model, " + (
-        f"{type(module).__name__},"
-    )
+    kind = type(module).__name__
+    where = f"the layer {name!r} of the model is {kind}{option}" if name else f"the model is {kind}{option}"
     known = ", ".join(sorted(kind.__name__ for kind in LAYERS))
     return (
-        f"{where} has no counterpart in the page's JavaScript ({why}); it computes a Sequential of {known}; "
-        "serve the model instead"
+        f"{where}, which the page without a server does not compute; it takes a Sequential of {known}; use "
+        "'tinygrad-mnist serve' instead"
     )

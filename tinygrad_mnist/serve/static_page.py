@@ -76,12 +76,12 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
 def page_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str, bytes]:
     """Return the files of the page with a model in it: their contents by their names."""
     description = {**Recogniser(checkpoint, threshold=threshold).describe(), "note": _NOTE}
-    model = {"description": description, "network": network_data(checkpoint)}
+    network = network_data(checkpoint.model, checkpoint.image_shape, checkpoint.standardizer)
     shared = _files("page")
     del shared[_SERVER]
     index = _without_server(shared[INDEX].decode("utf-8"))
-    files = {**shared, **_files("page_local"), INDEX: index.encode("utf-8"), MODEL: _script(model)}
-    return dict(sorted(files.items()))
+    made = {INDEX: index.encode("utf-8"), MODEL: _script({"description": description, "network": network})}
+    return dict(sorted({**shared, **_files("page_local"), **made}.items()))
 
 
 def _script(model: Mapping[str, Any]) -> bytes:
