@@ -1,4 +1,4 @@
-"""Prediction: the probability of each class, for arrays of images and for a picture in a file."""
+"""Prediction: the probability of each class, for arrays of images and for one picture from anywhere."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, shifted
-from tinygrad_mnist.data.images import read_image
-from tinygrad_mnist.data.placement import Placement
+from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
+from tinygrad_mnist.data.placement import Placement, after, resized
 from tinygrad_mnist.data.prepare import Prepared, place_digit, scale_whole
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
@@ -108,9 +108,9 @@ class Prediction:
 
 
 def predict_picture(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
+    checkpoint: Checkpoint, picture: PictureLike, index: int | None = None, *, tta: bool = False
 ) -> Prediction:
-    """Predict the class of a picture in a file.
+    """Predict the class of a picture.
 
     A picture for a model of digits, or of other drawn signs, is prepared as those of MNIST were. For every
     other model it is scaled as a whole, as the pictures were that the model was trained on.
@@ -119,8 +119,9 @@ def predict_picture(
     ----------
     checkpoint : Checkpoint
         The model.
-    path : path-like
-        A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
+    picture : path-like, binary file, PIL.Image.Image or array_like
+        What `tinygrad_mnist.data.images.read_image` reads: a path (``file:7`` is number 7 of several in it),
+        an open binary file, an array, or an image of Pillow. Equal pictures have equal predictions.
     index : int, optional
         The number among several, from 0, if the path does not say.
     tta : bool
@@ -134,18 +135,31 @@ def predict_picture(
     ------
     DataError
         If it cannot be read, or shows nothing.
+    TypeError
+        If it is none of these.
     CheckpointError
         If the model's images are not square, or its weights are so large that it has no finite output.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.data import load_digits
+    >>> from tinygrad_mnist.training import choose, train
+    >>> choice = choose("digits", changes={"epochs": 1})
+    >>> checkpoint = train(choice.recipe, choice.dataset).checkpoint
+    >>> paper = np.full((40, 40), 255, np.uint8)
+    >>> paper[5:35, 18:22] = 0
+    >>> found = predict_picture(checkpoint, paper)
+    >>> found.image.shape, found.placement.shape
+    ((8, 8), (2, 3))
     """
     require_drawable(checkpoint)
-    file, own_index = _with_index(os.fspath(path))
-    if file.exists() and not file.is_file() and not file.is_dir():  # opening a pipe would wait for a writer
-        raise DataError(f"{file} is no regular file, where a picture was expected; write it to a file first")
-    picture = read_image(file, index if own_index is None else own_index)
-    try:
-        prepared = prepare_by_checkpoint(checkpoint, picture)
-    except DataError as error:  # it does not know where the picture came from
-        raise DataError(f"{os.fspath(path)}: {error}") from error
+    if isinstance(picture, str | os.PathLike):
+        path = os.fspath(picture)
+        file, own_index = _with_index(path)
+        found = replace(find_picture(file, index if own_index is None else own_index), name=path)
+    else:
+        found = find_picture(picture, index)
+    prepared = prepare_found(checkpoint, found)
     probabilities = predict_by_checkpoint(checkpoint, prepared.image[np.newaxis], tta=tta)[0]
     best = int(probabilities.argmax())
     return Prediction(
@@ -155,6 +169,21 @@ def predict_picture(
         prepared.image,
         prepared.placement,
     )
+
+
+def prepare_found(checkpoint: Checkpoint, found: Picture) -> Prepared:
+    """Make of a picture what a model is shown, as `prepare_by_checkpoint`; an error names the picture.
+
+    The placement is on the picture as it was given, before a large one was scaled down while it was read.
+    """
+    try:
+        prepared = prepare_by_checkpoint(checkpoint, found.grey)
+    except DataError as error:  # it does not know where the picture came from
+        raise DataError(f"{found.name}: {error}") from error
+    shape = found.grey.shape[0], found.grey.shape[1]
+    if shape == found.size:
+        return prepared
+    return replace(prepared, placement=after(prepared.placement, resized(found.size, shape)))
 
 
 def is_drawn(checkpoint: Checkpoint) -> bool:
