@@ -1,29 +1,34 @@
 """The pictures in the body of a request: PNG, JPEG, arrays of JSON, or files of a form.
 
-All that is read here comes from a stranger. What a body may hold is known before it is decoded: the size of a
-picture stands in its header, and that of an array follows from the length of the body.
+All that is read here comes from strangers. How much a body holds is found out before it is decoded: the size
+of a picture stands in its header, and the numbers in an array are no more than the bytes that spell them.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 
+from tinygrad_mnist.data import DataError
+from tinygrad_mnist.data.images import Picture
+from tinygrad_mnist.data.pillow_images import read_with_pillow
+from tinygrad_mnist.data.stacks import grey_levels
 from tinygrad_mnist.serve.errors import Refused
 from tinygrad_mnist.serve.limits import Limits
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from python_multipart.multipart import MultipartCallbacks
 
-Grey = NDArray[np.uint8]
-"""Grey values (h, w)."""
+_QUICK_BYTES: Final = 1 << 15
+_QUICK_PIXELS: Final = 1 << 18
+"""A body up to here is read and prepared in a few milliseconds."""
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -34,17 +39,15 @@ def media_type(header: str) -> tuple[str, dict[str, str]]:
     >>> media_type('Multipart/Form-Data; boundary="a b"')
     ('multipart/form-data', {'boundary': 'a b'})
     """
-    from python_multipart.multipart import parse_options_header
-
     kind, options = parse_options_header(header)
     return kind.decode("latin-1").lower(), {
-        name.decode("latin-1"): value.decode("latin-1") for name, value in options.items()
+        name.decode("latin-1").lower(): value.decode("latin-1") for name, value in options.items()
     }
 
 
 @dataclass(frozen=True)
 class Body:
-    """The body of a request, read whole and not yet looked at.
+    """The body of a request, received whole and not yet looked at.
 
     Parameters
     ----------
@@ -52,83 +55,319 @@ class Body:
         All of it.
     kind : str
         Its media type, a key of `READERS`.
-    options : dict of str
-        The parameters of the media type.
+    boundary : str
+        What stands between the parts of a form.
     """
 
     content: bytes
     kind: str
-    options: dict[str, str]
+    boundary: str = ""
 
-    def pictures(self, limits: Limits) -> list[Grey]:
-        """Return the pictures, one or more; raise `Refused` if there are none, or too many or too large."""
+    @property
+    def is_quick(self) -> bool:
+        """Whether its pictures are prepared in a few milliseconds, to judge by a look at its beginning."""
+        if len(self.content) > _QUICK_BYTES:
+            return False
+        if self.kind == "application/json":
+            return True
+        size = _png_size(self.content)
+        return size is not None and size[0] * size[1] <= _QUICK_PIXELS
+
+    def pictures(self, limits: Limits) -> list[Picture]:
+        """Return the pictures, one or more.
+
+        Raises
+        ------
+        Refused
+            If there is none, or there are too many or too large ones, or they cannot be read.
+        """
         return READERS[self.kind](self, limits)
 
 
 # ---- pictures in files -------------------------------------------------------------------------------------
 
 
-def _picture(body: Body, limits: Limits) -> list[Grey]:
-    return decoded([body.content], limits)
+def _file(body: Body, limits: Limits) -> list[Picture]:
+    return _decoded([("the picture", body.content)], limits)
 
 
-def decoded(files: list[bytes], limits: Limits) -> list[Grey]:
-    """Return the grey values of PNG and JPEG files, which together may not have too many pixels."""
-    return [_grey(file, limits) for file in files]
+def _decoded(files: list[tuple[str, bytes]], limits: Limits) -> list[Picture]:
+    """Return the pictures in files of PNG or JPEG, by their names, if all together are not too large."""
+    pixels = sum(_checked_pixels(name, content, limits) for name, content in files)
+    if pixels > limits.pixels:
+        raise Refused(
+            413,
+            f"the pictures have {pixels:,} pixels together, and at most {limits.pixels:,} are taken in one "
+            "request; scale them down, or send fewer",
+            reason="pixels",
+        )
+    return [_read(name, content) for name, content in files]
 
 
-def _grey(file: bytes, limits: Limits) -> Grey:
+def _checked_pixels(name: str, content: bytes, limits: Limits) -> int:
+    """Return the number of pixels that the header of a file tells, if it may be decoded."""
+    if not content:
+        raise Refused(422, f"{name} is empty, where a PNG or a JPEG was expected", reason="empty")
+    if (size := _png_size(content)) is None and not content.startswith(_JPEG):
+        raise Refused(422, f"{name} is neither a PNG nor a JPEG; convert it to one of them", reason="format")
+    # the marker of a scan; in the data of one, an FF is never followed by it
+    if size is None and content.count(b"\xff\xda") > limits.scans:
+        raise Refused(
+            422, f"{name} is a JPEG of more than {limits.scans} scans; save it anew", reason="scans"
+        )
+    width, height = size or _jpeg_size(name, content)
+    if width * height > limits.pixels:
+        raise Refused(
+            413,
+            f"{name} has {width:,} x {height:,} pixels, and at most {limits.pixels:,} are taken; scale it "
+            "down, a few hundred pixels a side are plenty",
+            reason="pixels",
+        )
+    return width * height
+
+
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8\xff"
+
+
+def _png_size(content: bytes) -> tuple[int, int] | None:
+    """Return width and height of a PNG; None if it is none (PNG specification, section 11.2.1)."""
+    if not content.startswith(_PNG) or content[12:16] != b"IHDR" or len(content) < 24:
+        return None
+    return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+
+
+def _jpeg_size(name: str, content: bytes) -> tuple[int, int]:
+    """Return width and height of a JPEG, of which only the header is read."""
     from PIL import Image
 
     try:
-        with Image.open(BytesIO(file), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > limits.pixels:
-                raise Refused(
-                    413,
-                    f"the picture has {image.width} x {image.height} pixels, and at most {limits.pixels:,} are "
-                    "taken; scale it down, a few hundred a side are plenty",
-                    reason="pixels",
-                )
-            return np.array(image.convert("L"))
-    except Refused:
-        raise
-    except Exception as error:
-        raise Refused(422, f"the picture cannot be read ({error}); send a PNG or a JPEG", reason="picture") from error
+        with Image.open(BytesIO(content), formats=("JPEG",)) as image:
+            return image.size
+    except Image.DecompressionBombError:
+        raise Refused(413, f"{name} has far too many pixels; scale it down", reason="pixels") from None
+    except Exception as error:  # whatever Pillow raises at a damaged header
+        raise Refused(422, f"{name} is a damaged JPEG; save it anew", reason="damaged") from error
+
+
+def _read(name: str, content: bytes) -> Picture:
+    try:
+        return Picture(name, *read_with_pillow(BytesIO(content), name, None))
+    except DataError as error:
+        raise Refused(422, f"{error}; save it anew as PNG or JPEG", reason="damaged") from error
 
 
 # ---- arrays of JSON ----------------------------------------------------------------------------------------
 
+_DEEPEST: Final = 4
+"""An object, an array of pictures, an array of rows, and a row."""
+_HIGHEST: Final = 65535
+_EXPECTED: Final = (
+    "expected is a picture as an array of rows of numbers, or an array of such pictures, bare or as "
+    '{"image": ...} or {"images": ...}'
+)
 
-def _arrays(body: Body, limits: Limits) -> list[Grey]:
-    try:
-        value = json.loads(body.content)
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, f"the body is no JSON ({error})", reason="json") from error
+
+def _arrays(body: Body, limits: Limits) -> list[Picture]:
+    if len(body.content) > limits.json_bytes:
+        raise Refused(
+            413,
+            f"the JSON has {len(body.content):,} bytes, and at most {limits.json_bytes:,} are taken; send fewer "
+            "pictures, or a PNG",
+            reason="bytes",
+        )
+    value = _parsed(body.content)
     if isinstance(value, dict):
-        value = value.get("image", value.get("images"))
+        if len(value) != 1 or not value.keys() <= {"image", "images"}:
+            raise _no_array("an object with other keys")
+        (value,) = value.values()
+    pictures = _as_pictures(value)
+    if len(pictures) > limits.pictures:
+        raise too_many(len(pictures), limits.pictures)
+    names = ["the array"] if len(pictures) == 1 else [f"array {index}" for index in range(len(pictures))]
+    kinds = set[type]().union(*map(_checked_kinds, names, pictures))
+    return _levels(names, pictures, np.float64 if float in kinds else np.int64)
+
+
+def _parsed(content: bytes) -> Any:
+    """Return what JSON says, of which nothing is nested deeper than pictures are."""
+    if not content.strip():
+        raise Refused(400, f"the body is empty; {_EXPECTED}", reason="empty")
+    brackets = np.frombuffer(content.translate(None, _NO_BRACKETS), np.uint8)
+    if int(_STEPS[brackets].cumsum(dtype=np.int32).max(initial=0)) > _DEEPEST:
+        raise Refused(400, f"the JSON is nested deeper than {_DEEPEST}; {_EXPECTED}", reason="json")
     try:
-        array = np.array(value, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise Refused(422, "the array is no picture (h, w), nor pictures (n, h, w)", reason="array") from error
-    if array.ndim not in (2, 3) or array.size == 0 or not np.isfinite(array).all():
-        raise Refused(422, "the array is no picture (h, w), nor pictures (n, h, w)", reason="array")
-    return list(np.clip(array[np.newaxis] if array.ndim == 2 else array, 0, 255).astype(np.uint8))
+        return json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except UnicodeDecodeError:
+        raise Refused(400, "the body is no JSON: it is not in UTF-8", reason="json") from None
+    except json.JSONDecodeError as error:
+        raise Refused(
+            400, f"the body is no JSON: {error.msg} at character {error.pos:,}", reason="json"
+        ) from None
+    except ValueError as error:  # a whole number of thousands of digits, which Python does not read
+        raise Refused(422, "the JSON holds a number that is too long", reason="values") from error
+
+
+_NO_BRACKETS: Final = bytes(sign for sign in range(256) if chr(sign) not in "[]{}")
+_STEPS: Final = np.array([1 if chr(sign) in "[{" else -1 for sign in range(256)], np.int8)
+"""How much deeper a bracket leads. Those in texts count, too: pictures have no texts."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise Refused(422, f"the JSON holds {name}, where finite numbers were expected", reason="values")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Refused(400, "the JSON has an object with the same key twice; send it once", reason="json")
+    return found
+
+
+def _no_array(what: str) -> Refused:
+    return Refused(422, f"the JSON holds {what}; {_EXPECTED}", reason="shape")
+
+
+def _as_pictures(value: Any) -> list[Any]:
+    """Return the pictures in what JSON said, each a list of rows."""
+    if isinstance(value, list):
+        if not value:
+            raise _no_array("an empty array")
+        if not isinstance(value[0], list):
+            raise _no_array("an array of single values")
+        return value if value[0] and isinstance(value[0][0], list) else [value]
+    raise _no_array(f"{_NAMES.get(type(value), 'a number')} alone")
+
+
+_NAMES: Final[dict[type, str]] = {dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
+
+
+def _checked_kinds(name: str, rows: Any) -> set[type]:
+    """Return the types of the numbers in a picture, if it is a rectangle of numbers."""
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) and row for row in rows):
+        raise _no_array(f"{name}, which is no array of rows of numbers")
+    if len(lengths := {len(row) for row in rows}) > 1:
+        raise Refused(
+            422,
+            f"{name} has rows of {min(lengths):,} and of {max(lengths):,} numbers; all rows of a picture are "
+            "equally long",
+            reason="shape",
+        )
+    kinds = set[type]().union(*(map(type, row) for row in rows))
+    if not kinds <= {int, float}:
+        raise Refused(422, f"{name} holds {_described(kinds)}, where numbers were expected", reason="values")
+    return kinds
+
+
+def _levels(names: list[str], pictures: list[Any], dtype: type[np.generic]) -> list[Picture]:
+    """Return pictures of rows of numbers. All are on one scale, as one of them may be nearly black."""
+    low, high = (bound(bound(map(bound, rows)) for rows in pictures) for bound in (min, max))
+    if not (low >= 0 and high <= _HIGHEST):
+        raise Refused(
+            422,
+            f"the JSON holds numbers outside of 0 to {_HIGHEST}; scale them, to 0 for black, and 255 or 1 "
+            "for white",
+            reason="values",
+        )
+    found = []
+    for name, rows in zip(names, pictures, strict=True):
+        grey = grey_levels(name, np.array(rows, dtype), low, high)
+        found.append(Picture(name, grey, (grey.shape[0], grey.shape[1])))
+    return found
+
+
+def _described(kinds: Iterable[type]) -> str:
+    """Return what else than numbers there is, for a sentence."""
+    names = {**_NAMES, list: "an array"}
+    return " and ".join(sorted(names[kind] for kind in kinds if kind in names))
+
+
+def too_many(pictures: int, most: int, where: str = "") -> Refused:
+    """Return the error for a request with too many pictures."""
+    return Refused(
+        413,
+        f"the request has {pictures:,} pictures, and at most {most:,} are taken{where}; send several",
+        reason="pictures",
+    )
 
 
 # ---- files of a form ---------------------------------------------------------------------------------------
 
 
-def _form(body: Body, limits: Limits) -> list[Grey]:
-    boundary = body.options.get("boundary", "").encode("latin-1")
-    parts = (b"\r\n" + body.content).split(b"\r\n--" + boundary)
-    files = [part.partition(b"\r\n\r\n")[2] for part in parts[1:-1]]
-    return decoded(files, limits)
+def _form(body: Body, limits: Limits) -> list[Picture]:
+    files = _parts(body, limits)
+    if not files:
+        raise Refused(422, "the form has no file; send a PNG or a JPEG in it", reason="empty")
+    return _decoded([(f"file {index}", file) for index, file in enumerate(files)], limits)
 
 
-READERS: Final[dict[str, Callable[[Body, Limits], list[Grey]]]] = {
-    "image/png": _picture,
-    "image/jpeg": _picture,
+def _parts(body: Body, limits: Limits) -> list[bytes]:
+    """Return the files of a form; fields that are no files are left out (RFC 7578)."""
+    parts = _Parts(limits)
+    try:
+        parser = MultipartParser(body.boundary.encode("latin-1"), parts.callbacks())
+        parser.write(body.content)
+        parser.finalize()
+    except FormParserError as error:
+        raise Refused(400, f"the form cannot be read ({error})", reason="form") from error
+    if not parts.is_complete:
+        raise Refused(400, "the form is cut off: the boundary at its end is missing", reason="form")
+    return [bytes(content) for content, is_file in parts.found if is_file]
+
+
+class _Parts:
+    """The parts of a form, as they are found.
+
+    Attributes
+    ----------
+    found : list
+        The content of each part, and whether it is a file.
+    is_complete : bool
+        Whether the end was reached.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.found: list[tuple[bytearray, bool]] = []
+        self.is_complete = False
+        self._limits = limits
+        self._name, self._value = bytearray(), bytearray()
+        self._is_file = False
+
+    def callbacks(self) -> MultipartCallbacks:
+        """Return what the parser calls."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": lambda data, start, end: self.found[-1][0].extend(data[start:end]),
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        if len(self.found) == self._limits.pictures:
+            raise too_many(len(self.found) + 1, self._limits.pictures)
+        self._is_file = False
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            self._is_file = b"filename" in options
+        self._name.clear()
+        self._value.clear()
+
+    def _end_headers(self) -> None:
+        self.found.append((bytearray(), self._is_file))
+
+    def _end(self) -> None:
+        self.is_complete = True
+
+
+READERS: Final[dict[str, Callable[[Body, Limits], list[Picture]]]] = {
+    "image/png": _file,
+    "image/jpeg": _file,
     "application/json": _arrays,
     "multipart/form-data": _form,
 }
-"""The media types that are taken, and what reads the pictures in a body of each."""
+"""The media types that are taken, and a function that reads the pictures in a body of each."""
