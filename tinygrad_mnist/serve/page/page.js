@@ -17,7 +17,7 @@
 
   const asking = new Asking(
     () => ({ ink: rasterised(strokes.all), strokes: [...strokes.all], changes }),
-    { answered, failed: (error) => trouble(error.message), slow: () => trouble("The answer takes a while.") },
+    { answered, failed, slow: () => trouble("The answer takes a while.") },
   );
   const pad = new Pad($("pad"), strokes, { changed, ended, said: (text) => ($("pen").textContent = text) });
 
@@ -96,6 +96,12 @@
     }
   }
 
+  /** Say what went wrong. Where the drawing itself is refused, there is no answer to it. */
+  function failed(error) {
+    if (!error.retryAfter) blank();
+    trouble(error.message);
+  }
+
   /** Show what is inside; again where the colours or the size of the page have changed. */
   function showInside() {
     if (!last) return;
@@ -103,39 +109,53 @@
     const [height, width] = [answer.image.length, answer.image[0].length];
     showPicture($("picture"), answer.image);
     label("picture", `The picture that the network is shown: ${width} by ${height} squares`);
-    for (const name of document.querySelectorAll(".best:is(b)")) name.textContent = answer.class;
+    for (const name of document.querySelectorAll("b.best")) name.textContent = answer.class;
+    $("inside").classList.toggle("unexplained", !answer.explanation);
     if (!answer.explanation) return;
     const share = showSaliency($("saliency"), last.strokes, answer, model.page);
     label("saliency", `Your strokes, coloured: ${percent(share)} speaks for ${answer.class}, the rest against`);
     showLayer(answer.explanation.first_layer);
   }
 
+  /** What the maps of a first layer mean, by its kind: a convolution's outputs, or what each pixel adds to a unit. */
+  const KINDS = {
+    Conv2d: (count) => `Where each of ${count} units finds what it looks for (orange), or its opposite (blue).`,
+    Linear: (count) => `What each square adds to (orange) or takes from (blue) the ${count} strongest units.`,
+  };
+
   function showLayer(layer) {
+    const count = layer?.units.length ?? 0;
     showUnits($("units"), layer);
-    $("first").classList.toggle("none", !layer);
-    $("layer").textContent = layer
-      ? `Each small picture is one of ${layer.units.length} units.`
+    $("first").classList.toggle("none", !count);
+    $("layer").textContent = count
+      ? (KINDS[layer.kind] ?? KINDS.Conv2d)(count)
       : "The first layer of this network has no pictures.";
-    if (!layer?.units.length) return label("units", "The first layer: no pictures");
+    if (!count) return label("units", "The first layer: no pictures");
     const strongest = layer.units.reduce((most, unit) => (unit.value > most.value ? unit : most));
-    label("units", `The first layer, ${layer.kind}: ${layer.units.length} units, unit ${strongest.unit} the strongest`);
+    label("units", `The first layer, ${layer.kind}: ${count} units, unit ${strongest.unit} the strongest`);
   }
 
   const label = (id, text) => $(id).setAttribute("aria-label", text);
 
-  /** Show an empty pad: no answer, bars at rest, no pictures. */
+  /** Show an empty pad, and forget what was asked. */
   function rest() {
     asking.drop();
-    last = null;
     if (model) trouble("");
-    showAnswer("?", "The network waits for your drawing.", false);
+    blank();
+    showAnswer("", "Draw, and the network guesses along.", false);
+  }
+
+  /** Show no answer: bars at rest, no pictures. */
+  function blank() {
+    last = null;
+    showAnswer("", "", false);
     bars?.rest();
     for (const canvas of [$("picture"), $("saliency")]) canvas.width = canvas.height = 1;
     $("units").replaceChildren();
     label("picture", "The picture that the network is shown: empty");
     label("saliency", "Your strokes, coloured: empty");
     label("units", "The first layer: empty");
-    for (const name of document.querySelectorAll(".best:is(b)")) name.textContent = "it";
+    for (const name of document.querySelectorAll("b.best")) name.textContent = "it";
   }
 
   // ---- correcting ----------------------------------------------------------------------------------------

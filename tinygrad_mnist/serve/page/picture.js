@@ -1,7 +1,7 @@
 // Pictures of what the network sees: the small picture, one's own strokes in colours, the units of the first layer.
 "use strict";
 {
-  const { trace, SIDE } = globalThis.drawing;
+  const { trace, PEN, SIDE } = globalThis.drawing;
   const FAINT = 26; // of 255: less is paper, for the scale of the colours
 
   /** The colours of for and against, and of neither, as [red, green, blue]: those of the legend. */
@@ -25,7 +25,7 @@
   /** A pixel of a signed map: orange above 0, blue below, clear at 0. The root lets small values be seen. */
   function signed(scale) {
     const { positive, negative } = colours();
-    return (value) => [...(value > 0 ? positive : negative), 255 * Math.min(1, Math.abs(value) / scale) ** 0.7];
+    return (value) => [...(value > 0 ? positive : negative), 255 * Math.min(1, Math.abs(value) / scale) ** 0.55];
   }
 
   const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
@@ -36,29 +36,47 @@
   }
 
   /**
-   * Turn a gradient by grey level into one by ink. Where pictures are dark on light, more ink is a lower level.
+   * Turn a gradient by grey level into one by ink. Where pictures are light, as the drawing is, more ink is less light.
    * Return it with the values on ink alone, by which it is scaled and described.
    */
   function byInk(answer, page) {
-    const [sign, level] = page === "light" ? [-1, (value) => 255 - value] : [1, (value) => value];
+    const [sign, level] = page === "dark" ? [1, (value) => value] : [-1, (value) => 255 - value];
     const gradient = answer.explanation.saliency.map((row) => row.map((value) => sign * value));
     const ink = answer.image.flat().map(level);
     return { gradient, onInk: gradient.flat().filter((_, index) => ink[index] > FAINT) };
   }
 
-  /** Colour strokes by the gradient of the answer. The placement takes its pixels to those of the drawing. */
+  /** Where a point of the small picture is in the drawing, in pixels. */
+  const placed = ([[a, b, c], [d, e, f]], x, y) => [a * x + b * y + c, d * x + e * y + f];
+
+  /**
+   * Look at the drawing as the network does: the same middle and size, so that both pictures lie side by side, but
+   * upright, and with all strokes inside. Return what takes a pixel of the drawing to [scale, left, top].
+   */
+  function view(strokes, { placement, image }, side) {
+    const [[a, b], [d, e]] = placement;
+    const [x, y] = placed(placement, image[0].length / 2, image.length / 2);
+    const reach = strokes.flat().map((point) => Math.max(Math.abs(point[0] * SIDE - x), Math.abs(point[1] * SIDE - y)));
+    const shown = Math.sqrt(Math.abs(a * e - b * d)) * Math.max(image.length, image[0].length);
+    const scale = side / Math.max(shown, 2.1 * Math.max(...reach) + PEN * SIDE);
+    return [scale, side / 2 - scale * x, side / 2 - scale * y];
+  }
+
+  /** Colour strokes by the gradient of the answer; return how much of it speaks for the answer. */
   function showSaliency(canvas, strokes, answer, page) {
     const side = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
     canvas.width = canvas.height = side;
     const context = canvas.getContext("2d");
+    const [scale, left, top] = view(strokes, answer, side);
+    context.setTransform(scale, 0, 0, scale, left, top);
     context.fillStyle = context.strokeStyle = getComputedStyle(canvas).color;
-    trace(context, strokes, side);
+    trace(context, strokes, SIDE);
     const { gradient, onInk } = byInk(answer, page);
     const map = paint(document.createElement("canvas"), gradient, signed(largest(onInk)));
-    const [[a, b, c], [d, e, f]] = answer.placement.map((row) => row.map((value) => (value * side) / SIDE));
+    const [[a, b, c], [d, e, f]] = answer.placement; // takes pixels of the map to those of the drawing
     context.globalCompositeOperation = "source-atop"; // on the strokes alone
     context.imageSmoothingQuality = "high";
-    context.setTransform(a, d, b, e, c, f);
+    context.transform(a, d, b, e, c, f);
     context.drawImage(map, 0, 0);
     return shareFor(onInk);
   }

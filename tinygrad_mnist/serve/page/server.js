@@ -21,7 +21,7 @@
     if (response.ok) return found;
     const sentence = found.error ?? `The service answered with status ${response.status}.`;
     const wait = Number(response.headers.get("Retry-After")) || AGAIN;
-    throw Object.assign(failure(sentence, PASSING.has(response.status) ? wait : undefined), { status: response.status });
+    throw failure(sentence, PASSING.has(response.status) ? wait : undefined);
   }
 
   /** Make a PNG of a drawing. */
@@ -29,7 +29,8 @@
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, height);
-    values.forEach((value, index) => image.data.set([value, value, value, 255], 4 * index));
+    const pixels = new Uint32Array(image.data.buffer); // one number a pixel: opaque, three times the grey level
+    values.forEach((value, index) => (pixels[index] = 0xff000000 | (value * 0x010101)));
     context.putImageData(image, 0, 0);
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
@@ -41,16 +42,20 @@
   /** Return what a model says of a drawing. */
   const recognise = async (ink) => (await send("predict?explain=1", ink)).predictions[0];
 
-  /** Tell the service the true class of a drawing, which it keeps if it was started so. */
-  async function correct(ink, className) {
-    try {
-      const { kept } = await send(`corrections?class=${encodeURIComponent(className)}`, ink);
-      return { kept, message: `Thank you. Your drawing is kept as ${className}.` };
-    } catch (error) {
-      if (error.status !== 403) throw error;
-      return { kept: false, message: `Thank you: it is ${className}. Nothing is kept.` };
-    }
+  let keeps = false; // whether the service keeps drawings
+
+  async function describe() {
+    const model = await ask("model");
+    keeps = model.keeps;
+    return model;
   }
 
-  globalThis.recogniser = { describe: () => ask("model"), recognise, correct };
+  /** Tell the service the true class of a drawing, if it keeps drawings; else nothing is sent. */
+  async function correct(ink, className) {
+    if (!keeps) return { kept: false, message: `Thank you: it is ${className}. Nothing is kept.` };
+    const { kept } = await send(`corrections?class=${encodeURIComponent(className)}`, ink);
+    return { kept, message: `Thank you. Your drawing is kept as ${className}.` };
+  }
+
+  globalThis.recogniser = { describe, recognise, correct };
 }
