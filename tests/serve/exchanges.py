@@ -1,4 +1,4 @@
-"""A server in a process of its own, and a client that sends any bytes: HTTP as it is, and as it should not be."""
+"""A server in a process of its own, and a client that sends any bytes, be they HTTP or not."""
 
 import json
 import os

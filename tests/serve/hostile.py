@@ -1,4 +1,4 @@
-"""Requests that a service on the open network gets sooner or later, 500 of them, each with the answers it may get."""
+"""500 requests that a service on the open network gets sooner or later, each with the answers it may get."""
 
 import gzip
 import io
@@ -89,7 +89,14 @@ def bombs(rng: random.Random) -> Iterator[Case]:
     zeros = zlib.compress(bytes(30_000 * (1 + 30_000 // 8)), 9)
     few = zlib.compress(bytes(1000))
     yield Case("bomb of one bit", post(raw_png(30_000, 30_000, depth=1, rows=zeros)), TOO_LARGE)
-    sides = [(30_000, 30_000), (65_535, 65_535), (2**31 - 1, 2**31 - 1), (1, 10**5), (10**5, 1), (20_000, 12_000)]
+    sides = [
+        (30_000, 30_000),
+        (65_535, 65_535),
+        (2**31 - 1, 2**31 - 1),
+        (1, 10**5),
+        (10**5, 1),
+        (20_000, 12_000),
+    ]
     for width, height in sides:
         for depth, colour in ((8, 0), (8, 2), (16, 6), (8, 3)):
             yield Case("bomb", post(raw_png(width, height, depth=depth, colour=colour, rows=few)), NO_PICTURE)
@@ -97,7 +104,9 @@ def bombs(rng: random.Random) -> Iterator[Case]:
         yield Case("no size", post(raw_png(*size, rows=few)), NO_PICTURE)
     long = Image.new("L", (1, 100_000))
     yield Case("a line of pixels", post(encoded(long, "PNG")), NO_PICTURE)
-    yield Case("a line of pixels", post(encoded(long.transpose(Image.Transpose.ROTATE_90), "PNG")), NO_PICTURE)
+    yield Case(
+        "a line of pixels", post(encoded(long.transpose(Image.Transpose.ROTATE_90), "PNG")), NO_PICTURE
+    )
     wide = encoded(Image.new("L", (12_000, 12_000)), "JPEG", quality=1)
     yield Case("bomb", post(wide, "image/jpeg"), TOO_LARGE)
     small = encoded(drawing(rng), "JPEG")
@@ -166,7 +175,10 @@ def modes(rng: random.Random) -> Iterator[Case]:
 def others(rng: random.Random) -> Iterator[Case]:
     """Yield files of other kinds that call themselves PNG or JPEG."""
     picture = drawing(rng)
-    files = [encoded(picture.convert("RGB"), kind) for kind in ("GIF", "TIFF", "WEBP", "ICO", "BMP", "PPM", "TGA", "PCX")]
+    files = [
+        encoded(picture.convert("RGB"), kind)
+        for kind in ("GIF", "TIFF", "WEBP", "ICO", "BMP", "PPM", "TGA", "PCX")
+    ]
     files += [
         b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'><rect width='9' height='9'/></svg>",
         b"<?xml version='1.0'?><!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><svg>&a;</svg>",
@@ -215,13 +227,52 @@ def arrays(rng: random.Random) -> Iterator[Case]:
     def replaced(value: str) -> str:
         return good.replace(str(square[0][0]), value, 1)
 
-    bad = [replaced(value) for value in ("NaN", "Infinity", "-Infinity", "1e999", "-1", "256", "1e30", "-1e-320")]
-    bad += [replaced(value) for value in ("null", "true", '"7"', "[]", "{}", "9" * 5000, "0x10", "1_000", "07", "+1")]
+    bad = [
+        replaced(value) for value in ("NaN", "Infinity", "-Infinity", "1e999", "-1", "256", "1e30", "-1e-320")
+    ]
     bad += [
-        *("", " ", "null", "true", "7", '"seven"', "[]", "{}", "[[]]", "[[[]]]", "[[[[1]]]]", "[null]", "[[null]]"),
-        *('{"image": null}', '{"image": []}', '{"images": []}', '{"images": {}}', '{"images": 7}', '{"picture": [[1]]}'),
-        *('{"image": [[1]], "images": [[[1]]]}', '{"image": {"image": [[1]]}}', '[[1, 2], [3]]', "[[1, [2]], [3, 4]]"),
-        *("[1, 2, 3]", "[[1, 2, 3]]]", "[[1, 2, 3]", "{'image': [[1]]}", "[[1,],]", "[[1]] [[1]]", "// no\n[[1]]"),
+        replaced(value)
+        for value in ("null", "true", '"7"', "[]", "{}", "9" * 5000, "0x10", "1_000", "07", "+1")
+    ]
+    bad += [
+        *(
+            "",
+            " ",
+            "null",
+            "true",
+            "7",
+            '"seven"',
+            "[]",
+            "{}",
+            "[[]]",
+            "[[[]]]",
+            "[[[[1]]]]",
+            "[null]",
+            "[[null]]",
+        ),
+        *(
+            '{"image": null}',
+            '{"image": []}',
+            '{"images": []}',
+            '{"images": {}}',
+            '{"images": 7}',
+            '{"picture": [[1]]}',
+        ),
+        *(
+            '{"image": [[1]], "images": [[[1]]]}',
+            '{"image": {"image": [[1]]}}',
+            "[[1, 2], [3]]",
+            "[[1, [2]], [3, 4]]",
+        ),
+        *(
+            "[1, 2, 3]",
+            "[[1, 2, 3]]]",
+            "[[1, 2, 3]",
+            "{'image': [[1]]}",
+            "[[1,],]",
+            "[[1]] [[1]]",
+            "// no\n[[1]]",
+        ),
         *("[" * 100_000, "[" * 500 + "1" + "]" * 500, '{"image":' * 50_000, "[" + "{}," * 10_000 + "{}]"),
         *("9" * 200_000, "1e" + "9" * 1000, '"' + "\\u0000" * 10_000 + '"', '"\\ud800"', '{"\\ud800": 1}'),
         *('{"__proto__": {"image": [[1]]}}', '{"image": "/etc/passwd"}', '{"image": "file:///etc/passwd"}'),
@@ -244,7 +295,13 @@ def arrays(rng: random.Random) -> Iterator[Case]:
     ]
     for text in bad:
         yield Case("JSON", post(text.encode(), "application/json"), TAKEN | NO_JSON)
-    for content in (good.encode("utf-16"), good.encode("utf-32"), b"\xff\xfe\xfa", b"\x80[[1]]", gzip.compress(good.encode())):
+    for content in (
+        good.encode("utf-16"),
+        good.encode("utf-32"),
+        b"\xff\xfe\xfa",
+        b"\x80[[1]]",
+        gzip.compress(good.encode()),
+    ):
         yield Case("encodings", post(content, "application/json"), TAKEN | NO_JSON)
     yield Case(
         "ten million numbers",
@@ -274,11 +331,20 @@ def forms(rng: random.Random) -> Iterator[Case]:
     end = b"--b--\r\n"
     kind = "multipart/form-data; boundary=b"
     bodies = [
-        *(b"", end, b"--b\r\n", b"nothing", picture, part(b"") + end, part(picture), part(picture, b"") + end),
+        *(
+            b"",
+            end,
+            b"--b\r\n",
+            b"nothing",
+            picture,
+            part(b"") + end,
+            part(picture),
+            part(picture, b"") + end,
+        ),
         *(part(picture)[:-300], part(b"x" * 1000) + end, part(picture).replace(b"\r\n", b"\n") + end),
         part(picture, b'; filename="../../../etc/passwd"') + end,
         part(picture, b'; filename="' + b"x" * 20_000 + b'"') + end,
-        part(picture, b"; filename=\"a\0b\xff.png\"") + end,
+        part(picture, b'; filename="a\0b\xff.png"') + end,
         part(picture, extra=b"X-Long: " + b"y" * 50_000 + b"\r\n") + end,
         part(picture, extra=b"X: y\r\n" * 3000) + end,
         part(picture, extra=b"Content-Type: text/html\r\n") + end,
@@ -305,12 +371,24 @@ def types(rng: random.Random) -> Iterator[Case]:
     picture, array = encoded(drawing(rng), "PNG"), json.dumps([[0, 9], [9, 0]]).encode()
     for kind in (
         *(None, "", "/", "png", "image/*", "*/*", "text/plain", "text/html", "image/svg+xml", "image/gif"),
-        *("application/octet-stream", "application/xml", "image/png, image/jpeg", "IMAGE", "a" * 5000, "\xff\xfe"),
+        *(
+            "application/octet-stream",
+            "application/xml",
+            "image/png, image/jpeg",
+            "IMAGE",
+            "a" * 5000,
+            "\xff\xfe",
+        ),
     ):
         yield Case("type", post(picture, kind), frozenset({400, 415}))
     for kind in ("image/png; charset=utf-7", "IMAGE/PNG", "image/png;", "image/jpeg", "application/json"):
         yield Case("type", post(picture, kind), EITHER)
-    for kind in ("application/json; charset=utf-16", "application/json; charset=nonsense", "image/png", "text/json"):
+    for kind in (
+        "application/json; charset=utf-16",
+        "application/json; charset=nonsense",
+        "image/png",
+        "text/json",
+    ):
         yield Case("type", post(array, kind), EITHER)
     packed = gzip.compress(picture)
     for encoding in ("gzip", "deflate", "br", "zstd", "gzip, gzip", "compress", "nonsense"):
@@ -318,9 +396,18 @@ def types(rng: random.Random) -> Iterator[Case]:
     bomb = gzip.compress(bytes(100_000_000))
     for kind in ("image/png", "application/json"):
         yield Case("encoded bomb", post(bomb, kind, "/predict", "Content-Encoding: gzip"), NO_PICTURE)
-    for path in ("/corrections", "/corrections?class=", "/corrections?class=77", "/corrections?class=../../7"):
+    for path in (
+        "/corrections",
+        "/corrections?class=",
+        "/corrections?class=77",
+        "/corrections?class=../../7",
+    ):
         yield Case("correction", post(picture, "image/png", path), frozenset({400, 403, 422}))
-    for path in ("/corrections?class=7%00", "/corrections?class=7&class=8", "/corrections?class=" + "7" * 5000):
+    for path in (
+        "/corrections?class=7%00",
+        "/corrections?class=7&class=8",
+        "/corrections?class=" + "7" * 5000,
+    ):
         yield Case("correction", post(picture, "image/png", path), frozenset({400, 403, 414, 422}))
 
 
@@ -330,8 +417,21 @@ def types(rng: random.Random) -> Iterator[Case]:
 def requests(rng: random.Random) -> Iterator[Case]:
     """Yield wrong methods, paths, queries and headers."""
     paths = [
-        *("/nothing", "/../../../../etc/passwd", "/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/....//etc"),
-        *("/..\\..\\windows", "/%5c..%5c", "/page.css/../../__init__.py", "/../__init__.py", "/%00", "/index.html%00.png"),
+        *(
+            "/nothing",
+            "/../../../../etc/passwd",
+            "/..%2f..%2fetc/passwd",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/....//etc",
+        ),
+        *(
+            "/..\\..\\windows",
+            "/%5c..%5c",
+            "/page.css/../../__init__.py",
+            "/../__init__.py",
+            "/%00",
+            "/index.html%00.png",
+        ),
         *("//etc/passwd", "/.git/config", "/.env", "/page/", "/%ff%fe", "/%", "/%zz", "/" + "a" * 8000),
         *("/index.html/", "/__init__.py", "/recognition.py", "/C:/windows", "/~root", "/predict/../nothing"),
     ]
@@ -343,13 +443,34 @@ def requests(rng: random.Random) -> Iterator[Case]:
         yield Case("method", plain("DELETE", path), frozenset({405}))
     picture = encoded(drawing(rng), "PNG")
     for query in (
-        *("explain=maybe", "explain=", "explain=1&explain=0", "explain=%00", "explain[]=1", "%ff=%ff", "=&=&=", "&&&"),
+        *(
+            "explain=maybe",
+            "explain=",
+            "explain=1&explain=0",
+            "explain=%00",
+            "explain[]=1",
+            "%ff=%ff",
+            "=&=&=",
+            "&&&",
+        ),
         *("explain=" + "1" * 4000, "tta=1", "class=7", "explain=1;drop", "?", "explain=-1", "explain=1e9"),
     ):
         yield Case("query", post(picture, "image/png", f"/predict?{query}"), TAKEN | {400, 414, 422})
     for header in (
-        *("X-Long: " + "y" * 8000, "Cookie: " + "a=b; " * 1500, "Range: bytes=0-", "Accept: text/x-nothing", "Host: evil"),
-        *("X-Forwarded-For: ' OR 1=1", "Accept-Encoding: nonsense", "If-Match: *", "Upgrade: websocket", "X: \xff\xfe"),
+        *(
+            "X-Long: " + "y" * 8000,
+            "Cookie: " + "a=b; " * 1500,
+            "Range: bytes=0-",
+            "Accept: text/x-nothing",
+            "Host: evil",
+        ),
+        *(
+            "X-Forwarded-For: ' OR 1=1",
+            "Accept-Encoding: nonsense",
+            "If-Match: *",
+            "Upgrade: websocket",
+            "X: \xff\xfe",
+        ),
     ):
         yield Case("header", post(picture, "image/png", "/predict", header), TAKEN | BROKEN, header[0] != "H")
     yield Case("expects", post(picture, "image/png", "/predict", "Expect: 100-continue"), TAKEN)
@@ -359,7 +480,9 @@ def requests(rng: random.Random) -> Iterator[Case]:
 
 def plain(method: str, path: str) -> Pieces:
     """Return a request without a body."""
-    return ((f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"), 1),)
+    return (
+        (f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"), 1),
+    )
 
 
 def broken(rng: random.Random) -> Iterator[Case]:
@@ -375,7 +498,9 @@ def broken(rng: random.Random) -> Iterator[Case]:
     yield Case("a length and chunks", (*both, (b"0\r\n\r\n", 1)), BROKEN | EITHER, False)
     chunked = head("image/png", "", "Transfer-Encoding: chunked")
     yield Case("chunks", (*chunked, (b"%x\r\n%s\r\n0\r\n\r\n" % (len(picture), picture), 1)), TAKEN)
-    yield Case("chunks", (*chunked, *((b"1\r\n%c\r\n" % byte, 1) for byte in picture), (b"0\r\n\r\n", 1)), TAKEN)
+    yield Case(
+        "chunks", (*chunked, *((b"1\r\n%c\r\n" % byte, 1) for byte in picture), (b"0\r\n\r\n", 1)), TAKEN
+    )
     yield Case("chunks without end", (*chunked, (b"2710\r\n" + bytes(10_000) + b"\r\n", 4000)), TOO_LARGE)
     yield Case("chunks", (*chunked, (b"0\r\n\r\n", 1)), NO_PICTURE)
     for wrong in (b"zz\r\n", b"-1\r\n", b"f" * 40 + b"\r\n", b"5\r\nab", b"5;" + b"x" * 70_000, b"\r\n\r\n"):
@@ -384,12 +509,38 @@ def broken(rng: random.Random) -> Iterator[Case]:
         coded = head("image/png", "", f"Transfer-Encoding: {encoding}")
         yield Case("transfer", (*coded, (b"0\r\n\r\n", 1)), BROKEN | NO_PICTURE, False)
     for first in (
-        *(b"\r\n\r\n", b"GET\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"),
-        *(b"GET / HTTP/1.1\r\n\r\n", b"GET http://evil/ HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        *(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + rng.randbytes(500), rng.randbytes(3000), b"\0" * 3000),
-        *(b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n"),
-        *(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000 + b"\r\n\r\n", b"* / HTTP/1.1\r\n\r\n", b"<html>\r\n\r\n"),
-        *(b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 30_000 + b"\r\n", b"GET / HTTP/1.1\nHost: x\n\n", b"GET \0 HTTP/1.1\r\n\r\n"),
+        *(
+            b"\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"GET /\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        ),
+        *(
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET http://evil/ HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ),
+        *(
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + rng.randbytes(500),
+            rng.randbytes(3000),
+            b"\0" * 3000,
+        ),
+        *(
+            b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+            b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+        ),
+        *(
+            b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 200_000 + b"\r\n\r\n",
+            b"* / HTTP/1.1\r\n\r\n",
+            b"<html>\r\n\r\n",
+        ),
+        *(
+            b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 30_000 + b"\r\n",
+            b"GET / HTTP/1.1\nHost: x\n\n",
+            b"GET \0 HTTP/1.1\r\n\r\n",
+        ),
     ):
         yield Case("no HTTP", ((first, 1),), BROKEN | TAKEN, False)
 
