@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.levels import black_and_white
 from tinygrad_mnist.data.placement import Placement, affine, after, resized
-from tinygrad_mnist.data.scaling import PAGES, page_of, resampling, scaled
+from tinygrad_mnist.data.scaling import PAGES, as_levels, page_of, resampling, scaled
 
 Ink = NDArray[np.float64]
 
@@ -123,7 +123,7 @@ def place_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None) 
         placed, placement = _as_uci(ink)
     else:
         placed, placement = _as_mnist(ink, size, box)
-    return Prepared(np.rint(255 * placed).astype(np.uint8), after(placement, averaged))
+    return Prepared(as_levels(255 * placed), after(placement, averaged))
 
 
 def scale_whole(picture: NDArray[np.uint8], shape: tuple[int, int], page: str | None = None) -> Prepared:
@@ -210,7 +210,7 @@ def _paper(image: Ink) -> tuple[Ink, float]:
     slack = max(3 * 1.4826 * float(np.median(distance)), _FAINT / 3 * float(np.ptp(image)))
     is_paper = distance <= slack
     values = values[is_paper]
-    if min(height, width) < _PLANE_SIDE:
+    if min(height, width) < _PLANE_SIDE or not np.ptp(values):  # of one level: it is exact, as no fit is
         return np.full((1, 1), np.median(values)), 3 * float(values.std())
     rows, columns = np.nonzero(border)
     terms = np.stack([np.ones(values.size), rows[is_paper] / height, columns[is_paper] / width], axis=1)
@@ -232,7 +232,8 @@ def _centre(ink: Ink) -> tuple[float, float]:
     mass = ink.sum()
     down = ink.sum(axis=1) @ (np.arange(height) + 0.5) / mass
     across = ink.sum(axis=0) @ (np.arange(width) + 0.5) / mass
-    return float(down), float(across)
+    # a symmetric digit has its centre on a border of pixels: rounding errors must not decide on which side
+    return round(float(down), 9), round(float(across), 9)
 
 
 def _is_placed(ink: Ink, box: int) -> bool:

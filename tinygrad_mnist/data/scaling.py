@@ -7,6 +7,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+_DIGITS = 9
+"""Decimal digits of a grey level that rounding errors do not reach."""
+
 
 @functools.lru_cache(maxsize=64)  # pictures of a folder have few sizes
 def resampling(old: int, new: int) -> NDArray[np.float64]:
@@ -35,7 +38,21 @@ def scaled(picture: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uin
     if picture.shape == shape:
         return picture
     rows, columns = (resampling(old, new) for old, new in zip(picture.shape, shape, strict=True))
-    return np.rint(rows @ picture @ columns.T).astype(np.uint8)
+    return as_levels(rows @ picture @ columns.T)
+
+
+def as_levels(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return numbers in 0..255 as whole grey levels; a half goes to the even one.
+
+    Means of pixels often lie halfway between two levels, up to the rounding errors of their sums, which
+    differ between machines. They are taken off first, so that the same picture is the same everywhere.
+
+    Examples
+    --------
+    >>> as_levels(np.array([2.5, 3.5, 3.5 - 1e-14]))
+    array([2, 4, 4], dtype=uint8)
+    """
+    return np.rint(np.round(values, _DIGITS)).astype(np.uint8)
 
 
 PAGES = ("dark", "light")

@@ -1,0 +1,308 @@
+"""The page without a server in Chromium: its JavaScript computes what Python does, and it needs nobody else."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.browser import Heard
+from tests.serve.drawings import SEVEN, TWO, Drawing, on_paper, scribble, special
+from tests.serve.models import untrained
+from tinygrad_mnist import Tensor, nn
+from tinygrad_mnist.data import Dataset, Standardizer, load
+from tinygrad_mnist.data.prepare import place_digit
+from tinygrad_mnist.nn.module import evaluation_mode
+from tinygrad_mnist.serve.network_data import network_data
+from tinygrad_mnist.serve.recognition import Recogniser
+from tinygrad_mnist.serve.static_page import SCRIPTS, page_files, write_page
+from tinygrad_mnist.training import RECIPES, Checkpoint, train
+from tinygrad_mnist.training.runs import run as run_module
+
+# Playwright is there, or `tests.browser` has skipped this file.
+from playwright.sync_api import Browser, Page, expect
+
+CLOSE = 1e-4
+"""How far the numbers of the page may be from Python's, and as a share of the largest too."""
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser) -> Iterator[Page]:
+    """An empty page with the JavaScript that computes, without a model."""
+    heard = Heard()
+    page = browser.new_page()
+    heard.listen(page)
+    for script in SCRIPTS[1:3]:
+        page.add_script_tag(content=page_files(untrained("digits"))[script].decode())
+    yield page
+    assert heard.complaints == []
+
+
+def as_ink(drawing: Drawing) -> dict[str, Any]:
+    """A drawing on its way to the browser; `INK` unpacks it there."""
+    height, width = drawing.shape
+    return {"width": width, "height": height, "values": base64.b64encode(drawing.tobytes()).decode()}
+
+
+INK = "ink = ({values, ...rest}) => ({...rest, values: Uint8Array.from(atob(values), (c) => c.charCodeAt(0))})"
+
+
+def assert_close(found: Any, expected: Any, what: str = "") -> None:
+    """Check numbers of the page against Python's: close, and close as a share of the largest."""
+    expected = np.asarray(expected, np.float64)
+    close = CLOSE * min(1, np.abs(expected).max(initial=1e-3))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=what)
+
+
+# ---- layer by layer ----------------------------------------------------------------------------------------
+
+Rng = np.random.Generator
+CHANNELS = 6
+
+
+def conv(rng: Rng) -> nn.Module:
+    kernel = rng.integers(1, 5, 2)
+    groups = int(rng.choice([1, 2, 3, 6]))
+    padding = ["same", "valid", 1, (2, 0), ((1, 0), (0, 3))][rng.integers(5)]
+    stride = (1, 1) if padding == "same" else tuple(map(int, rng.integers(1, 4, 2)))
+    dilation = tuple(map(int, rng.integers(1, 3, 2)))
+    return nn.Conv2d(
+        *(CHANNELS, 2 * groups, tuple(map(int, kernel))), stride=stride, padding=padding, dilation=dilation,
+        groups=groups, bias=bool(rng.integers(2)), rng=rng,
+    )  # fmt: skip
+
+
+def pool_sizes(rng: Rng) -> dict[str, Any]:
+    kernel = tuple(map(int, rng.integers(1, 5, 2)))
+    padding = tuple(int(rng.integers(length // 2 + 1)) for length in kernel)
+    stride = tuple(map(int, rng.integers(1, 4, 2)))
+    return {"kernel_size": kernel, "stride": stride, "padding": padding, "ceil_mode": bool(rng.integers(2))}
+
+
+def moved(norm: nn.Module, rng: Rng) -> nn.Module:
+    """A norm with other weights and statistics than it begins with."""
+    norm.load_state_dict(
+        {
+            name: rng.uniform(0.5, 2, values.shape).astype(np.float32) if values.ndim else values
+            for name, values in norm.state_dict().items()
+        }
+    )
+    return norm
+
+
+LAYERS: dict[str, Callable[[Rng], nn.Module]] = {
+    "conv": conv,
+    "max-pool": lambda rng: nn.MaxPool2d(**pool_sizes(rng), dilation=int(rng.integers(1, 3))),
+    "avg-pool": lambda rng: nn.AvgPool2d(
+        **pool_sizes(rng), count_include_pad=bool(rng.integers(2)), divisor_override=[None, 3][rng.integers(2)]
+    ),
+    "adaptive": lambda rng: nn.AdaptiveAvgPool2d(1),
+    "batch-norm": lambda rng: moved(nn.BatchNorm2d(CHANNELS, eps=1e-3), rng),
+    "group-norm": lambda rng: moved(nn.GroupNorm(int(rng.choice([1, 2, 6])), CHANNELS), rng),
+    "rms-norm": lambda rng: nn.Sequential(nn.Flatten(), nn.Linear(594, 7), moved(nn.RMSNorm(7), rng)),
+    "layer-norm": lambda rng: moved(nn.LayerNorm((9, 11)), rng),
+    "batch-norm of rows": lambda rng: nn.Sequential(nn.Flatten(), moved(nn.BatchNorm1d(594), rng)),
+    "group-norm of rows": lambda rng: nn.Sequential(nn.Flatten(), moved(nn.GroupNorm(3, 594), rng)),
+    "linear": lambda rng: nn.Sequential(nn.Flatten(), nn.Linear(594, 5, bias=bool(rng.integers(2)), rng=rng)),
+    "relu": lambda rng: nn.ReLU(),
+    "leaky-relu": lambda rng: nn.LeakyReLU(float(rng.uniform(0, 0.5))),
+    "elu": lambda rng: nn.ELU(float(rng.uniform(0.5, 2))),
+    "silu": lambda rng: nn.SiLU(),
+    "gelu": lambda rng: nn.GELU(),
+    "gelu by tanh": lambda rng: nn.GELU("tanh"),
+    "tanh": lambda rng: nn.Tanh(),
+    "sigmoid": lambda rng: nn.Sigmoid(),
+    "softplus": lambda rng: nn.Softplus(float(rng.uniform(0.5, 3)), threshold=2.0),
+    "hardtanh": lambda rng: nn.Hardtanh(-2.0, 1.0),
+}
+"""Layers of 6 channels of 9 x 11 pixels, with options that are drawn."""
+
+
+def stack(layer: nn.Module, rng: Rng) -> nn.Sequential:
+    """A layer behind a convolution that makes channels of whole numbers: small ones, so that many are equal."""
+    channels = nn.Conv2d(1, CHANNELS, 1)
+    channels.load_state_dict(
+        {
+            "weight": rng.choice([-1.0, 1.0, 3.0], (CHANNELS, 1, 1, 1)).astype(np.float32),
+            "bias": rng.integers(-1, 2, CHANNELS).astype(np.float32),
+        }
+    )
+    return nn.Sequential(channels, layer)
+
+
+def fits(model: nn.Module) -> bool:
+    """Whether the windows of a layer fit into the pictures."""
+    try:
+        with evaluation_mode():
+            model(np.zeros((1, 1, 9, 11), np.float32))
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_each_layer_and_its_gradient_are_those_of_python(tab: Page, rounds: int) -> None:
+    rng = np.random.default_rng(rounds)
+    as_they_are = Standardizer(0.0, 1.0)
+    cases, expected = [], []
+    for name, make in LAYERS.items():
+        models = [model for _ in range(rounds) if fits(model := stack(make(rng), rng))]
+        for model in models:
+            picture = rng.integers(0, 3, (9, 11))
+            x = Tensor(as_they_are(picture[None]), requires_grad=True)
+            with evaluation_mode():
+                out = model(x)
+            g = rng.normal(size=out.shape).astype(np.float32)
+            np.sum(out * g).backward()
+            data = network_data(model, (9, 11), as_they_are)
+            cases.append({"model": data, "image": picture.ravel().tolist(), "g": g.ravel().tolist()})
+            expected.append((f"{name}: {model[1]}", out.detach().numpy().ravel(), x.grad.numpy().ravel()))
+    found = tab.evaluate(
+        """cases => cases.map(({model, image, g}) => {
+            const built = network.build(model);
+            const result = built.forward(image);
+            return [result.values.at(-1), built.gradient(result, g)].map((one) => Array.from(one));
+        })""",
+        cases,
+    )
+    assert len(found) > 0.9 * rounds * len(LAYERS) - 20
+    for (what, out, gradient), (own_out, own_gradient) in zip(expected, found, strict=True):
+        assert_close(own_out, out, what)
+        assert_close(own_gradient, gradient, f"gradient of {what}")
+
+
+# ---- the prepared picture ----------------------------------------------------------------------------------
+
+PREPARED = f"""([drawings, model]) => {{
+    const {INK};
+    return drawings.map((drawing) => {{
+        try {{
+            const {{image, placement}} = preparation.prepare(ink(drawing), model);
+            return {{image: Array.from(image), placement}};
+        }} catch (error) {{ return error.message; }}
+    }});
+}}"""
+
+
+def assert_prepared_alike(tab: Page, recogniser: Recogniser, drawings: list[Drawing]) -> None:
+    description = recogniser.describe()
+    found = tab.evaluate(PREPARED, [[as_ink(drawing) for drawing in drawings], description])
+    for number, (drawing, own) in enumerate(zip(drawings, found, strict=True)):
+        expected = recogniser.prepare(drawing)
+        what = f"drawing {number} of {drawing.shape}, {description['preparation']}"
+        np.testing.assert_array_equal(
+            np.array(own["image"]).reshape(expected.image.shape), expected.image, err_msg=what
+        )
+        np.testing.assert_allclose(own["placement"], expected.placement, atol=1e-9, err_msg=what)
+
+
+KINDS: dict[str, Callable[[], Checkpoint]] = {
+    "mnist": lambda: untrained("mlp"),
+    "light": lambda: untrained("mlp", page="light"),
+    "uci": lambda: untrained("digits"),
+    "whole": lambda: untrained("mlp", shape=(20, 33), is_centred=False, page="dark"),
+    "whole and light": lambda: untrained("mlp", shape=(33, 20), is_centred=False, page="light"),
+    "whole on both": lambda: untrained("mlp", is_centred=False),
+    "another size": lambda: untrained("mlp", shape=(17, 17)),
+}
+"""Models whose pictures are prepared in each way."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drawing_is_prepared_as_by_python_to_the_grey_level(tab: Page, kind: str) -> None:
+    rng = np.random.default_rng(1)
+    drawings = [*special(), *(scribble(rng) for _ in range(4))]
+    assert_prepared_alike(tab, Recogniser(KINDS[kind]()), drawings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mnist", "uci", "whole"])
+def test_many_drawings_and_digits_are_prepared_as_by_python(tab: Page, kind: str) -> None:
+    rng = np.random.default_rng(2)
+    digits = load("digits").test_images[:30]
+    drawings = [*(scribble(rng) for _ in range(60)), *(on_paper(np.pad(4 * d // 4, 10)) for d in digits)]
+    assert_prepared_alike(tab, Recogniser(KINDS[kind]()), drawings)
+
+
+def test_a_picture_that_is_placed_already_stays(tab: Page) -> None:
+    digit = place_digit(special()[9]).image
+    assert_prepared_alike(tab, Recogniser(untrained("mlp")), [255 - digit])
+
+
+@pytest.mark.parametrize(
+    ("drawing", "sentence"),
+    [
+        (np.full((280, 280), 255, np.uint8), "the picture is blank: it shows no digit that stands out"),
+        (np.full((280, 280), 250, np.uint8), "an empty margin was expected"),
+        (np.full((2049, 10), 255, np.uint8), "a drawing of 1 to 2048 pixels a side was expected"),
+    ],
+)
+def test_what_is_no_drawing_gets_a_sentence(tab: Page, drawing: Drawing, sentence: str) -> None:
+    (found,) = tab.evaluate(PREPARED, [[as_ink(drawing)], Recogniser(untrained("mlp")).describe()])
+    assert sentence in found
+
+
+# ---- whole answers -----------------------------------------------------------------------------------------
+
+
+def assert_answers_alike(tab: Page, checkpoint: Checkpoint, drawings: list[Drawing]) -> None:
+    """Check answers of the page against those of Python: everything in them."""
+    recogniser = Recogniser(checkpoint)
+    files = page_files(checkpoint)
+    for script in ("model.js", "local.js"):
+        tab.add_script_tag(content=files[script].decode())
+    answers = tab.evaluate(
+        f"async (drawings) => {{ const {INK}; return Promise.all(drawings.map(ink).map(recogniser.recognise)); }}",
+        [as_ink(drawing) for drawing in drawings],
+    )
+    for drawing, found in zip(drawings, answers, strict=True):
+        (expected,) = recogniser.answer([recogniser.prepare(drawing)], explain=True)["predictions"]
+        assert found.keys() == expected.keys()
+        for name in ("class", "index", "sure", "image"):
+            assert found[name] == expected[name], name
+        for name in ("probability", "probabilities", "placement"):
+            assert_close(found[name], expected[name], name)
+        explanation, own = expected["explanation"], found["explanation"]
+        assert_close(own["saliency"], explanation["saliency"], "saliency")
+        assert_first_layers_alike(own["first_layer"], explanation["first_layer"])
+
+
+def assert_first_layers_alike(found: Any, expected: Any) -> None:
+    if expected is None:
+        assert found is None
+        return
+    assert {found["module"], found["kind"]} == {expected["module"], expected["kind"]}
+    assert [unit["unit"] for unit in found["units"]] == [unit["unit"] for unit in expected["units"]]
+    for unit, own in zip(expected["units"], found["units"], strict=True):
+        assert_close(own["map"], unit["map"], "map of a unit")
+        assert_close(own["value"], unit["value"], "value of a unit")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_answers_of_every_recipe_are_those_of_python(tab: Page, recipe: str) -> None:
+    rng = np.random.default_rng(3)
+    assert_answers_alike(tab, untrained(recipe), [scribble(rng), special()[9]])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"activation": name} for name in ("leaky-relu", "gelu", "tanh", "sigmoid")),
+        *({"norm": name} for name in ("none", "layer", "group")),
+        {"layers": ("norm", "conv 30 4x4 stride 3 padding 2", "activation", "avg-pool 3 stride 2 padding 1")},
+    ],
+    ids=str,
+)
+def test_answers_with_other_layers_are_those_of_python(tab: Page, changes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(4)
+    layers = ("conv 30 5x5 stride 2 padding 1", "norm", "activation", "avg-pool 2", "flatten")
+    recipe = RECIPES["cnn"].changed(**{"layers": layers, **changes})
+    if recipe.layers[-1] != "flatten":
+        recipe = recipe.changed(layers=(*recipe.layers, "flatten"))
+    assert_answers_alike(tab, untrained(recipe), [scribble(rng)])

@@ -1,0 +1,166 @@
+"""The page without a server: a folder with the weights in it, for any static host or opened as a file.
+
+The page is the same as that of the service. In the place of the script that asks the service there are four
+others: the network as data, and the JavaScript that computes with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from tinygrad_mnist.files import PathLike, write
+from tinygrad_mnist.serve.headers import POLICY
+from tinygrad_mnist.serve.network_data import network_data
+from tinygrad_mnist.serve.recognition import Recogniser
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.errors import RunError, writing
+
+INDEX: Final = "index.html"
+MODEL: Final = "model.js"
+SCRIPTS: Final = (MODEL, "network.js", "preparation.js", "local.js")
+"""What stands in the place of the script that asks the service, in the order in which they are run."""
+
+_SERVER: Final = "server.js"
+_SUFFIXES: Final = (".html", ".css", ".js", ".svg", ".png", ".ico")
+_MARK: Final = "// The network of a page by tinygrad_mnist: its layers and weights. See network.js.\n"
+"""The first line of an exported model: by it an earlier export is known."""
+_NOTE: Final = "The network runs in your browser: nothing that you draw leaves it."
+_PLACE: Final = '<meta charset="utf-8">\n'
+
+
+def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float = 0.7) -> dict[str, int]:
+    """Write the page with a model in it to a directory, all of it or nothing.
+
+    The answers, the picture that the model sees, the saliency and the first layer are computed in JavaScript,
+    and equal to those of `Recogniser` within 1e-4.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    directory : path-like
+        A directory that does not exist, is empty, or holds an earlier export and nothing else, which is
+        replaced.
+    threshold : float
+        The probability from which a prediction is sure, 0 to 1.
+
+    Returns
+    -------
+    dict
+        The size in bytes of each file that was written, by its name.
+
+    Raises
+    ------
+    CheckpointError
+        If the model has a layer that the JavaScript does not compute, or pictures cannot be prepared for it.
+    RunError
+        If the directory holds other things, or cannot be written.
+    """
+    contents = page_files(checkpoint, threshold=threshold)
+    target = Path(os.path.realpath(os.path.expanduser(directory)))
+    _require_replaceable(target, directory)
+    with writing(directory):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(target, contents)
+    return {name: len(content) for name, content in contents.items()}
+
+
+def page_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str, bytes]:
+    """Return the files of the page with a model in it: their contents by their names."""
+    description = {**Recogniser(checkpoint, threshold=threshold).describe(), "note": _NOTE}
+    network = network_data(checkpoint.model, checkpoint.image_shape, checkpoint.standardizer)
+    shared = _files("page")
+    del shared[_SERVER]
+    index = _without_server(shared[INDEX].decode("utf-8"))
+    made = {INDEX: index.encode("utf-8"), MODEL: _script({"description": description, "network": network})}
+    return dict(sorted({**shared, **_files("page_local"), **made}.items()))
+
+
+def _script(model: Mapping[str, Any]) -> bytes:
+    """Return the model as a script; JSON is JavaScript, too."""
+    text = json.dumps(model, allow_nan=False, separators=(",", ":"))
+    return f'{_MARK}"use strict";\nglobalThis.model = {text};\n'.encode("ascii")
+
+
+def _files(folder: str) -> dict[str, bytes]:
+    """Return the files in a folder of the package."""
+    found = resources.files("tinygrad_mnist.serve") / folder
+    return {
+        file.name: file.read_bytes() for file in found.iterdir() if Path(file.name).suffix in _SUFFIXES
+    }
+
+
+def _without_server(index: str) -> str:
+    """Return the page with the scripts that compute, and with what it may load in the place of headers."""
+    rules = (rule for rule in POLICY.split("; ") if not rule.startswith(_FOR_HEADERS))
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(rules)}">\n'
+    scripts = "\n".join(f'<script defer src="{name}"></script>' for name in SCRIPTS)
+    for old, new in (
+        (_PLACE, f'{_PLACE}{policy}<meta name="referrer" content="no-referrer">\n'),
+        (f'<script defer src="{_SERVER}"></script>', scripts),
+    ):
+        if index.count(old) != 1:
+            raise AssertionError(f"the page has {old!r} {index.count(old)} times, where once is expected")
+        index = index.replace(old, new)
+    return index
+
+
+_FOR_HEADERS: Final = ("frame-ancestors", "connect-src")
+"""Rules that the folder leaves out: a browser takes the first from headers alone, and it asks for nothing."""
+
+
+# ---- the directory -----------------------------------------------------------------------------------------
+
+
+def _require_replaceable(target: Path, given: PathLike) -> None:
+    """Raise a RunError if a directory holds anything but an earlier export, or is where one works."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise RunError(f"{os.fspath(given)} is a file, where a directory for the page was expected")
+    with writing(given):
+        names = {entry.name for entry in target.iterdir()}
+        known = {*_files("page"), *_files("page_local"), *SCRIPTS}
+        is_earlier = MODEL in names and (target / MODEL).read_bytes()[: len(_MARK)] == _MARK.encode()
+    others = sorted(names - known) if is_earlier else sorted(names)
+    if others:
+        raise RunError(
+            f"{os.fspath(given)} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, "
+            "where nothing or an earlier page was expected; name another directory"
+        )
+    here = Path.cwd()
+    if target in (here, *here.parents):
+        raise RunError(f"{os.fspath(given)} is the directory that you are in; name another, such as 'page'")
+
+
+def _write_whole(target: Path, contents: Mapping[str, bytes]) -> None:
+    """Write a directory beside its place, and then move it there; an earlier one goes when it is complete."""
+    number = os.urandom(8).hex()
+    unfinished, earlier = (target.with_name(f".{target.name}.{number}.{end}") for end in ("part", "old"))
+    try:
+        unfinished.mkdir()
+        for name, content in contents.items():
+            write(unfinished / name, content)
+        if target.exists():
+            target.rename(earlier)
+        try:
+            unfinished.rename(target)
+        except OSError:
+            if earlier.exists():
+                earlier.rename(target)
+            raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise type(error)(error.errno or errno.EIO, reason, os.fspath(target)) from error
+    finally:
+        for left in (unfinished, earlier):
+            with suppress(OSError):
+                shutil.rmtree(left)
