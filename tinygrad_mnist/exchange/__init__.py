@@ -1,0 +1,1 @@
+"""Exchange with other tools: files of weights, and of networks as ONNX."""
