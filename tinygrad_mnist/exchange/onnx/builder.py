@@ -206,7 +206,7 @@ class Builder:
         """Return a shape as a vector of int64: a constant, or computed where it follows from the batch."""
         known = tuple(shape)
         if is_fixed(known):
-            return self.indices(*(int(length) for length in known))
+            return self.indices(*(length for length in known if not isinstance(length, Size)))
         if len(known) == 1:
             return self.length(known[0])
         return self.node("Concat", *(self.length(each) for each in known), axis=0)

@@ -108,6 +108,10 @@ class Arguments:
             for array, batched in zip(self.arrays, self.batched, strict=True)
         ]
 
+    def opposite(self, arrays: list[Array]) -> list[Array]:
+        """Return arrays with the signs of floats changed."""
+        return [-array if array.dtype.kind == "f" else array for array in arrays]
+
     def call(self, model: Callable[..., Any], arrays: Iterable[Any]) -> Any:
         """Call the model with other arrays in the place of those of the example."""
         leaves = list(self.leaves)

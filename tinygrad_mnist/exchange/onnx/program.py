@@ -90,7 +90,7 @@ def compare_outputs(first: Sequence[Any], second: Sequence[Any], batches: tuple[
 def needed(steps: Sequence[Step], outputs: Sequence[Any]) -> list[bool]:
     """Return for each step whether an output depends on it."""
     found = [False] * len(steps)
-    waiting = [outputs]
+    waiting: list[Any] = [outputs]
     while waiting:
         value = waiting.pop()
         if isinstance(value, Ref):
@@ -131,8 +131,8 @@ class _Comparison:
         if None in shapes:
             raise ExportError(
                 f"the shape of {self.place} is {call.results[0].shape} in a batch of {self.batches[0]} and "
-                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, not from "
-                "the size of the batch; a file of ONNX cannot hold it here"
+                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, not "
+                "from the size of the batch; a file of ONNX cannot hold it here"
             )
         return Step(
             call.name,
@@ -204,6 +204,6 @@ class _Comparison:
         return ExportError(
             f"{self.place} is given {text(one)} in a batch of {self.batches[0]} and {text(two)} in one of "
             f"{self.batches[1]}: a constant that changes from call to call, as it was computed past the tape "
-            "(by NumPy on .data) or drawn at random (dropout with training=True); compute it by operations on "
-            "Tensors, or export with dynamic=False if it follows from the size of the batch"
+            "(by NumPy on .data) or drawn at random (dropout with training=True); compute it by operations "
+            "on Tensors, or export with dynamic=False if it follows from the size of the batch"
         )

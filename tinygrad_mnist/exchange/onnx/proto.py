@@ -78,7 +78,7 @@ def model_proto(
 def _node_proto(node: Node) -> Any:
     from onnx import helper
 
-    attributes = {
+    attributes: dict[str, Any] = {
         key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
         for key, value in node.attributes.items()
     }

@@ -111,6 +111,7 @@ class Recording(Recorder):
         self._kept: list[Any] = list(inputs)
         self._paths: dict[int, str] = {}  # of the modules, by id
         self._inside: list[Module] = []  # the modules that run, the innermost last
+        self._expanding: list[str] = []  # the operations whose formula is recorded
         self._whole: _Whole | None = None  # the module that is converted as a whole, while it runs
         for index, array in enumerate(inputs):
             self._known[place_in_memory(array)] = Ref(-1, index)
@@ -191,8 +192,10 @@ class Recording(Recorder):
             self._known[place_in_memory(out)] = arguments[1]
         elif op.name in self._operations:
             self._add(op.name, arguments, options, outs, type(out) is tuple, users_line())
-        elif (plain := _plain_way(op)) is not None:
+        elif (plain := _plain_way(op)) is not None and op.name not in self._expanding:
+            self._expanding.append(op.name)
             self._expand(plain, arrays, outs, static)
+            self._expanding.pop()
         elif not all(place_in_memory(one) in self._known for one in outs):  # else what runs inside was told
             self._add(op.name, arguments, options, outs, type(out) is tuple, users_line())
 

@@ -20,7 +20,7 @@ from tinygrad_mnist.exchange.onnx.examples import Arguments, named_outputs
 from tinygrad_mnist.exchange.onnx.pictures import Pictures
 from tinygrad_mnist.exchange.onnx.program import Step, compare, compare_outputs, needed, shape_between
 from tinygrad_mnist.exchange.onnx.proto import OPSET, checked, model_proto, require_onnx, written
-from tinygrad_mnist.exchange.onnx.recording import Recording, place_in_memory
+from tinygrad_mnist.exchange.onnx.recording import Recording, Ref, place_in_memory
 from tinygrad_mnist.exchange.onnx.reference import greatest_difference
 from tinygrad_mnist.exchange.onnx.sizes import Size
 from tinygrad_mnist.nn import Module
@@ -241,7 +241,8 @@ def _state_names(models: Mapping[Module, str]) -> dict[Any, str]:
     """Return the names of parameters and buffers in the state dict, by their place in memory."""
     names: dict[Any, str] = {}
     for model, path in models.items():
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
+        held: list[tuple[str, Any]] = [*model.named_parameters(), *model.named_buffers()]
+        for name, value in held:
             array = value._array if isinstance(value, Tensor) else value
             names.setdefault(place_in_memory(array), f"{path}.{name}" if path else name)
     return names
@@ -266,6 +267,11 @@ def _add_inputs(
 def _convert(build: Builder, steps: Sequence[Step], sources: Sequence[Any]) -> None:
     """Write the steps that the outputs depend on, once it is known that all can be written."""
     used = needed(steps, sources)
+    if not any(isinstance(source, Ref) for source in sources):
+        raise ExportError(
+            "no output of the model depends on its inputs on the tape; compute by operations on Tensors, not "
+            "by NumPy on their .data"
+        )
     unknown = [
         step.place
         for step, is_used in zip(steps, used, strict=True)
@@ -305,25 +311,24 @@ def _add_outputs(
 def _trials(
     model: Callable[..., Any], arguments: Arguments, runs: Sequence[_Run], pictures: Pictures | None
 ) -> list[tuple[list[Array], list[Array]]]:
-    """Return what the file is tried on, and what it has to give: batches of several sizes."""
-    batches = [(run.inputs, run.outputs) for run in runs]
-    if pictures is not None:
-        batches = []
-        for run in runs:
-            given = pictures.like(run.inputs)
-            batches.append((given, _run(model, arguments, pictures.standardized(given)).outputs))
-    if not arguments.is_dynamic:
-        return batches
-    for size in sorted({1, min(arguments.size, _LARGEST)} - {*_BATCHES}):
-        given = arguments.batch(size)
-        if pictures is not None:
-            given = pictures.like(given)
-        inputs = given if pictures is None else pictures.standardized(given)
+    """Return what the file is tried on, and what it has to give.
+
+    That are the two batches, one of 1, the example, and values of the other sign: a branch may depend on it.
+    """
+    trials = [(run.inputs, run.outputs) for run in runs] if pictures is None else []
+    sizes = {1, min(arguments.size, _LARGEST)} - {*_BATCHES} if arguments.is_dynamic else ()
+    further = [arguments.batch(size) for size in sizes]
+    if pictures is None:
+        further.append(arguments.opposite(runs[0].inputs))
+    else:
+        further = [pictures.like(arrays) for arrays in (*(run.inputs for run in runs), *further)]
+    for arrays in further:
+        inputs = arrays if pictures is None else pictures.standardized(arrays)
         try:
-            batches.append((given, _run(model, arguments, inputs).outputs))
-        except Exception:  # some models take no batch of 1
+            trials.append((arrays, _run(model, arguments, inputs).outputs))
+        except Exception:  # some models take no batch of 1, or no negative numbers
             continue
-    return batches
+    return trials
 
 
 def _port(value: Value) -> Port:
