@@ -50,7 +50,20 @@ _WHERE = {
     "value_and_grad": "transforms",
     "vjp": "transforms",
 }
-_MODULES = ("compiler", "data", "engine", "graph", "nn", "onnx", "op", "ops", "optim", "plots", "testing", "training")
+_MODULES = (
+    "compiler",
+    "data",
+    "engine",
+    "graph",
+    "nn",
+    "onnx",
+    "op",
+    "ops",
+    "optim",
+    "plots",
+    "testing",
+    "training",
+)
 
 # fmt: off
 __all__ = [

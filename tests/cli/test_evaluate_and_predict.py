@@ -1,3 +1,4 @@
+import io
 import json
 import re
 from collections.abc import Callable
@@ -132,6 +133,43 @@ def test_one_bad_picture_does_not_hide_the_others(
     captured = capsys.readouterr()
     assert captured.err.splitlines()[0] == "tinygrad-mnist: missing.png does not exist"
     assert "one.png" in captured.out
+
+
+def pipe_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    buffer = io.BytesIO(content)
+    buffer.name = "<stdin>"  # type: ignore[attr-defined]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(buffer))
+
+
+def test_predict_reads_standard_input_among_others(
+    run_directory: Path, picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe_in(monkeypatch, picture.read_bytes())
+    assert main(["predict", str(run_directory), str(picture), "-"]) == 0
+    beside, piped = (line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert (beside[0], piped[0]) == ("one.png", "-")
+    assert beside[1:] == piped[1:]
+
+
+def test_predict_takes_a_number_of_standard_input(
+    run_directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save("stack.npy", load_digits().test_images[:8])
+    pipe_in(monkeypatch, Path("stack.npy").read_bytes())
+    assert main(["predict", str(run_directory), "-", "--index", "5"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[1] == str(load_digits().test_labels[5])
+
+
+def test_a_fault_of_standard_input_is_told(
+    run_directory: Path, error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe_in(monkeypatch, b"")
+    assert "standard input is empty" in error_of("predict", run_directory, "-")
+    pipe_in(monkeypatch, b"just text")
+    assert "standard input is not a picture" in error_of("predict", run_directory, "-")
+    assert "read once" in error_of("predict", run_directory, "-", "-", status=2)
+    monkeypatch.setattr("sys.stdin", None)
+    assert "no picture comes by standard input" in error_of("predict", run_directory, "-")
 
 
 @pytest.mark.parametrize(

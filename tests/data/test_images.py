@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
 from tinygrad_mnist.data import DataError
-from tinygrad_mnist.data.images import MAX_PIXELS, read_image
+from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
-from tinygrad_mnist.data.stacks import MAX_BYTES
+from tinygrad_mnist.data.stacks import MAX_BYTES, MAX_PIXELS
 
 Grey = NDArray[np.uint8]
 GREY = np.array([[0, 50, 100], [150, 200, 255]], np.uint8)

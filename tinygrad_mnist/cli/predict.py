@@ -1,4 +1,4 @@
-"""Predict the digit on a picture: PNG (any size, dark on light or light on dark), NPY, IDX.
+"""Predict the digit on a picture: PNG (any size, dark on light or light on dark), NPY, IDX, or one piped in.
 
 Or predict those of a file of images without labels, and write a table of them that Kaggle takes.
 """
@@ -6,7 +6,8 @@ Or predict those of a file of images without labels, and write a table of them t
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final
+import sys
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import FAILED, class_heading, explain, notify, print_table, show
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "predict"
 HELP: Final = "predict the digit, or another class, on a picture"
+STANDARD_INPUT: Final = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="IMAGE",
         nargs="*",
         help="a picture of one digit, or of what else the model knows; FILE:7 is number 7, from 0, of the "
-        "pictures in an IDX or NPY file",
+        "pictures in an IDX or NPY file, and - is standard input",
     )
     parser.add_argument(
         "--index",
@@ -69,6 +71,8 @@ def _require_one_of_both(arguments: argparse.Namespace) -> None:
         raise RecipeError("name pictures, or --data with --submission, but not both")
     if not arguments.images and not (arguments.data and arguments.submission):
         raise RecipeError("name an IMAGE; or a file of images by --data, and the table by --submission")
+    if arguments.images.count(STANDARD_INPUT) > 1:
+        raise RecipeError(f"standard input can be read once: name {STANDARD_INPUT} once")
     if not arguments.images and (arguments.probabilities or arguments.index is not None):
         raise RecipeError("--probabilities and --index are for pictures, not for --submission")
 
@@ -83,7 +87,8 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
     rows, status = [], 0
     for name in arguments.images:
         try:
-            found = predict_picture(checkpoint, name, arguments.index, tta=arguments.tta)
+            picture = _standard_input() if name == STANDARD_INPUT else name
+            found = predict_picture(checkpoint, picture, arguments.index, tta=arguments.tta)
         except Exception as error:
             explained = explain(error)
             if explained is None:
@@ -97,6 +102,15 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
         print_table(("image", class_heading(checkpoint.class_names), "confidence", *classes), rows)
         _warn_of_small_digits(checkpoint)
     return status
+
+
+def _standard_input() -> BinaryIO:
+    """Return standard input, unless it is one that nobody pipes a picture into."""
+    from tinygrad_mnist.data import DataError
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError("no picture comes by standard input; pipe one into it, as by < seven.png")
+    return sys.stdin.buffer
 
 
 def _write_submission(arguments: argparse.Namespace) -> int:

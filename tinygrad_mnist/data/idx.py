@@ -7,6 +7,7 @@ gzipped. Every other content is a `DataError`; nothing is guessed.
 """
 
 import gzip
+import io
 import math
 import os
 import stat
@@ -87,8 +88,8 @@ class StoredArray:
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path or str
+        The file; or what else it is called in errors.
     dtype : dtype
         The dtype of the elements in the file.
     shape : tuple of int
@@ -101,7 +102,7 @@ class StoredArray:
         Whether the file ends with the last element.
     """
 
-    path: Path
+    path: Path | str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     stream: BinaryIO | gzip.GzipFile
@@ -184,32 +185,53 @@ def open_idx(path: str | os.PathLike[str], *, most_unzipped: int = MAX_UNZIPPED)
     if os.path.isdir(path):
         raise DataError(f"{path} is a directory, where an IDX file was expected; name a file")
     try:
-        with path.open("rb") as file:
-            zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-            file.seek(0)
-            if not zipped:
-                stored = StoredArray(path, *_read_header(path, file), file)
-                _check_size(stored, size_of(file))
-                yield stored
-                return
-            with gzip.GzipFile(fileobj=file) as stream:
-                stored = StoredArray(path, *_read_header(path, stream), stream)
-                _check_unzipped_size(stored, size_of(file), most_unzipped)
-                yield stored
-    except EOFError as error:
-        raise DataError(
-            f"{path} is a truncated gzip file: it ends before its stream does; {_AGAIN}"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is a damaged gzip file ({error}); {_AGAIN}") from error
+        with path.open("rb") as file, stored_idx(path, file, most_unzipped=most_unzipped) as stored:
+            yield stored
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror or error}); name an existing, readable IDX file"
         ) from error
 
 
+@contextmanager
+def stored_idx(
+    path: Path | str, file: BinaryIO, *, most_unzipped: int = MAX_UNZIPPED
+) -> Iterator[StoredArray]:
+    """Read the header of an open IDX file at its beginning; for the rest see `open_idx`.
+
+    Parameters
+    ----------
+    path : Path or str
+        The name of the file in errors.
+    file : binary file
+        It can be sought in, and is not closed.
+    most_unzipped : int, optional
+        The most bytes that a gzip file may become.
+    """
+    zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    file.seek(0)
+    try:
+        if not zipped:
+            stored = StoredArray(path, *_read_header(path, file), file)
+            _check_size(stored, size_of(file))
+            yield stored
+            return
+        with gzip.GzipFile(fileobj=file) as stream:
+            stored = StoredArray(path, *_read_header(path, stream), stream)
+            _check_unzipped_size(stored, size_of(file), most_unzipped)
+            yield stored
+    except EOFError as error:
+        raise DataError(
+            f"{path} is a truncated gzip file: it ends before its stream does; {_AGAIN}"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is a damaged gzip file ({error}); {_AGAIN}") from error
+
+
 def size_of(file: BinaryIO) -> int | None:
     """Return the number of bytes of a file; None for what has no size, as a pipe."""
+    if isinstance(file, io.BytesIO):
+        return file.getbuffer().nbytes
     status = os.fstat(file.fileno())
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
@@ -238,7 +260,7 @@ def _check_unzipped_size(stored: StoredArray, size: int | None, most: int) -> No
         )
 
 
-def _read_header(path: Path, stream: BinaryIO | gzip.GzipFile) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _read_header(path: Path | str, stream: BinaryIO | gzip.GzipFile) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = stream.read(4)
     if len(magic) < 4:
         raise DataError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
@@ -57,8 +59,22 @@ def black_and_white(low: float, high: float, dtype: DTypeLike) -> tuple[float, f
 def as_bytes(pixels: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:
     """Return grey levels as bytes, `black` as 0 and `white` as 255; a new array."""
     content = np.empty(pixels.shape, np.uint8)
-    rows = max(1, _BLOCK // max(1, pixels.shape[-1]))  # at a time, as floats take eight times the room
+    rows = max(
+        1, _BLOCK // max(1, math.prod(pixels.shape[1:]))
+    )  # at a time, as floats take eight times the room
     for start in range(0, len(pixels), rows):
         levels = (pixels[start : start + rows].astype(np.float64) - black) * (255 / (white - black))
         content[start : start + rows] = np.rint(levels)
     return content
+
+
+def luma(colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the luma (...) of colours (..., 3) in bytes, by ITU-R BT.601, rounded as Pillow rounds it.
+
+    Examples
+    --------
+    >>> luma(np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.uint8))
+    array([ 76, 150,  29], dtype=uint8)
+    """
+    red, green, blue = (colours[..., k].astype(np.uint32) for k in range(3))
+    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)

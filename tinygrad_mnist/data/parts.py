@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.labels import Labels, join_labels
-from tinygrad_mnist.data.levels import as_bytes, black_and_white
+from tinygrad_mnist.data.levels import as_bytes, black_and_white, luma
 from tinygrad_mnist.numbers import count_text
 
 MOST_BYTES = 1 << 30
@@ -187,11 +187,7 @@ def _grey(colour: NDArray[Any]) -> NDArray[Any]:
     grey = np.empty(colour.shape[:3], np.uint8 if is_byte else np.float32)
     for start in range(0, len(colour), _BLOCK):
         block = colour[start : start + _BLOCK]
-        if is_byte:
-            red, green, blue = (block[..., k].astype(np.uint32) for k in range(3))
-            grey[start : start + _BLOCK] = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
-        else:
-            grey[start : start + _BLOCK] = block.astype(np.float32) @ _LUMA
+        grey[start : start + _BLOCK] = luma(block) if is_byte else block.astype(np.float32) @ _LUMA
     return grey
 
 

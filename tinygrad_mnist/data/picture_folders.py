@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data.errors import DataError
-from tinygrad_mnist.data.images import Outline, read_image, read_outline
+from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.labels import natural
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, with_validation
+from tinygrad_mnist.data.pillow_images import Outline, read_outline
 from tinygrad_mnist.data.scaling import scaled
 from tinygrad_mnist.numbers import count_text
 

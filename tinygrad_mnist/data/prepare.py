@@ -1,17 +1,22 @@
-"""A picture of a digit, made to look like the training digits.
+"""A picture of a digit, made to look like the training digits; and of anything else, scaled as a whole.
 
 The ink on it is found, dark on light or light on dark, then scaled and placed as the training digits are.
 Standardisation is not done here: it belongs to whoever holds the statistics of the training images.
+
+Each step returns what it made, and the placement of that on what it was given.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.levels import black_and_white
-from tinygrad_mnist.data.scaling import resampling
+from tinygrad_mnist.data.placement import Placement, affine, after, resized
+from tinygrad_mnist.data.scaling import PAGES, page_of, resampling, scaled
 
 Ink = NDArray[np.float64]
 
@@ -20,6 +25,23 @@ _PLANE_SIDE = 64  # a picture with this side or more may be a photograph, whose 
 _LEAST_CONTRAST = 8.0  # grey levels between paper and ink; a picture with less is blank
 _FAINT = 0.1  # of the strongest ink; fainter pixels do not widen the digit's box
 _FINE = 8  # strokes are measured and thickened on a grid that is this much finer than the result
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture as a model is shown it, before standardisation.
+
+    Parameters
+    ----------
+    image : ndarray
+        uint8, shape (h, w).
+    placement : ndarray
+        float64, shape (2, 3): where each point of it lies on the picture that was given; see
+        `tinygrad_mnist.data.placement`.
+    """
+
+    image: NDArray[np.uint8]
+    placement: Placement
 
 
 def prepare_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None) -> NDArray[np.uint8]:
@@ -70,22 +92,68 @@ def prepare_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None
     >>> int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())
     (4, 23, 12, 15)
     """
+    return place_digit(image, size, fill=fill).image
+
+
+def place_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None) -> Prepared:
+    """Make a picture as `prepare_digit` does, and tell its placement.
+
+    Digits of side 8 are set upright row by row, by whole pixels. Their placement is the slant that these
+    steps follow, and true to less than a pixel of the result.
+
+    Examples
+    --------
+    The bar of `prepare_digit` is as high as the box of 20 pixels: a pixel stands for 2 x 2.
+
+    >>> paper = np.full((60, 80), 255, np.uint8)
+    >>> paper[10:50, 5:13] = 0
+    >>> place_digit(paper).placement
+    array([[  2.,   0., -19.],
+           [  0.,   2.,   2.]])
+    """
     if size < 1 or (fill is not None and not 0 < fill <= 1):
         raise ValueError(f"size must be 1 or more and fill in (0, 1], but {size=} and {fill=} were given")
     # `box` is the longer side of the ink in the result
     box = size if size == 8 and fill is None else max(1, round(size * (20 / 28 if fill is None else fill)))
-    ink = _ink(_values(image))
+    values, averaged = _values(image)
+    ink = _ink(values)
     if ink.shape == (size, size) and _is_placed(ink, box):
-        placed = ink / ink.max()
+        placed, placement = ink / ink.max(), affine()
     elif size == 8 and fill is None:
-        placed = _as_uci(ink)
+        placed, placement = _as_uci(ink)
     else:
-        placed = _as_mnist(ink, size, box)
-    digit: NDArray[np.uint8] = np.rint(255 * placed).astype(np.uint8)
-    return digit
+        placed, placement = _as_mnist(ink, size, box)
+    return Prepared(np.rint(255 * placed).astype(np.uint8), after(placement, averaged))
 
 
-def _values(image: ArrayLike) -> Ink:
+def scale_whole(picture: NDArray[np.uint8], shape: tuple[int, int], page: str | None = None) -> Prepared:
+    """Scale a picture as a whole, and turn it to the page that a model's pictures lie on.
+
+    Where the border of the picture is on the other page, it is turned to its negative: that shows the same
+    thing.
+
+    Parameters
+    ----------
+    picture : ndarray, shape (h, w), uint8
+        Grey values.
+    shape : tuple of int
+        Height and width of the result.
+    page : {"dark", "light"}, optional
+        Where the training pictures lie; None where there are both.
+
+    Examples
+    --------
+    >>> found = scale_whole(np.full((56, 28), 255, np.uint8), (28, 28), "dark")
+    >>> int(found.image.max()), found.placement[1].tolist()
+    (0, [0.0, 2.0, 0.0])
+    """
+    found = page_of(picture[np.newaxis])
+    if page in PAGES and found is not None and found != page:
+        picture = 255 - picture
+    return Prepared(scaled(picture, shape), resized((picture.shape[0], picture.shape[1]), shape))
+
+
+def _values(image: ArrayLike) -> tuple[Ink, Placement]:
     """Return the picture as floats in 0..255, its sides averaged down to the working size."""
     pixels = np.asarray(image)
     if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype.kind not in "buif":
@@ -100,10 +168,12 @@ def _values(image: ArrayLike) -> Ink:
     if step > 1 and min(pixels.shape) >= step:
         rows, columns = (side - side % step for side in pixels.shape)
         pixels = pixels[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
+    else:
+        step = 1
     values = pixels.astype(np.float64)
     if (black, white) != (0, 255):
         values = (values - black) * (255 / (white - black))
-    return values
+    return values, affine(step, step)
 
 
 def _ink(image: Ink) -> Ink:
@@ -178,40 +248,55 @@ def _is_placed(ink: Ink, box: int) -> bool:
     return box - 1 <= longer <= box and all(low <= centre - middle <= high for centre in _centre(ink))
 
 
-def _as_mnist(ink: Ink, size: int, box: int) -> Ink:
+def _as_mnist(ink: Ink, size: int, box: int) -> tuple[Ink, Placement]:
     """Return the ink scaled until its longer side is `box`, its centre of mass in the middle of a square."""
-    digit = ink[_box(ink)]
+    digit, placement = _cut(ink, _box(ink))
     if not box - 1 <= max(digit.shape) <= box:  # ink that fits to a pixel is only moved, so it stays sharp
         longer = box * _FINE
-        digit = _thickened(_scaled(digit, longer, longer), pen=0.13 * longer)
-        digit = _scaled(digit, box, box)
-    corner = [
+        digit, fine = _scaled(digit, longer, longer)
+        digit, thick = _thickened(digit, pen=0.13 * longer)
+        digit, coarse = _scaled(digit, box, box)
+        placement = after(coarse, after(thick, after(fine, placement)))
+    above, left = (
         min(max(size // 2 - int(centre), 0), size - side)
         for centre, side in zip(_centre(digit), digit.shape, strict=True)
-    ]
+    )
     square = np.zeros((size, size))
-    square[corner[0] : corner[0] + digit.shape[0], corner[1] : corner[1] + digit.shape[1]] = _saturated(digit)
-    return square
+    square[above : above + digit.shape[0], left : left + digit.shape[1]] = _saturated(digit)
+    return square, after(affine(right=-left, down=-above), placement)
 
 
-def _as_uci(ink: Ink) -> Ink:
+def _as_uci(ink: Ink) -> tuple[Ink, Placement]:
     """Return the ink set upright, drawn out to the full height and 5/8 of the width of a square of side 8."""
     side = 8 * _FINE
     width = side * 20 // 32
     bitmap = (_saturated(ink) > 0.5).astype(np.float64)
-    digit = _upright(_scaled(bitmap[_box(bitmap)], side, side))
-    digit = _scaled(digit[_box(digit)], side, width, stretch=1.5)
-    digit = _thickened(digit, pen=5 / 32 * side)
-    digit = _scaled(digit, side, width, stretch=1.5)
+    digit, placement = _cut(bitmap, _box(bitmap))
+    for step in (
+        lambda digit: _scaled(digit, side, side),
+        _upright,
+        lambda digit: _cut(digit, _box(digit)),
+        lambda digit: _scaled(digit, side, width, stretch=1.5),
+        lambda digit: _thickened(digit, pen=5 / 32 * side),
+        lambda digit: _scaled(digit, side, width, stretch=1.5),
+    ):
+        digit, made = step(digit)
+        placement = after(made, placement)
     above, left = ((side - length) // 2 for length in digit.shape)
     square = np.zeros((side, side))
     square[above : above + digit.shape[0], left : left + digit.shape[1]] = digit
     blocks: Ink = square.reshape(8, _FINE, 8, _FINE).mean(axis=(1, 3))
     blocks /= blocks.max()
-    return blocks
+    return blocks, after(affine(_FINE, _FINE, right=-left, down=-above), placement)
 
 
-def _scaled(digit: Ink, height: int, width: int, stretch: float = 1.0) -> Ink:
+def _cut(ink: Ink, box: tuple[slice, slice]) -> tuple[Ink, Placement]:
+    """Return a rectangle of the ink."""
+    rows, columns = box
+    return ink[box], affine(right=columns.start, down=rows.start)
+
+
+def _scaled(digit: Ink, height: int, width: int, stretch: float = 1.0) -> tuple[Ink, Placement]:
     """Return a digit scaled to fit a box; one side may be drawn out up to `stretch` times the other."""
     factors = (height / digit.shape[0], width / digit.shape[1])
     least = min(factors)
@@ -219,7 +304,7 @@ def _scaled(digit: Ink, height: int, width: int, stretch: float = 1.0) -> Ink:
         resampling(side, max(1, round(side * min(factor, least * stretch))))
         for side, factor in zip(digit.shape, factors, strict=True)
     )
-    return rows @ digit @ columns.T
+    return rows @ digit @ columns.T, resized(digit.shape, (len(rows), len(columns)))
 
 
 def _saturated(digit: Ink) -> Ink:
@@ -228,7 +313,7 @@ def _saturated(digit: Ink) -> Ink:
     return strong
 
 
-def _thickened(digit: Ink, pen: float) -> Ink:
+def _thickened(digit: Ink, pen: float) -> tuple[Ink, Placement]:
     """Return a digit whose strokes are `pen` pixels wide at least, dilated by a disc and cut to its new box.
 
     The mean width of a stroke is twice its area divided by its perimeter. The total variation of a black and
@@ -237,26 +322,35 @@ def _thickened(digit: Ink, pen: float) -> Ink:
     digit = np.pad(_saturated(digit), 1)
     down, across = np.diff(digit, axis=0)[:, :-1], np.diff(digit, axis=1)[:-1]
     radius = (pen - 2 * float(digit.sum() / np.hypot(down, across).sum())) / 2
-    if radius < 0.5:
-        return digit[_box(digit)]
+    reach = 0
+    if radius >= 0.5:
+        reach = int(np.ceil(radius))
+        digit = _dilated(np.pad(digit, reach), radius)
+    thick, cut = _cut(digit, _box(digit))
+    margin = 1 + reach
+    return thick, after(cut, affine(right=-margin, down=-margin))
+
+
+def _dilated(digit: Ink, radius: float) -> Ink:
+    """Return the largest ink within `radius` pixels of each pixel; as wide a margin must be without ink."""
     reach = int(np.ceil(radius))
-    digit = np.pad(digit, reach)
     thick = digit.copy()
     for y in range(-reach, reach + 1):
         for x in range(-reach, reach + 1):
             if x * x + y * y <= radius * radius:
                 np.maximum(thick, np.roll(digit, (y, x), axis=(0, 1)), out=thick)
-    return thick[_box(thick)]
+    return thick
 
 
-def _upright(digit: Ink) -> Ink:
+def _upright(digit: Ink) -> tuple[Ink, Placement]:
     """Return a digit set upright: its rows are moved by whole pixels until its mixed second moment is 0."""
     height, width = digit.shape
     middle, across = _centre(digit)
     y = np.arange(height)[:, None] + 0.5 - middle
     x = np.arange(width) + 0.5 - across
-    lean = np.clip((digit * y * x).sum() / max(float((digit * y * y).sum()), 1e-12), -1, 1)
+    lean = float(np.clip((digit * y * x).sum() / max(float((digit * y * y).sum()), 1e-12), -1, 1))
     shift = np.rint(lean * y).astype(np.intp)
     reach = int(np.abs(shift).max())
     columns = np.arange(width + 2 * reach) + shift
-    return np.take_along_axis(np.pad(digit, ((0, 0), (2 * reach, 2 * reach))), columns + reach, axis=1)
+    upright = np.take_along_axis(np.pad(digit, ((0, 0), (2 * reach, 2 * reach))), columns + reach, axis=1)
+    return upright, affine(lean=lean, right=-lean * middle - reach)

@@ -32,12 +32,12 @@ _LONGEST_HEADER = 1 << 16
 """The most bytes of an NPY file's header: its shape and dtype take less than a hundred."""
 
 
-def open_npy(path: Path, file: BinaryIO) -> StoredArray:
+def open_npy(path: Path | str, file: BinaryIO) -> StoredArray:
     """Read the header of an NPY file, and compare what it promises with the file's size.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         Its name in errors.
     file : binary file
         The open file, at its beginning.
@@ -113,17 +113,22 @@ def read_picture(stored: StoredArray, index: int | None) -> NDArray[np.uint8]:
     return grey_levels(stored.path, picture, float(low), float(high))
 
 
-def grey_levels(path: Path, pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+def grey_levels(path: Path | str, pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Return pixels as bytes; raise if `low` and `high`, of these and others like them, are out of range."""
+    check_range(path, low, high)
+    black, white = black_and_white(low, high, pixels.dtype)
+    if pixels.dtype == np.uint8 and white == 255:
+        return np.ascontiguousarray(pixels)
+    return as_bytes(pixels, black, white)
+
+
+def check_range(path: Path | str, low: float, high: float) -> None:
+    """Raise if the least or the greatest value cannot be a grey level, or is not a number."""
     if not (low >= 0 and high <= _HIGHEST):
         raise DataError(
             f"{path} holds values from {low:g} to {high:g}, where 0 to 255 (or 0 to 1, or to 65535) was "
             "expected; scale them"
         )
-    black, white = black_and_white(low, high, pixels.dtype)
-    if pixels.dtype == np.uint8 and white == 255:
-        return np.ascontiguousarray(pixels)
-    return as_bytes(pixels, black, white)
 
 
 def _check(stored: StoredArray, index: int | None) -> None:
@@ -140,9 +145,13 @@ def _check(stored: StoredArray, index: int | None) -> None:
             "values were expected, (h, w), or (n, h, w) for a stack; save it as those, or as a PNG"
         )
     check_index(path, None if len(shape) == 2 else shape[0], index)
+    check_pixels(path, shape[-2] * shape[-1], dtype)
+
+
+def check_pixels(path: Path | str, pixels: int, dtype: np.dtype[Any]) -> None:
+    """Raise if so many values of this type are no grey values of a picture, or take too much memory."""
     if dtype.kind not in _NUMBERS:
         raise DataError(f"{path} holds values of type {dtype}, where grey values were expected")
-    pixels = shape[-2] * shape[-1]
     if pixels > MAX_PIXELS:
         raise DataError(f"{path} has pictures of more than {MAX_PIXELS:,} pixels each; scale them down")
     if pixels * dtype.itemsize > MAX_BYTES:
@@ -152,7 +161,7 @@ def _check(stored: StoredArray, index: int | None) -> None:
         )
 
 
-def check_index(path: Path, pictures: int | None, index: int | None) -> None:
+def check_index(path: Path | str, pictures: int | None, index: int | None) -> None:
     """Raise if an index does not fit a stack of so many pictures; None stands for a single picture."""
     if pictures is None:
         if index is not None:

@@ -7,12 +7,31 @@ from numpy.typing import NDArray
 
 Levels = NDArray[np.int16]
 
+_STRIP = 1 << 20
+"""Pixels that are laid on their page at a time."""
 _SIDE = 1024
 """Pixels a side that are enough to tell ink from page."""
 _CONTRAST = 64
 """Grey values between ink and paper, at least."""
 _SOFT = 16
 """Grey values by which a soft edge differs from the ink inside, at least."""
+
+
+def on_page(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay a picture with transparent parts on its page; `grey` is written to, and returned.
+
+    Examples
+    --------
+    >>> on_page(np.array([[20, 0]], np.uint8), np.array([[255, 0]], np.uint8))
+    array([[ 20, 255]], dtype=uint8)
+    """
+    fill = page(grey, alpha)
+    height = max(1, _STRIP // grey.shape[1])
+    for top in range(0, len(grey), height):  # floats take eight times the room
+        rows = slice(top, top + height)
+        share = alpha[rows] / 255
+        grey[rows] = np.rint(share * grey[rows] + (1 - share) * fill)
+    return grey
 
 
 def page(grey: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> float:

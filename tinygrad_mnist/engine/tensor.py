@@ -489,8 +489,8 @@ class Tensor(PyTorchNames):
 
     def _values(self) -> Array:
         """Return the array for somebody who reads its values, and not its shape alone."""
-        if (tracing := tracer()) is not None:
-            tracing.read(self)
+        if (watching := recorder.get()) is not None:
+            watching.read(self)
         if self.origin is not None:
             note_reading(self.origin)
         return self._array

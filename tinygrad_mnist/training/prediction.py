@@ -1,11 +1,11 @@
-"""Prediction: the probability of each class, for arrays of images and for a picture in a file."""
+"""Prediction: the probability of each class, for arrays of images and for one picture from anywhere."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, shifted
-from tinygrad_mnist.data.images import read_image
-from tinygrad_mnist.data.prepare import prepare_digit
-from tinygrad_mnist.data.scaling import PAGES, page_of, scaled
+from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
+from tinygrad_mnist.data.placement import Placement, after, resized
+from tinygrad_mnist.data.prepare import Prepared, place_digit, scale_whole
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
@@ -95,18 +95,22 @@ class Prediction:
         Of each class, float32.
     image : ndarray
         The picture as the model was shown it, before standardisation; uint8.
+    placement : ndarray
+        Shape (2, 3): where each point of `image` lies on the picture that was given; see
+        `tinygrad_mnist.data.placement`.
     """
 
     name: str
     confidence: float
     probabilities: NDArray[np.float32]
     image: NDArray[np.uint8]
+    placement: Placement
 
 
 def predict_picture(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], index: int | None = None, *, tta: bool = False
+    checkpoint: Checkpoint, picture: PictureLike, index: int | None = None, *, tta: bool = False
 ) -> Prediction:
-    """Predict the class of a picture in a file.
+    """Predict the class of a picture.
 
     A picture for a model of digits, or of other drawn signs, is prepared as those of MNIST were. For every
     other model it is scaled as a whole, as the pictures were that the model was trained on.
@@ -115,8 +119,9 @@ def predict_picture(
     ----------
     checkpoint : Checkpoint
         The model.
-    path : path-like
-        A file that `tinygrad_mnist.data.images.read_image` reads; ``file:7`` is number 7 of several in it.
+    picture : path-like, binary file, PIL.Image.Image or array_like
+        What `tinygrad_mnist.data.images.read_image` reads: a path (``file:7`` is number 7 of several in it),
+        an open binary file, an array, or an image of Pillow. Equal pictures have equal predictions.
     index : int, optional
         The number among several, from 0, if the path does not say.
     tta : bool
@@ -130,41 +135,99 @@ def predict_picture(
     ------
     DataError
         If it cannot be read, or shows nothing.
+    TypeError
+        If it is none of these.
     CheckpointError
         If the model's images are not square, or its weights are so large that it has no finite output.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.data import load_digits
+    >>> from tinygrad_mnist.training import choose, train
+    >>> choice = choose("digits", changes={"epochs": 1})
+    >>> checkpoint = train(choice.recipe, choice.dataset).checkpoint
+    >>> paper = np.full((40, 40), 255, np.uint8)
+    >>> paper[5:35, 18:22] = 0
+    >>> found = predict_picture(checkpoint, paper)
+    >>> found.image.shape, found.placement.shape
+    ((8, 8), (2, 3))
     """
+    require_drawable(checkpoint)
+    if isinstance(picture, str | os.PathLike):
+        path = os.fspath(picture)
+        file, own_index = _with_index(path)
+        found = replace(find_picture(file, index if own_index is None else own_index), name=path)
+    else:
+        found = find_picture(picture, index)
+    prepared = prepare_found(checkpoint, found)
+    probabilities = predict_by_checkpoint(checkpoint, prepared.image[np.newaxis], tta=tta)[0]
+    best = int(probabilities.argmax())
+    return Prediction(
+        checkpoint.class_names[best],
+        float(probabilities[best]),
+        probabilities,
+        prepared.image,
+        prepared.placement,
+    )
+
+
+def prepare_found(checkpoint: Checkpoint, found: Picture) -> Prepared:
+    """Make of a picture what a model is shown, as `prepare_by_checkpoint`; an error names the picture.
+
+    The placement is on the picture as it was given, before a large one was scaled down while it was read.
+    """
+    try:
+        prepared = prepare_by_checkpoint(checkpoint, found.grey)
+    except DataError as error:  # it does not know where the picture came from
+        raise DataError(f"{found.name}: {error}") from error
+    shape = found.grey.shape[0], found.grey.shape[1]
+    if shape == found.size:
+        return prepared
+    return replace(prepared, placement=after(prepared.placement, resized(found.size, shape)))
+
+
+def is_drawn(checkpoint: Checkpoint) -> bool:
+    """Return whether a model is one of digits or other drawn signs, each centred on its picture."""
+    return bool(checkpoint.origin.get("is_centred", True))
+
+
+def require_drawable(checkpoint: Checkpoint) -> None:
+    """Raise a CheckpointError if a picture cannot be prepared for a model: its drawn signs are not square."""
     height, width = checkpoint.image_shape
-    is_centred = bool(checkpoint.origin.get("is_centred", True))
-    if is_centred and height != width:
+    if is_drawn(checkpoint) and height != width:
         raise CheckpointError(
             f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
         )
-    file, own_index = _with_index(os.fspath(path))
-    if file.exists() and not file.is_file() and not file.is_dir():  # opening a pipe would wait for a writer
-        raise DataError(f"{file} is no regular file, where a picture was expected; write it to a file first")
-    picture = read_image(file, index if own_index is None else own_index)
-    try:
-        image = prepare_digit(picture, height) if is_centred else _as_trained(checkpoint, picture)
-    except DataError as error:  # it does not know where the picture came from
-        raise DataError(f"{os.fspath(path)}: {error}") from error
-    if is_centred and checkpoint.origin.get("page") == "light":  # prepared light on dark
-        image = 255 - image
-    probabilities = predict_by_checkpoint(checkpoint, image[np.newaxis], tta=tta)[0]
-    best = int(probabilities.argmax())
-    return Prediction(checkpoint.class_names[best], float(probabilities[best]), probabilities, image)
 
 
-def _as_trained(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture scaled as a whole to the model's size, on a page as that of the training pictures.
+def prepare_by_checkpoint(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> Prepared:
+    """Make of a picture what a model is shown.
 
-    Where nearly all of those had a dark border, one with a light border is turned to its negative, and the
-    other way about: it shows the same thing on another page.
+    For a model of digits, or of other drawn signs, it is made as MNIST's were, or as those of UCI for one of
+    8 x 8 pixels. For every other model it is scaled as a whole, on the page of the training pictures.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The model.
+    picture : ndarray, shape (h, w), uint8
+        Grey values.
+
+    Raises
+    ------
+    DataError
+        If it shows nothing.
+    CheckpointError
+        If the model's images are not square, as only square ones are drawn.
     """
+    require_drawable(checkpoint)
     page = checkpoint.origin.get("page")
-    found = page_of(picture[np.newaxis])
-    if page in PAGES and found is not None and found != page:
-        picture = 255 - picture
-    return scaled(picture, checkpoint.image_shape)
+    if not is_drawn(checkpoint):
+        return scale_whole(picture, checkpoint.image_shape, page)
+    prepared = place_digit(picture, checkpoint.image_shape[0])
+    if page == "light":  # prepared light on dark
+        prepared = replace(prepared, image=255 - prepared.image)
+    return prepared
 
 
 def predict_by_checkpoint(

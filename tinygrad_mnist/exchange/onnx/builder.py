@@ -92,7 +92,8 @@ class Builder:
         self._batch: Value | None = None
         self._made: list[tuple[Value, ...]] = []  # the results of each step
         self._outputs: set[str] = set()  # names of outputs of the model
-        self.inputs: list[Value] = []
+        self.inputs: list[Value] = []  # of the file
+        self._sources: list[Value] = []  # what the model is given of them
 
     # ---- for converters: nodes ---------------------------------------------------------------------------
 
@@ -205,7 +206,7 @@ class Builder:
         """Return a shape as a vector of int64: a constant, or computed where it follows from the batch."""
         known = tuple(shape)
         if is_fixed(known):
-            return self.indices(*(int(length) for length in known))
+            return self.indices(*(length for length in known if not isinstance(length, Size)))
         if len(known) == 1:
             return self.length(known[0])
         return self.node("Concat", *(self.length(each) for each in known), axis=0)
@@ -233,12 +234,19 @@ class Builder:
         """Add an input of the model."""
         self._taken[name] = 1
         self.inputs.append(Value(dtype, shape, name))
+        self._sources.append(self.inputs[-1])
         return self.inputs[-1]
+
+    def feed(self, value: Value, shape: Shape) -> None:
+        """Let a value be what the model is given in the place of the last input."""
+        value.shape = shape
+        self.values[value.name] = value
+        self._sources[-1] = value
 
     def convert(self, step: Step, converter: Any) -> None:
         """Write one step of the program."""
         self._path = "".join(f"/{part}" for part in step.path.split(".") if part)
-        self._doc, self._place = step.line, step.place
+        self._doc, self._place = step.doc, step.place
         self.results = tuple(starmap(Result, zip(step.shapes, step.dtypes, strict=True)))
         arguments = [self._argument(each) for each in step.arguments]
         options = self._option(step.static)
@@ -262,7 +270,7 @@ class Builder:
         if isinstance(source, Value):
             return source
         if isinstance(source, Ref):
-            return self.inputs[source.index] if source.call < 0 else self._made[source.call][source.index]
+            return self._sources[source.index] if source.call < 0 else self._made[source.call][source.index]
         if isinstance(source, Expanded):
             return self.expand(self.constant(source.array), source.shape)
         if isinstance(source, Size):
@@ -323,7 +331,9 @@ class Builder:
             return value.name
         array = value.array
         own = self._names.get(place_in_memory(array))
-        key: Any = own or (array.dtype.str, array.shape, array.tobytes() if array.size <= 64 else id(array))
+        key: Any = place_in_memory(array)
+        if own is None and array.size <= 64:  # equal numbers are written once
+            key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             name = self._constants[key] = self._unique(own or f"{node}_input_{position}")
             self.initializers[name] = array

@@ -15,7 +15,7 @@ from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Arguments", "named_leaves"]
+__all__ = ["Arguments", "named_outputs"]
 
 Array = NDArray[Any]
 
@@ -66,21 +66,21 @@ class Arguments:
         found = [
             pair
             for name, tree in zip(own, (*args, *kwargs.values()), strict=True)
-            for pair in named_leaves(tree, name)
+            for pair in _named_leaves(tree, name)
         ]
         leaves, structure = flatten((args, kwargs))
         places = tuple(i for i, leaf in enumerate(leaves) if isinstance(leaf, (Tensor, np.ndarray)))
         if not places:
             raise ExportError(
-                "the example holds no array; give the arguments of the model as arrays of their shapes: one, a "
-                "tuple of them, or a dict of keyword arguments"
+                "the example holds no array; give the arguments of the model as arrays of their shapes: one, "
+                "a tuple of them, or a dict of keyword arguments"
             )
         leaves = [_array(leaf) if i in places else leaf for i, leaf in enumerate(leaves)]
         given = tuple(found[i][0] for i in places) if names is None else tuple(names)
         if len(given) != len(places) or len(set(given)) != len(given):
             raise ExportError(
-                f"input_names={list(given)} was given for {len(places)} inputs; expected a name of its own for "
-                "each"
+                f"input_names={list(given)} was given for {len(places)} inputs; expected a name of its own "
+                "for each"
             )
         arrays = [leaves[i] for i in places]
         return cls(leaves, structure, places, given, _batched(arrays, given, dynamic))
@@ -95,13 +95,22 @@ class Arguments:
         """Whether any input has a batch."""
         return any(self.batched)
 
-    def batch(self, size: int, other: bool) -> list[Array]:
+    @property
+    def size(self) -> int:
+        """The size of the batch of the example."""
+        return next(len(array) for array, is_batch in zip(self.arrays, self.batched, strict=True) if is_batch)
+
+    def batch(self, size: int, other: bool = False) -> list[Array]:
         """Return arrays like those of the example, with a number of rows, and with other values if asked."""
         rng = np.random.default_rng(size)
         return [
             _like(array, size if batched else None, rng if other else None)
             for array, batched in zip(self.arrays, self.batched, strict=True)
         ]
+
+    def opposite(self, arrays: list[Array]) -> list[Array]:
+        """Return arrays with the signs of floats changed."""
+        return [-array if array.dtype.kind == "f" else array for array in arrays]
 
     def call(self, model: Callable[..., Any], arrays: Iterable[Any]) -> Any:
         """Call the model with other arrays in the place of those of the example."""
@@ -112,12 +121,41 @@ class Arguments:
         return model(*args, **kwargs)
 
 
-def named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
+def named_outputs(returned: Any) -> list[tuple[str, Array]]:
+    """Return the arrays that a model returned, each with a name.
+
+    Raises
+    ------
+    ExportError
+        If it returned none, or something else.
+
+    Examples
+    --------
+    >>> [name for name, _ in named_outputs((np.ones(2), np.ones(3)))]
+    ['output_0', 'output_1']
+    """
+    leaves = _named_leaves(returned, "")
+    outputs = []
+    for name, leaf in leaves:
+        array = leaf._array if isinstance(leaf, Tensor) else np.asarray(leaf)
+        if array.dtype.kind not in "fiub":
+            raise ExportError(
+                f"the model returns a {type(leaf).__name__}; expected Tensors, in tuples or dicts if several"
+            )
+        if not isinstance(returned, dict):
+            name = f"output_{name}" if name else "output"
+        outputs.append((name, array))
+    if not outputs:
+        raise ExportError("the model returns nothing; expected a Tensor, or a tuple or dict of them")
+    return outputs
+
+
+def _named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
     """Return the leaves of a tree in the order of `flatten`, each with a name: ``state.0``, ``mask``.
 
     Examples
     --------
-    >>> named_leaves({"a": 1.0, "b": (2.0, 3.0)}, "")
+    >>> _named_leaves({"a": 1.0, "b": (2.0, 3.0)}, "")
     [('a', 1.0), ('b.0', 2.0), ('b.1', 3.0)]
     """
     if isinstance(tree, dict):
@@ -126,7 +164,9 @@ def named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
         parts = list(enumerate(tree))
     else:
         return [] if tree is None else [(name, tree)]
-    return [pair for key, part in parts for pair in named_leaves(part, f"{name}.{key}" if name else str(key))]
+    return [
+        pair for key, part in parts for pair in _named_leaves(part, f"{name}.{key}" if name else str(key))
+    ]
 
 
 def _argument_names(model: Callable[..., Any], count: int) -> list[str]:
@@ -145,8 +185,8 @@ def _array(value: Tensor | Array) -> Array:
     array = value.detach().data if isinstance(value, Tensor) else value
     if type(array) is not np.ndarray or array.dtype.kind not in "fiub":
         raise ExportError(
-            f"the example holds a {type(array).__name__} of dtype {array.dtype}; expected arrays of real numbers "
-            "or booleans"
+            f"the example holds a {type(array).__name__} of dtype {array.dtype}; expected arrays of real "
+            "numbers or booleans"
         )
     return array
 

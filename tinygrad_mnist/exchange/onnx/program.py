@@ -18,7 +18,7 @@ from tinygrad_mnist.exchange.onnx.recording import Call, Ref
 from tinygrad_mnist.exchange.onnx.sizes import Shape, Size
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Expanded", "Step", "compare", "needed", "shape_between"]
+__all__ = ["Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,9 @@ class Step:
     dtypes: tuple[np.dtype[Any], ...]
     several: bool
     path: str
-    line: str
+    doc: str
+    place: str
     module: Module | None
-
-    @property
-    def place(self) -> str:
-        """Where it stands in the model, for an error."""
-        return f"'{self.name}'" + (f" in module '{self.path}'" if self.path else "") + f" ({self.line})"
 
 
 def compare(first: Sequence[Call], second: Sequence[Call], batches: tuple[int, int]) -> list[Step]:
@@ -64,7 +60,7 @@ def compare(first: Sequence[Call], second: Sequence[Call], batches: tuple[int, i
                 f"the model computes another operation for other inputs: '{one.name}' at {one.line}, and "
                 f"'{two.name}' at {two.line}; a file of ONNX cannot hold a branch on data: use np.where"
             )
-        steps.append(_Comparison(one, batches).step(two))
+        steps.append(_Comparison(str(one), batches).step(one, two))
     if len(first) != len(second):
         longer = max(first, second, key=len)[min(len(first), len(second))]
         raise ExportError(
@@ -74,10 +70,27 @@ def compare(first: Sequence[Call], second: Sequence[Call], batches: tuple[int, i
     return steps
 
 
+def compare_outputs(first: Sequence[Any], second: Sequence[Any], batches: tuple[int, int]) -> list[Any]:
+    """Return the sources of the outputs that two recordings have in common.
+
+    Raises
+    ------
+    ExportError
+        If they are not the same.
+    """
+    if len(first) != len(second):
+        raise ExportError(
+            f"the model returns {len(first)} arrays for one batch and {len(second)} for another; expected as "
+            "many for each"
+        )
+    comparison = _Comparison("an output of the model", batches)
+    return [comparison.same(one, two) for one, two in zip(first, second, strict=True)]
+
+
 def needed(steps: Sequence[Step], outputs: Sequence[Any]) -> list[bool]:
     """Return for each step whether an output depends on it."""
     found = [False] * len(steps)
-    waiting = [outputs]
+    waiting: list[Any] = [outputs]
     while waiting:
         value = waiting.pop()
         if isinstance(value, Ref):
@@ -106,12 +119,11 @@ def shape_between(first: Sequence[int], second: Sequence[int], batches: tuple[in
 class _Comparison:
     """The comparison of a call with itself in another batch."""
 
-    def __init__(self, call: Call, batches: tuple[int, int]) -> None:
-        self.call, self.batches = call, batches
-        self.place = f"'{call.name}'" + (f" in module '{call.path}'" if call.path else "") + f" ({call.line})"
+    def __init__(self, place: str, batches: tuple[int, int]) -> None:
+        self.place, self.batches = place, batches
 
-    def step(self, other: Call) -> Step:
-        call = self.call
+    def step(self, call: Call, other: Call) -> Step:
+        """Return the step that two calls have in common."""
         shapes = [
             shape_between(one.shape, two.shape, self.batches)
             for one, two in zip(call.results, other.results, strict=True)
@@ -119,7 +131,7 @@ class _Comparison:
         if None in shapes:
             raise ExportError(
                 f"the shape of {self.place} is {call.results[0].shape} in a batch of {self.batches[0]} and "
-                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, and not "
+                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, not "
                 "from the size of the batch; a file of ONNX cannot hold it here"
             )
         return Step(
@@ -130,7 +142,8 @@ class _Comparison:
             tuple(result.dtype for result in call.results),
             call.several,
             call.path,
-            call.line,
+            call.doc,
+            self.place,
             call.module,
         )
 
@@ -152,7 +165,12 @@ class _Comparison:
             if one.keys() != two.keys():
                 raise self.differs(one, two)
             return {key: self.same(each, two[key]) for key, each in one.items()}
-        if one is two or one == two or callable(one):
+        if isinstance(one, Ref) and one != two:
+            raise ExportError(
+                f"{self.place} takes another result for other inputs; a file of ONNX cannot hold a branch on "
+                "data: use np.where"
+            )
+        if one is two or one == two or repr(one) == repr(two) or callable(one):  # repr: of NaN
             return one
         if isinstance(one, (int, np.integer)) and not isinstance(one, bool):
             size = Size.between(int(one), int(two), self.batches)
@@ -163,6 +181,8 @@ class _Comparison:
     def same_array(self, one: NDArray[Any], two: NDArray[Any]) -> Any:
         if one.shape == two.shape and one.dtype == two.dtype and one.tobytes() == two.tobytes():
             return one
+        if not one.ndim and one.dtype.kind in "iu" and one.dtype == two.dtype and not two.ndim:
+            return self.same(int(one), int(two))
         shape = shape_between(one.shape, two.shape, self.batches)
         if shape is None or one.dtype != two.dtype or shape == one.shape:
             raise self.differs(one, two)
@@ -183,7 +203,7 @@ class _Comparison:
 
         return ExportError(
             f"{self.place} is given {text(one)} in a batch of {self.batches[0]} and {text(two)} in one of "
-            f"{self.batches[1]}: a constant that changes with the inputs, as it was computed past the tape (by "
-            "NumPy on .data, by float() or .item()) or drawn at random; compute it with operations on Tensors, "
-            "or export with dynamic=False if it follows from the size of the batch"
+            f"{self.batches[1]}: a constant that changes from call to call, as it was computed past the tape "
+            "(by NumPy on .data) or drawn at random (dropout with training=True); compute it by operations "
+            "on Tensors, or export with dynamic=False if it follows from the size of the batch"
         )

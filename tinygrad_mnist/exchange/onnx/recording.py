@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.engine.observe import Recorder, is_own, users_line
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.nn import Module
 
 __all__ = ["Call", "Recording", "Ref", "place_in_memory"]
@@ -46,6 +48,8 @@ class Call:
         Whether it returned a tuple.
     path : str
         The path of the module in which it ran, with dots.
+    doc : str
+        That module and its options, as ``repr`` shows them.
     line : str
         The user's line that asked for it.
     module : Module, optional
@@ -58,8 +62,23 @@ class Call:
     results: tuple[Array, ...]
     several: bool
     path: str
+    doc: str
     line: str
     module: Module | None = None
+
+    def __str__(self) -> str:
+        inside = f" in module '{self.path}'" if self.path else ""
+        return f"'{self.name}'{inside} ({self.line})"
+
+
+@dataclass
+class _Whole:
+    """A module that is converted as a whole, while it runs; ``out`` is the last result in it."""
+
+    module: Module
+    arguments: tuple[Any, ...]
+    line: str
+    out: Array | None = None
 
 
 class Recording(Recorder):
@@ -78,8 +97,6 @@ class Recording(Recorder):
         For each class of modules that is converted as a whole whether one can be: ``can(module)``.
     """
 
-    enters_checkpoints = False
-
     def __init__(
         self,
         inputs: list[Array],
@@ -87,16 +104,15 @@ class Recording(Recorder):
         modules: Mapping[type, Callable[[Any], bool]],
     ) -> None:
         self.calls: list[Call] = []
-        self.models: list[Module] = []  # the outermost modules, in the order in which they ran
+        self.models: dict[Module, str] = {}  # the outermost modules in their order, each with its path
         self._operations = operations
         self._wholes = modules
         self._known: dict[Key, Ref] = {}
         self._kept: list[Any] = list(inputs)
         self._paths: dict[int, str] = {}  # of the modules, by id
-        self._inside: list[str] = []  # the paths of the modules that run, the innermost last
-        self._whole: tuple[Module, Any, Any] | None = (
-            None  # a module that is converted as a whole, while it runs
-        )
+        self._inside: list[Module] = []  # the modules that run, the innermost last
+        self._expanding: list[str] = []  # the operations whose formula is recorded
+        self._whole: _Whole | None = None  # the module that is converted as a whole, while it runs
         for index, array in enumerate(inputs):
             self._known[place_in_memory(array)] = Ref(-1, index)
 
@@ -119,49 +135,69 @@ class Recording(Recorder):
     def entered(self, module: Any, given: Any = ()) -> None:
         """Note the path of a module that begins to run."""
         if id(module) not in self._paths:
-            if not self._inside:
-                self.models.append(module)
             self._name(module)
-        self._inside.append(self._paths[id(module)])
+        self._inside.append(module)
         can = self._wholes.get(type(module))
         if self._whole is None and can is not None and "forward" not in vars(module) and can(module):
             inputs, options = given
             arguments = tuple(self.source(each) for each in inputs)
-            if not options and any(isinstance(each, Ref) for each in arguments):
-                self._whole = module, arguments, None
+            if not options and _depends(arguments):
+                self._whole = _Whole(module, arguments, users_line())
 
     def _name(self, module: Any) -> None:
-        around = self._inside[-1] if self._inside else ""
-        if self._inside:  # it is no part of the model that runs: a function holds it
-            around = f"{around}.{type(module).__name__}" if around else type(module).__name__
+        """Give a module and those in it their paths; one in no other has its class in front."""
+        if not self._inside:
+            self.models[module] = self._free_name(type(module).__name__) if self.models else ""
+            around = self.models[module]
+        else:
+            around = ".".join(filter(None, (self._paths[id(self._inside[-1])], type(module).__name__)))
         for path, each in module.named_modules():
-            full = f"{around}.{path}" if around and path else path or around
-            self._paths.setdefault(id(each), full)
+            self._paths.setdefault(id(each), ".".join(filter(None, (around, path))))
+
+    def _free_name(self, stem: str) -> str:
+        taken = set(self.models.values())
+        return next(name for n in count() if (name := f"{stem}_{n}" if n else stem) not in taken)
 
     def left(self, module: Any) -> None:
         """Note that a module has run."""
-        if self._whole is not None and self._whole[0] is module:
-            _, arguments, out = self._whole
+        whole = self._whole
+        if whole is not None and whole.module is module:
             self._whole = None
-            if out is not None:
-                self._add(type(module).__name__, arguments, {}, (out,), False, module)
+            if whole.out is not None:
+                name = type(module).__name__
+                self._add(name, whole.arguments, {}, (whole.out,), False, whole.line, module)
         self._inside.pop()
+
+    def read(self, tensor: Any) -> None:
+        """Refuse that a value which depends on the inputs is read: it would be a constant in the file."""
+        if isinstance(self.source(tensor), Ref):
+            raise ExportError(
+                f"a value that depends on the inputs is read out of a Tensor of shape {tensor.shape} at "
+                f"{users_line()}; what is computed of it or decided by it would be a constant in the file: "
+                "use operations on Tensors (np.where in the place of if), and leave out what prints"
+            )
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Note an operation, unless it computes a constant."""
-        if self._whole is not None:
-            self._kept.append(out)
-            self._whole = (*self._whole[:2], out)
-            return
-        arguments, options = tuple(self.source(each) for each in arrays), self.source(dict(static))
         outs = out if type(out) is tuple else (out,)
+        self._kept.append(outs)
+        if self._whole is not None:
+            self._whole.out = outs[0]
+            return
+        arguments, options = tuple(map(self.source, arrays)), self.source(dict(static))
         if not (_depends(arguments) or _depends(options)):
-            self._kept.append(outs)
             return
-        if op.name not in self._operations and (plain := _plain_way(op)) is not None:
+        if op.name == "where" and isinstance(arguments[1], Ref) and arguments[1] == arguments[2]:
+            # `nn.functional.embedding` chooses between rows with and without a gradient, which are equal.
+            self._known[place_in_memory(out)] = arguments[1]
+        elif op.name in self._operations:
+            self._add(op.name, arguments, options, outs, type(out) is tuple, users_line())
+        elif (plain := _plain_way(op)) is not None and op.name not in self._expanding:
+            self._expanding.append(op.name)
             self._expand(plain, arrays, outs, static)
-            return
-        self._add(op.name, arguments, options, outs, type(out) is tuple)
+            self._expanding.pop()
+        elif not all(place_in_memory(one) in self._known for one in outs):  # else what runs inside was told
+            self._add(op.name, arguments, options, outs, type(out) is tuple, users_line())
 
     def _expand(self, plain: Any, arrays: tuple[Any, ...], outs: tuple[Array, ...], static: Any) -> None:
         """Record what an operation is composed of, in its place."""
@@ -171,7 +207,6 @@ class Recording(Recorder):
             source = self.source(made)
             if isinstance(source, Ref):
                 self._known[place_in_memory(out)] = source
-        self._kept.append(outs)
 
     def _add(
         self,
@@ -180,12 +215,15 @@ class Recording(Recorder):
         static: Any,
         outs: tuple[Array, ...],
         several: bool,
+        line: str,
         module: Module | None = None,
     ) -> None:
-        path = self._inside[-1] if self._inside else ""
+        inside = self._inside[-1] if self._inside else None
+        path = "" if inside is None else self._paths[id(inside)]
+        doc = "" if inside is None else f"{type(inside).__name__}({inside.extra_repr()})"
         for index, out in enumerate(outs):
             self._known[place_in_memory(out)] = Ref(len(self.calls), index)
-        self.calls.append(Call(name, arguments, static, outs, several, path, users_line(), module))
+        self.calls.append(Call(name, arguments, static, outs, several, path, doc, line, module))
 
 
 def _plain_way(op: Op) -> Callable[..., Any] | None:

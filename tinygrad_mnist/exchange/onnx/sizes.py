@@ -35,6 +35,8 @@ class Size(NamedTuple):
         >>> Size.between(4, 9, (2, 4)) is None
         True
         """
+        if batches[0] == batches[1]:
+            return None
         factor, rest = divmod(second - first, batches[1] - batches[0])
         return None if rest else cls(factor, first - factor * batches[0])
 

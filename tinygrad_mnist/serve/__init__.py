@@ -1,0 +1,1 @@
+"""The page to draw a digit on, and the HTTP service behind it."""
