@@ -120,6 +120,34 @@ def _direction(x: Expression, y: Expression) -> Expression:
     return x / where(larger.equals(0), 1, sqrt(x * x + y * y))
 
 
+def _inverse_power(x: Expression, y: Expression, n: int, imaginary: bool) -> Expression:
+    """Return a part of ``(x + iy)**-n``: the direction to the power of n, over the length to that power."""
+    length, cosine, sine = _hypot(x, y), _direction(x, y), _direction(y, x)
+    real, part = cosine, -sine
+    for _ in range(n - 1):
+        real, part = real * cosine + part * sine, part * cosine - real * sine
+    if n == 2:  # the difference of two squares, which are nearly equal, would be inexact
+        real = (cosine - sine) * (cosine + sine)
+    out = part if imaginary else real
+    for _ in range(n):
+        out = out / length
+    return out
+
+
+def _power_term(build: Builder, factor: Value, x: Value, y: Value, shift: int, logs: int) -> Value:
+    """Return ``factor x**(y - shift) log(x)**logs``, in float64, with the conventions of our operation at 0."""
+    times, base, exponent = expressions(build, factor, x, y, dtype=np.float64)
+    reduced = exponent - shift
+    out = times * power(base, reduced)
+    for _ in range(logs):
+        out = out * log(base)
+    if logs:
+        vanishes = reduced >= 0
+    else:
+        vanishes = (exponent >= 0) & (reduced < 0) & round_(exponent).equals(exponent)
+    return where(base.equals(0) & vanishes, 0, out).value
+
+
 # ---- exponentials and logarithms -------------------------------------------------------------------------
 
 
@@ -155,6 +183,13 @@ def _logistic(x: Expression) -> Expression:
     small = exp(-absolute(x))
     whole = 1 + small
     return small / whole / whole
+
+
+def _share(x: Expression, y: Expression, base: int) -> Expression:
+    """Return ``b**x / (b**x + b**y)``, and 0 where both are -inf."""
+    difference = x - where(x.equals(-math.inf) & y.equals(-math.inf), 0, y)
+    small = exp(-absolute(difference) * (math.log(2) if base else 1))
+    return where(difference >= 0, 1, small) / (1 + small)
 
 
 def _xlogy(x: Expression, y: Expression) -> Expression:
@@ -267,6 +302,8 @@ FORMULAE: Final[dict[str, Formula]] = {
     "arccosh_derivative": lambda x: 1 / (sqrt(x - 1) * sqrt(x + 1)),
     "arctanh_derivative": lambda x: 1 / ((1 - x) * (1 + x)),
     "arctan_derivative": lambda x: 1 / (1 + x * x),
+    "inverse_power": _inverse_power,
+    "share": _share,
     "sech_squared": _sech_squared,
     "logistic": _logistic,
     "softplus": _softplus,
@@ -447,5 +484,6 @@ def _shifted(name: str, direction: str) -> Callable[..., Value]:
     return convert
 
 
+CONVERTERS["power_term"] = _power_term
 CONVERTERS["left_shift"] = _shifted("left_shift", "LEFT")
 CONVERTERS["right_shift"] = _shifted("right_shift", "RIGHT")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.expression import Expression, expressions
 from tinygrad_mnist.exchange.onnx.normalization import normalised
-from tinygrad_mnist.exchange.onnx.shape import shape_of
+from tinygrad_mnist.exchange.onnx.shape import rank, shape_of
+from tinygrad_mnist.exchange.onnx.sizes import Length
 from tinygrad_mnist.exchange.onnx.table import converts
 
 
@@ -41,11 +44,43 @@ def matmul(build: Builder, x: Value, y: Value) -> Value:
     return one.node("MatMul", two).value
 
 
+# ---- einsum ----------------------------------------------------------------------------------------------
+
+
+def _explicit(subscripts: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Return the letters of each operand and of the result, with letters of their own for an ellipsis.
+
+    NumPy's result, where none is given, has the axes of the ellipsis, and then those of the letters that
+    occur once, in alphabetical order.
+    """
+    inputs, arrow, output = subscripts.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    unused = [letter for letter in string.ascii_letters if letter not in subscripts]
+    counts = [ndim - len(term.replace("...", "")) for term, ndim in zip(terms, ranks, strict=True)]
+    ellipsis = unused[: max(counts, default=0)]
+    if not arrow:
+        letters = "".join(terms).replace(".", "")
+        output = "..." + "".join(sorted(each for each in set(letters) if letters.count(each) == 1))
+    written = [
+        term.replace("...", "".join(ellipsis[len(ellipsis) - count :]))
+        for term, count in zip(terms, counts, strict=True)
+    ]
+    return written, output.replace("...", "".join(ellipsis))
+
+
 @converts("einsum")
 def einsum(build: Builder, *operands: Value, subscripts: str, optimize: Any = False) -> Value:
-    """Return sums of products by Einstein's convention."""
-    first, *others = expressions(build, *operands)
-    return first.node("Einsum", *others, equation=subscripts).value
+    """Return sums of products by Einstein's convention; ONNX repeats no axis of length 1 by itself."""
+    terms, output = _explicit(subscripts, [rank(each) for each in operands])
+    lengths: dict[str, Length] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, length in zip(term, shape_of(operand), strict=True):
+            lengths[letter] = length if lengths.get(letter, 1) == 1 else lengths[letter]
+    repeated = []
+    for term, operand, each in zip(terms, operands, expressions(build, *operands), strict=True):
+        shape = tuple(lengths[letter] for letter in term)
+        repeated.append(each if shape == shape_of(operand) else Expression(build, build.expand(each.value, shape)))
+    return repeated[0].node("Einsum", *repeated[1:], equation=f"{','.join(terms)}->{output}").value
 
 
 @converts("det")
