@@ -1,26 +1,28 @@
 """All converters: importing the families fills the table."""
 
 from tinygrad_mnist.exchange.onnx import (
-    activation,
     convolution,
     elementwise,
-    linear,
+    indexing,
+    losses,
     normalization,
     pooling,
+    products,
+    reduction,
     shape,
-    softmax,
 )
 from tinygrad_mnist.exchange.onnx.table import CONVERTERS, MODULES
 
 __all__ = [
     "CONVERTERS",
     "MODULES",
-    "activation",
     "convolution",
     "elementwise",
-    "linear",
+    "indexing",
+    "losses",
     "normalization",
     "pooling",
+    "products",
+    "reduction",
     "shape",
-    "softmax",
 ]

@@ -59,7 +59,7 @@ def model_proto(
         "model",
         [_value_info(each) for each in build.inputs],
         [_value_info(each) for each in outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in build.initializers.items()],
+        [numpy_helper.from_array(np.array(a, order="C"), name) for name, a in build.initializers.items()],
         doc_string=description,
         value_info=[_value_info(each) for each in build.values.values()],
     )
