@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file",
         metavar="FILE",
         type=shared_options.name,
-        help=f"the file to write: {NETWORK} for the network, or {', '.join(_formats())} for the weights; one "
+        help=f"the file to write: {NETWORK} for the network; .safetensors, .pt or .npz for the weights; one "
         "that is there is replaced",
     )
     parser.add_argument(
         "--standardize",
         action="store_true",
-        help="put the standardisation of pictures into the network, which then takes grey values, white on "
-        "black as MNIST's: uint8, (batch, height, width)",
+        help="put the standardisation of pictures into the network, which then takes grey values, uint8 "
+        "(batch, height, width), as of the pictures that it was trained on",
     )
     shared_options.add_model(parser)
     shared_options.add_threads(parser)
@@ -49,18 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, and say what is in it."""
+    shared_options.use_threads(arguments)
     write = _writer(arguments)
     _require_writable(arguments)
-    shared_options.use_threads(arguments)
     write(shared_options.load_run(arguments.checkpoint, arguments.model), arguments)
     return 0
-
-
-def _formats() -> list[str]:
-    """Return the suffixes of files of weights."""
-    from tinygrad_mnist.exchange import FORMATS
-
-    return list(FORMATS)
 
 
 def _writer(arguments: argparse.Namespace) -> Writer:
@@ -71,9 +64,10 @@ def _writer(arguments: argparse.Namespace) -> Writer:
     RecipeError
         If its suffix is unknown, or an option does not go with it.
     """
+    from tinygrad_mnist.exchange import FORMATS
     from tinygrad_mnist.training import RecipeError
 
-    writers: dict[str, Writer] = {NETWORK: _write_network, **dict.fromkeys(_formats(), _write_weights)}
+    writers: dict[str, Writer] = {NETWORK: _write_network, **dict.fromkeys(FORMATS, _write_weights)}
     suffix = Path(arguments.file).suffix.lower()
     if suffix not in writers:
         found = f"the suffix {suffix!r}" if suffix else "no suffix"
@@ -116,7 +110,7 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     standardizer = checkpoint.standardizer
     crop = f", {standardizer.crop} pixels cut off each side" if standardizer.crop else ""
     meaning = (
-        "grey values from 0 to 255, white on black"
+        "grey values from 0 to 255, as of the pictures that it was trained on"
         if arguments.standardize
         else f"(grey value - {standardizer.mean:.6g}) / {standardizer.std:.6g}{crop}"
     )

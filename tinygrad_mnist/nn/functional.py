@@ -727,7 +727,7 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
         wrong = indices[(indices < 0) | (indices >= length)][0]
         raise IndexError(f"index {wrong} is not one of the {length} rows 0 to {length - 1} of the table")
     # By the Tensor itself, where there is one, so that a recorder can tell where the index comes from.
-    rows: Tensor = weight[input if isinstance(weight, Tensor) else indices]  # type: ignore[assignment, index]
+    rows: Tensor = weight[input if isinstance(weight, Tensor) else indices]  # type: ignore[assignment]
     if padding_idx is None:
         return rows
     is_padding = (indices == padding_row(padding_idx, length))[..., None]
