@@ -104,18 +104,22 @@ def _power(x: Expression, y: Expression) -> Expression:
     return power(x, y)
 
 
+def _legs(x: Expression, y: Expression) -> tuple[Expression, Expression]:
+    """Return the larger of two sizes, and a number near it by which both are divided: neither 0 nor infinite."""
+    larger = maximum(absolute(x), absolute(y))
+    return larger, where(larger.equals(0) | is_inf(x) | is_inf(y), 1, larger)
+
+
 def _hypot(x: Expression, y: Expression) -> Expression:
-    """Return the hypotenuse: divided by the larger leg, the squares do not overflow."""
-    x, y = absolute(x), absolute(y)
-    larger = maximum(x, y)
-    ratio = minimum(x, y) / where(larger.equals(0) | is_inf(larger), 1, larger)
-    return larger * sqrt(1 + ratio * ratio)
+    """Return the hypotenuse, which is infinite beside an infinite leg, even if the other one is NaN."""
+    larger, scale = _legs(x, y)
+    ratio = minimum(absolute(x), absolute(y)) / scale
+    return where(is_inf(x) | is_inf(y), math.inf, larger * sqrt(1 + ratio * ratio))
 
 
 def _direction(x: Expression, y: Expression) -> Expression:
     """Return x / hypot(x, y), and 0 at the origin."""
-    larger = maximum(absolute(x), absolute(y))
-    scale = where(larger.equals(0), 1, larger)
+    larger, scale = _legs(x, y)
     x, y = x / scale, y / scale
     return x / where(larger.equals(0), 1, sqrt(x * x + y * y))
 
@@ -202,7 +206,7 @@ def _xlogy(x: Expression, y: Expression) -> Expression:
 def _arctan2(y: Expression, x: Expression) -> Expression:
     """Return the angle of the point (x, y): that of y / x, or half a turn from it on the left."""
     both = is_inf(x) & is_inf(y)
-    ratio = where(both, sign(x) * sign(y), where(y.equals(0), y, y / x))
+    ratio = where(both, sign(x) * sign(y), where(x.equals(0) & y.equals(0), y, y / x))
     turn = where(_signbit(y), x.like(-math.pi), math.pi)
     return where(_signbit(x), turn, 0) + atan(ratio)
 

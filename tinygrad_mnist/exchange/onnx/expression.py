@@ -5,6 +5,7 @@ A converter of several nodes so reads like the mathematics: ``log(1 + exp(x))``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -207,4 +208,4 @@ def log1p(x: Expression) -> Expression:
     """
     whole = 1 + x
     quotient = log(whole) * (x / (whole - 1))
-    return where(whole.equals(1), x, where(is_inf(whole), whole, quotient))
+    return where(whole.equals(1), x, where(whole.equals(math.inf), whole, quotient))

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.expression import Expression, expressions, where
-from tinygrad_mnist.exchange.onnx.reduction import reduced
+from tinygrad_mnist.exchange.onnx.reduction import log_softmax_of, reduced
 from tinygrad_mnist.exchange.onnx.shape import rank, shape_of
 from tinygrad_mnist.exchange.onnx.table import converts
 
@@ -20,7 +20,7 @@ def cross_entropy(
     A class of probability 0 adds nothing, even if its logit is -inf.
     """
     (scores,) = expressions(build, logits)
-    losses = -scores.node("LogSoftmax", axis=1)
+    losses = -log_softmax_of(scores, (1,))
     classes = shape_of(logits)[1]
     if rank(targets) == 1:
         labels = build.node("Unsqueeze", build.cast(targets, np.int64), build.indices(1))

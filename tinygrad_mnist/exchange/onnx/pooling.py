@@ -13,8 +13,8 @@ from tinygrad_mnist.exchange.onnx.expression import Expression, expressions
 from tinygrad_mnist.exchange.onnx.shape import shape_of
 from tinygrad_mnist.exchange.onnx.sizes import Size
 from tinygrad_mnist.exchange.onnx.table import converts
-from tinygrad_mnist.ops.pooling import divisors
-from tinygrad_mnist.ops.resizing import matrix
+from tinygrad_mnist.ops.pooling import window_divisors
+from tinygrad_mnist.ops.resizing import resizing_matrix
 from tinygrad_mnist.ops.windows import NO_PADDING
 
 # ---- pools -----------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def avg_pool2d(
     """Return the sum of each window over its divisor: ONNX's mean, corrected where ours counts otherwise."""
     size = _fixed(build, shape_of(x)[2:])
     (images,) = expressions(build, x)
-    by = divisors(size, kernel, stride, padding, counted, divisor)
+    by = window_divisors(size, kernel, stride, padding, counted, divisor)
     if _is_wide(padding, kernel):
         images, padding, counted = in_frame(images, padding), NO_PADDING, padding
     counts_images_alone = counted == NO_PADDING and divisor is None
@@ -77,7 +77,7 @@ def avg_pool2d_by_input(
 ) -> Value:  # fmt: skip
     """Return the transpose of the mean of windows: that of a convolution of each channel with ones."""
     channels, *count = shape_of(g)[1:]
-    by = divisors(size, kernel, stride, padding, counted, divisor)
+    by = window_divisors(size, kernel, stride, padding, counted, divisor)
     share = _divided(build, expressions(build, g)[0], by)
     ones = share.like(np.ones((int(channels), 1, *kernel)))
     return transposed(share, ones, kernel, count, size, stride, padding, (1, 1), int(channels)).value
@@ -111,7 +111,7 @@ def _resized(
 ) -> Value:
     (images,) = expressions(build, x)
     for i in (0, 1):
-        rows = matrix(before[i], after[i], mode, align_corners, scale[i])
+        rows = resizing_matrix(before[i], after[i], mode, align_corners, scale[i])
         images = _times(images, rows.T if is_transposed else rows, i + 2)
     return images.value
 

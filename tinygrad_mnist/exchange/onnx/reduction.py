@@ -153,21 +153,29 @@ def cumprod(build: Builder, x: Value, axis: int) -> Value:
 # ---- softmax ---------------------------------------------------------------------------------------------
 
 
-def _along(name: str, kind: str) -> Callable[..., Value]:
-    """Return the converter of a softmax: ONNX's is along one axis."""
-
-    def convert(build: Builder, x: Value, axis: Axis) -> Value:
-        (values,) = expressions(build, x)
-        axes = axes_of(axis, rank(x))
-        if len(axes) == 1:
-            return values.node(kind, axis=axes[0]).value
-        shifted = values - reduced("ReduceMax", values, axes, True)
-        powers = exp(shifted)
-        total = reduced("ReduceSum", powers, axes, True)
-        return (powers / total if name == "softmax" else shifted - log(total)).value
-
-    return convert
+def _less_its_maximum(x: Expression, axes: tuple[int, ...]) -> Expression:
+    return x - reduced("ReduceMax", x, axes, True)
 
 
-CONVERTERS["softmax"] = _along("softmax", "Softmax")
-CONVERTERS["log_softmax"] = _along("log_softmax", "LogSoftmax")
+@converts("softmax")
+def softmax(build: Builder, x: Value, axis: Axis) -> Value:
+    """Return the softmax along an axis, by ONNX's operator; along several as its formula."""
+    (values,) = expressions(build, x)
+    axes = axes_of(axis, rank(x))
+    if len(axes) == 1:
+        return values.node("Softmax", axis=axes[0]).value
+    powers = exp(_less_its_maximum(values, axes))
+    return (powers / reduced("ReduceSum", powers, axes, True)).value
+
+
+def log_softmax_of(x: Expression, axes: tuple[int, ...]) -> Expression:
+    """Return the logarithm of the softmax; ``onnx.reference`` computes LogSoftmax as log(softmax), often -inf."""
+    shifted = _less_its_maximum(x, axes)
+    return shifted - log(reduced("ReduceSum", exp(shifted), axes, True))
+
+
+@converts("log_softmax")
+def log_softmax(build: Builder, x: Value, axis: Axis) -> Value:
+    """Return the logarithm of the softmax."""
+    (values,) = expressions(build, x)
+    return log_softmax_of(values, axes_of(axis, rank(x))).value
