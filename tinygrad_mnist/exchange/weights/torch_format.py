@@ -129,8 +129,8 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
     for name, value in state.items():
         if isinstance(value, dict):
             raise WeightsError(
-                f"{path} has a dict under {str(name)[:60]!r}, not the arrays of a state dict; if that is one, "
-                f"save it alone: torch.save(torch.load(path, weights_only=True)[{str(name)[:60]!r}], path)"
+                f"{path} has a dict under {str(name)[:60]!r}, not the arrays of a state dict; if that "
+                f"is one, save it alone: torch.save(torch.load(path, weights_only=True)[{str(name)[:60]!r}], path)"
             )
         if not isinstance(name, str) or not isinstance(value, Strided):
             kind = "a tensor" if isinstance(value, Strided) else f"a {type(value).__name__}"
