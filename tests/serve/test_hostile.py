@@ -1,9 +1,6 @@
 """What a stranger sends gets a clear answer, and the service lives on: 500 requests, and 10,000 at once."""
 
-import asyncio
 import io
-import resource
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +16,7 @@ from PIL import Image
 from tests.serve.exchanges import Answer, Server, exchange, post, serving
 from tests.serve.hostile import Case, cases
 from tinygrad_mnist.data import load_digits
-from tinygrad_mnist.training import Recipe, choose, train
+from tinygrad_mnist.training import choose, train
 from tinygrad_mnist.training.runs import run as run_module
 
 MOST_MEMORY = 500e6
