@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from tinygrad_mnist.data.pillow_images import silenced
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
 from tinygrad_mnist.serve.connections import LARGEST_HEADERS, Gate, connections_of
@@ -26,6 +28,8 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _RESERVED: Final = 64
 """Descriptors for what is no connection: files, libraries, the event loop."""
 _ENOUGH: Final = 1 << 15
+_BACKLOG: Final = 2048
+"""Connections that the system holds until they are taken in."""
 
 
 class Server(uvicorn.Server):
@@ -36,7 +40,7 @@ class Server(uvicorn.Server):
         self._gate = gate
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Stop at the first signal, and at once at a second."""
         before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
         try:
@@ -48,8 +52,6 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Sweep; called ten times a second."""
         if counter % 5 == 0:
-            import asyncio
-
             self._gate.sweep(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
@@ -69,7 +71,7 @@ def serve(
     recogniser : Recogniser
         The model.
     sockets : list of socket
-        Bound; see `bind`. They are closed at the end.
+        What `bind` returned. They are closed at the end.
     limits : Limits, optional
         What requests may take.
     hosts : collection of str, optional
@@ -81,7 +83,7 @@ def serve(
     description = recogniser.describe()
     metrics = Metrics(description["name"], description["version"])
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
-    with Batcher(recogniser, metrics.recognised) as batcher:
+    with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
             Application(recogniser, batcher, metrics, limits, hosts=hosts, log=log),
             http=connections_of(gate),
@@ -92,6 +94,7 @@ def serve(
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=limits.idle_seconds,
             timeout_graceful_shutdown=limits.stop_seconds,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
@@ -150,6 +153,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             port = port or (sockets[0].getsockname()[1] if sockets else 0)
             try:
                 one.bind((address[0], port, *address[2:]))
+                one.listen(_BACKLOG)  # two may bind one port as long as neither listens
             except OSError as error:
                 raise OSError(error.errno, _binding_error(host, port, error)) from error
             sockets.append(one)
@@ -161,7 +165,7 @@ def _binding_error(host: str, port: int, error: OSError) -> str:
     """Return the sentence that says why an address cannot be had, and what to do."""
     match error.errno:
         case errno.EADDRINUSE:
-            return f"port {port} of {host} is in use by another program; choose another by --port, or 0 for any"
+            return f"port {port} of {host} is in use by another program; choose another, or 0, by --port"
         case errno.EACCES | errno.EPERM:
             return f"port {port} of {host} may not be used; choose one from 1024 by --port"
         case errno.EADDRNOTAVAIL:
