@@ -141,8 +141,8 @@ class Application:
             if name is None or not (is_loopback(name) or name in self._hosts):
                 raise Refused(
                     400,
-                    f"the service is not known by the name {_shown(name or '')!r}; open it as http://127.0.0.1, "
-                    "or start it with --allow-host NAME",
+                    f"the service is not known by the name {_shown(name or '')!r}; open it as "
+                    "http://127.0.0.1, or start it with --allow-host NAME",
                     reason="host",
                 )
         if request.method == "POST" and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):

@@ -82,6 +82,7 @@ def serve(
     limits = limits or Limits()
     description = recogniser.describe()
     metrics = Metrics(description["name"], description["version"])
+    recogniser.warm_up()
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
     with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
