@@ -1,4 +1,4 @@
-"""The page in a browser and a real service: what a visitor does, by every way of drawing, and what is seen."""
+"""The page in a browser and a real service: what a visitor does, by every way of drawing, and sees."""
 
 import io
 import json
@@ -116,7 +116,8 @@ def painted(page: Page, id: str) -> np.ndarray:
     """Return the pixels of a canvas, shape (h, w, 4): red, green, blue, alpha. They are read off a copy."""
     values, height, width = page.locator(f"canvas#{id}").evaluate(
         """it => {
-          const context = new OffscreenCanvas(it.width, it.height).getContext('2d', { willReadFrequently: true });
+          const copy = new OffscreenCanvas(it.width, it.height);
+          const context = copy.getContext('2d', { willReadFrequently: true });
           context.drawImage(it, 0, 0);
           return [[...context.getImageData(0, 0, it.width, it.height).data], it.height, it.width];
         }"""
@@ -145,16 +146,16 @@ def open_correction(page: Page) -> Locator:
 # ---- recognised --------------------------------------------------------------------------------------------
 
 
-def test_a_drawing_is_recognised(open_page: Open, digits_run: Path) -> None:
+def test_a_drawing_is_recognised(open_page: Open, digits_server: Server) -> None:
     """The quick one of these tests, with a model of 8 x 8 digits."""
-    with serving(digits_run) as server:
-        page = open_page(server.address)
-        draw(page, TWO)
-        expect(mark(page)).to_have_text("2")
-        assert max(shares(page).items(), key=lambda one: one[1])[0] == "2"
-        assert painted(page, "picture").shape == (8, 8, 4)
-        button(page, "Clear").click()
-        expect(mark(page)).to_have_text("")
+    page = open_page(digits_server.address)
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("2")
+    found = shares(page)
+    assert max(found, key=lambda name: found[name]) == "2"
+    assert painted(page, "picture").shape == (8, 8, 4)
+    button(page, "Clear").click()
+    expect(mark(page)).to_have_text("")
 
 
 @slow
@@ -457,8 +458,9 @@ COLOURS = """['body', '#title', '#pad', '#pad canvas', '#undo', '#lead'].flatMap
   return [style.backgroundColor, style.color];
 })"""
 BOXES = """() => {
-  const chosen = '#title, #theme, #pad, #undo, #redo, #clear, .mark, .words, #trouble, #bars li, summary,'
-    + ' #classes button, #keeps, #thanks, #picture, #saliency, #units, h3, figcaption p, .legend, #about, #note';
+  const chosen = '#title, #theme, #pad, #undo, #redo, #clear, .mark, .words, #trouble, #bars li,'
+    + ' #classes button, #keeps, #thanks, #picture, #saliency, #units, h3, figcaption p, .legend,'
+    + ' summary, #about, #note';
   return [...document.querySelectorAll(chosen)].filter(one => one.checkVisibility()).map(one => {
     const { left, top, right, bottom } = one.getBoundingClientRect();
     return { name: one.id || one.textContent.trim().slice(0, 30), box: [left, top, right, bottom] };
@@ -503,7 +505,8 @@ def test_it_fits_every_screen(open_page: Open, server: Server, size: tuple[int, 
     open_correction(page)
     assert_it_fits()
     small = page.locator("button:visible, summary:visible").evaluate_all(
-        "all => all.map(one => one.getBoundingClientRect()).filter(one => Math.min(one.width, one.height) < 24)"
+        "all => all.map(one => one.getBoundingClientRect())"
+        ".filter(one => Math.min(one.width, one.height) < 24)"
     )
     assert small == []
     if size == (1920, 1080):
