@@ -14,5 +14,6 @@ SUBJECTS = (
     "memory",
     "importing",
     "threads",
+    "service",
 )
 """The subjects, a file each, in the order in which they run."""

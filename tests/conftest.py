@@ -1,13 +1,16 @@
-"""Small data files in the format of MNIST's."""
+"""Small data files in the format of MNIST's, and a browser."""
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TYPE_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
@@ -45,3 +48,16 @@ def mnist_directory(tmp_path: Path, small_mnist: dict[str, bytes]) -> Path:
     for name, content in small_mnist.items():
         (directory / f"{name}.gz").write_bytes(gzip.compress(content, 1))
     return directory
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium for the tests of one file.
+
+    Not for longer: while Playwright runs, its event loop is this thread's, and `asyncio.run` of another test
+    would be refused.
+    """
+    from tests.browser import chromium
+
+    with chromium() as started:
+        yield started

@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         show(f"serving {checkpoint.recipe.name}, version {recogniser.version}, at {_address(sockets[0])}")
         if not is_private:
             notify(
-                "anybody who can reach this machine can use the service: it asks for no password, and nothing "
-                "is encrypted; leave --host out, or put a proxy before it that does both"
+                "anybody who can reach this machine can use the service: it asks for no password, and "
+                "encrypts nothing; leave --host out, or put a proxy before it that does both"
             )
         hosts = arguments.allow_host or ([] if is_private else None)
         serve(recogniser, sockets, hosts=hosts, log=show if arguments.log else None)

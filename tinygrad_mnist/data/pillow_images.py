@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -33,8 +33,10 @@ _STRIP = 1 << 20
 _ENOUGH = 2048
 """Pixels a side that are enough for a digit: a larger JPEG is decoded at a half, a quarter or an eighth."""
 
-_filters = Lock()
-"""Held while the filters of warnings are changed and put back, as they are those of the whole process."""
+_lock = Lock()
+_silent = ExitStack()
+_inside = 0
+"""How many are inside of `silenced`, and what puts the filters of warnings back, under a lock."""
 
 
 def read_with_pillow(file: BinaryIO, name: str, index: int | None) -> tuple[Grey, Size]:
@@ -71,7 +73,7 @@ def values_of_image(image: Image.Image, name: str, index: int | None) -> tuple[G
     The image is not changed, except that it is loaded if it was not. Of an animation it is the frame that the
     image is at.
     """
-    with _filters, _silenced(), _explained(name):
+    with silenced(), _explained(name):
         check_index(name, None, index)
         _check_size(image, name)
         return _upright(image, name)
@@ -140,19 +142,33 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise ImportError(
             f'Pillow is needed to read {name}: install it with pip install "tinygrad_mnist[images]".'
         ) from error
-    with _filters, _silenced(), _explained(name), Image.open(file) as image:
+    with silenced(), _explained(name), Image.open(file) as image:
         yield image
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """Give no remarks of decoders; real faults are raised. A lock is to be held."""
+def silenced() -> Iterator[None]:
+    """Give no remarks of decoders inside; real faults are raised. Several threads may be inside.
+
+    The filters of warnings are those of the whole process. Who comes in first changes them, and who leaves
+    last puts them back.
+    """
+    global _inside
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _lock:
+        _inside += 1
+        if _inside == 1:
+            _silent.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+    try:
         yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _silent.close()
 
 
 def _upright_values(image: Image.Image, name: str) -> Grey:

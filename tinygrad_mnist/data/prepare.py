@@ -333,12 +333,13 @@ def _thickened(digit: Ink, pen: float) -> tuple[Ink, Placement]:
 
 def _dilated(digit: Ink, radius: float) -> Ink:
     """Return the largest ink within `radius` pixels of each pixel; as wide a margin must be without ink."""
-    reach = int(np.ceil(radius))
-    thick = digit.copy()
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            if x * x + y * y <= radius * radius:
-                np.maximum(thick, np.roll(digit, (y, x), axis=(0, 1)), out=thick)
+    thick, wide, half = digit.copy(), digit, 0
+    for y in range(int(radius), -1, -1):  # the rows of the disc, which are the wider the nearer to its middle
+        while (half + 1) ** 2 + y * y <= radius * radius:
+            half += 1
+            wide = np.maximum(wide, np.maximum(np.roll(digit, half, axis=1), np.roll(digit, -half, axis=1)))
+        for shift in {y, -y}:
+            np.maximum(thick, np.roll(wide, shift, axis=0), out=thick)
     return thick
 
 

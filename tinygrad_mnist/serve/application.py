@@ -18,8 +18,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tinygrad_mnist.data import DataError
-from tinygrad_mnist.data.placement import after, resized
-from tinygrad_mnist.data.prepare import Prepared
 from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.serve import metrics
 from tinygrad_mnist.serve.admission import Admission, Room
@@ -30,9 +28,10 @@ from tinygrad_mnist.serve.headers import NOT_STORED, REVALIDATED, STRICT, host_n
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.openapi import document
 from tinygrad_mnist.serve.page_files import page_files
+from tinygrad_mnist.training.prediction import prepare_found
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.data.images import Picture
+    from tinygrad_mnist.data.prepare import Prepared
     from tinygrad_mnist.serve.recognition import Recogniser
 
 logger = logging.getLogger("tinygrad_mnist.serve")
@@ -142,8 +141,8 @@ class Application:
             if name is None or not (is_loopback(name) or name in self._hosts):
                 raise Refused(
                     400,
-                    f"the request is for the host {_shown(name or 'of no name')!r}, which this service is not "
-                    "asked for by; start it with --allow-host, or open it as http://127.0.0.1",
+                    f"the service is not known by the name {_shown(name or '')!r}; open it as "
+                    "http://127.0.0.1, or start it with --allow-host NAME",
                     reason="host",
                 )
         if request.method == "POST" and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
@@ -238,19 +237,10 @@ class Application:
         pictures = body.pictures(self.limits)
         if explain and len(pictures) > self.limits.explained:
             raise too_many(len(pictures), self.limits.explained, " with explain=1")
-        return [self._prepare(picture) for picture in pictures]
-
-    def _prepare(self, picture: Picture) -> Prepared:
         try:
-            prepared = self._recogniser.prepare(picture.grey)
+            return [prepare_found(self._recogniser.checkpoint, picture) for picture in pictures]
         except DataError as error:
-            raise Refused(422, f"{picture.name}: {error}", reason="blank") from error
-        if picture.size == picture.grey.shape:
-            return prepared
-        # a large JPEG was scaled down while it was read
-        return Prepared(
-            prepared.image, after(prepared.placement, resized(picture.size, picture.grey.shape))
-        )
+            raise Refused(422, str(error), reason="blank") from error
 
     # ---- bodies --------------------------------------------------------------------------------------------
 
@@ -309,7 +299,7 @@ class Gone(Exception):
 
 _STRICT: Final = [(name.encode(), value.encode()) for name, value in STRICT.items()]
 _FAULT: Final = Refused(
-    500, "an error inside the service, which its log tells more about; it is no fault of yours", reason="fault"
+    500, "an error inside the service, which its log tells more about; try another picture", reason="fault"
 )
 
 
@@ -333,5 +323,5 @@ def _flag(request: Request, name: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Return a text of a visitor's for a sentence or a line: short, and without signs that a terminal acts on."""
+    """Return a text of a visitor's for a sentence: short, and without signs that a terminal acts on."""
     return printable(text if len(text) <= 80 else f"{text[:80]}...")

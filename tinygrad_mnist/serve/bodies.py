@@ -10,11 +10,9 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
-
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -24,6 +22,9 @@ from tinygrad_mnist.data.pillow_images import read_with_pillow
 from tinygrad_mnist.data.stacks import grey_levels
 from tinygrad_mnist.serve.errors import Refused
 from tinygrad_mnist.serve.limits import Limits
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _QUICK_BYTES: Final = 1 << 15
 _QUICK_PIXELS: Final = 1 << 18
@@ -108,9 +109,7 @@ def _checked_pixels(name: str, content: bytes, limits: Limits) -> int:
     if not content:
         raise Refused(422, f"{name} is empty, where a PNG or a JPEG was expected", reason="empty")
     if (size := _png_size(content)) is None and not content.startswith(_JPEG):
-        raise Refused(
-            422, f"{name} is neither a PNG nor a JPEG; convert it to one of them", reason="format"
-        )
+        raise Refused(422, f"{name} is neither a PNG nor a JPEG; convert it to one of them", reason="format")
     # the marker of a scan; in the data of one, an FF is never followed by it
     if size is None and content.count(b"\xff\xda") > limits.scans:
         raise Refused(
@@ -173,7 +172,7 @@ def _arrays(body: Body, limits: Limits) -> list[Picture]:
     if len(body.content) > limits.json_bytes:
         raise Refused(
             413,
-            f"a body of JSON has at most {limits.json_bytes:,} bytes, and this has {len(body.content):,}; send "
+            f"the JSON has {len(body.content):,} bytes, and at most {limits.json_bytes:,} are taken; send "
             "fewer pictures, or a PNG",
             reason="bytes",
         )
@@ -194,12 +193,11 @@ def _parsed(content: bytes) -> Any:
     """Return what JSON says, of which nothing is nested deeper than pictures are."""
     if not content.strip():
         raise Refused(400, f"the body is empty; {_EXPECTED}", reason="empty")
-    signs = np.frombuffer(content, np.uint8)
-    nesting = np.isin(signs, _OPENING).astype(np.int8) - np.isin(signs, _CLOSING)
-    if int(np.cumsum(nesting[nesting != 0], dtype=np.int32).max(initial=0)) > _DEEPEST:
+    brackets = np.frombuffer(content.translate(None, _NO_BRACKETS), np.uint8)
+    if int(_STEPS[brackets].cumsum(dtype=np.int32).max(initial=0)) > _DEEPEST:
         raise Refused(400, f"the JSON is nested deeper than {_DEEPEST}; {_EXPECTED}", reason="json")
     try:
-        return json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        return json.loads(content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except UnicodeDecodeError:
         raise Refused(400, "the body is no JSON: it is not in UTF-8", reason="json") from None
     except json.JSONDecodeError as error:
@@ -210,8 +208,9 @@ def _parsed(content: bytes) -> Any:
         raise Refused(422, "the JSON holds a number that is too long", reason="values") from error
 
 
-_OPENING: Final = np.frombuffer(b"[{", np.uint8)
-_CLOSING: Final = np.frombuffer(b"]}", np.uint8)
+_NO_BRACKETS: Final = bytes(sign for sign in range(256) if chr(sign) not in "[]{}")
+_STEPS: Final = np.array([1 if chr(sign) in "[{" else -1 for sign in range(256)], np.int8)
+"""How much deeper a bracket leads. Those in texts count, too: pictures have no texts."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -231,15 +230,12 @@ def _no_array(what: str) -> Refused:
 
 def _as_pictures(value: Any) -> list[Any]:
     """Return the pictures in what JSON said, each a list of rows."""
-    match value:
-        case [[[*_], *_], *_]:
-            return value
-        case [[*_], *_]:
-            return [value]
-        case []:
+    if isinstance(value, list):
+        if not value:
             raise _no_array("an empty array")
-        case [*_]:
+        if not isinstance(value[0], list):
             raise _no_array("an array of single values")
+        return value if value[0] and isinstance(value[0][0], list) else [value]
     raise _no_array(f"{_NAMES.get(type(value), 'a number')} alone")
 
 
@@ -265,18 +261,19 @@ def _checked_kinds(name: str, rows: Any) -> set[type]:
 
 def _levels(names: list[str], pictures: list[Any], dtype: type[np.generic]) -> list[Picture]:
     """Return pictures of rows of numbers. All are on one scale, as one of them may be nearly black."""
-    low, high = (
-        bound(bound(map(bound, rows)) for rows in pictures) for bound in (min, max)
-    )
+    low, high = (bound(bound(map(bound, rows)) for rows in pictures) for bound in (min, max))
     if not (low >= 0 and high <= _HIGHEST):
         raise Refused(
             422,
-            f"the JSON holds numbers outside of 0 to {_HIGHEST}; scale them, to 0 for black, and 255 or 1 for "
-            "white",
+            f"the JSON holds numbers outside of 0 to {_HIGHEST}; scale them, to 0 for black, and 255 or 1 "
+            "for white",
             reason="values",
         )
-    found = [grey_levels(name, np.array(rows, dtype), low, high) for name, rows in zip(names, pictures, strict=True)]
-    return [Picture(name, grey, (grey.shape[0], grey.shape[1])) for name, grey in zip(names, found, strict=True)]
+    found = []
+    for name, rows in zip(names, pictures, strict=True):
+        grey = grey_levels(name, np.array(rows, dtype), low, high)
+        found.append(Picture(name, grey, (grey.shape[0], grey.shape[1])))
+    return found
 
 
 def _described(kinds: Iterable[type]) -> str:
@@ -289,7 +286,7 @@ def too_many(pictures: int, most: int, where: str = "") -> Refused:
     """Return the error for a request with too many pictures."""
     return Refused(
         413,
-        f"the request has {pictures:,} pictures, and at most {most:,} are taken{where}; send several requests",
+        f"the request has {pictures:,} pictures, and at most {most:,} are taken{where}; send several",
         reason="pictures",
     )
 
@@ -336,7 +333,7 @@ class _Parts:
         self._name, self._value = bytearray(), bytearray()
         self._is_file = False
 
-    def callbacks(self) -> dict[str, Callable[..., None]]:
+    def callbacks(self) -> MultipartCallbacks:
         """Return what the parser calls."""
         return {
             "on_part_begin": self._begin,

@@ -13,7 +13,7 @@ import sys
 from typing import Any, Final
 
 from h11 import RemoteProtocolError
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from tinygrad_mnist.serve.errors import Refused, overloaded
 from tinygrad_mnist.serve.headers import NOT_STORED, STRICT
@@ -111,8 +111,13 @@ class Connection(H11Protocol):
             self.since = None
 
     @property
+    def _last(self) -> RequestResponseCycle | None:
+        """The last request, and its answer; None before the first."""
+        return self.cycle
+
+    @property
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._last is not None and not self._last.response_complete
 
     def end_if_late(self, now: float) -> None:
         """End the connection if the visitor takes too long to ask, or to take in an answer."""
@@ -137,7 +142,7 @@ class Connection(H11Protocol):
         self._end(
             Refused(
                 408,
-                f"the headers did not arrive within {limits.header_seconds:g} seconds; send the request again",
+                f"the headers did not arrive within {limits.header_seconds:g} seconds; send them again",
                 reason="slow",
             )
         )
@@ -145,7 +150,7 @@ class Connection(H11Protocol):
     @property
     def _has_body_left(self) -> bool:
         """Whether the last request was answered, and its body still comes."""
-        return self.cycle is not None and self.cycle.more_body
+        return self._last is not None and self._last.more_body
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
@@ -166,11 +171,12 @@ class Connection(H11Protocol):
         self._unset_keepalive_if_required()
         self.is_ending = True
         self.since = self.loop.time()
-        started = self.cycle is not None and self.cycle.response_started and self._is_answering
-        if self.cycle is not None:  # an application that still reads the request learns that there is no more
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        if started or self.transport.is_closing():
+        last = self._last
+        has_begun = last is not None and last.response_started and not last.response_complete
+        if last is not None:  # an application that still reads the request learns that there is no more
+            last.disconnected = True
+            last.message_event.set()
+        if has_begun or self.transport.is_closing():
             self.transport.abort()
             return
         self.flow.resume_reading()
@@ -181,9 +187,7 @@ class Connection(H11Protocol):
 
 _NO_HTTP: Final = {
     400: Refused(400, "what was sent is no HTTP/1.1 request; see RFC 9112", reason="http"),
-    431: Refused(
-        431, f"the headers have more than {LARGEST_HEADERS:,} bytes; send fewer", reason="headers"
-    ),
+    431: Refused(431, f"the headers have more than {LARGEST_HEADERS:,} bytes; send fewer", reason="headers"),
     501: Refused(501, "the Transfer-Encoding is none but chunked; send the body as it is", reason="http"),
 }
 """The errors that the parser of HTTP tells apart, by status."""
@@ -214,8 +218,9 @@ def last_answer(refusal: Refused) -> bytes:
         **STRICT,
         **refusal.headers,
     }
-    lines = [f"HTTP/1.1 {refusal.status} {_PHRASES[refusal.status]}", *map("{0[0]}: {0[1]}".format, headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + content
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    first = f"HTTP/1.1 {refusal.status} {_PHRASES[refusal.status]}"
+    return "\r\n".join([first, *lines, "", ""]).encode() + content
 
 
 def connections_of(gate: Gate) -> type[Connection]:

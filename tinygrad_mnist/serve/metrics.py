@@ -48,9 +48,7 @@ class Metrics:
         self._rejected = Counter(
             "rejected", "Requests answered by an error", ["reason"], namespace=_PREFIX, registry=registry
         )
-        self._pictures = Counter(
-            "pictures", "Pictures recognised", namespace=_PREFIX, registry=registry
-        )
+        self._pictures = Counter("pictures", "Pictures recognised", namespace=_PREFIX, registry=registry)
         self._batches = Histogram(
             "batch_pictures",
             "Pictures that went through the network in one pass",

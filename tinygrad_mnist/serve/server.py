@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
+from tinygrad_mnist.data.pillow_images import silenced
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
 from tinygrad_mnist.serve.connections import LARGEST_HEADERS, Gate, connections_of
@@ -39,7 +40,7 @@ class Server(uvicorn.Server):
         self._gate = gate
 
     @contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Stop at the first signal, and at once at a second."""
         before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
         try:
@@ -81,8 +82,9 @@ def serve(
     limits = limits or Limits()
     description = recogniser.describe()
     metrics = Metrics(description["name"], description["version"])
+    recogniser.warm_up()
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
-    with Batcher(recogniser, metrics.recognised) as batcher:
+    with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
             Application(recogniser, batcher, metrics, limits, hosts=hosts, log=log),
             http=connections_of(gate),
@@ -164,7 +166,7 @@ def _binding_error(host: str, port: int, error: OSError) -> str:
     """Return the sentence that says why an address cannot be had, and what to do."""
     match error.errno:
         case errno.EADDRINUSE:
-            return f"port {port} of {host} is in use by another program; choose another by --port, or 0 for any"
+            return f"port {port} of {host} is in use by another program; choose another, or 0, by --port"
         case errno.EACCES | errno.EPERM:
             return f"port {port} of {host} may not be used; choose one from 1024 by --port"
         case errno.EADDRNOTAVAIL:

@@ -10,29 +10,13 @@ from shutil import which
 import numpy as np
 import pytest
 
+from tests.browser import Heard
 from tinygrad_mnist import Tensor, graph, nn
 
-pytest.importorskip("playwright", reason="the package playwright is not installed")
 if which("dot") is None and find_spec("pygraphviz") is None:
     pytest.skip("nothing here lays graphs out", allow_module_level=True)
 
-from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        try:
-            # The page is our own; as root, and in most containers, there is no sandbox to be had.
-            started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except Error as error:
-            pytest.skip(f"no Chromium starts here: {str(error).splitlines()[0]}")
-        yield started
-        started.close()
-
+from playwright.sync_api import Browser, Locator, Page, expect
 
 Open = Callable[[str], Page]
 
@@ -40,8 +24,7 @@ Open = Callable[[str], Page]
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Opens a page from disk. In the end nothing may have been asked of a network, or complained about."""
-    asked: list[str] = []
-    complaints: list[str] = []
+    heard = Heard()
     pages: list[Page] = []
 
     def opened(text: str) -> Page:
@@ -49,9 +32,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         file.write_text(text, encoding="utf-8")
         page = browser.new_page(viewport={"width": 1400, "height": 900}, reduced_motion="reduce")
         page.set_default_timeout(5_000)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        heard.listen(page)
         page.goto(file.as_uri())
         pages.append(page)
         return page
@@ -59,9 +40,9 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     yield opened
     for page in pages:
         page.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith("file:")] == []
-    assert len(asked) == len(pages)
+    assert heard.complaints == []
+    assert heard.elsewhere("file:") == []
+    assert len(heard.asked) == len(pages)
 
 
 class Block(nn.Module):

@@ -2,42 +2,26 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 
 import pytest
 
+from tests.browser import Heard
 from tinygrad_mnist.training import choose, train
 from tinygrad_mnist.training.report.trained_run import read_run
 from tinygrad_mnist.training.report.write import write_comparison, write_report
 
-pytest.importorskip("playwright", reason="the package playwright is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.slow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PHONE, SCREEN = 400, 1400
 SMALLEST = 11.0
 """Pixels: the height of the smallest text on a telephone."""
 CONTRAST = 4.5
 """The least ratio of luminances of text and ground: WCAG 2.2, success criterion 1.4.3."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        try:
-            # The page is our own; as root, and in most containers, there is no sandbox to be had.
-            started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except Error as error:
-            pytest.skip(f"no Chromium starts here: {str(error).splitlines()[0]}")
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +46,10 @@ def file(request: pytest.FixtureRequest, files: dict[str, Path]) -> Path:
 def opened(browser: Browser, file: Path, width: int, scheme: str = "light") -> tuple[Page, list[str]]:
     """Open a file; the list has what it asked for and complained about."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    heard: list[str] = []
-    page.on("request", lambda request: heard.append(request.url))
-    page.on("console", lambda message: heard.append(message.text))
-    page.on("pageerror", lambda error: heard.append(str(error)))
+    heard = Heard()
+    heard.listen(page)
     page.goto(file.as_uri())
-    return page, [one for one in heard if one != file.as_uri() and not one.startswith("data:")]
+    return page, [*heard.elsewhere(file.as_uri()), *heard.complaints]
 
 
 @pytest.mark.parametrize("width", [PHONE, SCREEN])
