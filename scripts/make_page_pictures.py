@@ -26,7 +26,7 @@ SEVEN: Sequence[Stroke] = [
     [(0.4, 0.5), (0.55, 0.48), (0.7, 0.46)],
 ]
 TWO: Sequence[Stroke] = [
-    [(0.3, 0.36), (0.36, 0.23), (0.51, 0.18), (0.65, 0.25), (0.67, 0.4), (0.55, 0.58), (0.42, 0.7), (0.3, 0.8)],
+    [(0.3, 0.36), (0.36, 0.23), (0.5, 0.18), (0.65, 0.25), (0.67, 0.4), (0.55, 0.58), (0.4, 0.7), (0.3, 0.8)],
     [(0.3, 0.8), (0.42, 0.78), (0.56, 0.8), (0.73, 0.79)],
 ]
 
@@ -52,7 +52,8 @@ def curve(points: Stroke, count: int = 40) -> list[tuple[float, float]]:
     known = np.linspace(0, 1, len(points))
     across, down = (np.polyfit(known, axis, len(points) - 1) for axis in zip(*points, strict=True))
     times = np.linspace(0, 1, count)
-    return [(float(x), float(y)) for x, y in zip(np.polyval(across, times), np.polyval(down, times), strict=True)]
+    places = np.stack([np.polyval(across, times), np.polyval(down, times)], axis=1)
+    return [(float(x), float(y)) for x, y in places]
 
 
 def photograph(browser: Any, page: str, strokes: Sequence[Stroke], name: str, **options: Any) -> None:
