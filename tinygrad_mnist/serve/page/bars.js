@@ -17,12 +17,14 @@
 
     constructor(list, classes) {
       const isShort = classes.every((name) => [...name].length <= 2);
-      list.classList.toggle("short", isShort && classes.length <= 12);
+      list.classList.toggle("short", isShort);
+      list.classList.toggle("upright", isShort && classes.length <= 12); // where the screen is narrow
       list.classList.toggle("many", classes.length > 14);
       this.#rows = classes.map((name) => {
         const row = { item: document.createElement("li"), fill: made("span", "fill"), value: made("span", "value") };
         const track = made("span", "track");
         track.append(row.fill);
+        row.item.title = name; // the row may have no room for all of it
         row.item.append(made("span", "name", name), " ", track, row.value);
         return row;
       });

@@ -102,20 +102,20 @@
       }
       this.#showCursor();
       if (this.#isDown && this.#strokes.extend(...this.#place())) this.#heard.changed();
-      this.#heard.said(`${this.#isDown ? "Pen down" : "Pen up"}, ${this.#position()}`);
+      this.#tell();
     }
 
     #turnPen() {
       if (this.#isDown) return this.#liftPen();
       this.#showCursor();
       this.#strokes.begin(...this.#place());
-      this.#heard.said(`Pen down, ${this.#position()}`);
+      this.#tell();
       this.#heard.changed();
     }
 
     #liftPen() {
       this.#strokes.end();
-      this.#heard.said(`Pen up, ${this.#position()}`);
+      this.#tell();
       this.#heard.ended("keyboard");
     }
 
@@ -127,9 +127,10 @@
 
     #place() { return [this.#cursor.column / STEPS, this.#cursor.row / STEPS]; }
 
-    #position() {
-      const whole = (value) => Math.round(value * 10) / 10;
-      return `${whole(this.#cursor.column)} across, ${whole(this.#cursor.row)} down, of ${STEPS}`;
+    /** Say where the pen is, and whether it draws. */
+    #tell() {
+      const { column, row } = this.#cursor;
+      this.#heard.said(`Pen ${this.#isDown ? "down" : "up"}: ${column} across, ${row} down`);
     }
 
     #showCursor() {

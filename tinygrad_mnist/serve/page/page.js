@@ -17,7 +17,7 @@
 
   const asking = new Asking(
     () => ({ ink: rasterised(strokes.all), strokes: [...strokes.all], changes }),
-    { answered, failed: (error) => trouble(error.message), slow: () => trouble("The answer takes a while.") },
+    { answered, failed, slow: () => trouble("The answer takes a while.") },
   );
   const pad = new Pad($("pad"), strokes, { changed, ended, said: (text) => ($("pen").textContent = text) });
 
@@ -96,6 +96,15 @@
     }
   }
 
+  /** Say what went wrong. Where the drawing itself is refused, there is no answer to it. */
+  function failed(error) {
+    if (!error.retryAfter) blank();
+    trouble(sentence(error.message));
+  }
+
+  /** A message as a sentence: those of the service begin small and have no full stop. */
+  const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1).replace(/(?<![.!?])$/, ".");
+
   /** Show what is inside; again where the colours or the size of the page have changed. */
   function showInside() {
     if (!last) return;
@@ -103,7 +112,8 @@
     const [height, width] = [answer.image.length, answer.image[0].length];
     showPicture($("picture"), answer.image);
     label("picture", `The picture that the network is shown: ${width} by ${height} squares`);
-    for (const name of document.querySelectorAll(".best:is(b)")) name.textContent = answer.class;
+    for (const name of document.querySelectorAll("b.best")) name.textContent = answer.class;
+    $("inside").classList.toggle("unexplained", !answer.explanation);
     if (!answer.explanation) return;
     const share = showSaliency($("saliency"), last.strokes, answer, model.page);
     label("saliency", `Your strokes, coloured: ${percent(share)} speaks for ${answer.class}, the rest against`);
@@ -130,19 +140,25 @@
 
   const label = (id, text) => $(id).setAttribute("aria-label", text);
 
-  /** Show an empty pad: no answer, bars at rest, no pictures. */
+  /** Show an empty pad, and forget what was asked. */
   function rest() {
     asking.drop();
-    last = null;
     if (model) trouble("");
+    blank();
     showAnswer("", "Draw, and the network guesses along.", false);
+  }
+
+  /** Show no answer: bars at rest, no pictures. */
+  function blank() {
+    last = null;
+    showAnswer("", "", false);
     bars?.rest();
     for (const canvas of [$("picture"), $("saliency")]) canvas.width = canvas.height = 1;
     $("units").replaceChildren();
     label("picture", "The picture that the network is shown: empty");
     label("saliency", "Your strokes, coloured: empty");
     label("units", "The first layer: empty");
-    for (const name of document.querySelectorAll(".best:is(b)")) name.textContent = "it";
+    for (const name of document.querySelectorAll("b.best")) name.textContent = "it";
   }
 
   // ---- correcting ----------------------------------------------------------------------------------------
@@ -152,7 +168,7 @@
     try {
       $("thanks").textContent = (await globalThis.recogniser.correct(rasterised(strokes.all), name)).message;
     } catch (error) {
-      $("thanks").textContent = error.message;
+      $("thanks").textContent = sentence(error.message);
     }
   }
 
@@ -199,7 +215,7 @@
     try {
       model = await globalThis.recogniser.describe();
     } catch (error) {
-      trouble(error.message);
+      trouble(sentence(error.message));
       if (error.retryAfter) setTimeout(start, 1000 * error.retryAfter);
       return;
     }

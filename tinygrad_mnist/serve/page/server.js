@@ -29,7 +29,8 @@
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     const context = canvas.getContext("2d");
     const image = context.createImageData(width, height);
-    values.forEach((value, index) => image.data.set([value, value, value, 255], 4 * index));
+    const pixels = new Uint32Array(image.data.buffer); // one number a pixel: opaque, three times the grey level
+    values.forEach((value, index) => (pixels[index] = 0xff000000 | (value * 0x010101)));
     context.putImageData(image, 0, 0);
     return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
   }
