@@ -37,7 +37,7 @@ def scribble(rng: np.random.Generator) -> Drawing:
 
 
 def special() -> list[Drawing]:
-    """Drawings on which rounding errors would decide: symmetric ones, and ones that end between two levels."""
+    """Drawings on which rounding errors would decide: symmetric ones, and ones between two levels."""
     bar, square, even = (np.full((SIDE, SIDE), 255, np.uint8) for _ in range(3))
     bar[60:220, 132:148] = 0
     square[75:205, 75:205] = 0
