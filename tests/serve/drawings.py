@@ -37,12 +37,13 @@ def scribble(rng: np.random.Generator) -> Drawing:
 
 
 def special() -> list[Drawing]:
-    """Drawings on which rounding errors would decide: symmetric ones, and ones that end between two levels."""
+    """Drawings on which rounding errors would decide: symmetric ones, and ones between two levels."""
     bar, square, even = (np.full((SIDE, SIDE), 255, np.uint8) for _ in range(3))
     bar[60:220, 132:148] = 0
     square[75:205, 75:205] = 0
     square[95:185, 95:185] = 255
-    even[50:230:2, 100:180] = 0
+    even[50:230:2, 60:140] = 0
+    even[50:230:2, 140:220] = 250  # with white 252.5 on the average, which is nearer to the even 252
     return [
         bar, square, even,
         drawn([(0.5, 0.5)], 1),

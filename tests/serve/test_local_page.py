@@ -1,7 +1,7 @@
-"""The page without a server in Chromium: its JavaScript computes what Python does, and it needs nobody else."""
+"""The page without a server in Chromium: its JavaScript computes what Python does, and asks nobody."""
 
 import base64
-import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import Heard
-from tests.serve.drawings import SEVEN, TWO, Drawing, on_paper, scribble, special
+from tests.serve.drawings import SEVEN, TWO, Drawing, drawn, on_paper, scribble, special
 from tests.serve.models import untrained
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import Dataset, Standardizer, load
@@ -21,15 +22,24 @@ from tinygrad_mnist.data.prepare import place_digit
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.serve.network_data import network_data
 from tinygrad_mnist.serve.recognition import Recogniser
-from tinygrad_mnist.serve.static_page import SCRIPTS, page_files, write_page
+from tinygrad_mnist.serve.static_page import SCRIPTS, static_files, write_page
 from tinygrad_mnist.training import RECIPES, Checkpoint, train
 from tinygrad_mnist.training.runs import run as run_module
 
-# Playwright is there, or `tests.browser` has skipped this file.
-from playwright.sync_api import Browser, Page, expect
-
 CLOSE = 1e-4
 """How far the numbers of the page may be from Python's, and as a share of the largest too."""
+
+
+def slow(*values: Any) -> Any:
+    """A case that `make test` leaves out."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def uncompiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are compiled for each model in the slow tests alone."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr("tinygrad_mnist.serve.network.hindrance", lambda: "it takes time")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +49,36 @@ def tab(browser: Browser) -> Iterator[Page]:
     page = browser.new_page()
     heard.listen(page)
     for script in SCRIPTS[1:3]:
-        page.add_script_tag(content=page_files(untrained("digits"))[script].decode())
+        page.add_script_tag(content=static_files(untrained("digits"))[script].decode())
     yield page
     assert heard.complaints == []
+
+
+Trained = Callable[[str], tuple[Checkpoint, list[Drawing]]]
+
+
+@pytest.fixture
+def trained(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trained:
+    """A function that trains by a recipe for a few seconds; it returns the model, and digits to recognise."""
+
+    def make(name: str) -> tuple[Checkpoint, list[Drawing]]:
+        monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
+        if name == "digits":
+            data, recipe = load("digits"), RECIPES["digits"].changed(epochs=5)
+            shown = [np.pad(digit, 10) for digit in data.test_images[:5]]
+        else:
+            whole = load(request.getfixturevalue("mnist_dir"))
+            data = Dataset(
+                "some of MNIST",
+                *(whole.train_images[:2500], whole.train_labels[:2500]),
+                *(whole.test_images[:500], whole.test_labels[:500]),
+                classes=10,
+            )
+            recipe, shown = RECIPES[name].changed(epochs=1), data.test_images[:5]
+        checkpoint = train(recipe, data, out=tmp_path / "run", report=False).checkpoint
+        return checkpoint, [on_paper(digit) for digit in shown]
+
+    return make
 
 
 def as_ink(drawing: Drawing) -> dict[str, Any]:
@@ -50,13 +87,13 @@ def as_ink(drawing: Drawing) -> dict[str, Any]:
     return {"width": width, "height": height, "values": base64.b64encode(drawing.tobytes()).decode()}
 
 
-INK = "ink = ({values, ...rest}) => ({...rest, values: Uint8Array.from(atob(values), (c) => c.charCodeAt(0))})"
+INK = "ink = ({values, ...size}) => ({...size, values: Uint8Array.from(atob(values), c => c.charCodeAt())})"
 
 
-def assert_close(found: Any, expected: Any, what: str = "") -> None:
-    """Check numbers of the page against Python's: close, and close as a share of the largest."""
+def assert_close(found: Any, expected: Any, what: str = "", most: float = 1.0) -> None:
+    """Check numbers of the page against Python's: closer than 1e-4 of the largest, and of `most`."""
     expected = np.asarray(expected, np.float64)
-    close = CLOSE * min(1, np.abs(expected).max(initial=1e-3))
+    close = CLOSE * min(most, np.abs(expected).max(initial=1e-3))
     np.testing.assert_allclose(found, expected, rtol=0, atol=close, err_msg=what)
 
 
@@ -98,9 +135,11 @@ def moved(norm: nn.Module, rng: Rng) -> nn.Module:
 
 LAYERS: dict[str, Callable[[Rng], nn.Module]] = {
     "conv": conv,
-    "max-pool": lambda rng: nn.MaxPool2d(**pool_sizes(rng), dilation=int(rng.integers(1, 3))),
+    "max-pool": lambda rng: nn.MaxPool2d(**pool_sizes(rng), dilation=tuple(map(int, rng.integers(1, 3, 2)))),
     "avg-pool": lambda rng: nn.AvgPool2d(
-        **pool_sizes(rng), count_include_pad=bool(rng.integers(2)), divisor_override=[None, 3][rng.integers(2)]
+        **pool_sizes(rng),
+        count_include_pad=bool(rng.integers(2)),
+        divisor_override=[None, 3][rng.integers(2)],
     ),
     "adaptive": lambda rng: nn.AdaptiveAvgPool2d(1),
     "batch-norm": lambda rng: moved(nn.BatchNorm2d(CHANNELS, eps=1e-3), rng),
@@ -125,7 +164,7 @@ LAYERS: dict[str, Callable[[Rng], nn.Module]] = {
 
 
 def stack(layer: nn.Module, rng: Rng) -> nn.Sequential:
-    """A layer behind a convolution that makes channels of whole numbers: small ones, so that many are equal."""
+    """A layer behind a convolution that makes channels of small whole numbers, so that many are equal."""
     channels = nn.Conv2d(1, CHANNELS, 1)
     channels.load_state_dict(
         {
@@ -146,7 +185,7 @@ def fits(model: nn.Module) -> bool:
     return True
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [2, slow(8)])
 def test_each_layer_and_its_gradient_are_those_of_python(tab: Page, rounds: int) -> None:
     rng = np.random.default_rng(rounds)
     as_they_are = Standardizer(0.0, 1.0)
@@ -171,7 +210,7 @@ def test_each_layer_and_its_gradient_are_those_of_python(tab: Page, rounds: int)
         })""",
         cases,
     )
-    assert len(found) > 0.9 * rounds * len(LAYERS) - 20
+    assert len(found) > 0.8 * rounds * len(LAYERS)
     for (what, out, gradient), (own_out, own_gradient) in zip(expected, found, strict=True):
         assert_close(own_out, out, what)
         assert_close(own_gradient, gradient, f"gradient of {what}")
@@ -213,20 +252,22 @@ KINDS: dict[str, Callable[[], Checkpoint]] = {
 }
 """Models whose pictures are prepared in each way."""
 
+MAIN = ("mnist", "uci", "whole")
 
-@pytest.mark.parametrize("kind", KINDS)
+
+@pytest.mark.parametrize("kind", [kind if kind in MAIN else slow(kind) for kind in KINDS])
 def test_a_drawing_is_prepared_as_by_python_to_the_grey_level(tab: Page, kind: str) -> None:
     rng = np.random.default_rng(1)
-    drawings = [*special(), *(scribble(rng) for _ in range(4))]
+    drawings = [*special(), *(scribble(rng) for _ in range(2))]
     assert_prepared_alike(tab, Recogniser(KINDS[kind]()), drawings)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mnist", "uci", "whole"])
+@pytest.mark.parametrize("kind", MAIN)
 def test_many_drawings_and_digits_are_prepared_as_by_python(tab: Page, kind: str) -> None:
     rng = np.random.default_rng(2)
-    digits = load("digits").test_images[:30]
-    drawings = [*(scribble(rng) for _ in range(60)), *(on_paper(np.pad(4 * d // 4, 10)) for d in digits)]
+    digits = [on_paper(np.pad(digit, 10)) for digit in load("digits").test_images[:25]]
+    drawings = [*digits, *(scribble(rng) for _ in range(35))]
     assert_prepared_alike(tab, Recogniser(KINDS[kind]()), drawings)
 
 
@@ -254,11 +295,11 @@ def test_what_is_no_drawing_gets_a_sentence(tab: Page, drawing: Drawing, sentenc
 def assert_answers_alike(tab: Page, checkpoint: Checkpoint, drawings: list[Drawing]) -> None:
     """Check answers of the page against those of Python: everything in them."""
     recogniser = Recogniser(checkpoint)
-    files = page_files(checkpoint)
+    files = static_files(checkpoint)
     for script in ("model.js", "local.js"):
         tab.add_script_tag(content=files[script].decode())
     answers = tab.evaluate(
-        f"async (drawings) => {{ const {INK}; return Promise.all(drawings.map(ink).map(recogniser.recognise)); }}",
+        f"(drawings) => {{ const {INK}; return Promise.all(drawings.map(ink).map(recogniser.recognise)); }}",
         [as_ink(drawing) for drawing in drawings],
     )
     for drawing, found in zip(drawings, answers, strict=True):
@@ -269,7 +310,8 @@ def assert_answers_alike(tab: Page, checkpoint: Checkpoint, drawings: list[Drawi
         for name in ("probability", "probabilities", "placement"):
             assert_close(found[name], expected[name], name)
         explanation, own = expected["explanation"], found["explanation"]
-        assert_close(own["saliency"], explanation["saliency"], "saliency")
+        assert_close(own["saliency"], explanation["saliency"], "saliency", most=np.inf)  # which are rounded
+        assert_close(own["saliency"], gradient(checkpoint, found["image"], found["index"]), "gradient")
         assert_first_layers_alike(own["first_layer"], explanation["first_layer"])
 
 
@@ -280,21 +322,42 @@ def assert_first_layers_alike(found: Any, expected: Any) -> None:
     assert {found["module"], found["kind"]} == {expected["module"], expected["kind"]}
     assert [unit["unit"] for unit in found["units"]] == [unit["unit"] for unit in expected["units"]]
     for unit, own in zip(expected["units"], found["units"], strict=True):
-        assert_close(own["map"], unit["map"], "map of a unit")
-        assert_close(own["value"], unit["value"], "value of a unit")
+        assert_close(own["map"], unit["map"], "map of a unit", most=np.inf)
+        assert_close(own["value"], unit["value"], "value of a unit", most=np.inf)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+def gradient(checkpoint: Checkpoint, image: Any, index: int) -> np.ndarray:
+    """The gradient of the score of a class by the standardised picture, by the engine as it is."""
+    x = Tensor(checkpoint.standardizer(np.array([image])), requires_grad=True)
+    with evaluation_mode():
+        checkpoint.model(x)[0, index].backward()
+    return np.pad(x.grad.numpy()[0, 0], checkpoint.standardizer.crop)
+
+
+QUICK = ("cnn", "cnn-digits", "mlp", "digits")
+
+
+@pytest.mark.parametrize("recipe", [name if name in QUICK else slow(name) for name in RECIPES])
 def test_answers_of_every_recipe_are_those_of_python(tab: Page, recipe: str) -> None:
     rng = np.random.default_rng(3)
     assert_answers_alike(tab, untrained(recipe), [scribble(rng), special()[9]])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", "cnn", "mlp"])
+def test_answers_of_trained_models_are_those_of_python(tab: Page, trained: Trained, name: str) -> None:
+    checkpoint, digits = trained(name)
+    rng = np.random.default_rng(5)
+    drawings = [drawn(SEVEN, 20), drawn(TWO, 20), *digits, *(scribble(rng) for _ in range(10))]
+    assert_answers_alike(tab, checkpoint, drawings)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"activation": name} for name in ("leaky-relu", "gelu", "tanh", "sigmoid")),
-        *({"norm": name} for name in ("none", "layer", "group")),
+        {"activation": "gelu", "norm": "group"},
+        *(slow({"activation": name}) for name in ("leaky-relu", "tanh", "sigmoid")),
+        *(slow({"norm": name}) for name in ("none", "layer")),
         {"layers": ("norm", "conv 30 4x4 stride 3 padding 2", "activation", "avg-pool 3 stride 2 padding 1")},
     ],
     ids=str,
@@ -306,3 +369,96 @@ def test_answers_with_other_layers_are_those_of_python(tab: Page, changes: dict[
     if recipe.layers[-1] != "flatten":
         recipe = recipe.changed(layers=(*recipe.layers, "flatten"))
     assert_answers_alike(tab, untrained(recipe), [scribble(rng)])
+
+
+# ---- the folder --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "site" / "digits" / "page"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[str]:
+    """The address at which a plain static host shows the folder, below the root of the host."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    site = tmp_path / "site"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/digits/page/"
+        server.shutdown()
+
+
+def draw(page: Page, points: list[tuple[float, float]]) -> None:
+    """Draw a line with the mouse, from point to point, as shares of the pad's sides."""
+    box = page.get_by_role("application", name="Drawing pad").bounding_box()
+    assert box is not None
+    for number, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=4)
+        if number == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def shares(page: Page) -> list[str]:
+    bars = page.get_by_role("list", name="Probability of each class")
+    return bars.get_by_role("listitem").all_inner_texts()
+
+
+def assert_recognises(page: Page, heard: Heard, home: str, address: str) -> None:
+    """Open the page, draw, look at what it shows, and clear; it may ask for nothing outside its folder."""
+    page.set_default_timeout(10_000)
+    heard.listen(page)
+    page.goto(address)
+    expect(page.locator("#note")).to_contain_text("nothing that you draw leaves it")
+    rest = shares(page)
+    draw(page, SEVEN)
+    for name in (
+        "The picture that the network is shown: 8 by 8 squares",
+        re.compile("^Your strokes, coloured: [0-9]+ % speaks for"),
+        "The first layer, Linear: 24 units",
+    ):
+        expect(page.get_by_role("img", name=name)).to_be_visible()
+    assert shares(page) != rest
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("img", name="The first layer: empty")).to_be_attached()
+    assert heard.complaints == []
+    assert heard.elsewhere(home) == []
+
+
+def test_the_folder_opened_as_a_file_recognises_and_asks_nobody(browser: Browser, folder: Path) -> None:
+    write_page(untrained("digits"), folder)
+    page = browser.new_page()
+    assert_recognises(page, Heard(), folder.as_uri(), (folder / "index.html").as_uri())
+    page.close()
+
+
+def test_the_folder_on_a_static_host_recognises_and_asks_nobody_else(
+    browser: Browser, folder: Path, host: str
+) -> None:
+    write_page(untrained("digits"), folder)
+    page = browser.new_page()
+    assert_recognises(page, Heard(), host, host)
+    page.close()
+
+
+def test_the_policy_in_the_page_is_in_force(browser: Browser, folder: Path, host: str) -> None:
+    write_page(untrained("digits"), folder)
+    page = browser.new_page()
+    page.goto(host)
+    asked = page.evaluate("() => fetch('model.js').then(() => 'answered', (error) => error.name)")
+    ran = page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "globalThis.ran = true";
+            document.head.append(script);
+            return globalThis.ran ?? false;
+        }"""
+    )
+    page.close()
+    assert (asked, ran) == ("TypeError", False)

@@ -103,7 +103,7 @@ def test_what_is_not_computed_is_refused_by_name(modules: tuple[nn.Module, ...],
 
 
 def test_a_model_that_is_no_sequential_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="the model is Block, which .* takes a Sequential of"):
+    with pytest.raises(CheckpointError, match=r"the model is Block, which .* takes a Sequential of"):
         network_data(Block(), (6, 6), STANDARD)
 
 

@@ -19,17 +19,16 @@ from typing import Any, Final
 from tinygrad_mnist.files import PathLike, write
 from tinygrad_mnist.serve.headers import POLICY
 from tinygrad_mnist.serve.network_data import network_data
+from tinygrad_mnist.serve.page_files import INDEX, KINDS
 from tinygrad_mnist.serve.recognition import Recogniser
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import RunError, writing
 
-INDEX: Final = "index.html"
 MODEL: Final = "model.js"
 SCRIPTS: Final = (MODEL, "network.js", "preparation.js", "local.js")
 """What stands in the place of the script that asks the service, in the order in which they are run."""
 
 _SERVER: Final = "server.js"
-_SUFFIXES: Final = (".html", ".css", ".js", ".svg", ".png", ".ico")
 _MARK: Final = "// The network of a page by tinygrad_mnist: its layers and weights. See network.js.\n"
 """The first line of an exported model: by it an earlier export is known."""
 _NOTE: Final = "The network runs in your browser: nothing that you draw leaves it."
@@ -64,7 +63,7 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
     RunError
         If the directory holds other things, or cannot be written.
     """
-    contents = page_files(checkpoint, threshold=threshold)
+    contents = static_files(checkpoint, threshold=threshold)
     target = Path(os.path.realpath(os.path.expanduser(directory)))
     _require_replaceable(target, directory)
     with writing(directory):
@@ -73,7 +72,7 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
     return {name: len(content) for name, content in contents.items()}
 
 
-def page_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str, bytes]:
+def static_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str, bytes]:
     """Return the files of the page with a model in it: their contents by their names."""
     description = {**Recogniser(checkpoint, threshold=threshold).describe(), "note": _NOTE}
     network = network_data(checkpoint.model, checkpoint.image_shape, checkpoint.standardizer)
@@ -93,9 +92,7 @@ def _script(model: Mapping[str, Any]) -> bytes:
 def _files(folder: str) -> dict[str, bytes]:
     """Return the files in a folder of the package."""
     found = resources.files("tinygrad_mnist.serve") / folder
-    return {
-        file.name: file.read_bytes() for file in found.iterdir() if Path(file.name).suffix in _SUFFIXES
-    }
+    return {file.name: file.read_bytes() for file in found.iterdir() if Path(file.name).suffix in KINDS}
 
 
 def _without_server(index: str) -> str:
