@@ -110,7 +110,7 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     standardizer = checkpoint.standardizer
     crop = f", {standardizer.crop} pixels cut off each side" if standardizer.crop else ""
     meaning = (
-        "grey values from 0 to 255, as of the pictures that it was trained on"
+        "grey values from 0 to 255, as those that it was trained on"
         if arguments.standardize
         else f"(grey value - {standardizer.mean:.6g}) / {standardizer.std:.6g}{crop}"
     )
