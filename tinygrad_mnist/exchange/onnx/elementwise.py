@@ -472,7 +472,9 @@ def _shifted(name: str, direction: str) -> Callable[..., Value]:
         dtype = build.results[0].dtype
         bits = 8 * dtype.itemsize
         if count.array is None or np.any(count.array < 0) or np.any(count.array >= bits):
-            raise build.refuse(f"ONNX says nothing of a count that may be {bits} or more; give it as a constant")
+            raise build.refuse(
+                f"ONNX says nothing of a count that may be {bits} or more; give it as a constant"
+            )
         unsigned = np.dtype(f"uint{bits}")
         places = Expression(build, build.cast(count, unsigned))
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.recording import Call, Ref
-from tinygrad_mnist.exchange.onnx.sizes import Shape, Size
+from tinygrad_mnist.exchange.onnx.sizes import BATCH, Shape, Size
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
+__all__ = ["Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,16 @@ class Expanded:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """The numbers 0, 1, 2, ... of the examples of a batch, as an array whose other axes have length 1."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
 class Step:
-    """A `Call` for batches of any size: `Size` and `Expanded` stand for what follows from it."""
+    """A `Call` for batches of any size: `Size`, `Expanded` and `Counted` stand for what follows from it."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -186,14 +194,9 @@ class _Comparison:
         shape = shape_between(one.shape, two.shape, self.batches)
         if shape is None or one.dtype != two.dtype or shape == one.shape:
             raise self.differs(one, two)
-        along = tuple(slice(0, 1) if isinstance(n, Size) else slice(None) for n in shape)
-        core = one[along]
-        if not (
-            np.array_equal(np.broadcast_to(core, one.shape), one, equal_nan=one.dtype.kind == "f")
-            and np.array_equal(np.broadcast_to(core, two.shape), two, equal_nan=one.dtype.kind == "f")
-        ):
+        if (constant := _along_the_batch(one, two, shape)) is None:
             raise self.differs(one, two)
-        return Expanded(core, shape)
+        return constant
 
     def differs(self, one: Any, two: Any) -> ExportError:
         def text(value: Any) -> str:
@@ -207,3 +210,16 @@ class _Comparison:
             "(by NumPy on .data) or drawn at random (dropout with training=True); compute it by operations "
             "on Tensors, or export with dynamic=False if it follows from the size of the batch"
         )
+
+
+def _along_the_batch(one: NDArray[Any], two: NDArray[Any], shape: Shape) -> Expanded | Counted | None:
+    """Return the rule by which a constant follows from the size of the batch: it repeats, or it counts."""
+    core = one[tuple(slice(0, 1) if isinstance(n, Size) else slice(None) for n in shape)]
+    nan_is_equal = one.dtype.kind == "f"
+    if all(np.array_equal(np.broadcast_to(core, each.shape), each, nan_is_equal) for each in (one, two)):
+        return Expanded(core, shape)
+    if all(length in (1, BATCH) for length in shape) and shape.count(BATCH) == 1 and all(
+        np.array_equal(each.reshape(-1), np.arange(each.size)) for each in (one, two)
+    ):  # fmt: skip
+        return Counted(shape, one.dtype)
+    return None

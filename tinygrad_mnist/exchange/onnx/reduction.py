@@ -121,7 +121,11 @@ def logsumexp(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
 def cumsum(build: Builder, x: Value, axis: int | None) -> Value:
     """Return the sums of all elements up to each; of no axis, of the flat array."""
     (values,) = expressions(build, x)
-    flat = values.value if rank(x) and axis is not None else build.node("Reshape", values.value, build.indices(-1))
+    flat = (
+        values.value
+        if rank(x) and axis is not None
+        else build.node("Reshape", values.value, build.indices(-1))
+    )
     along = 0 if axis is None or not rank(x) else axis % rank(x)
     return build.node("CumSum", flat, build.constant(along, np.int64))
 
