@@ -283,12 +283,18 @@ class Builder:
         return Value(array.dtype, array.shape, array=array, is_number=type(source) in (bool, int, float))
 
     def _counted(self, source: Counted) -> Value:
-        """Return the numbers of the examples of a batch."""
+        """Return positions that go on by a step from each example to the next."""
         scalar = self.node("Squeeze", self.batch, self.indices(0))
         zero, one = self.constant(0, INDEX), self.constant(1, INDEX)
         numbers = self.node("Range", zero, scalar, one)
-        numbers.shape = (BATCH,)
-        return self.cast(self.reshape(numbers, source.shape), source.dtype)
+        out = self.reshape(numbers, tuple(n if isinstance(n, Size) else 1 for n in source.shape))
+        if np.any(source.step != 1):
+            out = self.node("Mul", out, self.constant(source.step, INDEX))
+        if np.any(source.start != 0) or source.start.size > 1:
+            out = self.node("Add", out, self.constant(source.start, INDEX))
+        out = self.cast(out, source.start.dtype)
+        out.shape = source.shape
+        return out
 
     def renamed(self, value: Value, name: str) -> Value:
         """Return an output of the model under its name: the node that made it gives it that name."""

@@ -31,10 +31,21 @@ class Expanded:
 
 @dataclass(frozen=True)
 class Counted:
-    """The numbers 0, 1, 2, ... of the examples of a batch, as an array whose other axes have length 1."""
+    """Positions that go on by a step from each example of the batch to the next: ``start + i * step``.
 
+    An index of a part of each row, in an array or in its flat elements, is of this kind.
+
+    Parameters
+    ----------
+    start, step : ndarray
+        Of integers; their length along the batch is 1.
+    shape : tuple
+        With `BATCH` as one of its lengths.
+    """
+
+    start: NDArray[Any]
+    step: NDArray[Any]
     shape: Shape
-    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True)
@@ -218,8 +229,10 @@ def _along_the_batch(one: NDArray[Any], two: NDArray[Any], shape: Shape) -> Expa
     nan_is_equal = one.dtype.kind == "f"
     if all(np.array_equal(np.broadcast_to(core, each.shape), each, nan_is_equal) for each in (one, two)):
         return Expanded(core, shape)
-    if all(length in (1, BATCH) for length in shape) and shape.count(BATCH) == 1 and all(
-        np.array_equal(each.reshape(-1), np.arange(each.size)) for each in (one, two)
-    ):  # fmt: skip
-        return Counted(shape, one.dtype)
+    if one.dtype.kind in "iu" and shape.count(BATCH) == 1 and sum(isinstance(n, Size) for n in shape) == 1:
+        axis = shape.index(BATCH)
+        step = np.diff(one[(slice(None),) * axis + (slice(0, 2),)], axis=axis)
+        numbers = [np.arange(len_).reshape(-1, *(1,) * (len(shape) - axis - 1)) for len_ in (one.shape[axis], two.shape[axis])]
+        if all(np.array_equal(core + step * i, each) for i, each in zip(numbers, (one, two), strict=True)):
+            return Counted(core, step, shape)
     return None

@@ -22,6 +22,7 @@ from tinygrad_mnist.exchange.onnx.program import Step, compare, compare_outputs,
 from tinygrad_mnist.exchange.onnx.proto import OPSET, checked, model_proto, require_onnx, written
 from tinygrad_mnist.exchange.onnx.recording import Recording, Ref, place_in_memory
 from tinygrad_mnist.exchange.onnx.reference import greatest_difference
+from tinygrad_mnist.exchange.onnx.refused import REFUSED
 from tinygrad_mnist.exchange.onnx.sizes import Size
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn.module import evaluation_mode
@@ -274,15 +275,16 @@ def _convert(build: Builder, steps: Sequence[Step], sources: Sequence[Any]) -> N
             "by NumPy on their .data"
         )
     unknown = [
-        step.place
+        step
         for step, is_used in zip(steps, used, strict=True)
         if is_used and step.module is None and step.name not in CONVERTERS
     ]
     if unknown:
         others = f" (nor have {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        why = f": {REFUSED[unknown[0].name]}" if unknown[0].name in REFUSED else ""
         raise ExportError(
-            f"{unknown[0]} has no counterpart in ONNX{others}; compute it by other operations, or leave it "
-            "out of what is exported"
+            f"{unknown[0].place} has no counterpart in ONNX{others}{why}; compute it by other operations, or "
+            "leave it out of what is exported"
         )
     for step, is_used in zip(steps, used, strict=True):
         if not is_used:
