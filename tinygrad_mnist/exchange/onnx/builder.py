@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_mnist.exchange.onnx.errors import ExportError
-from tinygrad_mnist.exchange.onnx.program import Expanded, Step
+from tinygrad_mnist.exchange.onnx.program import Counted, Expanded, Step
 from tinygrad_mnist.exchange.onnx.recording import Ref, place_in_memory
 from tinygrad_mnist.exchange.onnx.sizes import BATCH, Length, Shape, Size, is_fixed
 
@@ -163,7 +163,8 @@ class Builder:
         wanted = np.dtype(dtype)
         if value.dtype == wanted:
             return value
-        if value.array is not None:
+        # A parameter stays as it is, under its name, and a node converts it; any other constant is converted.
+        if value.array is not None and place_in_memory(value.array) not in self._names:
             return self.constant(value.array.astype(wanted))
         out = self.node("Cast", value, dtype=wanted, to=wanted)
         out.shape = value.shape
@@ -273,11 +274,27 @@ class Builder:
             return self._sources[source.index] if source.call < 0 else self._made[source.call][source.index]
         if isinstance(source, Expanded):
             return self.expand(self.constant(source.array), source.shape)
+        if isinstance(source, Counted):
+            return self._counted(source)
         if isinstance(source, Size):
             out = self.node("Squeeze", self.length(source), self.indices(0))
             return Value(out.dtype, (), out.name, is_number=True)
         array = np.asarray(source)
         return Value(array.dtype, array.shape, array=array, is_number=type(source) in (bool, int, float))
+
+    def _counted(self, source: Counted) -> Value:
+        """Return positions that go on by a step from each example to the next."""
+        scalar = self.node("Squeeze", self.batch, self.indices(0))
+        zero, one = self.constant(0, INDEX), self.constant(1, INDEX)
+        numbers = self.node("Range", zero, scalar, one)
+        out = self.reshape(numbers, tuple(n if isinstance(n, Size) else 1 for n in source.shape))
+        if np.any(source.step != 1):
+            out = self.node("Mul", out, self.constant(source.step, INDEX))
+        if np.any(source.start != 0) or source.start.size > 1:
+            out = self.node("Add", out, self.constant(source.start, INDEX))
+        out = self.cast(out, source.start.dtype)
+        out.shape = source.shape
+        return out
 
     def renamed(self, value: Value, name: str) -> Value:
         """Return an output of the model under its name: the node that made it gives it that name."""
@@ -317,7 +334,7 @@ class Builder:
 
     def _option(self, value: Any) -> Any:
         """Return an option with a `Value` in the place of what was computed."""
-        if isinstance(value, (Ref, Expanded)):
+        if isinstance(value, (Ref, Expanded, Counted)):
             return self.value(value)
         if isinstance(value, dict):
             return {key: self._option(each) for key, each in value.items()}

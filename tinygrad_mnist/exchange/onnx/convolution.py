@@ -82,7 +82,14 @@ def transposed(
 
 @converts("conv2d_by_input")
 def conv2d_by_input(
-    build: Builder, g: Value, weight: Value, size: Pair, stride: Pair, padding: Sides, dilation: Pair, groups: int
+    build: Builder,
+    g: Value,
+    weight: Value,
+    size: Pair,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
 ) -> Value:
     """Return the transposed convolution."""
     kernel, count = shape_of(weight)[2:], shape_of(g)[2:]
@@ -92,7 +99,14 @@ def conv2d_by_input(
 
 @converts("conv2d_by_weight")
 def conv2d_by_weight(
-    build: Builder, x: Value, g: Value, kernel: Pair, stride: Pair, padding: Sides, dilation: Pair, groups: int
+    build: Builder,
+    x: Value,
+    g: Value,
+    kernel: Pair,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
 ) -> Value:
     """Return the transpose of a convolution by its weights.
 
@@ -131,9 +145,11 @@ def convolve(build: Builder, a: Value, v: Value, mode: str = "full") -> Value:
     out = row.node("Conv", Expression(build, build.reshape(turned, (1, 1, m))), pads=(m - 1, m - 1))
     whole = build.reshape(out.value, (n + m - 1,))
     less, more = min(n, m), max(n, m)
-    start, length = {"full": (0, n + m - 1), "same": ((less - 1) // 2, more), "valid": (less - 1, more - less + 1)}[
-        mode
-    ]
+    start, length = {
+        "full": (0, n + m - 1),
+        "same": ((less - 1) // 2, more),
+        "valid": (less - 1, more - less + 1),
+    }[mode]
     return whole_slice(whole, build, 0, start, start + length)
 
 
@@ -172,5 +188,7 @@ def overlap_add(
     places = np.lib.stride_tricks.sliding_window_view(numbers, window, axes).ravel()
     zeros = build.constant(np.zeros(math.prod(shape), windows.dtype))
     flat = build.reshape(windows.value, (places.size,))
-    out = build.node("ScatterElements", zeros, build.constant(places, np.int64), flat, axis=0, reduction="add")
+    out = build.node(
+        "ScatterElements", zeros, build.constant(places, np.int64), flat, axis=0, reduction="add"
+    )
     return build.reshape(out, shape)

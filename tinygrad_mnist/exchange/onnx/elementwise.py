@@ -263,14 +263,16 @@ def _trunc(x: Expression) -> Expression:
 def _rectified(x: Expression, negative_slope: float) -> Expression:
     if negative_slope == 0:
         return x.node("Relu")
-    return where(x > 0, x, negative_slope * x)
+    if x.dtype == np.float32:
+        return x.node("LeakyRelu", alpha=float(negative_slope))
+    return where(x > 0, x, negative_slope * x)  # alpha is a float32
 
 
 # ---- the tables ------------------------------------------------------------------------------------------
 
 OPERATORS: Final[dict[str, str]] = {
-    "negative": "Neg", "add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div",
-    "absolute": "Abs", "fabs": "Abs", "reciprocal": "Reciprocal", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
+    "add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div",
+    "absolute": "Abs", "fabs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log",
     "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin", "arccos": "Acos", "arctan": "Atan",
     "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh", "arcsinh": "Asinh", "arccosh": "Acosh",
     "arctanh": "Atanh", "sigmoid": "Sigmoid", "erf": "Erf", "maximum": "Max", "minimum": "Min",
@@ -281,8 +283,8 @@ FORMULAE: Final[dict[str, Formula]] = {
     "identity": lambda x: x,
     "positive": lambda x: x,
     "conjugate": lambda x: x,
-    "slope_undefined": lambda x, at: x,
-    "kink": lambda x, at: x,
+    "negative": lambda x: 0 - x if x.dtype.kind == "u" else -x,
+    "reciprocal": lambda x: reciprocal(x) if x.dtype.kind == "f" else _unless_zero(Expression.__truediv__)(x.like(1), x),
     "square": lambda x: x * x,
     "remainder": _remainder,
     "fmod": _fmod,
@@ -425,6 +427,12 @@ CONVERTERS.update({name: _on_bits(name) for name in BITWISE})
 # ---- those that are more than a formula ------------------------------------------------------------------
 
 
+@converts("slope_undefined", "kink")
+def unchanged(build: Builder, x: Value, at: Value) -> Value:
+    """Return the same numbers: what these operations change is their derivative."""
+    return x
+
+
 @converts("astype")
 def astype(build: Builder, x: Value, dtype: Any) -> Value:
     """Return a cast."""
@@ -449,14 +457,16 @@ def choose(build: Builder, condition: Value, x: Value, y: Value) -> Value:
 
 @converts("clip")
 def clip(build: Builder, x: Value, low: Value, high: Value) -> Value:
-    """Return x within bounds; one that no number of the dtype exceeds is left out."""
-    (out,) = expressions(build, x)
+    """Return x within bounds; one that no number of the dtype exceeds is left out. ONNX's are numbers."""
+    out, lowest, highest = expressions(build, x, low, high)
     least, greatest = _range(build.results[0].dtype)
-    if not (low.is_number and low.array <= least):
-        out = maximum(out, expressions(build, low)[0])
-    if not (high.is_number and high.array >= greatest):
-        out = minimum(out, expressions(build, high)[0])
-    return out.value
+    has_low = not (low.is_number and low.array is not None and low.array <= least)
+    has_high = not (high.is_number and high.array is not None and high.array >= greatest)
+    if low.shape == high.shape == () and (has_low or has_high):
+        bounds = (lowest.value if has_low else None, highest.value if has_high else None)
+        return build.node("Clip", out.value, *bounds)
+    out = maximum(out, lowest) if has_low else out
+    return (minimum(out, highest) if has_high else out).value
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -472,7 +482,9 @@ def _shifted(name: str, direction: str) -> Callable[..., Value]:
         dtype = build.results[0].dtype
         bits = 8 * dtype.itemsize
         if count.array is None or np.any(count.array < 0) or np.any(count.array >= bits):
-            raise build.refuse(f"ONNX says nothing of a count that may be {bits} or more; give it as a constant")
+            raise build.refuse(
+                f"ONNX says nothing of a count that may be {bits} or more; give it as a constant"
+            )
         unsigned = np.dtype(f"uint{bits}")
         places = Expression(build, build.cast(count, unsigned))
 

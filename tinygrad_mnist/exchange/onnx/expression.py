@@ -198,6 +198,8 @@ def where(condition: Expression, x: Any, y: Any) -> Expression:
     """Return x where a condition holds, and y elsewhere; one of both is an expression."""
     one = x if isinstance(x, Expression) else y.like(x)
     other = y if isinstance(y, Expression) else x.like(y)
+    if one.dtype == np.uint64:  # onnxruntime chooses among the bits of int64, and not of these
+        return where(condition, one.cast(np.int64), other.cast(np.int64)).cast(np.uint64)
     return condition.node("Where", one, other, dtype=one.dtype)
 
 

@@ -109,7 +109,8 @@ def _at_positions(build: Builder, x: Value, items: list[Any]) -> Value:
     """
     axes = [axis for axis, item in enumerate(items) if not isinstance(item, slice)]
     positions = [
-        items[axis] if isinstance(items[axis], Value) else build.constant(items[axis], np.int64) for axis in axes
+        items[axis] if isinstance(items[axis], Value) else build.constant(items[axis], np.int64)
+        for axis in axes
     ]
     if len(axes) == 1:
         return build.node("Gather", x, positions[0], axis=axes[0])
@@ -206,7 +207,9 @@ def scatter_add(build: Builder, g: Value, index: Any, shape: Shape) -> Value:
     (values,) = expressions(build, g)
     rows, size = shape[:is_open], math.prod(row)
     zeros = build.expand(build.constant(np.zeros((1,) * (is_open + 1)), values.dtype), (*rows, size))
-    along = build.expand(build.constant(places.reshape((1,) * is_open + (-1,)), np.int64), (*rows, places.size))
+    along = build.expand(
+        build.constant(places.reshape((1,) * is_open + (-1,)), np.int64), (*rows, places.size)
+    )
     added = build.reshape(values.value, (*rows, places.size))
     out = build.node("ScatterElements", zeros, along, added, axis=int(is_open), reduction="add")
     return build.reshape(out, shape)

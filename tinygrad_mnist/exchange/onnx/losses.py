@@ -30,4 +30,6 @@ def cross_entropy(
     if label_smoothing:
         chosen = chosen * (1 - label_smoothing) + label_smoothing / int(classes)
     rows = reduced("ReduceSum", where(chosen.equals(0), 0, losses) * chosen, (1,), False)
-    return rows.value if reduction == "none" else reduced(f"Reduce{reduction.title()}", rows, (0,), False).value
+    return (
+        rows.value if reduction == "none" else reduced(f"Reduce{reduction.title()}", rows, (0,), False).value
+    )

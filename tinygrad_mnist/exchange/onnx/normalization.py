@@ -38,9 +38,7 @@ def scale_and_shift(build: Builder, x: Value, scale: Value, shift: Value) -> Val
     return (values * factor + offset).value
 
 
-def normalised(
-    x: Expression, weight: Expression, bias: Expression, axis: int, eps: float
-) -> Expression:
+def normalised(x: Expression, weight: Expression, bias: Expression, axis: int, eps: float) -> Expression:
     """Return the values less their mean along an axis, over their standard deviation, scaled and shifted."""
     centred = x - reduced("ReduceMean", x, (axis,), True)
     var = reduced("ReduceMean", centred * centred, (axis,), True)

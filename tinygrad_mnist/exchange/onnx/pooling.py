@@ -107,7 +107,14 @@ def _times(images: Expression, rows: Any, axis: int) -> Expression:
 
 
 def _resized(
-    build: Builder, x: Value, before: Pair, after: Pair, is_transposed: bool, mode: str, align_corners: bool, scale: Any
+    build: Builder,
+    x: Value,
+    before: Pair,
+    after: Pair,
+    is_transposed: bool,
+    mode: str,
+    align_corners: bool,
+    scale: Any,
 ) -> Value:
     (images,) = expressions(build, x)
     for i in (0, 1):

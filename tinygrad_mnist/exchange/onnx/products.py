@@ -30,7 +30,14 @@ def linear(build: Builder, x: Value, weight: Value, *bias: Value) -> Value:
 
 @converts("linear_batch_norm_relu")
 def linear_batch_norm_relu(
-    build: Builder, x: Value, weight: Value, bias: Value, gamma: Value, beta: Value, eps: float, observe: Any = None
+    build: Builder,
+    x: Value,
+    weight: Value,
+    bias: Value,
+    gamma: Value,
+    beta: Value,
+    eps: float,
+    observe: Any = None,
 ) -> Value:
     """Return a hidden layer that normalises by the statistics of the batch."""
     rows, matrix, shift, scale, centre = expressions(build, x, weight, bias, gamma, beta)
@@ -79,7 +86,9 @@ def einsum(build: Builder, *operands: Value, subscripts: str, optimize: Any = Fa
     repeated = []
     for term, operand, each in zip(terms, operands, expressions(build, *operands), strict=True):
         shape = tuple(lengths[letter] for letter in term)
-        repeated.append(each if shape == shape_of(operand) else Expression(build, build.expand(each.value, shape)))
+        repeated.append(
+            each if shape == shape_of(operand) else Expression(build, build.expand(each.value, shape))
+        )
     return repeated[0].node("Einsum", *repeated[1:], equation=f"{','.join(terms)}->{output}").value
 
 

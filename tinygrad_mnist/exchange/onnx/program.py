@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.recording import Call, Ref
-from tinygrad_mnist.exchange.onnx.sizes import Shape, Size
+from tinygrad_mnist.exchange.onnx.sizes import BATCH, Shape, Size
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
+__all__ = ["Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,27 @@ class Expanded:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """Positions that go on by a step from each example of the batch to the next: ``start + i * step``.
+
+    An index of a part of each row, in an array or in its flat elements, is of this kind.
+
+    Parameters
+    ----------
+    start, step : ndarray
+        Of integers; their length along the batch is 1.
+    shape : tuple
+        With `BATCH` as one of its lengths.
+    """
+
+    start: NDArray[Any]
+    step: NDArray[Any]
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Step:
-    """A `Call` for batches of any size: `Size` and `Expanded` stand for what follows from it."""
+    """A `Call` for batches of any size: `Size`, `Expanded` and `Counted` stand for what follows from it."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -186,14 +205,9 @@ class _Comparison:
         shape = shape_between(one.shape, two.shape, self.batches)
         if shape is None or one.dtype != two.dtype or shape == one.shape:
             raise self.differs(one, two)
-        along = tuple(slice(0, 1) if isinstance(n, Size) else slice(None) for n in shape)
-        core = one[along]
-        if not (
-            np.array_equal(np.broadcast_to(core, one.shape), one, equal_nan=one.dtype.kind == "f")
-            and np.array_equal(np.broadcast_to(core, two.shape), two, equal_nan=one.dtype.kind == "f")
-        ):
+        if (constant := _along_the_batch(one, two, shape)) is None:
             raise self.differs(one, two)
-        return Expanded(core, shape)
+        return constant
 
     def differs(self, one: Any, two: Any) -> ExportError:
         def text(value: Any) -> str:
@@ -207,3 +221,18 @@ class _Comparison:
             "(by NumPy on .data) or drawn at random (dropout with training=True); compute it by operations "
             "on Tensors, or export with dynamic=False if it follows from the size of the batch"
         )
+
+
+def _along_the_batch(one: NDArray[Any], two: NDArray[Any], shape: Shape) -> Expanded | Counted | None:
+    """Return the rule by which a constant follows from the size of the batch: it repeats, or it counts."""
+    core = one[tuple(slice(0, 1) if isinstance(n, Size) else slice(None) for n in shape)]
+    nan_is_equal = one.dtype.kind == "f"
+    if all(np.array_equal(np.broadcast_to(core, each.shape), each, nan_is_equal) for each in (one, two)):
+        return Expanded(core, shape)
+    if one.dtype.kind in "iu" and shape.count(BATCH) == 1 and sum(isinstance(n, Size) for n in shape) == 1:
+        axis = shape.index(BATCH)
+        step = np.diff(one[(slice(None),) * axis + (slice(0, 2),)], axis=axis)
+        numbers = [np.arange(len_).reshape(-1, *(1,) * (len(shape) - axis - 1)) for len_ in (one.shape[axis], two.shape[axis])]
+        if all(np.array_equal(core + step * i, each) for i, each in zip(numbers, (one, two), strict=True)):
+            return Counted(core, step, shape)
+    return None

@@ -59,11 +59,17 @@ REDUCTIONS: Final = {
 }  # fmt: skip
 
 
+def _summands(build: Builder, x: Value) -> Expression:
+    """Return values in the dtype of the result; for uint64 in int64, whose sums have the same bits."""
+    (values,) = expressions(build, x)
+    return values.cast(np.int64) if values.dtype == np.uint64 else values
+
+
 def _reduction(kind: str) -> Callable[..., Value]:
+    """Return the converter of a reduction that is one operator."""
+
     def convert(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
-        (values,) = expressions(build, x)
-        if build.results[0].dtype == np.uint64:  # its low bits are those of int64
-            values = values.cast(np.int64)
+        values = _summands(build, x)
         return reduced(kind, values, axes_of(axis, rank(x)), keepdims).value
 
     return convert
@@ -120,8 +126,12 @@ def logsumexp(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
 @converts("cumsum")
 def cumsum(build: Builder, x: Value, axis: int | None) -> Value:
     """Return the sums of all elements up to each; of no axis, of the flat array."""
-    (values,) = expressions(build, x)
-    flat = values.value if rank(x) and axis is not None else build.node("Reshape", values.value, build.indices(-1))
+    values = _summands(build, x)
+    flat = (
+        values.value
+        if rank(x) and axis is not None
+        else build.node("Reshape", values.value, build.indices(-1))
+    )
     along = 0 if axis is None or not rank(x) else axis % rank(x)
     return build.node("CumSum", flat, build.constant(along, np.int64))
 

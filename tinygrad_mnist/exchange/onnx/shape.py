@@ -31,7 +31,12 @@ def rank(value: Value) -> int:
 
 
 def sliced(
-    build: Builder, value: Value, axes: Iterable[int], starts: Iterable[Any], stops: Iterable[Any], steps: Iterable[int]
+    build: Builder,
+    value: Value,
+    axes: Iterable[int],
+    starts: Iterable[Any],
+    stops: Iterable[Any],
+    steps: Iterable[int],
 ) -> Value:
     """Return a slice along each of some axes; its ends may follow from the batch."""
     ends = (build.lengths(tuple(starts)), build.lengths(tuple(stops)))
@@ -97,7 +102,13 @@ def pad(build: Builder, x: Value, pad_width: Any, constant_values: Any) -> Value
     else:
         numbers = np.broadcast_to(constant_values, (len(widths), 2))
         fills = [
-            (numbers[axis, side], [tuple(n if (i, s) == (axis, side) else 0 for s, n in enumerate(pair)) for i, pair in enumerate(widths)])
+            (
+                numbers[axis, side],
+                [
+                    tuple(n if (i, s) == (axis, side) else 0 for s, n in enumerate(pair))
+                    for i, pair in enumerate(widths)
+                ],
+            )
             for axis in range(len(widths))
             for side in (0, 1)
         ]
