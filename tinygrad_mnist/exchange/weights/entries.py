@@ -131,6 +131,11 @@ def from_bfloat16(raw: bytes | bytearray, order: str = "<") -> Array:
 
 def unread_dtype(path: object, name: str, dtype: str) -> WeightsError:
     """Return the error for an array of numbers that NumPy does not have."""
+    if dtype.lower().startswith("c"):
+        return WeightsError(
+            f"{path} has {name} in {dtype}; complex numbers are not supported: save their parts, as in "
+            "torch.view_as_real(tensor)"
+        )
     return WeightsError(
         f"{path} has {name} in {dtype}, which NumPy does not have; convert it where the file was made, as in "
         "tensor.float(), and save it again"
