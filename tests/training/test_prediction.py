@@ -13,7 +13,7 @@ from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import DataError, Dataset, Standardizer, load_digits, read_idx
 from tinygrad_mnist.data.scaling import scaled
 from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, predict, predict_picture, train
-from tinygrad_mnist.training.prediction import predict_by_checkpoint, prepare_by_checkpoint
+from tinygrad_mnist.training.prediction import predict_by_checkpoint, preparation_of
 from tinygrad_mnist.training.runs import run as run_module
 
 STANDARDIZER = Standardizer(mean=100.0, std=50.0)
@@ -248,7 +248,7 @@ def test_digits_off_their_place_are_recognised_through_the_preparation_alone(
 
     def accuracy(pictures: list[np.ndarray], *, prepared: bool) -> float:
         if prepared:
-            pictures = [prepare_by_checkpoint(checkpoint, picture).image for picture in pictures]
+            pictures = [preparation_of(checkpoint)(picture).image for picture in pictures]
         found = predict_by_checkpoint(checkpoint, np.stack(pictures)).argmax(axis=1)
         return float(np.mean(found == labels))
 
