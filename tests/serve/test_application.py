@@ -10,17 +10,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
-from tinygrad_mnist import nn
-from tinygrad_mnist.data import Standardizer
+from tests.serve.small import PNG, drawing, encoded, small_recogniser
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
 from tinygrad_mnist.serve.headers import STRICT
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
 from tinygrad_mnist.serve.recognition import Recogniser
-from tinygrad_mnist.training import Checkpoint, Recipe, predict_picture
+from tinygrad_mnist.training import predict_picture
 
 SMALL = Limits(
     body_bytes=20_000,
@@ -61,12 +59,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def recogniser() -> Recogniser:
-    """A network that was not trained: what it answers does not matter here."""
-    recipe = Recipe("small", "a single layer")
-    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 10, rng=0))
-    names = tuple("0123456789")
-    found = Checkpoint(model, recipe, (28, 28), names, Standardizer(0.0, 255.0), {"data": "mnist"})
-    return Recogniser(found)
+    return small_recogniser()
 
 
 @pytest.fixture
@@ -87,25 +80,12 @@ def client(serve: Callable[..., Client]) -> Client:
     return serve()
 
 
-def drawing(height: int = 60, width: int = 80) -> Any:
-    paper = np.full((height, width), 255, np.uint8)
-    paper[height // 6 : -height // 6, width // 2 : width // 2 + width // 10] = 0
-    return paper
-
-
-def encoded(picture: Any, kind: str = "PNG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, **options)
-    return file.getvalue()
-
-
 def form(*files: bytes, end: bytes = b"--X--\r\n") -> bytes:
     head = b'--X\r\nContent-Disposition: form-data; name="a"; filename="a.png"\r\n\r\n'
     return b"".join(head + file + b"\r\n" for file in files) + end
 
 
 FORM = "multipart/form-data; boundary=X"
-PNG = encoded(drawing())
 ARRAY = drawing(12, 10)
 
 

@@ -113,6 +113,8 @@ class Application:
             response = self._refusal(refusal)
         except Gone:
             return
+        except asyncio.CancelledError:  # the time is over that the server had to end
+            response = self._refusal(overloaded("the service is being stopped", "stopped"))
         except Exception as error:
             logger.error("%s %s: an error inside", request.method, _shown(scope["path"]), exc_info=error)
             response = self._refusal(_FAULT)
