@@ -1,11 +1,12 @@
-"""Trained models to serve, and what a page is drawn on with."""
+"""Trained models, and a service of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.serve.exchanges import Server, serving
 from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.training import choose, train
 from tinygrad_mnist.training.runs import run as run_module
@@ -48,3 +49,11 @@ def digits_run(trained: Callable[..., Path]) -> Path:
 def mnist_run(trained: Callable[..., Path], mnist_dir: Path) -> Path:
     """A model that knows MNIST's digits well enough for drawn ones."""
     return trained("cnn-fast", 1, mnist_dir)
+
+
+@pytest.fixture(scope="session")
+def digits_server(digits_run: Path) -> Iterator[Server]:
+    """A service of `digits_run`, for all tests that leave it as it is."""
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    with serving(digits_run) as started:
+        yield started

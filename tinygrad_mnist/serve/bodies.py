@@ -144,7 +144,7 @@ def _jpeg_size(name: str, content: bytes) -> tuple[int, int]:
     try:
         with Image.open(BytesIO(content), formats=("JPEG",)) as image:
             return image.size
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Refused(413, f"{name} has far too many pixels; scale it down", reason="pixels") from None
     except Exception as error:  # whatever Pillow raises at a damaged header
         raise Refused(422, f"{name} is a damaged JPEG; save it anew", reason="damaged") from error
