@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # as in typing, which takes as long to import as all of t
 if TYPE_CHECKING:
     from typing import Any
 
-    from tinygrad_mnist import data, graph, nn, op, optim
+    from tinygrad_mnist import data, exchange, graph, nn, onnx, op, optim
     from tinygrad_mnist.compiler.errors import JitError
     from tinygrad_mnist.compiler.jit import jit
     from tinygrad_mnist.engine.anomaly import AnomalyError, detect_anomaly
@@ -50,12 +50,15 @@ _WHERE = {
     "value_and_grad": "transforms",
     "vjp": "transforms",
 }
-_MODULES = ("compiler", "data", "engine", "graph", "nn", "op", "ops", "optim", "plots", "testing", "training")
+_MODULES = (
+    *("compiler", "data", "engine", "exchange", "graph", "nn", "onnx", "op", "ops", "optim", "plots"),
+    *("testing", "training"),
+)
 
 # fmt: off
 __all__ = [
     "AnomalyError", "JitError", "Tensor", "__version__", "detect_anomaly", "no_grad",
-    "data", "graph", "nn", "op", "optim",
+    "data", "exchange", "graph", "nn", "onnx", "op", "optim",
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jit", "jvp", "value_and_grad", "vjp",
     "functional_call", "ravel_pytree",
 ]

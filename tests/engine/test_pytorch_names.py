@@ -181,7 +181,7 @@ def test_an_import_that_nobody_knows_is_the_usual_error(name: str) -> None:
 
 
 def test_load_tells_of_weights_first() -> None:
-    with pytest.raises(AttributeError, match=r"load_state_dict\(np\.load\(path\)\).* data\.load"):
+    with pytest.raises(AttributeError, match=r"model\.load\(path\).* data\.load"):
         tinygrad_mnist.load  # noqa: B018
 
 

@@ -350,7 +350,7 @@ def test_integers_cannot_replace_what_requires_a_gradient() -> None:
 
 NOT_OURS = {
     # they hand out memory, and NumPy would take the values from there without their gradient
-    "__array_interface__", "__array_struct__", "__dlpack__", "__dlpack_device__",
+    "__array_interface__", "__array_struct__",
     # for subclasses of ndarray, and for its pickles
     "__array_finalize__", "__array_wrap__", "__array_priority__", "__array_namespace__", "__class_getitem__",
     "__setstate__",

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import (
     evaluate,
+    export,
     gradcheck,
     graph,
     predict,
@@ -64,7 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
     )
     for command in (
-        *(train, report, runs, evaluate, predict, serve, graph, recipes, show_data, gradcheck, verify_resume),
+        *(train, report, runs, evaluate, predict, export, serve),
+        *(graph, recipes, show_data, gradcheck, verify_resume),
     ):
         own = commands.add_parser(
             command.NAME, help=command.HELP, description=command.__doc__, allow_abbrev=False

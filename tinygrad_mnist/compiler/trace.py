@@ -49,6 +49,7 @@ from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
 from tinygrad_mnist.engine.op import FUNCTIONS, EachArgument, Op
+from tinygrad_mnist.engine.other_libraries import is_foreign
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
@@ -210,6 +211,16 @@ class Tracer(Recorder, OptimizerTracer):
         """Raise, as somebody reads the values of a Tensor."""
         raise_read(f"the value of a Tensor of shape {tensor.shape}")
 
+    def taken_in(self, value: Any) -> None:
+        """Raise if a value is an array of another library, whose numbers no program reads anew."""
+        if is_foreign(value):
+            raise RunsEagerly(
+                f"an array of {type(value).__module__.partition('.')[0]} goes into it, whose numbers may "
+                "change from call to call; make it NumPy's first, np.asarray(x), which copies nothing, and "
+                "give it as an argument",
+                is_said=True,
+            )
+
     def require(self, condition: Any) -> None:
         """Let the program hold only where a condition of shape () does; else the call runs in eager."""
         self.builder.program.conditions.append(self.symbol(condition).value)
@@ -244,6 +255,8 @@ class Tracer(Recorder, OptimizerTracer):
 
     def _applied(self, op: Op, arguments: Sequence[Any], static: Mapping[str, Any]) -> Any:
         """Write what an operation computes, and return it as a Tensor, or several."""
+        for argument in arguments:
+            self.taken_in(argument)
         arguments = [argument.tensor if type(argument) is Number else argument for argument in arguments]
         numbers = [argument for argument in arguments if type(argument) in _NUMBERS]
         self.builder.log.append(((op.name, repr(numbers)), self.line) if numbers else (op.name, ""))
@@ -707,6 +720,7 @@ def _traced(
     known: dict[int, Any] = {}
     for position, leaf in enumerate(leaves):
         if not isinstance(leaf, (Tensor, np.ndarray)):
+            tracing.taken_in(leaf)
             given.append(leaf)
             continue
         if isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:

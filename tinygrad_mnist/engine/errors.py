@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float, is_real
+from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.other_libraries import reason_against
 
 
 def describe(arrays: Sequence[Any]) -> str:
@@ -55,7 +57,16 @@ def as_array(value: Any) -> Any:
 
 def plain_array(value: Any) -> Any:
     """Return ``np.asarray(value)``; a symbol, which stands for an array while tracing, as it is."""
-    return value if getattr(value, "is_symbol", False) else np.asarray(value)
+    if getattr(value, "is_symbol", False):
+        return value
+    if (tracing := tracer()) is not None:
+        tracing.taken_in(value)
+    try:
+        return np.asarray(value)
+    except Exception as error:  # other libraries' are of many kinds
+        if reason := reason_against(value):
+            raise TypeError(reason) from error
+        raise
 
 
 def check_array_class(kind: type) -> None:
@@ -71,6 +82,11 @@ def check_array_class(kind: type) -> None:
 
 def check_dtype(array: Any, name: str) -> Any:
     """Return the array; raise if it holds anything but real numbers and booleans."""
+    if array.dtype.isbuiltin == 2:  # another package's, as those of JAX are
+        raise TypeError(
+            f"{name} was given dtype {array.dtype}, which NumPy does not have; convert it first, as in "
+            ".astype(np.float32)"
+        )
     if not is_real(array):
         raise TypeError(
             f"{name} was given dtype {array.dtype}; expected real numbers or booleans: complex numbers, "

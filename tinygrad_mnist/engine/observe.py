@@ -44,6 +44,9 @@ class Recorder:
     def left(self, module: Any) -> None:
         """Note that a module has run."""
 
+    def read(self, tensor: Any) -> None:
+        """Note that somebody reads the values of a Tensor: what becomes of them, nobody can tell."""
+
     def began(self) -> None:
         """Note that the pass back over the tape begins of which `walked` is told."""
 
@@ -60,6 +63,11 @@ class Muted(Recorder):
     def __init__(self, listener: Recorder) -> None:
         self.listener = listener
         self.tracer = listener.tracer  # what a rule computes is traced, although nobody is told of it
+
+    def read(self, tensor: Any) -> None:
+        """Tell the tracer."""
+        if self.tracer is not None:
+            self.tracer.read(tensor)
 
 
 class Several(Recorder):
@@ -90,6 +98,10 @@ class Several(Recorder):
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Tell all that an operation ran."""
         self._tell("applied", op, arrays, out, node, static)
+
+    def read(self, tensor: Any) -> None:
+        """Tell all that somebody reads the values of a Tensor."""
+        self._tell("read", tensor)
 
     def began(self) -> None:
         """Tell all that a pass back over the tape begins."""

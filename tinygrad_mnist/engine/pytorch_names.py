@@ -276,13 +276,14 @@ TOP_LEVEL: Final[dict[str, str]] = {
     "vmap": "give arrays another axis in front; NumPy's functions broadcast",
     "compile": _JIT,
     "utils": "`data.batches` is the DataLoader, `checkpoint` the checkpoint",
-    "save": "write np.savez(path, **model.state_dict())",
-    "load": "write model.load_state_dict(np.load(path)); images and labels are read by data.load",
+    "save": "write model.save(path), with the suffix .pt, .safetensors or .npz",
+    "load": "write model.load(path), or exchange.load_weights(path); images and labels are read by data.load",
     "numpy": "import numpy as np: its functions take Tensors, as in `np.exp(x)`",
     "linalg": "write np.linalg, whose functions take Tensors, as in `np.linalg.inv(a)`",
     "fft": "there is no gradient of Fourier transforms; write np.fft of arrays",
     "special": "write `np.exp(x)` and the like; `op.REGISTRY` has erf, xlogy and softplus",
-    "from_dlpack": "write `Tensor(np.from_dlpack(array))`",
+    "from_dlpack": "write Tensor(array), which takes arrays of PyTorch and JAX without a copy; those of others "
+    "by `Tensor(np.from_dlpack(array))`",
 }
 """For names at the top level of ``torch`` (and some of JAX), what to write; METHODS is looked into, too."""
 

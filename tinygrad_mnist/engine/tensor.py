@@ -20,6 +20,7 @@ from tinygrad_mnist.engine.dispatch import (
     raise_no_gradient,
     raise_unsupported_option,
 )
+from tinygrad_mnist.engine.dlpack import CPU, dlpack_capsule, raise_loses_gradient
 from tinygrad_mnist.engine.dtypes import FLOAT, REAL, is_float
 from tinygrad_mnist.engine.errors import (
     as_array,
@@ -158,7 +159,8 @@ class Tensor(PyTorchNames):
     ----------
     data : array_like
         The values. An ndarray is wrapped without a copy; anything else goes through ``np.asarray``, so the
-        dtype is NumPy's. A Tensor is taken by its values.
+        dtype is NumPy's, and a tensor of PyTorch's or an array of JAX's is not copied either. A Tensor is
+        taken by its values.
     requires_grad : bool
         Whether ``backward`` shall leave a gradient in ``.grad``.
     dtype : dtype, optional
@@ -489,8 +491,8 @@ class Tensor(PyTorchNames):
 
     def _values(self) -> Array:
         """Return the array for somebody who reads its values, and not its shape alone."""
-        if (tracing := tracer()) is not None:
-            tracing.read(self)
+        if (watching := recorder.get()) is not None:
+            watching.read(self)
         if self.origin is not None:
             note_reading(self.origin)
         return self._array
@@ -502,6 +504,21 @@ class Tensor(PyTorchNames):
                 "np.stack to make one Tensor of several"
             )
         return np.array(self._values(), dtype=dtype, copy=copy)
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        if self.origin is not None:
+            raise_loses_gradient(self._array.shape, is_leaf=type(self.origin) is Leaf)
+        return dlpack_capsule(self._values(), stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CPU
 
     def item(self, *index: Any) -> Any:
         """Return the only element, or the one at an index, as a Python number."""

@@ -714,7 +714,8 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
     array([[2. , 2.5],
            [0. , 0.5]])
     """
-    weight, indices = as_input(weight), values_of(as_input(input))
+    weight, input = as_input(weight), as_input(input)
+    indices = values_of(input)
     if weight.ndim != 2:
         raise ValueError(
             f"weight of shape {weight.shape} was given; expected (num_embeddings, embedding_dim)"
@@ -725,7 +726,8 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
     if found((indices < 0) | (indices >= length)):
         wrong = indices[(indices < 0) | (indices >= length)][0]
         raise IndexError(f"index {wrong} is not one of the {length} rows 0 to {length - 1} of the table")
-    rows: Tensor = weight[indices]  # type: ignore[assignment]
+    # By the Tensor itself, where there is one, so that a recorder can tell where the index comes from.
+    rows: Tensor = weight[input if isinstance(weight, Tensor) else indices]  # type: ignore[assignment]
     if padding_idx is None:
         return rows
     is_padding = (indices == padding_row(padding_idx, length))[..., None]

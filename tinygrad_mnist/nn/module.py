@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from inspect import unwrap
 from itertools import chain
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -426,7 +427,7 @@ class Module:
         if not isinstance(state, Mapping):
             raise TypeError(
                 f"a state dict has arrays by name, but a {type(state).__name__} was given; "
-                "load a file first, as in load_state_dict(np.load(path))"
+                "a file is loaded by model.load(path)"
             )
         entries = self._state()
         missing = [name for name in entries if name not in state]
@@ -458,6 +459,60 @@ class Module:
         for name, value in values.items():
             write_values(entries[name], value)
         return IncompatibleKeys(missing, unexpected)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the weights to a file, under PyTorch's names, whole or not at all.
+
+        Parameters
+        ----------
+        path : path-like
+            The file. Its suffix chooses the format: ``.safetensors``, ``.npz``, or ``.pt`` and ``.pth`` for
+            that of ``torch.save``. See `tinygrad_mnist.exchange.save_weights`.
+
+        Raises
+        ------
+        ValueError
+            If the suffix is another one, or the file cannot be written.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from tinygrad_mnist import nn
+        >>> model, twin = nn.Linear(3, 2), nn.Linear(3, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(pathlib.Path(folder, "model.npz"))
+        ...     twin.load(pathlib.Path(folder, "model.npz"))
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
+        >>> np.array_equal(twin.weight.data, model.weight.data)
+        True
+        """
+        import tinygrad_mnist  # its lazy names: `exchange` stands above `nn`, and is loaded when first used
+
+        tinygrad_mnist.exchange.save_weights(self, path)
+
+    def load(self, path: str | PathLike[str], strict: bool = True) -> IncompatibleKeys:
+        """Load the weights in a file into this module; its dtypes, its mode and its memory order stay.
+
+        Parameters
+        ----------
+        path : path-like
+            A file of weights, ours, PyTorch's or another's. See `tinygrad_mnist.exchange.load_weights`.
+        strict : bool
+            Whether missing and unexpected entries are errors; a wrong shape always is.
+
+        Returns
+        -------
+        IncompatibleKeys
+            ``missing_keys`` and ``unexpected_keys``.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, or does not fit, as `load_state_dict` says; nothing was loaded.
+        """
+        import tinygrad_mnist
+
+        return self.load_state_dict(tinygrad_mnist.exchange.load_weights(path), strict)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert all floating-point parameters (with their gradients) and buffers in place, and return this.

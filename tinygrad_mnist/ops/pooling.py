@@ -175,7 +175,7 @@ max_pool2d = fused(
 
 
 @lru_cache(maxsize=64)
-def _divisors(
+def window_divisors(
     size: Pair, kernel: Pair, stride: Pair, padding: Sides, counted: Sides, divisor: int | None
 ) -> Any:
     """Return the number that the sum of each window is divided by: (H', W', 1), or a number."""
@@ -200,7 +200,7 @@ def _avg_pool2d_forward(
     out = _over_windows(
         np.add, framed(x.transpose(0, 2, 3, 1), padding, 1, x.dtype), size, kernel, stride, (1, 1)
     )
-    out /= np.asarray(_divisors(x.shape[2:], kernel, stride, padding, counted, divisor), out.dtype)
+    out /= np.asarray(window_divisors(x.shape[2:], kernel, stride, padding, counted, divisor), out.dtype)
     return stored(out, dtype).transpose(0, 3, 1, 2)
 
 
@@ -208,7 +208,7 @@ def _avg_pool2d_by_input_forward(
     g: Any, size: Pair, kernel: Pair, stride: Pair, padding: Sides, counted: Sides, divisor: int | None
 ) -> Any:
     dtype, share = g.dtype, single(g).transpose(0, 2, 3, 1)
-    share = share / np.asarray(_divisors(size, kernel, stride, padding, counted, divisor), share.dtype)
+    share = share / np.asarray(window_divisors(size, kernel, stride, padding, counted, divisor), share.dtype)
     for axis in (2, 1):  # along rows first: then the larger part of the work is done on whole rows
         shape = list(share.shape)
         shape[axis] = size[axis - 1] + sum(padding[axis - 1])
@@ -224,7 +224,7 @@ def avg_pool2d_formula(
 ) -> Any:
     """Return the mean of each window, as its definition: a sum divided by a count."""
     windows = image_windows(padded_images(x, padding), kernel, stride, (1, 1))
-    divisors = _divisors(x.shape[2:], kernel, stride, padding, counted, divisor)
+    divisors = window_divisors(x.shape[2:], kernel, stride, padding, counted, divisor)
     return np.sum(windows, axis=(-2, -1)) / (divisors if np.ndim(divisors) == 0 else divisors[:, :, 0])
 
 

@@ -121,7 +121,7 @@ def _product(terms: Terms, x: Any, count: int, axis: int) -> Any:
     return out
 
 
-def _matrix(n: int, count: int, mode: str, align_corners: bool, scale: float | None) -> Any:
+def resizing_matrix(n: int, count: int, mode: str, align_corners: bool, scale: float | None) -> Any:
     """Return the matrix (count, n) of an axis."""
     matrix = np.zeros((count, n))
     rows, columns, values = MODES[mode](n, count, n / count if scale is None else scale, align_corners)
@@ -131,7 +131,7 @@ def _matrix(n: int, count: int, mode: str, align_corners: bool, scale: float | N
 
 def interpolate2d_formula(x: Any, size: Pair, mode: str, align_corners: bool, scale: Scale) -> Any:
     """Return images in another size, as a product with a matrix from the left and one from the right."""
-    down, across = (_matrix(x.shape[i + 2], size[i], mode, align_corners, scale[i]) for i in (0, 1))
+    down, across = (resizing_matrix(x.shape[i + 2], size[i], mode, align_corners, scale[i]) for i in (0, 1))
     return np.einsum("oh,nchw,pw->ncop", down.astype(x.dtype), x, across.astype(x.dtype))
 
 

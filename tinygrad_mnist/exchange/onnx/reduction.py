@@ -1,0 +1,191 @@
+"""Converters of reductions, norms and accumulations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from tinygrad_mnist.exchange.onnx.builder import Builder, Value
+from tinygrad_mnist.exchange.onnx.expression import (
+    Expression,
+    absolute,
+    exp,
+    expressions,
+    log,
+    maximum,
+    power,
+    sqrt,
+    where,
+)
+from tinygrad_mnist.exchange.onnx.shape import rank, whole_slice
+from tinygrad_mnist.exchange.onnx.sizes import Size
+from tinygrad_mnist.exchange.onnx.table import CONVERTERS, converts
+
+Axis = int | tuple[int, ...] | None
+
+
+def axes_of(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Return the axes that are reduced, from 0 on, in their order."""
+    if axis is None or not ndim:
+        return tuple(range(ndim))
+    return tuple(sorted(each % ndim for each in (axis if isinstance(axis, tuple) else (axis,))))
+
+
+def reduced(kind: str, x: Expression, axes: tuple[int, ...], keepdims: bool) -> Expression:
+    """Return a reduction by an operator; over no axis, the values themselves."""
+    if not axes:
+        return x
+    build = x.build
+    return Expression(build, build.node(kind, x.value, build.indices(*axes), keepdims=int(keepdims)))
+
+
+def count_of(x: Expression, shape: Any, axes: tuple[int, ...]) -> Expression:
+    """Return how many numbers are reduced to one."""
+    lengths = [shape[axis] for axis in axes]
+    fixed = math.prod(length for length in lengths if not isinstance(length, Size))
+    count = x.like(fixed)
+    for length in lengths:
+        if isinstance(length, Size):
+            along = x.build.node("Squeeze", x.build.length(length), x.build.indices(0))
+            count = count * Expression(x.build, along).cast(x.dtype)
+    return count
+
+
+REDUCTIONS: Final = {
+    "sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd",
+}  # fmt: skip
+
+
+def _summands(build: Builder, x: Value) -> Expression:
+    """Return values in the dtype of the result; for uint64 in int64, whose sums have the same bits."""
+    (values,) = expressions(build, x)
+    return values.cast(np.int64) if values.dtype == np.uint64 else values
+
+
+def _reduction(kind: str) -> Callable[..., Value]:
+    """Return the converter of a reduction that is one operator."""
+
+    def convert(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
+        values = _summands(build, x)
+        return reduced(kind, values, axes_of(axis, rank(x)), keepdims).value
+
+    return convert
+
+
+CONVERTERS.update({name: _reduction(kind) for name, kind in REDUCTIONS.items()})
+
+
+def _variance(build: Builder, x: Value, axis: Axis, ddof: int, keepdims: bool) -> Expression:
+    (values,) = expressions(build, x)
+    axes = axes_of(axis, rank(x))
+    apart = values - reduced("ReduceMean", values, axes, True)
+    squares = reduced("ReduceSum", apart * apart, axes, keepdims)
+    return squares / maximum(count_of(values, x.shape, axes) - ddof, 0)
+
+
+@converts("var")
+def var(build: Builder, x: Value, axis: Axis, ddof: int, keepdims: bool) -> Value:
+    """Return the variance."""
+    return _variance(build, x, axis, ddof, keepdims).value
+
+
+@converts("std")
+def std(build: Builder, x: Value, axis: Axis, ddof: int, keepdims: bool) -> Value:
+    """Return the standard deviation."""
+    return sqrt(_variance(build, x, axis, ddof, keepdims)).value
+
+
+@converts("norm")
+def norm(build: Builder, x: Value, order: float, axis: Axis, keepdims: bool) -> Value:
+    """Return the root of a sum of powers: the norm of a vector."""
+    (values,) = expressions(build, x)
+    axes = axes_of(axis, rank(x))
+    if order == 2:
+        return sqrt(reduced("ReduceSum", values * values, axes, keepdims)).value
+    total = reduced("ReduceSum", power(absolute(values), order), axes, keepdims)
+    return power(total, 1 / order).value
+
+
+@converts("logsumexp")
+def logsumexp(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
+    """Return the logarithm of a sum of exponentials, in which none overflows."""
+    (values,) = expressions(build, x)
+    axes = axes_of(axis, rank(x))
+    top = reduced("ReduceMax", values, axes, True)
+    top = where(absolute(top) < np.inf, top, 0)
+    out = log(reduced("ReduceSum", exp(values - top), axes, True)) + top
+    return out.value if keepdims or not axes else build.node("Squeeze", out.value, build.indices(*axes))
+
+
+# ---- accumulations ---------------------------------------------------------------------------------------
+
+
+@converts("cumsum")
+def cumsum(build: Builder, x: Value, axis: int | None) -> Value:
+    """Return the sums of all elements up to each; of no axis, of the flat array."""
+    values = _summands(build, x)
+    flat = (
+        values.value
+        if rank(x) and axis is not None
+        else build.node("Reshape", values.value, build.indices(-1))
+    )
+    along = 0 if axis is None or not rank(x) else axis % rank(x)
+    return build.node("CumSum", flat, build.constant(along, np.int64))
+
+
+@converts("cumprod")
+def cumprod(build: Builder, x: Value, axis: int) -> Value:
+    """Return the products of all elements up to each: of 2, of 4, of 8 ..., so that few nodes do.
+
+    In each step an element is multiplied by the one that is ``step`` places before it.
+    """
+    (values,) = expressions(build, x)
+    if not rank(x):
+        return build.node("Reshape", values.value, build.indices(1))
+    axis %= rank(x)
+    length = build.results[0].shape[axis]
+    if isinstance(length, Size):
+        raise build.refuse("ONNX has no product of all elements up to each, along an axis of open length")
+    step = 1
+    while step < length:
+        first = whole_slice(values.value, build, axis, 0, step)
+        rest = whole_slice(values.value, build, axis, step, None)
+        before = whole_slice(values.value, build, axis, 0, -step)
+        both = Expression(build, rest) * Expression(build, before)
+        values = Expression(build, build.node("Concat", first, both.value, axis=axis))
+        step *= 2
+    return values.value
+
+
+# ---- softmax ---------------------------------------------------------------------------------------------
+
+
+def _less_its_maximum(x: Expression, axes: tuple[int, ...]) -> Expression:
+    return x - reduced("ReduceMax", x, axes, True)
+
+
+@converts("softmax")
+def softmax(build: Builder, x: Value, axis: Axis) -> Value:
+    """Return the softmax along an axis, by ONNX's operator; along several as its formula."""
+    (values,) = expressions(build, x)
+    axes = axes_of(axis, rank(x))
+    if len(axes) == 1:
+        return values.node("Softmax", axis=axes[0]).value
+    powers = exp(_less_its_maximum(values, axes))
+    return (powers / reduced("ReduceSum", powers, axes, True)).value
+
+
+def log_softmax_of(x: Expression, axes: tuple[int, ...]) -> Expression:
+    """Return the logarithm of the softmax; ``onnx.reference`` computes LogSoftmax as log(softmax), often -inf."""
+    shifted = _less_its_maximum(x, axes)
+    return shifted - log(reduced("ReduceSum", exp(shifted), axes, True))
+
+
+@converts("log_softmax")
+def log_softmax(build: Builder, x: Value, axis: Axis) -> Value:
+    """Return the logarithm of the softmax."""
+    (values,) = expressions(build, x)
+    return log_softmax_of(values, axes_of(axis, rank(x))).value

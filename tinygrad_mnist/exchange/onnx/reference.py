@@ -1,0 +1,80 @@
+"""The results of a file, as ``onnx.reference`` computes them, beside those of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_mnist.exchange.onnx.errors import ExportError
+
+__all__ = ["greatest_difference"]
+
+Array = NDArray[Any]
+
+_TOLERANCE: Final = {"float16": 2e-2, "float32": 1e-4, "float64": 1e-7}
+"""The greatest difference that is taken, by the dtype of an output: what rounding in another order makes,
+and of float64 in float32, as some operators of ``onnx.reference`` do. Of other dtypes none is."""
+
+
+def greatest_difference(
+    model: Any, names: Sequence[str], trials: Iterable[tuple[Sequence[Array], Sequence[Array]]]
+) -> float:
+    """Return the greatest difference between what a file gives and what it has to give.
+
+    Parameters
+    ----------
+    model : ModelProto
+        The file.
+    names : sequence of str
+        The names of its inputs.
+    trials : iterable of pairs
+        The inputs, and the outputs of our model.
+
+    Returns
+    -------
+    float
+        Relative to the largest number of an output, where that is above 1.
+
+    Raises
+    ------
+    ExportError
+        If a shape is another, or a difference larger than rounding explains.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(model)
+    greatest = 0.0
+    for inputs, expected in trials:
+        with np.errstate(all="ignore"):
+            found = evaluator.run(None, dict(zip(names, inputs, strict=True)))
+        for output, one, two in zip(evaluator.output_names, found, expected, strict=True):
+            difference = _difference(output, np.asarray(one), two)
+            if not difference <= _TOLERANCE.get(two.dtype.name, 0.0):
+                raise ExportError(
+                    f"the output {output!r} of the file differs from that of the model by {difference:.2g} "
+                    f"for inputs of shape {', '.join(str(each.shape) for each in inputs)}: nothing was "
+                    "written; something in the model depends on the inputs, or on the size of the batch, in "
+                    "a way that is not on the tape"
+                )
+            greatest = max(greatest, difference)
+    return greatest
+
+
+def _difference(output: str, found: Array, expected: Array) -> float:
+    """Return the greatest difference; NaN and infinity have to be the same."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        raise ExportError(
+            f"the output {output!r} of the file has shape {found.shape} and dtype {found.dtype}, that of the "
+            f"model {expected.shape} and {expected.dtype}: nothing was written; the shape follows from the "
+            "size of the batch in a way that is not on the tape"
+        )
+    if not found.size:
+        return 0.0
+    one, two = found.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        distance = np.where((one == two) | (np.isnan(one) & np.isnan(two)), 0.0, np.abs(one - two))
+    scale = np.max(np.abs(two), where=np.isfinite(two), initial=1.0)
+    return float(np.max(np.nan_to_num(distance, nan=np.inf)) / scale)

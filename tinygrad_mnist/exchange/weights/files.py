@@ -1,0 +1,133 @@
+"""Weights to a file, and from one: the suffix of its name chooses the format.
+
+Files are written whole or not at all, and hold nothing but arrays by name: reading one runs no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tinygrad_mnist.exchange.weights import npz_format, safetensors_format, torch_format
+from tinygrad_mnist.exchange.weights.entries import Array, Entries, entries_of
+from tinygrad_mnist.exchange.weights.errors import WeightsError
+from tinygrad_mnist.files import PathLike, replacing, write_error
+from tinygrad_mnist.nn import Module
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of files of weights.
+
+    Parameters
+    ----------
+    name : str
+        Its name, for help and messages.
+    write : callable
+        ``write(path, entries)`` writes arrays by name; those that are one object are tied.
+    read : callable
+        ``read(path)`` returns arrays by name, each with memory of its own but for tied ones; what is wrong
+        with a file is a `WeightsError`.
+    """
+
+    name: str
+    write: Callable[[Path, Entries], None]
+    read: Callable[[Path], Entries]
+
+
+_TORCH: Final = Format("PyTorch's state dict", torch_format.write, torch_format.read)
+
+FORMATS: Final[dict[str, Format]] = {
+    ".safetensors": Format("safetensors", safetensors_format.write, safetensors_format.read),
+    ".npz": Format("NumPy's arrays by name", npz_format.write, npz_format.read),
+    ".pt": _TORCH,
+    ".pth": _TORCH,
+}
+"""The formats of files of weights, by the suffix of the name."""
+
+
+def save_weights(state: Mapping[str, Any] | Module, path: PathLike) -> None:
+    """Write the weights of a module, or a state dict, to a file, whole or not at all.
+
+    Parameters
+    ----------
+    state : Module or mapping
+        A module, whose parameters and buffers are written under PyTorch's names; or arrays, Tensors or
+        PyTorch's tensors by name, such as a state dict. Of a module it is known which parameters are tied.
+    path : path-like
+        The file. Its suffix is one of `FORMATS`: ``.safetensors``, ``.npz``, ``.pt`` or ``.pth``.
+
+    Raises
+    ------
+    WeightsError
+        If the suffix is another one, an entry cannot be written, or the file cannot.
+    ImportError
+        If the suffix is ``.safetensors``, and safetensors is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from tinygrad_mnist import nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "model.pt")
+    ...     save_weights(nn.Linear(3, 2), path)
+    ...     {name: array.shape for name, array in load_weights(path).items()}
+    {'weight': (2, 3), 'bias': (2,)}
+    """
+    target = Path(path)
+    found = _format_of(target)
+    entries = entries_of(state)
+    try:
+        with replacing(target) as unfinished:
+            found.write(unfinished, entries)
+    except OSError as error:
+        raise WeightsError(write_error(target, error)) from error
+
+
+def load_weights(path: PathLike) -> dict[str, Array]:
+    """Read the arrays of a file of weights. No code in it is run, and nothing in it is believed unchecked.
+
+    Parameters
+    ----------
+    path : path-like
+        The file: one that `save_weights` wrote; safetensors of any tool; an ``.npz`` file of `numpy.savez`;
+        or the state dict that ``torch.save`` wrote, which is read without PyTorch.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The arrays by name, in this machine's byte order, each the caller's own; tied ones are one object.
+        bfloat16, which NumPy does not have, is read as float32, which holds each of its values.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another kind; holds anything but arrays of real numbers and
+        booleans, such as float8, which is refused by name; or would take far more memory than it is long.
+    ImportError
+        If it is safetensors, and safetensors is not installed.
+    """
+    source = Path(path)
+    found = _format_of(source)
+    if not source.exists():
+        raise WeightsError(f"{source} does not exist; name a file of weights")
+    if not source.is_file():
+        raise WeightsError(f"{source} is no file; name a file of weights in it, or write one")
+    try:
+        return found.read(source)
+    except OSError as error:
+        raise WeightsError(f"{source} cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise WeightsError(f"{source} needs more memory than there is") from error
+
+
+def _format_of(path: Path) -> Format:
+    """Return the format that the suffix of a path chooses."""
+    if (found := FORMATS.get(path.suffix.lower())) is None:
+        *others, last = FORMATS
+        raise WeightsError(
+            f"{path} has no suffix of a file of weights; name it with {', '.join(others)} or {last}"
+        )
+    return found

@@ -1,0 +1,353 @@
+"""The pickle of a state dict, as ``torch.save`` writes it: read without running anything, and written.
+
+A pickle is a program for a small stack machine, and Python's own machine calls whatever the program names.
+The machine here knows the instructions that a state dict is made of, and calls nothing: for the few names
+that a state dict needs it notes what they would make. Everything else is refused by its name.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from tinygrad_mnist.exchange.weights.entries import Array
+
+
+class Storage(NamedTuple):
+    """A piece of memory that tensors lie in: a file of its own in the archive."""
+
+    dtype: str  # of PyTorch; "bytes" where the tensors say it
+    key: str
+    size: int  # in elements of the dtype
+
+
+class Strided(NamedTuple):
+    """A tensor: where it lies in a storage, all numbers in elements."""
+
+    storage: Storage
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Named(NamedTuple):
+    """A name that a state dict needs: a kind, and what is known of it."""
+
+    kind: str
+    value: Any
+
+
+class PickleError(Exception):
+    """A fault in a pickle, as the end of a sentence."""
+
+
+BYTES: Final = "bytes"
+STORAGES: Final[dict[str, str]] = {
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+}
+"""PyTorch's dtypes, by the classes of their storages. Later dtypes have no class of their own."""
+_LATER_DTYPES: Final = (
+    *("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
+    *("float8_e8m0fnu", "float4_e2m1fn_x2", "complex32"),
+)
+_LARGEST_STACK: Final = 20_000
+"""The most values that wait on the stack; ``torch.save`` lets 2,000 wait."""
+
+
+# ---- the names -------------------------------------------------------------------------------------------
+
+
+def _tensor(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    requires_grad: Any,
+    hooks: Any,
+    *more: Any,
+    dtype: str | None = None,
+) -> Strided:
+    """Return what ``torch._utils._rebuild_tensor_v2`` would make."""
+    if type(storage) is not Storage or not _are_sizes((offset,)) or not _are_sizes(shape, strides):
+        raise PickleError("a tensor in it is not described by numbers")
+    if len(shape) != len(strides):
+        raise PickleError("a tensor in it has more axes than strides, or fewer")
+    return Strided(storage, dtype or storage.dtype, offset, shape, strides)
+
+
+def _tensor_with_dtype(*arguments: Any) -> Strided:
+    """Return what ``torch._utils._rebuild_tensor_v3`` would make: the dtype is the seventh argument."""
+    *before, dtype = arguments[:7]
+    if type(dtype) is not _Named or dtype.kind != "dtype":
+        raise PickleError("a tensor in it has no dtype")
+    return _tensor(*before, dtype=dtype.value)
+
+
+def _parameter(data: Any, requires_grad: Any, hooks: Any) -> Strided:
+    """Return the values of what ``torch._utils._rebuild_parameter`` would make."""
+    if type(data) is not Strided:
+        raise PickleError("a parameter in it is no tensor")
+    return data
+
+
+def _dict(*pairs: Any) -> dict[Any, Any]:
+    """Return what ``collections.OrderedDict`` would make of nothing, as a pickle asks for it."""
+    if pairs:
+        raise PickleError("a dict in it is written in a way that PyTorch does not write")
+    return {}
+
+
+_NAMES: Final[dict[str, _Named]] = {
+    "collections.OrderedDict": _Named("call", _dict),
+    "torch._utils._rebuild_tensor_v2": _Named("call", _tensor),
+    "torch._utils._rebuild_tensor_v3": _Named("call", _tensor_with_dtype),
+    "torch._utils._rebuild_parameter": _Named("call", _parameter),
+    "torch.storage.UntypedStorage": _Named("storage", BYTES),
+    **{f"torch.{name}": _Named("storage", dtype) for name, dtype in STORAGES.items()},
+    **{f"torch.{dtype}": _Named("dtype", dtype) for dtype in _LATER_DTYPES},
+}
+
+
+def _are_sizes(*groups: Any) -> bool:
+    """Return whether each group is a tuple of whole numbers, none of them negative or beyond 63 bits."""
+    return all(
+        type(group) is tuple and all(type(number) is int and 0 <= number < 1 << 63 for number in group)
+        for group in groups
+    )
+
+
+# ---- the machine -----------------------------------------------------------------------------------------
+
+
+class _Machine:
+    """The stack machine of a pickle, for what a state dict is made of.
+
+    Attributes
+    ----------
+    stack : list
+        The values that wait.
+    marks : list of int
+        The lengths of the stack at which groups of values begin.
+    memo : dict
+        Values that come up again, by their number.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+
+    def group(self) -> list[Any]:
+        """Take the values since the last mark off the stack."""
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def top(self, kind: type) -> Any:
+        """Return the value on top of the stack, which has to be of a type."""
+        if type(self.stack[-1]) is not kind:
+            raise PickleError(f"a {kind.__name__} in it is none")
+        return self.stack[-1]
+
+    def name(self, module: Any, name: Any) -> None:
+        """Push what a name stands for; refuse a name that no state dict needs."""
+        dotted = f"{module}.{name}"
+        if dotted not in _NAMES:
+            raise PickleError(
+                f"it asks for {dotted[:200]}, which no state dict needs, and nothing of it was run"
+            )
+        self.stack.append(_NAMES[dotted])
+
+    def call(self) -> None:
+        """Push what a call would make."""
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is not _Named or function.kind != "call" or type(arguments) is not tuple:
+            raise PickleError("it calls what is no function")
+        self.stack.append(function.value(*arguments))
+
+    def storage(self) -> None:
+        """Push the storage that is described by ``("storage", class, key, device, size)``."""
+        match self.stack.pop():
+            case ("storage", _Named("storage", str(dtype)), str(key), str(), int(size)) if size >= 0:
+                self.stack.append(Storage(dtype, key, size))
+            case _:
+                raise PickleError("a storage in it is described in a way that PyTorch does not write")
+
+    def set_items(self, values: list[Any]) -> None:
+        """Put keys and values into the dict on top of the stack."""
+        self.top(dict).update(zip(values[::2], values[1::2], strict=True))
+
+    def build(self) -> None:
+        """Drop the attributes of a dict: the versions of PyTorch's modules, which ours do not have."""
+        self.stack.pop()
+        self.top(dict)
+
+    def step(self, code: str, value: Any) -> None:
+        """Do one instruction."""
+        if (act := _INSTRUCTIONS.get(code)) is None:
+            raise PickleError(f"it has the instruction {code}, which no state dict needs")
+        act(self, value)
+        if len(self.stack) > _LARGEST_STACK:
+            raise PickleError("it nests more values than a state dict")
+
+
+def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
+    def act(machine: _Machine, _: Any) -> None:
+        values = tuple(machine.stack[-count:])
+        del machine.stack[-count:]
+        machine.stack.append(values)
+
+    return act
+
+
+def _push(machine: _Machine, value: Any) -> None:
+    machine.stack.append(value)
+
+
+def _remember(machine: _Machine, number: Any) -> None:
+    machine.memo[len(machine.memo) if number is None else number] = machine.stack[-1]
+
+
+def _recall(machine: _Machine, number: int) -> None:
+    machine.stack.append(machine.memo[number])
+
+
+_INSTRUCTIONS: Final[dict[str, Callable[[_Machine, Any], None]]] = {
+    "PROTO": lambda machine, _: None,
+    "FRAME": lambda machine, _: None,
+    "STOP": lambda machine, _: None,
+    **dict.fromkeys(["BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"], _push),
+    "BINFLOAT": _push,
+    "NONE": lambda machine, _: machine.stack.append(None),
+    "NEWTRUE": lambda machine, _: machine.stack.append(True),
+    "NEWFALSE": lambda machine, _: machine.stack.append(False),
+    "EMPTY_TUPLE": lambda machine, _: machine.stack.append(()),
+    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
+    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
+    "MARK": lambda machine, _: machine.marks.append(len(machine.stack)),
+    "TUPLE": lambda machine, _: machine.stack.append(tuple(machine.group())),
+    "TUPLE1": _tuple_of(1),
+    "TUPLE2": _tuple_of(2),
+    "TUPLE3": _tuple_of(3),
+    "APPEND": lambda machine, _: _append(machine, [machine.stack.pop()]),
+    "APPENDS": lambda machine, _: _append(machine, machine.group()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.stack.pop(-2), machine.stack.pop()]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.group()),
+    **dict.fromkeys(["BINPUT", "LONG_BINPUT", "MEMOIZE"], _remember),
+    **dict.fromkeys(["BINGET", "LONG_BINGET"], _recall),
+    "GLOBAL": lambda machine, names: machine.name(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine.name(machine.stack.pop(-2), machine.stack.pop()),
+    "BINPERSID": lambda machine, _: machine.storage(),
+    "REDUCE": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.build(),
+}
+"""The instructions of a pickle that a state dict is made of, by the names of `pickletools`."""
+
+
+def _append(machine: _Machine, values: list[Any]) -> None:
+    machine.top(list).extend(values)
+
+
+def read_pickle(program: bytes) -> dict[Any, Any]:
+    """Return the dict that a pickle would make, with a `Strided` for each tensor; nothing is called.
+
+    Parameters
+    ----------
+    program : bytes
+        The pickle.
+
+    Returns
+    -------
+    dict
+        With strings and tensors, if it is a state dict; but any keys and plain values.
+
+    Raises
+    ------
+    PickleError
+        If it is cut off or damaged, or asks for anything that a state dict does not need.
+    """
+    machine = _Machine()
+    try:
+        for code, value, _ in pickletools.genops(program):
+            machine.step(code.name, value)
+    except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError) as error:
+        raise PickleError(f"its description of the tensors is cut off or damaged ({error})") from error
+    if len(machine.stack) != 1 or type(machine.stack[0]) is not dict:
+        raise PickleError(
+            "it holds no dict; write the state dict alone: torch.save(model.state_dict(), path)"
+        )
+    found: dict[Any, Any] = machine.stack[0]
+    return found
+
+
+# ---- writing ---------------------------------------------------------------------------------------------
+
+_CLASSES: Final = {dtype: name for name, dtype in STORAGES.items()}
+
+
+def write_pickle(entries: dict[str, tuple[Array, str]]) -> bytes:
+    """Return the pickle of a state dict.
+
+    Parameters
+    ----------
+    entries : dict of str to (ndarray, str)
+        C-contiguous arrays by name, each with the key of its storage.
+
+    Returns
+    -------
+    bytes
+        As ``torch.save`` writes it, but for what is noted to come up again.
+    """
+    parts = [b"\x80\x02", _DICT]
+    for name, (array, key) in entries.items():
+        dtype = array.dtype.name
+        is_later = dtype not in _CLASSES
+        kind = b"ctorch.storage\nUntypedStorage\n" if is_later else f"ctorch\n{_CLASSES[dtype]}\n".encode()
+        size = array.nbytes if is_later else array.size
+        parts += [
+            _text(name),
+            b"ctorch._utils\n_rebuild_tensor_v%d\n(" % (3 if is_later else 2),
+            *(b"(", _text("storage"), kind, _text(key), _text("cpu"), _number(size), b"tQ"),
+            _number(0),
+            _numbers(array.shape),
+            _numbers(tuple(stride // array.itemsize for stride in array.strides)),
+            b"\x89",
+            _DICT,
+            f"ctorch\n{dtype}\n".encode() if is_later else b"",
+            b"tRs",
+        ]
+    return b"".join([*parts, b"."])
+
+
+_DICT: Final = b"ccollections\nOrderedDict\n)R"
+
+
+def _text(text: str) -> bytes:
+    content = text.encode()
+    return b"X" + len(content).to_bytes(4, "little") + content
+
+
+def _number(number: int) -> bytes:
+    return pickle.dumps(number, 2)[2:-1]  # without its beginning and its end
+
+
+def _numbers(numbers: tuple[int, ...]) -> bytes:
+    return b"".join([b"(", *map(_number, numbers), b"t"])
