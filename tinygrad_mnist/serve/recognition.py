@@ -22,7 +22,7 @@ from tinygrad_mnist.serve.first_layer import FirstLayer
 from tinygrad_mnist.serve.network import BATCHES, Network
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import is_drawn, prepare_found, require_drawable
+from tinygrad_mnist.training.prediction import is_drawn, note_on_digits, prepare_found, require_drawable
 from tinygrad_mnist.training.recipe.models import model_input
 
 
@@ -34,7 +34,7 @@ def model_version(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256()
     for name, values in sorted(checkpoint.model.state_dict().items()):
         array = np.asarray(values)
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        array = array.astype(array.dtype.newbyteorder("<"), order="C")
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.tobytes())
     standardizer = checkpoint.standardizer
@@ -104,7 +104,7 @@ class Recogniser:
             "page": page,
             "threshold": self.threshold,
             "keeps": False,
-            "note": None,
+            "note": note_on_digits(checkpoint),
         }
 
     def prepare(self, picture: PictureLike | Picture) -> Prepared:
@@ -155,7 +155,7 @@ class Recogniser:
             ``saliency``: the gradient of the class's logit by the standardised picture, as rows of the
             picture's size, 0 where the model crops. ``first_layer``: what the units of the first layer see,
             with the name of its ``module`` and its ``kind``; None if it is neither a convolution nor a linear
-            layer on the picture itself. Numbers are rounded to five digits of the largest.
+            layer on the picture itself. Numbers are rounded to six digits of the largest.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class Recogniser:
 
 
 def _plain(values: NDArray[np.float32]) -> list[list[float]]:
-    """Return numbers as lists, rounded to five digits of the largest, so that they are short as JSON.
+    """Return numbers as lists, rounded to six digits of the largest, so that they are short as JSON.
 
     Raises
     ------
@@ -232,6 +232,6 @@ def _plain(values: NDArray[np.float32]) -> list[list[float]]:
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
-    digits = 4 - int(np.floor(np.log10(largest))) if largest > 0 else 0
+    digits = 5 - int(np.floor(np.log10(largest))) if largest > 0 else 0
     rounded: list[list[float]] = values.astype(np.float64).round(digits).tolist()
     return rounded

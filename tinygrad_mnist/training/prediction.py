@@ -186,6 +186,18 @@ def prepare_found(checkpoint: Checkpoint, found: Picture) -> Prepared:
     return replace(prepared, placement=after(prepared.placement, resized(found.size, shape)))
 
 
+def note_on_digits(checkpoint: Checkpoint) -> str | None:
+    """Return the sentence that a model of the bundled digits is not made for other people's handwriting."""
+    if checkpoint.origin.get("data") != "digits":
+        return None
+    images = checkpoint.origin.get("train_images")
+    count = f"{images:,} " if isinstance(images, int) else ""
+    return (
+        f"this model was trained on {count}small digits of {size_text(checkpoint.image_shape)} pixels, and "
+        "often errs on other people's handwriting; train on MNIST to have your own recognised"
+    )
+
+
 def is_drawn(checkpoint: Checkpoint) -> bool:
     """Return whether a model is one of digits or other drawn signs, each centred on its picture."""
     return bool(checkpoint.origin.get("is_centred", True))
