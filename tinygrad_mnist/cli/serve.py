@@ -72,14 +72,20 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
         recogniser = Recogniser(checkpoint, threshold=arguments.threshold)
         is_private = all(is_loopback(one.getsockname()[0]) for one in sockets)
-        show(f"serving {checkpoint.recipe.name}, version {recogniser.version}, at {_address(sockets[0])}")
+        title = f"serving {checkpoint.recipe.name}, version {recogniser.version},"
         if not is_private:
             notify(
                 "anybody who can reach this machine can use the service: it asks for no password, and "
                 "encrypts nothing; leave --host out, or put a proxy before it that does both"
             )
         hosts = arguments.allow_host or ([] if is_private else None)
-        serve(recogniser, sockets, hosts=hosts, log=show if arguments.log else None)
+        serve(
+            recogniser,
+            sockets,
+            hosts=hosts,
+            log=show if arguments.log else None,
+            started=lambda stop: show(f"{title} at {_address(sockets[0])}", "Ctrl-C stops it"),
+        )
     finally:
         for one in sockets:
             one.close()

@@ -113,6 +113,8 @@ class Application:
             response = self._refusal(refusal)
         except Gone:
             return
+        except asyncio.CancelledError:  # the time is over that the server had to end
+            response = self._refusal(overloaded("the service is being stopped", "stopped"))
         except Exception as error:
             logger.error("%s %s: an error inside", request.method, _shown(scope["path"]), exc_info=error)
             response = self._refusal(_FAULT)
@@ -141,8 +143,8 @@ class Application:
             if name is None or not (is_loopback(name) or name in self._hosts):
                 raise Refused(
                     400,
-                    f"the service is not known by the name {_shown(name or '')!r}; open it as http://127.0.0.1, "
-                    "or start it with --allow-host NAME",
+                    f"the service is not known by the name {_shown(name or '')!r}; open it as "
+                    "http://127.0.0.1, or start it with --allow-host NAME",
                     reason="host",
                 )
         if request.method == "POST" and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):

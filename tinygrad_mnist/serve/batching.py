@@ -12,6 +12,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -179,11 +180,10 @@ class Batcher:
             probabilities = self._recogniser.probabilities(images)
         except Exception as error:
             return [(job, error) for job in batch]
+        ends = np.cumsum([len(job.prepared) for job in batch])
         outcomes = []
-        start = 0
-        for job in batch:
-            job.probabilities = probabilities[start : start + len(job.prepared)]
-            start += len(job.prepared)
+        for job, rows in zip(batch, np.split(probabilities, ends[:-1]), strict=True):
+            job.probabilities = rows
             if job.explain:
                 self._unexplained.append(job)
             else:
@@ -210,7 +210,8 @@ def late() -> Refused:
 def _deliver(outcomes: list[Outcome]) -> None:
     """Hand outcomes to those who wait for them, by one call into their event loop for all."""
     if outcomes:
-        outcomes[0][0].future.get_loop().call_soon_threadsafe(_settle, outcomes)
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits any longer
+            outcomes[0][0].future.get_loop().call_soon_threadsafe(_settle, outcomes)
 
 
 def _settle(outcomes: list[Outcome]) -> None:

@@ -144,7 +144,7 @@ def _jpeg_size(name: str, content: bytes) -> tuple[int, int]:
     try:
         with Image.open(BytesIO(content), formats=("JPEG",)) as image:
             return image.size
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Refused(413, f"{name} has far too many pixels; scale it down", reason="pixels") from None
     except Exception as error:  # whatever Pillow raises at a damaged header
         raise Refused(422, f"{name} is a damaged JPEG; save it anew", reason="damaged") from error
@@ -172,8 +172,8 @@ def _arrays(body: Body, limits: Limits) -> list[Picture]:
     if len(body.content) > limits.json_bytes:
         raise Refused(
             413,
-            f"the JSON has {len(body.content):,} bytes, and at most {limits.json_bytes:,} are taken; send fewer "
-            "pictures, or a PNG",
+            f"the JSON has {len(body.content):,} bytes, and at most {limits.json_bytes:,} are taken; send "
+            "fewer pictures, or a PNG",
             reason="bytes",
         )
     value = _parsed(body.content)
@@ -197,7 +197,7 @@ def _parsed(content: bytes) -> Any:
     if int(_STEPS[brackets].cumsum(dtype=np.int32).max(initial=0)) > _DEEPEST:
         raise Refused(400, f"the JSON is nested deeper than {_DEEPEST}; {_EXPECTED}", reason="json")
     try:
-        return json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        return json.loads(content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except UnicodeDecodeError:
         raise Refused(400, "the body is no JSON: it is not in UTF-8", reason="json") from None
     except json.JSONDecodeError as error:

@@ -54,9 +54,8 @@ class Gate:
             self.served.add(connection)
             return True
         self.refused.add(connection)
-        if len(self.served) + len(self.refused) > self.descriptors:
-            self.metrics.rejected("descriptors")
-            connection.transport.abort()
+        if len(self.served) + len(self.refused) > self.descriptors:  # there is no room to wait for the request
+            connection.refuse_at_once()
         return False
 
     def let_out(self, connection: Connection) -> None:
@@ -91,6 +90,15 @@ class Connection(H11Protocol):
         self.unsent_since: float | None = None
         self.is_served = self.gate.let_in(self)
 
+    def refuse_at_once(self) -> None:
+        """Answer before the request has come, and close."""
+        self.is_ending = True
+        self.transport.write(last_answer(self._crowded()))
+        self.transport.close()
+
+    def _crowded(self) -> Refused:
+        return overloaded(f"{self.gate.most:,} connections are open already", "connections")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.gate.let_out(self)
@@ -102,7 +110,7 @@ class Connection(H11Protocol):
         if self.is_ending:  # what comes after the last answer is not read
             return
         if not self.is_served:
-            self._end(overloaded(f"{self.gate.most:,} connections are open already", "connections"))
+            self._end(self._crowded())
             return
         if self.since is None and not self._is_answering:
             self.since = self.loop.time()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
@@ -35,13 +36,28 @@ _BACKLOG: Final = 2048
 class Server(uvicorn.Server):
     """A server that ends as if nothing was wrong when it is asked to stop, and sweeps its connections."""
 
-    def __init__(self, config: uvicorn.Config, gate: Gate) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gate: Gate, started: Callable[[Callable[[], None]], None]
+    ) -> None:
         super().__init__(config)
         self._gate = gate
+        self._tell_started = started
+
+    def stop(self) -> None:
+        """Finish what is held, and end; may be called from any thread."""
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self._tell_started(self.stop)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at the first signal, and at once at a second."""
+        """Stop at the first signal, and at once at a second Ctrl-C."""
+        if threading.current_thread() is not threading.main_thread():  # which no signal reaches
+            yield
+            return
         before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
         try:
             yield
@@ -51,8 +67,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Sweep; called ten times a second."""
-        if counter % 5 == 0:
-            self._gate.sweep(asyncio.get_running_loop().time())
+        self._gate.sweep(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
 
@@ -63,6 +78,7 @@ def serve(
     *,
     hosts: Collection[str] | None = None,
     log: Callable[[str], None] | None = None,
+    started: Callable[[Callable[[], None]], None] = lambda stop: None,
 ) -> None:
     """Answer requests until the process gets SIGTERM or Ctrl-C; then finish what is held, and return.
 
@@ -78,10 +94,13 @@ def serve(
         The names that the service may be asked for by; any by default.
     log : callable, optional
         Given a line for each request.
+    started : callable, optional
+        Called when requests are answered, with a function that stops the service as SIGTERM does.
     """
     limits = limits or Limits()
     description = recogniser.describe()
     metrics = Metrics(description["name"], description["version"])
+    recogniser.warm_up()
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
     with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
@@ -99,7 +118,7 @@ def serve(
             timeout_graceful_shutdown=limits.stop_seconds,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
         )
-        Server(config, gate).run(sockets)
+        Server(config, gate, started).run(sockets)
 
 
 def raise_descriptors() -> int:

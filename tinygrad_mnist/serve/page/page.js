@@ -99,8 +99,11 @@
   /** Say what went wrong. Where the drawing itself is refused, there is no answer to it. */
   function failed(error) {
     if (!error.retryAfter) blank();
-    trouble(error.message);
+    trouble(sentence(error.message));
   }
+
+  /** A message as a sentence: those of the service begin small and have no full stop. */
+  const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1).replace(/(?<![.!?])$/, ".");
 
   /** Show what is inside; again where the colours or the size of the page have changed. */
   function showInside() {
@@ -165,7 +168,7 @@
     try {
       $("thanks").textContent = (await globalThis.recogniser.correct(rasterised(strokes.all), name)).message;
     } catch (error) {
-      $("thanks").textContent = error.message;
+      $("thanks").textContent = sentence(error.message);
     }
   }
 
@@ -212,7 +215,7 @@
     try {
       model = await globalThis.recogniser.describe();
     } catch (error) {
-      trouble(error.message);
+      trouble(sentence(error.message));
       if (error.retryAfter) setTimeout(start, 1000 * error.retryAfter);
       return;
     }

@@ -1,0 +1,663 @@
+"""The page in a browser and a real service: what a visitor does, by every way of drawing, and sees."""
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.browser import Heard
+from tests.serve.exchanges import Server, exchange, get, post, serving
+from tinygrad_mnist.data import load
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+
+Stroke = Sequence[tuple[float, float]]
+SEVEN: list[Stroke] = [[(0.25, 0.22), (0.72, 0.22), (0.45, 0.82)]]
+TWO: list[Stroke] = [
+    [
+        *((0.28, 0.35), (0.32, 0.24), (0.45, 0.18), (0.6, 0.2), (0.7, 0.3), (0.68, 0.42)),
+        *((0.55, 0.57), (0.4, 0.7), (0.27, 0.82), (0.5, 0.8), (0.75, 0.82)),
+    ]
+]
+ONE: list[Stroke] = [[(0.5, 0.15), (0.5, 0.85)]]
+PHONE, PROJECTOR = {"width": 360, "height": 740}, {"width": 1920, "height": 1080}
+DESK = {"width": 1280, "height": 800}
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(mnist_run: Path) -> Iterator[Server]:
+    """A service of a model that knows drawn digits."""
+    with serving(mnist_run) as started:
+        yield started
+
+
+Open = Callable[..., Page]
+
+
+@contextmanager
+def opening(browser: Browser, heard: Heard) -> Iterator[Open]:
+    """Open pages, each in a context of its own, and close them at last."""
+    contexts = []
+
+    def opened(address: str, **options: Any) -> Page:
+        options = {"viewport": DESK, "reduced_motion": "reduce", **options}
+        contexts.append(browser.new_context(**options))
+        page: Page = contexts[-1].new_page()
+        page.set_default_timeout(8_000)
+        heard.listen(page)
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Open pages. In the end they may have asked nobody but the service, and complained about nothing."""
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        yield opened
+    assert heard.complaints == []
+    assert heard.elsewhere("http://127.0.0.1:") == []
+
+
+@pytest.fixture
+def page(open_page: Open, server: Server) -> Page:
+    """The page on a desk."""
+    return open_page(server.address)
+
+
+# ---- drawing and reading -----------------------------------------------------------------------------------
+
+
+def at(page: Page, point: tuple[float, float]) -> tuple[float, float]:
+    """Return where a point of the pad, in parts of its side, is on the screen."""
+    box = page.locator("#pad").bounding_box()
+    return box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"]
+
+
+def draw(page: Page, strokes: Sequence[Stroke]) -> None:
+    """Draw with the mouse."""
+    for first, *rest in strokes:
+        page.mouse.move(*at(page, first))
+        page.mouse.down()
+        for point in rest:
+            page.mouse.move(*at(page, point), steps=5)
+        page.mouse.up()
+
+
+def mark(page: Page) -> Locator:
+    """The answer in large."""
+    return page.locator("#answer .mark")
+
+
+def shares(page: Page) -> dict[str, int]:
+    """The percentages of the bars, by class."""
+    lines = (
+        page.get_by_role("list", name="Probability of each class").get_by_role("listitem").all_inner_texts()
+    )
+    found = [re.findall(r"\d+", line) for line in lines]
+    return {numbers[0]: int(numbers[1]) for numbers in found}
+
+
+def painted(page: Page, id: str) -> np.ndarray:
+    """Return the pixels of a canvas, shape (h, w, 4): red, green, blue, alpha. They are read off a copy."""
+    values, height, width = page.locator(f"canvas#{id}").evaluate(
+        """it => {
+          const copy = new OffscreenCanvas(it.width, it.height);
+          const context = copy.getContext('2d', { willReadFrequently: true });
+          context.drawImage(it, 0, 0);
+          return [[...context.getImageData(0, 0, it.width, it.height).data], it.height, it.width];
+        }"""
+    )
+    return np.array(values).reshape(height, width, 4)
+
+
+def colourful(pixels: np.ndarray) -> tuple[int, int]:
+    """Return how many pixels are rather orange, and how many rather blue."""
+    red, blue = (pixels[..., channel].astype(int) for channel in (0, 2))
+    seen = pixels[..., 3] > 128
+    return int((seen & (red - blue > 60)).sum()), int((seen & (blue - red > 60)).sum())
+
+
+def button(page: Page, name: str) -> Locator:
+    """The button of a name."""
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def open_correction(page: Page) -> Locator:
+    """Open the disclosure, and return the group of the classes."""
+    page.get_by_text("Not right? Say what it is").click()
+    return page.get_by_role("group", name="The right answer")
+
+
+# ---- recognised --------------------------------------------------------------------------------------------
+
+
+def test_a_drawing_is_recognised(open_page: Open, digits_server: Server) -> None:
+    """The quick one of these tests, with a model of 8 x 8 digits."""
+    page = open_page(digits_server.address)
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("2")
+    found = shares(page)
+    assert max(found, key=lambda name: found[name]) == "2"
+    assert painted(page, "picture").shape == (8, 8, 4)
+    button(page, "Clear").click()
+    expect(mark(page)).to_have_text("")
+
+
+@slow
+def test_a_seven_and_a_two_are_recognised(page: Page) -> None:
+    for strokes, name in ((SEVEN, "7"), (TWO, "2")):
+        draw(page, strokes)
+        expect(mark(page)).to_have_text(name)
+        expect(page.locator("#answer .words")).to_have_text(re.compile(r"^(> 99|\d\d) % sure$"))
+        found = shares(page)
+        assert list(found) == list("0123456789")
+        assert found[name] >= 70
+        assert 95 <= sum(found.values()) <= 105
+        picture = painted(page, "picture")
+        assert picture.shape == (28, 28, 4)
+        rows, columns = np.nonzero(picture[..., 0] > 128)
+        assert max(np.ptp(rows), np.ptp(columns)) in (18, 19, 20)  # MNIST's box of 20 pixels
+        mass = picture[..., 0].astype(float)
+        middle = [(mass.sum(axis) * np.arange(28)).sum() / mass.sum() for axis in (0, 1)]
+        assert middle == pytest.approx([13.5, 13.5], abs=1)
+        assert min(colourful(painted(page, "saliency"))) > 20
+        assert page.locator("#units canvas").count() == 16
+        said = page.locator("#said")
+        expect(said).to_have_text(re.compile(rf"^Stroke 1\. {name}, .* % sure\.$"))
+        button(page, "Clear").click()
+
+
+@slow
+def test_the_network_guesses_while_one_draws(page: Page) -> None:
+    page.mouse.move(*at(page, (0.5, 0.15)))
+    page.mouse.down()
+    page.mouse.move(*at(page, (0.5, 0.85)), steps=10)
+    expect(mark(page)).to_have_text("1")
+    expect(page.locator("#said")).to_have_text("")  # a screen reader is not talked at meanwhile
+    page.mouse.up()
+    expect(page.locator("#said")).to_contain_text("Stroke 1")
+
+
+@slow
+def test_the_bars_are_as_long_as_their_numbers(page: Page) -> None:
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")
+    lengths = page.locator("#bars li").evaluate_all(
+        "all => all.map(one => one.querySelector('.fill').getBoundingClientRect().width"
+        " / one.querySelector('.track').getBoundingClientRect().width)"
+    )
+    assert 100 * np.array(lengths) == pytest.approx(np.array(list(shares(page).values())), abs=1.1)
+
+
+@slow
+def test_an_answer_that_is_not_sure_says_so(page: Page) -> None:
+    def unsure(route: Route) -> None:
+        response = route.fetch()
+        found = response.json()
+        one = found["predictions"][0]
+        one["probabilities"] = [0.0, 0.45, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.05]
+        one.update({"class": "7", "index": 7, "probability": 0.5, "sure": False})
+        route.fulfill(response=response, json=found)
+
+    page.route("**/predict*", unsure)
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("?")
+    expect(page.locator("#answer .words")).to_have_text("Not sure. Perhaps 7 (50 %) or 1 (45 %)")
+
+
+# ---- undo --------------------------------------------------------------------------------------------------
+
+
+@slow
+def test_undo_redo_and_clear_by_buttons(page: Page) -> None:
+    names = ("Undo", "Redo", "Clear")
+
+    def usable() -> list[bool]:
+        return [button(page, name).get_attribute("aria-disabled") == "false" for name in names]
+
+    assert usable() == [False, False, False]
+    draw(page, ONE)
+    expect(mark(page)).to_have_text("1")
+    one = painted(page, "picture")
+    assert usable() == [True, False, True]
+    draw(page, [[(0.2, 0.5), (0.8, 0.5)], [(0.2, 0.8), (0.8, 0.8)]])
+    expect(mark(page)).not_to_have_text("1")
+    button(page, "Undo").click()
+    button(page, "Undo").click()
+    assert usable() == [True, True, True]
+    expect(mark(page)).to_have_text("1")
+    page.wait_for_function("document.querySelector('#said').textContent.startsWith('Undone. 1')")
+    assert np.array_equal(painted(page, "picture"), one)
+    button(page, "Redo").click()
+    expect(mark(page)).not_to_have_text("1")
+    button(page, "Clear").click()
+    expect(mark(page)).to_have_text("")
+    assert usable() == [True, False, False]
+    assert page.locator("#units canvas").count() == 0
+    expect(page.locator("#bars")).not_to_contain_text(re.compile(r"\d %"))
+    button(page, "Undo").click()
+    expect(mark(page)).not_to_have_text("")
+
+
+@slow
+@pytest.mark.parametrize("again", ["Control+y", "Control+Shift+z"])
+def test_undo_and_redo_by_keys(page: Page, again: str) -> None:
+    draw(page, ONE)
+    expect(mark(page)).to_have_text("1")
+    page.keyboard.press("Control+z")
+    expect(mark(page)).to_have_text("")
+    page.keyboard.press("Control+z")  # nothing is left
+    page.keyboard.press(again)
+    expect(mark(page)).to_have_text("1")
+    page.keyboard.press("Delete")
+    expect(mark(page)).to_have_text("")
+
+
+@slow
+def test_undo_in_the_middle_of_a_stroke_drops_it(page: Page) -> None:
+    draw(page, ONE)
+    page.mouse.move(*at(page, (0.2, 0.5)))
+    page.mouse.down()
+    page.mouse.move(*at(page, (0.8, 0.5)), steps=4)
+    page.keyboard.press("Control+z")
+    page.mouse.move(*at(page, (0.8, 0.8)), steps=4)
+    page.mouse.up()
+    expect(mark(page)).to_have_text("1")
+
+
+# ---- finger, pen and keyboard ------------------------------------------------------------------------------
+
+
+@slow
+def test_a_finger_draws_and_a_second_one_does_not(open_page: Open, server: Server) -> None:
+    page = open_page(server.address, viewport=PHONE, has_touch=True, is_mobile=True, device_scale_factor=2)
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        found = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": found})
+
+    for first, *rest in ONE:
+        before = first
+        touch("touchStart", at(page, first))
+        second = at(page, (0.1, 0.5))
+        touch("touchStart", at(page, first), second)
+        for point in rest:
+            for part in np.linspace(0, 1, 8):
+                between = (
+                    before[0] + part * (point[0] - before[0]),
+                    before[1] + part * (point[1] - before[1]),
+                )
+                touch("touchMove", at(page, between), (second[0] + 150 * part, second[1]))
+            before = point
+        touch("touchEnd")
+    expect(mark(page)).to_have_text("1")
+    assert page.evaluate("scrollY") == 0  # the finger drew, and did not move the page
+    expect(page.locator("#said")).to_contain_text("Stroke 1")
+
+
+@slow
+def test_a_pen_draws(page: Page) -> None:
+    session = page.context.new_cdp_session(page)
+
+    def pen(kind: str, point: tuple[float, float], pressed: int) -> None:
+        x, y = at(page, point)
+        given = {"type": kind, "x": x, "y": y, "pointerType": "pen", "force": 0.4, "buttons": pressed}
+        session.send(
+            "Input.dispatchMouseEvent", given | {"button": "left" if pressed else "none", "clickCount": 1}
+        )
+
+    for first, *rest in SEVEN:
+        pen("mousePressed", first, 1)
+        before = first
+        for point in rest:
+            for part in np.linspace(0, 1, 6):
+                pen("mouseMoved", tuple(a + part * (b - a) for a, b in zip(before, point, strict=True)), 1)
+            before = point
+        x, y = at(page, before)
+        session.send(
+            "Input.dispatchMouseEvent",
+            {
+                "type": "mouseReleased",
+                "x": x,
+                "y": y,
+                "button": "left",
+                "clickCount": 1,
+                "pointerType": "pen",
+            },
+        )
+    expect(mark(page)).to_have_text("7")
+
+
+def focused(page: Page) -> str:
+    """Return what has the focus: its name for a reader, or its text."""
+    return page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent.trim()")
+
+
+@slow
+def test_the_keyboard_alone_draws_and_reaches_everything(page: Page) -> None:
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(focused(page))
+        if reached[-1] == "Drawing pad":
+            break
+    assert reached[-1] == "Drawing pad"
+    expect(page.locator("#keys")).to_be_visible()
+    for key, times in (("ArrowLeft", 5), ("ArrowUp", 5)):
+        for _ in range(times):
+            page.keyboard.press(key)
+    page.keyboard.press("Space")
+    expect(page.locator("#pen")).to_contain_text("Pen down")
+    for _ in range(9):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.down("ArrowLeft")  # two at once go aslant
+    page.keyboard.down("ArrowDown")
+    page.keyboard.up("ArrowLeft")
+    for step in range(10):
+        page.keyboard.down("ArrowDown")
+        if step % 2:
+            page.keyboard.down("ArrowLeft")
+            page.keyboard.up("ArrowLeft")
+    page.keyboard.up("ArrowDown")
+    page.keyboard.press("Space")
+    expect(page.locator("#pen")).to_contain_text("Pen up")
+    expect(mark(page)).to_have_text("7")
+    expect(page.locator("#said")).to_contain_text("Stroke 1. 7")
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(focused(page))
+        if reached[-1].startswith("Not right"):
+            page.keyboard.press("Enter")
+        if reached[-1] == "7":
+            page.keyboard.press("Enter")
+    assert {"Dark colours", "Undo", "Redo", "Clear", "Not right? Say what it is", *"01234567"} <= set(reached)
+    expect(page.locator("#thanks")).to_contain_text("it is 7")
+    outlined = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outlined != "none"
+
+
+# ---- correcting --------------------------------------------------------------------------------------------
+
+
+@slow
+def test_a_correction_is_thanked_for_and_not_kept(page: Page) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")
+    classes = open_correction(page)
+    expect(page.locator("#keeps")).to_have_text("Nothing that you draw is kept.")
+    classes.get_by_role("button", name="1", exact=True).click()
+    expect(page.locator("#thanks")).to_contain_text("Nothing is kept")
+    assert [url for url in sent if "corrections" in url] == []
+
+
+@slow
+def test_kept_corrections_are_data_to_train_on(open_page: Open, mnist_run: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    with serving(mnist_run, "--keep", str(kept)) as server:
+        page = open_page(server.address)
+        draw(page, SEVEN)
+        expect(mark(page)).to_have_text("7")
+        expect(page.locator("#about")).to_contain_text("drawings that you correct are kept")
+        classes = open_correction(page)
+        expect(page.locator("#keeps")).to_contain_text("will be kept")
+        for count, (strokes, name) in enumerate([(SEVEN, "7"), (TWO, "2")] * 4):
+            button(page, "Clear").click()
+            shift = 0.03 * (count // 2)
+            draw(page, [[(x - shift, y) for x, y in stroke] for stroke in strokes])
+            expect(page.locator("#thanks")).to_have_text("")
+            classes.get_by_role("button", name=name, exact=True).click()
+            expect(page.locator("#thanks")).to_have_text(f"Thank you. Your drawing is kept as {name}.")
+    assert sorted(folder.name for folder in kept.iterdir()) == ["2", "7"]
+    files = sorted(kept.glob("*/*"))
+    assert len(files) == 8
+    assert {file.suffix for file in files} == {".png"}
+    with Image.open(io.BytesIO(files[-1].read_bytes())) as picture:
+        values = np.asarray(picture.convert("L"))
+        assert picture.size == (280, 280)
+    assert values.min() < 50
+    assert values[0].min() == 255
+    assert answer_of(server_run=mnist_run, picture=values) == "7"
+    dataset = load(kept)
+    assert dataset.class_names == ("2", "7")
+    assert len(dataset.train_images) + len(dataset.test_images) == 8
+    from tinygrad_mnist.cli import main
+
+    arguments = ["train", "--data", str(kept), "--recipe", "mlp", "--epochs", "1", "--quiet", "--no-report"]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+
+
+def answer_of(server_run: Path, picture: np.ndarray) -> str:
+    """Return what a model says of a picture, without the service."""
+    from tinygrad_mnist.training import load_checkpoint, predict_picture
+
+    return predict_picture(load_checkpoint(server_run), picture).class_name
+
+
+# ---- how it looks ------------------------------------------------------------------------------------------
+
+COLOURS = """['body', '#title', '#pad', '#pad canvas', '#undo', '#lead'].flatMap(chosen => {
+  const style = getComputedStyle(document.querySelector(chosen));
+  return [style.backgroundColor, style.color];
+})"""
+BOXES = """() => {
+  const chosen = '#title, #theme, #pad, #undo, #redo, #clear, .mark, .words, #trouble, #bars li,'
+    + ' #classes button, #keeps, #thanks, #picture, #saliency, #units, h3, figcaption p, .legend,'
+    + ' summary, #about, #note';
+  return [...document.querySelectorAll(chosen)].filter(one => one.checkVisibility()).map(one => {
+    const { left, top, right, bottom } = one.getBoundingClientRect();
+    return { name: one.id || one.textContent.trim().slice(0, 30), box: [left, top, right, bottom] };
+  }).filter(one => one.box[2] > one.box[0] && one.box[3] > one.box[1]);
+}"""
+
+
+def overlapping(boxes: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the names of boxes that lie over each other by more than a pixel."""
+
+    def share(one: list[float], other: list[float], low: int, high: int) -> float:
+        return min(one[high], other[high]) - max(one[low], other[low])
+
+    return [
+        (one["name"], other["name"])
+        for number, one in enumerate(boxes)
+        for other in boxes[:number]
+        if share(one["box"], other["box"], 0, 2) > 1 and share(one["box"], other["box"], 1, 3) > 1
+    ]
+
+
+@slow
+@pytest.mark.parametrize("size", [(320, 640), (360, 740), (740, 360), (768, 1024), (1280, 720), (1920, 1080)])
+def test_it_fits_every_screen(open_page: Open, server: Server, size: tuple[int, int]) -> None:
+    page = open_page(server.address, viewport={"width": size[0], "height": size[1]}, has_touch=size[0] < 800)
+
+    def assert_it_fits() -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        boxes = page.evaluate(BOXES)
+        assert [one for one in boxes if one["box"][0] < 0 or one["box"][2] > size[0]] == []
+        assert overlapping(boxes) == []
+
+    assert_it_fits()
+    pad = page.locator("#pad").bounding_box()
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")
+    assert page.locator("#pad").bounding_box() == pad  # nothing moves under the pen
+    assert_it_fits()
+    answer = page.locator("#answer").bounding_box()
+    if size[1] > 500:
+        assert answer["y"] + answer["height"] <= size[1]  # on the first screen
+    open_correction(page)
+    assert_it_fits()
+    small = page.locator("button:visible, summary:visible").evaluate_all(
+        "all => all.map(one => one.getBoundingClientRect())"
+        ".filter(one => Math.min(one.width, one.height) < 24)"
+    )
+    assert small == []
+    if size == (1920, 1080):
+        assert page.evaluate("document.documentElement.scrollHeight") <= size[1]
+
+
+@slow
+def test_dark_follows_the_system_and_can_be_switched(page: Page) -> None:
+    light = page.evaluate(COLOURS)
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("#theme")).to_have_attribute("aria-pressed", "true")
+    dark = page.evaluate(COLOURS)
+    assert not {colour for colour in light if colour != "rgba(0, 0, 0, 0)"} & set(dark)
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")  # the picture that is sent does not depend on the colours
+    button(page, "Dark colours").click()
+    assert page.evaluate(COLOURS)[:6] == light[:6]
+    expect(page.locator("#theme")).to_have_attribute("aria-pressed", "false")
+
+
+@slow
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_axe_finds_no_violation(open_page: Open, server: Server, look: str) -> None:
+    axe_module = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
+    phone = {"viewport": PHONE, "has_touch": True, "is_mobile": True} if look == "phone" else {}
+    page = open_page(server.address, color_scheme="dark" if look == "dark" else "light", **phone)
+
+    def assert_none() -> None:
+        found = axe_module.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+    expect(page.locator("#about")).not_to_be_empty()
+    assert_none()
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")
+    assert_none()
+    open_correction(page).get_by_role("button", name="7", exact=True).click()
+    expect(page.locator("#thanks")).to_contain_text("7")
+    for summary in page.locator("figcaption summary").all():
+        summary.click()
+    page.locator("#pad").focus()
+    page.keyboard.press("ArrowLeft")
+    assert_none()
+
+
+# ---- the service -------------------------------------------------------------------------------------------
+
+
+def hold(page: Page) -> list[Route]:
+    """Hold back what a page asks; return the questions, which grow."""
+    held: list[Route] = []
+    page.route("**/predict*", lambda route: held.append(route))
+    return held
+
+
+@slow
+def test_an_older_answer_does_not_overwrite_a_newer_one(page: Page, server: Server) -> None:
+    held = hold(page)
+    draw(page, [[(0.5, 0.5)]])
+    page.wait_for_timeout(200)
+    draw(page, SEVEN)
+    page.wait_for_timeout(200)
+    assert len(held) == 2  # and no more at a time
+    first, second = held
+    found = exchange(server.port, post(json.dumps(np.eye(28).tolist()).encode(), "application/json")).json()
+    probabilities = [0.0] * 10
+
+    def answer(route: Route, index: int) -> None:
+        probabilities[index] = 1.0
+        one = found["predictions"][0] | {"probabilities": probabilities, "index": index, "probability": 1.0}
+        found["predictions"] = [one | {"class": str(index), "sure": True}]
+        route.fulfill(json=found)
+        probabilities[index] = 0.0
+
+    answer(second, 4)
+    expect(mark(page)).to_have_text("4")
+    answer(first, 9)
+    page.wait_for_timeout(200)
+    expect(mark(page)).to_have_text("4")
+
+
+@slow
+def test_an_answer_that_comes_after_clear_is_not_shown(page: Page) -> None:
+    held = hold(page)
+    draw(page, ONE)
+    page.wait_for_timeout(200)
+    button(page, "Clear").click()
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(300)
+    expect(mark(page)).to_have_text("")
+
+
+@slow
+def test_a_service_that_is_slow_is_said_to_be(page: Page) -> None:
+    held = hold(page)
+    draw(page, SEVEN)
+    expect(page.locator("#trouble")).to_have_text("The answer takes a while.")
+    for route in held:
+        route.continue_()
+    page.unroute("**/predict*")
+    expect(mark(page)).to_have_text("7")
+    expect(page.locator("#trouble")).to_have_text("")
+
+
+@slow
+def test_a_service_that_is_gone_is_asked_again(browser: Browser, digits_run: Path) -> None:
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        with serving(digits_run) as first:
+            page = opened(first.address)
+            expect(page.locator("#about")).to_contain_text("digits")
+        draw(page, TWO)
+        expect(page.locator("#trouble")).to_have_text("The service does not answer. Trying again.")
+        with serving(digits_run, port=first.port):
+            expect(mark(page)).to_have_text("2")
+            expect(page.locator("#trouble")).to_have_text("")
+    assert {"ERR_CONNECTION_REFUSED" in one for one in heard.complaints} == {True}
+
+
+@slow
+def test_the_policy_holds_and_code_in_the_page_does_not_run(browser: Browser, server: Server) -> None:
+    given = exchange(server.port, get("/")).headers["content-security-policy"]
+    assert given == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        page = opened(server.address)
+        source = page.request.get(server.address).text()
+        assert re.findall(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", source) == []
+        page.evaluate(
+            "() => { const it = document.createElement('script'); it.textContent = 'window.hit = 1';"
+            " document.body.append(it); }"
+        )
+        assert page.evaluate("window.hit === undefined")
+    assert any("Content Security Policy" in one for one in heard.complaints)
+
+
+@slow
+def test_what_a_class_is_called_is_no_markup(page: Page, server: Server) -> None:
+    name = "<img src=x onerror=window.hit=1>"
+
+    def renamed(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json=response.json() | {"classes": [name, *"123456789"]})
+
+    page.route("**/model", renamed)
+    page.reload()
+    expect(page.locator("#bars li").first).to_contain_text(name)
+    assert page.evaluate("window.hit === undefined")
