@@ -242,3 +242,13 @@ def test_rounding_is_no_contrast(level: float) -> None:
     image[10:30, 20] += np.spacing(image[10:30, 20]) * 3
     with pytest.raises(DataError, match="blank"):
         prepare_digit(image)
+
+
+@pytest.mark.parametrize("width", [6, 11, 17, 30])
+def test_rounding_does_not_move_a_symmetric_digit(width: int) -> None:
+    """The centre of a bar lies on a border of pixels, up to rounding errors of the sums behind it."""
+    for height in range(46, 200, 9):
+        paper = np.full((280, 280), 255, np.uint8)
+        paper[20 : 20 + height, 100 : 100 + width] = 0
+        rows = np.flatnonzero(prepare_digit(paper).any(axis=1))
+        assert (rows[0], rows[-1]) == (4, 23), height

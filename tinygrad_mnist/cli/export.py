@@ -1,19 +1,22 @@
-"""Export the model of a run for other tools: its network as ONNX, or its weights.
+"""Export the model of a run for other tools: its network as ONNX, its weights, or a page to draw on.
 
 The suffix of the file chooses: .onnx is the network, which onnxruntime and others run, in many languages and
-in browsers. The other suffixes hold the weights by their names in the state dict.
+in browsers. The other suffixes hold the weights by their names in the state dict. A page is a directory,
+which any static host shows, and any browser opens.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.inputs import files_of_run, require_no_input
-from tinygrad_mnist.cli.output import notify, show
+from tinygrad_mnist.cli.output import notify, print_table, show
 from tinygrad_mnist.numbers import bytes_text
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     Writer = Callable[[Checkpoint, argparse.Namespace], None]
 
 NAME: Final = "export"
-HELP: Final = "write a trained model for other tools: ONNX, safetensors, PyTorch, NumPy"
+HELP: Final = "write a trained model for other tools: ONNX, safetensors, PyTorch, NumPy, a page"
 
 NETWORK: Final = ".onnx"
 
@@ -33,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
+        nargs="?",
         type=shared_options.name,
         help=f"the file to write: {NETWORK} for the network; .safetensors, .pt or .npz for the weights; one "
         "that is there is replaced",
@@ -43,13 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put the standardisation of pictures into the network, which then takes grey values, uint8 "
         "(batch, height, width), as of the pictures that it was trained on",
     )
+    parser.add_argument(
+        "--page",
+        type=shared_options.name,
+        metavar="DIR",
+        help="write the page to draw a digit on, with the model in it and no server, in place of FILE; a "
+        "directory that is there must be empty, or hold an earlier page, which is replaced",
+    )
     shared_options.add_model(parser)
     shared_options.add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file, and say what is in it."""
+    """Write the file or the page, and say what is in it."""
     shared_options.use_threads(arguments)
+    if arguments.page is not None:
+        _write_page(arguments)
+        return 0
     write = _writer(arguments)
     _require_writable(arguments)
     write(shared_options.load_run(arguments.checkpoint, arguments.model), arguments)
@@ -67,6 +81,8 @@ def _writer(arguments: argparse.Namespace) -> Writer:
     from tinygrad_mnist.exchange import FORMATS
     from tinygrad_mnist.training import RecipeError
 
+    if arguments.file is None:
+        raise RecipeError("neither FILE nor --page DIR was given; name the one that is to be written")
     writers: dict[str, Writer] = {NETWORK: _write_network, **dict.fromkeys(FORMATS, _write_weights)}
     suffix = Path(arguments.file).suffix.lower()
     if suffix not in writers:
@@ -145,4 +161,23 @@ def _write_weights(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     notify(
         f"the model takes standardised pictures, (grey value - {standardizer.mean:.6g}) / "
         f"{standardizer.std:.6g}, which is not in a file of weights"
+    )
+
+
+def _write_page(arguments: argparse.Namespace) -> None:
+    """Write the page with the model in it, and say what is there and how to look at it."""
+    from tinygrad_mnist.serve.static_page import require_page_directory, write_page
+    from tinygrad_mnist.training import RecipeError
+
+    if arguments.file is not None or arguments.standardize:
+        other = "--standardize" if arguments.file is None else f"FILE ({arguments.file})"
+        raise RecipeError(f"--page writes a page alone, and does not go with {other}; leave one of them out")
+    require_page_directory(arguments.page)
+    sizes = write_page(shared_options.load_run(arguments.checkpoint, arguments.model), arguments.page)
+    print_table(("file", "size"), [(name, bytes_text(size)) for name, size in sizes.items()])
+    show(
+        f"page {arguments.page}: {len(sizes)} files, {bytes_text(sum(sizes.values()))}",
+        f"look at it: open {os.path.join(arguments.page, 'index.html')} in a browser, or run",
+        f"  python3 -m http.server --bind 127.0.0.1 --directory {shlex.quote(arguments.page)}",
+        "  and open http://127.0.0.1:8000",
     )

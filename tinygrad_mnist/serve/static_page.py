@@ -63,9 +63,9 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
     RunError
         If the directory holds other things, or cannot be written.
     """
+    require_page_directory(directory)
     contents = static_files(checkpoint, threshold=threshold)
-    target = Path(os.path.realpath(os.path.expanduser(directory)))
-    _require_replaceable(target, directory)
+    target = _target(directory)
     with writing(directory):
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_whole(target, contents)
@@ -117,8 +117,9 @@ _FOR_HEADERS: Final = ("frame-ancestors", "connect-src")
 # ---- the directory -----------------------------------------------------------------------------------------
 
 
-def _require_replaceable(target: Path, given: PathLike) -> None:
+def require_page_directory(given: PathLike) -> None:
     """Raise a RunError if a directory holds anything but an earlier export, or is where one works."""
+    target = _target(given)
     if not os.path.lexists(target):
         return
     if not target.is_dir():
@@ -136,6 +137,11 @@ def _require_replaceable(target: Path, given: PathLike) -> None:
     here = Path.cwd()
     if target in (here, *here.parents):
         raise RunError(f"{os.fspath(given)} is the directory that you are in; name another, such as 'page'")
+
+
+def _target(directory: PathLike) -> Path:
+    """Return the directory that a path leads to, through links."""
+    return Path(os.path.realpath(os.path.expanduser(directory)))
 
 
 def _write_whole(target: Path, contents: Mapping[str, bytes]) -> None:
