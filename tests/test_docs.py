@@ -122,6 +122,9 @@ def run_page(page: Path, available: Any) -> dict[str, Any]:
 def test_the_python_of_a_page_runs(page: Path) -> None:
     if "hypothesis" in page.read_text("utf-8"):
         pytest.importorskip("hypothesis", reason="the page tests with Hypothesis")
+    if "onnxruntime" in page.read_text("utf-8"):
+        pytest.importorskip("onnx", reason="the page writes a file of ONNX")
+        pytest.importorskip("onnxruntime", reason="the page runs a file of ONNX")
     if any(re.search(r"\bjit\b", block.code) for block in blocks_of(page)):
         pytest.importorskip("llvmlite", reason="the page compiles a function")
     run_page(page, available=lambda package: False)

@@ -110,7 +110,7 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     standardizer = checkpoint.standardizer
     crop = f", {standardizer.crop} pixels cut off each side" if standardizer.crop else ""
     meaning = (
-        "grey values from 0 to 255, as of the pictures that it was trained on"
+        "grey values from 0 to 255, as those that it was trained on"
         if arguments.standardize
         else f"(grey value - {standardizer.mean:.6g}) / {standardizer.std:.6g}{crop}"
     )
@@ -119,8 +119,8 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
         f"{checkpoint.recipe.name}, version {version}",
         *(f"takes {each}: {meaning}" for each in found.inputs),
         *(f"gives {each}" for each in found.outputs),
-        "passed onnx.checker (full check); run by onnx.reference on batches of several sizes, it differs "
-        f"from the model by {found.difference:.1e} at most",
+        "passed onnx.checker (full check); run by onnx.reference on a few batches, it differs from the model "
+        f"by {found.difference:.1e} at most",
     )
 
 

@@ -288,11 +288,14 @@ class Builder:
         zero, one = self.constant(0, INDEX), self.constant(1, INDEX)
         numbers = self.node("Range", zero, scalar, one)
         out = self.reshape(numbers, tuple(n if isinstance(n, Size) else 1 for n in source.shape))
+        dtype = source.start.dtype
+        computed = dtype if dtype.kind == "f" else INDEX
+        out = self.cast(out, computed)
         if np.any(source.step != 1):
-            out = self.node("Mul", out, self.constant(source.step, INDEX))
+            out = self.node("Mul", out, self.constant(source.step, computed))
         if np.any(source.start != 0) or source.start.size > 1:
-            out = self.node("Add", out, self.constant(source.start, INDEX))
-        out = self.cast(out, source.start.dtype)
+            out = self.node("Add", out, self.constant(source.start, computed))
+        out = self.cast(out, dtype)
         out.shape = source.shape
         return out
 

@@ -97,8 +97,14 @@ class Arguments:
 
     @property
     def size(self) -> int:
-        """The size of the batch of the example."""
-        return next(len(array) for array, is_batch in zip(self.arrays, self.batched, strict=True) if is_batch)
+        """The size of the batch of the example; 1 where there is none."""
+        return self.length(self.arrays) or 1
+
+    def length(self, arrays: Sequence[Array]) -> int | None:
+        """Return the size of a batch; None where no input has one."""
+        return next(
+            (len(array) for array, is_batch in zip(arrays, self.batched, strict=True) if is_batch), None
+        )
 
     def batch(self, size: int, other: bool = False) -> list[Array]:
         """Return arrays like those of the example, with a number of rows, and with other values if asked."""
@@ -216,14 +222,16 @@ def _batched(
 def _like(array: Array, size: int | None, rng: np.random.Generator | None) -> Array:
     """Return an array with ``size`` rows that are rows of another.
 
-    With ``rng`` the values are others: those of an input that a model branches on, or takes for a constant,
-    have to differ. Integers are indices, so only their order changes; floats keep their signs.
+    With ``rng`` the values are others, as what a model takes for a constant has to differ. Integers may be
+    indices, each column into a table of its own, so only the order of the rows changes. Floats become a
+    little smaller, and stay in their range; if all are equal, they say nothing of it, and others are drawn.
     """
-    made = array if size is None else array[np.arange(size) % len(array)]
-    made = np.array(made, order="C")
-    if rng is not None and made.size:
-        flat = made.reshape(-1)
-        rng.shuffle(flat)
-        if made.dtype.kind == "f":
-            made = flat.reshape(made.shape) * rng.uniform(0.9, 1.1, made.shape).astype(made.dtype)
-    return np.ascontiguousarray(made, array.dtype).reshape(made.shape)
+    rows = None if size is None else np.arange(size) % len(array)
+    if rng is not None and rows is not None:
+        rng.shuffle(rows)
+    made = np.array(array if rows is None else array[rows], order="C")
+    if rng is None or made.dtype.kind != "f" or not made.size:
+        return made
+    if np.all(made == made.flat[0]):
+        return rng.random(made.shape).astype(made.dtype)
+    return np.asarray(made * rng.uniform(0.8, 1.0, made.shape), made.dtype)

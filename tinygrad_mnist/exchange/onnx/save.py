@@ -42,6 +42,9 @@ from them in no line, so that they are found out not to follow from the size of 
 _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
 
+_MOST_TRIED = 1 << 22
+"""Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
+
 
 @dataclass(frozen=True)
 class Port:
@@ -83,8 +86,7 @@ class Exported:
         The number of nodes.
     difference : float
         The greatest difference of an output, as ``onnx.reference`` computes it from the file, to that of the
-        model, on batches of several sizes; relative to the largest number of the output where that is above
-        1.
+        model, on a few batches; relative to the largest number of the output where that is above 1.
     """
 
     path: Path
@@ -229,11 +231,10 @@ def _explained(
             arguments.call(model, arguments.arrays)
     except Exception:
         return error
-    sizes = {len(array) for array, is_batch in zip(arrays, arguments.batched, strict=True) if is_batch}
-    if not sizes:
+    if (size := arguments.length(arrays)) is None:
         return error
     return ExportError(
-        f"the model runs on the example, but not on a batch of {sizes.pop()}: {error}; let it take batches "
+        f"the model runs on the example, but not on a batch of {size}: {error}; let it take batches "
         "of any size, or export it with dynamic=False"
     )
 
@@ -299,13 +300,13 @@ def _add_outputs(
 ) -> list[Value]:
     """Give the outputs their names."""
     given = list(own if names is None else names)
-    taken = {each.name for each in build.inputs}
+    taken = {each.name for each in build.inputs} | build.initializers.keys()
     if names is None:
         given = [f"{name}_output" if name in taken else name for name in given]
     if len(given) != len(sources) or len(set(given)) < len(given) or taken & set(given):
         raise ExportError(
             f"output_names={given} was given for {len(sources)} outputs; expected a name for each that no "
-            "other has, and no input"
+            "other has, and no input or parameter"
         )
     return [build.renamed(build.value(source), name) for source, name in zip(sources, given, strict=True)]
 
@@ -313,21 +314,26 @@ def _add_outputs(
 def _trials(
     model: Callable[..., Any], arguments: Arguments, runs: Sequence[_Run], pictures: Pictures | None
 ) -> list[tuple[list[Array], list[Array]]]:
-    """Return what the file is tried on, and what it has to give.
+    """Return what the file is tried on, and what it has to give; the most telling first.
 
-    That are the two batches, one of 1, the example, and values of the other sign: a branch may depend on it.
+    That are a batch of 1, the two that were recorded, values of the other sign, on which a branch may depend,
+    and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
     """
-    trials = [(run.inputs, run.outputs) for run in runs] if pictures is None else []
-    sizes = {1, min(arguments.size, _LARGEST)} - {*_BATCHES} if arguments.is_dynamic else ()
-    further = [arguments.batch(size) for size in sizes]
-    if pictures is None:
-        further.append(arguments.opposite(runs[0].inputs))
-    else:
-        further = [pictures.like(arrays) for arrays in (*(run.inputs for run in runs), *further)]
-    for arrays in further:
-        inputs = arrays if pictures is None else pictures.standardized(arrays)
+    first, second = runs
+    sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
+    given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
+    given[1:1] = [first.inputs, arguments.opposite(first.inputs), second.inputs]
+    each = sum(result.size for call in first.recording.calls for result in call.results) / _BATCHES[0]
+    trials: list[tuple[list[Array], list[Array]]] = []
+    left = float(_MOST_TRIED)
+    for arrays in given:
+        left -= each * (arguments.length(arrays) or _BATCHES[0])
+        if trials and left < 0:
+            break
+        trial = arrays if pictures is None else pictures.like(arrays)
+        inputs = trial if pictures is None else pictures.standardized(trial)
         try:
-            trials.append((arrays, _run(model, arguments, inputs).outputs))
+            trials.append((trial, _run(model, arguments, inputs).outputs))
         except Exception:  # some models take no batch of 1, or no negative numbers
             continue
     return trials

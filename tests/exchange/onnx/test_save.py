@@ -1,0 +1,349 @@
+"""What `onnx.save` takes, names, refuses and leaves behind."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mnist import Tensor, checkpoint, jit, nn
+from tinygrad_mnist.data import Standardizer
+from tinygrad_mnist.nn import functional as F
+from tinygrad_mnist.op import REGISTRY, Sample, elementwise, general
+
+package = pytest.importorskip("onnx")
+
+from tinygrad_mnist import onnx  # noqa: E402
+from tinygrad_mnist.exchange.onnx import proto  # noqa: E402
+
+
+def floats(*shape: int) -> Any:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.onnx"
+
+
+@pytest.fixture
+def gives_the_same(
+    path: Path, runners: dict[str, Any], expected: Any, close: Callable[..., None]
+) -> Callable[..., onnx.Exported]:
+    """Save a function, and compare what both runners compute from the file with what it gives."""
+
+    def check(function: Any, *arguments: Any, **options: Any) -> onnx.Exported:
+        found = onnx.save(function, arguments, path, **options)
+        feeds = dict(zip((port.name for port in found.inputs), arguments, strict=True))
+        for run in runners.values():
+            close(run(path, feeds), expected(function, *arguments))
+        return found
+
+    return check
+
+
+def shapes(ports: tuple[onnx.Port, ...]) -> list[tuple[Any, ...]]:
+    return [port.shape for port in ports]
+
+
+# ---- what is taken, and how it is named ------------------------------------------------------------------
+
+
+def test_a_function_of_several_arrays_in_a_nest_of_outputs(gives_the_same: Any) -> None:
+    found = gives_the_same(lambda a, b: {"sum": a + b, "pair": (a * b, a - b)}, floats(4, 3), floats(4, 3))
+    assert [port.name for port in found.inputs] == ["a", "b"]
+    assert [port.name for port in found.outputs] == ["sum", "pair.0", "pair.1"]
+
+
+def test_keyword_arguments_and_nested_ones(path: Path, runners: dict[str, Any]) -> None:
+    def function(x: Any, state: Any, scale: float = 1.0) -> Any:
+        return scale * x + state["a"] * state["b"][0]
+
+    given = {"x": floats(4, 3), "state": {"a": floats(4, 1), "b": [floats(4, 3)]}, "scale": 3.0}
+    found = onnx.save(function, given, path)
+    assert [port.name for port in found.inputs] == ["x", "state.a", "state.b.0"]
+    feeds = {"x": given["x"], "state.a": given["state"]["a"], "state.b.0": given["state"]["b"][0]}
+    for run in runners.values():
+        np.testing.assert_allclose(run(path, feeds)[0], function(**given), rtol=1e-6)
+
+
+def test_names_that_are_given(gives_the_same: Any) -> None:
+    found = gives_the_same(
+        lambda x: (x, 2 * x), floats(4, 3), input_names=["image"], output_names=["one", "two"]
+    )
+    assert [port.name for port in (*found.inputs, *found.outputs)] == ["image", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"input_names": ["a", "b"]}, "2 inputs|1 inputs"),
+        ({"output_names": ["x"]}, "and no input"),
+        ({"output_names": ["a", "b"]}, "for 1 outputs"),
+        ({"dynamic": ["y"]}, "the inputs are"),
+    ],
+)
+def test_names_that_do_not_fit(options: dict[str, Any], sentence: str, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=sentence):
+        onnx.save(lambda x: 2 * x, floats(4, 3), path, **options)
+
+
+def test_an_output_that_is_an_input_a_constant_or_the_same_as_another(gives_the_same: Any) -> None:
+    found = gives_the_same(lambda x: {"a": x, "b": x + 1, "c": np.ones(3), "x": 2 * x}, floats(4, 3))
+    assert [port.name for port in found.outputs] == ["a", "b", "c", "x_output"]
+    gives_the_same(lambda x: (x * 2,) * 2, floats(4, 3))
+
+
+def test_parameters_and_constants_of_a_closure(gives_the_same: Any) -> None:
+    weight, table = Tensor(floats(3, 5), requires_grad=True), floats(5)
+    gives_the_same(lambda x: np.tanh(x @ weight) * table + 2.5, floats(4, 3))
+
+
+def test_two_models_in_a_function_keep_their_names_apart(gives_the_same: Any, path: Path) -> None:
+    one, two = (nn.Sequential(nn.Linear(3, 3, rng=seed)) for seed in (0, 1))
+    gives_the_same(lambda x: two(one(x)), floats(4, 3))
+    graph = package.load(path).graph
+    assert [node.name for node in graph.node] == ["/0/Gemm", "/Sequential/0/Gemm"]
+    assert [each.name for each in graph.initializer][::2] == ["0.weight", "Sequential.0.weight"]
+
+
+def test_what_depends_on_parameters_alone_is_computed_before(gives_the_same: Any, path: Path) -> None:
+    weight = nn.Parameter(floats(3, 3))
+    gives_the_same(lambda x: x @ np.linalg.inv(weight @ weight.T + np.eye(3, dtype=np.float32)), floats(4, 3))
+    assert [node.op_type for node in package.load(path).graph.node] == ["MatMul"]
+
+
+@pytest.fixture
+def forgetting() -> Iterator[None]:
+    """Forget afterwards what a test declares."""
+    before = set(REGISTRY)
+    yield
+    for name in set(REGISTRY) - before:
+        del REGISTRY[name]
+
+
+@pytest.mark.usefixtures("forgetting")
+def test_operations_of_the_user_are_written_by_what_they_compute(gives_the_same: Any) -> None:
+    softsign = elementwise(
+        lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + np.abs(x)) ** 2, name="softsign in a file"
+    )
+    gives_the_same(lambda x: softsign(x), floats(4, 3))
+
+
+def test_checkpointed_and_compiled_functions(gives_the_same: Any) -> None:
+    layer = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Tanh())
+    gives_the_same(lambda x: checkpoint(layer)(x) * 2, floats(4, 3))
+    gives_the_same(jit(lambda x: layer(x) + 1), floats(4, 3))
+
+
+def test_a_model_in_training_mode_is_written_as_in_evaluation(path: Path, runners: dict[str, Any]) -> None:
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm1d(3), nn.Dropout(0.5)).train()
+    onnx.save(model, floats(4, 3), path)
+    assert [node.op_type for node in package.load(path).graph.node] == ["Gemm", "BatchNormalization"]
+    assert model.training
+    model.eval()
+    np.testing.assert_allclose(
+        runners["onnxruntime"](path, {"input": floats(4, 3)})[0],
+        model(floats(4, 3)).data,
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+# ---- the batch -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x: x.reshape(len(x), 2, 6) * 1, ("batch", 2, 6)),
+        (lambda x: x.reshape(-1) * 1, ("12*batch",)),
+        (lambda x: x.reshape(len(x) * 3, 4) * 1, ("3*batch", 4)),
+        (lambda x: x.reshape(len(x), 3, 4).transpose(1, 0, 2).reshape(3, len(x) * 4) * 1, (3, "4*batch")),
+        (lambda x: x * len(x), ("batch", 12)),
+        (lambda x: x / x.shape[0], ("batch", 12)),
+        (lambda x: x / x.size, ("batch", 12)),
+        (lambda x: x + np.ones((len(x), 1), np.float32), ("batch", 12)),
+        (lambda x: x + np.arange(len(x), dtype=np.float32)[:, None], ("batch", 12)),
+        (lambda x: x + np.arange(12 * len(x), dtype=np.float32).reshape(-1, 12), ("batch", 12)),
+        (lambda x: np.concatenate([x, x[1:]]), ("2*batch - 1", 12)),
+        (lambda x: x - np.mean(x, axis=0), ("batch", 12)),
+        (lambda x: np.broadcast_to(np.sum(x, axis=0), (x.shape[0], 12)), ("batch", 12)),
+    ],
+)
+def test_what_follows_from_the_batch_is_symbolic(
+    function: Any, shape: Any, path: Path, runners: dict[str, Any], close: Any, expected: Any
+) -> None:
+    found = onnx.save(function, floats(5, 12), path)
+    assert shapes(found.outputs) == [shape]
+    for size in (1, 2, 7, 30):
+        x = floats(size, 12)
+        close(runners["onnxruntime"](path, {"x": x}), expected(function, x))
+
+
+def test_inputs_without_a_batch(gives_the_same: Any) -> None:
+    with pytest.raises(onnx.ExportError, match="x 4, table 3; expected one batch"):
+        gives_the_same(lambda x, table: x + table, floats(4, 3), floats(3))
+    found = gives_the_same(lambda x, table: x + table, floats(4, 3), floats(3), dynamic=["x"])
+    assert shapes(found.inputs) == [("batch", 3), (3,)]
+    found = gives_the_same(lambda x, table: x + table, floats(4, 3), floats(3), dynamic=False)
+    assert shapes(found.inputs) == [(4, 3), (3,)]
+
+
+def test_a_model_of_one_size_of_batch(gives_the_same: Any) -> None:
+    with pytest.raises(
+        onnx.ExportError, match=r"runs on the example, but not on a batch of 3: .* dynamic=False"
+    ):
+        gives_the_same(lambda x: x.reshape(4, 3, 1), floats(4, 3))
+    found = gives_the_same(lambda x: x.reshape(4, 3, 1) * 1, floats(4, 3), dynamic=False)
+    assert shapes(found.outputs) == [(4, 3, 1)]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[: len(x) // 2],
+        lambda x: x * (1 / len(x)),
+        lambda x: x + np.random.default_rng(0).random(x.shape, np.float32),
+        lambda x: x * min(len(x), 4),
+    ],
+)
+def test_what_follows_from_the_batch_in_another_way_is_refused(function: Any, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match="batch"):
+        onnx.save(function, floats(4, 3), path)
+    assert not path.exists()
+    assert onnx.save(function, floats(4, 3), path, dynamic=False).difference < 1e-6
+
+
+# ---- what is refused -------------------------------------------------------------------------------------
+
+
+class Branch(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return 2 * x if np.sum(x) > 0 else x
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (lambda x: 2 * x if float(np.sum(x)) > 0 else x, "read out of a Tensor"),
+        (nn.Sequential(Branch()), r"read out of a Tensor of shape \(\) at .*test_save.py.*np\.sum\(x\) > 0"),
+        (lambda x: 2 * x if np.sum(x.data) > 0 else x, "differs from that of the model"),
+        (lambda x: x * x.data.max(), "computed past the tape"),
+        (lambda x: F.dropout(x, 0.5, training=True), "drawn at random"),
+        (lambda x: x[x > 0], "read out of|follows from the values|how many"),
+        (lambda x: np.asarray([1.0]), "no output of the model depends on its inputs"),
+        (lambda x: None, "returns nothing"),
+        (lambda x: "text", "returns a str"),
+    ],
+)
+def test_what_a_file_cannot_hold_is_refused_before_it_is_written(
+    function: Any, sentence: str, path: Path
+) -> None:
+    path.write_bytes(b"an older file")
+    with pytest.raises(onnx.ExportError, match=sentence):
+        onnx.save(function, floats(4, 3), path)
+    assert path.read_bytes() == b"an older file"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.usefixtures("forgetting")
+def test_an_operation_of_the_user_that_leaves_the_tape_is_refused(path: Path) -> None:
+    ordered = general(
+        lambda x: np.sort(np.array(x), axis=0), lambda g, out, x: g, name="sorted", samples=(Sample(((3,),)),)
+    )
+    with pytest.raises(onnx.ExportError, match="read out of a Tensor"):
+        onnx.save(lambda x: ordered(x), floats(4, 3), path)
+
+
+def test_an_operation_without_a_counterpart_is_named_with_its_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinygrad_mnist.exchange.onnx.table import CONVERTERS
+
+    monkeypatch.delitem(CONVERTERS, "tanh")
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Sequential(nn.Tanh()))
+    with pytest.raises(onnx.ExportError, match=r"'tanh' in module '1\.0' .* has no counterpart in ONNX"):
+        onnx.save(model, floats(4, 3), path)
+
+
+def test_an_error_of_the_model_is_its_own(path: Path) -> None:
+    with pytest.raises(ValueError, match="does not fit weight") as caught:
+        onnx.save(nn.Linear(4, 3), floats(4, 5), path)
+    assert not isinstance(caught.value, onnx.ExportError)
+
+
+@pytest.mark.parametrize("example", [(), {}, (1.0, "a"), None])
+def test_an_example_holds_arrays(example: Any, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match="holds no array"):
+        onnx.save(lambda *args, **kwargs: args, example, path)
+
+
+def test_a_model_larger_than_a_file_can_be(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proto, "_LARGEST", 40)
+    with pytest.raises(onnx.ExportError, match=r"the parameters take 48 B.* 2 GB at most"):
+        onnx.save(nn.Linear(3, 3), floats(4, 3), path)
+    assert not path.exists()
+
+
+def test_a_missing_package_names_the_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"tinygrad_mnist\[onnx\]"):
+        onnx.save(nn.Linear(3, 3), floats(4, 3), path)
+
+
+def test_a_wrong_converter_is_found_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygrad_mnist.exchange.onnx.table import CONVERTERS
+
+    monkeypatch.setitem(CONVERTERS, "tanh", lambda build, x: build.node("Sigmoid", x))
+    with pytest.raises(onnx.ExportError, match="differs from that of the model by"):
+        onnx.save(lambda x: np.tanh(x), floats(4, 3), path)
+    monkeypatch.setitem(CONVERTERS, "tanh", lambda build, x: build.node("Tahn", x))
+    with pytest.raises(onnx.ExportError, match=r"onnx\.checker refuses"):
+        onnx.save(lambda x: np.tanh(x), floats(4, 3), path)
+    assert not path.exists()
+
+
+# ---- pictures, and what is noted -------------------------------------------------------------------------
+
+
+def test_pictures_are_standardised_in_the_file(path: Path, runners: dict[str, Any]) -> None:
+    standardizer = Standardizer(mean=40.0, std=70.0, crop=1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4 * 3, 2, rng=0))
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 6, 5), dtype=np.uint8)
+    found = onnx.save(model, standardizer(pictures), path, standardizer=standardizer)
+    assert [str(port) for port in found.inputs] == ["input: uint8 (batch, 6, 5)"]
+    for run in runners.values():
+        np.testing.assert_allclose(
+            run(path, {"input": pictures})[0], model(standardizer(pictures)).data, rtol=1e-5, atol=1e-6
+        )
+    names = [node.name for node in package.load(path).graph.node]
+    assert names[:5] == [f"/standardize/{kind}" for kind in ("Slice", "Cast", "Mul", "Add", "Unsqueeze")]
+
+
+def test_a_standardizer_wants_images(path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=r"inputs float32 \(4, 3\); expected one input"):
+        onnx.save(nn.Linear(3, 2), floats(4, 3), path, standardizer=Standardizer(40.0, 70.0))
+
+
+def test_notes_and_a_description(path: Path) -> None:
+    onnx.save(nn.ReLU(), floats(4, 3), path, metadata={"author": "me"}, description="A text.")
+    model = package.load(path)
+    assert [(each.key, each.value) for each in model.metadata_props] == [("author", "me")]
+    assert model.doc_string == "A text."
+
+
+def test_no_path_of_this_machine_is_in_a_file(path: Path) -> None:
+    onnx.save(nn.Sequential(nn.Linear(3, 3), nn.GELU()), floats(4, 3), path)
+    content = path.read_bytes()
+    assert b"test_save" not in content
+    assert str(Path.cwd()).encode() not in content
+
+
+def test_equal_models_give_equal_files(path: Path) -> None:
+    onnx.save(nn.Linear(3, 3, rng=0), floats(4, 3), path)
+    first = path.read_bytes()
+    onnx.save(nn.Linear(3, 3, rng=0), floats(4, 3), path)
+    assert path.read_bytes() == first
