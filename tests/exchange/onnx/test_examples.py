@@ -14,6 +14,7 @@ package = pytest.importorskip("onnx")
 
 from tinygrad_mnist import onnx  # noqa: E402
 
+SIDE = 8
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
@@ -23,12 +24,12 @@ def example(name: str) -> dict[str, Any]:
 
 
 def residual_network() -> nn.Module:
-    built: nn.Module = example("residual_network.py")["build"]((28, 28), 10)
+    built: nn.Module = example("residual_network.py")["build"]((SIDE, SIDE), 10)
     return built
 
 
 def digit_recognition() -> nn.Module:
-    built: nn.Module = example("digit_recognition.py")["make_model"](784, 10)
+    built: nn.Module = example("digit_recognition.py")["make_model"](SIDE * SIDE, 10)
     return built
 
 
@@ -37,7 +38,13 @@ def lenet() -> nn.Module:
     return nn.Sequential(
         *(nn.Conv2d(1, 16, 5, padding="same"), nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.ReLU()),
         *(nn.Conv2d(16, 32, 5, padding="same"), nn.MaxPool2d(2), nn.BatchNorm2d(32), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(32 * 7 * 7, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10)),
+        *(
+            nn.Flatten(),
+            nn.Linear(32 * (SIDE // 4) ** 2, 128),
+            nn.BatchNorm1d(128),
+            nn.ReLU(),
+            nn.Linear(128, 10),
+        ),
     )
 
 
@@ -51,7 +58,7 @@ def test_the_model_of_an_example_runs_from_its_file(
 ) -> None:
     nn.manual_seed(0)
     model = build()
-    images = np.random.default_rng(0).normal(size=(7, 1, 28, 28)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(7, 1, SIDE, SIDE)).astype(np.float32)
     model(images)  # moves the running statistics
     onnx.save(model, images[:1], tmp_path / "model.onnx")
     for count in (1, 7):
@@ -62,7 +69,7 @@ def test_the_model_of_an_example_runs_from_its_file(
 
 
 def test_blocks_are_the_beginnings_of_names(tmp_path: Path) -> None:
-    onnx.save(residual_network(), np.zeros((1, 1, 28, 28), np.float32), tmp_path / "model.onnx")
+    onnx.save(residual_network(), np.zeros((1, 1, SIDE, SIDE), np.float32), tmp_path / "model.onnx")
     names = [node.name for node in package.load(tmp_path / "model.onnx").graph.node]
     assert [name for name in names if name.startswith("/3/")] == [
         *("/3/first/Conv", "/3/first_norm/BatchNormalization", "/3/Relu", "/3/second/Conv"),

@@ -24,7 +24,7 @@ INDEX = np.dtype(np.int64)
 
 @dataclass(eq=False)
 class Value:
-    """What goes into nodes and comes out of them: a result, an input of the model, or a constant.
+    """A value that nodes take and give: a result, an input of the model, or a constant.
 
     Parameters
     ----------
