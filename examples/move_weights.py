@@ -1,4 +1,4 @@
-"""Weights move to other tools and back: by files, in memory, and as dicts of arrays, as JAX's Flax keeps them.
+"""Weights move to other tools and back: by files, in memory, and as dicts, as JAX's Flax keeps them.
 
 It writes model.safetensors, model.npz and model.pt into the current directory. PyTorch is not needed; where
 it is installed, it reads the last file.

@@ -34,7 +34,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize(
-    "value", [np.ones(2), np.float64(1.0), Tensor([1.0]), nn.Parameter([1.0]), 1.0, [1.0], np.matrix([1.0])]
+    "value", [np.ones(2), np.float64(1.0), Tensor([1.0]), nn.Parameter([1.0]), 1.0, [1.0], np.ma.array([1.0])]
 )
 def test_what_is_numpys_or_ours_is_not_foreign(value: object) -> None:
     assert not is_foreign(value)
