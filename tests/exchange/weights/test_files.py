@@ -268,7 +268,7 @@ def test_pytorchs_tensors_of_every_kind_are_read() -> None:
         expected = np.arange(array.size).reshape(shape.get(name, (6,)))
         np.testing.assert_array_equal(array, expected, err_msg=name)
         assert array.shape == expected.shape, name
-        if name in np.sctypeDict:
+        if name in np.sctypeDict and name != "bfloat16":  # a name that JAX gives to NumPy
             assert array.dtype == name
     assert found["bfloat16"].dtype == np.float32
     assert found["tied"] is found["twin"]
@@ -295,7 +295,9 @@ def test_dtypes_that_are_not_read_are_named(dtype: str, tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     size = 8 if dtype == "C64" else 1
     header = f'{{"scale":{{"dtype":"{dtype}","shape":[1],"data_offsets":[0,{size}]}}}}'
-    with pytest.raises(WeightsError, match=rf"has scale in {dtype}(, which .* tensor\.float\(\)|; complex)"):
+    with pytest.raises(
+        WeightsError, match=rf"has 'scale' in {dtype}(, which .* tensor\.float\(\)|; complex)"
+    ):
         load_weights(file_of(tmp_path, ".safetensors", safetensors_of(header, bytes(size))))
 
 

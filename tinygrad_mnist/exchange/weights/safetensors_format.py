@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, twins_of, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, shown, twins_of, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 
 _FORMAT: Final = "format"
@@ -69,7 +69,7 @@ def _require_readable(path: Path, name: str, dtype: str, shape: list[int]) -> No
     if dtype not in _READ:
         raise unread_dtype(path, name, dtype)
     if len(shape) > 64 or math.prod(max(side, 1) for side in shape) > _MOST_ELEMENTS:
-        raise WeightsError(f"{path} has {name} of a shape that no array can have")
+        raise WeightsError(f"{path} has {shown(name)} of a shape that no array can have")
 
 
 def _library(path: Path) -> Any:

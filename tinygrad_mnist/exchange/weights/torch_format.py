@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from tinygrad_mnist.exchange.weights.entries import Array, Entries, from_bfloat16, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Array, Entries, from_bfloat16, shown, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.exchange.weights.torch_pickle import (
     ALONE,
@@ -34,8 +34,8 @@ _ZIP: Final = b"PK\x03\x04"
 _BEFORE_1_6: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first bytes of the files that PyTorch wrote before version 1.6: a number, pickled."""
 _ENCRYPTED: Final = 0x1
-_LONGEST_PICKLE: Final = 1 << 22
-"""The most bytes of the description: room for 30,000 tensors."""
+_LONGEST_PICKLE: Final = 1 << 21
+"""The most bytes of the description: room for 15,000 tensors."""
 _ALWAYS_UNPACKED: Final = 1 << 26
 _LARGEST_RATIO: Final = 25
 _DTYPES: Final = frozenset(
@@ -72,7 +72,7 @@ def read(path: Path) -> Entries:
         for storage, parts in _by_storage(tensors).items():
             member = members.get(f"{folder}/data/{storage.key}")
             if member is None or member.file_size != storage.size * _itemsize(storage.dtype):
-                raise _damaged(path, f"storage {storage.key[:60]!r} is missing, or is not as long as it says")
+                raise _damaged(path, f"storage {shown(storage.key)} is missing, or is not as long as it says")
             _require_inside(parts, member.file_size, path)
             content = archive.read(member)
             distinct.update((tensor, _array(tensor, content, order)) for tensor in parts)
@@ -135,7 +135,7 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
     """Return the tensors of a state dict by name; raise for anything else in it."""
     tensors = {}
     for name, value in state.items():
-        key = repr(str(name)[:60])
+        key = shown(name)
         if isinstance(value, dict):
             raise WeightsError(
                 f"{path} has a dict under {key}, where a state dict has arrays; if that is one, save it "

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.exchange.weights.entries import Array
+from tinygrad_mnist.numbers import printable
 
 
 class Storage(NamedTuple):
@@ -71,6 +72,8 @@ _LATER_DTYPES: Final = (
 )
 _LARGEST_STACK: Final = 20_000
 """The most values that wait on the stack; ``torch.save`` lets 2,000 wait."""
+_LARGEST_MEMO: Final = 200_000
+"""The most values that are noted to come up again; ``torch.save`` notes 7 for each tensor."""
 
 
 # ---- the names -------------------------------------------------------------------------------------------
@@ -94,8 +97,8 @@ def _tensor(
     if more and more[0]:  # what PyTorch does to the numbers whenever it reads them
         marks = ", ".join(map(str, more[0])) if type(more[0]) is dict else "something"
         raise PickleError(
-            f"a tensor in it is marked as {marks[:60]}; make its values plain before it is saved, as in "
-            "tensor.resolve_neg()"
+            f"a tensor in it is marked as {printable(marks[:60])}; make its values plain before it is "
+            "saved, as in tensor.resolve_neg()"
         )
     return Strided(storage, dtype or storage.dtype, offset, shape, strides)
 
@@ -182,7 +185,8 @@ class _Machine:
         dotted = f"{module}.{name}"
         if dotted not in _NAMES:
             raise PickleError(
-                f"it asks for {dotted[:200]}, which no state dict needs, and nothing of it was run; {ALONE}"
+                f"it asks for {printable(dotted[:200])}, which no state dict needs, and nothing "
+                f"of it was run; {ALONE}"
             )
         self.stack.append(_NAMES[dotted])
 
@@ -218,8 +222,8 @@ class _Machine:
         if (act := _INSTRUCTIONS.get(code)) is None:
             raise PickleError(f"it has the instruction {code}, which no state dict needs")
         act(self, value)
-        if len(self.stack) + len(self.marks) > _LARGEST_STACK:
-            raise PickleError("it nests more values than a state dict")
+        if len(self.stack) + len(self.marks) > _LARGEST_STACK or len(self.memo) > _LARGEST_MEMO:
+            raise PickleError("it holds more values at a time than a state dict")
 
 
 def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
