@@ -103,6 +103,14 @@ def mark(page: Page) -> Locator:
     return page.locator("#answer .mark")
 
 
+def expect_recognised(page: Page, name: str) -> None:
+    """Expect the last stroke, and all before it, to be recognised: the words for a screen reader are of it."""
+    expect(page.locator("#said")).to_have_text(
+        re.compile(rf"^(Stroke \d+|Undone|Redone)\. {name}, .* % sure\.$")
+    )
+    expect(mark(page)).to_have_text(name)
+
+
 def shares(page: Page) -> dict[str, int]:
     """The percentages of the bars, by class."""
     lines = (
@@ -162,7 +170,7 @@ def test_a_drawing_is_recognised(open_page: Open, digits_server: Server) -> None
 def test_a_seven_and_a_two_are_recognised(page: Page) -> None:
     for strokes, name in ((SEVEN, "7"), (TWO, "2")):
         draw(page, strokes)
-        expect(mark(page)).to_have_text(name)
+        expect_recognised(page, name)
         expect(page.locator("#answer .words")).to_have_text(re.compile(r"^(> 99|\d\d) % sure$"))
         found = shares(page)
         assert list(found) == list("0123456789")
@@ -177,8 +185,6 @@ def test_a_seven_and_a_two_are_recognised(page: Page) -> None:
         assert middle == pytest.approx([13.5, 13.5], abs=1)
         assert min(colourful(painted(page, "saliency"))) > 20
         assert page.locator("#units canvas").count() == 16
-        said = page.locator("#said")
-        expect(said).to_have_text(re.compile(rf"^Stroke 1\. {name}, .* % sure\.$"))
         button(page, "Clear").click()
 
 
@@ -196,7 +202,7 @@ def test_the_network_guesses_while_one_draws(page: Page) -> None:
 @slow
 def test_the_bars_are_as_long_as_their_numbers(page: Page) -> None:
     draw(page, SEVEN)
-    expect(mark(page)).to_have_text("7")
+    expect_recognised(page, "7")
     lengths = page.locator("#bars li").evaluate_all(
         "all => all.map(one => one.querySelector('.fill').getBoundingClientRect().width"
         " / one.querySelector('.track').getBoundingClientRect().width)"
@@ -205,19 +211,27 @@ def test_the_bars_are_as_long_as_their_numbers(page: Page) -> None:
 
 
 @slow
-def test_an_answer_that_is_not_sure_says_so(page: Page) -> None:
-    def unsure(route: Route) -> None:
-        response = route.fetch()
-        found = response.json()
-        one = found["predictions"][0]
-        one["probabilities"] = [0.0, 0.45, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.05]
-        one.update({"class": "7", "index": 7, "probability": 0.5, "sure": False})
-        route.fulfill(response=response, json=found)
-
-    page.route("**/predict*", unsure)
+def test_an_answer_that_is_not_sure_says_so(page: Page, server: Server) -> None:
+    given = an_answer(server, {1: 0.45, 7: 0.5, 9: 0.05}, sure=False)
+    page.route("**/predict*", lambda route: route.fulfill(json=given))
     draw(page, SEVEN)
     expect(mark(page)).to_have_text("?")
     expect(page.locator("#answer .words")).to_have_text("Not sure. Perhaps 7 (50 %) or 1 (45 %)")
+
+
+def an_answer(server: Server, probabilities: dict[int, float], *, sure: bool = True) -> Any:
+    """Return an answer of the service with other probabilities, by the numbers of the classes."""
+    array = json.dumps(np.eye(28).tolist()).encode()
+    found = exchange(server.port, post(array, "application/json", "/predict?explain=1")).json()
+    best = max(probabilities, key=lambda index: probabilities[index])
+    found["predictions"][0] |= {
+        "class": str(best),
+        "index": best,
+        "probability": probabilities[best],
+        "probabilities": [probabilities.get(index, 0.0) for index in range(10)],
+        "sure": sure,
+    }
+    return found
 
 
 # ---- undo --------------------------------------------------------------------------------------------------
@@ -232,7 +246,7 @@ def test_undo_redo_and_clear_by_buttons(page: Page) -> None:
 
     assert usable() == [False, False, False]
     draw(page, ONE)
-    expect(mark(page)).to_have_text("1")
+    expect_recognised(page, "1")
     one = painted(page, "picture")
     assert usable() == [True, False, True]
     draw(page, [[(0.2, 0.5), (0.8, 0.5)], [(0.2, 0.8), (0.8, 0.8)]])
@@ -240,8 +254,7 @@ def test_undo_redo_and_clear_by_buttons(page: Page) -> None:
     button(page, "Undo").click()
     button(page, "Undo").click()
     assert usable() == [True, True, True]
-    expect(mark(page)).to_have_text("1")
-    page.wait_for_function("document.querySelector('#said').textContent.startsWith('Undone. 1')")
+    expect_recognised(page, "1")
     assert np.array_equal(painted(page, "picture"), one)
     button(page, "Redo").click()
     expect(mark(page)).not_to_have_text("1")
@@ -573,19 +586,9 @@ def test_an_older_answer_does_not_overwrite_a_newer_one(page: Page, server: Serv
     page.wait_for_timeout(200)
     assert len(held) == 2  # and no more at a time
     first, second = held
-    found = exchange(server.port, post(json.dumps(np.eye(28).tolist()).encode(), "application/json")).json()
-    probabilities = [0.0] * 10
-
-    def answer(route: Route, index: int) -> None:
-        probabilities[index] = 1.0
-        one = found["predictions"][0] | {"probabilities": probabilities, "index": index, "probability": 1.0}
-        found["predictions"] = [one | {"class": str(index), "sure": True}]
-        route.fulfill(json=found)
-        probabilities[index] = 0.0
-
-    answer(second, 4)
+    second.fulfill(json=an_answer(server, {4: 1.0}))
     expect(mark(page)).to_have_text("4")
-    answer(first, 9)
+    first.fulfill(json=an_answer(server, {9: 1.0}))
     page.wait_for_timeout(200)
     expect(mark(page)).to_have_text("4")
 
@@ -653,11 +656,8 @@ def test_the_policy_holds_and_code_in_the_page_does_not_run(browser: Browser, se
 def test_what_a_class_is_called_is_no_markup(page: Page, server: Server) -> None:
     name = "<img src=x onerror=window.hit=1>"
 
-    def renamed(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json=response.json() | {"classes": [name, *"123456789"]})
-
-    page.route("**/model", renamed)
+    given = exchange(server.port, get("/model")).json() | {"classes": [name, *"123456789"]}
+    page.route("**/model", lambda route: route.fulfill(json=given))
     page.reload()
     expect(page.locator("#bars li").first).to_contain_text(name)
     assert page.evaluate("window.hit === undefined")
