@@ -22,7 +22,7 @@ from tinygrad_mnist.serve.first_layer import FirstLayer
 from tinygrad_mnist.serve.network import BATCHES, Network
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import is_drawn, prepare_found, require_drawable
+from tinygrad_mnist.training.prediction import note_on_digits, preparation_of, prepare_found
 from tinygrad_mnist.training.recipe.models import model_input
 
 
@@ -34,7 +34,7 @@ def model_version(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256()
     for name, values in sorted(checkpoint.model.state_dict().items()):
         array = np.asarray(values)
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        array = array.astype(array.dtype.newbyteorder("<"), order="C")
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.tobytes())
     standardizer = checkpoint.standardizer
@@ -66,8 +66,8 @@ class Recogniser:
     def __init__(self, checkpoint: Checkpoint, *, threshold: float = 0.7) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"the threshold is a probability, 0 to 1, not {threshold}")
-        require_drawable(checkpoint)
         self.checkpoint = checkpoint
+        self.preparation = preparation_of(checkpoint)
         self.threshold = threshold
         self.version = model_version(checkpoint)
         model = deepcopy(checkpoint.model).requires_grad_(False).eval()
@@ -88,23 +88,17 @@ class Recogniser:
         both, so that pictures are never turned to their negative.
         """
         checkpoint = self.checkpoint
-        page = checkpoint.origin.get("page")
-        if is_drawn(checkpoint):
-            preparation = "uci" if checkpoint.image_shape == (8, 8) else "mnist"
-            page = "light" if page == "light" else "dark"
-        else:
-            preparation = "whole"
         return {
             "name": checkpoint.recipe.name,
             "version": self.version,
             "classes": list(checkpoint.class_names),
             "image_shape": list(checkpoint.image_shape),
             "crop": checkpoint.standardizer.crop,
-            "preparation": preparation,
-            "page": page,
+            "preparation": self.preparation.name,
+            "page": self.preparation.page,
             "threshold": self.threshold,
             "keeps": False,
-            "note": None,
+            "note": note_on_digits(checkpoint),
         }
 
     def prepare(self, picture: PictureLike | Picture) -> Prepared:
@@ -155,7 +149,7 @@ class Recogniser:
             ``saliency``: the gradient of the class's logit by the standardised picture, as rows of the
             picture's size, 0 where the model crops. ``first_layer``: what the units of the first layer see,
             with the name of its ``module`` and its ``kind``; None if it is neither a convolution nor a linear
-            layer on the picture itself. Numbers are rounded to five digits of the largest.
+            layer on the picture itself. Numbers are rounded to six digits of the largest.
 
         Raises
         ------
@@ -222,7 +216,7 @@ class Recogniser:
 
 
 def _plain(values: NDArray[np.float32]) -> list[list[float]]:
-    """Return numbers as lists, rounded to five digits of the largest, so that they are short as JSON.
+    """Return numbers as lists, rounded to six digits of the largest, so that they are short as JSON.
 
     Raises
     ------
@@ -232,6 +226,6 @@ def _plain(values: NDArray[np.float32]) -> list[list[float]]:
     largest = float(np.abs(values).max())
     if not np.isfinite(largest):
         raise CheckpointError("the weights of the model are too large to compute with; train it again")
-    digits = 4 - int(np.floor(np.log10(largest))) if largest > 0 else 0
+    digits = 5 - int(np.floor(np.log10(largest))) if largest > 0 else 0
     rounded: list[list[float]] = values.astype(np.float64).round(digits).tolist()
     return rounded
