@@ -159,6 +159,6 @@ def test_the_page_may_load_its_own_files_and_ask_nobody(checkpoint: Checkpoint) 
     (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', index)
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self'"
+    assert rules["script-src"] == "'self' file:"
     assert "connect-src" not in rules  # so the default holds
     assert index.index("Content-Security-Policy") < index.index("<script")
