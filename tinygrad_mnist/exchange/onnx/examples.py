@@ -92,7 +92,7 @@ class Arguments:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether any input has a batch."""
+        """True if any input has a batch."""
         return any(self.batched)
 
     @property
@@ -115,8 +115,14 @@ class Arguments:
         ]
 
     def opposite(self, arrays: list[Array]) -> list[Array]:
-        """Return arrays with the signs of floats changed."""
-        return [-array if array.dtype.kind == "f" else array for array in arrays]
+        """Return arrays with the signs of floats changed, and their order reversed.
+
+        What was sorted or chosen by its rank is elsewhere then.
+        """
+        return [
+            -array.reshape(-1)[::-1].reshape(array.shape) if array.dtype.kind == "f" else array
+            for array in arrays
+        ]
 
     def call(self, model: Callable[..., Any], arrays: Iterable[Any]) -> Any:
         """Call the model with other arrays in the place of those of the example."""

@@ -38,7 +38,7 @@ class Counted:
     Parameters
     ----------
     start, step : ndarray
-        Of integers; their length along the batch is 1.
+        Their length along the batch is 1.
     shape : tuple
         With `BATCH` as one of its lengths.
     """
@@ -229,10 +229,15 @@ def _along_the_batch(one: NDArray[Any], two: NDArray[Any], shape: Shape) -> Expa
     nan_is_equal = one.dtype.kind == "f"
     if all(np.array_equal(np.broadcast_to(core, each.shape), each, nan_is_equal) for each in (one, two)):
         return Expanded(core, shape)
-    if one.dtype.kind in "iu" and shape.count(BATCH) == 1 and sum(isinstance(n, Size) for n in shape) == 1:
+    if sum(isinstance(n, Size) for n in shape) == 1 and BATCH in shape and one.dtype.kind in "iuf":
         axis = shape.index(BATCH)
-        step = np.diff(one[(slice(None),) * axis + (slice(0, 2),)], axis=axis)
-        numbers = [np.arange(len_).reshape(-1, *(1,) * (len(shape) - axis - 1)) for len_ in (one.shape[axis], two.shape[axis])]
-        if all(np.array_equal(core + step * i, each) for i, each in zip(numbers, (one, two), strict=True)):
+        before, behind = (slice(None),) * axis, (1,) * (len(shape) - axis - 1)
+        step = np.diff(one[(*before, slice(0, 2))], axis=axis)
+        if all(
+            np.array_equal(
+                core + step * np.arange(each.shape[axis], dtype=one.dtype).reshape(-1, *behind), each
+            )
+            for each in (one, two)
+        ):
             return Counted(core, step, shape)
     return None

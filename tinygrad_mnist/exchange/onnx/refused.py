@@ -1,6 +1,6 @@
 """Operations that are not written as ONNX, and why; and those that are written with limits.
 
-What is neither here nor in the table of converters, and has no formula, fails a test.
+What is neither here nor in the table of converters fails a test.
 """
 
 from __future__ import annotations
