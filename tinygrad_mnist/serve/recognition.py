@@ -22,7 +22,7 @@ from tinygrad_mnist.serve.first_layer import FirstLayer
 from tinygrad_mnist.serve.network import BATCHES, Network
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import is_drawn, note_on_digits, prepare_found, require_drawable
+from tinygrad_mnist.training.prediction import note_on_digits, preparation_of, prepare_found
 from tinygrad_mnist.training.recipe.models import model_input
 
 
@@ -66,8 +66,8 @@ class Recogniser:
     def __init__(self, checkpoint: Checkpoint, *, threshold: float = 0.7) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"the threshold is a probability, 0 to 1, not {threshold}")
-        require_drawable(checkpoint)
         self.checkpoint = checkpoint
+        self.preparation = preparation_of(checkpoint)
         self.threshold = threshold
         self.version = model_version(checkpoint)
         model = deepcopy(checkpoint.model).requires_grad_(False).eval()
@@ -88,20 +88,14 @@ class Recogniser:
         both, so that pictures are never turned to their negative.
         """
         checkpoint = self.checkpoint
-        page = checkpoint.origin.get("page")
-        if is_drawn(checkpoint):
-            preparation = "uci" if checkpoint.image_shape == (8, 8) else "mnist"
-            page = "light" if page == "light" else "dark"
-        else:
-            preparation = "whole"
         return {
             "name": checkpoint.recipe.name,
             "version": self.version,
             "classes": list(checkpoint.class_names),
             "image_shape": list(checkpoint.image_shape),
             "crop": checkpoint.standardizer.crop,
-            "preparation": preparation,
-            "page": page,
+            "preparation": self.preparation.name,
+            "page": self.preparation.page,
             "threshold": self.threshold,
             "keeps": False,
             "note": note_on_digits(checkpoint),
