@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.serve.exchanges import Answer, Server, exchange, post, serving
+from tests.serve.exchanges import Answer, Server, exchange, post
 from tinygrad_mnist.data import load_digits
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")

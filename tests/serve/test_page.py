@@ -205,19 +205,27 @@ def test_the_bars_are_as_long_as_their_numbers(page: Page) -> None:
 
 
 @slow
-def test_an_answer_that_is_not_sure_says_so(page: Page) -> None:
-    def unsure(route: Route) -> None:
-        response = route.fetch()
-        found = response.json()
-        one = found["predictions"][0]
-        one["probabilities"] = [0.0, 0.45, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.05]
-        one.update({"class": "7", "index": 7, "probability": 0.5, "sure": False})
-        route.fulfill(response=response, json=found)
-
-    page.route("**/predict*", unsure)
+def test_an_answer_that_is_not_sure_says_so(page: Page, server: Server) -> None:
+    given = an_answer(server, {1: 0.45, 7: 0.5, 9: 0.05}, sure=False)
+    page.route("**/predict*", lambda route: route.fulfill(json=given))
     draw(page, SEVEN)
     expect(mark(page)).to_have_text("?")
     expect(page.locator("#answer .words")).to_have_text("Not sure. Perhaps 7 (50 %) or 1 (45 %)")
+
+
+def an_answer(server: Server, probabilities: dict[int, float], *, sure: bool = True) -> Any:
+    """Return an answer of the service with other probabilities, by the numbers of the classes."""
+    array = json.dumps(np.eye(28).tolist()).encode()
+    found = exchange(server.port, post(array, "application/json", "/predict?explain=1")).json()
+    best = max(probabilities, key=lambda index: probabilities[index])
+    found["predictions"][0] |= {
+        "class": str(best),
+        "index": best,
+        "probability": probabilities[best],
+        "probabilities": [probabilities.get(index, 0.0) for index in range(10)],
+        "sure": sure,
+    }
+    return found
 
 
 # ---- undo --------------------------------------------------------------------------------------------------
@@ -573,19 +581,9 @@ def test_an_older_answer_does_not_overwrite_a_newer_one(page: Page, server: Serv
     page.wait_for_timeout(200)
     assert len(held) == 2  # and no more at a time
     first, second = held
-    found = exchange(server.port, post(json.dumps(np.eye(28).tolist()).encode(), "application/json")).json()
-    probabilities = [0.0] * 10
-
-    def answer(route: Route, index: int) -> None:
-        probabilities[index] = 1.0
-        one = found["predictions"][0] | {"probabilities": probabilities, "index": index, "probability": 1.0}
-        found["predictions"] = [one | {"class": str(index), "sure": True}]
-        route.fulfill(json=found)
-        probabilities[index] = 0.0
-
-    answer(second, 4)
+    second.fulfill(json=an_answer(server, {4: 1.0}))
     expect(mark(page)).to_have_text("4")
-    answer(first, 9)
+    first.fulfill(json=an_answer(server, {9: 1.0}))
     page.wait_for_timeout(200)
     expect(mark(page)).to_have_text("4")
 
@@ -653,11 +651,8 @@ def test_the_policy_holds_and_code_in_the_page_does_not_run(browser: Browser, se
 def test_what_a_class_is_called_is_no_markup(page: Page, server: Server) -> None:
     name = "<img src=x onerror=window.hit=1>"
 
-    def renamed(route: Route) -> None:
-        response = route.fetch()
-        route.fulfill(response=response, json=response.json() | {"classes": [name, *"123456789"]})
-
-    page.route("**/model", renamed)
+    given = exchange(server.port, get("/model")).json() | {"classes": [name, *"123456789"]}
+    page.route("**/model", lambda route: route.fulfill(json=given))
     page.reload()
     expect(page.locator("#bars li").first).to_contain_text(name)
     assert page.evaluate("window.hit === undefined")

@@ -8,7 +8,7 @@
 
   /**
    * Ask a recogniser about what `look()` returns, `{ink, ...}`, when it is ready for it.
-   * `answered(answer, looked)`, `failed(error)` and `slow()` follow. An answer older than one that was shown is dropped.
+   * `answered(answer, looked)`, `failed(error)` and `slow()` follow. An answer older than one shown is dropped.
    */
   class Asking {
     #look;

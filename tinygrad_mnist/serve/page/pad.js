@@ -43,10 +43,10 @@
     #down(event) {
       if (this.#pointer !== null || event.button !== 0) return;
       this.#pointer = event.pointerId;
-      this.#element.setPointerCapture(event.pointerId); // so that the end is heard outside the pad too
       this.#hideCursor();
       this.#strokes.begin(...this.#placeOf(event));
       this.#heard.changed();
+      this.#element.setPointerCapture(event.pointerId); // so that the end is heard outside the pad too
     }
 
     /** Add all points since the last event: pens report more of them than there are events. */

@@ -2,15 +2,16 @@
 "use strict";
 {
   const { Strokes, rasterised } = globalThis.drawing;
-  const { Bars, inWords, percent, made } = globalThis.answers;
-  const { showPicture, showSaliency, showUnits } = globalThis.pictures;
+  const { Bars, inWords, made } = globalThis.answers;
   const $ = (id) => document.getElementById(id);
 
   const strokes = new Strokes();
+  const inside = new Inside($("inside"));
   let model = null; // what is recognised, as `describe` says
   let bars = null;
   let last = null; // the last answer, and the strokes that it is about
   let changes = 0; // counted, so that an answer to the drawing of now is known as such
+  let corrected = null; // the drawing and class that were last said to belong together
   let toSay = null; // what a screen reader is told before the answer, once there is one
 
   // ---- drawing -------------------------------------------------------------------------------------------
@@ -21,6 +22,7 @@
   );
   const pad = new Pad($("pad"), strokes, { changed, ended, said: (text) => ($("pen").textContent = text) });
 
+  /** Follow a change of the drawing, of any kind. */
   function changed() {
     changes += 1;
     pad.draw();
@@ -33,6 +35,7 @@
     else if (model) asking.want();
   }
 
+  /** Follow the end of a stroke: the answer to it is spoken, those during the stroke are not. */
   function ended() {
     toSay = `Stroke ${strokes.all.length}`;
     changed();
@@ -43,6 +46,7 @@
     button.setAttribute("aria-disabled", String(!isEnabled));
   }
 
+  // Each returns whether there is something to do, does it, and says what was done.
   const actions = {
     undo: () => [strokes.canUndo, strokes.undo(), "Undone"],
     redo: () => [strokes.canRedo, strokes.redo(), "Redone"],
@@ -75,6 +79,7 @@
   const say = (text) => ($("said").textContent = text);
   const trouble = (text) => ($("trouble").textContent = text);
 
+  /** Show an answer in large. Nothing beside it moves: it has its room. */
   function showAnswer(mark, words, isSure) {
     $("answer").querySelector(".mark").textContent = mark;
     $("answer").querySelector(".words").textContent = words;
@@ -82,6 +87,7 @@
     $("answer").classList.toggle("long", mark.length > 2);
   }
 
+  /** Follow an answer, which is about the drawing as it was when it was asked. */
   function answered(answer, looked) {
     if (answer.probabilities.length !== model.classes.length) return start(); // the service has another model now
     last = { answer, strokes: looked.strokes };
@@ -105,40 +111,10 @@
   /** A message as a sentence: those of the service begin small and have no full stop. */
   const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1).replace(/(?<![.!?])$/, ".");
 
-  /** Show what is inside; again where the colours or the size of the page have changed. */
+  /** Show what the network sees; again where the colours or the size of the page have changed. */
   function showInside() {
-    if (!last) return;
-    const { answer } = last;
-    const [height, width] = [answer.image.length, answer.image[0].length];
-    showPicture($("picture"), answer.image);
-    label("picture", `The picture that the network is shown: ${width} by ${height} squares`);
-    for (const name of document.querySelectorAll("b.best")) name.textContent = answer.class;
-    $("inside").classList.toggle("unexplained", !answer.explanation);
-    if (!answer.explanation) return;
-    const share = showSaliency($("saliency"), last.strokes, answer, model.page);
-    label("saliency", `Your strokes, coloured: ${percent(share)} speaks for ${answer.class}, the rest against`);
-    showLayer(answer.explanation.first_layer);
+    if (last) inside.show(last.answer, last.strokes, model.page);
   }
-
-  /** What the maps of a first layer mean, by its kind: a convolution's outputs, or what each pixel adds to a unit. */
-  const KINDS = {
-    Conv2d: (count) => `Where each of ${count} units finds what it looks for (orange), or its opposite (blue).`,
-    Linear: (count) => `What each square adds to (orange) or takes from (blue) the ${count} strongest units.`,
-  };
-
-  function showLayer(layer) {
-    const count = layer?.units.length ?? 0;
-    showUnits($("units"), layer);
-    $("first").classList.toggle("none", !count);
-    $("layer").textContent = count
-      ? (KINDS[layer.kind] ?? KINDS.Conv2d)(count)
-      : "The first layer of this network has no pictures.";
-    if (!count) return label("units", "The first layer: no pictures");
-    const strongest = layer.units.reduce((most, unit) => (unit.value > most.value ? unit : most));
-    label("units", `The first layer, ${layer.kind}: ${count} units, unit ${strongest.unit} the strongest`);
-  }
-
-  const label = (id, text) => $(id).setAttribute("aria-label", text);
 
   /** Show an empty pad, and forget what was asked. */
   function rest() {
@@ -153,25 +129,25 @@
     last = null;
     showAnswer("", "", false);
     bars?.rest();
-    for (const canvas of [$("picture"), $("saliency")]) canvas.width = canvas.height = 1;
-    $("units").replaceChildren();
-    label("picture", "The picture that the network is shown: empty");
-    label("saliency", "Your strokes, coloured: empty");
-    label("units", "The first layer: empty");
-    for (const name of document.querySelectorAll("b.best")) name.textContent = "it";
+    inside.rest();
   }
 
   // ---- correcting ----------------------------------------------------------------------------------------
 
+  /** Say the true class of the drawing; once, however often the button is pressed. */
   async function correct(name) {
     if (strokes.isEmpty) return ($("thanks").textContent = "Draw something first.");
+    if (corrected === `${changes} ${name}`) return;
+    corrected = `${changes} ${name}`;
     try {
       $("thanks").textContent = (await globalThis.recogniser.correct(rasterised(strokes.all), name)).message;
     } catch (error) {
+      corrected = null;
       $("thanks").textContent = sentence(error.message);
     }
   }
 
+  /** A button for each class; the names are text, whatever they hold. */
   function classButtons() {
     return model.classes.map((name) => {
       const button = made("button", "", name);
@@ -191,6 +167,7 @@
     return "something";
   }
 
+  /** Name all that depends on the model. */
   function describe() {
     const [height, width] = model.image_shape;
     const what = subject(model.classes);

@@ -2,6 +2,7 @@
 "use strict";
 {
   const { trace, PEN, SIDE } = globalThis.drawing;
+  const { percent } = globalThis.answers;
   const FAINT = 26; // of 255: less is paper, for the scale of the colours
 
   /** The colours of for and against, and of neither, as [red, green, blue]: those of the legend. */
@@ -29,11 +30,6 @@
   }
 
   const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
-
-  /** The picture that the network is shown, a pixel a square. */
-  function showPicture(canvas, image) {
-    paint(canvas, image, (value) => [value, value, value, 255]);
-  }
 
   /**
    * Turn a gradient by grey level into one by ink. Where pictures are light, as the drawing is, more ink is less light.
@@ -87,11 +83,9 @@
     return total ? values.reduce((sum, value) => sum + Math.max(0, value), 0) / total : 0;
   }
 
-  /** The units of the first layer, all on one scale. */
-  function showUnits(box, layer) {
-    const units = layer?.units ?? [];
-    const scale = largest(units.flatMap((unit) => unit.map.flat()));
-    const pixel = signed(scale);
+  /** Paint the units of the first layer, all on one scale. */
+  function showUnits(box, units) {
+    const pixel = signed(largest(units.flatMap((unit) => unit.map.flat())));
     box.replaceChildren(...units.map((unit) => {
       const canvas = paint(document.createElement("canvas"), unit.map, pixel);
       canvas.title = `unit ${unit.unit}: ${unit.value.toPrecision(2)}`;
@@ -99,5 +93,66 @@
     }));
   }
 
-  globalThis.pictures = Object.freeze({ showPicture, showSaliency, showUnits });
+  // What the maps of a first layer mean, by its kind: the outputs of a convolution, or what each pixel adds to a unit.
+  const KINDS = {
+    Conv2d: (count) => `Where each of ${count} units finds what it looks for (orange), or its opposite (blue).`,
+    Linear: (count) => `What each square adds to (orange) or takes from (blue) the ${count} strongest units.`,
+  };
+
+  /** The three pictures, with their descriptions. */
+  class Inside {
+    #box;
+
+    constructor(box) {
+      this.#box = box;
+    }
+
+    /** Show an answer to a drawing; `page` is what the small pictures lie on, "dark" or "light". */
+    show(answer, strokes, page) {
+      const [height, width] = [answer.image.length, answer.image[0].length];
+      paint(this.#find("#picture"), answer.image, (value) => [value, value, value, 255]);
+      this.#label("#picture", `The picture that the network is shown: ${width} by ${height} squares`);
+      this.#box.classList.toggle("unexplained", !answer.explanation);
+      if (!answer.explanation) return;
+      this.#name(answer.class);
+      const share = showSaliency(this.#find("#saliency"), strokes, answer, page);
+      const text = `${percent(share)} speaks for ${answer.class}, the rest against`;
+      this.#label("#saliency", `Your strokes, coloured: ${text}`);
+      this.#showLayer(answer.explanation.first_layer);
+    }
+
+    #showLayer(layer) {
+      const units = layer?.units ?? [];
+      showUnits(this.#find("#units"), units);
+      this.#find("#first").classList.toggle("none", !units.length);
+      if (!units.length) {
+        this.#find("#layer").textContent = "The first layer of this network has no pictures.";
+        return;
+      }
+      const strongest = units.reduce((most, unit) => (unit.value > most.value ? unit : most));
+      this.#find("#layer").textContent = (KINDS[layer.kind] ?? KINDS.Conv2d)(units.length);
+      const text = `${layer.kind}: ${units.length} units, unit ${strongest.unit} the strongest`;
+      this.#label("#units", `The first layer, ${text}`);
+    }
+
+    /** Show nothing. */
+    rest() {
+      for (const id of ["#picture", "#saliency"]) this.#find(id).width = this.#find(id).height = 1;
+      this.#find("#units").replaceChildren();
+      this.#label("#picture", "The picture that the network is shown: empty");
+      this.#label("#saliency", "Your strokes, coloured: empty");
+      this.#label("#units", "The first layer: empty");
+      this.#name("it");
+    }
+
+    #find(selector) { return this.#box.querySelector(selector); }
+    #label(selector, text) { this.#find(selector).setAttribute("aria-label", text); }
+
+    /** Name the answer in the legend. */
+    #name(text) {
+      for (const one of this.#box.querySelectorAll("b.best")) one.textContent = text;
+    }
+  }
+
+  globalThis.Inside = Inside;
 }

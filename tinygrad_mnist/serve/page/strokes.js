@@ -1,7 +1,7 @@
 // Strokes: what was drawn, as lines in a square of side 1; undo; and the picture of them that is recognised.
 "use strict";
 {
-  const PEN = 0.07; // the width of the pen, as a share of the side: a digit that fills the pad is then as bold as MNIST's
+  const PEN = 0.07; // the width of the pen, as a share of the side: a digit that fills the pad is as bold as MNIST's
   const MARGIN = 0.025; // stays white on each side, so that the level of the paper can be found
   const SIDE = 280; // pixels of the picture that is recognised, on every screen
   const NEAREST = 0.002; // points closer than this to the last one say nothing new
