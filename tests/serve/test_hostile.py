@@ -2,14 +2,13 @@
 
 import asyncio
 import io
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from tests.serve.exchanges import Answer, Server, exchange, post
+from tests.serve.exchanges import Answer, Server, exchange, parsed, post
 from tinygrad_mnist.data import load_digits
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
@@ -104,29 +103,44 @@ def descriptors(needed: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
+class Visitor(asyncio.Protocol):
+    """Asks once, and notes what comes until the connection ends, be it by a reset after the answer."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.received = bytearray()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
 async def visit(port: int, request: bytes) -> str:
     """Ask once, and return the status, or why there is none."""
+    loop = asyncio.get_running_loop()
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        _, visitor = await loop.create_connection(lambda: Visitor(request), "127.0.0.1", port)
     except ConnectionRefusedError:
         return "refused"
-    try:
-        writer.write(request)
-        answer = await reader.read()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        status = head[9:12].decode()
-        return status if status == "200" or json.loads(body)["error"] else "no sentence"
-    except (ConnectionError, ValueError) as error:
-        return type(error).__name__
-    finally:
-        writer.close()
+    await visitor.ended
+    answer = parsed(bytes(visitor.received), True)
+    if answer is None:
+        return "no answer"
+    return str(answer.status) if answer.status == 200 or answer.json()["error"] else "no sentence"
 
 
 async def crowd(port: int, request: bytes) -> Counter[str]:
     """Ask as often as a crowd does, all at once; count what came of it."""
     asking = [asyncio.wait_for(visit(port, request), PATIENCE) for _ in range(CROWD)]
     found = await asyncio.gather(*asking, return_exceptions=True)
-    return Counter(str(one) if isinstance(one, str) else type(one).__name__ for one in found)
+    return Counter(one if isinstance(one, str) else repr(one) for one in found)
 
 
 @pytest.mark.slow
