@@ -155,16 +155,14 @@ def _write_whole(target: Path, contents: Mapping[str, bytes]) -> None:
             write(unfinished / name, content)
         if target.exists():
             target.rename(earlier)
-        try:
-            unfinished.rename(target)
-        except OSError:
-            if earlier.exists():
-                earlier.rename(target)
-            raise
+        unfinished.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise type(error)(error.errno or errno.EIO, reason, os.fspath(target)) from error
     finally:
-        for left in (unfinished, earlier):
-            with suppress(OSError):
-                shutil.rmtree(left)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):
+            if earlier.exists() and not target.exists():  # something came between the two
+                earlier.rename(target)
+        if target.exists():
+            shutil.rmtree(earlier, ignore_errors=True)
