@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.cli import main
+from tinygrad_mnist.serve.network_data import LAYERS
 from tinygrad_mnist.serve.recognition import model_version
 from tinygrad_mnist.training import load_checkpoint
 
@@ -61,16 +63,10 @@ def test_the_directory_of_a_run_is_not_replaced(run_directory: Path, error_of: E
     assert sorted(run_directory.rglob("*")) == before
 
 
-def test_a_layer_that_the_page_does_not_compute_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("model.py").write_text(
-        "from tinygrad_mnist import nn\n"
-        "def build(image_shape, classes):\n"
-        "    pixels = image_shape[0] * image_shape[1]\n"
-        "    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes), nn.LogSoftmax(1))\n"
-    )
-    options = ("--model", "model.py:build", "--data", "digits", "--epochs", "1", "--quiet", "--out", "run")
-    assert main(["train", *options]) == 0
-    capsys.readouterr()
-    assert main(["export", "run", "--page", "page"]) == 1
-    assert "the layer '2' of the model is LogSoftmax, which" in capsys.readouterr().err
+def test_a_layer_that_the_page_does_not_compute_is_named(
+    run_directory: Path, error_of: ErrorOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(LAYERS, nn.BatchNorm1d)
+    sentence = error_of("export", run_directory, "--page", "page")
+    assert "the layer '1' of the model is BatchNorm1d, which the page without a server does not" in sentence
     assert not Path("page").exists()

@@ -334,7 +334,7 @@ def gradient(checkpoint: Checkpoint, image: Any, index: int) -> np.ndarray:
     return np.pad(x.grad.numpy()[0, 0], checkpoint.standardizer.crop)
 
 
-QUICK = ("cnn", "cnn-digits", "mlp", "digits")
+QUICK = ("cnn", "digits")
 
 
 @pytest.mark.parametrize("recipe", [name if name in QUICK else slow(name) for name in RECIPES])
@@ -369,6 +369,20 @@ def test_answers_with_other_layers_are_those_of_python(tab: Page, changes: dict[
     if recipe.layers[-1] != "flatten":
         recipe = recipe.changed(layers=(*recipe.layers, "flatten"))
     assert_answers_alike(tab, untrained(recipe), [scribble(rng)])
+
+
+def test_a_correction_is_kept_nowhere_and_the_page_says_so(tab: Page) -> None:
+    files = static_files(untrained("digits"))
+    for script in ("model.js", "local.js"):
+        tab.add_script_tag(content=files[script].decode())
+    found = tab.evaluate("recogniser.correct({}, '7')")
+    assert found == {
+        "kept": False,
+        "message": "Thank you: it is 7. Nothing is kept: this page has no server.",
+    }
+    described = tab.evaluate("recogniser.describe()")
+    assert described["keeps"] is False
+    assert described["version"] == Recogniser(untrained("digits")).version
 
 
 # ---- the folder --------------------------------------------------------------------------------------------
@@ -438,6 +452,7 @@ def test_the_folder_opened_as_a_file_recognises_and_asks_nobody(browser: Browser
     page.close()
 
 
+@pytest.mark.slow
 def test_the_folder_on_a_static_host_recognises_and_asks_nobody_else(
     browser: Browser, folder: Path, host: str
 ) -> None:
@@ -447,6 +462,7 @@ def test_the_folder_on_a_static_host_recognises_and_asks_nobody_else(
     page.close()
 
 
+@pytest.mark.slow
 def test_the_policy_in_the_page_is_in_force(browser: Browser, folder: Path, host: str) -> None:
     write_page(untrained("digits"), folder)
     page = browser.new_page()

@@ -154,11 +154,32 @@ def test_an_error_in_the_middle_leaves_the_earlier_export(
     assert [entry.name for entry in tmp_path.iterdir()] == ["page"]
 
 
+@pytest.mark.parametrize("kind", [OSError, KeyboardInterrupt])
+def test_an_earlier_export_comes_back_if_the_new_one_cannot_be_put_there(
+    tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    page = tmp_path / "page"
+    write_page(untrained("mlp"), page)
+    before = contents(page)
+    rename = Path.rename
+
+    def fail_with_the_new_one(path: Path, target: Path) -> Path:
+        if path.suffix == ".part":
+            raise kind(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_with_the_new_one)
+    with pytest.raises(RunError if kind is OSError else kind):
+        write_page(checkpoint, page)
+    assert contents(page) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["page"]
+
+
 def test_the_page_may_load_its_own_files_and_ask_nobody(checkpoint: Checkpoint) -> None:
     index = static_files(checkpoint)["index.html"].decode()
     (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', index)
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self'"
+    assert rules["script-src"] == "'self' file:"
     assert "connect-src" not in rules  # so the default holds
     assert index.index("Content-Security-Policy") < index.index("<script")

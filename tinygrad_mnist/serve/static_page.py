@@ -97,8 +97,9 @@ def _files(folder: str) -> dict[str, bytes]:
 
 def _without_server(index: str) -> str:
     """Return the page with the scripts that compute, and with what it may load in the place of headers."""
-    rules = (rule for rule in POLICY.split("; ") if not rule.startswith(_FOR_HEADERS))
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{"; ".join(rules)}">\n'
+    rules = "; ".join(rule for rule in POLICY.split("; ") if not rule.startswith(_FOR_HEADERS))
+    own = rules.replace("'self'", "'self' file:")  # browsers differ on whether a file is another's self
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{own}">\n'
     scripts = "\n".join(f'<script defer src="{name}"></script>' for name in SCRIPTS)
     for old, new in (
         (_PLACE, f'{_PLACE}{policy}<meta name="referrer" content="no-referrer">\n'),
@@ -154,16 +155,14 @@ def _write_whole(target: Path, contents: Mapping[str, bytes]) -> None:
             write(unfinished / name, content)
         if target.exists():
             target.rename(earlier)
-        try:
-            unfinished.rename(target)
-        except OSError:
-            if earlier.exists():
-                earlier.rename(target)
-            raise
+        unfinished.rename(target)
     except OSError as error:
         reason = error.strerror or str(error)
         raise type(error)(error.errno or errno.EIO, reason, os.fspath(target)) from error
     finally:
-        for left in (unfinished, earlier):
-            with suppress(OSError):
-                shutil.rmtree(left)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with suppress(OSError):
+            if earlier.exists() and not target.exists():  # something came between the two
+                earlier.rename(target)
+        if target.exists():
+            shutil.rmtree(earlier, ignore_errors=True)

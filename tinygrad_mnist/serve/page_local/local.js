@@ -64,7 +64,7 @@ milliseconds. */
     /** Keep nothing, and say so: there is no server to keep it. */
     correct: async (drawing, name) => ({
       kept: false,
-      message: `Thank you: a ${name}. This page has no server, so the drawing is kept nowhere.`,
+      message: `Thank you: it is ${name}. Nothing is kept: this page has no server.`,
     }),
   });
 }
