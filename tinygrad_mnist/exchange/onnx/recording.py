@@ -187,7 +187,11 @@ class Recording(Recorder):
         arguments, options = tuple(map(self.source, arrays)), self.source(dict(static))
         if not (_depends(arguments) or _depends(options)):
             return
-        if op.name == "where" and type(arguments[1]) is type(arguments[2]) is Ref and arguments[1] == arguments[2]:
+        if (
+            op.name == "where"
+            and type(arguments[1]) is type(arguments[2]) is Ref
+            and arguments[1] == arguments[2]
+        ):
             # `nn.functional.embedding` chooses between rows with and without a gradient, which are equal.
             self._known[place_in_memory(out)] = arguments[1]
         elif op.name in self._operations:
