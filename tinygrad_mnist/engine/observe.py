@@ -44,6 +44,9 @@ class Recorder:
     def left(self, module: Any) -> None:
         """Note that a module has run."""
 
+    def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Note that a NumPy function whose result needs no gradient ran on the values of Tensors."""
+
     def read(self, tensor: Any) -> None:
         """Note that somebody reads the values of a Tensor: what becomes of them, nobody can tell."""
 
@@ -98,6 +101,10 @@ class Several(Recorder):
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Tell all that an operation ran."""
         self._tell("applied", op, arrays, out, node, static)
+
+    def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Tell all that a NumPy function ran on the values of Tensors."""
+        self._tell("evaluated", function, args, kwargs, result)
 
     def read(self, tensor: Any) -> None:
         """Tell all that somebody reads the values of a Tensor."""

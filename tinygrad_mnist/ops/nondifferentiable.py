@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.dispatch import raise_no_gradient, raise_unsupported_option
 from tinygrad_mnist.engine.errors import check_dtype, plain_array
+from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UNSUPPORTED, constant
 from tinygrad_mnist.engine.tensor import Tensor
 
@@ -76,7 +77,10 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
         if out is not None or any(arg is not None for arg in by_position):
             raise_unsupported_option(name, "out")
         result = function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
-        return _as_tensors(result, name)
+        result = _as_tensors(result, name)
+        if (watching := recorder.get()) is not None:
+            watching.evaluated(function, args, kwargs, result)
+        return result
 
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from itertools import starmap
 from typing import Any
 
@@ -23,7 +24,7 @@ INDEX = np.dtype(np.int64)
 
 @dataclass(eq=False)
 class Value:
-    """What goes into nodes and comes out of them: a result, an input of the model, or a constant.
+    """A value that nodes take and give: a result, an input of the model, or a constant.
 
     Parameters
     ----------
@@ -249,12 +250,15 @@ class Builder:
         self._path = "".join(f"/{part}" for part in step.path.split(".") if part)
         self._doc, self._place = step.doc, step.place
         self.results = tuple(starmap(Result, zip(step.shapes, step.dtypes, strict=True)))
-        arguments = [self._argument(each) for each in step.arguments]
+        arguments: list[Any] = [self._argument(each) for each in step.arguments]
         options = self._option(step.static)
         if step.module is not None:
-            found = converter(self, step.module, *arguments)
-        else:
-            found = converter(self, *arguments, **options)
+            arguments.insert(0, step.module)
+        try:
+            signature(converter).bind(self, *arguments, **options)
+        except TypeError as error:
+            raise self.refuse(f"it is called in a way that has no converter ({error})") from error
+        found = converter(self, *arguments, **options)
         outs = found if isinstance(found, tuple) else (found,)
         self._made.append(tuple(starmap(self._stamped, zip(outs, self.results, strict=True))))
 

@@ -92,7 +92,7 @@ class Arguments:
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether any input has a batch."""
+        """True if any input has a batch."""
         return any(self.batched)
 
     @property

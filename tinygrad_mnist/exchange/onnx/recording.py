@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,15 @@ __all__ = ["Call", "Recording", "Ref", "place_in_memory"]
 
 Array = NDArray[Any]
 Key = tuple[Any, ...]
+
+WITHOUT_VALUES: Final = frozenset((
+    np.shape, np.ndim, np.size, np.result_type, np.common_type, np.can_cast, np.min_scalar_type,
+    np.shares_memory, np.may_share_memory, np.einsum_path, np.isrealobj, np.iscomplexobj,
+    np.zeros_like, np.ones_like, np.empty_like, np.array_repr, np.array_str, np.array2string,
+    np.diag_indices_from, np.tril_indices_from, np.triu_indices_from,
+))  # fmt: skip
+"""NumPy functions without a gradient whose results are constants in a file: they follow from shapes alone, or
+are for people to read."""
 
 
 @dataclass(frozen=True)
@@ -168,14 +178,34 @@ class Recording(Recorder):
                 self._add(name, whole.arguments, {}, (whole.out,), False, whole.line, module)
         self._inside.pop()
 
+    def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Note a NumPy function without a gradient, such as ``np.argmax``, unless it computes a constant."""
+        if self._whole is not None or function in WITHOUT_VALUES:
+            return
+        bound = signature(function).bind(*args, **kwargs).arguments
+        options = {name: self.source(value) for name, value in bound.items() if name != "out"}
+        if not _depends(options):
+            return
+        outs = result if isinstance(result, tuple) else (result,)
+        if not all(isinstance(out, Tensor) for out in outs):
+            raise self._is_read(f"by np.{function.__name__}")
+        first = next(iter(options))
+        arrays = tuple(out._array for out in outs)
+        self._kept.append(arrays)
+        several = isinstance(result, tuple)
+        self._add(function.__name__, (options.pop(first),), options, arrays, several, users_line())
+
     def read(self, tensor: Any) -> None:
         """Refuse that a value which depends on the inputs is read: it would be a constant in the file."""
         if isinstance(self.source(tensor), Ref):
-            raise ExportError(
-                f"a value that depends on the inputs is read out of a Tensor of shape {tensor.shape} at "
-                f"{users_line()}; what is computed of it or decided by it would be a constant in the file: "
-                "use operations on Tensors (np.where in the place of if), and leave out what prints"
-            )
+            raise self._is_read(f"out of a Tensor of shape {tensor.shape}")
+
+    def _is_read(self, how: str) -> ExportError:
+        return ExportError(
+            f"a value that depends on the inputs is read {how} at "
+            f"{users_line()}; what is computed of it or decided by it would be a constant in the file: "
+            "use operations on Tensors (np.where in the place of if), and leave out what prints"
+        )
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Note an operation, unless it computes a constant."""
