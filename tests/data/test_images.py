@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps
 
-from tinygrad_mnist.data import DataError
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.data import DataError, images
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.data.stacks import MAX_BYTES, MAX_PIXELS
@@ -369,7 +370,8 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(tmp_path: Path) -> None:
 MEASURE = """
 import resource, sys
 from PIL import Image
-from tinygrad_mnist.data import DataError
+from tinygrad_mnist import Tensor
+from tinygrad_mnist.data import DataError, images
 from tinygrad_mnist.data.images import read_image
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000,) * 2)
@@ -492,3 +494,258 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_files_that_are_damaged_are_sound(fuzzed: Path, name: str) -> None:
     fuzzed.write_bytes(SEEDS[name])
     assert read_image(fuzzed, 1 if name == "stack.npy" else None).shape == (24, 24)
+
+
+# ---- what is no path ---------------------------------------------------------------------------------------
+
+FORMATS = {
+    "png": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
+    "tiff": MODES,
+    "gif": ("L", "P"),
+    "bmp": ("1", "L", "P", "RGB"),
+    "webp": ("RGB", "RGBA"),
+    "jpg": ("L", "RGB", "CMYK"),
+}
+"""The modes that Pillow writes, by the format."""
+KINDS = [(name, mode) for name, modes in FORMATS.items() for mode in modes]
+
+
+def in_mode(mode: str, values: NDArray[Any], alpha: NDArray[Any]) -> Image.Image:
+    """A picture of any mode with these values; where it has an alpha channel, with this one."""
+    grey = Image.fromarray(values)
+    if mode == "LAB":
+        return Image.merge("LAB", (grey, grey, grey))
+    if mode == "I;16":
+        return Image.fromarray(values.astype(np.uint16) * 257)
+    image = grey.convert(mode)
+    if mode in ("LA", "RGBA"):
+        image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+class Pipe(io.RawIOBase):
+    """A file that gives a few bytes at a time, and cannot be sought in."""
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = content
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        part, self._rest = self._rest[: min(size, 700)], self._rest[min(size, 700) :]
+        return part
+
+
+@pytest.mark.parametrize(("name", "mode"), KINDS)
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 999), orientation=st.integers(0, 8), position=st.integers(0, 30))
+def test_equal_pictures_are_equal_however_they_are_given(
+    tmp_path: Path, name: str, mode: str, seed: int, orientation: int, position: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values, alpha = rng.integers(0, 256, (2, *rng.integers(3, 20, 2))).astype(np.uint8)
+    image = in_mode(mode, values, alpha)
+    path = tmp_path / f"digit.{name}"
+    options: dict[str, Any] = {"lossless": True, "exact": True} if name == "webp" else {}
+    if name not in ("gif", "bmp"):
+        image.getexif()[0x0112] = orientation
+        options["exif"] = image.getexif()
+    image.save(path, **options)
+    expected = read_image(path)
+    content = path.read_bytes()
+    behind = io.BytesIO(b"x" * position + content)
+    behind.seek(position)
+    # Pillow 13 errs on a TIFF on its side that it opens by its path, and not on one from an open file
+    with path.open("rb") as file, Image.open(io.BytesIO(content)) as opened:
+        for source in (file, io.BytesIO(content), behind, Pipe(content), opened):
+            np.testing.assert_array_equal(read_image(source), expected)
+            assert not getattr(source, "closed", False)
+        opened.load()
+        np.testing.assert_array_equal(read_image(opened), expected)
+    if name != "jpg":
+        np.testing.assert_array_equal(read_image(image), expected)
+
+
+def test_an_image_of_pillow_stays_as_it_is() -> None:
+    image = in_mode("LA", GREY.repeat(9, 0), 255 - GREY.repeat(9, 0))
+    before = image.copy()
+    read_image(image)
+    assert image == before
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_arrays_in_open_files_are_read(encode_idx: Callable[[NDArray[Any]], bytes], zipped: bool) -> None:
+    stack = np.stack([GREY, GREY[::-1]])
+    content = encode_idx(stack)
+    np.testing.assert_array_equal(
+        read_image(Pipe(gzip.compress(content) if zipped else content), 1), GREY[::-1]
+    )
+    file = io.BytesIO()
+    np.save(file, np.asfortranarray(stack / 255))
+    file.seek(0)
+    np.testing.assert_array_equal(read_image(file, 0), GREY)
+
+
+class Another:
+    """An array of somebody else's, as a tensor of PyTorch is one."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return GREY
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        GREY,
+        np.asfortranarray(GREY),
+        GREY[..., np.newaxis],
+        GREY.astype(">u2") * 257,
+        GREY / 255,
+        (GREY / 255).astype(np.float16),
+        GREY.tolist(),
+        (GREY / 255).tolist(),
+        Another(),
+        Tensor(GREY / 255),
+        Tensor(GREY / 255, requires_grad=True),
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_arrays_of_every_usual_kind_are_taken(source: Any) -> None:
+    np.testing.assert_allclose(read_image(source), GREY, atol=1)
+
+
+@pytest.mark.peers
+def test_a_tensor_of_pytorch_is_taken() -> None:
+    torch = pytest.importorskip("torch")
+    np.testing.assert_array_equal(read_image(torch.tensor(GREY)), GREY)
+    np.testing.assert_array_equal(read_image(torch.tensor(GREY / 255, requires_grad=True)), GREY)
+
+
+COLOURS = np.random.default_rng(3).integers(0, 256, (9, 7, 4)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(
+    ("convert", "slack"),
+    [
+        (lambda colours: colours, 0),
+        (lambda colours: colours.astype(np.int64), 0),
+        (lambda colours: colours.astype(np.uint16) * 257, 0),
+        (lambda colours: colours / 255, 0),
+        (lambda colours: (colours / 255).astype(np.float32), 0),
+    ],
+    ids=["uint8", "int64", "uint16", "float64", "float32"],
+)
+def test_an_array_in_colour_is_the_picture_that_pillow_makes_of_it(
+    channels: int, convert: Callable[[NDArray[Any]], NDArray[Any]], slack: int
+) -> None:
+    colours = COLOURS[..., :channels]
+    expected = read_image(Image.fromarray(colours))
+    np.testing.assert_allclose(read_image(convert(colours)), expected, atol=slack)
+
+
+def test_booleans_in_colour_are_white_and_black() -> None:
+    corners = np.zeros((6, 6, 3), bool)
+    corners[:3] = True
+    np.testing.assert_array_equal(read_image(corners), np.where(corners[..., 0], 255, 0))
+
+
+def test_a_stack_in_an_array_takes_an_index_and_stays_on_one_scale() -> None:
+    dark = np.zeros(GREY.shape)
+    dark[1, 1] = 1
+    np.testing.assert_array_equal(read_image(np.stack([GREY.astype(float), dark]), 1), dark)
+    with pytest.raises(DataError, match="the array holds 2 pictures; choose one"):
+        read_image(np.zeros((2, 6, 6)))
+
+
+def test_the_values_are_the_callers_own() -> None:
+    given_ = GREY.copy()
+    for source in (given_, np.stack([given_, given_])):
+        read = read_image(source, None if source.ndim == 2 else 0)
+        read[...] = 7
+    np.testing.assert_array_equal(given_, GREY)
+
+
+def named(content: bytes, name: Any) -> io.BytesIO:
+    file = io.BytesIO(content)
+    file.name = name  # type: ignore[attr-defined]
+    return file
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(b"x")
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: io.BytesIO(), "the file object is empty"),
+        (lambda: io.BytesIO(b"just text, and no picture"), "the file object is not a picture"),
+        (lambda: named(b"", "seven.png"), r"seven\.png is empty"),
+        (lambda: named(b"", 3), "the file object is empty"),
+        (lambda: named(b"", "<stdin>"), "standard input is empty"),
+        (lambda: named(b"\x93NUMPY\x01\0\xff\xff", "a.npy"), r"a\.npy cannot be read as an NPY file"),
+        (lambda: named(b"\x1f\x8b\x08\0\0\0", "a.gz"), r"a\.gz is a truncated gzip"),
+        (closed, "the file object cannot be read .*closed"),
+        (lambda: np.full((4, 4), np.nan), "the array holds values from nan"),
+        (lambda: np.full((4, 9, 3), -1.0), "the array holds values from -1"),
+        (lambda: np.zeros(784), r"the array has the shape \(784,\)"),
+        (lambda: np.zeros((0, 3)), r"the array has the shape \(0, 3\)"),
+        (lambda: np.zeros((2, 9, 9, 3)), r"the array has the shape \(2, 9, 9, 3\)"),
+        (lambda: np.full((4, 4), "7"), "the array holds values of type <U1"),
+        (lambda: [[1, 2], [3]], "the list is no picture: its rows are not equally long"),
+        (lambda: [["7", "8"]], "the list holds values of type <U1"),
+        (
+            lambda: np.broadcast_to(np.uint8(0), (8001, 8001)),
+            "the array has pictures of more than 64,000,000",
+        ),
+        (lambda: np.broadcast_to(0.0, (5000, 5000)), "the array has pictures of 200,000,000 bytes"),
+        (lambda: Image.new("1", (8001, 8001)), "the image of Pillow has more than 64,000,000 pixels"),
+        (lambda: "0123456789", "0123456789 does not exist"),
+        (lambda: "0 1 2 " * 2000, "0 1 2 .* cannot be read"),
+    ],
+)
+def test_what_is_no_picture_is_called_what_it_is(make: Callable[[], Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason) as caught:
+        read_image(make())
+    assert len(str(caught.value)) < 300
+
+
+class Broken:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        raise RuntimeError("it is on another device")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (b"\x89PNG", "given as bytes; .*io.BytesIO"),
+        (bytearray(b"x"), "given as bytearray"),
+        (None, "given as NoneType; expected a path, an array"),
+        (7, "given as int"),
+        ({"image": 1}, "given as dict"),
+        (io.StringIO("text"), "gives str where bytes were expected; .*'rb'"),
+        (Broken(), "cannot be made an array .it is on another device"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_another_type_is_refused_with_what_to_give(source: Any, reason: str) -> None:
+    with pytest.raises(TypeError, match=reason):
+        read_image(source)
+
+
+def test_of_an_open_file_no_more_is_read_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless:
+        given = 0
+
+        def read(self, size: int) -> bytes:
+            self.given += size
+            return bytes(size)
+
+    monkeypatch.setattr(images, "MAX_BYTES", 3 << 20)
+    with pytest.raises(DataError, match="more than 3,145,728 bytes"):
+        read_image(Endless())
+    assert Endless.given <= 5 << 20

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import FAILED, class_heading, explain, notify, print_table, show
-
-if TYPE_CHECKING:
-    from tinygrad_mnist.training import Checkpoint
 
 NAME: Final = "predict"
 HELP: Final = "predict the digit, or another class, on a picture"
@@ -81,6 +78,7 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
     """Print a line for each picture; a picture that cannot be read has its sentence on standard error."""
     from tinygrad_mnist.numbers import percent_text
     from tinygrad_mnist.training import predict_picture
+    from tinygrad_mnist.training.prediction import note_on_digits
 
     checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
     classes = checkpoint.class_names if arguments.probabilities else ()
@@ -100,7 +98,8 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
         rows.append((name, found.name, percent_text(found.confidence, 1), *shares))
     if rows:
         print_table(("image", class_heading(checkpoint.class_names), "confidence", *classes), rows)
-        _warn_of_small_digits(checkpoint)
+        if note := note_on_digits(checkpoint):
+            notify(note)
     return status
 
 
@@ -135,17 +134,3 @@ def _write_submission(arguments: argparse.Namespace) -> int:
     names = checkpoint.class_names
     print_table((class_heading(names), "predicted"), [(name, f"{counts[name]:,}") for name in names])
     return 0
-
-
-def _warn_of_small_digits(checkpoint: Checkpoint) -> None:
-    """Tell the user that a model of the bundled digits is not made for other people's handwriting."""
-    if checkpoint.origin.get("data") != "digits":
-        return
-    from tinygrad_mnist.numbers import size_text
-
-    images = checkpoint.origin.get("train_images")
-    count = f"{images:,} " if isinstance(images, int) else ""
-    notify(
-        f"this model was trained on {count}small digits of {size_text(checkpoint.image_shape)} pixels, and "
-        "often errs on other people's handwriting; train on MNIST to have your own recognised"
-    )

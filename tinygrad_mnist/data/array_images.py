@@ -60,8 +60,8 @@ def values_of_array(array: Any, name: str, index: int | None) -> Grey:
             f"{name} has the shape {shape}, where a picture was expected, (h, w), or in colour (h, w, 3) or "
             "(h, w, 4)"
         )
-    # as in files of arrays: the last axis of a stack of pictures, which are wider, is none of colours
-    is_single = pixels.ndim == 2 or (shape[2] in (1, 3, 4) and shape[1] > 4)
+    # with an index, a last axis of 3 may be the width of small pictures
+    is_single = pixels.ndim == 2 or (shape[2] in (1, 3, 4) and (index is None or shape[1] > 4))
     check_index(name, None if is_single else shape[0], index)
     check_pixels(name, shape[0] * shape[1] if is_single else shape[1] * shape[2], pixels.dtype)
     if is_single and pixels.ndim == 3 and shape[2] > 1:

@@ -6,18 +6,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.data.drawings import read_preparation
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.labels import natural
 from tinygrad_mnist.data.parts import MOST_BYTES, Found, Part, with_validation
 from tinygrad_mnist.data.pillow_images import Outline, read_outline
+from tinygrad_mnist.data.prepare import Preparation
 from tinygrad_mnist.data.scaling import scaled
-from tinygrad_mnist.numbers import count_text
+from tinygrad_mnist.numbers import count_text, size_text
 
 SUFFIXES = frozenset(
     (
@@ -57,6 +60,18 @@ def visible(directory: Path) -> list[os.DirEntry[str]]:
 def is_picture_name(name: str) -> bool:
     """Return whether a file is a picture by its ending."""
     return os.path.splitext(name)[1].casefold() in SUFFIXES
+
+
+def is_class_name(name: str) -> bool:
+    """Return whether a folder of this name is taken for a class, whatever is beside it.
+
+    Examples
+    --------
+    >>> is_class_name("7"), is_class_name("test"), is_class_name(".git")
+    (True, False, False)
+    """
+    is_hidden = name.startswith(".") or name.casefold() in _IGNORED
+    return bool(name) and not is_hidden and _PART_NAME.fullmatch(name) is None
 
 
 def pictures_in(directory: Path) -> tuple[list[Path], int]:
@@ -108,7 +123,7 @@ def read_class_folders(directory: Path, found: ClassFolders) -> Found:
     """Read the pictures of all classes.
 
     Pictures of other sizes than most are scaled as a whole, and large ones are scaled down. Colour is made
-    grey.
+    grey. Drawings that a service has kept are prepared, as its model is shown them.
 
     Raises
     ------
@@ -140,7 +155,9 @@ def read_class_folders(directory: Path, found: ClassFolders) -> Found:
         parts[part] = Part(str(where), images[start : start + len(pairs)], labels)
         start += len(pairs)
     train, test, more = with_validation(parts["train"], parts.get("test"), parts.get("validation"))
-    return Found("folders of pictures", train, test, notes=(*notes, *more), is_centred=False)
+    preparation = read_preparation(directory)
+    is_centred = preparation is not None and preparation.is_centred
+    return Found("folders of pictures", train, test, notes=(*notes, *more), is_centred=is_centred)
 
 
 def _endings() -> str:
@@ -152,12 +169,14 @@ def read_pictures(
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Return the grey values of pictures, each scaled as a whole to one size, and notes on that.
 
+    Drawings are prepared, where the directory says by its file how; see `tinygrad_mnist.data.drawings`.
+
     Parameters
     ----------
     paths : sequence of Path
         The pictures.
     directory : Path
-        Where they are, in errors.
+        Where they are.
     shape : tuple of int, optional
         Height and width; by default those that most of them have, with a longer side of at most
         `LONGEST_SIDE`.
@@ -169,6 +188,8 @@ def read_pictures(
     notes : list of str
         What was done, each a part of a sentence.
     """
+    if (preparation := read_preparation(directory)) is not None:
+        return _prepared(paths, directory, replace(preparation, shape=shape or preparation.shape))
     outlines, kept = [], 0
     for path in paths:
         outline = read_outline(path, small=LONGEST_SIDE**2)
@@ -183,6 +204,23 @@ def read_pictures(
     for k, (path, outline) in enumerate(zip(paths, outlines, strict=True)):
         images[k] = scaled(read_image(path) if outline.grey is None else outline.grey, shape)
     return images, notes
+
+
+def _prepared(
+    paths: Sequence[Path], directory: Path, preparation: Preparation
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return drawings as a model is shown them, and a note on that."""
+    shape = preparation.shape
+    if len(paths) * shape[0] * shape[1] > MOST_BYTES:
+        raise _too_many(directory, len(paths), shape)
+    images = np.empty((len(paths), *shape), np.uint8)
+    for k, path in enumerate(paths):
+        try:
+            images[k] = preparation(read_image(path)).image
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+    way = "placed" if preparation.is_centred else "scaled"
+    return images, [f"its drawings are {way} on {size_text(shape)} pixels, as a model is shown them"]
 
 
 def _common_shape(outlines: Sequence[Outline]) -> tuple[tuple[int, int], list[str]]:

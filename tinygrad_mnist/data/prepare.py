@@ -8,11 +8,12 @@ Each step returns what it made, and the placement of that on what it was given.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tinygrad_mnist.data.dataset import MOST_PIXELS
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.levels import black_and_white
 from tinygrad_mnist.data.placement import Placement, affine, after, resized
@@ -42,6 +43,72 @@ class Prepared:
 
     image: NDArray[np.uint8]
     placement: Placement
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The way in which pictures are made what a model is shown.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the model's pictures.
+    is_centred : bool
+        Whether they show digits or other signs that were placed as those of MNIST (of 8 x 8 pixels: as those
+        of UCI); else a picture is scaled as a whole.
+    page : {"dark", "light"}, optional
+        What the model's pictures lie on; None where there are both.
+
+    Raises
+    ------
+    DataError
+        Signs are placed on square pictures only; or the shape or the page is none.
+
+    Examples
+    --------
+    >>> paper = np.full((60, 80), 255, np.uint8)
+    >>> paper[10:50, 5:13] = 0
+    >>> int(Preparation((28, 28))(paper).image[14, 14])
+    255
+    >>> int(Preparation((6, 8), is_centred=False, page="light")(paper).image[2, 1])
+    51
+    """
+
+    shape: tuple[int, int]
+    is_centred: bool = True
+    page: str | None = "dark"
+
+    def __post_init__(self) -> None:
+        height, width = self.shape
+        if min(height, width) < 1 or height * width > MOST_PIXELS or self.page not in (*PAGES, None):
+            raise DataError(
+                f"pictures of a model have from 1 to {MOST_PIXELS:,} pixels, on a dark or a light page, and "
+                f"not {height} x {width} on one that is {self.page!r}"
+            )
+        if self.is_centred and height != width:
+            raise DataError(f"only square pictures are drawn, not such of {height} x {width} pixels")
+
+    @property
+    def name(self) -> str:
+        """The way in a word: ``"mnist"``, ``"uci"``, or ``"whole"``."""
+        if not self.is_centred:
+            return "whole"
+        return "uci" if self.shape == (8, 8) else "mnist"
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Prepared:
+        """Prepare grey values (h, w).
+
+        Raises
+        ------
+        DataError
+            They show nothing.
+        """
+        if not self.is_centred:
+            return scale_whole(picture, self.shape, self.page)
+        prepared = place_digit(picture, self.shape[0])
+        if self.page == "light":  # prepared light on dark
+            prepared = replace(prepared, image=255 - prepared.image)
+        return prepared
 
 
 def prepare_digit(image: ArrayLike, size: int = 28, *, fill: float | None = None) -> NDArray[np.uint8]:
@@ -333,12 +400,13 @@ def _thickened(digit: Ink, pen: float) -> tuple[Ink, Placement]:
 
 def _dilated(digit: Ink, radius: float) -> Ink:
     """Return the largest ink within `radius` pixels of each pixel; as wide a margin must be without ink."""
-    reach = int(np.ceil(radius))
-    thick = digit.copy()
-    for y in range(-reach, reach + 1):
-        for x in range(-reach, reach + 1):
-            if x * x + y * y <= radius * radius:
-                np.maximum(thick, np.roll(digit, (y, x), axis=(0, 1)), out=thick)
+    thick, wide, half = digit.copy(), digit, 0
+    for y in range(int(radius), -1, -1):  # the rows of the disc, which are the wider the nearer to its middle
+        while (half + 1) ** 2 + y * y <= radius * radius:
+            half += 1
+            wide = np.maximum(wide, np.maximum(np.roll(digit, half, axis=1), np.roll(digit, -half, axis=1)))
+        for shift in {y, -y}:
+            np.maximum(thick, np.roll(wide, shift, axis=0), out=thick)
     return thick
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.placement import Placement, after, resized
-from tinygrad_mnist.data.prepare import Prepared, place_digit, scale_whole
+from tinygrad_mnist.data.prepare import Preparation, Prepared
+from tinygrad_mnist.data.scaling import PAGES
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
@@ -152,7 +153,7 @@ def predict_picture(
     >>> found.image.shape, found.placement.shape
     ((8, 8), (2, 3))
     """
-    require_drawable(checkpoint)
+    preparation_of(checkpoint)  # before anything is read
     if isinstance(picture, str | os.PathLike):
         path = os.fspath(picture)
         file, own_index = _with_index(path)
@@ -172,35 +173,6 @@ def predict_picture(
 
 
 def prepare_found(checkpoint: Checkpoint, found: Picture) -> Prepared:
-    """Make of a picture what a model is shown, as `prepare_by_checkpoint`; an error names the picture.
-
-    The placement is on the picture as it was given, before a large one was scaled down while it was read.
-    """
-    try:
-        prepared = prepare_by_checkpoint(checkpoint, found.grey)
-    except DataError as error:  # it does not know where the picture came from
-        raise DataError(f"{found.name}: {error}") from error
-    shape = found.grey.shape[0], found.grey.shape[1]
-    if shape == found.size:
-        return prepared
-    return replace(prepared, placement=after(prepared.placement, resized(found.size, shape)))
-
-
-def is_drawn(checkpoint: Checkpoint) -> bool:
-    """Return whether a model is one of digits or other drawn signs, each centred on its picture."""
-    return bool(checkpoint.origin.get("is_centred", True))
-
-
-def require_drawable(checkpoint: Checkpoint) -> None:
-    """Raise a CheckpointError if a picture cannot be prepared for a model: its drawn signs are not square."""
-    height, width = checkpoint.image_shape
-    if is_drawn(checkpoint) and height != width:
-        raise CheckpointError(
-            f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
-        )
-
-
-def prepare_by_checkpoint(checkpoint: Checkpoint, picture: NDArray[np.uint8]) -> Prepared:
     """Make of a picture what a model is shown.
 
     For a model of digits, or of other drawn signs, it is made as MNIST's were, or as those of UCI for one of
@@ -210,24 +182,57 @@ def prepare_by_checkpoint(checkpoint: Checkpoint, picture: NDArray[np.uint8]) ->
     ----------
     checkpoint : Checkpoint
         The model.
-    picture : ndarray, shape (h, w), uint8
-        Grey values.
+    found : Picture
+        The picture. The placement is on it as it was given, before a large one was scaled down while it was
+        read.
 
     Raises
     ------
     DataError
-        If it shows nothing.
+        If it shows nothing; it is named.
     CheckpointError
         If the model's images are not square, as only square ones are drawn.
     """
-    require_drawable(checkpoint)
+    try:
+        prepared = preparation_of(checkpoint)(found.grey)
+    except DataError as error:  # it does not know where the picture came from
+        raise DataError(f"{found.name}: {error}") from error
+    shape = found.grey.shape[0], found.grey.shape[1]
+    if shape == found.size:
+        return prepared
+    return replace(prepared, placement=after(prepared.placement, resized(found.size, shape)))
+
+
+def note_on_digits(checkpoint: Checkpoint) -> str | None:
+    """Return the sentence that a model of the bundled digits is not made for other people's handwriting."""
+    if checkpoint.origin.get("data") != "digits":
+        return None
+    images = checkpoint.origin.get("train_images")
+    count = f"{images:,} " if isinstance(images, int) else ""
+    return (
+        f"this model was trained on {count}small digits of {size_text(checkpoint.image_shape)} pixels, and "
+        "often errs on other people's handwriting; train on MNIST to have your own recognised"
+    )
+
+
+def preparation_of(checkpoint: Checkpoint) -> Preparation:
+    """Return how pictures are made what a model is shown.
+
+    Raises
+    ------
+    CheckpointError
+        If the model's images are not square, as only square ones are drawn.
+    """
+    is_centred = bool(checkpoint.origin.get("is_centred", True))
     page = checkpoint.origin.get("page")
-    if not is_drawn(checkpoint):
-        return scale_whole(picture, checkpoint.image_shape, page)
-    prepared = place_digit(picture, checkpoint.image_shape[0])
-    if page == "light":  # prepared light on dark
-        prepared = replace(prepared, image=255 - prepared.image)
-    return prepared
+    height, width = checkpoint.image_shape
+    if is_centred and height != width:
+        raise CheckpointError(
+            f"the model takes images of {size_text((height, width))} pixels; only square ones are drawn"
+        )
+    if page not in PAGES:  # signs are drawn light on dark where nothing else is known
+        page = "dark" if is_centred else None
+    return Preparation((height, width), is_centred, page)
 
 
 def predict_by_checkpoint(
