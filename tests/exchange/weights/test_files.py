@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,14 @@ def test_others_may_read_the_file_as_any_other(suffix: str, tmp_path: Path) -> N
     (tmp_path / "usual").touch()
     save_weights({"a": np.ones(2)}, tmp_path / f"a{suffix}")
     assert (tmp_path / f"a{suffix}").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_tensors_begin_in_the_file_where_pytorch_can_map_them(tmp_path: Path) -> None:
+    save_weights(ARRAYS, tmp_path / "a.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt") as archive:
+        for member in archive.infolist():
+            begin = member.header_offset + 30 + len(member.filename) + len(member.extra)
+            assert begin % 64 == 0, member.filename
 
 
 # ---- tied arrays -----------------------------------------------------------------------------------------

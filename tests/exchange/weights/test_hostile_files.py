@@ -151,6 +151,14 @@ def test_metadata_of_safetensors_names_only_what_is_there(tmp_path: Path) -> Non
     assert {*load_weights(path)} <= {"a", "b", "d", "../e"}
 
 
+def test_metadata_of_safetensors_hides_no_tensor(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    header = {"__metadata__": {"b": "a"}, "a": tensor(), "b": tensor(offsets=[4, 8])}
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors_of(header, np.array([1, 2], np.float32).tobytes()))
+    assert load_weights(path)["b"].tolist() == [2]
+
+
 # ---- NumPy's files ---------------------------------------------------------------------------------------
 
 
