@@ -85,6 +85,8 @@ def _upright(image: Image.Image, name: str, scale: tuple[float, float] = (1.0, 1
     `scale` is how much wider and higher it was.
     """
     grey = _upright_values(image, name)
+    if scale == (1.0, 1.0):
+        return grey, (grey.shape[0], grey.shape[1])
     across, down = scale[::-1] if _is_turned(image) else scale
     return grey, (round(grey.shape[0] * down), round(grey.shape[1] * across))
 
@@ -261,6 +263,9 @@ def _grey_values(image: Image.Image, name: str) -> Grey:
 def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """Yield a picture in strips of whole rows, each with the rows that it has."""
     height = max(1, _STRIP // image.width)
+    if image.height <= height:  # most are small, and need no copy
+        yield slice(image.height), image
+        return
     for top in range(0, image.height, height):
         bottom = min(top + height, image.height)
         yield slice(top, bottom), image.crop((0, top, image.width, bottom))
