@@ -72,9 +72,9 @@ def page() -> str:
         reasons.setdefault(reason, []).append(f"`{each}`")
     return f"""# What ONNX can hold
 
-Written by `scripts/make_onnx_coverage.py` from the table of converters. A test exports every operation with the
-samples of its gradient check, and compares the values of `onnx.reference` and of onnxruntime with ours. An operation
-that is in no table fails that test.
+Written by `scripts/make_onnx_coverage.py` from the table of converters. A test exports every operation with
+the samples of its gradient check, and compares the values of `onnx.reference` and of onnxruntime with ours.
+An operation that is in no table fails that test.
 
 | of {len(REGISTRY)} operations | |
 |---|--:|
@@ -82,8 +82,9 @@ that is in no table fails that test.
 | several operators | {len(several)} |
 | refused | {len(REFUSED)} |
 
-NumPy's other functions are formulae of these operations. Those that look at values to choose what they compute
-(`np.sort`, `np.median`, `np.quantile`) would become constants, and are refused with a sentence that says where.
+NumPy's other functions are formulae of these operations. Those that look at values to choose what they
+compute (`np.sort`, `np.median`, `np.nansum`) would become constants, and are refused with a sentence that
+says where.
 
 ## One operator
 
@@ -95,8 +96,9 @@ NumPy's other functions are formulae of these operations. Those that look at val
 |---|---|
 {chr(10).join(f"| `{each}` | {', '.join(kinds)} |" for each, kinds in several.items())}
 
-They are formulae that keep the digits of small results and do not overflow: `log1p` is not written as log(1 + x).
-Images are resized by products with our own matrices, as ONNX's Resize finds the places of pixels in float32.
+They are formulae that keep the digits of small results and do not overflow: `log1p` is not written as
+log(1 + x). Images are resized by products with our own matrices, as ONNX's Resize finds the places of pixels
+in float32.
 
 ## With limits
 
@@ -112,14 +114,15 @@ Images are resized by products with our own matrices, as ONNX's Resize finds the
 
 ## How near the values are
 
-Within 1e-5, relative to the largest number of a result; most elementwise operations are that near relative to each
-single number. Two are not, far from 0: onnxruntime computes Sigmoid below -17 and Gelu below -4 with an error of up
-to 5e-7, where the true results are as small. float16 is computed in float32 and rounded once an operation, as here.
+Within 1e-5, relative to the largest number of a result; most elementwise operations are that near relative
+to each single number. Two are not, far from 0: onnxruntime computes Sigmoid below -17 and Gelu below -4 with
+an error of up to 5e-7, where the true results are as small. float16 is computed in float32 and rounded once
+an operation, as here. The sign of a NaN, which `copysign` and `signbit` read, is not told.
 
 ## float64
 
-onnxruntime computes some operators in float32 alone. A model in float64 with one of these operations is a valid file,
-which `onnx.reference` runs, and onnxruntime does not:
+onnxruntime computes some operators in float32 alone. A model in float64 with one of these operations is a
+valid file, which `onnx.reference` runs, and onnxruntime does not:
 
 {_wrapped([f"`{each}`" for each in narrow])}
 """

@@ -29,7 +29,7 @@ def line_with(text: str, output: str) -> str:
 def test_every_example_is_tested() -> None:
     tested = {"tensor_basics.py", "two_moons.py", "digit_recognition.py", "digit_classification.py"}
     tested |= {"check_your_own_op.py", "visualize_graph.py", "compile_step.py", "lenet.py"}
-    tested |= {"residual_network.py", "train_loop_by_hand.py", "train_with_fit.py"}
+    tested |= {"residual_network.py", "train_loop_by_hand.py", "train_with_fit.py", "move_weights.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
 
@@ -106,6 +106,13 @@ def test_digit_recognition_learns_the_bundled_digits(tmp_path: Path) -> None:
     assert last_percentage(line_with("accuracy on unseen digits:", output)) > 93
     pictures = tmp_path / "runs" / "digit_recognition"
     assert {path.name for path in pictures.iterdir()} == {"training.png", "predictions.png"}
+
+
+def test_weights_move_to_other_tools_and_back(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="the extra `safetensors` is not installed")
+    output = run("move_weights.py", cwd=tmp_path)
+    assert len([line for line in output.splitlines() if line.endswith("the same outputs: True")]) >= 4
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "model.npz", "model.pt"}
 
 
 @pytest.mark.parametrize(

@@ -57,8 +57,8 @@ def dlpack_capsule(
     if copy or not (array.dtype.isnative and all(stride >= 0 for stride in array.strides)):
         if copy is False:
             raise BufferError(
-                f"an array of dtype {array.dtype} and strides {array.strides} cannot be shared without a copy; leave "
-                "out copy=False"
+                f"an array of {array.dtype} and strides {array.strides} cannot be shared without a copy; "
+                "leave out copy=False"
             )
         array = array.astype(array.dtype.newbyteorder("="), order="C")
     elif not array.flags.writeable:

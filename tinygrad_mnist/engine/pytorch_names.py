@@ -282,8 +282,8 @@ TOP_LEVEL: Final[dict[str, str]] = {
     "linalg": "write np.linalg, whose functions take Tensors, as in `np.linalg.inv(a)`",
     "fft": "there is no gradient of Fourier transforms; write np.fft of arrays",
     "special": "write `np.exp(x)` and the like; `op.REGISTRY` has erf, xlogy and softplus",
-    "from_dlpack": "write Tensor(array), which takes arrays of PyTorch and JAX without a copy; those of others "
-    "by `Tensor(np.from_dlpack(array))`",
+    "from_dlpack": "write Tensor(array), which takes arrays of PyTorch and JAX without a copy; those of "
+    "others by `Tensor(np.from_dlpack(array))`",
 }
 """For names at the top level of ``torch`` (and some of JAX), what to write; METHODS is looked into, too."""
 

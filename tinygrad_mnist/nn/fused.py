@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift, apply
 from tinygrad_mnist.nn.activations import ReLU
@@ -113,8 +112,7 @@ def _run_in_evaluation(
     """Normalise by the running statistics, without a tape; None where something is to be recorded."""
     mean, var = norm.running_mean, norm.running_var
     # A gradient in evaluation mode is rare, and the modules compute it: this shortcut needs no rule for it.
-    # No recorder is told of it either, so with one on the modules run.
-    if mean is None or var is None or recording.get() or recorder.get() is not None:
+    if mean is None or var is None or recording.get():
         return None
     if not (mean.dtype == var.dtype == x.dtype and mean.shape == var.shape == bias.shape):
         return None

@@ -17,8 +17,8 @@ from tinygrad_mnist.nn import functional as F
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from tinygrad_mnist import onnx  # noqa: E402
-from tinygrad_mnist.onnx import ExportError  # noqa: E402
+from tinygrad_mnist import onnx
+from tinygrad_mnist.onnx import ExportError
 
 Function = Callable[[Any], Any]
 
@@ -244,10 +244,10 @@ REFUSED = {
     "partition", "unwrap", "interp", "full_like", "linalg.inv", "linalg.pinv", "linalg.slogdet", "linalg.qr",
     "linalg.svd", "linalg.svdvals", "linalg.cond", "linalg.cholesky", "linalg.eigh", "linalg.eigvalsh",
     "linalg.solve", "linalg.lstsq", "linalg.tensorinv", "linalg.tensorsolve", "nan_to_num", "cov",
-    "apply_along_axis",
+    "apply_along_axis", "nansum", "nanprod", "nanmax", "nanmin", "nanmean", "nanvar", "nanstd",
 }  # fmt: skip
-"""Functions of which some calls are refused: they look at values to choose what they compute, as a sort does, or
-are made of an operation that is refused."""
+"""Functions of which some calls are refused: they look at values to choose what they compute, as a sort and
+a mask of NaN do, or are made of an operation that is refused."""
 
 COUNTED = [(name, i) for name, calls in CALLS.items() if name != "astype" for i in range(len(calls))]
 
@@ -258,7 +258,9 @@ def on_floats(function: Any, call: Call) -> tuple[Function, list[Any]]:
 
     def tensors(*given: Any) -> tuple[Any, ...]:
         out = of_arrays(*given)
-        return tuple(each for each in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(each, Tensor))
+        return tuple(
+            each for each in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(each, Tensor)
+        )
 
     return tensors, [each.astype(np.float32) for each in arrays]
 

@@ -24,7 +24,7 @@ from tinygrad_mnist import onnx  # noqa: E402
 from tinygrad_mnist.onnx import ExportError  # noqa: E402
 
 TOLERANCES = {"float16": 5e-3, "float32": 1e-5, "float64": 1e-5}
-"""Relative to the largest number of a result; of float64 no less, as ``onnx.reference`` computes Erf in float32."""
+"""Relative to the largest number of a result; in float64, too, ``onnx.reference`` computes Erf in float32."""
 
 
 def values_of(model: Callable[..., Any], inputs: list[Any]) -> list[Any]:
@@ -126,12 +126,21 @@ def test_an_operation_has_its_values_for_drawn_calls(
 ) -> None:
     calls: list[Call] = []
 
-    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=40,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(op_inputs(REGISTRY[name], (1.0,)))
     def draw(call: Any) -> None:
         arguments, static = call
         if not (name in LIMITED and LIMITED[name](*arguments, **static)):
-            narrow = [each.astype(np.float32) if getattr(each, "dtype", None) == np.float64 else each for each in arguments]
+            narrow = [
+                each.astype(np.float32) if getattr(each, "dtype", None) == np.float64 else each
+                for each in arguments
+            ]
             calls.append((narrow, static))
 
     draw()
@@ -143,10 +152,11 @@ def test_an_operation_has_its_values_for_drawn_calls(
 ELEMENTWISE = [
     name
     for name in WRITTEN
-    if REGISTRY[name].kind in ("elementwise", "constant", "fused") and REGISTRY[name].samples in ("broadcast", ())
+    if REGISTRY[name].kind in ("elementwise", "constant", "fused")
+    and REGISTRY[name].samples in ("broadcast", ())
 ]
 FAR_OUT = {"sigmoid": 1e-7, "logaddexp": 1e-7, "logaddexp2": 1e-7}
-"""Operations that are near absolutely: onnxruntime's Sigmoid ends at -18, and the others are 0 where they cross it."""
+"""Operations that are near absolutely: onnxruntime's Sigmoid ends at -18, and the others cross 0."""
 OF_INTEGERS = {"invert", "left_shift", "right_shift", "bitwise_and", "bitwise_or", "bitwise_xor"}
 
 
@@ -185,10 +195,10 @@ SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.0, np.inf, -np.inf, np.nan], n
 PAIRS = [pair.ravel() for pair in np.meshgrid(SPECIAL, SPECIAL)]
 # copysign and signbit are not among these: ONNX cannot tell the sign of a NaN
 WITH_SPECIAL_VALUES = [
-    "add", "multiply", "divide", "maximum", "minimum", "fmax", "fmin", "hypot", "arctan2", "remainder", "fmod",
-    "floor_divide", "logaddexp", "direction", "xlogy", "multiply_no_nan", "equal", "less", "greater_equal", "sign",
-    "isnan", "isinf", "isfinite", "log1p", "expm1", "softplus", "log_sigmoid", "trunc", "cbrt", "exp2",
-    "relu", "square", "reciprocal", "logistic",
+    "add", "multiply", "divide", "maximum", "minimum", "fmax", "fmin", "hypot", "arctan2", "remainder",
+    "fmod", "floor_divide", "logaddexp", "direction", "xlogy", "multiply_no_nan", "equal", "less",
+    "greater_equal", "sign", "isnan", "isinf", "isfinite", "log1p", "expm1", "softplus", "log_sigmoid",
+    "trunc", "cbrt", "exp2", "relu", "square", "reciprocal", "logistic",
 ]  # fmt: skip
 
 

@@ -115,6 +115,16 @@ def test_what_depends_on_parameters_alone_is_computed_before(gives_the_same: Any
     assert [node.op_type for node in package.load(path).graph.node] == ["MatMul"]
 
 
+def test_what_no_output_needs_is_not_written(gives_the_same: Any, path: Path) -> None:
+    gives_the_same(lambda x: (np.argsort(x, axis=0), np.exp(x), 2 * x)[2], floats(4, 3))
+    assert [node.op_type for node in package.load(path).graph.node] == ["Mul"]
+
+
+def test_equal_constants_are_written_once(gives_the_same: Any, path: Path) -> None:
+    gives_the_same(lambda x: x.reshape(len(x), 3, 1) * 2.0 + 2.0, floats(4, 3))
+    assert len(package.load(path).graph.initializer) == 2
+
+
 @pytest.fixture
 def forgetting() -> Iterator[None]:
     """Forget afterwards what a test declares."""

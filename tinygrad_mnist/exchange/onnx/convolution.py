@@ -9,8 +9,8 @@ import numpy as np
 
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.expression import Expression, expressions
-from tinygrad_mnist.exchange.onnx.shape import rank, shape_of, sliced, whole_slice
-from tinygrad_mnist.exchange.onnx.sizes import Length, Size
+from tinygrad_mnist.exchange.onnx.shape import fixed, rank, shape_of, sliced, whole_slice
+from tinygrad_mnist.exchange.onnx.sizes import Length
 from tinygrad_mnist.exchange.onnx.table import converts
 
 Pair = tuple[int, int]
@@ -112,11 +112,9 @@ def conv2d_by_weight(
 
     It is a convolution of x with g, in which channels and examples change places, and stride and dilation.
     """
-    n, channels, height, width = shape_of(x)
     images, filters = expressions(build, x, g)
-    if groups > 1:
-        if isinstance(n, Size):
-            raise build.refuse("the transpose by the weights of several groups needs a batch of one size")
+    if groups > 1:  # the channels of a group become the examples, and the examples its channels
+        n, channels, height, width = fixed(build, shape_of(x))
         split = build.reshape(images.value, (n, groups, channels // groups, height, width))
         split = build.node("Transpose", split, perm=(2, 1, 0, 3, 4))
         images = Expression(build, build.reshape(split, (channels // groups, groups * n, height, width)))
@@ -136,9 +134,7 @@ def conv2d_by_weight(
 @converts("convolve")
 def convolve(build: Builder, a: Value, v: Value, mode: str = "full") -> Value:
     """Return the convolution of two vectors: that of one image of one row, with a filter that is turned."""
-    n, m = shape_of(a)[0], shape_of(v)[0]
-    if isinstance(n, Size) or isinstance(m, Size):
-        raise build.refuse("the length of a vector follows from the batch size")
+    n, m = fixed(build, (shape_of(a)[0], shape_of(v)[0]))
     image, filter_ = expressions(build, a, v)
     turned = sliced(build, filter_.value, (0,), (-1,), (np.iinfo(np.int64).min,), (-1,))
     row = Expression(build, build.reshape(image.value, (1, 1, n)))
@@ -163,9 +159,7 @@ def sliding_window_view(build: Builder, x: Value, window: tuple[int, ...], axes:
     lengths: list[Length] = list(shape_of(x))
     for number, (length, axis) in enumerate(zip(window, axes, strict=True)):
         axis %= ndim
-        whole = lengths[axis]
-        if isinstance(whole, Size):
-            raise build.refuse("windows slide along an axis whose length follows from the batch size")
+        (whole,) = fixed(build, lengths[axis : axis + 1])
         lengths[axis] = whole - length + 1
         positions = np.arange(whole - length + 1)[:, None] + np.arange(length)
         x = build.node("Gather", x, build.constant(positions, np.int64), axis=axis)
@@ -180,9 +174,7 @@ def overlap_add(
     build: Builder, g: Value, shape: tuple[int, ...], window: tuple[int, ...], axes: tuple[int, ...]
 ) -> Value:
     """Return the sum of windows, each put back to where it was taken from."""
-    shape = build.results[0].shape
-    if any(isinstance(n, Size) for n in shape):
-        raise build.refuse("the sum of windows needs a batch of one size")
+    shape = fixed(build, build.results[0].shape)
     (windows,) = expressions(build, g)
     numbers = np.arange(math.prod(shape)).reshape(shape)
     places = np.lib.stride_tricks.sliding_window_view(numbers, window, axes).ravel()

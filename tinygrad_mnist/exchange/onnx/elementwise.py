@@ -16,12 +16,10 @@ from numpy.polynomial import Polynomial
 from tinygrad_mnist.engine.op import REGISTRY
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.expression import (
-    CARRIERS,
     Expression,
     absolute,
     atan,
     ceil,
-    cos,
     erf,
     exp,
     expressions,
@@ -97,7 +95,7 @@ def _floor_divide(x: Expression, y: Expression) -> Expression:
 
 
 def _power(x: Expression, y: Expression) -> Expression:
-    """Return x to the power of y; a small whole number of factors is multiplied, which is exact of integers."""
+    """Return x to the power of y; for a small whole y as a product, which is exact for integers."""
     exponent = y.value.array
     if exponent is not None and not exponent.ndim and exponent in (1, 2, 3):
         return (x, x * x, x * x * x)[int(exponent) - 1] if exponent != 1 else x
@@ -105,7 +103,7 @@ def _power(x: Expression, y: Expression) -> Expression:
 
 
 def _legs(x: Expression, y: Expression) -> tuple[Expression, Expression]:
-    """Return the larger of two sizes, and a number near it by which both are divided: neither 0 nor infinite."""
+    """Return the larger of two sizes, and what both are divided by: the same, but neither 0 nor infinite."""
     larger = maximum(absolute(x), absolute(y))
     return larger, where(larger.equals(0) | is_inf(x) | is_inf(y), 1, larger)
 
@@ -139,7 +137,7 @@ def _inverse_power(x: Expression, y: Expression, n: int, imaginary: bool) -> Exp
 
 
 def _power_term(build: Builder, factor: Value, x: Value, y: Value, shift: int, logs: int) -> Value:
-    """Return ``factor x**(y - shift) log(x)**logs``, in float64, with the conventions of our operation at 0."""
+    """Return ``factor x**(y - shift) log(x)**logs`` in float64; at 0 as our operation has it."""
     times, base, exponent = expressions(build, factor, x, y, dtype=np.float64)
     reduced = exponent - shift
     out = times * power(base, reduced)
@@ -284,7 +282,9 @@ FORMULAE: Final[dict[str, Formula]] = {
     "positive": lambda x: x,
     "conjugate": lambda x: x,
     "negative": lambda x: 0 - x if x.dtype.kind == "u" else -x,
-    "reciprocal": lambda x: reciprocal(x) if x.dtype.kind == "f" else _unless_zero(Expression.__truediv__)(x.like(1), x),
+    "reciprocal": lambda x: (
+        reciprocal(x) if x.dtype.kind == "f" else _unless_zero(Expression.__truediv__)(x.like(1), x)
+    ),
     "square": lambda x: x * x,
     "remainder": _remainder,
     "fmod": _fmod,
@@ -364,7 +364,8 @@ ON_BOOLEANS: Final[dict[str, Formula]] = {
 """What an operation on bits is of truth values."""
 
 BITWISE: Final[dict[str, str]] = {
-    "bitwise_and": "BitwiseAnd", "bitwise_or": "BitwiseOr", "bitwise_xor": "BitwiseXor", "invert": "BitwiseNot",
+    "bitwise_and": "BitwiseAnd", "bitwise_or": "BitwiseOr", "bitwise_xor": "BitwiseXor",
+    "invert": "BitwiseNot",
 }  # fmt: skip
 """Operations on the bits of integers."""
 
@@ -384,10 +385,14 @@ def _computed(formula: Formula) -> Callable[..., Value]:
 
 def _compared(name: str, formula: Formula) -> Callable[..., Value]:
     """Return the converter of a test, in the dtype that NumPy finds for its arguments."""
-    ufunc = REGISTRY[name].forward
+    ufunc: Any = REGISTRY[name].forward
 
     def convert(build: Builder, *arguments: Value) -> Value:
-        kinds = [type(each.array.item()) if each.is_number else each.dtype for each in arguments]
+        # NumPy finds a dtype for Python's numbers by their type
+        kinds: list[Any] = [
+            {"b": bool, "i": int, "f": float}[each.dtype.kind] if each.is_number else each.dtype
+            for each in arguments
+        ]
         dtypes = set(ufunc.resolve_dtypes((*kinds, None))[:-1])
         if len(dtypes) > 1:
             raise build.refuse(f"{' and '.join(map(str, kinds))} have no dtype that holds both")

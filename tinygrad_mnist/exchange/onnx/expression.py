@@ -20,7 +20,7 @@ __all__ = [
     "sin", "sqrt", "tanh", "where",
 ]  # fmt: skip
 
-CARRIERS: Final = {
+CARRIERS: Final[dict[str, np.dtype[Any]]] = {
     "float16": np.dtype(np.float32),
     "bool": np.dtype(np.int32),
     "int8": np.dtype(np.int32),
@@ -31,8 +31,8 @@ CARRIERS: Final = {
 }
 """The dtype that a narrow one is computed in.
 
-onnxruntime computes most operators in float32, float64, int32 and int64 alone. A cast back takes the low bits,
-as arithmetic in the narrow dtype does, and rounds float16 once, as NumPy does.
+onnxruntime computes most operators in float32, float64, int32 and int64 alone. A cast back takes the low
+bits, as arithmetic in the narrow dtype does, and rounds float16 once, as NumPy does.
 """
 
 

@@ -128,9 +128,9 @@ def _at_positions(build: Builder, x: Value, items: list[Any]) -> Value:
 
 def _stacked(build: Builder, positions: list[Value], shape: Shape) -> Value:
     """Return positions along several axes as vectors in the last axis."""
-    if all(each.array is not None for each in positions):
-        arrays = np.broadcast_arrays(*(each.array for each in positions))
-        return build.constant(np.stack(arrays, axis=-1), np.int64)
+    constants = [each.array for each in positions if each.array is not None]
+    if len(constants) == len(positions):
+        return build.constant(np.stack(np.broadcast_arrays(*constants), axis=-1), np.int64)
     columns = [
         build.node("Unsqueeze", build.expand(each, shape), build.indices(len(shape))) for each in positions
     ]

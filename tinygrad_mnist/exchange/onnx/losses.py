@@ -7,7 +7,7 @@ import numpy as np
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.expression import Expression, expressions, where
 from tinygrad_mnist.exchange.onnx.reduction import log_softmax_of, reduced
-from tinygrad_mnist.exchange.onnx.shape import rank, shape_of
+from tinygrad_mnist.exchange.onnx.shape import fixed, rank, shape_of
 from tinygrad_mnist.exchange.onnx.table import converts
 
 
@@ -21,14 +21,14 @@ def cross_entropy(
     """
     (scores,) = expressions(build, logits)
     losses = -log_softmax_of(scores, (1,))
-    classes = shape_of(logits)[1]
+    (classes,) = fixed(build, shape_of(logits)[1:])
     if rank(targets) == 1:
         labels = build.node("Unsqueeze", build.cast(targets, np.int64), build.indices(1))
-        chosen = Expression(build, labels).equals(np.arange(int(classes))).cast(losses.dtype)
+        chosen = Expression(build, labels).equals(np.arange(classes)).cast(losses.dtype)
     else:
         (chosen,) = expressions(build, targets)
     if label_smoothing:
-        chosen = chosen * (1 - label_smoothing) + label_smoothing / int(classes)
+        chosen = chosen * (1 - label_smoothing) + label_smoothing / classes
     rows = reduced("ReduceSum", where(chosen.equals(0), 0, losses) * chosen, (1,), False)
     return (
         rows.value if reduction == "none" else reduced(f"Reduce{reduction.title()}", rows, (0,), False).value

@@ -50,7 +50,8 @@ def batch_norm(
     build: Builder, x: Value, weight: Value, bias: Value, eps: float, observe: Any = None
 ) -> Value:
     """Return the columns normalised by the statistics of the batch."""
-    return normalised(*expressions(build, x, weight, bias), 0, eps).value
+    rows, scale, shift = expressions(build, x, weight, bias)
+    return normalised(rows, scale, shift, 0, eps).value
 
 
 @converts("layer_norm")

@@ -10,12 +10,17 @@ import numpy as np
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.convolution import Pair, Sides, begins_and_ends, in_frame, transposed
 from tinygrad_mnist.exchange.onnx.expression import Expression, expressions
-from tinygrad_mnist.exchange.onnx.shape import shape_of
-from tinygrad_mnist.exchange.onnx.sizes import Size
+from tinygrad_mnist.exchange.onnx.shape import fixed, shape_of
 from tinygrad_mnist.exchange.onnx.table import converts
 from tinygrad_mnist.ops.pooling import window_divisors
 from tinygrad_mnist.ops.resizing import resizing_matrix
 from tinygrad_mnist.ops.windows import NO_PADDING
+
+
+def _size(build: Builder, images: Value) -> Pair:
+    height, width = fixed(build, shape_of(images)[2:])
+    return height, width
+
 
 # ---- pools -----------------------------------------------------------------------------------------------
 
@@ -54,7 +59,7 @@ def avg_pool2d(
     build: Builder, x: Value, kernel: Pair, stride: Pair, padding: Sides, counted: Sides, divisor: int | None
 ) -> Value:
     """Return the sum of each window over its divisor: ONNX's mean, corrected where ours counts otherwise."""
-    size = _fixed(build, shape_of(x)[2:])
+    size = _size(build, x)
     (images,) = expressions(build, x)
     by = window_divisors(size, kernel, stride, padding, counted, divisor)
     if _is_wide(padding, kernel):
@@ -76,23 +81,17 @@ def avg_pool2d_by_input(
     divisor: int | None,
 ) -> Value:  # fmt: skip
     """Return the transpose of the mean of windows: that of a convolution of each channel with ones."""
-    channels, *count = shape_of(g)[1:]
+    channels, *count = fixed(build, shape_of(g)[1:])
     by = window_divisors(size, kernel, stride, padding, counted, divisor)
     share = _divided(build, expressions(build, g)[0], by)
-    ones = share.like(np.ones((int(channels), 1, *kernel)))
-    return transposed(share, ones, kernel, count, size, stride, padding, (1, 1), int(channels)).value
+    ones = share.like(np.ones((channels, 1, *kernel)))
+    return transposed(share, ones, kernel, count, size, stride, padding, (1, 1), channels).value
 
 
 # ---- images in another size ------------------------------------------------------------------------------
 
 # ONNX's Resize finds the places of pixels in float32, which is not exact enough in large images, and shares
 # them out otherwise. So the rows of our own matrices are written: of one 1 each as positions.
-
-
-def _fixed(build: Builder, size: Any) -> Pair:
-    if any(isinstance(n, Size) for n in size):
-        raise build.refuse("the size of images follows from the batch size")
-    return int(size[0]), int(size[1])
 
 
 def _times(images: Expression, rows: Any, axis: int) -> Expression:
@@ -126,10 +125,10 @@ def _resized(
 @converts("interpolate2d")
 def interpolate2d(build: Builder, x: Value, size: Pair, **options: Any) -> Value:
     """Return images in another size."""
-    return _resized(build, x, _fixed(build, shape_of(x)[2:]), size, False, **options)
+    return _resized(build, x, _size(build, x), size, False, **options)
 
 
 @converts("interpolate2d_by_input")
 def interpolate2d_by_input(build: Builder, g: Value, size: Pair, **options: Any) -> Value:
     """Return the transpose of images in another size."""
-    return _resized(build, g, size, _fixed(build, shape_of(g)[2:]), True, **options)
+    return _resized(build, g, size, _size(build, g), True, **options)

@@ -179,7 +179,11 @@ def softmax(build: Builder, x: Value, axis: Axis) -> Value:
 
 
 def log_softmax_of(x: Expression, axes: tuple[int, ...]) -> Expression:
-    """Return the logarithm of the softmax; ``onnx.reference`` computes LogSoftmax as log(softmax), often -inf."""
+    """Return the logarithm of the softmax.
+
+    ONNX's LogSoftmax is the same in onnxruntime. In ``onnx.reference`` it is the logarithm of the softmax,
+    which is 0 for a logit of 104 less than the largest.
+    """
     shifted = _less_its_maximum(x, axes)
     return shifted - log(reduced("ReduceSum", exp(shifted), axes, True))
 

@@ -23,7 +23,7 @@ REFUSED: Final[dict[str, str]] = {
 """The reason by the name of the operation."""
 
 LIMITS: Final[dict[str, str]] = {
-    "getitem": "a mask that is computed from the inputs: how many elements it selects follows from the values",
+    "getitem": "a mask that is computed from the inputs: how many elements it selects is not known",
     "set_at": "places that are computed from the inputs, or are in some rows of an open batch alone",
     "scatter_add": "places that are computed from the inputs, or are in some rows of an open batch alone",
     "left_shift": "a count that is computed from the inputs, or is not less than the bits of the dtype",

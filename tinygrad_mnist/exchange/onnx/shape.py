@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.expression import CARRIERS, carried
-from tinygrad_mnist.exchange.onnx.sizes import Shape, Size
+from tinygrad_mnist.exchange.onnx.sizes import Length, Shape, Size
 from tinygrad_mnist.exchange.onnx.table import converts
 
 FIRST: Final = int(np.iinfo(np.int64).min)
@@ -23,6 +23,16 @@ def shape_of(value: Value) -> Shape:
     """Return the shape of an argument, which is known."""
     assert value.shape is not None, "an argument without a shape"
     return value.shape
+
+
+def fixed(build: Builder, lengths: Iterable[Length]) -> tuple[int, ...]:
+    """Return lengths that have to be numbers when the file is written; refuse the operation if one is not."""
+    known = tuple(lengths)
+    if any(isinstance(length, Size) for length in known):
+        raise build.refuse(
+            "an axis whose length follows from the batch size stands where ONNX wants a number"
+        )
+    return tuple(int(length) for length in known if not isinstance(length, Size))
 
 
 def rank(value: Value) -> int:

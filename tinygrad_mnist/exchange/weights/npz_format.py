@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from tinygrad_mnist.engine.dtypes import is_real
-from tinygrad_mnist.exchange.weights.entries import Entries, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Entries, shown, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.npz import Purpose, open_npz, write_npz
 
@@ -42,8 +42,8 @@ def read(path: Path) -> Entries:
                 raise unread_dtype(path, name, f"numbers of {8 * entry.dtype.itemsize} bits")
             if not is_real(entry.dtype):
                 raise WeightsError(
-                    f"{path} has {name} of dtype {entry.dtype}; files of weights hold real numbers and "
-                    "booleans"
+                    f"{path} has {shown(name)} of dtype {entry.dtype}; files of weights hold real numbers "
+                    "and booleans (what a training has written is read by training.load_checkpoint)"
                 )
         reader.require_moderate(list(entries))
         return {

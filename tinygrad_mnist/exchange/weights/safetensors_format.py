@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, twins_of, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, shown, twins_of, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 
 _FORMAT: Final = "format"
@@ -26,14 +26,14 @@ _MOST_ELEMENTS: Final = np.iinfo(np.intp).max // 8
 
 def write(path: Path, entries: Entries) -> None:
     """Write arrays by name: C-contiguous ones, as the library takes the bytes behind each as they lie."""
-    save_file = _library(path).numpy.save_file
+    save = _library(path).numpy.save
     if _RESERVED in entries:
         raise WeightsError(f"{_RESERVED!r} cannot be the name of a weight in safetensors; choose another")
     twins = {name: first for name, first in twins_of(entries).items() if name != _FORMAT}
     # `format: pt` is what other tools look for: the names and layouts are PyTorch's
-    save_file(
-        {name: array for name, array in entries.items() if name not in twins}, path, {**twins, _FORMAT: "pt"}
-    )
+    held = {name: array for name, array in entries.items() if name not in twins}
+    # not its save_file, which makes a file that other users cannot read
+    path.write_bytes(save(held, {**twins, _FORMAT: "pt"}))
 
 
 def read(path: Path) -> Entries:
@@ -65,11 +65,11 @@ def read(path: Path) -> Entries:
 
 
 def _require_readable(path: Path, name: str, dtype: str, shape: list[int]) -> None:
-    """Raise if NumPy has no such dtype or, of an empty array, no such shape, which is no fault of a header."""
+    """Raise if NumPy has no such dtype or, of an empty array, no such shape: headers may have both."""
     if dtype not in _READ:
         raise unread_dtype(path, name, dtype)
     if len(shape) > 64 or math.prod(max(side, 1) for side in shape) > _MOST_ELEMENTS:
-        raise WeightsError(f"{path} has {name} of a shape that no array can have")
+        raise WeightsError(f"{path} has {shown(name)} of a shape that no array can have")
 
 
 def _library(path: Path) -> Any:

@@ -6,6 +6,7 @@ Such a file is a zip archive: ``data.pkl`` is a pickle that describes the tensor
 
 from __future__ import annotations
 
+import errno
 import struct
 import sys
 import zipfile
@@ -16,9 +17,10 @@ from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from tinygrad_mnist.exchange.weights.entries import Array, Entries, from_bfloat16, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Array, Entries, from_bfloat16, shown, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.exchange.weights.torch_pickle import (
+    ALONE,
     BYTES,
     PickleError,
     Storage,
@@ -28,13 +30,12 @@ from tinygrad_mnist.exchange.weights.torch_pickle import (
 )
 from tinygrad_mnist.numbers import bytes_text
 
-_ALONE: Final = "in PyTorch, save the state dict alone: torch.save(model.state_dict(), path)"
 _ZIP: Final = b"PK\x03\x04"
 _BEFORE_1_6: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first bytes of the files that PyTorch wrote before version 1.6: a number, pickled."""
 _ENCRYPTED: Final = 0x1
-_LONGEST_PICKLE: Final = 1 << 22
-"""The most bytes of the description: room for 30,000 tensors."""
+_LONGEST_PICKLE: Final = 1 << 21
+"""The most bytes of the description: room for 15,000 tensors."""
 _ALWAYS_UNPACKED: Final = 1 << 26
 _LARGEST_RATIO: Final = 25
 _DTYPES: Final = frozenset(
@@ -71,7 +72,7 @@ def read(path: Path) -> Entries:
         for storage, parts in _by_storage(tensors).items():
             member = members.get(f"{folder}/data/{storage.key}")
             if member is None or member.file_size != storage.size * _itemsize(storage.dtype):
-                raise _damaged(path, f"storage {storage.key[:60]!r} is missing, or is not as long as it says")
+                raise _damaged(path, f"storage {shown(storage.key)} is missing, or is not as long as it says")
             _require_inside(parts, member.file_size, path)
             content = archive.read(member)
             distinct.update((tensor, _array(tensor, content, order)) for tensor in parts)
@@ -88,11 +89,15 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
                 found = (
                     "it was written by a PyTorch before 1.6, or in that way; load it there, and save it again"
                     if magic == _BEFORE_1_6
-                    else f"torch.save has not written it; {_ALONE}"
+                    else f"torch.save has not written it; {ALONE}"
                 )
                 raise WeightsError(f"{path} holds no state dict that can be read: {found}")
             with zipfile.ZipFile(file) as archive:
                 yield archive
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # which is a place before the beginning of the file
+            raise
+        raise _damaged(path) from error
     except (WeightsError, MemoryError):
         raise
     except Exception as error:  # zipfile raises errors of a dozen kinds for damaged bytes
@@ -105,8 +110,12 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     members = {member.filename: member for member in found}
     if len(members) < len(found):
         raise _damaged(path, "two files in it have the same name")
+    if any(name.endswith("/constants.pkl") for name in members):
+        raise WeightsError(f"{path} is a TorchScript archive, which is a program; {ALONE}")
     if any(member.compress_type or member.flag_bits & _ENCRYPTED for member in found):
-        raise WeightsError(f"{path} is packed in a way that PyTorch does not write; {_ALONE}")
+        raise WeightsError(f"{path} is packed in a way that PyTorch does not write; {ALONE}")
+    if any(member.compress_size != member.file_size for member in found):  # by which zipfile takes memory
+        raise _damaged(path)
     if sum(member.file_size for member in found) > path.stat().st_size:
         raise _damaged(path, "the files in it lie over each other")
     return members
@@ -115,11 +124,10 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
 def _folder(members: dict[str, zipfile.ZipInfo], path: Path) -> str:
     """Return the name of the folder in the archive that all lies in."""
     folders = [name.removesuffix("/data.pkl") for name in members if name.endswith("/data.pkl")]
-    if len(folders) != 1 or f"{folders[0]}/constants.pkl" in members:
-        kind = "a TorchScript archive, which is a program" if len(folders) == 1 else "no file of torch.save's"
-        raise WeightsError(f"{path} is {kind}; {_ALONE}")
+    if len(folders) != 1:
+        raise WeightsError(f"{path} is an archive, but torch.save has not written it; {ALONE}")
     if members[f"{folders[0]}/data.pkl"].file_size > _LONGEST_PICKLE:
-        raise WeightsError(f"{path} describes more than a state dict; {_ALONE}")
+        raise WeightsError(f"{path} describes more than a state dict; {ALONE}")
     return folders[0]
 
 
@@ -127,15 +135,16 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
     """Return the tensors of a state dict by name; raise for anything else in it."""
     tensors = {}
     for name, value in state.items():
+        key = shown(name)
         if isinstance(value, dict):
             raise WeightsError(
-                f"{path} has a dict under {str(name)[:60]!r}, not the arrays of a state dict; if that is one, "
-                f"save it alone: torch.save(torch.load(path, weights_only=True)[{str(name)[:60]!r}], path)"
+                f"{path} has a dict under {key}, where a state dict has arrays; if that is one, save it "
+                f"alone: torch.save(torch.load(path, weights_only=True)[{key}], path)"
             )
         if not isinstance(name, str) or not isinstance(value, Strided):
-            kind = "a tensor" if isinstance(value, Strided) else f"a {type(value).__name__}"
+            kind = "tensor" if isinstance(value, Strided) else type(value).__name__
             raise WeightsError(
-                f"{path} has {kind} under {str(name)[:60]!r}; expected tensors by name; {_ALONE}"
+                f"{path} has an object of type {kind} under {key}; expected tensors by name; {ALONE}"
             )
         if value.dtype not in _DTYPES and value.dtype != _BFLOAT16:
             raise unread_dtype(path, name, value.dtype)

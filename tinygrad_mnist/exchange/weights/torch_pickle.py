@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.exchange.weights.entries import Array
+from tinygrad_mnist.numbers import printable
 
 
 class Storage(NamedTuple):
@@ -44,6 +45,8 @@ class PickleError(Exception):
     """A fault in a pickle, as the end of a sentence."""
 
 
+ALONE: Final = "in PyTorch, save the state dict alone: torch.save(model.state_dict(), path)"
+
 BYTES: Final = "bytes"
 STORAGES: Final[dict[str, str]] = {
     "FloatStorage": "float32",
@@ -69,6 +72,8 @@ _LATER_DTYPES: Final = (
 )
 _LARGEST_STACK: Final = 20_000
 """The most values that wait on the stack; ``torch.save`` lets 2,000 wait."""
+_LARGEST_MEMO: Final = 200_000
+"""The most values that are noted to come up again; ``torch.save`` notes 7 for each tensor."""
 
 
 # ---- the names -------------------------------------------------------------------------------------------
@@ -89,6 +94,12 @@ def _tensor(
         raise PickleError("a tensor in it is not described by numbers")
     if len(shape) != len(strides):
         raise PickleError("a tensor in it has more axes than strides, or fewer")
+    if more and more[0]:  # what PyTorch does to the numbers whenever it reads them
+        marks = ", ".join(map(str, more[0])) if type(more[0]) is dict else "something"
+        raise PickleError(
+            f"a tensor in it is marked as {printable(marks[:60])}; make its values plain before it is "
+            "saved, as in tensor.resolve_neg()"
+        )
     return Strided(storage, dtype or storage.dtype, offset, shape, strides)
 
 
@@ -97,7 +108,7 @@ def _tensor_with_dtype(*arguments: Any) -> Strided:
     *before, dtype = arguments[:7]
     if type(dtype) is not _Named or dtype.kind != "dtype":
         raise PickleError("a tensor in it has no dtype")
-    return _tensor(*before, dtype=dtype.value)
+    return _tensor(*before, *arguments[7:], dtype=dtype.value)
 
 
 def _parameter(data: Any, requires_grad: Any, hooks: Any) -> Strided:
@@ -169,10 +180,13 @@ class _Machine:
 
     def name(self, module: Any, name: Any) -> None:
         """Push what a name stands for; refuse a name that no state dict needs."""
+        if type(module) is not str or type(name) is not str:
+            raise PickleError("it asks for something that is not named by a text")
         dotted = f"{module}.{name}"
         if dotted not in _NAMES:
             raise PickleError(
-                f"it asks for {dotted[:200]}, which no state dict needs, and nothing of it was run"
+                f"it asks for {printable(dotted[:200])}, which no state dict needs, and nothing "
+                f"of it was run; {ALONE}"
             )
         self.stack.append(_NAMES[dotted])
 
@@ -193,7 +207,10 @@ class _Machine:
 
     def set_items(self, values: list[Any]) -> None:
         """Put keys and values into the dict on top of the stack."""
-        self.top(dict).update(zip(values[::2], values[1::2], strict=True))
+        keys = values[::2]
+        if any(type(key) is not str and type(key) is not int for key in keys):  # others may take long to hash
+            raise PickleError("a dict in it has keys that are neither texts nor numbers")
+        self.top(dict).update(zip(keys, values[1::2], strict=True))
 
     def build(self) -> None:
         """Drop the attributes of a dict: the versions of PyTorch's modules, which ours do not have."""
@@ -205,8 +222,8 @@ class _Machine:
         if (act := _INSTRUCTIONS.get(code)) is None:
             raise PickleError(f"it has the instruction {code}, which no state dict needs")
         act(self, value)
-        if len(self.stack) > _LARGEST_STACK:
-            raise PickleError("it nests more values than a state dict")
+        if len(self.stack) + len(self.marks) > _LARGEST_STACK or len(self.memo) > _LARGEST_MEMO:
+            raise PickleError("it holds more values at a time than a state dict")
 
 
 def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
@@ -291,9 +308,7 @@ def read_pickle(program: bytes) -> dict[Any, Any]:
     except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError) as error:
         raise PickleError(f"its description of the tensors is cut off or damaged ({error})") from error
     if len(machine.stack) != 1 or type(machine.stack[0]) is not dict:
-        raise PickleError(
-            "it holds no dict; write the state dict alone: torch.save(model.state_dict(), path)"
-        )
+        raise PickleError(f"it holds no dict; {ALONE}")
     found: dict[Any, Any] = machine.stack[0]
     return found
 
