@@ -73,6 +73,7 @@ OPTIONAL: dict[str, set[str]] = {
     "matplotlib": {"plots"},
     "PIL": {"plots"},
     "prometheus_client": {"serve"},
+    "python_multipart": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},
     "hypothesis": {"testing"},

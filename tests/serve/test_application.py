@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 
 from tests.serve.small import PNG, drawing, encoded, small_recogniser
+from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
 from tinygrad_mnist.serve.headers import STRICT
+from tinygrad_mnist.serve.kept import KeptDrawings
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
 from tinygrad_mnist.serve.recognition import Recogniser
 from tinygrad_mnist.training import predict_picture
+from tinygrad_mnist.training.prediction import preparation_of
 
 SMALL = Limits(
     body_bytes=20_000,
@@ -541,3 +545,67 @@ def test_a_line_is_logged_for_each_request_where_that_is_asked_for(serve: Callab
     client.get("/nothing%1b[31m")
     assert len(lines) == 1
     assert " GET /nothing\\x1b[31m 404 " in lines[0]
+
+
+# ---- drawings that are kept --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keeping(serve: Callable[..., Client], recogniser: Recogniser, tmp_path: Path) -> Callable[..., Client]:
+    def start(**options: Any) -> Client:
+        classes = recogniser.checkpoint.class_names
+        return serve(kept=KeptDrawings(tmp_path, preparation_of(recogniser.checkpoint), classes, **options))
+
+    return start
+
+
+PICTURE = {"content-type": "image/png"}
+
+
+def test_a_correction_is_kept_in_the_folder_of_its_class(
+    keeping: Callable[..., Client], tmp_path: Path
+) -> None:
+    client = keeping()
+    assert client.get("/model").json()["keeps"] is True
+    answer = client.post("/corrections?class=7", content=PNG, headers=PICTURE)
+    assert (answer.status_code, answer.json()) == (201, {"kept": True})
+    (path,) = tmp_path.glob("*/*.png")
+    assert path.parent.name == "7"
+    np.testing.assert_array_equal(read_image(path), drawing())
+    assert "tinygrad_mnist_kept_drawings 1.0" in client.get("/metrics").text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "status", "part"),
+    [
+        ("/corrections", PNG, "image/png", 422, "add ?class=NAME"),
+        ("/corrections?class=x", PNG, "image/png", 422, "there is no class 'x'"),
+        ("/corrections?class=..%2F7", PNG, "image/png", 422, "there is no class"),
+        ("/corrections?class=7", PNG, "application/json", 415, "send image/png"),
+        ("/corrections?class=7", encoded(np.full((9, 9), 255, np.uint8)), "image/png", 422, "blank"),
+        ("/corrections?class=7", b"x", "image/png", 422, "neither a PNG nor a JPEG"),
+    ],
+)
+def test_what_is_no_correction_is_refused_and_nothing_is_kept(
+    keeping: Callable[..., Client], tmp_path: Path, path: str, body: bytes, kind: str, status: int, part: str
+) -> None:
+    answer = keeping().post(path, content=body, headers={"content-type": kind})
+    assert answer.status_code == status, answer.text
+    assert part in answer.json()["error"]
+    assert list(tmp_path.glob("**/*.png")) == []
+
+
+def test_no_more_is_kept_than_may_be(keeping: Callable[..., Client]) -> None:
+    client = keeping(most_drawings=1)
+    assert client.post("/corrections?class=7", content=PNG, headers=PICTURE).status_code == 201
+    other = encoded(drawing(40, 40))
+    answer = client.post("/corrections?class=7", content=other, headers=PICTURE)
+    assert answer.status_code == 507
+    assert "at most 1" in answer.json()["error"]
+
+
+def test_nothing_is_kept_without_being_asked_for(client: Client) -> None:
+    answer = client.post("/corrections?class=7", content=PNG, headers=PICTURE)
+    assert answer.status_code == 403
+    assert "--keep DIR" in answer.json()["error"]
+    assert client.get("/model").json()["keeps"] is False

@@ -15,6 +15,9 @@ from tinygrad_mnist.cli.output import notify, show
 if TYPE_CHECKING:
     from socket import socket
 
+    from tinygrad_mnist.serve.kept import KeptDrawings
+    from tinygrad_mnist.training import Checkpoint
+
 NAME: Final = "serve"
 HELP: Final = "serve a trained model, and a page to draw on"
 
@@ -40,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a name that browsers may ask for the service by, as behind a proxy; more by naming it again "
         "(default: those of this machine for itself, and any where --host is another)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=shared_options.name,
+        metavar="DIR",
+        help="keep the drawings that visitors correct, as DIR/7/....png, which 'train --data DIR' takes; "
+        "without it nothing that is drawn or sent is kept",
     )
     parser.add_argument(
         "--threshold",
@@ -83,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
             recogniser,
             sockets,
             hosts=hosts,
+            kept=_kept(arguments.keep, checkpoint),
             log=show if arguments.log else None,
             started=lambda stop: show(f"{title} at {_address(sockets[0])}", "Ctrl-C stops it"),
         )
@@ -91,6 +102,18 @@ def run(arguments: argparse.Namespace) -> int:
             one.close()
     show("stopped")
     return 0
+
+
+def _kept(directory: str | None, checkpoint: Checkpoint) -> KeptDrawings | None:
+    """Return where drawings are kept, if they are."""
+    if directory is None:
+        return None
+    from tinygrad_mnist.serve.kept import KeptDrawings
+    from tinygrad_mnist.training.prediction import preparation_of
+
+    kept = KeptDrawings(directory, preparation_of(checkpoint), checkpoint.class_names)
+    show(f"drawings that visitors correct are kept in {kept.directory}")
+    return kept
 
 
 def _address(bound: socket) -> str:

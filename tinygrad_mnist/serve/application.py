@@ -25,6 +25,7 @@ from tinygrad_mnist.serve.batching import Batcher, Job
 from tinygrad_mnist.serve.bodies import READERS, Body, media_type, too_many
 from tinygrad_mnist.serve.errors import Refused, overloaded
 from tinygrad_mnist.serve.headers import NOT_STORED, REVALIDATED, STRICT, host_name, is_loopback
+from tinygrad_mnist.serve.kept import FullError, KeptDrawings
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.openapi import document
 from tinygrad_mnist.serve.page_files import page_files
@@ -59,6 +60,8 @@ class Application:
     hosts : collection of str, optional
         The names that the service may be asked for by, besides those of this machine for itself; None where
         any will do.
+    kept : KeptDrawings, optional
+        Where drawings that visitors correct are kept; they are not, by default.
     log : callable, optional
         Given a line for each request.
     """
@@ -71,6 +74,7 @@ class Application:
         limits: Limits | None = None,
         *,
         hosts: Collection[str] | None = None,
+        kept: KeptDrawings | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.limits = limits or Limits()
@@ -79,9 +83,10 @@ class Application:
         self._recogniser = recogniser
         self._batcher = batcher
         self._hosts = None if hosts is None else frozenset(map(str.lower, hosts))
+        self._kept = kept
         self._log = log
         self._page = page_files()
-        self._model = {**recogniser.describe(), "keeps": False}
+        self._model = {**recogniser.describe(), "keeps": kept is not None}
         self._document = json.dumps(document(self._model, self.limits))
         self.routes: dict[str, dict[str, Handler]] = {
             "/model": {"GET": self._describe},
@@ -95,6 +100,8 @@ class Application:
         counted.watch("requests_held", "Requests with a body that are being answered", self._requests)
         counted.watch("held_bytes", "Bytes of the bodies of these requests", lambda: self.admission.held)
         counted.watch("queue_length", "Requests that no batch has taken yet", lambda: batcher.waiting)
+        if kept is not None:
+            counted.watch("kept_drawings", "Drawings that are kept", lambda: kept.drawings)
 
     def _requests(self) -> int:
         return self.admission.requests
@@ -230,9 +237,33 @@ class Application:
             return Response(await self._batcher.answer(job), media_type=JSON)
 
     async def _correct(self, request: Request) -> Response:
-        raise Refused(
-            403, "drawings are not kept; the service has to be started with --keep DIR", reason="keep"
-        )
+        if self._kept is None:
+            raise Refused(
+                403, "drawings are not kept; the service has to be started with --keep DIR", reason="keep"
+            )
+        name = request.query_params.get("class", "")
+        if not name:
+            raise Refused(422, "the class of the drawing is not said; add ?class=NAME", reason="query")
+        with self.admission.room() as room:
+            body = await self._body(request, room, ("image/png",))
+            await self._batcher.aside(lambda: self._keep(body, name))
+            return _json({"kept": True}, 201)
+
+    def _keep(self, body: Body, name: str) -> None:
+        """Keep the drawing of a body in the folder of a class."""
+        assert self._kept is not None
+        (drawing,) = body.pictures(self.limits)
+        try:
+            self._kept.keep(drawing, name)
+        except DataError as error:
+            raise Refused(422, str(error), reason="blank") from error
+        except FullError as error:
+            raise Refused(507, str(error), reason="full") from error
+        except OSError as error:
+            logger.error("a drawing cannot be kept", exc_info=error)
+            raise Refused(
+                507, f"the drawing cannot be written ({error.strerror or error})", reason="full"
+            ) from error
 
     def _prepared(self, body: Body, explain: bool) -> list[Prepared]:
         """Return the pictures of a body as the model is shown them."""
@@ -305,8 +336,8 @@ _FAULT: Final = Refused(
 )
 
 
-def _json(value: Mapping[str, Any]) -> Response:
-    return Response(json.dumps(value, allow_nan=False), media_type=JSON)
+def _json(value: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(json.dumps(value, allow_nan=False), status, media_type=JSON)
 
 
 def _allowed(handlers: Mapping[str, Handler]) -> str:

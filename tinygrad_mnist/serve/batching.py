@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody still waits for the answer."""
+        """Return whether somebody still waits for the answer."""
         return not self.future.done() and monotonic() < self.deadline
 
     def prepare_in_time(self) -> list[Prepared]:
@@ -72,6 +72,7 @@ class Job:
         return self.prepare()
 
 
+T = TypeVar("T")
 Outcome = tuple[Job, "bytes | Exception"]
 
 
@@ -119,7 +120,7 @@ class Batcher:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     async def answer(self, job: Job) -> bytes:
@@ -133,14 +134,18 @@ class Batcher:
         loop = asyncio.get_running_loop()
         job.future = loop.create_future()
         if not job.is_quick:
-            self._large += 1
-            try:
-                prepared = await loop.run_in_executor(self._pool, job.prepare_in_time)
-            finally:
-                self._large -= 1
+            prepared = await self.aside(job.prepare_in_time)
             job.prepare = lambda: prepared
         self._queue.put(job)
         return await job.future
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Return what a function returns that takes long; it is called in the second thread."""
+        self._large += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self._large -= 1
 
     def _run(self) -> None:
         while self._is_open or self._unexplained:

@@ -65,7 +65,7 @@ class Body:
 
     @property
     def is_quick(self) -> bool:
-        """Whether its pictures are prepared in a few milliseconds, to judge by a look at its beginning."""
+        """Return whether its pictures are prepared in a few milliseconds, by a look at its beginning."""
         if len(self.content) > _QUICK_BYTES:
             return False
         if self.kind == "application/json":

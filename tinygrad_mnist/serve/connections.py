@@ -12,7 +12,6 @@ import json
 import sys
 from typing import Any, Final
 
-from h11 import RemoteProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from tinygrad_mnist.serve.errors import Refused, overloaded
@@ -54,7 +53,7 @@ class Gate:
             self.served.add(connection)
             return True
         self.refused.add(connection)
-        if len(self.served) + len(self.refused) > self.descriptors:  # there is no room to wait for the request
+        if len(self.served) + len(self.refused) > self.descriptors:  # no room to wait in
             connection.refuse_at_once()
         return False
 
@@ -157,13 +156,12 @@ class Connection(H11Protocol):
 
     @property
     def _has_body_left(self) -> bool:
-        """Whether the last request was answered, and its body still comes."""
+        """Return whether the last request was answered, and its body still comes."""
         return self._last is not None and self._last.more_body
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
-        error = sys.exception()
-        status = error.error_status_hint if isinstance(error, RemoteProtocolError) else 400
+        status = getattr(sys.exception(), "error_status_hint", 400)  # an error of the parser, h11
         self._end(_NO_HTTP.get(status, _NO_HTTP[400]))
 
     def shutdown(self) -> None:

@@ -120,7 +120,7 @@ def _correct(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
             "content": {"image/png": {"schema": {"type": "string", "contentMediaType": "image/png"}}},
         },
         "responses": _with_errors(
-            {"201": _answer("It is kept", "Kept")}, *(400, 403, 405, 408, 413, 415, 422, 503)
+            {"201": _answer("It is kept", "Kept")}, *(400, 403, 405, 408, 413, 415, 422, 503, 507)
         ),
     }
 
@@ -175,6 +175,7 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     415: ("The body is of another media type", "the body is text/plain; send image/png, image/jpeg, ..."),
     422: ("The pictures cannot be used", "the picture is blank: it shows no digit"),
     500: ("A fault of the service", "an error inside the service, which its log tells more about"),
+    507: ("As many drawings are kept as may be", "10,000 drawings are kept, and at most 10,000 are"),
     503: ("There is no room now", "256 requests are being answered already; try again in a second"),
 }
 """What the errors mean, by status, and an example of each."""

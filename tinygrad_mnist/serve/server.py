@@ -23,6 +23,7 @@ from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
 
 if TYPE_CHECKING:
+    from tinygrad_mnist.serve.kept import KeptDrawings
     from tinygrad_mnist.serve.recognition import Recogniser
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -77,6 +78,7 @@ def serve(
     limits: Limits | None = None,
     *,
     hosts: Collection[str] | None = None,
+    kept: KeptDrawings | None = None,
     log: Callable[[str], None] | None = None,
     started: Callable[[Callable[[], None]], None] = lambda stop: None,
 ) -> None:
@@ -92,6 +94,8 @@ def serve(
         What requests may take.
     hosts : collection of str, optional
         The names that the service may be asked for by; any by default.
+    kept : KeptDrawings, optional
+        Where drawings that visitors correct are kept; they are not, by default.
     log : callable, optional
         Given a line for each request.
     started : callable, optional
@@ -104,7 +108,7 @@ def serve(
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
     with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
-            Application(recogniser, batcher, metrics, limits, hosts=hosts, log=log),
+            Application(recogniser, batcher, metrics, limits, hosts=hosts, kept=kept, log=log),
             http=connections_of(gate),
             ws="none",
             lifespan="off",
