@@ -104,7 +104,7 @@ def mark(page: Page) -> Locator:
 
 
 def expect_recognised(page: Page, name: str) -> None:
-    """Expect the last stroke, and all before it, to be recognised: the words for a screen reader are of it."""
+    """Expect all strokes to be recognised: what a screen reader is told comes after the last one."""
     expect(page.locator("#said")).to_have_text(
         re.compile(rf"^(Stroke \d+|Undone|Redone)\. {name}, .* % sure\.$")
     )
