@@ -76,6 +76,17 @@ def test_an_empty_directory_and_an_earlier_export_are_replaced(
     assert [entry.name for entry in tmp_path.iterdir()] == ["page"]
 
 
+def test_an_export_of_another_version_with_other_files_is_replaced(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    write_page(checkpoint, tmp_path / "page")
+    model = tmp_path / "page" / "model.js"
+    model.write_bytes(model.read_bytes().replace(b" bars.js ", b" bars.js former.js ", 1))
+    (tmp_path / "page" / "former.js").write_text("")
+    write_page(checkpoint, tmp_path / "page")
+    assert contents(tmp_path / "page") == static_files(checkpoint)
+
+
 def test_directories_above_are_made_and_links_are_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:
     write_page(checkpoint, tmp_path / "a" / "b")
     (tmp_path / "link").symlink_to(tmp_path / "a" / "b", target_is_directory=True)

@@ -29,8 +29,9 @@ SCRIPTS: Final = (MODEL, "network.js", "preparation.js", "local.js")
 """What stands in the place of the script that asks the service, in the order in which they are run."""
 
 _SERVER: Final = "server.js"
-_MARK: Final = "// The network of a page by tinygrad_mnist: its layers and weights. See network.js.\n"
-"""The first line of an exported model: by it an earlier export is known."""
+_MARK: Final = "// The network of a page by tinygrad_mnist, see network.js. All files of the page: "
+"""The beginning of an exported model. By it an earlier export is known, and by the names behind it what is
+of that export: other versions may have had other files."""
 _NOTE: Final = "The network runs in your browser: nothing that you draw leaves it."
 _PLACE: Final = '<meta charset="utf-8">\n'
 
@@ -79,14 +80,26 @@ def static_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str,
     shared = _files("page")
     del shared[_SERVER]
     index = _without_server(shared[INDEX].decode("utf-8"))
-    made = {INDEX: index.encode("utf-8"), MODEL: _script({"description": description, "network": network})}
-    return dict(sorted({**shared, **_files("page_local"), **made}.items()))
+    files = {**shared, **_files("page_local"), INDEX: index.encode("utf-8")}
+    names = sorted({*files, MODEL})
+    files[MODEL] = _script({"description": description, "network": network}, names)
+    return {name: files[name] for name in names}
 
 
-def _script(model: Mapping[str, Any]) -> bytes:
+def _script(model: Mapping[str, Any], names: list[str]) -> bytes:
     """Return the model as a script; JSON is JavaScript, too."""
     text = json.dumps(model, allow_nan=False, separators=(",", ":"))
-    return f'{_MARK}"use strict";\nglobalThis.model = {text};\n'.encode("ascii")
+    return f'{_MARK}{" ".join(names)}\n"use strict";\nglobalThis.model = {text};\n'.encode("ascii")
+
+
+def _names_of_export(directory: Path) -> set[str]:
+    """Return the names of the files that an earlier export wrote to a directory; none if there was none."""
+    model = directory / MODEL
+    if not model.is_file():
+        return set()
+    with model.open("rb") as file:
+        first = file.readline(1 << 16).decode("ascii", "replace")
+    return set(first.removeprefix(_MARK).split()) if first.startswith(_MARK) else set()
 
 
 def _files(folder: str) -> dict[str, bytes]:
@@ -126,10 +139,7 @@ def require_page_directory(given: PathLike) -> None:
     if not target.is_dir():
         raise RunError(f"{os.fspath(given)} is a file, where a directory for the page was expected")
     with writing(given):
-        names = {entry.name for entry in target.iterdir()}
-        known = {*_files("page"), *_files("page_local"), *SCRIPTS}
-        is_earlier = MODEL in names and (target / MODEL).read_bytes()[: len(_MARK)] == _MARK.encode()
-    others = sorted(names - known) if is_earlier else sorted(names)
+        others = sorted({entry.name for entry in target.iterdir()} - _names_of_export(target))
     if others:
         raise RunError(
             f"{os.fspath(given)} holds {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, "
