@@ -305,6 +305,10 @@ def test_an_answer_is_plain_data(uncompiled: None, explain: bool) -> None:
         assert ("explanation" in found) is explain
 
 
+def test_no_pictures_have_no_predictions(uncompiled: None) -> None:
+    assert Recogniser(untrained("cnn")).answer([])["predictions"] == []
+
+
 def test_probabilities_that_are_known_are_taken(uncompiled: None) -> None:
     recogniser = Recogniser(untrained("digits"), threshold=0.6)
     prepared = [recogniser.prepare(stroke())] * 2

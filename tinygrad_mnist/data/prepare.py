@@ -72,7 +72,7 @@ class Preparation:
     >>> int(Preparation((28, 28))(paper).image[14, 14])
     255
     >>> int(Preparation((6, 8), is_centred=False, page="light")(paper).image[2, 1])
-    51
+    178
     """
 
     shape: tuple[int, int]

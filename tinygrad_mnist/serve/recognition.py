@@ -128,6 +128,8 @@ class Recogniser:
         CheckpointError
             If they are not finite, as weights from a file may be too large to compute with.
         """
+        if not len(images):
+            return np.empty((0, len(self.checkpoint.class_names)), np.float32)
         found = self._network.probabilities(self.checkpoint.standardizer(images))
         _require_finite(found)
         return found
@@ -188,7 +190,8 @@ class Recogniser:
             Whether each answer is explained; see `explain`.
         """
         if probabilities is None:
-            probabilities = self.probabilities(np.stack([one.image for one in prepared]))
+            images = np.array([one.image for one in prepared], np.uint8)
+            probabilities = self.probabilities(images.reshape(-1, *self.checkpoint.image_shape))
         return {
             "model": {"name": self.checkpoint.recipe.name, "version": self.version},
             "classes": list(self.checkpoint.class_names),
