@@ -154,7 +154,7 @@ def _read(name: str, content: bytes) -> Picture:
     try:
         return Picture(name, *read_with_pillow(BytesIO(content), name, None))
     except DataError as error:
-        raise Refused(422, f"{error}; save it anew as PNG or JPEG", reason="damaged") from error
+        raise Refused(422, str(error), reason="damaged") from error
 
 
 # ---- arrays of JSON ----------------------------------------------------------------------------------------
