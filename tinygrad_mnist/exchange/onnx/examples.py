@@ -115,12 +115,22 @@ class Arguments:
         ]
 
     def opposite(self, arrays: list[Array]) -> list[Array]:
-        """Return arrays with the signs of floats changed, and their order reversed.
+        """Return arrays with the signs of floats changed."""
+        return [-array if array.dtype.kind == "f" else array for array in arrays]
 
-        What was sorted or chosen by its rank is elsewhere then.
+    def shuffled(self, arrays: list[Array]) -> list[Array]:
+        """Return arrays with their floats in the reverse order and smaller: other ones are chosen by rank.
+
+        They are moved on by one, too, so that the middle one is elsewhere as well.
         """
+        rng = np.random.default_rng(1)
         return [
-            -array.reshape(-1)[::-1].reshape(array.shape) if array.dtype.kind == "f" else array
+            np.asarray(
+                np.roll(array.reshape(-1)[::-1], 1).reshape(array.shape) * rng.uniform(0.3, 1.0, array.shape),
+                array.dtype,
+            )
+            if array.dtype.kind == "f"
+            else array
             for array in arrays
         ]
 

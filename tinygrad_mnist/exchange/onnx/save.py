@@ -316,13 +316,15 @@ def _trials(
 ) -> list[tuple[list[Array], list[Array]]]:
     """Return what the file is tried on, and what it has to give; the most telling first.
 
-    That are a batch of 1, the two that were recorded, values of the other sign, on which a branch may depend,
-    and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
+    That are a batch of 1, the two that were recorded, values in another order and of the other sign, on
+    which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as
+    ``onnx.reference`` is slow, but one at least.
     """
     first, second = runs
     sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
     given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
-    given[1:1] = [first.inputs, arguments.opposite(first.inputs), second.inputs]
+    shuffled = arguments.shuffled(first.inputs)
+    given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, second.inputs]
     each = sum(result.size for call in first.recording.calls for result in call.results) / _BATCHES[0]
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
