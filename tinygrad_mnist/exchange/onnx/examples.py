@@ -164,7 +164,7 @@ def named_outputs(returned: Any) -> list[tuple[str, Array]]:
             raise ExportError(
                 f"the model returns a {type(leaf).__name__}; expected Tensors, in tuples or dicts if several"
             )
-        if not isinstance(returned, dict):
+        if not (isinstance(returned, dict) or hasattr(returned, "_asdict")):
             name = f"output_{name}" if name else "output"
         outputs.append((name, array))
     if not outputs:
@@ -180,6 +180,7 @@ def _named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
     >>> _named_leaves({"a": 1.0, "b": (2.0, 3.0)}, "")
     [('a', 1.0), ('b.0', 2.0), ('b.1', 3.0)]
     """
+    tree = tree._asdict() if hasattr(tree, "_asdict") else tree  # a named tuple
     if isinstance(tree, dict):
         parts = list(tree.items())
     elif isinstance(tree, (list, tuple)):

@@ -189,7 +189,6 @@ def save(
     _convert(build, steps, sources)
     outputs = _add_outputs(build, sources, first.names, output_names)
     proto = checked(model_proto(build, outputs, metadata or {}, description))
-
     trials = _trials(model, arguments, (first, second), pictures)
     difference = greatest_difference(proto, arguments.names, trials)
     size = written(proto, path)
@@ -228,7 +227,7 @@ def _explained(
     """Return an error of the model as it is, unless it runs on the example and so wants another batch."""
     try:
         with evaluation_mode():
-            arguments.call(model, arguments.arrays)
+            arguments.call(model, [Tensor(array) for array in arguments.arrays])
     except Exception:
         return error
     if (size := arguments.length(arrays)) is None:
