@@ -20,6 +20,7 @@ import tinygrad_mnist
 from tinygrad_mnist import op, transforms
 from tinygrad_mnist.data import AUGMENTATIONS
 from tinygrad_mnist.engine.op import FUNCTIONS, REGISTRY, UFUNCS
+from tinygrad_mnist.exchange.onnx.table import CONVERTERS
 from tinygrad_mnist.training import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,7 @@ PAGES = [
 ]
 
 
-TABLES: tuple[Any, ...] = (REGISTRY, UFUNCS, FUNCTIONS, OPTIMIZERS, AUGMENTATIONS, os.environ)
+TABLES: tuple[Any, ...] = (REGISTRY, UFUNCS, FUNCTIONS, OPTIMIZERS, AUGMENTATIONS, CONVERTERS, os.environ)
 
 
 @pytest.fixture

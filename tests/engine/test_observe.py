@@ -411,3 +411,32 @@ def test_a_recording_that_several_threads_share_loses_nothing() -> None:
     assert len({cluster.id for cluster in recorded.clusters if not cluster.parent}) == 80
     assert all(len(recorded.children[c.id]) == 1 for c in recorded.clusters if c.kind in ("Linear", "Tanh"))
     assert all(node.value.gradient is not None for node in recorded.operations)
+
+
+class Reader(Recorder):
+    """A recorder that notes what is read, and what is evaluated without a gradient."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def read(self, tensor: Any) -> None:
+        self.heard.append(tensor.shape)
+
+    def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        self.heard.append((function, args, kwargs, result))
+
+
+def test_all_recorders_hear_what_is_read_and_what_is_evaluated_without_a_gradient() -> None:
+    x = Tensor([1.0, 3.0, 2.0])
+    with also_observed_by(outer := Reader()), also_observed_by(inner := Reader()):
+        position = np.argmax(x, axis=0)
+        float(x[1])
+    assert outer.heard == inner.heard == [(np.argmax, (x,), {"axis": 0}, position), ()]
+
+
+def test_what_a_rule_reads_and_what_has_no_values_is_not_told() -> None:
+    x = leaf(1.0, 2.0)
+    with also_observed_by(reader := Reader()):
+        np.sum(np.maximum(x, 1.5)).backward()
+        assert len(x) == x.shape[0] == x.data.size
+    assert reader.heard == []

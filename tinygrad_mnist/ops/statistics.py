@@ -257,13 +257,13 @@ for _name in ("quantile", "percentile", "nanquantile", "nanpercentile"):
 
 def _filled(a: Any, value: float) -> Any:
     """Return ``a`` with a value in the place of each NaN."""
-    return np.where(np.isnan(values_of(a)), value, a) if is_float(a) else a
+    return np.where(np.isnan(a), value, a) if is_float(a) else a
 
 
 def _count(a: Any, axis: Axis, keepdims: bool) -> Any:
     """Return how many elements along the axes are not NaN, in the dtype in which a mean is computed."""
     dtype = float_dtype(single(a).dtype)
-    return np.sum((~np.isnan(values_of(a))).astype(dtype), axis=axis, keepdims=keepdims)
+    return np.sum((~np.isnan(a)).astype(dtype), axis=axis, keepdims=keepdims)
 
 
 def _warn(message: str, needed: Any) -> None:
@@ -277,8 +277,12 @@ def nan_to_num(
 ) -> Any:
     if not copy:
         raise TypeError("numpy.nan_to_num on a Tensor does not take copy=False; assign its result instead")
-    numbers = np.nan_to_num(x.data, posinf=posinf, neginf=neginf)
-    return np.where(np.isfinite(x.data), x, np.where(np.isnan(x.data), nan, numbers)).astype(x.dtype)
+    if not is_float(x):
+        return np.copy(x)
+    largest = np.finfo(x.dtype).max
+    out = np.where(x == np.inf, largest if posinf is None else posinf, x)
+    out = np.where(x == -np.inf, -largest if neginf is None else neginf, out)
+    return np.where(np.isnan(x), nan, out).astype(x.dtype)
 
 
 def _skipping(function: Callable[..., Any], neutral: float) -> Callable[..., Any]:
@@ -335,12 +339,12 @@ def nanmean(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 def _deviations(a: Any, axis: Axis, mean: Any) -> Any:
     """Return the deviations from a mean of what is not NaN, and 0 in the place of each NaN."""
-    out = np.isnan(values_of(a))
+    out = np.isnan(a)
     if mean is None:
         count = _count(a, axis, True)
         mean = np.sum(_filled(a, 0), axis=axis, keepdims=True) / np.maximum(count, 1)
         # one number does not deviate, wherever it goes
-        out = out | ((count == 1) & np.isfinite(values_of(a)))
+        out = out | ((count == 1) & np.isfinite(a))
     return np.where(out, 0, a - mean)  # not _filled(a - mean): an inf - inf must show
 
 

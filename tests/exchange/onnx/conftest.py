@@ -11,8 +11,6 @@ from tinygrad_mnist import Tensor
 from tinygrad_mnist.engine.tree import flatten
 from tinygrad_mnist.nn.module import evaluation_mode
 
-onnx = pytest.importorskip("onnx")
-
 Runner = Callable[..., list[Any]]
 
 
@@ -26,9 +24,10 @@ def by_onnxruntime(path: Path, feeds: dict[str, Any]) -> list[Any]:
 
 
 def by_reference(path: Path, feeds: dict[str, Any]) -> list[Any]:
+    from onnx import load
     from onnx.reference import ReferenceEvaluator
 
-    return list(ReferenceEvaluator(onnx.load(path)).run(None, feeds))
+    return list(ReferenceEvaluator(load(path)).run(None, feeds))
 
 
 RUNNERS = {"onnxruntime": by_onnxruntime, "reference": by_reference}

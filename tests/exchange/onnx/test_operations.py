@@ -161,9 +161,9 @@ OF_INTEGERS = {"invert", "left_shift", "right_shift", "bitwise_and", "bitwise_or
 
 
 def numbers(count: int, domain: Domain) -> Any:
-    """Return numbers from 1e-12 to 1e12 of both signs, those of a domain."""
+    """Return numbers from 1e-22 to 1e22 of both signs, whose squares overflow, those of a domain."""
     rng = np.random.default_rng(count)
-    sizes = 10.0 ** np.concatenate([rng.uniform(-12, 12, 300), rng.uniform(-2, 1.5, 500)])
+    sizes = 10.0 ** np.concatenate([rng.uniform(-22, 22, 300), rng.uniform(-2, 1.5, 500)])
     values = (rng.permutation(sizes) * rng.choice([-1, 1], 800)).astype(np.float32)
     low, high = max(domain.low, -1e30), min(domain.high, 1e30)
     return np.clip(values, low, high).astype(np.float32)

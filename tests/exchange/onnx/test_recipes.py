@@ -127,6 +127,17 @@ def test_shapes_are_those_that_onnx_infers_by_itself(for_pictures: Path) -> None
             assert axis.dim_value or axis.dim_param == "batch" or "unk" in axis.dim_param
 
 
+def test_onnxruntime_warns_of_nothing(
+    checkpoint: Checkpoint, for_pictures: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It warns of shapes that are not what the file says, and of weights that nothing takes."""
+    runtime = pytest.importorskip("onnxruntime")
+    capfd.readouterr()  # on some systems it warns of missing devices when it is loaded
+    session = runtime.InferenceSession(for_pictures, providers=["CPUExecutionProvider"])
+    session.run(None, {"images": pictures_for(checkpoint, 5)})
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn-digits", "digits"])
 def test_a_trained_model_recognises_the_same_digits_from_its_file(

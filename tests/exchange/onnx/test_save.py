@@ -1,6 +1,7 @@
 """What `onnx.save` takes, names, refuses and leaves behind."""
 
 import sys
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ package = pytest.importorskip("onnx")
 
 from tinygrad_mnist import onnx  # noqa: E402
 from tinygrad_mnist.exchange.onnx import proto  # noqa: E402
+from tinygrad_mnist.exchange.onnx.table import CONVERTERS  # noqa: E402
 
 
 def floats(*shape: int) -> Any:
@@ -192,6 +194,25 @@ def test_functions_whose_result_needs_no_gradient(function: Any, gives_the_same:
     gives_the_same(function, floats(4, 3))
 
 
+@pytest.mark.usefixtures("forgetting")
+def test_a_converter_of_the_user_is_used(
+    gives_the_same: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    softsign = elementwise(
+        lambda x: x / (1 + np.abs(x)), lambda g, out, x: g / (1 + np.abs(x)) ** 2, name="softsign"
+    )
+    monkeypatch.setitem(CONVERTERS, "softsign", None)  # puts the table back afterwards
+    onnx.converts("softsign")(lambda build, x: build.node("Softsign", x))
+    gives_the_same(lambda x: softsign(x), floats(4, 3))
+    assert [node.op_type for node in package.load(path).graph.node] == ["Softsign"]
+
+
+def test_a_named_tuple_gives_its_names(gives_the_same: Any) -> None:
+    pair = namedtuple("pair", ["mean", "variance"])
+    found = gives_the_same(lambda x: pair(np.mean(x, axis=0), np.var(x, axis=0)), floats(4, 3))
+    assert [port.name for port in found.outputs] == ["mean", "variance"]
+
+
 # ---- the batch -------------------------------------------------------------------------------------------
 
 
@@ -237,6 +258,8 @@ def test_a_model_of_one_size_of_batch(gives_the_same: Any) -> None:
         onnx.ExportError, match=r"runs on the example, but not on a batch of 3: .* dynamic=False"
     ):
         gives_the_same(lambda x: x.reshape(4, 3, 1), floats(4, 3))
+    with pytest.raises(onnx.ExportError, match="runs on the example, but not on a batch of 3"):
+        gives_the_same(lambda x: x.sigmoid().reshape(4, 3, 1), floats(4, 3))
     found = gives_the_same(lambda x: x.reshape(4, 3, 1) * 1, floats(4, 3), dynamic=False)
     assert shapes(found.outputs) == [(4, 3, 1)]
 
@@ -307,8 +330,6 @@ def test_an_operation_of_the_user_that_leaves_the_tape_is_refused(path: Path) ->
 def test_an_operation_without_a_counterpart_is_named_with_its_place(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tinygrad_mnist.exchange.onnx.table import CONVERTERS
-
     monkeypatch.delitem(CONVERTERS, "tanh")
     model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Sequential(nn.Tanh()))
     with pytest.raises(onnx.ExportError, match=r"'tanh' in module '1\.0' .* has no counterpart in ONNX"):
@@ -341,8 +362,6 @@ def test_a_missing_package_names_the_extra(path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_wrong_converter_is_found_out(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tinygrad_mnist.exchange.onnx.table import CONVERTERS
-
     monkeypatch.setitem(CONVERTERS, "tanh", lambda build, x: build.node("Sigmoid", x))
     with pytest.raises(onnx.ExportError, match="differs from that of the model by"):
         onnx.save(lambda x: np.tanh(x), floats(4, 3), path)

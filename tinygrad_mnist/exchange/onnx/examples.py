@@ -115,12 +115,22 @@ class Arguments:
         ]
 
     def opposite(self, arrays: list[Array]) -> list[Array]:
-        """Return arrays with the signs of floats changed, and their order reversed.
+        """Return arrays with the signs of floats changed."""
+        return [-array if array.dtype.kind == "f" else array for array in arrays]
 
-        What was sorted or chosen by its rank is elsewhere then.
+    def shuffled(self, arrays: list[Array]) -> list[Array]:
+        """Return arrays with their floats in the reverse order and smaller: other ones are chosen by rank.
+
+        They are moved on by one, too, so that the middle one is elsewhere as well.
         """
+        rng = np.random.default_rng(1)
         return [
-            -array.reshape(-1)[::-1].reshape(array.shape) if array.dtype.kind == "f" else array
+            np.asarray(
+                np.roll(array.reshape(-1)[::-1], 1).reshape(array.shape) * rng.uniform(0.3, 1.0, array.shape),
+                array.dtype,
+            )
+            if array.dtype.kind == "f"
+            else array
             for array in arrays
         ]
 
@@ -154,7 +164,7 @@ def named_outputs(returned: Any) -> list[tuple[str, Array]]:
             raise ExportError(
                 f"the model returns a {type(leaf).__name__}; expected Tensors, in tuples or dicts if several"
             )
-        if not isinstance(returned, dict):
+        if not (isinstance(returned, dict) or hasattr(returned, "_asdict")):
             name = f"output_{name}" if name else "output"
         outputs.append((name, array))
     if not outputs:
@@ -170,6 +180,7 @@ def _named_leaves(tree: Any, name: str) -> list[tuple[str, Any]]:
     >>> _named_leaves({"a": 1.0, "b": (2.0, 3.0)}, "")
     [('a', 1.0), ('b.0', 2.0), ('b.1', 3.0)]
     """
+    tree = tree._asdict() if hasattr(tree, "_asdict") else tree  # a named tuple
     if isinstance(tree, dict):
         parts = list(tree.items())
     elif isinstance(tree, (list, tuple)):

@@ -71,7 +71,7 @@ def model_proto(
         ir_version=IR_VERSION,
         doc_string=description,
     )
-    helper.set_model_props(model, dict(metadata))
+    helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
     return model
 
 

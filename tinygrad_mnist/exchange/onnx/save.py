@@ -189,7 +189,6 @@ def save(
     _convert(build, steps, sources)
     outputs = _add_outputs(build, sources, first.names, output_names)
     proto = checked(model_proto(build, outputs, metadata or {}, description))
-
     trials = _trials(model, arguments, (first, second), pictures)
     difference = greatest_difference(proto, arguments.names, trials)
     size = written(proto, path)
@@ -228,7 +227,7 @@ def _explained(
     """Return an error of the model as it is, unless it runs on the example and so wants another batch."""
     try:
         with evaluation_mode():
-            arguments.call(model, arguments.arrays)
+            arguments.call(model, [Tensor(array) for array in arguments.arrays])
     except Exception:
         return error
     if (size := arguments.length(arrays)) is None:
@@ -316,13 +315,15 @@ def _trials(
 ) -> list[tuple[list[Array], list[Array]]]:
     """Return what the file is tried on, and what it has to give; the most telling first.
 
-    That are a batch of 1, the two that were recorded, values of the other sign, on which a branch may depend,
-    and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
+    That are a batch of 1, the two that were recorded, values in another order and of the other sign, on
+    which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as
+    ``onnx.reference`` is slow, but one at least.
     """
     first, second = runs
     sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
     given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
-    given[1:1] = [first.inputs, arguments.opposite(first.inputs), second.inputs]
+    shuffled = arguments.shuffled(first.inputs)
+    given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, second.inputs]
     each = sum(result.size for call in first.recording.calls for result in call.results) / _BATCHES[0]
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)

@@ -24,7 +24,29 @@ module, and ``converter(build, module, *arguments)``."""
 
 
 def converts(*names: str) -> Callable[[Converter], Converter]:
-    """Return a decorator that makes its function the converter of some operations."""
+    """Return a decorator that makes its function the converter of some operations.
+
+    Parameters
+    ----------
+    *names : str
+        The names of the operations in the registry.
+
+    Returns
+    -------
+    callable
+        The decorator. The function is called as ``converter(build, *arguments, **options)``, with the
+        arguments and options of the operation; ``build.node("Softsign", x)`` adds a node of ONNX and returns
+        its result, ``build.constant(array)`` a constant, and ``raise build.refuse("...")`` refuses the call.
+
+    Examples
+    --------
+    >>> from tinygrad_mnist.exchange.onnx.table import CONVERTERS
+    >>> @converts("softsign")
+    ... def softsign(build, x):
+    ...     return build.node("Softsign", x)
+    >>> CONVERTERS.pop("softsign") is softsign
+    True
+    """
 
     def enter(converter: Converter) -> Converter:
         for name in names:
