@@ -108,6 +108,16 @@ def load_weights(path: PathLike) -> dict[str, Array]:
         booleans, such as float8, which is refused by name; or would take far more memory than it is long.
     ImportError
         If it is safetensors, and safetensors is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "theirs.npz")
+    ...     np.savez(path, scale=np.ones(2))
+    ...     load_weights(path)
+    {'scale': array([1., 1.])}
     """
     source = Path(path)
     found = _format_of(source)
