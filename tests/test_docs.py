@@ -264,7 +264,7 @@ def test_links_lead_to_files() -> None:
 # ---- names of files and modules --------------------------------------------------------------------------
 
 FILES = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.*") if ".venv" not in path.parts}
-MADE_BY_RUNS = re.compile(r"(runs?|generated|_build)/|\.json$|\.html$")
+MADE_BY_RUNS = re.compile(r"(runs?|generated|_build)/|\.json$|\.html$|\.pkl$")
 
 
 def texts() -> Iterator[tuple[str, str]]:
