@@ -13,8 +13,13 @@ import numpy as np
 from tinygrad_mnist.engine.observe import tracer
 
 
+def _array(condition: Any) -> Any:
+    """Return the array of a Tensor: to ask a question is no reading that a recorder has to hear of."""
+    return getattr(condition, "_array", condition)
+
+
 def _is_traced(condition: Any) -> bool:
-    return getattr(getattr(condition, "_array", condition), "is_symbol", False)
+    return getattr(_array(condition), "is_symbol", False)
 
 
 def somewhere(condition: Any) -> bool:
@@ -27,7 +32,7 @@ def somewhere(condition: Any) -> bool:
     >>> somewhere(np.array([False, True])), somewhere(np.array([False]))
     (True, False)
     """
-    return True if _is_traced(condition) else bool(np.any(condition))
+    return True if _is_traced(condition) else bool(np.any(_array(condition)))
 
 
 def found(fault: Any) -> bool:
@@ -44,4 +49,4 @@ def found(fault: Any) -> bool:
     if _is_traced(fault):
         tracer().require(np.logical_not(np.any(fault)))
         return False
-    return bool(np.any(fault))
+    return bool(np.any(_array(fault)))

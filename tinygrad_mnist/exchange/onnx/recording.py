@@ -114,6 +114,7 @@ class Recording(Recorder):
         modules: Mapping[type, Callable[[Any], bool]],
     ) -> None:
         self.calls: list[Call] = []
+        self.refused: ExportError | None = None  # why this cannot be exported, whoever has caught the error
         self.models: dict[Module, str] = {}  # the outermost modules in their order, each with its path
         self._operations = operations
         self._wholes = modules
@@ -201,11 +202,12 @@ class Recording(Recorder):
             raise self._is_read(f"out of a Tensor of shape {tensor.shape}")
 
     def _is_read(self, how: str) -> ExportError:
-        return ExportError(
+        self.refused = ExportError(
             f"a value that depends on the inputs is read {how} at "
             f"{users_line()}; what is computed of it or decided by it would be a constant in the file: "
             "use operations on Tensors (np.where in the place of if), and leave out what prints"
         )
+        return self.refused
 
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Note an operation, unless it computes a constant."""

@@ -213,9 +213,13 @@ def _run(model: Callable[..., Any], arguments: Arguments, arrays: list[Array]) -
     except ExportError:
         raise
     except Exception as error:
+        if listener.refused is not None:  # a function of NumPy's may have made another error of it
+            raise listener.refused from error
         raise _explained(error, model, arguments, arrays) from error
     finally:
         on_the_tape.reset(token)
+    if listener.refused is not None:  # the model has caught it
+        raise listener.refused
     named = named_outputs(returned)
     outputs = [array for _, array in named]
     return _Run(arrays, listener, [name for name, _ in named], outputs, list(map(listener.source, outputs)))
