@@ -56,6 +56,7 @@ def test_an_array_with_the_protocol_of_arrays_is_foreign() -> None:
         lambda x, y: np.sum(x * Tensor(y)),
         lambda x, y: nn.functional.mse_loss(x, y),
         lambda x, y: np.sum(np.stack([x, Tensor(y)])),
+        lambda x, y: np.sum(x * float(y.values.sum())),  # a number that no operation sees
     ],
 )
 @pytest.mark.parametrize("is_argument", [True, False])

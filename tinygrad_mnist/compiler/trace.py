@@ -718,9 +718,10 @@ def _traced(
     given: list[Any] = []
     arguments: list[tuple[int, Tensor, Value]] = []
     known: dict[int, Any] = {}
+    for value in (*leaves, *(read.objects if read is not None else ())):
+        tracing.taken_in(value)
     for position, leaf in enumerate(leaves):
         if not isinstance(leaf, (Tensor, np.ndarray)):
-            tracing.taken_in(leaf)
             given.append(leaf)
             continue
         if isinstance(leaf, np.ndarray) and type(leaf) is not np.ndarray:
