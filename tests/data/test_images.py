@@ -651,6 +651,11 @@ def test_booleans_in_colour_are_white_and_black() -> None:
     np.testing.assert_array_equal(read_image(corners), np.where(corners[..., 0], 255, 0))
 
 
+def test_little_contrast_of_floats_is_stretched_in_colour_as_in_grey() -> None:
+    faint = 0.5 + np.asarray(SEVEN) / 255 * 0.02
+    np.testing.assert_allclose(read_image(np.stack([faint] * 3, axis=-1)), read_image(faint), atol=1)
+
+
 def test_a_stack_in_an_array_takes_an_index_and_stays_on_one_scale() -> None:
     dark = np.zeros(GREY.shape)
     dark[1, 1] = 1

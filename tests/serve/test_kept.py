@@ -229,14 +229,14 @@ def test_a_model_is_trained_on_kept_drawings_and_recognises_them(
     kept = KeptDrawings(tmp_path / "drawings", Preparation((8, 8)), DIGITS)
     rng = np.random.default_rng(0)
     drawings = []
-    for image, label in zip(digits.train_images[:160], digits.train_labels[:160], strict=True):
+    for image, label in zip(digits.train_images[:110], digits.train_labels[:110], strict=True):
         margins = rng.integers(4, 80, (2, 2))
         drawings.append(255 - np.pad(image.repeat(6, axis=0).repeat(6, axis=1), margins))
         kept.keep(drawings[-1], str(label))
     monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
     dataset = load(tmp_path / "drawings", notify=lambda sentence: None)
     checkpoint = train(
-        RECIPES["digits"].changed(epochs=15), dataset, out=tmp_path / "run", report=False
+        RECIPES["digits"].changed(epochs=20), dataset, out=tmp_path / "run", report=False
     ).checkpoint
     assert preparation_of(checkpoint) == Preparation((8, 8))
     seen = [predict_picture(checkpoint, drawn).name for drawn in drawings]

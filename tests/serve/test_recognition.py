@@ -93,8 +93,9 @@ def test_the_version_stays_in_a_file_and_changes_with_any_weight(tmp_path: Any) 
     others = {model_version(replace(checkpoint, standardizer=Standardizer(33.0, 78.5)))}
     for name, values in checkpoint.model.state_dict().items():
         changed = untrained("digits")
-        state = {**changed.model.state_dict(), name: np.asarray(values) + np.asarray(1, values.dtype)}
-        changed.model.load_state_dict(state)
+        other = np.array(values)
+        other.reshape(-1)[-1] += 1
+        changed.model.load_state_dict({**changed.model.state_dict(), name: other})
         others.add(model_version(changed))
     assert version not in others
     assert len(others) == 1 + len(checkpoint.model.state_dict())
@@ -127,6 +128,23 @@ def test_probabilities_are_those_of_predict_for_any_number_of_images(name: str, 
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_batches_are_filled_up_to_few_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def noted(function: Callable[..., Any], threads: int) -> Callable[..., Any]:
+        def run(inputs: NDArray[Any], *others: Any) -> Any:
+            sizes.append(len(inputs))
+            return function(inputs, *others)
+
+        return run
+
+    monkeypatch.setattr(network, "compiled", noted)
+    recogniser = Recogniser(untrained("digits"))
+    for count in (1, 2, 8, 9, 32, 70):
+        recogniser.probabilities(np.zeros((count, 8, 8), np.uint8))
+    assert sizes == [1, 8, 8, 32, 32, 32, 32, 8]
+
+
 def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(*inputs: object) -> object:
         raise JitError("it reads a clock")
@@ -141,7 +159,7 @@ def test_what_cannot_be_compiled_runs_as_it_is(monkeypatch: pytest.MonkeyPatch) 
 def test_weights_that_overflow_are_an_error(uncompiled: None) -> None:
     checkpoint = untrained("digits")
     for parameter in checkpoint.model.parameters():
-        parameter.data[...] = 1e30
+        parameter.data[...] = 1e38
     recogniser = Recogniser(checkpoint)
     prepared = recogniser.prepare(stroke())
     with pytest.raises(CheckpointError, match="too large to compute with"):
@@ -207,7 +225,7 @@ def test_units_of_a_linear_layer_show_what_each_pixel_adds(uncompiled: None) -> 
 
 
 class Pooled(nn.Module):
-    """A layer behind a pool."""
+    """A layer behind a pool, which is given its input by name."""
 
     def __init__(self, layer: nn.Module, features: int) -> None:
         super().__init__()
@@ -217,19 +235,19 @@ class Pooled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(x)
-        x = self.first(x=x) if isinstance(self.first, Named) else self.first(x)
+        x = self.first(input=x)
         return self.last(x.reshape(len(x), -1))
 
 
-class Named(nn.Module):
-    """A layer that has a parameter, and is given its input by name."""
+class Scaled(nn.Module):
+    """A layer of one's own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(np.ones(1, np.float32))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale
+    def forward(self, input: Tensor) -> Tensor:
+        return input * self.scale
 
 
 def test_a_convolution_behind_something_else_is_shown_what_it_gets(uncompiled: None) -> None:
@@ -241,7 +259,7 @@ def test_a_convolution_behind_something_else_is_shown_what_it_gets(uncompiled: N
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Pooled(Named(), 16),
+        lambda: Pooled(Scaled(), 16),
         lambda: Pooled(nn.Flatten(), 16),
         lambda: nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10)),
     ],
@@ -285,6 +303,10 @@ def test_an_answer_is_plain_data(uncompiled: None, explain: bool) -> None:
         np.testing.assert_array_equal(found["image"], one.image)
         np.testing.assert_array_equal(found["placement"], one.placement)
         assert ("explanation" in found) is explain
+
+
+def test_no_pictures_have_no_predictions(uncompiled: None) -> None:
+    assert Recogniser(untrained("cnn")).answer([])["predictions"] == []
 
 
 def test_probabilities_that_are_known_are_taken(uncompiled: None) -> None:

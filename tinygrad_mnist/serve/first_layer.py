@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by
-from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.module import evaluation_mode
 
 Images = NDArray[np.float32]
 Unit = tuple[int, float, Images]
@@ -26,7 +24,8 @@ class FirstLayer:
     Parameters
     ----------
     model : Module
-        From standardised images (n, 1, h, w) to logits.
+        From standardised images (n, 1, h, w) to logits, in evaluation mode, without parameters that require a
+        gradient.
     shape : tuple of int
         Height and width of the images.
 
@@ -55,23 +54,22 @@ class FirstLayer:
             order: its largest output, and its output. Of a linear layer on the picture the units of largest
             output: the output, and what each pixel adds to it. None for any other layer.
         """
-        if isinstance(self._layer, nn.Conv2d):
-            given = _run(self._model, inputs)[1] if self._shape is None else inputs.reshape(self._shape)
-            return _channels(self._layer, given)
-        if isinstance(self._layer, nn.Linear) and self._shape == (1, inputs.size):
-            return _most_active(self._layer, inputs)
+        with np.errstate(all="ignore"):  # who asks looks whether the result is finite
+            if isinstance(self._layer, nn.Conv2d):
+                given = _run(self._model, inputs)[1] if self._shape is None else inputs.reshape(self._shape)
+                return _channels(self._layer, given)
+            if isinstance(self._layer, nn.Linear) and self._shape == (1, inputs.size):
+                return _most_active(self._layer, inputs)
         return None
 
 
 def _channels(layer: nn.Conv2d, given: Images) -> list[Unit]:
-    with no_grad():
-        outputs = layer(Tensor(given)).numpy()[0, :MOST_UNITS]
+    outputs = layer(Tensor(given)).numpy()[0, :MOST_UNITS]
     return [(unit, float(output.max()), output) for unit, output in enumerate(outputs)]
 
 
 def _most_active(layer: nn.Linear, inputs: Images) -> list[Unit]:
-    with no_grad():
-        outputs = layer(Tensor(inputs.reshape(1, -1))).numpy()[0]
+    outputs = layer(Tensor(inputs.reshape(1, -1))).numpy()[0]
     weight, picture = layer.weight.numpy(), inputs[0, 0]
     return [
         (int(unit), float(outputs[unit]), weight[unit].reshape(picture.shape) * picture)
@@ -91,12 +89,12 @@ class _Watch(Recorder):
             positional, named = given
             first = next(iter((*positional, *named.values())), ())
             self.layer = module
-            self.given = np.asarray(first.detach() if isinstance(first, Tensor) else first)
+            self.given = np.asarray(first)
 
 
 def _run(model: nn.Module, inputs: Images) -> tuple[nn.Module | None, Images]:
     """Return the first layer of a model, and what it is given for an image."""
     watch = _Watch()
-    with no_grad(), evaluation_mode(), np.errstate(all="ignore"), also_observed_by(watch):
+    with np.errstate(all="ignore"), also_observed_by(watch):
         model(Tensor(inputs))
     return watch.layer, watch.given

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.compiler.errors import JitError
-from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
-from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.training.loop.compilation import compiled, hindrance
 from tinygrad_mnist.transforms import grad
 
@@ -34,13 +32,13 @@ still four times as fast as they are alone, uncompiled. A program takes 0.1 seco
 
 
 class Network:
-    """A model that answers and is not trained; used as in evaluation mode, from any number of threads.
+    """A model that answers and is not trained, from any number of threads.
 
     Parameters
     ----------
     model : Module
-        From standardised images (n, 1, h, w) to logits; it must belong to nobody else, and none of its
-        parameters may require a gradient.
+        From standardised images (n, 1, h, w) to logits. It must belong to nobody else, be in evaluation mode,
+        and have no parameters that require a gradient.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -69,12 +67,10 @@ class Network:
         return self._slope(inputs, chosen)
 
     def _softmax(self, inputs: Images) -> Tensor:
-        with no_grad(), evaluation_mode():
-            return F.softmax(self._model(Tensor(inputs)), dim=1)
+        return F.softmax(self._model(Tensor(inputs)), dim=1)
 
     def _slope_of_score(self, inputs: Images, chosen: Images) -> Any:
-        with evaluation_mode():
-            return grad(lambda x: np.sum(self._model(x) * chosen))(inputs)
+        return grad(lambda x: np.sum(self._model(x) * chosen))(inputs)
 
 
 class _Function:

@@ -13,7 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.placement import affine
@@ -128,9 +128,10 @@ class Recogniser:
         CheckpointError
             If they are not finite, as weights from a file may be too large to compute with.
         """
+        if not len(images):
+            return np.empty((0, len(self.checkpoint.class_names)), np.float32)
         found = self._network.probabilities(self.checkpoint.standardizer(images))
-        if not np.isfinite(found).all():
-            raise CheckpointError("the weights of the model are too large to compute with; train it again")
+        _require_finite(found)
         return found
 
     def explain(self, prepared: Prepared, index: int) -> dict[str, Any]:
@@ -159,6 +160,7 @@ class Recogniser:
         inputs = self.checkpoint.standardizer(prepared.image[np.newaxis])
         slope = self._network.slope(inputs, index, len(self.checkpoint.class_names))
         units = self._first.units(inputs)
+        _require_finite([value for _, value, _ in units or ()])
         return {
             "saliency": _plain(np.pad(slope[0, 0], self.checkpoint.standardizer.crop)),
             "first_layer": units
@@ -188,7 +190,8 @@ class Recogniser:
             Whether each answer is explained; see `explain`.
         """
         if probabilities is None:
-            probabilities = self.probabilities(np.stack([one.image for one in prepared]))
+            images = np.array([one.image for one in prepared], np.uint8)
+            probabilities = self.probabilities(images.reshape(-1, *self.checkpoint.image_shape))
         return {
             "model": {"name": self.checkpoint.recipe.name, "version": self.version},
             "classes": list(self.checkpoint.class_names),
@@ -223,9 +226,13 @@ def _plain(values: NDArray[np.float32]) -> list[list[float]]:
     CheckpointError
         If one is not finite.
     """
+    _require_finite(values)
     largest = float(np.abs(values).max())
-    if not np.isfinite(largest):
-        raise CheckpointError("the weights of the model are too large to compute with; train it again")
     digits = 5 - int(np.floor(np.log10(largest))) if largest > 0 else 0
     rounded: list[list[float]] = values.astype(np.float64).round(digits).tolist()
     return rounded
+
+
+def _require_finite(values: ArrayLike) -> None:
+    if not np.isfinite(values).all():
+        raise CheckpointError("the weights of the model are too large to compute with; train it again")
