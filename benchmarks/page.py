@@ -38,7 +38,9 @@ METHOD = (
     "Threads, memory and imports are measured in processes of their own, in turn as well. The time of an "
     "import is that of the statement, of sources that are compiled already, without the start of the "
     "interpreter; memory is the most that the whole process held. What compiling takes is the processor's "
-    "time of the first calls of three steps, less that of the same calls without compiling.",
+    "time of the first calls of three steps, less that of the same calls without compiling. Services run "
+    "in processes of their own on one core, and are asked in turn by one client on another; every answer is "
+    "compared with the model's.",
     "`make bench` measures all of it again, and writes `benchmarks/results.json`, this section and the "
     "next, the picture, and the table in the README; `python -m benchmarks SUBJECT` measures one subject. "
     "PyTorch is the one peer that it does not install, as it would bring gigabytes for graphics cards: "

@@ -93,23 +93,22 @@ def serving(command: list[str]) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    if CORES:
-        os.sched_setaffinity(process.pid, CORES[:1])
-    try:
-        until = time.monotonic() + STARTED
-        while not listens(port):
-            if process.poll() is not None or time.monotonic() > until:
-                process.kill()
-                said = process.communicate()[1].decode().strip()[-300:]
-                raise SkippedError(f"the service {' '.join(command[:2])} did not start: {said}")
-            time.sleep(0.05)
-        yield port
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([sys.executable, "-m", *command, str(port)], stdout=said, stderr=said)
+        if CORES:
+            os.sched_setaffinity(process.pid, CORES[:1])
+        try:
+            until = time.monotonic() + STARTED
+            while not listens(port):
+                if process.poll() is not None or time.monotonic() > until:
+                    said.seek(0)
+                    last = said.read().decode().strip()[-300:]
+                    raise SkippedError(f"the service {' '.join(command[:2])} did not start: {last}")
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
 
 
 def listens(port: int) -> bool:
@@ -142,8 +141,8 @@ def asked(directory: str, title: str, pictures: Any) -> Pictures:
     from PIL import Image
 
     from tinygrad_mnist import Tensor, nn, no_grad
+    from tinygrad_mnist.data.prepare import place_digit
     from tinygrad_mnist.training import load_checkpoint
-    from tinygrad_mnist.training.prediction import prepare_by_checkpoint
 
     checkpoint = load_checkpoint(directory)
     requests = []
@@ -151,7 +150,7 @@ def asked(directory: str, title: str, pictures: Any) -> Pictures:
         file = BytesIO()
         Image.fromarray(picture).save(file, "PNG")
         requests.append(request(file.getvalue()))
-    images = np.stack([prepare_by_checkpoint(checkpoint, picture).image for picture in pictures])
+    images = np.stack([place_digit(picture).image for picture in pictures])
     checkpoint.model.eval()
     with no_grad():
         logits = checkpoint.model(Tensor(checkpoint.standardizer(images)))

@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from benchmarks.peers.torch_recipe import twin
+from tinygrad_mnist.data.prepare import place_digit
 from tinygrad_mnist.training import load_checkpoint
-from tinygrad_mnist.training.prediction import prepare_by_checkpoint
 
 
 def application(run: str) -> Starlette:
@@ -31,7 +31,7 @@ def application(run: str) -> Starlette:
 
     async def predict(request: Request) -> JSONResponse:
         picture = np.array(Image.open(BytesIO(await request.body())).convert("L"))
-        prepared = prepare_by_checkpoint(checkpoint, picture)
+        prepared = place_digit(picture)
         with torch.inference_mode():
             logits = model(torch.from_numpy(checkpoint.standardizer(prepared.image[np.newaxis])))
             probabilities = logits.softmax(1)[0].tolist()
