@@ -132,6 +132,11 @@ def test_the_routes_that_are_described_are_those_that_there_are(app: Application
     }
 
 
+def test_a_prediction_has_all_that_is_described_but_an_explanation(document: Any) -> None:
+    schema = document["components"]["schemas"]["Prediction"]
+    assert set(schema["properties"]) - set(schema["required"]) == {"explanation"}
+
+
 def test_examples_fit_their_schemas(document: Any) -> None:
     schemas = document["components"]["schemas"]
     count = 0

@@ -10,7 +10,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
-from tinygrad_mnist.cli.output import notify, show
+from tinygrad_mnist.cli.output import notify, outlasting_readers, show
 
 if TYPE_CHECKING:
     from socket import socket
@@ -89,14 +89,16 @@ def run(arguments: argparse.Namespace) -> int:
                 "encrypts nothing; leave --host out, or put a proxy before it that does both"
             )
         hosts = arguments.allow_host or ([] if is_private else None)
-        serve(
-            recogniser,
-            sockets,
-            hosts=hosts,
-            kept=_kept(arguments.keep, checkpoint),
-            log=show if arguments.log else None,
-            started=lambda stop: show(f"{title} at {_address(sockets[0])}", "Ctrl-C stops it"),
-        )
+        kept = _kept(arguments.keep, checkpoint)
+        with outlasting_readers():
+            serve(
+                recogniser,
+                sockets,
+                hosts=hosts,
+                kept=kept,
+                log=show if arguments.log else None,
+                started=lambda stop: show(f"{title} at {_address(sockets[0])}", "Ctrl-C stops it"),
+            )
     finally:
         for one in sockets:
             one.close()
