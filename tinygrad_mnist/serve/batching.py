@@ -202,7 +202,7 @@ class Batcher:
         """Return the answer to a job whose probabilities are known, or the error it has instead."""
         try:
             found = self._recogniser.answer(job.prepared, job.probabilities, explain=job.explain)
-            return json.dumps(found, allow_nan=False).encode()
+            return json.dumps(found, allow_nan=False, separators=(",", ":")).encode()
         except Exception as error:
             return error
 
