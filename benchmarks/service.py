@@ -57,7 +57,7 @@ class Pictures:
     probabilities: Any
 
 
-def run(rounds: int = 7) -> list[Table]:
+def run(rounds: int = 5) -> list[Table]:
     """Measure both services in turn, with digits as MNIST has them and with large drawings of them."""
     for package in ("starlette", "uvicorn", "PIL"):
         if find_spec(package) is None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import socket
+import struct
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -83,6 +85,16 @@ def test_500_hostile_requests_get_clear_answers(digits_server: Server) -> None:
     given = cases()
     assert len(given) == 500
     assert faults(digits_server, given) == []
+    assert_it_lives(digits_server)
+
+
+def test_visitors_who_are_gone_before_the_answer_leave_no_error(digits_server: Server) -> None:
+    picture = b"".join(piece for piece, _ in post(a_digit()[0]))
+    for request in (picture, picture[:-20], b"GET /model HTTP/1.1\r\nHost: localhost\r\n\r\n", b"SM\r\n\r\n"):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", digits_server.port)) as visitor:
+                visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+                visitor.sendall(2 * request)
     assert_it_lives(digits_server)
 
 

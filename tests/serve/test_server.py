@@ -1,5 +1,7 @@
 """The server on real sockets: connections that take too long, are too many, or speak no HTTP; and its end."""
 
+import asyncio
+import errno
 import os
 import signal
 import socket
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from asyncio import selector_events
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -15,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.serve.exchanges import STARTED, Answer, exchange, parsed, post
+from tests.serve.exchanges import STARTED, Answer, exchange, get, parsed, post
 from tests.serve.small import PNG, small_checkpoint, small_recogniser
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.serve.headers import STRICT
@@ -146,6 +149,19 @@ def test_what_is_no_http_is_told_so_as_everything_else(
     with begin(port, sent) as connection:
         assert_clear(read(connection), status, part)
         assert connection.recv(1) == b""  # and closed
+
+
+def test_a_visitor_who_is_gone_before_the_last_answer_leaves_no_error(
+    port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(transport: asyncio.Transport) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(selector_events._SelectorSocketTransport, "write_eof", gone)
+    with begin(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nhello\r\n\r\n") as connection:
+        assert read(connection).status == 200
+    assert exchange(port, get("/healthz")).status == 200
+    assert caplog.text == ""
 
 
 def test_headers_that_do_not_come_are_waited_for_in_vain(port: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -188,7 +189,8 @@ class Connection(H11Protocol):
         self.flow.resume_reading()
         self.transport.write(last_answer(refusal))
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # the visitor may be gone by now
+                self.transport.write_eof()
 
 
 _NO_HTTP: Final = {

@@ -176,7 +176,7 @@
     $("lead").textContent = what === "something"
       ? `One of ${model.classes.join(", ")}: a neural network says which.`
       : "and watch a neural network recognise it.";
-    $("size").textContent = `Your drawing as ${width} × ${height} squares.`;
+    $("size").textContent = `Your drawing as ${width}\u00a0×\u00a0${height} squares.`;
     $("keeps").textContent = model.keeps
       ? "Your drawing will be kept, under the name that you choose, so that the network can learn from it."
       : "Nothing that you draw is kept.";
