@@ -63,6 +63,14 @@ def test_the_model_in_the_page_is_that_of_the_service(checkpoint: Checkpoint) ->
     assert "nothing that you draw leaves it" in note
 
 
+def test_what_is_said_of_a_model_of_small_digits_is_said_in_the_page_too() -> None:
+    small = untrained("digits", data="digits", train_images=1294)
+    text = static_files(small)["model.js"].decode("ascii")
+    note = json.loads(text[text.index("{") : text.rindex("}") + 1])["description"]["note"]
+    assert "nothing that you draw leaves it. This model was trained on 1,294 small digits" in note
+    assert note.endswith("recognised.")
+
+
 def test_an_empty_directory_and_an_earlier_export_are_replaced(
     tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
