@@ -75,6 +75,14 @@ def test_what_is_given_may_be_tensors_and_what_becomes_an_array(suffix: str, tmp
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_bfloat16_is_written_as_float32(suffix: str, tmp_path: Path) -> None:
+    values = np.array([1.5, -6.0], pytest.importorskip("ml_dtypes").bfloat16)
+    save_weights({"a": values}, tmp_path / f"a{suffix}")
+    found = load_weights(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(found["a"], np.array([1.5, -6], np.float32), strict=True)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_module_without_weights_has_a_file(suffix: str, tmp_path: Path) -> None:
     nn.ReLU().save(tmp_path / f"a{suffix}")
     assert load_weights(tmp_path / f"a{suffix}") == {}

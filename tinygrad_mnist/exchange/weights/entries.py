@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.dtypes import is_real
-from tinygrad_mnist.engine.errors import as_array
+from tinygrad_mnist.engine.errors import weight_array
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.nn import Module
@@ -96,7 +96,7 @@ def _array(name: str, value: Any) -> Array:
             f'"{name}.{next(iter(value), "weight")}"'
         )
     try:
-        array: Array = value.data if isinstance(value, Tensor) else as_array(value)
+        array: Array = value.data if isinstance(value, Tensor) else weight_array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{name}: {error}") from error
     if not is_real(array) or array.dtype.char not in _DTYPES:
