@@ -23,7 +23,7 @@ _TORCH: Final[tuple[tuple[Callable[[Any], Any], str, str], ...]] = (
 )
 """For each reason for which a tensor of PyTorch's is not taken: what it is, and what to give instead."""
 _PROPER: Final = {"torch": "PyTorch", "jax": "JAX", "jaxlib": "JAX", "tensorflow": "TensorFlow"}
-"""Libraries by the packages that the classes of their arrays are in."""
+"""Libraries by the packages that their classes are in."""
 
 
 def taken(value: Any) -> Any:
@@ -72,15 +72,15 @@ def _is_torchs(value: Any) -> bool:
 
 
 def library_of(value: Any) -> str:
-    """Return the name of the library that the class of an array is from.
+    """Return the name of the library that the class of an object is from, or one that it is derived from.
 
     Examples
     --------
     >>> library_of(np.zeros(3))
     'numpy'
     """
-    package = type(value).__module__.partition(".")[0]
-    return _PROPER.get(package, package)
+    packages = [kind.__module__.partition(".")[0] for kind in type(value).__mro__]
+    return next((_PROPER[package] for package in packages if package in _PROPER), packages[0])
 
 
 def is_foreign(value: Any) -> bool:

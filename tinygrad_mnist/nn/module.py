@@ -427,9 +427,10 @@ class Module:
             shape or dtype, beyond the range of the dtype here, or damaged in its file; nothing was loaded.
         """
         if not isinstance(state, Mapping):
+            what = f"a state dict has arrays by name, but a {type(state).__name__} was given"
+            is_module = hasattr(state, "state_dict")
             raise TypeError(
-                f"a state dict has arrays by name, but a {type(state).__name__} was given; "
-                "a file is loaded by model.load(path)"
+                f"{what}; {'give its state_dict()' if is_module else 'a file is loaded by model.load(path)'}"
             )
         entries = self._state()
         missing = [name for name in entries if name not in state]
