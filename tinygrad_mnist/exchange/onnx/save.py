@@ -22,7 +22,14 @@ from tinygrad_mnist.exchange.onnx.converters import CONVERTERS, MODULES
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.examples import Arguments, named_outputs
 from tinygrad_mnist.exchange.onnx.pictures import Pictures
-from tinygrad_mnist.exchange.onnx.program import Step, compare, compare_outputs, needed, shape_between
+from tinygrad_mnist.exchange.onnx.program import (
+    Step,
+    compare,
+    compare_outputs,
+    needed,
+    require_same_sizes,
+    shape_between,
+)
 from tinygrad_mnist.exchange.onnx.proto import OPSET, checked, model_proto, require_onnx, written
 from tinygrad_mnist.exchange.onnx.recording import Recording, Ref, place_in_memory
 from tinygrad_mnist.exchange.onnx.reference import greatest_difference
@@ -48,8 +55,8 @@ _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
 
 _LARGE = 257
-"""A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A small
-model is tried on it."""
+"""A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A
+model is recorded on it, too, unless it computes more than `_MOST_TRIED` numbers then."""
 
 _MOST_TRIED = 1 << 22
 """Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
@@ -195,6 +202,8 @@ def save(
     second = _run(model, arguments, arguments.batch(sizes[1], other=True))
     steps = compare(first.recording.calls, second.recording.calls, sizes)
     sources = compare_outputs(first.sources, second.sources, sizes)
+    if arguments.is_dynamic and _LARGE * _numbers_of_a_row(first) <= _MOST_TRIED:
+        _compare_with_large(model, arguments, second, steps)
     state = _state_names(first.recording.models)
     build = Builder(state)
     _add_inputs(build, first, second, arguments, sizes, pictures)
@@ -353,15 +362,14 @@ def _trials(
     """Return what the file is tried on, and what it has to give; the most telling first.
 
     That are a batch of 1, the two that were recorded, values in another order and of the other sign, and
-    other integers, on which a choice or a branch may depend, the example, and a large batch: as many as
-    `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
+    other integers, on which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
     """
     first, second = runs
-    sizes = [1, min(arguments.size, _LARGEST), _LARGE] if arguments.is_dynamic else []
+    sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
     given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
     shuffled, counted = arguments.shuffled(first.inputs), arguments.renumbered(first.inputs)
     given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, *counted, second.inputs]
-    each = sum(result.size for call in first.recording.calls for result in call.results) / _BATCHES[0]
+    each = _numbers_of_a_row(first)
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
     for arrays in given:
@@ -375,6 +383,24 @@ def _trials(
         except Exception:  # some models take no batch of 1, or no negative numbers
             continue
     return trials
+
+
+def _numbers_of_a_row(run: _Run) -> float:
+    """Return how many numbers a model computes for a row of a batch."""
+    return sum(result.size for call in run.recording.calls for result in call.results) / _BATCHES[0]
+
+
+def _compare_with_large(
+    model: Callable[..., Any], arguments: Arguments, second: _Run, steps: Sequence[Step]
+) -> None:
+    """Raise an ExportError if numbers follow from the size of a large batch in another way."""
+    try:
+        large = _run(model, arguments, arguments.batch(_LARGE))
+    except Exception:  # some models take no large batch
+        return
+    sizes = _BATCHES[1], _LARGE
+    require_same_sizes(steps, compare(second.recording.calls, large.recording.calls, sizes), _LARGE)
+    compare_outputs(second.sources, large.sources, sizes)
 
 
 def _port(value: Value) -> Port:
