@@ -1,7 +1,6 @@
 """What a stranger sends gets a clear answer, and the service lives on: 500 requests, and 10,000 at once."""
 
 import asyncio
-import io
 import socket
 import struct
 from collections import Counter
@@ -15,9 +14,8 @@ from tinygrad_mnist.data import load_digits
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
-from PIL import Image
-
 from tests.serve.hostile import Case, cases, some
+from tests.serve.pictures import encoded
 from tinygrad_mnist.serve.limits import Limits
 
 MOST_MEMORY = 500e6
@@ -59,9 +57,7 @@ def faults(server: Server, given: list[Case]) -> list[str]:
 def a_digit() -> tuple[bytes, str]:
     """Return a PNG of a digit, and the digit."""
     digits = load_digits()
-    file = io.BytesIO()
-    Image.fromarray(digits.test_images[0]).save(file, "PNG")
-    return file.getvalue(), str(digits.test_labels[0])
+    return encoded(digits.test_images[0]), str(digits.test_labels[0])
 
 
 def assert_it_lives(server: Server) -> None:

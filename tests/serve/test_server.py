@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from tests.checkpoints import SMALL, untrained
 from tests.serve.exchanges import STARTED, Answer, exchange, get, parsed, post
-from tests.serve.small import PNG, small_checkpoint, small_recogniser
+from tests.serve.pictures import PNG
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.serve.headers import STRICT
 from tinygrad_mnist.serve.limits import Limits
@@ -39,11 +40,6 @@ QUICK = Limits(
     stop_seconds=2,
 )
 SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def recogniser() -> Recogniser:
-    return small_recogniser()
 
 
 @contextmanager
@@ -296,7 +292,7 @@ def test_the_end_does_not_wait_for_who_never_finishes(recogniser: Recogniser) ->
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "checkpoint.npz"
-    save_checkpoint(path, small_checkpoint())
+    save_checkpoint(path, untrained(SMALL))
     return path
 
 
