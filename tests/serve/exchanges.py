@@ -85,9 +85,15 @@ Pieces = tuple[tuple[bytes, int], ...]
 """What is sent: pieces of bytes, and how often each is repeated."""
 
 
+def plain(method: str, path: str) -> Pieces:
+    """Return a request without a body."""
+    lines = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return ((lines.encode("latin-1"), 1),)
+
+
 def get(path: str) -> Pieces:
     """Return a plain request for a path."""
-    return ((f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(), 1),)
+    return plain("GET", path)
 
 
 def post(body: bytes, kind: str | None = "image/png", path: str = "/predict", *headers: str) -> Pieces:
