@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import Heard
-from tests.serve.drawings import SEVEN, TWO, Drawing, drawn, on_paper, scribble, special
-from tests.serve.models import untrained
+from tests.checkpoints import untrained
+from tests.serve.pictures import SEVEN, TWO, Drawing, drawn, on_paper, scribble, special
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import Dataset, Standardizer, load
 from tinygrad_mnist.data.prepare import place_digit

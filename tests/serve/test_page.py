@@ -1,6 +1,5 @@
 """The page in a browser and a real service: what a visitor does, by every way of drawing, and sees."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import pytest
 
 from tests.browser import Heard
 from tests.serve.exchanges import Server, exchange, get, post, serving
+from tests.serve.pictures import encoded
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.training import load_checkpoint, predict_picture
 from tinygrad_mnist.training.loop.threads import VARIABLES
@@ -495,13 +495,6 @@ def test_kept_corrections_are_data_to_train_on(
     arguments = ["train", "--data", str(kept), "--recipe", "digits", "--epochs", "1", "--quiet"]
     assert main([*arguments, "--no-report", "--out", str(tmp_path / "run")]) == 0
     assert load_checkpoint(tmp_path / "run").class_names == ("2", "7")
-
-
-def encoded(values: np.ndarray) -> bytes:
-    """Return grey values as a PNG."""
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, "PNG")
-    return file.getvalue()
 
 
 # ---- how it looks ------------------------------------------------------------------------------------------

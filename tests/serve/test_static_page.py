@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.models import untrained
+from tests.checkpoints import untrained
 from tinygrad_mnist import nn
 from tinygrad_mnist.serve import static_page
 from tinygrad_mnist.serve.recognition import Recogniser
