@@ -137,7 +137,7 @@ def test_a_state_dict_reads_bfloat16_as_files_do() -> None:
     model.load_state_dict({"weight": values, "bias": Foreign(values)})
     assert model.weight.tolist() == model.bias.tolist() == [1.5, -2.0]
     eighth = values.astype("float8_e5m2")
-    with pytest.raises(ValueError, match=r"weight: an array was given of dtype float8_e5m2, which NumPy does not"):
+    with pytest.raises(ValueError, match=r"weight: an array was given of dtype float8_e5m2, which NumPy"):
         model.load_state_dict({"weight": eighth, "bias": values})
     assert model.bias.tolist() == [1.5, -2.0]
 
