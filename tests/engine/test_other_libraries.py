@@ -176,6 +176,15 @@ def test_a_jitted_function_reads_its_numbers_at_each_call(function: Any, is_argu
     np.testing.assert_allclose(second.data, function(x, y).data)
 
 
+def test_jit_refuses_bfloat16_as_eager_does() -> None:
+    pytest.importorskip("llvmlite")
+    ones = np.ones(3, pytest.importorskip("ml_dtypes").bfloat16)
+    x = Tensor(np.ones(3))
+    for function, inputs in ((lambda x: np.sum(x * ones), (x,)), (lambda x, y: np.sum(x * y), (x, ones))):
+        with pytest.raises(TypeError, match="of dtype bfloat16, which NumPy does not have"):
+            jit(function)(*inputs)
+
+
 @pytest.mark.parametrize(("package", "said"), [("torch", "PyTorch"), ("jaxlib._jax", "JAX"), ("jax", "JAX")])
 def test_jit_calls_a_library_by_its_name(package: str, said: str) -> None:
     pytest.importorskip("llvmlite")
