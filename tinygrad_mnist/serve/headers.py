@@ -22,6 +22,10 @@ STRICT: Final = {
 }
 """The headers that every answer has; `cache-control` comes with them."""
 
+LARGEST_HEADERS: Final = 1 << 14
+LARGEST_ADDRESS: Final = 1 << 13
+"""Bytes of a request line with all headers, and of the path and query in it."""
+
 NOT_STORED: Final = "no-store"
 REVALIDATED: Final = "no-cache"
 """The two values of `cache-control`: for answers, and for the files of the page, which have an `ETag`."""
