@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from PIL import Image
 
+from tests.serve.pictures import PNG, Drawing, stroke
 from tinygrad_mnist.data import DataError, load, load_digits, read_unlabelled
 from tinygrad_mnist.data.drawings import read_preparation, write_preparation
 from tinygrad_mnist.data.images import read_image
@@ -25,32 +26,21 @@ from tinygrad_mnist.training import RECIPES, predict_picture, train
 from tinygrad_mnist.training.prediction import preparation_of
 from tinygrad_mnist.training.runs import run as run_module
 
-Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-
 DIGITS = tuple("0123456789")
 MNIST = Preparation((28, 28))
 
 
-def drawing(k: int = 0) -> NDArray[np.uint8]:
+def drawing(k: int = 0) -> Drawing:
     """A stroke on white paper; each number is another."""
-    paper = np.full((120 + k, 90), 255, np.uint8)
-    paper[20:100, 30:40] = 0
-    return paper
-
-
-def png(picture: NDArray[Any]) -> io.BytesIO:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", pnginfo=None)
-    stream.seek(0)
-    return stream
+    return stroke(120 + k, 90)
 
 
 def test_a_drawing_is_kept_as_it_was_drawn(tmp_path: Path) -> None:
     kept = KeptDrawings(tmp_path / "new" / "drawings", MNIST, DIGITS)
-    path = kept.keep(png(drawing()), "7")
+    path = kept.keep(io.BytesIO(PNG), "7")
     assert path.parent == tmp_path / "new" / "drawings" / "7"
     assert path.suffix == ".png"
-    np.testing.assert_array_equal(read_image(path), drawing())
+    np.testing.assert_array_equal(read_image(path), stroke())
     assert (kept.drawings, kept.bytes) == (1, path.stat().st_size)
 
 

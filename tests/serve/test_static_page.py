@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.models import untrained
+from tests.checkpoints import untrained
 from tinygrad_mnist import nn
 from tinygrad_mnist.serve import static_page
 from tinygrad_mnist.serve.recognition import Recogniser
@@ -63,6 +63,14 @@ def test_the_model_in_the_page_is_that_of_the_service(checkpoint: Checkpoint) ->
     assert "nothing that you draw leaves it" in note
 
 
+def test_what_is_said_of_a_model_of_small_digits_is_said_in_the_page_too() -> None:
+    small = untrained("digits", data="digits", train_images=1294)
+    text = static_files(small)["model.js"].decode("ascii")
+    note = json.loads(text[text.index("{") : text.rindex("}") + 1])["description"]["note"]
+    assert "nothing that you draw leaves it. This model was trained on 1,294 small digits" in note
+    assert note.endswith("recognised.")
+
+
 def test_an_empty_directory_and_an_earlier_export_are_replaced(
     tmp_path: Path, checkpoint: Checkpoint
 ) -> None:
@@ -87,9 +95,15 @@ def test_an_export_of_another_version_with_other_files_is_replaced(
     assert contents(tmp_path / "page") == static_files(checkpoint)
 
 
-def test_directories_above_are_made_and_links_are_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    write_page(checkpoint, tmp_path / "a" / "b")
-    (tmp_path / "link").symlink_to(tmp_path / "a" / "b", target_is_directory=True)
+def test_directories_above_are_not_made(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    with pytest.raises(RunError, match=r"there is no directory .*a'; make it first"):
+        write_page(checkpoint, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_are_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
     write_page(checkpoint, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
 
@@ -141,7 +155,7 @@ def test_a_model_that_is_refused_leaves_the_directory_as_it_was(
     with pytest.raises(CheckpointError, match="Softmax"):
         write_page(other, page)
     with pytest.raises(CheckpointError, match="Softmax"):
-        write_page(other, tmp_path / "new" / "page")
+        write_page(other, tmp_path / "page")
     assert contents(page) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["page"]
 

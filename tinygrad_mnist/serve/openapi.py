@@ -57,7 +57,7 @@ def document(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
 
 def _predict(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     picture = {"type": "string", "contentMediaType": "image/png"}
-    rows = [[0] * 4, [0, 255, 255, 0], [0] * 4, [0] * 4]
+    seven = [[255, 255, 255, 255, 0], [0, 0, 0, 255, 0], [0, 0, 255, 0, 0], [0, 0, 255, 0, 0]]
     return {
         "summary": "Recognise pictures",
         "description": "Takes one picture or several, in any of the media types. They are scaled and placed "
@@ -80,9 +80,9 @@ def _predict(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
                 JSON: {
                     "schema": _reference("Arrays"),
                     "examples": {
-                        "one": {"value": rows},
-                        "named": {"value": {"image": rows}},
-                        "several": {"value": {"images": [rows, rows]}},
+                        "one": {"value": seven},
+                        "named": {"value": {"image": seven}},
+                        "several": {"value": {"images": [seven, seven]}},
                     },
                 },
                 "multipart/form-data": {
@@ -172,7 +172,7 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     405: ("The path takes other methods, which Allow names", "PUT is no method of /predict"),
     408: ("The request did not arrive in time", "the body did not arrive within 15 seconds; send it again"),
     413: ("There is more than is taken", "the body has more than 8,388,608 bytes; scale the picture down"),
-    415: ("The body is of another media type", "the body is text/plain; send image/png, image/jpeg, ..."),
+    415: ("The body is of another media type", "the body is text/plain; send image/png or image/jpeg"),
     422: ("The pictures cannot be used", "the picture is blank: it shows no digit"),
     500: ("A fault of the service", "an error inside the service, which its log tells more about"),
     507: ("As many drawings are kept as may be", "10,000 drawings are kept, and at most 10,000 are"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ import uvicorn
 from tinygrad_mnist.data.pillow_images import silenced
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
+from tinygrad_mnist.serve.bodies import Body
 from tinygrad_mnist.serve.connections import Gate, connections_of
 from tinygrad_mnist.serve.headers import LARGEST_HEADERS
 from tinygrad_mnist.serve.limits import Limits
@@ -113,7 +115,7 @@ def serve(
     limits = limits or Limits()
     description = recogniser.describe()
     metrics = Metrics(description["name"], description["version"])
-    recogniser.warm_up()
+    warm_up(recogniser, limits)
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
     with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
@@ -141,6 +143,20 @@ def _is_no_notice(record: logging.LogRecord) -> bool:
     They are answered by 503, and counted, as all that are refused.
     """
     return not str(record.msg).startswith("Cancel ")
+
+
+def warm_up(recogniser: Recogniser, limits: Limits) -> None:
+    """Do once what an answer takes, so that the first visitor waits for no import and no compilation."""
+    from PIL import Image
+
+    recogniser.warm_up()
+    drawing = Image.new("L", (80, 80), 255)
+    drawing.paste(0, (36, 10, 44, 70))
+    for kind in ("PNG", "JPEG"):
+        file = io.BytesIO()
+        drawing.save(file, kind)
+        (picture,) = Body(file.getvalue(), f"image/{kind.lower()}").pictures(limits)
+        recogniser.answer([recogniser.prepare(picture)], explain=True)
 
 
 def raise_descriptors() -> int:
