@@ -226,7 +226,7 @@ REFUSED = {
     "too many arrays": (JSON, b"[[[1]], [[1]], [[1]], [[1]]]", 413, "taken; send several requests"),
     "no boundary": ("multipart/form-data", form(PNG), 400, "boundary"),
     "a cut form": (FORM, form(PNG)[:-40], 400, "cut off"),
-    "no form": (FORM, b"hello", 400, "form"),
+    "no form": (FORM, b"hello", 400, "Expected boundary character"),
     "a form without a file": (
         FORM,
         b'--X\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--X--\r\n',
@@ -461,7 +461,8 @@ def test_a_fault_is_logged_with_its_traceback_and_answered_without(
 
 
 def test_a_mistake_of_a_visitor_is_not_logged(client: Client, caplog: pytest.LogCaptureFixture) -> None:
-    client.post("/predict", content=b"x", headers={"content-type": "image/png"})
+    for kind, content in (("image/png", b"x"), (FORM, b"hello")):
+        assert client.post("/predict", content=content, headers={"content-type": kind}).is_client_error
     assert caplog.text == ""
 
 
@@ -520,6 +521,48 @@ def test_a_name_that_no_request_can_have_is_refused_at_the_start(serve: Callable
 def test_pages_of_other_sites_cannot_post(client: Client, site: str, status: int) -> None:
     headers = {"content-type": "image/png", "sec-fetch-site": site}
     assert client.post("/predict", content=PNG, headers=headers).status_code == status
+
+
+def test_a_request_without_host_is_answered_if_it_is_of_http_1_0(serve: Callable[..., Client]) -> None:
+    """Which knows no Host, and no browser sends it; so health checks of old do."""
+    for version, status in (("1.0", 200), ("1.1", 400)):
+        exchange = Exchange(PNG, b"")
+        exchange.scope |= {"http_version": version, "headers": [(b"content-type", b"image/png")]}
+        asyncio.run(exchange.run(serve(hosts=[]).app))
+        assert exchange.status == status
+    assert "does not say in a Host header" in exchange.error
+
+
+def test_a_name_in_a_sentence_is_escaped_once(serve: Callable[..., Client]) -> None:
+    client = serve(hosts=[])
+    assert r"explain is '7\x00';" in client.post("/predict?explain=7%00").json()["error"]
+    answer = client.get("/model", headers={"host": b"a\xadb"})
+    assert r"the name 'a\xadb';" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "part"),
+    [
+        ("/healthz", {f"x-{k}": "a" for k in range(2000)}, 431, "16,384 bytes"),
+        ("/healthz", {"x": "a" * 20_000}, 431, "16,384 bytes"),
+        ("/" + "a" * 9000, {}, 414, "8,192 bytes"),
+        ("/healthz?" + "a" * 9000, {}, 414, "8,192 bytes"),
+    ],
+)
+def test_long_headers_and_addresses_are_refused_also_in_one_piece(
+    client: Client, path: str, headers: dict[str, str], status: int, part: str
+) -> None:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == status
+    assert part in answer.json()["error"]
+
+
+def test_options_of_the_service_as_a_whole_are_told(client: Client) -> None:
+    exchange = Exchange()
+    exchange.scope |= {"method": "OPTIONS", "path": "*"}
+    asyncio.run(exchange.run(client.app))
+    assert exchange.status == 204
+    assert (b"allow", b"GET, POST, HEAD, OPTIONS") in exchange.sent[0]["headers"]
 
 
 # ---- the page, the description, the counters ---------------------------------------------------------------
@@ -630,6 +673,39 @@ def test_no_more_is_kept_than_may_be(keeping: Callable[..., Client]) -> None:
     answer = client.post("/corrections?class=7", content=other, headers=PICTURE)
     assert answer.status_code == 507
     assert "at most 1" in answer.json()["error"]
+
+
+def test_a_folder_that_is_gone_is_logged_once_in_one_line(
+    keeping: Callable[..., Client], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = keeping()
+
+    def keep() -> int:
+        return client.post("/corrections?class=7", content=PNG, headers=PICTURE).status_code
+
+    away = tmp_path.rename(tmp_path.with_name("away"))
+    assert [keep(), keep()] == [507, 507]
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert str(tmp_path) in record.getMessage()
+    away.rename(tmp_path)
+    assert keep() == 201
+    tmp_path.rename(away)
+    assert keep() == 507
+    assert len(caplog.records) == 2  # as it was mended in between
+    tmp_path.mkdir()
+
+
+def test_a_folder_of_others_is_not_shown_to_visitors(
+    keeping: Callable[..., Client], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = keeping()
+    (tmp_path / "drawings.json").unlink()
+    (tmp_path / "other.png").write_bytes(PNG)
+    answer = client.post("/corrections?class=7", content=PNG, headers=PICTURE)
+    assert answer.status_code == 507
+    assert tmp_path.name not in answer.text
+    assert f"{tmp_path} has pictures that were not kept here" in caplog.text
 
 
 def test_nothing_is_kept_without_being_asked_for(client: Client) -> None:

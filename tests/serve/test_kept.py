@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ from PIL import Image
 
 from tests.serve.pictures import PNG, Drawing, stroke
 from tinygrad_mnist.data import DataError, load, load_digits, read_unlabelled
+from tinygrad_mnist.data.drawings import read_preparation, write_preparation
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.pillow_images import read_outline
 from tinygrad_mnist.data.prepare import Preparation
@@ -143,6 +146,34 @@ def test_a_process_that_writes_for_long_is_named(tmp_path: Path, monkeypatch: py
         kept.keep(drawing(), "1")
     lock.release()
     kept.keep(drawing(), "1")
+
+
+def test_a_directory_that_was_removed_and_made_again_says_how_its_drawings_are_prepared(
+    tmp_path: Path,
+) -> None:
+    kept = KeptDrawings(tmp_path / "drawings", MNIST, DIGITS, most_drawings=2)
+    for k in range(2):
+        kept.keep(drawing(k), "7")
+    shutil.rmtree(kept.directory)
+    with pytest.raises(OSError, match="drawings"):
+        kept.keep(drawing(), "7")
+    kept.directory.mkdir()
+    kept.keep(drawing(), "7")
+    assert read_preparation(kept.directory) == MNIST
+    assert kept.drawings == 1
+
+
+def test_a_directory_that_has_become_that_of_another_model_is_left_alone(tmp_path: Path) -> None:
+    kept = KeptDrawings(tmp_path, MNIST, DIGITS)
+    write_preparation(tmp_path, Preparation((8, 8)))
+    with pytest.raises(OSError, match="for a model whose pictures are"):
+        kept.keep(drawing(), "7")
+    assert list(tmp_path.glob("*/*.png")) == []
+
+
+def test_a_class_that_is_not_there_is_named_with_its_signs_escaped_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=re.escape(r"no class '7\x00';")):
+        KeptDrawings(tmp_path, MNIST, DIGITS).keep(drawing(), "7\x00")
 
 
 def test_what_was_kept_before_counts(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 from tests.checkpoints import SMALL, untrained
 from tests.serve.exchanges import STARTED, Answer, exchange, get, parsed, post
@@ -26,7 +27,7 @@ from tinygrad_mnist.cli import main
 from tinygrad_mnist.serve.headers import STRICT
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.recognition import Recogniser
-from tinygrad_mnist.serve.server import bind, serve
+from tinygrad_mnist.serve.server import Server, bind, serve
 from tinygrad_mnist.training import save_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -266,6 +267,43 @@ def test_a_visitor_who_wants_to_be_told_to_go_on_is(port: int) -> None:
         assert read(connection).status == 413
 
 
+def test_a_visitor_who_waits_to_be_told_to_go_on_and_is_not_gets_no_further_answer(port: int) -> None:
+    """What came next might be the body, or the next request: so the connection is closed."""
+    waiting = HEAD.replace(b"predict", b"nothing") + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+    with begin(port, waiting) as connection:
+        answer = read(connection)
+        assert answer.status == 404
+        assert answer.headers["connection"] == "close"
+        assert connection.recv(1) == b""
+
+
+def test_what_was_asked_is_answered_after_the_visitor_has_closed_his_side(port: int) -> None:
+    request = head(len(PNG)) + PNG
+    with begin(port, 2 * request + request[:-1]) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert received.count(b"HTTP/1.1 200 OK") == 2
+    assert b"the request is cut off" in received.rpartition(b"HTTP/1.1 400 ")[2]
+
+
+@pytest.mark.parametrize("sent", [head(len(PNG)) + PNG[:50], head(len(PNG))[:20]])
+def test_a_request_that_is_cut_off_is_told_so(port: int, sent: bytes) -> None:
+    with begin(port, sent) as connection:
+        connection.shutdown(socket.SHUT_WR)
+        assert_clear(read(connection), 400, "the request is cut off")
+        assert connection.recv(1) == b""
+
+
+def test_a_visitor_who_asks_nothing_and_closes_his_side_gets_no_answer(port: int) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for sent in (b"", request):
+        with begin(port, sent) as connection:
+            if sent:
+                assert read(connection).status == 200
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1) == b""
+
+
 def test_connections_beyond_the_limit_are_told_to_come_back(recogniser: Recogniser) -> None:
     with running(recogniser, replace(PATIENT, connections=3)) as (port, _):
         others = [begin(port, b"GET / HTTP/1.1\r\n") for _ in range(3)]
@@ -317,12 +355,15 @@ def test_what_is_held_is_answered_before_the_end(recogniser: Recogniser) -> None
         assert read(held).status == 200
 
 
-def test_the_end_does_not_wait_for_who_never_finishes(recogniser: Recogniser) -> None:
+def test_the_end_does_not_wait_for_who_never_finishes(
+    recogniser: Recogniser, caplog: pytest.LogCaptureFixture
+) -> None:
     limits = replace(PATIENT, stop_seconds=0)
     with running(recogniser, limits) as (port, stop), begin(port, head(len(PNG)) + PNG[:50]) as held:
         until(lambda: holds_one(port))
         stop()
         assert read(held).status == 503
+    assert caplog.text == ""
 
 
 @pytest.fixture(scope="module")
@@ -349,11 +390,12 @@ def process(run: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], i
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
-def test_sigterm_finishes_what_is_held_and_ends_with_status_0(run: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_finishes_what_is_held_and_ends_with_status_0(run: Path, name: str) -> None:
     with process(run) as (server, port), begin(port, head(len(PNG)) + PNG[:50]) as held:
         until(lambda: holds_one(port))
-        server.send_signal(signal.SIGTERM)
+        server.send_signal(getattr(signal, name))
         until(lambda: lets_nobody_in(port))
         held.sendall(PNG[50:])
         assert read(held).status == 200
@@ -361,6 +403,20 @@ def test_sigterm_finishes_what_is_held_and_ends_with_status_0(run: Path) -> None
         assert server.returncode == 0
         assert errors == ""
         assert output.endswith("stopped\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGHUP")
+def test_a_terminal_that_closes_stops_the_service_unless_nohup_was_said() -> None:
+    server = Server(uvicorn.Config("none"), None, lambda stop: None)  # type: ignore[arg-type]
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for given, wanted in ((signal.SIG_DFL, server.handle_exit), (signal.SIG_IGN, signal.SIG_IGN)):
+            signal.signal(signal.SIGHUP, given)
+            with server.capture_signals():
+                assert signal.getsignal(signal.SIGHUP) == wanted
+            assert signal.getsignal(signal.SIGHUP) == given
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 # ---- the command -------------------------------------------------------------------------------------------

@@ -25,7 +25,16 @@ from tinygrad_mnist.serve.admission import Admission, Room
 from tinygrad_mnist.serve.batching import Batcher, Job
 from tinygrad_mnist.serve.bodies import ALONE, READERS, Body, media_type, too_many
 from tinygrad_mnist.serve.errors import Refused, overloaded
-from tinygrad_mnist.serve.headers import NOT_STORED, REVALIDATED, STRICT, bare_host, host_name, is_loopback
+from tinygrad_mnist.serve.headers import (
+    LARGEST_ADDRESS,
+    LARGEST_HEADERS,
+    NOT_STORED,
+    REVALIDATED,
+    STRICT,
+    bare_host,
+    host_name,
+    is_loopback,
+)
 from tinygrad_mnist.serve.kept import FullError, KeptDrawings
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.openapi import document
@@ -85,6 +94,7 @@ class Application:
         self._batcher = batcher
         self._hosts = None if hosts is None else frozenset(map(bare_host, hosts))
         self._kept = kept
+        self._keeping_error = ""  # the last that was logged
         self._log = log
         self._page = page_files()
         self._model = {**recogniser.describe(), "keeps": kept is not None}
@@ -130,6 +140,7 @@ class Application:
         await response(scope, receive, send)
 
     async def _answered(self, request: Request) -> Response:
+        _require_small_head(request)
         self._require_own_host(request)
         handler = self._handler(request)
         try:
@@ -146,12 +157,18 @@ class Application:
         A page of somebody else can have a name of its own lead to 127.0.0.1, and would then be taken for
         ours by the browser of whoever opens it (DNS rebinding).
         """
-        if self._hosts is not None:
-            name = host_name(request.headers.get("host", ""))
+        given = request.headers.get("host")
+        is_old = given is None and request.scope["http_version"] == "1.0"  # which needs none; no browser's is
+        if self._hosts is not None and not is_old:
+            if not given:
+                raise Refused(
+                    400, "the request does not say in a Host header whom it is sent to", reason="host"
+                )
+            name = host_name(given)
             if name is None or not (is_loopback(name) or name in self._hosts):
                 raise Refused(
                     400,
-                    f"the service is not known by the name {_shown(name or '')!r}; open it as "
+                    f"the service is not known by the name {_quoted(name or given)}; open it as "
                     "http://127.0.0.1, or start it with --allow-host NAME",
                     reason="host",
                 )
@@ -162,6 +179,8 @@ class Application:
 
     def _handler(self, request: Request) -> Handler:
         path, method = request.scope["path"], request.method
+        if (path, method) == ("*", "OPTIONS"):
+            return self._allow
         handlers = self.routes.get(path)
         if handlers is None:
             raise Refused(
@@ -194,6 +213,8 @@ class Application:
         self.metrics.answered(route, response.status_code, seconds)
         if request.method == "HEAD":
             response.body = b""  # its length stays in the headers
+        if "expect" in request.headers and not hasattr(request.state, "is_body_wanted"):
+            response.headers["connection"] = "close"  # nobody knows whether the body comes (RFC 9110, 10.1.1)
         if self._log is not None:
             client = request.client.host if request.client else "-"
             self._log(
@@ -218,7 +239,10 @@ class Application:
         return Response(self._document, media_type=JSON)
 
     async def _allow(self, request: Request) -> Response:
-        return Response(status_code=204, headers={"allow": _allowed(self.routes[request.scope["path"]])})
+        handlers = self.routes.get(request.scope["path"])
+        if handlers is None:  # "*", which stands for the service as a whole
+            handlers = self.routes["/model"] | self.routes["/predict"]
+        return Response(status_code=204, headers={"allow": _allowed(handlers)})
 
     async def _show(self, request: Request) -> Response:
         file = self._page[request.scope["path"]]
@@ -256,15 +280,19 @@ class Application:
         (drawing,) = body.pictures(self.limits)
         try:
             self._kept.keep(drawing, name)
+            self._keeping_error = ""
         except DataError as error:
             raise _blank(error) from error
         except FullError as error:
             raise Refused(507, str(error), reason="full") from error
         except OSError as error:
-            logger.error("a drawing cannot be kept", exc_info=error)
-            raise Refused(
-                507, f"the drawing cannot be written ({error.strerror or error})", reason="full"
-            ) from error
+            reason = str(error.strerror or error)
+            if reason != self._keeping_error:  # not for each visitor
+                where = printable(str(self._kept.directory))
+                logger.error("drawings cannot be kept in %s: %s", where, printable(reason))
+            self._keeping_error = reason
+            shown = error.strerror or "the service's log says why"  # which may name folders
+            raise Refused(507, f"the drawing cannot be written ({shown})", reason="full") from error
 
     def _prepared(self, body: Body, explain: bool) -> list[Prepared]:
         """Return the pictures of a body as the model is shown them."""
@@ -311,6 +339,7 @@ class Application:
         said = request.headers.get("content-length", "")
         size = int(said[:20]) if said.isdecimal() else 0
         while size <= most:
+            request.state.is_body_wanted = True  # to be asked for it is what the sender may wait for
             message = await request.receive()
             if message["type"] == "http.disconnect":
                 raise Gone
@@ -371,10 +400,33 @@ def _flag(request: Request, name: str) -> bool:
     """Return whether a parameter of the query is 1."""
     value = _parameter(request, name) or "0"
     if value not in ("0", "1"):
-        raise Refused(422, f"{name} is {_shown(value)!r}; expected 0 or 1", reason="query")
+        raise Refused(422, f"{name} is {_quoted(value)}; expected 0 or 1", reason="query")
     return value == "1"
+
+
+def _require_small_head(request: Request) -> None:
+    """Raise `Refused` for a long address or long headers; one piece of a connection may hold 256 KiB."""
+    scope = request.scope
+    address = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+    if address > LARGEST_ADDRESS:
+        raise Refused(
+            414, f"the address has more than {LARGEST_ADDRESS:,} bytes; send a shorter one", reason="headers"
+        )
+    if address + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > LARGEST_HEADERS:
+        raise Refused(
+            431, f"the headers have more than {LARGEST_HEADERS:,} bytes; send fewer", reason="headers"
+        )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _shown(text: str) -> str:
     """Return a text of a visitor's for a sentence: short, and without signs that a terminal acts on."""
-    return printable(text if len(text) <= 80 else f"{text[:80]}...")
+    return printable(_short(text))
+
+
+def _quoted(text: str) -> str:
+    """Return a text of a visitor's as `_shown` does, in quotation marks."""
+    return repr(_short(text))

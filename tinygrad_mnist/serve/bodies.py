@@ -7,6 +7,7 @@ of a picture stands in its header, and the numbers in an array are no more than 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
@@ -304,11 +305,16 @@ def _form(body: Body, limits: Limits) -> list[Picture]:
     return _decoded([(f"file {index}", file) for index, file in enumerate(files)], limits)
 
 
+_SILENT: Final = logging.Logger("form", logging.CRITICAL + 1)
+"""A logger that writes nothing: what is wrong with a form is told to the visitor who sent it."""
+
+
 def _parts(body: Body, limits: Limits) -> list[bytes]:
     """Return the files of a form; fields that are no files are left out (RFC 7578)."""
     parts = _Parts(limits)
     try:
         parser = MultipartParser(body.boundary.encode("latin-1"), parts.callbacks())
+        parser.logger = _SILENT
         parser.write(body.content)
         parser.finalize()
     except FormParserError as error:

@@ -16,12 +16,10 @@ from typing import Any, Final
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from tinygrad_mnist.serve.errors import Refused, overloaded
-from tinygrad_mnist.serve.headers import NOT_STORED, STRICT
+from tinygrad_mnist.serve.headers import LARGEST_HEADERS, NOT_STORED, STRICT
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
 
-LARGEST_HEADERS: Final = 1 << 14
-"""Bytes of a request line and headers."""
 _LINGERING: Final = 2.0
 """Seconds in which a visitor may take in the answer to a request that is not read to its end."""
 
@@ -77,6 +75,8 @@ class Connection(H11Protocol):
     since : float or None
         Since when something is waited for: the rest of the headers of a request, or the end of the
         connection; None while a request is answered, and between two.
+    is_half_closed : bool
+        Whether the visitor has said that he sends no more. He may still wait for an answer.
     """
 
     gate: Gate
@@ -87,6 +87,7 @@ class Connection(H11Protocol):
         self.since: float | None = self.loop.time()
         self.has_sent = False  # anything at all: browsers open connections that they may never use
         self.is_ending = False
+        self.is_half_closed = False
         self.unsent_since: float | None = None
         self.is_served = self.gate.let_in(self)
 
@@ -117,6 +118,29 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self._is_answering:
             self.since = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Give the answer to what was asked, although the visitor has closed his side."""
+        self.is_half_closed = True
+        self._close_if_all_is_answered()
+        return True  # what is not closed by now is closed after the answer
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or close if there cannot be one."""
+        super().on_response_complete()
+        if self.is_half_closed:
+            self._close_if_all_is_answered()
+
+    def _close_if_all_is_answered(self) -> None:
+        """Close a connection on which nothing more comes, unless an answer is still to be given."""
+        is_cut_off = self.has_sent and self.since is not None and not self._has_body_left
+        if self._is_answering:
+            if not self._has_body_left:
+                return
+            is_cut_off = True
+        if is_cut_off and not self.is_ending:
+            self._end(_CUT_OFF)
+        self.transport.close()
 
     @property
     def _last(self) -> RequestResponseCycle | None:
@@ -199,6 +223,10 @@ _NO_HTTP: Final = {
     501: Refused(501, "the Transfer-Encoding is none but chunked; send the body as it is", reason="http"),
 }
 """The errors that the parser of HTTP tells apart, by status."""
+
+_CUT_OFF: Final = Refused(
+    400, "the request is cut off: its sender closed the connection before its end", reason="http"
+)
 
 _PHRASES: Final = {
     400: "Bad Request",

@@ -25,6 +25,10 @@ STRICT: Final = {
 nor of https, and says so in its console at every page. A proxy that has https can add it.
 """
 
+LARGEST_HEADERS: Final = 1 << 14
+LARGEST_ADDRESS: Final = 1 << 13
+"""Bytes of a request line with all headers, and of the path and query in it."""
+
 NOT_STORED: Final = "no-store"
 REVALIDATED: Final = "no-cache"
 """The two values of `cache-control`: for answers, and for the files of the page, which have an `ETag`."""

@@ -31,7 +31,7 @@ from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.picture_folders import is_class_name, is_picture_name, visible
 from tinygrad_mnist.data.prepare import Preparation
 from tinygrad_mnist.files import Lock, LockedError, write
-from tinygrad_mnist.numbers import bytes_text, count_text, printable, size_text
+from tinygrad_mnist.numbers import bytes_text, count_text, size_text
 
 MOST_DRAWINGS: Final = 10_000
 """The drawings that are kept at most, if nothing else is said."""
@@ -120,13 +120,14 @@ class KeptDrawings:
         FullError
             As many drawings are kept as may be, or as many bytes.
         OSError
-            It cannot be written, or another process has been writing there for seconds.
+            It cannot be written, or another process has been writing there for seconds, or the directory has
+            become that of something else.
         ImportError
             Pillow is not installed.
         """
         if class_name not in self.class_names:
             known = ", ".join(self.class_names[:20]) + ", ..." * (len(self.class_names) > 20)
-            raise DataError(f"there is no class {printable(class_name[:40])!r}; the classes are {known}")
+            raise DataError(f"there is no class {class_name[:40]!r}; the classes are {known}")
         found = drawing if isinstance(drawing, Picture) else find_picture(drawing)
         if max(found.size) > LARGEST_SIDE:
             raise DataError(
@@ -224,6 +225,10 @@ class KeptDrawings:
 
         A training takes a class without pictures for a mistake.
         """
+        try:
+            self._claim()  # since the start the directory may have been removed, and made again
+        except DataError as error:  # which is no mistake of who drew
+            raise OSError(str(error)) from error
         folder = self.directory / class_name
         if not folder.is_dir():
             folder.mkdir()
@@ -247,7 +252,7 @@ def _require_folder_name(name: str) -> None:
     """Raise if a class has a name that a folder cannot have, or that is not taken for that of a class."""
     if not is_class_name(name) or len(os.fsencode(name)) > _LONGEST or _UNSAFE.search(name):
         raise DataError(
-            f"drawings of the class {printable(name[:40])!r} cannot be kept, as the folder of a class cannot "
+            f"drawings of the class {name[:40]!r} cannot be kept, as the folder of a class cannot "
             "be called so on every system; train with another name for it"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import io
+import logging
 import os
 import signal
 import socket
@@ -20,7 +21,8 @@ from tinygrad_mnist.data.pillow_images import silenced
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
 from tinygrad_mnist.serve.bodies import Body
-from tinygrad_mnist.serve.connections import LARGEST_HEADERS, Gate, connections_of
+from tinygrad_mnist.serve.connections import Gate, connections_of
+from tinygrad_mnist.serve.headers import LARGEST_HEADERS
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from tinygrad_mnist.serve.kept import KeptDrawings
     from tinygrad_mnist.serve.recognition import Recogniser
 
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _RESERVED: Final = 64
 """Descriptors for what is no connection: files, libraries, the event loop."""
 _ENOUGH: Final = 1 << 15
@@ -61,7 +62,7 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():  # which no signal reaches
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in _signals()}
         try:
             yield
         finally:
@@ -72,6 +73,14 @@ class Server(uvicorn.Server):
         """Sweep; called ten times a second."""
         self._gate.sweep(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
+
+
+def _signals() -> list[signal.Signals]:
+    """Return the signals that stop the service. SIGHUP comes when its terminal closes, unless by `nohup`."""
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+        return [signal.SIGINT, signal.SIGTERM]
+    return [signal.SIGINT, signal.SIGTERM, hangup]
 
 
 def serve(
@@ -124,7 +133,16 @@ def serve(
             timeout_graceful_shutdown=limits.stop_seconds,
             h11_max_incomplete_event_size=LARGEST_HEADERS,
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_notice)
         Server(config, gate, started).run(sockets)
+
+
+def _is_no_notice(record: logging.LogRecord) -> bool:
+    """Return whether a line of uvicorn's log is none on requests that were given up at the end.
+
+    They are answered by 503, and counted, as all that are refused.
+    """
+    return not str(record.msg).startswith("Cancel ")
 
 
 def warm_up(recogniser: Recogniser, limits: Limits) -> None:
