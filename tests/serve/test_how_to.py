@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.serve.exchanges import Server
-from tests.serve.small import drawing, encoded
+from tests.serve.pictures import encoded, stroke
 
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "serve.md"
 LINES = re.findall(r"^curl .*$", PAGE.read_text("utf-8"), re.MULTILINE)
@@ -35,8 +35,8 @@ def test_every_line_of_curl_has_predictions(
     for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name, kind in (("seven.png", "PNG"), ("photo.jpg", "JPEG"), ("two.jpg", "JPEG")):
-        (tmp_path / name).write_bytes(encoded(drawing(), kind))
-    (tmp_path / "many.json").write_text(json.dumps([drawing(20, 20).tolist()] * 3))
+        (tmp_path / name).write_bytes(encoded(stroke(), kind))
+    (tmp_path / "many.json").write_text(json.dumps([stroke(20, 20).tolist()] * 3))
     counts, classes = [], []
     for line in LINES:
         assert ADDRESS in line

@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# Arguments of these types go to an operation as they are. Python's numbers must: made into arrays, they would
-# no longer be weak, and a float32 Tensor times 2.0 would become float64.
-_PLAIN = frozenset({np.ndarray, int, float, bool})
+# Arguments of these types go to an operation as they are: made into arrays, they would no longer be weak, and
+# a float32 Tensor times 2.0 would become float64.
+_NUMBERS = frozenset({int, float, bool})
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -85,7 +85,9 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
             if origin is not None:
                 wanted = True
         else:
-            arrays.append(argument if type(argument) in _PLAIN else as_array(argument))
+            kind = type(argument)
+            is_plain = kind in _NUMBERS or (kind is np.ndarray and argument.dtype.isbuiltin == 1)
+            arrays.append(argument if is_plain else as_array(argument))
             parents.append(None)
     try:
         out = op.forward(*arrays, **static) if static else op.forward(*arrays)
@@ -898,6 +900,7 @@ class Tensor(PyTorchNames):
         function = FUNCTIONS.get(func)
         if function is None:
             raise_no_gradient(name)
+        _tell_of(func, inputs, kwargs)
         inputs, kwargs = fit_arguments(func, function, name, inputs, kwargs)
         return function(*inputs, **kwargs)
 
@@ -911,6 +914,7 @@ class Tensor(PyTorchNames):
         for kind in types:
             if kind is not Tensor and kind is not np.ndarray:
                 check_array_class(kind)  # a masked array or matrix must not get into a formula
+        _tell_of(func, args, kwargs)
         if func not in CONSTANTS:
             args, kwargs = fit_arguments(func, function, name, args, kwargs)
         with error_context(name, args):
@@ -1052,6 +1056,7 @@ def _plain_part(part: Any) -> Any:
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Do what a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
     run = FUNCTIONS[function]
+    _tell_of(function, args, kwargs)
     if function in CONSTANTS:
         kwargs = {name: value for name, value in kwargs.items() if value is not _NO}
     else:
@@ -1061,6 +1066,12 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
             return tracing.function(run, args, kwargs)  # type: ignore[no-any-return]
         result: Tensor = run(*args, **kwargs)
     return result
+
+
+def _tell_of(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Tell a recorder that a NumPy function is about to run."""
+    if (watching := recorder.get()) is not None:
+        watching.called(function, args, kwargs)
 
 
 def _loses_no_gradient(inputs: tuple[Any, ...], out: tuple[Any, ...]) -> bool:
