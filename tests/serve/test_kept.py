@@ -338,7 +338,7 @@ def test_a_model_is_trained_on_kept_drawings_and_recognises_them(
     kept = KeptDrawings(tmp_path / "drawings", Preparation((8, 8)), DIGITS)
     rng = np.random.default_rng(0)
     drawings = []
-    for image, label in zip(digits.train_images[:110], digits.train_labels[:110], strict=True):
+    for image, label in zip(digits.train_images[:80], digits.train_labels[:80], strict=True):
         margins = rng.integers(4, 80, (2, 2))
         drawings.append(255 - np.pad(image.repeat(6, axis=0).repeat(6, axis=1), margins))
         kept.keep(drawings[-1], str(label))

@@ -391,7 +391,10 @@ def test_a_correction_is_kept_nowhere_and_the_page_says_so(tab: Page) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "site" / "digits" / "page"
+    """Where the page is written to; the directory that it is in is there."""
+    path = tmp_path / "site" / "digits" / "page"
+    path.parent.mkdir(parents=True)
+    return path
 
 
 @pytest.fixture
@@ -427,7 +430,6 @@ def shares(page: Page) -> list[str]:
 
 def assert_recognises(page: Page, heard: Heard, home: str, address: str) -> None:
     """Open the page, draw, look at what it shows, and clear; it may ask for nothing outside its folder."""
-    page.set_default_timeout(10_000)
     heard.listen(page)
     page.goto(address)
     expect(page.locator("#note")).to_contain_text("nothing that you draw leaves it")

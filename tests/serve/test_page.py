@@ -1,7 +1,9 @@
 """The page in a browser and a real service: what a visitor does, by every way of drawing, and sees."""
 
+import base64
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -12,11 +14,12 @@ import numpy as np
 import pytest
 
 from tests.browser import Heard
-from tests.serve.exchanges import Server, exchange, get, post, serving
+from tests.serve.exchanges import STARTED, Server, exchange, get, post, serving
 from tests.serve.pictures import encoded
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.training import load_checkpoint, predict_picture
 from tinygrad_mnist.training.loop.threads import VARIABLES
+from tinygrad_mnist.training.runs import run as run_module
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
@@ -56,7 +59,6 @@ def opening(browser: Browser, heard: Heard) -> Iterator[Open]:
         options = {"viewport": DESK, "reduced_motion": "reduce", **options}
         contexts.append(browser.new_context(**options))
         page: Page = contexts[-1].new_page()
-        page.set_default_timeout(8_000)
         heard.listen(page)
         page.goto(address)
         return page
@@ -125,15 +127,17 @@ def shares(page: Page) -> dict[str, int]:
 
 def painted(page: Page, id: str) -> np.ndarray:
     """Return the pixels of a canvas, shape (h, w, 4): red, green, blue, alpha. They are read off a copy."""
-    values, height, width = page.locator(f"canvas#{id}").evaluate(
+    content, height, width = page.locator(f"canvas#{id}").evaluate(
         """it => {
           const copy = new OffscreenCanvas(it.width, it.height);
           const context = copy.getContext('2d', { willReadFrequently: true });
           context.drawImage(it, 0, 0);
-          return [[...context.getImageData(0, 0, it.width, it.height).data], it.height, it.width];
+          const values = context.getImageData(0, 0, it.width, it.height).data;
+          const text = Array.from(values, value => String.fromCharCode(value)).join('');
+          return [btoa(text), it.height, it.width];
         }"""
     )
-    return np.array(values).reshape(height, width, 4)
+    return np.frombuffer(base64.b64decode(content), np.uint8).astype(int).reshape(height, width, 4)
 
 
 def colourful(pixels: np.ndarray) -> tuple[int, int]:
@@ -466,6 +470,7 @@ def test_kept_corrections_are_data_to_train_on(
 ) -> None:
     for variable in VARIABLES:  # which the command sets
         monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
     kept = tmp_path / "kept"
     with serving(mnist_run, "--keep", str(kept)) as server:
         page = open_page(server.address)
@@ -492,7 +497,7 @@ def test_kept_corrections_are_data_to_train_on(
             for name in "27":
                 content = encoded(np.roll(values if name == "7" else values.T, shift, axis=1))
                 assert exchange(server.port, post(content, path=f"/corrections?class={name}")).status == 201
-    arguments = ["train", "--data", str(kept), "--recipe", "digits", "--epochs", "1", "--quiet"]
+    arguments = ["train", "--data", str(kept), *"--recipe digits --epochs 1 --jit off --quiet".split()]
     assert main([*arguments, "--no-report", "--out", str(tmp_path / "run")]) == 0
     assert load_checkpoint(tmp_path / "run").class_names == ("2", "7")
 
@@ -688,32 +693,59 @@ def hold(page: Page) -> list[Route]:
     return held
 
 
+def until(page: Page, is_so: Callable[[], bool]) -> None:
+    """Wait for something that the page has to do."""
+    began = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - began < STARTED
+        page.wait_for_timeout(10)
+
+
+NOTED = """it => {
+  window.noted = [];
+  const note = () => noted.push(it.textContent);
+  new MutationObserver(note).observe(it, { childList: true, characterData: true, subtree: true });
+}"""
+
+
+def shown_until(page: Page, server: Server, name: str) -> list[str]:
+    """Draw, with a class as the answer, and return what was the answer in large since it was noted."""
+    page.unroute("**/predict*")
+    answer = an_answer(server, {int(name): 1.0})
+    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+    draw(page, ONE)
+    expect(mark(page)).to_have_text(name)
+    found: list[str] = page.evaluate("noted")
+    return found
+
+
 @slow
 def test_an_older_answer_does_not_overwrite_a_newer_one(page: Page, server: Server) -> None:
     held = hold(page)
     draw(page, [[(0.5, 0.5)]])
-    page.wait_for_timeout(200)
+    until(page, lambda: len(held) == 1)
     draw(page, SEVEN)
-    page.wait_for_timeout(200)
-    assert len(held) == 2  # and no more at a time
-    first, second = held
+    until(page, lambda: len(held) == 2)
+    first, second, *_ = held
     second.fulfill(json=an_answer(server, {4: 1.0}))
     expect(mark(page)).to_have_text("4")
+    mark(page).evaluate(NOTED)
     first.fulfill(json=an_answer(server, {9: 1.0}))
-    page.wait_for_timeout(200)
-    expect(mark(page)).to_have_text("4")
+    for route in held[2:]:  # of strokes that were drawn meanwhile
+        route.fulfill(json=an_answer(server, {5: 1.0}))
+    assert "9" not in shown_until(page, server, "5")
 
 
 @slow
-def test_an_answer_that_comes_after_clear_is_not_shown(page: Page) -> None:
+def test_an_answer_that_comes_after_clear_is_not_shown(page: Page, server: Server) -> None:
     held = hold(page)
     draw(page, ONE)
-    page.wait_for_timeout(200)
+    until(page, lambda: len(held) > 0)
     button(page, "Clear").click()
+    mark(page).evaluate(NOTED)
     for route in held:
-        route.continue_()
-    page.wait_for_timeout(300)
-    expect(mark(page)).to_have_text("")
+        route.fulfill(json=an_answer(server, {9: 1.0}))
+    assert "9" not in shown_until(page, server, "5")
 
 
 @slow
@@ -729,17 +761,17 @@ def test_a_service_that_is_slow_is_said_to_be(page: Page) -> None:
 
 
 @slow
-def test_a_service_that_is_gone_is_asked_again(browser: Browser, digits_run: Path) -> None:
+def test_a_service_that_is_gone_is_asked_again(browser: Browser, digits_server: Server) -> None:
     heard = Heard()
     with opening(browser, heard) as opened:
-        with serving(digits_run) as first:
-            page = opened(first.address)
-            expect(page.locator("#about")).to_contain_text("digits")
+        page = opened(digits_server.address)
+        expect(page.locator("#about")).to_contain_text("digits")
+        page.route("**/*", lambda route: route.abort("connectionrefused"))
         draw(page, TWO)
         expect(page.locator("#trouble")).to_have_text("The service does not answer. Trying again.")
-        with serving(digits_run, port=first.port):
-            expect(mark(page)).to_have_text("2")
-            expect(page.locator("#trouble")).to_have_text("")
+        page.unroute("**/*")
+        expect(mark(page)).to_have_text("2")
+        expect(page.locator("#trouble")).to_have_text("")
     assert {"ERR_CONNECTION_REFUSED" in one for one in heard.complaints} == {True}
 
 
