@@ -271,6 +271,10 @@ def test_a_model_of_one_size_of_batch(gives_the_same: Any) -> None:
         lambda x: x * (1 / len(x)),
         lambda x: x + np.random.default_rng(0).random(x.shape, np.float32),
         lambda x: x * min(len(x), 4),
+        lambda x: np.concatenate([x[:8], x[8:]]),
+        lambda x: np.var(x[:10], axis=0),
+        lambda x: np.sum(x, axis=0) / min(len(x), 8),
+        lambda x: np.sum(x, axis=0) / len(x[:30]),
     ],
 )
 def test_what_follows_from_the_batch_in_another_way_is_refused(function: Any, path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The calls of a model for batches of any size, from two recordings with different batches.
+"""The calls of a model for batches of any size, from recordings with different batches.
 
-A number that differs between the two follows from the batch size, and becomes a `Size`. An array that differs
-was computed past the recorder, and cannot be in a file.
+A number that differs between two of them follows from the batch size, and becomes a `Size`. An array that
+differs was computed past the recorder, and cannot be in a file. A third recording with a larger batch has to
+say the same: two numbers always lie on a line.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tinygrad_mnist.exchange.onnx.recording import Call, Ref
 from tinygrad_mnist.exchange.onnx.sizes import BATCH, Shape, Size
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
+__all__ = ["Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "require_agreement", "shape_between"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,49 @@ def compare_outputs(first: Sequence[Any], second: Sequence[Any], batches: tuple[
     return [comparison.same(one, two) for one, two in zip(first, second, strict=True)]
 
 
+def require_agreement(one: Sequence[Step], two: Sequence[Step], batch: int) -> None:
+    """Raise unless what follows from the size of the batch is the same by another pair of recordings.
+
+    Parameters
+    ----------
+    one, two : sequence of Step
+        The same calls, compared by two pairs of recordings.
+    batch : int
+        The size of the batch that the second pair has and the first has not.
+
+    Raises
+    ------
+    ExportError
+        If a size differs, as that of ``x[:8]`` does between batches of fewer and of more than 8 rows.
+    """
+    for step, other in zip(one, two, strict=True):
+        if not _agree(
+            (step.shapes, step.arguments, step.static), (other.shapes, other.arguments, other.static)
+        ):
+            raise ExportError(
+                f"{step.place} follows from the size of the batch in another way when that is {batch}, as "
+                "in x[:8] or min(len(x), 8); a file of ONNX cannot hold it here: let it follow in one way "
+                "for every size, or export with dynamic=False"
+            )
+
+
+def _agree(one: Any, two: Any) -> bool:
+    """Return whether two arguments, or trees of them, follow from the size of the batch in the same way."""
+    if one is two:
+        return True
+    if type(one) is not type(two):
+        return False
+    if isinstance(one, (Expanded, Counted)):  # both were made of the same array
+        return one.shape == two.shape
+    if type(one) is slice:
+        return _agree((one.start, one.stop, one.step), (two.start, two.stop, two.step))
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(two) and all(map(_agree, one, two))
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(_agree(each, two[key]) for key, each in one.items())
+    return bool(one == two) or repr(one) == repr(two)
+
+
 def needed(steps: Sequence[Step], outputs: Sequence[Any]) -> list[bool]:
     """Return for each step whether an output depends on it."""
     found = [False] * len(steps)
@@ -150,8 +194,9 @@ class _Comparison:
         if None in shapes:
             raise ExportError(
                 f"the shape of {self.place} is {call.results[0].shape} in a batch of {self.batches[0]} and "
-                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, not "
-                "from the size of the batch; a file of ONNX cannot hold it here"
+                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, or from "
+                "the size of the batch in another way than by a factor and an offset; a file of ONNX cannot "
+                "hold it here"
             )
         return Step(
             call.name,

@@ -18,7 +18,14 @@ from tinygrad_mnist.exchange.onnx.converters import CONVERTERS, MODULES
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.examples import Arguments, named_outputs
 from tinygrad_mnist.exchange.onnx.pictures import Pictures
-from tinygrad_mnist.exchange.onnx.program import Step, compare, compare_outputs, needed, shape_between
+from tinygrad_mnist.exchange.onnx.program import (
+    Step,
+    compare,
+    compare_outputs,
+    needed,
+    require_agreement,
+    shape_between,
+)
 from tinygrad_mnist.exchange.onnx.proto import OPSET, checked, model_proto, require_onnx, written
 from tinygrad_mnist.exchange.onnx.recording import Recording, Ref, place_in_memory
 from tinygrad_mnist.exchange.onnx.reference import greatest_difference
@@ -38,6 +45,12 @@ Sizes = tuple[int, int]
 _BATCHES = (3, 8)
 """The sizes of the two batches that a model is recorded with. Half, a quarter and the remainder of one follow
 from them in no line, so that they are found out not to follow from the size of any batch."""
+
+_LARGER = 37
+"""The size of a third batch: what is cut at fewer rows, as by ``x[:8]``, is found out not to follow from it."""
+
+_MOST_RECORDED = 1 << 24
+"""Numbers that the nodes compute at most in the third batch, which is smaller for a model of more, or none."""
 
 _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
@@ -123,7 +136,7 @@ def save(
 ) -> Exported:
     """Write a model, or any function of arrays, as a file of ONNX, which other tools run.
 
-    The model is run in evaluation mode on two small batches made of the example, and the operations that it
+    The model is run in evaluation mode on small batches made of the example, and the operations that it
     asks for are written as ONNX's. The file is checked, and run by ``onnx.reference`` beside the model,
     before it takes the place of an older one.
 
@@ -184,6 +197,8 @@ def save(
     second = _run(model, arguments, arguments.batch(sizes[1], other=True))
     steps = compare(first.recording.calls, second.recording.calls, sizes)
     sources = compare_outputs(first.sources, second.sources, sizes)
+    if arguments.is_dynamic:
+        _compare_larger(model, arguments, first, steps)
     build = Builder(_state_names(first.recording.models))
     _add_inputs(build, first, second, arguments, sizes, pictures)
     _convert(build, steps, sources)
@@ -223,6 +238,24 @@ def _run(model: Callable[..., Any], arguments: Arguments, arrays: list[Array]) -
     named = named_outputs(returned)
     outputs = [array for _, array in named]
     return _Run(arrays, listener, [name for name, _ in named], outputs, list(map(listener.source, outputs)))
+
+
+def _compare_larger(
+    model: Callable[..., Any], arguments: Arguments, first: _Run, steps: Sequence[Step]
+) -> None:
+    """Raise an error if something does not go on with the size of the batch as two small batches tell."""
+    size = min(_LARGER, int(_MOST_RECORDED / max(1.0, _numbers_a_row(first))))
+    if size <= max(_BATCHES):
+        return
+    larger = _run(model, arguments, arguments.batch(size, other=True))
+    sizes = _BATCHES[0], size
+    require_agreement(steps, compare(first.recording.calls, larger.recording.calls, sizes), size)
+    compare_outputs(first.sources, larger.sources, sizes)
+
+
+def _numbers_a_row(run: _Run) -> float:
+    """Return how many numbers the nodes compute for each example of the batch."""
+    return sum(result.size for call in run.recording.calls for result in call.results) / _BATCHES[0]
 
 
 def _explained(
@@ -328,7 +361,7 @@ def _trials(
     given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
     shuffled = arguments.shuffled(first.inputs)
     given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, second.inputs]
-    each = sum(result.size for call in first.recording.calls for result in call.results) / _BATCHES[0]
+    each = _numbers_a_row(first)
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
     for arrays in given:
