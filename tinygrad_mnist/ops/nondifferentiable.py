@@ -40,11 +40,30 @@ PIECEWISE_CONSTANT: Final = (
 
 
 def values_of(argument: Any) -> Any:
-    """Return an argument with the array of each Tensor in its place."""
+    """Return an argument with the array of each Tensor in its place, for a function that looks at the values.
+
+    A recorder is told that they are read: what is made of them is not on the tape.
+    """
     if hasattr(argument, "__apply_op__"):
+        watching = recorder.get()
+        if watching is not None and watching.tracer is None:  # what traces has symbols, which are not read
+            watching.read(argument)
         return argument.data
     if type(argument) in (list, tuple):
         return type(argument)(values_of(part) for part in argument)
+    return argument
+
+
+def arrays_of(argument: Any) -> Any:
+    """Return an argument with the array of each Tensor in its place, for what tells recorders by itself.
+
+    So does an operation that takes the array as it is. A dtype, a check and a result that is the same for all
+    values need not be told.
+    """
+    if hasattr(argument, "__apply_op__"):
+        return argument.data
+    if type(argument) in (list, tuple):
+        return type(argument)(arrays_of(part) for part in argument)
     return argument
 
 
@@ -76,7 +95,7 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
         by_position = () if position is None else args[position : position + 1]
         if out is not None or any(arg is not None for arg in by_position):
             raise_unsupported_option(name, "out")
-        result = function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
+        result = function(*map(arrays_of, args), **{key: arrays_of(value) for key, value in kwargs.items()})
         result = _as_tensors(result, name)
         if (watching := recorder.get()) is not None:
             watching.evaluated(function, args, kwargs, result)

@@ -352,21 +352,23 @@ def _trials(
 ) -> list[tuple[list[Array], list[Array]]]:
     """Return what the file is tried on, and what it has to give; the most telling first.
 
-    That are a batch of 1, the two that were recorded, values in another order and of the other sign, on
-    which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as
-    ``onnx.reference`` is slow, but one at least.
+    That are a batch of 1, and the same of the other sign, on which a choice or a branch may depend; the two
+    that were recorded, values in another order, and the example: as many as `_MOST_TRIED` allows, as
+    ``onnx.reference`` is slow, but the first and one of the other sign always.
     """
     first, second = runs
-    sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
-    given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
-    shuffled = arguments.shuffled(first.inputs)
-    given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, second.inputs]
+    recorded = [arguments.shuffled(first.inputs), second.inputs]
+    if arguments.is_dynamic:
+        smallest, example = arguments.batch(1), arguments.batch(min(arguments.size, _LARGEST))
+        given = [smallest, arguments.opposite(smallest), first.inputs, *recorded, example]
+    else:
+        given = [first.inputs, arguments.opposite(first.inputs), *recorded]
     each = _numbers_a_row(first)
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
-    for arrays in given:
+    for number, arrays in enumerate(given):
         left -= each * (arguments.length(arrays) or _BATCHES[0])
-        if trials and left < 0:
+        if number > 1 and trials and left < 0:
             break
         trial = arrays if pictures is None else pictures.like(arrays)
         inputs = trial if pictures is None else pictures.standardized(trial)
