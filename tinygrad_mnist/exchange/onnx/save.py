@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.observe import observed_by
 from tinygrad_mnist.engine.tape import recording as on_the_tape
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
+from tinygrad_mnist.exchange.onnx.checks import check_given, check_parameters
 from tinygrad_mnist.exchange.onnx.converters import CONVERTERS, MODULES
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.examples import Arguments, named_outputs
@@ -31,6 +35,7 @@ from tinygrad_mnist.exchange.onnx.recording import Recording, Ref, place_in_memo
 from tinygrad_mnist.exchange.onnx.reference import greatest_difference
 from tinygrad_mnist.exchange.onnx.refused import REFUSED
 from tinygrad_mnist.exchange.onnx.sizes import Size
+from tinygrad_mnist.files import write_error
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn.module import evaluation_mode
 
@@ -54,6 +59,10 @@ _MOST_RECORDED = 1 << 24
 
 _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
+
+_LARGE = 257
+"""A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A small
+model is tried on it."""
 
 _MOST_TRIED = 1 << 22
 """Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
@@ -145,11 +154,12 @@ def save(
     model : Module or callable
         What is written. Its parameters become initializers under the names of the state dict, and the paths
         of its modules the beginnings of the names of nodes: ``/features/0/Conv``.
-    example : ndarray, Tensor, tuple or dict
-        The arguments of one call: an array; a tuple of positional arguments; or a dict of keyword arguments.
-        They may be nested, too. Arrays become inputs, anything else stays as it is.
+    example : array_like, Tensor, tuple or dict
+        The arguments of one call: an array, or what a Tensor is made of; a tuple of positional arguments; or
+        a dict of keyword arguments. They may be nested, too. Arrays, also those of other libraries, become
+        inputs, anything else stays as it is.
     path : path-like
-        The file to write.
+        The file to write; its name ends in ``.onnx``.
     standardizer : Standardizer, optional
         What makes standardised images of grey values: it becomes a part of the file, which then takes
         pictures, uint8 of shape (batch, height, width), as they are before they are standardised.
@@ -172,11 +182,11 @@ def save(
     ------
     ExportError
         If something cannot be written, by its name and place: an operation that ONNX does not have, a branch
-        on data, a value that was computed past the tape. Nothing is written then.
+        on data, a value that was computed past the tape; if a parameter holds NaN, or an output has no
+        finite number to be compared; if an argument is of another kind, or the file cannot be written.
+        Nothing is written then.
     ImportError
         If the package onnx is not installed: the extra ``onnx`` brings it.
-    OSError
-        If the file cannot be written.
 
     Examples
     --------
@@ -190,6 +200,8 @@ def save(
     input: float32 (batch, 4), output: float32 (batch, 3)
     """
     require_onnx()
+    names = {"input_names": input_names, "output_names": output_names}
+    check_given(model, path, standardizer, dynamic, names, metadata, description)
     arguments = Arguments.of(model, example, input_names, dynamic)
     pictures = None if standardizer is None else Pictures.of(standardizer, arguments)
     sizes = _BATCHES if arguments.is_dynamic else (1, 1)
@@ -199,14 +211,20 @@ def save(
     sources = compare_outputs(first.sources, second.sources, sizes)
     if arguments.is_dynamic:
         _compare_larger(model, arguments, first, steps)
-    build = Builder(_state_names(first.recording.models))
+    state = _state_names(first.recording.models)
+    build = Builder(state)
     _add_inputs(build, first, second, arguments, sizes, pictures)
     _convert(build, steps, sources)
+    held = set(state.values())
+    check_parameters({name: array for name, array in build.initializers.items() if name in held})
     outputs = _add_outputs(build, sources, first.names, output_names)
     proto = checked(model_proto(build, outputs, metadata or {}, description))
     trials = _trials(model, arguments, (first, second), pictures)
     difference = greatest_difference(proto, arguments.names, trials)
-    size = written(proto, path)
+    try:
+        size = written(proto, path)
+    except OSError as error:
+        raise ExportError(write_error(path, error)) from error
     return Exported(
         Path(path),
         size,
@@ -219,11 +237,14 @@ def save(
 
 
 def _run(model: Callable[..., Any], arguments: Arguments, arrays: list[Array]) -> _Run:
-    """Run the model on arrays, and record it."""
+    """Run the model on arrays, and record it.
+
+    NumPy's warnings are not shown: the values are made up.
+    """
     listener = Recording(arrays, CONVERTERS, {each: can for each, (can, _) in MODULES.items()})
     token = on_the_tape.set(True)  # without a tape some layers take a shortcut past the recorder
     try:
-        with evaluation_mode(), observed_by(listener):
+        with _in_silence(), observed_by(listener):
             returned = arguments.call(model, [Tensor(array) for array in arrays])
     except ExportError:
         raise
@@ -238,6 +259,14 @@ def _run(model: Callable[..., Any], arguments: Arguments, arrays: list[Array]) -
     named = named_outputs(returned)
     outputs = [array for _, array in named]
     return _Run(arrays, listener, [name for name, _ in named], outputs, list(map(listener.source, outputs)))
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Evaluate modules, without warnings of numbers: the values are made up, and no user's."""
+    with evaluation_mode(), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
 
 
 def _compare_larger(
@@ -261,13 +290,18 @@ def _numbers_a_row(run: _Run) -> float:
 def _explained(
     error: Exception, model: Callable[..., Any], arguments: Arguments, arrays: list[Array]
 ) -> Exception:
-    """Return an error of the model as it is, unless it runs on the example and so wants another batch."""
-    try:
-        with evaluation_mode():
-            arguments.call(model, [Tensor(array) for array in arguments.arrays])
-    except Exception:
-        return error
-    if (size := arguments.length(arrays)) is None:
+    """Return an error of the model as it is, unless the size of the batch is what it does not take."""
+
+    def runs_on(given: list[Array]) -> bool:
+        try:
+            with _in_silence():
+                arguments.call(model, [Tensor(array) for array in given])
+        except Exception:
+            return False
+        return True
+
+    size = arguments.length(arrays)
+    if size is None or runs_on(arrays) or not runs_on(arguments.arrays):
         return error
     return ExportError(
         f"the model runs on the example, but not on a batch of {size}: {error}; let it take batches "
@@ -353,16 +387,17 @@ def _trials(
     """Return what the file is tried on, and what it has to give; the most telling first.
 
     That are a batch of 1, and the same of the other sign, on which a choice or a branch may depend; the two
-    that were recorded, values in another order, and the example: as many as `_MOST_TRIED` allows, as
-    ``onnx.reference`` is slow, but the first and one of the other sign always.
+    that were recorded, values in another order, other integers, the example, and a large batch: as many as
+    `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but the first two always.
     """
     first, second = runs
-    recorded = [arguments.shuffled(first.inputs), second.inputs]
+    given = [first.inputs, arguments.shuffled(first.inputs), *arguments.renumbered(first.inputs)]
+    given.append(second.inputs)
     if arguments.is_dynamic:
-        smallest, example = arguments.batch(1), arguments.batch(min(arguments.size, _LARGEST))
-        given = [smallest, arguments.opposite(smallest), first.inputs, *recorded, example]
-    else:
-        given = [first.inputs, arguments.opposite(first.inputs), *recorded]
+        sizes = dict.fromkeys((min(arguments.size, _LARGEST), _LARGE))
+        given = [arguments.batch(1), *given, *map(arguments.batch, sizes)]
+    if any(array.dtype.kind == "f" for array in given[0]):
+        given.insert(1, arguments.opposite(given[0]))
     each = _numbers_a_row(first)
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
