@@ -200,3 +200,13 @@ def test_models_of_other_floats_keep_them(
     # onnxruntime has no convolution of float64
     run = runners["onnxruntime" if dtype is np.float16 else "reference"]
     close(run(tmp_path / "model.onnx", {"input": example}), expected(model, example), tolerance)
+
+
+@pytest.mark.filterwarnings("ignore:this BatchNorm1d computes in float64")
+def test_a_batch_norm_of_float32_takes_float64(
+    tmp_path: Path, runners: dict[str, Any], expected: Callable[..., list[Any]], close: Callable[..., None]
+) -> None:
+    model, example = nn.BatchNorm1d(3), floats(4, 3, dtype=np.float64)
+    onnx.save(model, example, tmp_path / "model.onnx")
+    for run in runners.values():
+        close(run(tmp_path / "model.onnx", {"input": example}), expected(model, example), 1e-12)
