@@ -10,7 +10,7 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer

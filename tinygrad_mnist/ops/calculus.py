@@ -15,8 +15,8 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.elementwise import as_float, double
 from tinygrad_mnist.ops.half import single, stored
-from tinygrad_mnist.ops.nondifferentiable import arrays_of, values_of
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 
 def _steps(a: Any, axis: int) -> Any:

@@ -31,7 +31,7 @@ from tinygrad_mnist.engine.op import (
     linear,
 )
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.values import values_of
 
 # ---- dtypes: other files use these, too ------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from tinygrad_mnist.engine.dispatch import raise_unsupported_option
 from tinygrad_mnist.engine.op import Op, Sample, implements, linear
 from tinygrad_mnist.engine.tensor import apply
 from tinygrad_mnist.ops.half import single, stored
-from tinygrad_mnist.ops.nondifferentiable import arrays_of, values_of
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 
 def _may_repeat(index: Any) -> bool:

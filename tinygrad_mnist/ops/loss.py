@@ -14,8 +14,8 @@ from tinygrad_mnist.engine.dtypes import is_float, is_integer
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import Domain, Sample, elementwise, fused
 from tinygrad_mnist.ops.elementwise import floating
-from tinygrad_mnist.ops.nondifferentiable import arrays_of
 from tinygrad_mnist.ops.normalization import filled
+from tinygrad_mnist.ops.values import arrays_of
 
 multiply_no_nan = elementwise(
     lambda x, y: np.where(y == 0, 0, x) * y,

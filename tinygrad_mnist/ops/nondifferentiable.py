@@ -18,6 +18,7 @@ from tinygrad_mnist.engine.errors import check_dtype, plain_array
 from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UNSUPPORTED, constant
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.ops.values import arrays_of
 
 # ---- functions whose result needs no gradient ------------------------------------------------------------
 
@@ -37,34 +38,6 @@ PIECEWISE_CONSTANT: Final = (
     np.zeros_like, np.ones_like, np.empty_like,
 )  # fmt: skip
 """NumPy functions that are constant between jumps, or do not read the values; the ufuncs follow below."""
-
-
-def values_of(argument: Any) -> Any:
-    """Return an argument with the array of each Tensor in its place, for a function that looks at the values.
-
-    A recorder is told that they are read: what is made of them is not on the tape.
-    """
-    if hasattr(argument, "__apply_op__"):
-        watching = recorder.get()
-        if watching is not None and watching.tracer is None:  # what traces has symbols, which are not read
-            watching.read(argument)
-        return argument.data
-    if type(argument) in (list, tuple):
-        return type(argument)(values_of(part) for part in argument)
-    return argument
-
-
-def arrays_of(argument: Any) -> Any:
-    """Return an argument with the array of each Tensor in its place, for what tells recorders by itself.
-
-    So does an operation that takes the array as it is. A dtype, a check and a result that is the same for all
-    values need not be told.
-    """
-    if hasattr(argument, "__apply_op__"):
-        return argument.data
-    if type(argument) in (list, tuple):
-        return type(argument)(arrays_of(part) for part in argument)
-    return argument
 
 
 def _as_tensors(result: Any, name: str) -> Any:

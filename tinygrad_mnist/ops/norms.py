@@ -21,7 +21,7 @@ from tinygrad_mnist.engine.conditions import somewhere
 from tinygrad_mnist.engine.op import NONZERO, Sample, elementwise, general, implements
 from tinygrad_mnist.ops.elementwise import as_float
 from tinygrad_mnist.ops.half import in_single, rule_in_single
-from tinygrad_mnist.ops.nondifferentiable import arrays_of, values_of
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 Axes = tuple[int, ...]
 Axis = int | Axes | None

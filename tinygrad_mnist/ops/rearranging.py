@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tinygrad_mnist.engine.dtypes import is_integer
 from tinygrad_mnist.engine.op import FUNCTIONS, Sample, implements, linear
 from tinygrad_mnist.ops.indexing import pick, positions
-from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.values import values_of
 
 
 def by_positions(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,9 +12,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
-from tinygrad_mnist.ops.nondifferentiable import arrays_of
 from tinygrad_mnist.ops.norms import direction, power_of_two, root_of_powers, spread
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of
 
 Axis = int | tuple[int, ...] | None
 

@@ -20,10 +20,10 @@ from tinygrad_mnist.engine.tensor import Tensor, apply
 from tinygrad_mnist.ops.elementwise import double
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.indexing import scatter_add
-from tinygrad_mnist.ops.nondifferentiable import arrays_of, values_of
 from tinygrad_mnist.ops.norms import root_of_powers
 from tinygrad_mnist.ops.rearranging import sort
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 Axis = int | tuple[int, ...] | None
 

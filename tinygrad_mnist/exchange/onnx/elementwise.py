@@ -226,7 +226,7 @@ def _sinc(x: Expression, order: int) -> Expression:
 
 
 def _gelu(x: Expression, approximate: str | None = None) -> Expression:
-    """Return x times a share of it, which is 0 at -inf: the least float stands for that, as 0 * inf is NaN."""
+    """Return x times its share, which is 0 at -inf; the least float stands for that, as 0 * inf is NaN."""
     return maximum(x, float(np.finfo(x.dtype).min)).node("Gelu", approximate=approximate)
 
 

@@ -22,7 +22,7 @@ found in float32, which holds all their numbers, and wider integers by a test of
 
 
 def _keeps(keepdims: Any) -> bool:
-    """Return whether reduced axes are kept; NumPy's mark of an option that was not given is true in Python."""
+    """Return whether reduced axes are kept; NumPy's mark of an option that is not given is true in Python."""
     return keepdims is not np._NoValue and bool(keepdims)
 
 

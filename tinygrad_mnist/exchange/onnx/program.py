@@ -19,7 +19,10 @@ from tinygrad_mnist.exchange.onnx.recording import Call, Ref
 from tinygrad_mnist.exchange.onnx.sizes import BATCH, Shape, Size
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "require_agreement", "shape_between"]
+__all__ = [
+    "Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "require_same_sizes",
+    "shape_between",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,47 +110,43 @@ def compare_outputs(first: Sequence[Any], second: Sequence[Any], batches: tuple[
     return [comparison.same(one, two) for one, two in zip(first, second, strict=True)]
 
 
-def require_agreement(one: Sequence[Step], two: Sequence[Step], batch: int) -> None:
-    """Raise unless what follows from the size of the batch is the same by another pair of recordings.
+def require_same_sizes(steps: Sequence[Step], others: Sequence[Step], batch: int) -> None:
+    """Raise an ExportError if two comparisons of the same calls have found different sizes.
 
     Parameters
     ----------
-    one, two : sequence of Step
-        The same calls, compared by two pairs of recordings.
+    steps, others : sequence of Step
+        What was found with small batches, and with a larger one.
     batch : int
-        The size of the batch that the second pair has and the first has not.
-
-    Raises
-    ------
-    ExportError
-        If a size differs, as that of ``x[:8]`` does between batches of fewer and of more than 8 rows.
+        The size of the larger one, for the message.
     """
-    for step, other in zip(one, two, strict=True):
-        if not _agree(
-            (step.shapes, step.arguments, step.static), (other.shapes, other.arguments, other.static)
-        ):
+    for one, two in zip(steps, others, strict=True):
+        parts = ((one.arguments, one.static, one.shapes), (two.arguments, two.static, two.shapes))
+        if (small := _sizes_in(parts[0])) != (large := _sizes_in(parts[1])):
             raise ExportError(
-                f"{step.place} follows from the size of the batch in another way when that is {batch}, as "
-                "in x[:8] or min(len(x), 8); a file of ONNX cannot hold it here: let it follow in one way "
-                "for every size, or export with dynamic=False"
+                f"{one.place} follows from the size of the batch in one way for small batches "
+                f"({_texts(small)}), and in another up to one of {batch} ({_texts(large)}); let it follow as "
+                "a * batch + b for all, or export with dynamic=False"
             )
 
 
-def _agree(one: Any, two: Any) -> bool:
-    """Return whether two arguments, or trees of them, follow from the size of the batch in the same way."""
-    if one is two:
-        return True
-    if type(one) is not type(two):
-        return False
-    if isinstance(one, (Expanded, Counted)):  # both were made of the same array
-        return one.shape == two.shape
-    if type(one) is slice:
-        return _agree((one.start, one.stop, one.step), (two.start, two.stop, two.step))
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(two) and all(map(_agree, one, two))
-    if isinstance(one, dict):
-        return one.keys() == two.keys() and all(_agree(each, two[key]) for key, each in one.items())
-    return bool(one == two) or repr(one) == repr(two)
+def _sizes_in(value: Any) -> list[Size]:
+    """Return all sizes in a tree, in their order."""
+    if isinstance(value, Size):
+        return [value]
+    if isinstance(value, (Expanded, Counted)):
+        return _sizes_in(value.shape)
+    if type(value) is slice:
+        return _sizes_in((value.start, value.stop, value.step))
+    if isinstance(value, dict):
+        return _sizes_in(tuple(value.values()))
+    if isinstance(value, (list, tuple)):
+        return [size for each in value for size in _sizes_in(each)]
+    return []
+
+
+def _texts(sizes: list[Size]) -> str:
+    return ", ".join(map(str, sizes)) or "not at all"
 
 
 def needed(steps: Sequence[Step], outputs: Sequence[Any]) -> list[bool]:
@@ -195,8 +194,7 @@ class _Comparison:
             raise ExportError(
                 f"the shape of {self.place} is {call.results[0].shape} in a batch of {self.batches[0]} and "
                 f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, or from "
-                "the size of the batch in another way than by a factor and an offset; a file of ONNX cannot "
-                "hold it here"
+                "the batch size in another way than as a * batch + b; a file of ONNX cannot hold it here"
             )
         return Step(
             call.name,

@@ -27,7 +27,7 @@ from tinygrad_mnist.exchange.onnx.program import (
     compare,
     compare_outputs,
     needed,
-    require_agreement,
+    require_same_sizes,
     shape_between,
 )
 from tinygrad_mnist.exchange.onnx.proto import OPSET, checked, model_proto, require_onnx, written
@@ -51,18 +51,15 @@ _BATCHES = (3, 8)
 """The sizes of the two batches that a model is recorded with. Half, a quarter and the remainder of one follow
 from them in no line, so that they are found out not to follow from the size of any batch."""
 
-_LARGER = 37
-"""The size of a third batch: what is cut at fewer rows, as by ``x[:8]``, is found out not to follow from it."""
-
-_MOST_RECORDED = 1 << 24
-"""Numbers that the nodes compute at most in the third batch, which is smaller for a model of more, or none."""
-
 _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
 
-_LARGE = 257
-"""A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A small
-model is tried on it."""
+_LARGE = (257, 37, 11)
+"""Larger batches, in which ``x[:100]``, ``x[:30]`` and ``x[:8]`` are not ``x``. A model is recorded on the first of
+them in which it computes no more than `_MOST_RECORDED` numbers, or on the last."""
+
+_MOST_RECORDED = 1 << 23
+"""Numbers that the nodes compute at most in a large batch."""
 
 _MOST_TRIED = 1 << 22
 """Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
@@ -210,7 +207,7 @@ def save(
     steps = compare(first.recording.calls, second.recording.calls, sizes)
     sources = compare_outputs(first.sources, second.sources, sizes)
     if arguments.is_dynamic:
-        _compare_larger(model, arguments, first, steps)
+        _compare_with_large(model, arguments, second, steps)
     state = _state_names(first.recording.models)
     build = Builder(state)
     _add_inputs(build, first, second, arguments, sizes, pictures)
@@ -267,24 +264,6 @@ def _in_silence() -> Iterator[None]:
     with evaluation_mode(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         yield
-
-
-def _compare_larger(
-    model: Callable[..., Any], arguments: Arguments, first: _Run, steps: Sequence[Step]
-) -> None:
-    """Raise an error if something does not go on with the size of the batch as two small batches tell."""
-    size = min(_LARGER, int(_MOST_RECORDED / max(1.0, _numbers_a_row(first))))
-    if size <= max(_BATCHES):
-        return
-    larger = _run(model, arguments, arguments.batch(size, other=True))
-    sizes = _BATCHES[0], size
-    require_agreement(steps, compare(first.recording.calls, larger.recording.calls, sizes), size)
-    compare_outputs(first.sources, larger.sources, sizes)
-
-
-def _numbers_a_row(run: _Run) -> float:
-    """Return how many numbers the nodes compute for each example of the batch."""
-    return sum(result.size for call in run.recording.calls for result in call.results) / _BATCHES[0]
 
 
 def _explained(
@@ -387,18 +366,17 @@ def _trials(
     """Return what the file is tried on, and what it has to give; the most telling first.
 
     That are a batch of 1, and the same of the other sign, on which a choice or a branch may depend; the two
-    that were recorded, values in another order, other integers, the example, and a large batch: as many as
-    `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but the first two always.
+    that were recorded, values in another order, other integers, and the example: as many as `_MOST_TRIED`
+    allows, as ``onnx.reference`` is slow, but the first two always.
     """
     first, second = runs
     given = [first.inputs, arguments.shuffled(first.inputs), *arguments.renumbered(first.inputs)]
     given.append(second.inputs)
     if arguments.is_dynamic:
-        sizes = dict.fromkeys((min(arguments.size, _LARGEST), _LARGE))
-        given = [arguments.batch(1), *given, *map(arguments.batch, sizes)]
+        given = [arguments.batch(1), *given, arguments.batch(min(arguments.size, _LARGEST))]
     if any(array.dtype.kind == "f" for array in given[0]):
         given.insert(1, arguments.opposite(given[0]))
-    each = _numbers_a_row(first)
+    each = _numbers_of_a_row(first, _BATCHES[0])
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
     for number, arrays in enumerate(given):
@@ -412,6 +390,29 @@ def _trials(
         except Exception:  # some models take no batch of 1, or no negative numbers
             continue
     return trials
+
+
+def _numbers_of_a_row(run: _Run, rows: int) -> float:
+    """Return how many numbers a model computes for each of some rows."""
+    return sum(result.size for call in run.recording.calls for result in call.results) / rows
+
+
+def _compare_with_large(
+    model: Callable[..., Any], arguments: Arguments, second: _Run, steps: Sequence[Step]
+) -> None:
+    """Raise an ExportError if numbers follow from the size of a large batch in another way."""
+    each = _numbers_of_a_row(second, _BATCHES[1])
+    for size in _LARGE:
+        if size * each > _MOST_RECORDED and size != _LARGE[-1]:
+            continue
+        try:
+            large = _run(model, arguments, arguments.batch(size))
+        except Exception:  # some models take no large batch
+            continue
+        sizes = _BATCHES[1], size
+        require_same_sizes(steps, compare(second.recording.calls, large.recording.calls, sizes), size)
+        compare_outputs(second.sources, large.sources, sizes)
+        return
 
 
 def _port(value: Value) -> Port:
