@@ -1,4 +1,4 @@
-"""The arrays of Tensors among arguments: for what looks at values, of which recorders are told, or does not."""
+"""The arrays of Tensors among arguments: for what looks at values, of which recorders are told, or not."""
 
 from __future__ import annotations
 

@@ -376,7 +376,7 @@ REFUSED = {
     "nanmedian", "nanmin", "nanpercentile", "nanquantile", "nanstd", "nanvar", "partition", "percentile",
     "quantile", "sort", "unwrap", "linalg.cholesky", "linalg.cond", "linalg.eigh", "linalg.eigvalsh",
     "linalg.inv", "linalg.lstsq", "linalg.pinv", "linalg.qr", "linalg.slogdet", "linalg.solve", "linalg.svd",
-    "linalg.svdvals", "linalg.tensorinv", "linalg.tensorsolve",
+    "linalg.svdvals", "linalg.tensorinv", "linalg.tensorsolve", "trim_zeros",
 }  # fmt: skip
 """Functions of which some calls are refused: they look at values to choose what they compute, as a sort does,
 or to warn or raise, or are made of an operation that is refused."""

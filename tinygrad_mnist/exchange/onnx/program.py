@@ -193,8 +193,8 @@ class _Comparison:
         if None in shapes:
             raise ExportError(
                 f"the shape of {self.place} is {call.results[0].shape} in a batch of {self.batches[0]} and "
-                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, or from "
-                "the batch size in another way than as a * batch + b; a file of ONNX cannot hold it here"
+                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, or "
+                "from the batch size in another way than as a * batch + b; a file of ONNX cannot hold it here"
             )
         return Step(
             call.name,
