@@ -229,8 +229,9 @@ class _Comparison:
             return {key: self.same(each, two[key]) for key, each in one.items()}
         if isinstance(one, Ref) and one != two:
             raise ExportError(
-                f"{self.place} takes another result for other inputs; a file of ONNX cannot hold a branch on "
-                "data: use np.where"
+                f"{self.place} takes another result in a batch of {self.batches[1]} than in one of "
+                f"{self.batches[0]}; a file of ONNX cannot hold a branch on data, or on the batch size: use "
+                "np.where"
             )
         if one is two or one == two or repr(one) == repr(two) or callable(one):  # repr: of NaN
             return one
