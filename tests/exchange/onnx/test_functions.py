@@ -318,11 +318,6 @@ def test_no_bit_of_a_wide_integer_is_lost(name: str, tmp_path: Path, runners: di
         np.testing.assert_array_equal(found, np.asarray(function(numbers)), strict=True)
 
 
-def test_a_product_of_integers_of_an_open_batch_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no exact product of integers"):
-        onnx.save(lambda x: np.prod(x, axis=0), np.ones((2, 3), int), tmp_path / "function.onnx")
-
-
 @pytest.mark.parametrize(
     "function",
     [F.gelu, lambda x: F.gelu(x, "tanh"), lambda x: np.clip(x, -1, None), lambda x: np.clip(x, None, 1.0)],

@@ -32,6 +32,7 @@ LIMITS: Final[dict[str, str]] = {
     "sinc": "its derivatives",
     "det": "matrices without elements",
     "cumprod": "the axis of an open batch",
+    "prod": "integers along the axis of an open batch",
     "convolve": "vectors whose length is that of an open batch",
     "sliding_window_view": "windows along an open batch",
     "overlap_add": "an open batch",
