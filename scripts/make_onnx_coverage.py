@@ -83,7 +83,7 @@ An operation that is in no table fails that test.
 | refused | {len(REFUSED)} |
 
 NumPy's other functions are formulae of these operations. Those that look at values to choose what they
-compute (`np.sort`, `np.median`, `np.nanmax`) would become constants, and are refused with a sentence that
+compute (`np.sort`, `np.median`, `np.interp`) would become constants, and are refused with a sentence that
 says where.
 
 ## One operator

@@ -37,9 +37,19 @@ class Foreign:
         return self.values.__dlpack__(**options)
 
 
-@pytest.mark.parametrize(
-    "value", [np.ones(2), np.float64(1.0), Tensor([1.0]), nn.Parameter([1.0]), 1.0, [1.0], np.ma.array([1.0])]
-)
+class Named(Tensor):
+    """A Tensor of a user's own class."""
+
+
+class Tied(nn.Parameter):
+    """A Parameter of a user's own class."""
+
+
+OURS = [Tensor([1.0]), nn.Parameter([1.0]), Named([1.0]), Tied([1.0])]
+NUMPYS = [np.ones(2), np.float64(1.0), np.ma.array([1.0]), np.ones(2).view(np.recarray)]
+
+
+@pytest.mark.parametrize("value", [*OURS, *NUMPYS, 1.0, [1.0]], ids=lambda value: type(value).__name__)
 def test_what_is_numpys_or_ours_is_not_foreign(value: object) -> None:
     assert not is_foreign(value)
 
@@ -191,6 +201,17 @@ def test_jit_calls_a_library_by_its_name(package: str, said: str) -> None:
     given = type("Array", (Foreign,), {"__module__": package})(np.ones(2))
     with pytest.warns(UserWarning, match=f"an array of {said} goes into it"):
         jit(lambda x: np.sum(x * Tensor(given)))(Tensor(np.ones(2)))
+
+
+def test_a_jitted_function_is_compiled_with_a_parameter_of_a_users_class() -> None:
+    pytest.importorskip("llvmlite")
+    weight = Tied(np.ones(20))
+    compiled = jit(lambda x: np.sum(x * weight))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert compiled(np.ones(20)) == 20
+    weight.data[...] = 3
+    assert compiled(np.ones(20)) == 60
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------

@@ -86,6 +86,8 @@ def library_of(value: Any) -> str:
 def is_foreign(value: Any) -> bool:
     """Return whether something is an array of another library than NumPy and this package.
 
+    A class that somebody derives from one of ours, or of NumPy's, is none.
+
     Examples
     --------
     >>> is_foreign(np.zeros(3)), is_foreign([1.0, 2.0])
@@ -95,7 +97,7 @@ def is_foreign(value: Any) -> bool:
     return (
         hasattr(kind, "__dlpack__")
         and not issubclass(kind, np.ndarray)
-        and not kind.__module__.startswith("tinygrad_mnist.")
+        and not any(base.__module__.startswith("tinygrad_mnist.") for base in kind.__mro__)
     )
 
 

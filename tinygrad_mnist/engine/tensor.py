@@ -515,6 +515,17 @@ class Tensor(PyTorchNames):
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> Any:
+        """Return the capsule by which another library takes the values, as ``torch.from_dlpack(t)`` does.
+
+        The memory is shared wherever it can be. What the other library writes there is not noticed by the
+        tape: operations that were recorded before have gradients of the new values, without an error. So
+        write before this Tensor is used, or ask for a copy.
+
+        Raises
+        ------
+        BufferError
+            If this Tensor requires a gradient, or its values are read-only; see `engine.dlpack`.
+        """
         if self.origin is not None:
             raise_loses_gradient(self._array.shape, is_leaf=type(self.origin) is Leaf)
         return dlpack_capsule(self._values(), stream, max_version, dl_device, copy)

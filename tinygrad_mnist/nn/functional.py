@@ -20,7 +20,7 @@ from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.convolution_functions import conv1d, conv2d, conv_transpose2d
 from tinygrad_mnist.nn.dropout_functions import dropout, dropout2d
-from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, values_of
+from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, element, values_of
 from tinygrad_mnist.nn.loss_functions import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -727,7 +727,7 @@ def embedding(input: TensorLike, weight: TensorLike, padding_idx: int | None = N
         wrong = indices[(indices < 0) | (indices >= length)][0]
         raise IndexError(f"index {wrong} is not one of the {length} rows 0 to {length - 1} of the table")
     # By the Tensor itself, where there is one, so that a recorder can tell where the index comes from.
-    rows: Tensor = weight[input if isinstance(weight, Tensor) else indices]  # type: ignore[assignment]
+    rows: Tensor = element(weight, input)
     if padding_idx is None:
         return rows
     is_padding = (indices == padding_row(padding_idx, length))[..., None]

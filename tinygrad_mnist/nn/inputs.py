@@ -85,6 +85,22 @@ def values_of(value: TensorLike) -> Array:
     return value.data if isinstance(value, Tensor) else value
 
 
+def element(values: TensorLike, *index: Any) -> Any:
+    """Return ``values[index]``, as a Tensor if it or a part of the index is one.
+
+    It is an operation then, so that a recorder can tell where the index comes from.
+
+    Examples
+    --------
+    >>> element(np.array([[1.0, 2.0], [3.0, 4.0]]), np.arange(2), Tensor([1, 0]))
+    Tensor([2., 3.])
+    """
+    place = index[0] if len(index) == 1 else index
+    if isinstance(values, np.ndarray) and any(isinstance(part, Tensor) for part in index):
+        return Tensor(values)[place]
+    return values[place]
+
+
 def detached(value: TensorLike) -> TensorLike:
     """Return a Tensor without its tape, and an array as it is."""
     return value.detach() if isinstance(value, Tensor) else value

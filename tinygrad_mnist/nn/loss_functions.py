@@ -10,12 +10,12 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.inputs import Array, TensorLike, real_input, values_of
+from tinygrad_mnist.nn.inputs import Array, TensorLike, element, real_input, values_of
 from tinygrad_mnist.ops import loss
 from tinygrad_mnist.ops.loss import IGNORED, multiply_no_nan
 
@@ -222,8 +222,8 @@ def nll_loss(
     labels = np.where(kept, labels, 0)
     share = kept.astype(rows.dtype)
     if weight is not None:
-        share = np.where(kept, _class_weight(weight, rows)[labels], 0)
-    losses = -_times_share(rows[np.arange(len(labels)), labels], share)
+        share = np.where(kept, element(_class_weight(weight, rows), labels), 0)
+    losses = -_times_share(element(rows, np.arange(len(labels)), labels), share)
     return _reduced(losses, reduction, shape, np.sum(share))
 
 
@@ -248,7 +248,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 def _labelled_rows(
     input: TensorLike, target: TensorLike, alternative: str = ""
-) -> tuple[Any, Array, tuple[int, ...]]:
+) -> tuple[Any, Any, tuple[int, ...]]:
     """Return an input as rows (n, C), the labels (n,), and the shape of the losses.
 
     Raises
@@ -265,7 +265,7 @@ def _labelled_rows(
             f"input of shape {input.shape} and target of shape {target.shape} and dtype {target.dtype} were "
             f"given; expected integer labels of shape {shape}{alternative}"
         )
-    return _as_rows(input, axis), values_of(target).reshape(-1), shape
+    return _as_rows(input, axis), target.reshape(-1), shape
 
 
 def _as_rows(values: Any, axis: int) -> Any:
@@ -276,15 +276,16 @@ def _as_rows(values: Any, axis: int) -> Any:
     return last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
 
 
-def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> Array:
+def _one_hot_floats(target: TensorLike, axis: int, dtype: DTypeLike) -> TensorLike:
     """Return one-hot rows of integers or booleans as floats; raise for other integers."""
-    values = values_of(real_input(target))
+    target = real_input(target)
+    values = values_of(target)
     if found((values != 0) & (values != 1)) or found(np.sum(values, axis=axis) > 1):
         raise ValueError(
             f"target of shape {values.shape} and dtype {values.dtype} was given, whose rows are not one-hot; "
             "expected one-hot rows, probabilities as floats, or labels: one number instead of a row"
         )
-    return values.astype(dtype)
+    return target.astype(dtype)
 
 
 def require_label(ignore_index: Any) -> None:
@@ -293,9 +294,9 @@ def require_label(ignore_index: Any) -> None:
         raise TypeError(f"ignore_index={ignore_index!r} was given; expected an integer, as labels are")
 
 
-def _kept(labels: Array, classes: int, ignore_index: int) -> NDArray[np.bool_]:
+def _kept(labels: Any, classes: int, ignore_index: int) -> Any:
     """Return which labels are not to be ignored; raise an IndexError if one of them is no class."""
-    kept: NDArray[np.bool_] = labels != ignore_index
+    kept = labels != ignore_index
     _check_labels(np.where(kept, labels, 0), classes)
     return kept
 
@@ -615,7 +616,7 @@ def kl_div(
 # ---- what they share -------------------------------------------------------------------------------------
 
 
-def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike = np.int64) -> NDArray[Any]:
+def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike = np.int64) -> TensorLike:
     """Return a row for each label, with 1 at its class and 0 elsewhere.
 
     Parameters
@@ -630,7 +631,7 @@ def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike 
     Returns
     -------
     ndarray
-        Shape (*target.shape, num_classes).
+        Shape (*target.shape, num_classes); a Tensor of labels that are in one.
 
     Raises
     ------
@@ -645,19 +646,22 @@ def one_hot(target: ArrayLike | Tensor, num_classes: int = -1, dtype: DTypeLike 
     array([[0, 1, 0],
            [1, 0, 0]])
     """
-    labels = values_of(real_input(target))
+    labels = real_input(target)
     if not is_integer(labels):
         raise TypeError(f"labels of dtype {labels.dtype} were given; expected integers")
     if num_classes < 0:
-        num_classes = int(labels.max(initial=-1)) + 1
+        num_classes = int(np.max(labels)) + 1 if labels.size else 0
     _check_labels(labels, num_classes)
+    if isinstance(labels, Tensor):  # by operations, so that a recorder can tell where the rows come from
+        return (labels[..., None] == np.arange(num_classes)).astype(dtype)
     rows = np.zeros((*labels.shape, num_classes), dtype)
     np.put_along_axis(rows, labels[..., None], 1, axis=-1)
     return rows
 
 
-def _check_labels(labels: NDArray[Any], classes: int) -> None:
+def _check_labels(labels: TensorLike, classes: int) -> None:
     """Raise an IndexError that names the first label that is no class."""
+    labels = values_of(labels)
     if found((labels < 0) | (labels >= classes)):
         wrong = labels[(labels < 0) | (labels >= classes)][0]
         raise IndexError(f"label {wrong} is not one of the {classes} classes 0 to {classes - 1}")
@@ -703,7 +707,7 @@ def _times_share(values: Any, share: Any) -> Any:
     differentiated, too, the value is kept, as it is the derivative by the share.
     """
     if not getattr(share, "requires_grad", False):
-        values = np.where(values_of(share) == 0, 0, values)
+        values = np.where(share == 0, 0, values)
     return multiply_no_nan(values, share)
 
 

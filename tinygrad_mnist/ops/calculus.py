@@ -15,8 +15,8 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.ops.elementwise import as_float, double
 from tinygrad_mnist.ops.half import single, stored
-from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 
 def _steps(a: Any, axis: int) -> Any:
@@ -105,7 +105,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     y = np.moveaxis(as_array(y), axis, -1)
     if x is not None:
         dx = np.diff(x) if np.ndim(x) == 1 else np.diff(np.moveaxis(as_array(x), axis, -1))
-    dtype = np.result_type(y.dtype, values_of(dx))
+    dtype = np.result_type(y.dtype, arrays_of(dx))
     y = single(y)
     return stored(np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2, axis=-1), dtype)
 
@@ -166,9 +166,10 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * mat
     if not is_float(p) and not isinstance(period, int):
         p = p.astype(np.float64)
     # NumPy adds whole periods, which are constants: those are taken from its result
-    unwrapped = np.unwrap(p.data, discont, axis, period=period)
+    values = values_of(p)
+    unwrapped = np.unwrap(values, discont, axis, period=period)
     with np.errstate(invalid="ignore"):
-        periods = unwrapped - p.data
+        periods = unwrapped - values
     return p + np.where(np.isinf(unwrapped), 0, periods)  # inf - inf is no number
 
 
@@ -218,7 +219,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 
 def _ends(*ends: Any) -> tuple[Any, ...]:
     """Return the ends in one shape and one floating dtype."""
-    dtype = np.result_type(*map(values_of, ends))
+    dtype = np.result_type(*map(arrays_of, ends))
     dtype = float_dtype(dtype)
     return tuple(np.broadcast_arrays(*(as_array(end).astype(dtype) for end in ends)))
 

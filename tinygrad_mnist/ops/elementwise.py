@@ -31,6 +31,7 @@ from tinygrad_mnist.engine.op import (
     linear,
 )
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.ops.values import values_of
 
 # ---- dtypes: other files use these, too ------------------------------------------------------------------
 
@@ -506,7 +507,7 @@ def modf(x: Any) -> tuple[Any, Any]:
 
 @implements(np.frexp)
 def frexp(x: Any) -> tuple[Any, Any]:
-    exponent = np.frexp(x.data)[1]
+    exponent = np.frexp(values_of(x))[1]
     return np.ldexp(x, -exponent), Tensor(exponent)
 
 

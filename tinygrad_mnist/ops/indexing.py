@@ -17,8 +17,8 @@ from tinygrad_mnist.engine.dispatch import raise_unsupported_option
 from tinygrad_mnist.engine.op import Op, Sample, implements, linear
 from tinygrad_mnist.engine.tensor import apply
 from tinygrad_mnist.ops.half import single, stored
-from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 
 def _may_repeat(index: Any) -> bool:
@@ -133,17 +133,16 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
 
 @implements(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    where = values_of(indices)
+    where = arrays_of(indices)
     return pick(np.ravel(arr), where) if axis is None else pick(arr, _along(arr, where, axis))
 
 
 @implements(np.put_along_axis)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> None:
-    where = values_of(indices)
     if axis is None:
-        arr[np.unravel_index(np.arange(arr.size)[where], arr.shape)] = values
+        arr[np.unravel_index(np.arange(arr.size)[values_of(indices)], arr.shape)] = values
     else:
-        arr[_along(arr, where, axis)] = values
+        arr[_along(arr, arrays_of(indices), axis)] = values
 
 
 @implements(np.put)
@@ -202,7 +201,7 @@ def extract(condition: Any, arr: Any) -> Any:
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     choices = list(choices)
     dtype = np.result_type(
-        *(c if type(c) in (bool, int, float) else np.asarray(values_of(c)).dtype for c in choices)
+        *(c if type(c) in (bool, int, float) else np.asarray(arrays_of(c)).dtype for c in choices)
     )
     choices = [np.asarray(c, dtype) if type(c) in (bool, int, float) else c for c in choices]
     sizes = [np.size(choice) for choice in choices]

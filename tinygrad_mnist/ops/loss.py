@@ -14,8 +14,8 @@ from tinygrad_mnist.engine.dtypes import is_float, is_integer
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import Domain, Sample, elementwise, fused
 from tinygrad_mnist.ops.elementwise import floating
-from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.normalization import filled
+from tinygrad_mnist.ops.values import arrays_of
 
 multiply_no_nan = elementwise(
     lambda x, y: np.where(y == 0, 0, x) * y,
@@ -166,7 +166,7 @@ def _joint(
 def _formula(logits: Any, targets: Any, label_smoothing: float = 0.0, reduction: str = "none") -> Any:
     # The result is the same for any number that is subtracted from a row, so nothing is to be differentiated
     # by the largest.
-    shifted = logits - np.max(values_of(logits), axis=1, keepdims=True)
+    shifted = logits - np.max(arrays_of(logits), axis=1, keepdims=True)
     log_softmax = shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))
     kept = None
     if targets.ndim == 1:

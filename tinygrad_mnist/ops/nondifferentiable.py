@@ -18,6 +18,7 @@ from tinygrad_mnist.engine.errors import check_dtype, plain_array
 from tinygrad_mnist.engine.observe import recorder
 from tinygrad_mnist.engine.op import CONSTANTS, FUNCTIONS, UNSUPPORTED, constant
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.ops.values import arrays_of
 
 # ---- functions whose result needs no gradient ------------------------------------------------------------
 
@@ -37,15 +38,6 @@ PIECEWISE_CONSTANT: Final = (
     np.zeros_like, np.ones_like, np.empty_like,
 )  # fmt: skip
 """NumPy functions that are constant between jumps, or do not read the values; the ufuncs follow below."""
-
-
-def values_of(argument: Any) -> Any:
-    """Return an argument with the array of each Tensor in its place."""
-    if hasattr(argument, "__apply_op__"):
-        return argument.data
-    if type(argument) in (list, tuple):
-        return type(argument)(values_of(part) for part in argument)
-    return argument
 
 
 def _as_tensors(result: Any, name: str) -> Any:
@@ -76,7 +68,7 @@ def _on_values(function: Callable[..., Any]) -> Callable[..., Any]:
         by_position = () if position is None else args[position : position + 1]
         if out is not None or any(arg is not None for arg in by_position):
             raise_unsupported_option(name, "out")
-        result = function(*map(values_of, args), **{key: values_of(value) for key, value in kwargs.items()})
+        result = function(*map(arrays_of, args), **{key: arrays_of(value) for key, value in kwargs.items()})
         result = _as_tensors(result, name)
         if (watching := recorder.get()) is not None:
             watching.evaluated(function, args, kwargs, result)

@@ -21,7 +21,7 @@ from tinygrad_mnist.engine.conditions import somewhere
 from tinygrad_mnist.engine.op import NONZERO, Sample, elementwise, general, implements
 from tinygrad_mnist.ops.elementwise import as_float
 from tinygrad_mnist.ops.half import in_single, rule_in_single
-from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 Axes = tuple[int, ...]
 Axis = int | Axes | None
@@ -140,7 +140,7 @@ def _largest(x: Any, axis: Any, keepdims: bool = False) -> Any:
 
 
 def _kink_at_origin(x: Any, axes: Axes) -> Any:
-    return kink(x, np.all(values_of(x) == 0, axis=axes, keepdims=True))
+    return kink(x, np.all(arrays_of(x) == 0, axis=axes, keepdims=True))
 
 
 def _vector_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
@@ -172,10 +172,10 @@ def _matrix_norm(x: Any, order: Any, axes: Axes, keepdims: bool) -> Any:
             "or -np.inf"
         )
     values = np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1)))
-    largest = np.max(values_of(values), axis=-1, keepdims=True, initial=0)
+    largest = np.max(arrays_of(values), axis=-1, keepdims=True, initial=0)
     # a matrix of lower rank: by rounding, its singular values are almost 0
     smallest = max(x.shape[rows], x.shape[columns]) * np.finfo(values.dtype).eps * largest
-    values = kink(values, largest == 0 if order == 2 else values_of(values) <= smallest)
+    values = kink(values, largest == 0 if order == 2 else arrays_of(values) <= smallest)
     out = reductions[order](values, axis=-1)
     return np.expand_dims(out, axes) if keepdims else out
 

@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tinygrad_mnist.engine.dtypes import is_integer
 from tinygrad_mnist.engine.op import FUNCTIONS, Sample, implements, linear
 from tinygrad_mnist.ops.indexing import pick, positions
-from tinygrad_mnist.ops.nondifferentiable import values_of
+from tinygrad_mnist.ops.values import values_of
 
 
 def by_positions(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +115,7 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
         raise TypeError(
             f"trim_zeros: expected one axis on a Tensor, got shape {filt.shape}; slice it instead"
         )
-    kept = np.flatnonzero(filt.data)
+    kept = np.flatnonzero(values_of(filt))
     if not kept.size:
         return filt[:0]
     lower = trim.lower()
@@ -131,14 +131,14 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
 def sort(a: Any, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None) -> Any:
     if axis is None:
         a, axis = np.ravel(a), -1
-    return np.take_along_axis(a, np.argsort(a.data, axis=axis, kind="stable"), axis)
+    return np.take_along_axis(a, np.argsort(a, axis=axis, kind="stable"), axis)
 
 
 @implements(np.partition)
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect") -> Any:
     if axis is None:
         a, axis = np.ravel(a), -1
-    return np.take_along_axis(a, np.argpartition(a.data, values_of(kth), axis=axis), axis)
+    return np.take_along_axis(a, np.argpartition(a, kth, axis=axis), axis)
 
 
 # ---- padding ---------------------------------------------------------------------------------------------

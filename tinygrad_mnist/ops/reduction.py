@@ -12,9 +12,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import DISTINCT, NONZERO, Sample, fused, general, implements, linear
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
-from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.norms import direction, power_of_two, root_of_powers, spread
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of
 
 Axis = int | tuple[int, ...] | None
 
@@ -77,10 +77,10 @@ def deviations(x: Any, axis: Axis) -> Any:
     if tracer() is not None:  # a compiled function cannot look at values
         return apart
     apart = apart - np.mean(apart, axis=axis, keepdims=True)
-    lowest = np.min(values_of(x), axis=axis, keepdims=True, initial=np.inf)
-    highest = np.max(values_of(x), axis=axis, keepdims=True, initial=-np.inf)
+    lowest = np.min(arrays_of(x), axis=axis, keepdims=True, initial=np.inf)
+    highest = np.max(arrays_of(x), axis=axis, keepdims=True, initial=-np.inf)
     constant = lowest == highest
-    return apart - np.where(constant, values_of(apart), 0) if np.any(constant) else apart
+    return apart - np.where(constant, arrays_of(apart), 0) if np.any(constant) else apart
 
 
 @rule_in_single

@@ -10,8 +10,8 @@ from tinygrad_mnist.engine.conditions import somewhere
 from tinygrad_mnist.engine.op import Sample, general
 from tinygrad_mnist.ops.elementwise import floating
 from tinygrad_mnist.ops.half import HALF, in_single, rule_in_single, single
-from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.norms import spread
+from tinygrad_mnist.ops.values import values_of
 
 Axis = int | tuple[int, ...] | None
 

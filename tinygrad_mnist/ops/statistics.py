@@ -20,10 +20,10 @@ from tinygrad_mnist.engine.tensor import Tensor, apply
 from tinygrad_mnist.ops.elementwise import double
 from tinygrad_mnist.ops.half import single, stored
 from tinygrad_mnist.ops.indexing import scatter_add
-from tinygrad_mnist.ops.nondifferentiable import values_of
 from tinygrad_mnist.ops.norms import root_of_powers
 from tinygrad_mnist.ops.rearranging import sort
 from tinygrad_mnist.ops.shape import as_array
+from tinygrad_mnist.ops.values import arrays_of, values_of
 
 Axis = int | tuple[int, ...] | None
 
@@ -92,7 +92,7 @@ def cov(
     if ddof is None:
         ddof = 0 if bias else 1
     for kind, given in (("fweights", fweights), ("aweights", aweights)):
-        if given is not None and (np.shape(given) != x.shape[1:] or found(np.less(values_of(given), 0))):
+        if given is not None and (np.shape(given) != x.shape[1:] or found(np.less(arrays_of(given), 0))):
             raise ValueError(
                 f"cov: {kind}={given!r} was given for {x.shape[1]} observations; expected as many numbers, "
                 "none of them negative"
@@ -131,7 +131,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
 @implements(np.bincount)
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     bins = values_of(x)
-    count = np.bincount(bins, weights=values_of(weights), minlength=minlength)
+    count = np.bincount(bins, weights=arrays_of(weights), minlength=minlength)
     if weights is None:
         return Tensor(count)
     return apply(scatter_add, (double(weights),), {"index": bins, "shape": count.shape})
@@ -157,7 +157,8 @@ def _at_rank(
     )
     if not ordered.shape[-1]:
         return _of_nothing(function, a, given, axis, keepdims, options)
-    ranks = np.where(np.isnan(ordered.data), np.nan, np.arange(ordered.shape[-1], dtype=np.float64))
+    values = values_of(ordered)
+    ranks = np.where(np.isnan(values), np.nan, np.arange(ordered.shape[-1], dtype=np.float64))
     rank = np.asarray(function(ranks, *given, axis=-1, **options))
     dtype = function(np.zeros(1, a.dtype), *given, **options).dtype
     leading = rank.shape[: rank.ndim - len(shape)]  # those of the probabilities
@@ -172,9 +173,9 @@ def _at_rank(
     out = (1 - part) * lower + part * upper
     if not np.all(known):
         out = np.where(known, out, _of_nans(function, ordered))
-    if np.any(np.isinf(ordered.data)):  # NumPy's result is NaN in some cases: take these from it
+    if np.any(np.isinf(values)):  # NumPy's result is NaN in some cases: take these from it
         with np.errstate(invalid="ignore"):
-            theirs = np.asarray(function(ordered.data, *given, axis=-1, **options))
+            theirs = np.asarray(function(values, *given, axis=-1, **options))
         theirs = np.moveaxis(theirs.reshape(math.prod(leading), *shape), 0, -1)
         out = out * np.where(np.isnan(theirs), np.nan, 1.0).astype(dtype)
     out = out.astype(dtype)
@@ -187,7 +188,7 @@ def _of_nothing(
 ) -> Any:
     """Return NumPy's result for no elements, which is NaN with a warning, or raise its error."""
     try:
-        value = function(a.data, *given, axis=axis, keepdims=keepdims, **options)
+        value = function(values_of(a), *given, axis=axis, keepdims=keepdims, **options)
     except IndexError:
         raise ValueError(f"{function.__name__}: no elements along axis {axis} of shape {a.shape}") from None
     return np.sum(a, axis=axis, keepdims=keepdims) + value
@@ -201,7 +202,7 @@ def _of_nans(function: Callable[..., Any], ordered: Any) -> Any:
     """
     if function.__name__.startswith("nan"):
         return np.nan
-    nans = np.isnan(ordered.data)
+    nans = np.isnan(values_of(ordered))
     share = nans / np.maximum(np.sum(nans, axis=-1, keepdims=True), 1)
     return np.sum(np.where(nans, ordered, 0) * share, axis=-1, keepdims=True)
 
@@ -365,7 +366,7 @@ def nanvar(
     keepdims: bool = False,
     mean: Any = None,
 ) -> Any:
-    a = a if is_float(values_of(a)) else double(a)
+    a = a if is_float(arrays_of(a)) else double(a)
     apart = _deviations(single(a), axis, mean)
     total = np.sum(apart * apart, axis=axis, keepdims=keepdims)
     return stored(total / _freedom(a, axis, ddof, correction, keepdims), a.dtype)
@@ -381,6 +382,6 @@ def nanstd(
     keepdims: bool = False,
     mean: Any = None,
 ) -> Any:
-    a = a if is_float(values_of(a)) else double(a)
+    a = a if is_float(arrays_of(a)) else double(a)
     size = root_of_powers(_deviations(single(a), axis, mean), order=2, axis=axis, keepdims=keepdims)
     return stored(size / np.sqrt(_freedom(a, axis, ddof, correction, keepdims)), a.dtype)

@@ -293,6 +293,77 @@ def test_truth_values_are_added_and_multiplied_as_numpy_does(tmp_path: Path, run
             assert_near(one, np.asarray(two.data))
 
 
+WIDE: dict[str, tuple[Function, Any]] = {
+    "argmax of uint32": (lambda x: np.argmax(x, axis=1), np.array([[16777216, 16777217]], np.uint32)),
+    "argmax of int64": (lambda x: np.argmax(x, axis=1), np.array([[2**53, 2**53 + 1, 2**53 + 1]])),
+    "argmin of int64": (np.argmin, np.array([[2**60 + 1, 2**60, 2**60]])),
+    "argmax of uint64": (lambda x: np.argmax(x, 1, keepdims=True), np.array([[5, 2**63 + 1, 2]], np.uint64)),
+    "max of uint64": (lambda x: np.max(x, axis=1), np.array([[2**63 + 5, 1, 2**53 + 1]], np.uint64)),
+    "min of uint64": (lambda x: np.min(x, axis=0), np.array([[2**63 + 5], [1]], np.uint64)),
+    "prod of uint64": (lambda x: np.prod(x, axis=1), np.array([[2**61 + 1, 3], [7, 2**62]], np.uint64)),
+    "prod of int64": (lambda x: np.prod(x, keepdims=True), np.array([[2**53 + 1, 3, 5], [7, 11, -1]])),
+    "prod of int32": (lambda x: np.prod(x, axis=0), np.array([[2**30 + 1], [2**30 + 1], [3]], np.int32)),
+    "sum of int64": (lambda x: np.sum(x, axis=1), np.array([[2**53 + 1, 3, 1], [-7, 2**62, 9]])),
+    "sum of uint64": (np.sum, np.array([[2**53 + 1, 2**63], [7, 2**63]], np.uint64)),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_no_bit_of_a_wide_integer_is_lost(name: str, tmp_path: Path, runners: dict[str, Any]) -> None:
+    function, numbers = WIDE[name]
+    path = tmp_path / "function.onnx"
+    exported = onnx.save(function, np.ones_like(numbers), path, dynamic=False)
+    for run in runners.values():
+        (found,) = run(path, {exported.inputs[0].name: numbers})
+        np.testing.assert_array_equal(found, np.asarray(function(numbers)), strict=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [F.gelu, lambda x: F.gelu(x, "tanh"), lambda x: np.clip(x, -1, None), lambda x: np.clip(x, None, 1.0)],
+)
+def test_infinity_is_taken_as_our_functions_take_it(
+    function: Any, tmp_path: Path, runners: dict[str, Any]
+) -> None:
+    numbers = np.array([[np.nan, 1, -2], [np.inf, -np.inf, 0]], np.float32)
+    path = tmp_path / "function.onnx"
+    onnx.save(function, floats(2, 3), path, input_names=["x"])
+    for run in runners.values():
+        with np.errstate(invalid="ignore"):
+            assert_near(run(path, {"x": numbers})[0], np.asarray(function(Tensor(numbers))))
+
+
+def test_float16_is_rounded_as_numpy_does(tmp_path: Path, runners: dict[str, Any]) -> None:
+    numbers = np.array([14.96, 15.25, 25.35], np.float16)
+    onnx.save(lambda x: np.round(x, 1), numbers, tmp_path / "function.onnx", input_names=["x"])
+    for run in runners.values():
+        (found,) = run(tmp_path / "function.onnx", {"x": numbers})
+        np.testing.assert_array_equal(found, np.round(numbers, 1), strict=True)
+
+
+SCORES, LABELS = floats(4, 3), np.array([0, 2, 1, 2])
+OF_LABELS: dict[str, Callable[..., Any]] = {
+    "one_hot": lambda x, y: F.one_hot(y, 3, np.float32) * x,
+    "nll_loss": lambda x, y: F.nll_loss(F.log_softmax(x, dim=1), y),
+    "a weighted nll_loss": lambda x, y: F.nll_loss(x, y, COLUMN[:3] * 2, ignore_index=1),
+    "a weighted cross-entropy": lambda x, y: F.cross_entropy(x, y, COLUMN[:3] * 2, ignore_index=1),
+    "one-hot rows": lambda x, y: F.cross_entropy(x, F.one_hot(y, 3)),
+    "embedding in a constant": lambda x, y: x + F.embedding(y, floats(3, 3, seed=1)),
+    "take_along_axis": lambda x, y: np.take_along_axis(x, y[:, None], axis=1),
+    "a share of 0": lambda x, y: F.kl_div(x, np.maximum(x, 0), reduction="sum"),
+}
+
+
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_labels_are_an_input_of_the_file(name: str, tmp_path: Path, runners: dict[str, Any]) -> None:
+    function, path = OF_LABELS[name], tmp_path / "function.onnx"
+    onnx.save(function, (SCORES, LABELS), path, input_names=["x", "y"])
+    for scores, labels in ((SCORES[::-1].copy(), np.array([1, 1, 0, 2])), (floats(1, 3, seed=4), LABELS[:1])):
+        for run in runners.values():
+            (found,) = run(path, {"x": scores, "y": labels})
+            assert_near(found, np.asarray(function(Tensor(scores), Tensor(labels))))
+
+
 # ---- every function of NumPy -----------------------------------------------------------------------------
 
 REFUSED = {
@@ -300,7 +371,7 @@ REFUSED = {
     "nanmedian", "nanmin", "nanpercentile", "nanquantile", "nanstd", "nanvar", "partition", "percentile",
     "quantile", "sort", "unwrap", "linalg.cholesky", "linalg.cond", "linalg.eigh", "linalg.eigvalsh",
     "linalg.inv", "linalg.lstsq", "linalg.pinv", "linalg.qr", "linalg.slogdet", "linalg.solve", "linalg.svd",
-    "linalg.svdvals", "linalg.tensorinv", "linalg.tensorsolve",
+    "linalg.svdvals", "linalg.tensorinv", "linalg.tensorsolve", "trim_zeros",
 }  # fmt: skip
 """Functions of which some calls are refused: they look at values to choose what they compute, as a sort does,
 or to warn or raise, or are made of an operation that is refused."""

@@ -262,6 +262,7 @@ REFUSED_CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "sinc": (lambda x: REGISTRY["sinc"](x, order=1), ROWS),
     "det": (lambda x: np.linalg.det(x[:, :0, None] * x[:, None, :0]), ROWS),
     "cumprod": (lambda x: np.cumprod(x, 0), ROWS),
+    "prod": (lambda x: np.prod(x, 0), NUMBERS),
     "convolve": (lambda x: np.convolve(x[:, 0], np.ones(2, np.float32)), ROWS),
     "sliding_window_view": (lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=0), ROWS),
     "overlap_add": (put_back, ROWS[:, :, None]),

@@ -13,6 +13,7 @@ from tinygrad_mnist import Tensor, checkpoint, jit, nn, no_grad
 from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.op import REGISTRY, Sample, elementwise, general
+from tinygrad_mnist.ops import calculus, indexing, rearranging, statistics
 
 package = pytest.importorskip("onnx")
 
@@ -181,6 +182,8 @@ def test_a_function_without_a_tape(gives_the_same: Any) -> None:
         lambda x: x.argmin(),
         lambda x: np.argmax(x > 0, axis=-1, keepdims=True),
         lambda x: np.any(x > 1, axis=1),
+        lambda x: np.any(x > 0, axis=1, keepdims=1),
+        lambda x: np.argmin(x, axis=1, keepdims=1),
         lambda x: np.all(x > -1, axis=(0, 1)),
         lambda x: np.all(x),
         lambda x: np.count_nonzero(x > 0, axis=0),
@@ -271,6 +274,10 @@ def test_a_model_of_one_size_of_batch(gives_the_same: Any) -> None:
         lambda x: x * (1 / len(x)),
         lambda x: x + np.random.default_rng(0).random(x.shape, np.float32),
         lambda x: x * min(len(x), 4),
+        lambda x: np.concatenate([x[:8], x[8:]]),
+        lambda x: np.var(x[:10], axis=0),
+        lambda x: np.sum(x, axis=0) / min(len(x), 8),
+        lambda x: np.sum(x, axis=0) / len(x[:30]),
     ],
 )
 def test_what_follows_from_the_batch_in_another_way_is_refused(function: Any, path: Path) -> None:
@@ -310,6 +317,7 @@ class Branch(nn.Module):
         ),
         (lambda x: np.piecewise(x, [x > 0], [lambda y: y * float(y[0]), 1.0]), "read out of a Tensor"),
         (lambda x: caught(lambda: float(np.sum(x))) or x, "read out of a Tensor"),
+        (lambda x: F.one_hot(np.argmax(x, axis=1)), "read out of a Tensor"),
         (lambda x: x if np.allclose(x, 0) else -x, r"read by np\.allclose at"),
         (lambda x: x[x > 0], "read out of|follows from the values|how many"),
         (lambda x: np.asarray([1.0]), "no output of the model depends on its inputs"),
@@ -378,6 +386,36 @@ def test_a_wrong_converter_is_found_out(path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(onnx.ExportError, match=r"onnx\.checker refuses"):
         onnx.save(lambda x: np.tanh(x), floats(4, 3), path)
     assert not path.exists()
+
+
+LARGE: dict[str, tuple[Any, str]] = {
+    "a sort": (lambda x: np.sort(x, axis=1), r"np\.sort at .* looks at the values"),
+    "a median": (lambda x: np.median(x, axis=1), r"np\.median at .* looks at the values"),
+    "points of the input": (lambda x: np.interp(np.array([0.5]), x[0], x[0]), r"np\.interp at .* looks at"),
+    "a sign": (lambda x: x if x.data.sum() > 0 else -x, "differs from that of the model"),
+    "a cut": (lambda x: np.var(x[:8], axis=0), "a batch of 11|in one of 11"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_depends_on_the_values_is_found_out_in_a_large_model(
+    name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("_MOST_TRIED", "_MOST_RECORDED"):
+        monkeypatch.setattr(sys.modules[onnx.save.__module__], limit, 0)
+    function, sentence = LARGE[name]
+    with pytest.raises(onnx.ExportError, match=sentence):
+        onnx.save(function, np.sort(np.abs(floats(4, 3))), path)
+
+
+def test_the_package_tells_which_values_it_looks_at(path: Path) -> None:
+    # not by the name of the function, but where the values are taken
+    for inner in (rearranging.sort, calculus.unwrap, indexing.extract, statistics.bincount):
+        arguments = (lambda x: x > 0, lambda x: x) if inner is indexing.extract else (lambda x: x,)
+        with pytest.raises(onnx.ExportError, match=r"argsort|read out of a Tensor"):
+            onnx.save(
+                lambda x, of=inner, at=arguments: of(*(each(x) for each in at)) * 1, np.arange(5.0), path
+            )
 
 
 # ---- pictures, and what is noted -------------------------------------------------------------------------

@@ -225,10 +225,15 @@ def _sinc(x: Expression, order: int) -> Expression:
 # ---- the error function ----------------------------------------------------------------------------------
 
 
+def _gelu(x: Expression, approximate: str | None = None) -> Expression:
+    """Return x times its share, which is 0 at -inf; the least float stands for that, as 0 * inf is NaN."""
+    return maximum(x, float(np.finfo(x.dtype).min)).node("Gelu", approximate=approximate)
+
+
 def _gelu_derivative(x: Expression, order: int) -> Expression:
     """Return a derivative of gelu: from the second on the density times a polynomial, p' - x p."""
     if order == 0:
-        return x.node("Gelu")
+        return _gelu(x)
     density = exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
     if order == 1:
         return 0.5 * (1 + erf(x * math.sqrt(0.5))) + x * density
@@ -318,7 +323,7 @@ FORMULAE: Final[dict[str, Formula]] = {
     "multiply_no_nan": lambda x, y: where(y.equals(0), 0, x) * y,
     "erf_derivative": lambda x: exp(-(x * x)) * (2 / math.sqrt(math.pi)),
     "gelu_derivative": _gelu_derivative,
-    "gelu": lambda x, approximate: x.node("Gelu", approximate=approximate),
+    "gelu": _gelu,
     "sinc": _sinc,
     "fmax": _but_nan(maximum),
     "fmin": _but_nan(minimum),
@@ -462,14 +467,16 @@ def choose(build: Builder, condition: Value, x: Value, y: Value) -> Value:
 
 @converts("clip")
 def clip(build: Builder, x: Value, low: Value, high: Value) -> Value:
-    """Return x within bounds; one that no number of the dtype exceeds is left out. ONNX's are numbers."""
+    """Return x within bounds; one that no number of the dtype exceeds is left out.
+
+    ONNX's Clip takes two numbers: without one of them it takes the largest finite number, even of infinity.
+    """
     out, lowest, highest = expressions(build, x, low, high)
     least, greatest = _range(build.results[0].dtype)
     has_low = not (low.is_number and low.array is not None and low.array <= least)
     has_high = not (high.is_number and high.array is not None and high.array >= greatest)
-    if low.shape == high.shape == () and (has_low or has_high):
-        bounds = (lowest.value if has_low else None, highest.value if has_high else None)
-        return build.node("Clip", out.value, *bounds)
+    if low.shape == high.shape == () and has_low and has_high:
+        return build.node("Clip", out.value, lowest.value, highest.value)
     out = maximum(out, lowest) if has_low else out
     return (minimum(out, highest) if has_high else out).value
 

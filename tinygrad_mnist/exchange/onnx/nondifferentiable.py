@@ -11,11 +11,26 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
+from tinygrad_mnist.exchange.onnx.expression import Expression
+from tinygrad_mnist.exchange.onnx.reduction import ordered
 from tinygrad_mnist.exchange.onnx.sizes import Size
 from tinygrad_mnist.exchange.onnx.table import CONVERTERS, converts
 
-_COMPARED = {"float32": np.float32, "float64": np.float64, "int32": np.int32, "int64": np.float64}
-"""The dtype in which positions of the largest element are found: onnxruntime knows few."""
+_COMPARED = {"float32": np.float32, "float64": np.float64, "int32": np.int32}
+"""The dtype in which positions of the largest element are found; onnxruntime knows few. Narrower ones are
+found in float32, which holds all their numbers, and wider integers by a test of equality."""
+
+
+def _keeps(keepdims: Any) -> bool:
+    """Return whether reduced axes are kept; NumPy's mark of an option that is not given is true in Python."""
+    return keepdims is not np._NoValue and bool(keepdims)
+
+
+def _where_extreme(build: Builder, a: Value, kind: str, axis: int) -> Value:
+    """Return 1 where wide integers equal the largest or smallest along an axis, and 0 elsewhere."""
+    numbers = ordered(Expression(build, a if a.dtype.itemsize == 8 else build.cast(a, np.int64)))
+    extreme = numbers.node(kind.replace("Arg", "Reduce"), Expression(build, build.indices(axis)), keepdims=1)
+    return numbers.equals(extreme).cast(np.int32).value
 
 
 def _position(kind: str) -> Any:
@@ -25,13 +40,15 @@ def _position(kind: str) -> Any:
         build: Builder, a: Value, axis: int | None = None, keepdims: bool = False, **rest: Any
     ) -> Value:
         shape = a.shape or ()
-        x = build.cast(a, _COMPARED.get(a.dtype.name, np.float32))
-        if axis is None:
-            x = build.node("Reshape", x, build.indices(-1))
-            found = build.node(kind, x, dtype=np.int64, axis=0, keepdims=0)
-            return build.reshape(found, build.results[0].shape)
-        where = normalize_axis_index(axis, len(shape))
-        return build.node(kind, x, dtype=np.int64, axis=where, keepdims=int(bool(keepdims)))
+        x = build.node("Reshape", a, build.indices(-1)) if axis is None else a
+        where = 0 if axis is None else normalize_axis_index(axis, len(shape))
+        if x.dtype.name in ("uint32", "int64", "uint64"):
+            tests = _where_extreme(build, x, kind, where)
+            found = build.node("ArgMax", tests, dtype=np.int64, axis=where, keepdims=int(_keeps(keepdims)))
+        else:
+            x = build.cast(x, _COMPARED.get(x.dtype.name, np.float32))
+            found = build.node(kind, x, dtype=np.int64, axis=where, keepdims=int(_keeps(keepdims)))
+        return build.reshape(found, build.results[0].shape) if axis is None else found
 
     return convert
 
@@ -43,7 +60,7 @@ def _sum_of_tests(build: Builder, tests: Value, ndim: int, axis: Any, keepdims: 
     """Return how many of some booleans are true along axes."""
     axes = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
     numbers = build.cast(tests, np.int64)
-    keep = int(keepdims is True)
+    keep = int(_keeps(keepdims))
     return build.node("ReduceSum", numbers, build.indices(*axes), keepdims=keep) if ndim else numbers
 
 
@@ -80,4 +97,7 @@ def rounded(build: Builder, a: Value, decimals: int | Size = 0) -> Value:
         return build.node("Round", x)
     scale = build.constant(10.0 ** abs(decimals), x.dtype)
     there, back = ("Mul", "Div") if decimals > 0 else ("Div", "Mul")
-    return build.node(back, build.node("Round", build.node(there, x, scale)), scale)
+    scaled = build.node(there, x, scale)
+    if a.dtype == np.float16:  # NumPy rounds to float16 here, too
+        scaled = build.cast(build.cast(scaled, np.float16), np.float32)
+    return build.node(back, build.node("Round", scaled), scale)

@@ -14,10 +14,12 @@ from tinygrad_mnist.exchange.onnx.table import converts, converts_module
 from tinygrad_mnist.nn import BatchNorm1d, BatchNorm2d
 
 
-def _by_running_statistics(module: Any) -> bool:
-    """Return whether ONNX's operator computes a batch norm: it wants running statistics."""
+def _by_running_statistics(module: Any, x: Any) -> bool:
+    """Return whether ONNX's operator computes a batch norm: it wants running statistics, and one dtype."""
     mean = module.running_mean
-    return mean is not None and not module.training and mean.dtype in (np.float32, np.float64)
+    if mean is None or module.training or mean.dtype not in (np.float32, np.float64):
+        return False
+    return bool(x.dtype == mean.dtype)
 
 
 @converts_module(BatchNorm1d, BatchNorm2d, can=_by_running_statistics)

@@ -1,7 +1,8 @@
-"""The calls of a model for batches of any size, from two recordings with different batches.
+"""The calls of a model for batches of any size, from recordings with different batches.
 
-A number that differs between the two follows from the batch size, and becomes a `Size`. An array that differs
-was computed past the recorder, and cannot be in a file.
+A number that differs between two of them follows from the batch size, and becomes a `Size`. An array that
+differs was computed past the recorder, and cannot be in a file. A third recording with a larger batch has to
+say the same: two numbers always lie on a line.
 """
 
 from __future__ import annotations
@@ -192,8 +193,8 @@ class _Comparison:
         if None in shapes:
             raise ExportError(
                 f"the shape of {self.place} is {call.results[0].shape} in a batch of {self.batches[0]} and "
-                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, not "
-                "from the size of the batch; a file of ONNX cannot hold it here"
+                f"{other.results[0].shape} in one of {self.batches[1]}: that follows from the values, or "
+                "from the batch size in another way than as a * batch + b; a file of ONNX cannot hold it here"
             )
         return Step(
             call.name,
@@ -228,8 +229,9 @@ class _Comparison:
             return {key: self.same(each, two[key]) for key, each in one.items()}
         if isinstance(one, Ref) and one != two:
             raise ExportError(
-                f"{self.place} takes another result for other inputs; a file of ONNX cannot hold a branch on "
-                "data: use np.where"
+                f"{self.place} takes another result in a batch of {self.batches[1]} than in one of "
+                f"{self.batches[0]}; a file of ONNX cannot hold a branch on data, or on the batch size: use "
+                "np.where"
             )
         if one is two or one == two or repr(one) == repr(two) or callable(one):  # repr: of NaN
             return one

@@ -105,7 +105,8 @@ class Recording(Recorder):
     operations : mapping
         The operations that have a converter, by name. Of another the formula is recorded, where it has one.
     modules : mapping
-        For each class of modules that is converted as a whole whether one can be: ``can(module)``.
+        For each class of modules that is converted as a whole whether one can be:
+        ``can(module, *arguments)``.
     """
 
     for_other_values = True
@@ -114,7 +115,7 @@ class Recording(Recorder):
         self,
         inputs: list[Array],
         operations: Mapping[str, Any],
-        modules: Mapping[type, Callable[[Any], bool]],
+        modules: Mapping[type, Callable[..., bool]],
     ) -> None:
         self.calls: list[Call] = []
         self.refused: ExportError | None = None  # why this cannot be exported, whoever has caught the error
@@ -152,10 +153,10 @@ class Recording(Recorder):
             self._name(module)
         self._inside.append(module)
         can = self._wholes.get(type(module))
-        if self._whole is None and can is not None and "forward" not in vars(module) and can(module):
+        if self._whole is None and can is not None and "forward" not in vars(module):
             inputs, options = given
             arguments = tuple(self.source(each) for each in inputs)
-            if not options and _depends(arguments):
+            if not options and _depends(arguments) and can(module, *inputs):
                 self._whole = _Whole(module, arguments, users_line())
 
     def _name(self, module: Any) -> None:

@@ -16,11 +16,12 @@ from tinygrad_mnist.exchange.onnx.expression import (
     expressions,
     log,
     maximum,
+    mod,
     power,
     sqrt,
     where,
 )
-from tinygrad_mnist.exchange.onnx.shape import rank, whole_slice
+from tinygrad_mnist.exchange.onnx.shape import rank, shape_of, whole_slice
 from tinygrad_mnist.exchange.onnx.sizes import Size
 from tinygrad_mnist.exchange.onnx.table import CONVERTERS, converts
 
@@ -54,9 +55,7 @@ def count_of(x: Expression, shape: Any, axes: tuple[int, ...]) -> Expression:
     return count
 
 
-REDUCTIONS: Final = {
-    "sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin", "prod": "ReduceProd",
-}  # fmt: skip
+REDUCTIONS: Final = {"mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin"}
 
 
 def _summands(build: Builder, x: Value) -> Expression:
@@ -65,17 +64,67 @@ def _summands(build: Builder, x: Value) -> Expression:
     return values.cast(np.int64) if values.dtype == np.uint64 else values
 
 
+def ordered(x: Expression) -> Expression:
+    """Return uint64 as int64 in the same order, 2**63 less each; any other numbers as they are.
+
+    onnxruntime has few operators for uint64. The sum of the bits wraps around: once more leads back.
+    """
+    return x.cast(np.int64) + int(np.iinfo(np.int64).min) if x.dtype == np.uint64 else x
+
+
 def _reduction(kind: str) -> Callable[..., Value]:
     """Return the converter of a reduction that is one operator."""
 
     def convert(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
-        values = _summands(build, x)
-        return reduced(kind, values, axes_of(axis, rank(x)), keepdims).value
+        (values,) = expressions(build, x)
+        out = reduced(kind, ordered(values), axes_of(axis, rank(x)), keepdims)
+        if values.dtype == np.uint64:
+            out = (out + int(np.iinfo(np.int64).min)).cast(np.uint64)
+        return out.value
 
     return convert
 
 
 CONVERTERS.update({name: _reduction(kind) for name, kind in REDUCTIONS.items()})
+
+
+@converts("sum")
+def total(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
+    """Return the sum. onnxruntime adds int64 as float64, so wide integers are added in two halves."""
+    values, axes = _summands(build, x), axes_of(axis, rank(x))
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8:
+        return reduced("ReduceSum", values, axes, keepdims).value
+    low = mod(values, 1 << 32)
+    high = (values - low) / (1 << 32)
+    return (
+        reduced("ReduceSum", high, axes, keepdims) * (1 << 32) + reduced("ReduceSum", low, axes, keepdims)
+    ).value
+
+
+@converts("prod")
+def prod(build: Builder, x: Value, axis: Axis, keepdims: bool) -> Value:
+    """Return the product. onnxruntime multiplies int64 as float64, so integers are multiplied one by one.
+
+    That is, the first half of the elements by the second half, until one is left.
+    """
+    values, axes = _summands(build, x), axes_of(axis, rank(x))
+    lengths = [shape_of(x)[each] for each in axes]
+    if values.dtype.kind == "f" or not axes or 0 in lengths:
+        return reduced("ReduceProd", values, axes, keepdims).value
+    for along, length in zip(axes, lengths, strict=True):
+        if isinstance(length, Size):
+            raise build.refuse("ONNX has no exact product of integers along an axis of open length")
+        while length > 1:
+            half, odd = divmod(length, 2)
+            parts = [
+                Expression(build, whole_slice(values.value, build, along, start, start + half))
+                for start in (0, half)
+            ]
+            both = (parts[0] * parts[1]).value
+            rest = [whole_slice(values.value, build, along, 2 * half, length)] if odd else []
+            values = Expression(build, build.node("Concat", both, *rest, axis=along) if rest else both)
+            length = half + odd
+    return values.value if keepdims else build.node("Squeeze", values.value, build.indices(*axes))
 
 
 def _variance(build: Builder, x: Value, axis: Axis, ddof: int, keepdims: bool) -> Expression:

@@ -32,6 +32,7 @@ LIMITS: Final[dict[str, str]] = {
     "sinc": "its derivatives",
     "det": "matrices without elements",
     "cumprod": "the axis of an open batch",
+    "prod": "integers along the axis of an open batch",
     "convolve": "vectors whose length is that of an open batch",
     "sliding_window_view": "windows along an open batch",
     "overlap_add": "an open batch",
@@ -56,7 +57,6 @@ class Choosing:
     advice: str
 
 
-_BY_INDEX = "index by them instead, as in x[np.arange(len(x)), indices]"
 _BY_WHERE = "choose by np.where, which keeps the shape"
 _OUTSIDE = "sort outside of the model"
 _BY_NUMBERS = "give it as Python's numbers"
@@ -73,7 +73,6 @@ CHOOSING: Final[dict[str, Choosing]] = {
     "unwrap": Choosing({0: "p", 3: "period"}, "unwrap outside of the model"),
     "frexp": Choosing({0: "x"}, "divide by 2**np.floor(np.log2(x)), if rounding does not matter"),
     "take": Choosing({1: "indices"}, "index by them instead, as in x[:, indices]"),
-    "take_along_axis": Choosing({1: "indices"}, _BY_INDEX),
     "put_along_axis": Choosing({1: "indices"}, _BY_WHERE),
     "put": Choosing({1: "ind"}, _BY_WHERE),
     "place": Choosing({1: "mask"}, _BY_WHERE),

@@ -54,9 +54,12 @@ from them in no line, so that they are found out not to follow from the size of 
 _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
 
-_LARGE = 257
-"""A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A
-model is recorded on it, too, unless it computes more than `_MOST_TRIED` numbers then."""
+_LARGE = (257, 37, 11)
+"""Larger batches, in which ``x[:100]``, ``x[:30]`` and ``x[:8]`` are not ``x``. A model is recorded on the
+first in which it computes no more than `_MOST_RECORDED` numbers, or on the last."""
+
+_MOST_RECORDED = 1 << 22
+"""Numbers that the nodes compute at most in a large batch."""
 
 _MOST_TRIED = 1 << 22
 """Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
@@ -139,7 +142,7 @@ def save(
 ) -> Exported:
     """Write a model, or any function of arrays, as a file of ONNX, which other tools run.
 
-    The model is run in evaluation mode on two small batches made of the example, and the operations that it
+    The model is run in evaluation mode on small batches made of the example, and the operations that it
     asks for are written as ONNX's. The file is checked, and run by ``onnx.reference`` beside the model,
     before it takes the place of an older one.
 
@@ -181,6 +184,7 @@ def save(
         Nothing is written then.
     ImportError
         If the package onnx is not installed: the extra ``onnx`` brings it.
+
     Examples
     --------
     >>> import tempfile
@@ -202,7 +206,7 @@ def save(
     second = _run(model, arguments, arguments.batch(sizes[1], other=True))
     steps = compare(first.recording.calls, second.recording.calls, sizes)
     sources = compare_outputs(first.sources, second.sources, sizes)
-    if arguments.is_dynamic and _LARGE * _numbers_of_a_row(first) <= _MOST_TRIED:
+    if arguments.is_dynamic:
         _compare_with_large(model, arguments, second, steps)
     state = _state_names(first.recording.models)
     build = Builder(state)
@@ -361,20 +365,23 @@ def _trials(
 ) -> list[tuple[list[Array], list[Array]]]:
     """Return what the file is tried on, and what it has to give; the most telling first.
 
-    That are a batch of 1, the two that were recorded, values in another order and of the other sign, and
-    other integers, on which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
+    That are a batch of 1, and the same of the other sign, on which a choice or a branch may depend; the two
+    that were recorded, values in another order, other integers, and the example: as many as `_MOST_TRIED`
+    allows, as ``onnx.reference`` is slow, but the first two always.
     """
     first, second = runs
-    sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
-    given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
-    shuffled, counted = arguments.shuffled(first.inputs), arguments.renumbered(first.inputs)
-    given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, *counted, second.inputs]
-    each = _numbers_of_a_row(first)
+    given = [first.inputs, arguments.shuffled(first.inputs), *arguments.renumbered(first.inputs)]
+    given.append(second.inputs)
+    if arguments.is_dynamic:
+        given = [arguments.batch(1), *given, arguments.batch(min(arguments.size, _LARGEST))]
+    if any(array.dtype.kind == "f" for array in given[0]):
+        given.insert(1, arguments.opposite(given[0]))
+    each = _numbers_of_a_row(first, _BATCHES[0])
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
-    for arrays in given:
+    for number, arrays in enumerate(given):
         left -= each * (arguments.length(arrays) or _BATCHES[0])
-        if trials and left < 0:
+        if number > 1 and trials and left < 0:
             break
         trial = arrays if pictures is None else pictures.like(arrays)
         inputs = trial if pictures is None else pictures.standardized(trial)
@@ -385,22 +392,27 @@ def _trials(
     return trials
 
 
-def _numbers_of_a_row(run: _Run) -> float:
-    """Return how many numbers a model computes for a row of a batch."""
-    return sum(result.size for call in run.recording.calls for result in call.results) / _BATCHES[0]
+def _numbers_of_a_row(run: _Run, rows: int) -> float:
+    """Return how many numbers a model computes for each of some rows."""
+    return sum(result.size for call in run.recording.calls for result in call.results) / rows
 
 
 def _compare_with_large(
     model: Callable[..., Any], arguments: Arguments, second: _Run, steps: Sequence[Step]
 ) -> None:
     """Raise an ExportError if numbers follow from the size of a large batch in another way."""
-    try:
-        large = _run(model, arguments, arguments.batch(_LARGE))
-    except Exception:  # some models take no large batch
+    each = _numbers_of_a_row(second, _BATCHES[1])
+    for size in _LARGE:
+        if size * each > _MOST_RECORDED and size != _LARGE[-1]:
+            continue
+        try:
+            large = _run(model, arguments, arguments.batch(size))
+        except Exception:  # some models take no large batch
+            continue
+        sizes = _BATCHES[1], size
+        require_same_sizes(steps, compare(second.recording.calls, large.recording.calls, sizes), size)
+        compare_outputs(second.sources, large.sources, sizes)
         return
-    sizes = _BATCHES[1], _LARGE
-    require_same_sizes(steps, compare(second.recording.calls, large.recording.calls, sizes), _LARGE)
-    compare_outputs(second.sources, large.sources, sizes)
 
 
 def _port(value: Value) -> Port:

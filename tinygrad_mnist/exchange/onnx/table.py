@@ -18,9 +18,9 @@ CONVERTERS: Final[dict[str, Converter]] = {}
 """By the name of the operation in `engine.op.REGISTRY`. Of an operation that is not here, and has a formula,
 the formula is written; one without is refused by name."""
 
-MODULES: Final[dict[type, tuple[Callable[[Any], bool], Converter]]] = {}
+MODULES: Final[dict[type, tuple[Callable[..., bool], Converter]]] = {}
 """By the class of a module that one operator of ONNX computes: whether it does so with the options of this
-module, and ``converter(build, module, *arguments)``."""
+module and for these arguments, ``can(module, *arguments)``, and ``converter(build, module, *arguments)``."""
 
 
 def converts(*names: str) -> Callable[[Converter], Converter]:
@@ -56,7 +56,7 @@ def converts(*names: str) -> Callable[[Converter], Converter]:
     return enter
 
 
-def converts_module(*classes: type, can: Callable[[Any], bool]) -> Callable[[Converter], Converter]:
+def converts_module(*classes: type, can: Callable[..., bool]) -> Callable[[Converter], Converter]:
     """Return a decorator that makes its function the converter of whole modules of some classes."""
 
     def enter(converter: Converter) -> Converter:
