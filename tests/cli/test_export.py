@@ -33,7 +33,9 @@ def test_the_network_recognises_pictures_as_the_run_does(
 ) -> None:
     onnx = pytest.importorskip("onnx")
     assert main(["export", str(run_directory), "model.onnx", "--standardize"]) == 0
-    first, *others = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    first, *others = printed.out.splitlines()
+    assert "often errs on other people's handwriting" in printed.err
     checkpoint = load_checkpoint(run_directory)
     version = model_version(checkpoint)
     assert first.startswith("model.onnx: ")
@@ -78,6 +80,7 @@ def test_weights_are_written_in_every_format(
     count = sum(values.size for values in state.values())
     assert f"{len(state)} arrays, {count:,} numbers" in output
     assert "takes standardised pictures" in notes
+    assert "often errs on other people's handwriting" in notes
     found = load_weights(f"model{suffix}")
     assert found.keys() == state.keys()
     for name, values in state.items():

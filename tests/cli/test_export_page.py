@@ -19,7 +19,9 @@ def test_a_page_is_written_and_its_files_are_listed(
     run_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(run_directory), "--page", "my page"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert "often errs on other people's handwriting" in printed.err
+    lines = printed.out.splitlines()
     names = sorted(file.name for file in Path("my page").iterdir())
     assert lines[0].split() == ["file", "size"]
     assert [line.split()[0] for line in lines[1 : len(names) + 1]] == names
@@ -45,6 +47,7 @@ def test_a_page_takes_the_place_of_an_earlier_one(run_directory: Path) -> None:
         (("--page", "full"), 1, "full holds mine.txt, where nothing or an earlier page was expected"),
         (("--page", "full/mine.txt"), 1, "is a file, where a directory for the page was expected"),
         (("--page", "full/mine.txt/page"), 1, "cannot be written"),
+        (("--page", "nowhere/page"), 1, "there is no directory 'nowhere'; make it first"),
     ],
 )
 def test_what_cannot_be_written_is_said_and_nothing_is_touched(

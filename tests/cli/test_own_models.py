@@ -13,6 +13,9 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.graph import Graph
+from tinygrad_mnist.serve.recognition import Recogniser
+from tinygrad_mnist.training import RECIPES, ModelFile, load_checkpoint
+from tinygrad_mnist.training.recipe.recipes import changes_for
 from tinygrad_mnist.training.runs import run as run_module
 
 ErrorOf = Callable[..., str]
@@ -275,3 +278,37 @@ def test_an_error_in_the_file_is_one_sentence_that_names_it(
     source.write_text(SOURCE.replace(old, new))
     assert words in error_of(*OWN)
     assert not Path("run").exists()
+
+
+# ---- its name where it is used ---------------------------------------------------------------------------
+
+
+def test_it_is_served_by_the_name_of_its_file(
+    own_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe that it was trained by has another model."""
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    recogniser = Recogniser(load_checkpoint(own_run))
+    assert recogniser.describe()["name"] == "mymodel.py:build"
+    assert recogniser.answer([])["model"]["name"] == "mymodel.py:build"
+    monkeypatch.setattr(
+        "tinygrad_mnist.serve.server.serve", lambda *_, **options: options["started"](lambda: None)
+    )
+    assert main(["serve", "run", "--port", "0"]) == 0
+    assert capsys.readouterr().out.startswith("serving mymodel.py:build, version ")
+
+
+def test_it_is_exported_by_the_name_of_its_file(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    assert main(["export", "run", "model.onnx"]) == 0
+    assert "model mymodel.py:build, version" in capsys.readouterr().out
+    model = onnx.load("model.onnx")
+    assert {"mymodel.py:build"} == {each.value for each in model.metadata_props if each.key == "name"}
+    assert model.doc_string.startswith("mymodel.py:build, trained by")
+
+
+@pytest.mark.parametrize("path", ["/home/a/my_model.py", "C:\\a\\my_model.py", "\\\\host\\a/my_model.py"])
+def test_its_name_tells_nothing_of_the_directories(path: str) -> None:
+    recipe = RECIPES["cnn"]
+    own = recipe.changed(**changes_for(ModelFile(path, "build", "0" * 64)))
+    assert (recipe.model_name, own.model_name) == ("cnn", "my_model.py:build")

@@ -67,6 +67,26 @@ def test_the_paths_of_what_was_written_are_printed(capsys: pytest.CaptureFixture
         assert str(Path("run", name)) in out
 
 
+def test_the_end_says_how_to_draw_on_the_page_of_the_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program is called as it was started, where the shell would not find it by its name."""
+    is_installed, is_found = True, True
+    monkeypatch.setattr("tinygrad_mnist.serve.extra.find_spec", lambda name: is_installed or None)
+    monkeypatch.setattr("shutil.which", lambda name: name if is_found else None)
+    monkeypatch.setattr("sys.argv", [".venv/bin/tinygrad-mnist"])
+    train = ["train", "--recipe", "digits", "--epochs", "1", "--out", "a run"]
+    assert main(train) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "draw on its page: tinygrad-mnist serve 'a run'"
+    is_found = False
+    assert main(train) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "draw on its page: .venv/bin/tinygrad-mnist serve 'a run'"
+    is_installed = False
+    assert main(train) == 0
+    assert " serve " not in capsys.readouterr().out
+
+
 def test_quiet_prints_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -183,15 +183,16 @@ def test_an_explanation_comes_where_it_is_asked_for(client: Client, recogniser: 
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 JSON = "application/json"
+BLANK = encoded(np.full((30, 30), 255, np.uint8))
 REFUSED = {
     "no content type": ("", PNG, 415, "no media type"),
-    "another type": ("text/plain", PNG, 415, "text/plain"),
+    "another type": ("text/plain", PNG, 415, "application/json or multipart/form-data, and name it"),
     "GIF as PNG": ("image/png", encoded(drawing(), "GIF"), 422, "neither a PNG nor a JPEG"),
     "no bytes": ("image/png", b"", 422, "empty"),
     "a cut PNG": ("image/png", PNG[:100], 422, "damaged or cut off"),
     "a PNG's beginning": ("image/png", PNG[:20], 422, "neither a PNG nor a JPEG"),
     "a JPEG's beginning": ("image/jpeg", b"\xff\xd8\xff\xe0", 422, "damaged"),
-    "blank": ("image/png", encoded(np.full((30, 30), 255, np.uint8)), 422, "blank"),
+    "blank": ("image/png", BLANK, 422, "the picture is blank: it shows no digit"),
     "too many pixels": ("image/png", encoded(np.zeros((201, 200), np.uint8)), 413, "200 x 201 pixels"),
     "a JPEG of too many pixels": (
         "image/jpeg",
@@ -236,7 +237,7 @@ REFUSED = {
     "true among numbers": (JSON, b"[[1, true, null]]", 422, "null and true or false"),
     "arrays in rows": (JSON, b"[[1, [2]]]", 422, "an array"),
     "four axes": (JSON, b"[[[[1]]]]", 422, "an array"),
-    "too many arrays": (JSON, b"[[[1]], [[1]], [[1]], [[1]]]", 413, "4 pictures"),
+    "too many arrays": (JSON, b"[[[1]], [[1]], [[1]], [[1]]]", 413, "taken; send several requests"),
     "no boundary": ("multipart/form-data", form(PNG), 400, "boundary"),
     "a cut form": (FORM, form(PNG)[:-40], 400, "cut off"),
     "no form": (FORM, b"hello", 400, "form"),
@@ -259,6 +260,7 @@ def test_what_cannot_be_used_is_refused_by_one_sentence(client: Client, case: st
     (sentence,) = answer.json().values()
     assert part in sentence
     assert len(sentence) < 300
+    assert "the picture: the picture" not in sentence
     assert "\n" not in sentence
 
 
@@ -272,6 +274,12 @@ def test_a_flag_is_0_or_1(client: Client) -> None:
     answer = client.post("/predict?explain=yes", content=PNG, headers={"content-type": "image/png"})
     assert answer.status_code == 422
     assert "'yes'" in answer.json()["error"]
+
+
+def test_a_parameter_is_given_once(client: Client) -> None:
+    answer = client.post("/predict?explain=0&explain=1", content=PNG, headers={"content-type": "image/png"})
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "explain is given 2 times; give it once"
 
 
 def test_an_encoded_body_is_refused(client: Client) -> None:
@@ -440,6 +448,8 @@ def test_every_answer_has_the_strict_headers(client: Client, method: str, path: 
     assert {name: answer.headers[name] for name in STRICT} == STRICT
     assert answer.headers["cache-control"] == ("no-cache" if path == "/" else "no-store")
     assert "server" not in answer.headers
+    # browsers ignore it by http from another machine, and say so in the console
+    assert "cross-origin-opener-policy" not in answer.headers
     assert "access-control-allow-origin" not in answer.headers
 
 
@@ -494,6 +504,8 @@ def test_a_model_that_takes_too_long_is_answered_by_503(
         (["digits.example"], "Digits.Example:80", 200),
         (["digits.example"], "digits.example.", 200),
         (["digits.example"], "evil.example", 400),
+        (["Digits.Example.", "[fd00::1]"], "digits.example", 200),
+        (["[fd00::1]"], "[fd00::1]:8000", 200),
         (None, "evil.example", 200),
     ],
 )
@@ -502,6 +514,11 @@ def test_only_own_names_are_answered_on_loopback(
 ) -> None:
     answer = serve(hosts=hosts).get("/model", headers={"host": host})
     assert answer.status_code == status
+
+
+def test_a_name_that_no_request_can_have_is_refused_at_the_start(serve: Callable[..., Client]) -> None:
+    with pytest.raises(ValueError, match="is no name of a host; name it alone"):
+        serve(hosts=["a.b:80"])
 
 
 @pytest.mark.parametrize(
@@ -594,10 +611,12 @@ def test_a_correction_is_kept_in_the_folder_of_its_class(
     ("path", "body", "kind", "status", "part"),
     [
         ("/corrections", PNG, "image/png", 422, "add ?class=NAME"),
+        ("/corrections?class=7&class=8", PNG, "image/png", 422, "class is given 2 times"),
+        ("/corrections?class=7&class=7", PNG, "image/png", 422, "class is given 2 times"),
         ("/corrections?class=x", PNG, "image/png", 422, "there is no class 'x'"),
         ("/corrections?class=..%2F7", PNG, "image/png", 422, "there is no class"),
         ("/corrections?class=7", PNG, "application/json", 415, "send image/png"),
-        ("/corrections?class=7", encoded(np.full((9, 9), 255, np.uint8)), "image/png", 422, "blank"),
+        ("/corrections?class=7", BLANK, "image/png", 422, "the picture is blank"),
         ("/corrections?class=7", b"x", "image/png", 422, "neither a PNG nor a JPEG"),
     ],
 )
@@ -607,6 +626,7 @@ def test_what_is_no_correction_is_refused_and_nothing_is_kept(
     answer = keeping().post(path, content=body, headers={"content-type": kind})
     assert answer.status_code == status, answer.text
     assert part in answer.json()["error"]
+    assert "the picture: the picture" not in answer.json()["error"]
     assert list(tmp_path.glob("**/*.png")) == []
 
 

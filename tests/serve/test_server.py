@@ -39,6 +39,7 @@ QUICK = Limits(
     stop_seconds=2,
 )
 SECONDS = 10.0
+SERVE = "tinygrad_mnist.serve.server.serve"
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +361,11 @@ def test_a_port_in_use_is_said_so(run: Path, capsys: pytest.CaptureFixture[str])
         (["--port", "70000"], 2, "70000 is no port"),
         (["--port", "http"], 2, "no whole number"),
         (["--threshold", "1.5"], 2, "1.5 is no probability"),
+        (["--allow-host", "http://a.b/"], 2, "--allow-host: 'http://a.b/' is no name of a host"),
+        (["--allow-host", "a.b:80"], 2, "'a.b:80' is no name of a host"),
+        (["--allow-host", "*"], 2, "name it alone, as digits.example or 192.0.2.7"),
+        (["--keep", __file__, "--port", "0"], 1, "is a file, where a directory for drawings was expected"),
+        (["--keep", f"{__file__}/a", "--port", "0"], 1, "cannot be written (Not a directory); name a dir"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(
@@ -405,7 +411,7 @@ def test_beyond_loopback_there_is_a_warning_and_any_name_will_do(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr("tinygrad_mnist.serve.server.serve", lambda *_, **options: given.update(options))
+    monkeypatch.setattr(SERVE, lambda *_, **options: given.update(options))
     assert main(["serve", str(run), "--port", "0"]) == 0
     assert capsys.readouterr().err == ""
     assert given["hosts"] == []
@@ -414,3 +420,77 @@ def test_beyond_loopback_there_is_a_warning_and_any_name_will_do(
     assert given["hosts"] is None
     main(["serve", str(run), "--port", "0", "--host", "0.0.0.0", "--allow-host", "a.example"])
     assert given["hosts"] == ["a.example"]
+
+
+def test_a_directory_that_cannot_be_written_is_found_at_the_start(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tinygrad_mnist.files.require_writable", refuse)
+    status, sentence = refused(capsys, run, "--keep", str(tmp_path), "--port", "0")
+    assert status == 1
+    assert f"{tmp_path} cannot be written (Permission denied); name a directory for drawings" in sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "others", "expected"),
+    [
+        ("127.0.0.1", ["192.0.2.7"], ["http://127.0.0.1:{}/"]),
+        (
+            "0.0.0.0",
+            ["192.0.2.7", "10.0.0.3"],
+            [
+                "http://127.0.0.1:{}/",
+                "on other machines: http://192.0.2.7:{}/, http://10.0.0.3:{}/",
+            ],
+        ),
+        ("0.0.0.0", [], ["http://127.0.0.1:{}/", "on other machines: this one has no address in a network"]),
+    ],
+)
+def test_the_addresses_that_can_be_opened_are_printed(
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    others: list[str],
+    expected: list[str],
+) -> None:
+    def serve(_: Recogniser, sockets: list[socket.socket], **options: Any) -> None:
+        ports.append(sockets[0].getsockname()[1])
+        options["started"](lambda: None)
+
+    ports: list[int] = []
+    monkeypatch.setattr(SERVE, serve)
+    monkeypatch.setattr("tinygrad_mnist.serve.addresses.own_addresses", lambda family: others)
+    assert main(["serve", str(run), "--port", "0", "--host", host]) == 0
+    *lines, stops, _ = capsys.readouterr().out.splitlines()
+    assert stops == "Ctrl-C stops it"
+    assert len(lines) == len(expected)
+    for line, part in zip(lines, expected, strict=True):
+        assert part.replace("{}", str(ports[0])) in line
+
+
+def test_a_model_of_small_digits_has_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SERVE, lambda *_, **options: None)
+    checkpoint = small_checkpoint()
+    checkpoint.origin["data"] = "digits"
+    save_checkpoint(tmp_path / "checkpoint.npz", checkpoint)
+    assert main(["serve", str(tmp_path / "checkpoint.npz"), "--port", "0"]) == 0
+    assert "often errs on other people's handwriting" in capsys.readouterr().err
+
+
+def test_all_that_an_answer_takes_is_done_before_the_first_visitor_comes(
+    recogniser: Recogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("warm_up", "prepare", "answer"):
+        real = getattr(Recogniser, name)
+        monkeypatch.setattr(
+            Recogniser, name, lambda *of, real=real, name=name, **to: (done.append(name), real(*of, **to))[1]
+        )
+    with running(recogniser, QUICK):
+        assert done == ["warm_up", "prepare", "answer", "prepare", "answer"]

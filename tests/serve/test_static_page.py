@@ -87,9 +87,15 @@ def test_an_export_of_another_version_with_other_files_is_replaced(
     assert contents(tmp_path / "page") == static_files(checkpoint)
 
 
-def test_directories_above_are_made_and_links_are_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:
-    write_page(checkpoint, tmp_path / "a" / "b")
-    (tmp_path / "link").symlink_to(tmp_path / "a" / "b", target_is_directory=True)
+def test_directories_above_are_not_made(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    with pytest.raises(RunError, match=r"there is no directory .*a'; make it first"):
+        write_page(checkpoint, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_are_followed(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
     write_page(checkpoint, tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
 
@@ -141,7 +147,7 @@ def test_a_model_that_is_refused_leaves_the_directory_as_it_was(
     with pytest.raises(CheckpointError, match="Softmax"):
         write_page(other, page)
     with pytest.raises(CheckpointError, match="Softmax"):
-        write_page(other, tmp_path / "new" / "page")
+        write_page(other, tmp_path / "page")
     assert contents(page) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["page"]
 

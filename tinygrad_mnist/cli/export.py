@@ -66,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     write = _writer(arguments)
     _require_writable(arguments)
-    write(shared_options.load_run(arguments.checkpoint, arguments.model), arguments)
+    checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
+    write(checkpoint, arguments)
+    shared_options.warn_of_small_digits(checkpoint)
     return 0
 
 
@@ -132,7 +134,7 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     )
     show(
         f"{path}: {bytes_text(found.size)}, {found.nodes} nodes, opset {found.opset}; model "
-        f"{checkpoint.recipe.name}, version {version}",
+        f"{checkpoint.recipe.model_name}, version {version}",
         *(f"takes {each}: {meaning}" for each in found.inputs),
         *(f"gives {each}" for each in found.outputs),
         "passed onnx.checker (full check); run by onnx.reference on a few batches, it differs from the model "
@@ -173,7 +175,8 @@ def _write_page(arguments: argparse.Namespace) -> None:
         other = "--standardize" if arguments.file is None else f"FILE ({arguments.file})"
         raise RecipeError(f"--page writes a page alone, and does not go with {other}; leave one of them out")
     require_page_directory(arguments.page)
-    sizes = write_page(shared_options.load_run(arguments.checkpoint, arguments.model), arguments.page)
+    checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
+    sizes = write_page(checkpoint, arguments.page)
     print_table(("file", "size"), [(name, bytes_text(size)) for name, size in sizes.items()])
     show(
         f"page {arguments.page}: {len(sizes)} files, {bytes_text(sum(sizes.values()))}",
@@ -181,3 +184,4 @@ def _write_page(arguments: argparse.Namespace) -> None:
         f"  python3 -m http.server --bind 127.0.0.1 --directory {shlex.quote(arguments.page)}",
         "  and open http://127.0.0.1:8000",
     )
+    shared_options.warn_of_small_digits(checkpoint)

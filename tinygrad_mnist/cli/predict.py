@@ -1,4 +1,4 @@
-"""Predict the digit on a picture: PNG (any size, dark on light or light on dark), NPY, IDX, or one piped in.
+"""Predict the digit on a picture: PNG or JPEG (of any size, dark on light or not), NPY, IDX, or one piped in.
 
 Or predict those of a file of images without labels, and write a table of them that Kaggle takes.
 """
@@ -78,7 +78,6 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
     """Print a line for each picture; a picture that cannot be read has its sentence on standard error."""
     from tinygrad_mnist.numbers import percent_text
     from tinygrad_mnist.training import predict_picture
-    from tinygrad_mnist.training.prediction import note_on_digits
 
     checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
     classes = checkpoint.class_names if arguments.probabilities else ()
@@ -98,8 +97,7 @@ def _predict_pictures(arguments: argparse.Namespace) -> int:
         rows.append((name, found.name, percent_text(found.confidence, 1), *shares))
     if rows:
         print_table(("image", class_heading(checkpoint.class_names), "confidence", *classes), rows)
-        if note := note_on_digits(checkpoint):
-            notify(note)
+        shared_options.warn_of_small_digits(checkpoint)
     return status
 
 

@@ -7,14 +7,14 @@ Ctrl-C or SIGTERM stops it: what was asked is still answered. The service is for
 from __future__ import annotations
 
 import argparse
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify, outlasting_readers, show
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from tinygrad_mnist.serve.kept import KeptDrawings
     from tinygrad_mnist.training import Checkpoint
 
@@ -38,11 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--allow-host",
-        type=shared_options.name,
+        type=_host,
         action="append",
         metavar="NAME",
-        help="a name that browsers may ask for the service by, as behind a proxy; more by naming it again "
-        "(default: those of this machine for itself, and any where --host is another)",
+        help="a name or an address that browsers may ask for the service by, without a port, as "
+        "digits.example behind a proxy; more by naming it again (default: those of this machine for itself, "
+        "and any where --host is another)",
     )
     parser.add_argument(
         "--keep",
@@ -82,12 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
         recogniser = Recogniser(checkpoint, threshold=arguments.threshold)
         is_private = all(is_loopback(one.getsockname()[0]) for one in sockets)
-        title = f"serving {checkpoint.recipe.name}, version {recogniser.version},"
+        title = f"serving {checkpoint.recipe.model_name}, version {recogniser.version},"
         if not is_private:
             notify(
                 "anybody who can reach this machine can use the service: it asks for no password, and "
                 "encrypts nothing; leave --host out, or put a proxy before it that does both"
             )
+        shared_options.warn_of_small_digits(checkpoint)
         hosts = arguments.allow_host or ([] if is_private else None)
         kept = _kept(arguments.keep, checkpoint)
         with outlasting_readers():
@@ -97,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
                 hosts=hosts,
                 kept=kept,
                 log=show if arguments.log else None,
-                started=lambda stop: show(f"{title} at {_address(sockets[0])}", "Ctrl-C stops it"),
+                started=lambda stop: show(*_where(title, sockets), "Ctrl-C stops it"),
             )
     finally:
         for one in sockets:
@@ -110,19 +112,57 @@ def _kept(directory: str | None, checkpoint: Checkpoint) -> KeptDrawings | None:
     """Return where drawings are kept, if they are."""
     if directory is None:
         return None
+    from tinygrad_mnist.data.drawings import FILE
+    from tinygrad_mnist.files import require_writable, write_error
     from tinygrad_mnist.serve.kept import KeptDrawings
+    from tinygrad_mnist.training import RunError
     from tinygrad_mnist.training.prediction import preparation_of
 
-    kept = KeptDrawings(directory, preparation_of(checkpoint), checkpoint.class_names)
+    if Path(directory).expanduser().is_file():
+        raise RunError(f"{directory} is a file, where a directory for drawings was expected; name another")
+    try:
+        kept = KeptDrawings(directory, preparation_of(checkpoint), checkpoint.class_names)
+        require_writable(kept.directory / FILE)  # which may be there already
+    except OSError as error:
+        raise RunError(
+            f"{write_error(directory, error)}; name a directory for drawings that can be made and written to"
+        ) from error
     show(f"drawings that visitors correct are kept in {kept.directory}")
     return kept
 
 
-def _address(bound: socket) -> str:
-    """Return what to open in a browser on this machine."""
-    host, port = bound.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+def _where(title: str, sockets: list[socket.socket]) -> list[str]:
+    """Return the lines that say what to open in a browser: here, and on other machines."""
+    from tinygrad_mnist.serve.addresses import own_addresses
+
+    host, port = sockets[0].getsockname()[:2]
+    if host not in _EVERY:
+        return [f"{title} at {_address(host, port)}"]
+    lines = [f"{title} at {_address(_EVERY[host], port)}"]
+    if others := own_addresses(sockets[0].family):
+        lines.append(f"on other machines: {', '.join(_address(other, port) for other in others)}")
+    else:
+        lines.append("on other machines: this one has no address in a network just now")
+    return lines
+
+
+_EVERY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""The address that stands for all of this machine, and that of loopback among them."""
+
+
+def _address(host: str, port: int) -> str:
+    """Return the address of the page."""
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _host(text: str) -> str:
+    """Return the name or the address of a host."""
+    from tinygrad_mnist.serve.headers import bare_host
+
+    try:
+        return bare_host(shared_options.name(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:

@@ -131,6 +131,14 @@ def load_run(path: str, model: ModelFile | None) -> Checkpoint:
     return load_checkpoint(path, model=model, notify=notify)
 
 
+def warn_of_small_digits(checkpoint: Checkpoint) -> None:
+    """Tell the user of a model of the bundled digits that it is not made for everybody's handwriting."""
+    from tinygrad_mnist.training.prediction import note_on_digits
+
+    if note := note_on_digits(checkpoint):
+        notify(note)
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """Declare ``--threads``, which every command that computes has."""
     parser.add_argument(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import shared_options
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
+COMMAND: Final = "tinygrad-mnist"
 
 FEW_STEPS: Final = 100
 MANY_STEPS: Final = 500
@@ -362,8 +366,31 @@ def _summary(outcome: Outcome) -> str:
             f"{summary['images_per_second']:,.0f} images a second",
             *(f"  {printable(str(path))}" for path in files),
             *([] if outcome.report is None else [f"report {printable(str(outcome.report))}"]),
+            *_what_next(outcome),
         ]
     )
+
+
+def _what_next(outcome: Outcome) -> list[str]:
+    """Return the line that says how to draw on the page of the model, where it can be served."""
+    from tinygrad_mnist.serve.extra import missing_packages
+    from tinygrad_mnist.training import CheckpointError
+    from tinygrad_mnist.training.prediction import preparation_of
+
+    try:
+        preparation_of(outcome.checkpoint)
+    except CheckpointError:
+        return []
+    if missing_packages():
+        return []
+    return [f"draw on its page: {_command()} serve {shlex.quote(printable(str(outcome.directory)))}"]
+
+
+def _command() -> str:
+    """Return what starts this program: ``make train`` starts it by its path, which need not be on PATH."""
+    called = sys.argv[0]
+    is_found = shutil.which(COMMAND) is not None or Path(called).stem != COMMAND
+    return COMMAND if is_found else shlex.quote(called)
 
 
 def _epochs(outcome: Outcome) -> str:

@@ -23,9 +23,9 @@ from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.serve import metrics
 from tinygrad_mnist.serve.admission import Admission, Room
 from tinygrad_mnist.serve.batching import Batcher, Job
-from tinygrad_mnist.serve.bodies import READERS, Body, media_type, too_many
+from tinygrad_mnist.serve.bodies import ALONE, READERS, Body, media_type, too_many
 from tinygrad_mnist.serve.errors import Refused, overloaded
-from tinygrad_mnist.serve.headers import NOT_STORED, REVALIDATED, STRICT, host_name, is_loopback
+from tinygrad_mnist.serve.headers import NOT_STORED, REVALIDATED, STRICT, bare_host, host_name, is_loopback
 from tinygrad_mnist.serve.kept import FullError, KeptDrawings
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.openapi import document
@@ -59,8 +59,8 @@ class Application:
     limits : Limits, optional
         What requests may take.
     hosts : collection of str, optional
-        The names that the service may be asked for by, besides those of this machine for itself; None where
-        any will do.
+        The names and addresses that the service may be asked for by, without a port, besides those of this
+        machine for itself; None where any will do.
     kept : KeptDrawings, optional
         Where drawings that visitors correct are kept; they are not, by default.
     log : callable, optional
@@ -83,7 +83,7 @@ class Application:
         self.admission = Admission(self.limits)
         self._recogniser = recogniser
         self._batcher = batcher
-        self._hosts = None if hosts is None else frozenset(map(str.lower, hosts))
+        self._hosts = None if hosts is None else frozenset(map(bare_host, hosts))
         self._kept = kept
         self._log = log
         self._page = page_files()
@@ -243,7 +243,7 @@ class Application:
             raise Refused(
                 403, "drawings are not kept; the service has to be started with --keep DIR", reason="keep"
             )
-        name = request.query_params.get("class", "")
+        name = _parameter(request, "class")
         if not name:
             raise Refused(422, "the class of the drawing is not said; add ?class=NAME", reason="query")
         with self.admission.room() as room:
@@ -258,7 +258,7 @@ class Application:
         try:
             self._kept.keep(drawing, name)
         except DataError as error:
-            raise Refused(422, str(error), reason="blank") from error
+            raise _blank(error) from error
         except FullError as error:
             raise Refused(507, str(error), reason="full") from error
         except OSError as error:
@@ -275,7 +275,7 @@ class Application:
         try:
             return [prepare_found(self._recogniser.checkpoint, picture) for picture in pictures]
         except DataError as error:
-            raise Refused(422, str(error), reason="blank") from error
+            raise _blank(error) from error
 
     # ---- bodies --------------------------------------------------------------------------------------------
 
@@ -286,8 +286,8 @@ class Application:
         if kind not in kinds:
             raise Refused(
                 415,
-                f"the body is {_shown(kind) or 'of no media type'}; send {', '.join(kinds)}, and name it as "
-                "Content-Type",
+                f"the body is {_shown(kind) or 'of no media type'}; send {_choice(kinds)}, and name it "
+                "as Content-Type",
                 reason="type",
             )
         boundary = options.get("boundary", "")
@@ -357,11 +357,30 @@ def _allowed(handlers: Mapping[str, Handler]) -> str:
     return ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else []), "OPTIONS"])
 
 
+def _choice(kinds: Collection[str]) -> str:
+    """Return media types from which one is to be chosen, for a sentence."""
+    *others, last = kinds
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _blank(error: DataError) -> Refused:
+    """Return the error for a picture that shows nothing; one that is alone need not be named."""
+    return Refused(422, str(error).removeprefix(f"{ALONE}: "), reason="blank")
+
+
+def _parameter(request: Request, name: str) -> str:
+    """Return a parameter of the query, empty where it is not given."""
+    if not request.scope["query_string"]:
+        return ""
+    found = request.query_params.getlist(name)
+    if len(found) > 1:
+        raise Refused(422, f"{name} is given {len(found)} times; give it once", reason="query")
+    return found[0] if found else ""
+
+
 def _flag(request: Request, name: str) -> bool:
     """Return whether a parameter of the query is 1."""
-    if not request.scope["query_string"]:
-        return False
-    value = request.query_params.get(name, "0")
+    value = _parameter(request, name) or "0"
     if value not in ("0", "1"):
         raise Refused(422, f"{name} is {_shown(value)!r}; expected 0 or 1", reason="query")
     return value == "1"

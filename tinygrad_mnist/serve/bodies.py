@@ -27,6 +27,8 @@ from tinygrad_mnist.serve.limits import Limits
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+ALONE: Final = "the picture"
+"""The name of the only picture of a request."""
 _QUICK_BYTES: Final = 1 << 15
 _QUICK_PIXELS: Final = 300 * 300
 _QUICK_SIDE: Final = 1 << 10
@@ -99,7 +101,7 @@ class Body:
 
 
 def _file(body: Body, limits: Limits) -> list[Picture]:
-    return _decoded([("the picture", body.content)], limits)
+    return _decoded([(ALONE, body.content)], limits)
 
 
 def _decoded(files: list[tuple[str, bytes]], limits: Limits) -> list[Picture]:
@@ -371,7 +373,8 @@ def too_many(pictures: int, most: int, where: str = "") -> Refused:
     """Return the error for a request with too many pictures."""
     return Refused(
         413,
-        f"the request has {pictures:,} pictures, and at most {most:,} are taken{where}; send several",
+        f"the request has {pictures:,} pictures, and at most {most:,} are taken{where}; send several "
+        "requests",
         reason="pictures",
     )
 

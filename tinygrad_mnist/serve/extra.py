@@ -8,6 +8,11 @@ from typing import Final
 PACKAGES: Final = ("starlette", "uvicorn", "python_multipart", "prometheus_client", "PIL")
 
 
+def missing_packages() -> list[str]:
+    """Return the packages that are not installed."""
+    return [package for package in PACKAGES if find_spec(package) is None]
+
+
 def require_extra() -> None:
     """Raise an ImportError that names what to install, if a package is missing.
 
@@ -15,8 +20,7 @@ def require_extra() -> None:
     --------
     >>> require_extra()
     """
-    missing = [package for package in PACKAGES if find_spec(package) is None]
-    if missing:
+    if missing := missing_packages():
         raise ImportError(
             f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed to serve a model: install "
             'what is needed with pip install "tinygrad_mnist[serve]".'

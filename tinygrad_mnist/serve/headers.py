@@ -16,16 +16,21 @@ STRICT: Final = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
-"""The headers that every answer has; `cache-control` comes with them."""
+"""The headers that every answer has; `cache-control` comes with them.
+
+`cross-origin-opener-policy` is not among them: a browser ignores it where the address is neither of loopback
+nor of https, and says so in its console at every page. A proxy that has https can add it.
+"""
 
 NOT_STORED: Final = "no-store"
 REVALIDATED: Final = "no-cache"
 """The two values of `cache-control`: for answers, and for the files of the page, which have an `ETag`."""
 
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.IGNORECASE)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]@/\\\s]+)(?::\d{1,5})?", re.IGNORECASE)
 
 
@@ -55,3 +60,41 @@ def host_name(header: str) -> str | None:
     """
     found = _HOST.fullmatch(header)
     return None if found is None else found[1].strip("[]").lower().rstrip(".")
+
+
+def bare_host(text: str) -> str:
+    """Return the name or address of a host as a `Host` header has it, without brackets and the last dot.
+
+    Parameters
+    ----------
+    text : str
+        A name, as ``digits.example``, or an address; nothing before or behind it. A name in other letters
+        than ASCII's is encoded, as browsers do.
+
+    Raises
+    ------
+    ValueError
+        If it is neither: a name that no request can have would never be answered.
+
+    Examples
+    --------
+    >>> bare_host("Digits.example."), bare_host("[::1]"), bare_host("zähler.example")
+    ('digits.example', '::1', 'xn--zhler-gra.example')
+    >>> bare_host("http://digits.example/")
+    Traceback (most recent call last):
+    ...
+    ValueError: 'http://digits.example/' is no name of a host; name it alone, as digits.example or 192.0.2.7
+    """
+    try:
+        return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        pass
+    try:
+        name = text.removesuffix(".").encode("idna").decode().lower()
+    except UnicodeError:
+        name = ""
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{text!r} is no name of a host; name it alone, as digits.example or 192.0.2.7"
+        ) from None
+    return name

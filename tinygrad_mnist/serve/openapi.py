@@ -172,7 +172,7 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     405: ("The path takes other methods, which Allow names", "PUT is no method of /predict"),
     408: ("The request did not arrive in time", "the body did not arrive within 15 seconds; send it again"),
     413: ("There is more than is taken", "the body has more than 8,388,608 bytes; scale the picture down"),
-    415: ("The body is of another media type", "the body is text/plain; send image/png, image/jpeg, ..."),
+    415: ("The body is of another media type", "the body is text/plain; send image/png or image/jpeg"),
     422: ("The pictures cannot be used", "the picture is blank: it shows no digit"),
     500: ("A fault of the service", "an error inside the service, which its log tells more about"),
     507: ("As many drawings are kept as may be", "10,000 drawings are kept, and at most 10,000 are"),

@@ -89,7 +89,7 @@ class Recogniser:
         """
         checkpoint = self.checkpoint
         return {
-            "name": checkpoint.recipe.name,
+            "name": checkpoint.recipe.model_name,
             "version": self.version,
             "classes": list(checkpoint.class_names),
             "image_shape": list(checkpoint.image_shape),
@@ -193,7 +193,7 @@ class Recogniser:
             images = np.array([one.image for one in prepared], np.uint8)
             probabilities = self.probabilities(images.reshape(-1, *self.checkpoint.image_shape))
         return {
-            "model": {"name": self.checkpoint.recipe.name, "version": self.version},
+            "model": {"name": self.checkpoint.recipe.model_name, "version": self.version},
             "classes": list(self.checkpoint.class_names),
             "predictions": [
                 self._prediction(one, row, explain=explain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import uvicorn
 from tinygrad_mnist.data.pillow_images import silenced
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
+from tinygrad_mnist.serve.bodies import Body
 from tinygrad_mnist.serve.connections import LARGEST_HEADERS, Gate, connections_of
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
@@ -104,7 +106,7 @@ def serve(
     limits = limits or Limits()
     description = recogniser.describe()
     metrics = Metrics(description["name"], description["version"])
-    recogniser.warm_up()
+    warm_up(recogniser, limits)
     gate = Gate(limits, raise_descriptors() - _RESERVED, metrics)
     with silenced(), Batcher(recogniser, metrics.recognised) as batcher:
         config = uvicorn.Config(
@@ -123,6 +125,20 @@ def serve(
             h11_max_incomplete_event_size=LARGEST_HEADERS,
         )
         Server(config, gate, started).run(sockets)
+
+
+def warm_up(recogniser: Recogniser, limits: Limits) -> None:
+    """Do once what an answer takes, so that the first visitor waits for no import and no compilation."""
+    from PIL import Image
+
+    recogniser.warm_up()
+    drawing = Image.new("L", (80, 80), 255)
+    drawing.paste(0, (36, 10, 44, 70))
+    for kind in ("PNG", "JPEG"):
+        file = io.BytesIO()
+        drawing.save(file, kind)
+        (picture,) = Body(file.getvalue(), f"image/{kind.lower()}").pictures(limits)
+        recogniser.answer([recogniser.prepare(picture)], explain=True)
 
 
 def raise_descriptors() -> int:

@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from tinygrad_mnist.files import PathLike, write
+from tinygrad_mnist.files import PathLike, target_of, write
 from tinygrad_mnist.serve.headers import POLICY
 from tinygrad_mnist.serve.network_data import network_data
 from tinygrad_mnist.serve.page_files import INDEX, KINDS
@@ -47,8 +47,8 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
     checkpoint : Checkpoint
         The model.
     directory : path-like
-        A directory that does not exist, is empty, or holds an earlier export and nothing else, which is
-        replaced.
+        A directory that does not exist, though the one that it is to be in does; or that is empty, or holds
+        an earlier export and nothing else, which is replaced.
     threshold : float
         The probability from which a prediction is sure, 0 to 1.
 
@@ -66,10 +66,8 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
     """
     require_page_directory(directory)
     contents = static_files(checkpoint, threshold=threshold)
-    target = _target(directory)
     with writing(directory):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(target, contents)
+        _write_whole(_target(directory), contents)
     return {name: len(content) for name, content in contents.items()}
 
 
@@ -132,9 +130,12 @@ _FOR_HEADERS: Final = ("frame-ancestors", "connect-src")
 
 
 def require_page_directory(given: PathLike) -> None:
-    """Raise a RunError if a directory holds anything but an earlier export, or is where one works."""
+    """Raise a RunError if a directory cannot be made, holds other things, or is where one works."""
     target = _target(given)
     if not os.path.lexists(target):
+        if not target.parent.is_dir():  # as for a file: a parent that is not there may be a slip
+            with writing(given):
+                target_of(os.path.normpath(os.path.expanduser(given)))
         return
     if not target.is_dir():
         raise RunError(f"{os.fspath(given)} is a file, where a directory for the page was expected")

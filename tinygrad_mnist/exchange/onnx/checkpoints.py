@@ -60,7 +60,7 @@ def save_checkpoint_network(
         path,
         standardizer=standardizer if standardize else None,
         metadata={
-            "name": checkpoint.recipe.name,
+            "name": checkpoint.recipe.model_name,
             "version": version,
             "classes": json.dumps(checkpoint.class_names),
             "height": str(height),
@@ -71,5 +71,5 @@ def save_checkpoint_network(
             "takes": "grey values" if standardize else "standardised images",
             "tinygrad_mnist": __version__,
         },
-        description=f"{checkpoint.recipe.name}, trained by tinygrad_mnist",
+        description=f"{checkpoint.recipe.model_name}, trained by tinygrad_mnist",
     )

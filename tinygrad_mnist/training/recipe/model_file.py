@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,6 +82,11 @@ class ModelFile:
     def name(self) -> str:
         """The file's name without its suffix."""
         return Path(self.path).stem
+
+    @property
+    def short(self) -> str:
+        """The file's name and the function, without the directories."""
+        return f"{printable(PureWindowsPath(self.path).name)}:{self.function}"  # parts at / and at \\
 
     def to_dict(self) -> dict[str, str]:
         """Return path, function and hash as plain data that JSON can hold."""

@@ -169,6 +169,15 @@ class Recipe:
         return "-".join(map(str, self.hidden)) or "none"
 
     @property
+    def model_name(self) -> str:
+        """The name of a model that was trained so, where it is used.
+
+        A recipe's model has the recipe's name. A model of one's own has not, as ``cnn`` would say what it is
+        not: it is called by its file and function, without the directories, which are nobody else's business.
+        """
+        return self.name if self.model_file is None else self.model_file.short
+
+    @property
     def full_batch(self) -> bool:
         """True if each step sees the whole training part."""
         return self.batch_size is None

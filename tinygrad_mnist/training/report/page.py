@@ -32,7 +32,7 @@ from tinygrad_mnist.training.report.trained_run import TrainedRun
 def report_page(drawn: Drawn) -> str:
     """Return the page."""
     run = drawn.run
-    title = f"{run.checkpoint.recipe.name} on {data_name(run)}"
+    title = f"{run.checkpoint.recipe.model_name} on {data_name(run)}"
     sections = [(name, heading, make(drawn)) for name, heading, make in SECTIONS]
     links = element(
         "nav",
