@@ -664,6 +664,34 @@ def test_a_stack_in_an_array_takes_an_index_and_stays_on_one_scale() -> None:
         read_image(np.zeros((2, 6, 6)))
 
 
+@pytest.mark.parametrize("index", [1.0, "1", True, np.True_, [1], np.array([1, 2])])
+def test_an_index_is_a_whole_number(index: Any, tmp_path: Path) -> None:
+    stack = np.stack([GREY, GREY])
+    np.save(tmp_path / "stack.npy", stack)
+    for source in (stack, tmp_path / "stack.npy", Image.fromarray(GREY), GREY):
+        with pytest.raises(TypeError, match=r"index .* was given; expected a whole number"):
+            read_image(source, index)
+
+
+@pytest.mark.parametrize("index", [np.int64(1), np.uint8(1), np.array(1)])
+def test_an_index_may_be_numpys(index: Any) -> None:
+    np.testing.assert_array_equal(read_image(np.stack([GREY // 2, GREY]), index), GREY)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn"])
+def test_a_dtype_that_numpy_does_not_have_is_named(dtype: str) -> None:
+    picture = GREY.astype(getattr(pytest.importorskip("ml_dtypes"), dtype))
+    with pytest.raises(TypeError, match=rf"the array is of dtype {dtype}, .* x\.astype\(np\.float32\)"):
+        read_image(picture)
+
+
+@pytest.mark.peers
+def test_bfloat16_of_pytorchs_is_told_in_its_words() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"the array is of dtype bfloat16, .* x\.float\(\)"):
+        read_image(torch.tensor(GREY).bfloat16().requires_grad_())
+
+
 def test_the_values_are_the_callers_own() -> None:
     given_ = GREY.copy()
     for source in (given_, np.stack([given_, given_])):

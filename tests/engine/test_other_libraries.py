@@ -1,5 +1,6 @@
 """Arrays of PyTorch and JAX: taken without a copy as NumPy's are, or refused in a sentence."""
 
+import types
 import warnings
 from typing import Any
 
@@ -18,16 +19,19 @@ def torch() -> Any:
 
 
 class Foreign:
-    """An array of another library, as far as NumPy asks."""
+    """An array of another library, as far as it is asked."""
 
     __module__ = "another_library"
 
     def __init__(self, values: Any) -> None:
         self.values = np.asarray(values)
-        self.dtype, self.shape, self.ndim = "another.float64", self.values.shape, self.values.ndim
+        self.dtype, self.shape, self.ndim = self.values.dtype, self.values.shape, self.values.ndim
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype, copy=copy)
+
+    def astype(self, dtype: Any) -> "Foreign":
+        return Foreign(self.values.astype(dtype))
 
     def __dlpack__(self, **options: Any) -> Any:
         return self.values.__dlpack__(**options)
@@ -43,6 +47,104 @@ def test_what_is_numpys_or_ours_is_not_foreign(value: object) -> None:
 def test_an_array_with_the_protocol_of_arrays_is_foreign() -> None:
     assert is_foreign(Foreign([1.0]))
     assert Tensor(Foreign([1.0])).tolist() == [1.0]
+
+
+# ---- dtypes that NumPy does not have ---------------------------------------------------------------------
+
+USES: dict[str, Any] = {
+    "Tensor": Tensor,
+    "Parameter": nn.Parameter,
+    "the values of a Tensor": lambda x: setattr(Tensor([1.0, 2.0]), "data", x),
+    "buffer": lambda x: nn.Module().register_buffer("x", x),
+    "left": lambda x: x + Tensor([1.0, 2.0]),
+    "right": lambda x: Tensor([1.0, 2.0]) + x,
+    "function": lambda x: np.maximum(Tensor([1.0, 2.0]), x),
+    "functions of several": lambda x: np.stack([Tensor([1.0, 2.0]), x]),
+    "product": lambda x: Tensor([1.0, 2.0]) @ x,
+    "part": lambda x: Tensor([1.0, 2.0]).__setitem__(slice(None), x),
+    "layer": lambda x: nn.Linear(2, 3)(x),
+    "loss": lambda x: nn.functional.mse_loss(Tensor([1.0, 2.0]), x),
+    "cotangent": lambda x: Tensor([1.0, 2.0], requires_grad=True).backward(x),
+    "gradient": lambda x: grad(lambda y: np.sum(y * x))(np.ones(2)),
+}
+
+
+class OfPyTorch:
+    """A tensor of PyTorch's on the CPU, as far as it is asked."""
+
+    __module__ = "torch"
+    is_nested = is_quantized = False
+    layout = "torch.strided"
+    device = types.SimpleNamespace(type="cpu")
+
+    def __init__(self, values: Any, dtype: str = "torch.float32", requires_grad: bool = False) -> None:
+        self.values, self.dtype, self.requires_grad = np.asarray(values, np.float32), dtype, requires_grad
+        self.shape, self.ndim = self.values.shape, self.values.ndim
+
+    def is_conj(self) -> bool:
+        return False
+
+    def is_neg(self) -> bool:
+        return False
+
+    def is_floating_point(self) -> bool:
+        return True
+
+    def detach(self) -> "OfPyTorch":
+        return OfPyTorch(self.values, self.dtype)
+
+    def float(self) -> "OfPyTorch":
+        return OfPyTorch(self.values, "torch.float32", self.requires_grad)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.requires_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        if self.dtype != "torch.float32":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return np.array(self.values, dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.values.__dlpack__(**options)
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2"])
+def test_a_dtype_of_another_package_is_refused_everywhere(use: Any, dtype: str) -> None:
+    ones = np.ones(2, getattr(pytest.importorskip("ml_dtypes"), dtype))
+    for given in (ones, Foreign(ones)):
+        with pytest.raises(TypeError, match=rf"of dtype {dtype}, which NumPy .*x\.astype\(np\.float32\)"):
+            use(given)
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_bfloat16_of_pytorchs_is_refused_everywhere(use: Any) -> None:
+    with pytest.raises(TypeError, match=r"torch\.bfloat16 has a dtype that NumPy .*; give t\.float\(\)"):
+        use(OfPyTorch([1.0, 2.0], "torch.bfloat16"))
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize("dtype", ["torch.float32", "torch.bfloat16"])
+def test_a_state_dict_takes_pytorchs_parameters_and_bfloat16(dtype: str, requires_grad: bool) -> None:
+    model = nn.LayerNorm(2)
+    given = OfPyTorch([1.5, 2.0], dtype, requires_grad)
+    model.load_state_dict({"weight": given, "bias": given})
+    assert model.weight.tolist() == model.bias.tolist() == [1.5, 2.0]
+
+
+def test_a_state_dict_reads_bfloat16_as_files_do() -> None:
+    values = np.array([1.5, -2.0], pytest.importorskip("ml_dtypes").bfloat16)
+    model = nn.LayerNorm(2)
+    model.load_state_dict({"weight": values, "bias": Foreign(values)})
+    assert model.weight.tolist() == model.bias.tolist() == [1.5, -2.0]
+    eighth = values.astype("float8_e5m2")
+    with pytest.raises(ValueError, match=r"weight: an array was given of dtype float8_e5m2, which NumPy does not"):
+        model.load_state_dict({"weight": eighth, "bias": values})
+    assert model.bias.tolist() == [1.5, -2.0]
+
+
+def test_a_masked_array_is_no_entry_of_a_state_dict() -> None:
+    with pytest.raises(ValueError, match="weight: a Tensor cannot take in a masked array; fill it first"):
+        nn.Linear(2, 1, bias=False).load_state_dict({"weight": np.ma.array([[1.0, 2.0]], mask=[[0, 1]])})
 
 
 # ---- in a compiled function ------------------------------------------------------------------------------
@@ -72,6 +174,14 @@ def test_a_jitted_function_reads_its_numbers_at_each_call(function: Any, is_argu
     y.values[...] = 5
     second = compiled(x, y) if is_argument else compiled(x)
     np.testing.assert_allclose(second.data, function(x, y).data)
+
+
+@pytest.mark.parametrize(("package", "said"), [("torch", "PyTorch"), ("jaxlib._jax", "JAX"), ("jax", "JAX")])
+def test_jit_calls_a_library_by_its_name(package: str, said: str) -> None:
+    pytest.importorskip("llvmlite")
+    given = type("Array", (Foreign,), {"__module__": package})(np.ones(2))
+    with pytest.warns(UserWarning, match=f"an array of {said} goes into it"):
+        jit(lambda x: np.sum(x * Tensor(given)))(Tensor(np.ones(2)))
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------
@@ -121,6 +231,15 @@ def test_what_cannot_be_taken_is_told(torch: Any) -> None:
         for use in (Tensor, nn.Parameter, lambda t: ours * t, lambda t: t * ours, lambda t: np.add(ours, t)):
             with pytest.raises(TypeError, match=said):
                 use(tensor)
+
+
+@pytest.mark.peers
+def test_a_state_dict_takes_pytorchs_parameters_as_files_do(torch: Any) -> None:
+    theirs = torch.nn.Linear(3, 2).bfloat16()
+    for given in (dict(theirs.named_parameters()), theirs.state_dict()):
+        ours = nn.Linear(3, 2)
+        ours.load_state_dict(given)
+        np.testing.assert_array_equal(ours.weight.data, theirs.weight.detach().float().numpy(), strict=True)
 
 
 @pytest.mark.peers

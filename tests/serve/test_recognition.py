@@ -16,6 +16,7 @@ from tinygrad_mnist.data import DataError, Standardizer
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.serve import network
 from tinygrad_mnist.serve.recognition import Recogniser, model_version
+from tinygrad_mnist.serve.static_page import write_page
 from tinygrad_mnist.training import RECIPES, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_mnist.training.prediction import predict
 from tinygrad_mnist.training.recipe.models import build_model
@@ -346,3 +347,10 @@ def test_threads_do_not_disturb_each_other_nor_the_model() -> None:
         parameter.grad is None and parameter.requires_grad for parameter in checkpoint.model.parameters()
     )
     np.testing.assert_equal({n: np.array(v) for n, v in checkpoint.model.state_dict().items()}, before)
+
+
+@pytest.mark.parametrize("given", ["runs/x", nn.ReLU()], ids=["path", "model"])
+@pytest.mark.parametrize("take", [Recogniser, model_version, lambda given: write_page(given, "page")])
+def test_what_is_no_checkpoint_is_told_how_to_be_one(take: Callable[[Any], object], given: Any) -> None:
+    with pytest.raises(TypeError, match=r"was given; expected a Checkpoint.* load_checkpoint\("):
+        take(given)

@@ -49,7 +49,7 @@ from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.errors import error_with_context
 from tinygrad_mnist.engine.observe import Recorder, also_observed_by, tracer, users_line
 from tinygrad_mnist.engine.op import FUNCTIONS, EachArgument, Op
-from tinygrad_mnist.engine.other_libraries import is_foreign
+from tinygrad_mnist.engine.other_libraries import is_foreign, library_of
 from tinygrad_mnist.engine.tape import Leaf, Node, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
@@ -215,9 +215,8 @@ class Tracer(Recorder, OptimizerTracer):
         """Raise if a value is an array of another library, whose numbers no program reads anew."""
         if is_foreign(value):
             raise RunsEagerly(
-                f"an array of {type(value).__module__.partition('.')[0]} goes into it, whose numbers may "
-                "change from call to call; make it NumPy's first, np.asarray(x), which copies nothing, and "
-                "give it as an argument",
+                f"an array of {library_of(value)} goes into it, whose numbers may change from call to call; "
+                "make it NumPy's first, np.asarray(x), which copies nothing, and give it as an argument",
                 is_said=True,
             )
 

@@ -75,8 +75,16 @@ def values_of_array(array: Any, name: str, index: int | None) -> Grey:
 def _as_array(array: Any, name: str) -> NDArray[Any]:
     """Return anything that can be an array as one; a Tensor may need a gradient, here or in PyTorch."""
     detach = getattr(array, "detach", None)
+    values = detach() if callable(detach) else array
+    # by its name, as NumPy takes some of these and PyTorch refuses them in words of its own
+    dtype = str(getattr(values, "dtype", "")).removeprefix("torch.")
+    if dtype.startswith(("bfloat16", "float8", "float4")):
+        raise TypeError(
+            f"{name} is of dtype {dtype}, which NumPy does not have; convert it first, as in "
+            f"{'x.float()' if hasattr(values, 'float') else 'x.astype(np.float32)'}"
+        )
     try:
-        return np.asarray(detach() if callable(detach) else array)
+        return np.asarray(values)
     except Exception as error:  # whatever an object of somebody else's raises
         reason = str(error).strip().splitlines() or [type(error).__name__]
         if isinstance(array, list | tuple):

@@ -7,7 +7,9 @@ memory first, once, and is a file then. Limits of pixels and bytes hold for all 
 from __future__ import annotations
 
 import io
+import operator
 import os
+import reprlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +100,7 @@ def read_image(source: PictureLike, index: int | None = None) -> Grey:
     DataError
         It is missing, empty, damaged, too large or no picture, or the index does not fit.
     TypeError
-        It is of another type.
+        It is of another type, or the index is no whole number.
     ImportError
         The file needs Pillow, which is not installed.
 
@@ -119,6 +121,7 @@ def read_image(source: PictureLike, index: int | None = None) -> Grey:
 
 def find_picture(source: PictureLike, index: int | None = None) -> Picture:
     """Read one picture as `read_image` does; return its name and its size, too."""
+    index = _whole(index)
     if isinstance(source, str | os.PathLike):
         return _at_path(Path(source), index)
     if isinstance(source, bytes | bytearray):
@@ -135,6 +138,20 @@ def find_picture(source: PictureLike, index: int | None = None) -> Picture:
     name = "the list" if isinstance(source, list | tuple) else "the array"
     grey = values_of_array(source, name, index)
     return Picture(name, grey, (grey.shape[0], grey.shape[1]))
+
+
+def _whole(index: Any) -> int | None:
+    """Return the number of a picture, which may be any whole number, as one of Python's."""
+    if index is None:
+        return None
+    try:
+        if isinstance(index, bool | np.bool_):
+            raise TypeError
+        return operator.index(index)
+    except TypeError:
+        raise TypeError(
+            f"index {reprlib.repr(index)} was given; expected a whole number, that of a picture among several"
+        ) from None
 
 
 def _at_path(path: Path, index: int | None) -> Picture:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float, is_real
 from tinygrad_mnist.engine.observe import tracer
-from tinygrad_mnist.engine.other_libraries import reason_against
+from tinygrad_mnist.engine.other_libraries import known, taken, taken_weight
 
 
 def describe(arrays: Sequence[Any]) -> str:
@@ -48,25 +48,32 @@ def error_context(name: str, args: Sequence[Any]) -> Iterator[None]:
 
 
 def as_array(value: Any) -> Any:
-    """Return ``np.asarray(value)``; raise for classes of arrays that a Tensor cannot hold."""
+    """Return ``np.asarray(value)``; raise for arrays that a Tensor cannot hold, by their class or dtype."""
     if type(value) is np.ndarray:
-        return value
+        return known(value)
     check_array_class(type(value))
     return plain_array(value)
+
+
+def weight_array(value: Any) -> Any:
+    """Return an entry of a state dict as `as_array` does, without its gradient, and bfloat16 as float32."""
+    check_array_class(type(value))
+    _tell(value)
+    return taken_weight(value)
 
 
 def plain_array(value: Any) -> Any:
     """Return ``np.asarray(value)``; a symbol, which stands for an array while tracing, as it is."""
     if getattr(value, "is_symbol", False):
         return value
+    _tell(value)
+    return taken(value)
+
+
+def _tell(value: Any) -> None:
+    """Let a call that is traced know of a value that no operation has seen."""
     if (tracing := tracer()) is not None:
         tracing.taken_in(value)
-    try:
-        return np.asarray(value)
-    except Exception as error:  # other libraries' are of many kinds
-        if reason := reason_against(value):
-            raise TypeError(reason) from error
-        raise
 
 
 def check_array_class(kind: type) -> None:
@@ -82,12 +89,7 @@ def check_array_class(kind: type) -> None:
 
 def check_dtype(array: Any, name: str) -> Any:
     """Return the array; raise if it holds anything but real numbers and booleans."""
-    if array.dtype.isbuiltin == 2:  # another package's, as those of JAX are
-        raise TypeError(
-            f"{name} was given dtype {array.dtype}, which NumPy does not have; convert it first, as in "
-            ".astype(np.float32)"
-        )
-    if not is_real(array):
+    if not is_real(known(array)):
         raise TypeError(
             f"{name} was given dtype {array.dtype}; expected real numbers or booleans: complex numbers, "
             "objects and strings are not supported"
@@ -109,9 +111,9 @@ def check_not_stale(node: Any) -> None:
         if getattr(parent, "written", 0) > node.time:
             name = f"parameter '{parent.name}'" if parent.name else "a Tensor"
             raise RuntimeError(
-                f"{name} of shape {array.shape} was changed (by an optimiser or by '.data =') after "
-                f"'{node.op.name}' recorded it, so this backward would mix old and new values; compute the "
-                "result again after the change"
+                f"{name} of shape {array.shape} was changed (by an optimiser, by '.data =', or in its memory, "
+                f"as mark_written() says) after '{node.op.name}' recorded it, so this backward would mix old "
+                "and new values; compute the result again after the change"
             )
 
 

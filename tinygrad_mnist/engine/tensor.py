@@ -47,9 +47,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# Arguments of these types go to an operation as they are. Python's numbers must: made into arrays, they would
-# no longer be weak, and a float32 Tensor times 2.0 would become float64.
-_PLAIN = frozenset({np.ndarray, int, float, bool})
+# Arguments of these types go to an operation as they are: made into arrays, they would no longer be weak, and a
+# float32 Tensor times 2.0 would become float64.
+_NUMBERS = frozenset({int, float, bool})
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -85,7 +85,9 @@ def apply(op: Op, arguments: tuple[Any, ...], static: Mapping[str, Any] = _NOTHI
             if origin is not None:
                 wanted = True
         else:
-            arrays.append(argument if type(argument) in _PLAIN else as_array(argument))
+            kind = type(argument)
+            is_plain = kind in _NUMBERS or (kind is np.ndarray and argument.dtype.isbuiltin == 1)
+            arrays.append(argument if is_plain else as_array(argument))
             parents.append(None)
     try:
         out = op.forward(*arrays, **static) if static else op.forward(*arrays)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.errors import as_array, weight_array
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.pytorch_names import LAYER_KEYWORDS, module_method_advice, unexpected_keyword
@@ -407,7 +408,8 @@ class Module:
         Parameters
         ----------
         state : mapping
-            Arrays, Tensors or PyTorch's tensors (whatever ``np.asarray`` takes) by name.
+            Arrays, Tensors or arrays of PyTorch and JAX (whatever ``np.asarray`` takes) by name, also
+            parameters of PyTorch's that require a gradient. bfloat16 is read as float32, as in files.
         strict : bool
             Whether missing and unexpected entries are errors; a wrong shape always is.
 
@@ -425,9 +427,10 @@ class Module:
             shape or dtype, beyond the range of the dtype here, or damaged in its file; nothing was loaded.
         """
         if not isinstance(state, Mapping):
+            what = f"a state dict has arrays by name, but a {type(state).__name__} was given"
+            is_module = hasattr(state, "state_dict")
             raise TypeError(
-                f"a state dict has arrays by name, but a {type(state).__name__} was given; "
-                "a file is loaded by model.load(path)"
+                f"{what}; {'give its state_dict()' if is_module else 'a file is loaded by model.load(path)'}"
             )
         entries = self._state()
         missing = [name for name in entries if name not in state]
@@ -647,7 +650,7 @@ def _joined(prefix: str, name: str) -> str:
 
 
 def _as_array(value: Any) -> Array:
-    return value.data if isinstance(value, Tensor) else np.asarray(value)
+    return value.data if isinstance(value, Tensor) else as_array(value)
 
 
 def _class_name(value: object) -> str:
@@ -772,7 +775,7 @@ def _value_for(entry: Tensor | Array, value: Any) -> Array:
     ValueError
         If shape or dtype do not fit, a number would become infinite, or the entry cannot be written to.
     """
-    array = _as_array(value)
+    array = value.data if isinstance(value, Tensor) else weight_array(value)
     _require_fit(entry, array.shape, array.dtype)
     if not isinstance(entry, Tensor) and not entry.flags.writeable:
         raise ValueError("the buffer is a read-only array; register one that can be written to")

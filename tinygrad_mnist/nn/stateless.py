@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist.engine.errors import as_array
 from tinygrad_mnist.engine.structure import structure_changed
 from tinygrad_mnist.engine.surroundings import surroundings
 from tinygrad_mnist.engine.tape import recording
@@ -181,7 +182,7 @@ def _as_value(slot: Slot, value: Any) -> Any:
         return value if isinstance(value, Tensor) else Tensor(value)
     if isinstance(value, Tensor) and value.requires_grad and recording.get():
         return value  # it is differentiated by a buffer
-    return value.data if isinstance(value, Tensor) else np.asarray(value)
+    return value.data if isinstance(value, Tensor) else as_array(value)
 
 
 def _same(one: Any, other: Any) -> bool:

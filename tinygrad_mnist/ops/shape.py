@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tinygrad_mnist.engine.errors import plain_array
 from tinygrad_mnist.engine.op import EachArgument, Sample, implements, linear
 from tinygrad_mnist.engine.tensor import apply
 
@@ -176,7 +177,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     if not shapes:
         raise ValueError("stack: no arrays were given; expected at least one")
     axis = normalize_axis_index(axis, len(shapes.pop()) + 1, "stack")
-    return concatenate_(*(np.expand_dims(array, axis) for array in arrays), axis=axis)
+    return concatenate_(*(np.expand_dims(as_array(array), axis) for array in arrays), axis=axis)
 
 
 @implements(np.array_split)
@@ -220,7 +221,7 @@ def _at_least(ndim: int, expand: Any) -> Any:
 
 def as_array(a: Any) -> Any:
     """Return what NumPy takes for an array as an array; a Tensor stays as it is."""
-    return a if hasattr(a, "shape") else np.asarray(a)
+    return a if hasattr(a, "astype") else plain_array(a)
 
 
 atleast_1d = implements(np.atleast_1d)(_at_least(1, lambda a: np.reshape(a, (1,))))

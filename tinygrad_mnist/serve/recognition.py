@@ -20,7 +20,7 @@ from tinygrad_mnist.data.placement import affine
 from tinygrad_mnist.data.prepare import Prepared
 from tinygrad_mnist.serve.first_layer import FirstLayer
 from tinygrad_mnist.serve.network import BATCHES, Network
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import note_on_digits, preparation_of, prepare_found
 from tinygrad_mnist.training.recipe.models import model_input
@@ -31,6 +31,7 @@ def model_version(checkpoint: Checkpoint) -> str:
 
     Equal weights under equal names have equal versions, wherever they are stored.
     """
+    require_checkpoint(checkpoint)
     digest = hashlib.sha256()
     for name, values in sorted(checkpoint.model.state_dict().items()):
         array = np.asarray(values)
@@ -61,6 +62,8 @@ class Recogniser:
         If pictures cannot be prepared for the model.
     ValueError
         If the threshold is out of range.
+    TypeError
+        If it is no `Checkpoint`, such as the path of one.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, threshold: float = 0.7) -> None:

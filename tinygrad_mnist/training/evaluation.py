@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.numbers import printable, size_text
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
 from tinygrad_mnist.training.training_data import load_data
@@ -187,6 +187,8 @@ def evaluate_checkpoint(
         names; or if the model's weights are so large that it has no finite output.
     DataError
         If the data cannot be had.
+    TypeError
+        If it is no `Checkpoint`, such as the path of one.
     """
     return evaluate_ensemble([("the model", checkpoint)], data, notify, tta=tta)
 
@@ -216,7 +218,11 @@ def evaluate_ensemble(
     CheckpointError, DataError
         As `evaluate_checkpoint` does, for any of the models; or if they differ in the size of their images,
         in their classes, or in the data that they were trained on, where none is named.
+    TypeError
+        If one is no `Checkpoint`, such as the path of one.
     """
+    for _, checkpoint in checkpoints:
+        require_checkpoint(checkpoint)
     _require_agreement(checkpoints)
     asked = _trained_on(checkpoints[0][1]) if data is None else data
     dataset, source = load_data(asked, notify)

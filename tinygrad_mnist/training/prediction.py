@@ -22,7 +22,7 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import size_text
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
 from tinygrad_mnist.training.errors import CheckpointError
 
 Standardize = Callable[[NDArray[Any]], NDArray[Any]]
@@ -137,7 +137,7 @@ def predict_picture(
     DataError
         If it cannot be read, or shows nothing.
     TypeError
-        If it is none of these.
+        If it is none of these, the index is no whole number, or no `Checkpoint` but its path is given.
     CheckpointError
         If the model's images are not square, or its weights are so large that it has no finite output.
 
@@ -222,7 +222,10 @@ def preparation_of(checkpoint: Checkpoint) -> Preparation:
     ------
     CheckpointError
         If the model's images are not square, as only square ones are drawn.
+    TypeError
+        If it is no `Checkpoint`, such as the path of one.
     """
+    require_checkpoint(checkpoint)
     is_centred = bool(checkpoint.origin.get("is_centred", True))
     page = checkpoint.origin.get("page")
     height, width = checkpoint.image_shape
@@ -253,7 +256,10 @@ def predict_by_checkpoint(
     ------
     CheckpointError
         If a probability is not finite, as weights from a file may be too large to compute with.
+    TypeError
+        If it is no `Checkpoint`, such as the path of one.
     """
+    require_checkpoint(checkpoint)
     with np.errstate(all="ignore"):
         probabilities = predict(
             checkpoint.model, images, checkpoint.standardizer, tta=tta, background=_background(checkpoint)

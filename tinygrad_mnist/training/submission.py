@@ -16,7 +16,7 @@ from tinygrad_mnist.data.csv_sets import ID_COLUMNS
 from tinygrad_mnist.data.unlabelled import NUMBERED
 from tinygrad_mnist.files import PathLike, require_writable, write, write_error
 from tinygrad_mnist.numbers import percent_text, size_text
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
 from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError, writing
 from tinygrad_mnist.training.prediction import predict_by_checkpoint
 
@@ -74,6 +74,7 @@ def write_submission(
 
 def predicted_names(checkpoint: Checkpoint, images: NDArray[Any], *, tta: bool = False) -> list[str]:
     """Return the name of the class that a model predicts for each image; see `write_submission`."""
+    require_checkpoint(checkpoint)
     if images.shape[1:] != checkpoint.image_shape:
         raise CheckpointError(
             f"the model takes images of {size_text(checkpoint.image_shape)} pixels, but these have "

@@ -1,5 +1,6 @@
 """Files of weights: what is written, what is read of others' files, and what is refused."""
 
+import io
 import os
 import struct
 import sys
@@ -13,6 +14,8 @@ import pytest
 from tinygrad_mnist import Tensor, exchange, nn
 from tinygrad_mnist.exchange import WeightsError, load_weights, save_weights
 from tinygrad_mnist.exchange.weights import npz_format
+from tinygrad_mnist.exchange.weights.entries import entries_of
+from tinygrad_mnist.training import save_state
 
 FILES = Path(__file__).parent / "files"
 SUFFIXES = list(exchange.FORMATS)
@@ -72,6 +75,14 @@ def test_what_is_given_may_be_tensors_and_what_becomes_an_array(suffix: str, tmp
     assert {name: array.tolist() for name, array in found.items()} == {
         "leaf": [1.0, 2.0], "result": [2.0, 4.0], "list": [1.0, 2.0], "number": 3,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_bfloat16_is_written_as_float32(suffix: str, tmp_path: Path) -> None:
+    values = np.array([1.5, -6.0], pytest.importorskip("ml_dtypes").bfloat16)
+    save_weights({"a": values}, tmp_path / f"a{suffix}")
+    found = load_weights(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(found["a"], np.array([1.5, -6], np.float32), strict=True)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -149,7 +160,7 @@ def test_the_file_of_safetensors_says_which_names_are_the_same(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ({"a": np.ones(2, complex)}, "a has dtype complex128; files of weights hold"),
+        ({"a": np.ones(2, complex)}, "a has dtype complex128; expected booleans, integers, or floats of 16"),
         ({"a": np.array(["text"])}, "a has dtype <U4"),
         ({"a": np.ones(2, np.longdouble)}, "a has dtype float128|a has dtype longdouble"),
         ({"a": None}, "a has dtype object"),
@@ -173,6 +184,24 @@ def test_what_cannot_be_written_is_refused_and_the_old_file_stays(
         save_weights(state, path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_module_of_pytorchs_is_told_from_ours(tmp_path: Path) -> None:
+    theirs = type("Module", (), {"__module__": "torch.nn", "state_dict": dict})
+    of_a_user = type("Net", (theirs,), {})()
+    for use in (lambda: save_weights(of_a_user, tmp_path / "a.npz"), lambda: entries_of(of_a_user)):
+        with pytest.raises(WeightsError, match=r"a PyTorch module \(Net\) was given; give its state_dict\(\)"):
+            use()
+    with pytest.raises(TypeError, match=r"a Net was given; give its state_dict\(\)"):
+        nn.Linear(2, 2).load_state_dict(of_a_user)
+
+
+@pytest.mark.parametrize("given", [io.BytesIO(), b"a.npz", None, 3, nn.ReLU()], ids=lambda one: str(type(one)))
+def test_what_is_no_path_is_refused_in_a_sentence(given: Any) -> None:
+    said = f"type {type(given).__name__} was given; expected the path of a file, whose suffix chooses"
+    for use in (nn.Linear(2, 1).save, nn.Linear(2, 1).load):
+        with pytest.raises(TypeError, match=said):
+            use(given)
 
 
 def test_a_name_that_safetensors_needs_is_refused(tmp_path: Path) -> None:
@@ -217,8 +246,30 @@ def test_what_is_no_file_is_refused(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="does not exist"):
         load_weights(tmp_path / f"none{suffix}")
     (tmp_path / f"folder{suffix}").mkdir()
-    with pytest.raises(WeightsError, match="is no file"):
+    with pytest.raises(WeightsError, match="is a directory"):
         load_weights(tmp_path / f"folder{suffix}")
+    with pytest.raises(WeightsError, match=r"is a directory; .*training\.load_checkpoint"):
+        load_weights(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt", ".safetensors"])
+@pytest.mark.parametrize("other", [".npz", ".PT", ".pth", ".safetensors"])
+def test_a_file_with_the_suffix_of_another_format_is_told_what_it_is(
+    suffix: str, other: str, tmp_path: Path
+) -> None:
+    if exchange.FORMATS[suffix] is exchange.FORMATS[other.lower()]:
+        return
+    nn.Linear(3, 2).save(tmp_path / f"a{suffix}")
+    os.rename(tmp_path / f"a{suffix}", tmp_path / f"b{other}")
+    said = rf"has the content of a \{suffix} file \(.*\), not of a \{other} file; rename it to b\{suffix}$"
+    with pytest.raises(WeightsError, match=said):
+        load_weights(tmp_path / f"b{other}")
+
+
+def test_a_checkpoint_of_a_training_is_told_from_weights(tmp_path: Path) -> None:
+    save_state(tmp_path / "a.npz", {"model": nn.Linear(3, 2).state_dict()})
+    with pytest.raises(WeightsError, match=r"is a checkpoint of a training.*read by training\.load_checkpoint"):
+        nn.Linear(3, 2).load(tmp_path / "a.npz")
 
 
 def test_without_safetensors_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_mnist import Tensor
+from tinygrad_mnist import Tensor, nn, training
 from tinygrad_mnist._version import __version__
 from tinygrad_mnist.data import Standardizer, load_digits
 from tinygrad_mnist.training import (
@@ -27,8 +29,10 @@ from tinygrad_mnist.training import (
     save_checkpoint,
     save_state,
 )
-from tinygrad_mnist.training.checkpoints.checkpoint import recipe_of_checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import recipe_of_checkpoint, require_checkpoint
+from tinygrad_mnist.training.prediction import predict_by_checkpoint, preparation_of
 from tinygrad_mnist.training.recipe.models import build_model
+from tinygrad_mnist.training.runs.pictures import graph_of_checkpoint
 from tinygrad_mnist.training.runs.versions import versions
 
 RECIPE = RECIPES["mlp"].changed(hidden=(6, 5), lr=0.125)
@@ -48,6 +52,39 @@ def checkpoint() -> Checkpoint:
     return Checkpoint(
         model, RECIPE, (4, 3), ("a", "b", "c"), Standardizer(33.0, 78.5), {"data": "x", "seed": 1}
     )
+
+
+NO_CHECKPOINTS: list[tuple[Any, str]] = [
+    ("runs/x", r"^'runs/x' was given; expected a Checkpoint, which load_checkpoint\('runs/x'\) returns$"),
+    (Path("x.npz"), r"^'x\.npz' was given; expected a Checkpoint"),
+    (nn.ReLU(), r"^an object of type ReLU was given; expected a Checkpoint: load_checkpoint\(path\) returns"),
+]
+BLANK = np.zeros((2, 4, 3), np.uint8)
+TAKERS: dict[str, Callable[[Any], object]] = {
+    "predict_picture": lambda given: training.predict_picture(given, BLANK[0]),
+    "predict_by_checkpoint": lambda given: predict_by_checkpoint(given, BLANK),
+    "preparation_of": preparation_of,
+    "save_checkpoint": lambda given: save_checkpoint("new.npz", given),
+    "write_submission": lambda given: training.write_submission("new.csv", given, BLANK),
+    "evaluate_checkpoint": training.evaluate_checkpoint,
+    "evaluate_ensemble": lambda given: training.evaluate_ensemble([("a", given)]),
+    "graph_of_checkpoint": lambda given: graph_of_checkpoint(given, None, False, print),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), NO_CHECKPOINTS, ids=str)
+@pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)
+def test_what_is_no_checkpoint_is_told_how_to_be_one(
+    take: Callable[[Any], object], given: Any, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        take(given)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_in_place_of_its_checkpoint_is_told(checkpoint: Checkpoint) -> None:
+    with pytest.raises(TypeError, match=r"SimpleNamespace was given; expected a Checkpoint: give its \.check"):
+        require_checkpoint(SimpleNamespace(checkpoint=checkpoint))
 
 
 @pytest.fixture

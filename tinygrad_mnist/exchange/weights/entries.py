@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.dtypes import is_real
-from tinygrad_mnist.engine.errors import as_array
+from tinygrad_mnist.engine.errors import weight_array
+from tinygrad_mnist.engine.other_libraries import library_of
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.nn import Module
@@ -23,7 +24,7 @@ _DTYPES: Final = frozenset("?bhilqBHILQefd")
 
 
 def entries_of(state: Mapping[str, Any] | Module) -> Entries:
-    """Return the arrays of a state dict or a module, by name, to be written to a file.
+    """Return the arrays of a state dict or a module, by name, as other tools take them.
 
     Parameters
     ----------
@@ -39,13 +40,16 @@ def entries_of(state: Mapping[str, Any] | Module) -> Entries:
     Raises
     ------
     WeightsError
-        If it is no such mapping, or a name or an array cannot be written.
+        If it is no such mapping, or a name or an array cannot be given to other tools.
     """
     if isinstance(state, Module):
         state = state._state()
     if not isinstance(state, Mapping):
+        given: Any = state
         raise WeightsError(
-            f"a {type(state).__name__} was given; expected a module, or a state dict with arrays by name"
+            f"a PyTorch module ({type(given).__name__}) was given; give its state_dict()"
+            if library_of(given) == "PyTorch" and hasattr(given, "state_dict")
+            else f"a {type(given).__name__} was given; expected a module, or a state dict with arrays by name"
         )
     entries: Entries = {}
     seen: dict[tuple[Any, ...], tuple[Array, Array]] = {}  # the first keeps its memory from being used again
@@ -89,20 +93,20 @@ def _require_name(name: Any) -> None:
 
 
 def _array(name: str, value: Any) -> Array:
-    """Return the values of an entry as an array; raise if files of weights cannot hold it."""
+    """Return the values of an entry as an array; raise if it is none of numbers that every format has."""
     if isinstance(value, Mapping):
         raise WeightsError(
             f"{name!r} is a dict of its own; a state dict has arrays by name: join the names, as in "
             f'"{name}.{next(iter(value), "weight")}"'
         )
     try:
-        array: Array = value.data if isinstance(value, Tensor) else as_array(value)
+        array: Array = value.data if isinstance(value, Tensor) else weight_array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{name}: {error}") from error
     if not is_real(array) or array.dtype.char not in _DTYPES:
         raise WeightsError(
-            f"{name} has dtype {array.dtype}; files of weights hold booleans, integers and floats of 16, 32 "
-            "and 64 bits: convert it with .astype first"
+            f"{name} has dtype {array.dtype}; expected booleans, integers, or floats of 16, 32 or 64 bits: "
+            "convert it with .astype first"
         )
     return array
 

@@ -5,6 +5,7 @@ Files are written whole or not at all, and hold nothing but arrays by name: read
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,8 @@ def save_weights(state: Mapping[str, Any] | Module, path: PathLike) -> None:
     ------
     WeightsError
         If the suffix is another one, an entry cannot be written, or the file cannot.
+    TypeError
+        If it is no path, such as an open file.
     ImportError
         If the suffix is ``.safetensors``, and safetensors is not installed.
 
@@ -76,7 +79,7 @@ def save_weights(state: Mapping[str, Any] | Module, path: PathLike) -> None:
     ...     {name: array.shape for name, array in load_weights(path).items()}
     {'weight': (2, 3), 'bias': (2,)}
     """
-    target = Path(path)
+    target = _path(path)
     found = _format_of(target)
     entries = entries_of(state)
     try:
@@ -106,6 +109,8 @@ def load_weights(path: PathLike) -> dict[str, Array]:
     WeightsError
         If the file is missing, damaged or of another kind; holds anything but arrays of real numbers and
         booleans, such as float8, which is refused by name; or would take far more memory than it is long.
+    TypeError
+        If it is no path, such as an open file.
     ImportError
         If it is safetensors, and safetensors is not installed.
 
@@ -119,18 +124,58 @@ def load_weights(path: PathLike) -> dict[str, Array]:
     ...     load_weights(path)
     {'scale': array([1., 1.])}
     """
-    source = Path(path)
+    source = _path(path)
+    if source.is_dir():
+        raise WeightsError(
+            f"{source} is a directory; name a file of weights in it (the directory of a training is read by "
+            "training.load_checkpoint)"
+        )
     found = _format_of(source)
     if not source.exists():
         raise WeightsError(f"{source} does not exist; name a file of weights")
     if not source.is_file():
-        raise WeightsError(f"{source} is no file; name a file of weights in it, or write one")
+        raise WeightsError(f"{source} is no file; name a file of weights")
     try:
         return found.read(source)
+    except WeightsError as error:
+        suffix = _suffix_by_content(source)
+        if suffix is None or FORMATS[suffix] is found:
+            raise
+        raise WeightsError(
+            f"{source} has the content of a {suffix} file ({FORMATS[suffix].name}), not of a "
+            f"{source.suffix} file; rename it to {source.with_suffix(suffix).name}"
+        ) from error
     except OSError as error:
         raise WeightsError(f"{source} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise WeightsError(f"{source} needs more memory than there is") from error
+
+
+def _path(given: Any) -> Path:
+    """Return a path as one; raise for anything else, such as an open file."""
+    try:
+        return Path(given)
+    except TypeError:
+        raise TypeError(
+            f"an object of type {type(given).__name__} was given; expected the path of a file, whose suffix "
+            "chooses the format"
+        ) from None
+
+
+def _suffix_by_content(path: Path) -> str | None:
+    """Return the suffix of the format that a file seems to be of, whatever its name is; None if of none."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+            if start.startswith(b"PK"):
+                names = zipfile.ZipFile(file).namelist()
+                ends = ((".pt", "/data.pkl"), (".npz", ".npy"))
+                return next((found for found, end in ends if any(name.endswith(end) for name in names)), None)
+            # of safetensors, the length of a header in JSON comes first
+            length = int.from_bytes(start[:8], "little")
+            return ".safetensors" if start[8:] == b"{" and 8 + length <= file.seek(0, 2) else None
+    except Exception:  # zipfile raises errors of a dozen kinds for damaged bytes
+        return None
 
 
 def _format_of(path: Path) -> Format:

@@ -40,10 +40,15 @@ def read(path: Path) -> Entries:
         for name, entry in entries.items():
             if entry.dtype.kind == "V":  # as NumPy writes bfloat16 and other dtypes that are not its own
                 raise unread_dtype(path, name, f"numbers of {8 * entry.dtype.itemsize} bits")
+            if entry.dtype.kind == "U" and name in ("checkpoint", "training"):
+                raise WeightsError(
+                    f"{path} is a checkpoint of a training, which has more in it than weights; it is read by "
+                    "training.load_checkpoint, or by load_state if save_state has written it"
+                )
             if not is_real(entry.dtype):
                 raise WeightsError(
                     f"{path} has {shown(name)} of dtype {entry.dtype}; files of weights hold real numbers "
-                    "and booleans (what a training has written is read by training.load_checkpoint)"
+                    "and booleans"
                 )
         reader.require_moderate(list(entries))
         return {

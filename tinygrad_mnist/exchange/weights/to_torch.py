@@ -31,7 +31,7 @@ def to_torch(state: Mapping[str, Any] | Module) -> dict[str, torch.Tensor]:
     Raises
     ------
     WeightsError
-        If an entry is no array of numbers that PyTorch has.
+        If it is no such mapping, or an entry is no array of numbers that PyTorch has.
     ImportError
         If PyTorch is not installed.
     """

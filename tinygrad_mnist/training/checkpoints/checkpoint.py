@@ -105,6 +105,29 @@ class Checkpoint:
     training: dict[str, Any] | None = None
 
 
+def require_checkpoint(given: Any) -> None:
+    """Raise a TypeError for what is no checkpoint, such as the path of one; say how to have one.
+
+    Examples
+    --------
+    >>> require_checkpoint("runs/mine")
+    Traceback (most recent call last):
+    ...
+    TypeError: 'runs/mine' was given; expected a Checkpoint, which load_checkpoint('runs/mine') returns
+    """
+    if isinstance(given, Checkpoint):
+        return
+    if isinstance(given, str | os.PathLike):
+        path = repr(os.fspath(given))
+        raise TypeError(f"{path} was given; expected a Checkpoint, which load_checkpoint({path}) returns")
+    advice = (
+        "give its .checkpoint"
+        if isinstance(getattr(given, "checkpoint", None), Checkpoint)
+        else "load_checkpoint(path) returns one, with its model, and train(...).checkpoint is one"
+    )
+    raise TypeError(f"an object of type {type(given).__name__} was given; expected a Checkpoint: {advice}")
+
+
 def save_checkpoint(
     path: str | os.PathLike[str],
     checkpoint: Checkpoint,
@@ -131,7 +154,10 @@ def save_checkpoint(
         If it cannot be written.
     TrainingError
         If the state of the training holds what cannot be saved.
+    TypeError
+        If it is no `Checkpoint`, such as a model.
     """
+    require_checkpoint(checkpoint)
     header = {
         **_stamp(),
         "recipe": checkpoint.recipe.to_dict(),

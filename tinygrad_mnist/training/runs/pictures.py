@@ -19,7 +19,7 @@ from tinygrad_mnist.data import DataError, Dataset, Standardizer
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
 from tinygrad_mnist.training.runs.data_picture import is_drawn_as_ink
 from tinygrad_mnist.training.runs.directory import (
     GRAPH_PAGE,
@@ -210,7 +210,10 @@ def graph_of_checkpoint(
     ------
     DataError
         If data was asked for by name and cannot be had, or has images of another size.
+    TypeError
+        If it is no `Checkpoint`, such as the path of one.
     """
+    require_checkpoint(checkpoint)
     asked = str(checkpoint.origin.get("data", "auto")) if data is None else data
     count = checkpoint.recipe.batch_size or IMAGES
     try:
