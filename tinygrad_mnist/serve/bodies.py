@@ -273,7 +273,7 @@ def _parsed(content: bytes, limits: Limits) -> Any:
 
 
 class _Nesting(NamedTuple):
-    """How a JSON is nested: its depth, and how many arrays are that deep, and one less."""
+    """The nesting of a JSON: its depth, and the number of arrays that are that deep, and one less."""
 
     depth: int
     rows: int
